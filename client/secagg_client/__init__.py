@@ -1,0 +1,1 @@
+"""secagg for federated-learning clients and servers."""

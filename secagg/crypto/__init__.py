@@ -1,0 +1,1 @@
+"""Primitives, as thin labelled wrappers over `cryptography`, and Shamir sharing."""

@@ -1,0 +1,18 @@
+"""Every domain-separation label of the protocol, in one place (proto/PROTOCOL.md, "Labels").
+
+A label starts every hash, signature and key derivation, so that no value made for one purpose is ever accepted for another.
+"""
+
+from typing import Final
+
+CONTEXT: Final = b"secagg/v1/context"
+ADVERTISE_SIGNATURE: Final = b"secagg/v1/advertise-keys-signature"
+CONSISTENCY_SIGNATURE: Final = b"secagg/v1/consistency-signature"
+ROSTER_DIGEST: Final = b"secagg/v1/roster"
+SELF_MASK_COMMITMENT: Final = b"secagg/v1/self-mask-commitment"
+SHARE_SEALING: Final = b"secagg/v1/share-sealing"
+SHARE_ASSOCIATED_DATA: Final = b"secagg/v1/share"
+PAIRWISE_MASK: Final = b"secagg/v1/pairwise-mask"
+SELF_MASK: Final = b"secagg/v1/self-mask"
+ROUNDING: Final = b"secagg/v1/stochastic-rounding"
+MODEL_DIGEST: Final = b"secagg/v1/model"

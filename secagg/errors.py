@@ -1,0 +1,105 @@
+"""Everything secagg raises. Who is at fault decides the class.
+
+`LocalError`: our own caller, configuration or machine. `RemoteError`: a peer broke the protocol, and
+`culprit` names it where that is known. A dropout is neither: it is an event.
+"""
+
+from enum import Enum
+
+
+class SecAggError(Exception):
+    """Base of every error that secagg raises on purpose."""
+
+
+class LocalError(SecAggError):
+    """The caller did something the protocol does not allow now."""
+
+
+class ConfigError(LocalError):
+    """Parameters that are unsafe or do not fit together. The message says what to change."""
+
+
+class InputError(LocalError):
+    """An update that cannot be encoded. Raised before anything leaves the machine.
+
+    Attributes:
+        array: name of the offending array, or None when the whole update is meant.
+        index: multi-dimensional index of the first offending value, or None.
+    """
+
+    def __init__(self, message: str, *, array: str | None = None, index: tuple[int, ...] | None = None) -> None:
+        super().__init__(message)
+        self.array = array
+        self.index = index
+
+
+class IdentityError(LocalError):
+    """Our own certificate or key is missing, unreadable, expired or does not match."""
+
+
+class MissingExtraError(LocalError):
+    """An optional dependency is not installed. The message holds the command that installs it."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency; install it with: pip install 'secagg[{extra}]'")
+        self.extra = extra
+
+
+class RemoteError(SecAggError):
+    """A peer sent something the protocol does not allow.
+
+    Attributes:
+        culprit: participant id or "coordinator"; None when the culprit cannot be told.
+    """
+
+    def __init__(self, message: str, *, culprit: str | None = None) -> None:
+        super().__init__(message)
+        self.culprit = culprit
+
+
+class DecodeError(RemoteError):
+    """Bytes that are not a well-formed message."""
+
+
+class AuthenticationError(RemoteError):
+    """A signature, seal, commitment or certificate that does not verify."""
+
+
+class ProtocolViolation(RemoteError):
+    """A well-formed message that the protocol does not allow here."""
+
+
+class PolicyViolation(RemoteError):
+    """The coordinator asks for less protection than the participant's own policy demands."""
+
+
+class TransportError(SecAggError):
+    """The peer could not be reached or the connection broke; nothing is known about fault."""
+
+
+class NotInRoundError(SecAggError):
+    """This participant is not, or no longer, part of the round: it was declared dropped, or came too late."""
+
+
+class AbortReason(Enum):
+    """Why a round ended without a sum. The value is the number on the wire (`AbortReason`)."""
+
+    BELOW_THRESHOLD = 1
+    WRONG_SHARES = 2
+    CANCELLED = 3
+    COORDINATOR_SHUTDOWN = 4
+    INTERNAL = 5
+
+
+class RoundAborted(SecAggError):
+    """The round ended without a sum; nothing was released.
+
+    Attributes:
+        reason: the named cause.
+        culprits: participants proven to be at fault; empty when none is.
+    """
+
+    def __init__(self, reason: AbortReason, message: str, *, culprits: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.culprits = culprits

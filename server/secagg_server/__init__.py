@@ -1,0 +1,1 @@
+"""The secagg coordinator as a gRPC service."""
