@@ -1,0 +1,232 @@
+"""Who is who: our own identity, and the check of everybody else's.
+
+Chains are built and checked by `cryptography.x509.verification` (RFC 5280, the CA/Browser profile); on top of it comes
+the profile of `secagg.crypto.certificates`. Revocation lists are not consulted: certificates are short-lived, and a
+deployment that must expel a participant at once does so at the coordinator or by rotating the CA.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NoReturn
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from secagg.crypto import signing
+from secagg.crypto.authority import (
+    Authority,
+    IssuedCertificate,
+    create_authority,
+    issue_participant,
+    issue_server,
+    load_private_key,
+)
+from secagg.crypto.certificates import (
+    MAX_CERTIFICATE_BYTES,
+    MAX_CHAIN_LENGTH,
+    PARTICIPANT_URN,
+    CertificateChain,
+    CertificateError,
+    Role,
+    check_role,
+    check_valid_at,
+    issuer_of,
+    is_organisation,
+    is_participant_id,
+    organisation_of,
+    parse_der_chain,
+    parse_pem_chain,
+    participant_id_of,
+    printable,
+    public_key_of,
+    show_name,
+)
+from secagg.crypto.secret import Secret
+from secagg.errors import AuthenticationError, IdentityError
+
+__all__ = [
+    "MAX_CERTIFICATE_BYTES",
+    "MAX_CHAIN_LENGTH",
+    "PARTICIPANT_URN",
+    "Authority",
+    "CertificateChain",
+    "Identity",
+    "IssuedCertificate",
+    "TrustAnchors",
+    "VerifiedIdentity",
+    "check_server_certificate",
+    "create_authority",
+    "is_organisation",
+    "is_participant_id",
+    "issue_participant",
+    "issue_server",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedIdentity:
+    """What a chain that verified says about its owner."""
+
+    participant_id: str
+    organisation: str
+    public_key: ec.EllipticCurvePublicKey
+
+
+class TrustAnchors:
+    """The CA certificates a deployment trusts. During a rotation it holds the old one and the new one together."""
+
+    __slots__ = ("_anchors", "_store")
+
+    def __init__(self, anchors: list[x509.Certificate]) -> None:
+        self._anchors = tuple(anchors)
+        self._store = Store(anchors)
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> "TrustAnchors":
+        """One or more concatenated PEM certificates; `IdentityError` when one is unreadable or no CA."""
+        try:
+            anchors = parse_pem_chain(pem)
+        except CertificateError as error:
+            raise IdentityError(f"trusted CA file: {error}") from error
+        for anchor in anchors:
+            if not _is_ca(anchor):
+                raise IdentityError(f"trusted CA file: {show_name(anchor.subject)} is not a CA certificate")
+        return cls(anchors)
+
+    @property
+    def pem(self) -> bytes:
+        """The anchors as one PEM file, as TLS libraries take it."""
+        return b"".join(anchor.public_bytes(serialization.Encoding.PEM) for anchor in self._anchors)
+
+    def verify_participant(self, chain: CertificateChain, now: datetime) -> VerifiedIdentity:
+        """Whose chain this is, or `AuthenticationError` with the reason it is refused at `now` (timezone-aware)."""
+        try:
+            certificates = parse_der_chain(chain)
+            leaf = certificates[0]
+            check_valid_at(leaf, now)
+            check_role(leaf, Role.PARTICIPANT)
+            identity = VerifiedIdentity(participant_id_of(leaf), organisation_of(leaf), public_key_of(leaf))
+            self._check_chain(certificates, now)
+        except CertificateError as error:
+            raise AuthenticationError(f"participant certificate: {error}") from error
+        return identity
+
+    def _check_chain(self, certificates: list[x509.Certificate], now: datetime) -> None:
+        verifier = PolicyBuilder().store(self._store).time(now).build_client_verifier()
+        try:
+            verifier.verify(certificates[0], certificates[1:])
+        except VerificationError as error:
+            raise CertificateError(self._why_untrusted(certificates, now, error)) from error
+
+    def _why_untrusted(self, certificates: list[x509.Certificate], now: datetime, error: VerificationError) -> str:
+        """The reason in the words of somebody who runs a deployment. The decision itself was the library's."""
+        issuers = [issuer_of(certificate) for certificate in certificates]
+        named = [anchor for anchor in self._anchors if anchor.subject in issuers]
+        if not named:
+            trusted = "; ".join(show_name(anchor.subject) for anchor in self._anchors)
+            return f"issued by a foreign CA, {show_name(issuers[-1])}; trusted here: {trusted}"
+        for anchor in named:
+            try:
+                check_valid_at(anchor, now)
+            except CertificateError as trouble:
+                return f"its CA {show_name(anchor.subject)} is trusted but {trouble}; add the CA that replaces it"
+        if "signature does not match" in str(error):
+            name = show_name(named[0].subject)
+            return (
+                f"signed by a foreign CA with the name of a trusted one, {name}: forged, or from before a CA rotation"
+            )
+        return f"does not chain to a trusted CA: {printable(str(error))}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """Our own certificate chain and private key. The key does not print and does not pickle."""
+
+    participant_id: str
+    organisation: str
+    chain: CertificateChain = field(repr=False)
+    not_valid_before: datetime
+    not_valid_after: datetime
+    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @classmethod
+    def from_pem(cls, certificate_pem: bytes, key_pem: bytes) -> "Identity":
+        """Raise `IdentityError` when either is unreadable, outside the profile, or they do not belong together.
+
+        Validity in time is checked by `check_validity` and not here, so that an expired identity can be looked at.
+        """
+        try:
+            certificates = parse_pem_chain(certificate_pem)
+            leaf = certificates[0]
+            check_role(leaf, Role.PARTICIPANT)
+            participant_id, organisation = participant_id_of(leaf), organisation_of(leaf)
+            key = _matching_key(leaf, key_pem)
+        except CertificateError as error:
+            raise IdentityError(f"own certificate: {error}") from error
+        return cls(
+            participant_id,
+            organisation,
+            tuple(certificate.public_bytes(serialization.Encoding.DER) for certificate in certificates),
+            leaf.not_valid_before_utc,
+            leaf.not_valid_after_utc,
+            key,
+        )
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The chain as PEM, leaf first."""
+        certificates = [x509.load_der_x509_certificate(der) for der in self.chain]
+        return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+
+    def private_key_pem(self) -> Secret:
+        """The key as unencrypted PKCS#8 PEM, for a TLS library that wants it so."""
+        pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        return Secret(self._key.private_bytes(serialization.Encoding.PEM, pkcs8, plain))
+
+    def sign(self, message: bytes) -> bytes:
+        """See `secagg.crypto.signing.sign`."""
+        return signing.sign(self._key, message)
+
+    def check_validity(self, now: datetime) -> None:
+        """Raise `IdentityError` when our certificate is expired or not yet valid at `now` (timezone-aware)."""
+        try:
+            check_valid_at(x509.load_der_x509_certificate(self.chain[0]), now)
+        except CertificateError as error:
+            renew = f"secagg ca issue participant {self.participant_id} --organisation '{self.organisation}'"
+            raise IdentityError(
+                f"the certificate of {self.participant_id}: {error}. To renew it, ask who runs the CA for: {renew}"
+            ) from error
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("private keys are not pickled")
+
+
+def check_server_certificate(certificate_pem: bytes, key_pem: bytes, now: datetime) -> None:
+    """Raise `IdentityError` unless these can serve TLS at `now`: ECDSA P-256, serverAuth, in time, matching key.
+
+    An RSA certificate would let TLS 1.2 in: what keeps it out is that its only cipher suites offered need RSA.
+    """
+    try:
+        leaf = parse_pem_chain(certificate_pem)[0]
+        check_role(leaf, Role.SERVER)
+        check_valid_at(leaf, now)
+        _matching_key(leaf, key_pem)
+    except CertificateError as error:
+        raise IdentityError(f"server certificate: {error}") from error
+
+
+def _matching_key(leaf: x509.Certificate, key_pem: bytes) -> ec.EllipticCurvePrivateKey:
+    public_key = public_key_of(leaf)
+    key = load_private_key(key_pem)
+    if key.public_key() != public_key:
+        raise IdentityError("the certificate and the private key do not belong together")
+    return key
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
