@@ -20,6 +20,7 @@ from secagg.crypto.certificates import (
     PARTICIPANT_URN,
     CertificateError,
     Role,
+    is_authority,
     is_organisation,
     is_participant_id,
     parse_pem_chain,
@@ -57,8 +58,11 @@ class Authority:
         try:
             certificate = parse_pem_chain(certificate_pem)[0]
             public_key = public_key_of(certificate)
+            authority = is_authority(certificate)
         except CertificateError as error:
             raise IdentityError(f"CA certificate: {error}") from error
+        if not authority:
+            raise IdentityError("this certificate is no CA certificate: it cannot issue others")
         key = load_private_key(key_pem, passphrase)
         if key.public_key() != public_key:
             raise IdentityError("the CA certificate and the CA key do not belong together")

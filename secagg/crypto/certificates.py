@@ -13,13 +13,14 @@ and the extended key usage serverAuth.
 import re
 from datetime import datetime
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
 CertificateChain: TypeAlias = tuple[bytes, ...]  # DER, leaf first
 PARTICIPANT_URN: Final = "urn:secagg:participant:"
 MAX_CHAIN_LENGTH: Final = 4
@@ -118,6 +119,12 @@ def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether it may sign certificates (basic constraints, CA)."""
+    constraints = _extension(certificate, x509.BasicConstraints)
+    return constraints is not None and constraints.ca
+
+
 def check_role(certificate: x509.Certificate, role: Role) -> None:
     """Raise unless the extended key usage names `role`."""
     usage = _extension(certificate, x509.ExtendedKeyUsage)
@@ -156,7 +163,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text[:200])
 
 
-def _extension(certificate: x509.Certificate, kind: type[x509.ExtensionTypeVar]) -> x509.ExtensionTypeVar | None:
+def _extension(certificate: x509.Certificate, kind: type[ExtensionT]) -> ExtensionT | None:
     """The one extension of this kind, or None."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value

@@ -32,9 +32,10 @@ from secagg.crypto.certificates import (
     Role,
     check_role,
     check_valid_at,
-    issuer_of,
+    is_authority,
     is_organisation,
     is_participant_id,
+    issuer_of,
     organisation_of,
     parse_der_chain,
     parse_pem_chain,
@@ -91,7 +92,7 @@ class TrustAnchors:
         except CertificateError as error:
             raise IdentityError(f"trusted CA file: {error}") from error
         for anchor in anchors:
-            if not _is_ca(anchor):
+            if not is_authority(anchor):
                 raise IdentityError(f"trusted CA file: {show_name(anchor.subject)} is not a CA certificate")
         return cls(anchors)
 
@@ -223,10 +224,3 @@ def _matching_key(leaf: x509.Certificate, key_pem: bytes) -> ec.EllipticCurvePri
     if key.public_key() != public_key:
         raise IdentityError("the certificate and the private key do not belong together")
     return key
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return False

@@ -1,0 +1,214 @@
+"""`secagg ca`: a deployment's certificate authority in one folder."""
+
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from secagg.cli.certificate_summary import CertificateSummary, summarise
+from secagg.cli.keyfiles import NewFile, read_private, read_public, write_new
+from secagg.crypto.authority import (
+    Authority,
+    IssuedCertificate,
+    create_authority,
+    issue_participant,
+    issue_server,
+)
+from secagg.errors import IdentityError
+
+PASSPHRASE_VARIABLE: Final = "SECAGG_CA_PASSPHRASE"  # noqa: S105, the name of a variable
+CA_CERTIFICATE: Final = "ca.pem"
+CA_KEY: Final = "ca.key"
+CERTIFICATE: Final = "cert.pem"
+KEY: Final = "key.pem"
+
+HELP: Final = """Make a deployment CA and the identities of participants and coordinators.
+
+Participants trust this CA and not the coordinator: who holds [bold]ca.key[/bold]
+decides who takes part. Keep it off the coordinator's machine.
+
+[bold]A new deployment[/bold]
+
+  secagg ca init --name "Heart study"
+
+  secagg ca issue server --host aggregator.example.org
+
+  secagg ca issue participant clinic-7 --organisation "Clinic Seven"
+
+Each identity is one folder (cert.pem, key.pem, ca.pem).
+Hand it over by a safe way, then delete it here.
+
+[bold]Rotation[/bold]
+
+  Make a new CA in another folder and let everybody trust both for a while:
+
+  cat secagg-ca/ca.pem new-ca/ca.pem > trusted.pem
+
+  Then issue everybody anew from the new one, and drop the old one.
+
+[bold]What expires when[/bold]
+
+  secagg ca show
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+issue = typer.Typer(help="Issue the identity of a participant or of a coordinator.", no_args_is_help=True)
+app.add_typer(issue, name="issue")
+
+Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the CA.")]
+Days = Annotated[int, typer.Option("--days", min=1, max=36500, help="Days until it expires.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Where the new identity goes.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def init(
+    folder: Folder = Path("secagg-ca"),
+    name: Annotated[str, typer.Option(help="The CA's name, as it appears in errors.")] = "secagg deployment CA",
+    days: Days = 3650,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help=f"Encrypt ca.key; asks, or takes ${PASSPHRASE_VARIABLE}.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new CA: ca.pem, which everybody gets, and ca.key (mode 0600), which nobody gets.
+
+    Example: secagg ca init --dir heart-study-ca --name "Heart study" --encrypt
+    """
+    passphrase = _passphrase(confirm=True) if encrypt or PASSPHRASE_VARIABLE in os.environ else None
+    issued = create_authority(name=name, now=_now(), validity=timedelta(days=days), passphrase=passphrase)
+    certificate, key = folder / CA_CERTIFICATE, folder / CA_KEY
+    write_new([NewFile(certificate, issued.certificate_pem), NewFile(key, issued.key_pem)])
+    _report(summarise(certificate, issued.certificate_pem)[0], key, as_json)
+
+
+@issue.command()
+def participant(
+    participant_id: Annotated[str, typer.Argument(metavar="ID", help="1 to 64 of A-Z a-z 0-9 . _ -")],
+    *,
+    organisation: Annotated[str, typer.Option("--organisation", help="Who runs this participant.")],
+    folder: Folder = Path("secagg-ca"),
+    out: Out = None,
+    days: Days = 365,
+    as_json: AsJson = False,
+) -> None:
+    """Issue one participant's identity, by default into DIR/participants/ID.
+
+    An identity is never overwritten. To renew one, issue it into another folder with --out.
+
+    Example: secagg ca issue participant clinic-7 --organisation "Clinic Seven"
+    """
+    issued = issue_participant(
+        _authority(folder),
+        participant_id=participant_id,
+        organisation=organisation,
+        now=_now(),
+        validity=timedelta(days=days),
+    )
+    _write_identity(issued, folder, out or folder / "participants" / participant_id, as_json)
+
+
+@issue.command()
+def server(
+    hosts: Annotated[list[str], typer.Option("--host", help="A DNS name or IP address participants use; repeatable.")],
+    folder: Folder = Path("secagg-ca"),
+    out: Out = None,
+    days: Days = 365,
+    as_json: AsJson = False,
+) -> None:
+    """Issue a coordinator's TLS certificate, by default into DIR/servers/FIRST-HOST.
+
+    Example: secagg ca issue server --host aggregator.example.org --host 10.0.0.5
+    """
+    issued = issue_server(_authority(folder), hosts=hosts, now=_now(), validity=timedelta(days=days))
+    _write_identity(issued, folder, out or folder / "servers" / hosts[0], as_json)
+
+
+@app.command()
+def show(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Certificate files; without any, the whole CA folder."),
+    ] = None,
+    folder: Folder = Path("secagg-ca"),
+    as_json: AsJson = False,
+) -> None:
+    """List certificates: role, name, organisation, when they expire, SHA-256 fingerprint.
+
+    Example: secagg ca show secagg-ca/participants/clinic-7/cert.pem
+    """
+    now = _now()
+    found = [summary for path in files or _certificates_in(folder) for summary in summarise(path, read_public(path))]
+    if as_json:
+        typer.echo(json.dumps([summary.as_json(now) for summary in found], indent=2))
+        return
+    rows = [(s.role, s.name, s.organisation or "-", s.expiry(now), s.sha256[:16]) for s in found]
+    _print_table([("ROLE", "NAME", "ORGANISATION", "EXPIRY", "SHA-256"), *rows])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _authority(folder: Path) -> Authority:
+    if not (folder / CA_KEY).exists():
+        raise IdentityError(f"no CA in {folder}; make one with: secagg ca init --dir {folder}")
+    key_pem = read_private(folder / CA_KEY).expose()
+    passphrase = _passphrase(confirm=False) if b"ENCRYPTED" in key_pem else None
+    return Authority.from_pem(read_public(folder / CA_CERTIFICATE), key_pem, passphrase=passphrase)
+
+
+def _passphrase(*, confirm: bool) -> bytes:
+    """From the environment or the terminal; never from the arguments, which every process can read."""
+    text = os.environ.get(PASSPHRASE_VARIABLE)
+    if text is None:
+        if not sys.stdin.isatty():
+            raise IdentityError(f"the CA key needs a passphrase and there is no terminal: set {PASSPHRASE_VARIABLE}")
+        text = str(typer.prompt("Passphrase of the CA key", hide_input=True, confirmation_prompt=confirm, err=True))
+    if not text:
+        raise IdentityError("the passphrase of the CA key is empty")
+    return text.encode()
+
+
+def _write_identity(issued: IssuedCertificate, folder: Path, out: Path, as_json: bool) -> None:
+    write_new(
+        [
+            NewFile(out / CA_CERTIFICATE, read_public(folder / CA_CERTIFICATE)),
+            NewFile(out / CERTIFICATE, issued.certificate_pem),
+            NewFile(out / KEY, issued.key_pem),
+        ]
+    )
+    _report(summarise(out / CERTIFICATE, issued.certificate_pem)[0], out / KEY, as_json)
+
+
+def _certificates_in(folder: Path) -> list[Path]:
+    if not (folder / CA_CERTIFICATE).exists():
+        raise IdentityError(f"no CA in {folder}; make one with: secagg ca init --dir {folder}")
+    return [
+        folder / CA_CERTIFICATE,
+        *sorted(folder.glob(f"participants/*/{CERTIFICATE}")),
+        *sorted(folder.glob(f"servers/*/{CERTIFICATE}")),
+    ]
+
+
+def _report(summary: CertificateSummary, key: Path, as_json: bool) -> None:
+    """What was made and where."""
+    now = _now()
+    if as_json:
+        typer.echo(json.dumps({**summary.as_json(now), "key_path": str(key)}, indent=2))
+        return
+    typer.echo(f"{summary.role} {summary.name}: {summary.expiry(now)}")
+    typer.echo(f"  certificate  {summary.path}")
+    typer.echo(f"  private key  {key} (mode 0600)")
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
