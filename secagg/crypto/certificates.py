@@ -28,8 +28,10 @@ MAX_CERTIFICATE_BYTES: Final = 8192
 MAX_ORGANISATION_CHARS: Final = 64  # RFC 5280, ub-organization-name
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# What `cryptography` raises over a certificate that it can load and not read (a BIT STRING for a name: TypeError).
 _UNREADABLE: Final = (
     ValueError,
+    TypeError,
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.DuplicateExtension,
