@@ -81,6 +81,10 @@ class NotInRoundError(SecAggError):
     """This participant is not, or no longer, part of the round: it was declared dropped, or came too late."""
 
 
+class UnknownRoundError(SecAggError):
+    """The coordinator knows no round of that id; it may have been forgotten."""
+
+
 class AbortReason(Enum):
     """Why a round ended without a sum. The value is the number on the wire (`AbortReason`)."""
 

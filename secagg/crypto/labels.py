@@ -1,6 +1,7 @@
 """Every domain-separation label of the protocol, in one place (proto/PROTOCOL.md, "Labels").
 
-A label starts every hash, signature and key derivation, so that no value made for one purpose is ever accepted for another.
+A label starts every hash, signature and key derivation, so that no value made for one purpose is ever accepted for
+another.
 """
 
 from typing import Final
@@ -16,3 +17,12 @@ PAIRWISE_MASK: Final = b"secagg/v1/pairwise-mask"
 SELF_MASK: Final = b"secagg/v1/self-mask"
 ROUNDING: Final = b"secagg/v1/stochastic-rounding"
 MODEL_DIGEST: Final = b"secagg/v1/model"
+
+# Homomorphic summation
+RESIDUE_STREAM: Final = b"secagg/v1/residue-stream"
+REFERENCE_STRING: Final = b"secagg/v1/common-reference-string"
+RESIDUES_DIGEST: Final = b"secagg/v1/residues"
+TERNARY_KEY: Final = b"secagg/v1/ternary-key"
+KEY_ERROR: Final = b"secagg/v1/key-error"
+KEY_SHARE_COMMITMENT: Final = b"secagg/v1/key-share-commitment"
+DEALT_KEY_DIGEST: Final = b"secagg/v1/dealt-key"

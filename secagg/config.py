@@ -1,0 +1,188 @@
+"""What a round is, agreed by all: `RoundConfig`. Unsafe parameters are refused here, with what to change."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.crypto.prg import Words, word_dtype
+from secagg.encoding.fixedpoint import FixedPoint, WeightedMean, decode_mean
+from secagg.encoding.packing import MAX_BITS
+from secagg.encoding.schema import Schema
+from secagg.errors import ConfigError
+
+MIN_COHORT: Final = 3
+"""A sum of two shows each of the two the other's update."""
+
+MAX_PARTICIPANTS: Final = 10_000
+MAX_TASK_BYTES: Final = 128
+MAX_VECTOR_LEN: Final = 2**32
+DIGEST_SIZE: Final = 32
+
+
+class ThreatModel(Enum):
+    """What the coordinator may do. The value is the number on the wire."""
+
+    SEMI_HONEST = 1
+    """It follows the protocol and reads everything."""
+    ACTIVE = 2
+    """It may lie: keys are signed and survivors agree on who survived before anything is unmasked."""
+
+
+class Suite(Enum):
+    """Primitives of a round. The value is the number on the wire."""
+
+    X25519_SHA256_AES128 = 1
+
+    @property
+    def key_size(self) -> int:
+        """Bytes of an AES key."""
+        return 16
+
+
+class Graph(Enum):
+    """Who shares masks and key shares with whom. The value is the number on the wire."""
+
+    COMPLETE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Longest time each phase stays open, in seconds, 0.001 to 604,800. Whoever has not delivered by then has dropped
+    out.
+    """
+
+    advertise_keys_s: float = 60.0
+    share_keys_s: float = 60.0
+    masked_input_s: float = 300.0
+    consistency_check_s: float = 60.0
+    unmask_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not 0.001 <= getattr(self, name) <= 604_800:
+                raise ConfigError(f"{name} must be 0.001 to 604800 seconds, not {getattr(self, name)}")
+
+
+def default_max_colluding(participants: int) -> int:
+    """Largest n_C < n/3: what the active threat model can stand at its best threshold."""
+    return (participants - 1) // 3
+
+
+def default_threshold(participants: int, threat_model: ThreatModel) -> int:
+    """⌊2n/3⌋ + 1 against an active coordinator, ⌊n/2⌋ + 1 against a semi-honest one (Bonawitz et al. 2017, §6)."""
+    return 2 * participants // 3 + 1 if threat_model is ThreatModel.ACTIVE else participants // 2 + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundConfig:
+    """Everything about a round but its id. Its serialised bytes enter the context, so all participants have the same
+    or nothing.
+
+    Attributes:
+        task: 1 to 128 bytes of UTF-8; what a participant's policy allows by name.
+        schema: arrays of the update.
+        encoding: fixed-point code.
+        max_participants: n_max, 3 to 10,000; the ring is wide enough for that many.
+        threshold: t; fewer survivors give no sum. 0 stands for the default of the threat model.
+        max_colluding: n_C, participants that may collude with the coordinator; −1 stands for the largest n_C < n/3
+            (capped below the threshold against a semi-honest coordinator).
+        threat_model: ACTIVE unless the deployment knows better.
+        suite: primitives.
+        graph: complete for now.
+        model_digest: 32 bytes; SHA-256 over the model that the update belongs to. Participants compare it with their
+            own.
+        release_to_participants: whether participants get the aggregate, or a receipt only.
+        deadlines: longest time of each phase.
+    """
+
+    task: str
+    schema: Schema
+    encoding: FixedPoint
+    max_participants: int
+    model_digest: bytes
+    threshold: int = 0
+    max_colluding: int = -1
+    threat_model: ThreatModel = ThreatModel.ACTIVE
+    suite: Suite = Suite.X25519_SHA256_AES128
+    graph: Graph = Graph.COMPLETE
+    release_to_participants: bool = True
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.task.encode()) <= MAX_TASK_BYTES:
+            raise ConfigError(f"task must be 1 to {MAX_TASK_BYTES} bytes of UTF-8")
+        if len(self.model_digest) != DIGEST_SIZE:
+            raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(self.model_digest)}")
+        self._fill_defaults()
+        self._check_thresholds()
+        self._check_widths()
+
+    def _fill_defaults(self) -> None:
+        if self.threshold == 0:
+            object.__setattr__(self, "threshold", default_threshold(self.max_participants, self.threat_model))
+        if self.max_colluding == -1:
+            object.__setattr__(
+                self, "max_colluding", min(default_max_colluding(self.max_participants), self.threshold - 1)
+            )
+
+    def _check_thresholds(self) -> None:
+        n, t, colluding = self.max_participants, self.threshold, self.max_colluding
+        if not MIN_COHORT <= n <= MAX_PARTICIPANTS:
+            raise ConfigError(f"max_participants must be {MIN_COHORT} to {MAX_PARTICIPANTS}, not {n}")
+        if not MIN_COHORT <= t <= n:
+            raise ConfigError(f"threshold must be {MIN_COHORT} to max_participants ({n}), not {t}")
+        if not 0 <= colluding < n:
+            raise ConfigError(f"max_colluding must be 0 to {n - 1}, not {colluding}")
+        if self.threat_model is ThreatModel.SEMI_HONEST and t <= colluding:
+            raise ConfigError(
+                f"threshold {t} lets {colluding} colluding participants unmask others; "
+                f"raise it to {colluding + 1} or more"
+            )
+        if self.threat_model is ThreatModel.ACTIVE and 2 * t <= n + colluding:
+            raise ConfigError(
+                f"against an active coordinator with {colluding} colluding participants, 2t > n + n_C must hold: "
+                f"raise threshold from {t} to {(n + colluding) // 2 + 1} or more, or lower max_participants"
+            )
+
+    def _check_widths(self) -> None:
+        if self.ring_bits > MAX_BITS:
+            raise ConfigError(
+                f"{self.max_participants} summands of {self.encoding.value_bits} bits need {self.ring_bits} bits, "
+                f"more than {MAX_BITS}; lower value_bits"
+            )
+        if self.vector_len > MAX_VECTOR_LEN:
+            raise ConfigError(f"the update has {self.vector_len} coordinates, more than {MAX_VECTOR_LEN}; split it")
+
+    @property
+    def ring_bits(self) -> int:
+        """b: sums are taken mod 2^b, and 2^b exceeds the sum of n_max encoded vectors in every coordinate."""
+        return self.encoding.ring_bits(self.max_participants)
+
+    @property
+    def vector_len(self) -> int:
+        """Coordinates of the encoded vector."""
+        return self.encoding.vector_len(self.schema)
+
+    @property
+    def ring_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """The smallest word that holds a ring element."""
+        return word_dtype(self.ring_bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """The exact result of a round.
+
+    Attributes:
+        sums: unsigned words[vector_len], Σ of the survivors' encoded vectors, no coordinate wrapped.
+        survivors: participant ids whose updates are in the sum, sorted.
+    """
+
+    sums: Words
+    survivors: tuple[str, ...]
+
+    def mean(self, config: RoundConfig) -> WeightedMean:
+        """The weighted mean that the sum encodes."""
+        return decode_mean(config.encoding, config.schema, self.sums, len(self.survivors))

@@ -1,0 +1,44 @@
+"""X25519 (RFC 7748) key pairs and agreement."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from secagg.crypto.rng import Rng
+from secagg.crypto.secret import Secret
+from secagg.errors import AuthenticationError
+
+KEY_SIZE: Final = 32
+"""Bytes of a private key, of a public key and of a shared secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A fresh key pair of one round."""
+
+    private: Secret
+    public: bytes
+
+    @classmethod
+    def generate(cls, rng: Rng) -> "KeyPair":
+        """A key pair from 32 random bytes."""
+        return cls.from_private(Secret(rng.token(KEY_SIZE)))
+
+    @classmethod
+    def from_private(cls, private: Secret) -> "KeyPair":
+        """The key pair of a 32-byte private key."""
+        key = X25519PrivateKey.from_private_bytes(private.expose())
+        return cls(private, key.public_key().public_bytes_raw())
+
+    def agree(self, peer_public: bytes, *, peer: str) -> Secret:
+        """The 32-byte shared secret with `peer`.
+
+        Raises:
+            AuthenticationError: the peer's key is of low order, so the secret would be known to everyone.
+        """
+        mine = X25519PrivateKey.from_private_bytes(self.private.expose())
+        try:
+            return Secret(mine.exchange(X25519PublicKey.from_public_bytes(peer_public)))
+        except ValueError:
+            raise AuthenticationError(f"public key of {peer} gives no secret (low order)", culprit=peer) from None

@@ -1,0 +1,121 @@
+"""Shamir secret sharing over GF(2^256 + 297), with correction of wrong shares.
+
+A share is the polynomial's value at x = holder's index (1, 2, …), 33 bytes big-endian.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from secagg.crypto import polynomial
+from secagg.crypto.polynomial import PRIME
+from secagg.crypto.rng import Rng
+from secagg.crypto.secret import Secret
+from secagg.errors import DecodeError
+
+SECRET_SIZE: Final = 32
+SHARE_SIZE: Final = 33
+
+_COEFFICIENT_BYTES: Final = 48  # reduced mod a 257-bit prime: bias below 2^-127
+_MAX_SUBSETS: Final = 5_000  # tried when there are too many wrong shares for unique decoding
+
+
+def share(secret: Secret, threshold: int, holders: Iterable[int], rng: Rng) -> dict[int, Secret]:
+    """One share for each holder's index; any `threshold` of them give the secret, fewer give nothing.
+
+    Args:
+        secret: 32 bytes.
+        threshold: t ≥ 1.
+        holders: distinct indices ≥ 1.
+        rng: gives 48 bytes for each of the t − 1 coefficients, lowest degree first, read big-endian mod the prime.
+    """
+    noise = rng.token(_COEFFICIENT_BYTES * (threshold - 1))
+    coefficients = [int.from_bytes(secret.expose(), "big")]
+    coefficients += [
+        int.from_bytes(noise[i : i + _COEFFICIENT_BYTES], "big") % PRIME
+        for i in range(0, len(noise), _COEFFICIENT_BYTES)
+    ]
+    return {x: Secret(polynomial.evaluate(coefficients, x).to_bytes(SHARE_SIZE, "big")) for x in holders}
+
+
+def decode_share(data: bytes) -> int:
+    """The field element of a received share.
+
+    Raises:
+        DecodeError: not 33 bytes, or not below the prime.
+    """
+    value = int.from_bytes(data, "big")
+    if len(data) != SHARE_SIZE or value >= PRIME:
+        raise DecodeError(f"a share is {SHARE_SIZE} bytes below the field prime")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A reconstructed secret and the holders whose shares do not lie on its polynomial."""
+
+    secret: Secret
+    wrong: tuple[int, ...]
+
+
+class Decoder:
+    """Reconstruction from one fixed set of holders; what depends on the holders alone is computed once."""
+
+    def __init__(self, holders: Sequence[int], threshold: int) -> None:
+        """Args: holders: at least `threshold` distinct indices."""
+        self.holders = tuple(holders)
+        self.threshold = threshold
+        self._at_zero = polynomial.lagrange_at_zero(self.holders[:threshold])
+        self._check = self._dual_codeword()
+
+    def _dual_codeword(self) -> list[int]:
+        """h with Σ h_j·f(x_j) = 0 for every f of degree < t: a wrong share shows, but for a chance of about 2^-250.
+
+        h_j = g(x_j) / Π_{i≠j}(x_j − x_i) with g of degree < m − t (the dual of a Reed–Solomon code). g comes from
+        a hash: a liar would have to find shares that vanish on a pseudo-random functional over a 256-bit field.
+        """
+        spare = len(self.holders) - self.threshold
+        seed = ",".join(map(str, self.holders)).encode()
+        g = [int.from_bytes(hashlib.sha512(b"%d:" % i + seed).digest(), "big") % PRIME for i in range(spare)]
+        weights = polynomial.barycentric_weights(self.holders)
+        return [w * polynomial.evaluate(g, x) % PRIME for x, w in zip(self.holders, weights, strict=True)]
+
+    def recover(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
+        """The secret that `accepts` confirms, corrected if need be; None if no correction fits.
+
+        Args:
+            shares: value by holder, for exactly this decoder's holders.
+            accepts: whether a candidate is the secret its owner committed to.
+        """
+        values = [shares[x] for x in self.holders]
+        at_zero = sum(a * y for a, y in zip(self._at_zero, values[: self.threshold], strict=True)) % PRIME
+        consistent = sum(h * y for h, y in zip(self._check, values, strict=True)) % PRIME == 0
+        if consistent:
+            secret = _as_secret(at_zero)
+            return Recovered(secret, ()) if secret is not None and accepts(secret) else None
+        return self._correct(values, accepts)
+
+    def _correct(self, values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
+        """Unique decoding up to (m − t)/2 wrong shares; beyond it, a bounded search that the commitment decides."""
+        f = polynomial.decode_reed_solomon(self.holders, values, self.threshold)
+        if f is not None and (found := self._confirm(f, values, accepts)):
+            return found
+        points = list(zip(self.holders, values, strict=True))
+        for subset in itertools.islice(itertools.combinations(points, self.threshold), _MAX_SUBSETS):
+            f = polynomial.interpolate(*zip(*subset, strict=True))
+            if found := self._confirm(f, values, accepts):
+                return found
+        return None
+
+    def _confirm(self, f: list[int], values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
+        secret = _as_secret(polynomial.evaluate(f, 0))
+        if secret is None or not accepts(secret):
+            return None
+        wrong = (x for x, y in zip(self.holders, values, strict=True) if polynomial.evaluate(f, x) != y)
+        return Recovered(secret, tuple(wrong))
+
+
+def _as_secret(value: int) -> Secret | None:
+    return Secret(value.to_bytes(SECRET_SIZE, "big")) if value < 1 << (8 * SECRET_SIZE) else None

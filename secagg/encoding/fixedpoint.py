@@ -1,0 +1,150 @@
+"""Floats to integers that add up exactly, and the sum back to floats (proto/PROTOCOL.md, "Encoding").
+
+A value v of a participant with weight w becomes the integer floor((clip(v)·w/w_max + c)·s + u), s = (2^q − 1)/2c,
+with u uniform in [0, 1): an unbiased q-bit number. Behind the values the weight itself travels as an exact integer, in
+limbs of q bits.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+
+import numpy as np
+
+from secagg.crypto import labels
+from secagg.crypto.kdf import derive
+from secagg.crypto.prg import MaskStream, Words, word_dtype
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import frame
+from secagg.encoding.schema import FlatUpdate, FloatArray, Schema
+from secagg.errors import ConfigError, InputError
+
+MIN_VALUE_BITS: Final = 2
+MAX_VALUE_BITS: Final = 32
+MAX_WEIGHT: Final = 2**32 - 1
+_STRIDE: Final = 1 << 14  # values encoded together, so that float64 temporaries stay in the cache
+_UNIFORM_DTYPE: Final = np.dtype("<u4")
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """The fixed-point code of a round.
+
+    Attributes:
+        clip: c > 0; values are clipped to [−c, c].
+        value_bits: q, 2 to 32; the step is 2c/(2^q − 1).
+        max_weight: w_max, 1 to 2^32 − 1; a participant's weight is an integer in [1, w_max]. Values are scaled by
+            w/w_max, so the relative precision of a participant falls as its weight does: choose w_max no larger than
+            needed.
+    """
+
+    clip: float
+    value_bits: int = 16
+    max_weight: int = 1
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.clip) and self.clip > 0):
+            raise ConfigError(f"clip must be a finite number above 0, not {self.clip}")
+        if not MIN_VALUE_BITS <= self.value_bits <= MAX_VALUE_BITS:
+            raise ConfigError(f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {self.value_bits}")
+        if not 1 <= self.max_weight <= MAX_WEIGHT:
+            raise ConfigError(f"max_weight must be 1 to {MAX_WEIGHT}, not {self.max_weight}")
+
+    @property
+    def levels(self) -> int:
+        """The largest encoded integer: 2^q − 1."""
+        return (1 << self.value_bits) - 1
+
+    @property
+    def step(self) -> float:
+        """Distance of two neighbouring encoded numbers, in the values' own unit."""
+        return 2 * self.clip / self.levels
+
+    @property
+    def weight_limbs(self) -> int:
+        """Coordinates of q bits that hold the weight."""
+        return -(-self.max_weight.bit_length() // self.value_bits)
+
+    def vector_len(self, schema: Schema) -> int:
+        """Coordinates of the encoded vector: the values, then the limbs of the weight, lowest first."""
+        return schema.size + self.weight_limbs
+
+    def ring_bits(self, summands: int) -> int:
+        """b with 2^b > summands·(2^q − 1): the sum of that many encoded vectors cannot wrap."""
+        return self.value_bits + (summands - 1).bit_length()
+
+
+class Encoder:
+    """One participant's encoded vector, computed range by range and always the same for the same range."""
+
+    def __init__(
+        self, code: FixedPoint, schema: Schema, update: FlatUpdate, weight: int, rounding_seed: Secret
+    ) -> None:
+        """Args: rounding_seed: 32 fresh random bytes; they fix the stochastic rounding, so that a resent chunk is the
+        same.
+
+        Raises:
+            InputError: the weight is not an integer in [1, w_max].
+        """
+        if not isinstance(weight, int) or not 1 <= weight <= code.max_weight:
+            raise InputError(
+                f"weight must be an integer from 1 to the task's max_weight {code.max_weight}, not {weight}"
+            )
+        self.vector_len = code.vector_len(schema)
+        self.dtype = word_dtype(code.value_bits)
+        self._code = code
+        self._update = update
+        self._factor = weight / code.max_weight
+        self._limbs = [weight >> code.value_bits * i & code.levels for i in range(code.weight_limbs)]
+        self._rounding_key = derive(rounding_seed, salt=b"", info=frame(labels.ROUNDING), size=16)
+
+    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger] | None = None) -> Words:
+        """Integers in [0, 2^q) of the coordinates [start, stop), as `dtype`. `start` is a multiple of 64."""
+        out = np.empty(stop - start, dtype or self.dtype)
+        uniform = MaskStream(self._rounding_key, _UNIFORM_DTYPE, start)
+        last = min(stop, self._update.size)
+        for low in range(start, last, _STRIDE):
+            high = min(low + _STRIDE, last)
+            out[low - start : high - start] = self._encode(self._update.read(low, high), uniform.next(high - low))
+        for at in range(max(start, self._update.size), stop):
+            out[at - start] = self._limbs[at - self._update.size]
+        return out
+
+    def _encode(self, values: FloatArray, uniform: Words) -> FloatArray:
+        """Rounded numbers as float64; `values` is overwritten."""
+        code = self._code
+        np.clip(values, -code.clip, code.clip, out=values)
+        values *= self._factor
+        values += code.clip
+        values *= 1 / code.step
+        values += uniform * 2.0**-32
+        np.floor(values, out=values)
+        # (c + c)/step can exceed 2^q − 1 by a rounding error of float64; the code has no such number.
+        return np.minimum(values, code.levels, out=values)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedMean:
+    """What the sum says.
+
+    Attributes:
+        arrays: Σ w·v / Σ w over the summands, in the schema's shapes and dtypes.
+        weight: Σ w, exact.
+        error_bound: no value is further than this from the weighted mean of the clipped inputs (before the cast to
+            the dtype).
+    """
+
+    arrays: dict[str, FloatArray]
+    weight: int
+    error_bound: float
+
+
+def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) -> WeightedMean:
+    """The weighted mean behind an exact sum of `summands` encoded vectors."""
+    limbs = sums[schema.size :]
+    weight = sum(int(limb) << code.value_bits * i for i, limb in enumerate(limbs))
+    mean = sums[: schema.size].astype(np.float64)
+    mean *= code.step
+    mean -= summands * code.clip
+    mean *= code.max_weight / weight
+    return WeightedMean(schema.split(mean), weight, summands * code.step * code.max_weight / weight)

@@ -1,0 +1,138 @@
+"""Which arrays an update has, and how they lie one after the other in one flat vector."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.errors import ConfigError, InputError
+
+FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Update = Mapping[str, FloatArray]
+"""Arrays by name, as a participant hands them in and as the aggregate comes back."""
+
+DTYPES: Final = ("float32", "float64")
+MAX_ARRAYS: Final = 100_000
+MAX_NAME_BYTES: Final = 512
+_STRIDE: Final = 1 << 16  # values looked at together, so that temporaries stay in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One named array of the update.
+
+    Attributes:
+        name: 1 to 512 bytes of UTF-8, unique in the schema.
+        shape: any, also `()`; a zero-sized array is refused.
+        dtype: "float32" or "float64".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.name.encode()) <= MAX_NAME_BYTES:
+            raise ConfigError(f"an array name has 1 to {MAX_NAME_BYTES} bytes; shorten {self.name[:40]!r}")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"array {self.name!r}: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}; cast it")
+        if any(side < 1 for side in self.shape):
+            raise ConfigError(f"array {self.name!r}: shape {self.shape} holds no values; leave the array out")
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The arrays of an update in the order of their values in the flat vector (C order within an array)."""
+
+    arrays: tuple[ArraySpec, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.arrays) <= MAX_ARRAYS:
+            raise ConfigError(f"a schema has 1 to {MAX_ARRAYS} arrays, not {len(self.arrays)}")
+        names = [spec.name for spec in self.arrays]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"array name {twice!r} stands twice in the schema; rename one")
+
+    @classmethod
+    def of(cls, update: Update | FloatArray) -> "Schema":
+        """The schema of an example update; a lone array is called `values`."""
+        return cls(tuple(ArraySpec(name, a.shape, a.dtype.name) for name, a in named(update).items()))
+
+    @property
+    def size(self) -> int:
+        """Number of values in all arrays: m."""
+        return sum(spec.size for spec in self.arrays)
+
+    def check(self, update: Update | FloatArray) -> "FlatUpdate":
+        """`update` as one flat vector, every value looked at.
+
+        Raises:
+            InputError: an array is missing or unknown, has another shape or dtype, or holds NaN or infinity.
+        """
+        arrays = named(update)
+        known = {spec.name for spec in self.arrays}
+        if unknown := next((name for name in arrays if name not in known), None):
+            raise InputError(f"array {unknown!r} is not in the task's schema; leave it out", array=unknown)
+        return FlatUpdate(tuple(_checked(spec, arrays) for spec in self.arrays))
+
+    def split(self, flat: FloatArray) -> dict[str, FloatArray]:
+        """The named arrays of a flat float64[size] vector, each in its own dtype."""
+        result: dict[str, FloatArray] = {}
+        start = 0
+        for spec in self.arrays:
+            result[spec.name] = flat[start : start + spec.size].reshape(spec.shape).astype(spec.dtype)
+            start += spec.size
+        return result
+
+
+class FlatUpdate:
+    """A checked update, read as one float64 vector without ever copying the whole."""
+
+    __slots__ = ("_flats", "size")
+
+    def __init__(self, flats: tuple[FloatArray, ...]) -> None:
+        self._flats = flats
+        self.size = sum(len(flat) for flat in flats)
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """A fresh float64[stop − start] of the values in [start, stop)."""
+        out = np.empty(stop - start, np.float64)
+        first = 0
+        for flat in self._flats:
+            low, high = max(start, first), min(stop, first + len(flat))
+            if low < high:
+                out[low - start : high - start] = flat[low - first : high - first]
+            first += len(flat)
+        return out
+
+
+def named(update: Update | FloatArray) -> Update:
+    """The update as a mapping: a lone array is the special case of one array called `values`."""
+    return {"values": update} if isinstance(update, np.ndarray) else update
+
+
+def _checked(spec: ArraySpec, update: Update) -> FloatArray:
+    array = update.get(spec.name)
+    if array is None:
+        raise InputError(f"array {spec.name!r} of the task's schema is missing", array=spec.name)
+    if not isinstance(array, np.ndarray) or array.dtype.name != spec.dtype or not array.dtype.isnative:
+        found = array.dtype.str if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"array {spec.name!r} is {found}, the task wants {spec.dtype}; cast it", array=spec.name)
+    if array.shape != spec.shape:
+        raise InputError(f"array {spec.name!r} has shape {array.shape}, the task wants {spec.shape}", array=spec.name)
+    flat = array.reshape(-1)
+    for start in range(0, len(flat), _STRIDE):
+        finite = np.isfinite(flat[start : start + _STRIDE])
+        if not finite.all():
+            at = start + int(np.argmin(finite))
+            index = tuple(int(i) for i in np.unravel_index(at, spec.shape))
+            raise InputError(f"array {spec.name!r} is {flat[at]} at index {index}", array=spec.name, index=index)
+    return flat

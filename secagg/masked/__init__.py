@@ -1,0 +1,1 @@
+"""Masked aggregation (Bonawitz et al. 2017) as state machines without input or output."""

@@ -1,0 +1,59 @@
+"""Mask keys, and adding mask streams to vectors (proto/PROTOCOL.md, "Mask streams")."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from secagg.context import Round
+from secagg.crypto import labels
+from secagg.crypto.kdf import derive
+from secagg.crypto.prg import MaskStream, Words, stride
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import frame
+from secagg.messages import ParticipantId
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A stream to add to a vector, or to subtract from it."""
+
+    key: Secret
+    negative: bool
+
+
+def self_mask_key(round_: Round, owner: ParticipantId, seed: Secret) -> Secret:
+    """Key of PRG(b_u)."""
+    return _mask_key(round_, labels.SELF_MASK, seed, owner)
+
+
+def pairwise_mask_key(round_: Round, one: ParticipantId, other: ParticipantId, shared: Secret) -> Secret:
+    """Key of PRG(s_uv), the same for both: ids enter in ascending order."""
+    return _mask_key(round_, labels.PAIRWISE_MASK, shared, *sorted((one, other)))
+
+
+def _mask_key(round_: Round, label: bytes, key_material: Secret, *ids: ParticipantId) -> Secret:
+    suite = round_.config.suite
+    info = frame(label, suite.name.encode(), round_.context, *(i.encode() for i in ids))
+    return derive(key_material, salt=round_.round_id, info=info, size=suite.key_size)
+
+
+def add_masks(vector: Words, start: int, masks: Iterable[Mask]) -> None:
+    """Add the masks' elements from `start` on to `vector`, in place, mod 2^word.
+
+    Args:
+        vector: contiguous words; element i is coordinate `start` + i.
+        start: a multiple of 64.
+        masks: each element of a stream is one word, so masks cancel mod 2^word and hence mod 2^b.
+    """
+    streams = [(MaskStream(mask.key, vector.dtype, start), np.subtract if mask.negative else np.add) for mask in masks]
+    step = stride(vector.dtype)
+    for low in range(0, len(vector), step):
+        block = vector[low : low + step]  # stays in the cache while every stream passes over it
+        for stream, combine in streams:
+            combine(block, stream.next(len(block)), out=block)
+
+
+def opposite(masks: Sequence[Mask]) -> list[Mask]:
+    """The masks that undo `masks`."""
+    return [Mask(mask.key, not mask.negative) for mask in masks]

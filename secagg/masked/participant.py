@@ -1,0 +1,288 @@
+"""The participant's side: one frozen class per state, each with the one message it can take.
+
+`Participant` in `secagg.masked.session` alone holds the current state. Every check here stands before anything leaves
+the machine.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from secagg import roster as rosters
+from secagg.config import ThreatModel
+from secagg.context import Round
+from secagg.crypto import signing
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.identity import Identity, TrustAnchors, VerifiedIdentity
+from secagg.crypto.rng import Rng
+from secagg.crypto.secret import Secret
+from secagg.errors import ConfigError, ProtocolViolation
+from secagg.masked import shares
+from secagg.masked.graph import Neighbourhoods, neighbourhoods
+from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
+from secagg.masked.shares import SharePair
+from secagg.masked.vector import IntegerVector, MaskedVector
+from secagg.messages import (
+    AdvertiseKeys,
+    ConsistencyCheck,
+    ConsistencyProof,
+    Index,
+    MaskKeyShare,
+    Member,
+    ParticipantId,
+    RevealedShare,
+    Roster,
+    SelfMaskShare,
+    ShareDelivery,
+    ShareKeys,
+    SurvivorSet,
+    Unmask,
+)
+from secagg.policy import Policy
+from secagg.roster import COORDINATOR
+
+SELF_MASK_SEED_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are and whom we believe; needed against an active coordinator."""
+
+    identity: Identity
+    trust: TrustAnchors
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What stays the same for one participant through a round."""
+
+    round: Round
+    participant_id: ParticipantId
+    policy: Policy
+    rng: Rng
+    credentials: Credentials | None
+
+    @property
+    def threshold(self) -> int:
+        """t."""
+        return self.round.config.threshold
+
+    @property
+    def active(self) -> bool:
+        """Whether the coordinator may lie."""
+        return self.round.config.threat_model is ThreatModel.ACTIVE
+
+    def sign(self, message: bytes) -> bytes:
+        """Our signature."""
+        return self.required_credentials.identity.sign(message)
+
+    @property
+    def required_credentials(self) -> Credentials:
+        """Our credentials.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if self.credentials is None:
+            raise ConfigError("the active threat model needs an identity and the CA's certificate; pass both")
+        return self.credentials
+
+
+def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
+    """Round 0: fresh keys, signed against an active coordinator.
+
+    Raises:
+        PolicyViolation: the round is below our policy.
+    """
+    seat.policy.check(seat.round.config)
+    channel, mask = KeyPair.generate(seat.rng), KeyPair.generate(seat.rng)
+    keys = AdvertiseKeys(channel.public, mask.public)
+    if seat.active:
+        signature = seat.sign(rosters.advertisement_to_sign(seat.round.context, seat.participant_id, keys))
+        keys = AdvertiseKeys(channel.public, mask.public, signature, seat.required_credentials.identity.chain)
+    return AwaitingRoster(seat, channel, mask, keys), keys
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingRoster:
+    """Keys are advertised; next comes the roster. Holds secrets."""
+
+    seat: Seat
+    channel: KeyPair
+    mask: KeyPair
+    keys: AdvertiseKeys
+
+    def on_roster(self, roster: Roster, now: float) -> tuple["AwaitingShares", ShareKeys]:
+        """Round 1: check the roster, split our secrets among our neighbours."""
+        seat = self.seat
+        mine = rosters.check(roster, seat.round, seat.participant_id, self.keys)
+        identities = verify_members(seat, roster, now) if seat.active else {}
+        if identities:
+            seat.policy.check_organisations({i.organisation for i in identities.values()})
+        graph = neighbourhoods(seat.round.config.graph, len(roster.members))
+        neighbours = graph.of(mine.index)
+        seed = Secret(seat.rng.token(SELF_MASK_SEED_SIZE))
+        pairs = shares.split(self.mask.private, seed, seat.threshold, (*neighbours, mine.index), seat.rng)
+        members = {m.index: m for m in roster.members}
+        sealed = {
+            i: shares.seal(seat.round, self.channel, seat.participant_id, members[i], pairs[i]) for i in neighbours
+        }
+        table = Table(seat, roster, members, mine.index, graph, identities)
+        message = ShareKeys(shares.commit(seat.round, seat.participant_id, seed), sealed)
+        return AwaitingShares(table, self.channel, self.mask, seed, pairs[mine.index]), message
+
+
+def verify_members(seat: Seat, roster: Roster, now: float) -> dict[Index, VerifiedIdentity]:
+    """Check every certificate against the pinned CA, and every signature of keys.
+
+    Raises:
+        AuthenticationError: a foreign, expired or mismatched certificate, or a signature that does not verify.
+    """
+    at = datetime.fromtimestamp(now, UTC)
+    return {m.index: verify_member(seat.round, seat.required_credentials.trust, m, at) for m in roster.members}
+
+
+def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:
+    """Check one roster entry: certificate chain, id, signature.
+
+    Raises:
+        AuthenticationError: as above.
+        ProtocolViolation: the certificate is another participant's.
+    """
+    identity = trust.verify_participant(member.keys.certificates, at)
+    if identity.participant_id != member.participant_id:
+        raise ProtocolViolation(
+            f"the certificate shown for {member.participant_id} belongs to {identity.participant_id}",
+            culprit=COORDINATOR,
+        )
+    signed = rosters.advertisement_to_sign(round_.context, member.participant_id, member.keys)
+    signing.verify(identity.public_key, signed, member.keys.signature, culprit=member.participant_id)
+    return identity
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The seat and everyone around it, once the roster is known. `identities` is empty if semi-honest."""
+
+    seat: Seat
+    roster: Roster
+    members: Mapping[Index, Member]
+    own_index: Index
+    graph: Neighbourhoods
+    identities: Mapping[Index, VerifiedIdentity]
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingShares:
+    """Our shares are out; next come our neighbours'. Holds secrets."""
+
+    table: Table
+    channel: KeyPair
+    mask: KeyPair
+    self_mask_seed: Secret  # b_u
+    own_pair: SharePair
+
+    def on_delivery(self, delivery: ShareDelivery, vector: IntegerVector) -> tuple["AwaitingSurvivors", MaskedVector]:
+        """Round 2: open and validate every share now, before any input leaves; then mask the input."""
+        table, seat = self.table, self.table.seat
+        if strangers := set(delivery.sealed) - set(table.graph.of(table.own_index)):
+            raise ProtocolViolation(f"shares of {sorted(strangers)}, who are not our neighbours", culprit=COORDINATOR)
+        if len(delivery.sealed) + 1 < seat.threshold:
+            raise ProtocolViolation(
+                f"shares of {len(delivery.sealed) + 1} participants are below threshold {seat.threshold}",
+                culprit=COORDINATOR,
+            )
+        held = {table.own_index: self.own_pair}
+        for i, sealed in delivery.sealed.items():
+            held[i] = shares.open_sealed(seat.round, self.channel, table.members[i], seat.participant_id, sealed)
+        masked = MaskedVector(vector, seat.round.config.ring_bits, self._masks(delivery))
+        return AwaitingSurvivors(table, held), masked
+
+    def _masks(self, delivery: ShareDelivery) -> tuple[Mask, ...]:
+        """PRG(b_u) and ±PRG(s_uv) for every neighbour that shared keys: + if our index is the higher, − if it is the
+        lower.
+        """
+        table, seat = self.table, self.table.seat
+        masks = [Mask(self_mask_key(seat.round, seat.participant_id, self.self_mask_seed), negative=False)]
+        for i in sorted(delivery.sealed):
+            peer = table.members[i]
+            shared = self.mask.agree(peer.keys.mask_public_key, peer=peer.participant_id)
+            key = pairwise_mask_key(seat.round, seat.participant_id, peer.participant_id, shared)
+            masks.append(Mask(key, negative=table.own_index < i))
+        return tuple(masks)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingSurvivors:
+    """Our input is out; next comes who survived. Holds our neighbours' shares."""
+
+    table: Table
+    held: Mapping[Index, SharePair]  # by owner; its keys are U2 within our closed neighbourhood
+
+    def check(self, survivors: SurvivorSet) -> None:
+        """Refuse sets that could unmask someone.
+
+        Raises:
+            ProtocolViolation: sets overlap, do not make up U2, lack us, or are below the threshold.
+            PolicyViolation: too few organisations among the survivors.
+        """
+        alive, gone, seat = set(survivors.survivors), set(survivors.dropped), self.table.seat
+        if alive & gone:
+            raise ProtocolViolation(
+                f"{sorted(alive & gone)} are called both survivors and dropped", culprit=COORDINATOR
+            )
+        if not alive | gone <= set(self.table.members):
+            raise ProtocolViolation("survivors or dropped are not on the roster", culprit=COORDINATOR)
+        closed = {self.table.own_index, *self.table.graph.of(self.table.own_index)}
+        if (alive | gone) & closed != set(self.held):
+            raise ProtocolViolation("survivors and dropped are not those who shared keys", culprit=COORDINATOR)
+        if self.table.own_index not in alive:
+            raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
+        if len(alive) < seat.threshold:
+            raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
+        if self.table.identities:
+            seat.policy.check_organisations({self.table.identities[i].organisation for i in alive})
+
+    def on_survivors_signed(self, survivors: SurvivorSet) -> tuple["AwaitingProof", ConsistencyCheck]:
+        """Round 3 against an active coordinator: sign the sets that we were shown."""
+        self.check(survivors)
+        message = rosters.survivors_to_sign(self.table.seat.round.context, self.table.roster, survivors)
+        return AwaitingProof(self.table, self.held, survivors), ConsistencyCheck(self.table.seat.sign(message))
+
+    def on_survivors(self, survivors: SurvivorSet) -> Unmask:
+        """Round 4 with a semi-honest coordinator: reveal at once."""
+        self.check(survivors)
+        return reveal(self.held, survivors)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingProof:
+    """We signed who survived; next come the other survivors' signatures. Holds our neighbours' shares."""
+
+    table: Table
+    held: Mapping[Index, SharePair]
+    survivors: SurvivorSet
+
+    def on_proof(self, proof: ConsistencyProof) -> Unmask:
+        """Round 4 against an active coordinator: t survivors must have signed *our* sets."""
+        seat = self.table.seat
+        if strangers := set(proof.signatures) - set(self.survivors.survivors):
+            raise ProtocolViolation(f"{sorted(strangers)} signed, who are no survivors", culprit=COORDINATOR)
+        if len(proof.signatures) < seat.threshold:
+            raise ProtocolViolation(
+                f"{len(proof.signatures)} signatures are below threshold {seat.threshold}", culprit=COORDINATOR
+            )
+        message = rosters.survivors_to_sign(seat.round.context, self.table.roster, self.survivors)
+        # Certificates were checked with the roster; expiry within a round is not checked again.
+        for i, signature in proof.signatures.items():
+            signing.verify(self.table.identities[i].public_key, message, signature, culprit=COORDINATOR)
+        return reveal(self.held, self.survivors)
+
+
+def reveal(held: Mapping[Index, SharePair], survivors: SurvivorSet) -> Unmask:
+    """For each owner exactly one share: of the mask key if it dropped, of the self-mask seed if it survived."""
+    dropped = set(survivors.dropped)
+    revealed: dict[Index, RevealedShare] = {}
+    for owner, pair in held.items():
+        revealed[owner] = MaskKeyShare(pair.mask_key) if owner in dropped else SelfMaskShare(pair.self_mask_seed)
+    return Unmask(revealed)

@@ -1,0 +1,48 @@
+"""The masked input, computed chunk by chunk and always the same for the same chunk."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from secagg.crypto.prg import Words, word_dtype
+from secagg.encoding.packing import chunk_values, pack
+from secagg.masked.masks import Mask, add_masks
+from secagg.messages import MaskedInputChunk
+
+
+class IntegerVector(Protocol):
+    """Non-negative integers to be summed, read by range."""
+
+    @property
+    def vector_len(self) -> int:
+        """Number of coordinates."""
+        ...
+
+    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> Words:
+        """A fresh array of the coordinates [start, stop); the same on every call. `start` is a multiple of 64."""
+        ...
+
+
+class MaskedVector:
+    """y_u = x_u + PRG(b_u) + Σ ±PRG(s_uv) mod 2^b. Holds mask keys; needs memory for one chunk."""
+
+    __slots__ = ("_bits", "_masks", "_vector", "chunks")
+
+    def __init__(self, vector: IntegerVector, ring_bits: int, masks: tuple[Mask, ...]) -> None:
+        self._vector = vector
+        self._bits = ring_bits
+        self._masks = masks
+        self.chunks = -(-vector.vector_len // chunk_values(ring_bits))
+
+    def chunk(self, number: int) -> MaskedInputChunk:
+        """Chunk `number`, 0 to `chunks` − 1. Asking again gives the same bytes: a retry shows nothing new."""
+        size = chunk_values(self._bits)
+        start, stop = number * size, min((number + 1) * size, self._vector.vector_len)
+        values = self._vector.read(start, stop, word_dtype(self._bits))
+        add_masks(values, start, self._masks)
+        return MaskedInputChunk(number, pack(values, self._bits))
+
+    def __iter__(self) -> Iterator[MaskedInputChunk]:
+        """All chunks in order."""
+        return (self.chunk(number) for number in range(self.chunks))

@@ -1,0 +1,78 @@
+"""The roster of a round: how it is checked, hashed and signed."""
+
+from collections.abc import Iterable
+
+from secagg.context import Context, Round
+from secagg.crypto import labels
+from secagg.crypto.transcript import digest, frame
+from secagg.errors import ProtocolViolation
+from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+
+COORDINATOR = "coordinator"
+"""The coordinator's name as a culprit."""
+
+
+def assign(advertised: dict[ParticipantId, AdvertiseKeys]) -> Roster:
+    """Indices 1 to n by sorted participant id."""
+    ids = sorted(advertised)
+    return Roster(tuple(Member(Index(i), name, advertised[name]) for i, name in enumerate(ids, start=1)))
+
+
+def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: AdvertiseKeys) -> Member:
+    """Refuse a roster that the protocol does not allow; return our own entry.
+
+    Raises:
+        ProtocolViolation: too small or large, out of order, an id or public key twice, our entry missing or changed.
+    """
+    members = roster.members
+    if not round_.config.threshold <= len(members) <= round_.config.max_participants:
+        size = f"threshold {round_.config.threshold} and at most {round_.config.max_participants}"
+        raise _violation(f"a roster of {len(members)}; the round wants at least {size}")
+    if [m.index for m in members] != list(range(1, len(members) + 1)):
+        raise _violation("roster indices are not 1 to n")
+    ids = [m.participant_id for m in members]
+    if ids != sorted(set(ids)):
+        raise _violation("roster ids are not distinct and sorted")
+    check_distinct_keys(m.keys for m in members)
+    mine = next((m for m in members if m.participant_id == own_id), None)
+    if mine is None:
+        raise _violation(f"the roster lacks our own entry ({own_id})")
+    if mine.keys != own_keys:
+        raise _violation(f"our own entry ({own_id}) was changed")
+    return mine
+
+
+def check_distinct_keys(advertised: Iterable[AdvertiseKeys]) -> None:
+    """Refuse any public key that stands twice.
+
+    Raises:
+        ProtocolViolation: two keys are equal, be they channel or mask keys.
+    """
+    keys = [key for a in advertised for key in (a.channel_public_key, a.mask_public_key)]
+    if len(set(keys)) < len(keys):
+        raise _violation("a public key stands twice in the roster")
+
+
+def roster_digest(roster: Roster) -> bytes:
+    """32 bytes over index, id, keys and certificates of every member."""
+    fields: list[bytes] = []
+    for m in roster.members:
+        keys = m.keys
+        fields += [m.index.to_bytes(4, "big"), m.participant_id.encode(), keys.channel_public_key, keys.mask_public_key]
+        fields.append(frame(b"", *keys.certificates))
+    return digest(labels.ROSTER_DIGEST, *fields)
+
+
+def advertisement_to_sign(context: Context, owner: ParticipantId, keys: AdvertiseKeys) -> bytes:
+    """What the signature of AdvertiseKeys covers."""
+    return frame(labels.ADVERTISE_SIGNATURE, context, owner.encode(), keys.channel_public_key, keys.mask_public_key)
+
+
+def survivors_to_sign(context: Context, roster: Roster, survivors: SurvivorSet) -> bytes:
+    """What the signature of ConsistencyCheck covers."""
+    sets = [b"".join(i.to_bytes(4, "big") for i in s) for s in (survivors.survivors, survivors.dropped)]
+    return frame(labels.CONSISTENCY_SIGNATURE, context, roster_digest(roster), *sets)
+
+
+def _violation(message: str) -> ProtocolViolation:
+    return ProtocolViolation(message, culprit=COORDINATOR)

@@ -1,0 +1,100 @@
+"""A coordinator and its participants for one simulated round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from secagg.config import RoundConfig, ThreatModel
+from secagg.context import Round, RoundId, bind
+from secagg.crypto.authority import Authority, create_authority, issue_participant
+from secagg.crypto.identity import Identity, TrustAnchors
+from secagg.crypto.rng import Rng
+from secagg.crypto.secret import Secret
+from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.schema import FloatArray, Update
+from secagg.masked.coordinator import Coordinator
+from secagg.masked.participant import Credentials, Seat
+from secagg.masked.session import Participant
+from secagg.messages import ParticipantId
+from secagg.policy import Policy
+from secagg.simulation.network import Hook, Run, pass_on
+from secagg.wire.configuration import encode_config
+
+ROUNDING_SEED_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one participant brings: its update and its weight."""
+
+    update: Update | FloatArray
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A CA and one identity for each participant. Certificates are slow to make: use one deployment for many rounds."""
+
+    trust: TrustAnchors
+    identities: Mapping[ParticipantId, Identity]
+
+    @classmethod
+    def create(cls, names: Mapping[ParticipantId, str] | list[ParticipantId], now: float) -> "Deployment":
+        """Args: names: participant ids, with their organisations where a mapping is given."""
+        at = datetime.fromtimestamp(now, UTC)
+        ca = create_authority(name="simulated deployment", now=at)
+        authority = Authority.from_pem(ca.certificate_pem, ca.key_pem.expose())
+        organisations = names if isinstance(names, Mapping) else dict.fromkeys(names, "simulated organisation")
+        identities = {}
+        for name, organisation in organisations.items():
+            made = issue_participant(authority, participant_id=name, organisation=organisation, now=at)
+            identities[name] = Identity.from_pem(made.certificate_pem, made.key_pem.expose())
+        return cls(TrustAnchors.from_pem(ca.certificate_pem), identities)
+
+
+def participant_names(count: int) -> list[ParticipantId]:
+    """Ids that sort in the order of their numbers."""
+    return [ParticipantId(f"participant-{i:05d}") for i in range(1, count + 1)]
+
+
+def set_up(
+    config: RoundConfig,
+    contributions: Mapping[ParticipantId, Contribution],
+    *,
+    rng: Rng,
+    now: float = 1_700_000_000.0,
+    deployment: Deployment | None = None,
+    policy: Policy | None = None,
+    hook: Hook = pass_on,
+) -> Run:
+    """Everything ready to `play()`.
+
+    Args:
+        config: the round's configuration.
+        contributions: by participant.
+        rng: every key, share and rounding comes from it, so a `SeededRng` makes the run repeatable.
+        now: the simulated clock, in seconds since 1970.
+        deployment: identities; made here if None and the threat model is active.
+        policy: every participant's policy; None stands for one that allows what `config` asks for.
+        hook: sees and may change every message.
+    """
+    active = config.threat_model is ThreatModel.ACTIVE
+    if active and deployment is None:
+        deployment = Deployment.create(list(contributions), now)
+    config_bytes = encode_config(config)
+    round_id = RoundId(rng.token(16))
+    round_ = Round(round_id, config, bind(round_id, config_bytes, config.model_digest))
+    policy = policy or Policy(threat_models=frozenset({config.threat_model}))
+    participants = {}
+    for name, contribution in contributions.items():
+        credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and active else None
+        encoder = Encoder(
+            config.encoding,
+            config.schema,
+            config.schema.check(contribution.update),
+            contribution.weight,
+            Secret(rng.token(ROUNDING_SEED_SIZE)),
+        )
+        participants[name] = Participant(Seat(round_, name, policy, rng, credentials), encoder)
+    coordinator = Coordinator(round_, now=now, trust=deployment.trust if deployment else None)
+    return Run(coordinator, participants, hook, now)

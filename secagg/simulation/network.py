@@ -1,0 +1,134 @@
+"""A network in memory with one hook that can drop, delay, reorder, repeat, tamper with or observe every message."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
+from secagg.masked.coordinator import Coordinator
+from secagg.masked.events import Event, PhaseStarted, RoundFailed
+from secagg.masked.phases import PHASE_OF, Phase
+from secagg.masked.session import Participant
+from secagg.masked.vector import MaskedVector
+from secagg.messages import CoordinatorMessage, Leave, LeaveReason, ParticipantId, ParticipantMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A participant's message on its way to the coordinator, sent in `phase`."""
+
+    participant: ParticipantId
+    message: ParticipantMessage
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The coordinator's message on its way to a participant; it closes `phase`."""
+
+    participant: ParticipantId
+    message: CoordinatorMessage
+    phase: Phase
+
+
+Envelope = Up | Down
+Hook = Callable[[Envelope], Iterable[Envelope]]
+"""Called for every message; what it returns is delivered instead, in that order."""
+
+
+def pass_on(envelope: Envelope) -> Iterable[Envelope]:
+    """The honest network."""
+    return (envelope,)
+
+
+@dataclass(slots=True)
+class Run:
+    """One round of a coordinator and participants that share a clock.
+
+    Attributes:
+        errors: what each participant that gave up gave up for.
+        refused: messages that the coordinator turned away, and why.
+        events: everything that the coordinator told.
+    """
+
+    coordinator: Coordinator
+    participants: dict[ParticipantId, Participant]
+    hook: Hook = pass_on
+    now: float = 0.0
+    errors: dict[ParticipantId, SecAggError] = field(default_factory=dict)
+    refused: list[tuple[Up, SecAggError]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    _queue: deque[Envelope] = field(default_factory=deque)
+    _over: deque[Phase] = field(default_factory=deque)
+    _open: Phase = Phase.ADVERTISE_KEYS
+
+    def play(self) -> Coordinator:
+        """Deliver messages until the round is over. Whenever none is under way, the open phase's deadline passes."""
+        self.events.append(self.coordinator.started())
+        for name, participant in self.participants.items():
+            self._send(Up(name, participant.advertisement, Phase.ADVERTISE_KEYS))
+        while True:
+            self._drain()
+            if self.coordinator.phase is None:
+                return self.coordinator
+            self.now = self.coordinator.deadline
+            self._note(self.coordinator.tick(self.now))
+
+    def _drain(self) -> None:
+        while self._queue or self._over:
+            if not self._queue:
+                self._answer(self._over.popleft())
+                continue
+            envelope = self._queue.popleft()
+            match envelope:
+                case Up():
+                    self._deliver_up(envelope)
+                case Down():
+                    self._deliver_down(envelope)
+                case _:
+                    assert_never(envelope)
+
+    def _send(self, envelope: Envelope) -> None:
+        self._queue.extend(self.hook(envelope))
+
+    def _note(self, events: list[Event]) -> None:
+        """Keep events; a phase that opens means that the one before is over and is to be answered."""
+        self.events += events
+        for event in events:
+            if isinstance(event, PhaseStarted):
+                self._over.append(self._open)
+                self._open = event.phase
+            if isinstance(event, RoundFailed):
+                for name, participant in self.participants.items():
+                    if participant.awaits is not None:
+                        self._give_up(name, event.error)
+
+    def _answer(self, phase: Phase) -> None:
+        for name, participant in self.participants.items():
+            if participant.awaits is phase:
+                try:
+                    self._send(Down(name, self.coordinator.answer(name, phase), phase))
+                except (NotInRoundError, RoundAborted) as error:
+                    self._give_up(name, error)
+
+    def _deliver_up(self, up: Up) -> None:
+        try:
+            self._note(self.coordinator.receive(up.participant, up.message, self.now))
+        except (RemoteError, NotInRoundError, RoundAborted) as error:
+            self.refused.append((up, error))
+
+    def _deliver_down(self, down: Down) -> None:
+        name = down.participant
+        try:
+            reply = self.participants[name].receive(down.message, self.now)
+        except RemoteError as error:
+            self._give_up(name, error)
+            self._send(Up(name, Leave(LeaveReason.REFUSED), down.phase))
+            return
+        for message in reply if isinstance(reply, MaskedVector) else (reply,):
+            self._send(Up(name, message, PHASE_OF[type(message)]))
+
+    def _give_up(self, name: ParticipantId, error: SecAggError) -> None:
+        self.participants[name].abort()
+        self.errors.setdefault(name, error)

@@ -1,0 +1,101 @@
+"""RoundConfig to bytes and back. The bytes are hashed as received: parse, never re-encode."""
+
+from google.protobuf.message import DecodeError as ProtobufError
+
+from secagg.config import Deadlines, Graph, RoundConfig, Suite, ThreatModel
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import DTYPES, ArraySpec, Schema
+from secagg.errors import ConfigError, DecodeError, ProtocolViolation
+from secagg.wire.v1 import config_pb2 as pb
+
+MAX_CONFIG_BYTES = 64 << 20
+
+
+def encode_config(config: RoundConfig) -> bytes:
+    """The serialised configuration, the same bytes on every call."""
+    deadlines = config.deadlines
+    message = pb.RoundConfig(
+        task=config.task,
+        arrays=[
+            pb.ArraySpec(name=a.name, shape=a.shape, dtype=pb.Dtype.Name(DTYPES.index(a.dtype) + 1))
+            for a in config.schema.arrays
+        ],
+        encoding=pb.FixedPoint(
+            clip=config.encoding.clip, value_bits=config.encoding.value_bits, max_weight=config.encoding.max_weight
+        ),
+        max_participants=config.max_participants,
+        threshold=config.threshold,
+        max_colluding=config.max_colluding,
+        threat_model=pb.ThreatModel.Name(config.threat_model.value),
+        suite=pb.Suite.Name(config.suite.value),
+        graph=pb.Graph.Name(config.graph.value),
+        model_digest=config.model_digest,
+        release_to_participants=config.release_to_participants,
+        deadlines=pb.Deadlines(
+            advertise_keys_ms=_milliseconds(deadlines.advertise_keys_s),
+            share_keys_ms=_milliseconds(deadlines.share_keys_s),
+            masked_input_ms=_milliseconds(deadlines.masked_input_s),
+            consistency_check_ms=_milliseconds(deadlines.consistency_check_s),
+            unmask_ms=_milliseconds(deadlines.unmask_s),
+        ),
+    )
+    return message.SerializeToString(deterministic=True)
+
+
+def decode_config(data: bytes) -> RoundConfig:
+    """The configuration in `data`.
+
+    Raises:
+        DecodeError: not a RoundConfig.
+        ProtocolViolation: a RoundConfig with unsafe parameters, or unfinished ones.
+    """
+    if len(data) > MAX_CONFIG_BYTES:
+        raise DecodeError(f"a configuration of {len(data)} bytes is longer than {MAX_CONFIG_BYTES}")
+    message = pb.RoundConfig()
+    try:
+        message.ParseFromString(data)
+    except ProtobufError:
+        raise DecodeError("not a RoundConfig") from None
+    if message.threshold == 0:
+        raise ProtocolViolation("the configuration names no threshold", culprit="coordinator")
+    try:
+        return _config(message)
+    except ConfigError as error:
+        raise ProtocolViolation(f"unsafe configuration: {error}", culprit="coordinator") from None
+    except ValueError as error:
+        raise DecodeError(f"the configuration has an unknown value: {error}") from None
+
+
+def _config(message: pb.RoundConfig) -> RoundConfig:
+    d = message.deadlines
+    arrays = tuple(ArraySpec(a.name, tuple(a.shape), _dtype(a.dtype)) for a in message.arrays)
+    return RoundConfig(
+        task=message.task,
+        schema=Schema(arrays),
+        encoding=FixedPoint(message.encoding.clip, message.encoding.value_bits, message.encoding.max_weight),
+        max_participants=message.max_participants,
+        threshold=message.threshold,
+        max_colluding=message.max_colluding,
+        threat_model=ThreatModel(message.threat_model),
+        suite=Suite(message.suite),
+        graph=Graph(message.graph),
+        model_digest=message.model_digest,
+        release_to_participants=message.release_to_participants,
+        deadlines=Deadlines(
+            d.advertise_keys_ms / 1000,
+            d.share_keys_ms / 1000,
+            d.masked_input_ms / 1000,
+            d.consistency_check_ms / 1000,
+            d.unmask_ms / 1000,
+        ),
+    )
+
+
+def _dtype(number: int) -> str:
+    if not 1 <= number <= len(DTYPES):
+        raise ValueError(f"dtype {number}")
+    return DTYPES[number - 1]
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,54 @@
+"""Named errors across the wire: what the server raises is what the client raises."""
+
+from secagg.errors import (
+    AbortReason,
+    AuthenticationError,
+    ConfigError,
+    DecodeError,
+    NotInRoundError,
+    ProtocolViolation,
+    RemoteError,
+    RoundAborted,
+    SecAggError,
+    UnknownRoundError,
+)
+from secagg.wire.v1 import errors_pb2 as pb
+
+TRAILER = "secagg-error-bin"
+"""gRPC trailing metadata that holds the serialised ErrorDetail."""
+
+MAX_MESSAGE_CHARS = 1000
+
+_KINDS: dict[type[SecAggError], pb.ErrorKind] = {
+    ConfigError: pb.ERROR_KIND_CONFIG,
+    DecodeError: pb.ERROR_KIND_DECODE,
+    AuthenticationError: pb.ERROR_KIND_AUTHENTICATION,
+    ProtocolViolation: pb.ERROR_KIND_PROTOCOL,
+    NotInRoundError: pb.ERROR_KIND_NOT_IN_ROUND,
+    RoundAborted: pb.ERROR_KIND_ABORTED,
+    UnknownRoundError: pb.ERROR_KIND_UNKNOWN_ROUND,
+}
+
+
+def encode_failure(error: SecAggError) -> pb.ErrorDetail:
+    """What may be told of `error`: its kind, message, reason and culprits."""
+    kind = next((number for known, number in _KINDS.items() if isinstance(error, known)), pb.ERROR_KIND_PROTOCOL)
+    message = str(error)[:MAX_MESSAGE_CHARS]
+    if isinstance(error, RoundAborted):
+        reason = pb.AbortReason.Name(error.reason.value)
+        return pb.ErrorDetail(kind=kind, message=message, abort_reason=reason, culprits=error.culprits)
+    culprit = error.culprit if isinstance(error, RemoteError) else None
+    return pb.ErrorDetail(kind=kind, message=message, culprits=[] if culprit is None else [culprit])
+
+
+def decode_failure(detail: pb.ErrorDetail) -> SecAggError:
+    """The error that `detail` names, to be raised; of an unknown kind, a ProtocolViolation of the coordinator."""
+    culprit = detail.culprits[0] if detail.culprits else None
+    kind = next((known for known, number in _KINDS.items() if number == detail.kind), None)
+    if kind is RoundAborted and detail.abort_reason in {reason.value for reason in AbortReason}:
+        return RoundAborted(AbortReason(detail.abort_reason), detail.message, culprits=tuple(detail.culprits))
+    if kind is None or kind is RoundAborted:
+        return ProtocolViolation(f"unknown failure {detail.kind}: {detail.message}", culprit="coordinator")
+    if issubclass(kind, RemoteError):
+        return kind(detail.message, culprit=culprit)
+    return kind(detail.message)

@@ -1,0 +1,118 @@
+"""Round events on the wire, as the control plane's `WatchRound` streams them."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from secagg.errors import DecodeError, RoundAborted
+from secagg.masked.events import (
+    DropReason,
+    Event,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    SumReady,
+    WrongShares,
+)
+from secagg.masked.phases import Phase
+from secagg.messages import ParticipantId
+from secagg.wire.failures import decode_failure, encode_failure
+from secagg.wire.v1 import control_plane_pb2 as pb
+from secagg.wire.v1 import messages_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReady:
+    """`SumReady` as seen from outside: fetch the aggregate to see the sum.
+
+    Attributes:
+        survivors: number of participants whose updates are in the sum.
+        sums_digest: SHA-256 over the packed sum.
+    """
+
+    survivors: int
+    sums_digest: bytes
+
+
+WatchedEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | ResultReady | RoundFailed
+
+
+def watched(event: Event, digest: bytes) -> WatchedEvent:
+    """The event without the sum; `digest` is of the sum, once there is one."""
+    return ResultReady(len(event.aggregate.survivors), digest) if isinstance(event, SumReady) else event
+
+
+def encode_phase(phase: Phase) -> str:
+    """The name of the enum value on the wire, whose number is one more than the round number in the paper."""
+    return messages_pb2.Phase.Name(phase.value + 1)
+
+
+def decode_phase(number: int) -> Phase:
+    """Raise `DecodeError` for a number that is no phase."""
+    try:
+        return Phase(number - 1)
+    except ValueError:
+        raise DecodeError(f"unknown phase {number}", culprit="coordinator") from None
+
+
+def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
+    """`time_s` is in seconds since 1970."""
+    message = pb.RoundEvent(time_ms=round(time_s * 1000))
+    match event:
+        case PhaseStarted(phase, deadline, expected):
+            started = pb.PhaseStarted(phase=encode_phase(phase), deadline_ms=round(deadline * 1000), expected=expected)
+            message.phase_started.CopyFrom(started)
+        case MessageAccepted(phase, participant):
+            message.message_accepted.CopyFrom(pb.MessageAccepted(phase=encode_phase(phase), participant_id=participant))
+        case ParticipantDropped(phase, participant, reason):
+            name = pb.DropReason.Name(reason.value)
+            message.participant_dropped.CopyFrom(
+                pb.ParticipantDropped(phase=encode_phase(phase), participant_id=participant, reason=name)
+            )
+        case WrongShares(culprit, conflicts):
+            pairs = [pb.ShareConflict(owner=owner, holder=holder) for owner, holder in conflicts]
+            message.wrong_shares.CopyFrom(pb.WrongShares(culprit=culprit, conflicts=pairs))
+        case ResultReady(survivors, digest):
+            message.sum_ready.CopyFrom(pb.SumReady(survivors=survivors, sums_digest=digest))
+        case RoundFailed(error):
+            message.round_failed.CopyFrom(pb.RoundFailed(error=encode_failure(error)))
+        case _:
+            assert_never(event)
+    return message
+
+
+def decode_event(message: pb.RoundEvent) -> tuple[float, WatchedEvent]:
+    """Time in seconds since 1970, and the event."""
+    return message.time_ms / 1000, _event(message)
+
+
+def _event(message: pb.RoundEvent) -> WatchedEvent:
+    match message.WhichOneof("event"):
+        case "phase_started":
+            m = message.phase_started
+            return PhaseStarted(decode_phase(m.phase), m.deadline_ms / 1000, m.expected)
+        case "message_accepted":
+            accepted = message.message_accepted
+            return MessageAccepted(decode_phase(accepted.phase), ParticipantId(accepted.participant_id))
+        case "participant_dropped":
+            dropped = message.participant_dropped
+            phase, name = decode_phase(dropped.phase), ParticipantId(dropped.participant_id)
+            return ParticipantDropped(phase, name, _drop_reason(dropped.reason))
+        case "wrong_shares":
+            wrong = message.wrong_shares
+            pairs = tuple((ParticipantId(c.owner), ParticipantId(c.holder)) for c in wrong.conflicts)
+            return WrongShares(ParticipantId(wrong.culprit), pairs)
+        case "sum_ready":
+            return ResultReady(message.sum_ready.survivors, message.sum_ready.sums_digest)
+        case "round_failed":
+            error = decode_failure(message.round_failed.error)
+            if isinstance(error, RoundAborted):
+                return RoundFailed(error)
+    raise DecodeError("an event that this version does not know", culprit="coordinator")
+
+
+def _drop_reason(number: int) -> DropReason:
+    try:
+        return DropReason(number)
+    except ValueError:
+        raise DecodeError(f"unknown reason {number} for a dropout", culprit="coordinator") from None

@@ -1,0 +1,166 @@
+from secagg.wire.v1 import errors_pb2 as _errors_pb2
+from secagg.wire.v1 import messages_pb2 as _messages_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DROP_REASON_UNSPECIFIED: _ClassVar[DropReason]
+    DROP_REASON_DEADLINE: _ClassVar[DropReason]
+    DROP_REASON_CANCELLED: _ClassVar[DropReason]
+    DROP_REASON_REFUSED: _ClassVar[DropReason]
+    DROP_REASON_FAILED: _ClassVar[DropReason]
+
+class RoundState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUND_STATE_UNSPECIFIED: _ClassVar[RoundState]
+    ROUND_STATE_RUNNING: _ClassVar[RoundState]
+    ROUND_STATE_DONE: _ClassVar[RoundState]
+    ROUND_STATE_FAILED: _ClassVar[RoundState]
+DROP_REASON_UNSPECIFIED: DropReason
+DROP_REASON_DEADLINE: DropReason
+DROP_REASON_CANCELLED: DropReason
+DROP_REASON_REFUSED: DropReason
+DROP_REASON_FAILED: DropReason
+ROUND_STATE_UNSPECIFIED: RoundState
+ROUND_STATE_RUNNING: RoundState
+ROUND_STATE_DONE: RoundState
+ROUND_STATE_FAILED: RoundState
+
+class OpenRoundPart(_message.Message):
+    __slots__ = ("config",)
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    config: bytes
+    def __init__(self, config: _Optional[bytes] = ...) -> None: ...
+
+class OpenRoundReply(_message.Message):
+    __slots__ = ("round_id",)
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    def __init__(self, round_id: _Optional[bytes] = ...) -> None: ...
+
+class WatchRoundRequest(_message.Message):
+    __slots__ = ("round_id",)
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    def __init__(self, round_id: _Optional[bytes] = ...) -> None: ...
+
+class PhaseStarted(_message.Message):
+    __slots__ = ("phase", "deadline_ms", "expected")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    phase: _messages_pb2.Phase
+    deadline_ms: int
+    expected: int
+    def __init__(self, phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., deadline_ms: _Optional[int] = ..., expected: _Optional[int] = ...) -> None: ...
+
+class MessageAccepted(_message.Message):
+    __slots__ = ("phase", "participant_id")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
+    phase: _messages_pb2.Phase
+    participant_id: str
+    def __init__(self, phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., participant_id: _Optional[str] = ...) -> None: ...
+
+class ParticipantDropped(_message.Message):
+    __slots__ = ("phase", "participant_id", "reason")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    phase: _messages_pb2.Phase
+    participant_id: str
+    reason: DropReason
+    def __init__(self, phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., participant_id: _Optional[str] = ..., reason: _Optional[_Union[DropReason, str]] = ...) -> None: ...
+
+class WrongShares(_message.Message):
+    __slots__ = ("culprit", "conflicts")
+    CULPRIT_FIELD_NUMBER: _ClassVar[int]
+    CONFLICTS_FIELD_NUMBER: _ClassVar[int]
+    culprit: str
+    conflicts: _containers.RepeatedCompositeFieldContainer[ShareConflict]
+    def __init__(self, culprit: _Optional[str] = ..., conflicts: _Optional[_Iterable[_Union[ShareConflict, _Mapping]]] = ...) -> None: ...
+
+class ShareConflict(_message.Message):
+    __slots__ = ("owner", "holder")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    holder: str
+    def __init__(self, owner: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+
+class SumReady(_message.Message):
+    __slots__ = ("survivors", "sums_digest")
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    SUMS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    survivors: int
+    sums_digest: bytes
+    def __init__(self, survivors: _Optional[int] = ..., sums_digest: _Optional[bytes] = ...) -> None: ...
+
+class RoundFailed(_message.Message):
+    __slots__ = ("error",)
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    error: _errors_pb2.ErrorDetail
+    def __init__(self, error: _Optional[_Union[_errors_pb2.ErrorDetail, _Mapping]] = ...) -> None: ...
+
+class RoundEvent(_message.Message):
+    __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed")
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    PHASE_STARTED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    WRONG_SHARES_FIELD_NUMBER: _ClassVar[int]
+    SUM_READY_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FAILED_FIELD_NUMBER: _ClassVar[int]
+    time_ms: int
+    phase_started: PhaseStarted
+    message_accepted: MessageAccepted
+    participant_dropped: ParticipantDropped
+    wrong_shares: WrongShares
+    sum_ready: SumReady
+    round_failed: RoundFailed
+    def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ...) -> None: ...
+
+class FetchRequest(_message.Message):
+    __slots__ = ("round_id",)
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    def __init__(self, round_id: _Optional[bytes] = ...) -> None: ...
+
+class AbortRoundRequest(_message.Message):
+    __slots__ = ("round_id", "reason")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    reason: str
+    def __init__(self, round_id: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class AbortRoundReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListRoundsRequest(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    def __init__(self, task: _Optional[str] = ...) -> None: ...
+
+class RoundSummary(_message.Message):
+    __slots__ = ("round_id", "task", "state", "phase", "opened_ms")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    OPENED_MS_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    task: str
+    state: RoundState
+    phase: _messages_pb2.Phase
+    opened_ms: int
+    def __init__(self, round_id: _Optional[bytes] = ..., task: _Optional[str] = ..., state: _Optional[_Union[RoundState, str]] = ..., phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., opened_ms: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,154 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PHASE_UNSPECIFIED: _ClassVar[Phase]
+    PHASE_ADVERTISE_KEYS: _ClassVar[Phase]
+    PHASE_SHARE_KEYS: _ClassVar[Phase]
+    PHASE_MASKED_INPUT: _ClassVar[Phase]
+    PHASE_CONSISTENCY_CHECK: _ClassVar[Phase]
+    PHASE_UNMASK: _ClassVar[Phase]
+
+class LeaveReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LEAVE_REASON_UNSPECIFIED: _ClassVar[LeaveReason]
+    LEAVE_REASON_CANCELLED: _ClassVar[LeaveReason]
+    LEAVE_REASON_REFUSED: _ClassVar[LeaveReason]
+    LEAVE_REASON_FAILED: _ClassVar[LeaveReason]
+PHASE_UNSPECIFIED: Phase
+PHASE_ADVERTISE_KEYS: Phase
+PHASE_SHARE_KEYS: Phase
+PHASE_MASKED_INPUT: Phase
+PHASE_CONSISTENCY_CHECK: Phase
+PHASE_UNMASK: Phase
+LEAVE_REASON_UNSPECIFIED: LeaveReason
+LEAVE_REASON_CANCELLED: LeaveReason
+LEAVE_REASON_REFUSED: LeaveReason
+LEAVE_REASON_FAILED: LeaveReason
+
+class AdvertiseKeys(_message.Message):
+    __slots__ = ("channel_public_key", "mask_public_key", "signature", "certificates")
+    CHANNEL_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    MASK_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    channel_public_key: bytes
+    mask_public_key: bytes
+    signature: bytes
+    certificates: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, channel_public_key: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("index", "participant_id", "keys")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    participant_id: str
+    keys: AdvertiseKeys
+    def __init__(self, index: _Optional[int] = ..., participant_id: _Optional[str] = ..., keys: _Optional[_Union[AdvertiseKeys, _Mapping]] = ...) -> None: ...
+
+class RosterPart(_message.Message):
+    __slots__ = ("members",)
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+
+class SealedShares(_message.Message):
+    __slots__ = ("peer", "sealed")
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    peer: int
+    sealed: bytes
+    def __init__(self, peer: _Optional[int] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+
+class ShareKeysPart(_message.Message):
+    __slots__ = ("commitment", "shares")
+    COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    commitment: bytes
+    shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
+    def __init__(self, commitment: _Optional[bytes] = ..., shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ...) -> None: ...
+
+class ShareDeliveryPart(_message.Message):
+    __slots__ = ("shares",)
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
+    def __init__(self, shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ...) -> None: ...
+
+class MaskedInputChunk(_message.Message):
+    __slots__ = ("number", "payload")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    payload: bytes
+    def __init__(self, number: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class SurvivorSet(_message.Message):
+    __slots__ = ("survivors", "dropped")
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    survivors: _containers.RepeatedScalarFieldContainer[int]
+    dropped: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, survivors: _Optional[_Iterable[int]] = ..., dropped: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ConsistencyCheck(_message.Message):
+    __slots__ = ("signature",)
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    signature: bytes
+    def __init__(self, signature: _Optional[bytes] = ...) -> None: ...
+
+class SignedBy(_message.Message):
+    __slots__ = ("signer", "signature")
+    SIGNER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    signer: int
+    signature: bytes
+    def __init__(self, signer: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class ConsistencyProofPart(_message.Message):
+    __slots__ = ("signatures",)
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    signatures: _containers.RepeatedCompositeFieldContainer[SignedBy]
+    def __init__(self, signatures: _Optional[_Iterable[_Union[SignedBy, _Mapping]]] = ...) -> None: ...
+
+class RevealedShare(_message.Message):
+    __slots__ = ("owner", "mask_key_share", "self_mask_share")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    MASK_KEY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    SELF_MASK_SHARE_FIELD_NUMBER: _ClassVar[int]
+    owner: int
+    mask_key_share: bytes
+    self_mask_share: bytes
+    def __init__(self, owner: _Optional[int] = ..., mask_key_share: _Optional[bytes] = ..., self_mask_share: _Optional[bytes] = ...) -> None: ...
+
+class UnmaskPart(_message.Message):
+    __slots__ = ("shares",)
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    shares: _containers.RepeatedCompositeFieldContainer[RevealedShare]
+    def __init__(self, shares: _Optional[_Iterable[_Union[RevealedShare, _Mapping]]] = ...) -> None: ...
+
+class Leave(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: LeaveReason
+    def __init__(self, reason: _Optional[_Union[LeaveReason, str]] = ...) -> None: ...
+
+class AggregatePart(_message.Message):
+    __slots__ = ("survivors", "sums_digest", "number", "payload")
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    SUMS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    survivors: _containers.RepeatedScalarFieldContainer[str]
+    sums_digest: bytes
+    number: int
+    payload: bytes
+    def __init__(self, survivors: _Optional[_Iterable[str]] = ..., sums_digest: _Optional[bytes] = ..., number: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
