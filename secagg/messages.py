@@ -20,15 +20,17 @@ class AdvertiseKeys:
 
     Attributes:
         channel_public_key: 32 bytes, X25519; peers seal shares to it (c_pk).
-        mask_public_key: 32 bytes, X25519; pairwise masks come from it (s_pk).
+        mask_public_key: 32 bytes, X25519; pairwise masks come from it (s_pk). Empty where nothing is masked.
         signature: ECDSA P-256 in DER over label, context, id and both keys; empty if semi-honest.
         certificates: DER, leaf first; empty if semi-honest.
+        key_share_commitment: 32 bytes that fix our share of a joint encryption key; empty where there is none.
     """
 
     channel_public_key: bytes
     mask_public_key: bytes
     signature: bytes = b""
     certificates: tuple[bytes, ...] = ()
+    key_share_commitment: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
 """The roster of a round: how it is checked, hashed and signed."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
+from secagg.config import RoundConfig
 from secagg.context import Context, Round
-from secagg.crypto import labels
+from secagg.crypto import labels, signing
+from secagg.crypto.agreement import KEY_SIZE
+from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import ProtocolViolation
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
@@ -48,7 +52,7 @@ def check_distinct_keys(advertised: Iterable[AdvertiseKeys]) -> None:
     Raises:
         ProtocolViolation: two keys are equal, be they channel or mask keys.
     """
-    keys = [key for a in advertised for key in (a.channel_public_key, a.mask_public_key)]
+    keys = [key for a in advertised for key in (a.channel_public_key, a.mask_public_key) if key]
     if len(set(keys)) < len(keys):
         raise _violation("a public key stands twice in the roster")
 
@@ -59,19 +63,44 @@ def roster_digest(roster: Roster) -> bytes:
     for m in roster.members:
         keys = m.keys
         fields += [m.index.to_bytes(4, "big"), m.participant_id.encode(), keys.channel_public_key, keys.mask_public_key]
+        fields.append(keys.key_share_commitment)
         fields.append(frame(b"", *keys.certificates))
     return digest(labels.ROSTER_DIGEST, *fields)
 
 
 def advertisement_to_sign(context: Context, owner: ParticipantId, keys: AdvertiseKeys) -> bytes:
     """What the signature of AdvertiseKeys covers."""
-    return frame(labels.ADVERTISE_SIGNATURE, context, owner.encode(), keys.channel_public_key, keys.mask_public_key)
+    fields = (context, owner.encode(), keys.channel_public_key, keys.mask_public_key, keys.key_share_commitment)
+    return frame(labels.ADVERTISE_SIGNATURE, *fields)
 
 
 def survivors_to_sign(context: Context, roster: Roster, survivors: SurvivorSet) -> bytes:
     """What the signature of ConsistencyCheck covers."""
     sets = [b"".join(i.to_bytes(4, "big") for i in s) for s in (survivors.survivors, survivors.dropped)]
     return frame(labels.CONSISTENCY_SIGNATURE, context, roster_digest(roster), *sets)
+
+
+def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:
+    """Check one roster entry: certificate chain, id, signature.
+
+    Raises:
+        AuthenticationError: as above.
+        ProtocolViolation: the certificate is another participant's.
+    """
+    identity = trust.verify_participant(member.keys.certificates, at)
+    if identity.participant_id != member.participant_id:
+        raise ProtocolViolation(
+            f"the certificate shown for {member.participant_id} belongs to {identity.participant_id}",
+            culprit=COORDINATOR,
+        )
+    signed = advertisement_to_sign(round_.context, member.participant_id, member.keys)
+    signing.verify(identity.public_key, signed, member.keys.signature, culprit=member.participant_id)
+    return identity
+
+
+def advertised_sizes(config: RoundConfig) -> tuple[int, int]:
+    """Bytes of the mask public key and of the key share commitment that AdvertiseKeys carries in a round."""
+    return KEY_SIZE, 0
 
 
 def _violation(message: str) -> ProtocolViolation:

@@ -1,31 +1,25 @@
-"""What the coordinator has received, and the checks that a participant's message must pass to be kept."""
+"""What the coordinator has received since the roster was fixed, and the checks that a message must pass to be kept."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from secagg import roster as rosters
 from secagg.context import Round
 from secagg.crypto import shamir, signing
-from secagg.crypto.agreement import KEY_SIZE
-from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.sealing import TAG_SIZE
-from secagg.errors import DecodeError, NotInRoundError, ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation
 from secagg.masked.graph import CompleteGraph, Neighbourhoods, neighbourhoods
-from secagg.masked.participant import verify_member
-from secagg.masked.phases import Phase
 from secagg.messages import (
-    AdvertiseKeys,
     ConsistencyCheck,
     Index,
     MaskKeyShare,
-    Member,
-    ParticipantId,
-    Roster,
+    ParticipantMessage,
     SelfMaskShare,
     ShareKeys,
     SurvivorSet,
     Unmask,
 )
+from secagg.phases import Phase
+from secagg.rounds.lobby import Lobby
 
 COMMITMENT_SIZE = 32
 SEALED_SIZE = 2 * shamir.SHARE_SIZE + TAG_SIZE
@@ -33,89 +27,50 @@ SEALED_SIZE = 2 * shamir.SHARE_SIZE + TAG_SIZE
 
 @dataclass(slots=True)
 class Intake:
-    """Accepted messages by sender; the roster and the survivor set once they are fixed.
+    """Accepted messages by sender, and the survivor set once it is fixed.
 
     Each `take_*` keeps the message or raises a `RemoteError` that names the sender; a refused message leaves no trace.
     """
 
     round: Round
-    trust: TrustAnchors | None  # None if semi-honest
-    advertised: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
-    identities: dict[ParticipantId, VerifiedIdentity] = field(default_factory=dict)
-    roster: Roster = field(default_factory=lambda: Roster(()))
-    members: dict[Index, Member] = field(default_factory=dict)
-    index: dict[ParticipantId, Index] = field(default_factory=dict)
+    lobby: Lobby
     graph: Neighbourhoods = field(default_factory=lambda: CompleteGraph(0))
     shared: dict[Index, ShareKeys] = field(default_factory=dict)
     sets: SurvivorSet = field(default_factory=lambda: SurvivorSet((), ()))
     signed: dict[Index, ConsistencyCheck] = field(default_factory=dict)
     answers: dict[Index, Unmask] = field(default_factory=dict)
 
-    def fix_roster(self) -> None:
-        """U1 is complete: assign indices."""
-        self.roster = rosters.assign(self.advertised)
-        self.members = {m.index: m for m in self.roster.members}
-        self.index = {m.participant_id: m.index for m in self.roster.members}
-        self.graph = neighbourhoods(self.round.config.graph, len(self.members))
-
-    def forget(self, sender: ParticipantId) -> None:
-        """The sender leaves before the roster is fixed.
-
-        Raises:
-            NotInRoundError: it had not come.
-        """
-        if self.advertised.pop(sender, None) is None:
-            raise NotInRoundError(f"{sender} is not in this round")
-        self.identities.pop(sender, None)
-
-    def name(self, index: Index) -> ParticipantId:
-        """The participant at `index` of the roster."""
-        return self.members[index].participant_id
-
-    def index_of(self, sender: ParticipantId) -> Index:
-        """The sender's place in the roster.
-
-        Raises:
-            NotInRoundError: it has none.
-        """
-        if sender not in self.index:
-            raise NotInRoundError(f"{sender} is not in this round")
-        return self.index[sender]
+    def fix_graph(self) -> None:
+        """The roster is fixed: so is who neighbours whom."""
+        self.graph = neighbourhoods(self.round.config.graph, len(self.lobby.members))
 
     def delivered(self, index: Index, phase: Phase) -> bool:
-        """Whether the participant's message of `phase` was accepted. Not for masked inputs: the accumulator knows
-        those.
-        """
+        """Whether the message of `phase` was accepted. The accumulator knows about masked inputs."""
         match phase:
-            case Phase.ADVERTISE_KEYS:
-                return index in self.members
             case Phase.SHARE_KEYS:
                 return index in self.shared
-            case Phase.MASKED_INPUT:
-                return index in self.sets.survivors
             case Phase.CONSISTENCY_CHECK:
                 return index in self.signed
             case Phase.UNMASK:
                 return index in self.answers
+            case _:
+                raise ValueError(f"{phase.name} leaves nothing here")
 
-    def take_keys(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
-        """Round 0: sizes, signature and certificate (active), no key twice."""
-        if sender in self.advertised:
-            raise ProtocolViolation(f"{sender} advertised other keys before", culprit=sender)
-        if {len(message.channel_public_key), len(message.mask_public_key)} != {KEY_SIZE}:
-            raise DecodeError(f"{sender}: a public key is {KEY_SIZE} bytes", culprit=sender)
-        try:
-            rosters.check_distinct_keys([*self.advertised.values(), message])
-        except ProtocolViolation as error:
-            raise ProtocolViolation(f"{sender}: {error}", culprit=sender) from None
-        if self.trust is not None:
-            member = Member(Index(0), sender, message)
-            self.identities[sender] = verify_member(self.round, self.trust, member, at)
-        self.advertised[sender] = message
+    def take(self, index: Index, message: ParticipantMessage) -> None:
+        """Keep a message, by its kind."""
+        match message:
+            case ShareKeys():
+                self.take_shares(index, message)
+            case ConsistencyCheck():
+                self.take_signature(index, message)
+            case Unmask():
+                self.take_revealed(index, message)
+            case _:
+                raise ValueError(f"{type(message).__name__} is not taken here")
 
     def take_shares(self, index: Index, message: ShareKeys) -> None:
         """Round 1: a commitment, and one sealed pair for each neighbour."""
-        name = self.name(index)
+        name = self.lobby.name(index)
         if index in self.shared:
             raise ProtocolViolation(f"{name} shared other keys before", culprit=name)
         if len(message.commitment) != COMMITMENT_SIZE:
@@ -128,14 +83,14 @@ class Intake:
 
     def take_signature(self, index: Index, message: ConsistencyCheck) -> None:
         """Round 3: a valid signature on our survivor set."""
-        name = self.name(index)
-        signed = rosters.survivors_to_sign(self.round.context, self.roster, self.sets)
-        signing.verify(self.identities[name].public_key, signed, message.signature, culprit=name)
+        name = self.lobby.name(index)
+        signed = rosters.survivors_to_sign(self.round.context, self.lobby.roster, self.sets)
+        signing.verify(self.lobby.identities[name].public_key, signed, message.signature, culprit=name)
         self.signed[index] = message
 
     def take_revealed(self, index: Index, message: Unmask) -> None:
         """Round 4: for each neighbour that shared keys one share, of the kind that the survivor set asks for."""
-        name = self.name(index)
+        name = self.lobby.name(index)
         if index in self.answers:
             raise ProtocolViolation(f"{name} revealed other shares before", culprit=name)
         if set(message.shares) != {index, *self.graph.of(index)} & set(self.shared):

@@ -8,7 +8,7 @@ import numpy as np
 from secagg.context import Round
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream, Words, stride
+from secagg.crypto.prg import STRIDE_BYTES, MaskStream, Words, stride
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.messages import ParticipantId
@@ -46,7 +46,10 @@ def add_masks(vector: Words, start: int, masks: Iterable[Mask]) -> None:
         start: a multiple of 64.
         masks: each element of a stream is one word, so masks cancel mod 2^word and hence mod 2^b.
     """
-    streams = [(MaskStream(mask.key, vector.dtype, start), np.subtract if mask.negative else np.add) for mask in masks]
+    buffer = bytearray(min(STRIDE_BYTES, vector.nbytes))
+    streams = [
+        (MaskStream(mask.key, vector.dtype, start, buffer), np.subtract if mask.negative else np.add) for mask in masks
+    ]
     step = stride(vector.dtype)
     for low in range(0, len(vector), step):
         block = vector[low : low + step]  # stays in the cache while every stream passes over it

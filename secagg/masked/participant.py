@@ -139,25 +139,7 @@ def verify_members(seat: Seat, roster: Roster, now: float) -> dict[Index, Verifi
         AuthenticationError: a foreign, expired or mismatched certificate, or a signature that does not verify.
     """
     at = datetime.fromtimestamp(now, UTC)
-    return {m.index: verify_member(seat.round, seat.required_credentials.trust, m, at) for m in roster.members}
-
-
-def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:
-    """Check one roster entry: certificate chain, id, signature.
-
-    Raises:
-        AuthenticationError: as above.
-        ProtocolViolation: the certificate is another participant's.
-    """
-    identity = trust.verify_participant(member.keys.certificates, at)
-    if identity.participant_id != member.participant_id:
-        raise ProtocolViolation(
-            f"the certificate shown for {member.participant_id} belongs to {identity.participant_id}",
-            culprit=COORDINATOR,
-        )
-    signed = rosters.advertisement_to_sign(round_.context, member.participant_id, member.keys)
-    signing.verify(identity.public_key, signed, member.keys.signature, culprit=member.participant_id)
-    return identity
+    return {m.index: rosters.verify_member(seat.round, seat.required_credentials.trust, m, at) for m in roster.members}
 
 
 @dataclass(frozen=True, slots=True)

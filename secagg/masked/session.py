@@ -5,7 +5,6 @@ from enum import Enum
 from secagg.errors import ProtocolViolation
 from secagg.masked import participant as states
 from secagg.masked.participant import AwaitingProof, AwaitingRoster, AwaitingShares, AwaitingSurvivors, Seat
-from secagg.masked.phases import Phase
 from secagg.masked.vector import IntegerVector, MaskedVector
 from secagg.messages import (
     ConsistencyCheck,
@@ -17,6 +16,7 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
+from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 
 

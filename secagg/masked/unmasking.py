@@ -9,7 +9,7 @@ from secagg.crypto import shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, RoundAborted
-from secagg.masked.events import WrongShares
+from secagg.events import WrongShares
 from secagg.masked.graph import Neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import check_mask_key, commit

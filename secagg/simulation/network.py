@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
+from secagg.events import Event, PhaseStarted, RoundFailed
 from secagg.masked.coordinator import Coordinator
-from secagg.masked.events import Event, PhaseStarted, RoundFailed
-from secagg.masked.phases import PHASE_OF, Phase
 from secagg.masked.session import Participant
 from secagg.masked.vector import MaskedVector
 from secagg.messages import CoordinatorMessage, Leave, LeaveReason, ParticipantId, ParticipantMessage
+from secagg.phases import Phase, phase_of, phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,9 @@ class Run:
             self._give_up(name, error)
             self._send(Up(name, Leave(LeaveReason.REFUSED), down.phase))
             return
+        order = phases(self.coordinator.round.config)
         for message in reply if isinstance(reply, MaskedVector) else (reply,):
-            self._send(Up(name, message, PHASE_OF[type(message)]))
+            self._send(Up(name, message, phase_of(message, order)))
 
     def _give_up(self, name: ParticipantId, error: SecAggError) -> None:
         self.participants[name].abort()

@@ -72,20 +72,26 @@ def encode_advertise(message: AdvertiseKeys) -> pb.AdvertiseKeys:
         mask_public_key=message.mask_public_key,
         signature=message.signature,
         certificates=message.certificates,
+        key_share_commitment=message.key_share_commitment,
     )
 
 
 def decode_advertise(message: pb.AdvertiseKeys) -> AdvertiseKeys:
     """Sizes are checked here, signatures by the protocol."""
     _exactly(message.channel_public_key, PUBLIC_KEY_BYTES, "channel_public_key")
-    _exactly(message.mask_public_key, PUBLIC_KEY_BYTES, "mask_public_key")
+    _at_most(message.mask_public_key, PUBLIC_KEY_BYTES, "mask_public_key")
+    _at_most(message.key_share_commitment, COMMITMENT_BYTES, "key_share_commitment")
     _at_most(message.signature, MAX_SIGNATURE_BYTES, "signature")
     if len(message.certificates) > MAX_CERTIFICATES:
         raise DecodeError(f"{len(message.certificates)} certificates are more than {MAX_CERTIFICATES}")
     for certificate in message.certificates:
         _at_most(certificate, MAX_CERTIFICATE_BYTES, "certificate")
     return AdvertiseKeys(
-        message.channel_public_key, message.mask_public_key, message.signature, tuple(message.certificates)
+        message.channel_public_key,
+        message.mask_public_key,
+        message.signature,
+        tuple(message.certificates),
+        message.key_share_commitment,
     )
 
 

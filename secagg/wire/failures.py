@@ -5,6 +5,7 @@ from secagg.errors import (
     AuthenticationError,
     ConfigError,
     DecodeError,
+    LimitError,
     NotInRoundError,
     ProtocolViolation,
     RemoteError,
@@ -18,6 +19,7 @@ TRAILER = "secagg-error-bin"
 """gRPC trailing metadata that holds the serialised ErrorDetail."""
 
 MAX_MESSAGE_CHARS = 1000
+MAX_CULPRITS = 32
 
 _KINDS: dict[type[SecAggError], pb.ErrorKind] = {
     ConfigError: pb.ERROR_KIND_CONFIG,
@@ -27,6 +29,7 @@ _KINDS: dict[type[SecAggError], pb.ErrorKind] = {
     NotInRoundError: pb.ERROR_KIND_NOT_IN_ROUND,
     RoundAborted: pb.ERROR_KIND_ABORTED,
     UnknownRoundError: pb.ERROR_KIND_UNKNOWN_ROUND,
+    LimitError: pb.ERROR_KIND_LIMIT,
 }
 
 
@@ -36,7 +39,7 @@ def encode_failure(error: SecAggError) -> pb.ErrorDetail:
     message = str(error)[:MAX_MESSAGE_CHARS]
     if isinstance(error, RoundAborted):
         reason = pb.AbortReason.Name(error.reason.value)
-        return pb.ErrorDetail(kind=kind, message=message, abort_reason=reason, culprits=error.culprits)
+        return pb.ErrorDetail(kind=kind, message=message, abort_reason=reason, culprits=error.culprits[:MAX_CULPRITS])
     culprit = error.culprit if isinstance(error, RemoteError) else None
     return pb.ErrorDetail(kind=kind, message=message, culprits=[] if culprit is None else [culprit])
 

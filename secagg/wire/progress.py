@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from secagg.errors import DecodeError, RoundAborted
-from secagg.masked.events import (
+from secagg.events import (
     DropReason,
     Event,
     MessageAccepted,
@@ -14,8 +14,8 @@ from secagg.masked.events import (
     SumReady,
     WrongShares,
 )
-from secagg.masked.phases import Phase
 from secagg.messages import ParticipantId
+from secagg.phases import Phase
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2

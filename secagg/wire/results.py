@@ -22,11 +22,11 @@ def sums_digest(aggregate: Aggregate, config: RoundConfig) -> bytes:
     return state.digest()
 
 
-def encode_aggregate(aggregate: Aggregate, config: RoundConfig) -> Iterator[pb.AggregatePart]:
-    """First the survivors and the digest, then the sum in chunks of at most 1 MiB."""
+def encode_aggregate(aggregate: Aggregate, config: RoundConfig, digest: bytes) -> Iterator[pb.AggregatePart]:
+    """First the survivors and the `digest` of the sum, then the sum in chunks of at most 1 MiB."""
     for start in range(0, len(aggregate.survivors), _NAMES_PER_PART):
         names = aggregate.survivors[start : start + _NAMES_PER_PART]
-        yield pb.AggregatePart(survivors=names, sums_digest=sums_digest(aggregate, config) if start == 0 else b"")
+        yield pb.AggregatePart(survivors=names, sums_digest=digest if start == 0 else b"")
     for number, payload in enumerate(_payloads(aggregate, config)):
         yield pb.AggregatePart(number=number, payload=payload)
 

@@ -17,6 +17,7 @@ class ErrorKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_KIND_NOT_IN_ROUND: _ClassVar[ErrorKind]
     ERROR_KIND_ABORTED: _ClassVar[ErrorKind]
     ERROR_KIND_UNKNOWN_ROUND: _ClassVar[ErrorKind]
+    ERROR_KIND_LIMIT: _ClassVar[ErrorKind]
 
 class AbortReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,6 +35,7 @@ ERROR_KIND_PROTOCOL: ErrorKind
 ERROR_KIND_NOT_IN_ROUND: ErrorKind
 ERROR_KIND_ABORTED: ErrorKind
 ERROR_KIND_UNKNOWN_ROUND: ErrorKind
+ERROR_KIND_LIMIT: ErrorKind
 ABORT_REASON_UNSPECIFIED: AbortReason
 ABORT_REASON_BELOW_THRESHOLD: AbortReason
 ABORT_REASON_WRONG_SHARES: AbortReason

@@ -24,45 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsecagg/wire/v1/messages.proto\x12\x0esecagg.wire.v1\"m\n\rAdvertiseKeys\x12\x1a\n\x12\x63hannel_public_key\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\"\\\n\x06Member\x12\r\n\x05index\x18\x01 \x01(\r\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12+\n\x04keys\x18\x03 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"5\n\nRosterPart\x12\'\n\x07members\x18\x01 \x03(\x0b\x32\x16.secagg.wire.v1.Member\",\n\x0cSealedShares\x12\x0c\n\x04peer\x18\x01 \x01(\r\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"Q\n\rShareKeysPart\x12\x12\n\ncommitment\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\"A\n\x11ShareDeliveryPart\x12,\n\x06shares\x18\x01 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\"3\n\x10MaskedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"1\n\x0bSurvivorSet\x12\x11\n\tsurvivors\x18\x01 \x03(\r\x12\x0f\n\x07\x64ropped\x18\x02 \x03(\r\"%\n\x10\x43onsistencyCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"-\n\x08SignedBy\x12\x0e\n\x06signer\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"D\n\x14\x43onsistencyProofPart\x12,\n\nsignatures\x18\x01 \x03(\x0b\x32\x18.secagg.wire.v1.SignedBy\"\\\n\rRevealedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\x18\n\x0emask_key_share\x18\x02 \x01(\x0cH\x00\x12\x19\n\x0fself_mask_share\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05share\";\n\nUnmaskPart\x12-\n\x06shares\x18\x01 \x03(\x0b\x32\x1d.secagg.wire.v1.RevealedShare\"4\n\x05Leave\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.secagg.wire.v1.LeaveReason\"X\n\rAggregatePart\x12\x11\n\tsurvivors\x18\x01 \x03(\t\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c*\x95\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14PHASE_ADVERTISE_KEYS\x10\x01\x12\x14\n\x10PHASE_SHARE_KEYS\x10\x02\x12\x16\n\x12PHASE_MASKED_INPUT\x10\x03\x12\x1b\n\x17PHASE_CONSISTENCY_CHECK\x10\x04\x12\x10\n\x0cPHASE_UNMASK\x10\x05*z\n\x0bLeaveReason\x12\x1c\n\x18LEAVE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16LEAVE_REASON_CANCELLED\x10\x01\x12\x18\n\x14LEAVE_REASON_REFUSED\x10\x02\x12\x17\n\x13LEAVE_REASON_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsecagg/wire/v1/messages.proto\x12\x0esecagg.wire.v1\"\x8b\x01\n\rAdvertiseKeys\x12\x1a\n\x12\x63hannel_public_key\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x1c\n\x14key_share_commitment\x18\x05 \x01(\x0c\"\\\n\x06Member\x12\r\n\x05index\x18\x01 \x01(\r\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12+\n\x04keys\x18\x03 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"5\n\nRosterPart\x12\'\n\x07members\x18\x01 \x03(\x0b\x32\x16.secagg.wire.v1.Member\",\n\x0cSealedShares\x12\x0c\n\x04peer\x18\x01 \x01(\r\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"Q\n\rShareKeysPart\x12\x12\n\ncommitment\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\"A\n\x11ShareDeliveryPart\x12,\n\x06shares\x18\x01 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\"3\n\x10MaskedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"1\n\x0bSurvivorSet\x12\x11\n\tsurvivors\x18\x01 \x03(\r\x12\x0f\n\x07\x64ropped\x18\x02 \x03(\r\"%\n\x10\x43onsistencyCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"-\n\x08SignedBy\x12\x0e\n\x06signer\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"D\n\x14\x43onsistencyProofPart\x12,\n\nsignatures\x18\x01 \x03(\x0b\x32\x18.secagg.wire.v1.SignedBy\"\\\n\rRevealedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\x18\n\x0emask_key_share\x18\x02 \x01(\x0cH\x00\x12\x19\n\x0fself_mask_share\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05share\";\n\nUnmaskPart\x12-\n\x06shares\x18\x01 \x03(\x0b\x32\x1d.secagg.wire.v1.RevealedShare\"4\n\x05Leave\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.secagg.wire.v1.LeaveReason\"X\n\rAggregatePart\x12\x11\n\tsurvivors\x18\x01 \x03(\t\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c*\x95\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14PHASE_ADVERTISE_KEYS\x10\x01\x12\x14\n\x10PHASE_SHARE_KEYS\x10\x02\x12\x16\n\x12PHASE_MASKED_INPUT\x10\x03\x12\x1b\n\x17PHASE_CONSISTENCY_CHECK\x10\x04\x12\x10\n\x0cPHASE_UNMASK\x10\x05*z\n\x0bLeaveReason\x12\x1c\n\x18LEAVE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16LEAVE_REASON_CANCELLED\x10\x01\x12\x18\n\x14LEAVE_REASON_REFUSED\x10\x02\x12\x17\n\x13LEAVE_REASON_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.messages_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PHASE']._serialized_start=1065
-  _globals['_PHASE']._serialized_end=1214
-  _globals['_LEAVEREASON']._serialized_start=1216
-  _globals['_LEAVEREASON']._serialized_end=1338
-  _globals['_ADVERTISEKEYS']._serialized_start=49
-  _globals['_ADVERTISEKEYS']._serialized_end=158
-  _globals['_MEMBER']._serialized_start=160
-  _globals['_MEMBER']._serialized_end=252
-  _globals['_ROSTERPART']._serialized_start=254
-  _globals['_ROSTERPART']._serialized_end=307
-  _globals['_SEALEDSHARES']._serialized_start=309
-  _globals['_SEALEDSHARES']._serialized_end=353
-  _globals['_SHAREKEYSPART']._serialized_start=355
-  _globals['_SHAREKEYSPART']._serialized_end=436
-  _globals['_SHAREDELIVERYPART']._serialized_start=438
-  _globals['_SHAREDELIVERYPART']._serialized_end=503
-  _globals['_MASKEDINPUTCHUNK']._serialized_start=505
-  _globals['_MASKEDINPUTCHUNK']._serialized_end=556
-  _globals['_SURVIVORSET']._serialized_start=558
-  _globals['_SURVIVORSET']._serialized_end=607
-  _globals['_CONSISTENCYCHECK']._serialized_start=609
-  _globals['_CONSISTENCYCHECK']._serialized_end=646
-  _globals['_SIGNEDBY']._serialized_start=648
-  _globals['_SIGNEDBY']._serialized_end=693
-  _globals['_CONSISTENCYPROOFPART']._serialized_start=695
-  _globals['_CONSISTENCYPROOFPART']._serialized_end=763
-  _globals['_REVEALEDSHARE']._serialized_start=765
-  _globals['_REVEALEDSHARE']._serialized_end=857
-  _globals['_UNMASKPART']._serialized_start=859
-  _globals['_UNMASKPART']._serialized_end=918
-  _globals['_LEAVE']._serialized_start=920
-  _globals['_LEAVE']._serialized_end=972
-  _globals['_AGGREGATEPART']._serialized_start=974
-  _globals['_AGGREGATEPART']._serialized_end=1062
+  _globals['_PHASE']._serialized_start=1096
+  _globals['_PHASE']._serialized_end=1245
+  _globals['_LEAVEREASON']._serialized_start=1247
+  _globals['_LEAVEREASON']._serialized_end=1369
+  _globals['_ADVERTISEKEYS']._serialized_start=50
+  _globals['_ADVERTISEKEYS']._serialized_end=189
+  _globals['_MEMBER']._serialized_start=191
+  _globals['_MEMBER']._serialized_end=283
+  _globals['_ROSTERPART']._serialized_start=285
+  _globals['_ROSTERPART']._serialized_end=338
+  _globals['_SEALEDSHARES']._serialized_start=340
+  _globals['_SEALEDSHARES']._serialized_end=384
+  _globals['_SHAREKEYSPART']._serialized_start=386
+  _globals['_SHAREKEYSPART']._serialized_end=467
+  _globals['_SHAREDELIVERYPART']._serialized_start=469
+  _globals['_SHAREDELIVERYPART']._serialized_end=534
+  _globals['_MASKEDINPUTCHUNK']._serialized_start=536
+  _globals['_MASKEDINPUTCHUNK']._serialized_end=587
+  _globals['_SURVIVORSET']._serialized_start=589
+  _globals['_SURVIVORSET']._serialized_end=638
+  _globals['_CONSISTENCYCHECK']._serialized_start=640
+  _globals['_CONSISTENCYCHECK']._serialized_end=677
+  _globals['_SIGNEDBY']._serialized_start=679
+  _globals['_SIGNEDBY']._serialized_end=724
+  _globals['_CONSISTENCYPROOFPART']._serialized_start=726
+  _globals['_CONSISTENCYPROOFPART']._serialized_end=794
+  _globals['_REVEALEDSHARE']._serialized_start=796
+  _globals['_REVEALEDSHARE']._serialized_end=888
+  _globals['_UNMASKPART']._serialized_start=890
+  _globals['_UNMASKPART']._serialized_end=949
+  _globals['_LEAVE']._serialized_start=951
+  _globals['_LEAVE']._serialized_end=1003
+  _globals['_AGGREGATEPART']._serialized_start=1005
+  _globals['_AGGREGATEPART']._serialized_end=1093
 # @@protoc_insertion_point(module_scope)

@@ -34,16 +34,18 @@ LEAVE_REASON_REFUSED: LeaveReason
 LEAVE_REASON_FAILED: LeaveReason
 
 class AdvertiseKeys(_message.Message):
-    __slots__ = ("channel_public_key", "mask_public_key", "signature", "certificates")
+    __slots__ = ("channel_public_key", "mask_public_key", "signature", "certificates", "key_share_commitment")
     CHANNEL_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     MASK_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    KEY_SHARE_COMMITMENT_FIELD_NUMBER: _ClassVar[int]
     channel_public_key: bytes
     mask_public_key: bytes
     signature: bytes
     certificates: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, channel_public_key: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    key_share_commitment: bytes
+    def __init__(self, channel_public_key: _Optional[bytes] = ..., mask_public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ..., key_share_commitment: _Optional[bytes] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("index", "participant_id", "keys")

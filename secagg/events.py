@@ -5,8 +5,8 @@ from enum import Enum
 
 from secagg.config import Aggregate
 from secagg.errors import RoundAborted
-from secagg.masked.phases import Phase
 from secagg.messages import ParticipantId
+from secagg.phases import Phase
 
 
 @dataclass(frozen=True, slots=True)

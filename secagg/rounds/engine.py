@@ -1,0 +1,251 @@
+"""A coordinator's round as a sequence of phases that close: what is the same in every scheme.
+
+It does no input or output. `receive` and `tick` return what happened; `answer` gives the message that closes a phase
+for a participant, as often as it is asked, so a lost connection loses nothing.
+"""
+
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime
+
+from secagg.config import Aggregate
+from secagg.context import Round
+from secagg.crypto.identity import TrustAnchors
+from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted
+from secagg.events import (
+    DropReason,
+    Event,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    SumReady,
+)
+from secagg.messages import (
+    AdvertiseKeys,
+    CoordinatorMessage,
+    Index,
+    Leave,
+    LeaveReason,
+    ParticipantId,
+    ParticipantMessage,
+)
+from secagg.phases import Phase, phase_of, phases, time_limit_s
+from secagg.rounds.lobby import Lobby
+
+_DROP_REASONS = {
+    LeaveReason.CANCELLED: DropReason.CANCELLED,
+    LeaveReason.REFUSED: DropReason.REFUSED,
+    LeaveReason.FAILED: DropReason.FAILED,
+}
+
+
+class Engine(ABC):
+    """One round. A scheme says what it takes, what closes a phase and how the sum comes out.
+
+    Attributes:
+        phase: the open phase; None once the round is over.
+        deadline: when the open phase closes at the latest, in seconds since 1970.
+        aggregate: the result, once there is one. None to the end where only participants learn it.
+        failure: why there will be none.
+    """
+
+    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors | None) -> None:
+        """Open the round in its first phase.
+
+        Args:
+            round_: id, configuration and context.
+            now: seconds since 1970.
+            trust: the deployment's CA; None where keys are not signed.
+        """
+        self.round = round_
+        self.phase: Phase | None = Phase.ADVERTISE_KEYS
+        self.deadline = now + time_limit_s(Phase.ADVERTISE_KEYS, round_.config.deadlines)
+        self.aggregate: Aggregate | None = None
+        self.failure: RoundAborted | None = None
+        self._order = phases(round_.config)
+        self._lobby = Lobby(round_, trust)
+        self._expected: set[Index] = set()  # who may deliver in the open phase
+        self._left: dict[Index, DropReason] = {}  # said good-bye after delivering; missed from the next phase on
+
+    # --- what a scheme provides ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _take(self, index: Index, message: ParticipantMessage) -> bool:
+        """Keep a message of the open phase, or raise. True once the sender has delivered the whole of it."""
+
+    @abstractmethod
+    def _is_repeated(self, index: Index, message: ParticipantMessage) -> bool:
+        """Whether this very message was kept before."""
+
+    @abstractmethod
+    def _delivered(self, index: Index, phase: Phase) -> bool:
+        """Whether the participant delivered what `phase` (not the first) asks for."""
+
+    @abstractmethod
+    def _answer(self, index: Index, phase: Phase) -> CoordinatorMessage:
+        """The message that closed `phase` for someone who delivered in it."""
+
+    @abstractmethod
+    def _closed(self, phase: Phase, alive: set[Index]) -> None:
+        """Draw the conclusions of a phase in which `alive` delivered; may raise `RoundAborted`."""
+
+    @abstractmethod
+    def _finish(self) -> list[Event]:
+        """The last phase is over: bring out the sum; may raise `RoundAborted`."""
+
+    def _following(self, phase: Phase) -> Phase | None:
+        """The phase after `phase`; None to finish."""
+        position = self._order.index(phase) + 1
+        return self._order[position] if position < len(self._order) else None
+
+    @abstractmethod
+    def received_chunks(self, participant: ParticipantId) -> int:
+        """Chunks of the open upload of `participant` that arrived: where a broken upload goes on."""
+
+    # --- what the shell calls -----------------------------------------------------------------------------------------
+
+    def started(self) -> PhaseStarted:
+        """The first event of the round."""
+        return PhaseStarted(Phase.ADVERTISE_KEYS, self.deadline, self.round.config.max_participants)
+
+    def receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
+        """Take a message of `sender`, whom the transport has authenticated.
+
+        Repeating an accepted message changes nothing.
+
+        Raises:
+            RoundAborted: the round is over without a sum.
+            NotInRoundError: the sender was declared dropped, or comes too late.
+            RemoteError: the message is refused; the sender may send a correct one.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if isinstance(message, Leave):
+            return self._leave(sender, message.reason, now)
+        if self._seen(sender, message):
+            return []
+        phase = phase_of(message, self._order)
+        self._check_turn(sender, phase)
+        if isinstance(message, AdvertiseKeys):
+            self._lobby.take(sender, message, datetime.fromtimestamp(now, UTC))
+        elif not self._take(self._lobby.index_of(sender), message):
+            return []
+        return [MessageAccepted(phase, sender), *self._close_if_complete(now)]
+
+    def tick(self, now: float) -> list[Event]:
+        """Close the phase if its deadline has passed."""
+        return [] if self.phase is None or now < self.deadline else self._close(self.phase, now)
+
+    def abort(self, reason: AbortReason, message: str) -> list[Event]:
+        """End the round without a sum."""
+        return [] if self.phase is None else self._fail(RoundAborted(reason, message))
+
+    def answer(self, participant: ParticipantId, phase: Phase) -> CoordinatorMessage:
+        """The message that closed `phase` for `participant`. `phase` must be over, and not the last.
+
+        Raises:
+            RoundAborted: the round is over without a sum.
+            NotInRoundError: the participant did not deliver in that phase.
+        """
+        if self.failure is not None:
+            raise self.failure
+        index = self._lobby.index_of(participant)
+        if phase is Phase.ADVERTISE_KEYS:
+            return self._lobby.roster
+        if not self._delivered(index, phase):
+            raise _gone(participant, phase)
+        return self._answer(index, phase)
+
+    # --- taking messages ----------------------------------------------------------------------------------------------
+
+    def _seen(self, sender: ParticipantId, message: ParticipantMessage) -> bool:
+        if isinstance(message, AdvertiseKeys):
+            return self._lobby.advertised.get(sender) == message
+        index = self._lobby.index.get(sender)
+        return index is not None and self._is_repeated(index, message)
+
+    def _check_turn(self, sender: ParticipantId, phase: Phase) -> None:
+        if self.phase is None or self._order.index(phase) < self._order.index(self.phase):
+            raise _gone(sender, phase)
+        if phase is not Phase.ADVERTISE_KEYS and self._lobby.index_of(sender) not in self._expected:
+            raise _gone(sender, self.phase)
+        if phase is not self.phase:
+            raise ProtocolViolation(f"{sender} sent {phase.name} during {self.phase.name}", culprit=sender)
+
+    def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
+        if self.phase is None:
+            return []
+        dropped = ParticipantDropped(self.phase, sender, _DROP_REASONS[reason])
+        if self.phase is Phase.ADVERTISE_KEYS:
+            self._lobby.forget(sender)
+            return [dropped]
+        index = self._lobby.index_of(sender)
+        if index not in self._expected or index in self._left:
+            return []
+        if self._delivered(index, self.phase):
+            self._left[index] = dropped.reason  # what it delivered stands
+            return []
+        self._expected.discard(index)
+        return [dropped, *self._close_if_complete(now)]
+
+    # --- closing phases -----------------------------------------------------------------------------------------------
+
+    def _close_if_complete(self, now: float) -> list[Event]:
+        phase = self.phase
+        if phase is None:
+            return []
+        if phase is Phase.ADVERTISE_KEYS:
+            complete = len(self._lobby.advertised) == self.round.config.max_participants
+        else:
+            complete = all(self._delivered(i, phase) for i in self._expected)
+        return self._close(phase, now) if complete else []
+
+    def _close(self, phase: Phase, now: float) -> list[Event]:
+        """Declare who dropped; go on with the rest, or end the round."""
+        if phase is Phase.ADVERTISE_KEYS:
+            self._lobby.fix()
+            alive = self._expected = set(self._lobby.members)
+        else:
+            alive = {i for i in self._expected if self._delivered(i, phase)}
+        late = sorted(self._expected - alive)
+        events: list[Event] = [ParticipantDropped(phase, self._lobby.name(i), DropReason.DEADLINE) for i in late]
+        if len(alive) < self.round.config.threshold:
+            return events + self._fail(_below_threshold(phase, len(alive), self.round.config.threshold))
+        self._expected = alive
+        try:
+            self._closed(phase, alive)
+            following = self._following(phase)
+            return events + (self._finish() if following is None else self._open(following, now))
+        except RoundAborted as error:
+            return events + self._fail(error)
+
+    def _open(self, phase: Phase, now: float) -> list[Event]:
+        """Open `phase` for everyone who has not said good-bye."""
+        self.phase = phase
+        self.deadline = now + time_limit_s(phase, self.round.config.deadlines)
+        gone = sorted(self._expected & set(self._left))
+        self._expected -= set(gone)
+        events: list[Event] = [PhaseStarted(phase, self.deadline, len(self._expected))]
+        events += [ParticipantDropped(phase, self._lobby.name(i), self._left[i]) for i in gone]
+        return events + self._close_if_complete(now)
+
+    def _succeed(self, aggregate: Aggregate) -> list[Event]:
+        self.phase = None
+        self.aggregate = aggregate
+        return [SumReady(aggregate)]
+
+    def _fail(self, error: RoundAborted) -> list[Event]:
+        self.phase = None
+        self.failure = error
+        return [RoundFailed(error)]
+
+
+def _gone(sender: ParticipantId, phase: Phase) -> NotInRoundError:
+    return NotInRoundError(f"{sender} did not deliver in {phase.name} in time, or never took part in it")
+
+
+def _below_threshold(phase: Phase, alive: int, threshold: int) -> RoundAborted:
+    return RoundAborted(
+        AbortReason.BELOW_THRESHOLD,
+        f"{alive} participants delivered in {phase.name}, fewer than the threshold {threshold}",
+    )
