@@ -45,6 +45,10 @@ class MissingExtraError(LocalError):
         self.extra = extra
 
 
+class WorkerError(LocalError):
+    """A worker process crashed, was killed, or ran out of memory or time. Only its job is lost."""
+
+
 class RemoteError(SecAggError):
     """A peer sent something the protocol does not allow.
 
@@ -79,6 +83,10 @@ class TransportError(SecAggError):
 
 class NotInRoundError(SecAggError):
     """This participant is not, or no longer, part of the round: it was declared dropped, or came too late."""
+
+
+class LimitError(SecAggError):
+    """The coordinator has no room for this now: too many rounds, calls or bytes. Trying again later may help."""
 
 
 class UnknownRoundError(SecAggError):
