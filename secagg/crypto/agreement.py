@@ -1,6 +1,6 @@
 """X25519 (RFC 7748) key pairs and agreement."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -19,6 +19,11 @@ class KeyPair:
 
     private: Secret
     public: bytes
+    # The library's form of the private key: making it costs as much as an agreement.
+    _handle: X25519PrivateKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_handle", X25519PrivateKey.from_private_bytes(self.private.expose()))
 
     @classmethod
     def generate(cls, rng: Rng) -> "KeyPair":
@@ -37,8 +42,7 @@ class KeyPair:
         Raises:
             AuthenticationError: the peer's key is of low order, so the secret would be known to everyone.
         """
-        mine = X25519PrivateKey.from_private_bytes(self.private.expose())
         try:
-            return Secret(mine.exchange(X25519PublicKey.from_public_bytes(peer_public)))
+            return Secret(self._handle.exchange(X25519PublicKey.from_public_bytes(peer_public)))
         except ValueError:
             raise AuthenticationError(f"public key of {peer} gives no secret (low order)", culprit=peer) from None

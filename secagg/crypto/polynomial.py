@@ -10,11 +10,17 @@ from typing import Final
 PRIME: Final = 2**256 + 297
 
 
+_REDUCE_EVERY: Final = 16  # Horner steps: x is a small index, so 16 products outgrow the prime by little
+
+
 def evaluate(f: Sequence[int], x: int) -> int:
     """f(x), by Horner's rule."""
     y = 0
-    for coefficient in reversed(f):
-        y = (y * x + coefficient) % PRIME
+    descending = f[::-1]
+    for start in range(0, len(f), _REDUCE_EVERY):
+        for coefficient in descending[start : start + _REDUCE_EVERY]:
+            y = y * x + coefficient
+        y %= PRIME
     return y
 
 

@@ -37,17 +37,28 @@ class MaskStream:
 
     __slots__ = ("_bytes", "_cipher", "_words")
 
-    def __init__(self, key: Secret, dtype: np.dtype[np.unsignedinteger[Any]], start: int = 0) -> None:
-        """Args: key: 16 or 32 bytes. start: the first element, a multiple of `ALIGNMENT`."""
+    def __init__(
+        self,
+        key: Secret,
+        dtype: np.dtype[np.unsignedinteger[Any]],
+        start: int = 0,
+        buffer: bytearray | None = None,
+    ) -> None:
+        """Args:
+        key: 16 or 32 bytes.
+        start: the first element, a multiple of `ALIGNMENT`.
+        buffer: memory that `next` writes to, whole words, at most `STRIDE_BYTES` used; streams that are read in turn
+            share one, so that it stays in the cache. Its own `STRIDE_BYTES` if None.
+        """
         if start % ALIGNMENT:
             raise ValueError(f"a stream starts at a multiple of {ALIGNMENT}, not at {start}")
         counter = (start * dtype.itemsize // AES_BLOCK).to_bytes(AES_BLOCK, "big")
         self._cipher: CipherContext = Cipher(algorithms.AES(key.expose()), modes.CTR(counter)).encryptor()
-        self._bytes = bytearray(STRIDE_BYTES)
+        self._bytes = bytearray(STRIDE_BYTES) if buffer is None else buffer
         self._words: Words = np.frombuffer(self._bytes, dtype)
 
     def next(self, count: int) -> Words:
-        """The next `count` words, at most `stride(dtype)`. The array is overwritten by the next call."""
+        """The next `count` words, at most `stride(dtype)`. The array is overwritten by the next call on its buffer."""
         size = count * self._words.itemsize
         self._cipher.update_into(memoryview(_ZEROS)[:size], memoryview(self._bytes)[:size])
         return self._words[:count]
