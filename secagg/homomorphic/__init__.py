@@ -1,0 +1,1 @@
+"""Homomorphic summation: participants encrypt, the coordinator adds what it cannot open, only the sum is decrypted."""
