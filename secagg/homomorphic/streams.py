@@ -1,0 +1,128 @@
+"""Uniform residues from short public seeds: the c1 of a seeded ciphertext, and the common reference string.
+
+One stream for each prime q of b bits. HKDF-SHA256 gives 32 bytes: two AES-128 keys, `draw` and `redraw`. Element p is
+the little-endian 64-bit word p of the AES-CTR key stream of `draw` (zero IV), reduced to its low b bits. Where that
+is not below q, element p is the first word below q, reduced alike, of the key stream of `redraw` whose IV is p in 8
+big-endian bytes and 8 zero bytes. So every element is exactly uniform and can be computed alone. AES with a public
+key as a public expander: as FrodoKEM does.
+
+Coefficient i of block k is element k * N + i.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+
+from secagg.crypto.kdf import derive
+from secagg.crypto.labels import REFERENCE_STRING, RESIDUE_STREAM
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import frame
+from secagg.errors import ProtocolViolation
+from secagg.homomorphic.modular import U64
+from secagg.homomorphic.parameters import Profile
+
+SEED_SIZE: Final = 16
+_KEY_SIZE: Final = 16
+_AES_BLOCK: Final = 16
+_WORDS_PER_AES_BLOCK: Final = 2
+_STRIDE_BYTES: Final = 1 << 16
+_ZEROS: Final = bytes(_STRIDE_BYTES)
+
+
+class UniformResidues:
+    """The stream of one prime."""
+
+    __slots__ = ("_draw", "_mask", "_prime", "_redraw")
+
+    def __init__(self, key: Secret, prime: int) -> None:
+        """Args: key: 32 bytes."""
+        self._draw = key.expose()[:_KEY_SIZE]
+        self._redraw = key.expose()[_KEY_SIZE:]
+        self._prime = prime
+        self._mask = (1 << prime.bit_length()) - 1
+
+    def elements(self, start: int, count: int) -> U64:
+        """uint64[count]: elements start, start + 1, ... `start` is even."""
+        counter = (start // _WORDS_PER_AES_BLOCK).to_bytes(_AES_BLOCK, "big")
+        words = _key_stream(self._draw, counter, count)
+        words &= np.uint64(self._mask)
+        for at in np.flatnonzero(words >= np.uint64(self._prime)):
+            words[at] = self._draw_again(start + int(at))
+        return words
+
+    def _draw_again(self, position: int) -> int:
+        stream = _cipher(self._redraw, position.to_bytes(8, "big") + bytes(8))
+        while True:
+            word = int.from_bytes(stream.update(bytes(8)), "little") & self._mask
+            if word < self._prime:
+                return word
+
+
+class SeededPolynomials:
+    """The c1 of every block of one participant's vector."""
+
+    __slots__ = ("_ring_degree", "_streams")
+
+    def __init__(self, profile: Profile, seed: bytes, *, context: bytes, participant: str) -> None:
+        """Args: seed: 16 fresh bytes, public. context: 32 bytes of the round."""
+        self._ring_degree = profile.ring_degree
+        self._streams = tuple(
+            UniformResidues(_stream_key(seed, context, frame(RESIDUE_STREAM, participant.encode()), prime), prime)
+            for prime in profile.primes
+        )
+
+    def blocks(self, blocks: range) -> U64:
+        """uint64[blocks, primes, N] of consecutive blocks."""
+        out = np.empty((len(blocks), len(self._streams), self._ring_degree), np.uint64)
+        for j, stream in enumerate(self._streams):
+            elements = stream.elements(blocks.start * self._ring_degree, len(blocks) * self._ring_degree)
+            out[:, j] = elements.reshape(len(blocks), self._ring_degree)
+        return out
+
+
+def reference_polynomial(profile: Profile, context: bytes) -> U64:
+    """The common reference string a: uint64[key primes, N], NTT values. It follows from the context; nobody chooses."""
+    return np.stack(
+        [
+            UniformResidues(_stream_key(context, b"", frame(REFERENCE_STRING), prime), prime).elements(
+                0, profile.ring_degree
+            )
+            for prime in profile.key_primes
+        ]
+    )
+
+
+def refuse_repeated_seeds(seeds: Mapping[str, bytes]) -> None:
+    """Refuse equal seeds: under one key, equal c1 would show the difference of two plaintexts.
+
+    Raises:
+        ProtocolViolation: naming the later of two participants (by id) with one seed.
+    """
+    seen: dict[bytes, str] = {}
+    for participant, seed in sorted(seeds.items()):
+        if len(seed) != SEED_SIZE:
+            raise ProtocolViolation(f"a seed has {SEED_SIZE} bytes, not {len(seed)}", culprit=participant)
+        if seed in seen:
+            raise ProtocolViolation(f"{participant} repeats the seed of {seen[seed]}", culprit=participant)
+        seen[seed] = participant
+
+
+def _stream_key(seed: bytes, salt: bytes, purpose: bytes, prime: int) -> Secret:
+    info = purpose + prime.to_bytes(8, "big")
+    return derive(Secret(seed), salt=salt, info=info, size=2 * _KEY_SIZE)
+
+
+def _cipher(key: bytes, counter: bytes) -> CipherContext:
+    return Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
+
+
+def _key_stream(key: bytes, counter: bytes, words: int) -> U64:
+    """uint64[words] of the AES-CTR key stream from a counter on."""
+    out = np.empty(words, "<u8")
+    view, cipher = out.view(np.uint8).data, _cipher(key, counter)
+    for start in range(0, len(view), _STRIDE_BYTES):
+        piece = view[start : start + _STRIDE_BYTES]
+        cipher.update_into(memoryview(_ZEROS)[: len(piece)], piece)
+    return out.astype(np.uint64, copy=False)
