@@ -1,0 +1,68 @@
+"""Framed bytes between two of our own processes: a length as eight little-endian bytes, then that many bytes.
+
+With a limit, an end that makes no progress for that long is given up: a stopped process cannot block the other by not
+reading.
+"""
+
+import os
+import select
+
+from secagg.errors import LocalError
+
+MAX_MESSAGE_BYTES = 1 << 26
+_LENGTH_SIZE = 8
+
+
+class ChannelClosed(LocalError):
+    """The other end is gone."""
+
+
+class ChannelStalled(LocalError):
+    """The other end made no progress within the limit."""
+
+
+def send(fd: int, data: bytes, limit_s: float | None = None) -> None:
+    """Write one message.
+
+    Raises:
+        ChannelClosed: nobody reads any more.
+        ChannelStalled: nothing could be written for `limit_s` seconds.
+    """
+    rest = memoryview(len(data).to_bytes(_LENGTH_SIZE, "little") + data)
+    os.set_blocking(fd, limit_s is None)
+    while rest:
+        if limit_s is not None and not select.select([], [fd], [], limit_s)[1]:
+            raise ChannelStalled(f"no progress for {limit_s} s")
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except (BrokenPipeError, ConnectionResetError) as gone:
+            raise ChannelClosed("the other end is gone") from gone
+
+
+def receive(fd: int, limit_s: float | None = None) -> bytes:
+    """Read one message of at most `MAX_MESSAGE_BYTES`.
+
+    Raises:
+        ChannelClosed: the other end is gone, or announces a longer message.
+        ChannelStalled: nothing arrived for `limit_s` seconds.
+    """
+    os.set_blocking(fd, limit_s is None)
+    size = int.from_bytes(_read(fd, _LENGTH_SIZE, limit_s), "little")
+    if size > MAX_MESSAGE_BYTES:
+        raise ChannelClosed(f"a message of {size} bytes is announced")
+    return _read(fd, size, limit_s)
+
+
+def _read(fd: int, size: int, limit_s: float | None) -> bytes:
+    out = bytearray()
+    while len(out) < size:
+        if limit_s is not None and not select.select([fd], [], [], limit_s)[0]:
+            raise ChannelStalled(f"no progress for {limit_s} s")
+        try:
+            piece = os.read(fd, size - len(out))
+        except ConnectionResetError as gone:
+            raise ChannelClosed("the other end is gone") from gone
+        if not piece:
+            raise ChannelClosed("the other end is gone")
+        out += piece
+    return bytes(out)

@@ -1,0 +1,159 @@
+"""Encryption and decryption in a process of their own, with limits on memory and time.
+
+TenSEAL is C++ that holds the interpreter's lock: in its own process it can be timed out, killed or crash, and the
+participant lives. The process is spawned, not forked, so it shares no memory and no open file with its parent.
+"""
+
+import importlib.util
+import multiprocessing
+import pickle
+import resource
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from secagg.errors import (
+    ConfigError,
+    DecodeError,
+    LocalError,
+    MissingExtraError,
+    ProtocolViolation,
+    SecAggError,
+    WorkerError,
+)
+from secagg.homomorphic.channel import ChannelClosed, ChannelStalled, receive, send
+from secagg.homomorphic.jobs import Desk, Job
+from secagg.homomorphic.tenseal_backend import preload
+
+_DONE: Final = b"\0"
+_REFUSED: Final = b"\1"
+_OUT_OF_MEMORY: Final = b"\2"
+
+_REFUSALS: Final[Mapping[str, type[SecAggError]]] = {
+    error.__name__: error for error in (ConfigError, DecodeError, LocalError, ProtocolViolation)
+}
+"""The errors that a worker reports by name. Whatever else happens in it ends it, and is a `WorkerError` here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may use.
+
+    Attributes:
+        memory_bytes: address space beyond the libraries.
+        seconds: without progress, for the start and for each job.
+    """
+
+    memory_bytes: int = 1 << 30
+    seconds: float = 60.0
+
+
+class Worker:
+    """A worker process; one job at a time. Close it, or use it as a context manager."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        """Start the process.
+
+        Raises:
+            MissingExtraError: TenSEAL is not installed.
+        """
+        if any(importlib.util.find_spec(name) is None for name in ("tenseal", "zstandard")):
+            raise MissingExtraError("homomorphic encryption", "ckks")
+        self._limits: Final = limits or Limits()
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._connection: Final[Connection] = ours
+        self._process: Final[BaseProcess] = context.Process(
+            target=_serve, args=(theirs, self._limits.memory_bytes), daemon=True, name="secagg-seal"
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, for whoever watches it."""
+        return self._process.pid
+
+    def do(self, job: Job) -> bytes:
+        """The worker's answer to a job (see `jobs.Desk`).
+
+        Raises:
+            WorkerError: it crashed, was killed, ran out of memory or out of time. The worker is over; nothing else is.
+            DecodeError: a chunk of the aggregate is malformed.
+            ProtocolViolation: the aggregate does not decrypt to a possible sum.
+        """
+        if self._connection.closed:
+            raise WorkerError("the worker is closed; start another")
+        try:
+            send(self._connection.fileno(), pickle.dumps(job), self._limits.seconds)
+            answer = receive(self._connection.fileno(), self._limits.seconds)
+        except ChannelStalled as stalled:
+            self._end()
+            raise WorkerError(f"the worker exceeded its limit of {self._limits.seconds} s") from stalled
+        except ChannelClosed as gone:
+            raise WorkerError(f"the worker ended without an answer: {self._end()}") from gone
+        return self._opened(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        if not self._connection.closed:
+            self._end()
+
+    def _opened(self, answer: bytes) -> bytes:
+        kind, body = answer[:1], answer[1:]
+        if kind == _DONE:
+            return body
+        if kind == _OUT_OF_MEMORY:
+            self._end()
+            raise WorkerError(f"the worker exceeded its limit of {self._limits.memory_bytes} bytes of memory")
+        name, _, message = body.decode().partition(":")
+        raise _REFUSALS.get(name, WorkerError)(message)
+
+    def _end(self) -> str:
+        """Make sure that the process is gone, and say how it went."""
+        self._connection.close()
+        self._process.join(_GRACE_SECONDS)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        code = self._process.exitcode or 0
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_GRACE_SECONDS: Final = 0.5
+"""For a process whose pipe was closed to end by itself."""
+
+
+def _serve(connection: Connection, memory_bytes: int) -> None:
+    """The worker's whole life: jobs until the parent closes the pipe."""
+    preload()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys
+    desk, fd = Desk(), connection.fileno()
+    while True:
+        try:
+            job: Job = pickle.loads(receive(fd))  # noqa: S301  (from our own parent)
+        except ChannelClosed:
+            return
+        try:
+            answer = _DONE + desk.do(job)
+        except MemoryError:
+            answer = _OUT_OF_MEMORY
+        except tuple(_REFUSALS.values()) as refusal:
+            answer = _REFUSED + f"{type(refusal).__name__}:{refusal}".encode()
+        send(fd, answer)
