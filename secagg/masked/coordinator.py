@@ -5,7 +5,7 @@ from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import ConfigError
 from secagg.events import Event
-from secagg.masked.accumulator import Accumulator, MemorySpool, Parallel, Spool, one_after_the_other
+from secagg.masked.accumulator import Accumulator, Parallel, one_after_the_other
 from secagg.masked.intake import Intake
 from secagg.masked.unmasking import Unmasking
 from secagg.messages import (
@@ -20,6 +20,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
+from secagg.rounds.uploads import MemorySpool, Spool
 
 
 class Coordinator(Engine):
@@ -56,7 +57,7 @@ class Coordinator(Engine):
     def received_chunks(self, participant: ParticipantId) -> int:
         """See `Engine`."""
         index = self._lobby.index.get(participant)
-        return 0 if index is None else self._accumulator.received(index)
+        return 0 if index is None else self._accumulator.uploads.received(index)
 
     def _take(self, index: Index, message: ParticipantMessage) -> bool:
         if isinstance(message, MaskedInputChunk):
@@ -71,7 +72,7 @@ class Coordinator(Engine):
 
     def _delivered(self, index: Index, phase: Phase) -> bool:
         if phase is Phase.MASKED_INPUT:
-            return self._accumulator.complete(index)
+            return self._accumulator.uploads.complete(index)
         return self._intake.delivered(index, phase)
 
     def _answer(self, index: Index, phase: Phase) -> CoordinatorMessage:
@@ -96,7 +97,7 @@ class Coordinator(Engine):
         """U3, and U2 without U3; a vector that came in part is forgotten."""
         dropped = sorted(set(self._intake.shared) - alive)
         for index in dropped:
-            self._accumulator.discard(index)
+            self._accumulator.uploads.discard(index)
         self._intake.sets = SurvivorSet(tuple(sorted(alive)), tuple(dropped))
 
     def _finish(self) -> list[Event]:

@@ -140,6 +140,15 @@ class Engine(ABC):
         """End the round without a sum."""
         return [] if self.phase is None else self._fail(RoundAborted(reason, message))
 
+    @property
+    def over(self) -> bool:
+        """Whether the round has ended, with a sum or without."""
+        return self.phase is None
+
+    def ready(self, participant: ParticipantId, phase: Phase) -> bool:
+        """Whether `answer` can be asked for: `phase` is over. Until then the participant waits."""
+        return self.phase is None or self._order.index(phase) < self._order.index(self.phase)
+
     def answer(self, participant: ParticipantId, phase: Phase) -> CoordinatorMessage:
         """The message that closed `phase` for `participant`. `phase` must be over, and not the last.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
-from secagg.events import Event, PhaseStarted, RoundFailed
+from secagg.events import Event, MessageAccepted
 from secagg.masked.coordinator import Coordinator
 from secagg.masked.session import Participant
 from secagg.masked.vector import MaskedVector
@@ -60,8 +60,7 @@ class Run:
     refused: list[tuple[Up, SecAggError]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     _queue: deque[Envelope] = field(default_factory=deque)
-    _over: deque[Phase] = field(default_factory=deque)
-    _open: Phase = Phase.ADVERTISE_KEYS
+    _answered: set[tuple[ParticipantId, Phase]] = field(default_factory=set)
 
     def play(self) -> Coordinator:
         """Deliver messages until the round is over. Whenever none is under way, the open phase's deadline passes."""
@@ -76,10 +75,7 @@ class Run:
             self._note(self.coordinator.tick(self.now))
 
     def _drain(self) -> None:
-        while self._queue or self._over:
-            if not self._queue:
-                self._answer(self._over.popleft())
-                continue
+        while self._queue:
             envelope = self._queue.popleft()
             match envelope:
                 case Up():
@@ -93,24 +89,21 @@ class Run:
         self._queue.extend(self.hook(envelope))
 
     def _note(self, events: list[Event]) -> None:
-        """Keep events; a phase that opens means that the one before is over and is to be answered."""
         self.events += events
-        for event in events:
-            if isinstance(event, PhaseStarted):
-                self._over.append(self._open)
-                self._open = event.phase
-            if isinstance(event, RoundFailed):
-                for name, participant in self.participants.items():
-                    if participant.awaits is not None:
-                        self._give_up(name, event.error)
+        if any(not isinstance(event, MessageAccepted) for event in events):
+            self._answer_all()
 
-    def _answer(self, phase: Phase) -> None:
+    def _answer_all(self) -> None:
+        """Answer everyone whose phase is over; in a round that failed, that is everyone who still waits."""
         for name, participant in self.participants.items():
-            if participant.awaits is phase:
-                try:
-                    self._send(Down(name, self.coordinator.answer(name, phase), phase))
-                except (NotInRoundError, RoundAborted) as error:
-                    self._give_up(name, error)
+            phase = participant.awaits
+            if phase is None or (name, phase) in self._answered or not self.coordinator.ready(name, phase):
+                continue
+            self._answered.add((name, phase))
+            try:
+                self._send(Down(name, self.coordinator.answer(name, phase), phase))
+            except (NotInRoundError, RoundAborted) as error:
+                self._give_up(name, error)
 
     def _deliver_up(self, up: Up) -> None:
         try:

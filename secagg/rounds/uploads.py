@@ -1,0 +1,89 @@
+"""Vectors that arrive in chunks. A vector counts whole or not at all."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from secagg.errors import ProtocolViolation
+from secagg.messages import Index
+
+
+class Spool(Protocol):
+    """Where the chunks of an incomplete vector wait, in order, by owner."""
+
+    def append(self, owner: Index, payload: bytes) -> None:
+        """Keep the owner's next chunk."""
+        ...
+
+    def take(self, owner: Index) -> Iterator[bytes]:
+        """The owner's chunks, in order; they are forgotten."""
+        ...
+
+
+class MemorySpool:
+    """A spool in memory."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[Index, list[bytes]] = {}
+
+    def append(self, owner: Index, payload: bytes) -> None:
+        """See `Spool`."""
+        self._chunks.setdefault(owner, []).append(payload)
+
+    def take(self, owner: Index) -> Iterator[bytes]:
+        """See `Spool`."""
+        yield from self._chunks.pop(owner, [])
+
+
+class Uploads:
+    """One vector of a fixed number of chunks from each owner, folded in when its last chunk is there."""
+
+    def __init__(
+        self,
+        chunks: int,
+        spool: Spool,
+        *,
+        check: Callable[[Index, int, bytes], None],
+        fold: Callable[[Index, int, bytes], None],
+    ) -> None:
+        """Args:
+        chunks: of every vector.
+        spool: keeps chunks until the vector is whole.
+        check: raises a `RemoteError` if chunk `number` of `owner` is malformed; what passes must never fail to fold.
+        fold: adds a checked chunk.
+        """
+        self._chunks = chunks
+        self._spool = spool
+        self._check = check
+        self._fold = fold
+        self._received: dict[Index, int] = {}
+
+    def received(self, owner: Index) -> int:
+        """Chunks of `owner` that arrived; a client that lost its connection goes on there."""
+        return self._received.get(owner, 0)
+
+    def complete(self, owner: Index) -> bool:
+        """Whether the owner's whole vector is folded in."""
+        return self.received(owner) == self._chunks
+
+    def add(self, owner: Index, number: int, payload: bytes, *, name: str) -> bool:
+        """Take the owner's next chunk; fold the vector with the last one. True once it is folded in.
+
+        Raises:
+            RemoteError: not the next chunk, or malformed.
+        """
+        expected = self.received(owner)
+        if number != expected:
+            raise ProtocolViolation(f"chunk {number} of {name} came where {expected} was expected", culprit=name)
+        self._check(owner, number, payload)
+        self._spool.append(owner, payload)
+        self._received[owner] = expected + 1
+        if not self.complete(owner):
+            return False
+        for at, kept in enumerate(self._spool.take(owner)):
+            self._fold(owner, at, kept)
+        return True
+
+    def discard(self, owner: Index) -> None:
+        """Forget an incomplete vector."""
+        for _ in self._spool.take(owner):
+            pass
