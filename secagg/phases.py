@@ -4,6 +4,7 @@ from enum import Enum
 from typing import Final
 
 from secagg.config import Deadlines, RoundConfig, ThreatModel
+from secagg.errors import ProtocolViolation
 from secagg.messages import AdvertiseKeys, ConsistencyCheck, MaskedInputChunk, ParticipantMessage, ShareKeys, Unmask
 
 
@@ -45,8 +46,15 @@ def phases(config: RoundConfig) -> tuple[Phase, ...]:
 
 
 def phase_of(message: ParticipantMessage, order: tuple[Phase, ...]) -> Phase:
-    """The phase of a round with the given order in which a participant sends `message`."""
-    return next(phase for phase in order if phase in SENT_IN[type(message)])
+    """The phase of a round with the given order in which a participant sends `message`.
+
+    Raises:
+        ProtocolViolation: there is none.
+    """
+    for phase in order:
+        if phase in SENT_IN[type(message)]:
+            return phase
+    raise ProtocolViolation(f"{type(message).__name__} is not part of this round")
 
 
 def time_limit_s(phase: Phase, deadlines: Deadlines) -> float:
