@@ -49,6 +49,10 @@ class WorkerError(LocalError):
     """A worker process crashed, was killed, or ran out of memory or time. Only its job is lost."""
 
 
+class ParticipationCancelled(LocalError):
+    """Our own caller gave up waiting; the coordinator was told, as far as it could be reached."""
+
+
 class RemoteError(SecAggError):
     """A peer sent something the protocol does not allow.
 
@@ -77,8 +81,18 @@ class PolicyViolation(RemoteError):
     """The coordinator asks for less protection than the participant's own policy demands."""
 
 
+class ModelMismatch(RemoteError):
+    """The round belongs to another model than the one we hold. Taking part would spoil the sum, or show our update of
+    a model that nobody else was given.
+    """
+
+
 class TransportError(SecAggError):
     """The peer could not be reached or the connection broke; nothing is known about fault."""
+
+
+class RoundTimeoutError(TransportError):
+    """The time that our caller allows is over."""
 
 
 class NotInRoundError(SecAggError):

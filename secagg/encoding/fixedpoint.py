@@ -17,7 +17,7 @@ from secagg.crypto.prg import MaskStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.schema import FlatUpdate, FloatArray, Schema
-from secagg.errors import ConfigError, InputError
+from secagg.errors import ConfigError, InputError, ProtocolViolation
 
 MIN_VALUE_BITS: Final = 2
 MAX_VALUE_BITS: Final = 32
@@ -140,9 +140,15 @@ class WeightedMean:
 
 
 def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) -> WeightedMean:
-    """The weighted mean behind an exact sum of `summands` encoded vectors."""
+    """The weighted mean behind an exact sum of `summands` encoded vectors.
+
+    Raises:
+        ProtocolViolation: no such vectors add up to this weight: a participant or the coordinator made one up.
+    """
     limbs = sums[schema.size :]
     weight = sum(int(limb) << code.value_bits * i for i, limb in enumerate(limbs))
+    if not summands <= weight <= summands * code.max_weight:
+        raise ProtocolViolation(f"the sum's weight {weight} is not one that {summands} participants can have")
     mean = sums[: schema.size].astype(np.float64)
     mean *= code.step
     mean -= summands * code.clip
