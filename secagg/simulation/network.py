@@ -1,7 +1,7 @@
 """A network in memory with one hook that can drop, delay, reorder, repeat, tamper with or observe every message."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -9,9 +9,10 @@ from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggErro
 from secagg.events import Event, MessageAccepted
 from secagg.masked.coordinator import Coordinator
 from secagg.masked.session import Participant
-from secagg.masked.vector import MaskedVector
+from secagg.masked.vector import IntegerVector, MaskedVector
 from secagg.messages import CoordinatorMessage, Leave, LeaveReason, ParticipantId, ParticipantMessage
-from secagg.phases import Phase, phase_of, phases
+from secagg.phases import SENT_IN, Phase
+from secagg.simulation.stopwatch import Side, Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Run:
         errors: what each participant that gave up gave up for.
         refused: messages that the coordinator turned away, and why.
         events: everything that the coordinator told.
+        vectors: what each participant puts in, before masking.
+        stopwatch: where the time goes.
     """
 
     coordinator: Coordinator
@@ -59,6 +62,8 @@ class Run:
     errors: dict[ParticipantId, SecAggError] = field(default_factory=dict)
     refused: list[tuple[Up, SecAggError]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    vectors: Mapping[ParticipantId, IntegerVector] = field(default_factory=dict)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     _queue: deque[Envelope] = field(default_factory=deque)
     _answered: set[tuple[ParticipantId, Phase]] = field(default_factory=set)
 
@@ -69,10 +74,14 @@ class Run:
             self._send(Up(name, participant.advertisement, Phase.ADVERTISE_KEYS))
         while True:
             self._drain()
-            if self.coordinator.phase is None:
+            phase = self.coordinator.phase
+            if phase is None:
                 return self.coordinator
             self.now = self.coordinator.deadline
-            self._note(self.coordinator.tick(self.now))
+            self.stopwatch.start()
+            events = self.coordinator.tick(self.now)
+            self.stopwatch.count(Side.COORDINATOR, phase)
+            self._note(events)
 
     def _drain(self) -> None:
         while self._queue:
@@ -101,27 +110,36 @@ class Run:
                 continue
             self._answered.add((name, phase))
             try:
-                self._send(Down(name, self.coordinator.answer(name, phase), phase))
+                self.stopwatch.start()
+                message = self.coordinator.answer(name, phase)
+                self.stopwatch.count(Side.COORDINATOR, phase)
+                self._send(Down(name, message, phase))
             except (NotInRoundError, RoundAborted) as error:
                 self._give_up(name, error)
 
     def _deliver_up(self, up: Up) -> None:
         try:
-            self._note(self.coordinator.receive(up.participant, up.message, self.now))
+            self.stopwatch.start()
+            events = self.coordinator.receive(up.participant, up.message, self.now)
+            self.stopwatch.count(Side.COORDINATOR, up.phase)
+            self._note(events)
         except (RemoteError, NotInRoundError, RoundAborted) as error:
             self.refused.append((up, error))
 
     def _deliver_down(self, down: Down) -> None:
         name = down.participant
+        self.stopwatch.start()
         try:
             reply = self.participants[name].receive(down.message, self.now)
         except RemoteError as error:
             self._give_up(name, error)
             self._send(Up(name, Leave(LeaveReason.REFUSED), down.phase))
             return
-        order = phases(self.coordinator.round.config)
         for message in reply if isinstance(reply, MaskedVector) else (reply,):
-            self._send(Up(name, message, phase_of(message, order)))
+            phase = SENT_IN[type(message)]
+            self.stopwatch.count(Side.PARTICIPANT, phase)
+            self._send(Up(name, message, phase))
+            self.stopwatch.start()
 
     def _give_up(self, name: ParticipantId, error: SecAggError) -> None:
         self.participants[name].abort()
