@@ -19,7 +19,8 @@ SECRET_SIZE: Final = 32
 SHARE_SIZE: Final = 33
 
 _COEFFICIENT_BYTES: Final = 48  # reduced mod a 257-bit prime: bias below 2^-127
-_MAX_SUBSETS: Final = 5_000  # tried when there are too many wrong shares for unique decoding
+_MAX_SUBSETS: Final = 5_000  # tried when there are too many wrong shares for unique decoding …
+_SEARCH_STEPS: Final = 5_000_000  # … as long as it is a matter of seconds: an interpolation takes about t² steps
 
 
 def share(secret: Secret, threshold: int, holders: Iterable[int], rng: Rng) -> dict[int, Secret]:
@@ -63,21 +64,24 @@ class Recovered:
 class Decoder:
     """Reconstruction from one fixed set of holders; what depends on the holders alone is computed once."""
 
-    def __init__(self, holders: Sequence[int], threshold: int) -> None:
-        """Args: holders: at least `threshold` distinct indices."""
+    def __init__(self, holders: Sequence[int], threshold: int, salt: bytes = b"") -> None:
+        """Args:
+        holders: at least `threshold` distinct indices.
+        salt: what colluding holders could not foresee when they chose their shares, such as a digest of all shares.
+        """
         self.holders = tuple(holders)
         self.threshold = threshold
         self._at_zero = polynomial.lagrange_at_zero(self.holders[:threshold])
-        self._check = self._dual_codeword()
+        self._check = self._dual_codeword(salt)
 
-    def _dual_codeword(self) -> list[int]:
+    def _dual_codeword(self, salt: bytes) -> list[int]:
         """h with Σ h_j·f(x_j) = 0 for every f of degree < t: a wrong share shows, but for a chance of about 2^-250.
 
         h_j = g(x_j) / Π_{i≠j}(x_j − x_i) with g of degree < m − t (the dual of a Reed–Solomon code). g comes from
-        a hash: a liar would have to find shares that vanish on a pseudo-random functional over a 256-bit field.
+        a hash: two liars who knew h could choose errors that cancel in the sum, and the salt keeps it from them.
         """
         spare = len(self.holders) - self.threshold
-        seed = ",".join(map(str, self.holders)).encode()
+        seed = ",".join(map(str, self.holders)).encode() + b";" + salt
         g = [int.from_bytes(hashlib.sha512(b"%d:" % i + seed).digest(), "big") % PRIME for i in range(spare)]
         weights = polynomial.barycentric_weights(self.holders)
         return [w * polynomial.evaluate(g, x) % PRIME for x, w in zip(self.holders, weights, strict=True)]
@@ -94,7 +98,8 @@ class Decoder:
         consistent = sum(h * y for h, y in zip(self._check, values, strict=True)) % PRIME == 0
         if consistent:
             secret = _as_secret(at_zero)
-            return Recovered(secret, ()) if secret is not None and accepts(secret) else None
+            if secret is not None and accepts(secret):
+                return Recovered(secret, ())
         return self._correct(values, accepts)
 
     def _correct(self, values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
@@ -102,8 +107,11 @@ class Decoder:
         f = polynomial.decode_reed_solomon(self.holders, values, self.threshold)
         if f is not None and (found := self._confirm(f, values, accepts)):
             return found
+        if f is not None and not self._wrong(f, values):
+            return None  # all agree on a secret that is not the right one: no t of them are right
         points = list(zip(self.holders, values, strict=True))
-        for subset in itertools.islice(itertools.combinations(points, self.threshold), _MAX_SUBSETS):
+        subsets = min(_MAX_SUBSETS, _SEARCH_STEPS // self.threshold**2)
+        for subset in itertools.islice(itertools.combinations(points, self.threshold), subsets):
             f = polynomial.interpolate(*zip(*subset, strict=True))
             if found := self._confirm(f, values, accepts):
                 return found
@@ -113,8 +121,10 @@ class Decoder:
         secret = _as_secret(polynomial.evaluate(f, 0))
         if secret is None or not accepts(secret):
             return None
-        wrong = (x for x, y in zip(self.holders, values, strict=True) if polynomial.evaluate(f, x) != y)
-        return Recovered(secret, tuple(wrong))
+        return Recovered(secret, self._wrong(f, values))
+
+    def _wrong(self, f: list[int], values: list[int]) -> tuple[int, ...]:
+        return tuple(x for x, y in zip(self.holders, values, strict=True) if polynomial.evaluate(f, x) != y)
 
 
 def _as_secret(value: int) -> Secret | None:

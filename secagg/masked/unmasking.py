@@ -1,5 +1,7 @@
 """From revealed shares to the masks that are still in the sum (Bonawitz et al. 2017, figure 4, round 4, server)."""
 
+import hashlib
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -75,7 +77,7 @@ class Unmasking:
         holders = tuple(sorted(shares))
         decoder = self._decoders.get(holders)
         if decoder is None:
-            decoder = self._decoders[holders] = shamir.Decoder(holders, threshold)
+            decoder = self._decoders[holders] = shamir.Decoder(holders, threshold, self._salt())
         found = decoder.recover(shares, accepts)
         if found is None:
             raise RoundAborted(
@@ -85,6 +87,14 @@ class Unmasking:
             )
         self.conflicts += [(name, self.members[Index(holder)].participant_id) for holder in found.wrong]
         return found.secret
+
+    def _salt(self) -> bytes:
+        """A digest of all revealed shares: no liar knows the honest holders' when it chooses its own."""
+        state = hashlib.sha256()
+        for holder in sorted(self.answers):
+            for owner, revealed in sorted(self.answers[holder].shares.items()):
+                state.update(struct.pack(">II", holder, owner) + revealed.share.expose())
+        return state.digest()
 
     def wrong_shares(self) -> list[WrongShares]:
         """Conflicts by whoever is in most of them, taken away one culprit at a time; in a tie the holder is named."""
