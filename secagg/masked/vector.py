@@ -1,5 +1,6 @@
 """The masked input, computed chunk by chunk and always the same for the same chunk."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from secagg.crypto.prg import Words, word_dtype
 from secagg.encoding.packing import chunk_values, pack
+from secagg.errors import InputError
 from secagg.masked.masks import Mask, add_masks
 from secagg.messages import MaskedInputChunk
 
@@ -27,21 +29,30 @@ class IntegerVector(Protocol):
 class MaskedVector:
     """y_u = x_u + PRG(b_u) + Σ ±PRG(s_uv) mod 2^b. Holds mask keys; needs memory for one chunk."""
 
-    __slots__ = ("_bits", "_masks", "_vector", "chunks")
+    __slots__ = ("_bits", "_digests", "_masks", "_vector", "chunks")
 
     def __init__(self, vector: IntegerVector, ring_bits: int, masks: tuple[Mask, ...]) -> None:
         self._vector = vector
         self._bits = ring_bits
         self._masks = masks
+        self._digests: dict[int, bytes] = {}  # of the chunks that were made
         self.chunks = -(-vector.vector_len // chunk_values(ring_bits))
 
     def chunk(self, number: int) -> MaskedInputChunk:
-        """Chunk `number`, 0 to `chunks` − 1. Asking again gives the same bytes: a retry shows nothing new."""
+        """Chunk `number`, 0 to `chunks` − 1. Asking again gives the same bytes: a retry shows nothing new.
+
+        Raises:
+            InputError: asked again, and the vector has changed; under the same mask the coordinator would see how.
+        """
         size = chunk_values(self._bits)
         start, stop = number * size, min((number + 1) * size, self._vector.vector_len)
         values = self._vector.read(start, stop, word_dtype(self._bits))
         add_masks(values, start, self._masks)
-        return MaskedInputChunk(number, pack(values, self._bits))
+        payload = pack(values, self._bits)
+        digest = hashlib.sha256(payload).digest()
+        if self._digests.setdefault(number, digest) != digest:
+            raise InputError("the update was changed while it was being sent; hand in a copy that stays as it is")
+        return MaskedInputChunk(number, payload)
 
     def __iter__(self) -> Iterator[MaskedInputChunk]:
         """All chunks in order."""
