@@ -1,5 +1,6 @@
 """Which arrays an update has, and how they lie one after the other in one flat vector."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +17,7 @@ Update = Mapping[str, FloatArray]
 DTYPES: Final = ("float32", "float64")
 MAX_ARRAYS: Final = 100_000
 MAX_NAME_BYTES: Final = 512
+MAX_DIMENSIONS: Final = 32
 _STRIDE: Final = 1 << 16  # values looked at together, so that temporaries stay in the cache
 
 
@@ -25,7 +27,7 @@ class ArraySpec:
 
     Attributes:
         name: 1 to 512 bytes of UTF-8, unique in the schema.
-        shape: any, also `()`; a zero-sized array is refused.
+        shape: up to 32 sides, also `()`; a zero-sized array is refused.
         dtype: "float32" or "float64".
     """
 
@@ -38,6 +40,10 @@ class ArraySpec:
             raise ConfigError(f"an array name has 1 to {MAX_NAME_BYTES} bytes; shorten {self.name[:40]!r}")
         if self.dtype not in DTYPES:
             raise ConfigError(f"array {self.name!r}: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}; cast it")
+        if len(self.shape) > MAX_DIMENSIONS:
+            raise ConfigError(
+                f"array {self.name!r}: {len(self.shape)} sides are more than {MAX_DIMENSIONS}; reshape it"
+            )
         if any(side < 1 for side in self.shape):
             raise ConfigError(f"array {self.name!r}: shape {self.shape} holds no values; leave the array out")
 
@@ -58,7 +64,7 @@ class Schema:
             raise ConfigError(f"a schema has 1 to {MAX_ARRAYS} arrays, not {len(self.arrays)}")
         names = [spec.name for spec in self.arrays]
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+            (twice, _), *_ = Counter(names).most_common(1)
             raise ConfigError(f"array name {twice!r} stands twice in the schema; rename one")
 
     @classmethod
@@ -126,9 +132,11 @@ def _checked(spec: ArraySpec, update: Update) -> FloatArray:
     if not isinstance(array, np.ndarray) or array.dtype.name != spec.dtype or not array.dtype.isnative:
         found = array.dtype.str if isinstance(array, np.ndarray) else type(array).__name__
         raise InputError(f"array {spec.name!r} is {found}, the task wants {spec.dtype}; cast it", array=spec.name)
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"array {spec.name!r} has masked values; fill them in", array=spec.name)
     if array.shape != spec.shape:
         raise InputError(f"array {spec.name!r} has shape {array.shape}, the task wants {spec.shape}", array=spec.name)
-    flat = array.reshape(-1)
+    flat = np.asarray(array).reshape(-1)  # a subclass such as np.matrix would not become flat
     for start in range(0, len(flat), _STRIDE):
         finite = np.isfinite(flat[start : start + _STRIDE])
         if not finite.all():
