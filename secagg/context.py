@@ -47,7 +47,7 @@ def digest_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
     """SHA-256 over the arrays in name order: name, dtype, shape and little-endian bytes of each."""
     state = hashlib.sha256(frame(labels.MODEL_DIGEST))
     for name in sorted(model):
-        array = np.ascontiguousarray(model[name])
+        array = np.asarray(model[name], order="C")
         little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
         shape = ",".join(map(str, array.shape)).encode()
         state.update(frame(name.encode(), little_endian.dtype.name.encode(), shape))
