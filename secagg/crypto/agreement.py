@@ -12,6 +12,8 @@ from secagg.errors import AuthenticationError
 KEY_SIZE: Final = 32
 """Bytes of a private key, of a public key and of a shared secret."""
 
+_FIELD: Final = 2**255 - 19
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
@@ -46,3 +48,19 @@ class KeyPair:
             return Secret(self._handle.exchange(X25519PublicKey.from_public_bytes(peer_public)))
         except ValueError:
             raise AuthenticationError(f"public key of {peer} gives no secret (low order)", culprit=peer) from None
+
+
+def check_public_key(public: bytes, *, owner: str) -> None:
+    """Refuse a public key that no honest participant makes.
+
+    Raises:
+        AuthenticationError: not 32 bytes, of low order, or not the one encoding of its point: RFC 7748 §5 ignores the
+            top bit and reduces the rest, so two keys that look different could be the same.
+    """
+    if len(public) != KEY_SIZE or int.from_bytes(public, "little") >= _FIELD:
+        raise AuthenticationError(f"public key of {owner} is not {KEY_SIZE} bytes of a reduced number", culprit=owner)
+    _PROBE.agree(public, peer=owner)
+
+
+_PROBE: Final = KeyPair.from_private(Secret(bytes(range(KEY_SIZE))))
+"""Any key will do: private keys are multiples of 8, so a point of low order gives nothing with each of them."""

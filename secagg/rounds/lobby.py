@@ -5,9 +5,10 @@ from datetime import datetime
 
 from secagg import roster as rosters
 from secagg.context import Round
+from secagg.crypto import agreement
 from secagg.crypto.agreement import KEY_SIZE
 from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
-from secagg.errors import DecodeError, NotInRoundError, ProtocolViolation
+from secagg.errors import DecodeError, NotInRoundError, ProtocolViolation, RemoteError
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster
 
 
@@ -44,7 +45,10 @@ class Lobby:
             raise ProtocolViolation(f"{sender}: {error}", culprit=sender) from None
         if self.trust is not None:
             member = Member(Index(0), sender, message)
-            self.identities[sender] = rosters.verify_member(self.round, self.trust, member, at)
+            try:
+                self.identities[sender] = rosters.verify_member(self.round, self.trust, member, at)
+            except RemoteError as error:
+                raise type(error)(f"{sender}: {error}", culprit=sender) from None
         self.advertised[sender] = message
 
     def _check_sizes(self, sender: ParticipantId, message: AdvertiseKeys) -> None:
@@ -56,6 +60,9 @@ class Lobby:
             raise DecodeError(
                 f"{sender}: mask key and commitment have {found} bytes where the scheme wants {wanted}", culprit=sender
             )
+        # A key of low order would make every honest participant leave: it stops here.
+        for key in filter(None, (message.channel_public_key, message.mask_public_key)):
+            agreement.check_public_key(key, owner=sender)
 
     def forget(self, sender: ParticipantId) -> None:
         """The sender leaves before the roster is fixed.
