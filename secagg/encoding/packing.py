@@ -58,6 +58,8 @@ def unpack(data: bytes | memoryview, count: int, bits: int) -> Words:
     if spare and data[-1] >> (8 - spare):
         raise DecodeError("bits are set behind the last value")
     raw = np.frombuffer(data, np.uint8)
+    if bits > 32 and all(at * bits % 8 + bits <= 64 for at in range(8)):
+        return _unpack_wide(raw, count, bits)
     out = np.empty(count, word_dtype(bits))
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
@@ -67,6 +69,24 @@ def unpack(data: bytes | memoryview, count: int, bits: int) -> Words:
             piece = np.concatenate([piece, np.zeros(rows * bits - len(piece), np.uint8)])
         out[start:stop] = _unpack_rows(piece, bits)[: stop - start]
     return out
+
+
+def _unpack_wide(raw: np.ndarray[Any, np.dtype[np.uint8]], count: int, bits: int) -> Words:
+    """Values that each lie within eight bytes (33 to 57, 58, 60 and 64 bits): one unaligned load and shift apiece."""
+    rows = -(-count // 8)
+    out = np.empty((rows, 8), np.uint64)
+    for start in range(0, rows, _BLOCK // 8):
+        block = out[start : start + _BLOCK // 8]
+        piece = raw[start * bits : (start + len(block)) * bits + 8]
+        spare = len(block) * bits + 8 - len(piece)
+        if spare:  # the last block: loads of its last values reach beyond the data
+            piece = np.concatenate([piece, np.zeros(spare, np.uint8)])
+        for at in range(8):
+            offset, shift = divmod(at * bits, 8)
+            loads: _Lanes = np.ndarray((len(block),), "<u8", piece, offset, (bits,))
+            np.right_shift(loads, np.uint64(shift), out=block[:, at])
+        block &= np.uint64((1 << bits) - 1)
+    return out.reshape(-1)[:count]
 
 
 def _merges(word_bits: int, bits: int) -> list[tuple[np.uint64, np.uint64, np.uint64]]:
