@@ -1,6 +1,7 @@
 """Residues from and to bytes, and their sum: all that a coordinator ever does with a ciphertext. Needs numpy alone."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,14 +100,19 @@ class Accumulator:
         Raises:
             DecodeError: the chunk is malformed.
         """
-        self.fold(chunk, unpack_chunk(self.layout, chunk, data))
+        self.fold(chunk, [unpack_chunk(self.layout, chunk, data)])
 
-    def fold(self, chunk: int, residues: U64) -> None:
-        """Fold in checked residues, uint64[blocks, polynomials, primes, N], each below its prime."""
+    def fold(self, chunk: int, pieces: Iterable[U64]) -> None:
+        """Fold in checked residues: consecutive pieces of the chunk, uint64[blocks, polynomials, primes, N]."""
         if self._unreduced[chunk] == self._room:
             self._reduce(chunk)
-        total = self._slice(chunk)
-        np.add(total, residues, out=total)
+        total, start = self._slice(chunk), 0
+        for piece in pieces:
+            target = total[start : start + len(piece)]
+            np.add(target, piece, out=target)
+            start += len(piece)
+        if start != len(total):
+            raise LocalError(f"{start} blocks were folded into a chunk of {len(total)}")
         self._unreduced[chunk] += 1
         self._summands[chunk] += 1
 

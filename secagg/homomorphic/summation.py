@@ -45,8 +45,8 @@ class SeededSum:
             DecodeError: the chunk is malformed; nothing was added.
         """
         c0 = unpack_chunk(self.upload, chunk, data)
-        self._c0.fold(chunk, c0)
-        self._c1.fold(chunk, stream.blocks(self.upload.block_range(chunk))[:, None])
+        self._c0.fold(chunk, [c0])
+        self._c1.fold(chunk, (piece[:, None] for piece in stream.pieces(self.upload.block_range(chunk))))
 
     def finish(self) -> Aggregate:
         """The sum of everything added.
