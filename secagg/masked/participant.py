@@ -6,17 +6,11 @@ the machine.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from secagg import roster as rosters
-from secagg.config import ThreatModel
-from secagg.context import Round
-from secagg.crypto import signing
 from secagg.crypto.agreement import KeyPair
-from secagg.crypto.identity import Identity, TrustAnchors, VerifiedIdentity
-from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.errors import ConfigError, ProtocolViolation
+from secagg.errors import ProtocolViolation
 from secagg.masked import shares
 from secagg.masked.graph import Neighbourhoods, neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
@@ -28,8 +22,6 @@ from secagg.messages import (
     ConsistencyProof,
     Index,
     MaskKeyShare,
-    Member,
-    ParticipantId,
     RevealedShare,
     Roster,
     SelfMaskShare,
@@ -38,54 +30,10 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
-from secagg.policy import Policy
 from secagg.roster import COORDINATOR
+from secagg.rounds.seat import Seat, Table
 
 SELF_MASK_SEED_SIZE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Who we are and whom we believe; needed against an active coordinator."""
-
-    identity: Identity
-    trust: TrustAnchors
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """What stays the same for one participant through a round."""
-
-    round: Round
-    participant_id: ParticipantId
-    policy: Policy
-    rng: Rng
-    credentials: Credentials | None
-
-    @property
-    def threshold(self) -> int:
-        """t."""
-        return self.round.config.threshold
-
-    @property
-    def active(self) -> bool:
-        """Whether the coordinator may lie."""
-        return self.round.config.threat_model is ThreatModel.ACTIVE
-
-    def sign(self, message: bytes) -> bytes:
-        """Our signature."""
-        return self.required_credentials.identity.sign(message)
-
-    @property
-    def required_credentials(self) -> Credentials:
-        """Our credentials.
-
-        Raises:
-            ConfigError: there are none.
-        """
-        if self.credentials is None:
-            raise ConfigError("the active threat model needs an identity and the CA's certificate; pass both")
-        return self.credentials
 
 
 def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
@@ -98,8 +46,7 @@ def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
     channel, mask = KeyPair.generate(seat.rng), KeyPair.generate(seat.rng)
     keys = AdvertiseKeys(channel.public, mask.public)
     if seat.active:
-        signature = seat.sign(rosters.advertisement_to_sign(seat.round.context, seat.participant_id, keys))
-        keys = AdvertiseKeys(channel.public, mask.public, signature, seat.required_credentials.identity.chain)
+        keys = seat.signed_keys(keys)
     return AwaitingRoster(seat, channel, mask, keys), keys
 
 
@@ -115,43 +62,22 @@ class AwaitingRoster:
     def on_roster(self, roster: Roster, now: float) -> tuple["AwaitingShares", ShareKeys]:
         """Round 1: check the roster, split our secrets among our neighbours."""
         seat = self.seat
-        mine = rosters.check(roster, seat.round, seat.participant_id, self.keys)
-        identities = verify_members(seat, roster, now) if seat.active else {}
-        if identities:
-            seat.policy.check_organisations({i.organisation for i in identities.values()})
-        graph = neighbourhoods(seat.round.config.graph, len(roster.members))
-        neighbours = graph.of(mine.index)
+        table = Table.check(seat, roster, self.keys, now, signed=seat.active)
+        neighbours = graph_of(table).of(table.own_index)
         seed = Secret(seat.rng.token(SELF_MASK_SEED_SIZE))
-        pairs = shares.split(self.mask.private, seed, seat.threshold, (*neighbours, mine.index), seat.rng)
-        members = {m.index: m for m in roster.members}
+        holders = (*neighbours, table.own_index)
+        pairs = shares.split(self.mask.private, seed, seat.threshold, holders, seat.rng)
         sealed = {
-            i: shares.seal(seat.round, self.channel, seat.participant_id, members[i], pairs[i]) for i in neighbours
+            i: shares.seal(seat.round, self.channel, seat.participant_id, table.members[i], pairs[i])
+            for i in neighbours
         }
-        table = Table(seat, roster, members, mine.index, graph, identities)
         message = ShareKeys(shares.commit(seat.round, seat.participant_id, seed), sealed)
-        return AwaitingShares(table, self.channel, self.mask, seed, pairs[mine.index]), message
+        return AwaitingShares(table, self.channel, self.mask, seed, pairs[table.own_index]), message
 
 
-def verify_members(seat: Seat, roster: Roster, now: float) -> dict[Index, VerifiedIdentity]:
-    """Check every certificate against the pinned CA, and every signature of keys.
-
-    Raises:
-        AuthenticationError: a foreign, expired or mismatched certificate, or a signature that does not verify.
-    """
-    at = datetime.fromtimestamp(now, UTC)
-    return {m.index: rosters.verify_member(seat.round, seat.required_credentials.trust, m, at) for m in roster.members}
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The seat and everyone around it, once the roster is known. `identities` is empty if semi-honest."""
-
-    seat: Seat
-    roster: Roster
-    members: Mapping[Index, Member]
-    own_index: Index
-    graph: Neighbourhoods
-    identities: Mapping[Index, VerifiedIdentity]
+def graph_of(table: Table) -> Neighbourhoods:
+    """Who neighbours whom in this round."""
+    return neighbourhoods(table.seat.round.config.graph, len(table.members))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +93,7 @@ class AwaitingShares:
     def on_delivery(self, delivery: ShareDelivery, vector: IntegerVector) -> tuple["AwaitingSurvivors", MaskedVector]:
         """Round 2: open and validate every share now, before any input leaves; then mask the input."""
         table, seat = self.table, self.table.seat
-        if strangers := set(delivery.sealed) - set(table.graph.of(table.own_index)):
+        if strangers := set(delivery.sealed) - set(graph_of(table).of(table.own_index)):
             raise ProtocolViolation(f"shares of {sorted(strangers)}, who are not our neighbours", culprit=COORDINATOR)
         if len(delivery.sealed) + 1 < seat.threshold:
             raise ProtocolViolation(
@@ -215,15 +141,14 @@ class AwaitingSurvivors:
             )
         if not alive | gone <= set(self.table.members):
             raise ProtocolViolation("survivors or dropped are not on the roster", culprit=COORDINATOR)
-        closed = {self.table.own_index, *self.table.graph.of(self.table.own_index)}
+        closed = {self.table.own_index, *graph_of(self.table).of(self.table.own_index)}
         if (alive | gone) & closed != set(self.held):
             raise ProtocolViolation("survivors and dropped are not those who shared keys", culprit=COORDINATOR)
         if self.table.own_index not in alive:
             raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
         if len(alive) < seat.threshold:
             raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
-        if self.table.identities:
-            seat.policy.check_organisations({self.table.identities[i].organisation for i in alive})
+        self.table.check_organisations(alive)
 
     def on_survivors_signed(self, survivors: SurvivorSet) -> tuple["AwaitingProof", ConsistencyCheck]:
         """Round 3 against an active coordinator: sign the sets that we were shown."""
@@ -247,17 +172,8 @@ class AwaitingProof:
 
     def on_proof(self, proof: ConsistencyProof) -> Unmask:
         """Round 4 against an active coordinator: t survivors must have signed *our* sets."""
-        seat = self.table.seat
-        if strangers := set(proof.signatures) - set(self.survivors.survivors):
-            raise ProtocolViolation(f"{sorted(strangers)} signed, who are no survivors", culprit=COORDINATOR)
-        if len(proof.signatures) < seat.threshold:
-            raise ProtocolViolation(
-                f"{len(proof.signatures)} signatures are below threshold {seat.threshold}", culprit=COORDINATOR
-            )
-        message = rosters.survivors_to_sign(seat.round.context, self.table.roster, self.survivors)
-        # Certificates were checked with the roster; expiry within a round is not checked again.
-        for i, signature in proof.signatures.items():
-            signing.verify(self.table.identities[i].public_key, message, signature, culprit=COORDINATOR)
+        message = rosters.survivors_to_sign(self.table.seat.round.context, self.table.roster, self.survivors)
+        self.table.check_signatures(proof.signatures, set(self.survivors.survivors), message)
         return reveal(self.held, self.survivors)
 
 
