@@ -11,6 +11,7 @@ from secagg.encoding.fixedpoint import FixedPoint, WeightedMean, decode_mean
 from secagg.encoding.packing import MAX_BITS
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError
+from secagg.homomorphic.parameters import Custody, Profile
 
 MIN_COHORT: Final = 3
 """A sum of two shows each of the two the other's update."""
@@ -94,6 +95,9 @@ class RoundConfig:
         model_digest: 32 bytes; SHA-256 over the model that the update belongs to. Participants compare it with their
             own.
         release_to_participants: whether participants get the aggregate, or a receipt only.
+        release_to_coordinator: whether the coordinator, and so the FL server, gets the aggregate. Always so but where a
+            homomorphic round's key is with the participants.
+        homomorphic: how updates are encrypted; None for a masked round.
         deadlines: longest time of each phase.
     """
 
@@ -108,6 +112,8 @@ class RoundConfig:
     suite: Suite = Suite.X25519_SHA256_AES128
     graph: Graph = Graph.COMPLETE
     release_to_participants: bool = True
+    release_to_coordinator: bool = True
+    homomorphic: Profile | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
 
     def __post_init__(self) -> None:
@@ -118,6 +124,7 @@ class RoundConfig:
         self._fill_defaults()
         self._check_thresholds()
         self._check_widths()
+        self._check_scheme()
 
     def _fill_defaults(self) -> None:
         if self.threshold == 0:
@@ -154,6 +161,34 @@ class RoundConfig:
             )
         if self.vector_len > MAX_VECTOR_LEN:
             raise ConfigError(f"the update has {self.vector_len} coordinates, more than {MAX_VECTOR_LEN}; split it")
+
+    def _check_scheme(self) -> None:
+        profile = self.homomorphic
+        dealt = profile is not None and profile.custody is Custody.PARTICIPANTS
+        if not self.release_to_coordinator and not dealt:
+            raise ConfigError("the coordinator always learns this scheme's sum; set release_to_coordinator")
+        if profile is None:
+            return
+        profile.check()
+        profile.check_summands(self.max_participants)
+        if profile.value_bits != self.encoding.value_bits:
+            raise ConfigError(
+                f"the profile is for {profile.value_bits} bits a value, the encoding has {self.encoding.value_bits}; "
+                "find another profile"
+            )
+        if self.threat_model is not ThreatModel.SEMI_HONEST:
+            raise ConfigError(
+                "homomorphic rounds stand against a semi-honest coordinator only; "
+                "set threat_model to SEMI_HONEST, or use the masked scheme"
+            )
+        if dealt and not self.release_to_participants:
+            raise ConfigError("participants hold the key and decrypt the sum; set release_to_participants")
+        profile.blocks(self.vector_len)
+
+    @property
+    def scheme(self) -> str:
+        """`masked`, `ckks` or `bfv`."""
+        return "masked" if self.homomorphic is None else self.homomorphic.scheme.value
 
     @property
     def ring_bits(self) -> int:

@@ -1,7 +1,7 @@
 """The protocol's messages as values. `secagg.wire.codec` turns them into bytes and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType
 
@@ -54,19 +54,29 @@ class ShareKeys:
     """Round 1, participant.
 
     Attributes:
-        commitment: 32 bytes, SHA-256 commitment to the self-mask seed b_u.
-        sealed: for each neighbour's index share(s_sk) ‖ share(b_u), sealed to it: 66 + 16 bytes.
+        commitment: 32 bytes, SHA-256 commitment to the self-mask seed b_u, or digest of the key seed. Empty in custody
+            `threshold`, whose commitment came in round 0.
+        sealed: for each neighbour's index share(s_sk) ‖ share(b_u), sealed to it: 66 + 16 bytes. Homomorphic rounds
+            seal a key seed (32 + 16 bytes) or a share of one (33 + 16 bytes).
+        key_share: our packed share of the joint encryption key; empty where there is none.
     """
 
     commitment: bytes
     sealed: Mapping[Index, bytes]
+    key_share: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class ShareDelivery:
-    """Round 1, coordinator: what neighbours in U2 sealed to the addressee, by sender."""
+    """Round 1, coordinator: what neighbours in U2 sealed to the addressee, by sender.
+
+    Attributes:
+        sealed: by sender. Where one key is dealt: the dealer's alone; empty for the dealer.
+        key_shares: all packed shares of the joint encryption key, by owner; empty where there is none.
+    """
 
     sealed: Mapping[Index, bytes]
+    key_shares: Mapping[Index, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +114,114 @@ class ConsistencyCheck:
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyProof:
-    """Round 3, coordinator (active): the survivors' signatures, by signer (U4)."""
+    """Round 3, coordinator (active): the survivors' signatures, by signer (U4).
+
+    Homomorphic rounds also show by it that the signers hold the same key, and that they saw the same fallen decryptors.
+    """
 
     signatures: Mapping[Index, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConfirmation:
+    """Custody `participants`, participant: the key that the dealer gave us.
+
+    Attributes:
+        digest: 32 bytes over the key's seed.
+        signature: over label, context, roster digest, dealer and digest.
+    """
+
+    digest: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedInputChunk:
+    """Homomorphic, participant: one chunk of the encrypted vector.
+
+    Attributes:
+        number: 0, 1, …
+        payload: packed residues of whole blocks.
+        seed: 16 bytes that c1 follows from; in chunk 0 of a seeded ciphertext, else empty.
+        binding: 32 bytes, in chunk 0 alone: digest over context, sender, profile, key and seed.
+    """
+
+    number: int
+    payload: bytes
+    seed: bytes = b""
+    binding: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedSum:
+    """Homomorphic, coordinator: who is in the sum, and what is to be decrypted.
+
+    Attributes:
+        sets: survivors (U3) and those who shared keys but are not in the sum.
+        c0: packed chunks of the sum's c0; empty where participants decrypt in parts.
+        c1: packed chunks of the sum's c1.
+    """
+
+    sets: SurvivorSet
+    c0: tuple[bytes, ...]
+    c1: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SumReport:
+    """Custody `participants`, participant: the sum that we decrypted.
+
+    Attributes:
+        digest: SHA-256 over the packed sum.
+        signature: over label, context, roster digest, survivors and digest.
+    """
+
+    digest: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOrder:
+    """Custody `participants`, coordinator: whether the addressee is to hand in the sum."""
+
+    upload: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SumChunk:
+    """Custody `participants`, participant: one chunk of the packed sum."""
+
+    number: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartialChunk:
+    """Custody `threshold`, participant: one chunk of a partial decryption."""
+
+    number: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FallenSet:
+    """Custody `threshold`, coordinator: decryptors whose key seeds are to be recovered; ascending, may be empty."""
+
+    fallen: tuple[Index, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryCheck:
+    """Custody `threshold`, participant: signature over label, context, roster digest and the fallen."""
+
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverSeeds:
+    """Custody `threshold`, participant: our share of each fallen decryptor's key seed, by owner."""
+
+    shares: Mapping[Index, Secret]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,5 +265,19 @@ class Leave:
     reason: LeaveReason
 
 
-ParticipantMessage = AdvertiseKeys | ShareKeys | MaskedInputChunk | ConsistencyCheck | Unmask | Leave
-CoordinatorMessage = Roster | ShareDelivery | SurvivorSet | ConsistencyProof
+ParticipantMessage = (
+    AdvertiseKeys
+    | ShareKeys
+    | MaskedInputChunk
+    | ConsistencyCheck
+    | Unmask
+    | KeyConfirmation
+    | EncryptedInputChunk
+    | SumReport
+    | SumChunk
+    | PartialChunk
+    | RecoveryCheck
+    | RecoverSeeds
+    | Leave
+)
+CoordinatorMessage = Roster | ShareDelivery | SurvivorSet | ConsistencyProof | EncryptedSum | ReleaseOrder | FallenSet

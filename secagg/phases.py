@@ -4,18 +4,43 @@ from enum import Enum
 from typing import Final
 
 from secagg.config import Deadlines, RoundConfig, ThreatModel
-from secagg.errors import ProtocolViolation
-from secagg.messages import AdvertiseKeys, ConsistencyCheck, MaskedInputChunk, ParticipantMessage, ShareKeys, Unmask
+from secagg.homomorphic.parameters import Custody
+from secagg.messages import (
+    AdvertiseKeys,
+    ConsistencyCheck,
+    EncryptedInputChunk,
+    KeyConfirmation,
+    MaskedInputChunk,
+    PartialChunk,
+    ParticipantMessage,
+    RecoverSeeds,
+    RecoveryCheck,
+    ShareKeys,
+    SumChunk,
+    SumReport,
+    Unmask,
+)
 
 
 class Phase(Enum):
-    """Bonawitz et al. (2017), figure 4. The value is the round number there and the number on the wire less one."""
+    """The value is the number on the wire less one; 0 to 4 are the rounds of Bonawitz et al. (2017), figure 4."""
 
     ADVERTISE_KEYS = 0
     SHARE_KEYS = 1
     MASKED_INPUT = 2
     CONSISTENCY_CHECK = 3
     UNMASK = 4
+    CONFIRM_KEY = 5
+    """Homomorphic, custody `participants`: all hold the dealer's key."""
+    ENCRYPTED_INPUT = 6
+    REPORT_SUM = 7
+    """Custody `participants`: who decrypted what."""
+    RELEASE_SUM = 8
+    """Custody `participants`, where the FL server gets the sum: one participant hands it in."""
+    PARTIAL_DECRYPTION = 9
+    RECOVERY_CHECK = 10
+    """Custody `threshold`, when decryptors fell: the others agree on who."""
+    RECOVER_SEEDS = 11
 
 
 MASKED_PHASES: Final = {
@@ -30,39 +55,64 @@ MASKED_PHASES: Final = {
 }
 """The phases of a masked round, in order."""
 
-SENT_IN: Final[dict[type[ParticipantMessage], frozenset[Phase]]] = {
-    AdvertiseKeys: frozenset({Phase.ADVERTISE_KEYS}),
-    ShareKeys: frozenset({Phase.SHARE_KEYS}),
-    MaskedInputChunk: frozenset({Phase.MASKED_INPUT}),
-    ConsistencyCheck: frozenset({Phase.CONSISTENCY_CHECK}),
-    Unmask: frozenset({Phase.UNMASK}),
+DEALT_KEY_PHASES: Final = (
+    Phase.ADVERTISE_KEYS,
+    Phase.SHARE_KEYS,
+    Phase.CONFIRM_KEY,
+    Phase.ENCRYPTED_INPUT,
+    Phase.REPORT_SUM,
+    Phase.RELEASE_SUM,
+)
+"""The phases of a homomorphic round whose key one participant deals; the last only where the FL server gets the sum."""
+
+JOINT_KEY_PHASES: Final = (
+    Phase.ADVERTISE_KEYS,
+    Phase.SHARE_KEYS,
+    Phase.ENCRYPTED_INPUT,
+    Phase.CONSISTENCY_CHECK,
+    Phase.PARTIAL_DECRYPTION,
+    Phase.RECOVERY_CHECK,
+    Phase.RECOVER_SEEDS,
+)
+"""The phases of a homomorphic round with a joint key; the last two only when decryptors fell."""
+
+SENT_IN: Final[dict[type[ParticipantMessage], Phase]] = {
+    AdvertiseKeys: Phase.ADVERTISE_KEYS,
+    ShareKeys: Phase.SHARE_KEYS,
+    MaskedInputChunk: Phase.MASKED_INPUT,
+    ConsistencyCheck: Phase.CONSISTENCY_CHECK,
+    Unmask: Phase.UNMASK,
+    KeyConfirmation: Phase.CONFIRM_KEY,
+    EncryptedInputChunk: Phase.ENCRYPTED_INPUT,
+    SumReport: Phase.REPORT_SUM,
+    SumChunk: Phase.RELEASE_SUM,
+    PartialChunk: Phase.PARTIAL_DECRYPTION,
+    RecoveryCheck: Phase.RECOVERY_CHECK,
+    RecoverSeeds: Phase.RECOVER_SEEDS,
 }
-"""The phases in which a participant sends each message."""
+"""The phase in which a participant sends each message."""
 
 
 def phases(config: RoundConfig) -> tuple[Phase, ...]:
     """The phases of a round with `config`, in order."""
-    return MASKED_PHASES[config.threat_model]
-
-
-def phase_of(message: ParticipantMessage, order: tuple[Phase, ...]) -> Phase:
-    """The phase of a round with the given order in which a participant sends `message`.
-
-    Raises:
-        ProtocolViolation: there is none.
-    """
-    for phase in order:
-        if phase in SENT_IN[type(message)]:
-            return phase
-    raise ProtocolViolation(f"{type(message).__name__} is not part of this round")
+    profile = config.homomorphic
+    if profile is None:
+        return MASKED_PHASES[config.threat_model]
+    if profile.custody is Custody.THRESHOLD:
+        return JOINT_KEY_PHASES
+    return DEALT_KEY_PHASES if config.release_to_coordinator else DEALT_KEY_PHASES[:-1]
 
 
 def time_limit_s(phase: Phase, deadlines: Deadlines) -> float:
-    """How long `phase` may stay open, in seconds."""
-    return {
-        Phase.ADVERTISE_KEYS: deadlines.advertise_keys_s,
-        Phase.SHARE_KEYS: deadlines.share_keys_s,
-        Phase.MASKED_INPUT: deadlines.masked_input_s,
-        Phase.CONSISTENCY_CHECK: deadlines.consistency_check_s,
-        Phase.UNMASK: deadlines.unmask_s,
-    }[phase]
+    """How long `phase` may stay open, in seconds. Phases that move a whole vector have the time of an input."""
+    match phase:
+        case Phase.ADVERTISE_KEYS:
+            return deadlines.advertise_keys_s
+        case Phase.SHARE_KEYS | Phase.CONFIRM_KEY:
+            return deadlines.share_keys_s
+        case Phase.CONSISTENCY_CHECK | Phase.RECOVERY_CHECK:
+            return deadlines.consistency_check_s
+        case Phase.UNMASK | Phase.RECOVER_SEEDS:
+            return deadlines.unmask_s
+        case _:
+            return deadlines.masked_input_s

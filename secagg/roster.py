@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from secagg.config import RoundConfig
+from secagg.config import DIGEST_SIZE, RoundConfig
 from secagg.context import Context, Round
 from secagg.crypto import labels, signing
 from secagg.crypto.agreement import KEY_SIZE
 from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import ProtocolViolation
+from secagg.homomorphic.parameters import Custody
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 
 COORDINATOR = "coordinator"
@@ -100,7 +101,10 @@ def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: dateti
 
 def advertised_sizes(config: RoundConfig) -> tuple[int, int]:
     """Bytes of the mask public key and of the key share commitment that AdvertiseKeys carries in a round."""
-    return KEY_SIZE, 0
+    profile = config.homomorphic
+    if profile is None:
+        return KEY_SIZE, 0
+    return 0, DIGEST_SIZE if profile.custody is Custody.THRESHOLD else 0
 
 
 def _violation(message: str) -> ProtocolViolation:

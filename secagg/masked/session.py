@@ -4,7 +4,7 @@ from enum import Enum
 
 from secagg.errors import ProtocolViolation
 from secagg.masked import participant as states
-from secagg.masked.participant import AwaitingProof, AwaitingRoster, AwaitingShares, AwaitingSurvivors, Seat
+from secagg.masked.participant import AwaitingProof, AwaitingRoster, AwaitingShares, AwaitingSurvivors
 from secagg.masked.vector import IntegerVector, MaskedVector
 from secagg.messages import (
     ConsistencyCheck,
@@ -18,6 +18,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
+from secagg.rounds.seat import Seat
 
 
 class Ended(Enum):

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from secagg.context import Round
-from secagg.crypto import labels, sealing, shamir
+from secagg.crypto import labels, shamir
 from secagg.crypto.agreement import KeyPair
-from secagg.crypto.kdf import derive
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.crypto.transcript import digest, frame
+from secagg.crypto.transcript import digest
 from secagg.errors import DecodeError
 from secagg.messages import Index, Member, ParticipantId
+from secagg.rounds import channel as channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ def split(mask_key: Secret, seed: Secret, threshold: int, holders: Iterable[Inde
 
 def seal(round_: Round, channel: KeyPair, sender: ParticipantId, receiver: Member, pair: SharePair) -> bytes:
     """The pair as only `receiver` can read it: 66 + 16 bytes."""
-    key, associated_data = _channel(round_, channel, sender, receiver.participant_id, receiver)
-    return sealing.seal(key, pair.mask_key.expose() + pair.self_mask_seed.expose(), associated_data)
+    plaintext = pair.mask_key.expose() + pair.self_mask_seed.expose()
+    return channels.seal(round_, labels.SHARE_SEALING, channel, sender=sender, receiver=receiver, plaintext=plaintext)
 
 
 def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: ParticipantId, sealed: bytes) -> SharePair:
@@ -48,8 +48,7 @@ def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: Parti
         AuthenticationError: sealed for another round, context, sender or receiver, or altered.
         DecodeError: not two shares.
     """
-    key, associated_data = _channel(round_, channel, sender.participant_id, receiver, sender)
-    plaintext = sealing.unseal(key, sealed, associated_data, sender=sender.participant_id)
+    plaintext = channels.unseal(round_, labels.SHARE_SEALING, channel, sender=sender, receiver=receiver, sealed=sealed)
     parts = plaintext[: shamir.SHARE_SIZE], plaintext[shamir.SHARE_SIZE :]
     for part in parts:
         try:
@@ -59,17 +58,6 @@ def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: Parti
                 f"{sender.participant_id} dealt no valid share: {error}", culprit=sender.participant_id
             ) from None
     return SharePair(Secret(parts[0]), Secret(parts[1]))
-
-
-def _channel(
-    round_: Round, own: KeyPair, sender: ParticipantId, receiver: ParticipantId, peer: Member
-) -> tuple[Secret, bytes]:
-    """The key of one direction between two participants, and what the seal is bound to."""
-    shared = own.agree(peer.keys.channel_public_key, peer=peer.participant_id)
-    ends = (round_.context, sender.encode(), receiver.encode())
-    info = frame(labels.SHARE_SEALING, round_.config.suite.name.encode(), *ends)
-    key = derive(shared, salt=round_.round_id, info=info, size=round_.config.suite.key_size)
-    return key, frame(labels.SHARE_ASSOCIATED_DATA, *ends)
 
 
 def check_mask_key(candidate: Secret, public_key: bytes) -> bool:

@@ -29,7 +29,7 @@ from secagg.messages import (
     ParticipantId,
     ParticipantMessage,
 )
-from secagg.phases import Phase, phase_of, phases, time_limit_s
+from secagg.phases import SENT_IN, Phase, phases, time_limit_s
 from secagg.rounds.lobby import Lobby
 
 _DROP_REASONS = {
@@ -124,7 +124,7 @@ class Engine(ABC):
             return self._leave(sender, message.reason, now)
         if self._seen(sender, message):
             return []
-        phase = phase_of(message, self._order)
+        phase = SENT_IN[type(message)]
         self._check_turn(sender, phase)
         if isinstance(message, AdvertiseKeys):
             self._lobby.take(sender, message, datetime.fromtimestamp(now, UTC))
@@ -174,6 +174,8 @@ class Engine(ABC):
         return index is not None and self._is_repeated(index, message)
 
     def _check_turn(self, sender: ParticipantId, phase: Phase) -> None:
+        if phase not in self._order:
+            raise ProtocolViolation(f"{sender} sent {phase.name}, which this round does not have", culprit=sender)
         if self.phase is None or self._order.index(phase) < self._order.index(self.phase):
             raise _gone(sender, phase)
         if phase is not Phase.ADVERTISE_KEYS and self._lobby.index_of(sender) not in self._expected:

@@ -13,11 +13,13 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.schema import FloatArray, Update
 from secagg.masked.coordinator import Coordinator
-from secagg.masked.participant import Credentials, Seat
 from secagg.masked.session import Participant
 from secagg.messages import ParticipantId
+from secagg.phases import Phase
 from secagg.policy import Policy
+from secagg.rounds.seat import Credentials, Seat
 from secagg.simulation.network import Hook, Run, pass_on
+from secagg.simulation.stopwatch import Side, Stopwatch
 from secagg.wire.configuration import encode_config
 
 ROUNDING_SEED_SIZE = 32
@@ -66,6 +68,7 @@ def set_up(
     deployment: Deployment | None = None,
     policy: Policy | None = None,
     hook: Hook = pass_on,
+    stopwatch: Stopwatch | None = None,
 ) -> Run:
     """Everything ready to `play()`.
 
@@ -77,6 +80,7 @@ def set_up(
         deployment: identities; made here if None and the threat model is active.
         policy: every participant's policy; None stands for one that allows what `config` asks for.
         hook: sees and may change every message.
+        stopwatch: measures both sides; one that stands still if None.
     """
     active = config.threat_model is ThreatModel.ACTIVE
     if active and deployment is None:
@@ -85,16 +89,19 @@ def set_up(
     round_id = RoundId(rng.token(16))
     round_ = Round(round_id, config, bind(round_id, config_bytes, config.model_digest))
     policy = policy or Policy(threat_models=frozenset({config.threat_model}))
-    participants = {}
+    stopwatch = stopwatch or Stopwatch()
+    participants, vectors = {}, {}
     for name, contribution in contributions.items():
         credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and active else None
-        encoder = Encoder(
+        vectors[name] = Encoder(
             config.encoding,
             config.schema,
             config.schema.check(contribution.update),
             contribution.weight,
             Secret(rng.token(ROUNDING_SEED_SIZE)),
         )
-        participants[name] = Participant(Seat(round_, name, policy, rng, credentials), encoder)
+        stopwatch.start()
+        participants[name] = Participant(Seat(round_, name, policy, rng, credentials), vectors[name])
+        stopwatch.count(Side.PARTICIPANT, Phase.ADVERTISE_KEYS)
     coordinator = Coordinator(round_, now=now, trust=deployment.trust if deployment else None)
-    return Run(coordinator, participants, hook, now)
+    return Run(coordinator, participants, hook, now, vectors=vectors, stopwatch=stopwatch)
