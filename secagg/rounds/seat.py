@@ -10,7 +10,7 @@ from secagg.context import Round
 from secagg.crypto import signing
 from secagg.crypto.identity import Identity, TrustAnchors, VerifiedIdentity
 from secagg.crypto.rng import Rng
-from secagg.errors import ConfigError, ProtocolViolation
+from secagg.errors import ConfigError, ProtocolViolation, RemoteError
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster
 from secagg.policy import Policy
 from secagg.roster import COORDINATOR
@@ -128,6 +128,11 @@ def verify_members(seat: Seat, roster: Roster, now: float) -> dict[Index, Verifi
 
     Raises:
         AuthenticationError: a foreign, expired or mismatched certificate, or a signature that does not verify.
+        ProtocolViolation: a certificate of another participant.
     """
-    at = datetime.fromtimestamp(now, UTC)
-    return {m.index: rosters.verify_member(seat.round, seat.required_credentials.trust, m, at) for m in roster.members}
+    at, trust = datetime.fromtimestamp(now, UTC), seat.required_credentials.trust
+    try:
+        return {m.index: rosters.verify_member(seat.round, trust, m, at) for m in roster.members}
+    except RemoteError as error:
+        # Whoever's name the entry bears: an honest coordinator turns it away at the door and changes none.
+        raise type(error)(str(error), culprit=COORDINATOR) from error
