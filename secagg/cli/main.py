@@ -17,6 +17,7 @@ from secagg.errors import SecAggError
 
 COMMANDS: Final = {
     "ca": "secagg.cli.ca:app",
+    "simulate": "secagg.cli.simulate:simulate",
 }
 
 HELP: Final = """Secure aggregation for federated learning: only the sum over a cohort ever comes out.

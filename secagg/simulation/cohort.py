@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import Round, RoundId, bind
@@ -23,6 +24,9 @@ from secagg.simulation.stopwatch import Side, Stopwatch
 from secagg.wire.configuration import encode_config
 
 ROUNDING_SEED_SIZE = 32
+
+START: Final = 1_700_000_000.0
+"""When simulated rounds begin, in seconds since 1970; identities for them must be valid then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def set_up(
     contributions: Mapping[ParticipantId, Contribution],
     *,
     rng: Rng,
-    now: float = 1_700_000_000.0,
+    now: float = START,
     deployment: Deployment | None = None,
     policy: Policy | None = None,
     hook: Hook = pass_on,

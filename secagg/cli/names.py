@@ -1,0 +1,43 @@
+"""Phases and threat models as people write them. Imported with every command, so it imports nothing heavy itself."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from secagg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from secagg.config import ThreatModel
+    from secagg.phases import Phase
+
+
+class ThreatModelName(StrEnum):
+    """A threat model on the command line."""
+
+    ACTIVE = "active"
+    SEMI_HONEST = "semi-honest"
+
+    def threat_model(self) -> "ThreatModel":
+        """The core's own."""
+        from secagg.config import ThreatModel
+
+        return ThreatModel[self.name]
+
+
+def phase_name(phase: "Phase") -> str:
+    """As the paper spells it: `MaskedInput`."""
+    return phase.name.title().replace("_", "")
+
+
+def parse_phase(text: str) -> "Phase":
+    """`MaskedInput`, `masked-input` and `MASKED_INPUT` alike.
+
+    Raises:
+        ConfigError: no phase of that name.
+    """
+    from secagg.phases import Phase
+
+    wanted = text.lower().replace("-", "").replace("_", "")
+    for phase in Phase:
+        if phase_name(phase).lower() == wanted:
+            return phase
+    raise ConfigError(f"{text!r} is no phase; one of: {', '.join(map(phase_name, Phase))}")
