@@ -101,7 +101,7 @@ class Encoder:
     def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger] | None = None) -> Words:
         """Integers in [0, 2^q) of the coordinates [start, stop), as `dtype`. `start` is a multiple of 64."""
         out = np.empty(stop - start, dtype or self.dtype)
-        uniform = MaskStream(self._rounding_key, _UNIFORM_DTYPE, start)
+        uniform = MaskStream(self._rounding_key, _UNIFORM_DTYPE, start, bytearray(_STRIDE * _UNIFORM_DTYPE.itemsize))
         last = min(stop, self._update.size)
         for low in range(start, last, _STRIDE):
             high = min(low + _STRIDE, last)
