@@ -1,7 +1,6 @@
 """Residues from and to bytes, and their sum: all that a coordinator ever does with a ciphertext. Needs numpy alone."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from secagg.crypto.transcript import frame
 from secagg.encoding.packing import pack, unpack
 from secagg.errors import DecodeError, LocalError, ProtocolViolation
 from secagg.homomorphic.layout import Layout
-from secagg.homomorphic.modular import U64
+from secagg.homomorphic.modular import U64, Modulus
 
 
 def pack_residues(residues: U64, bits: int) -> bytes:
@@ -47,6 +46,17 @@ def unpack_chunk(layout: Layout, chunk: int, data: bytes | memoryview) -> U64:
     return unpack_residues(data, layout.shape(chunk), layout.primes)
 
 
+def unreduced_room(bits: int) -> int:
+    """How many residues of `bits` bits 64 bits hold the sum of."""
+    return 1 << (64 - bits)
+
+
+def reduce_in_place(residues: U64, primes: tuple[int, ...]) -> None:
+    """uint64[..., primes, N] of any values, each modulo its prime of at least 30 bits."""
+    for j, prime in enumerate(primes):
+        residues[..., j, :] = Modulus(prime).reduce(residues[..., j, :])
+
+
 @dataclass(frozen=True, slots=True)
 class ResidueVector:
     """A whole vector of residues: uint64[blocks, polynomials, primes, N]."""
@@ -62,6 +72,10 @@ class ResidueVector:
     def chunk(self, chunk: int) -> bytes:
         """The bytes of a chunk."""
         return pack_residues(self.block_slice(chunk), self.layout.prime_bits)
+
+    def all_chunks(self) -> list[bytes]:
+        """The bytes of the whole vector, chunk by chunk."""
+        return [self.chunk(i) for i in range(self.layout.chunks)]
 
     def digest(self) -> bytes:
         """SHA-256 of the label, framed, and then of all chunks: what participants sign and compare."""
@@ -92,7 +106,7 @@ class Accumulator:
         self._total = np.zeros((layout.blocks, layout.polynomials, len(layout.primes), layout.ring_degree), np.uint64)
         self._unreduced = [0] * layout.chunks
         self._summands = [0] * layout.chunks
-        self._room = 1 << (64 - layout.prime_bits)
+        self._room = unreduced_room(layout.prime_bits)
 
     def add(self, chunk: int, data: bytes | memoryview) -> None:
         """Check a chunk and fold it in; nothing is added when it is refused.
@@ -100,30 +114,36 @@ class Accumulator:
         Raises:
             DecodeError: the chunk is malformed.
         """
-        self.fold(chunk, [unpack_chunk(self.layout, chunk, data)])
+        self.fold(chunk, unpack_chunk(self.layout, chunk, data))
 
-    def fold(self, chunk: int, pieces: Iterable[U64]) -> None:
-        """Fold in checked residues: consecutive pieces of the chunk, uint64[blocks, polynomials, primes, N]."""
+    def fold(self, chunk: int, residues: U64) -> None:
+        """Fold in checked residues, uint64[blocks, polynomials, primes, N]."""
         if self._unreduced[chunk] == self._room:
             self._reduce(chunk)
-        total, start = self._slice(chunk), 0
-        for piece in pieces:
-            target = total[start : start + len(piece)]
-            np.add(target, piece, out=target)
-            start += len(piece)
-        if start != len(total):
-            raise LocalError(f"{start} blocks were folded into a chunk of {len(total)}")
+        total = self._slice(chunk)
+        np.add(total, residues, out=total)
         self._unreduced[chunk] += 1
         self._summands[chunk] += 1
 
-    def finish(self) -> ResidueVector:
-        """The sum, reduced. The accumulator may go on afterwards.
+    @property
+    def summands(self) -> int:
+        """Vectors added so far.
 
         Raises:
             LocalError: some chunks have had fewer summands than others.
         """
         if len(set(self._summands)) != 1:
             raise LocalError("the sum is incomplete: some chunks are missing")
+        return self._summands[0]
+
+    def finish(self) -> ResidueVector:
+        """The sum, reduced.
+
+        Raises:
+            LocalError: nothing was added, or not to every chunk alike.
+        """
+        if not self.summands:
+            raise LocalError("nothing was added")
         for chunk in range(self.layout.chunks):
             self._reduce(chunk)
         return ResidueVector(self.layout, self._total)
@@ -133,7 +153,5 @@ class Accumulator:
         return self._total[blocks.start : blocks.stop]
 
     def _reduce(self, chunk: int) -> None:
-        total = self._slice(chunk)
-        for j, prime in enumerate(self.layout.primes):
-            np.remainder(total[:, :, j], np.uint64(prime), out=total[:, :, j])
+        reduce_in_place(self._slice(chunk), self.layout.primes)
         self._unreduced[chunk] = 1

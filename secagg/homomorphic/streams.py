@@ -9,7 +9,7 @@ key as a public expander: as FrodoKEM does.
 Coefficient i of block k is element k * N + i.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -28,7 +28,6 @@ _KEY_SIZE: Final = 16
 _AES_BLOCK: Final = 16
 _WORDS_PER_AES_BLOCK: Final = 2
 _STRIDE_BYTES: Final = 1 << 16
-_PIECE_WORDS: Final = 1 << 15  # expanded at a time: they stay in the L2 cache until they are added
 _ZEROS: Final = bytes(_STRIDE_BYTES)
 
 
@@ -76,15 +75,9 @@ class SeededPolynomials:
 
     def blocks(self, blocks: range) -> U64:
         """uint64[blocks, primes, N] of consecutive blocks."""
-        return np.concatenate(list(self.pieces(blocks)))
-
-    def pieces(self, blocks: range) -> Iterator[U64]:
-        """The same, a few blocks at a time: as many as stay in the cache."""
-        step = max(1, _PIECE_WORDS // self._ring_degree)
-        for start in range(blocks.start, blocks.stop, step):
-            count = min(step, blocks.stop - start)
-            streams = [s.elements(start * self._ring_degree, count * self._ring_degree) for s in self._streams]
-            yield np.stack([elements.reshape(count, self._ring_degree) for elements in streams], axis=1)
+        start, count = blocks.start * self._ring_degree, len(blocks) * self._ring_degree
+        streams = [stream.elements(start, count).reshape(len(blocks), -1) for stream in self._streams]
+        return np.stack(streams, axis=1)
 
 
 def reference_polynomial(profile: Profile, context: bytes) -> U64:
