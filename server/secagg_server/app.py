@@ -1,0 +1,149 @@
+"""The coordinator as a whole: both planes, running for as long as a `with` block."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from secagg.crypto.rng import SystemRng
+from secagg.errors import ConfigError
+from secagg.masked.accumulator import Parallel, Range
+from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
+from secagg.wire.v1.control_plane_pb2_grpc import add_ControlPlaneServicer_to_server
+from secagg.wire.v1.data_plane_pb2_grpc import add_DataPlaneServicer_to_server
+from secagg_server.addresses import TcpAddress, UnixAddress, make_way, parse_control, parse_tcp
+from secagg_server.control_plane import ControlPlane
+from secagg_server.data_plane import DataPlane
+from secagg_server.hosting import Clock
+from secagg_server.rounds import Rounds
+from secagg_server.settings import Settings
+from secagg_server.store import MemoryStore, Store
+from secagg_server.tls import load_credentials, load_trust
+
+DATA_PLANE: Final = data_plane_pb2.DESCRIPTOR.services_by_name["DataPlane"].full_name
+CONTROL_PLANE: Final = control_plane_pb2.DESCRIPTOR.services_by_name["ControlPlane"].full_name
+
+# Message limits stay at grpc's 4 MiB: vectors travel in chunks.
+OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # a second coordinator on the port fails instead of taking half of the connections
+    ("grpc.max_concurrent_streams", 64),
+    ("grpc.keepalive_time_ms", 30_000),  # a participant whose network is gone is noticed within a minute
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # participants may ask as often
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A coordinator that takes calls.
+
+    Attributes:
+        data_address: HOST:PORT of the data plane, with the port that it got.
+        control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
+        rounds: what it coordinates.
+    """
+
+    data_address: str
+    control_address: str
+    rounds: Rounds
+
+
+@asynccontextmanager
+async def running_server(
+    settings: Settings, *, store: Store | None = None, clock: Clock = time.time
+) -> AsyncIterator[RunningServer]:
+    """Serve until the block ends; then abort open rounds by name, tell whoever waits, and stop.
+
+    Args:
+        settings: see there.
+        store: in memory if None.
+        clock: seconds since 1970.
+
+    Raises:
+        ConfigError: an address is not allowed, or taken.
+        IdentityError: certificates or keys do not fit.
+    """
+    trust = load_trust(settings)
+    credentials = load_credentials(settings, trust, clock())
+    store = store or MemoryStore()
+    threads = settings.unmask_threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads, "unmask") as pool, _control_place(settings) as place:
+        rounds = Rounds(settings, trust, store, parallel=_side_by_side(pool), clock=clock, rng=SystemRng())
+        data = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=settings.max_calls)
+        control = grpc.aio.server(options=OPTIONS)
+        add_DataPlaneServicer_to_server(DataPlane(rounds, trust, store, settings, clock), data)
+        add_ControlPlaneServicer_to_server(ControlPlane(rounds, settings), control)
+        # Participants have the protos: reflection is for whoever runs the coordinator.
+        reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE_NAME, reflection.SERVICE_NAME], control)
+        checks = [await _add_health(data, DATA_PLANE), await _add_health(control, CONTROL_PLANE)]
+        data_address = _listen_tcp(parse_tcp(settings.listen), lambda at: data.add_secure_port(at, credentials))
+        control_address = _listen_control(place, control)
+        await asyncio.gather(data.start(), control.start())
+        try:
+            yield RunningServer(str(data_address), str(control_address), rounds)
+        finally:
+            await asyncio.gather(*(check.enter_graceful_shutdown() for check in checks))
+            await rounds.shut_down()
+            grace = settings.shutdown_grace_s
+            await asyncio.gather(data.stop(grace), control.stop(grace))
+            structlog.get_logger().info("stopped")
+
+
+def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:
+    def parallel(work: Callable[[int, int], None], ranges: Sequence[Range]) -> None:
+        for _ in pool.map(lambda bounds: work(*bounds), ranges):
+            pass
+
+    return parallel
+
+
+@contextmanager
+def _control_place(settings: Settings) -> Iterator[TcpAddress | UnixAddress]:
+    """Where the control plane listens; a socket file is made by nobody else, and gone afterwards."""
+    address = parse_control(settings.control)
+    if isinstance(address, TcpAddress):
+        yield address
+        return
+    make_way(address.path)
+    try:
+        yield address
+    finally:
+        address.path.unlink(missing_ok=True)
+
+
+def _listen_tcp(address: TcpAddress, add_port: Callable[[str], int]) -> TcpAddress:
+    """Take the port; the address with the port that it got."""
+    try:
+        return TcpAddress(address.host, add_port(str(address)))
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}: taken, or not an address of this machine") from error
+
+
+def _listen_control(address: TcpAddress | UnixAddress, control: grpc.aio.Server) -> TcpAddress | UnixAddress:
+    if isinstance(address, TcpAddress):
+        return _listen_tcp(address, control.add_insecure_port)
+    before = os.umask(0o177)  # private from the first moment: the mode is the only key to the control plane
+    try:
+        control.add_insecure_port(str(address))
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}") from error
+    finally:
+        os.umask(before)
+    return address
+
+
+async def _add_health(server: grpc.aio.Server, service: str) -> health.aio.HealthServicer:
+    servicer = health.aio.HealthServicer()
+    await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer

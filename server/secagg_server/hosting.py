@@ -1,0 +1,313 @@
+"""One round in the running server: its engine, its clock, and everyone who waits for it.
+
+The engine is not thread-safe and may work for long (folding, unmasking), so each of its steps runs in a thread, one
+at a time. A step once begun is carried to its end, even if the call that began it is cancelled. What it changed is in
+the journal before anyone is told.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+
+import structlog
+from google.protobuf.message import Message
+
+from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
+from secagg.events import Event, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady, WrongShares
+from secagg.messages import CoordinatorMessage, Leave, MaskedInputChunk, ParticipantId, ParticipantMessage
+from secagg.phases import Phase, phases
+from secagg.rounds.engine import Engine
+from secagg.wire.progress import WatchedEvent, watched
+from secagg.wire.results import sums_digest
+from secagg_server.bell import Bell
+from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, entry_of
+
+Clock = Callable[[], float]
+"""Seconds since 1970."""
+
+Step = Callable[[float], list[Event]]
+"""What to do with the engine at a time; runs in a thread."""
+
+_INTERNAL = "internal error of the coordinator; its log says more"
+
+
+class HostedRound:
+    """A round and its calls.
+
+    Attributes:
+        outcome: how the round ended; None while it runs.
+        events: what happened, with times in seconds since 1970.
+        encoded: answers that are the same for every participant, by phase.
+    """
+
+    def __init__(
+        self, record: RoundRecord, engine: Engine, journal: Journal, clock: Clock, on_end: Callable[[], None]
+    ) -> None:
+        self.record = record
+        self.config = engine.round.config
+        self.outcome: Outcome | None = None
+        self.events: list[tuple[float, WatchedEvent]] = []
+        self.encoded: dict[Phase, Sequence[Message]] = {}
+        self._engine = engine
+        self._journal = journal
+        self._clock = clock
+        self._on_end = on_end
+        self._state = asyncio.Lock()  # who holds it may use the engine
+        self._turned, self._news = Bell(), Bell()  # a phase opened or the round ended; anything happened
+        self._delivered: set[tuple[Phase, ParticipantId]] = set()
+        self._left: set[ParticipantId] = set()
+        self._uploads: dict[ParticipantId, int] = {}
+        self._steps: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._log = structlog.get_logger().bind(round_id=record.round_id.hex(), task=self.config.task)
+        self._publish(record.opened_s, [engine.started()])
+
+    # --- what may be asked at any time --------------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase | None:
+        """The open phase; None once the round is over."""
+        return None if self.outcome is not None else self._engine.phase
+
+    def offered_to(self, participant: ParticipantId) -> bool:
+        """Whether the participant could still join: the round is open for keys and has not seen it yet."""
+        known = participant in self._left or (Phase.ADVERTISE_KEYS, participant) in self._delivered
+        return self.phase is Phase.ADVERTISE_KEYS and not known
+
+    def delivered(self, participant: ParticipantId, phase: Phase) -> bool:
+        """Whether the participant's message of `phase` was accepted."""
+        return (phase, participant) in self._delivered
+
+    async def ended(self) -> Released:
+        """Wait for the end.
+
+        Raises:
+            RoundAborted: the round ended without a sum.
+        """
+        while self.outcome is None:
+            await self._turned.wait()
+        if isinstance(self.outcome, RoundAborted):
+            raise self._failure(self.outcome)
+        return self.outcome
+
+    async def over(self, participant: ParticipantId, phase: Phase) -> None:
+        """Wait until `phase` is over for the participant."""
+        if phase not in phases(self.config):
+            raise ProtocolViolation(f"{phase.name} is not a phase of this round", culprit=participant)
+        while self.outcome is None and not self._engine.ready(participant, phase):
+            await self._turned.wait()
+
+    async def answer(self, participant: ParticipantId, phase: Phase) -> CoordinatorMessage:
+        """Wait until `phase` is over; what closed it for the participant.
+
+        Raises:
+            RoundAborted: the round ended without a sum.
+            NotInRoundError: the participant did not deliver in that phase.
+        """
+        await self.over(participant, phase)
+        async with self._state:
+            self._check_running()
+            return self._engine.answer(participant, phase)
+
+    async def check_member(self, participant: ParticipantId) -> None:
+        """Refuse who is not on the roster.
+
+        Raises:
+            RoundAborted: the round ended without a sum.
+            NotInRoundError: as it says.
+        """
+        async with self._state:
+            self._check_running()
+            self._engine.answer(participant, Phase.ADVERTISE_KEYS)
+
+    async def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:
+        """All events, from the first to the last."""
+        seen = 0
+        while True:
+            while seen < len(self.events):
+                yield self.events[seen]
+                seen += 1
+            if self.outcome is not None:
+                return
+            await self._news.wait()
+
+    # --- what changes the round ---------------------------------------------------------------------------------------
+
+    async def receive(self, sender: ParticipantId, message: ParticipantMessage) -> None:
+        """Take a message; return when it is safe.
+
+        Raises:
+            RoundAborted: the round is over without a sum.
+            NotInRoundError: the sender was declared dropped, left, or comes too late.
+            RemoteError: the message is refused; the sender may send a correct one.
+        """
+        await self._carry_out(partial(self._receive, sender, message))
+
+    async def leave(self, sender: ParticipantId, message: Leave) -> None:
+        """The sender gives up. Saying so again changes nothing."""
+        if self.outcome is None and sender not in self._left:
+            await self._carry_out(partial(self._receive, sender, message))
+            self._left.add(sender)
+
+    def claim_upload(self, sender: ParticipantId) -> int:
+        """A number for a new upload of the sender. Whatever still arrives of an older one is refused from now on."""
+        self._uploads[sender] = self._uploads.get(sender, 0) + 1
+        return self._uploads[sender]
+
+    async def receive_chunk(self, sender: ParticipantId, claim: int, chunk: MaskedInputChunk) -> None:
+        """`receive` for a chunk of the upload with the number `claim`."""
+        await self._carry_out(partial(self._receive_chunk, sender, claim, chunk))
+
+    async def upload_progress(self, sender: ParticipantId) -> int:
+        """Chunks that arrived. An upload that seems to be under way is over: its connection broke."""
+        await self.check_member(sender)
+        self.claim_upload(sender)
+        async with self._state:
+            return self._engine.received_chunks(sender)
+
+    async def abort(self, reason: AbortReason, message: str) -> None:
+        """End the round without a sum, unless it is over."""
+        if self.outcome is None:
+            await self._carry_out(partial(self._abort, reason, message))
+
+    # --- steps, each in a thread --------------------------------------------------------------------------------------
+
+    def _receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
+        if sender in self._left:
+            raise NotInRoundError(f"{sender} left this round")
+        events = self._engine.receive(sender, message, now)
+        if events or isinstance(message, Leave):  # else a repeat, or a chunk that the spool has
+            self._journal.append(entry_of(now, sender, message))
+        return events
+
+    def _receive_chunk(self, sender: ParticipantId, claim: int, chunk: MaskedInputChunk, now: float) -> list[Event]:
+        if self._uploads[sender] != claim:
+            raise ProtocolViolation("another call took over this upload", culprit=sender)
+        return self._receive(sender, chunk, now)
+
+    def _tick(self, now: float) -> list[Event]:
+        events = self._engine.tick(now)
+        if events:
+            self._journal.append(DeadlinePassed(now))
+        return events
+
+    def _abort(self, reason: AbortReason, message: str, now: float) -> list[Event]:
+        self._journal.append(Aborted(now, reason, message))
+        return self._engine.abort(reason, message)
+
+    def _perform(self, step: Step) -> tuple[float, list[Event], Outcome | None]:
+        self._check_running()
+        now = self._clock()
+        events = step(now)
+        if self.outcome is not None:
+            return now, events, self.outcome
+        outcome = self._conclude()
+        if outcome is not None:
+            self._journal.finish(outcome)
+        return now, events, outcome
+
+    def _conclude(self) -> Outcome | None:
+        engine = self._engine
+        if engine.failure is not None:
+            return engine.failure
+        if engine.aggregate is not None:
+            return Released(engine.aggregate, sums_digest(engine.aggregate, self.config))
+        return None
+
+    # --- on the event loop --------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, step: Step) -> None:
+        task = asyncio.create_task(self._alone(step))
+        self._steps.add(task)
+        task.add_done_callback(self._steps.discard)
+        await asyncio.shield(task)
+
+    async def _alone(self, step: Step) -> None:
+        async with self._state:
+            try:
+                now, events, outcome = await asyncio.to_thread(self._perform, step)
+            except SecAggError:
+                raise  # refused: the state is what it was
+            except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
+                self._log.exception("round_broken")
+                self._break()
+                raise self._failure(RoundAborted(AbortReason.INTERNAL, _INTERNAL)) from error
+            self.outcome = outcome
+            self._publish(now, events)
+
+    def _break(self) -> None:
+        failure = RoundAborted(AbortReason.INTERNAL, _INTERNAL)
+        self._engine.abort(failure.reason, _INTERNAL)
+        self.outcome = failure
+        self._publish(self._clock(), [RoundFailed(failure)])
+
+    def _publish(self, now: float, events: list[Event]) -> None:
+        """Tell everyone, and set the clock for the phase that is open now."""
+        digest = self.outcome.digest if isinstance(self.outcome, Released) else b""
+        for event in events:
+            self.events.append((now, watched(event, digest)))
+            if isinstance(event, MessageAccepted):
+                self._delivered.add((event.phase, event.participant))
+            self._tell(event)
+        if not events:
+            return
+        self._news.ring()
+        if any(isinstance(event, PhaseStarted | SumReady | RoundFailed) for event in events):
+            self._turned.ring()
+            self._set_timer()
+        if self.outcome is not None:
+            self._on_end()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.outcome is None:
+            delay = max(0.0, self._engine.deadline - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._ring_deadline)
+
+    def _ring_deadline(self) -> None:
+        task = asyncio.create_task(self._on_deadline())
+        self._steps.add(task)
+        task.add_done_callback(self._steps.discard)
+
+    async def _on_deadline(self) -> None:
+        try:
+            await self._alone(self._tick)
+        except RoundAborted:
+            return  # over already, or broken: told and logged
+        self._set_timer()  # the wall clock may lag behind the loop's
+
+    def _check_running(self) -> None:
+        if isinstance(self.outcome, RoundAborted):
+            raise self._failure(self.outcome)
+
+    @staticmethod
+    def _failure(failure: RoundAborted) -> RoundAborted:
+        """A copy: an exception that is raised again and again would collect tracebacks without end."""
+        return RoundAborted(failure.reason, str(failure), culprits=failure.culprits)
+
+    def _tell(self, event: Event) -> None:
+        """Log an event. Numbers and names alone: no sum, no share."""
+        match event:
+            case PhaseStarted():
+                self._log.info("phase_started", phase=event.phase.name, expected=event.expected)
+            case MessageAccepted():
+                self._log.debug("message_accepted", phase=event.phase.name, participant=event.participant)
+            case ParticipantDropped():
+                self._log.info(
+                    "participant_dropped",
+                    phase=event.phase.name,
+                    participant=event.participant,
+                    reason=event.reason.name,
+                )
+            case WrongShares():
+                self._log.warning("wrong_shares_corrected", culprit=event.culprit, conflicts=list(event.conflicts))
+            case SumReady():
+                self._log.info("sum_ready", survivors=len(event.aggregate.survivors))
+            case RoundFailed():
+                self._log.warning(
+                    "round_failed",
+                    reason=event.error.reason.name,
+                    detail=str(event.error),
+                    culprits=event.error.culprits,
+                )

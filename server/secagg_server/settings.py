@@ -1,0 +1,90 @@
+"""What an operator can set: flags before environment (`SECAGG_SERVER_…`) before a TOML file before defaults."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError
+
+from secagg.errors import ConfigError
+
+ENV_PREFIX = "SECAGG_SERVER_"
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=604_800)]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Relative paths start at the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    listen: str = Field(
+        "127.0.0.1:7443", description="Data plane: HOST:PORT for participants; port 0 picks a free one."
+    )
+    control: str = Field(
+        "unix:secagg-control.sock",
+        description="Control plane: unix:PATH, or a loopback HOST:PORT, which every user of the machine can reach.",
+    )
+    certificate: Path = Field(description="The coordinator's TLS certificate chain, PEM, ECDSA P-256.")
+    key: Path = Field(description="Its private key, PEM, readable by its owner alone.")
+    participant_ca: Path = Field(description="The deployment's CA, PEM: who may take part.")
+    log_format: Literal["json", "console"] = Field("json", description="Log lines for programs or for people.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    max_open_rounds: Count = Field(32, description="Rounds under way at once; more are refused.")
+    keep_finished_rounds: Count = Field(20, description="Finished rounds remembered, the oldest forgotten first.")
+    keep_finished_s: Seconds = Field(900.0, description="Seconds until a finished round and its sum are forgotten.")
+    max_calls_per_participant: Count = Field(16, description="Calls of one participant under way at once.")
+    max_calls: Count = Field(20_000, description="Calls under way at once on the data plane.")
+    read_timeout_s: Seconds = Field(
+        30.0, description="Seconds within which a message other than the masked input arrives whole."
+    )
+    shutdown_grace_s: Seconds = Field(5.0, description="Seconds for calls to end after the rounds were aborted.")
+    unmask_threads: int = Field(0, ge=0, le=256, description="Threads that unmask a sum; 0 for one per processor.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(file: Path | None, flags: Mapping[str, object]) -> Settings:
+    """The settings of a command line.
+
+    Args:
+        file: TOML with settings by name; none if None.
+        flags: settings by name; None means not given.
+
+    Raises:
+        ConfigError: names the setting and what is wrong with it.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError(f"settings file {file} does not exist")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return FromFile(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigError("; ".join(_trouble(str(e["loc"][0]), e["type"], e["msg"]) for e in error.errors())) from None
+    except (SettingsError, ValueError) as error:  # ValueError: not TOML
+        raise ConfigError(f"settings: {error}") from None
+
+
+def _trouble(name: str, kind: str, message: str) -> str:
+    if kind == "missing":
+        flag = "--" + name.replace("_", "-")
+        return f"setting {name} is missing: give {flag}, {ENV_PREFIX}{name.upper()} or a line in the settings file"
+    if kind == "extra_forbidden":
+        return f"unknown setting {name}"
+    return f"setting {name}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,159 @@
+"""What a coordinator must not forget, and when it must know it for certain.
+
+A round's state machine is deterministic: the configuration, the time of opening and the journal of what it took, in
+order and with times, give every event, roster, survivor set and sum again. So that is what a store keeps. Each method
+returns only when what it was given is safe, and nobody is answered before: a survivor set that a participant saw can
+never come out differently after a crash.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from secagg.config import Aggregate
+from secagg.context import RoundId
+from secagg.errors import AbortReason, RoundAborted
+from secagg.messages import MaskedInputChunk, ParticipantId, ParticipantMessage
+from secagg.rounds.uploads import MemorySpool, Spool
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """An opened round. `opened_s` is in seconds since 1970."""
+
+    round_id: RoundId
+    config_bytes: bytes
+    opened_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that was accepted. An `Unmask` holds secrets: a store that outlives the process seals it."""
+
+    time_s: float
+    sender: ParticipantId
+    message: ParticipantMessage
+
+
+@dataclass(frozen=True, slots=True)
+class UploadCompleted:
+    """The sender's last chunk was accepted; its chunks are in the spool, and there alone."""
+
+    time_s: float
+    sender: ParticipantId
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """The open phase was closed by the clock."""
+
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The round was ended from outside."""
+
+    time_s: float
+    reason: AbortReason
+    message: str
+
+
+Entry = Received | UploadCompleted | DeadlinePassed | Aborted
+
+
+def entry_of(time_s: float, sender: ParticipantId, message: ParticipantMessage) -> Received | UploadCompleted:
+    """How an accepted message is kept."""
+    if isinstance(message, MaskedInputChunk):
+        return UploadCompleted(time_s, sender)
+    return Received(time_s, sender, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A round's sum, and SHA-256 over it as packed."""
+
+    aggregate: Aggregate
+    digest: bytes
+
+
+Outcome = Released | RoundAborted
+
+
+class Journal(Protocol):
+    """One round's memory.
+
+    Attributes:
+        spool: where chunks wait for the rest of their vector. What `append` took is what `InputProgress` acknowledges.
+            A spool that outlives the process keeps what is taken until `finish`, for the sum is then built again.
+    """
+
+    @property
+    def spool(self) -> Spool:
+        """See above."""
+        ...
+
+    def append(self, entry: Entry) -> None:
+        """Keep what was taken, before any answer that follows from it."""
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """Keep how the round ended, before anyone is told. Entries and vectors are no longer needed."""
+        ...
+
+
+class Store(Protocol):
+    """The coordinator's memory. Called from several threads, for one round never from two at once."""
+
+    def open_round(self, record: RoundRecord) -> Journal:
+        """Keep a new round, before its id is given out."""
+        ...
+
+    def forget_round(self, round_id: RoundId) -> None:
+        """Keep it no longer."""
+        ...
+
+    def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
+        """Keep that a participant connected with the certificate of this SHA-256; True the first time."""
+        ...
+
+
+@dataclass(slots=True)
+class MemoryJournal:
+    """A journal that lives as long as the process."""
+
+    record: RoundRecord
+    spool: Spool = field(default_factory=MemorySpool)
+    entries: list[Entry] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+    def append(self, entry: Entry) -> None:
+        """See `Journal`."""
+        self.entries.append(entry)
+
+    def finish(self, outcome: Outcome) -> None:
+        """See `Journal`."""
+        self.outcome = outcome
+        self.entries.clear()
+
+
+class MemoryStore:
+    """A store that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self.journals: dict[RoundId, MemoryJournal] = {}
+        self._seen: Counter[tuple[ParticipantId, str]] = Counter()
+
+    def open_round(self, record: RoundRecord) -> Journal:
+        """See `Store`."""
+        self.journals[record.round_id] = MemoryJournal(record)
+        return self.journals[record.round_id]
+
+    def forget_round(self, round_id: RoundId) -> None:
+        """See `Store`."""
+        del self.journals[round_id]
+
+    def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
+        """See `Store`."""
+        self._seen[participant, fingerprint] += 1
+        return self._seen[participant, fingerprint] == 1
