@@ -44,6 +44,9 @@ SUMMANDS: Final = 100
 """n_max of the profiles."""
 
 _PARTICIPANTS: Final = ("a", "b", "c")
+_EXPANDED_TOGETHER: Final = 10
+"""Seeds expanded in one go: the reduction at the end is theirs together."""
+
 _TUTORIAL_DEGREE: Final = 8192
 _TUTORIAL_PRIME_BITS: Final = [60, 40, 40]
 _TUTORIAL_SCALE: Final = 2.0**40
@@ -108,7 +111,7 @@ def _participants_custody(scheme: Scheme, vectors: list[U64], repeat: int, rng: 
         worker.do(OpenSymmetric(profile, key_seed, context, seed, _PARTICIPANTS[0]))
         clock.time("encrypt_and_pack_in_worker", _encrypt, worker.do, profile, vectors[0])
     figures = clock.figures()
-    figures["expand_c1_per_participant_s"] = round(figures.pop("expand_all_c1_s") / len(vectors), 5)
+    figures["expand_c1_per_participant_s"] = round(figures.pop("expand_all_c1_s") / _EXPANDED_TOGETHER, 5)
     return _described(profile) | figures | {"bytes_per_value_up": _per_value(upload_layout(profile, count), count)}
 
 
@@ -121,7 +124,7 @@ def _seeded_round(profile: Profile, vectors: list[U64], clock: _Clock, rng: Rng)
         chunks = clock.time("encrypt_and_pack", _encrypt, desk.do, profile, vector)
         clock.time("unpack_check_fold", _fold, total, chunks)
         streams.append(SeededPolynomials(profile, seed, context=context, participant=participant))
-    clock.time("expand_all_c1", sum_streams, total.upload, streams)
+    clock.time("expand_all_c1", sum_streams, total.upload, (streams * _EXPANDED_TOGETHER)[:_EXPANDED_TOGETHER])
     aggregate = total.finish(streams)
     desk.do(OpenDecryption(profile, key_seed, context))
     _check(clock.time("decrypt_and_decode", _decrypt, desk.do, profile, aggregate, count), vectors)

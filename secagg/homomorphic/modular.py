@@ -89,11 +89,6 @@ class Modulus:
         result += x_high
         return result
 
-    def reduce(self, x: U64) -> U64:
-        """Any uint64 to [0, q), for q >= 2**30: the quotient is below 2**34, so its double-precision estimate is within 1."""
-        remainder: U64 = x - (x * (1.0 / self.prime)).astype(np.uint64) * self._q
-        return self.reduce_once(np.minimum(remainder, remainder + self._q))
-
     def reduce_once(self, x: U64) -> U64:
         """[0, 2q) to [0, q)."""
         reduced: U64 = np.minimum(x, x - self._q)

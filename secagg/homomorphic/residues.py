@@ -10,7 +10,7 @@ from secagg.crypto.transcript import frame
 from secagg.encoding.packing import pack, unpack
 from secagg.errors import DecodeError, LocalError, ProtocolViolation
 from secagg.homomorphic.layout import Layout
-from secagg.homomorphic.modular import U64, Modulus
+from secagg.homomorphic.modular import U64
 
 
 def pack_residues(residues: U64, bits: int) -> bytes:
@@ -52,9 +52,9 @@ def unreduced_room(bits: int) -> int:
 
 
 def reduce_in_place(residues: U64, primes: tuple[int, ...]) -> None:
-    """uint64[..., primes, N] of any values, each modulo its prime of at least 30 bits."""
+    """uint64[..., primes, N] of any values, each modulo its prime."""
     for j, prime in enumerate(primes):
-        residues[..., j, :] = Modulus(prime).reduce(residues[..., j, :])
+        np.remainder(residues[..., j, :], np.uint64(prime), out=residues[..., j, :])
 
 
 @dataclass(frozen=True, slots=True)

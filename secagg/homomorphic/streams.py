@@ -9,6 +9,7 @@ key as a public expander: as FrodoKEM does.
 Coefficient i of block k is element k * N + i.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -27,7 +28,7 @@ SEED_SIZE: Final = 16
 _KEY_SIZE: Final = 16
 _AES_BLOCK: Final = 16
 _WORDS_PER_AES_BLOCK: Final = 2
-_STRIDE_BYTES: Final = 1 << 16
+_STRIDE_BYTES: Final = 1 << 18
 _ZEROS: Final = bytes(_STRIDE_BYTES)
 
 
@@ -45,12 +46,18 @@ class UniformResidues:
 
     def elements(self, start: int, count: int) -> U64:
         """uint64[count]: elements start, start + 1, ... `start` is even."""
+        out = np.empty(count, np.uint64)
+        self.write(start, out)
+        return out
+
+    def write(self, start: int, out: U64) -> None:
+        """The same into contiguous uint64[count]."""
         counter = (start // _WORDS_PER_AES_BLOCK).to_bytes(_AES_BLOCK, "big")
-        words = _key_stream(self._draw, counter, count)
-        words &= np.uint64(self._mask)
-        for at in np.flatnonzero(words >= np.uint64(self._prime)):
-            words[at] = self._draw_again(start + int(at))
-        return words
+        _write_key_stream(self._draw, counter, out)
+        np.bitwise_and(out, np.uint64(self._mask), out=out)
+        if out.max(initial=0) >= self._prime:
+            for at in np.flatnonzero(out >= np.uint64(self._prime)):
+                out[at] = self._draw_again(start + int(at))
 
     def _draw_again(self, position: int) -> int:
         stream = _cipher(self._redraw, position.to_bytes(8, "big") + bytes(8))
@@ -76,8 +83,10 @@ class SeededPolynomials:
     def blocks(self, blocks: range) -> U64:
         """uint64[blocks, primes, N] of consecutive blocks."""
         start, count = blocks.start * self._ring_degree, len(blocks) * self._ring_degree
-        streams = [stream.elements(start, count).reshape(len(blocks), -1) for stream in self._streams]
-        return np.stack(streams, axis=1)
+        by_prime = np.empty((len(self._streams), count), np.uint64)
+        for j, stream in enumerate(self._streams):
+            stream.write(start, by_prime[j])
+        return by_prime.reshape(len(self._streams), len(blocks), self._ring_degree).transpose(1, 0, 2)
 
 
 def reference_polynomial(profile: Profile, context: bytes) -> U64:
@@ -116,11 +125,11 @@ def _cipher(key: bytes, counter: bytes) -> CipherContext:
     return Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
 
 
-def _key_stream(key: bytes, counter: bytes, words: int) -> U64:
-    """uint64[words] of the AES-CTR key stream from a counter on."""
-    out = np.empty(words, "<u8")
+def _write_key_stream(key: bytes, counter: bytes, out: U64) -> None:
+    """Fill contiguous uint64 with the AES-CTR key stream from a counter on."""
     view, cipher = out.view(np.uint8).data, _cipher(key, counter)
     for start in range(0, len(view), _STRIDE_BYTES):
         piece = view[start : start + _STRIDE_BYTES]
         cipher.update_into(memoryview(_ZEROS)[: len(piece)], piece)
-    return out.astype(np.uint64, copy=False)
+    if sys.byteorder == "big":
+        out.byteswap(inplace=True)
