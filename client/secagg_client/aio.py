@@ -1,0 +1,125 @@
+"""Taking part from asyncio. The same as `secagg_client.sync`, but for who waits."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import time
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from secagg.crypto.identity import Identity, TrustAnchors
+from secagg.crypto.rng import Rng, SystemRng
+from secagg.encoding.schema import FloatArray, Update
+from secagg.errors import SecAggError
+from secagg.policy import Policy
+from secagg_client import channels
+from secagg_client.aio_calls import Connection, Scope
+from secagg_client.calls import LeaveRound
+from secagg_client.results import Offer, RoundResult
+from secagg_client.retry import RetryPolicy
+from secagg_client.session import LEAVE_TIMEOUT_S, Participation
+from secagg_client.terms import Contribution, Terms, choose, digest_of, find, load
+
+
+class AsyncClient:
+    """One participant. Belongs to the event loop that first uses it; several participations may run side by side.
+
+    >>> async with AsyncClient.from_files("host:8443", certificate="cert.pem", key="key.pem", ca="ca.pem") as client:
+    ...     result = await client.participate(update, weight=120, task="digits", model=global_weights)
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        identity: Identity,
+        trust: TrustAnchors,
+        policy: Policy | None = None,
+        retry: RetryPolicy | None = None,
+        server_name: str | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        """As `Client`."""
+        retry = retry or RetryPolicy()
+        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time)
+        settings = channels.options(retry, server_name)
+        self._connection = Connection(target, retry, settings, channels.credentials(identity, trust))
+
+    @classmethod
+    def from_files(
+        cls, target: str, *, certificate: str | Path, key: str | Path, ca: str | Path, **options: Any
+    ) -> Self:
+        """As `Client.from_files`."""
+        identity, trust = load(certificate, key, ca)
+        return cls(target, identity=identity, trust=trust, **options)
+
+    async def find_round(
+        self, *, task: str | None = None, round_id: bytes | None = None, timeout_s: float | None = None
+    ) -> Offer:
+        """As `Client.find_round`."""
+        self._terms.check_own_validity()
+        call = find(self._terms, task, round_id)
+        return call.read(await self._connection.perform(call, Scope(timeout_s)))
+
+    async def participate(
+        self,
+        update: Update | FloatArray,
+        *,
+        weight: int = 1,
+        task: str | None = None,
+        round_id: bytes | None = None,
+        offer: Offer | None = None,
+        model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None = None,
+        model_digest: bytes | None = None,
+        fetch_aggregate: bool = True,
+        timeout_s: float | None = None,
+    ) -> RoundResult:
+        """As `Client.participate`. Cancelling the task says good-bye to the coordinator before it ends."""
+        self._terms.check_own_validity()
+        contribution = await asyncio.to_thread(
+            lambda: Contribution(
+                update=update,
+                weight=weight,
+                model_digest=digest_of(model, model_digest),
+                fetch_aggregate=fetch_aggregate,
+            )
+        )
+        participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer))
+        return await self._drive(participation, Scope(timeout_s))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _drive(self, participation: Participation, scope: Scope) -> RoundResult:
+        """The protocol's arithmetic runs in threads: it may take long, and the event loop has others to serve."""
+        try:
+            call = await asyncio.to_thread(participation.advance, None)
+            while call is not None:
+                answer = await self._connection.perform(call, scope)
+                call = await asyncio.to_thread(participation.advance, answer)
+        except BaseException as error:  # CancelledError leaves the round, too
+            await self._leave(participation.farewell(error))
+            raise
+        sent, received = scope.traffic.sent, scope.traffic.received
+        return replace(participation.result, bytes_sent=sent, bytes_received=received)
+
+    async def _leave(self, call: LeaveRound | None) -> None:
+        """Once, and shortly: the round goes on without us anyway when its deadline passes."""
+        if call is None:
+            return
+        try:
+            await self._connection.exchange(call, Scope(LEAVE_TIMEOUT_S))
+        except SecAggError:
+            return

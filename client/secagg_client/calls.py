@@ -1,0 +1,371 @@
+"""The calls that a participant makes, as values: what goes up, and what its answer means. No input or output.
+
+On the wire a unary message is a stream of one, so every call is a stream of requests and a stream of answers, and one
+function of each client carries them all.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from secagg.config import Aggregate, RoundConfig
+from secagg.context import ROUND_ID_SIZE, RoundId
+from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
+from secagg.encoding.packing import chunk_values, packed_size
+from secagg.errors import DecodeError, InputError, ProtocolViolation
+from secagg.masked.vector import MaskedVector
+from secagg.messages import (
+    AdvertiseKeys,
+    ConsistencyCheck,
+    ConsistencyProof,
+    Leave,
+    LeaveReason,
+    Roster,
+    ShareDelivery,
+    ShareKeys,
+    SurvivorSet,
+    Unmask,
+)
+from secagg.roster import COORDINATOR
+from secagg.wire import codec
+from secagg.wire.configuration import MAX_CONFIG_BYTES, decode_config
+from secagg.wire.results import decode_aggregate
+from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1 import messages_pb2
+from secagg_client.results import Offer, Receipt
+
+ROUND_METADATA: Final = "secagg-round-bin"
+"""Names the round in calls whose requests are parts of one message."""
+
+DIGEST_SIZE: Final = 32
+PART_COST: Final = 64
+"""Bytes that an answer's part counts beside its own, so that a flood of empty parts ends too."""
+
+_MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
+_ENTRY_BYTES: Final = 128  # an index with a sealed pair of shares, or with a signature
+_SLACK: Final = 1 << 16
+
+Parts = deque[bytes]
+ResponseT_co = TypeVar("ResponseT_co", covariant=True)
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class Call(ABC, Generic[ResponseT_co]):
+    """One call of a service.
+
+    Attributes:
+        service: full name of the gRPC service.
+        method: name within the service.
+        idempotent: whether making the call again changes nothing.
+    """
+
+    service: ClassVar[str] = "secagg.wire.v1.DataPlane"
+    method: ClassVar[str]
+    idempotent: ClassVar[bool] = True
+
+    @property
+    def path(self) -> str:
+        """What gRPC calls the method."""
+        return f"/{self.service}/{self.method}"
+
+    @property
+    def metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Metadata of the call."""
+        return ()
+
+    @property
+    def limit(self) -> int:
+        """Longest answer in bytes, each part counting `PART_COST` more."""
+        return _SLACK
+
+    @abstractmethod
+    def requests(self) -> Iterator[bytes]:
+        """What goes up; the same bytes on every call."""
+
+    @abstractmethod
+    def decode(self, parts: Parts) -> ResponseT_co:
+        """What came down. Raise `RemoteError` for anything malformed."""
+
+    def read(self, parts: Parts) -> ResponseT_co:
+        """As `decode`, within the limit. `parts` is emptied on the way, so that it is not held twice."""
+        size = sum(len(part) + PART_COST for part in parts)
+        if size > self.limit:
+            raise DecodeError(f"the answer to {self.method} is longer than {self.limit} bytes", culprit=COORDINATOR)
+        return self.decode(parts)
+
+
+Flow = Generator[Call[Any], Parts, ResponseT_co]
+"""Yields calls, receives the parts of their answers, returns a result."""
+
+
+def ask(call: Call[ResponseT_co]) -> Flow[ResponseT_co]:
+    """Make a call: to be used with `yield from`. The call's answer, or the error in it."""
+    return call.read((yield call))
+
+
+def every(kind: type[MessageT], parts: Parts) -> Iterator[MessageT]:
+    """The messages in `parts`, which is emptied."""
+    while parts:
+        yield codec.parse(kind, parts.popleft())
+
+
+def only(kind: type[MessageT], parts: Parts) -> MessageT:
+    """The one message in `parts`."""
+    if len(parts) != 1:
+        raise DecodeError(f"{len(parts)} answers where one {kind.__name__} belongs", culprit=COORDINATOR)
+    return codec.parse(kind, parts.popleft())
+
+
+def one(message: Message) -> Iterator[bytes]:
+    """A request of one message."""
+    return iter((message.SerializeToString(),))
+
+
+@dataclass(frozen=True)
+class FindRound(Call[Offer]):
+    """Wait for a round of `task`, or look up `round_id`; exactly one of them. `seen`: rounds not to be offered."""
+
+    method = "FindRound"
+    task: str | None = None
+    round_id: RoundId | None = None
+    seen: Collection[RoundId] = ()
+
+    @property
+    def limit(self) -> int:
+        """A configuration; its parts may be small."""
+        return MAX_CONFIG_BYTES * 2
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        if self.round_id is not None:
+            return one(pb.FindRoundRequest(round_id=self.round_id))
+        return one(pb.FindRoundRequest(task=self.task or "", seen=self.seen))
+
+    def decode(self, parts: Parts) -> Offer:
+        """The offered round. Raise `ProtocolViolation` if it is not one that was asked for."""
+        ids: list[bytes] = []
+        pieces: list[bytes] = []
+        for part in every(pb.RoundOfferPart, parts):
+            if part.round_id or not ids:
+                ids.append(part.round_id)
+            pieces.append(part.config)
+        if len(ids) != 1 or len(ids[0]) != ROUND_ID_SIZE:
+            raise DecodeError("an offer names its round by 16 bytes, in the first part alone", culprit=COORDINATOR)
+        config_bytes = b"".join(pieces)
+        offer = Offer(RoundId(ids[0]), decode_config(config_bytes), config_bytes)
+        self._check(offer)
+        return offer
+
+    def _check(self, offer: Offer) -> None:
+        if self.round_id is not None and offer.round_id != self.round_id:
+            raise _violation(f"round {offer.round_id.hex()} was offered, {self.round_id.hex()} was asked for")
+        if self.task is not None and offer.config.task != self.task:
+            raise _violation(f"a round of task {offer.config.task!r} was offered, {self.task!r} was asked for")
+        if offer.round_id in self.seen:
+            raise _violation(f"round {offer.round_id.hex()} was offered again; keys are made once per round")
+
+
+@dataclass(frozen=True)
+class RoundCall(Call[ResponseT_co]):
+    """A call of one round."""
+
+    round_id: RoundId
+    config: RoundConfig
+
+    @property
+    def metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Names the round."""
+        return ((ROUND_METADATA, self.round_id),)
+
+    @property
+    def limit(self) -> int:
+        """One short entry for each participant."""
+        return _SLACK + self.config.max_participants * (_ENTRY_BYTES + PART_COST)
+
+
+@dataclass(frozen=True)
+class Advertise(RoundCall[Roster]):
+    """Round 0."""
+
+    method = "Advertise"
+    keys: AdvertiseKeys
+
+    @property
+    def limit(self) -> int:
+        """One line with certificates for each participant."""
+        return _SLACK + self.config.max_participants * (_MEMBER_BYTES + PART_COST)
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.AdvertiseRequest(round_id=self.round_id, keys=codec.encode_advertise(self.keys)))
+
+    def decode(self, parts: Parts) -> Roster:
+        """See `Call`."""
+        return codec.decode_roster(every(messages_pb2.RosterPart, parts))
+
+
+@dataclass(frozen=True)
+class Share(RoundCall[ShareDelivery]):
+    """Round 1."""
+
+    method = "Share"
+    message: ShareKeys
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return (part.SerializeToString() for part in codec.encode_share_keys(self.message))
+
+    def decode(self, parts: Parts) -> ShareDelivery:
+        """See `Call`."""
+        return codec.decode_share_delivery(every(messages_pb2.ShareDeliveryPart, parts))
+
+
+@dataclass(frozen=True)
+class InputProgress(RoundCall[int]):
+    """Where a broken upload goes on: the number of the first chunk that has not arrived."""
+
+    method = "InputProgress"
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.InputProgressRequest(round_id=self.round_id))
+
+    def decode(self, parts: Parts) -> int:
+        """See `Call`."""
+        return only(pb.InputProgressReply, parts).next_chunk
+
+
+@dataclass(frozen=True)
+class SendInput(RoundCall[SurvivorSet]):
+    """Round 2, from chunk `start` on. Holds mask keys.
+
+    A chunk is masked with the same keys whenever it is asked for, so two versions of it would show the difference of
+    two inputs. Digests of the chunks that were sent see to it that a caller who changes the update meanwhile cannot
+    cause that.
+    """
+
+    method = "SendInput"
+    vector: MaskedVector
+    start: int = 0
+    _sent: dict[int, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def progress(self) -> InputProgress:
+        """To be asked before this call is made again."""
+        return InputProgress(self.round_id, self.config)
+
+    def resumed(self, next_chunk: int) -> "SendInput":
+        """The same upload from `next_chunk` on.
+
+        Raises:
+            ProtocolViolation: there is no such chunk.
+        """
+        if next_chunk > self.vector.chunks:
+            raise _violation(f"{next_chunk} chunks are said to have arrived of {self.vector.chunks}")
+        return replace(self, start=next_chunk)
+
+    def requests(self) -> Iterator[bytes]:
+        """The chunks, each computed when it is asked for.
+
+        Raises:
+            InputError: a chunk that was sent before would differ now.
+        """
+        for number in range(self.start, self.vector.chunks):
+            data = codec.encode_chunk(self.vector.chunk(number)).SerializeToString()
+            digest = hashlib.sha256(data).digest()
+            if self._sent.setdefault(number, digest) != digest:
+                raise InputError("the update was changed while it was being sent; it must stay as it is until the end")
+            yield data
+
+    def decode(self, parts: Parts) -> SurvivorSet:
+        """See `Call`."""
+        return codec.decode_survivors(only(messages_pb2.SurvivorSet, parts))
+
+
+@dataclass(frozen=True)
+class Check(RoundCall[ConsistencyProof]):
+    """Round 3."""
+
+    method = "Check"
+    message: ConsistencyCheck
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.CheckRequest(round_id=self.round_id, check=codec.encode_check(self.message)))
+
+    def decode(self, parts: Parts) -> ConsistencyProof:
+        """See `Call`."""
+        return codec.decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
+
+
+@dataclass(frozen=True)
+class Reveal(RoundCall[Receipt]):
+    """Round 4."""
+
+    method = "Reveal"
+    message: Unmask
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return (part.SerializeToString() for part in codec.encode_unmask(self.message))
+
+    def decode(self, parts: Parts) -> Receipt:
+        """See `Call`."""
+        receipt = only(pb.Receipt, parts)
+        if len(receipt.sums_digest) != DIGEST_SIZE:
+            raise DecodeError(f"a receipt's digest has {len(receipt.sums_digest)} bytes", culprit=COORDINATOR)
+        return Receipt(receipt.survivors, receipt.sums_digest)
+
+
+@dataclass(frozen=True)
+class FetchAggregate(RoundCall[Aggregate]):
+    """After the round."""
+
+    method = "FetchAggregate"
+
+    @property
+    def limit(self) -> int:
+        """See `Call`."""
+        return aggregate_limit(self.config)
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.FetchAggregateRequest(round_id=self.round_id))
+
+    def decode(self, parts: Parts) -> Aggregate:
+        """See `Call`."""
+        return decode_aggregate(every(messages_pb2.AggregatePart, parts), self.config)
+
+
+@dataclass(frozen=True)
+class LeaveRound(RoundCall[None]):
+    """Say good-bye."""
+
+    method = "LeaveRound"
+    reason: LeaveReason
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.LeaveRequest(round_id=self.round_id, leave=codec.encode_leave(Leave(self.reason))))
+
+    def decode(self, parts: Parts) -> None:
+        """See `Call`."""
+        only(pb.LeaveReply, parts)
+
+
+def aggregate_limit(config: RoundConfig) -> int:
+    """Longest `AggregatePart` stream of a round with `config`, in bytes."""
+    bits = config.ring_bits
+    chunks = -(-config.vector_len // chunk_values(bits))
+    return (
+        _SLACK + config.max_participants * _ENTRY_BYTES + packed_size(config.vector_len, bits) + chunks * _ENTRY_BYTES
+    )
+
+
+def _violation(message: str) -> ProtocolViolation:
+    return ProtocolViolation(message, culprit=COORDINATOR)

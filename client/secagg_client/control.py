@@ -1,0 +1,179 @@
+"""What an FL server tells its sidecar: open a round, watch it, fetch the sum."""
+
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import closing
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+
+from secagg.config import Aggregate, RoundConfig
+from secagg.context import RoundId
+from secagg.errors import ConfigError, ProtocolViolation
+from secagg.events import RoundFailed
+from secagg.roster import COORDINATOR
+from secagg.wire.progress import ResultReady, WatchedEvent
+from secagg_client import channels
+from secagg_client.calls import Call, ResponseT_co
+from secagg_client.control_calls import (
+    AbortRound,
+    FetchResult,
+    ListRounds,
+    OpenRound,
+    RoundSummary,
+    WatchRound,
+)
+from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
+from secagg_client.sync_calls import Connection
+
+MAX_CONFIGS: Final = 1000
+
+
+class OpenedRounds:
+    """The configurations of the rounds that were opened here, so that nobody has to pass them again."""
+
+    def __init__(self) -> None:
+        self._configs: OrderedDict[RoundId, RoundConfig] = OrderedDict()
+
+    def remember(self, round_id: RoundId, config: RoundConfig) -> None:
+        """Keep the latest `MAX_CONFIGS`."""
+        self._configs[round_id] = config
+        while len(self._configs) > MAX_CONFIGS:
+            self._configs.popitem(last=False)
+
+    def config(self, round_id: RoundId, given: RoundConfig | None) -> RoundConfig:
+        """The one that is given, or the one of the round that was opened here.
+
+        Raises:
+            ConfigError: there is neither.
+        """
+        config = given or self._configs.get(round_id)
+        if config is None:
+            raise ConfigError(f"round {round_id.hex()} was not opened by this client: pass its configuration")
+        return config
+
+
+def settings(retry: RetryPolicy) -> channels.Options:
+    """Of a channel that never leaves the machine: no proxy."""
+    return (*channels.options(retry), ("grpc.enable_http_proxy", 0))
+
+
+def ends(event: WatchedEvent) -> bool:
+    """Whether nothing can follow."""
+    return isinstance(event, ResultReady | RoundFailed)
+
+
+def end_of(event: WatchedEvent | None, round_id: RoundId) -> None:
+    """Raise what the last event of a round tells: `RoundAborted`; or that there was no last event."""
+    if isinstance(event, RoundFailed):
+        raise event.error
+    if not isinstance(event, ResultReady):
+        raise ProtocolViolation(f"the events of round {round_id.hex()} ended before the round", culprit=COORDINATOR)
+
+
+class ControlClient:
+    """The sidecar's control plane, from plain code. Safe to use from several threads.
+
+    >>> with ControlClient("unix:/run/secagg/control.sock") as control:
+    ...     round_id = control.open_round(config)
+    ...     mean = control.result(round_id).mean(config)
+    """
+
+    def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
+        """Args: target: "unix:/path", or "127.0.0.1:port": it has no TLS and never leaves the machine."""
+        self._retry = retry or RetryPolicy()
+        channel = grpc.insecure_channel(target, options=settings(self._retry))
+        self._connection = Connection(channel, target, self._retry)
+        self._opened = OpenedRounds()
+
+    def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:
+        """Open a round.
+
+        Raises:
+            ConfigError: the sidecar refuses the configuration.
+            TransportError: the sidecar cannot be reached. If the connection broke under way, the round may be open.
+        """
+        round_id = self._call(OpenRound(config), timeout_s)
+        self._opened.remember(round_id, config)
+        return round_id
+
+    def watch(
+        self, round_id: RoundId, *, timeout_s: float | None = None
+    ) -> Generator[tuple[float, WatchedEvent], None, None]:
+        """What happened and what happens, each with its time in seconds since 1970, until the round is over.
+
+        After a broken connection it goes on where it was.
+
+        Raises:
+            UnknownRoundError: there is no such round.
+        """
+        call, told = WatchRound(round_id), 0
+        attempts = Attempts(self._retry)
+        with self._connection.scope(timeout_s) as scope:
+            while True:
+                attempts.begin(monotonic())
+                try:
+                    with closing(self._connection.stream(call, scope)) as parts:
+                        for number, part in enumerate(parts):
+                            if number >= told:
+                                told = number + 1
+                                attempts.progressed()
+                                yield call.event(part)
+                    return
+                except RETRYABLE as error:
+                    scope.wait(attempts.delay_after(error, monotonic()))
+
+    def fetch(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> Aggregate:
+        """The exact sum of a round that is over, checked against its digest.
+
+        Args:
+            round_id: of the round.
+            config: needed only for a round that this client did not open.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            RoundAborted: there is none.
+        """
+        return self._call(FetchResult(round_id, self._opened.config(round_id, config)), timeout_s)
+
+    def result(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> Aggregate:
+        """Wait for the end of the round and fetch the sum. Arguments and errors as of `fetch`."""
+        config = self._opened.config(round_id, config)
+        last = None
+        with closing(self.watch(round_id, timeout_s=timeout_s)) as events:
+            for _, last in events:
+                if ends(last):
+                    break
+        end_of(last, round_id)
+        return self.fetch(round_id, config)
+
+    def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
+        """End a round without a sum; participants see `reason` (at most 1,000 bytes of UTF-8)."""
+        self._call(AbortRound(round_id, reason), timeout_s)
+
+    def list_rounds(self, task: str | None = None, *, timeout_s: float | None = None) -> tuple[RoundSummary, ...]:
+        """The rounds that the sidecar knows, newest first; of one task, if one is named."""
+        return self._call(ListRounds(task or ""), timeout_s)
+
+    def close(self) -> None:
+        """End what is under way and close the connection."""
+        self._connection.cancel()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, call: Call[ResponseT_co], timeout_s: float | None) -> ResponseT_co:
+        with self._connection.scope(timeout_s) as scope:
+            return call.read(self._connection.perform(call, scope))

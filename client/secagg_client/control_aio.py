@@ -1,0 +1,100 @@
+"""The sidecar's control plane, from asyncio."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from secagg.config import Aggregate, RoundConfig
+from secagg.context import RoundId
+from secagg.wire.progress import WatchedEvent
+from secagg_client.aio_calls import Connection, Scope
+from secagg_client.calls import Call, ResponseT_co
+from secagg_client.control import OpenedRounds, end_of, ends, settings
+from secagg_client.control_calls import AbortRound, FetchResult, ListRounds, OpenRound, RoundSummary, WatchRound
+from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
+
+
+class AsyncControlClient:
+    """As `ControlClient`, method by method. Belongs to the event loop that first uses it.
+
+    >>> async with AsyncControlClient("unix:/run/secagg/control.sock") as control:
+    ...     round_id = await control.open_round(config)
+    ...     mean = (await control.result(round_id)).mean(config)
+    """
+
+    def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
+        """As `ControlClient`."""
+        self._retry = retry or RetryPolicy()
+        self._connection = Connection(target, self._retry, settings(self._retry), None)
+        self._opened = OpenedRounds()
+
+    async def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:
+        """As `ControlClient.open_round`."""
+        round_id = await self._call(OpenRound(config), timeout_s)
+        self._opened.remember(round_id, config)
+        return round_id
+
+    async def watch(
+        self, round_id: RoundId, *, timeout_s: float | None = None
+    ) -> AsyncGenerator[tuple[float, WatchedEvent], None]:
+        """As `ControlClient.watch`."""
+        call, told = WatchRound(round_id), 0
+        attempts, scope = Attempts(self._retry), Scope(timeout_s)
+        while True:
+            attempts.begin(monotonic())
+            try:
+                async with aclosing(self._connection.stream(call, scope)) as parts:
+                    number = 0
+                    async for part in parts:
+                        number += 1
+                        if number > told:
+                            told = number
+                            attempts.progressed()
+                            yield call.event(part)
+                return
+            except RETRYABLE as error:
+                await scope.wait(attempts.delay_after(error, monotonic()))
+
+    async def fetch(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> Aggregate:
+        """As `ControlClient.fetch`."""
+        return await self._call(FetchResult(round_id, self._opened.config(round_id, config)), timeout_s)
+
+    async def result(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> Aggregate:
+        """As `ControlClient.result`."""
+        config = self._opened.config(round_id, config)
+        last = None
+        async with aclosing(self.watch(round_id, timeout_s=timeout_s)) as events:
+            async for _, last in events:
+                if ends(last):
+                    break
+        end_of(last, round_id)
+        return await self.fetch(round_id, config)
+
+    async def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
+        """As `ControlClient.abort`."""
+        await self._call(AbortRound(round_id, reason), timeout_s)
+
+    async def list_rounds(self, task: str | None = None, *, timeout_s: float | None = None) -> tuple[RoundSummary, ...]:
+        """As `ControlClient.list_rounds`."""
+        return await self._call(ListRounds(task or ""), timeout_s)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(self, call: Call[ResponseT_co], timeout_s: float | None) -> ResponseT_co:
+        return call.read(await self._connection.perform(call, Scope(timeout_s)))

@@ -1,0 +1,178 @@
+"""The calls of the FL server to its sidecar, as values. No input or output."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from secagg.config import Aggregate, RoundConfig
+from secagg.context import ROUND_ID_SIZE, RoundId
+from secagg.errors import DecodeError
+from secagg.phases import Phase
+from secagg.roster import COORDINATOR
+from secagg.wire import codec
+from secagg.wire.configuration import encode_config
+from secagg.wire.progress import WatchedEvent, decode_event, decode_phase
+from secagg.wire.results import decode_aggregate
+from secagg.wire.v1 import control_plane_pb2 as pb
+from secagg.wire.v1 import messages_pb2
+from secagg_client.calls import Call, Parts, ResponseT_co, aggregate_limit, every, one, only
+
+SERVICE: Final = "secagg.wire.v1.ControlPlane"
+PIECE_BYTES: Final = 1 << 20
+UNLIMITED: Final = 1 << 62
+"""For streams of the sidecar that are as long as its history."""
+
+
+class RoundState(Enum):
+    """What became of a round. The value is the number on the wire."""
+
+    RUNNING = 1
+    DONE = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSummary:
+    """One line of the list of rounds.
+
+    Attributes:
+        round_id: 16 bytes.
+        task: whose round it is.
+        state: whether it runs, ended with a sum, or without.
+        phase: the open phase; None unless it runs.
+        opened: seconds since 1970.
+    """
+
+    round_id: RoundId
+    task: str
+    state: RoundState
+    phase: Phase | None
+    opened: float
+
+
+class ControlCall(Call[ResponseT_co]):
+    """A call of the control plane."""
+
+    service = SERVICE
+
+
+@dataclass(frozen=True)
+class OpenRound(ControlCall[RoundId]):
+    """Open a round. Made again it would open another one."""
+
+    method = "OpenRound"
+    idempotent = False
+    config: RoundConfig
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        data = encode_config(self.config)
+        for start in range(0, len(data), PIECE_BYTES):
+            yield pb.OpenRoundPart(config=data[start : start + PIECE_BYTES]).SerializeToString()
+
+    def decode(self, parts: Parts) -> RoundId:
+        """See `Call`."""
+        return decode_round_id(only(pb.OpenRoundReply, parts).round_id)
+
+
+@dataclass(frozen=True)
+class WatchRound(ControlCall[None]):
+    """Everything that happened in a round so far, and that will happen. Its answer is read part by part."""
+
+    method = "WatchRound"
+    round_id: RoundId
+
+    @property
+    def limit(self) -> int:
+        """See `Call`."""
+        return UNLIMITED
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.WatchRoundRequest(round_id=self.round_id))
+
+    def decode(self, parts: Parts) -> None:
+        """Nothing is left once all events were read."""
+        parts.clear()
+
+    @staticmethod
+    def event(part: bytes) -> tuple[float, WatchedEvent]:
+        """When it happened, in seconds since 1970, and what."""
+        return decode_event(codec.parse(pb.RoundEvent, part))
+
+
+@dataclass(frozen=True)
+class FetchResult(ControlCall[Aggregate]):
+    """The exact sum of a round that is over."""
+
+    method = "FetchAggregate"
+    round_id: RoundId
+    config: RoundConfig
+
+    @property
+    def limit(self) -> int:
+        """See `Call`."""
+        return aggregate_limit(self.config)
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.FetchRequest(round_id=self.round_id))
+
+    def decode(self, parts: Parts) -> Aggregate:
+        """See `Call`."""
+        return decode_aggregate(every(messages_pb2.AggregatePart, parts), self.config)
+
+
+@dataclass(frozen=True)
+class AbortRound(ControlCall[None]):
+    """End a round without a sum."""
+
+    method = "AbortRound"
+    round_id: RoundId
+    reason: str
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.AbortRoundRequest(round_id=self.round_id, reason=self.reason))
+
+    def decode(self, parts: Parts) -> None:
+        """See `Call`."""
+        only(pb.AbortRoundReply, parts)
+
+
+@dataclass(frozen=True)
+class ListRounds(ControlCall[tuple[RoundSummary, ...]]):
+    """The rounds that the sidecar knows, newest first."""
+
+    method = "ListRounds"
+    task: str
+
+    @property
+    def limit(self) -> int:
+        """See `Call`."""
+        return UNLIMITED
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.ListRoundsRequest(task=self.task))
+
+    def decode(self, parts: Parts) -> tuple[RoundSummary, ...]:
+        """See `Call`."""
+        return tuple(map(_summary, every(pb.RoundSummary, parts)))
+
+
+def decode_round_id(data: bytes) -> RoundId:
+    """Raise `DecodeError` unless these are 16 bytes."""
+    if len(data) != ROUND_ID_SIZE:
+        raise DecodeError(f"a round id of {len(data)} bytes", culprit=COORDINATOR)
+    return RoundId(data)
+
+
+def _summary(message: pb.RoundSummary) -> RoundSummary:
+    try:
+        state = RoundState(message.state)
+    except ValueError:
+        raise DecodeError(f"unknown state {message.state} of a round", culprit=COORDINATOR) from None
+    phase = decode_phase(message.phase) if state is RoundState.RUNNING else None
+    return RoundSummary(decode_round_id(message.round_id), message.task, state, phase, message.opened_ms / 1000)

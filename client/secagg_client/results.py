@@ -1,0 +1,60 @@
+"""What taking part in a round gives."""
+
+from dataclasses import dataclass
+
+from secagg.config import Aggregate, RoundConfig
+from secagg.context import RoundId
+from secagg.encoding.fixedpoint import WeightedMean
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A round that one may take part in.
+
+    Attributes:
+        round_id: 16 bytes.
+        config: decoded from `config_bytes`.
+        config_bytes: as received; they enter the context.
+    """
+
+    round_id: RoundId
+    config: RoundConfig
+    config_bytes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """That the round ended with a sum.
+
+    Attributes:
+        survivors: number of participants whose updates are in it.
+        sums_digest: 32 bytes, SHA-256 over the packed sum.
+    """
+
+    survivors: int
+    sums_digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundResult:
+    """One participation, ended well.
+
+    Attributes:
+        round_id: 16 bytes.
+        config: of the round.
+        receipt: what the coordinator certifies; checked against what we saw of the round.
+        survivors: ids of the participants whose updates are in the sum, sorted; we are among them.
+        aggregate: the exact sum; None where the round gives participants a receipt only, or it was not wanted.
+        mean: the weighted mean that the sum encodes; None without `aggregate`.
+        bytes_sent: message bytes that went up, repetitions included (without HTTP/2 and TLS).
+        bytes_received: message bytes that came down.
+    """
+
+    round_id: RoundId
+    config: RoundConfig
+    receipt: Receipt
+    survivors: tuple[str, ...]
+    aggregate: Aggregate | None = None
+    mean: WeightedMean | None = None
+    bytes_sent: int = 0
+    bytes_received: int = 0

@@ -1,0 +1,198 @@
+"""One participation, from the offer to the result: which call comes next. No input or output, and no protocol either:
+that is `secagg.masked.session`. `Client` and `AsyncClient` both drive it.
+"""
+
+from typing import Any, Final, assert_never
+
+from secagg.config import Aggregate
+from secagg.crypto.secret import Secret
+from secagg.encoding.fixedpoint import Encoder
+from secagg.errors import (
+    AuthenticationError,
+    LocalError,
+    ModelMismatch,
+    NotInRoundError,
+    ParticipationCancelled,
+    ProtocolViolation,
+    RemoteError,
+    RoundAborted,
+    RoundTimeoutError,
+    TransportError,
+    UnknownRoundError,
+)
+from secagg.masked.session import Participant
+from secagg.masked.vector import MaskedVector
+from secagg.messages import (
+    ConsistencyCheck,
+    CoordinatorMessage,
+    LeaveReason,
+    Roster,
+    ShareKeys,
+    SurvivorSet,
+    Unmask,
+)
+from secagg.roster import COORDINATOR
+from secagg.wire.results import sums_digest
+from secagg_client.calls import (
+    Advertise,
+    Call,
+    Check,
+    FetchAggregate,
+    FindRound,
+    Flow,
+    LeaveRound,
+    Parts,
+    Reveal,
+    SendInput,
+    Share,
+    ask,
+)
+from secagg_client.results import Offer, Receipt, RoundResult
+from secagg_client.terms import Contribution, Terms
+
+ROUNDING_SEED_SIZE: Final = 32
+LEAVE_TIMEOUT_S: Final = 3.0
+"""How long a good-bye may take."""
+
+
+class Participation:
+    """One participation. `advance` until it returns None; then `result` is there."""
+
+    def __init__(self, terms: Terms, contribution: Contribution, find: FindRound | Offer) -> None:
+        self._terms = terms
+        self._contribution = contribution
+        self._offer = find if isinstance(find, Offer) else None
+        self._find = find if isinstance(find, FindRound) else None
+        self._participant: Participant | None = None
+        self._refused = False
+        self._over = False
+        self._result: RoundResult | None = None
+        self._flow = self._calls()
+
+    @property
+    def result(self) -> RoundResult:
+        """The result, once `advance` has returned None."""
+        if self._result is None:
+            raise LocalError("the participation is not over")
+        return self._result
+
+    def advance(self, answer: Parts | None) -> Call[Any] | None:
+        """The next call to make; None at the end.
+
+        Args:
+            answer: the parts that answered the last call; None at the beginning.
+
+        Raises:
+            RemoteError: the coordinator's answer is refused. Nothing more leaves but the good-bye.
+            LocalError: the contribution does not fit the round.
+        """
+        try:
+            return next(self._flow) if answer is None else self._flow.send(answer)
+        except StopIteration as done:
+            self._result = done.value
+            return None
+        except RemoteError:
+            self._refused = True
+            raise
+
+    def farewell(self, error: BaseException) -> LeaveRound | None:
+        """The good-bye to send after `error`, and the end of our secrets; None if there is nobody to tell.
+
+        A caller's mistake that is found before our keys were advertised needs none: we never joined.
+        """
+        if self._participant is not None:
+            self._participant.abort()
+        known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
+        if self._offer is None or self._over or known or (self._participant is None and not self._refused):
+            return None
+        return LeaveRound(self._offer.round_id, self._offer.config, self._reason(error))
+
+    def _reason(self, error: BaseException) -> LeaveReason:
+        if self._refused:
+            return LeaveReason.REFUSED
+        failed = isinstance(error, RemoteError | TransportError | LocalError)
+        given_up = isinstance(error, RoundTimeoutError | ParticipationCancelled)
+        return LeaveReason.FAILED if failed and not given_up else LeaveReason.CANCELLED
+
+    def _calls(self) -> Flow[RoundResult]:
+        if self._find is not None:
+            self._offer = yield from ask(self._find)
+        if self._offer is None:
+            raise LocalError("no round to take part in")
+        return (yield from self._take_part(self._offer))
+
+    def _take_part(self, offer: Offer) -> Flow[RoundResult]:
+        """Every check of our own side comes before the first message; the protocol's own are in `Participant`."""
+        participant = self._join(offer)
+        roster = yield from ask(Advertise(offer.round_id, offer.config, participant.advertisement))
+        survivors: SurvivorSet | None = None
+        reply = participant.receive(roster, self._terms.clock())
+        while not isinstance(reply, Unmask):
+            answer = yield from ask(_call(offer, reply))
+            if isinstance(answer, SurvivorSet):
+                survivors = answer
+            reply = participant.receive(answer, self._terms.clock())
+        receipt = yield from ask(Reveal(offer.round_id, offer.config, reply))
+        self._over = True
+        return (yield from self._conclude(offer, _names(roster, survivors), receipt))
+
+    def _join(self, offer: Offer) -> Participant:
+        config, mine = offer.config, self._contribution
+        if config.model_digest != mine.model_digest:
+            raise ModelMismatch(
+                f"the round is about model {config.model_digest.hex()[:16]}…, ours is {mine.model_digest.hex()[:16]}…",
+                culprit=COORDINATOR,
+            )
+        self._terms.policy.check(config)
+        flat = config.schema.check(mine.update)
+        seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
+        encoder = Encoder(config.encoding, config.schema, flat, mine.weight, seed)
+        self._terms.seen.claim(offer.round_id)
+        self._participant = Participant(self._terms.seat(offer, mine.model_digest), encoder)
+        return self._participant
+
+    def _conclude(self, offer: Offer, survivors: tuple[str, ...], receipt: Receipt) -> Flow[RoundResult]:
+        """Hold the result against what we saw of the round."""
+        config = offer.config
+        if receipt.survivors != len(survivors):
+            raise ProtocolViolation(
+                f"the receipt speaks of {receipt.survivors} survivors, we agreed on {len(survivors)}",
+                culprit=COORDINATOR,
+            )
+        if not (config.release_to_participants and self._contribution.fetch_aggregate):
+            return RoundResult(round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors)
+        aggregate = yield from ask(FetchAggregate(offer.round_id, config))
+        _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
+        return RoundResult(
+            round_id=offer.round_id,
+            config=config,
+            receipt=receipt,
+            survivors=survivors,
+            aggregate=aggregate,
+            mean=aggregate.mean(config),
+        )
+
+
+def _call(offer: Offer, reply: ShareKeys | MaskedVector | ConsistencyCheck) -> Call[CoordinatorMessage]:
+    """The call that carries `reply`; its answer closes the phase."""
+    match reply:
+        case ShareKeys():
+            return Share(offer.round_id, offer.config, reply)
+        case MaskedVector():
+            return SendInput(offer.round_id, offer.config, reply)
+        case ConsistencyCheck():
+            return Check(offer.round_id, offer.config, reply)
+        case _:
+            assert_never(reply)
+
+
+def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[str, ...]:
+    indices = set(survivors.survivors) if survivors else set()
+    return tuple(m.participant_id for m in roster.members if m.index in indices)
+
+
+def _check_aggregate(aggregate: Aggregate, digest: bytes, survivors: tuple[str, ...], receipt: Receipt) -> None:
+    if aggregate.survivors != survivors:
+        raise ProtocolViolation("the aggregate names other survivors than we agreed on", culprit=COORDINATOR)
+    if digest != receipt.sums_digest:
+        raise AuthenticationError("the aggregate is not the one that our receipt certifies", culprit=COORDINATOR)

@@ -1,0 +1,164 @@
+"""Taking part from plain, synchronous code."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import time
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+
+from secagg.crypto.identity import Identity, TrustAnchors
+from secagg.crypto.rng import Rng, SystemRng
+from secagg.encoding.schema import FloatArray, Update
+from secagg.errors import SecAggError
+from secagg.policy import Policy
+from secagg_client import channels
+from secagg_client.calls import LeaveRound
+from secagg_client.results import Offer, RoundResult
+from secagg_client.retry import RetryPolicy
+from secagg_client.session import LEAVE_TIMEOUT_S, Participation
+from secagg_client.sync_calls import Connection, Scope
+from secagg_client.terms import Contribution, Terms, choose, digest_of, find, load
+
+
+class Client:
+    """One participant. Safe to use from several threads; each call of `participate` is one participation.
+
+    >>> with Client.from_files("host:8443", certificate="cert.pem", key="key.pem", ca="ca.pem") as client:
+    ...     result = client.participate(update, weight=120, task="digits", model=global_weights, timeout_s=300)
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        identity: Identity,
+        trust: TrustAnchors,
+        policy: Policy | None = None,
+        retry: RetryPolicy | None = None,
+        server_name: str | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        """Connects when it is first needed.
+
+        Args:
+            target: "host:port" of the coordinator's data plane.
+            identity: our certificate and key.
+            trust: the deployment's CA, for the server's certificate and for the other participants'.
+            policy: our own terms; a cohort of three and the active threat model at least, if None.
+            retry: how stubborn to be.
+            server_name: the name in the server's certificate, if it is not the one in `target`.
+            rng: the operating system's, if None.
+        """
+        retry = retry or RetryPolicy()
+        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time)
+        settings = channels.options(retry, server_name)
+        channel = grpc.secure_channel(target, channels.credentials(identity, trust), options=settings)
+        self._connection = Connection(channel, target, retry)
+
+    @classmethod
+    def from_files(
+        cls, target: str, *, certificate: str | Path, key: str | Path, ca: str | Path, **options: Any
+    ) -> Self:
+        """As the constructor, with PEM files. Raise `IdentityError` if one is missing, or the key is not private."""
+        identity, trust = load(certificate, key, ca)
+        return cls(target, identity=identity, trust=trust, **options)
+
+    def find_round(
+        self, *, task: str | None = None, round_id: bytes | None = None, timeout_s: float | None = None
+    ) -> Offer:
+        """Wait for the next round of `task`, or look up `round_id`; for `participate(offer=…)`, once its configuration
+        was looked at. Finding is not joining.
+        """
+        self._terms.check_own_validity()
+        call = find(self._terms, task, round_id)
+        with self._connection.scope(timeout_s) as scope:
+            return call.read(self._connection.perform(call, scope))
+
+    def participate(
+        self,
+        update: Update | FloatArray,
+        *,
+        weight: int = 1,
+        task: str | None = None,
+        round_id: bytes | None = None,
+        offer: Offer | None = None,
+        model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None = None,
+        model_digest: bytes | None = None,
+        fetch_aggregate: bool = True,
+        timeout_s: float | None = None,
+    ) -> RoundResult:
+        """Take part in one round, from joining it to its result.
+
+        Args:
+            update: float32 or float64 arrays by name, as the round's schema wants them; a lone array is the special
+                case of one array called "values". Must not be changed until this returns.
+            weight: integer from 1 to the task's max_weight; an update counts in proportion.
+            task: wait for the next round of this task,
+            round_id: or take part in this round,
+            offer: or in this one, from `find_round`.
+            model: the model that the update belongs to, as we hold it; the round must be about the same one.
+            model_digest: its digest, instead (`secagg.context.digest_model`).
+            fetch_aggregate: whether to get the aggregate, where the round gives it to participants.
+            timeout_s: longest time for everything, waiting included; no limit if None.
+
+        Raises:
+            InputError: the update cannot be encoded; nothing of it, and no key, has left the machine.
+            IdentityError: our certificate has expired.
+            RemoteError: the coordinator, or the participant named as culprit, broke the protocol, or the round is
+                below our policy or about another model. We have left the round.
+            RoundAborted: the round ended without a sum, for everyone.
+            NotInRoundError: we came too late for a phase.
+            TransportError: the coordinator could not be reached; `RoundTimeoutError`: not in time.
+            ParticipationCancelled: `cancel` was called.
+        """
+        self._terms.check_own_validity()
+        contribution = Contribution(
+            update=update,
+            weight=weight,
+            model_digest=digest_of(model, model_digest),
+            fetch_aggregate=fetch_aggregate,
+        )
+        participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer))
+        with self._connection.scope(timeout_s) as scope:
+            return self._drive(participation, scope)
+
+    def cancel(self) -> None:
+        """From another thread: end every participation of this client that is under way, and say good-bye."""
+        self._connection.cancel()
+
+    def close(self) -> None:
+        """Cancel what is under way and close the connection."""
+        self._connection.cancel()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _drive(self, participation: Participation, scope: Scope) -> RoundResult:
+        try:
+            call = participation.advance(None)
+            while call is not None:
+                call = participation.advance(self._connection.perform(call, scope))
+        except BaseException as error:  # KeyboardInterrupt leaves the round, too
+            self._leave(participation.farewell(error))
+            raise
+        sent, received = scope.traffic.sent, scope.traffic.received
+        return replace(participation.result, bytes_sent=sent, bytes_received=received)
+
+    def _leave(self, call: LeaveRound | None) -> None:
+        """Once, and shortly: the round goes on without us anyway when its deadline passes."""
+        if call is None:
+            return
+        try:
+            self._connection.exchange(call, Scope(LEAVE_TIMEOUT_S))
+        except SecAggError:
+            return

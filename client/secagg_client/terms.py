@@ -1,0 +1,157 @@
+"""What a client brings to every round, and what its caller brings to one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.cli.keyfiles import read_private, read_public
+from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
+from secagg.crypto.identity import Identity, TrustAnchors
+from secagg.crypto.rng import Rng
+from secagg.encoding.schema import FloatArray, Schema, Update, named
+from secagg.errors import ConfigError, InputError, LocalError
+from secagg.messages import ParticipantId
+from secagg.policy import Policy
+from secagg.rounds.seat import Credentials, Seat
+from secagg_client.calls import FindRound
+from secagg_client.results import Offer
+
+MAX_SEEN: Final = 1000
+"""Rounds that FindRound can be told not to offer."""
+
+Clock = Callable[[], float]
+"""Seconds since 1970, UTC."""
+
+
+class SeenRounds:
+    """Rounds that a client took part in: keys are made once per round. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._ids: dict[RoundId, None] = {}  # in the order of joining
+        self._lock = Lock()
+
+    def latest(self) -> tuple[RoundId, ...]:
+        """The latest of them, at most `MAX_SEEN`."""
+        with self._lock:
+            return tuple(self._ids)[-MAX_SEEN:]
+
+    def check(self, round_id: RoundId) -> None:
+        """Raise `LocalError` if the client took part in this round before."""
+        with self._lock:
+            self._check(round_id)
+
+    def claim(self, round_id: RoundId) -> None:
+        """Remember the round for as long as the client lives.
+
+        Raises:
+            LocalError: the client took part in it before.
+        """
+        with self._lock:
+            self._check(round_id)
+            self._ids[round_id] = None
+
+    def _check(self, round_id: RoundId) -> None:
+        if round_id in self._ids:
+            raise LocalError(f"this client took part in round {round_id.hex()} before; keys are made once per round")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What stays the same for a client over all rounds."""
+
+    identity: Identity
+    trust: TrustAnchors
+    policy: Policy
+    rng: Rng
+    clock: Clock
+    seen: SeenRounds = field(default_factory=SeenRounds)
+
+    def check_own_validity(self) -> None:
+        """Raise `IdentityError` if our certificate is expired or not yet valid."""
+        self.identity.check_validity(datetime.fromtimestamp(self.clock(), UTC))
+
+    def seat(self, offer: Offer, model_digest: bytes) -> Seat:
+        """Our place in the offered round, bound to the model that we hold."""
+        round_ = Round(offer.round_id, offer.config, bind(offer.round_id, offer.config_bytes, model_digest))
+        credentials = Credentials(self.identity, self.trust)
+        return Seat(round_, ParticipantId(self.identity.participant_id), self.policy, self.rng, credentials)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What our caller brings. Checked here as far as that goes without knowing the round.
+
+    Attributes:
+        update: arrays; they must not change until the participation is over.
+        weight: integer from 1 to the task's max_weight.
+        model_digest: 32 bytes, over the model that the update belongs to.
+        fetch_aggregate: whether to ask for the aggregate, where the round gives it to participants.
+    """
+
+    update: Update | FloatArray
+    weight: int
+    model_digest: bytes
+    fetch_aggregate: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.update, np.ndarray | Mapping):
+            raise InputError(f"an update is an array or a mapping of arrays, not {type(self.update).__name__}")
+        for name, array in named(self.update).items():
+            if not isinstance(array, np.ndarray):
+                raise InputError(f"array {name!r} is {type(array).__name__}, not a numpy array", array=name)
+        Schema.of(self.update).check(self.update)
+
+
+def digest_of(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None, model_digest: bytes | None) -> bytes:
+    """The digest of the caller's model, given as arrays or as 32 bytes.
+
+    Raises:
+        ConfigError: neither or both.
+    """
+    if model is not None and model_digest is None:
+        return digest_model(model)
+    if model is None and model_digest is not None:
+        return model_digest
+    raise ConfigError("pass either the model that the update belongs to, or its digest (secagg.context.digest_model)")
+
+
+def find(terms: Terms, task: str | None, round_id: bytes | None) -> FindRound:
+    """The call that finds a round by exactly one of the two.
+
+    Raises:
+        ConfigError: neither or both, or no round id.
+        LocalError: we took part in that round before.
+    """
+    if (task is None) == (round_id is None):
+        raise ConfigError("name the round by either its task or its round_id")
+    if round_id is None:
+        return FindRound(task=task, seen=terms.seen.latest())
+    if len(round_id) != ROUND_ID_SIZE:
+        raise ConfigError(f"a round_id is {ROUND_ID_SIZE} bytes, not {len(round_id)}")
+    terms.seen.check(RoundId(round_id))
+    return FindRound(round_id=RoundId(round_id))
+
+
+def choose(terms: Terms, task: str | None, round_id: bytes | None, offer: Offer | None) -> FindRound | Offer:
+    """The round that the caller named by exactly one of task, round id and offer."""
+    if offer is None:
+        return find(terms, task, round_id)
+    if task is not None or round_id is not None:
+        raise ConfigError("an offer names its round; pass no task and no round_id with it")
+    terms.seen.check(offer.round_id)
+    return offer
+
+
+def load(certificate: str | Path, key: str | Path, ca: str | Path) -> tuple[Identity, TrustAnchors]:
+    """Our identity and the CA, from PEM files.
+
+    Raises:
+        IdentityError: a file is missing or unreadable, others can read the key, or the two do not match.
+    """
+    identity = Identity.from_pem(read_public(Path(certificate)), read_private(Path(key)).expose())
+    return identity, TrustAnchors.from_pem(read_public(Path(ca)))
