@@ -1,1 +1,1 @@
-"""Measurements of the real code on real sizes; every function returns plain JSON-able dictionaries."""
+"""Measurements of the real code on real sizes, beside the limits of the machine they ran on."""

@@ -16,6 +16,7 @@ from secagg import __version__
 from secagg.errors import SecAggError
 
 COMMANDS: Final = {
+    "bench": "secagg.cli.bench:app",
     "ca": "secagg.cli.ca:app",
     "simulate": "secagg.cli.simulate:simulate",
 }
