@@ -191,6 +191,11 @@ class RoundConfig:
         return "masked" if self.homomorphic is None else self.homomorphic.scheme.value
 
     @property
+    def signed(self) -> bool:
+        """Whether participants sign their messages: in the active threat model, and in every homomorphic round."""
+        return self.threat_model is ThreatModel.ACTIVE or self.homomorphic is not None
+
+    @property
     def ring_bits(self) -> int:
         """b: sums are taken mod 2^b, and 2^b exceeds the sum of n_max encoded vectors in every coordinate."""
         return self.encoding.ring_bits(self.max_participants)

@@ -115,6 +115,8 @@ class AbortReason(Enum):
     CANCELLED = 3
     COORDINATOR_SHUTDOWN = 4
     INTERNAL = 5
+    DISAGREEMENT = 6
+    """Participants who hold the key decrypted different sums, or nobody handed the sum in."""
 
 
 class RoundAborted(SecAggError):

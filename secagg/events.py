@@ -65,10 +65,23 @@ class SumReady:
 
 
 @dataclass(frozen=True, slots=True)
+class SumDelivered:
+    """The round ended with an exact sum that the participants decrypted and the coordinator does not know.
+
+    Attributes:
+        survivors: whose updates are in the sum.
+        sums_digest: SHA-256 over the packed sum, as at least t participants reported it.
+    """
+
+    survivors: tuple[ParticipantId, ...]
+    sums_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RoundFailed:
     """The round ended without a sum."""
 
     error: RoundAborted
 
 
-Event = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | SumReady | RoundFailed
+Event = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | SumReady | SumDelivered | RoundFailed

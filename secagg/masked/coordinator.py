@@ -20,6 +20,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
+from secagg.rounds.recovery import Recovery
 from secagg.rounds.uploads import MemorySpool, Spool
 
 
@@ -56,8 +57,7 @@ class Coordinator(Engine):
 
     def received_chunks(self, participant: ParticipantId) -> int:
         """See `Engine`."""
-        index = self._lobby.index.get(participant)
-        return 0 if index is None else self._accumulator.uploads.received(index)
+        return self._uploading(self._accumulator.uploads, participant)
 
     def _take(self, index: Index, message: ParticipantMessage) -> bool:
         if isinstance(message, MaskedInputChunk):
@@ -87,11 +87,12 @@ class Coordinator(Engine):
             case _:
                 raise ValueError("the last phase is not closed by a message; fetch the aggregate")
 
-    def _closed(self, phase: Phase, alive: set[Index]) -> None:
+    def _closed(self, phase: Phase, alive: set[Index]) -> list[Event]:
         if phase is Phase.ADVERTISE_KEYS:
             self._intake.fix_graph()
         if phase is Phase.MASKED_INPUT:
             self._fix_survivors(alive)
+        return []
 
     def _fix_survivors(self, alive: set[Index]) -> None:
         """U3, and U2 without U3; a vector that came in part is forgotten."""
@@ -104,7 +105,8 @@ class Coordinator(Engine):
         """Unmask (round 4 there)."""
         kept = self._intake
         commitments = {i: m.commitment for i, m in kept.shared.items()}
-        unmasking = Unmasking(self.round, self._lobby.members, kept.graph, commitments, kept.answers)
+        recovery = Recovery(self._lobby.members, self.round.config.threshold)
+        unmasking = Unmasking(self.round, self._lobby.members, kept.graph, commitments, kept.answers, recovery)
         masks = unmasking.masks(kept.sets)
         survivors = tuple(self._lobby.name(i) for i in kept.sets.survivors)
-        return [*unmasking.wrong_shares(), *self._succeed(Aggregate(self._accumulator.unmasked(masks), survivors))]
+        return [*recovery.wrong_shares(), *self._succeed(Aggregate(self._accumulator.unmasked(masks), survivors))]

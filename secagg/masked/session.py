@@ -2,6 +2,7 @@
 
 from enum import Enum
 
+from secagg.config import Aggregate
 from secagg.errors import ProtocolViolation
 from secagg.masked import participant as states
 from secagg.masked.participant import AwaitingProof, AwaitingRoster, AwaitingShares, AwaitingSurvivors
@@ -47,6 +48,7 @@ class Participant:
             PolicyViolation: the round is below our policy.
         """
         self.seat = seat
+        self.aggregate: Aggregate | None = None  # masked sums come from the coordinator
         self._vector = vector
         self._state: State
         self._state, self.advertisement = states.join(seat)

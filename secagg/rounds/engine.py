@@ -31,6 +31,7 @@ from secagg.messages import (
 )
 from secagg.phases import SENT_IN, Phase, phases, time_limit_s
 from secagg.rounds.lobby import Lobby
+from secagg.rounds.uploads import Uploads
 
 _DROP_REASONS = {
     LeaveReason.CANCELLED: DropReason.CANCELLED,
@@ -86,7 +87,7 @@ class Engine(ABC):
         """The message that closed `phase` for someone who delivered in it."""
 
     @abstractmethod
-    def _closed(self, phase: Phase, alive: set[Index]) -> None:
+    def _closed(self, phase: Phase, alive: set[Index]) -> list[Event]:
         """Draw the conclusions of a phase in which `alive` delivered; may raise `RoundAborted`."""
 
     @abstractmethod
@@ -224,7 +225,7 @@ class Engine(ABC):
             return events + self._fail(_below_threshold(phase, len(alive), self.round.config.threshold))
         self._expected = alive
         try:
-            self._closed(phase, alive)
+            events += self._closed(phase, alive)
             following = self._following(phase)
             return events + (self._finish() if following is None else self._open(following, now))
         except RoundAborted as error:
@@ -239,6 +240,11 @@ class Engine(ABC):
         events: list[Event] = [PhaseStarted(phase, self.deadline, len(self._expected))]
         events += [ParticipantDropped(phase, self._lobby.name(i), self._left[i]) for i in gone]
         return events + self._close_if_complete(now)
+
+    def _uploading(self, uploads: Uploads | None, participant: ParticipantId) -> int:
+        """Chunks of the participant's vector that arrived."""
+        index = self._lobby.index.get(participant)
+        return 0 if index is None or uploads is None else uploads.received(index)
 
     def _succeed(self, aggregate: Aggregate) -> list[Event]:
         self.phase = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import RoundConfig
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.authority import Authority, create_authority, issue_participant
 from secagg.crypto.identity import Identity, TrustAnchors
@@ -13,12 +13,13 @@ from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.schema import FloatArray, Update
-from secagg.masked.coordinator import Coordinator
-from secagg.masked.session import Participant
+from secagg.homomorphic.jobs import Desk
+from secagg.masked.vector import IntegerVector
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.seat import Credentials, Seat
+from secagg.schemes import Participant, coordinate, take_part
 from secagg.simulation.network import Hook, Run, pass_on
 from secagg.simulation.stopwatch import Side, Stopwatch
 from secagg.wire.configuration import encode_config
@@ -86,17 +87,18 @@ def set_up(
         hook: sees and may change every message.
         stopwatch: measures both sides; one that stands still if None.
     """
-    active = config.threat_model is ThreatModel.ACTIVE
-    if active and deployment is None:
+    signed = config.signed
+    if signed and deployment is None:
         deployment = Deployment.create(list(contributions), now)
     config_bytes = encode_config(config)
     round_id = RoundId(rng.token(16))
     round_ = Round(round_id, config, bind(round_id, config_bytes, config.model_digest))
     policy = policy or Policy(threat_models=frozenset({config.threat_model}))
     stopwatch = stopwatch or Stopwatch()
-    participants, vectors = {}, {}
+    participants: dict[ParticipantId, Participant] = {}
+    vectors: dict[ParticipantId, IntegerVector] = {}
     for name, contribution in contributions.items():
-        credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and active else None
+        credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and signed else None
         vectors[name] = Encoder(
             config.encoding,
             config.schema,
@@ -105,7 +107,7 @@ def set_up(
             Secret(rng.token(ROUNDING_SEED_SIZE)),
         )
         stopwatch.start()
-        participants[name] = Participant(Seat(round_, name, policy, rng, credentials), vectors[name])
+        participants[name] = take_part(Seat(round_, name, policy, rng, credentials), vectors[name], Desk)
         stopwatch.count(Side.PARTICIPANT, Phase.ADVERTISE_KEYS)
-    coordinator = Coordinator(round_, now=now, trust=deployment.trust if deployment else None)
+    coordinator = coordinate(round_, now=now, trust=deployment.trust if deployment else None)
     return Run(coordinator, participants, hook, now, vectors=vectors, stopwatch=stopwatch)

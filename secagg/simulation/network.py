@@ -7,11 +7,11 @@ from typing import assert_never
 
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import Event, MessageAccepted
-from secagg.masked.coordinator import Coordinator
-from secagg.masked.session import Participant
-from secagg.masked.vector import IntegerVector, MaskedVector
+from secagg.masked.vector import IntegerVector
 from secagg.messages import CoordinatorMessage, Leave, LeaveReason, ParticipantId, ParticipantMessage
 from secagg.phases import SENT_IN, Phase
+from secagg.rounds.engine import Engine
+from secagg.schemes import Participant
 from secagg.simulation.stopwatch import Side, Stopwatch
 
 
@@ -55,7 +55,7 @@ class Run:
         stopwatch: where the time goes.
     """
 
-    coordinator: Coordinator
+    coordinator: Engine
     participants: dict[ParticipantId, Participant]
     hook: Hook = pass_on
     now: float = 0.0
@@ -67,7 +67,7 @@ class Run:
     _queue: deque[Envelope] = field(default_factory=deque)
     _answered: set[tuple[ParticipantId, Phase]] = field(default_factory=set)
 
-    def play(self) -> Coordinator:
+    def play(self) -> Engine:
         """Deliver messages until the round is over. Whenever none is under way, the open phase's deadline passes."""
         self.events.append(self.coordinator.started())
         for name, participant in self.participants.items():
@@ -135,7 +135,9 @@ class Run:
             self._give_up(name, error)
             self._send(Up(name, Leave(LeaveReason.REFUSED), down.phase))
             return
-        for message in reply if isinstance(reply, MaskedVector) else (reply,):
+        if reply is None:
+            return
+        for message in (reply,) if isinstance(reply, ParticipantMessage) else reply:
             phase = SENT_IN[type(message)]
             self.stopwatch.count(Side.PARTICIPANT, phase)
             self._send(Up(name, message, phase))

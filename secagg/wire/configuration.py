@@ -6,9 +6,14 @@ from secagg.config import Deadlines, Graph, RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import DTYPES, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
+from secagg.homomorphic.parameters import Custody, Profile, Scheme
 from secagg.wire.v1 import config_pb2 as pb
 
 MAX_CONFIG_BYTES = 64 << 20
+_SCHEMES = (Scheme.CKKS, Scheme.BFV)
+_CUSTODIES = (Custody.PARTICIPANTS, Custody.THRESHOLD)
+_MAX_SCALE_BITS = 120
+_MAX_PRIMES = 8
 
 
 def encode_config(config: RoundConfig) -> bytes:
@@ -31,6 +36,8 @@ def encode_config(config: RoundConfig) -> bytes:
         graph=pb.Graph.Name(config.graph.value),
         model_digest=config.model_digest,
         release_to_participants=config.release_to_participants,
+        release_to_coordinator=config.release_to_coordinator,
+        homomorphic=None if config.homomorphic is None else _encode_profile(config.homomorphic),
         deadlines=pb.Deadlines(
             advertise_keys_ms=_milliseconds(deadlines.advertise_keys_s),
             share_keys_ms=_milliseconds(deadlines.share_keys_s),
@@ -81,6 +88,8 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         graph=Graph(message.graph),
         model_digest=message.model_digest,
         release_to_participants=message.release_to_participants,
+        release_to_coordinator=message.release_to_coordinator,
+        homomorphic=_profile(message.homomorphic) if message.HasField("homomorphic") else None,
         deadlines=Deadlines(
             d.advertise_keys_ms / 1000,
             d.share_keys_ms / 1000,
@@ -88,6 +97,41 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
             d.consistency_check_ms / 1000,
             d.unmask_ms / 1000,
         ),
+    )
+
+
+def _encode_profile(profile: Profile) -> pb.HomomorphicProfile:
+    return pb.HomomorphicProfile(
+        scheme=pb.HomomorphicScheme.Name(_SCHEMES.index(profile.scheme) + 1),
+        custody=pb.Custody.Name(_CUSTODIES.index(profile.custody) + 1),
+        summands=profile.summands,
+        value_bits=profile.value_bits,
+        ring_degree=profile.ring_degree,
+        primes=profile.primes,
+        special_prime=profile.special_prime,
+        plain_modulus=profile.plain_modulus,
+        scale_bits=max(profile.scale.bit_length() - 1, 0),
+        values_per_slot=profile.values_per_slot,
+    )
+
+
+def _profile(message: pb.HomomorphicProfile) -> Profile:
+    """Checked by `RoundConfig`, whoever made it."""
+    if not (1 <= message.scheme <= len(_SCHEMES) and 1 <= message.custody <= len(_CUSTODIES)):
+        raise ValueError(f"homomorphic scheme {message.scheme} or custody {message.custody}")
+    if message.scale_bits > _MAX_SCALE_BITS or len(message.primes) > _MAX_PRIMES:
+        raise ValueError(f"scale of {message.scale_bits} bits or {len(message.primes)} primes")
+    return Profile(
+        scheme=_SCHEMES[message.scheme - 1],
+        custody=_CUSTODIES[message.custody - 1],
+        summands=message.summands,
+        value_bits=message.value_bits,
+        ring_degree=message.ring_degree,
+        primes=tuple(message.primes),
+        special_prime=message.special_prime,
+        plain_modulus=message.plain_modulus,
+        scale=1 << message.scale_bits if message.scale_bits else 0,
+        values_per_slot=message.values_per_slot,
     )
 
 

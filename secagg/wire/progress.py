@@ -11,6 +11,7 @@ from secagg.events import (
     ParticipantDropped,
     PhaseStarted,
     RoundFailed,
+    SumDelivered,
     SumReady,
     WrongShares,
 )
@@ -23,7 +24,7 @@ from secagg.wire.v1 import messages_pb2
 
 @dataclass(frozen=True, slots=True)
 class ResultReady:
-    """`SumReady` as seen from outside: fetch the aggregate to see the sum.
+    """`SumReady` or `SumDelivered` as seen from outside: fetch the aggregate to see the sum.
 
     Attributes:
         survivors: number of participants whose updates are in the sum.
@@ -39,7 +40,13 @@ WatchedEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares
 
 def watched(event: Event, digest: bytes) -> WatchedEvent:
     """The event without the sum; `digest` is of the sum, once there is one."""
-    return ResultReady(len(event.aggregate.survivors), digest) if isinstance(event, SumReady) else event
+    match event:
+        case SumReady(aggregate):
+            return ResultReady(len(aggregate.survivors), digest)
+        case SumDelivered(survivors, reported):
+            return ResultReady(len(survivors), reported)
+        case _:
+            return event
 
 
 def encode_phase(phase: Phase) -> str:

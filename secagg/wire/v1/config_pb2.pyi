@@ -28,6 +28,18 @@ class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DTYPE_UNSPECIFIED: _ClassVar[Dtype]
     DTYPE_FLOAT32: _ClassVar[Dtype]
     DTYPE_FLOAT64: _ClassVar[Dtype]
+
+class HomomorphicScheme(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HOMOMORPHIC_SCHEME_UNSPECIFIED: _ClassVar[HomomorphicScheme]
+    HOMOMORPHIC_SCHEME_CKKS: _ClassVar[HomomorphicScheme]
+    HOMOMORPHIC_SCHEME_BFV: _ClassVar[HomomorphicScheme]
+
+class Custody(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CUSTODY_UNSPECIFIED: _ClassVar[Custody]
+    CUSTODY_PARTICIPANTS: _ClassVar[Custody]
+    CUSTODY_THRESHOLD: _ClassVar[Custody]
 THREAT_MODEL_UNSPECIFIED: ThreatModel
 THREAT_MODEL_SEMI_HONEST: ThreatModel
 THREAT_MODEL_ACTIVE: ThreatModel
@@ -38,6 +50,12 @@ GRAPH_COMPLETE: Graph
 DTYPE_UNSPECIFIED: Dtype
 DTYPE_FLOAT32: Dtype
 DTYPE_FLOAT64: Dtype
+HOMOMORPHIC_SCHEME_UNSPECIFIED: HomomorphicScheme
+HOMOMORPHIC_SCHEME_CKKS: HomomorphicScheme
+HOMOMORPHIC_SCHEME_BFV: HomomorphicScheme
+CUSTODY_UNSPECIFIED: Custody
+CUSTODY_PARTICIPANTS: Custody
+CUSTODY_THRESHOLD: Custody
 
 class ArraySpec(_message.Message):
     __slots__ = ("name", "shape", "dtype")
@@ -73,8 +91,32 @@ class Deadlines(_message.Message):
     unmask_ms: int
     def __init__(self, advertise_keys_ms: _Optional[int] = ..., share_keys_ms: _Optional[int] = ..., masked_input_ms: _Optional[int] = ..., consistency_check_ms: _Optional[int] = ..., unmask_ms: _Optional[int] = ...) -> None: ...
 
+class HomomorphicProfile(_message.Message):
+    __slots__ = ("scheme", "custody", "summands", "value_bits", "ring_degree", "primes", "special_prime", "plain_modulus", "scale_bits", "values_per_slot")
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    CUSTODY_FIELD_NUMBER: _ClassVar[int]
+    SUMMANDS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_BITS_FIELD_NUMBER: _ClassVar[int]
+    RING_DEGREE_FIELD_NUMBER: _ClassVar[int]
+    PRIMES_FIELD_NUMBER: _ClassVar[int]
+    SPECIAL_PRIME_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_MODULUS_FIELD_NUMBER: _ClassVar[int]
+    SCALE_BITS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_PER_SLOT_FIELD_NUMBER: _ClassVar[int]
+    scheme: HomomorphicScheme
+    custody: Custody
+    summands: int
+    value_bits: int
+    ring_degree: int
+    primes: _containers.RepeatedScalarFieldContainer[int]
+    special_prime: int
+    plain_modulus: int
+    scale_bits: int
+    values_per_slot: int
+    def __init__(self, scheme: _Optional[_Union[HomomorphicScheme, str]] = ..., custody: _Optional[_Union[Custody, str]] = ..., summands: _Optional[int] = ..., value_bits: _Optional[int] = ..., ring_degree: _Optional[int] = ..., primes: _Optional[_Iterable[int]] = ..., special_prime: _Optional[int] = ..., plain_modulus: _Optional[int] = ..., scale_bits: _Optional[int] = ..., values_per_slot: _Optional[int] = ...) -> None: ...
+
 class RoundConfig(_message.Message):
-    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines")
+    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ARRAYS_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +129,8 @@ class RoundConfig(_message.Message):
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     RELEASE_TO_PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     DEADLINES_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_TO_COORDINATOR_FIELD_NUMBER: _ClassVar[int]
+    HOMOMORPHIC_FIELD_NUMBER: _ClassVar[int]
     task: str
     arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
     encoding: FixedPoint
@@ -99,4 +143,6 @@ class RoundConfig(_message.Message):
     model_digest: bytes
     release_to_participants: bool
     deadlines: Deadlines
-    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ...) -> None: ...
+    release_to_coordinator: bool
+    homomorphic: HomomorphicProfile
+    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ...) -> None: ...

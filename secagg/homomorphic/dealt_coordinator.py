@@ -1,0 +1,317 @@
+"""The coordinator of a round whose key is with the participants: it adds ciphertexts that it cannot open."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+
+from secagg.config import Aggregate
+from secagg.context import Round
+from secagg.crypto import signing
+from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.sealing import TAG_SIZE
+from secagg.encoding.packing import chunk_values, packed_size, unpack
+from secagg.errors import (
+    AbortReason,
+    AuthenticationError,
+    DecodeError,
+    ProtocolViolation,
+    RoundAborted,
+)
+from secagg.events import DropReason, Event, ParticipantDropped, PhaseStarted, SumDelivered
+from secagg.homomorphic import transcripts
+from secagg.homomorphic.dealt_participant import profile_of
+from secagg.homomorphic.residues import unpack_chunk
+from secagg.homomorphic.rlwe import KEY_SEED_SIZE
+from secagg.homomorphic.streams import SEED_SIZE, SeededPolynomials
+from secagg.homomorphic.summation import SeededSum
+from secagg.messages import (
+    ConsistencyProof,
+    CoordinatorMessage,
+    EncryptedInputChunk,
+    EncryptedSum,
+    Index,
+    KeyConfirmation,
+    ParticipantId,
+    ParticipantMessage,
+    ReleaseOrder,
+    ShareDelivery,
+    ShareKeys,
+    SumChunk,
+    SumReport,
+    SurvivorSet,
+)
+from secagg.phases import Phase, time_limit_s
+from secagg.rounds.engine import Engine
+from secagg.rounds.uploads import Spool, Uploads
+
+DIGEST_SIZE = 32
+SEALED_SIZE = KEY_SEED_SIZE + TAG_SIZE
+
+
+class DealtKeyCoordinator(Engine):
+    """One round in custody `participants`."""
+
+    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors, spool: Spool) -> None:
+        """See `Engine`. `spool` keeps incomplete vectors."""
+        super().__init__(round_, now=now, trust=trust)
+        self._profile = profile_of(round_.config)
+        self._sum = SeededSum(self._profile, round_.config.vector_len)
+        self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._fold_input)
+        self._shared: dict[Index, ShareKeys] = {}
+        self._confirmed: dict[Index, KeyConfirmation] = {}
+        self._seeds: dict[Index, bytes] = {}
+        self._encrypted = EncryptedSum(SurvivorSet((), ()), (), ())
+        self._reports: dict[Index, SumReport] = {}
+        self._digest = b""  # what most report
+        self._candidates: list[Index] = []  # who may still be asked for the sum; the first is asked
+        self._released = _ReleasedSum(round_)
+        self._releases = Uploads(self._released.chunks, spool, check=self._released.check, fold=self._released.fold)
+
+    @property
+    def dealer(self) -> Index:
+        """Whose key counts: the first who shared one."""
+        return min(self._shared)
+
+    def received_chunks(self, participant: ParticipantId) -> int:
+        """See `Engine`."""
+        uploads = self._releases if self.phase is Phase.RELEASE_SUM else self._inputs
+        return self._uploading(uploads, participant)
+
+    def ready(self, participant: ParticipantId, phase: Phase) -> bool:
+        """See `Engine`. While one participant hands in the sum, the others who reported wait: one may have to take
+        over.
+        """
+        if phase is Phase.REPORT_SUM and self.phase is Phase.RELEASE_SUM:
+            return self._lobby.index.get(participant) == self._candidates[0]
+        return super().ready(participant, phase)
+
+    # --- taking messages ----------------------------------------------------------------------------------------------
+
+    def _take(self, index: Index, message: ParticipantMessage) -> bool:
+        name = self._lobby.name(index)
+        match message:
+            case ShareKeys():
+                self._take_key(index, message, name)
+            case KeyConfirmation():
+                self._take_confirmation(index, message, name)
+            case EncryptedInputChunk():
+                return self._take_input(index, message, name)
+            case SumReport():
+                self._take_report(index, message, name)
+            case SumChunk():
+                return self._take_sum(index, message, name)
+            case _:
+                raise ValueError(f"{type(message).__name__} is not of this scheme")
+        return True
+
+    def _take_key(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
+        if index in self._shared:
+            raise ProtocolViolation(f"{name} shared another key before", culprit=name)
+        if set(message.sealed) != set(self._lobby.members) - {index}:
+            raise ProtocolViolation(f"{name} must seal its key to everyone, no more and no fewer", culprit=name)
+        if any(len(sealed) != SEALED_SIZE for sealed in message.sealed.values()):
+            raise DecodeError(f"{name}: a sealed key is {SEALED_SIZE} bytes", culprit=name)
+        if len(message.commitment) != DIGEST_SIZE or message.key_share:
+            raise DecodeError(f"{name}: the digest of a key is {DIGEST_SIZE} bytes, without a key share", culprit=name)
+        self._shared[index] = message
+
+    def _take_confirmation(self, index: Index, message: KeyConfirmation, name: ParticipantId) -> None:
+        if index in self._confirmed:
+            raise ProtocolViolation(f"{name} confirmed another key before", culprit=name)
+        dealer = self._lobby.name(self.dealer)
+        if message.digest != self._shared[self.dealer].commitment:
+            raise AuthenticationError(f"{name} holds another key than the one {dealer} committed to", culprit=dealer)
+        signed = transcripts.key_confirmation(self.round.context, self._lobby.roster, self.dealer, message.digest)
+        signing.verify(self._lobby.identities[name].public_key, signed, message.signature, culprit=name)
+        self._confirmed[index] = message
+
+    def _take_input(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> bool:
+        if message.number == 0 and self._inputs.received(index) == 0:
+            self._check_header(index, message, name)
+        elif message.seed or message.binding:
+            raise DecodeError(f"{name}: seed and binding belong into chunk 0", culprit=name)
+        complete = self._inputs.add(index, message.number, message.payload, name=name)
+        if message.number == 0:
+            self._seeds[index] = message.seed
+        return complete
+
+    def _check_header(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> None:
+        """Before anything is kept: a fresh seed, and this round, sender, parameters and key."""
+        if len(message.seed) != SEED_SIZE:
+            raise DecodeError(f"{name}: a seed has {SEED_SIZE} bytes, not {len(message.seed)}", culprit=name)
+        if any(seed == message.seed for other, seed in self._seeds.items() if other != index):
+            raise ProtocolViolation(f"{name} repeats the seed of another participant", culprit=name)
+        key = self._shared[self.dealer].commitment
+        expected = transcripts.input_binding(self.round.context, name, self._profile, key, message.seed)
+        if message.binding != expected:
+            raise AuthenticationError(
+                f"the ciphertext of {name} is of another round, sender, profile or key", culprit=name
+            )
+
+    def _check_input(self, owner: Index, number: int, payload: bytes) -> None:
+        name = self._lobby.name(owner)
+        try:
+            unpack_chunk(self._sum.upload, number, payload)
+        except DecodeError as error:
+            raise DecodeError(f"{name}: {error}", culprit=name) from None
+
+    def _fold_input(self, _owner: Index, number: int, payload: bytes) -> None:
+        self._sum.add(number, payload)
+
+    def _take_report(self, index: Index, message: SumReport, name: ParticipantId) -> None:
+        if index in self._reports:
+            raise ProtocolViolation(f"{name} reported another sum before", culprit=name)
+        survivors = self._encrypted.sets.survivors
+        signed = transcripts.sum_report(self.round.context, self._lobby.roster, survivors, message.digest)
+        signing.verify(self._lobby.identities[name].public_key, signed, message.signature, culprit=name)
+        self._reports[index] = message
+
+    def _take_sum(self, index: Index, message: SumChunk, name: ParticipantId) -> bool:
+        try:
+            complete = self._releases.add(index, message.number, message.payload, name=name)
+        except DecodeError as error:
+            raise DecodeError(f"{name}: {error}", culprit=name) from None
+        if complete and self._released.digest() != self._digest:
+            self._released.reset()
+            raise AuthenticationError(f"{name} handed in another sum than it reported", culprit=name)
+        return complete
+
+    def _is_repeated(self, index: Index, message: ParticipantMessage) -> bool:
+        accepted = (self._shared.get(index), self._confirmed.get(index), self._reports.get(index))
+        return message in [m for m in accepted if m is not None]
+
+    # --- closing phases -----------------------------------------------------------------------------------------------
+
+    def _delivered(self, index: Index, phase: Phase) -> bool:
+        match phase:
+            case Phase.SHARE_KEYS:
+                return index in self._shared
+            case Phase.CONFIRM_KEY:
+                return index in self._confirmed
+            case Phase.ENCRYPTED_INPUT:
+                return self._inputs.complete(index)
+            case Phase.REPORT_SUM:
+                return index in self._reports
+            case _:
+                return self._releases.complete(index) and self._released.digest() == self._digest
+
+    def _answer(self, index: Index, phase: Phase) -> CoordinatorMessage:
+        match phase:
+            case Phase.SHARE_KEYS:
+                dealt = self._shared[self.dealer].sealed
+                return ShareDelivery({self.dealer: dealt[index]} if index != self.dealer else {})
+            case Phase.CONFIRM_KEY:
+                return ConsistencyProof({i: m.signature for i, m in self._confirmed.items()})
+            case Phase.ENCRYPTED_INPUT:
+                return self._encrypted
+            case Phase.REPORT_SUM:
+                return self._order_for(index)
+            case _:
+                raise ValueError("the last phase is not closed by a message")
+
+    def _order_for(self, index: Index) -> ReleaseOrder:
+        if self._reports[index].digest != self._digest:
+            name = self._lobby.name(index)
+            raise ProtocolViolation(f"{name} decrypted another sum than the others did", culprit=name)
+        return ReleaseOrder(upload=self.phase is Phase.RELEASE_SUM and index == self._candidates[0])
+
+    def _closed(self, phase: Phase, alive: set[Index]) -> list[Event]:
+        if phase is Phase.ENCRYPTED_INPUT:
+            self._add_up(alive)
+        if phase is Phase.REPORT_SUM:
+            return self._compare_reports(alive)
+        return []
+
+    def _add_up(self, alive: set[Index]) -> None:
+        dropped = sorted(set(self._confirmed) - alive)
+        for index in dropped:
+            self._inputs.discard(index)
+        total = self._sum.finish([self._stream(i) for i in sorted(alive)])
+        total.refuse_transparent()
+        chunks = range(self._sum.upload.chunks)
+        sets = SurvivorSet(tuple(sorted(alive)), tuple(dropped))
+        self._encrypted = EncryptedSum(
+            sets, tuple(total.c0.chunk(i) for i in chunks), tuple(total.c1.chunk(i) for i in chunks)
+        )
+
+    def _stream(self, owner: Index) -> SeededPolynomials:
+        """The c1 of a survivor."""
+        name = self._lobby.name(owner)
+        return SeededPolynomials(self._profile, self._seeds[owner], context=self.round.context, participant=name)
+
+    def _compare_reports(self, alive: set[Index]) -> list[Event]:
+        """At least t participants must have decrypted the same sum; the others are dropped."""
+        votes = Counter(self._reports[i].digest for i in sorted(alive))
+        self._digest, count = votes.most_common(1)[0]
+        if count < self.round.config.threshold:
+            raise RoundAborted(
+                AbortReason.DISAGREEMENT,
+                f"{count} participants at most decrypted the same sum, fewer than the threshold "
+                f"{self.round.config.threshold}",
+            )
+        self._candidates = sorted(i for i in alive if self._reports[i].digest == self._digest)
+        others = sorted(alive - set(self._candidates))
+        return [ParticipantDropped(Phase.REPORT_SUM, self._lobby.name(i), DropReason.REFUSED) for i in others]
+
+    def _open(self, phase: Phase, now: float) -> list[Event]:
+        if phase is not Phase.RELEASE_SUM:
+            return super()._open(phase, now)
+        self._candidates = [i for i in self._candidates if i not in self._left]
+        return self._ask_next(now)
+
+    def _close(self, phase: Phase, now: float) -> list[Event]:
+        """Of those who hold the sum one is enough; whoever fails to hand it in is followed by the next."""
+        if phase is not Phase.RELEASE_SUM:
+            return super()._close(phase, now)
+        asked = self._candidates[0]
+        if self._delivered(asked, phase):
+            names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
+            return self._succeed(Aggregate(self._released.sums, names))
+        self._releases.discard(asked)
+        late = asked in self._expected  # else it said good-bye, and that was told
+        del self._candidates[0]
+        dropped: list[Event] = [ParticipantDropped(phase, self._lobby.name(asked), DropReason.DEADLINE)] if late else []
+        return dropped + self._ask_next(now)
+
+    def _ask_next(self, now: float) -> list[Event]:
+        if not self._candidates:
+            return self._fail(RoundAborted(AbortReason.DISAGREEMENT, "nobody handed in the sum that all reported"))
+        self.phase = Phase.RELEASE_SUM
+        self._expected = {self._candidates[0]}
+        self.deadline = now + time_limit_s(Phase.RELEASE_SUM, self.round.config.deadlines)
+        return [PhaseStarted(Phase.RELEASE_SUM, self.deadline, 1)]
+
+    def _finish(self) -> list[Event]:
+        self.phase = None
+        names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
+        return [SumDelivered(names, self._digest)]
+
+
+class _ReleasedSum:
+    """The packed sum that a participant hands in."""
+
+    def __init__(self, round_: Round) -> None:
+        config = round_.config
+        self._bits = config.ring_bits
+        self._size = chunk_values(self._bits)
+        self.sums = np.zeros(config.vector_len, config.ring_dtype)
+        self.chunks = -(-config.vector_len // self._size)
+        self._state = hashlib.sha256()
+
+    def check(self, _owner: Index, number: int, payload: bytes) -> None:
+        count = min(self._size, len(self.sums) - number * self._size)
+        if len(payload) != packed_size(count, self._bits):
+            raise DecodeError(f"chunk {number} has {len(payload)} bytes, not {packed_size(count, self._bits)}")
+        unpack(payload, count, self._bits)
+
+    def fold(self, _owner: Index, number: int, payload: bytes) -> None:
+        part = self.sums[number * self._size : (number + 1) * self._size]
+        part[:] = unpack(payload, len(part), self._bits)
+        self._state.update(payload)
+
+    def digest(self) -> bytes:
+        return self._state.digest()
+
+    def reset(self) -> None:
+        self._state = hashlib.sha256()

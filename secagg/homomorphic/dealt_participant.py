@@ -1,0 +1,262 @@
+"""Custody `participants`: one participant deals a key to the others, all encrypt under it, and all decrypt the sum.
+
+One frozen class per state. Everyone seals a fresh key to everyone in ShareKeys; the one that counts is that of the
+first who delivered, so a dealer that drops is replaced by the next without another round trip.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from secagg.config import Aggregate, RoundConfig
+from secagg.crypto import labels
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.secret import Secret
+from secagg.encoding.packing import chunk_values, pack
+from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
+from secagg.homomorphic import transcripts
+from secagg.homomorphic.jobs import Decrypt, OpenDecryption, OpenSymmetric, values_of
+from secagg.homomorphic.keyshares import dealt_key_digest
+from secagg.homomorphic.layout import Layout, layout_of
+from secagg.homomorphic.parameters import Profile
+from secagg.homomorphic.residues import unpack_chunk
+from secagg.homomorphic.rlwe import KEY_SEED_SIZE
+from secagg.homomorphic.streams import SEED_SIZE
+from secagg.homomorphic.uploads import value_range
+from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_input
+from secagg.masked.vector import IntegerVector
+from secagg.messages import (
+    AdvertiseKeys,
+    ConsistencyProof,
+    EncryptedInputChunk,
+    EncryptedSum,
+    Index,
+    KeyConfirmation,
+    ReleaseOrder,
+    Roster,
+    ShareDelivery,
+    ShareKeys,
+    SumChunk,
+    SumReport,
+    SurvivorSet,
+)
+from secagg.roster import COORDINATOR
+from secagg.rounds import channel as channels
+from secagg.rounds.seat import Seat, Table
+from secagg.wire.results import sums_digest
+
+
+def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
+    """Round 0: a fresh channel key, signed.
+
+    Raises:
+        PolicyViolation: the round is below our policy.
+    """
+    seat.policy.check(seat.round.config)
+    channel = KeyPair.generate(seat.rng)
+    keys = seat.signed_keys(AdvertiseKeys(channel.public, b""))
+    return AwaitingRoster(seat, channel, keys), keys
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingRoster:
+    """Keys are advertised; next comes the roster. Holds secrets."""
+
+    seat: Seat
+    channel: KeyPair
+    keys: AdvertiseKeys
+
+    def on_roster(self, roster: Roster, now: float) -> tuple["AwaitingKey", ShareKeys]:
+        """Check the roster; seal a fresh key to everyone, in case we are the dealer."""
+        seat = self.seat
+        table = Table.check(seat, roster, self.keys, now, signed=True)
+        seed = Secret(seat.rng.token(KEY_SEED_SIZE))
+        sealed = {
+            i: channels.seal(
+                seat.round,
+                labels.DEALT_KEY_SEALING,
+                self.channel,
+                sender=seat.participant_id,
+                receiver=member,
+                plaintext=seed.expose(),
+            )
+            for i, member in table.members.items()
+            if i != table.own_index
+        }
+        digest = dealt_key_digest(seat.round.context, seed)
+        return AwaitingKey(table, self.channel, seed), ShareKeys(digest, sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingKey:
+    """Our key is out; next comes the dealer's, or nothing if we are the dealer. Holds secrets."""
+
+    table: Table
+    channel: KeyPair
+    own_seed: Secret
+
+    def on_delivery(self, delivery: ShareDelivery) -> tuple["AwaitingConfirmations", KeyConfirmation]:
+        """Open the dealt key and say, signed, which key it is."""
+        table, seat = self.table, self.table.seat
+        if len(delivery.sealed) > 1 or set(delivery.sealed) - (set(table.members) - {table.own_index}):
+            raise ProtocolViolation("there is one dealer, on the roster", culprit=COORDINATOR)
+        dealer = next(iter(delivery.sealed), table.own_index)
+        seed = self.own_seed if dealer == table.own_index else self._open(dealer, delivery.sealed[dealer])
+        digest = dealt_key_digest(seat.round.context, seed)
+        message = transcripts.key_confirmation(seat.round.context, table.roster, dealer, digest)
+        state = AwaitingConfirmations(table, dealer, seed, message)
+        return state, KeyConfirmation(digest, seat.sign(message))
+
+    def _open(self, dealer: Index, sealed: bytes) -> Secret:
+        seat, member = self.table.seat, self.table.members[dealer]
+        plaintext = channels.unseal(
+            seat.round,
+            labels.DEALT_KEY_SEALING,
+            self.channel,
+            sender=member,
+            receiver=seat.participant_id,
+            sealed=sealed,
+        )
+        if len(plaintext) != KEY_SEED_SIZE:
+            raise DecodeError(f"{member.participant_id} dealt no key", culprit=member.participant_id)
+        return Secret(plaintext)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingConfirmations:
+    """We hold a key; next come the others' signatures that they hold the same. Holds secrets."""
+
+    table: Table
+    dealer: Index
+    seed: Secret
+    message: bytes
+
+    def on_proof(
+        self, proof: ConsistencyProof, vector: IntegerVector, backend: Backend
+    ) -> tuple["AwaitingSum", OnceVector[EncryptedInputChunk]]:
+        """All who go on must have signed our key's digest; then encrypt."""
+        table, seat = self.table, self.table.seat
+        profile = profile_of(seat.round.config)
+        try:
+            table.check_signatures(proof.signatures, set(table.members), self.message)
+        except AuthenticationError as error:
+            dealer = table.members[self.dealer].participant_id
+            raise AuthenticationError(f"not all hold the key that {dealer} dealt us: {error}", culprit=dealer) from None
+        stream_seed = seat.rng.token(SEED_SIZE)
+        context, name = seat.round.context, seat.participant_id
+        backend.do(OpenSymmetric(profile, self.seed.expose(), context, stream_seed, name))
+        digest = dealt_key_digest(context, self.seed)
+        binding = transcripts.input_binding(context, name, profile, digest, stream_seed)
+        upload = encrypted_input(profile, vector, backend, seed=stream_seed, binding=binding)
+        return AwaitingSum(table, self.seed, set_of(proof)), upload
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingSum:
+    """Our input is out; next comes the encrypted sum. Holds the key."""
+
+    table: Table
+    seed: Secret
+    confirmed: frozenset[Index]
+
+    def on_sum(self, encrypted: EncryptedSum, backend: Backend) -> tuple["AwaitingOrder", SumReport]:
+        """Decrypt, round, and say, signed, which sum it is."""
+        table, seat = self.table, self.table.seat
+        check_sets(table, encrypted.sets, self.confirmed)
+        sums = self._decrypt(encrypted, backend)
+        names = tuple(table.members[i].participant_id for i in encrypted.sets.survivors)
+        aggregate = Aggregate(sums, names)
+        digest = sums_digest(aggregate, seat.round.config)
+        message = transcripts.sum_report(seat.round.context, table.roster, encrypted.sets.survivors, digest)
+        return AwaitingOrder(seat, aggregate), SumReport(digest, seat.sign(message))
+
+    def _decrypt(self, encrypted: EncryptedSum, backend: Backend) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
+        config = self.table.seat.round.config
+        profile = profile_of(config)
+        layout = layout_of(profile, config.vector_len, 1)
+        check_ciphertext(layout, encrypted.c0)
+        check_ciphertext(layout, encrypted.c1)
+        backend.do(OpenDecryption(profile, self.seed.expose(), self.table.seat.round.context))
+        sums = np.empty(config.vector_len, config.ring_dtype)
+        for number in range(layout.chunks):
+            start, stop = value_range(profile, layout, number, config.vector_len)
+            survivors = len(encrypted.sets.survivors)
+            chunks = encrypted.c0[number], encrypted.c1[number]
+            sums[start:stop] = values_of(backend.do(Decrypt(layout, number, *chunks, stop - start, survivors)))
+        return sums
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingOrder:
+    """We know the sum; next the coordinator may ask for it, if the task gives it to the FL server."""
+
+    seat: Seat
+    aggregate: Aggregate
+
+    def on_order(self, order: ReleaseOrder) -> OnceVector[SumChunk] | None:
+        """The packed sum, or nothing."""
+        config = self.seat.round.config
+        if not order.upload:
+            return None
+        if not config.release_to_coordinator:
+            raise ProtocolViolation("this task does not give the sum to the FL server", culprit=COORDINATOR)
+        size = chunk_values(config.ring_bits)
+
+        def make(number: int) -> SumChunk:
+            return SumChunk(number, pack(self.aggregate.sums[number * size : (number + 1) * size], config.ring_bits))
+
+        return OnceVector(-(-config.vector_len // size), make)
+
+
+def profile_of(config: RoundConfig) -> Profile:
+    """The profile of a homomorphic round."""
+    if config.homomorphic is None:
+        raise ValueError("a masked round has no profile")
+    return config.homomorphic
+
+
+def set_of(proof: ConsistencyProof) -> frozenset[Index]:
+    """Who signed."""
+    return frozenset(proof.signatures)
+
+
+def check_sets(table: Table, sets: SurvivorSet, takers: frozenset[Index]) -> None:
+    """Refuse survivors that are too few, strangers, or not us.
+
+    Args:
+        table: our table.
+        sets: what the coordinator says.
+        takers: who could have sent an input: those who shared keys, or confirmed the dealt one.
+
+    Raises:
+        ProtocolViolation: sets overlap, do not make up the takers, lack us, or are below the threshold.
+        PolicyViolation: too few organisations among the survivors.
+    """
+    alive, gone, seat = set(sets.survivors), set(sets.dropped), table.seat
+    if alive & gone:
+        raise ProtocolViolation(f"{sorted(alive & gone)} are called both survivors and dropped", culprit=COORDINATOR)
+    if alive | gone != takers:
+        raise ProtocolViolation("survivors and dropped are not those who went on to encrypt", culprit=COORDINATOR)
+    if table.own_index not in alive:
+        raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
+    if len(alive) < seat.threshold:
+        raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
+    table.check_organisations(alive)
+
+
+def check_ciphertext(layout: Layout, chunks: tuple[bytes, ...]) -> None:
+    """Refuse residues that are malformed or hide nothing.
+
+    Raises:
+        DecodeError: a missing chunk, a wrong length, a residue that is not below its prime.
+        ProtocolViolation: a polynomial is zero.
+    """
+    if len(chunks) != layout.chunks:
+        raise DecodeError(f"the sum has {len(chunks)} chunks, not {layout.chunks}", culprit=COORDINATOR)
+    for number, data in enumerate(chunks):
+        try:
+            residues = unpack_chunk(layout, number, data)
+        except DecodeError as error:
+            raise DecodeError(f"the encrypted sum: {error}", culprit=COORDINATOR) from None
+        if not residues.any(axis=(2, 3)).all():
+            raise ProtocolViolation("the encrypted sum is transparent: a polynomial is zero", culprit=COORDINATOR)

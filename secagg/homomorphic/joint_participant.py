@@ -1,0 +1,260 @@
+"""Custody `threshold`: everyone holds a part of the key; the sum is opened by smudged partial decryptions
+(experimental).
+
+Mouchet et al. (2021), ePrint 2020/304, with key seeds shared by Shamir so that decryptors may fall away. One frozen
+class per state. Stands against a coordinator that follows the protocol: partial decryptions are not proven correct,
+and ciphertexts are malleable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from secagg.crypto import labels, shamir
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import digest
+from secagg.errors import DecodeError, ProtocolViolation
+from secagg.homomorphic import transcripts
+from secagg.homomorphic.dealt_participant import check_ciphertext, check_sets, profile_of
+from secagg.homomorphic.jobs import OpenPublicKey
+from secagg.homomorphic.keyshares import (
+    check_commitment,
+    commitment,
+    joint_key,
+    key_share,
+    pack_key_share,
+    partial_decryption,
+    unpack_key_share,
+)
+from secagg.homomorphic.layout import Layout, layout_of
+from secagg.homomorphic.modular import U64
+from secagg.homomorphic.parameters import Profile
+from secagg.homomorphic.residues import ResidueVector, pack_residues, unpack_chunk
+from secagg.homomorphic.rlwe import KEY_SEED_SIZE, SecretKey
+from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_input
+from secagg.masked.vector import IntegerVector
+from secagg.messages import (
+    AdvertiseKeys,
+    ConsistencyCheck,
+    ConsistencyProof,
+    EncryptedInputChunk,
+    EncryptedSum,
+    FallenSet,
+    Index,
+    PartialChunk,
+    RecoverSeeds,
+    RecoveryCheck,
+    Roster,
+    ShareDelivery,
+    ShareKeys,
+    SurvivorSet,
+)
+from secagg.roster import COORDINATOR
+from secagg.rounds import channel as channels
+from secagg.rounds.seat import Seat, Table
+
+
+def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
+    """Round 0: a fresh channel key and a commitment to our key share, signed.
+
+    Raises:
+        PolicyViolation: the round is below our policy.
+    """
+    seat.policy.check(seat.round.config)
+    channel = KeyPair.generate(seat.rng)
+    seed = Secret(seat.rng.token(KEY_SEED_SIZE))
+    profile, context = profile_of(seat.round.config), seat.round.context
+    share = pack_key_share(profile, key_share(profile, seed, context))
+    committed = commitment(context, seat.participant_id, share)
+    keys = seat.signed_keys(AdvertiseKeys(channel.public, b"", key_share_commitment=committed))
+    return AwaitingRoster(seat, channel, seed, share, keys), keys
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingRoster:
+    """We committed to a key share; next comes the roster. Holds secrets."""
+
+    seat: Seat
+    channel: KeyPair
+    seed: Secret
+    key_share: bytes
+    keys: AdvertiseKeys
+
+    def on_roster(self, roster: Roster, now: float) -> tuple["AwaitingShares", ShareKeys]:
+        """Check the roster; show our key share, and split its seed among everyone."""
+        seat = self.seat
+        table = Table.check(seat, roster, self.keys, now, signed=True)
+        pieces = shamir.share(self.seed, seat.threshold, list(table.members), seat.rng)
+        sealed = {
+            i: channels.seal(
+                seat.round,
+                labels.SEED_SHARE_SEALING,
+                self.channel,
+                sender=seat.participant_id,
+                receiver=member,
+                plaintext=pieces[i].expose(),
+            )
+            for i, member in table.members.items()
+            if i != table.own_index
+        }
+        state = AwaitingShares(table, self.channel, self.seed, self.key_share, pieces[table.own_index])
+        return state, ShareKeys(b"", sealed, self.key_share)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingShares:
+    """Our key share is out; next come the others'. Holds secrets."""
+
+    table: Table
+    channel: KeyPair
+    seed: Secret
+    key_share: bytes
+    own_piece: Secret
+
+    def on_delivery(
+        self, delivery: ShareDelivery, vector: IntegerVector, backend: Backend
+    ) -> tuple["AwaitingSum", OnceVector[EncryptedInputChunk]]:
+        """Open and validate every piece and key share now; then encrypt under the sum of the key shares."""
+        table, seat = self.table, self.table.seat
+        profile, context, own = profile_of(seat.round.config), seat.round.context, table.own_index
+        if set(delivery.sealed) | {own} != set(delivery.key_shares) or set(delivery.key_shares) - set(table.members):
+            raise ProtocolViolation("seed pieces and key shares are not of the same members", culprit=COORDINATOR)
+        if len(delivery.key_shares) < seat.threshold:
+            raise ProtocolViolation(
+                f"key shares of {len(delivery.key_shares)} participants are below threshold {seat.threshold}",
+                culprit=COORDINATOR,
+            )
+        if delivery.key_shares[own] != self.key_share:
+            raise ProtocolViolation("our own key share was changed", culprit=COORDINATOR)
+        held = {own: self.own_piece}
+        for i, sealed in delivery.sealed.items():
+            held[i] = self._open(i, sealed)
+        joint = joint_key(profile, [self._checked(profile, i, delivery.key_shares[i]) for i in sorted(held)])
+        backend.do(OpenPublicKey(profile, joint, context))
+        key_digest = digest(labels.RESIDUES_DIGEST, pack_residues(joint, profile.prime_bits))
+        binding = transcripts.input_binding(context, seat.participant_id, profile, key_digest, b"")
+        upload = encrypted_input(profile, vector, backend, seed=b"", binding=binding)
+        return AwaitingSum(table, self.seed, held), upload
+
+    def _open(self, sender: Index, sealed: bytes) -> Secret:
+        seat, member = self.table.seat, self.table.members[sender]
+        piece = channels.unseal(
+            seat.round,
+            labels.SEED_SHARE_SEALING,
+            self.channel,
+            sender=member,
+            receiver=seat.participant_id,
+            sealed=sealed,
+        )
+        try:
+            shamir.decode_share(piece)
+        except DecodeError as error:
+            name = member.participant_id
+            raise DecodeError(f"{name} dealt no valid share: {error}", culprit=name) from None
+        return Secret(piece)
+
+    def _checked(self, profile: Profile, owner: Index, share: bytes) -> U64:
+        member = self.table.members[owner]
+        check_commitment(member.keys.key_share_commitment, self.table.seat.round.context, member.participant_id, share)
+        return unpack_key_share(profile, share)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingSum:
+    """Our input is out; next comes the sum's c1. Holds our key and pieces of the others' seeds."""
+
+    table: Table
+    seed: Secret
+    held: Mapping[Index, Secret]  # pieces of key seeds, by owner; its keys are U2
+
+    def on_sum(self, encrypted: EncryptedSum) -> tuple["AwaitingProof", ConsistencyCheck]:
+        """Sign who is in the sum and what is to be decrypted."""
+        table, seat = self.table, self.table.seat
+        check_sets(table, encrypted.sets, frozenset(self.held))
+        config = seat.round.config
+        layout = layout_of(profile_of(config), config.vector_len, 1)
+        check_ciphertext(layout, encrypted.c1)
+        message = transcripts.decryption(
+            seat.round.context, table.roster, encrypted.sets, c1_digest(layout, encrypted.c1)
+        )
+        state = AwaitingProof(table, self.seed, self.held, encrypted.sets, encrypted.c1, message)
+        return state, ConsistencyCheck(seat.sign(message))
+
+
+def c1_digest(layout: Layout, chunks: tuple[bytes, ...]) -> bytes:
+    """32 bytes over the packed c1, as `ResidueVector.digest` has it."""
+    parts = [unpack_chunk(layout, number, data) for number, data in enumerate(chunks)]
+    return ResidueVector(layout, np.concatenate(parts)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingProof:
+    """We signed; next come the others' signatures. Holds our key and pieces of the others' seeds."""
+
+    table: Table
+    seed: Secret
+    held: Mapping[Index, Secret]
+    sets: SurvivorSet
+    c1: tuple[bytes, ...]
+    message: bytes
+
+    def on_proof(self, proof: ConsistencyProof) -> tuple["AwaitingFallen", OnceVector[PartialChunk]]:
+        """t survivors must have signed our view; then decrypt our part, smudged, once."""
+        table, seat = self.table, self.table.seat
+        table.check_signatures(proof.signatures, set(self.sets.survivors), self.message)
+        config = seat.round.config
+        profile = profile_of(config)
+        layout = layout_of(profile, config.vector_len, 1)
+        key = SecretKey(profile, self.seed, seat.round.context)
+
+        def make(number: int) -> PartialChunk:
+            c1 = unpack_chunk(layout, number, self.c1[number])[:, 0]
+            partial = partial_decryption(profile, key, c1, seat.rng)
+            return PartialChunk(number, pack_residues(partial[:, None], profile.prime_bits))
+
+        return AwaitingFallen(table, self.held, frozenset(proof.signatures)), OnceVector(layout.chunks, make)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingFallen:
+    """Our partial decryption is out; next comes who fell away. Holds pieces of the others' seeds."""
+
+    table: Table
+    held: Mapping[Index, Secret]
+    signers: frozenset[Index]
+
+    def on_fallen(self, message: FallenSet) -> tuple["AwaitingRecoveryProof", RecoveryCheck] | None:
+        """Sign who fell; nothing if nobody did."""
+        if not message.fallen:
+            return None
+        table, fallen = self.table, set(message.fallen)
+        if not fallen <= set(self.held):
+            raise ProtocolViolation("fallen decryptors who never shared keys", culprit=COORDINATOR)
+        if table.own_index in fallen:
+            raise ProtocolViolation("we are called fallen", culprit=COORDINATOR)
+        if not set(self.held) - self.signers <= fallen:
+            raise ProtocolViolation("a decryptor that did not sign is not called fallen", culprit=COORDINATOR)
+        if len(self.held) - len(fallen) < table.seat.threshold:
+            raise ProtocolViolation(
+                f"{len(fallen)} fallen leave fewer decryptors than threshold {table.seat.threshold}",
+                culprit=COORDINATOR,
+            )
+        signed = transcripts.recovery(table.seat.round.context, table.roster, message.fallen)
+        return AwaitingRecoveryProof(table, self.held, message.fallen, signed), RecoveryCheck(table.seat.sign(signed))
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingRecoveryProof:
+    """We signed who fell; next come the others' signatures. Holds pieces of the others' seeds."""
+
+    table: Table
+    held: Mapping[Index, Secret]
+    fallen: tuple[Index, ...]
+    message: bytes
+
+    def on_proof(self, proof: ConsistencyProof) -> RecoverSeeds:
+        """t decryptors must have signed our list; then reveal our pieces of those seeds, and of no other."""
+        self.table.check_signatures(proof.signatures, set(self.held) - set(self.fallen), self.message)
+        return RecoverSeeds({i: self.held[i] for i in self.fallen})

@@ -1,0 +1,121 @@
+"""The state machines of a round's scheme, masked or homomorphic, behind one interface for each side."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from secagg.config import Aggregate
+from secagg.context import Round
+from secagg.crypto.identity import TrustAnchors
+from secagg.errors import ConfigError
+from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
+from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
+from secagg.homomorphic.parameters import Custody
+from secagg.homomorphic.session import HomomorphicParticipant
+from secagg.homomorphic.vectors import Backend
+from secagg.masked import session as masked
+from secagg.masked.accumulator import Parallel, one_after_the_other
+from secagg.masked.coordinator import Coordinator
+from secagg.masked.vector import IntegerVector
+from secagg.messages import (
+    AdvertiseKeys,
+    CoordinatorMessage,
+    EncryptedInputChunk,
+    MaskedInputChunk,
+    PartialChunk,
+    ParticipantMessage,
+    SumChunk,
+)
+from secagg.phases import Phase
+from secagg.rounds.engine import Engine
+from secagg.rounds.seat import Seat
+from secagg.rounds.uploads import MemorySpool, Spool
+
+Chunk = MaskedInputChunk | EncryptedInputChunk | PartialChunk | SumChunk
+
+
+class Upload(Protocol):
+    """A vector on its way to the coordinator. Asking for a chunk again gives the same bytes."""
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        ...
+
+    def chunk(self, number: int) -> Chunk:
+        """Chunk `number`, 0 to `chunks` − 1."""
+        ...
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """All chunks in order."""
+        ...
+
+
+class Participant(Protocol):
+    """One participant through one round, whatever the scheme."""
+
+    seat: Seat
+    advertisement: AdvertiseKeys
+
+    @property
+    def awaits(self) -> Phase | None:
+        """The phase whose closing message comes next; None after the end."""
+        ...
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The sum, where the participant decrypts it itself."""
+        ...
+
+    def abort(self) -> None:
+        """Give up the round and its secrets."""
+        ...
+
+    def receive(self, message: CoordinatorMessage, now: float) -> ParticipantMessage | Upload | None:
+        """The reply to the message that closes the awaited phase; None if nothing is left to do."""
+        ...
+
+
+def take_part(seat: Seat, vector: IntegerVector, backend: Callable[[], Backend]) -> Participant:
+    """A participant of the round's scheme.
+
+    Args:
+        seat: round, identity and policy.
+        vector: the encoded update.
+        backend: gives what encrypts and decrypts; called in homomorphic rounds only.
+
+    Raises:
+        PolicyViolation: the round is below our policy.
+        MissingExtraError: the round is homomorphic and TenSEAL is not installed.
+    """
+    if seat.round.config.homomorphic is None:
+        return masked.Participant(seat, vector)
+    return HomomorphicParticipant(seat, vector, backend())
+
+
+def coordinate(
+    round_: Round,
+    *,
+    now: float,
+    trust: TrustAnchors | None = None,
+    spool: Spool | None = None,
+    parallel: Parallel = one_after_the_other,
+) -> Engine:
+    """A coordinator of the round's scheme, in its first phase.
+
+    Args:
+        round_: id, configuration and context.
+        now: seconds since 1970.
+        trust: the deployment's CA; needed wherever messages are signed.
+        spool: where incomplete vectors wait; in memory if None.
+        parallel: runs the unmasking of long vectors.
+
+    Raises:
+        ConfigError: messages are signed and `trust` is missing.
+    """
+    profile = round_.config.homomorphic
+    if profile is None:
+        return Coordinator(round_, now=now, trust=trust, spool=spool, parallel=parallel)
+    if trust is None:
+        raise ConfigError("homomorphic rounds need the CA's certificate at the coordinator")
+    scheme = JointKeyCoordinator if profile.custody is Custody.THRESHOLD else DealtKeyCoordinator
+    return scheme(round_, now=now, trust=trust, spool=spool or MemorySpool())
