@@ -1,0 +1,379 @@
+"""Round 2: what a participant checks before its masked input leaves, and what binds shares and masks to the round (T7, T13).
+
+Adversary: a malicious coordinator, with colluders where a test says so.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from secagg.context import Context, bind
+from secagg.crypto.rng import Rng, SeededRng
+from secagg.errors import AuthenticationError, ProtocolViolation
+from secagg.masked import shares
+from secagg.masked.participant import AwaitingRoster, AwaitingShares
+from secagg.masked.session import Participant
+from secagg.messages import Index, MaskedInputChunk, Member, ParticipantId, ShareDelivery, ShareKeys
+from secagg.simulation import cohort
+from secagg.simulation.cohort import participant_names
+from secagg.simulation.network import Envelope, Run
+from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, start, true_sum, truth
+from tests.security.adversary import Adversary, holds_nothing, refusal, without_check
+from tests.security.uniformity import looks_uniform
+
+NAMES = participant_names(7)
+VICTIM = NAMES[3]
+COLLUDERS = NAMES[:2]
+HONEST = [name for name in NAMES if name not in (VICTIM, *COLLUDERS)]
+
+
+# --- U2 below the threshold -------------------------------------------------------------------------------------------
+
+
+def ring_fence(run: Run) -> Adversary:
+    """Tell the victim that one colluder alone shared keys; play an honest round with everyone else."""
+    adversary = Adversary(run, COLLUDERS)
+    adversary.collect_shares()
+    for name in NAMES:
+        if name != VICTIM:
+            adversary.deliver(name, NAMES)
+    others = [name for name in NAMES if name != VICTIM]
+    everyone = adversary.sets(NAMES)
+    adversary.unmask(dict.fromkeys(others, everyone))  # they have no reason to refuse: b of the victim is out
+    adversary.deliver(VICTIM, [COLLUDERS[0]])
+    return adversary
+
+
+def test_shares_of_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masked against a colluder alone, the victim's input hides behind b only, and that the others reveal. Active model."""
+    with monkeypatch.context() as patch:
+        without_check(patch, AwaitingShares, "on_delivery", "below threshold")
+        run = start(make_config(7))
+        stolen = ring_fence(run).expose(VICTIM, [COLLUDERS[0]])
+        assert stolen is not None
+        assert np.array_equal(stolen, truth(run, VICTIM))
+    run = start(make_config(7))
+    assert "below threshold" in str(refusal(lambda: ring_fence(run)))
+    assert holds_nothing(run.participants[VICTIM])
+
+
+def test_shares_of_strangers_are_refused() -> None:
+    adversary = Adversary(start(make_config(7)))
+    adversary.collect_shares()
+    sealed = {Index(99): bytes(82), **{adversary.index(n): bytes(82) for n in NAMES if n != VICTIM}}
+    error = refusal(lambda: adversary.ask(VICTIM, ShareDelivery(sealed)))
+    assert isinstance(error, ProtocolViolation)
+    assert "not our neighbours" in str(error)
+
+
+# --- a share under another sender's name ------------------------------------------------------------------------------
+
+
+def swap_senders(run: Run) -> Adversary:
+    """Hand out the victim's shares as if colluder A had dealt them, and declare A dropped.
+
+    Honest holders then reveal b of the victim, who survived, and "A's" mask key, which is the victim's.
+    """
+    adversary = Adversary(run, COLLUDERS)
+    impersonated = COLLUDERS[0]
+    adversary.collect_shares()
+    true = adversary.shared[impersonated]
+    for name in NAMES:
+        if name in HONEST:
+            sealed = {**true.sealed, adversary.index(name): adversary.shared[VICTIM].sealed[adversary.index(name)]}
+            adversary.shared[impersonated] = ShareKeys(true.commitment, sealed)
+        else:
+            adversary.shared[impersonated] = true
+        adversary.deliver(name, NAMES)
+    alive = [name for name in NAMES if name != impersonated]
+    adversary.key_shares[adversary.index(impersonated)].clear()
+    adversary.unmask(dict.fromkeys([VICTIM, *HONEST, COLLUDERS[1]], adversary.sets(alive)))
+    passed_off = adversary.key_shares[adversary.index(impersonated)]
+    honest = {adversary.index(name) for name in HONEST}
+    adversary.key_shares[adversary.index(VICTIM)] |= {h: y for h, y in passed_off.items() if h in honest}
+    return adversary
+
+
+def test_a_share_from_the_wrong_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(7)
+    with monkeypatch.context() as patch:
+        run = start(config)
+        members = Adversary(run).roster.members
+        opened = shares.open_sealed
+
+        def from_anyone(round_, channel, _sender, receiver, sealed):  # type: ignore[no-untyped-def]
+            """Takes whatever opens under any peer's key: nothing says who sealed it."""
+            for member in members:
+                try:
+                    return opened(round_, channel, member, receiver, sealed)
+                except AuthenticationError:
+                    continue
+            raise AssertionError
+
+        patch.setattr(shares, "open_sealed", from_anyone)
+        adversary = swap_senders(run)
+        adversary.mask_keys.clear()  # what the colluders know is not even needed
+        stolen = adversary.expose(VICTIM, NAMES)
+        assert stolen is not None
+        assert np.array_equal(stolen, truth(run, VICTIM))
+    run = start(config)
+    error = refusal(lambda: swap_senders(run))
+    assert isinstance(error, AuthenticationError)
+    assert error.culprit == COLLUDERS[0]
+
+
+# --- shares are opened before the input leaves ------------------------------------------------------------------------
+
+
+def test_garbage_for_shares_keeps_the_input_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened later, bad shares would show only when inputs are out and nobody can unmask: a round lost to one dealer."""
+
+    def poisoned(run: Run) -> Adversary:
+        adversary = Adversary(run)
+        adversary.collect_shares()
+        dealt = adversary.shared[COLLUDERS[0]]
+        sealed = {i: bytes(len(s)) for i, s in dealt.sealed.items()}
+        adversary.shared[COLLUDERS[0]] = ShareKeys(dealt.commitment, sealed)
+        adversary.deliver(VICTIM, NAMES)
+        return adversary
+
+    with monkeypatch.context() as patch:
+        opened = shares.open_sealed
+
+        def later(round_, channel, sender, receiver, sealed):  # type: ignore[no-untyped-def]
+            try:
+                return opened(round_, channel, sender, receiver, sealed)
+            except AuthenticationError:
+                return None
+
+        patch.setattr(shares, "open_sealed", later)
+        assert VICTIM in poisoned(start(make_config(7))).inputs
+    run = start(make_config(7))
+    error = refusal(lambda: poisoned(run))
+    assert isinstance(error, AuthenticationError)
+    assert error.culprit == COLLUDERS[0]
+    assert holds_nothing(run.participants[VICTIM])
+
+
+# --- T13: shares of another round -------------------------------------------------------------------------------------
+
+
+def reuse_channel_keys(old: Run, new: Run) -> None:
+    """A participant that keeps its channel keys over rounds. The design forbids it; the context must hold all the same."""
+    for name, participant in new.participants.items():
+        before, state = old.participants[name]._state, participant._state
+        assert isinstance(before, AwaitingRoster)
+        assert isinstance(state, AwaitingRoster)
+        keys = dataclasses.replace(state.keys, channel_public_key=before.keys.channel_public_key)
+        participant._state = dataclasses.replace(state, channel=before.channel, keys=keys)
+        participant.advertisement = keys
+
+
+def replay_shares() -> tuple[Adversary, Integers]:
+    """Everyone survives round 1, so b of the victim is known. In round 2 its shares of round 1 are handed out again, and it
+    is declared dropped: holders reveal what they take for its mask key of round 2.
+    """
+    config = make_config(7, SEMI_HONEST)
+    first_run, second_run = start(config, seed=1), start(config, seed=2)
+    reuse_channel_keys(first_run, second_run)
+    first, second = Adversary(first_run), Adversary(second_run)
+    first.collect_inputs()
+    first.unmask(dict.fromkeys(NAMES, first.sets(NAMES)))
+    second.collect_shares()
+    second.shared[VICTIM] = first.shared[VICTIM]
+    others = [name for name in NAMES if name != VICTIM]
+    for name in others:
+        second.deliver(name, NAMES)
+    second.unmask(dict.fromkeys(others, second.sets(others)))
+    first.key_shares[first.index(VICTIM)] |= second.key_shares[second.index(VICTIM)]
+    return first, truth(first_run, VICTIM)
+
+
+def test_replayed_shares_of_another_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort, "bind", lambda *_: Context(bytes(32)))
+        patch.setattr(cohort, "RoundId", lambda _: bytes(16))
+        adversary, update = replay_shares()
+        stolen = adversary.expose(VICTIM, NAMES)
+        assert stolen is not None
+        assert np.array_equal(stolen, update)
+    error = refusal(replay_shares)
+    assert isinstance(error, AuthenticationError)
+    assert error.culprit == VICTIM
+
+
+# --- T7: different models ---------------------------------------------------------------------------------------------
+
+SILENCED = {"model": bytes(32)}
+LARGE = flat_schema(4096)
+
+
+def give_another_model(run: Run, name: ParticipantId, model_digest: bytes) -> None:
+    """`name` computes its context over the model that it was given."""
+    participant = run.participants[name]
+    round_ = participant.seat.round
+    config_bytes = cohort.encode_config(round_.config)
+    seat = dataclasses.replace(
+        participant.seat,
+        rng=SeededRng(b"\7" * 32),
+        round=dataclasses.replace(round_, context=bind(round_.round_id, config_bytes, model_digest)),
+    )
+    run.participants[name] = Participant(seat, run.vectors[name])
+
+
+@pytest.mark.parametrize("threat_model", ["active", "semi-honest"])
+def test_different_models_are_noticed_before_any_input_leaves(threat_model: str) -> None:
+    run = start(make_config(7) if threat_model == "active" else make_config(7, SEMI_HONEST))
+    give_another_model(run, VICTIM, b"\1" * 32)
+    inputs: set[ParticipantId] = set()
+
+    def watch(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope.message, MaskedInputChunk):
+            inputs.add(envelope.participant)
+        return (envelope,)
+
+    run.hook = watch
+    run.play()
+    assert VICTIM not in inputs
+    # Signed keys are turned away at the coordinator's door; without signatures the sealed shares do not open.
+    turned_away = [error for up, error in run.refused if up.participant == VICTIM]
+    assert all(isinstance(error, AuthenticationError) for error in [*turned_away, run.errors[VICTIM]] if turned_away)
+    assert turned_away if threat_model == "active" else isinstance(run.errors[VICTIM], AuthenticationError)
+
+
+def trust_any_context(patch: pytest.MonkeyPatch, run: Run) -> None:
+    """Seals and commitments as they would be without the context; masks stay bound to it."""
+    common, seal, opened, commit = run.coordinator.round, shares.seal, shares.open_sealed, shares.commit
+
+    def sealed_for(_round, channel, sender, receiver: Member, pair):  # type: ignore[no-untyped-def]
+        return seal(common, channel, sender, receiver, pair)
+
+    def opened_from(_round, channel, sender: Member, receiver, sealed):  # type: ignore[no-untyped-def]
+        return opened(common, channel, sender, receiver, sealed)
+
+    patch.setattr(shares, "seal", sealed_for)
+    patch.setattr(shares, "open_sealed", opened_from)
+    patch.setattr(shares, "commit", lambda _round, owner, seed: commit(common, owner, seed))
+
+
+def test_masks_of_different_models_do_not_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pasquini et al. 2022: others get a model that silences their updates, so the "sum" is the victim's alone."""
+    config = make_config(5, SEMI_HONEST, schema=LARGE)
+    names = participant_names(5)
+
+    def play(run: Run) -> Integers:
+        aggregate = run.play().aggregate
+        assert aggregate is not None
+        return aggregate.sums.astype(np.uint64)
+
+    with monkeypatch.context() as patch:
+        # Nothing is bound to the model: the attack works.
+        patch.setattr(cohort, "bind", lambda *_: Context(bytes(32)))
+        run = start(config)
+        silent = sum(truth(run, name) for name in names if name != VICTIM)  # known: the gradient there is zero
+        assert np.array_equal(play(run) - silent, truth(run, VICTIM))
+    with monkeypatch.context() as patch:
+        # Masks alone are bound to it: the sum is noise.
+        run = start(config)
+        give_another_model(run, VICTIM, b"\1" * 32)
+        trust_any_context(patch, run)
+        sums = play(run)
+        assert not looks_uniform(true_sum(run, names), config.ring_bits)
+        assert looks_uniform(sums, config.ring_bits)
+
+
+def test_the_context_is_over_round_configuration_and_model() -> None:
+    base = bind(cohort.RoundId(bytes(16)), b"config", bytes(32))
+    others = [
+        bind(cohort.RoundId(b"\1" * 16), b"config", bytes(32)),
+        bind(cohort.RoundId(bytes(16)), b"other", bytes(32)),
+        bind(cohort.RoundId(bytes(16)), b"config", b"\1" * 32),
+    ]
+    assert len({base, *others}) == 4
+
+
+# --- T14: secrets of one round in another -----------------------------------------------------------------------------
+
+
+class Resumed:
+    """Randomness after a restored snapshot: what comes after the round id is the same again."""
+
+    def __init__(self, round_id: bytes) -> None:
+        self._first = [round_id]
+        self._rest: Rng = SeededRng(b"\3" * 32)
+
+    def token(self, size: int) -> bytes:
+        return self._first.pop() if self._first else self._rest.token(size)
+
+
+def difference_of_inputs(*round_ids: bytes) -> tuple[Integers, Integers]:
+    """Two rounds with other updates and the same secrets: y₂ − y₁ and x₂ − x₁ of the victim, mod 2^b."""
+    config = make_config(7, SEMI_HONEST, schema=LARGE)
+    seen, real = [], []
+    for seed, round_id in enumerate(round_ids):
+        run = start(config, seed=100 * seed, rng=Resumed(round_id))
+        adversary = Adversary(run)
+        adversary.collect_inputs()
+        seen.append(adversary.inputs[VICTIM])
+        real.append(truth(run, VICTIM))
+    ring = np.uint64((1 << config.ring_bits) - 1)
+    return (seen[1] - seen[0]) & ring, (real[1] - real[0]) & ring
+
+
+def test_secrets_reused_in_another_round() -> None:
+    """The same masks twice show the difference of two updates; the round id in every derivation makes them others."""
+    seen, real = difference_of_inputs(bytes(16), bytes(16))
+    assert np.array_equal(seen, real)
+    seen, real = difference_of_inputs(bytes(16), b"\1" * 16)
+    assert not np.array_equal(seen, real)
+    assert looks_uniform(seen, make_config(7, SEMI_HONEST).ring_bits)
+
+
+def test_a_participant_draws_new_secrets_for_every_round() -> None:
+    run, again = start(make_config(7), seed=1), start(make_config(7), seed=2)
+    for name in NAMES:
+        one, other = run.participants[name].advertisement, again.participants[name].advertisement
+        assert {one.channel_public_key, one.mask_public_key}.isdisjoint(
+            {other.channel_public_key, other.mask_public_key}
+        )
+
+
+def test_an_update_that_changes_while_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that goes on training in place: a chunk that is sent again would show by how much the update moved."""
+    from secagg.masked.vector import MaskedVector
+    from secagg.simulation.cohort import Contribution, set_up
+    from tests.rounds import random_update
+
+    config = make_config(5, SEMI_HONEST)
+    names = participant_names(5)
+    updates = {name: random_update(config.schema, i) for i, name in enumerate(names)}
+
+    def send_twice() -> tuple[Integers, Integers]:
+        brought = {name: Contribution(update) for name, update in updates.items()}
+        run = set_up(config, brought, rng=SeededRng(bytes(32)))
+        adversary = Adversary(run)
+        adversary.collect_shares()
+        masked = adversary.deliver(names[0], names)
+        assert isinstance(masked, MaskedVector)
+        first, before = adversary.inputs[names[0]], truth(run, names[0])
+        updates[names[0]]["values"] *= np.float32(0.5)
+        second = adversary._vector(masked)
+        return second - first, truth(run, names[0]) - before
+
+    with monkeypatch.context() as patch:
+        without_check(patch, MaskedVector, "chunk", "was changed")
+        seen, real = send_twice()
+        ring = np.uint64((1 << config.ring_bits) - 1)
+        assert np.array_equal(seen & ring, real & ring)
+    assert "was changed" in str(refusal(send_twice))
+
+
+def test_states_print_without_their_secrets() -> None:
+    state = start(make_config(7)).participants[VICTIM]._state
+    assert isinstance(state, AwaitingRoster)
+    shown = repr(state)
+    assert "redacted" in shown
+    for pair in (state.channel, state.mask):
+        assert repr(pair.private.expose())[2:-1] not in shown
