@@ -1,0 +1,1 @@
+"""Conformance vectors: what another implementation needs to check itself against this one (proto/PROTOCOL.md)."""

@@ -1,0 +1,189 @@
+"""Plays a vector's steps against the real participants and coordinator, and says what came out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from secagg.conformance import fixtures, wire
+from secagg.conformance.document import Document
+from secagg.config import RoundConfig, Suite, ThreatModel
+from secagg.context import Round, RoundId, bind
+from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.secret import Secret
+from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.schema import FloatArray, Schema
+from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
+from secagg.events import Event, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady, WrongShares
+from secagg.masked.coordinator import Coordinator
+from secagg.masked.session import Participant
+from secagg.masked.vector import MaskedVector
+from secagg.messages import ParticipantId
+from secagg.phases import Phase
+from secagg.policy import Policy
+from secagg.rounds.seat import Credentials, Seat
+from secagg.wire.configuration import decode_config
+from secagg.wire.results import sums_digest
+
+REFUSALS = (RemoteError, NotInRoundError, RoundAborted)
+"""What a step may end in, beside an answer."""
+
+DRAWS = ("channel_private_key", "mask_private_key", "self_mask_seed", "mask_key_coefficients", "self_mask_coefficients")
+"""A participant's random values, in the order in which it draws them."""
+
+
+class Draws:
+    """An `Rng` that hands out stated values, each once and in the size that is asked for."""
+
+    def __init__(self, values: Iterable[bytes]) -> None:
+        self._values = iter(values)
+
+    def token(self, size: int) -> bytes:
+        """The next value.
+
+        Raises:
+            LocalError: there is none, or it has another size.
+        """
+        value = next(self._values, b"")
+        if len(value) != size:
+            raise LocalError(f"the vector holds {len(value)} random bytes where {size} are drawn")
+        return value
+
+
+class Stage:
+    """One round of a vector, at some point of its steps. Whoever no step needs is never set up."""
+
+    def __init__(self, vector: Document, policy: Document | None = None) -> None:
+        """Args:
+        vector: of kind `round`.
+        policy: of every participant; the most permissive if None.
+        """
+        self._vector = vector
+        self._policy = read_policy(policy or {})
+        self._participants: dict[str, Participant] = {}
+        config_bytes = bytes.fromhex(vector["config"])
+        self.config: RoundConfig = decode_config(config_bytes)
+        round_id = RoundId(bytes.fromhex(vector["round_id"]))
+        self.round = Round(round_id, self.config, bind(round_id, config_bytes, bytes.fromhex(vector["model_digest"])))
+
+    @cached_property
+    def trust(self) -> TrustAnchors | None:
+        """The deployment's CA; None if semi-honest."""
+        if self.config.threat_model is ThreatModel.SEMI_HONEST:
+            return None
+        return TrustAnchors.from_pem(fixtures.pem(bytes.fromhex(self._vector["authority"]["certificate"])))
+
+    @cached_property
+    def coordinator(self) -> Coordinator:
+        """Before its first message."""
+        return Coordinator(self.round, now=float(fixtures.NOW_S), trust=self.trust)
+
+    def encoder(self, name: str) -> Encoder:
+        """The participant's encoded update."""
+        mine = self._vector["participants"][name]
+        update = read_arrays(mine["update"], self.config.schema)
+        flat = self.config.schema.check(update)
+        seed = Secret(bytes.fromhex(mine["rounding_seed"]))
+        return Encoder(self.config.encoding, self.config.schema, flat, mine["weight"], seed)
+
+    def credentials(self, name: str) -> Credentials | None:
+        """The participant's certificate and key; None if semi-honest."""
+        if self.trust is None:
+            return None
+        mine = self._vector["participants"][name]["identity"]
+        identity = fixtures.identity(bytes.fromhex(mine["certificate"]), mine["private_scalar_test_only"])
+        return Credentials(identity, self.trust)
+
+    def play(self, step: Document, messages: Mapping[str, Document]) -> tuple[Document, list[wire.Protocol]]:
+        """Do one step. What came out, as a vector says it, and the messages behind it."""
+        try:
+            if step["at"] == "coordinator":
+                return self._at_coordinator(step, messages)
+            replies = self._at_participant(step, messages)
+            return {"replies": [wire.encode(reply)["parts"] for reply in replies]}, replies
+        except REFUSALS as error:
+            return refusal(error), []
+
+    def rehearse(self, steps: Sequence[Document], messages: Mapping[str, Document], only: str) -> None:
+        """Play those of `steps` that concern `only`: `coordinator` or a participant."""
+        for step in steps:
+            if step["at"] == only:
+                self.play(step, messages)
+
+    def _at_coordinator(
+        self, step: Document, messages: Mapping[str, Document]
+    ) -> tuple[Document, list[wire.Protocol]]:
+        now = step.get("now_ms", 0) / 1000
+        match step["do"]:
+            case "tick":
+                events = self.coordinator.tick(now)
+            case "answer":
+                answer = self.coordinator.answer(ParticipantId(step["participant"]), Phase[step["phase"]])
+                return {"answer": wire.encode(answer)["parts"]}, [answer]
+            case _:
+                message = wire.decode(messages[step["message"]])
+                events = self.coordinator.receive(ParticipantId(step["sender"]), message, now)
+        return {"events": [describe(event, self.config) for event in events]}, []
+
+    def _at_participant(self, step: Document, messages: Mapping[str, Document]) -> list[wire.Protocol]:
+        name = step["at"]
+        if step["do"] == "join":
+            draws = self._vector["participants"][name]["random"]
+            rng = Draws(bytes.fromhex(draws[draw]) for draw in DRAWS)
+            seat = Seat(self.round, ParticipantId(name), self._policy, rng, self.credentials(name))
+            self._participants[name] = Participant(seat, self.encoder(name))
+            return [self._participants[name].advertisement]
+        reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)
+        return list(reply) if isinstance(reply, MaskedVector) else [reply]
+
+
+def read_policy(policy: Document) -> Policy:
+    """A policy as a vector states it: what it does not name is as permissive as can be."""
+    return Policy(
+        min_cohort=policy.get("min_cohort", 3),
+        min_organisations=policy.get("min_organisations", 1),
+        threat_models=frozenset(ThreatModel[name] for name in policy.get("threat_models", ThreatModel.__members__)),
+        suites=frozenset(Suite[name] for name in policy.get("suites", Suite.__members__)),
+        tasks=None if policy.get("tasks") is None else frozenset(policy["tasks"]),
+        require_distributed_noise=policy.get("require_distributed_noise", False),
+    )
+
+
+def read_arrays(arrays: Mapping[str, str], schema: Schema) -> dict[str, FloatArray]:
+    """Named arrays from the little-endian bytes of each."""
+    return {
+        spec.name: np.frombuffer(bytes.fromhex(arrays[spec.name]), np.dtype(spec.dtype).newbyteorder("<"))
+        .astype(spec.dtype)
+        .reshape(spec.shape)
+        for spec in schema.arrays
+    }
+
+
+def refusal(error: SecAggError) -> Document:
+    """How a vector states an error: class, and culprit or reason where there is one."""
+    told: dict[str, Any] = {"error": type(error).__name__}
+    if isinstance(error, RoundAborted):
+        return told | {"reason": error.reason.name}
+    if isinstance(error, RemoteError) and error.culprit is not None:
+        told["culprit"] = error.culprit
+    return told
+
+
+def describe(event: Event, config: RoundConfig) -> Document:
+    """How a vector states an event."""
+    told: dict[str, Any] = {"event": type(event).__name__}
+    match event:
+        case PhaseStarted(phase, deadline, expected):
+            return told | {"phase": phase.name, "deadline_ms": round(deadline * 1000), "expected": expected}
+        case MessageAccepted(phase, participant):
+            return told | {"phase": phase.name, "participant": participant}
+        case ParticipantDropped(phase, participant, reason):
+            return told | {"phase": phase.name, "participant": participant, "reason": reason.name}
+        case WrongShares(culprit, conflicts):
+            return told | {"culprit": culprit, "conflicts": [list(pair) for pair in conflicts]}
+        case SumReady(aggregate):
+            digest = sums_digest(aggregate, config).hex()
+            return told | {"survivors": list(aggregate.survivors), "sums_digest": digest}
+        case RoundFailed(error):
+            return told | {"reason": error.reason.name}
