@@ -1,6 +1,6 @@
 """Taking part from plain, synchronous code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -41,6 +41,7 @@ class Client:
         retry: RetryPolicy | None = None,
         server_name: str | None = None,
         rng: Rng | None = None,
+        interceptors: Sequence[grpc.StreamStreamClientInterceptor] = (),
     ) -> None:
         """Connects when it is first needed.
 
@@ -52,12 +53,13 @@ class Client:
             retry: how stubborn to be.
             server_name: the name in the server's certificate, if it is not the one in `target`.
             rng: the operating system's, if None.
+            interceptors: of gRPC, for tracing and the like; every call is a stream of bytes both ways.
         """
         retry = retry or RetryPolicy()
         self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time)
         settings = channels.options(retry, server_name)
         channel = grpc.secure_channel(target, channels.credentials(identity, trust), options=settings)
-        self._connection = Connection(channel, target, retry)
+        self._connection = Connection(grpc.intercept_channel(channel, *interceptors), target, retry)
 
     @classmethod
     def from_files(
