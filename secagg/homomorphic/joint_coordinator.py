@@ -49,7 +49,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
-from secagg.rounds.recovery import Recovery
+from secagg.rounds.recovery import Recovery, salt_from
 from secagg.rounds.uploads import Spool, Uploads
 
 SEALED_SIZE = shamir.SHARE_SIZE + TAG_SIZE
@@ -244,7 +244,8 @@ class JointKeyCoordinator(Engine):
         """c0 + Σ d_u, plus the parts of the fallen; then decoded and rounded."""
         if self._total is None:
             raise ValueError("there is no sum to decrypt")
-        recovery = Recovery(self._lobby.members, self.round.config.threshold)
+        salt = salt_from({i: m.shares for i, m in self._revealed.items()})
+        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt)
         c0, c1 = self._total.c0.residues[:, 0], self._total.c1.residues[:, 0]
         phase = add(self._profile.primes, c0, self._partials.finish().residues[:, 0])
         for owner in self._fallen:

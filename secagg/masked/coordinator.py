@@ -20,7 +20,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
-from secagg.rounds.recovery import Recovery
+from secagg.rounds.recovery import Recovery, salt_from
 from secagg.rounds.uploads import MemorySpool, Spool
 
 
@@ -105,7 +105,8 @@ class Coordinator(Engine):
         """Unmask (round 4 there)."""
         kept = self._intake
         commitments = {i: m.commitment for i, m in kept.shared.items()}
-        recovery = Recovery(self._lobby.members, self.round.config.threshold)
+        salt = salt_from({i: {owner: r.share for owner, r in m.shares.items()} for i, m in kept.answers.items()})
+        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt)
         unmasking = Unmasking(self.round, self._lobby.members, kept.graph, commitments, kept.answers, recovery)
         masks = unmasking.masks(kept.sets)
         survivors = tuple(self._lobby.name(i) for i in kept.sets.survivors)
