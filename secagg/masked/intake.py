@@ -73,8 +73,8 @@ class Intake:
         name = self.lobby.name(index)
         if index in self.shared:
             raise ProtocolViolation(f"{name} shared other keys before", culprit=name)
-        if len(message.commitment) != COMMITMENT_SIZE:
-            raise DecodeError(f"{name}: a commitment is {COMMITMENT_SIZE} bytes", culprit=name)
+        if len(message.commitment) != COMMITMENT_SIZE or message.key_share:
+            raise DecodeError(f"{name}: a commitment is {COMMITMENT_SIZE} bytes, without a key share", culprit=name)
         if set(message.sealed) != set(self.graph.of(index)):
             raise ProtocolViolation(f"{name} must seal shares to its neighbours, no more and no fewer", culprit=name)
         if any(len(sealed) != SEALED_SIZE for sealed in message.sealed.values()):

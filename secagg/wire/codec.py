@@ -4,11 +4,10 @@ Messages that grow with the cohort are split into parts of at most 1 MiB, so gRP
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from google.protobuf.message import DecodeError as ProtobufError
-from google.protobuf.message import Message
 
 from secagg.config import MAX_PARTICIPANTS
 from secagg.crypto.secret import Secret
@@ -33,22 +32,18 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
+from secagg.wire.fields import PART_BYTES, MessageT, ascending, at_most, exactly, fresh_index, limited, split
 from secagg.wire.v1 import messages_pb2 as pb
-
-PART_BYTES: Final = 1 << 20
-"""No part of a message is longer."""
 
 PUBLIC_KEY_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32
-SEALED_BYTES: Final = 82
+MAX_SEALED_BYTES: Final = 82
 SHARE_BYTES: Final = 33
+MAX_KEY_SHARE_BYTES: Final = 4 << 20
 MAX_SIGNATURE_BYTES: Final = 72
 MAX_CERTIFICATES: Final = 8
 MAX_CERTIFICATE_BYTES: Final = 16_384
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-MessageT = TypeVar("MessageT", bound=Message)
-ItemT = TypeVar("ItemT", bound=Message)
 
 
 def parse(kind: type[MessageT], data: bytes) -> MessageT:
@@ -78,14 +73,14 @@ def encode_advertise(message: AdvertiseKeys) -> pb.AdvertiseKeys:
 
 def decode_advertise(message: pb.AdvertiseKeys) -> AdvertiseKeys:
     """Sizes are checked here, signatures by the protocol."""
-    _exactly(message.channel_public_key, PUBLIC_KEY_BYTES, "channel_public_key")
-    _at_most(message.mask_public_key, PUBLIC_KEY_BYTES, "mask_public_key")
-    _at_most(message.key_share_commitment, COMMITMENT_BYTES, "key_share_commitment")
-    _at_most(message.signature, MAX_SIGNATURE_BYTES, "signature")
+    exactly(message.channel_public_key, PUBLIC_KEY_BYTES, "channel_public_key")
+    at_most(message.mask_public_key, PUBLIC_KEY_BYTES, "mask_public_key")
+    at_most(message.key_share_commitment, COMMITMENT_BYTES, "key_share_commitment")
+    at_most(message.signature, MAX_SIGNATURE_BYTES, "signature")
     if len(message.certificates) > MAX_CERTIFICATES:
         raise DecodeError(f"{len(message.certificates)} certificates are more than {MAX_CERTIFICATES}")
     for certificate in message.certificates:
-        _at_most(certificate, MAX_CERTIFICATE_BYTES, "certificate")
+        at_most(certificate, MAX_CERTIFICATE_BYTES, "certificate")
     return AdvertiseKeys(
         message.channel_public_key,
         message.mask_public_key,
@@ -100,51 +95,71 @@ def encode_roster(roster: Roster) -> Iterator[pb.RosterPart]:
     members = (
         pb.Member(index=m.index, participant_id=m.participant_id, keys=encode_advertise(m.keys)) for m in roster.members
     )
-    return _parts(members, lambda items: pb.RosterPart(members=items))
+    return split(members, lambda items: pb.RosterPart(members=items))
 
 
 def decode_roster(parts: Iterable[pb.RosterPart]) -> Roster:
     """Order, distinctness and our own entry are checked by the protocol."""
     members = []
-    for m in _limited(item for part in parts for item in part.members):
+    for m in limited(item for part in parts for item in part.members):
         keys = decode_advertise(m.keys)
         members.append(Member(Index(m.index), decode_participant_id(m.participant_id), keys))
     return Roster(tuple(members))
 
 
 def encode_share_keys(message: ShareKeys) -> Iterator[pb.ShareKeysPart]:
-    """The commitment in the first part; parts of at most 1 MiB."""
-    parts = _parts(_sealed(message.sealed.items()), lambda items: pb.ShareKeysPart(shares=items))
+    """The commitment in the first part, then pieces of a key share; parts of at most 1 MiB."""
+    parts = split(_sealed(message.sealed.items()), lambda items: pb.ShareKeysPart(shares=items))
     first = next(parts)
     first.commitment = message.commitment
     yield first
     yield from parts
+    for piece in _pieces(message.key_share):
+        yield pb.ShareKeysPart(key_share=piece)
 
 
 def decode_share_keys(parts: Iterable[pb.ShareKeysPart]) -> ShareKeys:
-    """Receivers are checked by the protocol."""
+    """Receivers, commitment and key share are checked by the protocol."""
     commitments: list[bytes] = []
+    pieces: list[bytes] = []
 
     def shares() -> Iterator[pb.SealedShares]:
         for part in parts:
             if part.commitment or not commitments:
                 commitments.append(part.commitment)
+            pieces.append(part.key_share)
             yield from part.shares
 
     sealed = _decode_sealed(shares())
     if len(commitments) != 1:
         raise DecodeError("the commitment stands in the first part, and there alone")
-    return ShareKeys(_exactly(commitments[0], COMMITMENT_BYTES, "commitment"), sealed)
+    commitment = at_most(commitments[0], COMMITMENT_BYTES, "commitment")
+    return ShareKeys(commitment, sealed, at_most(b"".join(pieces), MAX_KEY_SHARE_BYTES, "key share"))
 
 
 def encode_share_delivery(message: ShareDelivery) -> Iterator[pb.ShareDeliveryPart]:
-    """Parts of at most 1 MiB."""
-    return _parts(_sealed(message.sealed.items()), lambda items: pb.ShareDeliveryPart(shares=items))
+    """Sealed shares, then pieces of the key shares; parts of at most 1 MiB."""
+    yield from split(_sealed(message.sealed.items()), lambda items: pb.ShareDeliveryPart(shares=items))
+    for owner, share in message.key_shares.items():
+        for piece in _pieces(share):
+            yield pb.ShareDeliveryPart(key_shares=[pb.KeySharePiece(owner=owner, piece=piece)])
 
 
 def decode_share_delivery(parts: Iterable[pb.ShareDeliveryPart]) -> ShareDelivery:
-    """Senders are checked by the protocol."""
-    return ShareDelivery(_decode_sealed(item for part in parts for item in part.shares))
+    """Senders and key shares are checked by the protocol."""
+    pieces: dict[Index, list[bytes]] = {}
+
+    def shares() -> Iterator[pb.SealedShares]:
+        for part in parts:
+            for piece in part.key_shares:
+                if not 1 <= piece.owner <= MAX_PARTICIPANTS:
+                    raise DecodeError(f"{piece.owner} is no index")
+                pieces.setdefault(Index(piece.owner), []).append(piece.piece)
+            yield from part.shares
+
+    sealed = _decode_sealed(shares())
+    joined = {owner: at_most(b"".join(p), MAX_KEY_SHARE_BYTES, "key share") for owner, p in pieces.items()}
+    return ShareDelivery(sealed, joined)
 
 
 def encode_chunk(message: MaskedInputChunk) -> pb.MaskedInputChunk:
@@ -154,7 +169,7 @@ def encode_chunk(message: MaskedInputChunk) -> pb.MaskedInputChunk:
 
 def decode_chunk(message: pb.MaskedInputChunk) -> MaskedInputChunk:
     """The exact length depends on the configuration and is checked by the protocol."""
-    return MaskedInputChunk(message.number, _at_most(message.payload, CHUNK_BYTES, "payload"))
+    return MaskedInputChunk(message.number, at_most(message.payload, CHUNK_BYTES, "payload"))
 
 
 def encode_survivors(message: SurvivorSet) -> pb.SurvivorSet:
@@ -164,7 +179,7 @@ def encode_survivors(message: SurvivorSet) -> pb.SurvivorSet:
 
 def decode_survivors(message: pb.SurvivorSet) -> SurvivorSet:
     """Both lists ascending; whether they fit together is checked by the protocol."""
-    return SurvivorSet(_ascending(message.survivors, "survivors"), _ascending(message.dropped, "dropped"))
+    return SurvivorSet(ascending(message.survivors, "survivors"), ascending(message.dropped, "dropped"))
 
 
 def encode_check(message: ConsistencyCheck) -> pb.ConsistencyCheck:
@@ -174,40 +189,40 @@ def encode_check(message: ConsistencyCheck) -> pb.ConsistencyCheck:
 
 def decode_check(message: pb.ConsistencyCheck) -> ConsistencyCheck:
     """The signature is checked by the protocol."""
-    return ConsistencyCheck(_at_most(message.signature, MAX_SIGNATURE_BYTES, "signature"))
+    return ConsistencyCheck(at_most(message.signature, MAX_SIGNATURE_BYTES, "signature"))
 
 
 def encode_proof(message: ConsistencyProof) -> Iterator[pb.ConsistencyProofPart]:
     """Parts of at most 1 MiB."""
     items = (pb.SignedBy(signer=i, signature=s) for i, s in message.signatures.items())
-    return _parts(items, lambda some: pb.ConsistencyProofPart(signatures=some))
+    return split(items, lambda some: pb.ConsistencyProofPart(signatures=some))
 
 
 def decode_proof(parts: Iterable[pb.ConsistencyProofPart]) -> ConsistencyProof:
     """Signatures are checked by the protocol."""
     signatures: dict[Index, bytes] = {}
-    for item in _limited(item for part in parts for item in part.signatures):
-        _new(item.signer, signatures, "signer")
-        signatures[Index(item.signer)] = _at_most(item.signature, MAX_SIGNATURE_BYTES, "signature")
+    for item in limited(item for part in parts for item in part.signatures):
+        signer = fresh_index(item.signer, signatures, "signer")
+        signatures[signer] = at_most(item.signature, MAX_SIGNATURE_BYTES, "signature")
     return ConsistencyProof(signatures)
 
 
 def encode_unmask(message: Unmask) -> Iterator[pb.UnmaskPart]:
     """Parts of at most 1 MiB."""
     items = (_encode_revealed(owner, share) for owner, share in message.shares.items())
-    return _parts(items, lambda some: pb.UnmaskPart(shares=some))
+    return split(items, lambda some: pb.UnmaskPart(shares=some))
 
 
 def decode_unmask(parts: Iterable[pb.UnmaskPart]) -> Unmask:
     """Owners and kinds are checked by the protocol."""
     shares: dict[Index, RevealedShare] = {}
-    for item in _limited(item for part in parts for item in part.shares):
-        _new(item.owner, shares, "owner")
+    for item in limited(item for part in parts for item in part.shares):
+        owner = fresh_index(item.owner, shares, "owner")
         match item.WhichOneof("share"):
             case "mask_key_share":
-                shares[Index(item.owner)] = MaskKeyShare(Secret(_exactly(item.mask_key_share, SHARE_BYTES, "share")))
+                shares[owner] = MaskKeyShare(Secret(exactly(item.mask_key_share, SHARE_BYTES, "share")))
             case "self_mask_share":
-                shares[Index(item.owner)] = SelfMaskShare(Secret(_exactly(item.self_mask_share, SHARE_BYTES, "share")))
+                shares[owner] = SelfMaskShare(Secret(exactly(item.self_mask_share, SHARE_BYTES, "share")))
             case _:
                 raise DecodeError(f"no share of owner {item.owner}")
     return Unmask(shares)
@@ -241,58 +256,18 @@ def _encode_revealed(owner: Index, share: RevealedShare) -> pb.RevealedShare:
             return pb.RevealedShare(owner=owner, self_mask_share=secret.expose())
 
 
+def _pieces(data: bytes) -> Iterator[bytes]:
+    step = PART_BYTES - 64
+    return (data[start : start + step] for start in range(0, len(data), step))
+
+
 def _sealed(items: Iterable[tuple[Index, bytes]]) -> Iterator[pb.SealedShares]:
     return (pb.SealedShares(peer=peer, sealed=sealed) for peer, sealed in items)
 
 
 def _decode_sealed(items: Iterable[pb.SealedShares]) -> dict[Index, bytes]:
     sealed: dict[Index, bytes] = {}
-    for item in _limited(items):
-        _new(item.peer, sealed, "peer")
-        sealed[Index(item.peer)] = _exactly(item.sealed, SEALED_BYTES, "sealed")
+    for item in limited(items):
+        peer = fresh_index(item.peer, sealed, "peer")
+        sealed[peer] = at_most(item.sealed, MAX_SEALED_BYTES, "sealed")
     return sealed
-
-
-def _parts(items: Iterable[ItemT], make: Callable[[list[ItemT]], MessageT]) -> Iterator[MessageT]:
-    """Messages of at most `PART_BYTES`; one without items if there are none."""
-    batch: list[ItemT] = []
-    size = 0
-    for item in items:
-        cost = item.ByteSize() + 8  # tag and length
-        if batch and size + cost > PART_BYTES - 64:
-            yield make(batch)
-            batch, size = [], 0
-        batch.append(item)
-        size += cost
-    yield make(batch)
-
-
-def _limited(items: Iterable[ItemT]) -> Iterator[ItemT]:
-    for count, item in enumerate(items):
-        if count >= MAX_PARTICIPANTS:
-            raise DecodeError(f"more than {MAX_PARTICIPANTS} entries")
-        yield item
-
-
-def _new(key: int, known: dict[Index, RevealedShare] | dict[Index, bytes], what: str) -> None:
-    if key in known or not 1 <= key <= MAX_PARTICIPANTS:
-        raise DecodeError(f"{what} {key} stands twice or is no index")
-
-
-def _ascending(indices: Iterable[int], what: str) -> tuple[Index, ...]:
-    found = tuple(Index(i) for i in indices)
-    if len(found) > MAX_PARTICIPANTS or any(b <= a for a, b in zip((0, *found), found, strict=False)):
-        raise DecodeError(f"{what} are not ascending indices")
-    return found
-
-
-def _exactly(value: bytes, size: int, what: str) -> bytes:
-    if len(value) != size:
-        raise DecodeError(f"{what} has {len(value)} bytes, not {size}")
-    return value
-
-
-def _at_most(value: bytes, size: int, what: str) -> bytes:
-    if len(value) > size:
-        raise DecodeError(f"{what} has {len(value)} bytes, more than {size}")
-    return value

@@ -13,6 +13,7 @@ from secagg.errors import DecodeError, ProtocolViolation
 from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelivery, SurvivorSet
 from secagg.phases import Phase
 from secagg.wire import codec
+from secagg.wire.fields import PART_BYTES
 from secagg.wire.results import encode_aggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
@@ -193,6 +194,6 @@ async def _until(end: Coroutine[None, None, None], work: Coroutine[None, None, N
 
 def _offer(hosted: HostedRound) -> Iterable[pb.RoundOfferPart]:
     config = memoryview(hosted.record.config_bytes)
-    for start in range(0, len(config), codec.PART_BYTES):
-        piece = bytes(config[start : start + codec.PART_BYTES])
+    for start in range(0, len(config), PART_BYTES):
+        piece = bytes(config[start : start + PART_BYTES])
         yield pb.RoundOfferPart(round_id=hosted.record.round_id if start == 0 else b"", config=piece)

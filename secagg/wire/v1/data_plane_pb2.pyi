@@ -53,6 +53,36 @@ class CheckRequest(_message.Message):
     check: _messages_pb2.ConsistencyCheck
     def __init__(self, round_id: _Optional[bytes] = ..., check: _Optional[_Union[_messages_pb2.ConsistencyCheck, _Mapping]] = ...) -> None: ...
 
+class ConfirmKeyRequest(_message.Message):
+    __slots__ = ("round_id", "confirmation")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    confirmation: _messages_pb2.KeyConfirmation
+    def __init__(self, round_id: _Optional[bytes] = ..., confirmation: _Optional[_Union[_messages_pb2.KeyConfirmation, _Mapping]] = ...) -> None: ...
+
+class ReportSumRequest(_message.Message):
+    __slots__ = ("round_id", "report")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    report: _messages_pb2.SumReport
+    def __init__(self, round_id: _Optional[bytes] = ..., report: _Optional[_Union[_messages_pb2.SumReport, _Mapping]] = ...) -> None: ...
+
+class CheckRecoveryRequest(_message.Message):
+    __slots__ = ("round_id", "check")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    check: _messages_pb2.RecoveryCheck
+    def __init__(self, round_id: _Optional[bytes] = ..., check: _Optional[_Union[_messages_pb2.RecoveryCheck, _Mapping]] = ...) -> None: ...
+
+class AwaitReceiptRequest(_message.Message):
+    __slots__ = ("round_id",)
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    def __init__(self, round_id: _Optional[bytes] = ...) -> None: ...
+
 class Receipt(_message.Message):
     __slots__ = ("survivors", "sums_digest")
     SURVIVORS_FIELD_NUMBER: _ClassVar[int]

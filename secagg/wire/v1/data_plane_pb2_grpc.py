@@ -70,6 +70,46 @@ class DataPlaneStub:
                 request_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.UnmaskPart.SerializeToString,
                 response_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.ConfirmKey = channel.unary_stream(
+                '/secagg.wire.v1.DataPlane/ConfirmKey',
+                request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.ConfirmKeyRequest.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.FromString,
+                _registered_method=True)
+        self.SendEncrypted = channel.stream_stream(
+                '/secagg.wire.v1.DataPlane/SendEncrypted',
+                request_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.EncryptedInputChunk.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.EncryptedSumPart.FromString,
+                _registered_method=True)
+        self.ReportSum = channel.unary_unary(
+                '/secagg.wire.v1.DataPlane/ReportSum',
+                request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.ReportSumRequest.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ReleaseOrder.FromString,
+                _registered_method=True)
+        self.SendSum = channel.stream_unary(
+                '/secagg.wire.v1.DataPlane/SendSum',
+                request_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.SumChunk.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
+                _registered_method=True)
+        self.SendPartial = channel.stream_unary(
+                '/secagg.wire.v1.DataPlane/SendPartial',
+                request_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.PartialChunk.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.FallenSet.FromString,
+                _registered_method=True)
+        self.CheckRecovery = channel.unary_stream(
+                '/secagg.wire.v1.DataPlane/CheckRecovery',
+                request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.CheckRecoveryRequest.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.FromString,
+                _registered_method=True)
+        self.RecoverSeeds = channel.stream_unary(
+                '/secagg.wire.v1.DataPlane/RecoverSeeds',
+                request_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.RecoverSeedsPart.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
+                _registered_method=True)
+        self.AwaitReceipt = channel.unary_unary(
+                '/secagg.wire.v1.DataPlane/AwaitReceipt',
+                request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.AwaitReceiptRequest.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
+                _registered_method=True)
         self.FetchAggregate = channel.unary_stream(
                 '/secagg.wire.v1.DataPlane/FetchAggregate',
                 request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.FetchAggregateRequest.SerializeToString,
@@ -107,7 +147,7 @@ class DataPlaneServicer:
         raise NotImplementedError('Method not implemented!')
 
     def InputProgress(self, request, context):
-        """Where a broken upload goes on.
+        """Where a broken upload of the open phase goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +169,62 @@ class DataPlaneServicer:
 
     def Reveal(self, request_iterator, context):
         """Round 4. Answers once the round is over, with the receipt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmKey(self, request, context):
+        """Homomorphic, custody PARTICIPANTS: after Share.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendEncrypted(self, request_iterator, context):
+        """Homomorphic: instead of SendInput; goes on after a break as SendInput does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportSum(self, request, context):
+        """Custody PARTICIPANTS: answers when the addressee is asked for the sum, or the round is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendSum(self, request_iterator, context):
+        """Custody PARTICIPANTS: the sum that ReleaseOrder asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendPartial(self, request_iterator, context):
+        """Custody THRESHOLD: after Check; goes on after a break as SendInput does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckRecovery(self, request, context):
+        """Custody THRESHOLD: when decryptors fell.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecoverSeeds(self, request_iterator, context):
+        """Custody THRESHOLD: when decryptors fell. Answers once the round is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AwaitReceipt(self, request, context):
+        """Waits for the end of a round in which the caller has nothing left to deliver.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,6 +280,46 @@ def add_DataPlaneServicer_to_server(servicer, server):
             'Reveal': grpc.stream_unary_rpc_method_handler(
                     servicer.Reveal,
                     request_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.UnmaskPart.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.SerializeToString,
+            ),
+            'ConfirmKey': grpc.unary_stream_rpc_method_handler(
+                    servicer.ConfirmKey,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.ConfirmKeyRequest.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.SerializeToString,
+            ),
+            'SendEncrypted': grpc.stream_stream_rpc_method_handler(
+                    servicer.SendEncrypted,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.EncryptedInputChunk.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.EncryptedSumPart.SerializeToString,
+            ),
+            'ReportSum': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportSum,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.ReportSumRequest.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ReleaseOrder.SerializeToString,
+            ),
+            'SendSum': grpc.stream_unary_rpc_method_handler(
+                    servicer.SendSum,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.SumChunk.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.SerializeToString,
+            ),
+            'SendPartial': grpc.stream_unary_rpc_method_handler(
+                    servicer.SendPartial,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.PartialChunk.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.FallenSet.SerializeToString,
+            ),
+            'CheckRecovery': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckRecovery,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.CheckRecoveryRequest.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.SerializeToString,
+            ),
+            'RecoverSeeds': grpc.stream_unary_rpc_method_handler(
+                    servicer.RecoverSeeds,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.RecoverSeedsPart.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.SerializeToString,
+            ),
+            'AwaitReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.AwaitReceipt,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.AwaitReceiptRequest.FromString,
                     response_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.SerializeToString,
             ),
             'FetchAggregate': grpc.unary_stream_rpc_method_handler(
@@ -385,6 +521,222 @@ class DataPlane:
             target,
             '/secagg.wire.v1.DataPlane/Reveal',
             secagg_dot_wire_dot_v1_dot_messages__pb2.UnmaskPart.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/secagg.wire.v1.DataPlane/ConfirmKey',
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.ConfirmKeyRequest.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendEncrypted(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/secagg.wire.v1.DataPlane/SendEncrypted',
+            secagg_dot_wire_dot_v1_dot_messages__pb2.EncryptedInputChunk.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_messages__pb2.EncryptedSumPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportSum(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/secagg.wire.v1.DataPlane/ReportSum',
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.ReportSumRequest.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_messages__pb2.ReleaseOrder.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendSum(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/secagg.wire.v1.DataPlane/SendSum',
+            secagg_dot_wire_dot_v1_dot_messages__pb2.SumChunk.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendPartial(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/secagg.wire.v1.DataPlane/SendPartial',
+            secagg_dot_wire_dot_v1_dot_messages__pb2.PartialChunk.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_messages__pb2.FallenSet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRecovery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/secagg.wire.v1.DataPlane/CheckRecovery',
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.CheckRecoveryRequest.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecoverSeeds(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/secagg.wire.v1.DataPlane/RecoverSeeds',
+            secagg_dot_wire_dot_v1_dot_messages__pb2.RecoverSeedsPart.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AwaitReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/secagg.wire.v1.DataPlane/AwaitReceipt',
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.AwaitReceiptRequest.SerializeToString,
             secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
             options,
             channel_credentials,

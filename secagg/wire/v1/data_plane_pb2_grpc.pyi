@@ -43,13 +43,29 @@ class DataPlaneStub:
     Share: _grpc.StreamStreamMultiCallable[_messages_pb2.ShareKeysPart, _messages_pb2.ShareDeliveryPart]
     """Round 1. Metadata "secagg-round-bin" names the round in this and every other call with a stream of parts."""
     InputProgress: _grpc.UnaryUnaryMultiCallable[_data_plane_pb2.InputProgressRequest, _data_plane_pb2.InputProgressReply]
-    """Where a broken upload goes on."""
+    """Where a broken upload of the open phase goes on."""
     SendInput: _grpc.StreamUnaryMultiCallable[_messages_pb2.MaskedInputChunk, _messages_pb2.SurvivorSet]
     """Round 2. May be called again after a break, from the first chunk that is not acknowledged."""
     Check: _grpc.UnaryStreamMultiCallable[_data_plane_pb2.CheckRequest, _messages_pb2.ConsistencyProofPart]
     """Round 3."""
     Reveal: _grpc.StreamUnaryMultiCallable[_messages_pb2.UnmaskPart, _data_plane_pb2.Receipt]
     """Round 4. Answers once the round is over, with the receipt."""
+    ConfirmKey: _grpc.UnaryStreamMultiCallable[_data_plane_pb2.ConfirmKeyRequest, _messages_pb2.ConsistencyProofPart]
+    """Homomorphic, custody PARTICIPANTS: after Share."""
+    SendEncrypted: _grpc.StreamStreamMultiCallable[_messages_pb2.EncryptedInputChunk, _messages_pb2.EncryptedSumPart]
+    """Homomorphic: instead of SendInput; goes on after a break as SendInput does."""
+    ReportSum: _grpc.UnaryUnaryMultiCallable[_data_plane_pb2.ReportSumRequest, _messages_pb2.ReleaseOrder]
+    """Custody PARTICIPANTS: answers when the addressee is asked for the sum, or the round is over."""
+    SendSum: _grpc.StreamUnaryMultiCallable[_messages_pb2.SumChunk, _data_plane_pb2.Receipt]
+    """Custody PARTICIPANTS: the sum that ReleaseOrder asked for."""
+    SendPartial: _grpc.StreamUnaryMultiCallable[_messages_pb2.PartialChunk, _messages_pb2.FallenSet]
+    """Custody THRESHOLD: after Check; goes on after a break as SendInput does."""
+    CheckRecovery: _grpc.UnaryStreamMultiCallable[_data_plane_pb2.CheckRecoveryRequest, _messages_pb2.ConsistencyProofPart]
+    """Custody THRESHOLD: when decryptors fell."""
+    RecoverSeeds: _grpc.StreamUnaryMultiCallable[_messages_pb2.RecoverSeedsPart, _data_plane_pb2.Receipt]
+    """Custody THRESHOLD: when decryptors fell. Answers once the round is over."""
+    AwaitReceipt: _grpc.UnaryUnaryMultiCallable[_data_plane_pb2.AwaitReceiptRequest, _data_plane_pb2.Receipt]
+    """Waits for the end of a round in which the caller has nothing left to deliver."""
     FetchAggregate: _grpc.UnaryStreamMultiCallable[_data_plane_pb2.FetchAggregateRequest, _messages_pb2.AggregatePart]
     """After the round, where the configuration releases the aggregate to participants."""
     LeaveRound: _grpc.UnaryUnaryMultiCallable[_data_plane_pb2.LeaveRequest, _data_plane_pb2.LeaveReply]
@@ -65,13 +81,29 @@ class DataPlaneAsyncStub(DataPlaneStub):
     Share: _aio.StreamStreamMultiCallable[_messages_pb2.ShareKeysPart, _messages_pb2.ShareDeliveryPart]  # type: ignore[assignment]
     """Round 1. Metadata "secagg-round-bin" names the round in this and every other call with a stream of parts."""
     InputProgress: _aio.UnaryUnaryMultiCallable[_data_plane_pb2.InputProgressRequest, _data_plane_pb2.InputProgressReply]  # type: ignore[assignment]
-    """Where a broken upload goes on."""
+    """Where a broken upload of the open phase goes on."""
     SendInput: _aio.StreamUnaryMultiCallable[_messages_pb2.MaskedInputChunk, _messages_pb2.SurvivorSet]  # type: ignore[assignment]
     """Round 2. May be called again after a break, from the first chunk that is not acknowledged."""
     Check: _aio.UnaryStreamMultiCallable[_data_plane_pb2.CheckRequest, _messages_pb2.ConsistencyProofPart]  # type: ignore[assignment]
     """Round 3."""
     Reveal: _aio.StreamUnaryMultiCallable[_messages_pb2.UnmaskPart, _data_plane_pb2.Receipt]  # type: ignore[assignment]
     """Round 4. Answers once the round is over, with the receipt."""
+    ConfirmKey: _aio.UnaryStreamMultiCallable[_data_plane_pb2.ConfirmKeyRequest, _messages_pb2.ConsistencyProofPart]  # type: ignore[assignment]
+    """Homomorphic, custody PARTICIPANTS: after Share."""
+    SendEncrypted: _aio.StreamStreamMultiCallable[_messages_pb2.EncryptedInputChunk, _messages_pb2.EncryptedSumPart]  # type: ignore[assignment]
+    """Homomorphic: instead of SendInput; goes on after a break as SendInput does."""
+    ReportSum: _aio.UnaryUnaryMultiCallable[_data_plane_pb2.ReportSumRequest, _messages_pb2.ReleaseOrder]  # type: ignore[assignment]
+    """Custody PARTICIPANTS: answers when the addressee is asked for the sum, or the round is over."""
+    SendSum: _aio.StreamUnaryMultiCallable[_messages_pb2.SumChunk, _data_plane_pb2.Receipt]  # type: ignore[assignment]
+    """Custody PARTICIPANTS: the sum that ReleaseOrder asked for."""
+    SendPartial: _aio.StreamUnaryMultiCallable[_messages_pb2.PartialChunk, _messages_pb2.FallenSet]  # type: ignore[assignment]
+    """Custody THRESHOLD: after Check; goes on after a break as SendInput does."""
+    CheckRecovery: _aio.UnaryStreamMultiCallable[_data_plane_pb2.CheckRecoveryRequest, _messages_pb2.ConsistencyProofPart]  # type: ignore[assignment]
+    """Custody THRESHOLD: when decryptors fell."""
+    RecoverSeeds: _aio.StreamUnaryMultiCallable[_messages_pb2.RecoverSeedsPart, _data_plane_pb2.Receipt]  # type: ignore[assignment]
+    """Custody THRESHOLD: when decryptors fell. Answers once the round is over."""
+    AwaitReceipt: _aio.UnaryUnaryMultiCallable[_data_plane_pb2.AwaitReceiptRequest, _data_plane_pb2.Receipt]  # type: ignore[assignment]
+    """Waits for the end of a round in which the caller has nothing left to deliver."""
     FetchAggregate: _aio.UnaryStreamMultiCallable[_data_plane_pb2.FetchAggregateRequest, _messages_pb2.AggregatePart]  # type: ignore[assignment]
     """After the round, where the configuration releases the aggregate to participants."""
     LeaveRound: _aio.UnaryUnaryMultiCallable[_data_plane_pb2.LeaveRequest, _data_plane_pb2.LeaveReply]  # type: ignore[assignment]
@@ -108,7 +140,7 @@ class DataPlaneServicer(metaclass=_abc_1.ABCMeta):
         request: _data_plane_pb2.InputProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_data_plane_pb2.InputProgressReply, _abc.Awaitable[_data_plane_pb2.InputProgressReply]]:
-        """Where a broken upload goes on."""
+        """Where a broken upload of the open phase goes on."""
 
     @_abc_1.abstractmethod
     def SendInput(
@@ -133,6 +165,70 @@ class DataPlaneServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_data_plane_pb2.Receipt, _abc.Awaitable[_data_plane_pb2.Receipt]]:
         """Round 4. Answers once the round is over, with the receipt."""
+
+    @_abc_1.abstractmethod
+    def ConfirmKey(
+        self,
+        request: _data_plane_pb2.ConfirmKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_messages_pb2.ConsistencyProofPart], _abc.AsyncIterator[_messages_pb2.ConsistencyProofPart]]:
+        """Homomorphic, custody PARTICIPANTS: after Share."""
+
+    @_abc_1.abstractmethod
+    def SendEncrypted(
+        self,
+        request_iterator: _MaybeAsyncIterator[_messages_pb2.EncryptedInputChunk],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_messages_pb2.EncryptedSumPart], _abc.AsyncIterator[_messages_pb2.EncryptedSumPart]]:
+        """Homomorphic: instead of SendInput; goes on after a break as SendInput does."""
+
+    @_abc_1.abstractmethod
+    def ReportSum(
+        self,
+        request: _data_plane_pb2.ReportSumRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_messages_pb2.ReleaseOrder, _abc.Awaitable[_messages_pb2.ReleaseOrder]]:
+        """Custody PARTICIPANTS: answers when the addressee is asked for the sum, or the round is over."""
+
+    @_abc_1.abstractmethod
+    def SendSum(
+        self,
+        request_iterator: _MaybeAsyncIterator[_messages_pb2.SumChunk],
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_plane_pb2.Receipt, _abc.Awaitable[_data_plane_pb2.Receipt]]:
+        """Custody PARTICIPANTS: the sum that ReleaseOrder asked for."""
+
+    @_abc_1.abstractmethod
+    def SendPartial(
+        self,
+        request_iterator: _MaybeAsyncIterator[_messages_pb2.PartialChunk],
+        context: _ServicerContext,
+    ) -> _typing.Union[_messages_pb2.FallenSet, _abc.Awaitable[_messages_pb2.FallenSet]]:
+        """Custody THRESHOLD: after Check; goes on after a break as SendInput does."""
+
+    @_abc_1.abstractmethod
+    def CheckRecovery(
+        self,
+        request: _data_plane_pb2.CheckRecoveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_messages_pb2.ConsistencyProofPart], _abc.AsyncIterator[_messages_pb2.ConsistencyProofPart]]:
+        """Custody THRESHOLD: when decryptors fell."""
+
+    @_abc_1.abstractmethod
+    def RecoverSeeds(
+        self,
+        request_iterator: _MaybeAsyncIterator[_messages_pb2.RecoverSeedsPart],
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_plane_pb2.Receipt, _abc.Awaitable[_data_plane_pb2.Receipt]]:
+        """Custody THRESHOLD: when decryptors fell. Answers once the round is over."""
+
+    @_abc_1.abstractmethod
+    def AwaitReceipt(
+        self,
+        request: _data_plane_pb2.AwaitReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_plane_pb2.Receipt, _abc.Awaitable[_data_plane_pb2.Receipt]]:
+        """Waits for the end of a round in which the caller has nothing left to deliver."""
 
     @_abc_1.abstractmethod
     def FetchAggregate(

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsecagg/wire/v1/messages.proto\x12\x0esecagg.wire.v1\"\x8b\x01\n\rAdvertiseKeys\x12\x1a\n\x12\x63hannel_public_key\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x1c\n\x14key_share_commitment\x18\x05 \x01(\x0c\"\\\n\x06Member\x12\r\n\x05index\x18\x01 \x01(\r\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12+\n\x04keys\x18\x03 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"5\n\nRosterPart\x12\'\n\x07members\x18\x01 \x03(\x0b\x32\x16.secagg.wire.v1.Member\",\n\x0cSealedShares\x12\x0c\n\x04peer\x18\x01 \x01(\r\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"Q\n\rShareKeysPart\x12\x12\n\ncommitment\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\"A\n\x11ShareDeliveryPart\x12,\n\x06shares\x18\x01 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\"3\n\x10MaskedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"1\n\x0bSurvivorSet\x12\x11\n\tsurvivors\x18\x01 \x03(\r\x12\x0f\n\x07\x64ropped\x18\x02 \x03(\r\"%\n\x10\x43onsistencyCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"-\n\x08SignedBy\x12\x0e\n\x06signer\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"D\n\x14\x43onsistencyProofPart\x12,\n\nsignatures\x18\x01 \x03(\x0b\x32\x18.secagg.wire.v1.SignedBy\"\\\n\rRevealedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\x18\n\x0emask_key_share\x18\x02 \x01(\x0cH\x00\x12\x19\n\x0fself_mask_share\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05share\";\n\nUnmaskPart\x12-\n\x06shares\x18\x01 \x03(\x0b\x32\x1d.secagg.wire.v1.RevealedShare\"4\n\x05Leave\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.secagg.wire.v1.LeaveReason\"X\n\rAggregatePart\x12\x11\n\tsurvivors\x18\x01 \x03(\t\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c*\x95\x01\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14PHASE_ADVERTISE_KEYS\x10\x01\x12\x14\n\x10PHASE_SHARE_KEYS\x10\x02\x12\x16\n\x12PHASE_MASKED_INPUT\x10\x03\x12\x1b\n\x17PHASE_CONSISTENCY_CHECK\x10\x04\x12\x10\n\x0cPHASE_UNMASK\x10\x05*z\n\x0bLeaveReason\x12\x1c\n\x18LEAVE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16LEAVE_REASON_CANCELLED\x10\x01\x12\x18\n\x14LEAVE_REASON_REFUSED\x10\x02\x12\x17\n\x13LEAVE_REASON_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsecagg/wire/v1/messages.proto\x12\x0esecagg.wire.v1\"\x8b\x01\n\rAdvertiseKeys\x12\x1a\n\x12\x63hannel_public_key\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x1c\n\x14key_share_commitment\x18\x05 \x01(\x0c\"\\\n\x06Member\x12\r\n\x05index\x18\x01 \x01(\r\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12+\n\x04keys\x18\x03 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"5\n\nRosterPart\x12\'\n\x07members\x18\x01 \x03(\x0b\x32\x16.secagg.wire.v1.Member\",\n\x0cSealedShares\x12\x0c\n\x04peer\x18\x01 \x01(\r\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"d\n\rShareKeysPart\x12\x12\n\ncommitment\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\x12\x11\n\tkey_share\x18\x03 \x01(\x0c\"-\n\rKeySharePiece\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05piece\x18\x02 \x01(\x0c\"t\n\x11ShareDeliveryPart\x12,\n\x06shares\x18\x01 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\x12\x31\n\nkey_shares\x18\x02 \x03(\x0b\x32\x1d.secagg.wire.v1.KeySharePiece\"3\n\x10MaskedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"1\n\x0bSurvivorSet\x12\x11\n\tsurvivors\x18\x01 \x03(\r\x12\x0f\n\x07\x64ropped\x18\x02 \x03(\r\"%\n\x10\x43onsistencyCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"-\n\x08SignedBy\x12\x0e\n\x06signer\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"D\n\x14\x43onsistencyProofPart\x12,\n\nsignatures\x18\x01 \x03(\x0b\x32\x18.secagg.wire.v1.SignedBy\"\\\n\rRevealedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\x18\n\x0emask_key_share\x18\x02 \x01(\x0cH\x00\x12\x19\n\x0fself_mask_share\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05share\";\n\nUnmaskPart\x12-\n\x06shares\x18\x01 \x03(\x0b\x32\x1d.secagg.wire.v1.RevealedShare\"4\n\x0fKeyConfirmation\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"U\n\x13\x45ncryptedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0c\n\x04seed\x18\x03 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x04 \x01(\x0c\"b\n\x10\x45ncryptedSumPart\x12)\n\x04sets\x18\x01 \x01(\x0b\x32\x1b.secagg.wire.v1.SurvivorSet\x12\x0c\n\x02\x63\x30\x18\x02 \x01(\x0cH\x00\x12\x0c\n\x02\x63\x31\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05\x63hunk\".\n\tSumReport\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x1e\n\x0cReleaseOrder\x12\x0e\n\x06upload\x18\x01 \x01(\x08\"+\n\x08SumChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"/\n\x0cPartialChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"\x1b\n\tFallenSet\x12\x0e\n\x06\x66\x61llen\x18\x01 \x03(\r\"\"\n\rRecoveryCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\")\n\tSeedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05share\x18\x02 \x01(\x0c\"=\n\x10RecoverSeedsPart\x12)\n\x06shares\x18\x01 \x03(\x0b\x32\x19.secagg.wire.v1.SeedShare\"4\n\x05Leave\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.secagg.wire.v1.LeaveReason\"X\n\rAggregatePart\x12\x11\n\tsurvivors\x18\x01 \x03(\t\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c*\xc5\x02\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14PHASE_ADVERTISE_KEYS\x10\x01\x12\x14\n\x10PHASE_SHARE_KEYS\x10\x02\x12\x16\n\x12PHASE_MASKED_INPUT\x10\x03\x12\x1b\n\x17PHASE_CONSISTENCY_CHECK\x10\x04\x12\x10\n\x0cPHASE_UNMASK\x10\x05\x12\x15\n\x11PHASE_CONFIRM_KEY\x10\x06\x12\x19\n\x15PHASE_ENCRYPTED_INPUT\x10\x07\x12\x14\n\x10PHASE_REPORT_SUM\x10\x08\x12\x15\n\x11PHASE_RELEASE_SUM\x10\t\x12\x1c\n\x18PHASE_PARTIAL_DECRYPTION\x10\n\x12\x18\n\x14PHASE_RECOVERY_CHECK\x10\x0b\x12\x17\n\x13PHASE_RECOVER_SEEDS\x10\x0c*z\n\x0bLeaveReason\x12\x1c\n\x18LEAVE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16LEAVE_REASON_CANCELLED\x10\x01\x12\x18\n\x14LEAVE_REASON_REFUSED\x10\x02\x12\x17\n\x13LEAVE_REASON_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.messages_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PHASE']._serialized_start=1096
-  _globals['_PHASE']._serialized_end=1245
-  _globals['_LEAVEREASON']._serialized_start=1247
-  _globals['_LEAVEREASON']._serialized_end=1369
+  _globals['_PHASE']._serialized_start=1799
+  _globals['_PHASE']._serialized_end=2124
+  _globals['_LEAVEREASON']._serialized_start=2126
+  _globals['_LEAVEREASON']._serialized_end=2248
   _globals['_ADVERTISEKEYS']._serialized_start=50
   _globals['_ADVERTISEKEYS']._serialized_end=189
   _globals['_MEMBER']._serialized_start=191
@@ -44,25 +44,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEALEDSHARES']._serialized_start=340
   _globals['_SEALEDSHARES']._serialized_end=384
   _globals['_SHAREKEYSPART']._serialized_start=386
-  _globals['_SHAREKEYSPART']._serialized_end=467
-  _globals['_SHAREDELIVERYPART']._serialized_start=469
-  _globals['_SHAREDELIVERYPART']._serialized_end=534
-  _globals['_MASKEDINPUTCHUNK']._serialized_start=536
-  _globals['_MASKEDINPUTCHUNK']._serialized_end=587
-  _globals['_SURVIVORSET']._serialized_start=589
-  _globals['_SURVIVORSET']._serialized_end=638
-  _globals['_CONSISTENCYCHECK']._serialized_start=640
-  _globals['_CONSISTENCYCHECK']._serialized_end=677
-  _globals['_SIGNEDBY']._serialized_start=679
-  _globals['_SIGNEDBY']._serialized_end=724
-  _globals['_CONSISTENCYPROOFPART']._serialized_start=726
-  _globals['_CONSISTENCYPROOFPART']._serialized_end=794
-  _globals['_REVEALEDSHARE']._serialized_start=796
-  _globals['_REVEALEDSHARE']._serialized_end=888
-  _globals['_UNMASKPART']._serialized_start=890
-  _globals['_UNMASKPART']._serialized_end=949
-  _globals['_LEAVE']._serialized_start=951
-  _globals['_LEAVE']._serialized_end=1003
-  _globals['_AGGREGATEPART']._serialized_start=1005
-  _globals['_AGGREGATEPART']._serialized_end=1093
+  _globals['_SHAREKEYSPART']._serialized_end=486
+  _globals['_KEYSHAREPIECE']._serialized_start=488
+  _globals['_KEYSHAREPIECE']._serialized_end=533
+  _globals['_SHAREDELIVERYPART']._serialized_start=535
+  _globals['_SHAREDELIVERYPART']._serialized_end=651
+  _globals['_MASKEDINPUTCHUNK']._serialized_start=653
+  _globals['_MASKEDINPUTCHUNK']._serialized_end=704
+  _globals['_SURVIVORSET']._serialized_start=706
+  _globals['_SURVIVORSET']._serialized_end=755
+  _globals['_CONSISTENCYCHECK']._serialized_start=757
+  _globals['_CONSISTENCYCHECK']._serialized_end=794
+  _globals['_SIGNEDBY']._serialized_start=796
+  _globals['_SIGNEDBY']._serialized_end=841
+  _globals['_CONSISTENCYPROOFPART']._serialized_start=843
+  _globals['_CONSISTENCYPROOFPART']._serialized_end=911
+  _globals['_REVEALEDSHARE']._serialized_start=913
+  _globals['_REVEALEDSHARE']._serialized_end=1005
+  _globals['_UNMASKPART']._serialized_start=1007
+  _globals['_UNMASKPART']._serialized_end=1066
+  _globals['_KEYCONFIRMATION']._serialized_start=1068
+  _globals['_KEYCONFIRMATION']._serialized_end=1120
+  _globals['_ENCRYPTEDINPUTCHUNK']._serialized_start=1122
+  _globals['_ENCRYPTEDINPUTCHUNK']._serialized_end=1207
+  _globals['_ENCRYPTEDSUMPART']._serialized_start=1209
+  _globals['_ENCRYPTEDSUMPART']._serialized_end=1307
+  _globals['_SUMREPORT']._serialized_start=1309
+  _globals['_SUMREPORT']._serialized_end=1355
+  _globals['_RELEASEORDER']._serialized_start=1357
+  _globals['_RELEASEORDER']._serialized_end=1387
+  _globals['_SUMCHUNK']._serialized_start=1389
+  _globals['_SUMCHUNK']._serialized_end=1432
+  _globals['_PARTIALCHUNK']._serialized_start=1434
+  _globals['_PARTIALCHUNK']._serialized_end=1481
+  _globals['_FALLENSET']._serialized_start=1483
+  _globals['_FALLENSET']._serialized_end=1510
+  _globals['_RECOVERYCHECK']._serialized_start=1512
+  _globals['_RECOVERYCHECK']._serialized_end=1546
+  _globals['_SEEDSHARE']._serialized_start=1548
+  _globals['_SEEDSHARE']._serialized_end=1589
+  _globals['_RECOVERSEEDSPART']._serialized_start=1591
+  _globals['_RECOVERSEEDSPART']._serialized_end=1652
+  _globals['_LEAVE']._serialized_start=1654
+  _globals['_LEAVE']._serialized_end=1706
+  _globals['_AGGREGATEPART']._serialized_start=1708
+  _globals['_AGGREGATEPART']._serialized_end=1796
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,13 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PHASE_MASKED_INPUT: _ClassVar[Phase]
     PHASE_CONSISTENCY_CHECK: _ClassVar[Phase]
     PHASE_UNMASK: _ClassVar[Phase]
+    PHASE_CONFIRM_KEY: _ClassVar[Phase]
+    PHASE_ENCRYPTED_INPUT: _ClassVar[Phase]
+    PHASE_REPORT_SUM: _ClassVar[Phase]
+    PHASE_RELEASE_SUM: _ClassVar[Phase]
+    PHASE_PARTIAL_DECRYPTION: _ClassVar[Phase]
+    PHASE_RECOVERY_CHECK: _ClassVar[Phase]
+    PHASE_RECOVER_SEEDS: _ClassVar[Phase]
 
 class LeaveReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,6 +35,13 @@ PHASE_SHARE_KEYS: Phase
 PHASE_MASKED_INPUT: Phase
 PHASE_CONSISTENCY_CHECK: Phase
 PHASE_UNMASK: Phase
+PHASE_CONFIRM_KEY: Phase
+PHASE_ENCRYPTED_INPUT: Phase
+PHASE_REPORT_SUM: Phase
+PHASE_RELEASE_SUM: Phase
+PHASE_PARTIAL_DECRYPTION: Phase
+PHASE_RECOVERY_CHECK: Phase
+PHASE_RECOVER_SEEDS: Phase
 LEAVE_REASON_UNSPECIFIED: LeaveReason
 LEAVE_REASON_CANCELLED: LeaveReason
 LEAVE_REASON_REFUSED: LeaveReason
@@ -72,18 +86,30 @@ class SealedShares(_message.Message):
     def __init__(self, peer: _Optional[int] = ..., sealed: _Optional[bytes] = ...) -> None: ...
 
 class ShareKeysPart(_message.Message):
-    __slots__ = ("commitment", "shares")
+    __slots__ = ("commitment", "shares", "key_share")
     COMMITMENT_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
+    KEY_SHARE_FIELD_NUMBER: _ClassVar[int]
     commitment: bytes
     shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
-    def __init__(self, commitment: _Optional[bytes] = ..., shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ...) -> None: ...
+    key_share: bytes
+    def __init__(self, commitment: _Optional[bytes] = ..., shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ..., key_share: _Optional[bytes] = ...) -> None: ...
+
+class KeySharePiece(_message.Message):
+    __slots__ = ("owner", "piece")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    PIECE_FIELD_NUMBER: _ClassVar[int]
+    owner: int
+    piece: bytes
+    def __init__(self, owner: _Optional[int] = ..., piece: _Optional[bytes] = ...) -> None: ...
 
 class ShareDeliveryPart(_message.Message):
-    __slots__ = ("shares",)
+    __slots__ = ("shares", "key_shares")
     SHARES_FIELD_NUMBER: _ClassVar[int]
+    KEY_SHARES_FIELD_NUMBER: _ClassVar[int]
     shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
-    def __init__(self, shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ...) -> None: ...
+    key_shares: _containers.RepeatedCompositeFieldContainer[KeySharePiece]
+    def __init__(self, shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ..., key_shares: _Optional[_Iterable[_Union[KeySharePiece, _Mapping]]] = ...) -> None: ...
 
 class MaskedInputChunk(_message.Message):
     __slots__ = ("number", "payload")
@@ -136,6 +162,92 @@ class UnmaskPart(_message.Message):
     SHARES_FIELD_NUMBER: _ClassVar[int]
     shares: _containers.RepeatedCompositeFieldContainer[RevealedShare]
     def __init__(self, shares: _Optional[_Iterable[_Union[RevealedShare, _Mapping]]] = ...) -> None: ...
+
+class KeyConfirmation(_message.Message):
+    __slots__ = ("digest", "signature")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    signature: bytes
+    def __init__(self, digest: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class EncryptedInputChunk(_message.Message):
+    __slots__ = ("number", "payload", "seed", "binding")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    BINDING_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    payload: bytes
+    seed: bytes
+    binding: bytes
+    def __init__(self, number: _Optional[int] = ..., payload: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., binding: _Optional[bytes] = ...) -> None: ...
+
+class EncryptedSumPart(_message.Message):
+    __slots__ = ("sets", "c0", "c1")
+    SETS_FIELD_NUMBER: _ClassVar[int]
+    C0_FIELD_NUMBER: _ClassVar[int]
+    C1_FIELD_NUMBER: _ClassVar[int]
+    sets: SurvivorSet
+    c0: bytes
+    c1: bytes
+    def __init__(self, sets: _Optional[_Union[SurvivorSet, _Mapping]] = ..., c0: _Optional[bytes] = ..., c1: _Optional[bytes] = ...) -> None: ...
+
+class SumReport(_message.Message):
+    __slots__ = ("digest", "signature")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    signature: bytes
+    def __init__(self, digest: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class ReleaseOrder(_message.Message):
+    __slots__ = ("upload",)
+    UPLOAD_FIELD_NUMBER: _ClassVar[int]
+    upload: bool
+    def __init__(self, upload: _Optional[bool] = ...) -> None: ...
+
+class SumChunk(_message.Message):
+    __slots__ = ("number", "payload")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    payload: bytes
+    def __init__(self, number: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class PartialChunk(_message.Message):
+    __slots__ = ("number", "payload")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    payload: bytes
+    def __init__(self, number: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class FallenSet(_message.Message):
+    __slots__ = ("fallen",)
+    FALLEN_FIELD_NUMBER: _ClassVar[int]
+    fallen: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, fallen: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RecoveryCheck(_message.Message):
+    __slots__ = ("signature",)
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    signature: bytes
+    def __init__(self, signature: _Optional[bytes] = ...) -> None: ...
+
+class SeedShare(_message.Message):
+    __slots__ = ("owner", "share")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    owner: int
+    share: bytes
+    def __init__(self, owner: _Optional[int] = ..., share: _Optional[bytes] = ...) -> None: ...
+
+class RecoverSeedsPart(_message.Message):
+    __slots__ = ("shares",)
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    shares: _containers.RepeatedCompositeFieldContainer[SeedShare]
+    def __init__(self, shares: _Optional[_Iterable[_Union[SeedShare, _Mapping]]] = ...) -> None: ...
 
 class Leave(_message.Message):
     __slots__ = ("reason",)

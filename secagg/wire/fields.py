@@ -1,0 +1,67 @@
+"""Checks on single fields and lists, and splitting lists over parts: what every decoder is made of."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+
+from secagg.config import MAX_PARTICIPANTS
+from secagg.errors import DecodeError
+from secagg.messages import Index
+
+PART_BYTES: Final = 1 << 20
+"""No part of a message is longer."""
+
+MessageT = TypeVar("MessageT", bound=Message)
+ItemT = TypeVar("ItemT", bound=Message)
+
+
+def split(items: Iterable[ItemT], make: Callable[[list[ItemT]], MessageT]) -> Iterator[MessageT]:
+    """Messages of at most `PART_BYTES`; one without items if there are none."""
+    batch: list[ItemT] = []
+    size = 0
+    for item in items:
+        cost = item.ByteSize() + 8  # tag and length
+        if batch and size + cost > PART_BYTES - 64:
+            yield make(batch)
+            batch, size = [], 0
+        batch.append(item)
+        size += cost
+    yield make(batch)
+
+
+def limited(items: Iterable[ItemT]) -> Iterator[ItemT]:
+    """The items, or `DecodeError` if there are more than participants."""
+    for count, item in enumerate(items):
+        if count >= MAX_PARTICIPANTS:
+            raise DecodeError(f"more than {MAX_PARTICIPANTS} entries")
+        yield item
+
+
+def fresh_index(key: int, known: Collection[Index], what: str) -> Index:
+    """An index that did not stand before."""
+    if key in known or not 1 <= key <= MAX_PARTICIPANTS:
+        raise DecodeError(f"{what} {key} stands twice or is no index")
+    return Index(key)
+
+
+def ascending(indices: Iterable[int], what: str) -> tuple[Index, ...]:
+    """Indices in ascending order."""
+    found = tuple(Index(i) for i in indices)
+    if len(found) > MAX_PARTICIPANTS or any(b <= a for a, b in zip((0, *found), found, strict=False)):
+        raise DecodeError(f"{what} are not ascending indices")
+    return found
+
+
+def exactly(value: bytes, size: int, what: str) -> bytes:
+    """`value`, which has `size` bytes."""
+    if len(value) != size:
+        raise DecodeError(f"{what} has {len(value)} bytes, not {size}")
+    return value
+
+
+def at_most(value: bytes, size: int, what: str) -> bytes:
+    """`value`, which has no more than `size` bytes."""
+    if len(value) > size:
+        raise DecodeError(f"{what} has {len(value)} bytes, more than {size}")
+    return value
