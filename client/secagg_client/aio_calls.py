@@ -123,22 +123,16 @@ class Connection:
 
 
 async def _send(call: Call[Any], running: "aio.StreamStreamCall[bytes, bytes]", traffic: Traffic) -> None:
-    """Send the call's requests; while one is under way, the next is made in a thread.
+    """Send the call's requests, each made in a thread when the one before has been taken.
 
     An error while making one cancels the call, so that its reader wakes up, and is this task's exception. What goes
     wrong on the connection is the reader's to tell.
     """
     requests = call.requests()
     try:
-        data = await asyncio.to_thread(_following, requests)
-        while data is not None:
-            making = asyncio.create_task(asyncio.to_thread(_following, requests))
-            try:
-                await running.write(data)
-            finally:
-                following = await making
+        while (data := await asyncio.to_thread(_following, requests)) is not None:
+            await running.write(data)
             traffic.sent += len(data)
-            data = following
         await running.done_writing()
     except SecAggError:
         running.cancel()

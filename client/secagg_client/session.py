@@ -143,6 +143,8 @@ class Participation:
                 f"the round is about model {config.model_digest.hex()[:16]}…, ours is {mine.model_digest.hex()[:16]}…",
                 culprit=COORDINATOR,
             )
+        if config.homomorphic is not None:
+            raise LocalError(f"this client takes part in masked rounds, and this one is {config.scheme}")
         self._terms.policy.check(config)
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))

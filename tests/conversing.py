@@ -1,0 +1,218 @@
+"""Client participations and a coordinator that exchange bytes in memory: the client's own code without a network."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+from secagg_client.calls import (
+    Advertise,
+    Call,
+    Check,
+    FindRound,
+    LeaveRound,
+    Parts,
+    Reveal,
+    SendInput,
+    Share,
+)
+from secagg_client.results import RoundResult
+from secagg_client.session import Participation
+from secagg_client.terms import Contribution, SeenRounds, Terms
+
+from secagg.config import RoundConfig, ThreatModel
+from secagg.context import Round, RoundId, bind
+from secagg.crypto.rng import SystemRng
+from secagg.errors import SecAggError
+from secagg.masked.coordinator import Coordinator
+from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelivery, SurvivorSet
+from secagg.phases import Phase
+from secagg.policy import Policy
+from secagg.simulation.cohort import participant_names
+from secagg.wire import codec
+from secagg.wire.configuration import encode_config
+from secagg.wire.results import encode_aggregate, sums_digest
+from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1 import messages_pb2
+from tests.rounds import NOW, deployment, random_update
+
+Tamper = Callable[[Call[Any], ParticipantId, Parts], Parts]
+"""Sees every answer on its way to a participant, and may change it."""
+
+PHASES: dict[type[Call[Any]], Phase] = {
+    Advertise: Phase.ADVERTISE_KEYS,
+    Share: Phase.SHARE_KEYS,
+    SendInput: Phase.MASKED_INPUT,
+    Check: Phase.CONSISTENCY_CHECK,
+}
+ROUND_ID = RoundId(bytes(range(16)))
+LENIENT = Policy(threat_models=frozenset(ThreatModel))
+
+
+def honest(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    del call, name
+    return parts
+
+
+def in_bytes(messages: Iterable[Message]) -> Parts:
+    return deque(message.SerializeToString() for message in messages)
+
+
+def make_terms(name: ParticipantId, policy: Policy = LENIENT) -> Terms:
+    made = deployment()
+    return Terms(made.identities[name], made.trust, policy, SystemRng(), lambda: NOW, SeenRounds())
+
+
+def make_contribution(config: RoundConfig, seed: int, weight: int = 1) -> Contribution:
+    return Contribution(update=random_update(config.schema, seed), weight=weight, model_digest=config.model_digest)
+
+
+@dataclass
+class Conversation:
+    """One round.
+
+    Attributes:
+        made: the calls of each participant, in order.
+        errors: what each gave up for.
+        farewells: the good-byes after those.
+    """
+
+    config: RoundConfig
+    tamper: Tamper = honest
+    round_id: RoundId = ROUND_ID
+    offered: bytes = b""  # the configuration's bytes, if not those of `config`
+    made: dict[ParticipantId, list[Call[Any]]] = field(default_factory=dict)
+    errors: dict[ParticipantId, SecAggError] = field(default_factory=dict)
+    farewells: dict[ParticipantId, LeaveRound | None] = field(default_factory=dict)
+    results: dict[ParticipantId, RoundResult] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        data = self.offered = self.offered or encode_config(self.config)
+        round_ = Round(self.round_id, self.config, bind(self.round_id, data, self.config.model_digest))
+        self.coordinator = Coordinator(round_, now=NOW, trust=deployment().trust)
+
+    def people(self) -> dict[ParticipantId, Participation]:
+        """As many as the round has room for, each looking for the round by its task."""
+        names = participant_names(self.config.max_participants)
+        find = FindRound(task=self.config.task)
+        return {
+            name: Participation(make_terms(name), make_contribution(self.config, i, 1 + i), find)
+            for i, name in enumerate(names)
+        }
+
+    def play(self, people: dict[ParticipantId, Participation] | None = None) -> None:
+        """Everything to the end. Whenever nobody can go on, the open phase's deadline passes."""
+        people = people or self.people()
+        waiting: dict[ParticipantId, Call[Any]] = {}
+        for name, participation in people.items():
+            self._advance(name, participation, None, waiting)
+        while waiting:
+            stuck = True
+            for name, call in list(waiting.items()):
+                answer = self._answer(name, call)
+                if answer is not None:
+                    stuck = False
+                    del waiting[name]
+                    if isinstance(answer, SecAggError):
+                        self._give_up(name, people[name], answer)
+                    else:
+                        self._advance(name, people[name], self.tamper(call, name, answer), waiting)
+            if stuck:
+                self.coordinator.tick(self.coordinator.deadline)
+
+    def methods(self, name: ParticipantId) -> list[str]:
+        return [call.method for call in self.made[name]]
+
+    def _advance(
+        self, name: ParticipantId, participation: Participation, answer: Parts | None, waiting: dict[Any, Call[Any]]
+    ) -> None:
+        try:
+            call = participation.advance(answer)
+        except SecAggError as error:
+            self._give_up(name, participation, error)
+            return
+        if call is None:
+            self.results[name] = participation.result
+            return
+        self.made.setdefault(name, []).append(call)
+        waiting[name] = call
+        try:
+            self._deliver(name, call)
+        except SecAggError as error:
+            del waiting[name]
+            self._give_up(name, participation, error)
+
+    def _give_up(self, name: ParticipantId, participation: Participation, error: SecAggError) -> None:
+        self.errors[name] = error
+        leave = self.farewells[name] = participation.farewell(error)
+        if leave is not None:
+            message = codec.decode_leave(pb.LeaveRequest.FromString(next(leave.requests())).leave)
+            self.coordinator.receive(name, message, NOW)
+
+    def _deliver(self, name: ParticipantId, call: Call[Any]) -> None:
+        """What the coordinator makes of the bytes that go up."""
+        data = list(call.requests())
+        match call:
+            case Advertise():
+                keys = pb.AdvertiseRequest.FromString(data[0]).keys
+                self.coordinator.receive(name, codec.decode_advertise(keys), NOW)
+            case Share():
+                parts = [messages_pb2.ShareKeysPart.FromString(d) for d in data]
+                self.coordinator.receive(name, codec.decode_share_keys(parts), NOW)
+            case SendInput():
+                for d in data:
+                    chunk = messages_pb2.MaskedInputChunk.FromString(d)
+                    self.coordinator.receive(name, codec.decode_chunk(chunk), NOW)
+            case Check():
+                self.coordinator.receive(name, codec.decode_check(pb.CheckRequest.FromString(data[0]).check), NOW)
+            case Reveal():
+                revealed = [messages_pb2.UnmaskPart.FromString(d) for d in data]
+                self.coordinator.receive(name, codec.decode_unmask(revealed), NOW)
+
+    def _answer(self, name: ParticipantId, call: Call[Any]) -> Parts | SecAggError | None:
+        """The honest answer; None while it is not there."""
+        engine = self.coordinator
+        if engine.failure is not None:
+            return engine.failure
+        if isinstance(call, FindRound):
+            return in_bytes([pb.RoundOfferPart(round_id=self.round_id, config=self.offered)])
+        if (phase := PHASES.get(type(call))) is not None:
+            return self._closing(name, phase)
+        if engine.aggregate is None:
+            return None
+        digest = sums_digest(engine.aggregate, self.config)
+        if isinstance(call, Reveal):
+            return in_bytes([pb.Receipt(survivors=len(engine.aggregate.survivors), sums_digest=digest)])
+        return in_bytes(encode_aggregate(engine.aggregate, self.config, digest))
+
+    def _closing(self, name: ParticipantId, phase: Phase) -> Parts | SecAggError | None:
+        if not self.coordinator.ready(name, phase):
+            return None
+        try:
+            message = self.coordinator.answer(name, phase)
+        except SecAggError as error:
+            return error
+        match message:
+            case Roster():
+                return in_bytes(codec.encode_roster(message))
+            case ShareDelivery():
+                return in_bytes(codec.encode_share_delivery(message))
+            case SurvivorSet():
+                return in_bytes([codec.encode_survivors(message)])
+            case ConsistencyProof():
+                return in_bytes(codec.encode_proof(message))
+        raise TypeError(type(message).__name__)
+
+
+def weighted_mean(config: RoundConfig, names: Iterable[ParticipantId]) -> dict[str, np.ndarray[Any, Any]]:
+    """Of what `Conversation.people` bring."""
+    everyone = participant_names(config.max_participants)
+    chosen = [(i, 1 + i) for i, name in enumerate(everyone) if name in set(names)]
+    total = sum(weight for _, weight in chosen)
+    updates = [(random_update(config.schema, i), weight) for i, weight in chosen]
+    return {
+        a.name: np.sum([u[a.name].astype(np.float64) * w for u, w in updates], axis=0) / total
+        for a in config.schema.arrays
+    }

@@ -1,0 +1,546 @@
+"""One participation without a network: what is sent, what is checked, what is refused, and how it ends."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from secagg_client import session
+from secagg_client.calls import (
+    Advertise,
+    Call,
+    Check,
+    FetchAggregate,
+    FindRound,
+    Parts,
+    Reveal,
+    SendInput,
+    Share,
+)
+from secagg_client.results import Offer
+from secagg_client.session import Participation
+from secagg_client.terms import Contribution, choose, digest_of, find
+
+from secagg.config import ThreatModel
+from secagg.context import RoundId, digest_model
+from secagg.encoding import fixedpoint
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import ArraySpec, Schema
+from secagg.errors import (
+    AuthenticationError,
+    ConfigError,
+    DecodeError,
+    InputError,
+    LocalError,
+    ModelMismatch,
+    NotInRoundError,
+    ParticipationCancelled,
+    PolicyViolation,
+    ProtocolViolation,
+    RoundTimeoutError,
+    SecAggError,
+    TransportError,
+)
+from secagg.messages import LeaveReason, ParticipantId
+from secagg.policy import Policy
+from secagg.simulation.cohort import participant_names
+from secagg.wire.configuration import encode_config
+from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1 import messages_pb2
+from tests.conversing import LENIENT, Conversation, in_bytes, make_contribution, make_terms, weighted_mean
+from tests.rounds import ACTIVE, SEMI_HONEST, make_config
+from tests.security.adversary import without_check
+
+NAMES = participant_names(5)
+VICTIM = NAMES[1]
+SCHEMA = Schema((ArraySpec("layer/w", (3, 4)), ArraySpec("layer/b", (), "float64")))
+CHANGE = Callable[[Any], None]
+
+
+@pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
+def test_all_get_the_weighted_mean(threat_model: ThreatModel) -> None:
+    round_ = Conversation(make_config(5, threat_model, schema=SCHEMA))
+    round_.play()
+    checks = ["Check"] if threat_model is ACTIVE else []
+    truth = weighted_mean(round_.config, NAMES)
+    for name in NAMES:
+        assert round_.methods(name) == [
+            "FindRound",
+            "Advertise",
+            "Share",
+            "SendInput",
+            *checks,
+            "Reveal",
+            "FetchAggregate",
+        ]
+        result = round_.results[name]
+        assert result.survivors == tuple(NAMES)
+        assert result.receipt.survivors == 5
+        assert result.mean is not None
+        assert result.mean.weight == 1 + 2 + 3 + 4 + 5
+        assert result.mean.arrays["layer/w"].dtype == np.float32
+        assert result.mean.arrays["layer/b"].shape == ()
+        for array, values in truth.items():
+            np.testing.assert_allclose(result.mean.arrays[array], values, rtol=0, atol=result.mean.error_bound)
+
+
+def test_survivors_are_those_whose_input_came() -> None:
+    round_ = Conversation(make_config(5, threshold=4, max_colluding=0))
+
+    def stop(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+        return deque([b"\xff"]) if isinstance(call, Share) and name == VICTIM else parts
+
+    round_.tamper = stop
+    round_.play()
+    rest = [name for name in NAMES if name != VICTIM]
+    assert isinstance(round_.errors[VICTIM], DecodeError)
+    assert {round_.results[name].survivors for name in rest} == {tuple(rest)}
+    mean = round_.results[NAMES[0]].mean
+    assert mean is not None
+    np.testing.assert_allclose(
+        mean.arrays["values"], weighted_mean(round_.config, rest)["values"], rtol=0, atol=mean.error_bound
+    )
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_receipt_is_enough_where_the_aggregate_is_not_given_or_not_wanted(wanted: bool) -> None:
+    config = replace(make_config(5), release_to_participants=not wanted)
+    round_ = Conversation(config)
+    people = {
+        name: Participation(
+            make_terms(name), replace(make_contribution(config, 1), fetch_aggregate=wanted), FindRound(task="digits")
+        )
+        for name in NAMES
+    }
+    round_.play(people)
+    for name in NAMES:
+        assert round_.methods(name)[-1] == "Reveal"
+        assert round_.results[name].aggregate is None
+        assert round_.results[name].mean is None
+        assert round_.results[name].receipt.survivors == 5
+
+
+# --- refused before anything is sent ----------------------------------------------------------------------------------
+
+GOOD = np.zeros(64, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("update", "says"),
+    [
+        ({"values": np.array([0, np.nan], np.float32)}, "'values' is nan at index"),
+        (np.array([[0, 1], [np.inf, 0]]), "'values' is inf at index"),
+        ([0.0, 1.0], "not list"),
+        ({"values": [0.0, 1.0]}, "'values' is list"),
+        (GOOD.astype(">f4"), "cast it"),
+    ],
+)
+def test_an_update_that_no_round_would_take_is_refused_before_any_round_is_looked_for(update: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Contribution(update=update, weight=1, model_digest=bytes(32))
+
+
+@pytest.mark.parametrize("update", [np.zeros(3, np.int64), np.zeros(3, np.float16), {}, np.zeros((0, 2), np.float32)])
+def test_arrays_that_no_schema_can_have_are_refused(update: Any) -> None:
+    with pytest.raises(ConfigError):
+        Contribution(update=update, weight=1, model_digest=bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("update", "weight", "says"),
+    [
+        (np.zeros(63, np.float32), 1, r"shape \(63,\)"),
+        (np.zeros(64, np.float64), 1, "float64, the task wants|<f8, the task wants"),
+        ({"other": GOOD}, 1, "'other' is not in the task's schema"),
+        ({"values": GOOD, "more": GOOD}, 1, "'more' is not in the task's schema"),
+        (GOOD, 101, "weight must be"),
+        (GOOD, 0, "weight must be"),
+        (GOOD, 1.5, "weight must be"),
+    ],
+)
+def test_an_update_that_does_not_fit_the_round_is_refused_before_it_is_joined(
+    update: Any, weight: Any, says: str
+) -> None:
+    config = make_config(5)
+    offer = Offer(RoundId(bytes(16)), config, encode_config(config))
+    terms = make_terms(VICTIM)
+    contribution = Contribution(update=update, weight=weight, model_digest=bytes(32))
+    participation = Participation(terms, contribution, offer)
+    with pytest.raises(InputError, match=says) as caught:
+        participation.advance(None)
+    assert participation.farewell(caught.value) is None
+    # The caller may mend the update and take part in the same round.
+    assert Participation(terms, make_contribution(config, 1), offer).advance(None) is not None
+
+
+def test_a_missing_array_is_named() -> None:
+    config = make_config(5, schema=SCHEMA)
+    update = {"layer/w": np.zeros((3, 4), np.float32)}
+    offer = Offer(RoundId(bytes(16)), config, encode_config(config))
+    contribution = Contribution(update=update, weight=1, model_digest=bytes(32))
+    with pytest.raises(InputError, match="'layer/b' of the task's schema is missing") as caught:
+        Participation(make_terms(VICTIM), contribution, offer).advance(None)
+    assert caught.value.array == "layer/b"
+
+
+def first_call(policy: Policy = LENIENT, digest: bytes = bytes(32), model: ThreatModel = ACTIVE) -> Call[Any] | None:
+    """What a participant sends after the offer of a round about model 0."""
+    config = make_config(5, model)
+    offer = Offer(RoundId(bytes(16)), config, encode_config(config))
+    contribution = Contribution(update=GOOD, weight=1, model_digest=digest)
+    participation = Participation(make_terms(VICTIM, policy), contribution, offer)
+    try:
+        return participation.advance(None)
+    except SecAggError as error:
+        leave = participation.farewell(error)
+        assert leave is not None
+        assert leave.reason is LeaveReason.REFUSED
+        raise
+
+
+def test_another_model_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelMismatch, match="model 0000000000000000…, ours is 0101010101010101…"):
+        first_call(digest=b"\x01" * 32)
+    without_check(monkeypatch, Participation, "_join", "ModelMismatch")
+    assert isinstance(first_call(digest=b"\x01" * 32), Advertise)
+
+
+@pytest.mark.parametrize(
+    ("policy", "model", "says"),
+    [
+        (Policy(), SEMI_HONEST, "threat model SEMI_HONEST"),
+        (Policy(min_cohort=6), ACTIVE, "below the minimum cohort 6"),
+        (Policy(tasks=frozenset({"faces"})), ACTIVE, "task 'digits'"),
+        (Policy(require_distributed_noise=True), ACTIVE, "no distributed noise"),
+    ],
+)
+def test_below_policy_no_key_leaves(policy: Policy, model: ThreatModel, says: str) -> None:
+    with pytest.raises(PolicyViolation, match=says):
+        first_call(policy, model=model)
+
+
+def test_below_policy_a_key_would_leave_without_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Policy, "check", lambda self, config: None)
+    assert isinstance(first_call(Policy(min_cohort=6)), Advertise)
+
+
+def test_the_model_is_given_once() -> None:
+    model = {"w": np.ones(3)}
+    assert digest_of(model, None) == digest_model(model)
+    assert digest_of(None, bytes(32)) == bytes(32)
+    for arguments in [(None, None), (model, bytes(32))]:
+        with pytest.raises(ConfigError, match="either the model"):
+            digest_of(*arguments)
+
+
+def test_the_round_is_named_once() -> None:
+    config = make_config(5)
+    offer, terms = Offer(RoundId(bytes(16)), config, encode_config(config)), make_terms(VICTIM)
+    for task, round_id, offered in [
+        (None, None, None),
+        ("a", bytes(16), None),
+        ("a", None, offer),
+        (None, b"12", None),
+    ]:
+        with pytest.raises(ConfigError):
+            choose(terms, task, round_id, offered)
+    assert choose(terms, None, None, offer) is offer
+
+
+# --- offers -----------------------------------------------------------------------------------------------------------
+
+
+def offered(call: FindRound, **changes: Any) -> Offer:
+    config = encode_config(make_config(5, task=changes.pop("task", "digits")))
+    return call.read(in_bytes([pb.RoundOfferPart(**{"round_id": bytes(16), "config": config, **changes})]))
+
+
+def test_a_round_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = FindRound(task="digits")
+    assert offered(call).config.task == "digits"
+    with pytest.raises(ProtocolViolation, match="a round of task 'faces' was offered, 'digits' was asked for"):
+        offered(call, task="faces")
+    without_check(monkeypatch, FindRound, "_check", "config.task")
+    assert offered(call, task="faces").config.task == "faces"
+
+
+def test_another_round_than_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = FindRound(round_id=RoundId(b"\x01" * 16))
+    with pytest.raises(ProtocolViolation, match="was offered, 0101"):
+        offered(call)
+    without_check(monkeypatch, FindRound, "_check", "offer.round_id != self.round_id")
+    assert offered(call).round_id == bytes(16)
+
+
+def test_a_round_is_not_taken_part_in_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adversary: a coordinator that offers a round again to see a second masking, with fresh keys, of our update."""
+    config = make_config(5)
+    terms = make_terms(VICTIM)
+    seen = RoundId(bytes(16))
+    offer = Offer(seen, config, encode_config(config))
+    first = Participation(terms, make_contribution(config, 1), offer).advance(None)
+    assert isinstance(first, Advertise)
+    again = find(terms, "digits", None)
+    assert tuple(again.seen) == (seen,)
+    with pytest.raises(ProtocolViolation, match="offered again; keys are made once per round"):
+        offered(again)
+    with pytest.raises(LocalError, match="took part in round 0000"):
+        find(terms, None, seen)
+    with pytest.raises(LocalError, match="took part in round 0000"):
+        choose(terms, None, None, offer)
+    with pytest.raises(LocalError, match="took part in round 0000"):
+        Participation(terms, make_contribution(config, 1), offer).advance(None)
+    without_check(monkeypatch, type(terms.seen), "_check", "self._ids")
+    second = Participation(terms, make_contribution(config, 1), offer).advance(None)
+    assert isinstance(second, Advertise)
+    assert second.keys.mask_public_key != first.keys.mask_public_key
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"\xff"],
+        [pb.RoundOfferPart(config=b"").SerializeToString()],
+        [pb.RoundOfferPart(round_id=bytes(15), config=encode_config(make_config(5))).SerializeToString()],
+        [pb.RoundOfferPart(round_id=bytes(16), config=b"\xff\xff").SerializeToString()],
+        [pb.RoundOfferPart(round_id=bytes(16)).SerializeToString()] * 2,
+    ],
+)
+def test_a_malformed_offer_is_refused(parts: list[bytes]) -> None:
+    with pytest.raises((DecodeError, ProtocolViolation)):
+        FindRound(task="digits").read(deque(parts))
+
+
+# --- a coordinator that cheats ----------------------------------------------------------------------------------------
+
+
+def changed(kind: type[Any], change: CHANGE) -> Callable[[Parts], Parts]:
+    """Every part of an answer, changed."""
+
+    def apply(parts: Parts) -> Parts:
+        out: Parts = deque()
+        for part in parts:
+            message = kind.FromString(part)
+            change(message)
+            out.append(message.SerializeToString())
+        return out
+
+    return apply
+
+
+def overlap(sets: messages_pb2.SurvivorSet) -> None:
+    sets.dropped.append(sets.survivors[-1])
+
+
+def without_us(sets: messages_pb2.SurvivorSet) -> None:
+    del sets.survivors[1]
+    sets.dropped.append(2)
+
+
+def too_few_survivors(sets: messages_pb2.SurvivorSet) -> None:
+    sets.dropped.extend(i for i in sets.survivors if i > 2)
+    del sets.survivors[2:]
+
+
+def stranger_key(part: messages_pb2.RosterPart) -> None:
+    part.members[0].keys.mask_public_key = bytes(31) + b"\x09"
+
+
+def duplicate_key(part: messages_pb2.RosterPart) -> None:
+    part.members[0].keys.mask_public_key = part.members[2].keys.mask_public_key
+
+
+def our_key(part: messages_pb2.RosterPart) -> None:
+    part.members[1].keys.channel_public_key = bytes(31) + b"\x09"
+
+
+def broken_seal(part: messages_pb2.ShareDeliveryPart) -> None:
+    part.shares[0].sealed = bytes(82)
+
+
+def few_signatures(part: messages_pb2.ConsistencyProofPart) -> None:
+    del part.signatures[2:]
+
+
+def foreign_signature(part: messages_pb2.ConsistencyProofPart) -> None:
+    part.signatures[0].signature = part.signatures[2].signature
+
+
+CHEATS: list[tuple[type[Call[Any]], Callable[[Parts], Parts], type[SecAggError], str]] = [
+    (Advertise, changed(messages_pb2.RosterPart, stranger_key), AuthenticationError, "signature"),
+    (Advertise, changed(messages_pb2.RosterPart, duplicate_key), ProtocolViolation, "stands twice"),
+    (Advertise, changed(messages_pb2.RosterPart, our_key), ProtocolViolation, "own entry"),
+    (Share, changed(messages_pb2.ShareDeliveryPart, broken_seal), AuthenticationError, "the shares|seal"),
+    (SendInput, changed(messages_pb2.SurvivorSet, overlap), ProtocolViolation, "both survivors and dropped"),
+    (SendInput, changed(messages_pb2.SurvivorSet, without_us), ProtocolViolation, "own input is called dropped"),
+    (SendInput, changed(messages_pb2.SurvivorSet, too_few_survivors), ProtocolViolation, "below threshold"),
+    (Check, changed(messages_pb2.ConsistencyProofPart, few_signatures), ProtocolViolation, "below threshold"),
+    (Check, changed(messages_pb2.ConsistencyProofPart, foreign_signature), AuthenticationError, "signature"),
+    (Check, lambda parts: deque([b"\xff\xff"]), DecodeError, "not a"),
+    (SendInput, lambda parts: parts + parts, DecodeError, "2 answers where one"),
+    (SendInput, lambda parts: deque(), DecodeError, "0 answers where one"),
+    (Check, lambda parts: deque([b""] * 100_000), DecodeError, "longer than"),
+]
+
+
+@pytest.mark.parametrize(("call", "change", "error", "says"), CHEATS)
+def test_a_cheat_is_named_and_nothing_more_leaves(
+    call: type[Call[Any]], change: Callable[[Parts], Parts], error: type[SecAggError], says: str
+) -> None:
+    round_ = Conversation(make_config(5, threshold=4, max_colluding=0))
+
+    def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+        return change(parts) if isinstance(made, call) and name == VICTIM else parts
+
+    round_.tamper = tamper
+    round_.play()
+    with pytest.raises(error, match=says):
+        raise round_.errors[VICTIM]
+    assert round_.made[VICTIM][-1].method == call.method
+    assert "Reveal" not in round_.methods(VICTIM)
+    leave = round_.farewells[VICTIM]
+    assert leave is not None
+    assert leave.reason is LeaveReason.REFUSED
+
+
+def test_without_the_check_of_overlaps_shares_would_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    from secagg.masked.participant import AwaitingSurvivors
+
+    monkeypatch.setattr(AwaitingSurvivors, "check", lambda self, survivors: None)
+    round_ = Conversation(make_config(5, SEMI_HONEST))
+    cheat = changed(messages_pb2.SurvivorSet, overlap)
+    round_.tamper = lambda made, name, parts: cheat(parts) if isinstance(made, SendInput) else parts
+    round_.play()
+    assert "Reveal" in round_.methods(VICTIM)
+
+
+def test_a_roster_of_another_round_is_refused() -> None:
+    """A replay: signatures are bound to the round they were made in."""
+    kept: dict[ParticipantId, Parts] = {}
+
+    def keep(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+        if isinstance(made, Advertise):
+            kept[name] = deque(parts)
+        return parts
+
+    Conversation(make_config(5), tamper=keep).play()
+    later = Conversation(make_config(5), round_id=RoundId(b"\x02" * 16))
+    later.tamper = lambda made, name, parts: kept[name] if isinstance(made, Advertise) else parts
+    later.play()
+    assert all("own entry" in str(later.errors[name]) for name in NAMES)
+    assert all(later.methods(name) == ["FindRound", "Advertise"] for name in NAMES)
+
+
+def lie_about_count(receipt: pb.Receipt) -> None:
+    receipt.survivors += 1
+
+
+def lie_about_sum(receipt: pb.Receipt) -> None:
+    receipt.sums_digest = bytes(32)
+
+
+def lie_about_names(part: messages_pb2.AggregatePart) -> None:
+    if part.survivors:
+        part.survivors[4] = "zoe"
+
+
+@dataclass(frozen=True)
+class Lie:
+    """A change of an answer, how it is named, and the one check that finds it."""
+
+    call: type[Call[Any]]
+    change: Callable[[Parts], Parts]
+    error: type[SecAggError]
+    says: str
+    check: tuple[Any, str, str]
+
+
+LIES = [
+    Lie(
+        Reveal,
+        changed(pb.Receipt, lie_about_count),
+        ProtocolViolation,
+        "the receipt speaks of 6 survivors, we agreed on 5",
+        (Participation, "_conclude", "receipt.survivors"),
+    ),
+    Lie(
+        Reveal,
+        changed(pb.Receipt, lie_about_sum),
+        AuthenticationError,
+        "not the one that our receipt certifies",
+        (session, "_check_aggregate", "receipt.sums_digest"),
+    ),
+    Lie(
+        FetchAggregate,
+        changed(messages_pb2.AggregatePart, lie_about_names),
+        ProtocolViolation,
+        "other survivors than we agreed on",
+        (session, "_check_aggregate", "aggregate.survivors"),
+    ),
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.says)
+def test_a_lie_about_the_result_is_named(monkeypatch: pytest.MonkeyPatch, lie: Lie) -> None:
+    def play() -> Conversation:
+        round_ = Conversation(make_config(5))
+        round_.tamper = lambda made, name, parts: (
+            lie.change(parts) if isinstance(made, lie.call) and name == VICTIM else parts
+        )
+        round_.play()
+        return round_
+
+    with pytest.raises(lie.error, match=lie.says):
+        raise play().errors[VICTIM]
+    assert play().farewells[VICTIM] is None  # the round is over: nobody to leave
+    without_check(monkeypatch, *lie.check)
+    assert VICTIM in play().results
+
+
+def test_a_sum_of_impossible_weight_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, schema = FixedPoint(1.0, 16, 100), Schema((ArraySpec("values", (3,)),))
+    good = np.array([0, 0, 0, 500], np.uint32)
+    assert fixedpoint.decode_mean(code, schema, good, 5).weight == 500
+    for weight in (0, 4, 501):
+        with pytest.raises(ProtocolViolation, match=f"weight {weight} is not one that 5"):
+            fixedpoint.decode_mean(code, schema, np.array([0, 0, 0, weight], np.uint32), 5)
+    without_check(monkeypatch, fixedpoint, "decode_mean", "ProtocolViolation")
+    with pytest.raises(ZeroDivisionError):
+        fixedpoint.decode_mean(code, schema, np.array([0, 0, 0, 0], np.uint32), 5)
+
+
+# --- how it ends ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyboardInterrupt(), LeaveReason.CANCELLED),
+        (ParticipationCancelled("no more"), LeaveReason.CANCELLED),
+        (RoundTimeoutError("too late"), LeaveReason.CANCELLED),
+        (TransportError("gone"), LeaveReason.FAILED),
+        (InputError("changed"), LeaveReason.FAILED),
+        (NotInRoundError("too late"), None),
+    ],
+)
+def test_the_farewell_says_why(error: BaseException, reason: LeaveReason | None) -> None:
+    config = make_config(5)
+    offer = Offer(RoundId(bytes(16)), config, encode_config(config))
+    participation = Participation(make_terms(VICTIM), make_contribution(config, 1), offer)
+    participation.advance(None)
+    leave = participation.farewell(error)
+    assert (leave and leave.reason) == reason
+    roster = in_bytes([messages_pb2.RosterPart()])
+    with pytest.raises(ProtocolViolation):  # the secrets are gone
+        participation.advance(roster)
+
+
+def test_who_found_no_round_leaves_none() -> None:
+    participation = Participation(make_terms(VICTIM), make_contribution(make_config(5), 1), FindRound(task="digits"))
+    participation.advance(None)
+    assert participation.farewell(KeyboardInterrupt()) is None
+    with pytest.raises(LocalError, match="not over"):
+        participation.result.receipt  # noqa: B018
