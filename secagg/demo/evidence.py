@@ -1,0 +1,77 @@
+"""What the coordinator saw of one participant, from the very bytes that the participant handed to gRPC."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from secagg.config import RoundConfig
+from secagg.crypto.prg import Words
+from secagg.crypto.rng import SystemRng
+from secagg.crypto.secret import Secret
+from secagg.demo.findings import CoordinatorView, Pictures, Statistics
+from secagg.demo.job import PIXELS, Model
+from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.packing import chunk_values, pack, unpack
+from secagg.wire import codec
+from secagg.wire.v1 import messages_pb2
+
+_SIDE = math.isqrt(PIXELS)
+_HEAD_BYTES = 64
+_FIRST_LAYER = "hidden.weight"
+
+
+def coordinator_view(
+    participant: str, round_: int, config: RoundConfig, sent: Iterable[bytes], update: Model, weight: int
+) -> CoordinatorView:
+    """Args: sent: the messages of the upload. update: what it was made from."""
+    chunks = [codec.decode_chunk(codec.parse(messages_pb2.MaskedInputChunk, message)) for message in sent]
+    payload = b"".join(chunk.payload for chunk in chunks)
+    seen = np.concatenate([_numbers(chunk.number, chunk.payload, config) for chunk in chunks])
+    flat = config.schema.check(update)
+    # Rounded with another seed than the participant's own: it may differ from what was masked by one step.
+    encoder = Encoder(config.encoding, config.schema, flat, weight, Secret(SystemRng().token(32)))
+    encoded = encoder.read(0, config.vector_len, config.ring_dtype)
+    values = flat.read(0, config.schema.size)
+    return CoordinatorView(
+        participant=participant,
+        round=round_,
+        head_hex=payload[:_HEAD_BYTES].hex(" "),
+        sent=_statistics(payload, seen, values),
+        plain=_statistics(pack(encoded, config.ring_bits), encoded, values),
+        true_pictures=_pictures(update[_FIRST_LAYER]),
+        seen_pictures=_pictures(seen[: update[_FIRST_LAYER].size].reshape(update[_FIRST_LAYER].shape)),
+    )
+
+
+def _numbers(number: int, payload: bytes, config: RoundConfig) -> Words:
+    size = chunk_values(config.ring_bits)
+    return unpack(payload, min(size, config.vector_len - number * size), config.ring_bits)
+
+
+def _pictures(weights: np.ndarray[Any, Any]) -> Pictures:
+    """The weights into each hidden neuron, as they lie on the image."""
+    return [column.reshape(_SIDE, _SIDE).astype(np.float64) for column in weights.T]
+
+
+def _statistics(payload: bytes, numbers: Words, values: np.ndarray[Any, Any]) -> Statistics:
+    histogram = np.bincount(np.frombuffer(payload, np.uint8), minlength=256)
+    shares = histogram[histogram > 0] / len(payload)
+    return Statistics(
+        bytes=len(payload),
+        histogram=tuple(histogram.tolist()),
+        entropy_bits=float(-(shares * np.log2(shares)).sum()),
+        chi_square_p=_chi_square_p(histogram),
+        correlation=float(np.corrcoef(numbers[: len(values)].astype(np.float64), values)[0, 1]),
+    )
+
+
+def _chi_square_p(histogram: np.ndarray[Any, Any]) -> float:
+    """Upper tail of the chi-square statistic against uniform bytes (Wilson and Hilferty, 1931)."""
+    expected = histogram.sum() / len(histogram)
+    freedom = len(histogram) - 1
+    statistic = float(((histogram - expected) ** 2 / expected).sum())
+    spread = 2 / (9 * freedom)
+    z = ((statistic / freedom) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
+    return math.erfc(z / math.sqrt(2)) / 2

@@ -1,0 +1,162 @@
+"""One participant of the demo, in a process of its own: `python -m secagg.demo.participant`.
+
+It reads one JSON command a line from standard input, one for each round, and answers with JSON events on standard
+output. That pipe stands for the FL platform's own channel: it brings the model and the news that a round is on. All of
+secure aggregation goes through the client, over TLS.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from secagg_client import Client
+
+from secagg.config import ThreatModel
+from secagg.demo.job import Examples, Model, local_update
+from secagg.demo.plan import Dropout, Moment
+from secagg.demo.relay import CutRelay
+from secagg.demo.tap import Tap
+from secagg.errors import SecAggError
+from secagg.phases import Phase
+from secagg.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One round to take part in.
+
+    Attributes:
+        round: 1, 2, …
+        task: the round is known by it.
+        model: file of the global model.
+        folder: where the demo finds what it compares afterwards; none of it is ever sent.
+        seed: of the local training.
+        dropout: when to die.
+        timeout_s: longest time for the round.
+    """
+
+    round: int
+    task: str
+    model: Path
+    folder: Path
+    seed: list[int]
+    dropout: Dropout | None
+    timeout_s: float
+
+    def as_json(self) -> str:
+        """One line."""
+        dropout = self.dropout and [self.dropout.phase.name, self.dropout.moment.name]
+        fields = {"model": str(self.model), "folder": str(self.folder), "dropout": dropout}
+        return json.dumps({name: fields.get(name, getattr(self, name)) for name in self.__slots__})
+
+    @classmethod
+    def from_json(cls, line: str) -> "Command":
+        """The opposite of `as_json`."""
+        fields = json.loads(line)
+        dropout = fields["dropout"] and Dropout(Phase[fields["dropout"][0]], Moment[fields["dropout"][1]])
+        return cls(**{**fields, "model": Path(fields["model"]), "folder": Path(fields["folder"]), "dropout": dropout})
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of an npz file, by name."""
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """The opposite of `load_arrays`."""
+    contents: dict[str, Any] = dict(arrays)
+    np.savez(path, **contents)
+
+
+def tell(event: str, **details: object) -> None:
+    """One line to whoever started us."""
+    sys.stdout.write(json.dumps({"event": event, **details}) + "\n")
+    sys.stdout.flush()
+
+
+class DemoParticipant:
+    """Holds its own data and its own identity."""
+
+    def __init__(self, target: str, identity: Path, data: Path, threat_model: ThreatModel) -> None:
+        """Args: identity: folder with cert.pem, key.pem and ca.pem."""
+        arrays = load_arrays(data)
+        self._examples = Examples(arrays["images"], arrays["labels"])
+        self._target = target
+        self._identity = identity
+        self._policy = Policy(threat_models=frozenset({threat_model}))
+        self._tap = Tap(lambda sent: tell("dying", bytes_sent=sent))
+        self._client = self._connect(target)
+
+    @property
+    def bytes_sent(self) -> int:
+        """In the round so far."""
+        return self._tap.bytes_sent
+
+    def take_part(self, command: Command) -> None:
+        """Train, then give the update to secure aggregation."""
+        model: Model = load_arrays(command.model)
+        update = local_update(model, self._examples, command.seed)
+        save_arrays(command.folder / f"{self._identity.name}.update.npz", update)
+        client = self._client_for(command.dropout)
+        tell("trained")
+        result = client.participate(
+            update, weight=len(self._examples), task=command.task, model=model, timeout_s=command.timeout_s
+        )
+        sent = {f"{number:06d}": np.frombuffer(data, np.uint8) for number, data in enumerate(self._tap.uploaded)}
+        save_arrays(command.folder / f"{self._identity.name}.sent.npz", sent)
+        tell(
+            "finished",
+            survivors=len(result.survivors),
+            sums_digest=result.receipt.sums_digest.hex(),
+            bytes_sent=result.bytes_sent,
+            bytes_received=result.bytes_received,
+        )
+
+    def _client_for(self, dropout: Dropout | None) -> Client:
+        """Through a relay that will cut the connection, if the upload is to break off."""
+        if dropout is None or dropout.moment is not Moment.HALF_SENT:
+            self._tap.begin(dropout, None)
+            return self._client
+        relay = CutRelay(self._target)
+        self._tap.begin(dropout, relay)
+        return self._connect(relay.address)
+
+    def _connect(self, target: str) -> Client:
+        return Client.from_files(
+            target,
+            certificate=self._identity / "cert.pem",
+            key=self._identity / "key.pem",
+            ca=self._identity / "ca.pem",
+            policy=self._policy,
+            interceptors=[self._tap],
+        )
+
+
+def main() -> None:
+    """Run until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--identity", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--threat-model", choices=[model.name for model in ThreatModel], required=True)
+    arguments = parser.parse_args()
+    participant = DemoParticipant(
+        arguments.target, arguments.identity, arguments.data, ThreatModel[arguments.threat_model]
+    )
+    tell("ready")
+    for line in sys.stdin:
+        try:
+            participant.take_part(Command.from_json(line))
+        except SecAggError as error:
+            sent = participant.bytes_sent
+            tell("failed", error=type(error).__name__, message=str(error), bytes_sent=sent)
+
+
+if __name__ == "__main__":
+    main()
