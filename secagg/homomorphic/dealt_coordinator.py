@@ -285,7 +285,8 @@ class DealtKeyCoordinator(Engine):
     def _finish(self) -> list[Event]:
         self.phase = None
         names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
-        return [SumDelivered(names, self._digest)]
+        self.delivered = SumDelivered(names, self._digest)
+        return [self.delivered]
 
 
 class _ReleasedSum:

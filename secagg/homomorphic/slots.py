@@ -57,13 +57,13 @@ def ckks_values(slots: Complex) -> U64:
         ProtocolViolation: a part is not within 1/4 of an integer in range: not a sum of honest encryptions.
     """
     parts = np.concatenate([slots.real, slots.imag], axis=-1)
+    # Written so that NaN is refused as well.
+    if not (parts.min() >= -CKKS_ROUNDING_LIMIT and parts.max() < 2.0**53):
+        raise ProtocolViolation("a decrypted value is out of range")
     nearest = np.rint(parts)
     distance = np.abs(parts - nearest).max()
-    # Written so that NaN is refused as well.
-    if not distance <= CKKS_ROUNDING_LIMIT:
+    if distance > CKKS_ROUNDING_LIMIT:
         raise ProtocolViolation(f"a decrypted value is {distance:.3g} from an integer, beyond {CKKS_ROUNDING_LIMIT}")
-    if nearest.min() < 0 or nearest.max() >= 2.0**53:
-        raise ProtocolViolation("a decrypted value is out of range")
     values: U64 = nearest.astype(np.uint64)
     return values
 

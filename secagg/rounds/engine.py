@@ -18,6 +18,7 @@ from secagg.events import (
     ParticipantDropped,
     PhaseStarted,
     RoundFailed,
+    SumDelivered,
     SumReady,
 )
 from secagg.messages import (
@@ -47,6 +48,7 @@ class Engine(ABC):
         phase: the open phase; None once the round is over.
         deadline: when the open phase closes at the latest, in seconds since 1970.
         aggregate: the result, once there is one. None to the end where only participants learn it.
+        delivered: what is known of the result where only participants learn it.
         failure: why there will be none.
     """
 
@@ -62,6 +64,7 @@ class Engine(ABC):
         self.phase: Phase | None = Phase.ADVERTISE_KEYS
         self.deadline = now + time_limit_s(Phase.ADVERTISE_KEYS, round_.config.deadlines)
         self.aggregate: Aggregate | None = None
+        self.delivered: SumDelivered | None = None
         self.failure: RoundAborted | None = None
         self._order = phases(round_.config)
         self._lobby = Lobby(round_, trust)

@@ -43,7 +43,7 @@ class ControlPlane(ControlPlaneServicer):
     ) -> AsyncIterator[messages_pb2.AggregatePart]:
         async with reported(context, "FetchAggregate"):
             hosted = self._rounds.find(request.round_id)
-            released = await hosted.ended()
+            released = await hosted.released()
             async for part in made_in_threads(encode_aggregate(released.aggregate, hosted.config, released.digest)):
                 yield part
 

@@ -10,9 +10,19 @@ from google.protobuf.message import Message
 
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import DecodeError, ProtocolViolation
-from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelivery, SurvivorSet
+from secagg.messages import (
+    ConsistencyProof,
+    EncryptedSum,
+    FallenSet,
+    ParticipantId,
+    ReleaseOrder,
+    Roster,
+    ShareDelivery,
+    SurvivorSet,
+)
 from secagg.phases import Phase
-from secagg.wire import codec
+from secagg.schemes import Chunk
+from secagg.wire import codec, homomorphic
 from secagg.wire.fields import PART_BYTES
 from secagg.wire.results import encode_aggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -27,8 +37,8 @@ from secagg_server.store import Store
 
 ROUND_METADATA: Final = "secagg-round-bin"
 MAX_SEEN: Final = 1000
-MAX_MESSAGE_BYTES: Final = 4 << 20
-"""Key shares and revealed shares of 10,000 neighbours take less than half of this."""
+MAX_MESSAGE_BYTES: Final = 8 << 20
+"""Sealed or revealed shares of 10,000 neighbours take less than 2 MiB, a packed share of a joint key at most 4."""
 
 MessageT = TypeVar("MessageT", bound=Message)
 AnswerT = TypeVar("AnswerT")
@@ -82,7 +92,8 @@ class DataPlane(DataPlaneServicer):
         async with self._call(context, "SendInput") as caller:
             hosted = self._round_of(context)
             await hosted.check_member(caller)
-            await _until(hosted.over(caller, Phase.MASKED_INPUT), _upload(hosted, caller, request_iterator))
+            chunks = _decoded(request_iterator, codec.decode_chunk)
+            await _upload(hosted, caller, Phase.MASKED_INPUT, chunks)
             return codec.encode_survivors(await _answer(hosted, caller, Phase.MASKED_INPUT, SurvivorSet))
 
     async def Check(
@@ -100,8 +111,78 @@ class DataPlane(DataPlaneServicer):
             hosted = self._round_of(context)
             await hosted.check_member(caller)
             await hosted.receive(caller, codec.decode_unmask(await self._collected(request_iterator)))
-            released = await hosted.ended()
-            return pb.Receipt(survivors=len(released.aggregate.survivors), sums_digest=released.digest)
+            return await _receipt(hosted)
+
+    async def ConfirmKey(
+        self, request: pb.ConfirmKeyRequest, context: Context
+    ) -> AsyncIterator[messages_pb2.ConsistencyProofPart]:
+        async with self._call(context, "ConfirmKey") as caller:
+            hosted = self._rounds.find(request.round_id)
+            await hosted.receive(caller, homomorphic.decode_confirmation(request.confirmation))
+            proof = await _answer(hosted, caller, Phase.CONFIRM_KEY, ConsistencyProof)
+            for part in _encoded(hosted, Phase.CONFIRM_KEY, lambda: codec.encode_proof(proof)):
+                yield part
+
+    async def SendEncrypted(
+        self, request_iterator: AsyncIterator[messages_pb2.EncryptedInputChunk], context: Context
+    ) -> AsyncIterator[messages_pb2.EncryptedSumPart]:
+        async with self._call(context, "SendEncrypted") as caller:
+            hosted = self._round_of(context)
+            await hosted.check_member(caller)
+            chunks = _decoded(request_iterator, homomorphic.decode_encrypted_chunk)
+            await _upload(hosted, caller, Phase.ENCRYPTED_INPUT, chunks)
+            encrypted = await _answer(hosted, caller, Phase.ENCRYPTED_INPUT, EncryptedSum)
+            for part in homomorphic.encode_encrypted_sum(encrypted):
+                yield part
+
+    async def ReportSum(self, request: pb.ReportSumRequest, context: Context) -> messages_pb2.ReleaseOrder:
+        async with self._call(context, "ReportSum") as caller:
+            hosted = self._rounds.find(request.round_id)
+            await hosted.receive(caller, homomorphic.decode_report(request.report))
+            return homomorphic.encode_order(await _answer(hosted, caller, Phase.REPORT_SUM, ReleaseOrder))
+
+    async def SendSum(self, request_iterator: AsyncIterator[messages_pb2.SumChunk], context: Context) -> pb.Receipt:
+        async with self._call(context, "SendSum") as caller:
+            hosted = self._round_of(context)
+            await hosted.check_member(caller)
+            chunks = _decoded(request_iterator, homomorphic.decode_sum_chunk)
+            await _upload(hosted, caller, Phase.RELEASE_SUM, chunks)
+            return await _receipt(hosted)
+
+    async def SendPartial(
+        self, request_iterator: AsyncIterator[messages_pb2.PartialChunk], context: Context
+    ) -> messages_pb2.FallenSet:
+        async with self._call(context, "SendPartial") as caller:
+            hosted = self._round_of(context)
+            await hosted.check_member(caller)
+            chunks = _decoded(request_iterator, homomorphic.decode_partial_chunk)
+            await _upload(hosted, caller, Phase.PARTIAL_DECRYPTION, chunks)
+            return homomorphic.encode_fallen(await _answer(hosted, caller, Phase.PARTIAL_DECRYPTION, FallenSet))
+
+    async def CheckRecovery(
+        self, request: pb.CheckRecoveryRequest, context: Context
+    ) -> AsyncIterator[messages_pb2.ConsistencyProofPart]:
+        async with self._call(context, "CheckRecovery") as caller:
+            hosted = self._rounds.find(request.round_id)
+            await hosted.receive(caller, homomorphic.decode_recovery_check(request.check))
+            proof = await _answer(hosted, caller, Phase.RECOVERY_CHECK, ConsistencyProof)
+            for part in _encoded(hosted, Phase.RECOVERY_CHECK, lambda: codec.encode_proof(proof)):
+                yield part
+
+    async def RecoverSeeds(
+        self, request_iterator: AsyncIterator[messages_pb2.RecoverSeedsPart], context: Context
+    ) -> pb.Receipt:
+        async with self._call(context, "RecoverSeeds") as caller:
+            hosted = self._round_of(context)
+            await hosted.check_member(caller)
+            await hosted.receive(caller, homomorphic.decode_recover_seeds(await self._collected(request_iterator)))
+            return await _receipt(hosted)
+
+    async def AwaitReceipt(self, request: pb.AwaitReceiptRequest, context: Context) -> pb.Receipt:
+        async with self._call(context, "AwaitReceipt") as caller:
+            hosted = self._rounds.find(request.round_id)
+            await hosted.check_member(caller)
+            return await _receipt(hosted)
 
     async def FetchAggregate(
         self, request: pb.FetchAggregateRequest, context: Context
@@ -111,7 +192,7 @@ class DataPlane(DataPlaneServicer):
             if not hosted.config.release_to_participants:
                 raise ProtocolViolation("this round does not release the aggregate to participants", culprit=caller)
             await hosted.check_member(caller)
-            released = await hosted.ended()
+            released = await hosted.released()
             async for part in made_in_threads(encode_aggregate(released.aggregate, hosted.config, released.digest)):
                 yield part
 
@@ -166,17 +247,31 @@ def _encoded(hosted: HostedRound, phase: Phase, encode: Callable[[], Iterable[Me
     return cast("Iterable[MessageT]", hosted.encoded[phase])
 
 
-async def _upload(
-    hosted: HostedRound, caller: ParticipantId, chunks: AsyncIterator[messages_pb2.MaskedInputChunk]
-) -> None:
-    """Take chunk by chunk, so that one is in memory at a time; flow control holds the sender back."""
-    claim = hosted.claim_upload(caller)
-    async for chunk in chunks:
-        await hosted.receive_chunk(caller, claim, codec.decode_chunk(chunk))
-    if not hosted.delivered(caller, Phase.MASKED_INPUT):
-        raise ProtocolViolation(
-            "the upload ended before its last chunk; ask for InputProgress and go on", culprit=caller
-        )
+async def _receipt(hosted: HostedRound) -> pb.Receipt:
+    """Wait for the end of the round."""
+    outcome = await hosted.ended()
+    return pb.Receipt(survivors=len(outcome.survivors), sums_digest=outcome.digest)
+
+
+async def _decoded(messages: AsyncIterator[MessageT], decode: Callable[[MessageT], Chunk]) -> AsyncIterator[Chunk]:
+    """Chunk by chunk, so that one is in memory at a time; flow control holds the sender back."""
+    async for message in messages:
+        yield decode(message)
+
+
+async def _upload(hosted: HostedRound, caller: ParticipantId, phase: Phase, chunks: AsyncIterator[Chunk]) -> None:
+    """Take the caller's chunks until its vector is whole, or the phase is over."""
+
+    async def take() -> None:
+        claim = hosted.claim_upload(caller)
+        async for chunk in chunks:
+            await hosted.receive_chunk(caller, claim, chunk)
+        if not hosted.delivered(caller, phase):
+            raise ProtocolViolation(
+                "the upload ended before its last chunk; ask for InputProgress and go on", culprit=caller
+            )
+
+    await _until(hosted.over(caller, phase), take())
 
 
 async def _until(end: Coroutine[None, None, None], work: Coroutine[None, None, None]) -> None:

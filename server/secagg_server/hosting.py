@@ -13,14 +13,24 @@ import structlog
 from google.protobuf.message import Message
 
 from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
-from secagg.events import Event, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady, WrongShares
-from secagg.messages import CoordinatorMessage, Leave, MaskedInputChunk, ParticipantId, ParticipantMessage
+from secagg.events import (
+    Event,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    SumDelivered,
+    SumReady,
+    WrongShares,
+)
+from secagg.messages import CoordinatorMessage, Leave, ParticipantId, ParticipantMessage
 from secagg.phases import Phase, phases
 from secagg.rounds.engine import Engine
+from secagg.schemes import Chunk
 from secagg.wire.progress import WatchedEvent, watched
 from secagg.wire.results import sums_digest
 from secagg_server.bell import Bell
-from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, entry_of
+from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, Withheld, entry_of
 
 Clock = Callable[[], float]
 """Seconds since 1970."""
@@ -78,7 +88,7 @@ class HostedRound:
         """Whether the participant's message of `phase` was accepted."""
         return (phase, participant) in self._delivered
 
-    async def ended(self) -> Released:
+    async def ended(self) -> Released | Withheld:
         """Wait for the end.
 
         Raises:
@@ -89,6 +99,18 @@ class HostedRound:
         if isinstance(self.outcome, RoundAborted):
             raise self._failure(self.outcome)
         return self.outcome
+
+    async def released(self) -> Released:
+        """Wait for the sum.
+
+        Raises:
+            RoundAborted: the round ended without a sum.
+            ProtocolViolation: the coordinator does not know the sum.
+        """
+        outcome = await self.ended()
+        if isinstance(outcome, Withheld):
+            raise ProtocolViolation("only the participants know this round's sum: release_to_coordinator is off")
+        return outcome
 
     async def over(self, participant: ParticipantId, phase: Phase) -> None:
         """Wait until `phase` is over for the participant."""
@@ -154,7 +176,7 @@ class HostedRound:
         self._uploads[sender] = self._uploads.get(sender, 0) + 1
         return self._uploads[sender]
 
-    async def receive_chunk(self, sender: ParticipantId, claim: int, chunk: MaskedInputChunk) -> None:
+    async def receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk) -> None:
         """`receive` for a chunk of the upload with the number `claim`."""
         await self._carry_out(partial(self._receive_chunk, sender, claim, chunk))
 
@@ -180,7 +202,7 @@ class HostedRound:
             self._journal.append(entry_of(now, sender, message))
         return events
 
-    def _receive_chunk(self, sender: ParticipantId, claim: int, chunk: MaskedInputChunk, now: float) -> list[Event]:
+    def _receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk, now: float) -> list[Event]:
         if self._uploads[sender] != claim:
             raise ProtocolViolation("another call took over this upload", culprit=sender)
         return self._receive(sender, chunk, now)
@@ -212,6 +234,8 @@ class HostedRound:
             return engine.failure
         if engine.aggregate is not None:
             return Released(engine.aggregate, sums_digest(engine.aggregate, self.config))
+        if engine.delivered is not None:
+            return Withheld(engine.delivered.survivors, engine.delivered.sums_digest)
         return None
 
     # --- on the event loop --------------------------------------------------------------------------------------------
@@ -252,7 +276,7 @@ class HostedRound:
         if not events:
             return
         self._news.ring()
-        if any(isinstance(event, PhaseStarted | SumReady | RoundFailed) for event in events):
+        if any(isinstance(event, PhaseStarted | SumReady | SumDelivered | RoundFailed) for event in events):
             self._turned.ring()
             self._set_timer()
         if self.outcome is not None:
@@ -304,6 +328,8 @@ class HostedRound:
                 self._log.warning("wrong_shares_corrected", culprit=event.culprit, conflicts=list(event.conflicts))
             case SumReady():
                 self._log.info("sum_ready", survivors=len(event.aggregate.survivors))
+            case SumDelivered():
+                self._log.info("sum_delivered", survivors=len(event.survivors))
             case RoundFailed():
                 self._log.warning(
                     "round_failed",

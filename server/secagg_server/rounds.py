@@ -20,8 +20,8 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.masked.accumulator import Parallel
-from secagg.masked.coordinator import Coordinator
 from secagg.messages import ParticipantId
+from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg_server.bell import Bell
 from secagg_server.hosting import Clock, HostedRound
@@ -87,7 +87,7 @@ class Rounds:
         round_ = Round(record.round_id, config, context)
         journal = self._store.open_round(record)
         try:
-            engine = Coordinator(
+            engine = coordinate(
                 round_, now=record.opened_s, trust=self._trust, spool=journal.spool, parallel=self._parallel
             )
         except MemoryError:

@@ -13,7 +13,14 @@ from typing import Protocol
 from secagg.config import Aggregate
 from secagg.context import RoundId
 from secagg.errors import AbortReason, RoundAborted
-from secagg.messages import MaskedInputChunk, ParticipantId, ParticipantMessage
+from secagg.messages import (
+    EncryptedInputChunk,
+    MaskedInputChunk,
+    PartialChunk,
+    ParticipantId,
+    ParticipantMessage,
+    SumChunk,
+)
 from secagg.rounds.uploads import MemorySpool, Spool
 
 
@@ -64,7 +71,7 @@ Entry = Received | UploadCompleted | DeadlinePassed | Aborted
 
 def entry_of(time_s: float, sender: ParticipantId, message: ParticipantMessage) -> Received | UploadCompleted:
     """How an accepted message is kept."""
-    if isinstance(message, MaskedInputChunk):
+    if isinstance(message, MaskedInputChunk | EncryptedInputChunk | PartialChunk | SumChunk):
         return UploadCompleted(time_s, sender)
     return Received(time_s, sender, message)
 
@@ -76,8 +83,21 @@ class Released:
     aggregate: Aggregate
     digest: bytes
 
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """Whose updates are in the sum."""
+        return self.aggregate.survivors
 
-Outcome = Released | RoundAborted
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A round whose sum the participants decrypted and the coordinator never knew."""
+
+    survivors: tuple[str, ...]
+    digest: bytes
+
+
+Outcome = Released | Withheld | RoundAborted
 
 
 class Journal(Protocol):
