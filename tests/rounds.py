@@ -10,6 +10,7 @@ from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
+from secagg.masked.session import Participant
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.simulation.cohort import Contribution, Deployment, participant_names, set_up
@@ -81,12 +82,21 @@ def start(
     return set_up(config, brought, rng=rng, now=NOW, deployment=made, policy=policy, hook=hook)
 
 
+def seated(run: Run, name: ParticipantId) -> Participant:
+    """The state machine of `name`, which in a masked round is this one."""
+    participant = run.participants[name]
+    assert isinstance(participant, Participant)
+    return participant
+
+
 def truth(run: Run, name: ParticipantId) -> Integers:
     """What `name` puts in: uint64[vector_len]."""
     config = run.coordinator.round.config
-    return run.vectors[name].read(0, config.vector_len, config.ring_dtype).astype(np.uint64)
+    words: Integers = run.vectors[name].read(0, config.vector_len, config.ring_dtype).astype(np.uint64)
+    return words
 
 
 def true_sum(run: Run, names: Iterable[ParticipantId]) -> Integers:
     """Σ of what `names` put in, with room to spare: nothing is reduced."""
-    return np.sum([truth(run, name) for name in names], axis=0, dtype=np.uint64)
+    total: Integers = np.stack([truth(run, name) for name in names]).sum(axis=0, dtype=np.uint64)
+    return total

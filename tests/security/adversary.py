@@ -26,7 +26,7 @@ from secagg.errors import SecAggError
 from secagg.masked import shares
 from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
 from secagg.masked.participant import AwaitingRoster
-from secagg.masked.session import Participant, Reply
+from secagg.masked.session import Ended, Reply
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     AdvertiseKeys,
@@ -44,7 +44,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.simulation.network import Run
-from tests.rounds import Integers
+from tests.rounds import Integers, seated
 
 Pool = dict[Index, dict[Index, int]]
 """Shares by owner and holder."""
@@ -83,7 +83,7 @@ class Adversary:
     """Everything that the coordinator and its colluders have seen, and what follows from it."""
 
     def __init__(self, run: Run, colluders: Collection[ParticipantId] = ()) -> None:
-        self.people = run.participants
+        self.people = {name: seated(run, name) for name in run.participants}
         self.round = run.coordinator.round
         self.now = run.now
         self.advertised = {name: p.advertisement for name, p in self.people.items()}
@@ -212,7 +212,7 @@ class Adversary:
         """Σ of the updates of `kept`, who all masked against `dropped`; None if the view does not suffice."""
         known = [self.self_mask(name) for name in kept]
         known += [self.pairwise(name, gone) for name in kept for gone in dropped]
-        total = np.sum([self.inputs[name] for name in kept], axis=0, dtype=np.uint64)
+        total = np.stack([self.inputs[name] for name in kept]).sum(axis=0, dtype=np.uint64)
         return None if not all(known) else self.strip(total, [mask for masks in known for mask in masks])
 
     def strip(self, vector: Integers, masks: list[Mask]) -> Integers:
@@ -298,6 +298,6 @@ def refusal(act: Callable[[], object]) -> SecAggError:
     return caught.value
 
 
-def holds_nothing(participant: Participant) -> bool:
-    """Whether the participant gave up its round secrets."""
-    return participant.awaits is None
+def holds_nothing(run: Run, name: ParticipantId) -> bool:
+    """Whether `name` gave up its round secrets."""
+    return seated(run, name)._state is Ended.ABORTED

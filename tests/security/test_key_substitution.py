@@ -1,9 +1,9 @@
 """T5 and T13: the coordinator puts keys of its own, or of another round, in the place of participants' keys.
 
-Adversary: a malicious coordinator. Attack: the victim is shown a roster in which every other member's keys are known to the
-coordinator; it opens the shares that the victim seals to them, reconstructs both of its secrets and takes the masks off
-its input. Each test removes one check of the roster, shows the victim's exact update come out, and then shows the check
-stop it before a share has left.
+Adversary: a malicious coordinator. Attack: the victim is shown a roster in which every other member's keys are known to
+the coordinator; it opens the shares that the victim seals to them, reconstructs both of its secrets and takes the masks
+off its input. Each test removes one check of the roster, shows the victim's exact update come out, and then shows the
+check stop it before a share has left.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster,
 from secagg.policy import Policy
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Run
-from tests.rounds import ACTIVE, NOW, SEMI_HONEST, Integers, deployment, make_config, start, truth
+from tests.rounds import ACTIVE, NOW, SEMI_HONEST, Integers, deployment, make_config, seated, start, truth
 from tests.security.adversary import Adversary, Impostor, holds_nothing, refusal, without_check
 
 NAMES = participant_names(7)
@@ -80,30 +80,28 @@ def certified_as_colluder(adversary: Adversary, name: ParticipantId, keys: Adver
 
 
 @pytest.mark.parametrize(
-    ("dress", "owner", "function", "fragment", "error"),
+    ("dress", "check", "error"),
     [
-        (unsigned, rosters, "verify_member", "signing.verify", AuthenticationError),
-        (certified_elsewhere, TrustAnchors, "verify_participant", "self._check_chain", AuthenticationError),
-        (certified_as_colluder, rosters, "verify_member", "belongs to", ProtocolViolation),
+        (unsigned, (rosters, "verify_member", "signing.verify"), AuthenticationError),
+        (certified_elsewhere, (TrustAnchors, "verify_participant", "self._check_chain"), AuthenticationError),
+        (certified_as_colluder, (rosters, "verify_member", "belongs to"), ProtocolViolation),
     ],
 )
 def test_substituted_keys(
     monkeypatch: pytest.MonkeyPatch,
     dress: Dress,
-    owner: object,
-    function: str,
-    fragment: str,
+    check: tuple[object, str, str],
     error: type[RemoteError],
 ) -> None:
     with monkeypatch.context() as patch:
-        without_check(patch, owner, function, fragment)
+        without_check(patch, *check)
         run = start(make_config(7))
         stolen = substitute(run, dress)
         assert stolen is not None
         assert np.array_equal(stolen, truth(run, VICTIM))
     run = start(make_config(7))
     assert isinstance(refusal(lambda: substitute(run, dress)), error)
-    assert holds_nothing(run.participants[VICTIM])
+    assert holds_nothing(run, VICTIM)
 
 
 def test_a_semi_honest_round_does_not_stand_against_substituted_keys_and_policy_refuses_it(
@@ -155,7 +153,7 @@ def test_replayed_keys_of_another_round(monkeypatch: pytest.MonkeyPatch) -> None
     error = refusal(attack)
     assert isinstance(error, AuthenticationError)
     assert OTHERS[0] in str(error)
-    assert holds_nothing(run.participants[VICTIM])
+    assert holds_nothing(run, VICTIM)
 
 
 # --- one who counts as many -------------------------------------------------------------------------------------------
@@ -165,7 +163,7 @@ def pad_cohort(
     run: Run, victim: ParticipantId, padding: list[tuple[ParticipantId, AdvertiseKeys, KeyPair, KeyPair]]
 ) -> Integers:
     """The victim's update when `padding` stands for all other members, whose keys the adversary holds."""
-    participant, round_ = run.participants[victim], run.coordinator.round
+    participant, round_ = seated(run, victim), run.coordinator.round
     entries = [(name, keys) for name, keys, _, _ in padding] + [(victim, participant.advertisement)]
     members = tuple(Member(Index(i), name, keys) for i, (name, keys) in enumerate(entries, start=1))
     mine = members[-1]
@@ -214,7 +212,7 @@ def test_one_id_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(pad_cohort(run, victim, colluder_six_times(run)), truth(run, victim))
     run = start(make_config(7))
     assert "not distinct" in str(refusal(lambda: pad_cohort(run, victim, colluder_six_times(run))))
-    assert holds_nothing(run.participants[victim])
+    assert holds_nothing(run, victim)
 
 
 def one_key_under_six_names(_: Run) -> list[tuple[ParticipantId, AdvertiseKeys, KeyPair, KeyPair]]:
@@ -232,7 +230,7 @@ def test_one_key_under_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(pad_cohort(run, victim, one_key_under_six_names(run)), truth(run, victim))
     run = start(config)
     assert "stands twice" in str(refusal(lambda: pad_cohort(run, victim, one_key_under_six_names(run))))
-    assert holds_nothing(run.participants[victim])
+    assert holds_nothing(run, victim)
 
 
 # X25519 points whose order divides 8, in their reduced encodings (RFC 7748 §6.1 asks to check for the result zero).
@@ -248,7 +246,7 @@ LOW_ORDER = [
 class NoKey(KeyPair):
     """What someone who listens knows: that every agreement with a point of low order gives zero."""
 
-    def agree(self, peer_public: bytes, *, peer: str) -> Secret:  # noqa: ARG002
+    def agree(self, peer_public: bytes, *, peer: str) -> Secret:
         return Secret(bytes(32))
 
 
@@ -288,7 +286,7 @@ def test_low_order_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     error = refusal(lambda: listen(run))
     assert isinstance(error, AuthenticationError)
     assert "low order" in str(error)
-    assert holds_nothing(run.participants[victim])
+    assert holds_nothing(run, victim)
 
 
 # --- the roster as a whole --------------------------------------------------------------------------------------------
@@ -311,7 +309,9 @@ def too_few(adversary: Adversary, name: ParticipantId) -> Roster:
 
 
 def renumbered(adversary: Adversary, _: ParticipantId) -> Roster:
-    """Shamir shares are points at the index: two rosters with other numbers would give the dealer's points away twice."""
+    """Shamir shares are points at the index: two rosters with other numbers would give the dealer's
+    points away twice.
+    """
     n = len(adversary.roster.members)
     return Roster(tuple(Member(Index(n + 1 - m.index), m.participant_id, m.keys) for m in adversary.roster.members))
 
@@ -343,7 +343,7 @@ def test_a_wrong_roster_gets_no_shares(
     assert error.culprit == "coordinator"
     assert fragment in str(error)
     assert not adversary.shared
-    assert holds_nothing(run.participants[VICTIM])
+    assert holds_nothing(run, VICTIM)
 
 
 def test_a_roster_without_us_is_refused() -> None:

@@ -1,4 +1,5 @@
-"""Round 2: what a participant checks before its masked input leaves, and what binds shares and masks to the round (T7, T13).
+"""Round 2: what a participant checks before its masked input leaves, and what binds shares and masks to the round (T7,
+T13).
 
 Adversary: a malicious coordinator, with colluders where a test says so.
 """
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from secagg.context import Context, bind
+from secagg.context import Context, RoundId, bind
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.errors import AuthenticationError, ProtocolViolation
 from secagg.masked import shares
@@ -19,7 +20,8 @@ from secagg.messages import Index, MaskedInputChunk, Member, ParticipantId, Shar
 from secagg.simulation import cohort
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Envelope, Run
-from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, start, true_sum, truth
+from secagg.wire.configuration import encode_config
+from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, seated, start, true_sum, truth
 from tests.security.adversary import Adversary, holds_nothing, refusal, without_check
 from tests.security.uniformity import looks_uniform
 
@@ -47,7 +49,9 @@ def ring_fence(run: Run) -> Adversary:
 
 
 def test_shares_of_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masked against a colluder alone, the victim's input hides behind b only, and that the others reveal. Active model."""
+    """Masked against a colluder alone, the victim's input hides behind b only, and that the others reveal. Active
+    model.
+    """
     with monkeypatch.context() as patch:
         without_check(patch, AwaitingShares, "on_delivery", "below threshold")
         run = start(make_config(7))
@@ -56,7 +60,7 @@ def test_shares_of_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.array_equal(stolen, truth(run, VICTIM))
     run = start(make_config(7))
     assert "below threshold" in str(refusal(lambda: ring_fence(run)))
-    assert holds_nothing(run.participants[VICTIM])
+    assert holds_nothing(run, VICTIM)
 
 
 def test_shares_of_strangers_are_refused() -> None:
@@ -128,7 +132,9 @@ def test_a_share_from_the_wrong_sender(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_garbage_for_shares_keeps_the_input_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opened later, bad shares would show only when inputs are out and nobody can unmask: a round lost to one dealer."""
+    """Opened later, bad shares would show only when inputs are out and nobody can unmask: a round lost
+    to one dealer.
+    """
 
     def poisoned(run: Run) -> Adversary:
         adversary = Adversary(run)
@@ -154,16 +160,19 @@ def test_garbage_for_shares_keeps_the_input_in(monkeypatch: pytest.MonkeyPatch) 
     error = refusal(lambda: poisoned(run))
     assert isinstance(error, AuthenticationError)
     assert error.culprit == COLLUDERS[0]
-    assert holds_nothing(run.participants[VICTIM])
+    assert holds_nothing(run, VICTIM)
 
 
 # --- T13: shares of another round -------------------------------------------------------------------------------------
 
 
 def reuse_channel_keys(old: Run, new: Run) -> None:
-    """A participant that keeps its channel keys over rounds. The design forbids it; the context must hold all the same."""
-    for name, participant in new.participants.items():
-        before, state = old.participants[name]._state, participant._state
+    """A participant that keeps its channel keys over rounds. The design forbids it; the context must
+    hold all the same.
+    """
+    for name in new.participants:
+        participant = seated(new, name)
+        before, state = seated(old, name)._state, seated(new, name)._state
         assert isinstance(before, AwaitingRoster)
         assert isinstance(state, AwaitingRoster)
         keys = dataclasses.replace(state.keys, channel_public_key=before.keys.channel_public_key)
@@ -172,8 +181,8 @@ def reuse_channel_keys(old: Run, new: Run) -> None:
 
 
 def replay_shares() -> tuple[Adversary, Integers]:
-    """Everyone survives round 1, so b of the victim is known. In round 2 its shares of round 1 are handed out again, and it
-    is declared dropped: holders reveal what they take for its mask key of round 2.
+    """Everyone survives round 1, so b of the victim is known. In round 2 its shares of round 1 are handed out again,
+    and it is declared dropped: holders reveal what they take for its mask key of round 2.
     """
     config = make_config(7, SEMI_HONEST)
     first_run, second_run = start(config, seed=1), start(config, seed=2)
@@ -212,9 +221,9 @@ LARGE = flat_schema(4096)
 
 def give_another_model(run: Run, name: ParticipantId, model_digest: bytes) -> None:
     """`name` computes its context over the model that it was given."""
-    participant = run.participants[name]
+    participant = seated(run, name)
     round_ = participant.seat.round
-    config_bytes = cohort.encode_config(round_.config)
+    config_bytes = encode_config(round_.config)
     seat = dataclasses.replace(
         participant.seat,
         rng=SeededRng(b"\7" * 32),
@@ -239,8 +248,8 @@ def test_different_models_are_noticed_before_any_input_leaves(threat_model: str)
     assert VICTIM not in inputs
     # Signed keys are turned away at the coordinator's door; without signatures the sealed shares do not open.
     turned_away = [error for up, error in run.refused if up.participant == VICTIM]
-    assert all(isinstance(error, AuthenticationError) for error in [*turned_away, run.errors[VICTIM]] if turned_away)
-    assert turned_away if threat_model == "active" else isinstance(run.errors[VICTIM], AuthenticationError)
+    noticed = turned_away[0] if threat_model == "active" else run.errors[VICTIM]
+    assert isinstance(noticed, AuthenticationError)
 
 
 def trust_any_context(patch: pytest.MonkeyPatch, run: Run) -> None:
@@ -285,11 +294,11 @@ def test_masks_of_different_models_do_not_cancel(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_context_is_over_round_configuration_and_model() -> None:
-    base = bind(cohort.RoundId(bytes(16)), b"config", bytes(32))
+    base = bind(RoundId(bytes(16)), b"config", bytes(32))
     others = [
-        bind(cohort.RoundId(b"\1" * 16), b"config", bytes(32)),
-        bind(cohort.RoundId(bytes(16)), b"other", bytes(32)),
-        bind(cohort.RoundId(bytes(16)), b"config", b"\1" * 32),
+        bind(RoundId(b"\1" * 16), b"config", bytes(32)),
+        bind(RoundId(bytes(16)), b"other", bytes(32)),
+        bind(RoundId(bytes(16)), b"config", b"\1" * 32),
     ]
     assert len({base, *others}) == 4
 
@@ -371,7 +380,7 @@ def test_an_update_that_changes_while_it_is_sent(monkeypatch: pytest.MonkeyPatch
 
 
 def test_states_print_without_their_secrets() -> None:
-    state = start(make_config(7)).participants[VICTIM]._state
+    state = seated(start(make_config(7)), VICTIM)._state
     assert isinstance(state, AwaitingRoster)
     shown = repr(state)
     assert "redacted" in shown

@@ -1,9 +1,9 @@
-"""Statistical tests of ring elements that must look uniform. Thresholds are six standard deviations and inputs are seeded, so
-a run that passes passes always.
+"""Statistical tests of ring elements that must look uniform. Thresholds are six standard deviations and inputs are
+seeded, so a run that passes passes always.
 """
 
 from math import sqrt
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tests.rounds import Integers
 SIGMAS: Final = 6.0
 
 
-def chi_square_sigmas(counts: Integers) -> float:
+def chi_square_sigmas(counts: np.ndarray[Any, np.dtype[np.signedinteger[Any]]]) -> float:
     """How far Pearson's statistic of counts that should be equal is above its mean, in its standard deviations."""
     expected = counts.sum() / len(counts)
     statistic = float(((counts - expected) ** 2).sum() / expected)
