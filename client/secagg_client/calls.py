@@ -4,11 +4,10 @@ On the wire a unary message is a stream of one, so every call is a stream of req
 function of each client carries them all.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -17,7 +16,7 @@ from secagg.config import Aggregate, RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.encoding.packing import chunk_values, packed_size
-from secagg.errors import DecodeError, InputError, ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     AdvertiseKeys,
@@ -242,17 +241,11 @@ class InputProgress(RoundCall[int]):
 
 @dataclass(frozen=True)
 class SendInput(RoundCall[SurvivorSet]):
-    """Round 2, from chunk `start` on. Holds mask keys.
-
-    A chunk is masked with the same keys whenever it is asked for, so two versions of it would show the difference of
-    two inputs. Digests of the chunks that were sent see to it that a caller who changes the update meanwhile cannot
-    cause that.
-    """
+    """Round 2, from chunk `start` on. Holds mask keys."""
 
     method = "SendInput"
     vector: MaskedVector
     start: int = 0
-    _sent: dict[int, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def progress(self) -> InputProgress:
@@ -273,14 +266,10 @@ class SendInput(RoundCall[SurvivorSet]):
         """The chunks, each computed when it is asked for.
 
         Raises:
-            InputError: a chunk that was sent before would differ now.
+            InputError: the update has changed, so that a chunk that was sent before would differ now.
         """
         for number in range(self.start, self.vector.chunks):
-            data = codec.encode_chunk(self.vector.chunk(number)).SerializeToString()
-            digest = hashlib.sha256(data).digest()
-            if self._sent.setdefault(number, digest) != digest:
-                raise InputError("the update was changed while it was being sent; it must stay as it is until the end")
-            yield data
+            yield codec.encode_chunk(self.vector.chunk(number)).SerializeToString()
 
     def decode(self, parts: Parts) -> SurvivorSet:
         """See `Call`."""

@@ -1,0 +1,195 @@
+"""Calls as values: what goes up is the same on every attempt, one chunk at a time; what comes down has a limit."""
+
+import tracemalloc
+from collections import deque
+
+import numpy as np
+import pytest
+from secagg_client.calls import (
+    PART_COST,
+    Advertise,
+    Call,
+    FetchAggregate,
+    InputProgress,
+    LeaveRound,
+    SendInput,
+    aggregate_limit,
+)
+from secagg_client.control_calls import AbortRound, ListRounds, OpenRound, RoundState, WatchRound
+
+from secagg.config import Aggregate, RoundConfig
+from secagg.context import RoundId
+from secagg.crypto.secret import Secret
+from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.packing import chunk_values, unpack
+from secagg.errors import DecodeError, InputError, ProtocolViolation
+from secagg.masked.masks import Mask
+from secagg.masked.vector import MaskedVector
+from secagg.messages import LeaveReason
+from secagg.phases import Phase
+from secagg.wire.configuration import decode_config
+from secagg.wire.results import encode_aggregate, sums_digest
+from secagg.wire.v1 import control_plane_pb2 as control_pb
+from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1 import messages_pb2
+from tests.conversing import ROUND_ID, in_bytes
+from tests.rounds import SEMI_HONEST, flat_schema, make_config
+from tests.security.adversary import without_check
+
+MiB = 1 << 20
+
+
+def upload(update: np.ndarray[tuple[int], np.dtype[np.float32]]) -> SendInput:
+    config = make_config(5, SEMI_HONEST, schema=flat_schema(len(update)))
+    encoder = Encoder(config.encoding, config.schema, config.schema.check(update), 1, Secret(bytes(32)))
+    masks = tuple(Mask(Secret(bytes([i] * 16)), negative=i % 2 == 1) for i in range(4))
+    return SendInput(ROUND_ID, config, MaskedVector(encoder, config.ring_bits, masks))
+
+
+def random_values(size: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return np.random.default_rng(7).uniform(-1, 1, size).astype(np.float32)
+
+
+def test_an_upload_goes_on_where_it_broke_with_the_same_bytes() -> None:
+    call = upload(random_values(1_500_000))
+    whole = list(call.requests())
+    assert [messages_pb2.MaskedInputChunk.FromString(d).number for d in whole] == list(range(call.vector.chunks))
+    assert call.vector.chunks >= 3
+    assert list(call.requests()) == whole
+    assert list(call.resumed(1).requests()) == whole[1:]
+    assert list(call.resumed(2).resumed(call.vector.chunks).requests()) == []
+
+
+def test_nothing_goes_on_behind_the_end() -> None:
+    call = upload(random_values(100))
+    with pytest.raises(ProtocolViolation, match="2 chunks are said to have arrived of 1"):
+        call.resumed(2)
+
+
+def test_an_update_that_changes_under_way_is_not_sent_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adversary: a coordinator that breaks connections while its victim trains in place.
+
+    Two versions of a chunk under the same masks differ by the difference of the two updates.
+    """
+    update = random_values(100_000)
+    call = upload(update)
+    first = next(call.requests())
+    update[3] += 0.25
+    with pytest.raises(InputError, match="was changed while it was being sent"):
+        next(call.resumed(0).requests())
+    without_check(monkeypatch, MaskedVector, "chunk", "InputError")
+    second = next(call.resumed(0).requests())
+    bits = call.config.ring_bits
+    count = min(chunk_values(bits), call.config.vector_len)
+    values = [
+        unpack(messages_pb2.MaskedInputChunk.FromString(d).payload, count, bits).astype(np.int64)
+        for d in (first, second)
+    ]
+    leaked = (values[1] - values[0]) % 2**bits
+    assert np.flatnonzero(leaked).tolist() == [3]
+    step = call.config.encoding.step * call.config.encoding.max_weight
+    assert leaked[3] * step == pytest.approx(0.25, abs=step)
+
+
+def test_chunks_are_made_one_at_a_time() -> None:
+    update = np.zeros(10_000_000, np.float32)
+    call = upload(update)
+    tracemalloc.start()
+    try:
+        sent = sum(len(data) for data in call.requests())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sent > 20 * MiB
+    assert peak < 12 * MiB
+
+
+def test_parts_of_the_answer_are_forgotten_as_they_are_read() -> None:
+    parts = in_bytes([pb.InputProgressReply(next_chunk=3)])
+    assert InputProgress(ROUND_ID, make_config(5)).read(parts) == 3
+    assert not parts
+
+
+def aggregate_parts(config: RoundConfig) -> tuple[Aggregate, deque[bytes]]:
+    sums = np.zeros(config.vector_len, config.ring_dtype)
+    names = tuple(f"participant-{i:05d}" for i in range(config.max_participants))
+    aggregate = Aggregate(sums, names)
+    return aggregate, in_bytes(encode_aggregate(aggregate, config, sums_digest(aggregate, config)))
+
+
+@pytest.mark.parametrize("size", [1, 64, 3_000_000])
+def test_a_whole_aggregate_is_within_the_limit(size: int) -> None:
+    config = make_config(10, schema=flat_schema(size))
+    aggregate, parts = aggregate_parts(config)
+    assert sum(len(part) + PART_COST for part in parts) <= aggregate_limit(config)
+    assert FetchAggregate(ROUND_ID, config).read(parts).survivors == aggregate.survivors
+
+
+def test_a_flood_of_empty_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(5)
+    call = FetchAggregate(ROUND_ID, config)
+    _, parts = aggregate_parts(config)
+    flood = deque([*parts, *[b""] * 10_000])
+    with pytest.raises(DecodeError, match="longer than"):
+        call.read(deque(flood))
+    without_check(monkeypatch, Call, "read", "size")
+    assert call.read(deque(flood)).sums.size == config.vector_len
+
+
+def test_the_roster_of_a_full_cohort_is_within_the_limit() -> None:
+    config = make_config(100)
+    keys = messages_pb2.AdvertiseKeys(
+        channel_public_key=bytes(32), mask_public_key=bytes(32), signature=bytes(72), certificates=[bytes(2000)] * 3
+    )
+    members = [messages_pb2.Member(index=i + 1, participant_id="p" * 64, keys=keys) for i in range(100)]
+    parts = in_bytes([messages_pb2.RosterPart(members=members[i : i + 50]) for i in (0, 50)])
+    assert sum(map(len, parts)) <= Advertise.limit.fget(Advertise(ROUND_ID, config, None))  # type: ignore
+
+
+def test_a_farewell_says_no_more_than_its_reason() -> None:
+    call = LeaveRound(ROUND_ID, make_config(5), LeaveReason.REFUSED)
+    (data,) = call.requests()
+    request = pb.LeaveRequest.FromString(data)
+    assert request.round_id == ROUND_ID
+    assert request.leave.reason == messages_pb2.LEAVE_REASON_REFUSED
+    assert len(data) == 22
+    assert call.read(in_bytes([pb.LeaveReply()])) is None
+
+
+# --- control plane ----------------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_is_opened_as_it_is() -> None:
+    config = make_config(5)
+    data = b"".join(control_pb.OpenRoundPart.FromString(d).config for d in OpenRound(config).requests())
+    assert decode_config(data) == config
+    assert OpenRound(config).read(in_bytes([control_pb.OpenRoundReply(round_id=ROUND_ID)])) == ROUND_ID
+    with pytest.raises(DecodeError, match="round id of 3 bytes"):
+        OpenRound(config).read(in_bytes([control_pb.OpenRoundReply(round_id=b"abc")]))
+
+
+def test_opening_again_would_open_another_round_so_it_is_not_repeated() -> None:
+    assert not OpenRound.idempotent
+    assert all(c.idempotent for c in (AbortRound, ListRounds, WatchRound, SendInput, Advertise))
+
+
+def test_summaries() -> None:
+    running = control_pb.RoundSummary(
+        round_id=ROUND_ID,
+        task="digits",
+        state=control_pb.ROUND_STATE_RUNNING,
+        phase=messages_pb2.PHASE_MASKED_INPUT,
+        opened_ms=1500,
+    )
+    done = control_pb.RoundSummary(round_id=bytes(16), task="digits", state=control_pb.ROUND_STATE_DONE)
+    first, second = ListRounds("").read(in_bytes([running, done]))
+    assert (first.round_id, first.state, first.phase, first.opened) == (
+        ROUND_ID,
+        RoundState.RUNNING,
+        Phase.MASKED_INPUT,
+        1.5,
+    )
+    assert (second.round_id, second.state, second.phase) == (RoundId(bytes(16)), RoundState.DONE, None)
+    done.state = 9  # type: ignore[assignment]
+    with pytest.raises(DecodeError, match="unknown state 9"):
+        ListRounds("").read(in_bytes([done]))

@@ -1,0 +1,100 @@
+"""When a call is made again: delays, limits in number and in time, and what is never repeated."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
+
+from secagg.errors import ConfigError, LimitError, TransportError
+
+BROKEN = ConnectionBroken("the connection to host broke", unsent=False)
+REFUSED = ConnectionBroken("cannot reach host", unsent=True)
+POLICY = RetryPolicy(attempts=4, first_delay_s=1.0, max_delay_s=3.0, give_up_after_s=100.0)
+
+
+def most() -> float:
+    return 1.0
+
+
+def test_delays_double_up_to_the_longest_and_attempts_end() -> None:
+    attempts = Attempts(POLICY, jitter=most)
+    assert not attempts.retrying
+    delays = []
+    for _ in range(3):
+        attempts.begin(0.0)
+        delays.append(attempts.delay_after(BROKEN, 0.0))
+    assert delays == [1.0, 2.0, 3.0]
+    assert attempts.retrying
+    with pytest.raises(TransportError, match=r"the connection to host broke \(tried 4 times\)"):
+        attempts.delay_after(BROKEN, 0.0)
+
+
+def test_a_policy_of_one_attempt_does_not_retry() -> None:
+    with pytest.raises(TransportError, match="tried once"):
+        Attempts(RetryPolicy(attempts=1)).delay_after(REFUSED, 0.0)
+
+
+def test_time_runs_out() -> None:
+    attempts = Attempts(RetryPolicy(attempts=100, first_delay_s=1.0, max_delay_s=1.0, give_up_after_s=2.5), jitter=most)
+    for now in (0.0, 1.0):
+        attempts.begin(now)
+        assert attempts.delay_after(BROKEN, now) == 1.0
+    attempts.begin(2.0)
+    with pytest.raises(TransportError, match="tried 3 times"):
+        attempts.delay_after(BROKEN, 2.0)
+
+
+def test_a_connection_that_held_begins_a_new_row() -> None:
+    attempts = Attempts(POLICY, jitter=most)
+    for hour in range(50):
+        attempts.begin(hour * 3600.0)
+        assert attempts.delay_after(BROKEN, hour * 3600.0 + 3599) == 1.0
+
+
+def test_progress_begins_a_new_row() -> None:
+    attempts = Attempts(POLICY, jitter=most)
+    for _ in range(50):
+        attempts.begin(0.0)
+        attempts.progressed()
+        assert attempts.delay_after(BROKEN, 0.0) == 1.0
+        assert attempts.retrying
+
+
+def test_what_may_have_taken_effect_is_not_repeated_unless_repeating_is_harmless() -> None:
+    attempts = Attempts(POLICY, idempotent=False, jitter=most)
+    assert attempts.delay_after(REFUSED, 0.0) == 1.0
+    with pytest.raises(TransportError, match="whether it took effect is not known"):
+        attempts.delay_after(BROKEN, 0.0)
+    with pytest.raises(LimitError):
+        Attempts(POLICY, idempotent=False).delay_after(LimitError("full"), 0.0)
+
+
+def test_a_full_server_is_asked_again_and_named_in_the_end() -> None:
+    attempts = Attempts(POLICY, jitter=most)
+    for _ in range(3):
+        attempts.delay_after(LimitError("too many calls"), 0.0)
+    with pytest.raises(LimitError, match="too many calls"):
+        attempts.delay_after(LimitError("too many calls"), 0.0)
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 200))
+def test_jitter_keeps_half_of_the_delay(jitter: float, failures: int) -> None:
+    policy = RetryPolicy(attempts=1000, first_delay_s=0.5, max_delay_s=8.0, give_up_after_s=1e9)
+    attempts = Attempts(policy, jitter=lambda: jitter)
+    for count in range(failures):
+        full = min(0.5 * 2.0 ** min(count, 60), 8.0)
+        assert full / 2 <= attempts.delay_after(BROKEN, 0.0) <= full
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"attempts": 0},
+        {"first_delay_s": 0.0},
+        {"first_delay_s": 2.0, "max_delay_s": 1.0},
+        {"give_up_after_s": -1.0},
+    ],
+)
+def test_senseless_policies_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        RetryPolicy(**bad)  # type: ignore[arg-type]
