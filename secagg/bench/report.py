@@ -102,6 +102,7 @@ class Report:
         console.print(escape(", ".join(f"{key} {value}" for key, value in self.setting.items())), style="dim")
         for section in self.sections:
             console.print(_table(section))
+        console.print("every sum is exact" if self.exact else "[bold red]a sum is NOT exact[/]")
 
 
 def _target(figure: Figure, target: Target) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""Updates whose encoding leaves nothing to chance, so that the exact sum of a real round is known beforehand.
+
+Values lie on the grid of the fixed-point code: with a step of a power of two, each is a float32 and encodes to its own
+integer whatever the stochastic rounding draws.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import FloatArray
+
+VALUE_BITS: Final = 16
+CODE: Final = FixedPoint(clip=(2**VALUE_BITS - 1) / 2**VALUE_BITS, value_bits=VALUE_BITS)
+"""Its step is 2^-15."""
+
+Levels = np.ndarray[Any, np.dtype[np.uint16]]
+
+
+def levels(participant: str, values: int) -> Levels:
+    """uint16[values], different for everyone: what the update of `participant` must encode to."""
+    rng = np.random.default_rng(list(participant.encode()))
+    return rng.integers(0, 2**VALUE_BITS, values, dtype=np.uint16)
+
+
+def update_of(participant: str, values: int) -> FloatArray:
+    """float32[values] that encodes to `levels`."""
+    return (levels(participant, values) * CODE.step - CODE.clip).astype(np.float32)
