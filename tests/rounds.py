@@ -74,7 +74,9 @@ def start(
     """A round of `people` (max_participants if None) with random updates; the same for the same seed."""
     names = participant_names(config.max_participants if people is None else people)
     brought = {
-        name: Contribution(random_update(config.schema, seed + i), (weights or {}).get(name, 1 + i))
+        name: Contribution(
+            random_update(config.schema, seed + i), (weights or {}).get(name, min(1 + i, config.encoding.max_weight))
+        )
         for i, name in enumerate(names)
     }
     made = deployment() if config.threat_model is ACTIVE else None

@@ -1,0 +1,321 @@
+"""T17 at the coordinator: wrong shares and lies of dealers. A sum is right or there is none.
+
+Adversary: participants that lie; the coordinator is honest.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable
+
+import numpy as np
+import pytest
+
+from secagg.config import ThreatModel
+from secagg.crypto import polynomial, shamir
+from secagg.crypto.polynomial import PRIME
+from secagg.crypto.rng import SeededRng
+from secagg.crypto.secret import Secret
+from secagg.crypto.shamir import Decoder, Recovered
+from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RemoteError
+from secagg.events import WrongShares
+from secagg.masked import coordinator as coordinators
+from secagg.masked import shares
+from secagg.masked.coordinator import Coordinator
+from secagg.masked.intake import Intake
+from secagg.masked.participant import AwaitingRoster
+from secagg.messages import (
+    Index,
+    MaskedInputChunk,
+    MaskKeyShare,
+    ParticipantId,
+    RevealedShare,
+    SelfMaskShare,
+    ShareKeys,
+    Unmask,
+)
+from secagg.rounds.lobby import Lobby
+from secagg.simulation.cohort import participant_names
+from secagg.simulation.network import Envelope, Hook, Run, Up
+from tests.rounds import ACTIVE, SEMI_HONEST, make_config, seated, start, true_sum
+from tests.security.adversary import without_check
+
+NAMES = participant_names(7)
+DROPPED = NAMES[6]
+
+Lie = Callable[[Index, RevealedShare], RevealedShare]
+
+
+def add_to(share: RevealedShare, error: int) -> RevealedShare:
+    value = (int.from_bytes(share.share.expose(), "big") + error) % PRIME
+    return type(share)(Secret(value.to_bytes(33, "big")))
+
+
+def lying(liars: dict[ParticipantId, Lie], dropped: Collection[ParticipantId] = ()) -> Hook:
+    """`liars` change the shares they reveal; inputs of `dropped` never arrive."""
+
+    def hook(envelope: Envelope) -> Iterable[Envelope]:
+        name, message = envelope.participant, envelope.message
+        if name in dropped and isinstance(message, MaskedInputChunk):
+            return ()
+        if name in liars and isinstance(envelope, Up) and isinstance(message, Unmask):
+            lies = {owner: liars[name](owner, share) for owner, share in message.shares.items()}
+            return (Up(name, Unmask(lies), envelope.phase),)
+        return (envelope,)
+
+    return hook
+
+
+def everything(_: Index, share: RevealedShare) -> RevealedShare:
+    return add_to(share, 1)
+
+
+def seeds_only(_: Index, share: RevealedShare) -> RevealedShare:
+    return add_to(share, 1) if isinstance(share, SelfMaskShare) else share
+
+
+def mask_keys_only(_: Index, share: RevealedShare) -> RevealedShare:
+    return add_to(share, 1) if isinstance(share, MaskKeyShare) else share
+
+
+def culprits(run: Run) -> set[ParticipantId]:
+    return {event.culprit for event in run.events if isinstance(event, WrongShares)}
+
+
+def assert_right(run: Run) -> None:
+    """The sum is there, and exact."""
+    coordinator = run.play()
+    assert coordinator.failure is None
+    assert coordinator.aggregate is not None
+    survivors = [ParticipantId(name) for name in coordinator.aggregate.survivors]
+    assert np.array_equal(coordinator.aggregate.sums, true_sum(run, survivors))
+
+
+@pytest.mark.parametrize("lie", [everything, seeds_only, mask_keys_only])
+@pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
+def test_one_liar_with_shares_to_spare_is_corrected_and_named(lie: Lie, threat_model: ThreatModel) -> None:
+    config = make_config(7, threat_model, threshold=5 if threat_model is ACTIVE else 4)
+    run = start(config, hook=lying({NAMES[1]: lie}, dropped=[DROPPED]))
+    assert_right(run)
+    assert culprits(run) == {NAMES[1]}
+
+
+def test_as_many_liars_as_shares_to_spare() -> None:
+    """n = 7, t = 4: unique decoding ends at one wrong share of seven; the commitment decides up to three."""
+    liars = {NAMES[1]: everything, NAMES[3]: everything, NAMES[5]: everything}
+    run = start(make_config(7, SEMI_HONEST, threshold=4), hook=lying(dict(liars)))
+    assert_right(run)
+    assert culprits(run) == set(liars)
+
+
+@pytest.mark.parametrize("lie", [everything, seeds_only, mask_keys_only])
+def test_a_liar_without_shares_to_spare(monkeypatch: pytest.MonkeyPatch, lie: Lie) -> None:
+    """Exactly t answers: without the comparison with commitment and public key the sum is silent garbage."""
+
+    def play() -> Run:
+        # Two drop, five answer, t = 5.
+        run = start(make_config(7), hook=lying({NAMES[1]: lie}, dropped=NAMES[5:]))
+        run.play()
+        return run
+
+    with monkeypatch.context() as patch:
+        recover = Decoder.recover
+
+        def without_comparison(self: Decoder, values: dict[int, int], _accepts: object) -> Recovered | None:
+            return recover(self, {x: y % 2**256 for x, y in values.items()}, lambda _: True)
+
+        patch.setattr(Decoder, "recover", without_comparison)
+        run = play()
+        assert run.coordinator.aggregate is not None
+        assert not np.array_equal(run.coordinator.aggregate.sums, true_sum(run, NAMES[:5]))
+    run = play()
+    assert run.coordinator.aggregate is None
+    assert run.coordinator.failure is not None
+    assert run.coordinator.failure.reason is AbortReason.WRONG_SHARES
+
+
+def test_two_liars_whose_errors_cancel_in_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holders 6 and 7 of 7 know which linear check the coordinator makes, and choose errors that it does not see. The
+    salt, a digest of all shares, is what they cannot know.
+    """
+    known = Decoder(range(1, 8), 4)._check
+
+    def sixth(_: Index, share: RevealedShare) -> RevealedShare:
+        return add_to(share, known[6])
+
+    def seventh(_: Index, share: RevealedShare) -> RevealedShare:
+        return add_to(share, -known[5])
+
+    def play() -> Run:
+        run = start(make_config(7, SEMI_HONEST, threshold=4), hook=lying({NAMES[5]: sixth, NAMES[6]: seventh}))
+        assert_right(run)
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinators, "salt_from", lambda _: b"")
+        assert culprits(play()) == set()
+    assert culprits(play()) == set(NAMES[5:])
+
+
+# --- dealers ----------------------------------------------------------------------------------------------------------
+
+
+def deal_wrong(patch: pytest.MonkeyPatch, dealer: ParticipantId, victims: Collection[ParticipantId]) -> None:
+    """`dealer` seals well-formed but wrong shares to `victims`."""
+    seal = shares.seal
+
+    def sealing(round_, channel, sender, receiver, pair):  # type: ignore[no-untyped-def]
+        if sender == dealer and receiver.participant_id in victims:
+            junk = Secret(b"\0" + bytes(range(32)))
+            pair = shares.SharePair(junk, junk)
+        return seal(round_, channel, sender, receiver, pair)
+
+    patch.setattr(shares, "seal", sealing)
+
+
+def test_a_dealer_of_some_wrong_shares_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    deal_wrong(monkeypatch, NAMES[2], NAMES[3:5])
+    run = start(make_config(7, SEMI_HONEST, threshold=4))
+    assert_right(run)
+    assert culprits(run) == {NAMES[2]}
+
+
+def test_one_wrong_share_names_both_ends() -> None:
+    """Whether the dealer or the holder lied cannot be told from one share: the event holds both, the holder first."""
+    run = start(make_config(7, SEMI_HONEST, threshold=4), hook=lying({NAMES[1]: only_of_owner_three}))
+    assert_right(run)
+    events = [event for event in run.events if isinstance(event, WrongShares)]
+    assert [event.conflicts for event in events] == [((NAMES[2], NAMES[1]),)]
+
+
+def only_of_owner_three(owner: Index, share: RevealedShare) -> RevealedShare:
+    return add_to(share, 1) if owner == 3 else share
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_a_dealer_of_wrong_shares_alone_ends_the_round(monkeypatch: pytest.MonkeyPatch, drops: bool) -> None:
+    """Nothing can be corrected, whether its b or its mask key is needed; the message names whose secret it was."""
+    deal_wrong(monkeypatch, NAMES[2], NAMES)
+    run = start(make_config(7), hook=lying({}, dropped=[NAMES[2]] if drops else []))
+    coordinator = run.play()
+    assert coordinator.aggregate is None
+    assert coordinator.failure is not None
+    assert coordinator.failure.reason is AbortReason.WRONG_SHARES
+    assert NAMES[2] in str(coordinator.failure)
+
+
+def test_a_false_commitment_ends_the_round() -> None:
+    def hook(envelope: Envelope) -> Iterable[Envelope]:
+        message = envelope.message
+        if isinstance(envelope, Up) and envelope.participant == NAMES[2] and isinstance(message, ShareKeys):
+            return (Up(NAMES[2], ShareKeys(bytes(32), message.sealed), envelope.phase),)
+        return (envelope,)
+
+    run = start(make_config(7), hook=hook)
+    coordinator = run.play()
+    assert coordinator.aggregate is None
+    assert coordinator.failure is not None
+    assert coordinator.failure.reason is AbortReason.WRONG_SHARES
+    assert NAMES[2] in str(coordinator.failure)
+
+
+# --- answers that are refused at the door -----------------------------------------------------------------------------
+
+
+def rewrite(change: Callable[[Unmask], Unmask]) -> Hook:
+    """Participant 2 sends another answer first, then the honest one."""
+
+    def hook(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Up) and envelope.participant == NAMES[1] and isinstance(envelope.message, Unmask):
+            return (Up(NAMES[1], change(envelope.message), envelope.phase), envelope)
+        return (envelope,)
+
+    return hook
+
+
+def other_kind(message: Unmask) -> Unmask:
+    swapped: dict[Index, RevealedShare] = {
+        i: SelfMaskShare(s.share) if isinstance(s, MaskKeyShare) else MaskKeyShare(s.share)
+        for i, s in message.shares.items()
+    }
+    return Unmask(swapped)
+
+
+def one_missing(message: Unmask) -> Unmask:
+    return Unmask({i: s for i, s in message.shares.items() if i != 1})
+
+
+def outside_the_field(message: Unmask) -> Unmask:
+    return Unmask({i: type(s)(Secret(b"\xff" * 33)) for i, s in message.shares.items()})
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment", "error"),
+    [
+        (other_kind, "the wrong kind of share", ProtocolViolation),
+        (one_missing, "must reveal one share for each neighbour", ProtocolViolation),
+        (outside_the_field, "below the field prime", DecodeError),
+    ],
+)
+def test_a_malformed_answer_is_refused_and_a_right_one_taken(
+    change: Callable[[Unmask], Unmask], fragment: str, error: type[RemoteError]
+) -> None:
+    run = start(make_config(7), hook=rewrite(change))
+    assert_right(run)
+    [(up, refused)] = run.refused
+    assert up.participant == NAMES[1]
+    assert isinstance(refused, error)
+    assert fragment in str(refused)
+    assert refused.culprit == NAMES[1]
+
+
+def test_the_kind_of_share_is_checked_before_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the coordinator of an honest operator would hold shares of survivors' mask keys."""
+
+    def kept(run: Run) -> set[type[RevealedShare]]:
+        run.play()
+        coordinator = run.coordinator
+        assert isinstance(coordinator, Coordinator)
+        return {type(share) for answer in coordinator._intake.answers.values() for share in answer.shares.values()}
+
+    with monkeypatch.context() as patch:
+        without_check(patch, Intake, "take_revealed", "the wrong kind of share")
+        assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare, MaskKeyShare}
+    assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare}
+
+
+def test_low_order_keys_are_turned_away_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passed on, such a key makes every honest participant leave: one liar ends the round for all."""
+
+    def with_a_liar() -> Run:
+        run = start(make_config(7, SEMI_HONEST))
+        liar = seated(run, NAMES[2])
+        assert isinstance(liar._state, AwaitingRoster)
+        liar.advertisement = dataclasses.replace(liar.advertisement, mask_public_key=(1).to_bytes(32, "little"))
+        liar._state = dataclasses.replace(liar._state, keys=liar.advertisement)
+        return run
+
+    with monkeypatch.context() as patch:
+        without_check(patch, Lobby, "_check_sizes", "check_public_key")
+        assert with_a_liar().play().aggregate is None
+    run = with_a_liar()
+    assert_right(run)
+    [(_, refused)] = run.refused
+    assert isinstance(refused, AuthenticationError)
+    assert refused.culprit == NAMES[2]
+
+
+def test_many_wrong_shares_do_not_keep_the_coordinator_busy() -> None:
+    """The search for wrong shares beyond unique decoding is bounded by work, not only by count."""
+    rng = SeededRng(bytes(32))
+    tried = []
+    interpolate = polynomial.interpolate
+    values = {x: int.from_bytes(rng.token(32), "big") for x in range(1, 61)}
+
+    def counting(xs, ys):  # type: ignore[no-untyped-def]
+        tried.append(len(xs))
+        return interpolate(xs, ys)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(polynomial, "interpolate", counting)
+        patch.setattr(shamir, "_SEARCH_STEPS", 40 * 40 * 7)
+        assert Decoder(range(1, 61), 40).recover(values, lambda _: False) is None
+    assert len(tried) == 1 + 7  # once over all points to decode, then seven subsets
