@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.conformance import fixtures
 from secagg.conformance.document import Document, document
-from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, word_dtype
@@ -15,7 +15,7 @@ from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size
-from secagg.encoding.schema import ArraySpec, Schema
+from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.wire.configuration import encode_config
 
 WIDTHS = (1, 2, 3, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 31, 32, 33, 40, 45, 48, 57, 59, 63, 64)
@@ -88,7 +88,7 @@ def _decoding() -> Document:
         schema = Schema((ArraySpec("a", (2, 2)), ArraySpec("b", (), "float64")))
         sums = np.zeros(code.vector_len(schema), np.uint64)
         for k, weight in enumerate(weights):
-            update = {
+            update: dict[str, FloatArray] = {
                 "a": np.array([[0.1, -0.2], [0.3, k / 9]], np.float32),
                 "b": np.array(-clip * (k + 1) / 4, np.float64),
             }
@@ -113,7 +113,7 @@ def _decoding() -> Document:
         {"sums": [5, 4], "summands": 3, "value_bits": 16, "max_weight": 1, "why": "weight 4 of 3 participants"},
     ]
     return document(
-        "decoding", "An exact sum to the weighted mean", "Result", cases=cases, refused=impossible, check="C34"
+        "decoding", "An exact sum to the weighted mean", "Result", cases=cases, refused=impossible, check="C32"
     )
 
 
@@ -132,7 +132,7 @@ def _packing() -> Document:
         {"bits": 20, "count": 3, "packed": "00" * 7, "outcome": "too short"},
     ]
     return document(
-        "packing", "Integers at exactly b bits each", "Bit packing", cases=cases, refused=refused, check="C45"
+        "packing", "Integers at exactly b bits each", "Bit packing", cases=cases, refused=refused, check="C42"
     )
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from secagg import roster as rosters
+from secagg.config import ThreatModel
 from secagg.conformance import wire
 from secagg.conformance.document import Document
 from secagg.conformance.replay import DRAWS, Draws, Stage
-from secagg.config import ThreatModel
 from secagg.crypto import labels
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive

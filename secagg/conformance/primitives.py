@@ -262,7 +262,9 @@ def _mask_stream() -> Document:
                     "words": words,
                 }
             )
-    return document("mask-stream", "Words of one stream at several places", "Mask stream", key=key.expose(), cases=cases)
+    return document(
+        "mask-stream", "Words of one stream at several places", "Mask stream", key=key.expose(), cases=cases
+    )
 
 
 def _secret_sharing() -> Document:

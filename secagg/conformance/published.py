@@ -63,7 +63,7 @@ def _hkdf() -> Document:
                 "result": "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
             },
             {
-                "key_material": bytes(range(0x00, 0x50)),
+                "key_material": bytes(range(0x50)),
                 "salt": bytes(range(0x60, 0xB0)),
                 "info": bytes(range(0xB0, 0x100)),
                 "size": 82,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.conformance import fixtures, wire
 from secagg.conformance.document import Document
-from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
@@ -111,9 +111,7 @@ class Stage:
             if step["at"] == only:
                 self.play(step, messages)
 
-    def _at_coordinator(
-        self, step: Document, messages: Mapping[str, Document]
-    ) -> tuple[Document, list[wire.Protocol]]:
+    def _at_coordinator(self, step: Document, messages: Mapping[str, Document]) -> tuple[Document, list[wire.Protocol]]:
         now = step.get("now_ms", 0) / 1000
         match step["do"]:
             case "tick":
@@ -187,3 +185,5 @@ def describe(event: Event, config: RoundConfig) -> Document:
             return told | {"survivors": list(aggregate.survivors), "sums_digest": digest}
         case RoundFailed(error):
             return told | {"reason": error.reason.name}
+        case _:
+            raise TypeError(f"{type(event).__name__} does not happen in a masked round")

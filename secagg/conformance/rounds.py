@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from secagg.config import RoundConfig, ThreatModel
 from secagg.conformance import fixtures, wire
 from secagg.conformance.document import Document, document, plain
 from secagg.conformance.intermediates import intermediates
 from secagg.conformance.replay import Stage
-from secagg.config import RoundConfig, ThreatModel
 from secagg.context import bind, digest_model
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
@@ -20,7 +21,20 @@ from secagg.wire.configuration import encode_config
 from secagg.wire.results import encode_aggregate, sums_digest
 
 SCHEMA = Schema((ArraySpec("dense/weight", (2, 3)), ArraySpec("bias", (3,), "float64"), ArraySpec("scale", ())))
-ARRIVAL = ("cedar", "amber-9", "Aster", "juniper", "birch", "ginkgo", "amber-10", "elm", "iris", "fir", "dahlia", "hazel")
+ARRIVAL = (
+    "cedar",
+    "amber-9",
+    "Aster",
+    "juniper",
+    "birch",
+    "ginkgo",
+    "amber-10",
+    "elm",
+    "iris",
+    "fir",
+    "dahlia",
+    "hazel",
+)
 """Ids in the order of their arrival. Sorted as bytes they are neither in natural nor in dictionary order."""
 
 
@@ -200,7 +214,7 @@ class Recorder:
         self._close(Phase.ADVERTISE_KEYS)
         alive = [name for name in self._cast.everyone if name != leaving]
         order = phases(self.stage.config)
-        for before, phase in zip(order, order[1:], strict=False):
+        for before, phase in pairwise(order):
             self._phase(before, phase, alive)
             alive.remove(self._cast.drops[phase])
 

@@ -1,0 +1,76 @@
+"""Writes the conformance vectors: `python -m secagg.conformance.generate [--check]`.
+
+The same code gives the same bytes: keys, certificates and randomness come from labelled hashes. With `--check` nothing
+is written; the exit status says whether the files are what this code makes.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from secagg.conformance import (
+    coordinator_failures,
+    edge_failures,
+    encodings,
+    participant_failures,
+    primitives,
+    published,
+    rounds,
+)
+from secagg.conformance.document import Document, dumps
+from secagg.conformance.failures import Script
+from secagg.conformance.vectors import DIRECTORY, check
+
+
+def generate() -> Iterator[tuple[str, str]]:
+    """File name and text of every vector."""
+    for name, vector in _vectors():
+        yield f"{name}.json", dumps(check(vector, name))
+
+
+def _vectors() -> Iterator[tuple[str, Document]]:
+    yield from published.vectors()
+    yield from primitives.vectors()
+    yield from encodings.vectors()
+    played = dict(rounds.vectors())
+    yield from played.items()
+    semi_honest, active = (Script(name, played[name]) for name in ("round-semi-honest", "round-active"))
+    yield from edge_failures.vectors(active)
+    yield from participant_failures.vectors(semi_honest, active)
+    yield from coordinator_failures.vectors(semi_honest, active)
+
+
+def differences() -> list[str]:
+    """Files that are not what this code makes, missing and stray ones among them."""
+    made = dict(generate())
+    found = {path.name: path.read_text() for path in DIRECTORY.glob("*.json")}
+    return sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
+
+
+def write() -> int:
+    """Write every vector and remove stray ones. How many there are."""
+    made = dict(generate())
+    DIRECTORY.mkdir(exist_ok=True)
+    for path in DIRECTORY.glob("*.json"):
+        if path.name not in made:
+            path.unlink()
+    for name, text in made.items():
+        (DIRECTORY / name).write_text(text)
+    return len(made)
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Write the conformance vectors.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
+    if not parser.parse_args().check:
+        sys.stdout.write(f"{write()} vectors in {DIRECTORY}\n")
+        return 0
+    stale = differences()
+    for name in stale:
+        sys.stdout.write(f"not up to date: {name}\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,458 @@
+"""What a participant must refuse: one vector for each check on its side (proto/PROTOCOL.md, C5 to C29)."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from secagg import roster as rosters
+from secagg.conformance import fixtures, wire
+from secagg.conformance.document import Document
+from secagg.conformance.failures import Failure, Script, participant, refused
+from secagg.conformance.rounds import AUTHORITY, organisation
+from secagg.context import Round, RoundId, bind
+from secagg.crypto import labels, polynomial
+from secagg.masked import shares
+from secagg.messages import ConsistencyProof, Index, Member, Roster, ShareDelivery, SurvivorSet
+from secagg.rounds import channel
+from secagg.wire.v1 import messages_pb2 as pb
+
+ME = "dahlia"
+"""The participant whose checks are tried; it survives both rounds."""
+
+PEER = "ginkgo"
+VIOLATION = refused("ProtocolViolation")
+FORGED = refused("AuthenticationError")
+LOW_ORDER = bytes(32)
+Vector = tuple[str, Document]
+
+
+def vectors(semi_honest: Script, active: Script) -> Iterator[Vector]:
+    """File name and content."""
+    yield from _any_message(active)
+    yield from _roster(active)
+    yield from _certificates(active)
+    yield from _weak_keys(semi_honest)
+    yield from _delivery(active)
+    yield from _survivors(active)
+    yield from _proof(active)
+
+
+def _any_message(script: Script) -> Iterator[Vector]:
+    failure = Failure(
+        "not-protobuf",
+        "C5",
+        "Bytes that are no message",
+        "the roster's bytes are cut in the middle of a field",
+        refused("DecodeError", None),
+    )
+    roster = script.message("roster")
+    cut = {"type": "Roster", "parts": [roster["parts"][0][:100]]}
+    yield script.at_participant(failure, ME, "roster", cut)
+    failure = Failure(
+        "survivors-not-ascending",
+        "C5",
+        "A survivor named twice",
+        "the first survivor stands twice",
+        refused("DecodeError", None),
+    )
+    sets = wire.parts(script.message("survivors"))[0]
+    doubled = pb.SurvivorSet(survivors=[sets.survivors[0], *sets.survivors], dropped=sets.dropped)
+    yield script.at_participant(failure, ME, "survivors", wire.altered("SurvivorSet", doubled))
+    failure = Failure(
+        "wrong-order",
+        "C6",
+        "A survivor set before the shares",
+        "the survivor set comes where shares are awaited",
+        VIOLATION,
+    )
+    yield script.at_participant(failure, ME, f"{ME}/share-delivery", script.message("survivors"))
+
+
+def _change(roster: Roster, name: str, **changes: Any) -> Document:
+    """The roster with other keys of one member."""
+    members = (replace(m, keys=replace(m.keys, **changes)) if m.participant_id == name else m for m in roster.members)
+    return wire.encode(Roster(tuple(members)))
+
+
+def _renumber(members: Iterator[Member]) -> Document:
+    return wire.encode(Roster(tuple(replace(m, index=Index(i)) for i, m in enumerate(members, start=1))))
+
+
+def _roster(script: Script) -> Iterator[Vector]:
+    roster: Roster = wire.decode(script.message("roster"))
+    members, t = roster.members, script.stage.config.threshold
+    by_name = {m.participant_id: m for m in members}
+
+    def case(slug: str, check: str, title: str, change: str, altered: Document, **more: Any) -> Vector:
+        failure = Failure(slug, check, title, change, more.pop("expect", VIOLATION))
+        return script.at_participant(failure, ME, "roster", altered, more.get("policy"))
+
+    few = [m for m in members if m.participant_id == ME] + [m for m in members if m.participant_id != ME][: t - 2]
+    few.sort(key=lambda m: m.participant_id)
+    yield case("roster-too-small", "C7", "A roster below the threshold", f"only {t - 1} members", _renumber(iter(few)))
+    twin = replace(by_name[participant(PEER)], participant_id=participant("fir"))
+    twins = (twin if m.participant_id == PEER else m for m in members)
+    yield case(
+        "duplicate-id", "C8", "One participant twice", f"{PEER} is called fir, who is there too", _renumber(twins)
+    )
+    shuffled = (replace(m, index=Index(len(members) + 1 - m.index)) for m in reversed(members))
+    yield case(
+        "roster-out-of-order",
+        "C8",
+        "Indices that do not follow the ids",
+        "the members in reverse order",
+        wire.encode(Roster(tuple(shuffled))),
+    )
+    theirs = by_name[participant(PEER)].keys
+    yield case(
+        "duplicate-key",
+        "C9",
+        "One public key for two purposes",
+        f"the mask key of {PEER} is its channel key",
+        _change(roster, PEER, mask_public_key=theirs.channel_public_key),
+    )
+    yield case(
+        "own-entry-missing",
+        "C10",
+        "A roster without us",
+        f"{ME} is left out",
+        _renumber(m for m in members if m.participant_id != ME),
+    )
+    other = script.insider("fir").mask.agree(theirs.mask_public_key, peer=PEER).expose()  # any 32 bytes will do
+    yield case(
+        "own-entry-changed",
+        "C10",
+        "Our own key replaced",
+        f"another mask key for {ME}",
+        _change(roster, ME, mask_public_key=other),
+    )
+    yield case(
+        "too-few-organisations-in-roster",
+        "C14",
+        "A cohort of too few organisations",
+        "nothing; the participant demands 4 organisations and the roster has 3",
+        script.message("roster"),
+        expect=refused("PolicyViolation"),
+        policy={"min_organisations": 4},
+    )
+
+
+def _certificates(script: Script) -> Iterator[Vector]:
+    roster: Roster = wire.decode(script.message("roster"))
+    keys = script.members[PEER].keys
+
+    def case(slug: str, check: str, title: str, change: str, **changes: Any) -> Vector:
+        failure = Failure(slug, check, title, change, changes.pop("expect", FORGED))
+        return script.at_participant(failure, ME, "roster", _change(roster, PEER, **changes))
+
+    foreign = fixtures.certificate(PEER, organisation(PEER), "Foreign CA, test only")
+    yield case(
+        "foreign-certificate",
+        "C11",
+        "A certificate of another CA",
+        f"{PEER} shows a certificate of a CA that nobody trusts",
+        certificates=(foreign,),
+    )
+    expired = fixtures.certificate(PEER, organisation(PEER), AUTHORITY, days=-1)
+    yield case(
+        "expired-certificate",
+        "C11",
+        "An expired certificate",
+        f"the certificate of {PEER} ended a day before the round",
+        certificates=(expired,),
+    )
+    yield case(
+        "certificate-of-another-id",
+        "C12",
+        "A certificate that belongs to somebody else",
+        f"{PEER} is shown with the certificate and signature of fir",
+        certificates=script.members["fir"].keys.certificates,
+        signature=script.members["fir"].keys.signature,
+        expect=VIOLATION,
+    )
+    mine = script.insider("fir").mask.agree(keys.mask_public_key, peer=PEER).expose()
+    yield case(
+        "key-substituted",
+        "C13",
+        "A key that its owner did not sign",
+        f"another channel key for {PEER}, with the signature of its true keys",
+        channel_public_key=mine,
+    )
+    yield case("keys-unsigned", "C13", "Keys without a signature", f"no signature of {PEER}", signature=b"")
+    earlier = script.stage.round.round_id[::-1]
+    context = bind(RoundId(earlier), bytes.fromhex(script.vector["config"]), script.stage.config.model_digest)
+    identity = fixtures.identity(keys.certificates[0], fixtures.scalar_hex(fixtures.signing_key(PEER)))
+    signature = identity.sign(rosters.advertisement_to_sign(context, participant(PEER), keys))
+    yield case(
+        "keys-of-another-round",
+        "C13",
+        "Keys replayed from another round",
+        f"{PEER} signed the same keys for round {earlier.hex()}",
+        signature=signature,
+    )
+
+
+def _weak_keys(script: Script) -> Iterator[Vector]:
+    roster: Roster = wire.decode(script.message("roster"))
+    failure = Failure(
+        "low-order-channel-key",
+        "C15",
+        "A channel key that gives everyone the same secret",
+        f"the channel key of {PEER} is zero",
+        refused("AuthenticationError", PEER),
+    )
+    yield script.at_participant(failure, ME, "roster", _change(roster, PEER, channel_public_key=LOW_ORDER))
+    failure = replace(
+        failure,
+        slug="low-order-mask-key",
+        check="C20",
+        title="A mask key that gives everyone the same secret",
+        change=f"the mask key of {PEER} is zero; the shares are as in the honest round",
+    )
+    yield _two_steps(script, failure, _change(roster, PEER, mask_public_key=LOW_ORDER))
+
+
+def _two_steps(script: Script, failure: Failure, roster: Document) -> Vector:
+    """A roster that passes, and a delivery that must not."""
+    at = script.find(at=ME, do="receive", message="roster")
+    delivery = script.find(at=ME, do="receive", message=f"{ME}/share-delivery")
+    steps = [script.vector["steps"][at] | {"message": "altered"}, script.vector["steps"][delivery]]
+    return script.write(failure, at, steps, {"altered": roster})
+
+
+def _delivery(script: Script) -> Iterator[Vector]:
+    slug = f"{ME}/share-delivery"
+    honest: ShareDelivery = wire.decode(script.message(slug))
+    me, peer = script.members[ME], script.members[PEER]
+    insider = script.insider(PEER)
+
+    def case(
+        slug_: str, check: str, title: str, change: str, *, sealed: dict[Index, bytes], expect: Document
+    ) -> Vector:
+        altered = wire.encode(ShareDelivery(sealed))
+        return script.at_participant(Failure(slug_, check, title, change, expect), ME, slug, altered)
+
+    def with_seal(sealed: bytes) -> dict[Index, bytes]:
+        return {**honest.sealed, peer.index: sealed}
+
+    yield case(
+        "share-of-a-stranger",
+        "C16",
+        "A share of somebody who is no neighbour",
+        "a share under an index that the roster does not have",
+        sealed={**honest.sealed, Index(len(script.members) + 1): honest.sealed[peer.index]},
+        expect=VIOLATION,
+    )
+    few = dict(list(honest.sealed.items())[: script.stage.config.threshold - 2])
+    yield case(
+        "too-few-shared",
+        "C17",
+        "Fewer than t shared keys",
+        f"shares of {len(few)} others only, so {len(few) + 1} with our own",
+        sealed=few,
+        expect=VIOLATION,
+    )
+    broken = refused("AuthenticationError", PEER)
+    config_bytes = bytes.fromhex(script.vector["config"])
+    round_id = RoundId(script.stage.round.round_id[::-1])
+    context = bind(round_id, config_bytes, script.stage.config.model_digest)
+    earlier = Round(round_id, script.stage.config, context)
+    replayed = shares.seal(earlier, insider.channel, participant(PEER), me, insider.pairs[me.index])
+    yield case(
+        "seal-of-another-round",
+        "C18",
+        "A replayed seal",
+        "sealed for another round id",
+        sealed=with_seal(replayed),
+        expect=broken,
+    )
+    other_model = bind(script.stage.round.round_id, config_bytes, fixtures.seed("another model"))
+    misled = Round(script.stage.round.round_id, script.stage.config, other_model)
+    foreign = shares.seal(misled, insider.channel, participant(PEER), me, insider.pairs[me.index])
+    yield case(
+        "seal-of-another-model",
+        "C18",
+        "A peer that holds another model",
+        f"{PEER} was given another model, so its context differs",
+        sealed=with_seal(foreign),
+        expect=broken,
+    )
+    other = next(i for i in honest.sealed if i != peer.index)
+    yield case(
+        "seal-of-another-sender",
+        "C18",
+        "A seal under another sender's name",
+        f"what index {other} sealed to us is shown as {PEER}'s",
+        sealed=with_seal(honest.sealed[other]),
+        expect=broken,
+    )
+    third = script.members["fir"]
+    to_third = shares.seal(script.stage.round, insider.channel, participant(PEER), third, insider.pairs[third.index])
+    yield case(
+        "seal-for-another-receiver",
+        "C18",
+        "A seal that was meant for somebody else",
+        f"what {PEER} sealed to fir",
+        sealed=with_seal(to_third),
+        expect=broken,
+    )
+    flipped = bytes([honest.sealed[peer.index][0] ^ 1]) + honest.sealed[peer.index][1:]
+    yield case(
+        "seal-altered",
+        "C18",
+        "An altered seal",
+        f"one bit of what {PEER} sealed",
+        sealed=with_seal(flipped),
+        expect=broken,
+    )
+    short = honest.sealed[peer.index][:-1]
+    yield case(
+        "truncated-seal",
+        "C18",
+        "A seal that is too short",
+        "its last byte is missing",
+        sealed=with_seal(short),
+        expect=broken,
+    )
+    bad = polynomial.PRIME.to_bytes(33, "big") + insider.pairs[me.index].self_mask_seed.expose()
+    ends = {"sender": participant(PEER), "receiver": me}
+    dealt = channel.seal(script.stage.round, labels.SHARE_SEALING, insider.channel, plaintext=bad, **ends)  # type: ignore[arg-type]
+    yield case(
+        "dealt-no-share",
+        "C19",
+        "A dealt share that is no number of the field",
+        f"{PEER} seals the field prime itself as its share",
+        sealed=with_seal(dealt),
+        expect=refused("DecodeError", PEER),
+    )
+
+
+def _survivors(script: Script) -> Iterator[Vector]:
+    honest: SurvivorSet = wire.decode(script.message("survivors"))
+    me, peer, cedar = (script.index(name) for name in (ME, PEER, "cedar"))
+    alive, gone = honest.survivors, honest.dropped
+
+    def case(slug: str, check: str, title: str, change: str, sets: SurvivorSet, **more: Any) -> Vector:
+        failure = Failure(slug, check, title, change, more.pop("expect", VIOLATION))
+        return script.at_participant(failure, ME, "survivors", wire.encode(sets), more.get("policy"))
+
+    def without(index: Index) -> tuple[Index, ...]:
+        return tuple(i for i in alive if i != index)
+
+    yield case(
+        "overlap",
+        "C21",
+        "Both shares of one participant",
+        f"{PEER} is called a survivor and dropped",
+        SurvivorSet(alive, tuple(sorted((*gone, peer)))),
+    )
+    yield case(
+        "dropped-never-shared",
+        "C22",
+        "Someone called dropped who never shared keys",
+        "cedar is called dropped",
+        SurvivorSet(alive, tuple(sorted((*gone, cedar)))),
+    )
+    yield case(
+        "survivor-not-on-roster",
+        "C22",
+        "A survivor whom the roster does not know",
+        "an index beyond the roster",
+        SurvivorSet((*alive, Index(len(script.members) + 1)), gone),
+    )
+    yield case("shared-forgotten", "C22", "Someone in neither set", f"{PEER} in none", SurvivorSet(without(peer), gone))
+    yield case(
+        "self-called-dropped",
+        "C23",
+        "We ourselves called dropped",
+        f"{ME} is called dropped",
+        SurvivorSet(without(me), tuple(sorted((*gone, me)))),
+    )
+    keep = sorted([me, *without(me)[: script.stage.config.threshold - 2]])
+    rest = tuple(sorted({*alive, *gone} - set(keep)))
+    yield case(
+        "too-few-survivors",
+        "C24",
+        "Fewer than t survivors",
+        f"{len(keep)} survivors, all others called dropped",
+        SurvivorSet(tuple(keep), rest),
+    )
+    lost = organisation("hazel")
+    names = {m.index: m.participant_id for m in script.members.values()}
+    left = [i for i in alive if organisation(names[i]) != lost]
+    rest = tuple(sorted({*alive, *gone} - set(left)))
+    yield case(
+        "too-few-organisations-left",
+        "C25",
+        "Survivors of too few organisations",
+        "hazel, who alone is of its organisation among the survivors, is called dropped; the participant demands 3",
+        SurvivorSet(tuple(left), rest),
+        expect=refused("PolicyViolation"),
+        policy={"min_organisations": 3},
+    )
+
+
+def _proof(script: Script) -> Iterator[Vector]:
+    honest: ConsistencyProof = wire.decode(script.message("consistency-proof"))
+    roster: Roster = wire.decode(script.message("roster"))
+    sets: SurvivorSet = wire.decode(script.message("survivors"))
+    peer = script.index(PEER)
+
+    def case(
+        slug: str, check: str, title: str, change: str, *, signatures: dict[Index, bytes], expect: Document
+    ) -> Vector:
+        failure = Failure(slug, check, title, change, expect)
+        return script.at_participant(failure, ME, "consistency-proof", wire.encode(ConsistencyProof(signatures)))
+
+    def signed(name: str, seen: SurvivorSet) -> bytes:
+        credentials = script.stage.credentials(name)
+        if credentials is None:
+            raise AssertionError("the proof is part of the active threat model")
+        return credentials.identity.sign(rosters.survivors_to_sign(script.stage.round.context, roster, seen))
+
+    yield case(
+        "signer-no-survivor",
+        "C26",
+        "A signature of somebody who did not survive",
+        "elm, who dropped, signs the survivor set too",
+        signatures={**honest.signatures, script.index("elm"): signed("elm", sets)},
+        expect=VIOLATION,
+    )
+    few = dict(list(honest.signatures.items())[: script.stage.config.threshold - 1])
+    yield case(
+        "too-few-signatures",
+        "C27",
+        "Fewer than t signatures",
+        f"only {len(few)} signatures",
+        signatures=few,
+        expect=VIOLATION,
+    )
+    without = tuple(i for i in sets.survivors if i != script.index(ME))
+    seen = SurvivorSet(without, tuple(sorted((*sets.dropped, script.index(ME)))))
+    yield case(
+        "signature-on-other-survivors",
+        "C28",
+        "Others were shown another survivor set",
+        f"{PEER} signed a set in which {ME} dropped",
+        signatures={**honest.signatures, peer: signed(PEER, seen)},
+        expect=FORGED,
+    )
+    swapped = SurvivorSet(sets.survivors, ())
+    yield case(
+        "signature-on-other-dropped",
+        "C28",
+        "Others were shown other dropped participants",
+        f"{PEER} signed a set without the dropped",
+        signatures={**honest.signatures, peer: signed(PEER, swapped)},
+        expect=FORGED,
+    )
+    at = script.find(at=ME, do="receive", message="consistency-proof")
+    step = script.vector["steps"][at]
+    failure = Failure(
+        "second-unmask-request",
+        "C29",
+        "Shares asked for a second time",
+        "the same proof again, after the shares were revealed",
+        VIOLATION,
+    )
+    yield script.write(failure, at + 1, [step], {})

@@ -1,0 +1,106 @@
+"""Reads the vectors and refuses a file that is not one."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from secagg.conformance.document import FORMAT, Document
+from secagg.errors import DecodeError
+
+DIRECTORY: Final = Path(__file__).parent / "vectors"
+
+_Fields = dict[str, type[object]]
+
+_HEAD: Final[_Fields] = {
+    "format": int,
+    "kind": str,
+    "title": str,
+    "section": str,
+    "provenance": str,
+}
+_CASES: Final[_Fields] = {"cases": list}
+_FAILS: Final[_Fields] = {"check": str, "change": str}
+
+KINDS: Final[Mapping[str, _Fields]] = {
+    "x25519": {"multiplications": list, "iterated": list, "agreement": dict},
+    "hkdf": {"derivations": list},
+    "aes-ctr": {"encryptions": list},
+    "aes-gcm": {"encryptions": list},
+    "ecdsa": {"private_scalar": str, "public_x": str, "public_y": str, "signatures": list},
+    "framing": _CASES,
+    "model-digest": _CASES,
+    "context": {"round_id": str, "config": str, "model_digest": str, "frame": str, "context": str},
+    "roster-digest": {"members": list, "frame": str, "digest": str},
+    "signed-bytes": {"context": str, "members": list, "advertise_keys": dict, "consistency_check": dict},
+    "commitment": {"self_mask_seed": str, "frame": str, "commitment": str},
+    "sealing": {"round_id": str, "context": str, "suite": str, "directions": list},
+    "mask-keys": {"round_id": str, "context": str, "suite": str, "pairwise": dict, "self_mask": dict},
+    "mask-stream": _CASES | {"key": str},
+    "secret-sharing": _CASES | {"prime": str, "not_a_share": list},
+    "share-correction": _CASES | {"threshold": int, "secret_sha256": str},
+    "encoding": _CASES,
+    "decoding": _CASES | {"check": str, "refused": list},
+    "packing": _CASES | {"check": str, "refused": list},
+    "chunks": _CASES,
+    "configuration": _CASES,
+    "round": {
+        "config": str,
+        "round_id": str,
+        "model_digest": str,
+        "participants": dict,
+        "messages": dict,
+        "steps": list,
+        "intermediates": dict,
+        "outcome": dict,
+    },
+    "failure": _FAILS | {"round": str, "after": int, "messages": dict, "steps": list},
+    "offer": _FAILS | {"config": str, "model_digest": str, "policy": dict, "expect": dict},
+    "aggregate": _FAILS | {"round": str, "parts": list, "expect": dict},
+}
+"""What a vector of each kind must have beside the head."""
+
+
+def names() -> list[str]:
+    """Every vector, without the ending."""
+    return sorted(path.stem for path in DIRECTORY.glob("*.json"))
+
+
+def load(name: str) -> Document:
+    """One vector.
+
+    Raises:
+        DecodeError: the file is no vector that this version can read.
+    """
+    return check(json.loads((DIRECTORY / f"{name}.json").read_text()), name)
+
+
+def load_kind(kind: str) -> Iterator[tuple[str, Document]]:
+    """Names and vectors of one kind."""
+    for name in names():
+        vector = load(name)
+        if vector["kind"] == kind:
+            yield name, vector
+
+
+def check(vector: Any, name: str) -> Document:
+    """`vector` if it has what its kind needs.
+
+    Raises:
+        DecodeError: it has not.
+    """
+    if not isinstance(vector, dict):
+        raise DecodeError(f"vector {name}: not an object")
+    _require(vector, _HEAD, name)
+    if vector["format"] != FORMAT:
+        raise DecodeError(f"vector {name}: format {vector['format']}, this version reads {FORMAT}")
+    if vector["kind"] not in KINDS:
+        raise DecodeError(f"vector {name}: unknown kind {vector['kind']!r}")
+    _require(vector, KINDS[vector["kind"]], name)
+    return vector
+
+
+def _require(vector: Document, fields: _Fields, name: str) -> None:
+    for key, kind in fields.items():
+        if not isinstance(vector.get(key), kind):
+            raise DecodeError(f"vector {name}: {key} is missing or no {kind.__name__}")
