@@ -6,7 +6,6 @@ limbs of q bits.
 """
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -22,6 +21,9 @@ from secagg.errors import ConfigError, InputError, ProtocolViolation
 MIN_VALUE_BITS: Final = 2
 MAX_VALUE_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
+MIN_CLIP: Final = 2.0**-64
+MAX_CLIP: Final = 2.0**64
+"""Within these no step, sum or mean leaves the range of float32."""
 _STRIDE: Final = 1 << 14  # values encoded together, so that float64 temporaries stay in the cache
 _UNIFORM_DTYPE: Final = np.dtype("<u4")
 
@@ -31,7 +33,7 @@ class FixedPoint:
     """The fixed-point code of a round.
 
     Attributes:
-        clip: c > 0; values are clipped to [−c, c].
+        clip: c, 2^-64 to 2^64; values are clipped to [−c, c].
         value_bits: q, 2 to 32; the step is 2c/(2^q − 1).
         max_weight: w_max, 1 to 2^32 − 1; a participant's weight is an integer in [1, w_max]. Values are scaled by
             w/w_max, so the relative precision of a participant falls as its weight does: choose w_max no larger than
@@ -43,8 +45,8 @@ class FixedPoint:
     max_weight: int = 1
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.clip) and self.clip > 0):
-            raise ConfigError(f"clip must be a finite number above 0, not {self.clip}")
+        if not MIN_CLIP <= self.clip <= MAX_CLIP:
+            raise ConfigError(f"clip must be a number from 2^-64 to 2^64, not {self.clip}; scale the update")
         if not MIN_VALUE_BITS <= self.value_bits <= MAX_VALUE_BITS:
             raise ConfigError(f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {self.value_bits}")
         if not 1 <= self.max_weight <= MAX_WEIGHT:
@@ -143,8 +145,11 @@ def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) ->
     """The weighted mean behind an exact sum of `summands` encoded vectors.
 
     Raises:
-        ProtocolViolation: no such vectors add up to this weight: a participant or the coordinator made one up.
+        ProtocolViolation: no such vectors add up to these sums or this weight: a participant or the coordinator made
+            them up.
     """
+    if int(sums.max()) > summands * code.levels:
+        raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
     limbs = sums[schema.size :]
     weight = sum(int(limb) << code.value_bits * i for i, limb in enumerate(limbs))
     if not summands <= weight <= summands * code.max_weight:
