@@ -6,7 +6,7 @@ from datetime import datetime
 from secagg.config import DIGEST_SIZE, RoundConfig
 from secagg.context import Context, Round
 from secagg.crypto import labels, signing
-from secagg.crypto.agreement import KEY_SIZE
+from secagg.crypto.agreement import KEY_SIZE, is_reduced
 from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import ProtocolViolation
@@ -38,6 +38,9 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
     ids = [m.participant_id for m in members]
     if ids != sorted(set(ids)):
         raise _violation("roster ids are not distinct and sorted")
+    # Unreduced, one key could stand twice in two encodings.
+    if not all(is_reduced(key) for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)):
+        raise _violation("a public key is not the reduced encoding of its point")
     check_distinct_keys(m.keys for m in members)
     mine = next((m for m in members if m.participant_id == own_id), None)
     if mine is None:

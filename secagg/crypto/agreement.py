@@ -50,6 +50,11 @@ class KeyPair:
             raise AuthenticationError(f"public key of {peer} gives no secret (low order)", culprit=peer) from None
 
 
+def is_reduced(public: bytes) -> bool:
+    """Whether this is the one encoding of its point that honest participants make."""
+    return int.from_bytes(public, "little") < _FIELD
+
+
 def check_public_key(public: bytes, *, owner: str) -> None:
     """Refuse a public key that no honest participant makes.
 
@@ -57,7 +62,7 @@ def check_public_key(public: bytes, *, owner: str) -> None:
         AuthenticationError: not 32 bytes, of low order, or not the one encoding of its point: RFC 7748 §5 ignores the
             top bit and reduces the rest, so two keys that look different could be the same.
     """
-    if len(public) != KEY_SIZE or int.from_bytes(public, "little") >= _FIELD:
+    if len(public) != KEY_SIZE or not is_reduced(public):
         raise AuthenticationError(f"public key of {owner} is not {KEY_SIZE} bytes of a reduced number", culprit=owner)
     _PROBE.agree(public, peer=owner)
 
