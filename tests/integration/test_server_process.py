@@ -1,0 +1,389 @@
+"""The real process: TLS as `openssl s_client` meets it, the ready line, signals, logs, the control socket."""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from secagg_server.app import CONTROL_PLANE, DATA_PLANE
+
+from secagg.crypto.authority import IssuedCertificate
+from secagg.errors import AbortReason, RoundAborted
+from secagg.events import RoundFailed
+from secagg.masked.vector import MaskedVector
+from secagg.messages import ShareKeys, Unmask
+from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneStub
+from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
+from tests.serving import (
+    NAMES,
+    PATIENCE_S,
+    SEMI_HONEST,
+    TASK,
+    Director,
+    Player,
+    channel,
+    failure_of,
+    make_config,
+    site,
+    stage,
+    write_site,
+)
+
+
+@dataclass
+class Process:
+    """A coordinator that is ready."""
+
+    child: subprocess.Popen[str]
+    ready: dict[str, Any]
+
+    @property
+    def port(self) -> str:
+        return str(self.ready["data_plane"]).rsplit(":", 1)[1]
+
+
+def flags(folder: Path, **changes: str) -> list[str]:
+    given = {"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "log_level": "debug"}
+    given |= {name: str(path) for name, path in write_site(folder).items()} | changes
+    return [item for name, value in given.items() for item in ("--" + name.replace("_", "-"), value)]
+
+
+def start(arguments: Sequence[str]) -> Process:
+    command = [sys.executable, "-c", "from secagg_server.cli import main; main()", "serve", *arguments]
+    environment = {k: v for k, v in os.environ.items() if k != "GRPC_SSL_CIPHER_SUITES"}  # it sets that itself
+    child = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if not line:
+        pytest.fail(child.communicate(timeout=PATIENCE_S)[1])
+    return Process(child, json.loads(line))
+
+
+def stop(process: Process, number: signal.Signals = signal.SIGTERM) -> tuple[list[dict[str, Any]], str, int]:
+    """Log lines after the ready line, stderr, exit code."""
+    process.child.send_signal(number)
+    out, err = process.child.communicate(timeout=PATIENCE_S)
+    return [json.loads(line) for line in out.splitlines()], err, process.child.returncode
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    process = start(flags(tmp_path_factory.mktemp("server")))
+    yield process
+    stop(process)
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def s_client(process: Process, *options: str) -> str:
+    """What openssl says about a connection that it keeps open for a moment, to hear what the server thinks of it."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{process.port}", "-alpn", "h2", *options]
+    # HTTP/2's preface: a server that accepts the connection answers with its settings.
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        try:
+            client.stdin.write(preface)
+            client.stdin.flush()
+        except BrokenPipeError:
+            pass  # the handshake failed first
+        found = b""
+        while piece := os.read(client.stdout.fileno(), 1 << 16):
+            found += piece
+            if b"\x00\x00\x04" in found:  # a SETTINGS frame: accepted
+                break
+        client.kill()
+    return found.decode("latin-1")
+
+
+def certificate_options(folder: Path, made: IssuedCertificate) -> list[str]:
+    (folder / "c.pem").write_bytes(made.certificate_pem)
+    (folder / "k.pem").write_bytes(made.key_pem.expose())
+    (folder / "ca.pem").write_bytes(site().ca_pem)
+    return ["-cert", str(folder / "c.pem"), "-key", str(folder / "k.pem"), "-CAfile", str(folder / "ca.pem")]
+
+
+def accepted(said: str) -> bool:
+    return "\x00\x00\x04" in said
+
+
+def test_tls_1_3_with_a_certificate_is_accepted(running: Process, tmp_path: Path) -> None:
+    said = s_client(running, "-tls1_3", *certificate_options(tmp_path, site().people[NAMES[0]]))
+    assert "TLSv1.3" in said
+    assert "Verify return code: 0 (ok)" in said
+    assert accepted(said)
+
+
+def test_tls_1_2_is_refused(running: Process, tmp_path: Path) -> None:
+    said = s_client(running, "-tls1_2", *certificate_options(tmp_path, site().people[NAMES[0]]))
+    assert "error:" in said  # the server hangs up without an alert
+    assert "Cipher is (NONE)" in said
+    assert not accepted(said)
+
+
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+def test_older_versions_are_refused(running: Process, tmp_path: Path, version: str) -> None:
+    said = s_client(running, version, "-cipher", "ALL:@SECLEVEL=0")
+    assert "Cipher is (NONE)" in said
+    assert not accepted(said)
+
+
+def test_no_client_certificate_is_refused(running: Process) -> None:
+    said = s_client(running, "-tls1_3")
+    assert "error:" in said
+    assert not accepted(said)
+
+
+def test_a_certificate_of_a_foreign_ca_is_refused(running: Process, tmp_path: Path) -> None:
+    said = s_client(running, "-tls1_3", *certificate_options(tmp_path, site().strangers[NAMES[0]]))
+    assert "error:" in said
+    assert not accepted(said)
+
+
+def test_the_environment_is_what_keeps_tls_1_2_out(tmp_path: Path) -> None:
+    """The twin: with suites that fit an ECDSA certificate, the same server takes TLS 1.2."""
+    (tmp_path / "lax.py").write_text(
+        "import os, sys\n"
+        "import secagg_server\n"
+        "os.environ['GRPC_SSL_CIPHER_SUITES'] = 'ECDHE-ECDSA-AES128-GCM-SHA256'\n"
+        "from secagg_server.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, str(tmp_path / "lax.py"), "serve", *flags(tmp_path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    process = Process(child, json.loads(child.stdout.readline()))
+    said = s_client(process, "-tls1_2", *certificate_options(tmp_path, site().people[NAMES[0]]))
+    assert "TLSv1.2" in said
+    assert accepted(said)
+    stop(process)
+
+
+def test_grpc_imported_first_is_refused_by_name() -> None:
+    program = "import grpc\nimport secagg_server"
+    environment = {k: v for k, v in os.environ.items() if k != "GRPC_SSL_CIPHER_SUITES"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert "ConfigError: grpc was imported before secagg_server" in result.stderr
+    fine = subprocess.run([sys.executable, "-c", "import secagg_server, grpc"], env=environment, check=False)
+    assert fine.returncode == 0
+
+
+def rsa_certificate(folder: Path) -> None:
+    now = datetime.now(UTC)
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, pkcs8, plain))
+
+
+def run(arguments: Sequence[str], command: str = "serve") -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", "from secagg_server.cli import main; main()", command, *arguments]
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("command", ["serve", "check-config"])
+def test_an_rsa_certificate_is_refused_at_start(tmp_path: Path, command: str) -> None:
+    given = flags(tmp_path)
+    rsa_certificate(tmp_path)
+    result = run(given, command)
+    assert result.returncode == 1
+    assert result.stderr == "error: server certificate: the key is not ECDSA; secagg takes ECDSA P-256 only\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"control": "0.0.0.0:0"}, "error: the control plane listens on a unix socket or on loopback only, not on "),
+        (
+            {"control": "192.168.0.1:0"},
+            "error: the control plane listens on a unix socket or on loopback only, not on ",
+        ),
+        ({"listen": "nowhere"}, "error: 'nowhere' is no address"),
+        ({"listen": "192.0.2.1:1"}, "error: cannot listen on 192.0.2.1:1"),
+        ({"key": "/nonexistent"}, "error: /nonexistent: No such file or directory"),
+        ({"max_calls": "0"}, "error: setting max_calls: input should be greater than or equal to 1"),
+    ],
+)
+def test_a_bad_start_is_one_line(tmp_path: Path, changes: dict[str, str], error: str) -> None:
+    result = run(flags(tmp_path, **changes))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(error)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_taken_port_is_refused(running: Process, tmp_path: Path) -> None:
+    result = run(flags(tmp_path, listen=str(running.ready["data_plane"])))
+    assert result.returncode == 1
+    assert "error: cannot listen on" in result.stderr
+
+
+# --- life and death ---------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def connected(process: Process) -> AsyncIterator[tuple[Director, Player]]:
+    control = grpc.aio.insecure_channel(process.ready["control_plane"])
+    data = channel(process.ready["data_plane"], site().people[NAMES[0]])
+    async with control, data:
+        yield Director(ControlPlaneStub(control)), Player(NAMES[0], DataPlaneStub(data))
+
+
+async def test_health_on_both_planes_and_reflection_on_one(running: Process) -> None:
+    async with (
+        grpc.aio.insecure_channel(running.ready["control_plane"]) as control,
+        channel(running.ready["data_plane"], site().people[NAMES[0]]) as data,
+    ):
+        for connection, service in ((control, CONTROL_PLANE), (data, DATA_PLANE), (control, ""), (data, "")):
+            request = health_pb2.HealthCheckRequest(service=service)
+            reply = await health_pb2_grpc.HealthStub(connection).Check(request, timeout=PATIENCE_S)
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        ask = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub = reflection_pb2_grpc.ServerReflectionStub(control)
+        answer = await stub.ServerReflectionInfo(iter([ask]), timeout=PATIENCE_S).read()
+        assert CONTROL_PLANE in {s.name for s in answer.list_services_response.service}
+        stub = reflection_pb2_grpc.ServerReflectionStub(data)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ServerReflectionInfo(timeout=PATIENCE_S).read()
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_open_rounds_by_name(tmp_path: Path, number: signal.Signals) -> None:
+    process = await asyncio.to_thread(start, flags(tmp_path))
+    async with connected(process) as (director, player):
+        round_id = await director.open(make_config(3, SEMI_HONEST))
+        await player.join(round_id)
+        watching = asyncio.create_task(director.watch(round_id))
+        waiting = asyncio.create_task(player.say())
+        searching = asyncio.create_task(player.find(task="none"))
+        await asyncio.sleep(0.2)
+        log, err, code = await asyncio.to_thread(stop, process, number)
+        events = await watching
+        assert isinstance(events[-1], RoundFailed)
+        assert events[-1].error.reason is AbortReason.COORDINATOR_SHUTDOWN
+        for call in (waiting, searching):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            error = failure_of(caught.value)
+            assert isinstance(error, RoundAborted)
+            assert error.reason is AbortReason.COORDINATOR_SHUTDOWN
+    assert code == 0
+    assert err == ""
+    assert {"stopping", "round_failed", "stopped"} <= {line["event"] for line in log}
+
+
+async def test_the_log_holds_no_key_share_or_value(tmp_path: Path) -> None:
+    """At level debug: what a whole round's messages hold is looked for in hex, base64 and as text."""
+    process = await asyncio.to_thread(start, flags(tmp_path))
+    said: list[bytes] = []
+    control = grpc.aio.insecure_channel(process.ready["control_plane"])
+    channels = [channel(process.ready["data_plane"], site().people[n]) for n in NAMES[:3]]
+    director = Director(ControlPlaneStub(control))
+    people = [Player(n, DataPlaneStub(c)) for n, c in zip(NAMES, channels, strict=False)]
+    round_id = await director.open(make_config(3))
+    await asyncio.gather(*(p.join(round_id) for p in people))
+    for _ in range(5):
+        for p in people:
+            said += _bytes_of(p.next)
+        await asyncio.gather(*(p.say() for p in people))
+    await people[0].aggregate()
+    with pytest.raises(grpc.aio.AioRpcError):  # and a refused message
+        await people[0].stub.LeaveRound(pb.LeaveRequest(round_id=b"short"))
+    await asyncio.gather(control.close(), *(c.close() for c in channels))
+    log, _, _ = await asyncio.to_thread(stop, process)
+    text = "\n".join(json.dumps(line) for line in log)
+    assert {"sum_ready", "message_accepted", "call_refused"} <= {line["event"] for line in log}
+    assert len(said) > 3 * 5
+    for secret in said:
+        piece = secret[:12]
+        for written in (piece.hex(), base64.b64encode(piece).decode()[:16], repr(piece)[2:-1]):
+            assert written not in text
+    assert round_id.hex() in text  # what is looked for would be found
+    assert "-----BEGIN" not in text
+
+
+def _bytes_of(message: object) -> list[bytes]:
+    match message:
+        case ShareKeys():
+            return list(message.sealed.values())
+        case MaskedVector():
+            return [message.chunk(0).payload]
+        case Unmask():
+            return [share.share.expose() for share in message.shares.values()]
+        case _:
+            return [getattr(message, "signature", b"") or b"no signature here"]
+
+
+# --- the control socket -----------------------------------------------------------------------------------------------
+
+
+async def test_the_control_socket_is_private_and_goes_with_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    before = os.umask(0)
+    try:
+        async with stage(tmp_path) as s:
+            assert s.server.control_address == f"unix:{path}"
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert await s.director.list(TASK) == []
+    finally:
+        os.umask(before)
+    assert not path.exists()
+
+
+async def test_a_stale_socket_is_replaced_a_live_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with stage(tmp_path) as s:
+        result = await asyncio.to_thread(run, flags(tmp_path, control=f"unix:{path}"))
+        assert "another coordinator is listening there" in result.stderr
+        assert await s.director.list(TASK) == []
+
+
+def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    path.write_text("precious")
+    result = run(flags(tmp_path, control=f"unix:{path}"))
+    assert "is no socket" in result.stderr
+    assert path.read_text() == "precious"
+    assert "folder does not exist" in run(flags(tmp_path, control=f"unix:{tmp_path}/no/such.sock")).stderr
+    assert "longer than 107 bytes" in run(flags(tmp_path, control=f"unix:{tmp_path}/{'x' * 100}")).stderr

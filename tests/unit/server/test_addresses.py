@@ -1,0 +1,53 @@
+"""Where a coordinator may listen."""
+
+from pathlib import Path
+
+import pytest
+from secagg_server.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
+
+from secagg.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:0", TcpAddress("127.0.0.1", 0)),
+        ("localhost:7", TcpAddress("127.0.0.1", 7)),
+        ("[::1]:65535", TcpAddress("[::1]", 65535)),
+        ("127.8.9.1:1", TcpAddress("127.8.9.1", 1)),
+        ("unix:/run/x.sock", UnixAddress(Path("/run/x.sock"))),
+        ("unix:///run/x.sock", UnixAddress(Path("/run/x.sock"))),
+        ("unix:x.sock", UnixAddress(Path.cwd() / "x.sock")),
+    ],
+)
+def test_control_addresses(text: str, address: TcpAddress | UnixAddress) -> None:
+    assert parse_control(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0.0.0:1",
+        "[::]:1",
+        "10.0.0.1:1",
+        "example.org:1",
+        "localhost.example.org:1",
+        "127.0.0.1",
+        "127.0.0.1:65536",
+        "",
+    ],
+)
+def test_the_control_plane_stays_on_the_machine(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_control(text)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:7443", "[::]:7443", "coordinator.example.org:7443"])
+def test_the_data_plane_goes_anywhere(text: str) -> None:
+    assert str(parse_tcp(text)) == text
+
+
+@pytest.mark.parametrize("text", ["::1:80", "host", "host:", ":80", "host:-1", "host:99999", "a b:1", "unix:/x:1"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_tcp(text)

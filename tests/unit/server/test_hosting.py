@@ -1,0 +1,347 @@
+"""A hosted round without a network: what is written before it is told, replayed, timed, repeated and logged."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from secagg_server.boundary import STATUS
+from secagg_server.hosting import HostedRound
+from secagg_server.logs import only_plain_values
+from secagg_server.store import (
+    Aborted,
+    DeadlinePassed,
+    Entry,
+    MemoryStore,
+    Outcome,
+    Received,
+    Released,
+    RoundRecord,
+    UploadCompleted,
+)
+
+from secagg import errors
+from secagg.context import RoundId
+from secagg.crypto.rng import SeededRng
+from secagg.crypto.secret import Secret
+from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
+from secagg.events import DropReason, Event, ParticipantDropped, RoundFailed
+from secagg.masked.coordinator import Coordinator
+from secagg.masked.vector import MaskedVector
+from secagg.messages import (
+    AdvertiseKeys,
+    Index,
+    Leave,
+    LeaveReason,
+    MaskedInputChunk,
+    ParticipantId,
+    ParticipantMessage,
+    ShareKeys,
+    Unmask,
+)
+from secagg.phases import Phase
+from secagg.rounds.engine import Engine
+from secagg.simulation.cohort import Contribution, set_up
+from secagg.simulation.network import Run
+from secagg.wire.configuration import encode_config
+from secagg.wire.progress import encode_event, watched
+from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, make_config
+
+NOW = 1_700_000_000.0
+PEOPLE = NAMES[:4]
+
+
+class KeepingSpool:
+    """A spool that forgets nothing, as one on disk would until the round is over."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[Index, list[bytes]] = {}
+
+    def append(self, owner: Index, payload: bytes) -> None:
+        self.chunks.setdefault(owner, []).append(payload)
+
+    def take(self, owner: Index) -> Iterator[bytes]:
+        yield from self.chunks.get(owner, [])
+
+
+@dataclass
+class KeepingJournal:
+    """A journal that remembers everything, can be held up and can fail."""
+
+    spool: KeepingSpool = field(default_factory=KeepingSpool)
+    entries: list[Entry] = field(default_factory=list)
+    outcome: Outcome | None = None
+    gate: threading.Event = field(default_factory=threading.Event)
+    full: bool = False
+
+    def append(self, entry: Entry) -> None:
+        assert self.gate.wait(PATIENCE_S)
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.entries.append(entry)
+
+    def finish(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+class Scene:
+    """A hosted round of four, its journal, a clock that the test moves, and participants without a network."""
+
+    def __init__(self, **deadlines: float) -> None:
+        made = make_config(4, SEMI_HONEST, size=500_000, threshold=3, deadlines=deadlines)
+        update = {"values": np.full(500_000, 0.25, np.float32)}
+        self.run: Run = set_up(made, {n: Contribution(update) for n in PEOPLE}, rng=SeededRng(bytes(32)), now=NOW)
+        round_ = self.run.coordinator.round
+        self.now = NOW
+        self.journal = KeepingJournal()
+        self.journal.gate.set()
+        self.record = RoundRecord(round_.round_id, encode_config(made), NOW)
+        self.ended = 0
+        engine = Coordinator(round_, now=NOW, spool=self.journal.spool)
+        self.hosted = HostedRound(self.record, engine, self.journal, lambda: self.now, self.on_end)
+        self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
+
+    def on_end(self) -> None:
+        self.ended += 1
+
+    def messages(self, name: ParticipantId) -> list[ParticipantMessage]:
+        said = self.next[name]
+        if isinstance(said, MaskedVector):
+            return list(said)
+        assert isinstance(said, AdvertiseKeys | ShareKeys | Unmask)
+        return [said]
+
+    async def speak(self, name: ParticipantId) -> None:
+        self.now += 0.01
+        for message in self.messages(name):
+            if isinstance(message, MaskedInputChunk):
+                await self.hosted.receive_chunk(name, self.hosted.claim_upload(name), message)
+            else:
+                await self.hosted.receive(name, message)
+
+    async def listen(self, name: ParticipantId, phase: Phase) -> None:
+        answer = await self.hosted.answer(name, phase)
+        self.next[name] = self.run.participants[name].receive(answer, NOW)
+
+    async def phase(self, phase: Phase, speakers: list[ParticipantId], listeners: list[ParticipantId]) -> None:
+        for name in speakers:
+            await self.speak(name)
+        if phase is not Phase.UNMASK:
+            for name in listeners:
+                await self.listen(name, phase)
+
+    async def pass_deadline(self) -> None:
+        self.now = self.hosted._engine.deadline
+        await self.hosted._on_deadline()
+
+
+async def with_a_dropout(scene: Scene) -> Released:
+    """The third uploads the first of two chunks and falls silent; the fourth leaves after its input."""
+    first, second, third, fourth = PEOPLE
+    await scene.phase(Phase.ADVERTISE_KEYS, PEOPLE, PEOPLE)
+    await scene.phase(Phase.SHARE_KEYS, PEOPLE, PEOPLE)
+    half = scene.messages(third)[0]
+    assert isinstance(half, MaskedInputChunk)
+    await scene.hosted.receive_chunk(third, scene.hosted.claim_upload(third), half)
+    for name in (first, second, fourth):
+        await scene.speak(name)
+    await scene.pass_deadline()
+    for name in (first, second, fourth):
+        await scene.listen(name, Phase.MASKED_INPUT)
+    for name in (first, second, fourth):
+        await scene.speak(name)
+    return await scene.hosted.released()
+
+
+def replay(scene: Scene) -> Engine:
+    """A fresh engine, fed with nothing but the record, the journal and the spooled chunks."""
+    spooled = dict(scene.journal.spool.chunks)
+    engine = Coordinator(scene.run.coordinator.round, now=scene.record.opened_s, spool=KeepingSpool())
+    events: list[tuple[float, Event]] = [(scene.record.opened_s, engine.started())]
+    for entry in scene.journal.entries:
+        match entry:
+            case Received(at, sender, message):
+                news = engine.receive(sender, message, at)
+            case UploadCompleted(at, sender):
+                chunks = spooled[engine._lobby.index[sender]]
+                news = [e for i, c in enumerate(chunks) for e in engine.receive(sender, MaskedInputChunk(i, c), at)]
+            case DeadlinePassed(at):
+                news = engine.tick(at)
+            case Aborted(at, reason, message):
+                news = engine.abort(reason, message)
+        events += [(at, event) for event in news]
+    digest = scene.hosted.outcome.digest if isinstance(scene.hosted.outcome, Released) else b""
+    told = [encode_event(watched(event, digest), at) for at, event in events]
+    assert told == [encode_event(event, at) for at, event in scene.hosted.events]
+    return engine
+
+
+async def test_the_journal_gives_the_round_again() -> None:
+    scene = Scene()
+    released = await with_a_dropout(scene)
+    assert released.aggregate.survivors == tuple(n for n in PEOPLE if n != PEOPLE[2])
+    engine = replay(scene)
+    assert engine.aggregate is not None
+    np.testing.assert_array_equal(engine.aggregate.sums, released.aggregate.sums)
+    counted = [scene.run.vectors[ParticipantId(n)].read(0, 500_001, np.dtype(np.uint64)) for n in released.survivors]
+    np.testing.assert_array_equal(released.aggregate.sums, np.sum(counted, axis=0))
+    assert scene.journal.outcome is released
+    assert scene.ended == 1
+
+
+@pytest.mark.parametrize("length", range(0, 15, 2))
+async def test_the_first_part_of_a_journal_gives_the_state_of_then(length: int) -> None:
+    """A crash: whatever was in the journal by then comes out the same, survivor set and all."""
+    scene = Scene()
+    await with_a_dropout(scene)
+    whole = list(scene.hosted.events)
+    scene.journal.entries = scene.journal.entries[:length]
+    last = scene.journal.entries[-1].time_s if length else NOW
+    scene.hosted.events = [e for e in whole if e[0] <= last]
+    engine = replay(scene)
+    assert engine.phase is not None
+
+
+async def test_a_left_round_and_an_aborted_one_are_replayed() -> None:
+    scene = Scene()
+    await scene.phase(Phase.ADVERTISE_KEYS, PEOPLE, PEOPLE)
+    await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
+    await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
+    await scene.hosted.abort(AbortReason.CANCELLED, "enough")
+    engine = replay(scene)
+    assert engine.failure is not None
+    assert str(engine.failure) == "enough"
+    left = [e for _, e in scene.hosted.events if isinstance(e, ParticipantDropped)]
+    assert left == [ParticipantDropped(Phase.SHARE_KEYS, PEOPLE[0], DropReason.REFUSED)]
+
+
+async def test_nobody_is_answered_before_the_journal_has_it() -> None:
+    scene = Scene()
+    for name in PEOPLE[:3]:
+        await scene.speak(name)
+    scene.journal.gate.clear()
+    closing = asyncio.create_task(scene.speak(PEOPLE[3]))
+    waiting = asyncio.create_task(scene.hosted.answer(PEOPLE[0], Phase.ADVERTISE_KEYS))
+    await asyncio.sleep(0.1)
+    assert scene.hosted._engine.phase is Phase.SHARE_KEYS  # decided, and not told
+    assert not closing.done()
+    assert not waiting.done()
+    assert len(scene.journal.entries) == 3
+    scene.journal.gate.set()
+    await asyncio.gather(closing, waiting)
+    assert len(scene.journal.entries) == 4
+
+
+async def test_a_cancelled_call_does_not_cut_a_step_short() -> None:
+    scene = Scene()
+    scene.journal.gate.clear()
+    speaking = asyncio.create_task(scene.speak(PEOPLE[0]))
+    await asyncio.sleep(0.05)
+    speaking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await speaking
+    scene.journal.gate.set()
+    await scene.speak(PEOPLE[1])  # waits for its turn
+    assert scene.hosted.delivered(PEOPLE[0], Phase.ADVERTISE_KEYS)
+    assert [e.sender for e in scene.journal.entries if isinstance(e, Received)] == PEOPLE[:2]
+
+
+async def test_a_full_disk_ends_the_round_by_name() -> None:
+    scene = Scene()
+    await scene.speak(PEOPLE[0])
+    scene.journal.full = True
+    with pytest.raises(RoundAborted) as caught:
+        await scene.speak(PEOPLE[1])
+    assert caught.value.reason is AbortReason.INTERNAL
+    with pytest.raises(RoundAborted):
+        await scene.hosted.ended()
+    assert isinstance(scene.hosted.events[-1][1], RoundFailed)
+    assert scene.hosted._engine.failure is not None
+    assert scene.ended == 1
+
+
+async def test_repeats_leave_no_trace_in_the_journal() -> None:
+    scene = Scene()
+    await scene.speak(PEOPLE[0])
+    for _ in range(3):
+        await scene.speak(PEOPLE[0])
+    assert len(scene.journal.entries) == 1
+    with pytest.raises(NotInRoundError):
+        await scene.hosted.leave(PEOPLE[1], Leave(LeaveReason.CANCELLED))  # never came
+    assert len(scene.journal.entries) == 1
+
+
+async def test_the_clock_closes_phases_without_anyone_calling() -> None:
+    scene = Scene(advertise_keys_s=0.2)
+    for name in PEOPLE[:3]:
+        await scene.speak(name)
+    scene.now = NOW + 0.2  # the wall clock; the loop's own runs by itself
+    async with asyncio.timeout(PATIENCE_S):
+        await scene.hosted.answer(PEOPLE[0], Phase.ADVERTISE_KEYS)
+    assert isinstance(scene.journal.entries[-1], DeadlinePassed)
+
+
+async def test_a_clock_that_lags_is_waited_for() -> None:
+    """The loop's timer fires, the wall clock says that there is time left: the phase stays open."""
+    scene = Scene(advertise_keys_s=0.1)
+    for name in PEOPLE[:3]:
+        await scene.speak(name)
+    scene.now = NOW
+    await asyncio.sleep(0.3)
+    assert scene.hosted.phase is Phase.ADVERTISE_KEYS
+    scene.now = NOW + 0.1
+    async with asyncio.timeout(PATIENCE_S):
+        await scene.hosted.answer(PEOPLE[0], Phase.ADVERTISE_KEYS)
+
+
+async def test_an_older_upload_is_superseded() -> None:
+    scene = Scene()
+    await scene.phase(Phase.ADVERTISE_KEYS, PEOPLE, PEOPLE)
+    await scene.phase(Phase.SHARE_KEYS, PEOPLE, PEOPLE)
+    first, second = scene.messages(PEOPLE[0])
+    assert isinstance(first, MaskedInputChunk)
+    assert isinstance(second, MaskedInputChunk)
+    old = scene.hosted.claim_upload(PEOPLE[0])
+    await scene.hosted.receive_chunk(PEOPLE[0], old, first)
+    assert await scene.hosted.upload_progress(PEOPLE[0]) == 1
+    with pytest.raises(ProtocolViolation, match="took over"):
+        await scene.hosted.receive_chunk(PEOPLE[0], old, second)
+    await scene.hosted.receive_chunk(PEOPLE[0], scene.hosted.claim_upload(PEOPLE[0]), second)
+    assert scene.hosted.delivered(PEOPLE[0], Phase.MASKED_INPUT)
+
+
+def test_the_store_in_memory() -> None:
+    store = MemoryStore()
+    record = RoundRecord(RoundId(bytes(16)), b"", NOW)
+    journal = store.open_round(record)
+    journal.append(DeadlinePassed(NOW))
+    failure = RoundAborted(AbortReason.CANCELLED, "x")
+    journal.finish(failure)
+    assert store.journals[record.round_id].outcome is failure
+    store.forget_round(record.round_id)
+    assert store.journals == {}
+    seen = [store.see_identity(PEOPLE[0], print_) for print_ in ("a", "b", "a")]
+    assert seen == [True, True, False]
+
+
+def test_every_error_has_a_status() -> None:
+    """Whatever a peer can cause; the rest are our own bugs and end as INTERNAL."""
+    ours = {errors.PolicyViolation, errors.RemoteError, errors.TransportError, SecAggError, errors.LocalError}
+    ours |= {errors.InputError, errors.IdentityError, errors.MissingExtraError, errors.WorkerError}
+    ours |= {errors.ModelMismatch, errors.RoundTimeoutError, errors.ParticipationCancelled}
+    every = {v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, SecAggError)}
+    assert every - ours == set(STATUS)
+
+
+def test_bytes_and_secrets_never_reach_the_log() -> None:
+    event = {"event": "x", "key": b"secret", "share": Secret(b"secret"), "sums": np.ones(3), "n": 3, "who": ("a", b"b")}
+    assert only_plain_values(None, "info", dict(event)) == {
+        "event": "x",
+        "key": "<bytes>",
+        "share": "<Secret>",
+        "sums": "<ndarray>",
+        "n": 3,
+        "who": ["a", "<bytes>"],
+    }

@@ -1,0 +1,107 @@
+"""Flags before environment before file before defaults; every trouble names its setting."""
+
+import json
+from pathlib import Path
+
+import pytest
+from secagg_server.cli import build, main
+from secagg_server.settings import ENV_PREFIX, Settings, load_settings
+
+from secagg.errors import ConfigError
+from tests.serving import write_site
+
+FILE = """
+certificate = "from-file"
+key = "from-file"
+participant_ca = "from-file"
+listen = "127.0.0.1:1"
+max_calls = 5
+read_timeout_s = 7.5
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(ENV_PREFIX + name.upper(), raising=False)
+    path = tmp_path / "settings.toml"
+    path.write_text(FILE)
+    return path
+
+
+def test_defaults_are_last(file: Path) -> None:
+    settings = load_settings(file, {})
+    assert settings.max_open_rounds == Settings.model_fields["max_open_rounds"].default
+    assert (settings.listen, settings.max_calls, settings.read_timeout_s) == ("127.0.0.1:1", 5, 7.5)
+
+
+def test_environment_before_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECAGG_SERVER_LISTEN", "127.0.0.1:2")
+    monkeypatch.setenv("SECAGG_SERVER_MAX_CALLS", "6")
+    settings = load_settings(file, {"listen": None})
+    assert (settings.listen, settings.max_calls, settings.read_timeout_s) == ("127.0.0.1:2", 6, 7.5)
+
+
+def test_flags_before_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECAGG_SERVER_LISTEN", "127.0.0.1:2")
+    settings = load_settings(file, {"listen": "127.0.0.1:3", "max_calls": "7"})
+    assert (settings.listen, settings.max_calls) == ("127.0.0.1:3", 7)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("listn = 'x'", "unknown setting listn"),
+        ("max_open_rounds = 0", "setting max_open_rounds: input should be greater than or equal to 1"),
+        ("log_format = 'xml'", "setting log_format: input should be 'json' or 'console'"),
+        ("keep_finished_s = -1", "setting keep_finished_s: input should be greater than 0"),
+        ("[", "settings: "),
+    ],
+)
+def test_trouble_is_named(file: Path, line: str, error: str) -> None:
+    file.write_text(FILE + line)
+    with pytest.raises(ConfigError, match=error.replace("[", r"\[")):
+        load_settings(file, {})
+
+
+def test_what_is_missing_is_named(file: Path) -> None:
+    with pytest.raises(ConfigError, match="setting key is missing: give --key, SECAGG_SERVER_KEY or a line"):
+        load_settings(None, {"certificate": "c", "participant_ca": "p"})
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_settings(file.parent / "nowhere.toml", {})
+
+
+def test_every_setting_is_described_and_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+    commands = build().registered_commands
+    assert {command.name for command in commands} == {"serve", "check-config"}
+    for command in commands:
+        assert command.callback is not None
+        assert set(command.callback.__annotations__) == {"config", *Settings.model_fields}
+
+
+def test_check_config_prints_a_settings_file(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECAGG_SERVER_CONFIG", str(file))
+    given = [item for name, path in write_site(tmp_path).items() for item in (f"--{name.replace('_', '-')}", str(path))]
+    with pytest.raises(SystemExit) as caught:
+        main(["check-config", *given, "--max-calls", "9"])
+    assert caught.value.code in {None, 0}
+    printed = capsys.readouterr().out
+    assert "max_calls = 9" in printed
+    file.write_text(printed)
+    again = load_settings(file, {})
+    assert json.loads(again.model_dump_json())["max_calls"] == 9
+
+
+def test_a_key_that_others_can_read_is_refused(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = write_site(tmp_path)
+    files["key"].chmod(0o644)
+    given = [item for name, path in files.items() for item in (f"--{name.replace('_', '-')}", str(path))]
+    with pytest.raises(SystemExit) as caught:
+        main(["check-config", *given])
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "can be read by others" in error
