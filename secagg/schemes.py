@@ -37,6 +37,11 @@ class Upload(Protocol):
     """A vector on its way to the coordinator. Asking for a chunk again gives the same bytes."""
 
     @property
+    def phase(self) -> Phase:
+        """In which it is sent."""
+        ...
+
+    @property
     def chunks(self) -> int:
         """Number of chunks."""
         ...

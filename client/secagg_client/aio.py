@@ -112,6 +112,8 @@ class AsyncClient:
         except BaseException as error:  # CancelledError leaves the round, too
             await self._leave(participation.farewell(error))
             raise
+        finally:
+            participation.close()
         sent, received = scope.traffic.sent, scope.traffic.received
         return replace(participation.result, bytes_sent=sent, bytes_received=received)
 

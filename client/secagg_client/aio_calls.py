@@ -11,7 +11,7 @@ from grpc import aio
 
 from secagg.errors import RoundTimeoutError, SecAggError
 from secagg_client import channels
-from secagg_client.calls import PART_COST, Call, Parts, SendInput
+from secagg_client.calls import PART_COST, Call, Parts, UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.traffic import Traffic
 
@@ -79,13 +79,13 @@ class Connection:
         while True:
             attempts.begin(monotonic())
             try:
-                if isinstance(call, SendInput) and attempts.retrying:
+                if isinstance(call, UploadCall) and attempts.retrying:
                     call = await self._resume(call, attempts, scope)
                 return await self.exchange(call, scope)
             except RETRYABLE as error:
                 await scope.wait(attempts.delay_after(error, monotonic()))
 
-    async def _resume(self, call: SendInput, attempts: Attempts, scope: Scope) -> SendInput:
+    async def _resume(self, call: UploadCall[Any], attempts: Attempts, scope: Scope) -> UploadCall[Any]:
         resumed = call.resumed(call.progress.read(await self.exchange(call.progress, scope)))
         if resumed.start > call.start:
             attempts.progressed()

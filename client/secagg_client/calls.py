@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
@@ -17,13 +17,14 @@ from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.encoding.packing import chunk_values, packed_size
 from secagg.errors import DecodeError, ProtocolViolation
-from secagg.masked.vector import MaskedVector
+from secagg.homomorphic.parameters import Custody
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,
     ConsistencyProof,
     Leave,
     LeaveReason,
+    MaskedInputChunk,
     Roster,
     ShareDelivery,
     ShareKeys,
@@ -31,6 +32,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.roster import COORDINATOR
+from secagg.schemes import Chunk, Upload
 from secagg.wire import codec
 from secagg.wire.configuration import MAX_CONFIG_BYTES, decode_config
 from secagg.wire.results import decode_aggregate
@@ -215,6 +217,15 @@ class Share(RoundCall[ShareDelivery]):
     method = "Share"
     message: ShareKeys
 
+    @property
+    def limit(self) -> int:
+        """Sealed shares of everyone; in custody `threshold` also key shares."""
+        profile = self.config.homomorphic
+        if profile is None or profile.custody is Custody.PARTICIPANTS:
+            return super().limit
+        key_share = len(profile.key_primes) * profile.ring_degree * profile.prime_bits // 8
+        return super().limit + self.config.max_participants * (key_share + _SLACK)
+
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
         return (part.SerializeToString() for part in codec.encode_share_keys(self.message))
@@ -240,11 +251,10 @@ class InputProgress(RoundCall[int]):
 
 
 @dataclass(frozen=True)
-class SendInput(RoundCall[SurvivorSet]):
-    """Round 2, from chunk `start` on. Holds mask keys."""
+class UploadCall(RoundCall[ResponseT_co]):
+    """A vector, from chunk `start` on. Holds keys."""
 
-    method = "SendInput"
-    vector: MaskedVector
+    vector: Upload
     start: int = 0
 
     @property
@@ -252,7 +262,7 @@ class SendInput(RoundCall[SurvivorSet]):
         """To be asked before this call is made again."""
         return InputProgress(self.round_id, self.config)
 
-    def resumed(self, next_chunk: int) -> "SendInput":
+    def resumed(self, next_chunk: int) -> Self:
         """The same upload from `next_chunk` on.
 
         Raises:
@@ -262,14 +272,25 @@ class SendInput(RoundCall[SurvivorSet]):
             raise _violation(f"{next_chunk} chunks are said to have arrived of {self.vector.chunks}")
         return replace(self, start=next_chunk)
 
-    def requests(self) -> Iterator[bytes]:
-        """The chunks, each computed when it is asked for.
+    @abstractmethod
+    def encode(self, chunk: Chunk) -> Message:
+        """The chunk's message."""
 
-        Raises:
-            InputError: the update has changed, so that a chunk that was sent before would differ now.
-        """
-        for number in range(self.start, self.vector.chunks):
-            yield codec.encode_chunk(self.vector.chunk(number)).SerializeToString()
+    def requests(self) -> Iterator[bytes]:
+        """The chunks, each computed when it is asked for."""
+        return (self.encode(self.vector.chunk(i)).SerializeToString() for i in range(self.start, self.vector.chunks))
+
+
+@dataclass(frozen=True)
+class SendInput(UploadCall[SurvivorSet]):
+    """Round 2."""
+
+    method = "SendInput"
+
+    def encode(self, chunk: Chunk) -> Message:
+        """See `UploadCall`."""
+        assert isinstance(chunk, MaskedInputChunk)  # noqa: S101 - the call was chosen by the upload's phase
+        return codec.encode_chunk(chunk)
 
     def decode(self, parts: Parts) -> SurvivorSet:
         """See `Call`."""
@@ -305,10 +326,7 @@ class Reveal(RoundCall[Receipt]):
 
     def decode(self, parts: Parts) -> Receipt:
         """See `Call`."""
-        receipt = only(pb.Receipt, parts)
-        if len(receipt.sums_digest) != DIGEST_SIZE:
-            raise DecodeError(f"a receipt's digest has {len(receipt.sums_digest)} bytes", culprit=COORDINATOR)
-        return Receipt(receipt.survivors, receipt.sums_digest)
+        return receipt_in(parts)
 
 
 @dataclass(frozen=True)
@@ -345,6 +363,14 @@ class LeaveRound(RoundCall[None]):
     def decode(self, parts: Parts) -> None:
         """See `Call`."""
         only(pb.LeaveReply, parts)
+
+
+def receipt_in(parts: Parts) -> Receipt:
+    """The receipt that answers a participant's last call."""
+    receipt = only(pb.Receipt, parts)
+    if len(receipt.sums_digest) != DIGEST_SIZE:
+        raise DecodeError(f"a receipt's digest has {len(receipt.sums_digest)} bytes", culprit=COORDINATOR)
+    return Receipt(receipt.survivors, receipt.sums_digest)
 
 
 def aggregate_limit(config: RoundConfig) -> int:

@@ -1,8 +1,9 @@
 """One participation, from the offer to the result: which call comes next. No input or output, and no protocol either:
-that is `secagg.masked.session`. `Client` and `AsyncClient` both drive it.
+that is `secagg.schemes`. `Client` and `AsyncClient` both drive it.
 """
 
-from typing import Any, Final, assert_never
+from collections.abc import Callable
+from typing import Any, Final
 
 from secagg.config import Aggregate
 from secagg.crypto.secret import Secret
@@ -20,18 +21,24 @@ from secagg.errors import (
     TransportError,
     UnknownRoundError,
 )
-from secagg.masked.session import Participant
-from secagg.masked.vector import MaskedVector
+from secagg.homomorphic.vectors import Backend
 from secagg.messages import (
     ConsistencyCheck,
-    CoordinatorMessage,
+    EncryptedSum,
+    KeyConfirmation,
     LeaveReason,
+    ParticipantMessage,
+    RecoverSeeds,
+    RecoveryCheck,
     Roster,
     ShareKeys,
+    SumReport,
     SurvivorSet,
     Unmask,
 )
+from secagg.phases import Phase
 from secagg.roster import COORDINATOR
+from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.results import sums_digest
 from secagg_client.calls import (
     Advertise,
@@ -45,10 +52,21 @@ from secagg_client.calls import (
     Reveal,
     SendInput,
     Share,
+    UploadCall,
     ask,
 )
+from secagg_client.homomorphic_calls import (
+    AwaitReceipt,
+    CheckRecovery,
+    ConfirmKey,
+    ReportSum,
+    SendEncrypted,
+    SendPartial,
+    SendSeedShares,
+    SendSum,
+)
 from secagg_client.results import Offer, Receipt, RoundResult
-from secagg_client.terms import Contribution, Terms
+from secagg_client.terms import ClosableBackend, Contribution, Terms
 
 ROUNDING_SEED_SIZE: Final = 32
 LEAVE_TIMEOUT_S: Final = 3.0
@@ -64,6 +82,7 @@ class Participation:
         self._offer = find if isinstance(find, Offer) else None
         self._find = find if isinstance(find, FindRound) else None
         self._participant: Participant | None = None
+        self._backend: ClosableBackend | None = None
         self._refused = False
         self._over = False
         self._result: RoundResult | None = None
@@ -125,16 +144,16 @@ class Participation:
         """Every check of our own side comes before the first message; the protocol's own are in `Participant`."""
         participant = self._join(offer)
         roster = yield from ask(Advertise(offer.round_id, offer.config, participant.advertisement))
-        survivors: SurvivorSet | None = None
+        sets: SurvivorSet | None = None
         reply = participant.receive(roster, self._terms.clock())
-        while not isinstance(reply, Unmask):
-            answer = yield from ask(_call(offer, reply))
-            if isinstance(answer, SurvivorSet):
-                survivors = answer
+        while not isinstance(call := _call(offer, reply), LastCall):
+            answer = yield from ask(call)
+            if isinstance(answer, SurvivorSet | EncryptedSum):
+                sets = answer if isinstance(answer, SurvivorSet) else answer.sets
             reply = participant.receive(answer, self._terms.clock())
-        receipt = yield from ask(Reveal(offer.round_id, offer.config, reply))
+        receipt = yield from ask(call)
         self._over = True
-        return (yield from self._conclude(offer, _names(roster, survivors), receipt))
+        return (yield from self._conclude(offer, _names(roster, sets), receipt))
 
     def _join(self, offer: Offer) -> Participant:
         config, mine = offer.config, self._contribution
@@ -143,15 +162,22 @@ class Participation:
                 f"the round is about model {config.model_digest.hex()[:16]}…, ours is {mine.model_digest.hex()[:16]}…",
                 culprit=COORDINATOR,
             )
-        if config.homomorphic is not None:
-            raise LocalError(f"this client takes part in masked rounds, and this one is {config.scheme}")
         self._terms.policy.check(config)
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
         encoder = Encoder(config.encoding, config.schema, flat, mine.weight, seed)
         self._terms.seen.claim(offer.round_id)
-        self._participant = Participant(self._terms.seat(offer, mine.model_digest), encoder)
+        self._participant = take_part(self._terms.seat(offer, mine.model_digest), encoder, self._open_backend)
         return self._participant
+
+    def _open_backend(self) -> Backend:
+        self._backend = self._terms.backend()
+        return self._backend
+
+    def close(self) -> None:
+        """End what this participation started: the process that encrypts, if there is one."""
+        if self._backend is not None:
+            self._backend.close()
 
     def _conclude(self, offer: Offer, survivors: tuple[str, ...], receipt: Receipt) -> Flow[RoundResult]:
         """Hold the result against what we saw of the round."""
@@ -163,7 +189,9 @@ class Participation:
             )
         if not (config.release_to_participants and self._contribution.fetch_aggregate):
             return RoundResult(round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors)
-        aggregate = yield from ask(FetchAggregate(offer.round_id, config))
+        aggregate = self._participant.aggregate if self._participant else None
+        if aggregate is None:
+            aggregate = yield from ask(FetchAggregate(offer.round_id, config))
         _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
         return RoundResult(
             round_id=offer.round_id,
@@ -175,17 +203,34 @@ class Participation:
         )
 
 
-def _call(offer: Offer, reply: ShareKeys | MaskedVector | ConsistencyCheck) -> Call[CoordinatorMessage]:
-    """The call that carries `reply`; its answer closes the phase."""
-    match reply:
-        case ShareKeys():
-            return Share(offer.round_id, offer.config, reply)
-        case MaskedVector():
-            return SendInput(offer.round_id, offer.config, reply)
-        case ConsistencyCheck():
-            return Check(offer.round_id, offer.config, reply)
-        case _:
-            assert_never(reply)
+LastCall = Reveal | SendSum | SendSeedShares | AwaitReceipt
+"""The calls that answer with the receipt."""
+
+
+def _call(offer: Offer, reply: ParticipantMessage | Upload | None) -> Call[Any]:
+    """The call that carries `reply`; its answer closes the phase, or the round."""
+    if reply is None:
+        return AwaitReceipt(offer.round_id, offer.config)
+    if isinstance(reply, ParticipantMessage):
+        return _MESSAGES[type(reply)](offer.round_id, offer.config, reply)
+    return _UPLOADS[reply.phase](offer.round_id, offer.config, reply)
+
+
+_MESSAGES: Final[dict[type[ParticipantMessage], Callable[..., Call[Any]]]] = {
+    ShareKeys: Share,
+    ConsistencyCheck: Check,
+    Unmask: Reveal,
+    KeyConfirmation: ConfirmKey,
+    SumReport: ReportSum,
+    RecoveryCheck: CheckRecovery,
+    RecoverSeeds: SendSeedShares,
+}
+_UPLOADS: Final[dict[Phase, type[UploadCall[Any]]]] = {
+    Phase.MASKED_INPUT: SendInput,
+    Phase.ENCRYPTED_INPUT: SendEncrypted,
+    Phase.PARTIAL_DECRYPTION: SendPartial,
+    Phase.RELEASE_SUM: SendSum,
+}
 
 
 def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[str, ...]:

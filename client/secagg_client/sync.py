@@ -153,6 +153,8 @@ class Client:
         except BaseException as error:  # KeyboardInterrupt leaves the round, too
             self._leave(participation.farewell(error))
             raise
+        finally:
+            participation.close()
         sent, received = scope.traffic.sent, scope.traffic.received
         return replace(participation.result, bytes_sent=sent, bytes_received=received)
 

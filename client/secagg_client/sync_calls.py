@@ -11,7 +11,7 @@ import grpc
 
 from secagg.errors import ParticipationCancelled, RoundTimeoutError, SecAggError
 from secagg_client import channels
-from secagg_client.calls import PART_COST, Call, Parts, SendInput
+from secagg_client.calls import PART_COST, Call, Parts, UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.traffic import Traffic
 
@@ -114,13 +114,13 @@ class Connection:
         while True:
             attempts.begin(monotonic())
             try:
-                if isinstance(call, SendInput) and attempts.retrying:
+                if isinstance(call, UploadCall) and attempts.retrying:
                     call = self._resume(call, attempts, scope)
                 return self.exchange(call, scope)
             except RETRYABLE as error:
                 scope.wait(attempts.delay_after(error, monotonic()))
 
-    def _resume(self, call: SendInput, attempts: Attempts, scope: Scope) -> SendInput:
+    def _resume(self, call: UploadCall[Any], attempts: Attempts, scope: Scope) -> UploadCall[Any]:
         resumed = call.resumed(call.progress.read(self.exchange(call.progress, scope)))
         if resumed.start > call.start:
             attempts.progressed()

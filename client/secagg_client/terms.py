@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.encoding.schema import FloatArray, Schema, Update, named
 from secagg.errors import ConfigError, InputError, LocalError
+from secagg.homomorphic.vectors import Backend
+from secagg.homomorphic.worker import Worker
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.rounds.seat import Credentials, Seat
@@ -60,6 +62,14 @@ class SeenRounds:
             raise LocalError(f"this client took part in round {round_id.hex()} before; keys are made once per round")
 
 
+class ClosableBackend(Backend, Protocol):
+    """Where homomorphic rounds encrypt and decrypt."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What stays the same for a client over all rounds."""
@@ -70,6 +80,7 @@ class Terms:
     rng: Rng
     clock: Clock
     seen: SeenRounds = field(default_factory=SeenRounds)
+    backend: Callable[[], ClosableBackend] = Worker
 
     def check_own_validity(self) -> None:
         """Raise `IdentityError` if our certificate is expired or not yet valid."""

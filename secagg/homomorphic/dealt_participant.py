@@ -40,6 +40,7 @@ from secagg.messages import (
     SumReport,
     SurvivorSet,
 )
+from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import channel as channels
 from secagg.rounds.seat import Seat, Table
@@ -205,7 +206,7 @@ class AwaitingOrder:
         def make(number: int) -> SumChunk:
             return SumChunk(number, pack(self.aggregate.sums[number * size : (number + 1) * size], config.ring_bits))
 
-        return OnceVector(-(-config.vector_len // size), make)
+        return OnceVector(Phase.RELEASE_SUM, -(-config.vector_len // size), make)
 
 
 def profile_of(config: RoundConfig) -> Profile:

@@ -51,6 +51,7 @@ from secagg.messages import (
     ShareKeys,
     SurvivorSet,
 )
+from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import channel as channels
 from secagg.rounds.seat import Seat, Table
@@ -214,7 +215,9 @@ class AwaitingProof:
             partial = partial_decryption(profile, key, c1, seat.rng)
             return PartialChunk(number, pack_residues(partial[:, None], profile.prime_bits))
 
-        return AwaitingFallen(table, self.held, frozenset(proof.signatures)), OnceVector(layout.chunks, make)
+        return AwaitingFallen(table, self.held, frozenset(proof.signatures)), OnceVector(
+            Phase.PARTIAL_DECRYPTION, layout.chunks, make
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from secagg.homomorphic.summation import upload_layout
 from secagg.homomorphic.uploads import value_range
 from secagg.masked.vector import IntegerVector
 from secagg.messages import EncryptedInputChunk, PartialChunk, SumChunk
+from secagg.phases import Phase
 
 ChunkT = TypeVar("ChunkT", EncryptedInputChunk, PartialChunk, SumChunk)
 
@@ -30,8 +31,9 @@ class Backend(Protocol):
 
 @dataclass(slots=True)
 class OnceVector(Generic[ChunkT]):
-    """Chunks 0 to `chunks` − 1, each made when it is first asked for."""
+    """Chunks 0 to `chunks` − 1, sent in `phase`, each made when it is first asked for."""
 
+    phase: Phase
     chunks: int
     make: Callable[[int], ChunkT]
     _made: dict[int, ChunkT] = field(default_factory=dict)
@@ -63,4 +65,4 @@ def encrypted_input(
         header = (seed, binding) if number == 0 else (b"", b"")
         return EncryptedInputChunk(number, payload, *header)
 
-    return OnceVector(layout.chunks, make)
+    return OnceVector(Phase.ENCRYPTED_INPUT, layout.chunks, make)

@@ -9,6 +9,7 @@ import multiprocessing
 import pickle
 import resource
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -32,7 +33,7 @@ from secagg.homomorphic.tenseal_backend import preload
 
 _DONE: Final = b"\0"
 _REFUSED: Final = b"\1"
-_OUT_OF_MEMORY: Final = b"\2"
+_OUT_OF_MEMORY: Final = 3  # exit code
 
 _REFUSALS: Final[Mapping[str, type[SecAggError]]] = {
     error.__name__: error for error in (ConfigError, DecodeError, LocalError, ProtocolViolation)
@@ -97,22 +98,12 @@ class Worker:
             raise WorkerError(f"the worker exceeded its limit of {self._limits.seconds} s") from stalled
         except ChannelClosed as gone:
             raise WorkerError(f"the worker ended without an answer: {self._end()}") from gone
-        return self._opened(answer)
+        return _opened(answer)
 
     def close(self) -> None:
         """End the process."""
         if not self._connection.closed:
             self._end()
-
-    def _opened(self, answer: bytes) -> bytes:
-        kind, body = answer[:1], answer[1:]
-        if kind == _DONE:
-            return body
-        if kind == _OUT_OF_MEMORY:
-            self._end()
-            raise WorkerError(f"the worker exceeded its limit of {self._limits.memory_bytes} bytes of memory")
-        name, _, message = body.decode().partition(":")
-        raise _REFUSALS.get(name, WorkerError)(message)
 
     def _end(self) -> str:
         """Make sure that the process is gone, and say how it went."""
@@ -122,6 +113,8 @@ class Worker:
             self._process.kill()
             self._process.join()
         code = self._process.exitcode or 0
+        if code == _OUT_OF_MEMORY:
+            return f"it exceeded its limit of {self._limits.memory_bytes} bytes of memory"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def __enter__(self) -> "Worker":
@@ -137,6 +130,15 @@ _GRACE_SECONDS: Final = 0.5
 """For a process whose pipe was closed to end by itself."""
 
 
+def _opened(answer: bytes) -> bytes:
+    """The body of an answer, or the error that it names."""
+    kind, body = answer[:1], answer[1:]
+    if kind == _DONE:
+        return body
+    name, _, message = body.decode().partition(":")
+    raise _REFUSALS.get(name, WorkerError)(message)
+
+
 def _serve(connection: Connection, memory_bytes: int) -> None:
     """The worker's whole life: jobs until the parent closes the pipe."""
     preload()
@@ -145,15 +147,18 @@ def _serve(connection: Connection, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys
     desk, fd = Desk(), connection.fileno()
-    while True:
-        try:
+    try:
+        while True:
             job: Job = pickle.loads(receive(fd))  # noqa: S301  (from our own parent)
-        except ChannelClosed:
-            return
-        try:
-            answer = _DONE + desk.do(job)
-        except MemoryError:
-            answer = _OUT_OF_MEMORY
-        except tuple(_REFUSALS.values()) as refusal:
-            answer = _REFUSED + f"{type(refusal).__name__}:{refusal}".encode()
-        send(fd, answer)
+            send(fd, _answer(desk, job))
+    except ChannelClosed:
+        return
+    except MemoryError:
+        sys.exit(_OUT_OF_MEMORY)
+
+
+def _answer(desk: Desk, job: Job) -> bytes:
+    try:
+        return _DONE + desk.do(job)
+    except tuple(_REFUSALS.values()) as refusal:
+        return _REFUSED + f"{type(refusal).__name__}:{refusal}".encode()

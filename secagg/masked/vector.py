@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from secagg.encoding.packing import chunk_values, pack
 from secagg.errors import InputError
 from secagg.masked.masks import Mask, add_masks
 from secagg.messages import MaskedInputChunk
+from secagg.phases import Phase
 
 
 class IntegerVector(Protocol):
@@ -30,6 +31,8 @@ class MaskedVector:
     """y_u = x_u + PRG(b_u) + Σ ±PRG(s_uv) mod 2^b. Holds mask keys; needs memory for one chunk."""
 
     __slots__ = ("_bits", "_digests", "_masks", "_vector", "chunks")
+
+    phase: ClassVar = Phase.MASKED_INPUT
 
     def __init__(self, vector: IntegerVector, ring_bits: int, masks: tuple[Mask, ...]) -> None:
         self._vector = vector
