@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import tenseal.sealapi as seal
@@ -144,7 +145,7 @@ def test_vector_lengths_are_bounded() -> None:
         ((BFV, JOINT), {"summands": 1 << 17}, "flood"),
     ],
 )
-def test_a_received_profile_is_checked(case: tuple[Scheme, Custody], change: dict[str, int], message: str) -> None:
+def test_a_received_profile_is_checked(case: tuple[Scheme, Custody], change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(profile_of(*case), **change).check()
 
