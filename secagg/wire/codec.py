@@ -32,7 +32,18 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
-from secagg.wire.fields import PART_BYTES, MessageT, ascending, at_most, exactly, fresh_index, limited, split
+from secagg.wire.fields import (
+    PART_BYTES,
+    MessageT,
+    Pieces,
+    ascending,
+    at_most,
+    bounded,
+    exactly,
+    fresh_index,
+    limited,
+    split,
+)
 from secagg.wire.v1 import messages_pb2 as pb
 
 PUBLIC_KEY_BYTES: Final = 32
@@ -101,7 +112,7 @@ def encode_roster(roster: Roster) -> Iterator[pb.RosterPart]:
 def decode_roster(parts: Iterable[pb.RosterPart]) -> Roster:
     """Order, distinctness and our own entry are checked by the protocol."""
     members = []
-    for m in limited(item for part in parts for item in part.members):
+    for m in limited(item for part in bounded(parts) for item in part.members):
         keys = decode_advertise(m.keys)
         members.append(Member(Index(m.index), decode_participant_id(m.participant_id), keys))
     return Roster(tuple(members))
@@ -121,20 +132,20 @@ def encode_share_keys(message: ShareKeys) -> Iterator[pb.ShareKeysPart]:
 def decode_share_keys(parts: Iterable[pb.ShareKeysPart]) -> ShareKeys:
     """Receivers, commitment and key share are checked by the protocol."""
     commitments: list[bytes] = []
-    pieces: list[bytes] = []
+    pieces = Pieces(MAX_KEY_SHARE_BYTES, "key share")
 
     def shares() -> Iterator[pb.SealedShares]:
-        for part in parts:
+        for part in bounded(parts):
             if part.commitment or not commitments:
                 commitments.append(part.commitment)
-            pieces.append(part.key_share)
+            pieces.add(part.key_share)
             yield from part.shares
 
     sealed = _decode_sealed(shares())
     if len(commitments) != 1:
         raise DecodeError("the commitment stands in the first part, and there alone")
     commitment = at_most(commitments[0], COMMITMENT_BYTES, "commitment")
-    return ShareKeys(commitment, sealed, at_most(b"".join(pieces), MAX_KEY_SHARE_BYTES, "key share"))
+    return ShareKeys(commitment, sealed, pieces.join())
 
 
 def encode_share_delivery(message: ShareDelivery) -> Iterator[pb.ShareDeliveryPart]:
@@ -147,19 +158,18 @@ def encode_share_delivery(message: ShareDelivery) -> Iterator[pb.ShareDeliveryPa
 
 def decode_share_delivery(parts: Iterable[pb.ShareDeliveryPart]) -> ShareDelivery:
     """Senders and key shares are checked by the protocol."""
-    pieces: dict[Index, list[bytes]] = {}
+    pieces: dict[Index, Pieces] = {}
 
     def shares() -> Iterator[pb.SealedShares]:
-        for part in parts:
+        for part in bounded(parts):
             for piece in part.key_shares:
                 if not 1 <= piece.owner <= MAX_PARTICIPANTS:
                     raise DecodeError(f"{piece.owner} is no index")
-                pieces.setdefault(Index(piece.owner), []).append(piece.piece)
+                pieces.setdefault(Index(piece.owner), Pieces(MAX_KEY_SHARE_BYTES, "key share")).add(piece.piece)
             yield from part.shares
 
     sealed = _decode_sealed(shares())
-    joined = {owner: at_most(b"".join(p), MAX_KEY_SHARE_BYTES, "key share") for owner, p in pieces.items()}
-    return ShareDelivery(sealed, joined)
+    return ShareDelivery(sealed, {owner: p.join() for owner, p in pieces.items()})
 
 
 def encode_chunk(message: MaskedInputChunk) -> pb.MaskedInputChunk:
@@ -201,7 +211,7 @@ def encode_proof(message: ConsistencyProof) -> Iterator[pb.ConsistencyProofPart]
 def decode_proof(parts: Iterable[pb.ConsistencyProofPart]) -> ConsistencyProof:
     """Signatures are checked by the protocol."""
     signatures: dict[Index, bytes] = {}
-    for item in limited(item for part in parts for item in part.signatures):
+    for item in limited(item for part in bounded(parts) for item in part.signatures):
         signer = fresh_index(item.signer, signatures, "signer")
         signatures[signer] = at_most(item.signature, MAX_SIGNATURE_BYTES, "signature")
     return ConsistencyProof(signatures)
@@ -216,7 +226,7 @@ def encode_unmask(message: Unmask) -> Iterator[pb.UnmaskPart]:
 def decode_unmask(parts: Iterable[pb.UnmaskPart]) -> Unmask:
     """Owners and kinds are checked by the protocol."""
     shares: dict[Index, RevealedShare] = {}
-    for item in limited(item for part in parts for item in part.shares):
+    for item in limited(item for part in bounded(parts) for item in part.shares):
         owner = fresh_index(item.owner, shares, "owner")
         match item.WhichOneof("share"):
             case "mask_key_share":

@@ -12,6 +12,9 @@ from secagg.messages import Index
 PART_BYTES: Final = 1 << 20
 """No part of a message is longer."""
 
+MAX_PARTS: Final = 1 << 17
+"""No message has more: a stream that holds nothing must end too."""
+
 MessageT = TypeVar("MessageT", bound=Message)
 ItemT = TypeVar("ItemT", bound=Message)
 
@@ -36,6 +39,37 @@ def limited(items: Iterable[ItemT]) -> Iterator[ItemT]:
         if count >= MAX_PARTICIPANTS:
             raise DecodeError(f"more than {MAX_PARTICIPANTS} entries")
         yield item
+
+
+def bounded(parts: Iterable[MessageT]) -> Iterator[MessageT]:
+    """The parts, or `DecodeError` if they do not end."""
+    for count, part in enumerate(parts):
+        if count >= MAX_PARTS:
+            raise DecodeError(f"more than {MAX_PARTS} parts")
+        yield part
+
+
+class Pieces:
+    """A long field that comes in pieces: joined at the end, limited on the way."""
+
+    def __init__(self, size: int, what: str) -> None:
+        """Args: size: of all pieces together, at most."""
+        self._left = size
+        self._size = size
+        self._what = what
+        self._pieces: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece, or raise `DecodeError` if it is too much."""
+        self._left -= len(piece)
+        if self._left < 0:
+            raise DecodeError(f"{self._what} has more than {self._size} bytes")
+        if piece:
+            self._pieces.append(piece)
+
+    def join(self) -> bytes:
+        """All pieces."""
+        return b"".join(self._pieces)
 
 
 def fresh_index(key: int, known: Collection[Index], what: str) -> Index:

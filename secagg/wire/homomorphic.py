@@ -20,7 +20,7 @@ from secagg.messages import (
     SumReport,
 )
 from secagg.wire.codec import MAX_SIGNATURE_BYTES, SHARE_BYTES, decode_survivors, encode_survivors
-from secagg.wire.fields import ascending, at_most, exactly, fresh_index, limited, split
+from secagg.wire.fields import ascending, at_most, bounded, exactly, fresh_index, limited, split
 from secagg.wire.v1 import messages_pb2 as pb
 
 DIGEST_BYTES: Final = 32
@@ -157,6 +157,6 @@ def encode_recover_seeds(message: RecoverSeeds) -> Iterator[pb.RecoverSeedsPart]
 def decode_recover_seeds(parts: Iterable[pb.RecoverSeedsPart]) -> RecoverSeeds:
     """Owners are checked by the protocol."""
     shares: dict[Index, Secret] = {}
-    for item in limited(item for part in parts for item in part.shares):
+    for item in limited(item for part in bounded(parts) for item in part.shares):
         shares[fresh_index(item.owner, shares, "owner")] = Secret(exactly(item.share, SHARE_BYTES, "share"))
     return RecoverSeeds(shares)

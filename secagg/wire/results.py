@@ -9,6 +9,7 @@ from secagg.config import MAX_PARTICIPANTS, Aggregate, RoundConfig
 from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.errors import AuthenticationError, DecodeError
 from secagg.wire.codec import decode_participant_id
+from secagg.wire.fields import bounded
 from secagg.wire.v1 import messages_pb2 as pb
 
 _NAMES_PER_PART = 8192  # of at most 64 characters: well below 1 MiB
@@ -42,9 +43,11 @@ def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> 
     sums = np.empty(config.vector_len, config.ring_dtype)
     survivors: list[str] = []
     digest, state, start = b"", hashlib.sha256(), 0
-    for part in parts:
+    for part in bounded(parts):
         digest = digest or part.sums_digest
         survivors += [decode_participant_id(name) for name in part.survivors]
+        if len(survivors) > MAX_PARTICIPANTS:
+            raise DecodeError(f"more than {MAX_PARTICIPANTS} survivors", culprit="coordinator")
         if not part.payload:
             continue
         if part.number * size != start or start >= len(sums):
@@ -55,7 +58,7 @@ def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> 
         start = stop
     if start < len(sums):
         raise DecodeError(f"the aggregate ends after {start} of {len(sums)} coordinates", culprit="coordinator")
-    if survivors != sorted(set(survivors)) or not config.threshold <= len(survivors) <= MAX_PARTICIPANTS:
+    if survivors != sorted(set(survivors)) or len(survivors) < config.threshold:
         raise DecodeError(
             "the aggregate's survivors are not sorted, or fewer than the threshold", culprit="coordinator"
         )
