@@ -26,4 +26,7 @@ def levels(participant: str, values: int) -> Levels:
 
 def update_of(participant: str, values: int) -> FloatArray:
     """float32[values] that encodes to `levels`."""
-    return (levels(participant, values) * CODE.step - CODE.clip).astype(np.float32)
+    update = levels(participant, values).astype(np.float32)
+    update *= np.float32(CODE.step)  # every number here is a float32, so nothing is rounded
+    update -= np.float32(CODE.clip)
+    return update

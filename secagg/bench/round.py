@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,7 @@ from secagg.bench.grid import CODE, levels
 from secagg.bench.machine import describe
 from secagg.bench.memory import memory_of
 from secagg.bench.report import Figure, Report, Section
-from secagg.bench.round_participant import MODEL
+from secagg.bench.round_participant import MODEL, digest_of_sums
 from secagg.config import Aggregate, RoundConfig, ThreatModel
 from secagg.demo.identities import Identities, create_identities
 from secagg.demo.processes import Sidecar
@@ -192,7 +191,7 @@ def _is_exact(aggregate: Aggregate, finished: Mapping[str, Said], values: int) -
     expected = np.zeros(values, np.uint64)
     for name in finished:
         expected += levels(name, values)
-    digest = sha256(aggregate.sums.tobytes()).hexdigest()
+    digest = digest_of_sums(aggregate.sums)
     return (
         aggregate.survivors == tuple(sorted(finished))
         and np.array_equal(aggregate.sums[:values], expected)
@@ -237,7 +236,7 @@ def _traffic(played: Played, setting: RoundSetting, config: RoundConfig) -> Sect
 def _memory(
     server_start: int, server_peak: int, ready: Mapping[str, Said], played: list[Played], config: RoundConfig
 ) -> Section:
-    start = max(int(said["memory_bytes"]) for said in ready.values())
+    start = max(int(said["peak_memory_bytes"]) for said in ready.values())
     peak = max(int(said["peak_memory_bytes"]) for p in played for said in p.finished.values())
     vector = config.ring_dtype.itemsize * config.vector_len / _MIB
     figures = (

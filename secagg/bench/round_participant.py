@@ -18,6 +18,7 @@ from secagg_client import Client, RoundResult
 from secagg.bench.grid import update_of
 from secagg.bench.memory import memory_of
 from secagg.config import ThreatModel
+from secagg.crypto.prg import Words
 from secagg.errors import LocalError, ParticipationCancelled, SecAggError
 from secagg.policy import Policy
 
@@ -71,7 +72,7 @@ def main() -> None:
         interceptor.leave = client.cancel
     update = update_of(arguments.identity.name, arguments.values)
     with client:
-        tell("ready", memory_bytes=memory_of().now_bytes)
+        tell("ready", peak_memory_bytes=memory_of().peak_bytes)
         for line in sys.stdin:
             try:
                 result = client.participate(
@@ -92,9 +93,14 @@ def described(result: RoundResult) -> dict[str, object]:
         "time_s": time(),
         "bytes_up": result.bytes_sent,
         "bytes_down": result.bytes_received,
-        "sums_sha256": sha256(result.aggregate.sums.tobytes()).hexdigest(),
+        "sums_sha256": digest_of_sums(result.aggregate.sums),
         "peak_memory_bytes": memory_of().peak_bytes,
     }
+
+
+def digest_of_sums(sums: Words) -> str:
+    """SHA-256 of the sum in hex, to compare what different processes hold."""
+    return sha256(sums.data).hexdigest()
 
 
 def tell(event: str, **details: object) -> None:

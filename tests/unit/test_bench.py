@@ -1,0 +1,256 @@
+"""Benchmarks at toy sizes: what they report and what they check. How long anything takes is nobody's business here."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from secagg.bench import core, grid, homomorphic, round_participant, secrets, unmasking
+from secagg.bench import round as rounds
+from secagg.bench.core import Sizes
+from secagg.bench.measure import seconds_each, take_turns
+from secagg.bench.memory import memory_of
+from secagg.bench.report import Figure, Report, Section, at_least, at_most
+from secagg.bench.round import RoundSetting
+from secagg.cli.bench import app
+from secagg.config import Aggregate, ThreatModel
+from secagg.crypto import shamir
+from secagg.crypto.secret import Secret
+from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.schema import Schema
+from secagg.errors import ConfigError, LocalError
+from secagg.phases import MASKED_PHASES, Phase
+
+TINY = Sizes(
+    stream_bytes=1 << 20,
+    values=1000,
+    neighbours=3,
+    holders=4,
+    threshold=3,
+    unmask_participants=4,
+    unmask_dropped=1,
+    unmask_values=(100, 200),
+    repeats=1,
+)
+UNITS = ("_s", "_per_s", "_bytes", "_mib", "_ratio", "_speedup", "_bytes_per_value")
+
+
+def check_form(document: dict[str, object]) -> None:
+    """Every figure is a number above zero with its unit in its name; every target and note belongs to a figure."""
+    assert json.dumps(document, allow_nan=False)
+    machine, figures = document["machine"], document["figures"]
+    assert isinstance(machine, dict)
+    assert {"cpu", "cores", "python", "numpy", "cryptography"} <= set(machine)
+    assert isinstance(figures, dict)
+    flat = {name: value for section in figures.values() for name, value in section.items()}
+    assert len(flat) == sum(map(len, figures.values()))  # no name twice
+    for name, value in flat.items():
+        assert name.endswith(UNITS), name
+        assert np.isfinite(value), name
+        assert value > 0, name
+    for about in ("targets", "notes"):
+        described = document[about]
+        assert isinstance(described, dict)
+        assert set(described) <= set(flat)
+
+
+def test_core_reports_every_figure() -> None:
+    said: list[str] = []
+    document = core.measure(TINY, said.append).as_json()
+    check_form(document)
+    assert set(document["figures"]) == {"mask_stream", "encoding", "secrets", "masked_input", "unmasking"}
+    assert len(said) == 5
+    assert {name: {k: v for k, v in t.items() if k != "met"} for name, t in document["targets"].items()} == {
+        "mask_stream_to_aes_ratio": {"at_least": 0.85},
+        "mask_stream_2_threads_speedup": {"at_least": 1.7},
+        **{f"{way}_{bits}_bit_gb_per_s": {"at_least": 0.5} for way in WAYS for bits in (8, 12, 16)},
+        "share_both_secrets_s": {"at_most": 0.02},
+        "masked_input_s": {"at_most": 0.25},
+    }
+    assert {"unmask_100_values_s", "unmask_200_values_s"} == set(document["figures"]["unmasking"])
+    # 16 bits, 2 more for four summands; the last byte may be padded.
+    assert document["figures"]["masked_input"]["masked_input_bytes_per_value"] == pytest.approx(18 / 8, rel=0.01)
+
+
+WAYS = ("quantise_and_pack", "unpack")
+
+
+def test_the_command_prints_tables_or_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "QUICK", TINY)
+    tables = CliRunner().invoke(app, ["core", "--quick"])
+    assert tables.exit_code == 0
+    assert "every sum is exact" in tables.stdout
+    document = CliRunner().invoke(app, ["core", "--quick", "--json"])
+    check_form(json.loads(document.stdout))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_report_says_what_is_met_and_what_is_exact(exact: bool) -> None:
+    figures = (
+        Figure("fast_gb_per_s", 2.0, at_least(1.0)),
+        Figure("slow_gb_per_s", 0.5, at_least(1.0), "a [note]"),
+        Figure("short_s", 0.001, at_most(0.01)),
+        Figure("long_s", 0.1, at_most(0.01)),
+        Figure("some_bytes", 12345),
+    )
+    report = Report("toy", {"cpu": "none"}, {}, (Section("section", "Title", figures),), exact)
+    document = report.as_json()
+    met = {name: target["met"] for name, target in document["targets"].items()}
+    assert met == {"fast_gb_per_s": True, "slow_gb_per_s": False, "short_s": True, "long_s": False}
+    out = io.StringIO()
+    report.show(Console(file=out, width=120))
+    text = out.getvalue()
+    for part in (
+        "≥ 1 met",
+        "≥ 1 falls short",
+        "≤ 0.01 met",
+        "≤ 0.01 falls short",
+        "1 ms",
+        "100 ms",
+        "12,345",
+        "a [note]",
+    ):
+        assert part in text
+    assert ("NOT exact" in text) is not exact
+
+
+def ticking(steps: list[float]) -> Iterator[float]:
+    """A clock whose every second reading is the step after the one before."""
+    now = 0.0
+    for step in steps:
+        yield now
+        now += step
+        yield now
+
+
+def test_turns_leave_the_first_out_and_take_medians_of_ratios() -> None:
+    calls: list[str] = []
+    clock = ticking([9, 9, 1, 2, 3, 12, 1, 3])
+    turns = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, lambda: next(clock))
+    assert "".join(calls) == "abababab"
+    assert turns.seconds == {"a": [1, 3, 1], "b": [2, 12, 3]}
+    assert (turns.median("a"), turns.fastest("b"), turns.ratio("b", "a")) == (1, 2, 3)
+
+
+def test_seconds_each_calls_as_often_as_it_says() -> None:
+    calls = count()
+    assert seconds_each(lambda: next(calls), calls=5, repeats=2) >= 0
+    assert next(calls) == 15  # two turns and the one that warms up
+
+
+def test_a_simulated_round_that_is_not_exact_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    unmasking.measure(4, 1, [50], repeats=1)
+    monkeypatch.setattr("secagg.simulation.scenario._is_exact", lambda *_: False)
+    with pytest.raises(LocalError, match="exact"):
+        unmasking.measure(4, 1, [50], repeats=1)
+
+
+def test_a_reconstruction_that_is_wrong_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = shamir.Recovered(Secret(bytes(32)), ())
+    monkeypatch.setattr(shamir.Decoder, "recover", lambda *_: wrong)
+    with pytest.raises(LocalError, match="not the one"):
+        secrets.measure(4, 3, repeats=1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_updates_on_the_grid_encode_to_their_levels_whatever_is_drawn(seed: int) -> None:
+    update, expected = grid.update_of("someone", 5000), grid.levels("someone", 5000)
+    assert update.dtype == np.float32
+    schema = Schema.of(update)
+    encoder = Encoder(grid.CODE, schema, schema.check(update), 1, Secret(bytes([seed]) * 32))
+    np.testing.assert_array_equal(encoder.read(0, 5000), expected)
+    assert expected.min() < 100
+    assert expected.max() > 2**16 - 100
+    assert not np.array_equal(expected, grid.levels("someone else", 5000))
+
+
+def test_memory_is_what_the_kernel_says() -> None:
+    before = memory_of()
+    ballast = bytearray(b"x" * (64 << 20))
+    after = memory_of()
+    assert 0 < before.now_bytes <= before.peak_bytes
+    assert after.peak_bytes >= after.now_bytes >= len(ballast)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    with pytest.raises(LocalError, match="does not tell"):
+        memory_of(process.pid)
+
+
+def test_an_inexact_sum_shows() -> None:
+    names, values = ("a", "b", "c"), 50
+    sums = np.zeros(values, np.uint32)
+    for name in names:
+        sums += grid.levels(name, values)
+    digest = round_participant.digest_of_sums(sums)
+    finished = {name: {"sums_sha256": digest} for name in names}
+    assert rounds._is_exact(Aggregate(sums, names), finished, values)
+    assert not rounds._is_exact(Aggregate(sums, ("a", "b")), finished, values)
+    assert not rounds._is_exact(Aggregate(sums, names), finished | {"b": {"sums_sha256": "another"}}, values)
+    off = sums.copy()
+    off[7] += 1
+    told = {name: {"sums_sha256": round_participant.digest_of_sums(off)} for name in names}
+    assert not rounds._is_exact(Aggregate(off, names), told, values)
+
+
+def test_half_of_an_upload_and_good_bye() -> None:
+    left: list[bool] = []
+    interceptor = round_participant.LeaveHalfway(chunks=4)
+    interceptor.leave = lambda: left.append(True)
+
+    def sent(method: str) -> list[bytes]:
+        details = type("Details", (), {"method": method})()
+        passed = interceptor.intercept_stream_stream(lambda _, requests: requests, details, iter([b"0", b"1", b"2"]))
+        return list(passed)
+
+    assert sent("/x/Advertise") == [b"0", b"1", b"2"]
+    assert left == []
+    assert sent("/x/SendInput") == [b"0", b"1"]
+    assert left == [True]
+
+
+def test_more_dropouts_than_the_threshold_allows_are_refused() -> None:
+    with pytest.raises(ConfigError, match="drop fewer"):
+        RoundSetting(participants=10, dropouts=4).config()
+    assert RoundSetting(participants=10, dropouts=3).config().threshold == 7
+
+
+@pytest.mark.parametrize("threat_model", list(ThreatModel))
+def test_a_real_round(threat_model: ThreatModel) -> None:
+    setting = RoundSetting(
+        participants=4, values=500, dropouts=1, threat_model=threat_model, rounds=1, transport_bytes=1 << 20
+    )
+    said: list[str] = []
+    report = rounds.measure(setting, said.append)
+    document = report.as_json()
+    check_form(document)
+    assert report.exact
+    assert set(document["figures"]) == {"round", "traffic", "memory", "transport"}
+    phases = {phase.name.lower() + "_s" for phase in Phase}
+    expected = {phase.name.lower() + "_s" for phase in MASKED_PHASES[threat_model]}
+    assert set(document["figures"]["round"]) & phases == expected
+    assert document["figures"]["traffic"]["participant_up_bytes"] > 500 * 18 / 8
+    assert said == ["the start of 4 participants", "round 1 of 1", "the transport"]
+
+
+def test_homomorphic_figures_are_printed_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"values": 100, "bfv": {"threshold": {"partial_s": 0.25, "primes": [60, 40]}}}
+    asked: list[tuple[int, int]] = []
+
+    def run(values: int, repeat: int) -> homomorphic.Figures:
+        asked.append((values, repeat))
+        return figures
+
+    monkeypatch.setattr(homomorphic, "run", run)
+    table = CliRunner().invoke(app, ["homomorphic", "--quick", "--values", "100"])
+    assert "bfv.threshold.partial_s" in table.stdout
+    assert "0.25" in table.stdout
+    document = CliRunner().invoke(app, ["homomorphic", "--values", "100", "--json"])
+    assert json.loads(document.stdout)["figures"] == figures
+    assert asked == [(100, 1), (100, 3)]
