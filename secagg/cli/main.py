@@ -18,6 +18,7 @@ from secagg.errors import SecAggError
 COMMANDS: Final = {
     "bench": "secagg.cli.bench:app",
     "ca": "secagg.cli.ca:app",
+    "demo": "secagg.cli.demo:demo",
     "simulate": "secagg.cli.simulate:simulate",
 }
 

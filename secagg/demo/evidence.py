@@ -1,7 +1,8 @@
 """What the coordinator saw of one participant, from the very bytes that the participant handed to gRPC."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from secagg.crypto.prg import Words
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.demo.findings import CoordinatorView, Pictures, Statistics
-from secagg.demo.job import PIXELS, Model
+from secagg.demo.job import HIDDEN, PIXELS, Model
 from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.wire import codec
@@ -22,26 +23,42 @@ _HEAD_BYTES = 64
 _FIRST_LAYER = "hidden.weight"
 
 
-def coordinator_view(
-    participant: str, round_: int, config: RoundConfig, sent: Iterable[bytes], update: Model, weight: int
-) -> CoordinatorView:
-    """Args: sent: the messages of the upload. update: what it was made from."""
-    chunks = [codec.decode_chunk(codec.parse(messages_pb2.MaskedInputChunk, message)) for message in sent]
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One participant's masked input.
+
+    Attributes:
+        participant: who.
+        update: what it was made from.
+        weight: how much it counts.
+        messages: exactly what the participant handed to gRPC.
+    """
+
+    participant: str
+    update: Model
+    weight: int
+    messages: Sequence[bytes]
+
+
+def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Model) -> CoordinatorView:
+    """Args: mean: the aggregate of the round."""
+    chunks = [codec.decode_chunk(codec.parse(messages_pb2.MaskedInputChunk, message)) for message in upload.messages]
     payload = b"".join(chunk.payload for chunk in chunks)
     seen = np.concatenate([_numbers(chunk.number, chunk.payload, config) for chunk in chunks])
-    flat = config.schema.check(update)
+    flat = config.schema.check(upload.update)
     # Rounded with another seed than the participant's own: it may differ from what was masked by one step.
-    encoder = Encoder(config.encoding, config.schema, flat, weight, Secret(SystemRng().token(32)))
+    encoder = Encoder(config.encoding, config.schema, flat, upload.weight, Secret(SystemRng().token(32)))
     encoded = encoder.read(0, config.vector_len, config.ring_dtype)
     values = flat.read(0, config.schema.size)
     return CoordinatorView(
-        participant=participant,
+        participant=upload.participant,
         round=round_,
         head_hex=payload[:_HEAD_BYTES].hex(" "),
         sent=_statistics(payload, seen, values),
         plain=_statistics(pack(encoded, config.ring_bits), encoded, values),
-        true_pictures=_pictures(update[_FIRST_LAYER]),
-        seen_pictures=_pictures(seen[: update[_FIRST_LAYER].size].reshape(update[_FIRST_LAYER].shape)),
+        true_pictures=_pictures(upload.update[_FIRST_LAYER]),
+        seen_pictures=_pictures(seen[: PIXELS * HIDDEN].reshape(PIXELS, HIDDEN)),
+        mean_pictures=_pictures(mean[_FIRST_LAYER]),
     )
 
 

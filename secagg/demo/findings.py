@@ -100,6 +100,7 @@ class CoordinatorView:
         plain: statistics of the same update, encoded the same way and not protected.
         true_pictures: first-layer weights of the update, one picture for each hidden neuron.
         seen_pictures: the same weights as the coordinator got them.
+        mean_pictures: the same weights of the aggregate: all that came out.
     """
 
     participant: str
@@ -109,6 +110,7 @@ class CoordinatorView:
     plain: Statistics
     true_pictures: Pictures
     seen_pictures: Pictures
+    mean_pictures: Pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Findings:
     threat_model: str
     seed: int
     threshold: int
+    max_colluding: int
     value_bits: int
     ring_bits: int
     values: int
@@ -160,7 +163,7 @@ class Findings:
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         fields = asdict(self)
-        for pictures in ("true_pictures", "seen_pictures"):
+        for pictures in ("true_pictures", "seen_pictures", "mean_pictures"):
             fields["view"][pictures] = [np.round(picture, 6).tolist() for picture in fields["view"][pictures]]
         for played, told in zip(self.rounds, fields["rounds"], strict=True):
             told["within_bound"] = played.within_bound

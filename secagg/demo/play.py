@@ -16,7 +16,7 @@ from secagg.context import RoundId, digest_model
 from secagg.demo import job
 from secagg.demo.comparison import compare, weighted_mean
 from secagg.demo.deployment import build_deployment, participant_names
-from secagg.demo.evidence import coordinator_view
+from secagg.demo.evidence import Upload, coordinator_view
 from secagg.demo.findings import CoordinatorView, Dropped, Findings, PlayedRound, Site, Traffic
 from secagg.demo.participant import Command, load_arrays, save_arrays
 from secagg.demo.plan import RoundPlan, plan_dropouts
@@ -105,6 +105,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
         threat_model=settings.threat_model.name.lower(),
         seed=settings.seed,
         threshold=config.threshold,
+        max_colluding=config.max_colluding,
         value_bits=VALUE_BITS,
         ring_bits=config.ring_bits,
         values=config.schema.size,
@@ -178,14 +179,16 @@ class Training:
         return played
 
     def view_of_last(self) -> CoordinatorView:
-        """What the coordinator saw in the last round of the first participant that stayed to its end."""
+        """What the coordinator saw in the last round, of the largest site that stayed to its end."""
         if self.last is None:
             raise ValueError("no round was played")
         number, ended = self.last
-        name = next(name for name, outcome in ended.outcomes.items() if outcome["event"] == "finished")
-        sent = [message.tobytes() for _, message in sorted(load_arrays(ended.folder / f"{name}.sent.npz").items())]
+        stayed = [name for name, outcome in ended.outcomes.items() if outcome["event"] == "finished"]
+        name = max(stayed, key=lambda name: len(self.sites[name]))
+        messages = [message.tobytes() for _, message in sorted(load_arrays(ended.folder / f"{name}.sent.npz").items())]
         update = load_arrays(ended.folder / f"{name}.update.npz")
-        return coordinator_view(name, number, ended.config, sent, update, len(self.sites[name]))
+        upload = Upload(name, update, len(self.sites[name]), messages)
+        return coordinator_view(upload, number, ended.config, ended.aggregate.mean(ended.config).arrays)
 
     def _plain_round(self, number: int, survivors: tuple[str, ...], weights: Mapping[str, int]) -> job.Model:
         """The same local training and the same dropouts, without secure aggregation."""

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import Any, Final, Self
 
 from secagg.config import ThreatModel
 from secagg.demo.participant import Command
-from secagg.errors import LocalError
+from secagg.errors import LocalError, MissingExtraError
 
 START_S: Final = 60.0
 """Longest time for a process to start on a busy machine."""
@@ -24,6 +25,7 @@ START_S: Final = 60.0
 _STOP_S: Final = 10.0
 # One numerical thread each: the processes are many, the processors few.
 _ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_SERVER_PACKAGES: Final = ("grpc_health", "grpc_reflection", "pydantic_settings", "structlog")
 _SIDECAR: Final = "from secagg_server.cli import main; main()"
 
 
@@ -42,8 +44,11 @@ class Sidecar:
             folder: for its log and its control socket.
 
         Raises:
+            MissingExtraError: the server's packages are not installed.
             DemoProcessError: it does not get ready.
         """
+        if any(find_spec(package) is None for package in _SERVER_PACKAGES):
+            raise MissingExtraError("the demo's sidecar", "demo")
         self._log = folder / "sidecar.log"
         arguments = {
             "--listen": "127.0.0.1:0",

@@ -1,0 +1,165 @@
+"""The report's charts, as inline SVG. Colours come from the page's style sheet."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from secagg.demo.findings import Dropped, Findings, PlayedRound, Site
+
+_DIGIT_COLOURS: Final = (
+    "#1d4ed8", "#0891b2", "#0f766e", "#4d7c0f", "#a16207", "#c2410c", "#be123c", "#a21caf", "#6d28d9", "#475569",
+)  # fmt: skip
+
+_BOX: Final = 20.0  # a phase in the grid, with the gap behind it
+_INPUT: Final = "MaskedInput"
+
+
+def svg(width: float, height: float, body: Sequence[str], title: str) -> str:
+    """A drawing that fits its column."""
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{title}">'
+        f"<title>{title}</title>{''.join(body)}</svg>"
+    )
+
+
+def text(x: float, y: float, content: str, style: str = "", anchor: str = "start") -> str:
+    """A label."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">{content}</text>'
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def drawn(self, style: str = "", story: str = "", fill: str = "") -> str:
+        """Args: story: shows when the mouse rests on it. fill: a colour, instead of the style's."""
+        place = f'x="{self.x:.2f}" y="{self.y:.2f}" width="{self.width:.2f}" height="{self.height:.2f}"'
+        look = f'fill="{fill}"' if fill else f'class="{style}"'
+        title = f"<title>{story}</title>" if story else ""
+        return f'<rect {place} rx="{min(3.0, self.width / 8):.2g}" {look}>{title}</rect>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    """A straight line."""
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}"/>'
+
+
+def accuracy_chart(findings: Findings) -> str:
+    """Test accuracy by round: secure as a line, plain as rings around its points."""
+    width, height, left, bottom = 520.0, 260.0, 44.0, 34.0
+    rounds = len(findings.rounds)
+
+    def across(number: float) -> float:
+        return left + number / rounds * (width - left - 20)
+
+    def up(accuracy: float) -> float:
+        return height - bottom - accuracy * (height - bottom - 16)
+
+    secure = [findings.accuracy_before, *(played.accuracy_secure for played in findings.rounds)]
+    plain = [findings.accuracy_before, *(played.accuracy_plain for played in findings.rounds)]
+    body = [line(left, up(y / 4), width - 20, up(y / 4), "rule") for y in range(5)]
+    body += [text(left - 8, up(y / 4) + 4, f"{25 * y}%", "tick", "end") for y in range(5)]
+    body += [text(across(n), height - 12, str(n) if n else "start", "tick", "middle") for n in range(rounds + 1)]
+    points = " ".join(f"{across(n):.1f},{up(y):.1f}" for n, y in enumerate(secure))
+    body.append(f'<polyline points="{points}" class="curve"/>')
+    body += [f'<circle cx="{across(n):.1f}" cy="{up(y):.1f}" r="7" class="ring"/>' for n, y in enumerate(plain)]
+    body += [f'<circle cx="{across(n):.1f}" cy="{up(y):.1f}" r="3.2" class="dot"/>' for n, y in enumerate(secure)]
+    key = (width - 190, up(0.25) + 4)
+    body += [line(key[0], key[1], key[0] + 26, key[1], "curve"), text(key[0] + 34, key[1] + 4, "secure aggregation")]
+    body += [f'<circle cx="{key[0] + 13:.1f}" cy="{key[1] + 22:.1f}" r="7" class="ring"/>']
+    body += [text(key[0] + 34, key[1] + 26, "plain weighted mean")]
+    return svg(width, height, body, "Test accuracy by round")
+
+
+def difference_chart(rounds: Sequence[PlayedRound]) -> str:
+    """The largest difference of each round as a bar in the frame of its bound."""
+    width, row, left = 520.0, 30.0, 66.0
+    largest = max(played.error_bound for played in rounds)
+    body = []
+    for i, played in enumerate(rounds):
+        y = 6 + i * row
+        frame = played.error_bound / largest * (width - left - 120)
+        bar = played.largest_difference / largest * (width - left - 120)
+        body += [
+            text(left - 10, y + 14, f"round {played.number}", "tick", "end"),
+            Box(left, y, frame, 18).drawn("frame", f"bound {played.error_bound:.2e}"),
+            Box(left, y, bar, 18).drawn("good" if played.within_bound else "bad"),
+            text(left + frame + 10, y + 14, f"{played.largest_difference:.1e} of {played.error_bound:.1e}", "tick"),
+        ]
+    return svg(width, 10 + len(rounds) * row, body, "Largest difference from the plain weighted mean, and its bound")
+
+
+def dropout_grid(findings: Findings) -> str:
+    """Participants × rounds; each cell has one box for each phase."""
+    row, left, top = 27.0, 74.0, 30.0
+    cell = len(findings.phases) * _BOX + 20
+    names = list(findings.sites)
+    body = [text(left - 12, top + i * row + 14, name, "tick", "end") for i, name in enumerate(names)]
+    for column, played in enumerate(findings.rounds):
+        x = left + column * cell
+        body.append(text(x, 16, f"round {played.number}", "head"))
+        drops = {dropped.participant: dropped for dropped in played.dropped}
+        for i, name in enumerate(names):
+            body += _cell(x, top + i * row, name, findings.phases, drops.get(name))
+    return svg(left + len(findings.rounds) * cell, top + len(names) * row, body, "Who dropped out where")
+
+
+def _cell(x: float, y: float, name: str, phases: Sequence[str], dropped: Dropped | None) -> list[str]:
+    """One participant in one round."""
+    end = phases.index(dropped.phase) if dropped else len(phases)
+    body = []
+    for number, phase in enumerate(phases):
+        style, story = "done", f"{name}: {phase} delivered"
+        if dropped and number == end:
+            style, story = "gone", f"{name} dropped out in {phase}, {dropped.moment}"
+        elif number > end:
+            style, story = "void", f"{name}: dropped out before"
+        elif dropped and dropped.in_sum and phase == _INPUT:
+            style, story = "kept", f"{name}: its update is in the sum"
+        body.append(Box(x + number * _BOX, y, _BOX - 3, 18).drawn(style, story))
+        if style == "kept":
+            body.append(text(x + number * _BOX + _BOX / 2 - 1.5, y + 13.5, "Σ", "sum", "middle"))
+    return body
+
+
+def byte_histogram(histogram: Sequence[int], style: str, title: str) -> str:
+    """256 bars; the line is the mean."""
+    width, height, bottom = 520.0, 130.0, 18.0
+    unit = (height - bottom - 4) / max(histogram)
+    bar = width / len(histogram)
+    body = [
+        Box(i * bar, height - bottom - count * unit, bar, count * unit).drawn(style)
+        for i, count in enumerate(histogram)
+        if count
+    ]
+    mean = height - bottom - sum(histogram) / len(histogram) * unit
+    body.append(line(0, mean, width, mean, "mean"))
+    body += [text(0, height - 4, "byte 0", "tick"), text(width, height - 4, "255", "tick", "end")]
+    body.append(text(width, 10, f"tallest bar {max(histogram)}", "tick", "end"))
+    return svg(width, height, body, title)
+
+
+def label_chart(sites: Mapping[str, Site]) -> str:
+    """Each site's examples by label: how unlike the sites are."""
+    width, row, left = 520.0, 24.0, 60.0
+    largest = max(site.examples for site in sites.values())
+    body = []
+    for i, (name, site) in enumerate(sites.items()):
+        x, y = left, 4 + i * row
+        body.append(text(left - 10, y + 13, name, "tick", "end"))
+        for label, count in enumerate(site.labels):
+            size = count / largest * (width - left - 50)
+            story = f"{name}: {count} images of {label}"
+            body.append(Box(x, y, size, 17).drawn(fill=_DIGIT_COLOURS[label], story=story))
+            x += size
+        body.append(text(x + 6, y + 13, str(site.examples), "tick"))
+    y = 4 + len(sites) * row + 8
+    for label, colour in enumerate(_DIGIT_COLOURS):
+        body.append(Box(left + label * 40, y, 12, 12).drawn(fill=colour))
+        body.append(text(left + label * 40 + 17, y + 10.5, str(label), "tick"))
+    return svg(width, y + 18, body, "Examples of each site by label")

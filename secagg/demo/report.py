@@ -1,0 +1,168 @@
+"""The demo's report: one self-contained HTML page."""
+
+from html import escape
+from importlib.resources import files
+from statistics import fmean
+from string import Template
+from typing import Final
+
+from secagg import __version__
+from secagg.demo import charts
+from secagg.demo.findings import Findings, PlayedRound, Statistics
+from secagg.demo.play import DEADLINE_S
+from secagg.demo.png import data_uri, sheet
+
+_COLUMNS: Final = 8
+
+PROTECTED: Final = """
+A participant's update and its weight: the coordinator and up to {colluding} participants that help it learn the sum \
+and nothing more.
+A participant that drops out, at any moment, even half-way through its upload or after it.
+Another round's messages, another model or another configuration: nothing fits together, nothing opens.
+Wrong key shares: corrected and their sender named, or the round fails by name. Never a wrong sum.
+"""
+
+PROTECTED_IF_ACTIVE: Final = """
+A coordinator that lies: keys are signed under a CA that it does not control, and the survivors agree on who survived \
+before anything is unmasked.
+"""
+
+UNPROTECTED: Final = """
+The sum itself. With few participants, or over many rounds, a mean says something about its members; distributed \
+differential privacy is the answer to that.
+Who takes part, when, and how large the model is.
+A participant that sends a poisoned update within the clip.
+A malicious model handed to everybody alike, built to make updates telling.
+A coordinator that more than {colluding} participants help.
+"""
+
+UNPROTECTED_IF_SEMI_HONEST: Final = """
+A coordinator that departs from the protocol: this run trusted it to follow the rules. Use the active threat model \
+where it may not.
+"""
+
+
+def render(findings: Findings) -> str:
+    """The page."""
+    template = Template(files("secagg.demo").joinpath("report.html").read_text())
+    view, last = findings.view, findings.rounds[-1]
+    active = findings.threat_model == "active"
+    return template.substitute(
+        verdict="every aggregate within its bound, a dropout in every phase" if findings.ok else "SOMETHING IS WRONG",
+        verdict_style="good" if findings.ok else "bad",
+        lead=escape(_lead(findings)),
+        tiles="".join(_tile(number, label) for number, label in _tiles(findings)),
+        test_examples=findings.test_examples,
+        values=f"{findings.values:,}",
+        accuracy_chart=charts.accuracy_chart(findings),
+        difference_chart=charts.difference_chart(findings.rounds),
+        dropout_grid=charts.dropout_grid(findings),
+        phases=", ".join(findings.phases),
+        participant=view.participant,
+        view_round=view.round,
+        view_survivors=len(last.survivors),
+        true_sheet=data_uri(sheet(view.true_pictures, _COLUMNS)),
+        seen_sheet=data_uri(sheet(view.seen_pictures, _COLUMNS)),
+        mean_sheet=data_uri(sheet(view.mean_pictures, _COLUMNS)),
+        plain_histogram=charts.byte_histogram(view.plain.histogram, "true", "Bytes of the encoded update"),
+        seen_histogram=charts.byte_histogram(view.sent.histogram, "seen", "Bytes that went up"),
+        statistics=_statistics("encoded, unprotected", view.plain)
+        + _statistics("as the coordinator got it", view.sent),
+        head_hex=view.head_hex,
+        rows="".join(map(_row, findings.rounds)),
+        plain_bytes=f"{findings.plain_bytes:,}",
+        deadline_s=f"{DEADLINE_S:g}",
+        label_chart=charts.label_chart(findings.sites),
+        byte_rows="".join(_byte_row(name, findings) for name in findings.sites),
+        protected=_items(PROTECTED + (PROTECTED_IF_ACTIVE if active else ""), findings),
+        unprotected=_items(UNPROTECTED + ("" if active else UNPROTECTED_IF_SEMI_HONEST), findings),
+        footer=escape(_footer(findings)),
+    )
+
+
+def mean_traffic(played: PlayedRound) -> tuple[float, float]:
+    """Bytes up and down of a participant that stayed to the end of the round, on average."""
+    stayed = [(t.up, t.down) for t in played.traffic.values() if t.down is not None]
+    return fmean(up for up, _ in stayed), fmean(down for _, down in stayed)
+
+
+def _lead(findings: Findings) -> str:
+    active = findings.threat_model == "active"
+    coordinator = "may lie" if active else "is trusted to follow the protocol, and reads everything"
+    return (
+        f"{len(findings.sites)} sites trained a small neural network on scikit-learn's digits over "
+        f"{len(findings.rounds)} federated rounds. Each site is a process with its own images and its own identity; "
+        f"they spoke to one sidecar over TLS 1.3 on loopback. No sum comes out with fewer than {findings.threshold} "
+        f"sites, and the coordinator {coordinator}."
+    )
+
+
+def _tiles(findings: Findings) -> list[tuple[str, str]]:
+    last = findings.rounds[-1]
+    worst = max(played.largest_difference / played.error_bound for played in findings.rounds)
+    dropped = [d for played in findings.rounds for d in played.dropped]
+    up, _ = mean_traffic(last)
+    return [
+        (f"{last.accuracy_secure:.1%}", f"test accuracy, and {last.accuracy_plain:.1%} in plain text"),
+        (f"{worst:.0%}", "of the rounding bound is the largest difference"),
+        (
+            str(len(dropped)),
+            f"dropouts in {len({d.phase for d in dropped})} phases, {sum(d.in_sum for d in dropped)} in the sum",
+        ),
+        (f"{up:,.0f}", f"bytes up for an update of {findings.plain_bytes:,} bytes"),
+        (f"{findings.seconds:.0f} s", "for everything, start of the processes included"),
+    ]
+
+
+def _tile(number: str, label: str) -> str:
+    return f'<div class="tile"><b>{escape(number)}</b><span>{escape(label)}</span></div>'
+
+
+def _statistics(name: str, found: Statistics) -> str:
+    p = f"p = {found.chi_square_p:.2f}" if found.chi_square_p >= 0.001 else "p < 0.001"
+    return (
+        f'<tr><td>{escape(name)}</td><td class="n">{found.bytes:,}</td><td class="n">{found.entropy_bits:.3f} bits</td>'
+        f'<td class="n">{escape(p)}</td><td class="n">{found.correlation:+.3f}</td></tr>'
+    )
+
+
+def _row(played: PlayedRound) -> str:
+    drops = "<br>".join(
+        escape(f"{d.participant}: {d.phase}, {d.moment}{', in the sum' if d.in_sum else ''}") for d in played.dropped
+    )
+    up, down = mean_traffic(played)
+    cells = (
+        f"{len(played.survivors)}",
+        f"{played.accuracy_secure:.1%} / {played.accuracy_plain:.1%}",
+        f"{played.largest_difference:.2e}",
+        f"{played.error_bound:.2e}",
+        f"{up:,.0f}",
+        f"{down:,.0f}",
+        f"{played.seconds:.1f}",
+    )
+    return f"<tr><td>{played.number}</td><td>{drops}</td>" + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>"
+
+
+def _byte_row(name: str, findings: Findings) -> str:
+    """One participant over all rounds that it stayed in, on average, against plain float32 both ways."""
+    stayed = [t for played in findings.rounds if (t := played.traffic[name]).down is not None]
+    if not stayed:
+        return (
+            f'<tr><td>{name}</td><td class="n">0</td><td class="n">-</td><td class="n">-</td><td class="n">-</td></tr>'
+        )
+    up, down = fmean(t.up for t in stayed), fmean(t.down or 0 for t in stayed)
+    numbers = (f"{len(stayed)}", f"{up:,.0f}", f"{down:,.0f}", f"{up / findings.plain_bytes:.2f} ×")
+    return f"<tr><td>{name}</td>" + "".join(f'<td class="n">{number}</td>' for number in numbers) + "</tr>"
+
+
+def _items(lines: str, findings: Findings) -> str:
+    told = lines.format(colluding=findings.max_colluding).splitlines()
+    return "".join(f"<li>{escape(line)}</li>" for line in told if line)
+
+
+def _footer(findings: Findings) -> str:
+    return (
+        f"secagg {__version__}, scheme {findings.scheme}, {findings.value_bits} bits a value summed in "
+        f"{findings.ring_bits}, seed {findings.seed}. Optical recognition of handwritten digits: E. Alpaydin and "
+        f"C. Kaynak, UCI Machine Learning Repository, 1998, as shipped with scikit-learn."
+    )
