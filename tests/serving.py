@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 from secagg_server.app import RunningServer, running_server
+from secagg_server.hosting import Clock
 from secagg_server.settings import Settings
-from secagg_server.store import Store
 
 from secagg.config import Aggregate, Deadlines, RoundConfig, ThreatModel, default_threshold
 from secagg.context import Round, RoundId, bind
@@ -314,8 +314,8 @@ def channel(address: str, certificate: IssuedCertificate | None) -> grpc.aio.Cha
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, store: Store | None = None, **changes: Any) -> AsyncIterator[Stage]:
-    async with running_server(make_settings(folder, **changes), store=store) as server:
+async def stage(folder: Path, *, clock: Clock = time.time, **changes: Any) -> AsyncIterator[Stage]:
+    async with running_server(make_settings(folder, **changes), clock=clock) as server:
         channels = {name: channel(server.data_address, made) for name, made in site().people.items()}
         control = grpc.aio.insecure_channel(server.control_address)
         try:

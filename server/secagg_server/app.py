@@ -36,6 +36,7 @@ CONTROL_PLANE: Final = control_plane_pb2.DESCRIPTOR.services_by_name["ControlPla
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second coordinator on the port fails instead of taking half of the connections
     ("grpc.max_concurrent_streams", 64),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # who connects and does not finish TLS
     ("grpc.keepalive_time_ms", 30_000),  # a participant whose network is gone is noticed within a minute
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),

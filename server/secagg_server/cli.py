@@ -80,10 +80,10 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
-        structlog.get_logger().info("stopping", signal=number.name)
+        stop.set()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
-        stop.set()
+        structlog.get_logger().info("stopping", signal=number.name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)

@@ -13,16 +13,7 @@ import structlog
 from google.protobuf.message import Message
 
 from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
-from secagg.events import (
-    Event,
-    MessageAccepted,
-    ParticipantDropped,
-    PhaseStarted,
-    RoundFailed,
-    SumDelivered,
-    SumReady,
-    WrongShares,
-)
+from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
 from secagg.messages import CoordinatorMessage, Leave, ParticipantId, ParticipantMessage
 from secagg.phases import Phase, phases
 from secagg.rounds.engine import Engine
@@ -30,6 +21,7 @@ from secagg.schemes import Chunk
 from secagg.wire.progress import WatchedEvent, watched
 from secagg.wire.results import sums_digest
 from secagg_server.bell import Bell
+from secagg_server.logs import log_event
 from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, Withheld, entry_of
 
 Clock = Callable[[], float]
@@ -272,7 +264,7 @@ class HostedRound:
             self.events.append((now, watched(event, digest)))
             if isinstance(event, MessageAccepted):
                 self._delivered.add((event.phase, event.participant))
-            self._tell(event)
+            log_event(self._log, event)
         if not events:
             return
         self._news.ring()
@@ -309,31 +301,3 @@ class HostedRound:
     def _failure(failure: RoundAborted) -> RoundAborted:
         """A copy: an exception that is raised again and again would collect tracebacks without end."""
         return RoundAborted(failure.reason, str(failure), culprits=failure.culprits)
-
-    def _tell(self, event: Event) -> None:
-        """Log an event. Numbers and names alone: no sum, no share."""
-        match event:
-            case PhaseStarted():
-                self._log.info("phase_started", phase=event.phase.name, expected=event.expected)
-            case MessageAccepted():
-                self._log.debug("message_accepted", phase=event.phase.name, participant=event.participant)
-            case ParticipantDropped():
-                self._log.info(
-                    "participant_dropped",
-                    phase=event.phase.name,
-                    participant=event.participant,
-                    reason=event.reason.name,
-                )
-            case WrongShares():
-                self._log.warning("wrong_shares_corrected", culprit=event.culprit, conflicts=list(event.conflicts))
-            case SumReady():
-                self._log.info("sum_ready", survivors=len(event.aggregate.survivors))
-            case SumDelivered():
-                self._log.info("sum_delivered", survivors=len(event.survivors))
-            case RoundFailed():
-                self._log.warning(
-                    "round_failed",
-                    reason=event.error.reason.name,
-                    detail=str(event.error),
-                    culprits=event.error.culprits,
-                )

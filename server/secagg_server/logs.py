@@ -2,10 +2,21 @@
 
 import sys
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, assert_never, cast
 
 import structlog
 
+from secagg.events import (
+    Event,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    SumDelivered,
+    SumReady,
+    WrongShares,
+)
 from secagg_server.settings import Settings
 
 _PLAIN = (str, int, float, bool, type(None))
@@ -14,6 +25,7 @@ _PLAIN = (str, int, float, bool, type(None))
 def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
     """Log to `stream` (standard output if None) from now on, in this process."""
     out = stream or sys.stdout
+    sink = cast("TextIO", _Sink(out))
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if settings.log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
@@ -26,9 +38,45 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.PrintLoggerFactory(sink),
         cache_logger_on_first_use=False,
     )
+
+
+class _Sink:
+    """A stream whose loss is no reason to stop: a full disk or a closed pipe must not end a round."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
+    """What happened in a round. Numbers and names alone: no sum, no share."""
+    match event:
+        case PhaseStarted(phase, _, expected):
+            log.info("phase_started", phase=phase.name, expected=expected)
+        case MessageAccepted(phase, participant):
+            log.debug("message_accepted", phase=phase.name, participant=participant)
+        case ParticipantDropped(phase, participant, reason):
+            log.info("participant_dropped", phase=phase.name, participant=participant, reason=reason.name)
+        case WrongShares(culprit, conflicts):
+            log.warning("wrong_shares_corrected", culprit=culprit, conflicts=list(conflicts))
+        case SumReady(aggregate):
+            log.info("sum_ready", survivors=len(aggregate.survivors))
+        case SumDelivered():
+            log.info("sum_delivered", survivors=len(event.survivors))
+        case RoundFailed(error):
+            log.warning("round_failed", reason=error.reason.name, detail=str(error), culprits=error.culprits)
+        case _:
+            assert_never(event)
 
 
 def announce(event: str, **values: object) -> None:

@@ -1,13 +1,14 @@
 """Participants that break the protocol: each is refused by name, and the round of the others goes on exactly."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from secagg_server import data_plane, hosting
+from secagg_server import auth, data_plane, hosting
 
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, packed_size
@@ -257,6 +258,38 @@ async def test_strangers_and_wrong_phases(tmp_path: Path) -> None:
         chunk = MaskedInputChunk(0, bytes(packed_size(51, 18)))
         await refused(people[0].upload([chunk]), grpc.StatusCode.FAILED_PRECONDITION)
         await finish(s, people)
+
+
+async def test_without_the_check_of_members_a_stranger_gets_the_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin of the above, for the aggregate."""
+
+    async def unchecked(*_: object) -> None:
+        return None
+
+    async with stage(tmp_path) as s:
+        round_id, people = await s.open(make_config(3, SEMI_HONEST))
+        outsider = s.players[NAMES[5]]
+        await outsider.find(round_id=round_id)
+        await finish(s, people)
+        assert isinstance(await refused(outsider.aggregate(), grpc.StatusCode.PERMISSION_DENIED), NotInRoundError)
+        monkeypatch.setattr(hosting.HostedRound, "check_member", unchecked)
+        assert (await outsider.aggregate()).survivors == tuple(NAMES[:3])
+
+
+async def test_a_certificate_that_expires_on_a_live_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS looked at it once, when the connection was made."""
+    later = 0.0
+    async with stage(tmp_path, clock=lambda: time.time() + later) as s:
+        round_id, people = await s.open(make_config(3))
+        later = 400 * 86_400.0
+        error = await refused(people[0].find(round_id=round_id), grpc.StatusCode.UNAUTHENTICATED)
+        assert isinstance(error, AuthenticationError)
+        assert "expired" in str(error)
+        genuine = auth.authenticate
+        monkeypatch.setattr(data_plane, "authenticate", lambda context, trust, _: genuine(context, trust, time.time()))
+        await people[0].find(round_id=round_id)  # the twin: with the clock of then, it is let in
 
 
 async def test_the_metadata_names_the_round(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from secagg_server import app
 from secagg_server.app import CONTROL_PLANE, DATA_PLANE
 
 from secagg.crypto.authority import IssuedCertificate
@@ -353,6 +354,23 @@ def _bytes_of(message: object) -> list[bytes]:
             return [getattr(message, "signature", b"") or b"no signature here"]
 
 
+async def test_a_lost_log_stops_nothing(tmp_path: Path) -> None:
+    """Whoever read the log has died: rounds go on, and so does the end."""
+    process = await asyncio.to_thread(start, flags(tmp_path))
+    assert process.child.stdout is not None
+    process.child.stdout.close()
+    async with connected(process) as (director, player):
+        round_id = await director.open(make_config(3, SEMI_HONEST))
+        await player.join(round_id)
+        await director.abort(round_id)
+        assert isinstance((await director.watch(round_id))[-1], RoundFailed)
+    process.child.terminate()
+    assert await asyncio.to_thread(process.child.wait, PATIENCE_S) == 0
+    assert process.child.stderr is not None
+    with process.child.stderr as stderr:
+        assert "Traceback" not in stderr.read()
+
+
 # --- the control socket -----------------------------------------------------------------------------------------------
 
 
@@ -367,6 +385,30 @@ async def test_the_control_socket_is_private_and_goes_with_its_owner(tmp_path: P
     finally:
         os.umask(before)
     assert not path.exists()
+
+
+async def test_without_the_umask_anyone_could_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin."""
+    before = os.umask(0)
+    try:
+        monkeypatch.setattr(os, "umask", lambda _: 0)
+        async with stage(tmp_path):
+            assert stat.S_IMODE((tmp_path / "control.sock").stat().st_mode) & 0o077
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+
+
+async def test_without_making_way_a_second_coordinator_takes_the_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin of the next: grpc itself asks nobody."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(app, "make_way", lambda _: None)
+    async with stage(tmp_path) as first, stage(tmp_path / "other", control=f"unix:{tmp_path}/control.sock") as thief:
+        round_id = await first.director.open(make_config(3, SEMI_HONEST))  # to its own address, it believes
+        assert list(first.server.rounds.newest_first()) == []
+        assert [r.record.round_id for r in thief.server.rounds.newest_first()] == [round_id]
 
 
 async def test_a_stale_socket_is_replaced_a_live_one_is_not(tmp_path: Path) -> None:
