@@ -11,7 +11,7 @@ from secagg.encoding.fixedpoint import FixedPoint, WeightedMean, decode_mean
 from secagg.encoding.packing import MAX_BITS
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError
-from secagg.homomorphic.parameters import Custody, Profile
+from secagg.lattice.parameters import Custody, Profile
 
 MIN_COHORT: Final = 3
 """A sum of two shows each of the two the other's update."""

@@ -4,7 +4,7 @@ from enum import Enum
 from typing import Final
 
 from secagg.config import Deadlines, RoundConfig, ThreatModel
-from secagg.homomorphic.parameters import Custody
+from secagg.lattice.parameters import Custody
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,

@@ -10,7 +10,7 @@ from secagg.crypto.agreement import KEY_SIZE, is_reduced
 from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import ProtocolViolation
-from secagg.homomorphic.parameters import Custody
+from secagg.lattice.parameters import Custody
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 
 COORDINATOR = "coordinator"

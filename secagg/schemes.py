@@ -6,16 +6,16 @@ from typing import Protocol
 from secagg.config import Aggregate
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import ConfigError
 from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
 from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
-from secagg.homomorphic.parameters import Custody
 from secagg.homomorphic.session import HomomorphicParticipant
 from secagg.homomorphic.vectors import Backend
+from secagg.lattice.parameters import Custody
 from secagg.masked import session as masked
 from secagg.masked.accumulator import Parallel, one_after_the_other
 from secagg.masked.coordinator import Coordinator
-from secagg.masked.vector import IntegerVector
 from secagg.messages import (
     AdvertiseKeys,
     CoordinatorMessage,

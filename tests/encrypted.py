@@ -9,16 +9,16 @@ import tenseal.sealapi as seal
 
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
-from secagg.homomorphic.decoding import decode
-from secagg.homomorphic.keyshares import fallen_part, joint_key, key_share, partial_decryption
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Custody, Profile, Scheme, find_profile
-from secagg.homomorphic.residues import pack_residues
-from secagg.homomorphic.rlwe import SecretKey, add
-from secagg.homomorphic.streams import SeededPolynomials
-from secagg.homomorphic.summation import Aggregate, PublicKeySum, SeededSum
-from secagg.homomorphic.tenseal_backend import Decryptor, Encryptor, PublicKeyEncryptor, SymmetricEncryptor
-from secagg.homomorphic.uploads import upload_chunks
+from secagg.lattice.decoding import decode
+from secagg.lattice.keyshares import fallen_part, joint_key, key_share, partial_decryption
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
+from secagg.lattice.residues import pack_residues
+from secagg.lattice.rlwe import SecretKey, add
+from secagg.lattice.streams import SeededPolynomials
+from secagg.lattice.summation import Aggregate, PublicKeySum, SeededSum
+from secagg.lattice.tenseal_backend import Decryptor, Encryptor, PublicKeyEncryptor, SymmetricEncryptor
+from secagg.lattice.uploads import upload_chunks
 
 CONTEXT = bytes(range(32))
 VALUE_BITS = 16

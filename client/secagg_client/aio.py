@@ -62,7 +62,8 @@ class AsyncClient:
         """As `Client.find_round`."""
         self._terms.check_own_validity()
         call = find(self._terms, task, round_id)
-        return call.read(await self._connection.perform(call, Scope(timeout_s)))
+        with self._connection.scope(timeout_s) as scope:
+            return call.read(await self._connection.perform(call, scope))
 
     async def participate(
         self,
@@ -88,11 +89,16 @@ class AsyncClient:
             )
         )
         participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer))
-        return await self._drive(participation, Scope(timeout_s))
+        with self._connection.scope(timeout_s) as scope:
+            return await self._drive(participation, scope)
+
+    def cancel(self) -> None:
+        """From another task: end every participation of this client that is under way, and say good-bye."""
+        self._connection.cancel()
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._connection.close()
+        """Cancel what is under way, wait for its good-byes, and close the connection."""
+        await self._connection.close(patience_s=2 * LEAVE_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,13 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, cast
 
 import grpc
 from grpc import aio
 
-from secagg.errors import RoundTimeoutError, SecAggError
+from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError, SecAggError
 from secagg_client import channels
 from secagg_client.calls import PART_COST, Call, Parts, UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
@@ -17,15 +18,30 @@ from secagg_client.traffic import Traffic
 
 
 class Scope:
-    """The time limit of some calls that belong together. Counts their bytes."""
+    """The limits of some calls that belong together: time and cancellation. Counts their bytes."""
 
     def __init__(self, timeout_s: float | None = None) -> None:
         """Args: timeout_s: from now on; no limit if None."""
         self.traffic = Traffic()
+        self.running: aio.StreamStreamCall[bytes, bytes] | None = None
         self._end = None if timeout_s is None else monotonic() + timeout_s
+        self._cancelled = asyncio.Event()
+
+    def cancel(self) -> None:
+        """End the running call, and every one after it."""
+        self._cancelled.set()
+        if self.running is not None:
+            self.running.cancel()
 
     def remaining_s(self) -> float | None:
-        """Time left; None without a limit. Raise `RoundTimeoutError` when none is left."""
+        """Time left; None without a limit.
+
+        Raises:
+            ParticipationCancelled: `cancel` was called.
+            RoundTimeoutError: no time is left.
+        """
+        if self._cancelled.is_set():
+            raise ParticipationCancelled("cancelled by the caller")
         left = None if self._end is None else self._end - monotonic()
         if left is not None and left <= 0:
             raise RoundTimeoutError("the time allowed is over")
@@ -34,7 +50,8 @@ class Scope:
     async def wait(self, delay_s: float) -> None:
         """Wait, but not past the end; raises as `remaining_s`."""
         left = self.remaining_s()
-        await asyncio.sleep(delay_s if left is None else min(delay_s, left))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._cancelled.wait(), delay_s if left is None else min(delay_s, left))
         self.remaining_s()
 
 
@@ -53,9 +70,40 @@ class Connection:
         self._options = options
         self._credentials = credentials
         self._channel: aio.Channel | None = None
+        self._scopes: dict[Scope, asyncio.Event] = {}  # with what tells that it was left
+        self._closed = False
 
-    async def close(self) -> None:
-        """Close the channel."""
+    @contextmanager
+    def scope(self, timeout_s: float | None = None) -> Iterator[Scope]:
+        """A scope that `cancel` ends.
+
+        Raises:
+            LocalError: the connection is closed.
+        """
+        if self._closed:
+            raise LocalError("this client is closed")
+        scope, left = Scope(timeout_s), asyncio.Event()
+        self._scopes[scope] = left
+        try:
+            yield scope
+        finally:
+            del self._scopes[scope]
+            left.set()
+
+    def cancel(self) -> None:
+        """End all scopes."""
+        for scope in list(self._scopes):
+            scope.cancel()
+
+    async def close(self, patience_s: float = 0.0) -> None:
+        """End all scopes, wait for them to be left, but not longer than `patience_s`, and close the channel."""
+        self._closed = True
+        self.cancel()
+        left = [asyncio.ensure_future(event.wait()) for event in self._scopes.values()]
+        if left:
+            _, late = await asyncio.wait(left, timeout=patience_s)
+            for waiter in late:
+                waiter.cancel()
         if self._channel is not None:
             await self._channel.close()
 
@@ -99,7 +147,7 @@ class Connection:
         """Make the call once, and yield the parts of the answer as they arrive, up to the call's limit."""
         timeout_s = scope.remaining_s()
         make: aio.StreamStreamMultiCallable[bytes, bytes] = self._open().stream_stream(call.path)
-        running = make(timeout=timeout_s, metadata=call.metadata)
+        running = scope.running = make(timeout=timeout_s, metadata=call.metadata)
         sending = asyncio.create_task(_send(call, running, scope.traffic))
         size = 0
         try:
@@ -112,14 +160,23 @@ class Connection:
         except (grpc.RpcError, asyncio.CancelledError) as error:
             if sending.done() and not sending.cancelled() and (trouble := sending.exception()) is not None:
                 raise trouble from None
-            if isinstance(error, asyncio.CancelledError):
+            if _task_is_cancelled():
                 raise
             scope.remaining_s()
+            if isinstance(error, asyncio.CancelledError):
+                raise ParticipationCancelled("the connection was closed under way") from None
             raise channels.named_error(cast("channels.Failure", error), self._target, call.method) from None
         finally:
+            scope.running = None
             running.cancel()  # changes nothing once the call is over
             sending.cancel()
             await asyncio.wait([sending])
+
+
+def _task_is_cancelled() -> bool:
+    """Whether a CancelledError is meant for our task, and not only gRPC's word for a call that was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _send(call: Call[Any], running: "aio.StreamStreamCall[bytes, bytes]", traffic: Traffic) -> None:

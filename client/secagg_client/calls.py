@@ -17,7 +17,7 @@ from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.encoding.packing import chunk_values, packed_size
 from secagg.errors import DecodeError, ProtocolViolation
-from secagg.homomorphic.parameters import Custody
+from secagg.lattice.parameters import Custody
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,

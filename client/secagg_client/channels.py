@@ -37,7 +37,7 @@ _HANDSHAKE: Final = {
     "CERTIFICATE_VERIFY_FAILED": "is not of the trusted CA, or has expired",
     "Hostname Verification Check failed": "is for another host; if that is meant, pass server_name",
 }
-_STREAM_RESET: Final = "RST_STREAM"
+_BROKEN: Final = ("RST_STREAM", "Internal error from Core")  # grpc.aio's words for a call it could not go on with
 _NEVER_CONNECTED: Final = "failed to connect to all addresses"
 
 
@@ -100,7 +100,7 @@ def named_error(failure: Failure, target: str, method: str) -> SecAggError:
             return AuthenticationError(f"the certificate that {target} shows {meaning}", culprit=COORDINATOR)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return ProtocolViolation(f"{target} does not know {method}: is it a secagg server?", culprit=COORDINATOR)
-    if code in _RETRYABLE or _STREAM_RESET in details:
+    if code in _RETRYABLE or any(sign in details for sign in _BROKEN):
         unsent = code is grpc.StatusCode.UNAVAILABLE and _NEVER_CONNECTED in details
         return ConnectionBroken(f"{_summary(target, details, unsent)} during {method}", unsent=unsent)
     return TransportError(f"{target} failed {method}: {code.name} {details}".rstrip())

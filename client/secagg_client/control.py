@@ -163,7 +163,6 @@ class ControlClient:
 
     def close(self) -> None:
         """End what is under way and close the connection."""
-        self._connection.cancel()
         self._connection.close()
 
     def __enter__(self) -> Self:

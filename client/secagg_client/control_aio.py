@@ -9,7 +9,7 @@ from typing import Self
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.wire.progress import WatchedEvent
-from secagg_client.aio_calls import Connection, Scope
+from secagg_client.aio_calls import Connection
 from secagg_client.calls import Call, ResponseT_co
 from secagg_client.control import OpenedRounds, end_of, ends, settings
 from secagg_client.control_calls import AbortRound, FetchResult, ListRounds, OpenRound, RoundSummary, WatchRound
@@ -41,21 +41,22 @@ class AsyncControlClient:
     ) -> AsyncGenerator[tuple[float, WatchedEvent], None]:
         """As `ControlClient.watch`."""
         call, told = WatchRound(round_id), 0
-        attempts, scope = Attempts(self._retry), Scope(timeout_s)
-        while True:
-            attempts.begin(monotonic())
-            try:
-                async with aclosing(self._connection.stream(call, scope)) as parts:
-                    number = 0
-                    async for part in parts:
-                        number += 1
-                        if number > told:
-                            told = number
-                            attempts.progressed()
-                            yield call.event(part)
-                return
-            except RETRYABLE as error:
-                await scope.wait(attempts.delay_after(error, monotonic()))
+        attempts = Attempts(self._retry)
+        with self._connection.scope(timeout_s) as scope:
+            while True:
+                attempts.begin(monotonic())
+                try:
+                    async with aclosing(self._connection.stream(call, scope)) as parts:
+                        number = 0
+                        async for part in parts:
+                            number += 1
+                            if number > told:
+                                told = number
+                                attempts.progressed()
+                                yield call.event(part)
+                    return
+                except RETRYABLE as error:
+                    await scope.wait(attempts.delay_after(error, monotonic()))
 
     async def fetch(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
@@ -97,4 +98,5 @@ class AsyncControlClient:
         await self.close()
 
     async def _call(self, call: Call[ResponseT_co], timeout_s: float | None) -> ResponseT_co:
-        return call.read(await self._connection.perform(call, Scope(timeout_s)))
+        with self._connection.scope(timeout_s) as scope:
+            return call.read(await self._connection.perform(call, scope))

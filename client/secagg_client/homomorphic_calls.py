@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from secagg.homomorphic.layout import layout_of
+from secagg.lattice.layout import layout_of
 from secagg.messages import (
     ConsistencyProof,
     EncryptedInputChunk,

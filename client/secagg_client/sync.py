@@ -133,9 +133,8 @@ class Client:
         self._connection.cancel()
 
     def close(self) -> None:
-        """Cancel what is under way and close the connection."""
-        self._connection.cancel()
-        self._connection.close()
+        """Cancel what is under way, wait for its good-byes, and close the connection."""
+        self._connection.close(patience_s=2 * LEAVE_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self

@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from threading import Event, Lock
+from threading import Condition, Event, Lock
 from time import monotonic
 from typing import Any, cast
 
 import grpc
 
-from secagg.errors import ParticipationCancelled, RoundTimeoutError, SecAggError
+from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError, SecAggError
 from secagg_client import channels
 from secagg_client.calls import PART_COST, Call, Parts, UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
@@ -76,30 +76,43 @@ class Connection:
         self._channel = channel
         self._target = target
         self._retry = retry
-        self._lock = Lock()
+        self._changed = Condition()
         self._scopes: set[Scope] = set()
+        self._closed = False
 
     @contextmanager
     def scope(self, timeout_s: float | None = None) -> Iterator[Scope]:
-        """A scope that `cancel` ends."""
+        """A scope that `cancel` ends.
+
+        Raises:
+            LocalError: the connection is closed.
+        """
         scope = Scope(timeout_s)
-        with self._lock:
+        with self._changed:
+            if self._closed:
+                raise LocalError("this client is closed")
             self._scopes.add(scope)
         try:
             yield scope
         finally:
-            with self._lock:
+            with self._changed:
                 self._scopes.discard(scope)
+                self._changed.notify_all()
 
     def cancel(self) -> None:
         """End all scopes."""
-        with self._lock:
+        with self._changed:
             scopes = list(self._scopes)
         for scope in scopes:
             scope.cancel()
 
-    def close(self) -> None:
-        """Close the channel."""
+    def close(self, patience_s: float = 0.0) -> None:
+        """End all scopes, wait for them to be left, but not longer than `patience_s`, and close the channel."""
+        with self._changed:
+            self._closed = True
+        self.cancel()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._scopes, patience_s)
         self._channel.close()
 
     def perform(self, call: Call[Any], scope: Scope) -> Parts:

@@ -16,10 +16,10 @@ from secagg.crypto.rng import Rng
 from secagg.encoding.schema import FloatArray, Schema, Update, named
 from secagg.errors import ConfigError, InputError, LocalError
 from secagg.homomorphic.vectors import Backend
-from secagg.homomorphic.worker import Worker
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.rounds.seat import Credentials, Seat
+from secagg.sandbox.worker import Worker
 from secagg_client.calls import FindRound
 from secagg_client.results import Offer
 

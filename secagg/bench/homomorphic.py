@@ -17,8 +17,8 @@ import numpy as np
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.crypto.secret import Secret
 from secagg.errors import LocalError, MissingExtraError
-from secagg.homomorphic.decoding import decode
-from secagg.homomorphic.jobs import (
+from secagg.lattice.decoding import decode
+from secagg.lattice.jobs import (
     Decrypt,
     Desk,
     Encrypt,
@@ -28,16 +28,16 @@ from secagg.homomorphic.jobs import (
     OpenSymmetric,
     values_of,
 )
-from secagg.homomorphic.keyshares import joint_key, key_share, partial_decryption
-from secagg.homomorphic.layout import Layout, layout_of
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Custody, Profile, Scheme, find_profile
-from secagg.homomorphic.residues import Accumulator, pack_residues
-from secagg.homomorphic.rlwe import KEY_SEED_SIZE, SecretKey
-from secagg.homomorphic.streams import SEED_SIZE, SeededPolynomials
-from secagg.homomorphic.summation import Aggregate, PublicKeySum, SeededSum, sum_streams, upload_layout
-from secagg.homomorphic.uploads import upload_chunks, value_range
-from secagg.homomorphic.worker import Worker
+from secagg.lattice.keyshares import joint_key, key_share, partial_decryption
+from secagg.lattice.layout import Layout, layout_of
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
+from secagg.lattice.residues import Accumulator, pack_residues
+from secagg.lattice.rlwe import KEY_SEED_SIZE, SecretKey
+from secagg.lattice.streams import SEED_SIZE, SeededPolynomials
+from secagg.lattice.summation import Aggregate, PublicKeySum, SeededSum, sum_streams, upload_layout
+from secagg.lattice.uploads import upload_chunks, value_range
+from secagg.sandbox.worker import Worker
 
 VALUE_BITS: Final = 16
 SUMMANDS: Final = 100

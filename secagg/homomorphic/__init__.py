@@ -1,1 +1,1 @@
-"""Homomorphic summation: participants encrypt, the coordinator adds what it cannot open, only the sum is decrypted."""
+"""Homomorphic rounds in both custodies as state machines, on the arithmetic of `secagg.lattice`."""

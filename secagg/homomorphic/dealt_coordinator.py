@@ -21,10 +21,10 @@ from secagg.errors import (
 from secagg.events import DropReason, Event, ParticipantDropped, PhaseStarted, SumDelivered
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.dealt_participant import profile_of
-from secagg.homomorphic.residues import unpack_chunk
-from secagg.homomorphic.rlwe import KEY_SEED_SIZE
-from secagg.homomorphic.streams import SEED_SIZE, SeededPolynomials
-from secagg.homomorphic.summation import SeededSum
+from secagg.lattice.residues import unpack_chunk
+from secagg.lattice.rlwe import KEY_SEED_SIZE
+from secagg.lattice.streams import SEED_SIZE, SeededPolynomials
+from secagg.lattice.summation import SeededSum
 from secagg.messages import (
     ConsistencyProof,
     CoordinatorMessage,

@@ -13,18 +13,18 @@ from secagg.crypto import labels
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, pack
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
 from secagg.homomorphic import transcripts
-from secagg.homomorphic.jobs import Decrypt, OpenDecryption, OpenSymmetric, values_of
-from secagg.homomorphic.keyshares import dealt_key_digest
-from secagg.homomorphic.layout import Layout, layout_of
-from secagg.homomorphic.parameters import Profile
-from secagg.homomorphic.residues import unpack_chunk
-from secagg.homomorphic.rlwe import KEY_SEED_SIZE
-from secagg.homomorphic.streams import SEED_SIZE
-from secagg.homomorphic.uploads import value_range
 from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_input
-from secagg.masked.vector import IntegerVector
+from secagg.lattice.jobs import Decrypt, OpenDecryption, OpenSymmetric, values_of
+from secagg.lattice.keyshares import dealt_key_digest
+from secagg.lattice.layout import Layout, layout_of
+from secagg.lattice.parameters import Profile
+from secagg.lattice.residues import unpack_chunk
+from secagg.lattice.rlwe import KEY_SEED_SIZE
+from secagg.lattice.streams import SEED_SIZE
+from secagg.lattice.uploads import value_range
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyProof,

@@ -15,21 +15,21 @@ from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
 from secagg.events import Event
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.dealt_participant import profile_of
-from secagg.homomorphic.decoding import decode
 from secagg.homomorphic.joint_participant import c1_digest
-from secagg.homomorphic.keyshares import (
+from secagg.lattice.decoding import decode
+from secagg.lattice.keyshares import (
     check_commitment,
     check_recovered_seed,
     fallen_part,
     joint_key,
     unpack_key_share,
 )
-from secagg.homomorphic.layout import layout_of
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.residues import Accumulator, pack_residues, unpack_chunk
-from secagg.homomorphic.rlwe import SecretKey, add
-from secagg.homomorphic.summation import Aggregate as EncryptedAggregate
-from secagg.homomorphic.summation import PublicKeySum
+from secagg.lattice.layout import layout_of
+from secagg.lattice.modular import U64
+from secagg.lattice.residues import Accumulator, pack_residues, unpack_chunk
+from secagg.lattice.rlwe import SecretKey, add
+from secagg.lattice.summation import Aggregate as EncryptedAggregate
+from secagg.lattice.summation import PublicKeySum
 from secagg.messages import (
     ConsistencyCheck,
     ConsistencyProof,

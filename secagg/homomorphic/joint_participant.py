@@ -15,11 +15,13 @@ from secagg.crypto import labels, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.dealt_participant import check_ciphertext, check_sets, profile_of
-from secagg.homomorphic.jobs import OpenPublicKey
-from secagg.homomorphic.keyshares import (
+from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_input
+from secagg.lattice.jobs import OpenPublicKey
+from secagg.lattice.keyshares import (
     check_commitment,
     commitment,
     joint_key,
@@ -28,13 +30,11 @@ from secagg.homomorphic.keyshares import (
     partial_decryption,
     unpack_key_share,
 )
-from secagg.homomorphic.layout import Layout, layout_of
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Profile
-from secagg.homomorphic.residues import ResidueVector, pack_residues, unpack_chunk
-from secagg.homomorphic.rlwe import KEY_SEED_SIZE, SecretKey
-from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_input
-from secagg.masked.vector import IntegerVector
+from secagg.lattice.layout import Layout, layout_of
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile
+from secagg.lattice.residues import ResidueVector, pack_residues, unpack_chunk
+from secagg.lattice.rlwe import KEY_SEED_SIZE, SecretKey
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,

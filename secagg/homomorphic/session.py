@@ -3,13 +3,13 @@
 from enum import Enum
 
 from secagg.config import Aggregate
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import ProtocolViolation
 from secagg.homomorphic import dealt_participant as dealt
 from secagg.homomorphic import joint_participant as joint
 from secagg.homomorphic.dealt_participant import profile_of
-from secagg.homomorphic.parameters import Custody
 from secagg.homomorphic.vectors import Backend, OnceVector
-from secagg.masked.vector import IntegerVector
+from secagg.lattice.parameters import Custody
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,

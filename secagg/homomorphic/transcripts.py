@@ -3,7 +3,7 @@
 from secagg.context import Context
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest, frame
-from secagg.homomorphic.parameters import Profile
+from secagg.lattice.parameters import Profile
 from secagg.messages import Index, ParticipantId, Roster, SurvivorSet
 from secagg.roster import roster_digest
 

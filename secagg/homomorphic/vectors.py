@@ -10,11 +10,11 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from secagg.homomorphic.jobs import Encrypt, Job
-from secagg.homomorphic.parameters import Profile
-from secagg.homomorphic.summation import upload_layout
-from secagg.homomorphic.uploads import value_range
-from secagg.masked.vector import IntegerVector
+from secagg.encoding.vector import IntegerVector
+from secagg.lattice.jobs import Encrypt, Job
+from secagg.lattice.parameters import Profile
+from secagg.lattice.summation import upload_layout
+from secagg.lattice.uploads import value_range
 from secagg.messages import EncryptedInputChunk, PartialChunk, SumChunk
 from secagg.phases import Phase
 

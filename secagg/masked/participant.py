@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from secagg import roster as rosters
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import ProtocolViolation
 from secagg.masked import shares
 from secagg.masked.graph import Neighbourhoods, neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair
-from secagg.masked.vector import IntegerVector, MaskedVector
+from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,

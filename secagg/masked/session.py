@@ -3,10 +3,11 @@
 from enum import Enum
 
 from secagg.config import Aggregate
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import ProtocolViolation
 from secagg.masked import participant as states
 from secagg.masked.participant import AwaitingProof, AwaitingRoster, AwaitingShares, AwaitingSurvivors
-from secagg.masked.vector import IntegerVector, MaskedVector
+from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     ConsistencyCheck,
     ConsistencyProof,

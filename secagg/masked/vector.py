@@ -2,29 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
-import numpy as np
-
-from secagg.crypto.prg import Words, word_dtype
+from secagg.crypto.prg import word_dtype
 from secagg.encoding.packing import chunk_values, pack
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import InputError
 from secagg.masked.masks import Mask, add_masks
 from secagg.messages import MaskedInputChunk
 from secagg.phases import Phase
-
-
-class IntegerVector(Protocol):
-    """Non-negative integers to be summed, read by range."""
-
-    @property
-    def vector_len(self) -> int:
-        """Number of coordinates."""
-        ...
-
-    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> Words:
-        """A fresh array of the coordinates [start, stop); the same on every call. `start` is a multiple of 64."""
-        ...
 
 
 class MaskedVector:

@@ -13,8 +13,8 @@ from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.schema import FloatArray, Update
-from secagg.homomorphic.jobs import Desk
-from secagg.masked.vector import IntegerVector
+from secagg.encoding.vector import IntegerVector
+from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy

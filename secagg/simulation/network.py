@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import Event, MessageAccepted
-from secagg.masked.vector import IntegerVector
 from secagg.messages import CoordinatorMessage, Leave, LeaveReason, ParticipantId, ParticipantMessage
 from secagg.phases import SENT_IN, Phase
 from secagg.rounds.engine import Engine

@@ -6,7 +6,7 @@ from secagg.config import Deadlines, Graph, RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import DTYPES, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
-from secagg.homomorphic.parameters import Custody, Profile, Scheme
+from secagg.lattice.parameters import Custody, Profile, Scheme
 from secagg.wire.v1 import config_pb2 as pb
 
 MAX_CONFIG_BYTES = 64 << 20

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secagg.errors import ConfigError, RemoteError
-from secagg.homomorphic.keyshares import pack_key_share, unpack_key_share
-from secagg.homomorphic.layout import Layout
-from secagg.homomorphic.parameters import Custody, Scheme, find_profile
-from secagg.homomorphic.primes import ntt_primes
-from secagg.homomorphic.residues import Accumulator, pack_residues, unpack_chunk
+from secagg.lattice.keyshares import pack_key_share, unpack_key_share
+from secagg.lattice.layout import Layout
+from secagg.lattice.parameters import Custody, Scheme, find_profile
+from secagg.lattice.primes import ntt_primes
+from secagg.lattice.residues import Accumulator, pack_residues, unpack_chunk
 from tests.encrypted import numbers, profile_of, round_of
 
 layouts = st.builds(

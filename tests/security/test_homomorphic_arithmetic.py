@@ -7,17 +7,17 @@ import pytest
 
 from secagg.crypto.rng import SeededRng
 from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
-from secagg.homomorphic import decoding, jobs, keyshares, slots, streams, tenseal_backend
-from secagg.homomorphic.decoding import bfv_decode, ckks_decode, decode
-from secagg.homomorphic.jobs import Decrypt, Desk, OpenDecryption
-from secagg.homomorphic.keyshares import fallen_part, partial_decryption
-from secagg.homomorphic.modular import I64, U64
-from secagg.homomorphic.ntt import ntt
-from secagg.homomorphic.parameters import Custody, Profile, Scheme
-from secagg.homomorphic.primes import ntt_primes
-from secagg.homomorphic.residues import pack_residues, unpack_residues
-from secagg.homomorphic.rlwe import SecretKey, add, centred_binomial, lift, sub, ternary
-from secagg.homomorphic.slots import Complex, Float
+from secagg.lattice import decoding, jobs, keyshares, slots, streams, tenseal_backend
+from secagg.lattice.decoding import bfv_decode, ckks_decode, decode
+from secagg.lattice.jobs import Decrypt, Desk, OpenDecryption
+from secagg.lattice.keyshares import fallen_part, partial_decryption
+from secagg.lattice.modular import I64, U64
+from secagg.lattice.ntt import ntt
+from secagg.lattice.parameters import Custody, Profile, Scheme
+from secagg.lattice.primes import ntt_primes
+from secagg.lattice.residues import pack_residues, unpack_residues
+from secagg.lattice.rlwe import SecretKey, add, centred_binomial, lift, sub, ternary
+from secagg.lattice.slots import Complex, Float
 from tests.encrypted import CONTEXT, Joint, dealt_sum, key_seed, numbers, profile_of, symmetric_encryptor
 
 DEALT, JOINT = Custody.PARTICIPANTS, Custody.THRESHOLD

@@ -1,9 +1,9 @@
 """The layers of the architecture, checked on every module: an import may only point down.
 
-    shells        secagg_server, secagg_client, secagg.cli, secagg.bench, secagg.demo
-    drivers       secagg.simulation, secagg.conformance, secagg.redteam
+    shells        secagg_server, secagg_client, secagg.sandbox, secagg.cli, secagg.bench, secagg.demo
+    drivers       secagg.schemes, secagg.simulation, secagg.conformance, secagg.redteam
     protocols     secagg.masked, secagg.homomorphic
-    ground        secagg.encoding, secagg.crypto, secagg.wire, and the vocabulary beside them (config, messages …)
+    ground        secagg.encoding, secagg.lattice, secagg.crypto, secagg.wire, secagg.rounds, and the vocabulary beside them (config, messages …)
 
 Below the shells nothing touches a socket, a clock, a thread or a source of randomness of its own.
 """
@@ -23,12 +23,11 @@ HEIGHT = {
     "secagg": 0,
     "secagg.masked": 1,
     "secagg.homomorphic": 1,
-    "secagg.homomorphic.worker": 3,  # runs the backend in a process of its own
-    "secagg.homomorphic.channel": 3,
-    "secagg.wire.progress": 1,  # bytes of the masked protocol's own events
+    "secagg.schemes": 2,
     "secagg.simulation": 2,
     "secagg.conformance": 2,
     "secagg.redteam": 2,
+    "secagg.sandbox": 3,
     "secagg.bench": 3,
     "secagg.demo": 3,
     "secagg.cli": 3,
@@ -43,8 +42,8 @@ LIBRARIES = frozenset({"cryptography", "google", "numpy"})  # what the core inst
 CLIENT_LIBRARIES = LIBRARIES | {"grpc", "typer"}
 # Packages of the extra `ckks`, and the modules that may load them when they are used.
 CKKS = {
-    "tenseal": {"secagg.homomorphic.tenseal_backend"},
-    "zstandard": {"secagg.homomorphic.tenseal_backend", "secagg.homomorphic.seal_objects"},
+    "tenseal": {"secagg.lattice.tenseal_backend"},
+    "zstandard": {"secagg.lattice.tenseal_backend", "secagg.lattice.seal_objects"},
 }
 CLOCK_READS = frozenset({"now", "utcnow", "today"})
 
@@ -148,14 +147,14 @@ def test_the_client_needs_no_server_extra() -> None:
         ("secagg.crypto.prg", "import secrets"),
         ("secagg.encoding.planted", "from secagg.masked.participant import Seat"),
         ("secagg.encoding.planted", "from ..masked import participant"),
-        ("secagg.wire.codec", "from secagg.wire.progress import encode_event"),
+        ("secagg.wire.codec", "from secagg.masked.shares import commit"),
         ("secagg.homomorphic.planted", "import secagg.masked.participant"),
         ("secagg.masked.planted", "from secagg import homomorphic"),
         ("secagg.masked.planted", "from secagg.simulation import network"),
         ("secagg.masked.planted", "from secagg_server import rounds"),
         ("secagg.simulation.planted", "import secagg_client"),
         ("secagg.simulation.planted", "from secagg.cli import main"),
-        ("secagg.homomorphic.parameters", "import tenseal"),
+        ("secagg.lattice.parameters", "import tenseal"),
         ("secagg.masked.planted", "import structlog"),
         ("secagg.masked.planted", "from datetime import datetime\nstart = datetime.now()"),
         ("secagg.masked.planted", "import datetime as d\nimport datetime\nstart = datetime.datetime.utcnow()"),

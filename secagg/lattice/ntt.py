@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from secagg.homomorphic.modular import U64, Factor, Modulus
-from secagg.homomorphic.primes import primitive_root
+from secagg.lattice.modular import U64, Factor, Modulus
+from secagg.lattice.primes import primitive_root
 
 _CACHED_WORDS: Final = 1 << 15
 """Transformed together, so that the temporaries stay in the L2 cache."""

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from secagg.errors import DecodeError, LocalError, MissingExtraError, ProtocolViolation, WorkerError
-from secagg.homomorphic.channel import MAX_MESSAGE_BYTES, ChannelClosed, ChannelStalled, receive, send
-from secagg.homomorphic.jobs import Decrypt, Encrypt, OpenDecryption, OpenPublicKey, OpenSymmetric, values_of
-from secagg.homomorphic.keyshares import joint_key, key_share
-from secagg.homomorphic.parameters import Custody, Scheme
-from secagg.homomorphic.summation import Aggregate, SeededSum, upload_layout
-from secagg.homomorphic.uploads import upload_chunks
-from secagg.homomorphic.worker import Limits, Worker
+from secagg.lattice.jobs import Decrypt, Encrypt, OpenDecryption, OpenPublicKey, OpenSymmetric, values_of
+from secagg.lattice.keyshares import joint_key, key_share
+from secagg.lattice.parameters import Custody, Scheme
+from secagg.lattice.summation import Aggregate, SeededSum, upload_layout
+from secagg.lattice.uploads import upload_chunks
+from secagg.sandbox.channel import MAX_MESSAGE_BYTES, ChannelClosed, ChannelStalled, receive, send
+from secagg.sandbox.worker import Limits, Worker
 from tests.encrypted import CONTEXT, dealt_sum, key_seed, numbers, profile_of, stream_of
 
 PROFILE = profile_of(Scheme.BFV, Custody.PARTICIPANTS)
@@ -130,7 +130,7 @@ def test_without_tenseal_no_process_is_started(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_parent_that_opens_a_worker_does_not_load_tenseal() -> None:
-    program = "import sys, secagg.homomorphic.worker\nassert not {'tenseal', '_sealapi_cpp'} & set(sys.modules)"
+    program = "import sys, secagg.sandbox.worker\nassert not {'tenseal', '_sealapi_cpp'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

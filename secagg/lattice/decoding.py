@@ -10,10 +10,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from secagg.homomorphic.modular import U64, Modulus
-from secagg.homomorphic.ntt import bit_reverse, ntt
-from secagg.homomorphic.parameters import Profile, Scheme
-from secagg.homomorphic.slots import Complex, Float, bfv_values, ckks_values, take
+from secagg.lattice.modular import U64, Modulus
+from secagg.lattice.ntt import bit_reverse, ntt
+from secagg.lattice.parameters import Profile, Scheme
+from secagg.lattice.slots import Complex, Float, bfv_values, ckks_values, take
 
 
 def decode(profile: Profile, phase: U64, count: int, summands: int) -> U64:

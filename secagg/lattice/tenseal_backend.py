@@ -12,11 +12,11 @@ import numpy as np
 
 from secagg.crypto.secret import Secret
 from secagg.errors import LocalError, MissingExtraError
-from secagg.homomorphic import seal_objects, slots
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Profile, Scheme
-from secagg.homomorphic.rlwe import SecretKey, rebase
-from secagg.homomorphic.streams import SeededPolynomials, reference_polynomial
+from secagg.lattice import seal_objects, slots
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile, Scheme
+from secagg.lattice.rlwe import SecretKey, rebase
+from secagg.lattice.streams import SeededPolynomials, reference_polynomial
 
 
 class Encryptor(Protocol):

@@ -6,15 +6,15 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from secagg.crypto.secret import Secret
 from secagg.errors import ProtocolViolation
-from secagg.homomorphic.parameters import Custody, Scheme
-from secagg.homomorphic.primes import ntt_primes
-from secagg.homomorphic.streams import (
+from secagg.lattice.parameters import Custody, Scheme
+from secagg.lattice.primes import ntt_primes
+from secagg.lattice.streams import (
     SeededPolynomials,
     UniformResidues,
     reference_polynomial,
     refuse_repeated_seeds,
 )
-from secagg.homomorphic.summation import sum_streams, upload_layout
+from secagg.lattice.summation import sum_streams, upload_layout
 from tests.encrypted import CONTEXT, profile_of, stream_of
 
 KEY = bytes(range(32))

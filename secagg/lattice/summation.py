@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 
 from secagg.errors import LocalError
-from secagg.homomorphic.layout import Layout, layout_of
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Custody, Profile
-from secagg.homomorphic.residues import Accumulator, ResidueVector, reduce_in_place, unreduced_room
-from secagg.homomorphic.streams import SeededPolynomials
+from secagg.lattice.layout import Layout, layout_of
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Custody, Profile
+from secagg.lattice.residues import Accumulator, ResidueVector, reduce_in_place, unreduced_room
+from secagg.lattice.streams import SeededPolynomials
 
 
 @dataclass(frozen=True, slots=True)

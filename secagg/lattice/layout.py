@@ -9,7 +9,7 @@ block is longer), all of the same number of blocks but the last.
 from dataclasses import dataclass
 
 from secagg.encoding.packing import CHUNK_BYTES
-from secagg.homomorphic.parameters import Profile
+from secagg.lattice.parameters import Profile
 
 
 @dataclass(frozen=True, slots=True)

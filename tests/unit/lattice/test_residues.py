@@ -9,11 +9,11 @@ from secagg.crypto.labels import RESIDUES_DIGEST
 from secagg.crypto.transcript import frame
 from secagg.encoding.packing import CHUNK_BYTES
 from secagg.errors import DecodeError, LocalError, ProtocolViolation
-from secagg.homomorphic.layout import Layout, layout_of
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Custody, Scheme
-from secagg.homomorphic.primes import ntt_primes
-from secagg.homomorphic.residues import (
+from secagg.lattice.layout import Layout, layout_of
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Custody, Scheme
+from secagg.lattice.primes import ntt_primes
+from secagg.lattice.residues import (
     Accumulator,
     ResidueVector,
     pack_residues,

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from secagg.errors import LocalError
-from secagg.homomorphic.modular import U64
+from secagg.lattice.modular import U64
 
 VERSION_PREFIX_SIZE: Final = 5
 _HEADER_SIZE: Final = 16

@@ -21,8 +21,8 @@ from secagg.crypto.labels import REFERENCE_STRING, RESIDUE_STREAM
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.errors import ProtocolViolation
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Profile
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile
 
 SEED_SIZE: Final = 16
 _KEY_SIZE: Final = 16

@@ -11,8 +11,8 @@ from enum import Enum
 from typing import Final
 
 from secagg.errors import ConfigError
-from secagg.homomorphic import noise
-from secagg.homomorphic.primes import MAX_PRIME_BITS, is_prime, ntt_primes
+from secagg.lattice import noise
+from secagg.lattice.primes import MAX_PRIME_BITS, is_prime, ntt_primes
 
 MAX_MODULUS_BITS: Final = {4096: 109, 8192: 218, 16384: 438, 32768: 881}
 """Ring degree to the largest log2 of all primes together, the special prime included, at 128-bit security."""

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tenseal.sealapi as seal
 
-from secagg.homomorphic.decoding import _batch_order, evaluate
-from secagg.homomorphic.modular import MAX_MODULUS_BITS, U64, Modulus
-from secagg.homomorphic.ntt import Ntt, bit_reverse, ntt
-from secagg.homomorphic.parameters import Custody, Scheme
-from secagg.homomorphic.primes import ntt_primes, primitive_root
-from secagg.homomorphic.slots import bfv_slots, ckks_slots, fill
+from secagg.lattice.decoding import _batch_order, evaluate
+from secagg.lattice.modular import MAX_MODULUS_BITS, U64, Modulus
+from secagg.lattice.ntt import Ntt, bit_reverse, ntt
+from secagg.lattice.parameters import Custody, Scheme
+from secagg.lattice.primes import ntt_primes, primitive_root
+from secagg.lattice.slots import bfv_slots, ckks_slots, fill
 from tests.encrypted import numbers, profile_of, seal_context
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from secagg.crypto.secret import Secret
 from secagg.errors import LocalError
-from secagg.homomorphic.layout import Layout
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Profile
-from secagg.homomorphic.residues import pack_residues, unpack_chunk
-from secagg.homomorphic.tenseal_backend import Decryptor, Encryptor, PublicKeyEncryptor, SymmetricEncryptor
+from secagg.lattice.layout import Layout
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile
+from secagg.lattice.residues import pack_residues, unpack_chunk
+from secagg.lattice.tenseal_backend import Decryptor, Encryptor, PublicKeyEncryptor, SymmetricEncryptor
 
 
 @dataclass(frozen=True, slots=True)

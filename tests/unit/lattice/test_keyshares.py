@@ -9,7 +9,7 @@ from secagg.crypto.labels import KEY_ERROR, TERNARY_KEY
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.transcript import frame
 from secagg.errors import AuthenticationError, ConfigError, DecodeError
-from secagg.homomorphic.keyshares import (
+from secagg.lattice.keyshares import (
     check_commitment,
     check_recovered_seed,
     commitment,
@@ -20,10 +20,10 @@ from secagg.homomorphic.keyshares import (
     partial_decryption,
     unpack_key_share,
 )
-from secagg.homomorphic.ntt import ntt
-from secagg.homomorphic.parameters import FLOOD_BITS, Custody, Scheme
-from secagg.homomorphic.rlwe import SecretKey, centred_binomial, sub, ternary
-from secagg.homomorphic.streams import reference_polynomial
+from secagg.lattice.ntt import ntt
+from secagg.lattice.parameters import FLOOD_BITS, Custody, Scheme
+from secagg.lattice.rlwe import SecretKey, centred_binomial, sub, ternary
+from secagg.lattice.streams import reference_polynomial
 from tests.encrypted import CONTEXT, SUMMANDS, key_seed, numbers, profile_of
 
 PROFILE = profile_of(Scheme.BFV, Custody.THRESHOLD)

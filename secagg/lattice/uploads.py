@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.errors import InputError
-from secagg.homomorphic.layout import Layout
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Profile
-from secagg.homomorphic.summation import upload_layout
+from secagg.lattice.layout import Layout
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile
+from secagg.lattice.summation import upload_layout
 
 ReadValues = Callable[[int, int], npt.NDArray[np.integer]]
 """(start, stop) to the values there: integers in [0, 2**value_bits)."""

@@ -12,9 +12,9 @@ import numpy as np
 from secagg.crypto.labels import KEY_ERROR, TERNARY_KEY
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.homomorphic.modular import I64, U64, Modulus
-from secagg.homomorphic.ntt import Ntt, ntt
-from secagg.homomorphic.parameters import Profile
+from secagg.lattice.modular import I64, U64, Modulus
+from secagg.lattice.ntt import Ntt, ntt
+from secagg.lattice.parameters import Profile
 
 KEY_SEED_SIZE: Final = 32
 _ERROR_BYTES: Final = 6  # 48 bits, of which 42 are used

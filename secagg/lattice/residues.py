@@ -9,8 +9,8 @@ from secagg.crypto.labels import RESIDUES_DIGEST
 from secagg.crypto.transcript import frame
 from secagg.encoding.packing import pack, unpack
 from secagg.errors import DecodeError, LocalError, ProtocolViolation
-from secagg.homomorphic.layout import Layout
-from secagg.homomorphic.modular import U64
+from secagg.lattice.layout import Layout
+from secagg.lattice.modular import U64
 
 
 def pack_residues(residues: U64, bits: int) -> bytes:

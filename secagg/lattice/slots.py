@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from secagg.errors import ProtocolViolation
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.noise import CKKS_ROUNDING_LIMIT
-from secagg.homomorphic.parameters import Profile
+from secagg.lattice.modular import U64
+from secagg.lattice.noise import CKKS_ROUNDING_LIMIT
+from secagg.lattice.parameters import Profile
 
 Complex = npt.NDArray[np.complex128]
 Float = npt.NDArray[np.float64]

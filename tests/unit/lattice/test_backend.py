@@ -11,18 +11,18 @@ import pytest
 import tenseal.sealapi as seal
 
 from secagg.errors import ConfigError, InputError, LocalError, MissingExtraError, ProtocolViolation
-from secagg.homomorphic import seal_objects, slots, tenseal_backend
-from secagg.homomorphic.decoding import bfv_decode, ckks_decode, decode
-from secagg.homomorphic.jobs import Decrypt, Desk, Encrypt
-from secagg.homomorphic.keyshares import joint_key, key_share
-from secagg.homomorphic.layout import layout_of
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Custody, Profile, Scheme, find_profile
-from secagg.homomorphic.residues import Accumulator, ResidueVector, pack_residues
-from secagg.homomorphic.rlwe import SecretKey, add
-from secagg.homomorphic.summation import Aggregate, SeededSum, upload_layout
-from secagg.homomorphic.tenseal_backend import PublicKeyEncryptor, _Seal
-from secagg.homomorphic.uploads import upload_chunks
+from secagg.lattice import seal_objects, slots, tenseal_backend
+from secagg.lattice.decoding import bfv_decode, ckks_decode, decode
+from secagg.lattice.jobs import Decrypt, Desk, Encrypt
+from secagg.lattice.keyshares import joint_key, key_share
+from secagg.lattice.layout import layout_of
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
+from secagg.lattice.residues import Accumulator, ResidueVector, pack_residues
+from secagg.lattice.rlwe import SecretKey, add
+from secagg.lattice.summation import Aggregate, SeededSum, upload_layout
+from secagg.lattice.tenseal_backend import PublicKeyEncryptor, _Seal
+from secagg.lattice.uploads import upload_chunks
 from tests.encrypted import (
     CASES,
     CONTEXT,

@@ -8,9 +8,9 @@ import pytest
 import tenseal.sealapi as seal
 
 from secagg.errors import ConfigError
-from secagg.homomorphic import parameters
-from secagg.homomorphic.parameters import MAX_MODULUS_BITS, Custody, Scheme, field_bits, find_profile
-from secagg.homomorphic.primes import is_prime, ntt_primes, primitive_root
+from secagg.lattice import parameters
+from secagg.lattice.parameters import MAX_MODULUS_BITS, Custody, Scheme, field_bits, find_profile
+from secagg.lattice.primes import is_prime, ntt_primes, primitive_root
 from tests.encrypted import CASES, profile_of, seal_context
 
 BFV, CKKS = Scheme.BFV, Scheme.CKKS

@@ -1,19 +1,20 @@
 """Encryption and decryption in a process of their own, with limits on memory and time.
 
 TenSEAL is C++ that holds the interpreter's lock: in its own process it can be timed out, killed or crash, and the
-participant lives. The process is spawned, not forked, so it shares no memory and no open file with its parent.
+participant lives. The process is a fresh interpreter, so it shares no memory and no open file with its parent but one
+socket, and the caller's main module need not be importable.
 """
 
 import importlib.util
-import multiprocessing
 import pickle
 import resource
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -27,9 +28,9 @@ from secagg.errors import (
     SecAggError,
     WorkerError,
 )
-from secagg.homomorphic.channel import ChannelClosed, ChannelStalled, receive, send
-from secagg.homomorphic.jobs import Desk, Job
-from secagg.homomorphic.tenseal_backend import preload
+from secagg.lattice.jobs import Desk, Job
+from secagg.lattice.tenseal_backend import preload
+from secagg.sandbox.channel import ChannelClosed, ChannelStalled, receive, send
 
 _DONE: Final = b"\0"
 _REFUSED: Final = b"\1"
@@ -66,17 +67,14 @@ class Worker:
         if any(importlib.util.find_spec(name) is None for name in ("tenseal", "zstandard")):
             raise MissingExtraError("homomorphic encryption", "ckks")
         self._limits: Final = limits or Limits()
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._connection: Final[Connection] = ours
-        self._process: Final[BaseProcess] = context.Process(
-            target=_serve, args=(theirs, self._limits.memory_bytes), daemon=True, name="secagg-seal"
-        )
-        self._process.start()
-        theirs.close()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            fd = theirs.fileno()
+            command = [sys.executable, "-m", "secagg.sandbox.worker", str(fd), str(self._limits.memory_bytes)]
+            self._process = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)  # noqa: S603 - our own
 
     @property
-    def pid(self) -> int | None:
+    def pid(self) -> int:
         """Process id, for whoever watches it."""
         return self._process.pid
 
@@ -88,11 +86,11 @@ class Worker:
             DecodeError: a chunk of the aggregate is malformed.
             ProtocolViolation: the aggregate does not decrypt to a possible sum.
         """
-        if self._connection.closed:
+        if self._closed:
             raise WorkerError("the worker is closed; start another")
         try:
-            send(self._connection.fileno(), pickle.dumps(job), self._limits.seconds)
-            answer = receive(self._connection.fileno(), self._limits.seconds)
+            send(self._socket.fileno(), pickle.dumps(job), self._limits.seconds)
+            answer = receive(self._socket.fileno(), self._limits.seconds)
         except ChannelStalled as stalled:
             self._end()
             raise WorkerError(f"the worker exceeded its limit of {self._limits.seconds} s") from stalled
@@ -102,17 +100,20 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        if not self._connection.closed:
+        if not self._closed:
             self._end()
+
+    @property
+    def _closed(self) -> bool:
+        return self._socket.fileno() < 0
 
     def _end(self) -> str:
         """Make sure that the process is gone, and say how it went."""
-        self._connection.close()
-        self._process.join(_GRACE_SECONDS)
-        if self._process.exitcode is None:
-            self._process.kill()
-            self._process.join()
-        code = self._process.exitcode or 0
+        self._socket.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        self._process.kill()
+        code = self._process.wait()
         if code == _OUT_OF_MEMORY:
             return f"it exceeded its limit of {self._limits.memory_bytes} bytes of memory"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -127,7 +128,7 @@ class Worker:
 
 
 _GRACE_SECONDS: Final = 0.5
-"""For a process whose pipe was closed to end by itself."""
+"""For a process whose socket was closed to end by itself."""
 
 
 def _opened(answer: bytes) -> bytes:
@@ -139,14 +140,15 @@ def _opened(answer: bytes) -> bytes:
     raise _REFUSALS.get(name, WorkerError)(message)
 
 
-def _serve(connection: Connection, memory_bytes: int) -> None:
-    """The worker's whole life: jobs until the parent closes the pipe."""
+def _serve(fd: int, memory_bytes: int) -> None:
+    """The worker's whole life: jobs until the parent closes its end."""
     preload()
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys
-    desk, fd = Desk(), connection.fileno()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when we end
+    desk = Desk()
     try:
         while True:
             job: Job = pickle.loads(receive(fd))  # noqa: S301  (from our own parent)
@@ -162,3 +164,7 @@ def _answer(desk: Desk, job: Job) -> bytes:
         return _DONE + desk.do(job)
     except tuple(_REFUSALS.values()) as refusal:
         return _REFUSED + f"{type(refusal).__name__}:{refusal}".encode()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))

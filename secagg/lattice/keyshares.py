@@ -12,11 +12,11 @@ from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
 from secagg.errors import AuthenticationError, DecodeError
-from secagg.homomorphic.modular import U64
-from secagg.homomorphic.parameters import Profile
-from secagg.homomorphic.residues import pack_residues, unpack_residues
-from secagg.homomorphic.rlwe import SecretKey, add, centred_binomial, lift, negative, to_ntt
-from secagg.homomorphic.streams import reference_polynomial
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile
+from secagg.lattice.residues import pack_residues, unpack_residues
+from secagg.lattice.rlwe import SecretKey, add, centred_binomial, lift, negative, to_ntt
+from secagg.lattice.streams import reference_polynomial
 
 
 def key_share(profile: Profile, seed: Secret, context: bytes) -> U64:

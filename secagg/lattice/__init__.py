@@ -1,0 +1,1 @@
+"""Ring-LWE arithmetic for CKKS and BFV: parameters, residues on the wire, keys, encryption by TenSEAL, decoding."""

@@ -1,0 +1,1 @@
+"""TenSEAL in a process of its own, with limits on memory and time."""

@@ -1,0 +1,168 @@
+"""RoundConfig refuses what is unsafe and says what to change."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secagg.config import (
+    Aggregate,
+    Deadlines,
+    RoundConfig,
+    ThreatModel,
+    default_max_colluding,
+    default_threshold,
+)
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import ArraySpec, Schema
+from secagg.errors import ConfigError, DecodeError, ProtocolViolation
+from secagg.wire.configuration import decode_config, encode_config
+from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config
+
+
+@pytest.mark.parametrize(
+    ("n", "active", "semi_honest"),
+    [(3, 3, 3), (4, 3, 3), (5, 4, 3), (9, 7, 5), (10, 7, 6), (100, 67, 51), (10_000, 6667, 5001)],
+)
+def test_default_thresholds(n: int, active: int, semi_honest: int) -> None:
+    assert make_config(n, ACTIVE).threshold == max(active, default_threshold(n, ACTIVE)) == active
+    assert default_threshold(n, SEMI_HONEST) == (n // 2 + 1)
+    if n >= 4:
+        assert make_config(n, SEMI_HONEST, threshold=semi_honest).threshold == semi_honest
+
+
+@pytest.mark.parametrize("n", range(3, 200))
+def test_defaults_are_safe_for_every_size(n: int) -> None:
+    config = make_config(n, ACTIVE)
+    assert 2 * config.threshold > n + config.max_colluding
+    assert config.max_colluding == default_max_colluding(n) < n / 3
+    if n >= 4:
+        semi_honest = make_config(n, SEMI_HONEST)
+        assert semi_honest.threshold > semi_honest.max_colluding
+
+
+@pytest.mark.parametrize("n", range(3, 14))
+@pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
+def test_exactly_the_safe_thresholds_are_taken(n: int, threat_model: ThreatModel) -> None:
+    for t in range(1, n + 2):
+        for colluding in range(n + 1):
+            safe = 3 <= t <= n and colluding < n
+            safe &= 2 * t > n + colluding if threat_model is ACTIVE else t > colluding
+            try:
+                make_config(n, threat_model, threshold=t, max_colluding=colluding)
+            except ConfigError:
+                assert not safe
+            else:
+                assert safe
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_participants": 2}, "max_participants must be 3 to 10000, not 2"),
+        ({"max_participants": 10_001}, "max_participants must be 3 to 10000"),
+        ({"threshold": 2}, "threshold must be 3 to max_participants (9), not 2"),
+        ({"threshold": 10}, "threshold must be 3 to max_participants (9), not 10"),
+        ({"threshold": -1}, "threshold must be 3"),
+        ({"max_colluding": 9}, "max_colluding must be 0 to 8"),
+        ({"max_colluding": -2}, "max_colluding must be 0 to 8"),
+        ({"threshold": 5}, "2t > n + n_C must hold: raise threshold from 5 to 6 or more, or lower max_participants"),
+        ({"threat_model": SEMI_HONEST, "threshold": 3, "max_colluding": 4}, "raise it to 5 or more"),
+        ({"task": ""}, "task must be 1 to 128 bytes"),
+        ({"task": "é" * 65}, "task must be 1 to 128 bytes"),
+        ({"model_digest": bytes(31)}, "model_digest must be 32 bytes, not 31"),
+        ({"schema": Schema((ArraySpec("a", (2**20, 2**12)),))}, "more than 4294967296; split it"),
+        ({"release_to_coordinator": False}, "set release_to_coordinator"),
+    ],
+)
+def test_what_is_refused_and_what_to_change(change: dict[str, Any], words: str) -> None:
+    base: dict[str, Any] = {
+        "task": "t",
+        "schema": flat_schema(),
+        "encoding": FixedPoint(1.0),
+        "max_participants": 9,
+        "model_digest": bytes(32),
+        "max_colluding": 2,
+    }
+    RoundConfig(**base)
+    with pytest.raises(ConfigError) as caught:
+        RoundConfig(**{**base, **change})
+    assert words in str(caught.value)
+
+
+def test_a_config_is_checked_again_when_it_is_changed() -> None:
+    with pytest.raises(ConfigError):
+        replace(make_config(9), threshold=4)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 604_801.0, float("nan"), float("inf")])
+def test_deadlines_outside_their_range(seconds: float) -> None:
+    with pytest.raises(ConfigError, match="unmask_s must be 0.001 to 604800 seconds"):
+        Deadlines(unmask_s=seconds)
+
+
+@pytest.mark.parametrize("n", [3, 7, 8, 9, 10_000])
+@pytest.mark.parametrize("value_bits", [2, 16, 32])
+def test_no_sum_of_n_max_vectors_wraps(n: int, value_bits: int) -> None:
+    config = make_config(n, encoding=FixedPoint(1.0, value_bits, 2**32 - 1))
+    largest = np.uint64(config.encoding.levels) * np.uint64(n)
+    assert int(largest) < 1 << config.ring_bits
+    assert config.ring_bits <= 8 * config.ring_dtype.itemsize <= 64
+
+
+# --- on the wire ------------------------------------------------------------------------------------------------------
+
+CONFIGS = [
+    make_config(9),
+    make_config(4, SEMI_HONEST, threshold=3, max_colluding=0),
+    RoundConfig(
+        task="übung",
+        schema=Schema((ArraySpec("a", ()), ArraySpec("b", (2, 3, 4), "float64"))),
+        encoding=FixedPoint(0.125, 32, 2**32 - 1),
+        max_participants=10_000,
+        model_digest=bytes(range(32)),
+        release_to_participants=False,
+        deadlines=Deadlines(1.5, 2, 3, 4, 604_800),
+    ),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_config_comes_back_from_its_bytes(config: RoundConfig) -> None:
+    data = encode_config(config)
+    assert decode_config(data) == config
+    assert encode_config(decode_config(data)) == data
+
+
+def test_unsafe_configs_of_a_coordinator_are_its_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(RoundConfig, "_check_thresholds", lambda _: None)
+        data = encode_config(make_config(9, threshold=4))
+    with pytest.raises(ProtocolViolation, match="unsafe configuration: against an active coordinator") as caught:
+        decode_config(data)
+    assert caught.value.culprit == "coordinator"
+
+
+def test_a_config_that_names_no_threshold_has_no_default() -> None:
+    from secagg.wire.v1 import config_pb2 as pb
+
+    message = pb.RoundConfig()
+    message.ParseFromString(encode_config(make_config(9)))
+    message.threshold = 0
+    with pytest.raises(ProtocolViolation, match="names no threshold"):
+        decode_config(message.SerializeToString())
+
+
+def test_bytes_that_are_no_config() -> None:
+    for data in (b"\xff", encode_config(make_config(9))[:-1]):
+        with pytest.raises((DecodeError, ProtocolViolation)):
+            decode_config(data)
+
+
+def test_an_aggregate_decodes_by_its_config() -> None:
+    config = make_config(4, SEMI_HONEST, schema=flat_schema(2), encoding=FixedPoint(1.0, 16, 1))
+    aggregate = Aggregate(np.array([0, 3 * 65535, 3], np.uint32), ("a", "b", "c"))
+    mean = aggregate.mean(config)
+    assert mean.arrays["values"].tolist() == [-1.0, 1.0]
+    assert mean.weight == 3

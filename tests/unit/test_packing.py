@@ -1,0 +1,66 @@
+"""Bit packing: exact width, one byte string for each vector."""
+
+import numpy as np
+import pytest
+
+from secagg.crypto.prg import word_dtype
+from secagg.encoding.packing import CHUNK_BYTES, chunk_values, pack, packed_size, unpack
+from secagg.errors import DecodeError
+
+COUNTS = [1, 2, 7, 8, 9, 63, 64, 65, 1000, (1 << 15) - 1, (1 << 15) + 9]
+
+
+def random_values(bits: int, count: int) -> np.ndarray:  # type: ignore[type-arg]
+    values = np.random.default_rng(bits * 100_000 + count).integers(0, 2**64, count, np.uint64, endpoint=False)
+    return (values & np.uint64((1 << bits) - 1)).astype(word_dtype(bits))
+
+
+def by_hand(values: list[int], bits: int) -> bytes:
+    """The definition: value i at bit i·b, least significant bit first."""
+    number = sum(value << (i * bits) for i, value in enumerate(values))
+    return number.to_bytes(packed_size(len(values), bits), "little")
+
+
+@pytest.mark.parametrize("bits", range(1, 65))
+def test_packing_is_its_definition_and_comes_back(bits: int) -> None:
+    for count in COUNTS:
+        values = random_values(bits, count)
+        packed = pack(values, bits)
+        assert len(packed) == packed_size(count, bits)
+        if count <= 1000:
+            assert packed == by_hand(values.tolist(), bits)
+        back = unpack(packed, count, bits)
+        assert back.dtype == values.dtype
+        assert np.array_equal(back, values)
+        assert np.array_equal(unpack(memoryview(packed), count, bits), values)
+
+
+@pytest.mark.parametrize("bits", [1, 5, 8, 13, 31, 32, 47])
+def test_bits_above_the_width_are_cut_off(bits: int) -> None:
+    values = np.full(11, np.iinfo(np.uint64).max, np.uint64)
+    assert pack(values, bits) == by_hand([(1 << bits) - 1] * 11, bits)
+
+
+@pytest.mark.parametrize("bits", [1, 3, 17, 33, 63, 64])
+def test_wider_words_pack_alike(bits: int) -> None:
+    values = random_values(bits, 100)
+    assert pack(values.astype(np.uint64), bits) == pack(values, bits)
+
+
+@pytest.mark.parametrize("bits", [1, 7, 17, 33])
+def test_one_vector_has_one_encoding(bits: int) -> None:
+    """Wrong lengths and bits behind the last value are refused, so nothing can hide there."""
+    packed = pack(random_values(bits, 11), bits)
+    for wrong in (packed[:-1], packed + b"\0", b""):
+        with pytest.raises(DecodeError, match="bytes, not"):
+            unpack(wrong, 11, bits)
+    with pytest.raises(DecodeError, match="behind the last value"):
+        unpack(packed[:-1] + bytes([packed[-1] | 0x80]), 11, bits)
+
+
+@pytest.mark.parametrize("bits", range(1, 65))
+def test_chunks_fill_a_mebibyte_and_are_whole_bytes(bits: int) -> None:
+    count = chunk_values(bits)
+    assert count % 64 == 0
+    assert packed_size(count, bits) <= CHUNK_BYTES < packed_size(count + 64, bits)
+    assert count * bits % 8 == 0
