@@ -1,0 +1,179 @@
+"""Clients of a running coordinator, calls counted, and a wire between the two that can be cut."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import pytest
+from secagg_client import AsyncClient, Client, RetryPolicy, RoundResult, aio_calls, sync_calls
+
+from secagg.config import RoundConfig
+from secagg.events import DropReason, ParticipantDropped
+from secagg.messages import ParticipantId
+from secagg.policy import Policy
+from secagg.wire.progress import WatchedEvent
+from tests.rounds import random_update
+from tests.serving import NAMES, PATIENCE_S, site
+
+QUICK = RetryPolicy(attempts=20, first_delay_s=0.05, max_delay_s=0.5, give_up_after_s=PATIENCE_S)
+GIVES_UP = RetryPolicy(attempts=3, first_delay_s=0.01, max_delay_s=0.1)
+DIGEST = bytes(32)
+
+
+_THREADS = ThreadPoolExecutor(64, "client")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+async def in_thread(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """As `asyncio.to_thread`, whose few threads the coordinator in this process needs itself."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: work(*args, **kwargs))
+
+
+def options_of(name: ParticipantId, **changes: Any) -> dict[str, Any]:
+    return {"identity": site().identity(name), "trust": site().trust, "retry": QUICK, **changes}
+
+
+def client(address: str, name: ParticipantId, **changes: Any) -> Client:
+    return Client(address, **options_of(name, **changes))
+
+
+def async_client(address: str, name: ParticipantId, **changes: Any) -> AsyncClient:
+    return AsyncClient(address, **options_of(name, **changes))
+
+
+def update_of(config: RoundConfig, name: ParticipantId) -> dict[str, np.ndarray[Any, Any]]:
+    return random_update(config.schema, NAMES.index(name))
+
+
+def weight_of(name: ParticipantId) -> int:
+    return 1 + NAMES.index(name)
+
+
+async def take_part(
+    address: str, name: ParticipantId, config: RoundConfig, *, synchronous: bool = True, **arguments: Any
+) -> RoundResult:
+    """One participation with a client of its own; an asynchronous one, or a synchronous one in a thread."""
+    of_client = {"identity", "policy", "retry", "server_name", "trust"} & set(arguments)
+    options = {key: arguments.pop(key) for key in of_client}
+    given: dict[str, Any] = {
+        "weight": weight_of(name),
+        "model_digest": DIGEST,
+        "timeout_s": PATIENCE_S,
+        **arguments,
+    }
+    update = given.pop("update", update_of(config, name))
+    if not synchronous:
+        async with async_client(address, name, **options) as participant:
+            return await participant.participate(update, **given)
+    with client(address, name, **options) as one:
+        return await in_thread(one.participate, update, **given)
+
+
+def check_result(config: RoundConfig, result: RoundResult, names: Iterable[ParticipantId]) -> None:
+    """The weighted mean of the named, within the bound that the result itself states."""
+    chosen = list(names)
+    assert result.survivors == tuple(sorted(chosen))
+    assert result.receipt.survivors == len(chosen)
+    assert result.mean is not None
+    total = sum(map(weight_of, chosen))
+    assert result.mean.weight == total
+    for array in config.schema.arrays:
+        mean = np.sum([update_of(config, n)[array.name].astype(float) * weight_of(n) for n in chosen], axis=0) / total
+        bound = result.mean.error_bound + 1e-6  # the cast to the array's own type
+        np.testing.assert_allclose(result.mean.arrays[array.name], mean, rtol=0, atol=bound)
+
+
+def drops(events: Iterable[WatchedEvent]) -> dict[ParticipantId, DropReason]:
+    return {e.participant: e.reason for e in events if isinstance(e, ParticipantDropped)}
+
+
+def lenient(config: RoundConfig) -> Policy:
+    return Policy(threat_models=frozenset({config.threat_model}))
+
+
+def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The methods of all calls that clients in this process make from now on, in order."""
+    made: list[str] = []
+    synchronous, asynchronous = sync_calls.Connection.stream, aio_calls.Connection.stream
+
+    def note(connection: Any, call: Any, scope: Any) -> Iterator[bytes]:
+        made.append(call.method)
+        return synchronous(connection, call, scope)
+
+    def note_too(connection: Any, call: Any, scope: Any) -> AsyncIterator[bytes]:
+        made.append(call.method)
+        return asynchronous(connection, call, scope)
+
+    monkeypatch.setattr(sync_calls.Connection, "stream", note)
+    monkeypatch.setattr(aio_calls.Connection, "stream", note_too)
+    return made
+
+
+class Wire:
+    """A TCP relay on loopback.
+
+    Attributes:
+        address: where clients connect.
+        upward: bytes that came from clients so far.
+        cut_at: once that many bytes came up, all connections break; then the next number counts.
+        down: new connections are closed at once.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._host, port = target.rsplit(":", 1)
+        self._port = int(port)
+        self.address = ""
+        self.upward = 0
+        self.cut_at: list[int] = []
+        self.cuts = 0
+        self.down = False
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(self, up: asyncio.StreamReader, down: asyncio.StreamWriter) -> None:
+        if self.down:
+            down.close()
+            return
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        self._writers |= {down, writer}
+        await asyncio.gather(self._pump(up, writer, count=True), self._pump(reader, down, count=False))
+        self._writers -= {down, writer}
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, count: bool) -> None:
+        try:
+            while data := await source.read(1 << 14):
+                if count:
+                    self.upward += len(data)
+                    if self.cut_at and self.upward >= self.cut_at[0]:
+                        self.cut_at.pop(0)
+                        self.cut()
+                        return
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            return
+        finally:
+            sink.close()
+
+    def cut(self) -> None:
+        """Break all connections."""
+        self.cuts += 1
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def wire(target: str) -> AsyncIterator[Wire]:
+    """A wire to HOST:PORT."""
+    relay = Wire(target)
+    server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
+    relay.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield relay
+    finally:
+        server.close()
+        relay.cut()
+        await asyncio.sleep(0)
