@@ -98,7 +98,7 @@ def test_a_config_is_checked_again_when_it_is_changed() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 604_801.0, float("nan"), float("inf")])
 def test_deadlines_outside_their_range(seconds: float) -> None:
-    with pytest.raises(ConfigError, match="unmask_s must be 0.001 to 604800 seconds"):
+    with pytest.raises(ConfigError, match=r"unmask_s must be 0\.001 to 604800 seconds"):
         Deadlines(unmask_s=seconds)
 
 

@@ -9,7 +9,7 @@ from secagg.config import MAX_PARTICIPANTS
 from secagg.crypto.prg import Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import MAX_WEIGHT, Encoder, FixedPoint, decode_mean
-from secagg.encoding.schema import ArraySpec, Schema
+from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 
 
@@ -112,7 +112,7 @@ def test_the_ring_holds_the_largest_sum(value_bits: int, summands: int) -> None:
 
 def bound_holds(code: FixedPoint, dtype: type, weights: list[int], seed: int) -> bool:
     rng = np.random.default_rng(seed)
-    updates = [rng.uniform(-1.5 * code.clip, 1.5 * code.clip, 300).astype(dtype) for _ in weights]
+    updates: list[FloatArray] = [rng.uniform(-1.5 * code.clip, 1.5 * code.clip, 300).astype(dtype) for _ in weights]
     schema = Schema((ArraySpec("values", (300,), np.dtype(dtype).name),))
     sums = np.zeros(code.vector_len(schema), np.uint64)
     for i, (values, weight) in enumerate(zip(updates, weights, strict=True)):

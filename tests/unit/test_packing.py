@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from secagg.crypto.prg import word_dtype
+from secagg.crypto.prg import Words, word_dtype
 from secagg.encoding.packing import CHUNK_BYTES, chunk_values, pack, packed_size, unpack
 from secagg.errors import DecodeError
 
 COUNTS = [1, 2, 7, 8, 9, 63, 64, 65, 1000, (1 << 15) - 1, (1 << 15) + 9]
 
 
-def random_values(bits: int, count: int) -> np.ndarray:  # type: ignore[type-arg]
+def random_values(bits: int, count: int) -> Words:
     values = np.random.default_rng(bits * 100_000 + count).integers(0, 2**64, count, np.uint64, endpoint=False)
     return (values & np.uint64((1 << bits) - 1)).astype(word_dtype(bits))
 
