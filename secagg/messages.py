@@ -142,14 +142,14 @@ class EncryptedInputChunk:
     Attributes:
         number: 0, 1, …
         payload: packed residues of whole blocks.
+        binding: 32 bytes: digest over context, sender, profile, key, seed, number and payload.
         seed: 16 bytes that c1 follows from; in chunk 0 of a seeded ciphertext, else empty.
-        binding: 32 bytes, in chunk 0 alone: digest over context, sender, profile, key and seed.
     """
 
     number: int
     payload: bytes
+    binding: bytes
     seed: bytes = b""
-    binding: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

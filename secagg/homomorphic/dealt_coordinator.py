@@ -127,27 +127,23 @@ class DealtKeyCoordinator(Engine):
         self._confirmed[index] = message
 
     def _take_input(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> bool:
-        if message.number == 0 and self._inputs.received(index) == 0:
-            self._check_header(index, message, name)
-        elif message.seed or message.binding:
-            raise DecodeError(f"{name}: seed and binding belong into chunk 0", culprit=name)
-        complete = self._inputs.add(index, message.number, message.payload, name=name)
         if message.number == 0:
-            self._seeds[index] = message.seed
+            self._check_seed(index, message.seed, name)
+        elif message.seed:
+            raise DecodeError(f"{name}: the seed belongs into chunk 0", culprit=name)
+        key, seed = self._shared[self.dealer].commitment, message.seed or self._seeds.get(index, b"")
+        binding = transcripts.input_binding(self.round.context, name, self._profile, key, seed)
+        check_chunk(binding, message, name)
+        complete = self._inputs.add(index, message.number, message.payload, name=name)
+        self._seeds[index] = seed
         return complete
 
-    def _check_header(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> None:
-        """Before anything is kept: a fresh seed, and this round, sender, parameters and key."""
-        if len(message.seed) != SEED_SIZE:
-            raise DecodeError(f"{name}: a seed has {SEED_SIZE} bytes, not {len(message.seed)}", culprit=name)
-        if any(seed == message.seed for other, seed in self._seeds.items() if other != index):
+    def _check_seed(self, index: Index, seed: bytes, name: ParticipantId) -> None:
+        """Fresh: under one key, equal seeds would show the difference of two updates."""
+        if len(seed) != SEED_SIZE:
+            raise DecodeError(f"{name}: a seed has {SEED_SIZE} bytes, not {len(seed)}", culprit=name)
+        if any(known == seed for other, known in self._seeds.items() if other != index):
             raise ProtocolViolation(f"{name} repeats the seed of another participant", culprit=name)
-        key = self._shared[self.dealer].commitment
-        expected = transcripts.input_binding(self.round.context, name, self._profile, key, message.seed)
-        if message.binding != expected:
-            raise AuthenticationError(
-                f"the ciphertext of {name} is of another round, sender, profile or key", culprit=name
-            )
 
     def _check_input(self, owner: Index, number: int, payload: bytes) -> None:
         name = self._lobby.name(owner)
@@ -287,6 +283,19 @@ class DealtKeyCoordinator(Engine):
         names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
         self.delivered = SumDelivered(names, self._digest)
         return [self.delivered]
+
+
+def check_chunk(binding: bytes, message: EncryptedInputChunk, name: ParticipantId) -> None:
+    """Refuse a chunk that is not of this encrypted input.
+
+    Raises:
+        AuthenticationError: of another round, sender, profile, key or place, or altered.
+    """
+    if message.binding != transcripts.chunk_binding(binding, message.number, message.payload):
+        raise AuthenticationError(
+            f"chunk {message.number} of {name} was altered, or is of another round, sender, profile or key",
+            culprit=name,
+        )
 
 
 class _ReleasedSum:

@@ -14,6 +14,7 @@ from secagg.crypto.transcript import digest
 from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
 from secagg.events import Event
 from secagg.homomorphic import transcripts
+from secagg.homomorphic.dealt_coordinator import check_chunk
 from secagg.homomorphic.dealt_participant import profile_of
 from secagg.homomorphic.joint_participant import c1_digest
 from secagg.lattice.decoding import decode
@@ -126,14 +127,10 @@ class JointKeyCoordinator(Engine):
         self._shared[index] = message
 
     def _take_input(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> bool:
-        if message.seed or (message.binding and message.number):
-            raise DecodeError(f"{name}: there is no seed, and the binding belongs into chunk 0", culprit=name)
-        if message.number == 0:
-            expected = transcripts.input_binding(self.round.context, name, self._profile, self._joint_digest, b"")
-            if message.binding != expected:
-                raise AuthenticationError(
-                    f"the ciphertext of {name} is of another round, sender, profile or key", culprit=name
-                )
+        if message.seed:
+            raise DecodeError(f"{name}: there is no seed under a joint key", culprit=name)
+        binding = transcripts.input_binding(self.round.context, name, self._profile, self._joint_digest, b"")
+        check_chunk(binding, message, name)
         return self._inputs.add(index, message.number, message.payload, name=name)
 
     def _check_input(self, owner: Index, number: int, payload: bytes) -> None:

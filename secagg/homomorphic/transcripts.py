@@ -1,5 +1,7 @@
 """What homomorphic rounds sign and bind (proto/PROTOCOL.md, "Homomorphic rounds")."""
 
+import hashlib
+
 from secagg.context import Context
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest, frame
@@ -33,10 +35,15 @@ def recovery(context: Context, roster: Roster, fallen: tuple[Index, ...]) -> byt
 
 
 def input_binding(context: Context, sender: ParticipantId, profile: Profile, key_digest: bytes, seed: bytes) -> bytes:
-    """32 bytes that tie an encrypted input to its round, sender, parameters and key, so that no other is added."""
+    """32 bytes that tie an encrypted input to its round, sender, parameters and key."""
     numbers = (*profile.key_primes, profile.plain_modulus, profile.scale, profile.values_per_slot)
     shape = b"".join(n.to_bytes(16, "big") for n in (profile.ring_degree, *numbers))
     return digest(labels.ENCRYPTED_INPUT_BINDING, context, sender.encode(), shape, key_digest, seed)
+
+
+def chunk_binding(binding: bytes, number: int, payload: bytes) -> bytes:
+    """32 bytes that tie a chunk to its encrypted input and place; altered, or from elsewhere, it is refused."""
+    return digest(labels.ENCRYPTED_CHUNK_BINDING, binding, _number(Index(number)), hashlib.sha256(payload).digest())
 
 
 def _number(index: int) -> bytes:

@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from secagg.encoding.vector import IntegerVector
+from secagg.homomorphic.transcripts import chunk_binding
 from secagg.lattice.jobs import Encrypt, Job
 from secagg.lattice.parameters import Profile
 from secagg.lattice.summation import upload_layout
@@ -62,7 +63,7 @@ def encrypted_input(
         start, stop = value_range(profile, layout, number, vector.vector_len)
         values = vector.read(start, stop, np.dtype("<u8")).astype(np.uint64, copy=False)
         payload = backend.do(Encrypt(values, layout.block_range(number).start))
-        header = (seed, binding) if number == 0 else (b"", b"")
-        return EncryptedInputChunk(number, payload, *header)
+        bound = chunk_binding(binding, number, payload)
+        return EncryptedInputChunk(number, payload, bound, seed if number == 0 else b"")
 
     return OnceVector(Phase.ENCRYPTED_INPUT, layout.chunks, make)

@@ -45,7 +45,7 @@ def decode_confirmation(message: pb.KeyConfirmation) -> KeyConfirmation:
 def encode_encrypted_chunk(message: EncryptedInputChunk) -> pb.EncryptedInputChunk:
     """One message."""
     return pb.EncryptedInputChunk(
-        number=message.number, payload=message.payload, seed=message.seed, binding=message.binding
+        number=message.number, payload=message.payload, binding=message.binding, seed=message.seed
     )
 
 
@@ -54,8 +54,8 @@ def decode_encrypted_chunk(message: pb.EncryptedInputChunk) -> EncryptedInputChu
     return EncryptedInputChunk(
         message.number,
         at_most(message.payload, MAX_CIPHERTEXT_CHUNK_BYTES, "payload"),
+        exactly(message.binding, DIGEST_BYTES, "binding"),
         at_most(message.seed, MAX_SEED_BYTES, "seed"),
-        at_most(message.binding, DIGEST_BYTES, "binding"),
     )
 
 
