@@ -51,6 +51,9 @@ from tests.serving import (
 )
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
 @dataclass
 class Process:
     """A coordinator that is ready."""
@@ -75,11 +78,22 @@ def start(arguments: Sequence[str]) -> Process:
     child = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
+    _STARTED.append(child)
     assert child.stdout is not None
     line = child.stdout.readline()
     if not line:
         pytest.fail(child.communicate(timeout=PATIENCE_S)[1])
     return Process(child, json.loads(line))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_orphans() -> Iterator[None]:
+    """A test that fails half-way leaves no coordinator behind."""
+    yield
+    for child in _STARTED:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
 
 
 def stop(process: Process, number: signal.Signals = signal.SIGTERM) -> tuple[list[dict[str, Any]], str, int]:
