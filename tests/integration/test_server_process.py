@@ -50,7 +50,6 @@ from tests.serving import (
     write_site,
 )
 
-
 _STARTED: list[subprocess.Popen[str]] = []
 
 
