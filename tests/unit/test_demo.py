@@ -1,0 +1,260 @@
+"""The demo's parts: its plan, its comparison that can fail, its pictures, its errors."""
+
+import struct
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secagg.cli.main import main
+from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.crypto.secret import Secret
+from secagg.demo import job, png
+from secagg.demo.comparison import compare, weighted_mean
+from secagg.demo.findings import CoordinatorView, Dropped, Findings, PlayedRound, Site, Statistics, Traffic
+from secagg.demo.participant import Command
+from secagg.demo.plan import Dropout, Moment, plan_dropouts
+from secagg.demo.play import Settings, round_config
+from secagg.demo.report import render
+from secagg.encoding.fixedpoint import Encoder
+from secagg.errors import ConfigError
+from secagg.phases import Phase, phases
+
+NAMES = [f"site-{i:02d}" for i in range(1, 11)]
+MODEL = job.new_model(1)
+
+
+def config(threat_model: ThreatModel = ThreatModel.ACTIVE, participants: int = 10) -> RoundConfig:
+    return round_config(Settings(participants=participants, threat_model=threat_model), MODEL, 1)
+
+
+@pytest.mark.parametrize("threat_model", ThreatModel)
+@pytest.mark.parametrize("rounds", [2, 3, 5, 6, 20])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_plan_covers_every_phase_and_leaves_enough(threat_model: ThreatModel, rounds: int, seed: int) -> None:
+    settings = config(threat_model)
+    plans = plan_dropouts(settings, NAMES, rounds, seed)
+    assert len(plans) == rounds
+    assert all(1 <= len(plan) <= len(NAMES) - settings.threshold for plan in plans)
+    dropouts = [dropout for plan in plans for dropout in plan.values()]
+    assert {dropout.phase for dropout in dropouts} == set(phases(settings))
+    assert Dropout(Phase.MASKED_INPUT, Moment.HALF_SENT) in dropouts
+
+
+def test_a_plan_takes_everyone_in_turn() -> None:
+    plans = plan_dropouts(config(), NAMES, 5, seed=1)
+    assert sorted(name for plan in plans for name in plan) == NAMES
+
+
+@pytest.mark.parametrize(("participants", "rounds"), [(10, 1), (5, 2)])
+def test_too_few_rounds_for_every_phase_are_refused(participants: int, rounds: int) -> None:
+    with pytest.raises(ConfigError, match="more rounds"):
+        plan_dropouts(config(participants=participants), NAMES[:participants], rounds, seed=1)
+
+
+def test_a_command_survives_the_pipe() -> None:
+    for dropout in (None, Dropout(Phase.UNMASK, Moment.BEFORE_SENDING)):
+        command = Command(2, "digits", Path("m.npz"), Path("f"), [7, 2, 0], dropout, 60.0)
+        assert Command.from_json(command.as_json()) == command
+
+
+# --- data and training ------------------------------------------------------------------------------------------------
+
+
+def test_everyone_gets_a_different_uneven_part_and_nothing_twice() -> None:
+    training, test = job.load_digits(seed=7)
+    assert len(training) + len(test) == 1797
+    parts = job.share_out(training, 10, seed=7)
+    sizes = [len(part) for part in parts]
+    assert min(sizes) >= 24
+    assert max(sizes) <= job.MAX_EXAMPLES
+    assert max(sizes) > 2 * min(sizes)
+    together = np.concatenate([part.images for part in parts])
+    assert len(together) <= len(training)
+    assert sum(len(part) for part in parts) == len(together)
+    mixtures = [np.bincount(part.labels, minlength=10) / len(part) for part in parts]
+    assert max(np.abs(one - other).sum() for one in mixtures for other in mixtures) > 0.8
+
+
+def test_gradients_are_those_of_the_loss() -> None:
+    rng = np.random.default_rng(1)
+    batch = job.Examples(rng.random((5, 64), np.float32), rng.integers(0, 10, 5))
+    model = {name: array.astype(np.float64) for name, array in MODEL.items()}
+
+    def loss(changed: dict[str, np.ndarray]) -> float:  # type: ignore[type-arg]
+        _, scores = job._forward(changed, batch.images)
+        scores = scores - scores.max(axis=1, keepdims=True)
+        return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(5), batch.labels]))
+
+    gradients = job._gradients(model, batch)  # type: ignore[arg-type]
+    for name, array in model.items():
+        at = tuple(int(rng.integers(side)) for side in array.shape)
+        up, down = ({k: v.copy() for k, v in model.items()} for _ in range(2))
+        up[name][at] += 1e-5
+        down[name][at] -= 1e-5
+        assert gradients[name][at] == pytest.approx((loss(up) - loss(down)) / 2e-5, abs=1e-6)
+
+
+def test_training_learns_and_is_repeatable() -> None:
+    training, test = job.load_digits(seed=7)
+    update = job.local_update(MODEL, training, [1])
+    assert job.accuracy(job.improved(MODEL, update), test) > 0.8
+    assert all(np.array_equal(array, job.local_update(MODEL, training, [1])[name]) for name, array in update.items())
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
+
+
+def aggregated(updates: dict[str, job.Model], weights: dict[str, int], settings: RoundConfig) -> Aggregate:
+    """What a coordinator releases: the exact sum of the encoded updates."""
+    sums = np.zeros(settings.vector_len, settings.ring_dtype)
+    for name, update in updates.items():
+        seed = Secret(name.encode().ljust(32))
+        encoder = Encoder(settings.encoding, settings.schema, settings.schema.check(update), weights[name], seed)
+        sums += encoder.read(0, settings.vector_len, settings.ring_dtype)
+    return Aggregate(sums, tuple(sorted(updates)))
+
+
+def test_the_comparison_holds_for_the_true_sum_and_fails_for_any_other() -> None:
+    rng = np.random.default_rng(2)
+    updates = {n: {k: np.asarray(rng.normal(0, 0.4, a.shape), np.float32) for k, a in MODEL.items()} for n in NAMES[:7]}
+    weights = {name: 50 + 10 * i for i, name in enumerate(updates)}
+    settings = config()
+    aggregate = aggregated(updates, weights, settings)
+    found = compare(aggregate, settings, updates, weights)
+    assert found.largest_difference <= found.error_bound
+
+    without_one = {name: update for name, update in updates.items() if name != NAMES[3]}
+    wrong = compare(aggregate, settings, without_one, weights)
+    assert wrong.largest_difference > wrong.error_bound
+
+    altered = aggregate.sums.copy()
+    altered[5] += 20
+    wrong = compare(replace(aggregate, sums=altered), settings, updates, weights)
+    assert wrong.largest_difference > wrong.error_bound
+
+
+def test_a_weighted_mean_clips() -> None:
+    updates = {"a": {"x": np.array([3.0, 0.5], np.float32)}, "b": {"x": np.array([-0.5, 0.5], np.float32)}}
+    mean = weighted_mean(updates, {"a": 3, "b": 1}, clip=1.0)
+    assert mean["x"].tolist() == [(3 * 1.0 - 0.5) / 4, 0.5]
+
+
+# --- findings, report, exit code --------------------------------------------------------------------------------------
+
+
+def some_findings(largest_difference: float = 1e-5) -> Findings:
+    statistics = Statistics(256, (1,) * 256, 8.0, 0.5, 0.0)
+    pictures = [np.full((8, 8), float(i)) for i in range(32)]
+    dropped = [Dropped("a", phase, "before sending", phase == "Unmask") for phase in ("MaskedInput", "Unmask")]
+    played = PlayedRound(
+        1,
+        1,
+        2.0,
+        ("a",),
+        tuple(dropped),
+        0.9,
+        0.9,
+        largest_difference,
+        2e-5,
+        {"a": Traffic(10, 20), "b": Traffic(5, None)},
+    )
+    return Findings(
+        scheme="masked",
+        threat_model="active",
+        seed=7,
+        threshold=7,
+        max_colluding=3,
+        value_bits=16,
+        ring_bits=20,
+        values=2410,
+        phases=("MaskedInput", "Unmask"),
+        sites={"a": Site(30, (3,) * 10), "b": Site(20, (2,) * 10)},
+        test_examples=360,
+        accuracy_before=0.1,
+        rounds=(played,),
+        view=CoordinatorView("a", 1, "00 01", statistics, statistics, pictures, pictures, pictures),
+        seconds=3.0,
+        plain_bytes=9640,
+    )
+
+
+@pytest.mark.parametrize(("difference", "code"), [(1e-5, 0), (3e-5, 1)])
+def test_a_difference_beyond_the_bound_is_exit_code_1(
+    difference: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("secagg.demo.play.play", lambda settings, audience: some_findings(difference))
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--report", str(tmp_path / "page.html")])
+    assert (ended.value.code or 0) == code
+    assert ("further from the plain mean" in capsys.readouterr().out) is (code == 1)
+    assert ("SOMETHING IS WRONG" in (tmp_path / "page.html").read_text()) is (code == 1)
+
+
+def test_a_phase_without_a_dropout_is_not_ok() -> None:
+    findings = some_findings()
+    assert findings.ok
+    missing = replace(findings, phases=("ShareKeys", *findings.phases))
+    assert not missing.ok
+    assert missing.missing_phases == ("ShareKeys",)
+
+
+def test_the_report_says_whom_it_protects_against() -> None:
+    assert "A coordinator that lies" in render(some_findings())
+    semi_honest = render(replace(some_findings(), threat_model="semi_honest"))
+    assert "A coordinator that lies" not in semi_honest
+    assert "A coordinator that departs from the protocol" in semi_honest
+
+
+def test_without_scikit_learn_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--report", str(tmp_path / "page.html")])
+    assert ended.value.code == 1
+    assert "pip install 'secagg[demo]'" in capsys.readouterr().err
+
+
+def test_without_the_server_extra_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("secagg.demo.processes._SERVER_PACKAGES", ("surely_not_installed",))
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--report", str(tmp_path / "page.html")])
+    assert ended.value.code == 1
+    assert "pip install 'secagg[demo]'" in capsys.readouterr().err
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_png_holds_the_pixels() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+    data = png.png(pixels)
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    chunks, at = {}, 8
+    while at < len(data):
+        (size,) = struct.unpack(">I", data[at : at + 4])
+        name, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        assert struct.unpack(">I", data[at + 8 + size : at + 12 + size])[0] == zlib.crc32(name + body)
+        chunks[name] = body
+        at += 12 + size
+    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
+    assert struct.unpack(">IIBBBBB", chunks[b"IHDR"]) == (7, 5, 8, 2, 0, 0, 0)
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(5, 1 + 21)
+    assert not rows[:, 0].any()
+    assert np.array_equal(rows[:, 1:].reshape(5, 7, 3), pixels)
+
+
+def test_a_sheet_shows_sign_as_colour() -> None:
+    pictures = [np.full((8, 8), value) for value in (-1.0, 0.0, 1.0)]
+    pixels = png.sheet(pictures, 3).astype(int)
+    assert pixels.shape == (8, 26, 3)
+    blue, white, red = pixels[0, 0], pixels[0, 9], pixels[0, 18]
+    assert blue[2] > blue[0]
+    assert white.min() > 240
+    assert red[0] > red[2]
