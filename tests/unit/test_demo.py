@@ -84,7 +84,7 @@ def test_gradients_are_those_of_the_loss() -> None:
     batch = job.Examples(rng.random((5, 64), np.float32), rng.integers(0, 10, 5))
     model = {name: array.astype(np.float64) for name, array in MODEL.items()}
 
-    def loss(changed: dict[str, np.ndarray]) -> float:  # type: ignore[type-arg]
+    def loss(changed: dict[str, np.ndarray]) -> float:
         _, scores = job._forward(changed, batch.images)
         scores = scores - scores.max(axis=1, keepdims=True)
         return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(5), batch.labels]))
