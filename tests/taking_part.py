@@ -21,6 +21,7 @@ from tests.serving import NAMES, PATIENCE_S, site
 QUICK = RetryPolicy(attempts=20, first_delay_s=0.05, max_delay_s=0.5, give_up_after_s=PATIENCE_S)
 GIVES_UP = RetryPolicy(attempts=3, first_delay_s=0.01, max_delay_s=0.1)
 DIGEST = bytes(32)
+NOBODY = "127.0.0.1:9"  # the port of the discard service; nothing listens there
 
 
 _THREADS = ThreadPoolExecutor(64, "client")

@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "bench": "secagg.cli.bench:app",
     "ca": "secagg.cli.ca:app",
     "demo": "secagg.cli.demo:demo",
+    "participate": "secagg.cli.participate:participate",
+    "round": "secagg.cli.round:app",
     "simulate": "secagg.cli.simulate:simulate",
 }
 

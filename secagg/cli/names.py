@@ -1,4 +1,7 @@
-"""Phases and threat models as people write them. Imported with every command, so it imports nothing heavy itself."""
+"""Phases, threat models, rounds and digests as people write them.
+
+Imported with every command, so it imports nothing heavy itself.
+"""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -7,6 +10,7 @@ from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
     from secagg.config import ThreatModel
+    from secagg.context import RoundId
     from secagg.phases import Phase
 
 
@@ -41,3 +45,27 @@ def parse_phase(text: str) -> "Phase":
         if phase_name(phase).lower() == wanted:
             return phase
     raise ConfigError(f"{text!r} is no phase; one of: {', '.join(map(phase_name, Phase))}")
+
+
+def parse_round_id(text: str) -> "RoundId":
+    """32 hexadecimal digits; `ConfigError` for anything else."""
+    from secagg.context import ROUND_ID_SIZE, RoundId
+
+    return RoundId(_parse_hex(text, ROUND_ID_SIZE, "a round id"))
+
+
+def parse_digest(text: str) -> bytes:
+    """64 hexadecimal digits; `ConfigError` for anything else."""
+    from secagg.config import DIGEST_SIZE
+
+    return _parse_hex(text, DIGEST_SIZE, "a digest")
+
+
+def _parse_hex(text: str, size: int, what: str) -> bytes:
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = b""
+    if len(data) != size:
+        raise ConfigError(f"{what} is {2 * size} hexadecimal digits, not {text[:80]!r}")
+    return data

@@ -35,6 +35,7 @@ from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, TASK, Stage, make_conf
 from tests.taking_part import (
     DIGEST,
     GIVES_UP,
+    NOBODY,
     async_client,
     client,
     drops,
@@ -44,7 +45,6 @@ from tests.taking_part import (
     update_of,
 )
 
-NOBODY = "127.0.0.1:9"  # the port of the discard service; nothing listens there
 CONFIG = make_config(3)
 
 

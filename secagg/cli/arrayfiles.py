@@ -1,0 +1,52 @@
+"""Named arrays in .npz files, and configurations of rounds in files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+from secagg.errors import ConfigError, DecodeError, InputError, ProtocolViolation
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from secagg.config import RoundConfig
+
+    Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+def read_arrays(path: Path) -> "Arrays":
+    """The arrays of an .npz file, by name. Nothing in it is executed.
+
+    Raises:
+        InputError: not such a file.
+        OSError: it cannot be read.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} holds one array without a name; save it with numpy.savez")
+            return {name: content[name] for name in content.files}
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path} is not a readable .npz file of plain arrays: {error}") from None
+
+
+def write_arrays(path: Path, arrays: "Arrays") -> None:
+    """Write an .npz file, in place of an older one."""
+    import numpy as np
+
+    with path.open("wb") as file:
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # names are the caller's
+
+
+def read_config(path: Path) -> "RoundConfig":
+    """A configuration as `secagg round open --save-config` writes it; `ConfigError` if it is none."""
+    from secagg.wire.configuration import decode_config
+
+    try:
+        return decode_config(path.read_bytes())
+    except (DecodeError, ProtocolViolation) as error:
+        raise ConfigError(f"{path}: {error}") from None

@@ -1,0 +1,104 @@
+"""`secagg participate`: one participation, with the update and the model in files."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secagg.cli.arrayfiles import read_arrays, write_arrays
+from secagg.cli.names import parse_digest, parse_round_id
+from secagg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from secagg_client import RoundResult
+
+    from secagg.policy import Policy
+
+
+def participate(
+    server: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The coordinator's data plane.")],
+    *,
+    update: Annotated[Path, typer.Option(help="The update: an .npz file with the round's arrays.")],
+    certificate: Annotated[Path, typer.Option(help="Our certificate, PEM.")] = Path("cert.pem"),
+    key: Annotated[Path, typer.Option(help="Our private key, PEM, readable by us alone.")] = Path("key.pem"),
+    ca: Annotated[Path, typer.Option(help="The deployment's CA, PEM.")] = Path("ca.pem"),
+    task: Annotated[str | None, typer.Option(help="Wait for the next round of this task.")] = None,
+    round_id: Annotated[str | None, typer.Option("--round", metavar="HEX", help="Or take part in this round.")] = None,
+    model: Annotated[Path | None, typer.Option(help="The model that the update belongs to: .npz.")] = None,
+    model_digest: Annotated[str | None, typer.Option(metavar="HEX", help="Or the digest of that model.")] = None,
+    weight: Annotated[int, typer.Option(min=1, help="For example the number of our samples.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")] = None,
+    min_cohort: Annotated[int, typer.Option(min=3, help="Refuse smaller thresholds.")] = 3,
+    min_organisations: Annotated[int, typer.Option(min=1, help="Refuse cohorts of fewer organisations.")] = 1,
+    allow_semi_honest: Annotated[
+        bool, typer.Option("--allow-semi-honest", help="Also take part where the coordinator is trusted not to lie.")
+    ] = False,
+    server_name: Annotated[
+        str | None, typer.Option(help="The name in the server's certificate, if it is another.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Take part in one round. Control-C leaves it properly.
+
+    Nothing of the update leaves this machine unmasked, and nothing at all if it does not fit the round, if the round
+    is about another model, or if it protects less than the options demand.
+
+    Example: secagg participate aggregator.example.org:7443 --task digits --update u.npz --model m.npz --weight 120
+    """
+    from secagg_client import Client
+
+    digest = None if model_digest is None else parse_digest(model_digest)
+    with Client.from_files(
+        server,
+        certificate=certificate,
+        key=key,
+        ca=ca,
+        policy=_policy(min_cohort, min_organisations, allow_semi_honest),
+        server_name=server_name,
+    ) as client:
+        result = client.participate(
+            read_arrays(update),
+            weight=weight,
+            task=task,
+            round_id=None if round_id is None else parse_round_id(round_id),
+            model=None if model is None else read_arrays(model),
+            model_digest=digest,
+            fetch_aggregate=out is not None,
+            timeout_s=timeout,
+        )
+    if out is not None:
+        if result.mean is None:
+            raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
+        write_arrays(out, result.mean.arrays)
+    _report(result, out, as_json)
+
+
+def _policy(min_cohort: int, min_organisations: int, allow_semi_honest: bool) -> "Policy":
+    from secagg.config import ThreatModel
+    from secagg.policy import Policy
+
+    models = frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE})
+    return Policy(min_cohort=min_cohort, min_organisations=min_organisations, threat_models=models)
+
+
+def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:
+    if as_json:
+        report = {
+            "round": result.round_id.hex(),
+            "survivors": list(result.survivors),
+            "sums_digest": result.receipt.sums_digest.hex(),
+            "total_weight": result.mean.weight if result.mean else None,
+            "error_bound": result.mean.error_bound if result.mean else None,
+            "bytes_sent": result.bytes_sent,
+            "bytes_received": result.bytes_received,
+            "mean": str(out) if out else None,
+        }
+        typer.echo(json.dumps(report, indent=2))
+        return
+    typer.echo(f"round {result.round_id.hex()}: {len(result.survivors)} updates in the sum")
+    typer.echo(f"  sent {result.bytes_sent:,} bytes, received {result.bytes_received:,}")
+    typer.echo(f"  digest of the sum {result.receipt.sums_digest.hex()}")
+    if out is not None and result.mean is not None:
+        typer.echo(f"  weighted mean in {out}, within {result.mean.error_bound:.3g} of the exact one")

@@ -1,0 +1,216 @@
+"""`secagg round`: what an FL server does with its sidecar, by hand."""
+
+import json
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secagg.cli.arrayfiles import read_arrays, read_config, write_arrays
+from secagg.cli.names import ThreatModelName, parse_round_id, phase_name
+
+if TYPE_CHECKING:
+    from secagg_client import ControlClient
+
+    from secagg.config import RoundConfig
+    from secagg.wire.progress import WatchedEvent
+
+app = typer.Typer(
+    help="Open rounds at the sidecar, watch them, fetch their sums.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+Control = Annotated[
+    str, typer.Option(help="The sidecar's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL")
+]
+RoundId = Annotated[str, typer.Argument(metavar="ROUND", help="32 hexadecimal digits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+SOCKET = "unix:secagg-control.sock"
+
+
+@app.command("open")
+def open_round(
+    task: Annotated[str, typer.Option(help="Its participants wait for rounds of this name.")],
+    model: Annotated[Path, typer.Option(help="The model that updates belong to: .npz.")],
+    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Most that may take part.")],
+    clip: Annotated[float, typer.Option(help="Values of updates are clipped to plus and minus this.")],
+    *,
+    like: Annotated[Path | None, typer.Option(help="An update to take the schema from, if not the model.")] = None,
+    value_bits: Annotated[int, typer.Option(help="Bits of each encoded value.")] = 16,
+    max_weight: Annotated[int, typer.Option(min=1, help="Largest weight of a participant.")] = 1,
+    threshold: Annotated[int, typer.Option(help="t; 0 stands for the threat model's default.")] = 0,
+    threat_model: Annotated[
+        ThreatModelName, typer.Option(help="What the coordinator may do.")
+    ] = ThreatModelName.ACTIVE,
+    receipt_only: Annotated[
+        bool, typer.Option("--receipt-only", help="Participants do not get the aggregate.")
+    ] = False,
+    deadline: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time of each phase.")] = 60.0,
+    save_config: Annotated[Path | None, typer.Option(help="Write the configuration here, for fetch.")] = None,
+    control: Control = SOCKET,
+    as_json: AsJson = False,
+) -> None:
+    """Open a round and print its id.
+
+    Example: secagg round open --task digits --model m.npz -n 10 --clip 0.5 --max-weight 200 --save-config r.config
+    """
+    from secagg.config import Deadlines, RoundConfig
+    from secagg.context import digest_model
+    from secagg.encoding.fixedpoint import FixedPoint
+    from secagg.encoding.schema import Schema
+    from secagg.wire.configuration import encode_config
+
+    arrays = read_arrays(model)
+    config = RoundConfig(
+        task=task,
+        schema=Schema.of(arrays if like is None else read_arrays(like)),
+        encoding=FixedPoint(clip, value_bits, max_weight),
+        max_participants=participants,
+        threshold=threshold,
+        model_digest=digest_model(arrays),
+        threat_model=threat_model.threat_model(),
+        release_to_participants=not receipt_only,
+        deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline),
+    )
+    with _client(control) as client:
+        round_id = client.open_round(config)
+    if save_config is not None:
+        save_config.write_bytes(encode_config(config))
+    typer.echo(json.dumps({"round": round_id.hex(), **_facts(config)}, indent=2) if as_json else round_id.hex())
+
+
+@app.command()
+def watch(round_id: RoundId, *, control: Control = SOCKET, as_json: AsJson = False) -> None:
+    """Print what happened and what happens, until the round is over. Exit code 1 if it ends without a sum.
+
+    Example: secagg round watch 3ea1ec2623643f993a2e6456c4117470
+    """
+    from secagg.events import RoundFailed
+
+    with _client(control) as client, closing(client.watch(parse_round_id(round_id))) as events:
+        for at, event in events:
+            typer.echo(json.dumps(_event_as_json(at, event)) if as_json else f"{_clock(at)}  {_describe(event)}")
+            if isinstance(event, RoundFailed):
+                raise event.error
+
+
+@app.command()
+def fetch(
+    round_id: RoundId,
+    *,
+    config: Annotated[Path, typer.Option(help="The configuration that --save-config wrote.")],
+    out: Annotated[Path, typer.Option(help="Write the weighted mean to this .npz file.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the round.")] = False,
+    control: Control = SOCKET,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the sum of a round that is over, as the weighted mean.
+
+    Example: secagg round fetch 3ea1ec2623643f993a2e6456c4117470 --config r.config --out mean.npz
+    """
+    known = read_config(config)
+    with _client(control) as client:
+        get = client.result if wait else client.fetch
+        aggregate = get(parse_round_id(round_id), known)
+    mean = aggregate.mean(known)
+    write_arrays(out, mean.arrays)
+    if as_json:
+        report = {"survivors": list(aggregate.survivors), "total_weight": mean.weight, "error_bound": mean.error_bound}
+        typer.echo(json.dumps({**report, "mean": str(out)}, indent=2))
+        return
+    typer.echo(f"{len(aggregate.survivors)} updates of total weight {mean.weight}, weighted mean in {out}")
+    typer.echo(f"  within {mean.error_bound:.3g} of the exact one")
+
+
+@app.command()
+def abort(
+    round_id: RoundId,
+    *,
+    reason: Annotated[str, typer.Option(help="Participants see it.")] = "",
+    control: Control = SOCKET,
+) -> None:
+    """End a round without a sum.
+
+    Example: secagg round abort 3ea1ec2623643f993a2e6456c4117470 --reason "wrong model"
+    """
+    with _client(control) as client:
+        client.abort(parse_round_id(round_id), reason)
+
+
+@app.command("list")
+def list_rounds(
+    *,
+    task: Annotated[str | None, typer.Option(help="Of this task alone.")] = None,
+    control: Control = SOCKET,
+    as_json: AsJson = False,
+) -> None:
+    """List the rounds that the sidecar knows, newest first.
+
+    Example: secagg round list --task digits
+    """
+    with _client(control) as client:
+        rounds = client.list_rounds(task)
+    if as_json:
+        lines = [
+            {
+                "round": r.round_id.hex(),
+                "task": r.task,
+                "state": r.state.name.lower(),
+                "phase": phase_name(r.phase) if r.phase else None,
+                "opened": datetime.fromtimestamp(r.opened, UTC).isoformat(),
+            }
+            for r in rounds
+        ]
+        typer.echo(json.dumps(lines, indent=2))
+        return
+    for r in rounds:
+        state = phase_name(r.phase) if r.phase else r.state.name.lower()
+        typer.echo(f"{r.round_id.hex()}  {_clock(r.opened)}  {state:20}  {r.task}")
+
+
+def _client(control: str) -> "ControlClient":
+    from secagg_client import ControlClient
+
+    return ControlClient(control)
+
+
+def _facts(config: "RoundConfig") -> dict[str, Any]:
+    return {
+        "threshold": config.threshold,
+        "vector_len": config.vector_len,
+        "ring_bits": config.ring_bits,
+        "model_digest": config.model_digest.hex(),
+    }
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _describe(event: "WatchedEvent") -> str:
+    from secagg.events import MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
+
+    match event:
+        case PhaseStarted(phase, deadline, expected):
+            return f"{phase_name(phase)}: up to {expected} participants, until {_clock(deadline)}"
+        case MessageAccepted(phase, participant):
+            return f"{phase_name(phase)}: {participant} delivered"
+        case ParticipantDropped(phase, participant, reason):
+            return f"{phase_name(phase)}: {participant} dropped ({reason.name.lower()})"
+        case WrongShares(culprit, conflicts):
+            return f"corrected {len(conflicts)} wrong shares; the culprit is {culprit}"
+        case RoundFailed(error):
+            return f"over without a sum: {error}"
+        case ready:
+            return f"over: {ready.survivors} updates in the sum, digest {ready.sums_digest.hex()[:16]}"
+
+
+def _event_as_json(at: float, event: "WatchedEvent") -> dict[str, Any]:
+    """The event as its protobuf message says it."""
+    from google.protobuf.json_format import MessageToDict
+
+    from secagg.wire.progress import encode_event
+
+    return MessageToDict(encode_event(event, at), preserving_proto_field_name=True)

@@ -1,0 +1,155 @@
+"""`secagg round` and `secagg participate` as people run them: processes, files, one-line errors."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secagg.cli.arrayfiles import read_arrays, read_config, write_arrays
+from secagg.cli.names import parse_digest, parse_round_id
+from secagg.errors import ConfigError, InputError
+from tests.serving import NAMES, site, stage
+from tests.taking_part import NOBODY
+
+MODEL: dict[str, np.ndarray[Any, np.dtype[Any]]] = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(3)}
+
+
+async def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `secagg ARGUMENTS`."""
+    program = "from secagg.cli.main import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, *map(str, arguments), stdout=-1, stderr=-1
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def succeed(*arguments: str | Path) -> str:
+    code, out, err = await run(*arguments)
+    assert (code, err) == (0, "")
+    return out
+
+
+def identity_files(folder: Path, number: int) -> list[str | Path]:
+    """An identity in a folder of its own, as options."""
+    made, home = site().people[NAMES[number]], folder / f"p{number}"
+    home.mkdir()
+    (home / "key.pem").touch(mode=0o600)
+    (home / "key.pem").write_bytes(made.key_pem.expose())
+    (home / "cert.pem").write_bytes(made.certificate_pem)
+    (home / "ca.pem").write_bytes(site().ca_pem)
+    write_arrays(home / "update.npz", {name: np.full_like(a, 0.1 * (number + 1)) for name, a in MODEL.items()})
+    options: list[str | Path] = []
+    for option, name in (("certificate", "cert"), ("key", "key"), ("ca", "ca")):
+        options += [f"--{option}", home / f"{name}.pem"]
+    return [*options, "--update", home / "update.npz"]
+
+
+async def test_a_round_from_the_command_line(tmp_path: Path) -> None:
+    model, config, mean = tmp_path / "model.npz", tmp_path / "round.config", tmp_path / "mean.npz"
+    write_arrays(model, MODEL)
+    async with stage(tmp_path) as s:
+        control = ("--control", s.server.control_address)
+        opened = await succeed(
+            *("round", "open", "--task", "digits", "--model", model, "-n", "3", "--clip", "1", "--max-weight", "9"),
+            *("--save-config", config, *control),
+        )
+        round_id = opened.strip()
+        assert read_config(config).task == "digits"
+        (line,) = (await succeed("round", "list", *control)).splitlines()
+        assert line.startswith(round_id)
+        assert "AdvertiseKeys" in line
+
+        def participate(number: int, *more: str | Path) -> Any:
+            return succeed(
+                *("participate", s.server.data_address, *identity_files(tmp_path, number), "--task", "digits"),
+                *("--model", model, "--weight", str(number + 1), "--timeout", "30", *more),
+            )
+
+        fetched, watched, *said = await asyncio.gather(
+            succeed("round", "fetch", round_id, "--config", config, "--out", mean, "--wait", *control),
+            succeed("round", "watch", round_id, *control),
+            participate(0, "--json", "--out", tmp_path / "mine.npz"),
+            participate(1),
+            participate(2),
+        )
+        assert "3 updates of total weight 6" in fetched
+        assert "Unmask: participant-00003 delivered" in watched
+        assert watched.splitlines()[-1].split("  ")[1].startswith("over: 3 updates in the sum")
+        report = json.loads(said[0])
+        assert (report["round"], report["survivors"], report["total_weight"]) == (round_id, list(NAMES[:3]), 6)
+        assert f"round {round_id}: 3 updates in the sum" in said[1]
+        truth = (0.1 * 1 + 0.2 * 2 + 0.3 * 3) / 6
+        for path in (mean, tmp_path / "mine.npz"):
+            for name, values in read_arrays(path).items():
+                assert values.shape == MODEL[name].shape
+                np.testing.assert_allclose(values, truth, atol=report["error_bound"])
+
+
+async def test_a_round_that_is_aborted(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "model.npz", MODEL)
+    async with stage(tmp_path) as s:
+        control = ("--control", s.server.control_address)
+        opened = await succeed(
+            *("round", "open", "--task", "digits", "--model", tmp_path / "model.npz", "-n", "3", "--clip", "1"),
+            *("--json", *control),
+        )
+        round_id = json.loads(opened)["round"]
+        assert await succeed("round", "abort", round_id, "--reason", "wrong model", *control) == ""
+        code, out, err = await run("round", "watch", round_id, "--json", *control)
+        assert code == 1
+        assert "wrong model" in json.loads(out.splitlines()[-1])["round_failed"]["error"]["message"]
+        assert err.startswith("error: ")
+        assert "wrong model" in err
+        (line,) = json.loads(await succeed("round", "list", "--json", *control))
+        assert (line["round"], line["state"], line["phase"]) == (round_id, "failed", None)
+
+
+@pytest.mark.parametrize(
+    ("update", "model", "says"),
+    [
+        ({"w": np.full((2, 3), np.nan, np.float32), "b": np.zeros(3)}, MODEL, "'w' is nan at index"),
+        (MODEL, None, "either the model"),
+    ],
+)
+async def test_errors_are_one_line(tmp_path: Path, update: Any, model: Any, says: str) -> None:
+    options = identity_files(tmp_path, 0)
+    write_arrays(tmp_path / "p0" / "update.npz", update)
+    if model:
+        write_arrays(tmp_path / "model.npz", model)
+        options += ["--model", tmp_path / "model.npz"]
+    code, out, err = await run("participate", NOBODY, *options, "--task", "digits")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+def test_files_that_are_no_arrays_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"", b"PK\x03\x04 broken", b"no arrays"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"not a readable \.npz file"):
+            read_arrays(path)
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(InputError, match="without a name"):
+        read_arrays(tmp_path / "one.npy")
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(InputError, match=r"not a readable \.npz file of plain arrays"):
+        read_arrays(tmp_path / "objects.npz")
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(ConfigError, match="file"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("text", ["", "zz" * 16, "00" * 15, "00" * 17])
+def test_round_ids_and_digests_are_hexadecimal(text: str) -> None:
+    for parse in (parse_round_id, parse_digest):
+        with pytest.raises(ConfigError, match="hexadecimal digits"):
+            parse(text)
+    assert parse_round_id("0a" * 16) == b"\x0a" * 16
