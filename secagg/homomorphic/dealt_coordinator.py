@@ -57,7 +57,7 @@ class DealtKeyCoordinator(Engine):
         super().__init__(round_, now=now, trust=trust)
         self._profile = profile_of(round_.config)
         self._sum = SeededSum(self._profile, round_.config.vector_len)
-        self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._fold_input)
+        self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._sum.add)
         self._shared: dict[Index, ShareKeys] = {}
         self._confirmed: dict[Index, KeyConfirmation] = {}
         self._seeds: dict[Index, bytes] = {}
@@ -145,15 +145,8 @@ class DealtKeyCoordinator(Engine):
         if any(known == seed for other, known in self._seeds.items() if other != index):
             raise ProtocolViolation(f"{name} repeats the seed of another participant", culprit=name)
 
-    def _check_input(self, owner: Index, number: int, payload: bytes) -> None:
-        name = self._lobby.name(owner)
-        try:
-            unpack_chunk(self._sum.upload, number, payload)
-        except DecodeError as error:
-            raise DecodeError(f"{name}: {error}", culprit=name) from None
-
-    def _fold_input(self, _owner: Index, number: int, payload: bytes) -> None:
-        self._sum.add(number, payload)
+    def _check_input(self, number: int, payload: bytes) -> None:
+        unpack_chunk(self._sum.upload, number, payload)
 
     def _take_report(self, index: Index, message: SumReport, name: ParticipantId) -> None:
         if index in self._reports:
@@ -164,10 +157,7 @@ class DealtKeyCoordinator(Engine):
         self._reports[index] = message
 
     def _take_sum(self, index: Index, message: SumChunk, name: ParticipantId) -> bool:
-        try:
-            complete = self._releases.add(index, message.number, message.payload, name=name)
-        except DecodeError as error:
-            raise DecodeError(f"{name}: {error}", culprit=name) from None
+        complete = self._releases.add(index, message.number, message.payload, name=name)
         if complete and self._released.digest() != self._digest:
             self._released.reset()
             raise AuthenticationError(f"{name} handed in another sum than it reported", culprit=name)
@@ -309,13 +299,13 @@ class _ReleasedSum:
         self.chunks = -(-config.vector_len // self._size)
         self._state = hashlib.sha256()
 
-    def check(self, _owner: Index, number: int, payload: bytes) -> None:
+    def check(self, number: int, payload: bytes) -> None:
         count = min(self._size, len(self.sums) - number * self._size)
         if len(payload) != packed_size(count, self._bits):
             raise DecodeError(f"chunk {number} has {len(payload)} bytes, not {packed_size(count, self._bits)}")
         unpack(payload, count, self._bits)
 
-    def fold(self, _owner: Index, number: int, payload: bytes) -> None:
+    def fold(self, number: int, payload: bytes) -> None:
         part = self.sums[number * self._size : (number + 1) * self._size]
         part[:] = unpack(payload, len(part), self._bits)
         self._state.update(payload)

@@ -67,8 +67,8 @@ class JointKeyCoordinator(Engine):
         self._sum = PublicKeySum(self._profile, config.vector_len)
         self._single = layout_of(self._profile, config.vector_len, 1)
         self._partials = Accumulator(self._single)
-        self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._fold_input)
-        self._parts = Uploads(self._single.chunks, spool, check=self._check_part, fold=self._fold_part)
+        self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._sum.add)
+        self._parts = Uploads(self._single.chunks, spool, check=self._check_part, fold=self._partials.add)
         self._shared: dict[Index, ShareKeys] = {}
         self._joint_digest = b""
         self._total: EncryptedAggregate | None = None
@@ -133,25 +133,11 @@ class JointKeyCoordinator(Engine):
         check_chunk(binding, message, name)
         return self._inputs.add(index, message.number, message.payload, name=name)
 
-    def _check_input(self, owner: Index, number: int, payload: bytes) -> None:
-        name = self._lobby.name(owner)
-        try:
-            unpack_chunk(self._sum.upload, number, payload)
-        except DecodeError as error:
-            raise DecodeError(f"{name}: {error}", culprit=name) from None
+    def _check_input(self, number: int, payload: bytes) -> None:
+        unpack_chunk(self._sum.upload, number, payload)
 
-    def _fold_input(self, _owner: Index, number: int, payload: bytes) -> None:
-        self._sum.add(number, payload)
-
-    def _check_part(self, owner: Index, number: int, payload: bytes) -> None:
-        name = self._lobby.name(owner)
-        try:
-            unpack_chunk(self._single, number, payload)
-        except DecodeError as error:
-            raise DecodeError(f"{name}: {error}", culprit=name) from None
-
-    def _fold_part(self, _owner: Index, number: int, payload: bytes) -> None:
-        self._partials.add(number, payload)
+    def _check_part(self, number: int, payload: bytes) -> None:
+        unpack_chunk(self._single, number, payload)
 
     def _take_pieces(self, index: Index, message: RecoverSeeds, name: ParticipantId) -> None:
         if index in self._revealed:

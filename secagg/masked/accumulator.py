@@ -41,12 +41,9 @@ class Accumulator:
             ProtocolViolation: not the next chunk.
             DecodeError: wrong length, or bits set behind the last value.
         """
-        try:
-            return self.uploads.add(owner, chunk.number, chunk.payload, name=name)
-        except DecodeError as error:
-            raise DecodeError(f"{name}: {error}", culprit=name) from None
+        return self.uploads.add(owner, chunk.number, chunk.payload, name=name)
 
-    def _check(self, _owner: Index, number: int, payload: bytes) -> None:
+    def _check(self, number: int, payload: bytes) -> None:
         """Lengths are fixed by the configuration, so once each chunk passed here folding cannot fail."""
         count = min(self._size, self._len - number * self._size)
         size = packed_size(count, self._bits)
@@ -56,7 +53,7 @@ class Accumulator:
         if spare and payload[-1] >> (8 - spare):
             raise DecodeError(f"chunk {number} has bits set behind the last value")
 
-    def _fold(self, _owner: Index, number: int, payload: bytes) -> None:
+    def _fold(self, number: int, payload: bytes) -> None:
         part = self._sum[number * self._size : (number + 1) * self._size]
         np.add(part, unpack(payload, len(part), self._bits), out=part)
 

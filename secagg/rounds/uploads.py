@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from secagg.errors import ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation
 from secagg.messages import Index
 
 
@@ -42,13 +42,13 @@ class Uploads:
         chunks: int,
         spool: Spool,
         *,
-        check: Callable[[Index, int, bytes], None],
-        fold: Callable[[Index, int, bytes], None],
+        check: Callable[[int, bytes], object],
+        fold: Callable[[int, bytes], None],
     ) -> None:
         """Args:
         chunks: of every vector.
         spool: keeps chunks until the vector is whole.
-        check: raises a `RemoteError` if chunk `number` of `owner` is malformed; what passes must never fail to fold.
+        check: raises a `DecodeError` if chunk `number` is malformed; what passes must never fail to fold.
         fold: adds a checked chunk.
         """
         self._chunks = chunks
@@ -77,13 +77,16 @@ class Uploads:
             raise ProtocolViolation(f"{name} sent chunk {number} behind its last one", culprit=name)
         if number != expected:
             raise ProtocolViolation(f"chunk {number} of {name} came where {expected} was expected", culprit=name)
-        self._check(owner, number, payload)
+        try:
+            self._check(number, payload)
+        except DecodeError as error:
+            raise DecodeError(f"{name}: {error}", culprit=name) from None
         self._spool.append(owner, payload)
         self._received[owner] = expected + 1
         if not self.complete(owner):
             return False
         for at, kept in enumerate(self._spool.take(owner)):
-            self._fold(owner, at, kept)
+            self._fold(at, kept)
         return True
 
     def discard(self, owner: Index) -> None:
