@@ -10,6 +10,7 @@ from secagg.conformance.document import Document
 from secagg.conformance.failures import COORDINATOR, Failure, Script, refused
 from secagg.conformance.rounds import AUTHORITY, organisation
 from secagg.crypto import polynomial
+from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.messages import (
     AdvertiseKeys,
@@ -65,6 +66,16 @@ def _turns(script: Script) -> Iterator[Vector]:
     )
     sharing = script.find(at=COORDINATOR, sender=SENDER, message=f"{SENDER}/share-keys")
     yield case(
+        "dropped-speaks-again",
+        "C33",
+        "A message of the open phase from somebody who dropped out before",
+        "cedar, who shared no keys, sends elm's masked input",
+        at=script.find(at=COORDINATOR, sender=SENDER, message=f"{SENDER}/masked-input"),
+        sender="cedar",
+        message="elm/masked-input",
+        expect=GONE,
+    )
+    yield case(
         "late-keys",
         "C33",
         "Keys that come after the roster is fixed",
@@ -87,11 +98,11 @@ def _turns(script: Script) -> Iterator[Vector]:
     yield case(
         "message-of-later-phase",
         "C34",
-        "Shares revealed before the inputs",
-        "the message of the last phase comes in the second",
+        "An input before the shares",
+        "a masked input comes in the phase of shares",
         at=sharing,
         sender=SENDER,
-        message=f"{SENDER}/unmask",
+        message=f"{SENDER}/masked-input",
         expect=VIOLATION,
     )
 
@@ -106,15 +117,15 @@ def _keys(semi_honest: Script, active: Script) -> Iterator[Vector]:
         altered = wire.encode(replace(honest, **changes))
         return script.at_coordinator(Failure(slug, check, title, change, expect), after, SENDER, altered)
 
-    fresh = semi_honest.insider("fir").channel.agree(semi_honest.members[SENDER].keys.channel_public_key, peer=SENDER)
     yield case(
         semi_honest,
         "other-keys",
         "C35",
         "Keys advertised twice",
-        "another channel key after the first was accepted",
+        "two other keys after the first were accepted",
         expect=VIOLATION,
-        channel_public_key=fresh.expose(),
+        channel_public_key=KeyPair.from_private(Secret(fixtures.seed("another channel key"))).public,
+        mask_public_key=KeyPair.from_private(Secret(fixtures.seed("another mask key"))).public,
     )
     forged = refused("AuthenticationError", SENDER)
     short = semi_honest.members[SENDER].keys.channel_public_key[:-1]

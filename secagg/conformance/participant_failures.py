@@ -31,6 +31,7 @@ def vectors(semi_honest: Script, active: Script) -> Iterator[Vector]:
     yield from _any_message(active)
     yield from _roster(active)
     yield from _certificates(active)
+    yield _twins(semi_honest)
     yield from _weak_keys(semi_honest)
     yield from _delivery(active)
     yield from _survivors(active)
@@ -81,7 +82,6 @@ def _renumber(members: Iterator[Member]) -> Document:
 def _roster(script: Script) -> Iterator[Vector]:
     roster: Roster = wire.decode(script.message("roster"))
     members, t = roster.members, script.stage.config.threshold
-    by_name = {m.participant_id: m for m in members}
 
     def case(slug: str, check: str, title: str, change: str, altered: Document, **more: Any) -> Vector:
         failure = Failure(slug, check, title, change, more.pop("expect", VIOLATION))
@@ -90,26 +90,30 @@ def _roster(script: Script) -> Iterator[Vector]:
     few = [m for m in members if m.participant_id == ME] + [m for m in members if m.participant_id != ME][: t - 2]
     few.sort(key=lambda m: m.participant_id)
     yield case("roster-too-small", "C7", "A roster below the threshold", f"only {t - 1} members", _renumber(iter(few)))
-    twin = replace(by_name[participant(PEER)], participant_id=participant("fir"))
-    twins = (twin if m.participant_id == PEER else m for m in members)
-    yield case(
-        "duplicate-id", "C8", "One participant twice", f"{PEER} is called fir, who is there too", _renumber(twins)
-    )
-    shuffled = (replace(m, index=Index(len(members) + 1 - m.index)) for m in reversed(members))
+    swapped = {1: Index(2), 2: Index(1)}
+    shuffled = (replace(m, index=swapped.get(m.index, m.index)) for m in members)
     yield case(
         "roster-out-of-order",
         "C8",
         "Indices that do not follow the ids",
-        "the members in reverse order",
+        "indices 1 and 2 are swapped",
         wire.encode(Roster(tuple(shuffled))),
     )
-    theirs = by_name[participant(PEER)].keys
+    theirs = script.members[PEER].keys
     yield case(
         "duplicate-key",
         "C9",
         "One public key for two purposes",
         f"the mask key of {PEER} is its channel key",
         _change(roster, PEER, mask_public_key=theirs.channel_public_key),
+    )
+    disguised = theirs.channel_public_key[:-1] + bytes([theirs.channel_public_key[-1] | 0x80])
+    yield case(
+        "key-not-reduced",
+        "C9",
+        "A key in another encoding",
+        f"the ignored top bit is set in the channel key of {PEER}",
+        _change(roster, PEER, channel_public_key=disguised),
     )
     yield case(
         "own-entry-missing",
@@ -190,6 +194,16 @@ def _certificates(script: Script) -> Iterator[Vector]:
         f"{PEER} signed the same keys for round {earlier.hex()}",
         signature=signature,
     )
+
+
+def _twins(script: Script) -> Vector:
+    roster: Roster = wire.decode(script.message("roster"))
+    twin = replace(script.members[PEER], participant_id=participant("fir"))
+    twins = (twin if m.participant_id == PEER else m for m in roster.members)
+    failure = Failure(
+        "duplicate-id", "C8", "One participant twice", f"{PEER} is called fir, who is there too", VIOLATION
+    )
+    return script.at_participant(failure, ME, "roster", _renumber(twins))
 
 
 def _weak_keys(script: Script) -> Iterator[Vector]:

@@ -1,0 +1,412 @@
+"""Readers that hold vectors to the real code, step by step."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from secagg_client.calls import Advertise
+from secagg_client.results import Offer
+from secagg_client.session import Participation
+from secagg_client.terms import Contribution, Terms
+
+from secagg import roster as rosters
+from secagg.conformance import fixtures, vectors
+from secagg.conformance.replay import Draws, Stage, read_arrays, read_policy, refusal
+from secagg.context import Context, Round, RoundId, bind, digest_model
+from secagg.crypto import shamir, signing
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.kdf import derive
+from secagg.crypto.prg import MaskStream
+from secagg.crypto.rng import SystemRng
+from secagg.crypto.sealing import seal
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import digest, frame
+from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
+from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
+from secagg.encoding.schema import ArraySpec, Schema
+from secagg.errors import DecodeError, ProtocolViolation, RemoteError, SecAggError
+from secagg.masked import masks, shares
+from secagg.masked.shares import SharePair
+from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.wire.configuration import decode_config, encode_config
+from secagg.wire.results import decode_aggregate, sums_digest
+from secagg.wire.v1 import messages_pb2
+
+Vector = dict[str, Any]
+unhex = bytes.fromhex
+
+
+# --- published values ---------------------------------------------------------------------------------------------
+
+
+def x25519(vector: Vector) -> None:
+    def multiply(scalar: bytes, u: bytes) -> bytes:
+        return KeyPair.from_private(Secret(scalar)).agree(u, peer="published").expose()
+
+    for m in vector["multiplications"]:
+        assert multiply(unhex(m["scalar"]), unhex(m["u"])).hex() == m["result"]
+    k = u = b"\x09" + bytes(31)
+    expected = {i["times"]: i["result"] for i in vector["iterated"]}
+    for times in range(1, max(expected) + 1):
+        k, u = multiply(k, u), k
+        assert expected.get(times, k.hex()) == k.hex()
+    a = vector["agreement"]
+    for own, peer in (("a", "b"), ("b", "a")):
+        pair = KeyPair.from_private(Secret(unhex(a[f"private_{own}"])))
+        assert pair.public.hex() == a[f"public_{own}"]
+        assert pair.agree(unhex(a[f"public_{peer}"]), peer=peer).expose().hex() == a["shared"]
+
+
+def hkdf(vector: Vector) -> None:
+    for d in vector["derivations"]:
+        salt, info, material = unhex(d["salt"]), unhex(d["info"]), unhex(d["key_material"])
+        assert HKDF(SHA256(), d["size"], salt, info).derive(material).hex() == d["result"]
+        assert derive(Secret(material), salt=salt, info=info, size=d["size"]).expose().hex() == d["result"]
+
+
+def aes_ctr(vector: Vector) -> None:
+    for e in vector["encryptions"]:
+        cipher = Cipher(algorithms.AES(unhex(e["key"])), modes.CTR(unhex(e["counter"])))
+        assert cipher.encryptor().update(unhex(e["plaintext"])).hex() == e["ciphertext"]
+
+
+def aes_gcm(vector: Vector) -> None:
+    for e in vector["encryptions"]:
+        key, nonce, text, ad = (unhex(e[k]) for k in ("key", "nonce", "plaintext", "associated_data"))
+        assert AESGCM(key).encrypt(nonce, text, ad).hex() == e["ciphertext"] + e["tag"]
+        if nonce == bytes(12):
+            assert seal(Secret(key), text, ad).hex() == e["ciphertext"] + e["tag"]
+
+
+def ecdsa(vector: Vector) -> None:
+    key = ec.derive_private_key(int(vector["private_scalar"], 16), ec.SECP256R1())
+    point = key.public_key().public_numbers()
+    assert (point.x, point.y) == (int(vector["public_x"], 16), int(vector["public_y"], 16))
+    for s in vector["signatures"]:
+        made = signing.sign(key, unhex(s["message"]))
+        assert decode_dss_signature(made) == (int(s["r"], 16), int(s["s"], 16))
+        signing.verify(key.public_key(), unhex(s["message"]), made, culprit=None)
+
+
+# --- derivations ----------------------------------------------------------------------------------------------------
+
+
+def framing(vector: Vector) -> None:
+    for case in vector["cases"]:
+        parts = [unhex(part) for part in case["parts"]]
+        assert (frame(*parts).hex(), digest(*parts).hex()) == (case["frame"], case["digest"])
+
+
+def model_digest(vector: Vector) -> None:
+    for case in vector["cases"]:
+        model = {
+            name: np.frombuffer(unhex(a["little_endian"]), np.dtype(a["dtype"]).newbyteorder("<")).reshape(a["shape"])
+            for name, a in case["arrays"].items()
+        }
+        assert digest_model(model).hex() == case["digest"]
+        assert digest_model({n: a.astype(a.dtype.newbyteorder(">")) for n, a in model.items()}).hex() == case["digest"]
+
+
+def context(vector: Vector) -> None:
+    made = bind(RoundId(unhex(vector["round_id"])), unhex(vector["config"]), unhex(vector["model_digest"]))
+    assert made.hex() == vector["context"]
+    assert hashlib.sha256(unhex(vector["config"])).hexdigest() == vector["config_digest"]
+
+
+def _roster(vector: Vector) -> Roster:
+    return Roster(
+        tuple(
+            Member(
+                Index(m["index"]),
+                ParticipantId(m["participant_id"]),
+                AdvertiseKeys(
+                    unhex(m["channel_public_key"]),
+                    unhex(m["mask_public_key"]),
+                    b"",
+                    tuple(map(unhex, m["certificates"])),
+                ),
+            )
+            for m in vector["members"]
+        )
+    )
+
+
+def roster_digest(vector: Vector) -> None:
+    assert rosters.roster_digest(_roster(vector)).hex() == vector["digest"]
+
+
+def signed_bytes(vector: Vector) -> None:
+    roster, bound = _roster(vector), Context(unhex(vector["context"]))
+    name, keys = ParticipantId(vector["participant_id"]), roster.members[0].keys
+    sets = SurvivorSet(tuple(map(Index, vector["survivors"])), tuple(map(Index, vector["dropped"])))
+    key = ec.derive_private_key(int(vector["private_scalar_test_only"], 16), ec.SECP256R1())
+    advertised = rosters.advertisement_to_sign(bound, name, keys)
+    agreed = rosters.survivors_to_sign(bound, roster, sets)
+    for made, stated in ((advertised, vector["advertise_keys"]), (agreed, vector["consistency_check"])):
+        assert made.hex() == stated["signed"]
+        assert signing.sign(key, made).hex() == stated["signature"]
+        key.public_key().verify(unhex(stated["signature"]), made, ec.ECDSA(hashes.SHA256()))
+
+
+def _round(vector: Vector) -> Round:
+    config = next(c for _, c in vectors.load_kind("round"))["config"]
+    round_id = RoundId(unhex(vector.get("round_id", "00" * 16)))
+    return Round(round_id, decode_config(unhex(config)), Context(unhex(vector["context"])))
+
+
+def commitment(vector: Vector) -> None:
+    seed = Secret(unhex(vector["self_mask_seed"]))
+    assert shares.commit(_round(vector), ParticipantId(vector["participant_id"]), seed).hex() == vector["commitment"]
+
+
+def sealing(vector: Vector) -> None:
+    round_ = _round(vector)
+    privates = {d["sender"]: Secret(unhex(d["sender_private_key"])) for d in vector["directions"]}
+    for d in vector["directions"]:
+        pair = SharePair(Secret(unhex(d["mask_key_share"])), Secret(unhex(d["self_mask_share"])))
+        sender, receiver = (_member(d[end], d[f"{end}_public_key"]) for end in ("sender", "receiver"))
+        own = KeyPair.from_private(privates[sender.participant_id])
+        sealed = shares.seal(round_, own, sender.participant_id, receiver, pair)
+        assert sealed.hex() == d["sealed"]
+        theirs = KeyPair.from_private(privates[receiver.participant_id])
+        assert shares.open_sealed(round_, theirs, sender, receiver.participant_id, sealed) == pair
+
+
+def _member(name: str, channel_public_key: str) -> Member:
+    return Member(Index(1), ParticipantId(name), AdvertiseKeys(unhex(channel_public_key), bytes(32)))
+
+
+def mask_keys(vector: Vector) -> None:
+    round_, pair, own = _round(vector), vector["pairwise"], vector["self_mask"]
+    one, other = map(ParticipantId, pair["ids"])
+    shared = KeyPair.from_private(Secret(unhex(pair["private_keys"][0]))).agree(unhex(pair["public_keys"][1]), peer="")
+    assert shared.expose().hex() == pair["shared_secret"]
+    for ends in ((one, other), (other, one)):
+        assert masks.pairwise_mask_key(round_, *ends, shared).expose().hex() == pair["key"]
+    seed = Secret(unhex(own["seed"]))
+    assert masks.self_mask_key(round_, ParticipantId(own["participant_id"]), seed).expose().hex() == own["key"]
+
+
+def mask_stream(vector: Vector) -> None:
+    for case in vector["cases"]:
+        dtype = np.dtype(f"<u{case['word_bits'] // 8}")
+        words = MaskStream(Secret(unhex(vector["key"])), dtype, case["start"]).next(len(case["words"]))
+        assert words.tolist() == case["words"]
+
+
+def secret_sharing(vector: Vector) -> None:
+    for case in vector["cases"]:
+        drawn = unhex("".join(case["coefficient_bytes"]))
+        holders = [int(x) for x in case["shares"]]
+        made = shamir.share(Secret(unhex(case["secret"])), case["threshold"], holders, Draws([drawn]))
+        assert {str(x): share.expose().hex() for x, share in made.items()} == case["shares"]
+        points = case["reconstruction"]["holders"]
+        values = {x: shamir.decode_share(made[x].expose()) for x in points}
+        found = shamir.Decoder(points, case["threshold"]).recover(values, lambda _: True)
+        assert found is not None
+        assert found.secret.expose().hex() == case["secret"]
+    for bad in vector["not_a_share"]:
+        with pytest.raises(DecodeError):
+            shamir.decode_share(unhex(bad))
+
+
+def share_correction(vector: Vector) -> None:
+    def accepts(secret: Secret) -> bool:
+        return hashlib.sha256(secret.expose()).digest() == unhex(vector["secret_sha256"])
+
+    for case in vector["cases"]:
+        values = {int(x): shamir.decode_share(unhex(y)) for x, y in case["shares"].items()}
+        found = shamir.Decoder(sorted(values), vector["threshold"]).recover(values, accepts)
+        told = None if found is None else {"secret": found.secret.expose().hex(), "wrong": list(found.wrong)}
+        assert told == case["outcome"], case["title"]
+
+
+# --- encoding and packing -------------------------------------------------------------------------------------------
+
+
+def encoding(vector: Vector) -> None:
+    for case in vector["cases"]:
+        code = FixedPoint(float.fromhex(case["clip"]), case["value_bits"], case["max_weight"])
+        values = np.array([float.fromhex(v) for v in case["values"]], case["dtype"])
+        schema = Schema((ArraySpec("values", values.shape, case["dtype"]),))
+        seed = Secret(unhex(case["rounding_seed"]))
+        encoder = Encoder(code, schema, schema.check({"values": values}), case["weight"], seed)
+        assert (code.step.hex(), code.weight_limbs) == (case["step"], case["weight_limbs"])
+        assert encoder.read(0, encoder.vector_len).tolist() == case["encoded"]
+
+
+def decoding(vector: Vector) -> None:
+    for case in vector["cases"]:
+        schema = Schema(tuple(ArraySpec(a["name"], tuple(a["shape"]), a["dtype"]) for a in case["arrays"]))
+        code = FixedPoint(float.fromhex(case["clip"]), case["value_bits"], case["max_weight"])
+        mean = decode_mean(code, schema, np.array(case["sums"], np.uint64), case["summands"])
+        assert (mean.weight, mean.error_bound.hex()) == (case["weight"], case["error_bound"])
+        assert {n: [float(v).hex() for v in a.reshape(-1)] for n, a in mean.arrays.items()} == case["mean"]
+    for case in vector["refused"]:
+        code = FixedPoint(1.0, case["value_bits"], case["max_weight"])
+        schema = Schema((ArraySpec("values", (1,)),))
+        with pytest.raises(ProtocolViolation):
+            decode_mean(code, schema, np.array(case["sums"], np.uint64), case["summands"])
+
+
+def packing(vector: Vector) -> None:
+    for case in vector["cases"]:
+        bits, packed = case["bits"], unhex(case["packed"])
+        values = unpack(packed, len(case["values"]), bits)
+        assert values.tolist() == case["values"]
+        assert pack(np.ascontiguousarray(values), bits) == packed
+    for case in vector["refused"]:
+        with pytest.raises(DecodeError):
+            unpack(unhex(case["packed"]), case["count"], case["bits"])
+
+
+def chunks(vector: Vector) -> None:
+    for case in vector["cases"]:
+        assert chunk_values(case["bits"]) == case["values_per_chunk"]
+        assert [packed_size(count, case["bits"]) for count in case["counts"]] == case["sizes"]
+
+
+def configuration(vector: Vector) -> None:
+    for case in vector["cases"]:
+        config = decode_config(unhex(case["bytes"]))
+        assert encode_config(config).hex() == case["bytes"]
+        assert [{"name": a.name, "shape": list(a.shape), "dtype": a.dtype} for a in config.schema.arrays] == case[
+            "arrays"
+        ]
+        told = {
+            "task": config.task,
+            "clip": config.encoding.clip.hex(),
+            "value_bits": config.encoding.value_bits,
+            "max_weight": config.encoding.max_weight,
+            "max_participants": config.max_participants,
+            "threshold": config.threshold,
+            "max_colluding": config.max_colluding,
+            "threat_model": config.threat_model.name,
+            "suite": config.suite.name,
+            "graph": config.graph.name,
+            "model_digest": config.model_digest.hex(),
+            "release_to_participants": config.release_to_participants,
+            "ring_bits": config.ring_bits,
+            "vector_len": config.vector_len,
+            "word_bits": 8 * config.ring_dtype.itemsize,
+        }
+        assert told == {key: case[key] for key in told}
+
+
+# --- rounds and refusals ----------------------------------------------------------------------------------------------
+
+
+def _resolved(expect: Vector, messages: Mapping[str, Vector]) -> Vector:
+    """The outcome that a step states, with the bytes of the messages that it names."""
+    if "answer" in expect:
+        return {"answer": messages[expect["answer"]]["parts"]}
+    if "replies" in expect and all(isinstance(reply, str) for reply in expect["replies"]):
+        return {"replies": [messages[reply]["parts"] for reply in expect["replies"]]}
+    return expect
+
+
+def whole_round(vector: Vector) -> None:
+    stage = Stage(vector)
+    for number, step in enumerate(vector["steps"]):
+        outcome, _ = stage.play(step, vector["messages"])
+        assert outcome == _resolved(step["expect"], vector["messages"]), f"step {number}"
+    aggregate, told = stage.coordinator.aggregate, vector["outcome"]
+    assert aggregate is not None
+    assert (aggregate.sums.tolist(), list(aggregate.survivors)) == (told["sums"], told["survivors"])
+    assert sums_digest(aggregate, stage.config).hex() == told["sums_digest"]
+    mean = aggregate.mean(stage.config)
+    assert (mean.weight, mean.error_bound.hex()) == (told["weight"], told["error_bound"])
+    assert {n: [float(v).hex() for v in a.reshape(-1)] for n, a in mean.arrays.items()} == told["mean"]
+    received = decode_aggregate(map(messages_pb2.AggregatePart.FromString, map(unhex, told["aggregate"])), stage.config)
+    assert received.sums.tolist() == told["sums"]
+    digest_of_model = digest_model({n: _model_array(vector, n) for n in vector["model"]})
+    assert digest_of_model.hex() == vector["model_digest"]
+
+
+def _model_array(vector: Vector, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """The model of the vectors has the arrays of its update."""
+    return read_arrays(vector["model"], decode_config(unhex(vector["config"])).schema)[name]
+
+
+def failure(vector: Vector) -> None:
+    """All steps but the last pass as stated; the last is refused as stated."""
+    honest = vectors.load(vector["round"])
+    stage, messages = Stage(honest, vector.get("policy")), honest["messages"] | vector["messages"]
+    stage.rehearse(honest["steps"][: vector["after"]], messages, vector["steps"][0]["at"])
+    for step in vector["steps"]:
+        outcome, _ = stage.play(step, messages)
+        assert outcome == _resolved(step["expect"], messages)
+
+
+def offer(vector: Vector) -> None:
+    """The client refuses before it makes its first call."""
+    honest = vectors.load("round-active")
+    stage = Stage(honest)
+    credentials = stage.credentials("dahlia")
+    assert credentials is not None
+    update = read_arrays(honest["participants"]["dahlia"]["update"], stage.config.schema)
+    terms = Terms(
+        credentials.identity,
+        credentials.trust,
+        read_policy(vector["policy"]),
+        SystemRng(),
+        lambda: float(fixtures.NOW_S),
+    )
+
+    def join(config_bytes: bytes, digest_of_model: bytes, given: Terms) -> object:
+        contribution = Contribution(update=update, weight=1, model_digest=digest_of_model)
+        decoded = Offer(stage.round.round_id, decode_config(config_bytes), config_bytes)
+        return Participation(given, contribution, decoded).advance(None)
+
+    with pytest.raises(RemoteError) as caught:
+        join(unhex(vector["config"]), unhex(vector["model_digest"]), terms)
+    assert refusal(caught.value) == vector["expect"]
+    lenient = Terms(credentials.identity, credentials.trust, read_policy({}), SystemRng(), terms.clock)
+    assert isinstance(join(unhex(honest["config"]), unhex(honest["model_digest"]), lenient), Advertise)
+
+
+def aggregate(vector: Vector) -> None:
+    config = Stage(vectors.load(vector["round"])).config
+    parts = [messages_pb2.AggregatePart.FromString(unhex(part)) for part in vector["parts"]]
+    with pytest.raises(SecAggError) as caught:
+        decode_aggregate(parts, config)
+    assert refusal(caught.value) == vector["expect"]
+
+
+READERS: dict[str, Callable[[Vector], None]] = {
+    "x25519": x25519,
+    "hkdf": hkdf,
+    "aes-ctr": aes_ctr,
+    "aes-gcm": aes_gcm,
+    "ecdsa": ecdsa,
+    "framing": framing,
+    "model-digest": model_digest,
+    "context": context,
+    "roster-digest": roster_digest,
+    "signed-bytes": signed_bytes,
+    "commitment": commitment,
+    "sealing": sealing,
+    "mask-keys": mask_keys,
+    "mask-stream": mask_stream,
+    "secret-sharing": secret_sharing,
+    "share-correction": share_correction,
+    "encoding": encoding,
+    "decoding": decoding,
+    "packing": packing,
+    "chunks": chunks,
+    "configuration": configuration,
+    "round": whole_round,
+    "failure": failure,
+    "offer": offer,
+    "aggregate": aggregate,
+}
+"""By kind: every kind, so that no vector goes unread."""

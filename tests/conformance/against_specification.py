@@ -1,0 +1,412 @@
+"""Readers that hold vectors to `reference.py`, which knows nothing of secagg."""
+
+import hashlib
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from secagg.wire.v1 import config_pb2, messages_pb2
+from tests.conformance import reference as ref
+
+Vector = dict[str, Any]
+unhex = bytes.fromhex
+
+
+def framing(vector: Vector) -> None:
+    for case in vector["cases"]:
+        parts = [unhex(part) for part in case["parts"]]
+        assert ref.frame(*parts).hex() == case["frame"]
+        assert ref.digest(*parts).hex() == case["digest"]
+
+
+def model_digest(vector: Vector) -> None:
+    for case in vector["cases"]:
+        arrays = {n: (a["dtype"], a["shape"], unhex(a["little_endian"])) for n, a in case["arrays"].items()}
+        assert hashlib.sha256(unhex(case["hashed"])).hexdigest() == case["digest"]
+        assert ref.model_digest(arrays).hex() == case["digest"]
+
+
+def context(vector: Vector) -> None:
+    made = ref.context(unhex(vector["round_id"]), unhex(vector["config"]), unhex(vector["model_digest"]))
+    assert made.hex() == vector["context"] == hashlib.sha256(unhex(vector["frame"])).hexdigest()
+
+
+def _members(vector: Vector) -> list[ref.Keys]:
+    return [
+        (
+            m["index"],
+            m["participant_id"],
+            unhex(m["channel_public_key"]),
+            unhex(m["mask_public_key"]),
+            [unhex(c) for c in m["certificates"]],
+        )
+        for m in vector["members"]
+    ]
+
+
+def roster_digest(vector: Vector) -> None:
+    assert ref.roster_digest(_members(vector)).hex() == vector["digest"]
+    assert hashlib.sha256(unhex(vector["frame"])).hexdigest() == vector["digest"]
+
+
+def signed_bytes(vector: Vector) -> None:
+    bound, (_, _, channel, mask, _) = unhex(vector["context"]), _members(vector)[0]
+    advertised = ref.advertisement_signed(bound, vector["participant_id"], channel, mask)
+    roster = ref.roster_digest(_members(vector))
+    sets = ref.sets_signed(bound, roster, vector["survivors"], vector["dropped"])
+    key = ec.derive_private_key(int(vector["private_scalar_test_only"], 16), ec.SECP256R1())
+    assert roster.hex() == vector["roster_digest"]
+    for made, stated in ((advertised, vector["advertise_keys"]), (sets, vector["consistency_check"])):
+        assert made.hex() == stated["signed"]
+        assert sign(key, made).hex() == stated["signature"]
+
+
+def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    return key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+
+
+def commitment(vector: Vector) -> None:
+    made = ref.commitment(unhex(vector["context"]), vector["participant_id"], unhex(vector["self_mask_seed"]))
+    assert made.hex() == vector["commitment"] == hashlib.sha256(unhex(vector["frame"])).hexdigest()
+
+
+def sealing(vector: Vector) -> None:
+    round_id, bound = unhex(vector["round_id"]), unhex(vector["context"])
+    for d in vector["directions"]:
+        shared = ref.agree(unhex(d["sender_private_key"]), unhex(d["receiver_public_key"]))
+        key = ref.sealing_key(shared, round_id, bound, d["sender"], d["receiver"])
+        associated_data = ref.share_associated_data(bound, d["sender"], d["receiver"])
+        plaintext = unhex(d["mask_key_share"]) + unhex(d["self_mask_share"])
+        assert ref.public_key(unhex(d["sender_private_key"])).hex() == d["sender_public_key"]
+        assert (shared.hex(), key.hex(), associated_data.hex(), plaintext.hex()) == (
+            d["shared_secret"],
+            d["key"],
+            d["associated_data"],
+            d["plaintext"],
+        )
+        assert ref.seal(key, plaintext, associated_data).hex() == d["sealed"]
+        assert unhex(d["nonce"]) == bytes(12)
+
+
+def mask_keys(vector: Vector) -> None:
+    round_id, bound = unhex(vector["round_id"]), unhex(vector["context"])
+    pair, own = vector["pairwise"], vector["self_mask"]
+    for private, peer in ((0, 1), (1, 0)):
+        shared = ref.agree(unhex(pair["private_keys"][private]), unhex(pair["public_keys"][peer]))
+        assert shared.hex() == pair["shared_secret"]
+        assert ref.pairwise_key(shared, round_id, bound, *reversed(pair["ids"])).hex() == pair["key"]
+    assert ref.self_mask_key(unhex(own["seed"]), round_id, bound, own["participant_id"]).hex() == own["key"]
+
+
+def mask_stream(vector: Vector) -> None:
+    key = unhex(vector["key"])
+    for case in vector["cases"]:
+        found = ref.words(key, case["word_bits"], case["start"], len(case["words"]))
+        assert found == case["words"]
+        assert b"".join(w.to_bytes(case["word_bits"] // 8, "little") for w in found).hex() == case["bytes"]
+
+
+def secret_sharing(vector: Vector) -> None:
+    assert int(vector["prime"], 16) == ref.PRIME
+    for case in vector["cases"]:
+        made = ref.split(unhex(case["secret"]), unhex("".join(case["coefficient_bytes"])), map(int, case["shares"]))
+        assert {str(x): share.hex() for x, share in made.items()} == case["shares"]
+        for drawn, coefficient in zip(case["coefficient_bytes"], case["coefficients"], strict=True):
+            assert int(drawn, 16) % ref.PRIME == int(coefficient, 16)
+        points = case["reconstruction"]["holders"]
+        assert len(points) == case["threshold"]
+        assert ref.join({x: made[x] for x in points}) == int(case["secret"], 16)
+
+
+def share_correction(vector: Vector) -> None:
+    """A secret that the commitment confirms, and t or more shares that agree on it."""
+    for case in vector["cases"]:
+        outcome, shares = case["outcome"], {int(x): unhex(y) for x, y in case["shares"].items()}
+        if outcome is not None:
+            assert hashlib.sha256(unhex(outcome["secret"])).hexdigest() == vector["secret_sha256"]
+            right = {x: y for x, y in shares.items() if x not in outcome["wrong"]}
+            assert len(right) >= vector["threshold"]
+            assert ref.join(right) == int(outcome["secret"], 16)
+
+
+def encoding(vector: Vector) -> None:
+    for case in vector["cases"]:
+        key = ref.rounding_key(unhex(case["rounding_seed"]))
+        uniforms = ref.words(key, 32, 0, len(case["values"]))
+        assert key.hex() == case["rounding_key"]
+        assert uniforms == case["uniform_words"]
+        found = ref.encode(
+            map(float.fromhex, case["values"]),
+            clip=float.fromhex(case["clip"]),
+            value_bits=case["value_bits"],
+            weight=case["weight"],
+            max_weight=case["max_weight"],
+            uniforms=uniforms,
+        )
+        assert found == case["encoded"]
+
+
+def decoding(vector: Vector) -> None:
+    for case in vector["cases"]:
+        _check_mean(case, float.fromhex(case["clip"]), case)
+
+
+def _check_mean(told: Mapping[str, Any], clip: float, code: Mapping[str, Any]) -> None:
+    """`told`: arrays, sums, summands, weight and mean."""
+    sizes = {a["name"]: (_product(a["shape"]), a["dtype"]) for a in told["arrays"]}
+    means, weight = ref.decode(
+        told["sums"],
+        clip=clip,
+        value_bits=code["value_bits"],
+        max_weight=code["max_weight"],
+        summands=told["summands"],
+        size=sum(size for size, _ in sizes.values()),
+    )
+    assert weight == told["weight"]
+    at = 0
+    for name, (size, dtype) in sizes.items():
+        here = [_cast(v, dtype) for v in means[at : at + size]]
+        assert here == [float.fromhex(v) for v in told["mean"][name]]
+        at += size
+
+
+def _cast(value: float, dtype: str) -> float:
+    return value if dtype == "float64" else float(struct.unpack("<f", struct.pack("<f", value))[0])
+
+
+def _product(shape: list[int]) -> int:
+    product = 1
+    for side in shape:
+        product *= side
+    return product
+
+
+def packing(vector: Vector) -> None:
+    for case in vector["cases"]:
+        packed, bits = unhex(case["packed"]), case["bits"]
+        assert ref.pack(case["values"], bits) == packed
+        assert ref.unpack(packed, len(case["values"]), bits) == case["values"]
+
+
+def chunks(vector: Vector) -> None:
+    for case in vector["cases"]:
+        per, bits = ref.chunk_values(case["bits"]), case["bits"]
+        assert per == case["values_per_chunk"]
+        assert sum(case["counts"]) == case["vector_len"]
+        assert set(case["counts"][:-1]) <= {per}
+        assert 1 <= case["counts"][-1] <= per
+        assert [-(-n * bits // 8) for n in case["counts"]] == case["sizes"]
+        assert max(case["sizes"]) <= 2**20
+
+
+def configuration(vector: Vector) -> None:
+    for case in vector["cases"]:
+        config = config_pb2.RoundConfig.FromString(unhex(case["bytes"]))
+        limbs = -(-config.encoding.max_weight.bit_length() // config.encoding.value_bits)
+        size = sum(_product(list(a.shape)) for a in config.arrays)
+        bits = config.encoding.value_bits + (config.max_participants - 1).bit_length()
+        assert (size + limbs, bits, ref.word_bits(bits)) == (case["vector_len"], case["ring_bits"], case["word_bits"])
+        assert 2**bits > config.max_participants * (2**config.encoding.value_bits - 1)
+
+
+class Rebuilt:
+    """A round computed anew from its inputs."""
+
+    def __init__(self, vector: Vector) -> None:
+        self.vector, self.config = vector, config_pb2.RoundConfig.FromString(unhex(vector["config"]))
+        self.round_id = unhex(vector["round_id"])
+        self.bound = ref.context(self.round_id, unhex(vector["config"]), unhex(vector["model_digest"]))
+        self.people = vector["participants"]
+        gone = vector["drops"]["ADVERTISE_KEYS"]
+        self.index = {name: i for i, name in enumerate(sorted(set(self.people) - {gone}, key=str.encode), start=1)}
+        self.bits = self.config.encoding.value_bits + (self.config.max_participants - 1).bit_length()
+        self.shared = [name for name in self.index if name != vector["drops"]["SHARE_KEYS"]]
+        self.survivors = [name for name in self.shared if name != vector["drops"]["MASKED_INPUT"]]
+        self.dropped = [name for name in self.shared if name not in self.survivors]
+
+    @property
+    def active(self) -> bool:
+        return self.config.threat_model == config_pb2.THREAT_MODEL_ACTIVE
+
+    def random(self, name: str, draw: str) -> bytes:
+        return unhex(self.people[name]["random"][draw])
+
+    def public(self, name: str, kind: str) -> bytes:
+        return ref.public_key(self.random(name, f"{kind}_private_key"))
+
+    def certificates(self, name: str) -> list[bytes]:
+        return [unhex(self.people[name]["identity"]["certificate"])] if self.active else []
+
+    def sign(self, name: str, message: bytes) -> bytes:
+        if not self.active:
+            return b""
+        scalar = int(self.people[name]["identity"]["private_scalar_test_only"], 16)
+        return sign(ec.derive_private_key(scalar, ec.SECP256R1()), message)
+
+    def keys(self, name: str) -> messages_pb2.AdvertiseKeys:
+        channel, mask = self.public(name, "channel"), self.public(name, "mask")
+        return messages_pb2.AdvertiseKeys(
+            channel_public_key=channel,
+            mask_public_key=mask,
+            signature=self.sign(name, ref.advertisement_signed(self.bound, name, channel, mask)),
+            certificates=self.certificates(name),
+        )
+
+    def roster_digest(self) -> bytes:
+        return ref.roster_digest(
+            (i, n, self.public(n, "channel"), self.public(n, "mask"), self.certificates(n))
+            for n, i in self.index.items()
+        )
+
+    def shares(self, name: str, kind: str) -> dict[int, bytes]:
+        secret = "mask_private_key" if kind == "mask_key" else "self_mask_seed"
+        return ref.split(self.random(name, secret), self.random(name, f"{kind}_coefficients"), self.index.values())
+
+    def sealed(self, sender: str, receiver: str) -> bytes:
+        shared = ref.agree(self.random(sender, "channel_private_key"), self.public(receiver, "channel"))
+        key = ref.sealing_key(shared, self.round_id, self.bound, sender, receiver)
+        at = self.index[receiver]
+        plaintext = self.shares(sender, "mask_key")[at] + self.shares(sender, "self_mask")[at]
+        return ref.seal(key, plaintext, ref.share_associated_data(self.bound, sender, receiver))
+
+    def encoded(self, name: str) -> list[int]:
+        mine, code = self.people[name], self.config.encoding
+        values: list[float] = []
+        for a in self.config.arrays:
+            kind = "f" if a.dtype == config_pb2.DTYPE_FLOAT32 else "d"
+            values += struct.unpack(f"<{_product(list(a.shape))}{kind}", unhex(mine["update"][a.name]))
+        key = ref.rounding_key(unhex(mine["rounding_seed"]))
+        return ref.encode(
+            values,
+            clip=code.clip,
+            value_bits=code.value_bits,
+            weight=mine["weight"],
+            max_weight=code.max_weight,
+            uniforms=ref.words(key, 32, 0, len(values)),
+        )
+
+    def mask(self, key: bytes) -> list[int]:
+        return ref.words(key, ref.word_bits(self.bits), 0, len(self.encoded(self.shared[0])))
+
+    def pairwise_key(self, one: str, other: str) -> bytes:
+        shared = ref.agree(self.random(one, "mask_private_key"), self.public(other, "mask"))
+        return ref.pairwise_key(shared, self.round_id, self.bound, one, other)
+
+    def masked(self, name: str) -> list[int]:
+        own = ref.self_mask_key(self.random(name, "self_mask_seed"), self.round_id, self.bound, name)
+        total = [x + m for x, m in zip(self.encoded(name), self.mask(own), strict=True)]
+        for peer in self.shared:
+            if peer != name:
+                sign_of = 1 if self.index[name] > self.index[peer] else -1
+                mask = self.mask(self.pairwise_key(name, peer))
+                total = [x + sign_of * m for x, m in zip(total, mask, strict=True)]
+        return [x % 2**self.bits for x in total]
+
+    def indices(self, names: list[str]) -> list[int]:
+        return [self.index[name] for name in names]
+
+
+def _bytes(vector: Vector, slug: str) -> bytes:
+    [part] = vector["messages"][slug]["parts"]
+    return unhex(part)
+
+
+def whole_round(vector: Vector) -> None:
+    """Every message a participant sends, and the sum that comes out, from the inputs alone."""
+    made = Rebuilt(vector)
+    assert made.bound.hex() == vector["context"]
+    for name in vector["participants"]:
+        assert made.keys(name) == messages_pb2.AdvertiseKeys.FromString(_bytes(vector, f"{name}/advertise-keys"))
+    roster = messages_pb2.RosterPart.FromString(_bytes(vector, "roster"))
+    assert [(m.index, m.participant_id) for m in roster.members] == [(i, n) for n, i in made.index.items()]
+    assert made.roster_digest().hex() == vector["intermediates"]["roster_digest"]
+    for name in made.index:
+        _check_shares(vector, made, name)
+    sets = messages_pb2.SurvivorSet.FromString(_bytes(vector, "survivors"))
+    assert (list(sets.survivors), list(sets.dropped)) == (made.indices(made.survivors), made.indices(made.dropped))
+    for name in made.shared:
+        chunk = messages_pb2.MaskedInputChunk.FromString(_bytes(vector, f"{name}/masked-input"))
+        assert chunk.payload == ref.pack(made.masked(name), made.bits)
+        assert vector["intermediates"]["participants"][name]["input"]["masked"] == made.masked(name)
+    for name in made.survivors:
+        _check_last_messages(vector, made, name)
+    _check_outcome(vector, made)
+
+
+def _check_shares(vector: Vector, made: Rebuilt, name: str) -> None:
+    message = messages_pb2.ShareKeysPart.FromString(_bytes(vector, f"{name}/share-keys"))
+    assert message.commitment == ref.commitment(made.bound, name, made.random(name, "self_mask_seed"))
+    peers = {made.index[peer]: made.sealed(name, peer) for peer in made.index if peer != name}
+    assert {s.peer: s.sealed for s in message.shares} == peers
+
+
+def _check_last_messages(vector: Vector, made: Rebuilt, name: str) -> None:
+    if made.active:
+        check = messages_pb2.ConsistencyCheck.FromString(_bytes(vector, f"{name}/consistency-check"))
+        survivors, dropped = made.indices(made.survivors), made.indices(made.dropped)
+        assert check.signature == made.sign(name, ref.sets_signed(made.bound, made.roster_digest(), survivors, dropped))
+    if name == vector["drops"].get("CONSISTENCY_CHECK"):
+        return
+    unmask = messages_pb2.UnmaskPart.FromString(_bytes(vector, f"{name}/unmask"))
+    found = {s.owner: (s.WhichOneof("share"), s.self_mask_share or s.mask_key_share) for s in unmask.shares}
+    at = made.index[name]
+    wanted = {made.index[o]: ("self_mask_share", made.shares(o, "self_mask")[at]) for o in made.survivors}
+    wanted |= {made.index[o]: ("mask_key_share", made.shares(o, "mask_key")[at]) for o in made.dropped}
+    assert found == wanted
+
+
+def _check_outcome(vector: Vector, made: Rebuilt) -> None:
+    """Unmasking from shares alone gives the plain sum of the survivors' encoded updates."""
+    told = vector["intermediates"]["unmasking"]
+    total = [sum(column) for column in zip(*(made.masked(name) for name in made.survivors), strict=True)]
+    for name in made.survivors:
+        seed = _joined(told["self_mask_seeds"][name]["shares"], made.config.threshold)
+        mask = made.mask(ref.self_mask_key(seed, made.round_id, made.bound, name))
+        total = [x - m for x, m in zip(total, mask, strict=True)]
+    for name in made.dropped:
+        private = _joined(told["mask_keys"][name]["shares"], made.config.threshold)
+        assert ref.public_key(private) == made.public(name, "mask")
+        for peer in made.survivors:
+            key = ref.pairwise_key(ref.agree(private, made.public(peer, "mask")), made.round_id, made.bound, name, peer)
+            sign_of = -1 if made.index[peer] > made.index[name] else 1
+            total = [x + sign_of * m for x, m in zip(total, made.mask(key), strict=True)]
+    sums = [x % 2**made.bits for x in total]
+    outcome = vector["outcome"]
+    assert sums == outcome["sums"] == [sum(c) for c in zip(*map(made.encoded, made.survivors), strict=True)]
+    assert outcome["survivors"] == made.survivors
+    assert hashlib.sha256(ref.pack(sums, made.bits)).hexdigest() == outcome["sums_digest"]
+    code = made.config.encoding
+    dtypes = {config_pb2.DTYPE_FLOAT32: "float32", config_pb2.DTYPE_FLOAT64: "float64"}
+    arrays = [{"name": a.name, "shape": list(a.shape), "dtype": dtypes[a.dtype]} for a in made.config.arrays]
+    told = outcome | {"arrays": arrays, "summands": len(made.survivors)}
+    _check_mean(told, code.clip, {"value_bits": code.value_bits, "max_weight": code.max_weight})
+
+
+def _joined(shares: Mapping[str, str], threshold: int) -> bytes:
+    some = dict(list({int(x): unhex(y) for x, y in shares.items()}.items())[-threshold:])
+    return ref.join(some).to_bytes(32, "big")
+
+
+READERS: dict[str, Callable[[Vector], None]] = {
+    "framing": framing,
+    "model-digest": model_digest,
+    "context": context,
+    "roster-digest": roster_digest,
+    "signed-bytes": signed_bytes,
+    "commitment": commitment,
+    "sealing": sealing,
+    "mask-keys": mask_keys,
+    "mask-stream": mask_stream,
+    "secret-sharing": secret_sharing,
+    "share-correction": share_correction,
+    "encoding": encoding,
+    "decoding": decoding,
+    "packing": packing,
+    "chunks": chunks,
+    "configuration": configuration,
+    "round": whole_round,
+}
+"""By kind. Published values and refusals have nothing to compute."""

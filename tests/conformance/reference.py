@@ -1,0 +1,183 @@
+"""The derivations of proto/PROTOCOL.md a second time: from its text alone, in plain Python, with nothing of secagg.
+
+Slow and short on purpose. It holds the vectors to the specification rather than to the code that made them.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+PRIME = 2**256 + 297
+SUITE = b"X25519_SHA256_AES128"
+
+
+def frame(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def digest(*parts: bytes) -> bytes:
+    return hashlib.sha256(frame(*parts)).digest()
+
+
+def hkdf(key_material: bytes, salt: bytes, info: bytes, size: int = 16) -> bytes:
+    return HKDF(SHA256(), size, salt, info).derive(key_material)
+
+
+def public_key(private: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def agree(private: bytes, public: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+
+
+def context(round_id: bytes, config: bytes, model_digest: bytes) -> bytes:
+    return digest(b"secagg/v1/context", round_id, hashlib.sha256(config).digest(), model_digest)
+
+
+def model_digest(arrays: Mapping[str, tuple[str, Sequence[int], bytes]]) -> bytes:
+    """Arrays by name: dtype, shape, little-endian bytes."""
+    hashed = frame(b"secagg/v1/model")
+    for name in sorted(arrays, key=str.encode):
+        dtype, shape, data = arrays[name]
+        hashed += frame(name.encode(), dtype.encode(), ",".join(map(str, shape)).encode()) + data
+    return hashlib.sha256(hashed).digest()
+
+
+Keys = tuple[int, str, bytes, bytes, Sequence[bytes]]
+"""A roster entry: index, id, channel and mask public key, certificates."""
+
+
+def roster_digest(members: Iterable[Keys]) -> bytes:
+    fields = [b"secagg/v1/roster"]
+    for index, name, channel, mask, certificates in members:
+        fields += [index.to_bytes(4, "big"), name.encode(), channel, mask, b"", frame(b"", *certificates)]
+    return digest(*fields)
+
+
+def advertisement_signed(bound: bytes, name: str, channel: bytes, mask: bytes) -> bytes:
+    return frame(b"secagg/v1/advertise-keys-signature", bound, name.encode(), channel, mask, b"")
+
+
+def sets_signed(bound: bytes, roster: bytes, survivors: Iterable[int], dropped: Iterable[int]) -> bytes:
+    joined = [b"".join(i.to_bytes(4, "big") for i in indices) for indices in (survivors, dropped)]
+    return frame(b"secagg/v1/consistency-signature", bound, roster, *joined)
+
+
+def commitment(bound: bytes, name: str, seed: bytes) -> bytes:
+    return digest(b"secagg/v1/self-mask-commitment", bound, name.encode(), seed)
+
+
+def sealing_key(shared: bytes, round_id: bytes, bound: bytes, sender: str, receiver: str) -> bytes:
+    return hkdf(shared, round_id, frame(b"secagg/v1/share-sealing", SUITE, bound, sender.encode(), receiver.encode()))
+
+
+def share_associated_data(bound: bytes, sender: str, receiver: str) -> bytes:
+    return frame(b"secagg/v1/share", bound, sender.encode(), receiver.encode())
+
+
+def seal(key: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
+    return AESGCM(key).encrypt(bytes(12), plaintext, associated_data)
+
+
+def pairwise_key(shared: bytes, round_id: bytes, bound: bytes, one: str, other: str) -> bytes:
+    low, high = sorted((one.encode(), other.encode()))
+    return hkdf(shared, round_id, frame(b"secagg/v1/pairwise-mask", SUITE, bound, low, high))
+
+
+def self_mask_key(seed: bytes, round_id: bytes, bound: bytes, name: str) -> bytes:
+    return hkdf(seed, round_id, frame(b"secagg/v1/self-mask", SUITE, bound, name.encode()))
+
+
+def words(key: bytes, word_bits: int, start: int, count: int) -> list[int]:
+    """Words [start, start + count) of the mask stream; `start` on an AES block."""
+    counter = (start * word_bits // 128).to_bytes(16, "big")
+    stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(count * word_bits // 8))
+    size = word_bits // 8
+    return [int.from_bytes(stream[i : i + size], "little") for i in range(0, len(stream), size)]
+
+
+def word_bits(ring_bits: int) -> int:
+    return next(w for w in (8, 16, 32, 64) if w >= ring_bits)
+
+
+def pack(values: Iterable[int], bits: int) -> bytes:
+    """As one large number: value i at bit i·b, little-endian."""
+    listed = list(values)
+    return sum(v << i * bits for i, v in enumerate(listed)).to_bytes(-(-len(listed) * bits // 8), "little")
+
+
+def unpack(data: bytes, count: int, bits: int) -> list[int]:
+    number = int.from_bytes(data, "little")
+    assert number >> count * bits == 0
+    return [number >> i * bits & (1 << bits) - 1 for i in range(count)]
+
+
+def chunk_values(bits: int) -> int:
+    return 2**20 * 8 // bits // 64 * 64
+
+
+def evaluate(coefficients: Sequence[int], x: int) -> int:
+    return sum(c * pow(x, k, PRIME) for k, c in enumerate(coefficients)) % PRIME
+
+
+def split(secret: bytes, coefficients: bytes, holders: Iterable[int]) -> dict[int, bytes]:
+    """`coefficients`: 48 bytes for each power of x from the first on."""
+    f = [int.from_bytes(secret, "big")]
+    f += [int.from_bytes(coefficients[i : i + 48], "big") for i in range(0, len(coefficients), 48)]
+    return {x: evaluate(f, x).to_bytes(33, "big") for x in holders}
+
+
+def join(shares: Mapping[int, bytes]) -> int:
+    """f(0) of the polynomial through all of the shares."""
+    total = 0
+    for x, y in shares.items():
+        top = math.prod(-other for other in shares if other != x)
+        bottom = math.prod(x - other for other in shares if other != x)
+        total += int.from_bytes(y, "big") * top * pow(bottom, -1, PRIME)
+    return total % PRIME
+
+
+def encode(
+    values: Iterable[float], *, clip: float, value_bits: int, weight: int, max_weight: int, uniforms: Iterable[int]
+) -> list[int]:
+    """Every operation is one float64 operation, in this order."""
+    top = 2**value_bits - 1
+    step = 2 * clip / top
+    factor, scale = weight / max_weight, 1 / step
+    encoded = []
+    for v, u in zip(values, uniforms, strict=True):
+        x = min(max(v, -clip), clip)
+        x = x * factor
+        x = x + clip
+        x = x * scale
+        x = x + u * 2.0**-32
+        encoded.append(min(math.floor(x), top))
+    limbs = -(-max_weight.bit_length() // value_bits)
+    return encoded + [weight >> value_bits * i & top for i in range(limbs)]
+
+
+def rounding_key(seed: bytes) -> bytes:
+    return hkdf(seed, b"", frame(b"secagg/v1/stochastic-rounding"))
+
+
+def decode(
+    sums: Sequence[int], *, clip: float, value_bits: int, max_weight: int, summands: int, size: int
+) -> tuple[list[float], int]:
+    """Means before the cast to their dtypes, and the weight."""
+    weight = sum(limb << value_bits * i for i, limb in enumerate(sums[size:]))
+    step = 2 * clip / (2**value_bits - 1)
+    means = []
+    for s in sums[:size]:
+        x = float(s)
+        x = x * step
+        x = x - summands * clip
+        x = x * (max_weight / weight)
+        means.append(x)
+    return means, weight
