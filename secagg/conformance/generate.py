@@ -15,7 +15,9 @@ from secagg.conformance import (
     participant_failures,
     primitives,
     published,
+    roster_failures,
     rounds,
+    unmasking_failures,
 )
 from secagg.conformance.document import Document, dumps
 from secagg.conformance.failures import Script
@@ -36,8 +38,10 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from played.items()
     semi_honest, active = (Script(name, played[name]) for name in ("round-semi-honest", "round-active"))
     yield from edge_failures.vectors(active)
-    yield from participant_failures.vectors(semi_honest, active)
+    yield from roster_failures.vectors(semi_honest, active)
+    yield from participant_failures.vectors(active)
     yield from coordinator_failures.vectors(semi_honest, active)
+    yield from unmasking_failures.vectors(semi_honest, active)
 
 
 def differences() -> list[str]:
