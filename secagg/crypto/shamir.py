@@ -5,6 +5,7 @@ A share is the polynomial's value at x = holder's index (1, 2, …), 33 bytes bi
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,8 +20,7 @@ SECRET_SIZE: Final = 32
 SHARE_SIZE: Final = 33
 
 _COEFFICIENT_BYTES: Final = 48  # reduced mod a 257-bit prime: bias below 2^-127
-_MAX_SUBSETS: Final = 5_000  # tried when there are too many wrong shares for unique decoding …
-_SEARCH_STEPS: Final = 5_000_000  # … as long as it is a matter of seconds: an interpolation takes about t² steps
+_SEARCH_STEPS: Final = 5_000_000  # a matter of seconds: an interpolation takes about t² of them
 
 
 def share(secret: Secret, threshold: int, holders: Iterable[int], rng: Rng) -> dict[int, Secret]:
@@ -55,14 +55,23 @@ def decode_share(data: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A reconstructed secret and the holders whose shares do not lie on its polynomial."""
+    """A reconstructed secret.
+
+    Attributes:
+        secret: 32 bytes.
+        wrong: holders whose shares do not lie on its polynomial, in the explanation that needs the fewest liars. Empty
+            too where another may need as few: colluding liars can choose shares so that others seem to have lied.
+    """
 
     secret: Secret
     wrong: tuple[int, ...]
 
 
 class Decoder:
-    """Reconstruction from one fixed set of holders; what depends on the holders alone is computed once."""
+    """Reconstruction from one fixed set of holders; what depends on the holders alone is computed once.
+
+    It remembers whose shares were wrong before, and so finds the right ones of the next secret sooner.
+    """
 
     def __init__(self, holders: Sequence[int], threshold: int, salt: bytes = b"") -> None:
         """Args:
@@ -73,6 +82,8 @@ class Decoder:
         self.threshold = threshold
         self._at_zero = polynomial.lagrange_at_zero(self.holders[:threshold])
         self._check = self._dual_codeword(salt)
+        self._suspicion: Counter[int] = Counter()
+        self._steps = _SEARCH_STEPS
 
     def _dual_codeword(self, salt: bytes) -> list[int]:
         """h with Σ h_j·f(x_j) = 0 for every f of degree < t: a wrong share shows, but for a chance of about 2^-250.
@@ -105,23 +116,40 @@ class Decoder:
     def _correct(self, values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
         """Unique decoding up to (m − t)/2 wrong shares; beyond it, a bounded search that the commitment decides."""
         f = polynomial.decode_reed_solomon(self.holders, values, self.threshold)
-        if f is not None and (found := self._confirm(f, values, accepts)):
-            return found
-        if f is not None and not self._wrong(f, values):
-            return None  # all agree on a secret that is not the right one: no t of them are right
-        points = list(zip(self.holders, values, strict=True))
-        subsets = min(_MAX_SUBSETS, _SEARCH_STEPS // self.threshold**2)
-        for subset in itertools.islice(itertools.combinations(points, self.threshold), subsets):
-            f = polynomial.interpolate(*zip(*subset, strict=True))
-            if found := self._confirm(f, values, accepts):
+        if f is not None:
+            if found := self._explain(f, values, accepts):
+                self._suspicion.update(found.wrong)
                 return found
-        return None
+            if not self._wrong(f, values):
+                return None  # all agree on a secret that is not the right one: no t of them are right
+        return self._search(values, accepts)
 
-    def _confirm(self, f: list[int], values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
+    def _search(self, values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
+        """Through t of the shares, those of the least suspect holders first, until one explanation stands alone."""
+        points = sorted(zip(self.holders, values, strict=True), key=lambda point: self._suspicion[point[0]])
+        first: Recovered | None = None
+        for subset in itertools.combinations(points, self.threshold):
+            found = self._explain(polynomial.interpolate(*zip(*subset, strict=True)), values, accepts)
+            if found is not None:
+                if first is not None and found.wrong != first.wrong:
+                    return Recovered(first.secret, ())
+                if first is None:
+                    first = found
+                    self._suspicion.update(found.wrong)
+                if self._alone(found):
+                    return found
+            self._steps -= self.threshold**2
+            if self._steps < 0:
+                return Recovered(first.secret, ()) if first else None
+        return first
+
+    def _alone(self, found: Recovered) -> bool:
+        """Whether any other explanation needs more liars: two of one secret name at least m − t + 2 holders together."""
+        return 2 * len(found.wrong) < len(self.holders) - self.threshold + 2
+
+    def _explain(self, f: list[int], values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
         secret = _as_secret(polynomial.evaluate(f, 0))
-        if secret is None or not accepts(secret):
-            return None
-        return Recovered(secret, self._wrong(f, values))
+        return Recovered(secret, self._wrong(f, values)) if secret is not None and accepts(secret) else None
 
     def _wrong(self, f: list[int], values: list[int]) -> tuple[int, ...]:
         return tuple(x for x, y in zip(self.holders, values, strict=True) if polynomial.evaluate(f, x) != y)

@@ -97,6 +97,37 @@ def test_wrong_shares_are_corrected_and_named(wrong: tuple[int, ...]) -> None:
     assert found.wrong == wrong
 
 
+@pytest.mark.parametrize("wrong", [(1, 2), (4, 5)])
+def test_liars_cannot_put_the_blame_on_others(wrong: tuple[int, int]) -> None:
+    """n = 5, t = 3: an error c·x·(x − 3) leaves the secret and holder 3 as they are, so that the shares of the two liars
+    lie on one polynomial through the secret with 3's, and those of the two others on another. Nobody is named.
+    """
+    dealt = values(3, 5)
+    for x in wrong:
+        dealt[x] = (dealt[x] + 7 * x * (x - 3)) % PRIME
+    found = shamir.Decoder(range(1, 6), 3).recover(dealt, is_secret)
+    assert found is not None
+    assert found.secret == SECRET
+    assert found.wrong == ()
+
+
+def test_known_liars_are_left_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sent wrong shares of one secret is tried last for the next."""
+    decoder = shamir.Decoder(range(1, 10), 4)
+    tried = []
+    interpolate = polynomial.interpolate
+    monkeypatch.setattr(polynomial, "interpolate", lambda xs, ys: tried.append(set(xs)) or interpolate(xs, ys))
+    for number in range(3):
+        dealt = values(4, 9)
+        for x in (1, 2, 3, 4):
+            dealt[x] = (dealt[x] + x * x + 1 + number) % PRIME
+        tried.clear()
+        found = decoder.recover(dealt, is_secret)
+        assert found is not None
+        assert found.secret == SECRET
+    assert tried[1].isdisjoint({1, 2, 3, 4}), "the first but for the decoding of all points"
+
+
 def test_too_many_wrong_shares_give_nothing() -> None:
     dealt = values(4, 7)
     for x in (1, 2, 3, 4):
