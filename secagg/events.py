@@ -49,7 +49,8 @@ class WrongShares:
     """Shares that do not lie on their owner's polynomial were corrected; the sum is not affected.
 
     Attributes:
-        culprit: the holder who sent them, or the owner who dealt them: whoever is in more of the conflicts.
+        culprit: the holder who sent them, or the owner who dealt them: whoever is in more of the conflicts. Strong
+            evidence, no proof: see `shamir.Recovered`. Nobody is named where others may be to blame as well.
         conflicts: (owner, holder) pairs with a wrong share.
     """
 

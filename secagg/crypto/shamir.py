@@ -144,7 +144,7 @@ class Decoder:
         return first
 
     def _alone(self, found: Recovered) -> bool:
-        """Whether any other explanation needs more liars: two of one secret name at least m − t + 2 holders together."""
+        """Whether any other explanation needs more liars: two of one secret name m − t + 2 holders or more."""
         return 2 * len(found.wrong) < len(self.holders) - self.threshold + 2
 
     def _explain(self, f: list[int], values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:

@@ -1,6 +1,7 @@
 """Shamir sharing over GF(2^256 + 297): reconstruction, correction, and that t − 1 shares say nothing."""
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations
 
 import pytest
@@ -99,7 +100,7 @@ def test_wrong_shares_are_corrected_and_named(wrong: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("wrong", [(1, 2), (4, 5)])
 def test_liars_cannot_put_the_blame_on_others(wrong: tuple[int, int]) -> None:
-    """n = 5, t = 3: an error c·x·(x − 3) leaves the secret and holder 3 as they are, so that the shares of the two liars
+    """n = 5, t = 3: an error c·x·(x − 3) leaves the secret and holder 3 as they are: the shares of the two liars
     lie on one polynomial through the secret with 3's, and those of the two others on another. Nobody is named.
     """
     dealt = values(3, 5)
@@ -114,9 +115,14 @@ def test_liars_cannot_put_the_blame_on_others(wrong: tuple[int, int]) -> None:
 def test_known_liars_are_left_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sent wrong shares of one secret is tried last for the next."""
     decoder = shamir.Decoder(range(1, 10), 4)
-    tried = []
+    tried: list[set[int]] = []
     interpolate = polynomial.interpolate
-    monkeypatch.setattr(polynomial, "interpolate", lambda xs, ys: tried.append(set(xs)) or interpolate(xs, ys))
+
+    def watched(xs: Sequence[int], ys: Sequence[int]) -> list[int]:
+        tried.append(set(xs))
+        return interpolate(xs, ys)
+
+    monkeypatch.setattr(polynomial, "interpolate", watched)
     for number in range(3):
         dealt = values(4, 9)
         for x in (1, 2, 3, 4):
