@@ -1,0 +1,200 @@
+"""What README and docs tell people to type works as it stands: only addresses and system folders are put elsewhere."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+
+import numpy as np
+import pytest
+from secagg_client import Client
+from secagg_server.settings import load_settings
+
+from secagg.errors import ParticipationCancelled, SecAggError
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 120
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code of a page in one language, block by block."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+class Machine:
+    """A folder, a free port, and a shell that takes them for the ones in the text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        for place in ("etc/secagg", "run/secagg"):
+            (folder / place).mkdir(parents=True)
+
+    def placed(self, text: str) -> str:
+        for place in ("/etc/secagg", "/run/secagg"):
+            text = text.replace(place, f"{self.folder}{place}")
+        return text.replace("0.0.0.0:7443", f"127.0.0.1:{self.port}").replace(":7443", f":{self.port}")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+
+    def shell(self, text: str) -> str:
+        done = self.start("bash", "-euo", "pipefail", "-c", self.placed(text))
+        return self.end(done)
+
+    def python(self, text: str, *arguments: str) -> "subprocess.Popen[str]":
+        return self.start(sys.executable, "-c", self.placed(text), *arguments)
+
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def end(self, process: "subprocess.Popen[str]") -> str:
+        out, _ = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0, out
+        return out
+
+    @contextmanager
+    def serving(self, command: str) -> Iterator[None]:
+        with self.start("bash", "-c", "exec " + self.placed(command)) as process:
+            try:
+                assert process.stdout is not None
+                end = monotonic() + TIMEOUT_S
+                seen = ""
+                while '"event": "ready"' not in seen:
+                    line = process.stdout.readline()
+                    assert line, seen
+                    assert monotonic() < end, seen
+                    seen += line
+                yield
+            finally:
+                process.terminate()
+                process.communicate(timeout=TIMEOUT_S)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def serve_command(texts: list[str]) -> str:
+    (command,) = [text for text in texts if text.startswith("secagg-server serve")]
+    return command
+
+
+def make_identities(machine: Machine, texts: list[str]) -> None:
+    machine.shell(next(text for text in texts if text.startswith("secagg ca init")))
+
+
+def test_readme(machine: Machine) -> None:
+    texts = blocks("README.md", "sh")
+    participant, fl_server = blocks("README.md", "python")
+    make_identities(machine, texts)
+    with machine.serving(serve_command(texts)):
+        running = [machine.python(participant, f"site-{number}") for number in (1, 2, 3)]
+        told = machine.end(machine.python(fl_server))
+        for process in running:
+            assert "mean over 3 participants" in machine.end(process)
+    assert "total weight 360" in told
+    bias = np.array(re.findall(r"[\d.]+", told.rsplit("[", 1)[1]), np.float64)
+    assert np.abs(bias - 0.25).max() < 1e-3
+    machine.shell(next(text for text in texts if text.startswith("secagg simulate")).replace("100000", "100"))
+
+
+def test_examples_are_short() -> None:
+    for example in blocks("README.md", "python"):
+        assert len([line for line in example.splitlines() if line.strip()]) <= 16
+
+
+class Crew:
+    """Two more participants, who join every round of a task."""
+
+    def __init__(self, machine: Machine, task: str) -> None:
+        self._task = task
+        self._clients = []
+        for name in ("site-2", "site-3"):
+            place = machine.folder / "secagg-ca/participants" / name
+            files = {"certificate": place / "cert.pem", "key": place / "key.pem", "ca": place / "ca.pem"}
+            self._clients.append(Client.from_files(f"localhost:{machine.port}", **files))
+        self._threads = [Thread(target=self._join_all, args=(client,)) for client in self._clients]
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _join_all(self, client: Client) -> None:
+        try:
+            while True:
+                offer = client.find_round(task=self._task)
+                update = {spec.name: np.ones(spec.shape, np.float32) / 100 for spec in offer.config.schema.arrays}
+                client.participate(update, weight=100, offer=offer, model_digest=offer.config.model_digest)
+        except ParticipationCancelled:
+            return
+        except SecAggError as error:
+            print(f"the crew gave up: {error!r}")  # noqa: T201, pytest shows it if the test fails
+
+
+def test_guide(machine: Machine) -> None:
+    texts = blocks("README.md", "sh")
+    make_identities(machine, texts)
+    with machine.serving(serve_command(texts)), Crew(machine, "guide"):
+        told = machine.end(machine.python("\n".join(blocks("docs/guide.md", "python"))))
+    assert "3 updates of total weight 320" in told
+    assert "'head.weight' is nan at index (3, 1)" in told
+    assert told.strip().endswith("320")
+    for text in blocks("docs/guide.md", "sh"):
+        machine.shell(text.replace("200000", "100"))
+
+
+def test_deployment(machine: Machine) -> None:
+    (machine.folder / "deploy").mkdir()
+    settings = machine.placed((ROOT / "deploy/secagg-server.toml").read_text())
+    (machine.folder / "deploy/secagg-server.toml").write_text(settings)
+    texts = blocks("docs/deployment.md", "sh")
+    serve = serve_command(texts)
+    before, after = texts[: texts.index(serve)], texts[texts.index(serve) + 1 :]
+    machine.shell("".join(before).replace("pip install '.[server]'\n", ""))
+    with machine.serving(serve):
+        told = machine.shell("".join(after))
+        assert "status: SERVING" in told
+        assert "Protocol version: TLSv1.3" in told
+        with pytest.raises(AssertionError):
+            machine.shell(after[-1].replace("-tls1_3", "-tls1_2"))
+
+
+def test_the_settings_file_holds_every_setting_and_its_default() -> None:
+    settings = load_settings(ROOT / "deploy/secagg-server.toml", {})
+    written = set(re.findall(r"^(\w+) = ", (ROOT / "deploy/secagg-server.toml").read_text(), re.MULTILINE))
+    assert written == set(type(settings).model_fields)
+    paths = {"listen", "control", "certificate", "key", "participant_ca"}
+    for name, field in type(settings).model_fields.items():
+        assert name in paths or getattr(settings, name) == field.default, name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/deployment.md", "deploy/README.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
+    assert targets
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        place = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", place.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
