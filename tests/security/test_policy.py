@@ -78,7 +78,7 @@ def test_what_policy_refuses_by_name(policy: Policy, fragment: str) -> None:
 
 def test_organisations_can_be_demanded_only_where_they_are_certified() -> None:
     policy = Policy(threat_models=frozenset({SEMI_HONEST}), min_organisations=2)
-    assert "certified in the active threat model only" in str(
+    assert "certified in the active threat model and in homomorphic rounds only" in str(
         refusal(lambda: start(make_config(5, SEMI_HONEST), policy=policy))
     )
 

@@ -1,0 +1,216 @@
+"""Every decoder of the wire, each with valid messages to start from."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from secagg.config import Aggregate
+from secagg.crypto.secret import Secret
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.errors import AbortReason, ProtocolViolation, RoundAborted
+from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
+from secagg.messages import (
+    AdvertiseKeys,
+    ConsistencyCheck,
+    ConsistencyProof,
+    EncryptedInputChunk,
+    EncryptedSum,
+    FallenSet,
+    Index,
+    KeyConfirmation,
+    Leave,
+    LeaveReason,
+    MaskedInputChunk,
+    PartialChunk,
+    ParticipantId,
+    RecoverSeeds,
+    RecoveryCheck,
+    ReleaseOrder,
+    Roster,
+    ShareDelivery,
+    ShareKeys,
+    SumChunk,
+    SumReport,
+    SurvivorSet,
+    Unmask,
+)
+from secagg.phases import Phase
+from secagg.simulation.cohort import participant_names
+from secagg.simulation.network import Envelope
+from secagg.wire import codec, homomorphic
+from secagg.wire.configuration import decode_config, encode_config
+from secagg.wire.failures import decode_failure, encode_failure
+from secagg.wire.progress import ResultReady, decode_event, encode_event
+from secagg.wire.results import decode_aggregate, encode_aggregate, sums_digest
+from secagg.wire.v1 import control_plane_pb2, errors_pb2, messages_pb2
+from tests.rounds import SEMI_HONEST, flat_schema, make_config, start
+
+CONFIG = make_config(4, SEMI_HONEST, schema=flat_schema(10), encoding=FixedPoint(1.0, 16, 1))
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A way from bytes to values.
+
+    Attributes:
+        name: for reports.
+        valid: serialised parts of valid messages.
+        decode: a list of serialised parts to a value, or a `RemoteError`.
+        again: the value to serialised parts; None if there is no encoder.
+    """
+
+    name: str
+    valid: tuple[tuple[bytes, ...], ...]
+    decode: Callable[[Iterable[bytes]], Any]
+    again: Callable[[Any], tuple[bytes, ...]] | None
+
+
+@cache
+def messages() -> dict[type, list[Any]]:
+    """All messages of one active round with a dropout, by type."""
+    seen: dict[type, list[Any]] = {}
+
+    def hook(envelope: Envelope) -> Iterable[Envelope]:
+        seen.setdefault(type(envelope.message), []).append(envelope.message)
+        lost = isinstance(envelope.message, MaskedInputChunk) and envelope.participant == participant_names(1)[0]
+        return () if lost else (envelope,)
+
+    start(make_config(5, schema=flat_schema(10)), hook=hook).play()
+    return seen
+
+
+def of(kind: type[Message], data: Iterable[bytes]) -> Iterator[Any]:
+    return (codec.parse(kind, part) for part in data)
+
+
+def whole(kind: type[Message], encode: Callable[[Any], Message], decode: Callable[[Any], Any], *values: Any) -> Decoder:
+    """A message in one piece."""
+
+    def again(value: Any) -> tuple[bytes, ...]:
+        return (encode(value).SerializeToString(),)
+
+    def read(data: Iterable[bytes]) -> Any:
+        return decode(codec.parse(kind, b"".join(data)))
+
+    return Decoder(decode.__name__, tuple(again(value) for value in values), read, again)
+
+
+def parted(
+    kind: type[Message], encode: Callable[[Any], Iterable[Message]], decode: Callable[[Any], Any], *values: Any
+) -> Decoder:
+    """A message in parts."""
+
+    def again(value: Any) -> tuple[bytes, ...]:
+        return tuple(part.SerializeToString() for part in encode(value))
+
+    return Decoder(decode.__name__, tuple(again(value) for value in values), lambda data: decode(of(kind, data)), again)
+
+
+@cache
+def all_decoders() -> tuple[Decoder, ...]:
+    pb, seen = messages_pb2, messages()
+    sets = SurvivorSet((Index(1), Index(2)), (Index(3),))
+    aggregate = Aggregate(np.arange(11, dtype=CONFIG.ring_dtype), tuple(participant_names(3)))
+    digest = sums_digest(aggregate, CONFIG)
+    aborted = RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a",))
+    one = ParticipantId("participant-1")
+    events = (
+        PhaseStarted(Phase.UNMASK, 12.5, 4),
+        MessageAccepted(Phase.SHARE_KEYS, one),
+        ParticipantDropped(Phase.UNMASK, one, DropReason.REFUSED),
+        WrongShares(one, ((one, one),)),
+        ResultReady(3, bytes(32)),
+        RoundFailed(aborted),
+    )
+    return (
+        whole(pb.AdvertiseKeys, codec.encode_advertise, codec.decode_advertise, *seen[AdvertiseKeys][:2]),
+        parted(pb.RosterPart, codec.encode_roster, codec.decode_roster, seen[Roster][0]),
+        parted(pb.ShareKeysPart, codec.encode_share_keys, codec.decode_share_keys, *seen[ShareKeys][:2]),
+        parted(
+            pb.ShareDeliveryPart,
+            codec.encode_share_delivery,
+            codec.decode_share_delivery,
+            seen[ShareDelivery][0],
+            ShareDelivery({}, {Index(1): b"share", Index(2): b"other"}),
+        ),
+        whole(pb.MaskedInputChunk, codec.encode_chunk, codec.decode_chunk, seen[MaskedInputChunk][0]),
+        whole(pb.SurvivorSet, codec.encode_survivors, codec.decode_survivors, seen[SurvivorSet][0], sets),
+        whole(pb.ConsistencyCheck, codec.encode_check, codec.decode_check, seen[ConsistencyCheck][0]),
+        parted(pb.ConsistencyProofPart, codec.encode_proof, codec.decode_proof, seen[ConsistencyProof][0]),
+        parted(pb.UnmaskPart, codec.encode_unmask, codec.decode_unmask, *seen[Unmask][:2]),
+        whole(pb.Leave, codec.encode_leave, codec.decode_leave, *map(Leave, LeaveReason)),
+        whole(
+            pb.KeyConfirmation,
+            homomorphic.encode_confirmation,
+            homomorphic.decode_confirmation,
+            KeyConfirmation(bytes(32), b"signature"),
+        ),
+        whole(
+            pb.EncryptedInputChunk,
+            homomorphic.encode_encrypted_chunk,
+            homomorphic.decode_encrypted_chunk,
+            EncryptedInputChunk(0, b"payload", seed=bytes(16), binding=bytes(32)),
+        ),
+        parted(
+            pb.EncryptedSumPart,
+            homomorphic.encode_encrypted_sum,
+            homomorphic.decode_encrypted_sum,
+            EncryptedSum(sets, (b"c0", b"more"), (b"c1",)),
+        ),
+        whole(pb.SumReport, homomorphic.encode_report, homomorphic.decode_report, SumReport(bytes(32), b"signature")),
+        whole(pb.ReleaseOrder, homomorphic.encode_order, homomorphic.decode_order, ReleaseOrder(True)),
+        whole(pb.SumChunk, homomorphic.encode_sum_chunk, homomorphic.decode_sum_chunk, SumChunk(3, b"payload")),
+        whole(
+            pb.PartialChunk,
+            homomorphic.encode_partial_chunk,
+            homomorphic.decode_partial_chunk,
+            PartialChunk(3, b"payload"),
+        ),
+        whole(pb.FallenSet, homomorphic.encode_fallen, homomorphic.decode_fallen, FallenSet((Index(2), Index(5)))),
+        whole(
+            pb.RecoveryCheck,
+            homomorphic.encode_recovery_check,
+            homomorphic.decode_recovery_check,
+            RecoveryCheck(b"signature"),
+        ),
+        parted(
+            pb.RecoverSeedsPart,
+            homomorphic.encode_recover_seeds,
+            homomorphic.decode_recover_seeds,
+            RecoverSeeds({Index(2): Secret(bytes(33))}),
+        ),
+        Decoder(
+            "decode_config",
+            ((encode_config(CONFIG),), (encode_config(make_config(9)),)),
+            lambda data: decode_config(b"".join(data)),
+            lambda config: (encode_config(config),),
+        ),
+        parted(
+            pb.AggregatePart,
+            lambda value: encode_aggregate(value, CONFIG, sums_digest(value, CONFIG)),
+            lambda parts: decode_aggregate(parts, CONFIG),
+            aggregate,
+        ),
+        Decoder(
+            "decode_event",
+            tuple((encode_event(event, 1.0).SerializeToString(),) for event in events),
+            lambda data: decode_event(codec.parse(control_plane_pb2.RoundEvent, b"".join(data))),
+            None,
+        ),
+        whole(
+            errors_pb2.ErrorDetail,
+            encode_failure,
+            decode_failure,
+            ProtocolViolation("no", culprit="coordinator"),
+            aborted,
+        ),
+        Decoder("participant id", ((digest.hex().encode(),),), read_id, None),
+    )
+
+
+def read_id(data: Iterable[bytes]) -> ParticipantId:
+    return codec.decode_participant_id(b"".join(data).decode("latin-1"))
