@@ -1,7 +1,7 @@
 """Taking part from asyncio. The same as `secagg_client.sync`, but for who waits."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -15,13 +15,14 @@ from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.schema import FloatArray, Update
 from secagg.errors import SecAggError
 from secagg.policy import Policy
+from secagg.sandbox.worker import Worker
 from secagg_client import channels
 from secagg_client.aio_calls import Connection, Scope
 from secagg_client.calls import LeaveRound
 from secagg_client.results import Offer, RoundResult
 from secagg_client.retry import RetryPolicy
 from secagg_client.session import LEAVE_TIMEOUT_S, Participation
-from secagg_client.terms import Contribution, Terms, choose, digest_of, find, load
+from secagg_client.terms import ClosableBackend, Contribution, Terms, choose, digest_of, find, load
 
 
 class AsyncClient:
@@ -41,10 +42,11 @@ class AsyncClient:
         retry: RetryPolicy | None = None,
         server_name: str | None = None,
         rng: Rng | None = None,
+        backend: Callable[[], ClosableBackend] = Worker,
     ) -> None:
         """As `Client`."""
         retry = retry or RetryPolicy()
-        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time)
+        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time, backend=backend)
         settings = channels.options(retry, server_name)
         self._connection = Connection(target, retry, settings, channels.credentials(identity, trust))
 

@@ -1,6 +1,6 @@
 """Taking part from plain, synchronous code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -15,13 +15,14 @@ from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.schema import FloatArray, Update
 from secagg.errors import SecAggError
 from secagg.policy import Policy
+from secagg.sandbox.worker import Worker
 from secagg_client import channels
 from secagg_client.calls import LeaveRound
 from secagg_client.results import Offer, RoundResult
 from secagg_client.retry import RetryPolicy
 from secagg_client.session import LEAVE_TIMEOUT_S, Participation
 from secagg_client.sync_calls import Connection, Scope
-from secagg_client.terms import Contribution, Terms, choose, digest_of, find, load
+from secagg_client.terms import ClosableBackend, Contribution, Terms, choose, digest_of, find, load
 
 
 class Client:
@@ -41,6 +42,7 @@ class Client:
         retry: RetryPolicy | None = None,
         server_name: str | None = None,
         rng: Rng | None = None,
+        backend: Callable[[], ClosableBackend] = Worker,
         interceptors: Sequence[grpc.StreamStreamClientInterceptor] = (),
     ) -> None:
         """Connects when it is first needed.
@@ -53,10 +55,11 @@ class Client:
             retry: how stubborn to be.
             server_name: the name in the server's certificate, if it is not the one in `target`.
             rng: the operating system's, if None.
+            backend: opens what encrypts in a homomorphic round; a `Worker` process with its usual limits, unless told.
             interceptors: of gRPC, for tracing and the like; every call is a stream of bytes both ways.
         """
         retry = retry or RetryPolicy()
-        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time)
+        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time, backend=backend)
         settings = channels.options(retry, server_name)
         channel = grpc.secure_channel(target, channels.credentials(identity, trust), options=settings)
         self._connection = Connection(grpc.intercept_channel(channel, *interceptors), target, retry)
