@@ -117,6 +117,8 @@ class AbortReason(Enum):
     INTERNAL = 5
     DISAGREEMENT = 6
     """Participants who hold the key decrypted different sums, or nobody handed the sum in."""
+    MALFORMED_SUM = 7
+    """The encrypted sum hides nothing, or the partial decryptions do not open it to a possible sum."""
 
 
 class RoundAborted(SecAggError):

@@ -24,6 +24,7 @@ from secagg.homomorphic.dealt_participant import profile_of
 from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.rlwe import KEY_SEED_SIZE
 from secagg.lattice.streams import SEED_SIZE, SeededPolynomials
+from secagg.lattice.summation import Aggregate as EncryptedAggregate
 from secagg.lattice.summation import SeededSum
 from secagg.messages import (
     ConsistencyProof,
@@ -32,6 +33,7 @@ from secagg.messages import (
     EncryptedSum,
     Index,
     KeyConfirmation,
+    LeaveReason,
     ParticipantId,
     ParticipantMessage,
     ReleaseOrder,
@@ -42,7 +44,7 @@ from secagg.messages import (
     SurvivorSet,
 )
 from secagg.phases import Phase, time_limit_s
-from secagg.rounds.engine import Engine
+from secagg.rounds.engine import DROP_REASONS, Engine
 from secagg.rounds.uploads import Spool, Uploads
 
 DIGEST_SIZE = 32
@@ -75,8 +77,8 @@ class DealtKeyCoordinator(Engine):
 
     def received_chunks(self, participant: ParticipantId) -> int:
         """See `Engine`."""
-        uploads = self._releases if self.phase is Phase.RELEASE_SUM else self._inputs
-        return self._uploading(uploads, participant)
+        handing_in = self.phase is Phase.RELEASE_SUM or self._uploading(self._releases, participant) > 0
+        return self._uploading(self._releases if handing_in else self._inputs, participant)
 
     def ready(self, participant: ParticipantId, phase: Phase) -> bool:
         """See `Engine`. While one participant hands in the sum, the others who reported wait: one may have to take
@@ -160,7 +162,7 @@ class DealtKeyCoordinator(Engine):
         complete = self._releases.add(index, message.number, message.payload, name=name)
         if complete and self._released.digest() != self._digest:
             self._released.reset()
-            raise AuthenticationError(f"{name} handed in another sum than it reported", culprit=name)
+            self._expected.discard(index)  # not what it reported: the next is asked at once
         return complete
 
     def _is_repeated(self, index: Index, message: ParticipantMessage) -> bool:
@@ -214,12 +216,19 @@ class DealtKeyCoordinator(Engine):
         for index in dropped:
             self._inputs.discard(index)
         total = self._sum.finish([self._stream(i) for i in sorted(alive)])
-        total.refuse_transparent()
+        refuse_transparent(total)
         chunks = range(self._sum.upload.chunks)
         sets = SurvivorSet(tuple(sorted(alive)), tuple(dropped))
         self._encrypted = EncryptedSum(
             sets, tuple(total.c0.chunk(i) for i in chunks), tuple(total.c1.chunk(i) for i in chunks)
         )
+
+    def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
+        index = self._lobby.index.get(sender)
+        if self.phase is Phase.RELEASE_SUM and index in self._candidates[1:]:
+            self._candidates.remove(index)
+            return [ParticipantDropped(self.phase, sender, DROP_REASONS[reason])]
+        return super()._leave(sender, reason, now)
 
     def _stream(self, owner: Index) -> SeededPolynomials:
         """The c1 of a survivor."""
@@ -229,13 +238,15 @@ class DealtKeyCoordinator(Engine):
     def _compare_reports(self, alive: set[Index]) -> list[Event]:
         """At least t participants must have decrypted the same sum; the others are dropped."""
         votes = Counter(self._reports[i].digest for i in sorted(alive))
-        self._digest, count = votes.most_common(1)[0]
-        if count < self.round.config.threshold:
+        threshold = self.round.config.threshold
+        agreed = [digest for digest, count in votes.items() if count >= threshold]
+        if len(agreed) != 1:
             raise RoundAborted(
                 AbortReason.DISAGREEMENT,
-                f"{count} participants at most decrypted the same sum, fewer than the threshold "
-                f"{self.round.config.threshold}",
+                f"{len(agreed)} sums were reported by the threshold of {threshold} participants or more, not one; "
+                f"the votes are {sorted(votes.values(), reverse=True)}",
             )
+        self._digest = agreed[0]
         self._candidates = sorted(i for i in alive if self._reports[i].digest == self._digest)
         others = sorted(alive - set(self._candidates))
         return [ParticipantDropped(Phase.REPORT_SUM, self._lobby.name(i), DropReason.REFUSED) for i in others]
@@ -243,8 +254,10 @@ class DealtKeyCoordinator(Engine):
     def _open(self, phase: Phase, now: float) -> list[Event]:
         if phase is not Phase.RELEASE_SUM:
             return super()._open(phase, now)
+        gone = [i for i in self._candidates if i in self._left]
         self._candidates = [i for i in self._candidates if i not in self._left]
-        return self._ask_next(now)
+        dropped: list[Event] = [ParticipantDropped(phase, self._lobby.name(i), self._left[i]) for i in gone]
+        return dropped + self._ask_next(now)
 
     def _close(self, phase: Phase, now: float) -> list[Event]:
         """Of those who hold the sum one is enough; whoever fails to hand it in is followed by the next."""
@@ -254,10 +267,11 @@ class DealtKeyCoordinator(Engine):
         if self._delivered(asked, phase):
             names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
             return self._succeed(Aggregate(self._released.sums, names))
+        lied, late = self._releases.complete(asked), asked in self._expected  # else its good-bye was told
         self._releases.discard(asked)
-        late = asked in self._expected  # else it said good-bye, and that was told
         del self._candidates[0]
-        dropped: list[Event] = [ParticipantDropped(phase, self._lobby.name(asked), DropReason.DEADLINE)] if late else []
+        reasons = [DropReason.REFUSED] if lied else [DropReason.DEADLINE] if late else []
+        dropped: list[Event] = [ParticipantDropped(phase, self._lobby.name(asked), reason) for reason in reasons]
         return dropped + self._ask_next(now)
 
     def _ask_next(self, now: float) -> list[Event]:
@@ -286,6 +300,18 @@ def check_chunk(binding: bytes, message: EncryptedInputChunk, name: ParticipantI
             f"chunk {message.number} of {name} was altered, or is of another round, sender, profile or key",
             culprit=name,
         )
+
+
+def refuse_transparent(total: EncryptedAggregate) -> None:
+    """End the round if its encrypted sum hides nothing: all its senders together sent zeros.
+
+    Raises:
+        RoundAborted: MALFORMED_SUM.
+    """
+    try:
+        total.refuse_transparent()
+    except ProtocolViolation as error:
+        raise RoundAborted(AbortReason.MALFORMED_SUM, f"the encrypted sum is refused: {error}") from None
 
 
 class _ReleasedSum:

@@ -11,10 +11,10 @@ from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.sealing import TAG_SIZE
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
-from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
+from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RoundAborted
 from secagg.events import Event
 from secagg.homomorphic import transcripts
-from secagg.homomorphic.dealt_coordinator import check_chunk
+from secagg.homomorphic.dealt_coordinator import check_chunk, refuse_transparent
 from secagg.homomorphic.dealt_participant import profile_of
 from secagg.homomorphic.joint_participant import c1_digest
 from secagg.lattice.decoding import decode
@@ -81,8 +81,8 @@ class JointKeyCoordinator(Engine):
 
     def received_chunks(self, participant: ParticipantId) -> int:
         """See `Engine`."""
-        uploads = self._parts if self.phase is Phase.PARTIAL_DECRYPTION else self._inputs
-        return self._uploading(uploads, participant)
+        in_parts = self.phase is Phase.PARTIAL_DECRYPTION or self._uploading(self._parts, participant) > 0
+        return self._uploading(self._parts if in_parts else self._inputs, participant)
 
     # --- taking messages ----------------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class JointKeyCoordinator(Engine):
         for index in dropped:
             self._inputs.discard(index)
         self._total = self._sum.finish()
-        self._total.refuse_transparent()
+        refuse_transparent(self._total)
         c1 = tuple(self._total.c1.chunk(i) for i in range(self._single.chunks))
         self._encrypted = EncryptedSum(SurvivorSet(tuple(sorted(alive)), tuple(dropped)), (), c1)
         self._to_sign = transcripts.decryption(
@@ -241,7 +241,11 @@ class JointKeyCoordinator(Engine):
 
     def _decoded(self, phase: U64, survivors: int) -> U64:
         config = self.round.config
-        values = decode(self._profile, np.ascontiguousarray(phase), config.vector_len, survivors)
+        try:
+            values = decode(self._profile, np.ascontiguousarray(phase), config.vector_len, survivors)
+        except ProtocolViolation as error:
+            # Nothing proves which input or partial decryption was wrong.
+            raise RoundAborted(AbortReason.MALFORMED_SUM, f"the sum cannot be opened: {error}") from None
         return values.astype(config.ring_dtype)
 
     def _recover(self, recovery: Recovery, owner: Index) -> Secret:

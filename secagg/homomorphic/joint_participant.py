@@ -159,7 +159,10 @@ class AwaitingShares:
     def _checked(self, profile: Profile, owner: Index, share: bytes) -> U64:
         member = self.table.members[owner]
         check_commitment(member.keys.key_share_commitment, self.table.seat.round.context, member.participant_id, share)
-        return unpack_key_share(profile, share)
+        try:
+            return unpack_key_share(profile, share)
+        except DecodeError as error:
+            raise DecodeError(f"{member.participant_id}: {error}", culprit=member.participant_id) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from secagg.phases import SENT_IN, Phase, phases, time_limit_s
 from secagg.rounds.lobby import Lobby
 from secagg.rounds.uploads import Uploads
 
-_DROP_REASONS = {
+DROP_REASONS = {
     LeaveReason.CANCELLED: DropReason.CANCELLED,
     LeaveReason.REFUSED: DropReason.REFUSED,
     LeaveReason.FAILED: DropReason.FAILED,
@@ -75,7 +75,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _take(self, index: Index, message: ParticipantMessage) -> bool:
-        """Keep a message of the open phase, or raise. True once the sender has delivered the whole of it."""
+        """Keep a message of the open phase, or raise. True once the sender has sent the whole of it."""
 
     @abstractmethod
     def _is_repeated(self, index: Index, message: ParticipantMessage) -> bool:
@@ -132,8 +132,12 @@ class Engine(ABC):
         self._check_turn(sender, phase)
         if isinstance(message, AdvertiseKeys):
             self._lobby.take(sender, message, datetime.fromtimestamp(now, UTC))
-        elif not self._take(self._lobby.index_of(sender), message):
-            return []
+        else:
+            index = self._lobby.index_of(sender)
+            if not self._take(index, message):
+                return []
+            if not self._delivered(index, phase):  # whole, but not what the sender had promised
+                return self._close_if_complete(now)
         return [MessageAccepted(phase, sender), *self._close_if_complete(now)]
 
     def tick(self, now: float) -> list[Event]:
@@ -190,7 +194,7 @@ class Engine(ABC):
     def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
         if self.phase is None:
             return []
-        dropped = ParticipantDropped(self.phase, sender, _DROP_REASONS[reason])
+        dropped = ParticipantDropped(self.phase, sender, DROP_REASONS[reason])
         if self.phase is Phase.ADVERTISE_KEYS:
             self._lobby.forget(sender)
             return [dropped]
