@@ -181,6 +181,11 @@ class RoundConfig:
                 "homomorphic rounds stand against a semi-honest coordinator only; "
                 "set threat_model to SEMI_HONEST, or use the masked scheme"
             )
+        if not dealt and 2 * self.threshold <= self.max_participants:
+            raise ConfigError(
+                f"with a joint key, 2t > n must hold, or two halves could each sign whose key seeds are recovered: "
+                f"raise threshold from {self.threshold} to {self.max_participants // 2 + 1} or more"
+            )
         if dealt and not self.release_to_participants:
             raise ConfigError("participants hold the key and decrypt the sum; set release_to_participants")
         profile.blocks(self.vector_len)
