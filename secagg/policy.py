@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from secagg.config import MIN_COHORT, RoundConfig, Suite, ThreatModel
 from secagg.errors import PolicyViolation
+from secagg.lattice.parameters import Custody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,9 +13,14 @@ class Policy:
 
     Attributes:
         min_cohort: fewest participants whose updates may be in a released sum.
-        min_organisations: fewest distinct organisations in the cohort, as certificates name them (active threat model
-            only).
-        threat_models: allowed threat models.
+        min_organisations: fewest distinct organisations in the cohort, as certificates name them (where keys are
+            signed: not in semi-honest masked rounds).
+        threat_models: allowed threat models. Homomorphic rounds are SEMI_HONEST.
+        schemes: allowed schemes, as `RoundConfig.scheme` names them.
+        custodies: allowed custodies of a homomorphic round's key.
+        allow_experimental: whether custody `threshold` is taken part in. Its key shares and partial decryptions are not
+            proven correct, ciphertexts are malleable, and it has not been reviewed: a coordinator that departs from
+            the protocol may learn more than the sum.
         suites: allowed suites.
         tasks: tasks taken part in; None allows every task.
         require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own.
@@ -23,6 +29,9 @@ class Policy:
     min_cohort: int = MIN_COHORT
     min_organisations: int = 1
     threat_models: frozenset[ThreatModel] = frozenset({ThreatModel.ACTIVE})
+    schemes: frozenset[str] = frozenset({"masked", "ckks", "bfv"})
+    custodies: frozenset[Custody] = frozenset(Custody)
+    allow_experimental: bool = False
     suites: frozenset[Suite] = frozenset(Suite)
     tasks: frozenset[str] | None = None
     require_distributed_noise: bool = False
@@ -39,13 +48,23 @@ class Policy:
             self._refuse(f"threat model {config.threat_model.name} is not allowed")
         if config.suite not in self.suites:
             self._refuse(f"suite {config.suite.name} is not allowed")
+        self._check_scheme(config)
         # The threshold is the smallest cohort that can be released.
         if config.threshold < self.min_cohort:
             self._refuse(f"threshold {config.threshold} is below the minimum cohort {self.min_cohort}")
-        if self.min_organisations > 1 and config.threat_model is not ThreatModel.ACTIVE:
-            self._refuse("organisations are certified in the active threat model only")
+        if self.min_organisations > 1 and not config.signed:
+            self._refuse("organisations are certified in the active threat model and in homomorphic rounds only")
         if self.require_distributed_noise:
             self._refuse("the round's updates carry no distributed noise")
+
+    def _check_scheme(self, config: RoundConfig) -> None:
+        if config.scheme not in self.schemes:
+            self._refuse(f"scheme {config.scheme} is not allowed")
+        custody = config.homomorphic.custody if config.homomorphic else None
+        if custody is not None and custody not in self.custodies:
+            self._refuse(f"custody {custody.value} of the key is not allowed")
+        if custody is Custody.THRESHOLD and not self.allow_experimental:
+            self._refuse("custody threshold is experimental; to take part all the same, set allow_experimental")
 
     def check_organisations(self, organisations: set[str]) -> None:
         """Refuse a cohort of too few organisations.
