@@ -121,7 +121,7 @@ def _print_findings(console: "Console", findings: "Findings", report: Path) -> N
         for label, pictures in _sheets(view):
             console.print(f"\n{label}")
             console.print(_strip(pictures[:_PICTURES]))
-    console.print(f"\nFirst bytes that went up: [dim]{view.head_hex[:71]} …[/dim]")
+    console.print(f"\nFirst bytes that went up: [dim]{view.head_hex[:47]} …[/dim]")
     console.print(_statistics_table(view))
     dropouts = sum(len(played.dropped) for played in findings.rounds)
     if findings.missing_phases:
@@ -132,7 +132,7 @@ def _print_findings(console: "Console", findings: "Findings", report: Path) -> N
         else "[bold red]An aggregate is further from the plain mean than rounding explains.[/bold red]"
     )
     console.print(
-        f"\n{verdict} {len(findings.rounds)} rounds, {dropouts} dropouts, {findings.seconds:.0f} s.\n"
+        f"\n{verdict}\n{len(findings.rounds)} rounds, {dropouts} dropouts, {findings.seconds:.0f} s. "
         f"The report with pictures: [bold]{report}[/bold]"
     )
 
@@ -165,9 +165,9 @@ def _statistics_table(view: "CoordinatorView") -> "Table":
     from rich.table import Table
 
     table = Table("", box=None)
-    for column in ("bytes", "entropy per byte", "uniform bytes?", "correlation with update"):
+    for column in ("bytes", "bits a byte", "uniform?", "correlation"):
         table.add_column(column, justify="right")
-    for name, found in (("encoded, unprotected", view.plain), ("as the coordinator got it", view.sent)):
+    for name, found in (("update, encoded only", view.plain), ("what went up", view.sent)):
         p = f"p = {found.chi_square_p:.2f}" if found.chi_square_p >= 0.001 else "p < 0.001"
-        table.add_row(name, f"{found.bytes:,}", f"{found.entropy_bits:.3f} bits", p, f"{found.correlation:+.3f}")
+        table.add_row(name, f"{found.bytes:,}", f"{found.entropy_bits:.3f}", p, f"{found.correlation:+.3f}")
     return table
