@@ -83,7 +83,7 @@ def inputs(config: RoundConfig, names: Iterable[ParticipantId], seed: int) -> di
         tag = seed * 1000 + int(name.rsplit("-", 1)[1])
         flat = config.schema.check(random_update(config.schema, tag))
         rounding = Secret(SeededRng(tag.to_bytes(32, "big")).token(32))
-        made[name] = Encoder(config.encoding, config.schema, flat, 1 + tag % 100, rounding)
+        made[name] = Encoder(config.encoding, flat, 1 + tag % 100, rounding)
     return made
 
 

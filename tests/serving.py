@@ -211,7 +211,7 @@ class Player:
         if config.threat_model is ACTIVE:
             credentials = Credentials(site().identity(self.name), site().trust)
         update = {"values": np.full(config.schema.arrays[0].shape, self.value, np.float32)}
-        encoder = Encoder(config.encoding, config.schema, config.schema.check(update), 1, Secret(bytes(32)))
+        encoder = Encoder(config.encoding, config.schema.check(update), 1, Secret(bytes(32)))
         policy = Policy(threat_models=frozenset(ThreatModel))
         self.vector = encoder
         self.participant = Participant(Seat(self.round, self.name, policy, SystemRng(), credentials), encoder)

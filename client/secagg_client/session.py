@@ -165,7 +165,7 @@ class Participation:
         self._terms.policy.check(config)
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
-        encoder = Encoder(config.encoding, config.schema, flat, mine.weight, seed)
+        encoder = Encoder(config.encoding, flat, mine.weight, seed)
         self._terms.seen.claim(offer.round_id)
         self._participant = take_part(self._terms.seat(offer, mine.model_digest), encoder, self._open_backend)
         return self._participant

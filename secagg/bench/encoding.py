@@ -38,7 +38,7 @@ def _measure_width(values: int, value_bits: int, repeats: int) -> tuple[Figure, 
     ranges = [(start, min(start + size, total)) for start in range(0, total, size)]
 
     def quantise_and_pack() -> list[bytes]:
-        encoder = Encoder(code, schema, schema.check(update), 1, Secret(bytes(32)))
+        encoder = Encoder(code, schema.check(update), 1, Secret(bytes(32)))
         return [pack(encoder.read(start, stop, dtype), bits) for start, stop in ranges]
 
     chunks = list(zip(quantise_and_pack(), ranges, strict=True))

@@ -18,7 +18,7 @@ def measure(values: int, neighbours: int, repeats: int) -> Section:
 
     def encoder() -> Encoder:
         flat = config.schema.check(update)
-        return Encoder(config.encoding, config.schema, flat, 1, Secret(bytes(32)))
+        return Encoder(config.encoding, flat, 1, Secret(bytes(32)))
 
     def open_shares() -> MaskedVector:
         _, masked = state.on_delivery(delivery, encoder())

@@ -61,7 +61,7 @@ def _encoding() -> Document:
 def _encoded(code: FixedPoint, values: np.ndarray[Any, np.dtype[np.floating[Any]]], weight: int) -> dict[str, Any]:
     seed = fixtures.seed(f"rounding {code.value_bits} {weight}")
     schema = Schema((ArraySpec("values", values.shape, values.dtype.name),))
-    encoder = Encoder(code, schema, schema.check({"values": values}), weight, Secret(seed))
+    encoder = Encoder(code, schema.check({"values": values}), weight, Secret(seed))
     info = frame(labels.ROUNDING)
     key = derive(Secret(seed), salt=b"", info=info, size=16)
     return {
@@ -93,7 +93,7 @@ def _decoding() -> Document:
                 "b": np.array(-clip * (k + 1) / 4, np.float64),
             }
             seed = Secret(fixtures.seed(f"decoding {value_bits} {k}"))
-            sums += Encoder(code, schema, schema.check(update), weight, seed).read(0, len(sums), np.dtype("<u8"))
+            sums += Encoder(code, schema.check(update), weight, seed).read(0, len(sums), np.dtype("<u8"))
         mean = decode_mean(code, schema, sums, len(weights))
         cases.append(
             {

@@ -85,7 +85,7 @@ class Stage:
         update = read_arrays(mine["update"], self.config.schema)
         flat = self.config.schema.check(update)
         seed = Secret(bytes.fromhex(mine["rounding_seed"]))
-        return Encoder(self.config.encoding, self.config.schema, flat, mine["weight"], seed)
+        return Encoder(self.config.encoding, flat, mine["weight"], seed)
 
     def credentials(self, name: str) -> Credentials | None:
         """The participant's certificate and key; None if semi-honest."""

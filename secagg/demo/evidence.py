@@ -47,7 +47,7 @@ def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Mod
     seen = np.concatenate([_numbers(chunk.number, chunk.payload, config) for chunk in chunks])
     flat = config.schema.check(upload.update)
     # Rounded with another seed than the participant's own: it may differ from what was masked by one step.
-    encoder = Encoder(config.encoding, config.schema, flat, upload.weight, Secret(SystemRng().token(32)))
+    encoder = Encoder(config.encoding, flat, upload.weight, Secret(SystemRng().token(32)))
     encoded = encoder.read(0, config.vector_len, config.ring_dtype)
     values = flat.read(0, config.schema.size)
     return CoordinatorView(

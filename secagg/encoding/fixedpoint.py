@@ -15,10 +15,11 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import FlatUpdate, FloatArray, Schema
+from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.source import Source
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 
-MIN_VALUE_BITS: Final = 2
+MIN_VALUE_BITS: Final = 1
 MAX_VALUE_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
 MIN_CLIP: Final = 2.0**-64
@@ -34,7 +35,7 @@ class FixedPoint:
 
     Attributes:
         clip: c, 2^-64 to 2^64; values are clipped to [−c, c].
-        value_bits: q, 2 to 32; the step is 2c/(2^q − 1).
+        value_bits: q, 1 to 32; the step is 2c/(2^q − 1). One bit is a sign, flipped at random so that it is unbiased.
         max_weight: w_max, 1 to 2^32 − 1; a participant's weight is an integer in [1, w_max]. Values are scaled by
             w/w_max, so the relative precision of a participant falls as its weight does: choose w_max no larger than
             needed.
@@ -79,11 +80,10 @@ class FixedPoint:
 class Encoder:
     """One participant's encoded vector, computed range by range and always the same for the same range."""
 
-    def __init__(
-        self, code: FixedPoint, schema: Schema, update: FlatUpdate, weight: int, rounding_seed: Secret
-    ) -> None:
-        """Args: rounding_seed: 32 fresh random bytes; they fix the stochastic rounding, so that a resent chunk is the
-        same.
+    def __init__(self, code: FixedPoint, source: Source, weight: int, rounding_seed: Secret) -> None:
+        """Args:
+            source: the update's values.
+            rounding_seed: 32 fresh random bytes; they fix the stochastic rounding, so that a resent chunk is the same.
 
         Raises:
             InputError: the weight is not an integer in [1, w_max].
@@ -92,10 +92,10 @@ class Encoder:
             raise InputError(
                 f"weight must be an integer from 1 to the task's max_weight {code.max_weight}, not {weight}"
             )
-        self.vector_len = code.vector_len(schema)
+        self.vector_len = source.size + code.weight_limbs
         self.dtype = word_dtype(code.value_bits)
         self._code = code
-        self._update = update
+        self._source = source
         self._factor = weight / code.max_weight
         self._limbs = [weight >> code.value_bits * i & code.levels for i in range(code.weight_limbs)]
         self._rounding_key = derive(rounding_seed, salt=b"", info=frame(labels.ROUNDING), size=16)
@@ -104,12 +104,12 @@ class Encoder:
         """Integers in [0, 2^q) of the coordinates [start, stop), as `dtype`. `start` is a multiple of 64."""
         out = np.empty(stop - start, dtype or self.dtype)
         uniform = MaskStream(self._rounding_key, _UNIFORM_DTYPE, start, bytearray(_STRIDE * _UNIFORM_DTYPE.itemsize))
-        last = min(stop, self._update.size)
+        last = min(stop, self._source.size)
         for low in range(start, last, _STRIDE):
             high = min(low + _STRIDE, last)
-            out[low - start : high - start] = self._encode(self._update.read(low, high), uniform.next(high - low))
-        for at in range(max(start, self._update.size), stop):
-            out[at - start] = self._limbs[at - self._update.size]
+            out[low - start : high - start] = self._encode(self._source.read(low, high), uniform.next(high - low))
+        for at in range(max(start, self._source.size), stop):
+            out[at - start] = self._limbs[at - self._source.size]
         return out
 
     def _encode(self, values: FloatArray, uniform: Words) -> FloatArray:
@@ -148,14 +148,24 @@ def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) ->
         ProtocolViolation: no such vectors add up to these sums or this weight: a participant or the coordinator made
             them up.
     """
+    mean, weight = decode_flat(code, schema.size, sums, summands)
+    return WeightedMean(schema.split(mean), weight, error_bound(code, summands, weight))
+
+
+def decode_flat(code: FixedPoint, size: int, sums: Words, summands: int) -> tuple[FloatArray, int]:
+    """float64[size] of weighted means, and the weight; see `decode_mean`."""
     if int(sums.max()) > summands * code.levels:
         raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
-    limbs = sums[schema.size :]
-    weight = sum(int(limb) << code.value_bits * i for i, limb in enumerate(limbs))
+    weight = sum(int(limb) << code.value_bits * i for i, limb in enumerate(sums[size:]))
     if not summands <= weight <= summands * code.max_weight:
         raise ProtocolViolation(f"the sum's weight {weight} is not one that {summands} participants can have")
-    mean = sums[: schema.size].astype(np.float64)
+    mean = sums[:size].astype(np.float64)
     mean *= code.step
     mean -= summands * code.clip
     mean *= code.max_weight / weight
-    return WeightedMean(schema.split(mean), weight, summands * code.step * code.max_weight / weight)
+    return mean, weight
+
+
+def error_bound(code: FixedPoint, summands: int, weight: int) -> float:
+    """The largest error of a mean: every summand is rounded by less than a step."""
+    return summands * code.step * code.max_weight / weight

@@ -101,7 +101,6 @@ def set_up(
         credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and signed else None
         vectors[name] = Encoder(
             config.encoding,
-            config.schema,
             config.schema.check(contribution.update),
             contribution.weight,
             Secret(rng.token(ROUNDING_SEED_SIZE)),

@@ -239,7 +239,7 @@ def encoding(vector: Vector) -> None:
         values = np.array([float.fromhex(v) for v in case["values"]], case["dtype"])
         schema = Schema((ArraySpec("values", values.shape, case["dtype"]),))
         seed = Secret(unhex(case["rounding_seed"]))
-        encoder = Encoder(code, schema, schema.check({"values": values}), case["weight"], seed)
+        encoder = Encoder(code, schema.check({"values": values}), case["weight"], seed)
         assert (code.step.hex(), code.weight_limbs) == (case["step"], case["weight_limbs"])
         assert encoder.read(0, encoder.vector_len).tolist() == case["encoded"]
 

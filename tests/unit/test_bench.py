@@ -164,7 +164,7 @@ def test_updates_on_the_grid_encode_to_their_levels_whatever_is_drawn(seed: int)
     update, expected = grid.update_of("someone", 5000), grid.levels("someone", 5000)
     assert update.dtype == np.float32
     schema = Schema.of(update)
-    encoder = Encoder(grid.CODE, schema, schema.check(update), 1, Secret(bytes([seed]) * 32))
+    encoder = Encoder(grid.CODE, schema.check(update), 1, Secret(bytes([seed]) * 32))
     np.testing.assert_array_equal(encoder.read(0, 5000), expected)
     assert expected.min() < 100
     assert expected.max() > 2**16 - 100

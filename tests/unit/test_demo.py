@@ -113,7 +113,7 @@ def aggregated(updates: dict[str, job.Model], weights: dict[str, int], settings:
     sums = np.zeros(settings.vector_len, settings.ring_dtype)
     for name, update in updates.items():
         seed = Secret(name.encode().ljust(32))
-        encoder = Encoder(settings.encoding, settings.schema, settings.schema.check(update), weights[name], seed)
+        encoder = Encoder(settings.encoding, settings.schema.check(update), weights[name], seed)
         sums += encoder.read(0, settings.vector_len, settings.ring_dtype)
     return Aggregate(sums, tuple(sorted(updates)))
 

@@ -17,7 +17,7 @@ def encoder(
     code: FixedPoint, values: np.ndarray[Any, np.dtype[Any]], weight: int = 1, seed: int = 0
 ) -> tuple[Encoder, Schema]:
     schema = Schema.of(values)
-    return Encoder(code, schema, schema.check(values), weight, Secret(seed.to_bytes(32, "big"))), schema
+    return Encoder(code, schema.check(values), weight, Secret(seed.to_bytes(32, "big"))), schema
 
 
 def encode(code: FixedPoint, values: np.ndarray[Any, np.dtype[Any]], weight: int = 1, seed: int = 0) -> Words:
@@ -147,7 +147,7 @@ def test_the_mean_is_of_the_schemas_shapes_and_dtypes() -> None:
     schema = Schema((ArraySpec("w", (2, 3)), ArraySpec("b", (), "float64")))
     given = {"w": np.full((2, 3), 0.25, np.float32), "b": np.array(-0.5)}
     code = FixedPoint(1.0, 32)
-    made = Encoder(code, schema, schema.check(given), 1, Secret(bytes(32)))
+    made = Encoder(code, schema.check(given), 1, Secret(bytes(32)))
     mean = decode_mean(code, schema, made.read(0, made.vector_len, np.dtype("<u8")), 1)
     assert mean.arrays["w"].shape == (2, 3)
     assert mean.arrays["w"].dtype == np.float32
@@ -178,7 +178,7 @@ def test_clips_that_are_refused(clip: float) -> None:
         FixedPoint(clip)
 
 
-@pytest.mark.parametrize(("value_bits", "max_weight"), [(1, 1), (33, 1), (16, 0), (16, 2**32)])
+@pytest.mark.parametrize(("value_bits", "max_weight"), [(0, 1), (33, 1), (16, 0), (16, 2**32)])
 def test_codes_that_are_refused(value_bits: int, max_weight: int) -> None:
     with pytest.raises(ConfigError, match="must be"):
         FixedPoint(1.0, value_bits, max_weight)
