@@ -13,6 +13,9 @@ class Policy:
 
     Attributes:
         min_cohort: fewest participants whose updates may be in a released sum.
+        min_colluding_share: share of the round's participants, 0 to 1, that may collude with the coordinator without
+            exposing anyone; `RoundConfig.max_colluding` must grant it (rounded down). The default thresholds grant just
+            under a third.
         min_organisations: fewest distinct organisations in the cohort, as certificates name them (where keys are
             signed: not in semi-honest masked rounds).
         threat_models: allowed threat models. Homomorphic rounds are SEMI_HONEST.
@@ -27,6 +30,7 @@ class Policy:
     """
 
     min_cohort: int = MIN_COHORT
+    min_colluding_share: float = 0.3
     min_organisations: int = 1
     threat_models: frozenset[ThreatModel] = frozenset({ThreatModel.ACTIVE})
     schemes: frozenset[str] = frozenset({"masked", "ckks", "bfv"})
@@ -52,6 +56,9 @@ class Policy:
         # The threshold is the smallest cohort that can be released.
         if config.threshold < self.min_cohort:
             self._refuse(f"threshold {config.threshold} is below the minimum cohort {self.min_cohort}")
+        demanded = int(self.min_colluding_share * config.max_participants)
+        if config.max_colluding < demanded:
+            self._refuse(f"the round stands {config.max_colluding} colluding participants, fewer than {demanded}")
         if self.min_organisations > 1 and not config.signed:
             self._refuse("organisations are certified in the active threat model and in homomorphic rounds only")
         if self.require_distributed_noise:

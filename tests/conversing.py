@@ -48,7 +48,7 @@ PHASES: dict[type[Call[Any]], Phase] = {
     Check: Phase.CONSISTENCY_CHECK,
 }
 ROUND_ID = RoundId(bytes(range(16)))
-LENIENT = Policy(threat_models=frozenset(ThreatModel), allow_experimental=True)
+LENIENT = Policy(threat_models=frozenset(ThreatModel), allow_experimental=True, min_colluding_share=0.0)
 
 
 def honest(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:

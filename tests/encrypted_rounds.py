@@ -40,7 +40,7 @@ from tests.rounds import NOW, SEMI_HONEST, deployment, flat_schema, random_updat
 BFV, CKKS = Scheme.BFV, Scheme.CKKS
 DEALT, JOINT = Custody.PARTICIPANTS, Custody.THRESHOLD
 CASES = [(scheme, custody) for scheme in Scheme for custody in Custody]
-TOLERANT = Policy(threat_models=frozenset({SEMI_HONEST}), allow_experimental=True)
+TOLERANT = Policy(threat_models=frozenset({SEMI_HONEST}), allow_experimental=True, min_colluding_share=0.0)
 ROUND_ID = RoundId(bytes(range(16)))
 CHUNKED = (EncryptedInputChunk, PartialChunk, SumChunk)
 

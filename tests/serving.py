@@ -212,7 +212,7 @@ class Player:
             credentials = Credentials(site().identity(self.name), site().trust)
         update = {"values": np.full(config.schema.arrays[0].shape, self.value, np.float32)}
         encoder = Encoder(config.encoding, config.schema.check(update), 1, Secret(bytes(32)))
-        policy = Policy(threat_models=frozenset(ThreatModel))
+        policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
         self.vector = encoder
         self.participant = Participant(Seat(self.round, self.name, policy, SystemRng(), credentials), encoder)
         self.next = self.participant.advertisement

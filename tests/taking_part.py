@@ -93,7 +93,7 @@ def drops(events: Iterable[WatchedEvent]) -> dict[ParticipantId, DropReason]:
 
 
 def lenient(config: RoundConfig) -> Policy:
-    return Policy(threat_models=frozenset({config.threat_model}), allow_experimental=True)
+    return Policy(threat_models=frozenset({config.threat_model}), allow_experimental=True, min_colluding_share=0.0)
 
 
 def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -93,7 +93,9 @@ def set_up(
     config_bytes = encode_config(config)
     round_id = RoundId(rng.token(16))
     round_ = Round(round_id, config, bind(round_id, config_bytes, config.model_digest))
-    policy = policy or Policy(threat_models=frozenset({config.threat_model}), allow_experimental=True)
+    policy = policy or Policy(
+        threat_models=frozenset({config.threat_model}), allow_experimental=True, min_colluding_share=0.0
+    )
     stopwatch = stopwatch or Stopwatch()
     participants: dict[ParticipantId, Participant] = {}
     vectors: dict[ParticipantId, IntegerVector] = {}

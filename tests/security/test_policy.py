@@ -65,6 +65,7 @@ def test_two_of_us_are_no_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
         (Policy(tasks=frozenset({"another task"})), "task 'digits' is not among"),
         (Policy(threat_models=frozenset({SEMI_HONEST})), "threat model ACTIVE"),
         (Policy(suites=frozenset()), "suite X25519_SHA256_AES128"),
+        (Policy(min_colluding_share=0.5), "stands 1 colluding participants, fewer than 2"),
         (Policy(min_cohort=6), "minimum cohort 6"),
         (Policy(require_distributed_noise=True), "no distributed noise"),
     ],
@@ -131,3 +132,11 @@ def test_a_refusal_ends_the_round_for_us() -> None:
     refusal(lambda: adversary.ask(SEVEN[2], adversary.roster))
     assert holds_nothing(run, SEVEN[2])
     assert "not expected now" in str(refusal(lambda: adversary.ask(SEVEN[2], Adversary(start(make_config(7))).roster)))
+
+
+def test_a_coordinator_cannot_talk_collusion_down() -> None:
+    """With n_C = 0 a bare majority is a legal threshold; one colluder then gets past it. The default policy refuses."""
+    config = make_config(7, ACTIVE, threshold=4, max_colluding=0)
+    start(config, policy=Policy(min_colluding_share=0.0))
+    with pytest.raises(PolicyViolation, match="stands 0 colluding participants, fewer than 2"):
+        start(config, policy=Policy())
