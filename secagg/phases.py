@@ -76,6 +76,9 @@ JOINT_KEY_PHASES: Final = (
 )
 """The phases of a homomorphic round with a joint key; the last two only when decryptors fell."""
 
+INPUT_PHASES: Final = frozenset({Phase.MASKED_INPUT, Phase.ENCRYPTED_INPUT})
+"""Where updates go up: who delivers there is in the sum."""
+
 SENT_IN: Final[dict[type[ParticipantMessage], Phase]] = {
     AdvertiseKeys: Phase.ADVERTISE_KEYS,
     ShareKeys: Phase.SHARE_KEYS,

@@ -137,11 +137,11 @@ def _table(section: Section) -> Table:
     table.add_column("target", no_wrap=True)
     table.add_column("note", ratio=1)
     for figure in section.figures:
-        table.add_row(figure.name, _number(figure), _mark(figure), escape(figure.note))
+        table.add_row(figure.name, as_text(figure), _mark(figure), escape(figure.note))
     return table
 
 
-def _number(figure: Figure) -> str:
+def as_text(figure: Figure) -> str:
     """Short times in ms or µs, everything else in the unit of its name."""
     value, unit = figure.value, ""
     if figure.name.endswith("_s") and not figure.name.endswith("_per_s"):

@@ -7,10 +7,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from time import time
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import grpc
 from secagg_client import Client, RoundResult
@@ -21,6 +22,7 @@ from secagg.config import ThreatModel
 from secagg.crypto.prg import Words
 from secagg.errors import LocalError, ParticipationCancelled, SecAggError
 from secagg.policy import Policy
+from secagg.sandbox.worker import Worker
 
 MODEL: Final = bytes(32)
 """Digest of the model, which the benchmark does without."""
@@ -30,7 +32,7 @@ class LeaveHalfway(grpc.StreamStreamClientInterceptor):  # type: ignore[misc, un
     """Leaves in the middle of the upload: half of the chunks have gone up, the rest never will."""
 
     def __init__(self, chunks: int) -> None:
-        """Args: chunks: of the masked input."""
+        """Args: chunks: of the update on its way up."""
         self.leave: Callable[[], None] | None = None
         self._sent = chunks // 2
 
@@ -38,7 +40,7 @@ class LeaveHalfway(grpc.StreamStreamClientInterceptor):  # type: ignore[misc, un
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
     ) -> Any:
         """See grpc."""
-        upload = client_call_details.method.endswith("/SendInput")
+        upload = client_call_details.method.endswith(("/SendInput", "/SendEncrypted"))
         return continuation(client_call_details, self._halved(request_iterator) if upload else request_iterator)
 
     def _halved(self, requests: Iterator[bytes]) -> Iterator[bytes]:
@@ -49,6 +51,19 @@ class LeaveHalfway(grpc.StreamStreamClientInterceptor):  # type: ignore[misc, un
             yield request
 
 
+class WatchedWorker(Worker):
+    """A worker whose peak memory is known when it has ended."""
+
+    peak_bytes: ClassVar[int] = 0
+    """Of the last one."""
+
+    def close(self) -> None:
+        """See `Worker`."""
+        with suppress(LocalError):  # closed before, or it ended by itself
+            WatchedWorker.peak_bytes = memory_of(self.pid).peak_bytes
+        super().close()
+
+
 def main() -> None:
     """Run until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -57,6 +72,7 @@ def main() -> None:
     parser.add_argument("--values", type=int, required=True)
     parser.add_argument("--threat-model", choices=[model.name for model in ThreatModel], required=True)
     parser.add_argument("--timeout-s", type=float, required=True)
+    parser.add_argument("--allow-experimental", action="store_true")
     parser.add_argument("--leave-after-half-of", type=int, metavar="CHUNKS")
     arguments = parser.parse_args()
     interceptors = [] if arguments.leave_after_half_of is None else [LeaveHalfway(arguments.leave_after_half_of)]
@@ -65,7 +81,11 @@ def main() -> None:
         certificate=arguments.identity / "cert.pem",
         key=arguments.identity / "key.pem",
         ca=arguments.identity / "ca.pem",
-        policy=Policy(threat_models=frozenset({ThreatModel[arguments.threat_model]})),
+        policy=Policy(
+            threat_models=frozenset({ThreatModel[arguments.threat_model]}),
+            allow_experimental=arguments.allow_experimental,
+        ),
+        backend=WatchedWorker,
         interceptors=interceptors,
     )
     for interceptor in interceptors:
@@ -95,6 +115,7 @@ def described(result: RoundResult) -> dict[str, object]:
         "bytes_down": result.bytes_received,
         "sums_sha256": digest_of_sums(result.aggregate.sums),
         "peak_memory_bytes": memory_of().peak_bytes,
+        "worker_peak_memory_bytes": WatchedWorker.peak_bytes,
     }
 
 

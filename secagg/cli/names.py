@@ -1,4 +1,4 @@
-"""Phases, threat models, rounds and digests as people write them.
+"""Phases, threat models, schemes, rounds and digests as people write them.
 
 Imported with every command, so it imports nothing heavy itself.
 """
@@ -25,6 +25,21 @@ class ThreatModelName(StrEnum):
         from secagg.config import ThreatModel
 
         return ThreatModel[self.name]
+
+
+class SchemeName(StrEnum):
+    """A scheme on the command line."""
+
+    MASKED = "masked"
+    CKKS = "ckks"
+    BFV = "bfv"
+
+
+class CustodyName(StrEnum):
+    """Who holds a homomorphic key, on the command line."""
+
+    PARTICIPANTS = "participants"
+    THRESHOLD = "threshold"
 
 
 def phase_name(phase: "Phase") -> str:
