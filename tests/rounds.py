@@ -1,6 +1,6 @@
 """Small rounds for tests: configurations, updates, identities that are made once, and the sum that must come out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -10,9 +10,9 @@ from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.masked.session import Participant
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
+from secagg.redteam.adversary import Integers, seated, true_sum, truth
 from secagg.simulation.cohort import Contribution, Deployment, participant_names, set_up
 from secagg.simulation.network import Hook, Run, pass_on
 
@@ -20,7 +20,7 @@ ACTIVE, SEMI_HONEST = ThreatModel.ACTIVE, ThreatModel.SEMI_HONEST
 NOW = 1_700_000_000.0
 MOST_PEOPLE = 12
 
-Integers = np.ndarray[Any, np.dtype[np.uint64]]
+__all__ = ["Integers", "seated", "true_sum", "truth"]
 
 
 @cache
@@ -82,23 +82,3 @@ def start(
     made = deployment() if config.threat_model is ACTIVE else None
     rng = rng or SeededRng(seed.to_bytes(32, "big"))
     return set_up(config, brought, rng=rng, now=NOW, deployment=made, policy=policy, hook=hook)
-
-
-def seated(run: Run, name: ParticipantId) -> Participant:
-    """The state machine of `name`, which in a masked round is this one."""
-    participant = run.participants[name]
-    assert isinstance(participant, Participant)
-    return participant
-
-
-def truth(run: Run, name: ParticipantId) -> Integers:
-    """What `name` puts in: uint64[vector_len]."""
-    config = run.coordinator.round.config
-    words: Integers = run.vectors[name].read(0, config.vector_len, config.ring_dtype).astype(np.uint64)
-    return words
-
-
-def true_sum(run: Run, names: Iterable[ParticipantId]) -> Integers:
-    """Σ of what `names` put in, with room to spare: nothing is reduced."""
-    total: Integers = np.stack([truth(run, name) for name in names]).sum(axis=0, dtype=np.uint64)
-    return total
