@@ -33,7 +33,7 @@ from secagg.policy import Policy
 from secagg.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import encode_config
-from secagg.wire.results import encode_aggregate, sums_digest
+from secagg.wire.results import PackedAggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from tests.rounds import NOW, deployment, random_update
@@ -182,10 +182,10 @@ class Conversation:
             return self._closing(name, phase)
         if engine.aggregate is None:
             return None
-        digest = sums_digest(engine.aggregate, self.config)
+        packed = PackedAggregate.of(engine.aggregate, self.config)
         if isinstance(call, Reveal):
-            return in_bytes([pb.Receipt(survivors=len(engine.aggregate.survivors), sums_digest=digest)])
-        return in_bytes(encode_aggregate(engine.aggregate, self.config, digest))
+            return in_bytes([pb.Receipt(survivors=len(packed.survivors), sums_digest=packed.digest)])
+        return in_bytes(packed.parts())
 
     def _closing(self, name: ParticipantId, phase: Phase) -> Parts | SecAggError | None:
         if not self.coordinator.ready(name, phase):

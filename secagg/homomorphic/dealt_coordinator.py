@@ -222,6 +222,7 @@ class DealtKeyCoordinator(Engine):
         self._encrypted = EncryptedSum(
             sets, tuple(total.c0.chunk(i) for i in chunks), tuple(total.c1.chunk(i) for i in chunks)
         )
+        self._sum.forget()
 
     def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
         index = self._lobby.index.get(sender)
@@ -282,6 +283,14 @@ class DealtKeyCoordinator(Engine):
         self.deadline = now + time_limit_s(Phase.RELEASE_SUM, self.round.config.deadlines)
         return [PhaseStarted(Phase.RELEASE_SUM, self.deadline, 1)]
 
+    def _forget(self) -> None:
+        for uploads in (self._inputs, self._releases):
+            uploads.discard_incomplete()
+        self._sum.forget()
+        self._released.forget()
+        self._encrypted = EncryptedSum(self._encrypted.sets, (), ())
+        self._shared = {i: ShareKeys(m.commitment, {}) for i, m in self._shared.items()}
+
     def _finish(self) -> list[Event]:
         self.phase = None
         names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
@@ -341,3 +350,7 @@ class _ReleasedSum:
 
     def reset(self) -> None:
         self._state = hashlib.sha256()
+
+    def forget(self) -> None:
+        """Drop the sum; its digest stays known."""
+        self.sums = self.sums[:0].copy()

@@ -223,6 +223,16 @@ class JointKeyCoordinator(Engine):
             self.round.context, self._lobby.roster, self._encrypted.sets, c1_digest(self._single, c1)
         )
 
+    def _forget(self) -> None:
+        for uploads in (self._inputs, self._parts):
+            uploads.discard_incomplete()
+        self._sum.forget()
+        self._partials.forget()
+        self._total = None
+        self._encrypted = EncryptedSum(self._encrypted.sets, (), ())
+        self._shared = {i: ShareKeys(b"", {}) for i in self._shared}
+        self._revealed = {i: RecoverSeeds({}) for i in self._revealed}
+
     def _finish(self) -> list[Event]:
         """c0 + Σ d_u, plus the parts of the fallen; then decoded and rounded."""
         if self._total is None:

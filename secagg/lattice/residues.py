@@ -148,6 +148,10 @@ class Accumulator:
             self._reduce(chunk)
         return ResidueVector(self.layout, self._total)
 
+    def forget(self) -> None:
+        """Drop the sum. Nothing can be added any more."""
+        self._total = self._total[:0].copy()
+
     def _slice(self, chunk: int) -> U64:
         blocks = self.layout.block_range(chunk)
         return self._total[blocks.start : blocks.stop]

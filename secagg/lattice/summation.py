@@ -61,6 +61,10 @@ class SeededSum:
             raise LocalError(f"{len(streams)} streams do not fit {self._c0.summands} summands")
         return Aggregate(self._c0.finish(), sum_streams(self.upload, streams))
 
+    def forget(self) -> None:
+        """Drop the sum. Nothing can be added any more."""
+        self._c0.forget()
+
 
 class PublicKeySum:
     """Custody `threshold`: each summand is c0 and c1 from the wire."""
@@ -86,6 +90,10 @@ class PublicKeySum:
         """
         total = self._both.finish().residues
         return Aggregate(ResidueVector(self._single, total[:, :1]), ResidueVector(self._single, total[:, 1:]))
+
+    def forget(self) -> None:
+        """Drop the sum. Nothing can be added any more."""
+        self._both.forget()
 
 
 _PIECE_WORDS: Final = 1 << 15

@@ -68,6 +68,11 @@ class Accumulator:
             self._sum &= self._sum.dtype.type((1 << self._bits) - 1)
         return self._sum
 
+    def forget(self) -> None:
+        """Drop the sum and what waits for the rest of its vector; who delivered stays known."""
+        self._sum = self._sum[:0].copy()
+        self.uploads.discard_incomplete()
+
 
 _RANGE = 4096 * ALIGNMENT
 """Values unmasked as one piece of parallel work."""

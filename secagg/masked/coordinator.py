@@ -94,6 +94,10 @@ class Coordinator(Engine):
             self._fix_survivors(alive)
         return []
 
+    def _forget(self) -> None:
+        self._accumulator.forget()
+        self._intake.forget()
+
     def _fix_survivors(self, alive: set[Index]) -> None:
         """U3, and U2 without U3; a vector that came in part is forgotten."""
         dropped = sorted(set(self._intake.shared) - alive)

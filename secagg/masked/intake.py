@@ -56,6 +56,11 @@ class Intake:
             case _:
                 raise ValueError(f"{phase.name} leaves nothing here")
 
+    def forget(self) -> None:
+        """Drop sealed and revealed shares; who delivered stays known."""
+        self.shared = {index: ShareKeys(message.commitment, {}) for index, message in self.shared.items()}
+        self.answers = {index: Unmask({}) for index in self.answers}
+
     def take(self, index: Index, message: ParticipantMessage) -> None:
         """Keep a message, by its kind."""
         match message:

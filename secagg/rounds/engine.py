@@ -41,6 +41,10 @@ DROP_REASONS = {
 }
 
 
+_LONG_ANSWERS = frozenset({Phase.SHARE_KEYS, Phase.ENCRYPTED_INPUT})
+"""Nobody can do anything with these once the round is over: the phases that follow are closed."""
+
+
 class Engine(ABC):
     """One round. A scheme says what it takes, what closes a phase and how the sum comes out.
 
@@ -69,6 +73,7 @@ class Engine(ABC):
         self._order = phases(round_.config)
         self._lobby = Lobby(round_, trust)
         self._expected: set[Index] = set()  # who may deliver in the open phase
+        self._forgotten = False
         self._left: dict[Index, DropReason] = {}  # said good-bye after delivering; missed from the next phase on
 
     # --- what a scheme provides ---------------------------------------------------------------------------------------
@@ -96,6 +101,10 @@ class Engine(ABC):
     @abstractmethod
     def _finish(self) -> list[Event]:
         """The last phase is over: bring out the sum; may raise `RoundAborted`."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drop every vector and every large message; who delivered what stays known."""
 
     def _following(self, phase: Phase) -> Phase | None:
         """The phase after `phase`; None to finish."""
@@ -148,6 +157,14 @@ class Engine(ABC):
         """End the round without a sum."""
         return [] if self.phase is None else self._fail(RoundAborted(reason, message))
 
+    def forget(self) -> None:
+        """The round is over and its result kept elsewhere: keep no more than repeats and the last answers need."""
+        if self.phase is not None:
+            raise ValueError("the round is not over")
+        self._forgotten = True
+        self.aggregate = None
+        self._forget()
+
     @property
     def over(self) -> bool:
         """Whether the round has ended, with a sum or without."""
@@ -169,7 +186,7 @@ class Engine(ABC):
         index = self._lobby.index_of(participant)
         if phase is Phase.ADVERTISE_KEYS:
             return self._lobby.roster
-        if not self._delivered(index, phase):
+        if not self._delivered(index, phase) or (self._forgotten and phase in _LONG_ANSWERS):
             raise _gone(participant, phase)
         return self._answer(index, phase)
 
@@ -179,7 +196,12 @@ class Engine(ABC):
         if isinstance(message, AdvertiseKeys):
             return self._lobby.advertised.get(sender) == message
         index = self._lobby.index.get(sender)
-        return index is not None and self._is_repeated(index, message)
+        if index is None:
+            return False
+        if self._forgotten:  # what was delivered stands, whatever comes now
+            phase = SENT_IN[type(message)]
+            return phase in self._order and self._delivered(index, phase)
+        return self._is_repeated(index, message)
 
     def _check_turn(self, sender: ParticipantId, phase: Phase) -> None:
         if phase not in self._order:

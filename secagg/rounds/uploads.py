@@ -89,6 +89,11 @@ class Uploads:
             self._fold(at, kept)
         return True
 
+    def discard_incomplete(self) -> None:
+        """Forget every vector that is not whole. Who delivered stays known."""
+        for owner in self._received:
+            self.discard(owner)
+
     def discard(self, owner: Index) -> None:
         """Forget an incomplete vector."""
         for _ in self._spool.take(owner):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,21 +16,39 @@ from secagg.wire.v1 import messages_pb2 as pb
 _NAMES_PER_PART = 8192  # of at most 64 characters: well below 1 MiB
 
 
-def sums_digest(aggregate: Aggregate, config: RoundConfig) -> bytes:
-    """SHA-256 over the packed sum: 32 bytes, the same for everyone who got the same sum."""
-    state = hashlib.sha256()
-    for payload in _payloads(aggregate, config):
-        state.update(payload)
-    return state.digest()
+@dataclass(frozen=True, slots=True)
+class PackedAggregate:
+    """An aggregate as it is sent, packed once for everyone who asks.
+
+    Attributes:
+        survivors: participant ids, sorted.
+        payloads: the sum in chunks of at most 1 MiB.
+        digest: 32 bytes, SHA-256 over the payloads.
+    """
+
+    survivors: tuple[str, ...]
+    payloads: tuple[bytes, ...]
+    digest: bytes
+
+    @classmethod
+    def of(cls, aggregate: Aggregate, config: RoundConfig) -> "PackedAggregate":
+        """Pack."""
+        payloads = tuple(_payloads(aggregate, config))
+        return cls(aggregate.survivors, payloads, _digest(payloads))
+
+    def parts(self) -> Iterator[pb.AggregatePart]:
+        """As `encode_aggregate`."""
+        return _parts(self.survivors, self.payloads, self.digest)
 
 
 def encode_aggregate(aggregate: Aggregate, config: RoundConfig, digest: bytes) -> Iterator[pb.AggregatePart]:
     """First the survivors and the `digest` of the sum, then the sum in chunks of at most 1 MiB."""
-    for start in range(0, len(aggregate.survivors), _NAMES_PER_PART):
-        names = aggregate.survivors[start : start + _NAMES_PER_PART]
-        yield pb.AggregatePart(survivors=names, sums_digest=digest if start == 0 else b"")
-    for number, payload in enumerate(_payloads(aggregate, config)):
-        yield pb.AggregatePart(number=number, payload=payload)
+    return _parts(aggregate.survivors, _payloads(aggregate, config), digest)
+
+
+def sums_digest(aggregate: Aggregate, config: RoundConfig) -> bytes:
+    """SHA-256 over the packed sum: 32 bytes, the same for everyone who got the same sum."""
+    return _digest(_payloads(aggregate, config))
 
 
 def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> Aggregate:
@@ -65,6 +84,21 @@ def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> 
     if state.digest() != digest:
         raise AuthenticationError("the aggregate does not match its digest", culprit="coordinator")
     return Aggregate(sums, tuple(survivors))
+
+
+def _parts(survivors: tuple[str, ...], payloads: Iterable[bytes], digest: bytes) -> Iterator[pb.AggregatePart]:
+    for start in range(0, len(survivors), _NAMES_PER_PART):
+        names = survivors[start : start + _NAMES_PER_PART]
+        yield pb.AggregatePart(survivors=names, sums_digest=digest if start == 0 else b"")
+    for number, payload in enumerate(payloads):
+        yield pb.AggregatePart(number=number, payload=payload)
+
+
+def _digest(payloads: Iterable[bytes]) -> bytes:
+    state = hashlib.sha256()
+    for payload in payloads:
+        state.update(payload)
+    return state.digest()
 
 
 def _payloads(aggregate: Aggregate, config: RoundConfig) -> Iterator[bytes]:

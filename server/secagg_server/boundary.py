@@ -1,7 +1,7 @@
 """Where exceptions become gRPC statuses, and streams of parts become messages of bounded size."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -83,10 +83,3 @@ async def collected(parts: AsyncIterator[PartT], max_bytes: int, timeout_s: floa
     except TimeoutError:
         raise DecodeError(f"the message did not arrive within {timeout_s:g} seconds") from None
     return found
-
-
-async def made_in_threads(parts: Iterable[PartT]) -> AsyncIterator[PartT]:
-    """The parts, each made in a thread: packing a megabyte would keep everyone else waiting."""
-    iterator: Iterator[PartT] = iter(parts)
-    while (part := await asyncio.to_thread(next, iterator, None)) is not None:
-        yield part

@@ -6,11 +6,10 @@ from typing import Final
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
 from secagg.wire.configuration import MAX_CONFIG_BYTES
 from secagg.wire.progress import encode_event, encode_phase
-from secagg.wire.results import encode_aggregate
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneServicer
-from secagg_server.boundary import Context, collected, made_in_threads, reported
+from secagg_server.boundary import Context, collected, reported
 from secagg_server.hosting import HostedRound
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings
@@ -44,7 +43,7 @@ class ControlPlane(ControlPlaneServicer):
         async with reported(context, "FetchAggregate"):
             hosted = self._rounds.find(request.round_id)
             released = await hosted.released()
-            async for part in made_in_threads(encode_aggregate(released.aggregate, hosted.config, released.digest)):
+            for part in released.parts():
                 yield part
 
     async def AbortRound(self, request: pb.AbortRoundRequest, context: Context) -> pb.AbortRoundReply:

@@ -24,12 +24,11 @@ from secagg.phases import Phase
 from secagg.schemes import Chunk
 from secagg.wire import codec, homomorphic
 from secagg.wire.fields import PART_BYTES
-from secagg.wire.results import encode_aggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneServicer
 from secagg_server.auth import CallLimit, authenticate
-from secagg_server.boundary import Context, collected, made_in_threads, reported
+from secagg_server.boundary import Context, collected, reported
 from secagg_server.hosting import Clock, HostedRound
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings
@@ -193,7 +192,7 @@ class DataPlane(DataPlaneServicer):
                 raise ProtocolViolation("this round does not release the aggregate to participants", culprit=caller)
             await hosted.check_member(caller)
             released = await hosted.released()
-            async for part in made_in_threads(encode_aggregate(released.aggregate, hosted.config, released.digest)):
+            for part in released.parts():
                 yield part
 
     async def LeaveRound(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveReply:

@@ -19,7 +19,6 @@ from secagg.phases import Phase, phases
 from secagg.rounds.engine import Engine
 from secagg.schemes import Chunk
 from secagg.wire.progress import WatchedEvent, watched
-from secagg.wire.results import sums_digest
 from secagg_server.bell import Bell
 from secagg_server.logs import log_event
 from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, Withheld, entry_of
@@ -218,6 +217,7 @@ class HostedRound:
         outcome = self._conclude()
         if outcome is not None:
             self._journal.finish(outcome)
+            self._engine.forget()
         return now, events, outcome
 
     def _conclude(self) -> Outcome | None:
@@ -225,7 +225,7 @@ class HostedRound:
         if engine.failure is not None:
             return engine.failure
         if engine.aggregate is not None:
-            return Released(engine.aggregate, sums_digest(engine.aggregate, self.config))
+            return Released.of(engine.aggregate, self.config)
         if engine.delivered is not None:
             return Withheld(engine.delivered.survivors, engine.delivered.sums_digest)
         return None
@@ -272,6 +272,7 @@ class HostedRound:
             self._turned.ring()
             self._set_timer()
         if self.outcome is not None:
+            self.encoded.clear()
             self._on_end()
 
     def _set_timer(self) -> None:

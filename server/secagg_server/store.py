@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from secagg.config import Aggregate
 from secagg.context import RoundId
 from secagg.errors import AbortReason, RoundAborted
 from secagg.messages import (
@@ -22,6 +21,7 @@ from secagg.messages import (
     SumChunk,
 )
 from secagg.rounds.uploads import MemorySpool, Spool
+from secagg.wire.results import PackedAggregate
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +77,15 @@ def entry_of(time_s: float, sender: ParticipantId, message: ParticipantMessage) 
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
-    """A round's sum, and SHA-256 over it as packed."""
-
-    aggregate: Aggregate
-    digest: bytes
-
-    @property
-    def survivors(self) -> tuple[str, ...]:
-        """Whose updates are in the sum."""
-        return self.aggregate.survivors
-
-
-@dataclass(frozen=True, slots=True)
 class Withheld:
     """A round whose sum the participants decrypted and the coordinator never knew."""
 
     survivors: tuple[str, ...]
     digest: bytes
 
+
+Released = PackedAggregate
+"""A round's sum, as everyone who may have it gets it."""
 
 Outcome = Released | Withheld | RoundAborted
 

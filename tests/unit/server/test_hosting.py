@@ -1,7 +1,9 @@
 """A hosted round without a network: what is written before it is told, replayed, timed, repeated and logged."""
 
 import asyncio
+import gc
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -39,6 +41,7 @@ from secagg.messages import (
     ParticipantId,
     ParticipantMessage,
     ShareKeys,
+    SurvivorSet,
     Unmask,
 )
 from secagg.phases import Phase
@@ -47,6 +50,7 @@ from secagg.simulation.cohort import Contribution, set_up
 from secagg.simulation.network import Run
 from secagg.wire.configuration import encode_config
 from secagg.wire.progress import encode_event, watched
+from secagg.wire.results import decode_aggregate
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, make_config
 
 NOW = 1_700_000_000.0
@@ -181,12 +185,13 @@ def replay(scene: Scene) -> Engine:
 async def test_the_journal_gives_the_round_again() -> None:
     scene = Scene()
     released = await with_a_dropout(scene)
-    assert released.aggregate.survivors == tuple(n for n in PEOPLE if n != PEOPLE[2])
+    assert released.survivors == tuple(n for n in PEOPLE if n != PEOPLE[2])
     engine = replay(scene)
     assert engine.aggregate is not None
-    np.testing.assert_array_equal(engine.aggregate.sums, released.aggregate.sums)
+    aggregate = decode_aggregate(released.parts(), scene.hosted.config)
+    np.testing.assert_array_equal(engine.aggregate.sums, aggregate.sums)
     counted = [scene.run.vectors[ParticipantId(n)].read(0, 500_001, np.dtype(np.uint64)) for n in released.survivors]
-    np.testing.assert_array_equal(released.aggregate.sums, np.sum(counted, axis=0))
+    np.testing.assert_array_equal(aggregate.sums, np.sum(counted, axis=0))
     assert scene.journal.outcome is released
     assert scene.ended == 1
 
@@ -215,6 +220,36 @@ async def test_a_left_round_and_an_aborted_one_are_replayed() -> None:
     assert str(engine.failure) == "enough"
     left = [e for _, e in scene.hosted.events if isinstance(e, ParticipantDropped)]
     assert left == [ParticipantDropped(Phase.SHARE_KEYS, PEOPLE[0], DropReason.REFUSED)]
+
+
+async def test_a_round_that_is_over_holds_its_packed_sum_and_little_else() -> None:
+    scene = Scene()
+    gc.collect()
+    tracemalloc.start()
+    released = await with_a_dropout(scene)
+    size = sum(map(len, released.payloads))
+    assert size == -(-500_001 * scene.hosted.config.ring_bits // 8)
+    scene.next.clear()
+    scene.run.participants.clear()
+    scene.journal.spool.chunks.clear()
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < kept < 1.2 * size  # the sum itself, in words, would be twice that
+    assert isinstance(scene.journal.outcome, Released)
+
+
+async def test_who_repeats_its_last_message_after_the_end_is_answered_alike() -> None:
+    scene = Scene()
+    await with_a_dropout(scene)
+    entries = len(scene.journal.entries)
+    await scene.speak(PEOPLE[0])
+    assert len(scene.journal.entries) == entries
+    with pytest.raises(NotInRoundError):
+        await scene.hosted.answer(PEOPLE[0], Phase.SHARE_KEYS)  # too late for anything that would follow
+    assert isinstance(await scene.hosted.answer(PEOPLE[0], Phase.MASKED_INPUT), SurvivorSet)
+    with pytest.raises(NotInRoundError):
+        await scene.hosted.receive(PEOPLE[2], Unmask({}))  # dropped long before
 
 
 async def test_nobody_is_answered_before_the_journal_has_it() -> None:
