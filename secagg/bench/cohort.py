@@ -32,7 +32,6 @@ def bench_config(
         encoding=FixedPoint(clip=1.0, value_bits=value_bits),
         max_participants=participants,
         threshold=threshold,
-        max_colluding=0 if threshold else -1,
         model_digest=bytes(32),
         threat_model=threat_model,
     )
