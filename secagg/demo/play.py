@@ -1,7 +1,7 @@
 """The FL server of the demo: hands out the model, opens rounds at the sidecar, applies the aggregates."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -96,7 +96,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
             ControlClient(sidecar.control_plane) as control,
         ):
             training_run = Training(settings, sites, test, crew, control, audience, Path(folder), model, model)
-            crew.wait(sites, {"ready"}, START_S)
+            crew.wait(dict.fromkeys(sites, ("ready",)), START_S)
             rounds = [training_run.play_round(number, plan) for number, plan in enumerate(plans, start=1)]
             view = training_run.view_of_last()
     config = round_config(settings, model, 1)
@@ -151,6 +151,7 @@ class Training:
     folder: Path
     model: job.Model
     plain_model: job.Model
+    patience: int = 1
     last: tuple[int, Ended] | None = None
 
     def play_round(self, number: int, plan: RoundPlan) -> PlayedRound:
@@ -204,28 +205,35 @@ class Training:
                 return self._attempt(number, attempt, plan), attempt
             except RoundAborted as error:
                 self.audience.stage(f"Round {number} ended without a sum ({error}); once more with longer deadlines")
+                self.patience *= 2
         return self._attempt(number, _ATTEMPTS, plan), _ATTEMPTS
 
     def _attempt(self, number: int, attempt: int, plan: RoundPlan) -> Ended:
         folder = self.folder / f"round-{number}-{attempt}"
         folder.mkdir()
         save_arrays(folder / "model.npz", self.model)
-        config = round_config(self.settings, self.model, 2 ** (attempt - 1))
+        config = round_config(self.settings, self.model, self.patience)
         limit_s = START_S + 2 * sum(getattr(config.deadlines, name) for name in config.deadlines.__slots__)
         self.audience.stage(f"Round {number}: training at {len(self.sites)} sites")
         for name in self.sites:
             seed = self._seed(number, name)
             command = Command(number, _TASK, folder / "model.npz", folder, seed, plan.get(name), limit_s)
             self.crew.order(name, command)
-        self.crew.wait(self.sites, {"trained"}, START_S)
+        self.crew.wait(dict.fromkeys(self.sites, ("trained",)), START_S)
         begin = monotonic()
         round_id = self.control.open_round(config, timeout_s=limit_s)
         told = self._watch(number, round_id, limit_s)
+        late = set(self.sites) - _came(told)  # dead, or still waiting for a round
         try:
             aggregate = self.control.fetch(round_id, timeout_s=limit_s)
             seconds = monotonic() - begin
+        except RoundAborted:
+            late = set(self.sites)
+            raise
         finally:
-            outcomes = self.crew.wait(self.sites, {"finished", "failed", "exited"}, limit_s)
+            self.crew.kill(late)
+            ends = {name: {"exited"} if name in late else {"finished", "failed", "exited"} for name in self.sites}
+            outcomes = self.crew.wait(ends, limit_s)
             self.crew.start(name for name, outcome in outcomes.items() if outcome["event"] == "exited")
         return Ended(config, aggregate, seconds, told, outcomes, folder)
 
@@ -243,10 +251,15 @@ class Training:
 
 def _dropped(ended: Ended, plan: RoundPlan, names: list[str]) -> tuple[Dropped, ...]:
     """As the sidecar told it; of whoever never came it cannot know."""
-    came = {e.participant for e in ended.told if isinstance(e, MessageAccepted) and e.phase is Phase.ADVERTISE_KEYS}
+    came = _came(ended.told)
     missed = {name: Phase.ADVERTISE_KEYS for name in names if name not in came}
     missed.update({e.participant: e.phase for e in ended.told if isinstance(e, ParticipantDropped)})
     return tuple(_as_dropped(name, phase, plan, ended.aggregate) for name, phase in missed.items())
+
+
+def _came(told: Iterable[WatchedEvent]) -> set[str]:
+    """Whose keys the sidecar got."""
+    return {e.participant for e in told if isinstance(e, MessageAccepted) and e.phase is Phase.ADVERTISE_KEYS}
 
 
 def _as_dropped(name: str, phase: Phase, plan: RoundPlan, aggregate: Aggregate) -> Dropped:

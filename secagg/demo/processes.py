@@ -7,7 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,8 +123,7 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes.values():
-            process.kill()
+        self.kill(self._processes)
         for listener in self._listeners:
             listener.join()
         for process in self._processes.values():
@@ -159,15 +158,20 @@ class Crew:
         stdin.write(command.as_json() + "\n")
         stdin.flush()
 
-    def wait(self, names: Iterable[str], events: Iterable[str], timeout_s: float) -> dict[str, dict[str, Any]]:
-        """The first of `events` from each of `names`; what they say before is skipped.
+    def kill(self, names: Iterable[str]) -> None:
+        """End processes, if they are there."""
+        for name in names:
+            self._processes[name].kill()
+
+    def wait(self, wanted: Mapping[str, Collection[str]], timeout_s: float) -> dict[str, dict[str, Any]]:
+        """The first event of each participant that is among those wanted of it; what comes before is skipped.
 
         The end of a process is the event "exited", with its last words.
 
         Raises:
-            DemoProcessError: one of them ends and "exited" is not among `events`, or says nothing in time.
+            DemoProcessError: one of them ends and "exited" is not wanted of it, or says nothing in time.
         """
-        wanted, missing = set(events), set(names)
+        missing = dict(wanted)
         found: dict[str, dict[str, Any]] = {}
         end = monotonic() + timeout_s
         while missing:
@@ -175,9 +179,9 @@ class Crew:
                 name, event = self._events.get(timeout=max(0.0, end - monotonic()))
             except queue.Empty:
                 raise DemoProcessError(f"{', '.join(sorted(missing))}: nothing heard for {timeout_s:.0f} s") from None
-            if name in missing and event["event"] in wanted:
+            if event["event"] in missing.get(name, ()):
                 found[name] = event
-                missing.discard(name)
+                del missing[name]
             elif name in missing and event["event"] == "exited":
                 raise DemoProcessError(f"{name} ended with code {event['code']}: {self._tail()}")
         return found
