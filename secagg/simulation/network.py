@@ -114,7 +114,7 @@ class Run:
                 message = self.coordinator.answer(name, phase)
                 self.stopwatch.count(Side.COORDINATOR, phase)
                 self._send(Down(name, message, phase))
-            except (NotInRoundError, RoundAborted) as error:
+            except (RemoteError, NotInRoundError, RoundAborted) as error:
                 self._give_up(name, error)
 
     def _deliver_up(self, up: Up) -> None:
