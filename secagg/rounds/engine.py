@@ -186,8 +186,10 @@ class Engine(ABC):
         index = self._lobby.index_of(participant)
         if phase is Phase.ADVERTISE_KEYS:
             return self._lobby.roster
-        if not self._delivered(index, phase) or (self._forgotten and phase in _LONG_ANSWERS):
+        if not self._delivered(index, phase):
             raise _gone(participant, phase)
+        if self._forgotten and phase in _LONG_ANSWERS:
+            raise NotInRoundError(f"the round is over: {participant} comes too late for what closed {phase.name}")
         return self._answer(index, phase)
 
     # --- taking messages ----------------------------------------------------------------------------------------------

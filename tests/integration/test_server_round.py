@@ -145,10 +145,13 @@ async def test_an_answer_is_given_again_after_the_phase(tmp_path: Path) -> None:
         for phase in MASKED_PHASES[SEMI_HONEST]:
             sent[phase] = people[0].next
             await asyncio.gather(*(p.say() for p in people))
+            if phase is Phase.SHARE_KEYS:
+                assert await people[0].send(sent[phase]) is not None
         first = people[0]
         roster = await first.send(sent[Phase.ADVERTISE_KEYS])
         assert roster == await first.send(sent[Phase.ADVERTISE_KEYS])
-        assert await first.send(sent[Phase.SHARE_KEYS]) is not None
+        with pytest.raises(grpc.aio.AioRpcError, match="the round is over"):
+            await first.send(sent[Phase.SHARE_KEYS])  # nothing could follow from these shares
         assert await first.upload([]) is not None
         receipt = first.receipt
         await first.send(sent[Phase.UNMASK])
