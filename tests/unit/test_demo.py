@@ -3,8 +3,10 @@
 import struct
 import sys
 import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -15,13 +17,19 @@ from secagg.crypto.secret import Secret
 from secagg.demo import job, png
 from secagg.demo.comparison import compare, weighted_mean
 from secagg.demo.findings import CoordinatorView, Dropped, Findings, PlayedRound, Site, Statistics, Traffic
-from secagg.demo.participant import Command
+from secagg.demo.participant import Command, save_arrays
 from secagg.demo.plan import Dropout, Moment, plan_dropouts
-from secagg.demo.play import Settings, round_config
+from secagg.demo.play import Settings, Training, round_config
 from secagg.demo.report import render
-from secagg.encoding.fixedpoint import Encoder
-from secagg.errors import ConfigError
+from secagg.errors import AbortReason, ConfigError, RoundAborted
+from secagg.events import MessageAccepted
+from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
+
+if TYPE_CHECKING:
+    from secagg_client import ControlClient
+
+    from secagg.demo.processes import Crew
 
 NAMES = [f"site-{i:02d}" for i in range(1, 11)]
 MODEL = job.new_model(1)
@@ -113,7 +121,7 @@ def aggregated(updates: dict[str, job.Model], weights: dict[str, int], settings:
     sums = np.zeros(settings.vector_len, settings.ring_dtype)
     for name, update in updates.items():
         seed = Secret(name.encode().ljust(32))
-        encoder = Encoder(settings.encoding, settings.schema.check(update), weights[name], seed)
+        encoder = settings.code.encoder(settings.schema.check(update), weights[name], seed)
         sums += encoder.read(0, settings.vector_len, settings.ring_dtype)
     return Aggregate(sums, tuple(sorted(updates)))
 
@@ -258,3 +266,87 @@ def test_a_sheet_shows_sign_as_colour() -> None:
     assert blue[2] > blue[0]
     assert white.min() > 240
     assert red[0] > red[2]
+
+
+# --- rounds that a busy machine misses --------------------------------------------------------------------------------
+
+
+class FakeCrew:
+    """Processes that do as told."""
+
+    def __init__(self) -> None:
+        self.killed: list[set[str]] = []
+        self.started: list[set[str]] = []
+
+    def order(self, name: str, command: Command) -> None:
+        save_arrays(command.folder / f"{name}.update.npz", {array: value * 0 for array, value in MODEL.items()})
+
+    def kill(self, names: Iterable[str]) -> None:
+        self.killed.append(set(names))
+
+    def start(self, names: Iterable[str]) -> None:
+        self.started.append(set(names))
+
+    def wait(self, wanted: Mapping[str, Collection[str]], timeout_s: float) -> dict[str, dict[str, Any]]:
+        """Everyone says the first word, in the order of the alphabet, that is wanted of it, but who is killed exits."""
+        return {
+            name: {"event": "exited" if events == {"exited"} else max(events), "bytes_sent": 1, "bytes_received": 2}
+            for name, events in wanted.items()
+        }
+
+
+class FakeControl:
+    """A sidecar whose first rounds nobody reaches in time."""
+
+    def __init__(self, aborts: int) -> None:
+        self._aborts = aborts
+        self.opened: list[RoundConfig] = []
+
+    def open_round(self, settings: RoundConfig, *, timeout_s: float) -> bytes:
+        self.opened.append(settings)
+        return bytes(16)
+
+    def watch(self, round_id: bytes, *, timeout_s: float) -> Iterator[tuple[float, MessageAccepted]]:
+        if len(self.opened) > self._aborts:
+            for name in NAMES[1:]:
+                yield 0.0, MessageAccepted(Phase.ADVERTISE_KEYS, ParticipantId(name))
+
+    def fetch(self, round_id: bytes, *, timeout_s: float) -> Aggregate:
+        if len(self.opened) <= self._aborts:
+            raise RoundAborted(AbortReason.BELOW_THRESHOLD, "nobody came")
+        zero = {name: array * 0 for name, array in MODEL.items()}
+        return aggregated(dict.fromkeys(NAMES[1:], zero), dict.fromkeys(NAMES, 24), self.opened[-1])
+
+
+class Silent:
+    """Nobody watches."""
+
+    def stage(self, text: str) -> None: ...
+
+    def played(self, played: PlayedRound) -> None: ...
+
+
+def some_training(folder: Path, crew: FakeCrew, control: FakeControl) -> Training:
+    training, test = job.load_digits(seed=7)
+    sites = dict.fromkeys(NAMES, job.Examples(training.images[:24], training.labels[:24]))
+    return Training(
+        Settings(), sites, test, cast("Crew", crew), cast("ControlClient", control), Silent(), folder, MODEL, MODEL
+    )
+
+
+def test_a_round_that_was_missed_is_played_again_with_more_patience(tmp_path: Path) -> None:
+    crew, control = FakeCrew(), FakeControl(aborts=2)
+    played = some_training(tmp_path, crew, control).play_round(
+        1, {NAMES[0]: Dropout(Phase.UNMASK, Moment.BEFORE_SENDING)}
+    )
+    assert played.attempts == 3
+    assert [settings.deadlines.unmask_s for settings in control.opened] == [2.5, 5.0, 10.0]
+    assert crew.killed == [set(NAMES), set(NAMES), {NAMES[0]}]  # nobody is left waiting for a round that is over
+    assert crew.started == crew.killed
+    assert played.within_bound
+    assert played.dropped == (Dropped(NAMES[0], "AdvertiseKeys", "unplanned", in_sum=False),)
+
+
+def test_a_round_that_is_missed_again_and_again_fails_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RoundAborted, match="nobody came"):
+        some_training(tmp_path, FakeCrew(), FakeControl(aborts=9)).play_round(1, {})
