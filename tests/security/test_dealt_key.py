@@ -1,0 +1,384 @@
+"""Custody `participants`. Adversaries: a dealer, a participant that reports or hands in another sum, a coordinator."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from secagg.crypto import labels
+from secagg.encoding.packing import pack
+from secagg.errors import AbortReason, AuthenticationError, ProtocolViolation
+from secagg.events import DropReason, ParticipantDropped
+from secagg.homomorphic import dealt_coordinator as coordinators
+from secagg.homomorphic import dealt_participant, transcripts
+from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
+from secagg.homomorphic.dealt_participant import AwaitingKey, AwaitingOrder
+from secagg.lattice.parameters import Scheme
+from secagg.lattice.residues import pack_residues
+from secagg.messages import (
+    ConsistencyProof,
+    CoordinatorMessage,
+    EncryptedSum,
+    Index,
+    ParticipantId,
+    ParticipantMessage,
+    ReleaseOrder,
+    ShareDelivery,
+    ShareKeys,
+    SumChunk,
+    SumReport,
+    SurvivorSet,
+)
+from secagg.phases import Phase
+from secagg.roster import COORDINATOR
+from secagg.rounds import channel as channels
+from secagg.rounds.seat import Table
+from secagg.simulation.cohort import participant_names
+from secagg.simulation.faults import chain
+from secagg.simulation.network import Envelope, Run, Up
+from secagg.wire.results import sums_digest
+from tests.encrypted_rounds import BFV, DEALT, dealt_coordinator, encrypted_config, machine, prepare
+from tests.rounds import Integers, true_sum
+from tests.security.adversary import without_check
+from tests.security.encrypted_adversary import Wiretap, answering, sending
+
+NAMES = participant_names(5)
+DEALER, VICTIM = NAMES[0], NAMES[3]
+OWN = Index(4)
+REST = [name for name in NAMES if name != VICTIM]
+
+
+def drops(run: Run) -> dict[ParticipantId, tuple[Phase, DropReason]]:
+    return {e.participant: (e.phase, e.reason) for e in run.events if isinstance(e, ParticipantDropped)}
+
+
+def check_sum(run: Run, names: Iterable[ParticipantId]) -> None:
+    aggregate = run.coordinator.aggregate
+    assert aggregate is not None
+    assert list(aggregate.survivors) == list(names)
+    assert np.array_equal(aggregate.sums, true_sum(run, names))
+
+
+# -- A dealer that gives one participant another key.
+
+
+def two_keys(scheme: Scheme = BFV) -> tuple[Run, Wiretap]:
+    def deal(message: ParticipantMessage) -> Iterable[ParticipantMessage]:
+        if not isinstance(message, ShareKeys):
+            return (message,)
+        state = machine(run, DEALER)._state
+        assert isinstance(state, AwaitingKey)
+        victim = next(m for m in state.table.members.values() if m.participant_id == VICTIM)
+        other = channels.seal(
+            state.table.seat.round,
+            labels.DEALT_KEY_SEALING,
+            state.channel,
+            sender=DEALER,
+            receiver=victim,
+            plaintext=bytes(32),
+        )
+        return (replace(message, sealed={**message.sealed, victim.index: other}),)
+
+    tap = Wiretap(sending(DEALER, deal))
+    run = prepare(encrypted_config(scheme, DEALT), hook=tap)
+    return run, tap
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+def test_a_dealer_of_two_keys_is_named_before_the_victim_encrypts(scheme: Scheme) -> None:
+    run, tap = two_keys(scheme)
+    run.play()
+    [(up, error)] = run.refused[:1]
+    assert (up.participant, up.phase) == (VICTIM, Phase.CONFIRM_KEY)
+    assert isinstance(error, AuthenticationError)
+    assert error.culprit == DEALER
+    assert tap.inputs(VICTIM) == []
+    assert drops(run)[VICTIM] == (Phase.CONFIRM_KEY, DropReason.DEADLINE)
+    check_sum(run, REST)
+
+
+def test_participants_name_the_dealer_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator that lets it pass gains nothing: nobody encrypts."""
+    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "holds another key")
+    run, tap = two_keys()
+    run.play()
+    assert {name: type(error) for name, error in run.errors.items()} == dict.fromkeys(NAMES, AuthenticationError)
+    assert all("not all hold the key" in str(error) for error in run.errors.values())
+    assert {error.culprit for error in run.errors.values() if isinstance(error, AuthenticationError)} == {DEALER}
+    assert all(tap.inputs(name) == [] for name in NAMES)
+
+
+def test_without_confirmations_the_dealer_would_spoil_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: the victim encrypts under a key that only the dealer has, and nobody can decrypt the sum."""
+    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "holds another key")
+    monkeypatch.setattr(Table, "check_signatures", lambda *_: None)
+    without_check(monkeypatch, coordinators, "check_chunk", "binding")
+    run, tap = two_keys()
+    run.play()
+    assert len(tap.inputs(VICTIM)) == 1
+    assert run.coordinator.aggregate is None
+    assert run.coordinator.failure is not None
+
+
+def test_two_dealers_are_refused() -> None:
+    """A coordinator that passes on more than one key."""
+
+    def more(message: CoordinatorMessage) -> CoordinatorMessage:
+        assert isinstance(message, ShareDelivery)
+        shared = dealt_coordinator(run)._shared
+        return ShareDelivery({i: m.sealed[victim] for i, m in shared.items() if i != victim})
+
+    run = prepare(encrypted_config(BFV, DEALT), hook=answering(VICTIM, Phase.SHARE_KEYS, more))
+    victim = Index(4)
+    run.play()
+    error = run.errors[VICTIM]
+    assert isinstance(error, ProtocolViolation)
+    assert (error.culprit, "one dealer" in str(error)) == (COORDINATOR, True)
+    check_sum(run, REST)
+
+
+@pytest.mark.parametrize("change", ["a stranger", "too few", "another's"])
+def test_confirmations_that_do_not_add_up(change: str) -> None:
+    def other(message: CoordinatorMessage) -> CoordinatorMessage:
+        assert isinstance(message, ConsistencyProof)
+        signatures = dict(message.signatures)
+        if change == "too few":
+            return ConsistencyProof(dict(list(signatures.items())[:2]))
+        if change == "a stranger":
+            return ConsistencyProof({**signatures, Index(9): signatures[Index(1)]})
+        return ConsistencyProof({**signatures, Index(1): signatures[Index(2)]})
+
+    tap = Wiretap(answering(VICTIM, Phase.CONFIRM_KEY, other))
+    run = prepare(encrypted_config(BFV, DEALT), hook=tap)
+    run.play()
+    assert isinstance(run.errors[VICTIM], ProtocolViolation | AuthenticationError)
+    assert tap.inputs(VICTIM) == []
+    check_sum(run, REST)
+
+
+# -- The encrypted sum. Adversary: a coordinator.
+
+
+def changed_sum(change: Callable[[EncryptedSum], EncryptedSum]) -> Run:
+    def other(message: CoordinatorMessage) -> CoordinatorMessage:
+        assert isinstance(message, EncryptedSum)
+        return change(message)
+
+    run = prepare(encrypted_config(BFV, DEALT, vector_len=8192), hook=answering(VICTIM, Phase.ENCRYPTED_INPUT, other))
+    run.play()
+    return run
+
+
+def transparent(message: EncryptedSum) -> EncryptedSum:
+    """c1 = 0, and c0 the encoding of one in every slot: a sum of the coordinator's own, made without a key."""
+    profile = encrypted_config(BFV, DEALT).homomorphic
+    assert profile is not None
+    c0 = np.zeros((1, 1, 1, profile.ring_degree), np.uint64)
+    c0[..., 0] = round(profile.modulus / profile.plain_modulus)
+    return replace(message, c0=(pack_residues(c0, profile.prime_bits),), c1=(bytes(len(message.c1[0])),))
+
+
+def without_own(message: EncryptedSum) -> EncryptedSum:
+    alive = tuple(i for i in message.sets.survivors if i != OWN)
+    return replace(message, sets=SurvivorSet(alive, (*message.sets.dropped, OWN)))
+
+
+def sets(survivors: list[int], dropped: list[int]) -> SurvivorSet:
+    return SurvivorSet(tuple(map(Index, survivors)), tuple(map(Index, dropped)))
+
+
+SUMS: dict[str, tuple[Callable[[EncryptedSum], EncryptedSum], str]] = {
+    "transparent": (transparent, "transparent"),
+    "zero": (lambda m: replace(m, c0=(bytes(len(m.c0[0])),)), "transparent"),
+    "ourselves left out": (without_own, "our own input"),
+    "too few": (lambda m: replace(m, sets=sets([3, 4], [1, 2, 5])), "below threshold"),
+    "somebody missing": (lambda m: replace(m, sets=sets([1, 2, 4], [])), "went on"),
+    "both": (lambda m: replace(m, sets=sets([1, 2, 3, 4, 5], [5])), "both"),
+    "a chunk missing": (lambda m: replace(m, c1=()), "chunks"),
+    "truncated": (lambda m: replace(m, c0=(m.c0[0][:-1],)), "bytes, not"),
+    "unreduced": (lambda m: replace(m, c0=(b"\xff" * len(m.c0[0]),)), "not below"),
+    "another ciphertext": (lambda m: replace(m, c0=m.c1, c1=m.c0), "decrypted value"),
+}
+
+
+@pytest.mark.parametrize("kind", SUMS)
+def test_a_sum_that_is_none_is_not_decrypted(kind: str) -> None:
+    change, message = SUMS[kind]
+    run = changed_sum(change)
+    assert message in str(run.errors[VICTIM])
+    assert machine(run, VICTIM).aggregate is None
+    check_sum(run, NAMES)  # the others reported theirs
+
+
+def test_without_its_check_a_planted_sum_would_be_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: a transparent ciphertext needs no key, so anything can be planted."""
+    without_check(monkeypatch, dealt_participant, "check_ciphertext", "transparent")
+    run = changed_sum(transparent)
+    planted = machine(run, VICTIM).aggregate
+    assert planted is not None
+    assert (planted.sums[:4096] == 1).all()  # the low field of each slot; the high one is zero
+    assert not planted.sums[4096:].any()
+
+
+# -- Reports. Adversaries: participants that lie about the sum.
+
+
+def lied(run: Run, name: ParticipantId) -> tuple[bytes, Integers]:
+    """Digest and values of a sum that is not the sum."""
+    state = machine(run, name)._state
+    assert isinstance(state, AwaitingOrder)
+    wrong = replace(state.aggregate, sums=state.aggregate.sums ^ np.uint32(1))
+    object.__setattr__(state, "aggregate", wrong)
+    return sums_digest(wrong, state.seat.round.config), wrong.sums
+
+
+def false_report(run: Run, name: ParticipantId) -> SumReport:
+    digest, _ = lied(run, name)
+    roster = dealt_coordinator(run)._lobby.roster
+    survivors = dealt_coordinator(run)._encrypted.sets.survivors
+    seat = machine(run, name).seat
+    return SumReport(digest, seat.sign(transcripts.sum_report(seat.round.context, roster, survivors, digest)))
+
+
+def with_liars(count: int, people: int, threshold: int) -> Run:
+    """The first `count` report, and would hand in, the same other sum."""
+    liars = participant_names(people)[:count]
+
+    def lie(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Up) and isinstance(envelope.message, SumReport) and envelope.participant in liars:
+            return (replace(envelope, message=false_report(run, envelope.participant)),)
+        return (envelope,)
+
+    run = prepare(encrypted_config(BFV, DEALT, people, threshold=threshold), hook=lie)
+    run.play()
+    return run
+
+
+def test_the_sum_that_the_threshold_reports_counts_and_liars_are_dropped() -> None:
+    run = with_liars(2, 6, 4)
+    check_sum(run, participant_names(6))
+    liars = participant_names(6)[:2]
+    assert {name: drops(run)[name] for name in liars} == dict.fromkeys(liars, (Phase.REPORT_SUM, DropReason.REFUSED))
+    assert {name: type(run.errors[name]) for name in liars} == dict.fromkeys(liars, ProtocolViolation)
+
+
+@pytest.mark.parametrize(("liars", "people", "threshold"), [(2, 5, 4), (3, 6, 4), (3, 6, 3)])
+def test_disagreement_ends_the_round(liars: int, people: int, threshold: int) -> None:
+    """Too few agree; or, in the last case, two sums have the threshold's word each."""
+    run = with_liars(liars, people, threshold)
+    assert run.coordinator.aggregate is None
+    assert run.coordinator.failure is not None
+    assert run.coordinator.failure.reason is AbortReason.DISAGREEMENT
+
+
+def test_of_two_sums_without_the_check_the_wrong_one_could_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch, DealtKeyCoordinator, "_compare_reports", "agreed")
+    run = with_liars(3, 6, 3)
+    aggregate = run.coordinator.aggregate
+    assert aggregate is not None
+    assert not np.array_equal(aggregate.sums, true_sum(run, participant_names(6)))
+
+
+def test_a_report_in_anothers_name() -> None:
+    def forge(message: ParticipantMessage) -> Iterable[ParticipantMessage]:
+        if not isinstance(message, SumReport):
+            return (message,)
+        return (replace(message, signature=machine(run, DEALER).seat.sign(b"anything")),)
+
+    run = prepare(encrypted_config(BFV, DEALT), hook=sending(VICTIM, forge))
+    run.play()
+    [(up, error)] = run.refused[:1]
+    assert (up.participant, isinstance(error, AuthenticationError)) == (VICTIM, True)
+    check_sum(run, NAMES)
+
+
+# -- Handing in the sum. Adversary: whoever was asked for it.
+
+
+def hand_in_another(message: ParticipantMessage) -> Iterable[ParticipantMessage]:
+    if isinstance(message, SumChunk):
+        wrong = pack(np.arange(64, dtype=np.uint32), 19)
+        assert len(wrong) == len(message.payload)
+        return (SumChunk(message.number, wrong),)
+    return (message,)
+
+
+@pytest.mark.parametrize("liars", [1, 4, 5])
+def test_another_sum_than_reported_is_refused_and_the_next_is_asked(liars: int) -> None:
+    run = prepare(encrypted_config(BFV, DEALT), hook=chain(*(sending(name, hand_in_another) for name in NAMES[:liars])))
+    run.play()
+    told = {name: what for name, what in drops(run).items() if what[0] is Phase.RELEASE_SUM}
+    assert told == dict.fromkeys(NAMES[:liars], (Phase.RELEASE_SUM, DropReason.REFUSED))
+    if liars < len(NAMES):
+        check_sum(run, NAMES)
+    else:
+        assert run.coordinator.failure is not None
+        assert run.coordinator.failure.reason is AbortReason.DISAGREEMENT
+
+
+def test_without_the_digest_the_fl_server_would_get_the_wrong_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepare(encrypted_config(BFV, DEALT), hook=sending(DEALER, hand_in_another))
+    coordinator = dealt_coordinator(run)
+    monkeypatch.setattr(coordinators._ReleasedSum, "digest", lambda _: coordinator._digest)
+    run.play()
+    aggregate = coordinator.aggregate
+    assert aggregate is not None
+    assert not np.array_equal(aggregate.sums, true_sum(run, NAMES))
+
+
+def test_nobody_else_may_hand_in_the_sum() -> None:
+    """Whoever reported, but was not asked, is turned away; the sum of whoever was asked counts."""
+
+    def uninvited(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Up) and isinstance(envelope.message, SumChunk):
+            intruder = Up(VICTIM, next(iter(hand_in_another(envelope.message))), envelope.phase)
+            return (intruder, envelope)
+        return (envelope,)
+
+    run = prepare(encrypted_config(BFV, DEALT), hook=uninvited)
+    run.play()
+    assert [up.participant for up, _ in run.refused] == [VICTIM]
+    check_sum(run, NAMES)
+
+
+def ask_for_the_sum(_message: CoordinatorMessage) -> CoordinatorMessage:
+    return ReleaseOrder(upload=True)
+
+
+def withheld() -> tuple[Run, Wiretap]:
+    config = encrypted_config(BFV, DEALT, release_to_coordinator=False)
+    tap = Wiretap(answering(VICTIM, Phase.REPORT_SUM, ask_for_the_sum))
+    run = prepare(config, hook=tap)
+    run.play()
+    return run, tap
+
+
+def test_a_withheld_sum_is_not_handed_in() -> None:
+    """The task says that the FL server does not get the sum; its coordinator asks for it all the same."""
+    run, tap = withheld()
+    error = run.errors[VICTIM]
+    assert isinstance(error, ProtocolViolation)
+    assert "does not give the sum" in str(error)
+    assert not any(isinstance(up.message, SumChunk) for up in tap.up)
+    assert run.coordinator.aggregate is None
+    assert run.coordinator.delivered is not None
+
+
+def test_without_the_check_it_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch, AwaitingOrder, "on_order", "release_to_coordinator")
+    _, tap = withheld()
+    [chunk] = tap.sent(VICTIM, SumChunk)
+    assert isinstance(chunk, SumChunk)
+
+
+def test_nothing_is_answered_twice() -> None:
+    """A coordinator that asks again, with whatever, gets nothing: keys, inputs and reports leave once."""
+    tap = Wiretap()
+    run = prepare(encrypted_config(BFV, DEALT), hook=tap)
+    run.play()
+    for down in tap.down:
+        with pytest.raises(ProtocolViolation, match="nothing is answered twice"):
+            machine(run, down.participant).receive(down.message, run.now)
+    for name in NAMES:
+        assert len(tap.inputs(name)) == len(tap.sent(name, SumReport)) == len(tap.sent(name, ShareKeys)) == 1
