@@ -148,22 +148,34 @@ def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) ->
         ProtocolViolation: no such vectors add up to these sums or this weight: a participant or the coordinator made
             them up.
     """
-    mean, weight = decode_flat(code, schema.size, sums, summands)
-    return WeightedMean(schema.split(mean), weight, error_bound(code, summands, weight))
+    weight = total_weight(code, schema.size, sums, summands)
+    arrays = schema.arrays_from(lambda start, stop: _means(code, sums[start:stop], summands, weight))
+    return WeightedMean(arrays, weight, error_bound(code, summands, weight))
 
 
 def decode_flat(code: FixedPoint, size: int, sums: Words, summands: int) -> tuple[FloatArray, int]:
     """float64[size] of weighted means, and the weight; see `decode_mean`."""
+    weight = total_weight(code, size, sums, summands)
+    return _means(code, sums[:size], summands, weight), weight
+
+
+def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int:
+    """Σ w behind the sums of `size` values and the weight's limbs; refuses impossible ones as `decode_mean` says."""
     if int(sums.max()) > summands * code.levels:
         raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
     weight = sum(int(limb) << code.value_bits * i for i, limb in enumerate(sums[size:]))
     if not summands <= weight <= summands * code.max_weight:
         raise ProtocolViolation(f"the sum's weight {weight} is not one that {summands} participants can have")
-    mean = sums[:size].astype(np.float64)
+    return weight
+
+
+def _means(code: FixedPoint, sums: Words, summands: int, weight: int) -> FloatArray:
+    """float64 of each sum."""
+    mean: FloatArray = sums.astype(np.float64)
     mean *= code.step
     mean -= summands * code.clip
     mean *= code.max_weight / weight
-    return mean, weight
+    return mean
 
 
 def error_bound(code: FixedPoint, summands: int, weight: int) -> float:

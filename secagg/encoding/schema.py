@@ -1,7 +1,7 @@
 """Which arrays an update has, and how they lie one after the other in one flat vector."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -89,14 +89,22 @@ class Schema:
             raise InputError(f"array {unknown!r} is not in the task's schema; leave it out", array=unknown)
         return FlatUpdate(tuple(_checked(spec, arrays) for spec in self.arrays))
 
+    def arrays_from(self, read: Callable[[int, int], FloatArray]) -> dict[str, FloatArray]:
+        """The named arrays, each in its own dtype, filled by strides from `read(start, stop)` of the flat vector."""
+        arrays: dict[str, FloatArray] = {}
+        first = 0
+        for spec in self.arrays:
+            flat = np.empty(spec.size, spec.dtype)
+            for start in range(0, spec.size, _STRIDE):
+                stop = min(start + _STRIDE, spec.size)
+                flat[start:stop] = read(first + start, first + stop)
+            arrays[spec.name] = flat.reshape(spec.shape)
+            first += spec.size
+        return arrays
+
     def split(self, flat: FloatArray) -> dict[str, FloatArray]:
         """The named arrays of a flat float64[size] vector, each in its own dtype."""
-        result: dict[str, FloatArray] = {}
-        start = 0
-        for spec in self.arrays:
-            result[spec.name] = flat[start : start + spec.size].reshape(spec.shape).astype(spec.dtype)
-            start += spec.size
-        return result
+        return self.arrays_from(lambda start, stop: flat[start:stop])
 
 
 class FlatUpdate:

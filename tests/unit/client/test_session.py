@@ -507,7 +507,7 @@ def test_a_sum_of_impossible_weight_is_refused(monkeypatch: pytest.MonkeyPatch) 
     for weight in (0, 4, 501):
         with pytest.raises(ProtocolViolation, match=f"weight {weight} is not one that 5"):
             fixedpoint.decode_mean(code, schema, np.array([0, 0, 0, weight], np.uint32), 5)
-    without_check(monkeypatch, fixedpoint, "decode_mean", "participants can have")
+    without_check(monkeypatch, fixedpoint, "total_weight", "participants can have")
     with pytest.raises(ZeroDivisionError):
         fixedpoint.decode_mean(code, schema, np.array([0, 0, 0, 0], np.uint32), 5)
 
