@@ -90,6 +90,7 @@ class HomomorphicParticipant:
         self.seat = seat
         self.aggregate: Aggregate | None = None
         self._vector = vector
+        self._upload: Upload | None = None  # under way, or arrived
         self._backend = backend
         self._state: State
         if profile_of(seat.round.config).custody is Custody.PARTICIPANTS:
@@ -107,6 +108,7 @@ class HomomorphicParticipant:
     def abort(self) -> None:
         """Give up the round and its secrets."""
         self._state = Ended.ABORTED
+        self._forget_upload()
 
     def receive(self, message: CoordinatorMessage, now: float) -> Reply | None:
         """Our reply to the coordinator's `message`; None if nothing is left to do.
@@ -119,16 +121,26 @@ class HomomorphicParticipant:
             RemoteError: the message is not allowed here; the round is over for us.
         """
         state, self._state = self._state, Ended.ABORTED
+        self._forget_upload()
         match state:
             case Ended():
                 self._state = state
                 raise _violation("the round is over for us: nothing is answered twice")
             case joint.AwaitingRoster() | joint.AwaitingShares() | joint.AwaitingSum() | joint.AwaitingProof():
-                return self._joint(state, message, now)
+                reply = self._joint(state, message, now)
             case joint.AwaitingFallen() | joint.AwaitingRecoveryProof():
-                return self._recovery(state, message)
+                reply = self._recovery(state, message)
             case _:
-                return self._dealt(state, message, now)
+                reply = self._dealt(state, message, now)
+        if isinstance(reply, OnceVector):
+            self._upload = reply
+        return reply
+
+    def _forget_upload(self) -> None:
+        """What closes a phase says that its vector arrived."""
+        if self._upload is not None:
+            self._upload.forget()
+            self._upload = None
 
     def _dealt(self, state: DealtState, message: CoordinatorMessage, now: float) -> Reply | None:
         reply: Reply | None

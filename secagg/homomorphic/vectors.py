@@ -6,11 +6,12 @@ so a chunk that was lost on the way is sent again as the same bytes.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
 from secagg.encoding.vector import IntegerVector
+from secagg.errors import LocalError
 from secagg.homomorphic.transcripts import chunk_binding
 from secagg.lattice.jobs import Encrypt, Job
 from secagg.lattice.parameters import Profile
@@ -45,9 +46,18 @@ class OnceVector(Generic[ChunkT]):
             self._made[number] = self.make(number)
         return self._made[number]
 
+    def forget(self) -> None:
+        """The vector arrived: drop its chunks, and never make one again."""
+        self._made.clear()
+        self.make = _over
+
     def __iter__(self) -> Iterator[ChunkT]:
         """All chunks in order."""
         return (self.chunk(number) for number in range(self.chunks))
+
+
+def _over(number: int) -> NoReturn:
+    raise LocalError(f"chunk {number} is asked for after its phase; made again it would be another one")
 
 
 def encrypted_input(
