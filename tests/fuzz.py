@@ -1,6 +1,7 @@
 """Fuzz for as long as you like: `python -m tests.fuzz --seconds 600 --seed 1`.
 
-Every decoder of the wire gets mutated messages, and whole rounds get disorder and lies. Anything but a value or a named
+Every decoder of the wire and the parser of residues get mutated messages, and whole rounds, masked and homomorphic, get
+disorder and lies. Anything but a value or a named
 error, and any sum that is not exact, ends the run with the seed that shows it again. At the end: inputs tried.
 """
 
@@ -16,6 +17,7 @@ from secagg.config import ThreatModel
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.messages import ParticipantId
 from tests.chaos import Chaos
+from tests.chaos_encrypted import check_disorder, disorderly_round, hostile_residues
 from tests.properties.decoders import all_decoders
 from tests.properties.mutation import mutate
 from tests.rounds import flat_schema, make_config, start, true_sum
@@ -59,6 +61,19 @@ def fuzz_round(rng: np.random.Generator, tried: Counter[str]) -> None:
         tried["rounds of a lying coordinator"] += 1
 
 
+def fuzz_residues(rng: np.random.Generator, tried: Counter[str]) -> None:
+    for _ in range(10 * DECODINGS):
+        tried["chunks of residues taken" if hostile_residues(rng) else "chunks of residues refused"] += 1
+
+
+def fuzz_encrypted_round(rng: np.random.Generator, tried: Counter[str]) -> None:
+    """One homomorphic round of any scheme and custody under disorder, with liars as above."""
+    lies, coordinator_lies = bool(rng.integers(2)), bool(rng.integers(4) == 0)
+    run, chaos = disorderly_round(rng, lies=lies, coordinator_lies=coordinator_lies)
+    tried["messages of homomorphic rounds disturbed"] += chaos.disturbed
+    tried[f"homomorphic rounds {check_disorder(run, chaos)}"] += 1
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default: 60)")
@@ -71,6 +86,8 @@ def main() -> None:
         try:
             fuzz_decoders(rng, tried)
             fuzz_round(rng, tried)
+            fuzz_residues(rng, tried)
+            fuzz_encrypted_round(rng, tried)
         except BaseException:
             print(f"seed {seed} ends in:", file=sys.stderr)  # noqa: T201
             raise
