@@ -7,10 +7,13 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.crypto.prg import Words, word_dtype
-from secagg.encoding.fixedpoint import FixedPoint, WeightedMean, decode_mean
+from secagg.encoding.calibration import Cohort
+from secagg.encoding.code import Code, code_for
+from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
 from secagg.encoding.packing import MAX_BITS
+from secagg.encoding.pipeline import Noise, Pipeline
 from secagg.encoding.schema import Schema
-from secagg.errors import ConfigError
+from secagg.errors import ConfigError, LocalError
 from secagg.lattice.parameters import Custody, Profile
 
 MIN_COHORT: Final = 3
@@ -84,7 +87,7 @@ class RoundConfig:
     Attributes:
         task: 1 to 128 bytes of UTF-8; what a participant's policy allows by name.
         schema: arrays of the update.
-        encoding: fixed-point code.
+        encoding: the plain fixed-point code, or a pipeline of defences.
         max_participants: n_max, 3 to 10,000; the ring is wide enough for that many.
         threshold: t; fewer survivors give no sum. 0 stands for the default of the threat model.
         max_colluding: n_C, participants that may collude with the coordinator; −1 stands for the largest n_C < n/3
@@ -99,11 +102,12 @@ class RoundConfig:
             homomorphic round's key is with the participants.
         homomorphic: how updates are encrypted; None for a masked round.
         deadlines: longest time of each phase.
+        code: what `encoding` comes to in this round.
     """
 
     task: str
     schema: Schema
-    encoding: FixedPoint
+    encoding: FixedPoint | Pipeline
     max_participants: int
     model_digest: bytes
     threshold: int = 0
@@ -115,6 +119,7 @@ class RoundConfig:
     release_to_coordinator: bool = True
     homomorphic: Profile | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
+    code: Code = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.task.encode()) <= MAX_TASK_BYTES:
@@ -123,6 +128,9 @@ class RoundConfig:
             raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(self.model_digest)}")
         self._fill_defaults()
         self._check_thresholds()
+        cohort = Cohort(self.max_participants, self.guaranteed_honest)
+        code = code_for(self.encoding, self.schema, cohort, wraps=self.homomorphic is None)
+        object.__setattr__(self, "code", code)
         self._check_widths()
         self._check_scheme()
 
@@ -156,7 +164,7 @@ class RoundConfig:
     def _check_widths(self) -> None:
         if self.ring_bits > MAX_BITS:
             raise ConfigError(
-                f"{self.max_participants} summands of {self.encoding.value_bits} bits need {self.ring_bits} bits, "
+                f"{self.max_participants} summands of {self.code.value_bits} bits need {self.ring_bits} bits, "
                 f"more than {MAX_BITS}; lower value_bits"
             )
         if self.vector_len > MAX_VECTOR_LEN:
@@ -171,9 +179,9 @@ class RoundConfig:
             return
         profile.check()
         profile.check_summands(self.max_participants)
-        if profile.value_bits != self.encoding.value_bits:
+        if profile.value_bits != self.code.value_bits:
             raise ConfigError(
-                f"the profile is for {profile.value_bits} bits a value, the encoding has {self.encoding.value_bits}; "
+                f"the profile is for {profile.value_bits} bits a value, the encoding has {self.code.value_bits}; "
                 "find another profile"
             )
         if self.threat_model is not ThreatModel.SEMI_HONEST:
@@ -201,14 +209,37 @@ class RoundConfig:
         return self.threat_model is ThreatModel.ACTIVE or self.homomorphic is not None
 
     @property
+    def guaranteed_honest(self) -> int:
+        """t − n_C: survivors of any released sum that do not collude; distributed noise is sized for them alone."""
+        return self.threshold - self.max_colluding
+
+    @property
+    def fixed_point(self) -> FixedPoint:
+        """The plain fixed-point code.
+
+        Raises:
+            LocalError: the encoding is a pipeline.
+        """
+        if isinstance(self.encoding, Pipeline):
+            raise LocalError(f"the round's encoding is a pipeline: {self.encoding.text}")
+        return self.encoding
+
+    @property
+    def noise(self) -> Noise | None:
+        """The distributed noise of the round, if there is any."""
+        return self.encoding.noise if isinstance(self.encoding, Pipeline) else None
+
+    @property
     def ring_bits(self) -> int:
-        """b: sums are taken mod 2^b, and 2^b exceeds the sum of n_max encoded vectors in every coordinate."""
-        return self.encoding.ring_bits(self.max_participants)
+        """b: sums are taken mod 2^b. Without noise no sum of n_max encoded vectors wraps; with noise in a masked round
+        they are meant to.
+        """
+        return self.code.ring_bits
 
     @property
     def vector_len(self) -> int:
         """Coordinates of the encoded vector."""
-        return self.encoding.vector_len(self.schema)
+        return self.code.vector_len
 
     @property
     def ring_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
@@ -221,13 +252,22 @@ class Aggregate:
     """The exact result of a round.
 
     Attributes:
-        sums: unsigned words[vector_len], Σ of the survivors' encoded vectors, no coordinate wrapped.
+        sums: unsigned words[vector_len], Σ of the survivors' encoded vectors mod 2^b.
         survivors: participant ids whose updates are in the sum, sorted.
     """
 
     sums: Words
     survivors: tuple[str, ...]
 
-    def mean(self, config: RoundConfig) -> WeightedMean:
-        """The weighted mean that the sum encodes."""
-        return decode_mean(config.encoding, config.schema, self.sums, len(self.survivors))
+    def mean(self, config: RoundConfig, context: bytes = b"") -> WeightedMean:
+        """The weighted mean that the sum encodes.
+
+        Args:
+            config: of the round.
+            context: of the round; needed where the encoding samples coordinates or rotates them.
+
+        Raises:
+            ProtocolViolation: no survivors can have put this in.
+            LocalError: the context is needed.
+        """
+        return config.code.decode_mean(self.sums, len(self.survivors), context)

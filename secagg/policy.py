@@ -27,6 +27,7 @@ class Policy:
         suites: allowed suites.
         tasks: tasks taken part in; None allows every task.
         require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own.
+        min_noise_multiplier: smallest z of that noise; `min_colluding_share` says how many are not counted on for it.
     """
 
     min_cohort: int = MIN_COHORT
@@ -39,6 +40,7 @@ class Policy:
     suites: frozenset[Suite] = frozenset(Suite)
     tasks: frozenset[str] | None = None
     require_distributed_noise: bool = False
+    min_noise_multiplier: float = 0.0
 
     def check(self, config: RoundConfig) -> None:
         """Refuse a configuration below this policy.
@@ -61,8 +63,14 @@ class Policy:
             self._refuse(f"the round stands {config.max_colluding} colluding participants, fewer than {demanded}")
         if self.min_organisations > 1 and not config.signed:
             self._refuse("organisations are certified in the active threat model and in homomorphic rounds only")
-        if self.require_distributed_noise:
-            self._refuse("the round's updates carry no distributed noise")
+        self._check_noise(config)
+
+    def _check_noise(self, config: RoundConfig) -> None:
+        if config.noise is None:
+            if self.require_distributed_noise or self.min_noise_multiplier > 0:
+                self._refuse("the round's updates carry no distributed noise")
+        elif not config.noise.z >= self.min_noise_multiplier:
+            self._refuse(f"noise of z = {config.noise.z} is weaker than {self.min_noise_multiplier}")
 
     def _check_scheme(self, config: RoundConfig) -> None:
         if config.scheme not in self.schemes:

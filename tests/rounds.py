@@ -9,6 +9,7 @@ import numpy as np
 from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
@@ -39,7 +40,7 @@ def make_config(
     threat_model: ThreatModel = ACTIVE,
     *,
     schema: Schema | None = None,
-    encoding: FixedPoint | None = None,
+    encoding: FixedPoint | Pipeline | None = None,
     threshold: int = 0,
     max_colluding: int = -1,
     task: str = "digits",

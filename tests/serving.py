@@ -22,7 +22,7 @@ from secagg.crypto.authority import Authority, IssuedCertificate, create_authori
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder, FixedPoint
+from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import SecAggError
 from secagg.masked.session import Participant, Reply
@@ -211,7 +211,7 @@ class Player:
         if config.threat_model is ACTIVE:
             credentials = Credentials(site().identity(self.name), site().trust)
         update = {"values": np.full(config.schema.arrays[0].shape, self.value, np.float32)}
-        encoder = Encoder(config.encoding, config.schema.check(update), 1, Secret(bytes(32)))
+        encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)))
         policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
         self.vector = encoder
         self.participant = Participant(Seat(self.round, self.name, policy, SystemRng(), credentials), encoder)

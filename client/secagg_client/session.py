@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from secagg.config import Aggregate
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder
 from secagg.errors import (
     AuthenticationError,
     LocalError,
@@ -165,9 +164,10 @@ class Participation:
         self._terms.policy.check(config)
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
-        encoder = Encoder(config.encoding, flat, mine.weight, seed)
+        seat = self._terms.seat(offer, mine.model_digest)
+        encoder = config.code.encoder(flat, mine.weight, seed, seat.round.context)
         self._terms.seen.claim(offer.round_id)
-        self._participant = take_part(self._terms.seat(offer, mine.model_digest), encoder, self._open_backend)
+        self._participant = take_part(seat, encoder, self._open_backend)
         return self._participant
 
     def _open_backend(self) -> Backend:
@@ -199,7 +199,7 @@ class Participation:
             receipt=receipt,
             survivors=survivors,
             aggregate=aggregate,
-            mean=aggregate.mean(config),
+            mean=aggregate.mean(config, self._terms.seat(offer, self._contribution.model_digest).round.context),
         )
 
 

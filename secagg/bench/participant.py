@@ -6,7 +6,7 @@ from secagg.bench.measure import take_turns
 from secagg.bench.report import Figure, Section, at_most
 from secagg.config import ThreatModel
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.code import Encoded
 from secagg.masked.vector import MaskedVector
 
 
@@ -16,9 +16,9 @@ def measure(values: int, neighbours: int, repeats: int) -> Section:
     cohort, update = Cohort.gather(config), sample_update(values)
     state, delivery = cohort.share_keys(), cohort.delivery()
 
-    def encoder() -> Encoder:
+    def encoder() -> Encoded:
         flat = config.schema.check(update)
-        return Encoder(config.encoding, flat, 1, Secret(bytes(32)))
+        return config.code.encoder(flat, 1, Secret(bytes(32)))
 
     def open_shares() -> MaskedVector:
         _, masked = state.on_delivery(delivery, encoder())

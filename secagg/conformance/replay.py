@@ -12,7 +12,7 @@ from secagg.conformance.document import Document
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.code import Encoded
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import Event, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady, WrongShares
@@ -79,13 +79,13 @@ class Stage:
         """Before its first message."""
         return Coordinator(self.round, now=float(fixtures.NOW_S), trust=self.trust)
 
-    def encoder(self, name: str) -> Encoder:
+    def encoder(self, name: str) -> Encoded:
         """The participant's encoded update."""
         mine = self._vector["participants"][name]
         update = read_arrays(mine["update"], self.config.schema)
         flat = self.config.schema.check(update)
         seed = Secret(bytes.fromhex(mine["rounding_seed"]))
-        return Encoder(self.config.encoding, flat, mine["weight"], seed)
+        return self.config.code.encoder(flat, mine["weight"], seed)
 
     def credentials(self, name: str) -> Credentials | None:
         """The participant's certificate and key; None if semi-honest."""

@@ -166,7 +166,7 @@ def _participant(round_name: str, name: str, config: RoundConfig) -> dict[str, A
     inputs: dict[str, Any] = {
         "update": {key: a.astype(a.dtype.newbyteorder("<")).tobytes() for key, a in update.items()},
         "values": {key: a.reshape(-1) for key, a in update.items()},
-        "weight": 1 + int.from_bytes(stream.token(4), "big") % config.encoding.max_weight,
+        "weight": 1 + int.from_bytes(stream.token(4), "big") % config.fixed_point.max_weight,
         "rounding_seed": stream.token(32),
         "random": {
             "channel_private_key": stream.token(32),

@@ -34,3 +34,9 @@ ENCRYPTED_CHUNK_BINDING: Final = b"secagg/v1/encrypted-input-chunk"
 SUM_REPORT_SIGNATURE: Final = b"secagg/v1/sum-report-signature"
 DECRYPTION_SIGNATURE: Final = b"secagg/v1/decryption-signature"
 RECOVERY_SIGNATURE: Final = b"secagg/v1/recovery-signature"
+
+# Defences
+NOISE: Final = b"secagg/v1/noise"
+NOISE_TIES: Final = b"secagg/v1/noise-ties"
+ROTATION: Final = b"secagg/v1/rotation"
+COORDINATE_SAMPLING: Final = b"secagg/v1/coordinate-sampling"

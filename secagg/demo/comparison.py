@@ -43,9 +43,9 @@ def compare(
     aggregate: Aggregate, config: RoundConfig, updates: Mapping[str, Model], weights: Mapping[str, int]
 ) -> Compared:
     """Args: updates: of the survivors, as they were before they were encoded."""
-    plain = weighted_mean(updates, weights, config.encoding.clip)
+    plain = weighted_mean(updates, weights, config.fixed_point.clip)
     # In float64: the bound speaks of the mean before it is cast to the update's own dtype.
     wide = Schema(tuple(replace(spec, dtype="float64") for spec in config.schema.arrays))
-    mean = decode_mean(config.encoding, wide, aggregate.sums, len(aggregate.survivors))
+    mean = decode_mean(config.fixed_point, wide, aggregate.sums, len(aggregate.survivors))
     difference = max(float(np.max(np.abs(mean.arrays[array] - plain[array]))) for array in plain)
     return Compared(difference, mean.error_bound)

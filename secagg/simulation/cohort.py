@@ -11,7 +11,6 @@ from secagg.crypto.authority import Authority, create_authority, issue_participa
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.schema import FloatArray, Update
 from secagg.encoding.vector import IntegerVector
 from secagg.lattice.jobs import Desk
@@ -101,11 +100,11 @@ def set_up(
     vectors: dict[ParticipantId, IntegerVector] = {}
     for name, contribution in contributions.items():
         credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and signed else None
-        vectors[name] = Encoder(
-            config.encoding,
+        vectors[name] = config.code.encoder(
             config.schema.check(contribution.update),
             contribution.weight,
             Secret(rng.token(ROUNDING_SEED_SIZE)),
+            round_.context,
         )
         stopwatch.start()
         participants[name] = take_part(Seat(round_, name, policy, rng, credentials), vectors[name], Desk)

@@ -4,6 +4,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 
 from secagg.config import Deadlines, Graph, RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import DTYPES, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody, Profile, Scheme
@@ -25,9 +26,8 @@ def encode_config(config: RoundConfig) -> bytes:
             pb.ArraySpec(name=a.name, shape=a.shape, dtype=pb.Dtype.Name(DTYPES.index(a.dtype) + 1))
             for a in config.schema.arrays
         ],
-        encoding=pb.FixedPoint(
-            clip=config.encoding.clip, value_bits=config.encoding.value_bits, max_weight=config.encoding.max_weight
-        ),
+        encoding=_encode_code(config.encoding) if isinstance(config.encoding, FixedPoint) else None,
+        pipeline=config.encoding.text if isinstance(config.encoding, Pipeline) else "",
         max_participants=config.max_participants,
         threshold=config.threshold,
         max_colluding=config.max_colluding,
@@ -79,7 +79,7 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
     return RoundConfig(
         task=message.task,
         schema=Schema(arrays),
-        encoding=FixedPoint(message.encoding.clip, message.encoding.value_bits, message.encoding.max_weight),
+        encoding=_encoding(message),
         max_participants=message.max_participants,
         threshold=message.threshold,
         max_colluding=message.max_colluding,
@@ -98,6 +98,18 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
             d.unmask_ms / 1000,
         ),
     )
+
+
+def _encode_code(code: FixedPoint) -> pb.FixedPoint:
+    return pb.FixedPoint(clip=code.clip, value_bits=code.value_bits, max_weight=code.max_weight)
+
+
+def _encoding(message: pb.RoundConfig) -> FixedPoint | Pipeline:
+    if not message.pipeline:
+        return FixedPoint(message.encoding.clip, message.encoding.value_bits, message.encoding.max_weight)
+    if message.HasField("encoding"):
+        raise ValueError("a pipeline beside an encoding")
+    return Pipeline.parse(message.pipeline)
 
 
 def _encode_profile(profile: Profile) -> pb.HomomorphicProfile:

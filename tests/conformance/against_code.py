@@ -284,9 +284,9 @@ def configuration(vector: Vector) -> None:
         ]
         told = {
             "task": config.task,
-            "clip": config.encoding.clip.hex(),
-            "value_bits": config.encoding.value_bits,
-            "max_weight": config.encoding.max_weight,
+            "clip": config.fixed_point.clip.hex(),
+            "value_bits": config.fixed_point.value_bits,
+            "max_weight": config.fixed_point.max_weight,
             "max_participants": config.max_participants,
             "threshold": config.threshold,
             "max_colluding": config.max_colluding,

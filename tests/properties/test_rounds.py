@@ -117,7 +117,7 @@ def test_the_sum_is_exact_for_every_dropout_pattern(data: st.DataObject, seed: i
     config = data.draw(configs())
     gone = data.draw(dropouts(config))
     names = participant_names(config.max_participants)
-    weights = {name: data.draw(st.integers(1, config.encoding.max_weight)) for name in names}
+    weights = {name: data.draw(st.integers(1, config.fixed_point.max_weight)) for name in names}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "CHUNK_BYTES", SMALL_CHUNK)
         chunks = -(-config.vector_len // packing.chunk_values(config.ring_bits))

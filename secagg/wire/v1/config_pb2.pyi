@@ -116,7 +116,7 @@ class HomomorphicProfile(_message.Message):
     def __init__(self, scheme: _Optional[_Union[HomomorphicScheme, str]] = ..., custody: _Optional[_Union[Custody, str]] = ..., summands: _Optional[int] = ..., value_bits: _Optional[int] = ..., ring_degree: _Optional[int] = ..., primes: _Optional[_Iterable[int]] = ..., special_prime: _Optional[int] = ..., plain_modulus: _Optional[int] = ..., scale_bits: _Optional[int] = ..., values_per_slot: _Optional[int] = ...) -> None: ...
 
 class RoundConfig(_message.Message):
-    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic")
+    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ARRAYS_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +131,7 @@ class RoundConfig(_message.Message):
     DEADLINES_FIELD_NUMBER: _ClassVar[int]
     RELEASE_TO_COORDINATOR_FIELD_NUMBER: _ClassVar[int]
     HOMOMORPHIC_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
     task: str
     arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
     encoding: FixedPoint
@@ -145,4 +146,5 @@ class RoundConfig(_message.Message):
     deadlines: Deadlines
     release_to_coordinator: bool
     homomorphic: HomomorphicProfile
-    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ...) -> None: ...
+    pipeline: str
+    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ...) -> None: ...

@@ -20,7 +20,6 @@ from secagg_client.control_calls import AbortRound, ListRounds, OpenRound, Round
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.packing import chunk_values, unpack
 from secagg.errors import DecodeError, InputError, ProtocolViolation
 from secagg.masked.masks import Mask
@@ -41,7 +40,7 @@ MiB = 1 << 20
 
 def upload(update: np.ndarray[tuple[int], np.dtype[np.float32]]) -> SendInput:
     config = make_config(5, SEMI_HONEST, schema=flat_schema(len(update)))
-    encoder = Encoder(config.encoding, config.schema.check(update), 1, Secret(bytes(32)))
+    encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)))
     masks = tuple(Mask(Secret(bytes([i] * 16)), negative=i % 2 == 1) for i in range(4))
     return SendInput(ROUND_ID, config, MaskedVector(encoder, config.ring_bits, masks))
 
@@ -87,7 +86,7 @@ def test_an_update_that_changes_under_way_is_not_sent_twice(monkeypatch: pytest.
     ]
     leaked = (values[1] - values[0]) % 2**bits
     assert np.flatnonzero(leaked).tolist() == [3]
-    step = call.config.encoding.step * call.config.encoding.max_weight
+    step = call.config.fixed_point.step * call.config.fixed_point.max_weight
     assert leaked[3] * step == pytest.approx(0.25, abs=step)
 
 

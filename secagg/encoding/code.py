@@ -1,0 +1,250 @@
+"""What a round's encoding comes to, once its schema and cohort are known: `Code`."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Protocol
+
+import numpy as np
+
+from secagg.crypto.prg import Words
+from secagg.crypto.secret import Secret
+from secagg.encoding.calibration import Calibration, Cohort, calibrate
+from secagg.encoding.fixedpoint import Encoder, FixedPoint, WeightedMean, decode_flat, error_bound
+from secagg.encoding.noisy import Grid, NoisyEncoder
+from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.source import Source
+from secagg.encoding.stages import Compensated, Stages, difference
+from secagg.errors import InputError, LocalError, ProtocolViolation
+
+
+class Encoded(Protocol):
+    """One participant's integers; see `secagg.masked.vector.IntegerVector`."""
+
+    vector_len: int
+
+    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> Words:
+        """Integers in [0, 2^value_bits) of the coordinates [start, stop); `start` is a multiple of 64."""
+        ...
+
+    def lost(self) -> FloatArray:
+        """float32[schema.size]: what clipping left of the update minus what these integers say of it, noise aside."""
+        ...
+
+
+class Code(Protocol):
+    """From updates to integers that are summed, and from the sum to a mean.
+
+    Attributes:
+        vector_len: coordinates of the encoded vector.
+        value_bits: every encoded integer is in [0, 2^value_bits).
+        ring_bits: b; sums are taken mod 2^b.
+        feedback: whether participants carry over what a round lost.
+    """
+
+    @property
+    def vector_len(self) -> int: ...  # noqa: D102 - above
+    @property
+    def value_bits(self) -> int: ...  # noqa: D102
+    @property
+    def ring_bits(self) -> int: ...  # noqa: D102
+    @property
+    def feedback(self) -> bool: ...  # noqa: D102
+    @property
+    def calibration(self) -> Calibration | None:
+        """Scale and noise on the grid; None without noise."""
+        ...
+
+    def encoder(
+        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> Encoded:
+        """One participant's vector.
+
+        Args:
+            update: checked values of the schema.
+            weight: integer in [1, max_weight].
+            seed: 32 fresh bytes of the operating system's CSPRNG: rounding and noise come from them, so that a resent
+                chunk is the same. Never used twice.
+            context: the round's; needed where coordinates are sampled or rotated.
+            carried: float32[schema.size], what earlier rounds lost; with `feedback` only.
+
+        Raises:
+            InputError: a weight out of range, or values so large that their norm overflows.
+            LocalError: something is carried, and the round has no feedback.
+        """
+        ...
+
+    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
+        """The weighted mean behind a sum of `summands` vectors.
+
+        Raises:
+            ProtocolViolation: no such vectors add up to this.
+            LocalError: the context is needed, and empty.
+        """
+        ...
+
+
+def code_for(encoding: FixedPoint | Pipeline, schema: Schema, cohort: Cohort, *, wraps: bool) -> Code:
+    """What `encoding` comes to.
+
+    Args:
+        encoding: the plain fixed-point code, or a pipeline.
+        schema: of the update.
+        cohort: who is summed.
+        wraps: whether the scheme takes sums mod 2^b: masked rounds do, homomorphic ones add integers.
+
+    Raises:
+        ConfigError: parameters that do not fit together.
+    """
+    summands = cohort.summands
+    if isinstance(encoding, FixedPoint):
+        return BoundedCode(encoding, Stages(schema), summands)
+    stages = Stages(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback)
+    if encoding.noise is None:
+        return BoundedCode(encoding.code(), stages, summands)
+    calibration = calibrate(
+        encoding.noise.law,
+        cohort,
+        z=encoding.noise.z,
+        clip=encoding.clips[-1].l2,
+        bits=encoding.bits,
+        block=stages.block,
+        dimension=stages.size,
+    )
+    return NoisyCode(stages, calibration, Grid(encoding.bits) if wraps else Grid.raised(calibration), summands, wraps)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedCode:
+    """Quantised values within a range, without noise. Sums never wrap."""
+
+    code: FixedPoint
+    stages: Stages
+    summands: int
+
+    @property
+    def vector_len(self) -> int:
+        """The values, then the limbs of the weight."""
+        return self.stages.size + self.code.weight_limbs
+
+    @property
+    def value_bits(self) -> int:
+        """q."""
+        return self.code.value_bits
+
+    @property
+    def ring_bits(self) -> int:
+        """Room for the sum of all."""
+        return self.code.ring_bits(self.summands)
+
+    @property
+    def feedback(self) -> bool:
+        """See `Code`."""
+        return self.stages.feedback
+
+    @property
+    def calibration(self) -> None:
+        """There is no noise."""
+        return None
+
+    def encoder(
+        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> Encoded:
+        """See `Code`."""
+        clipped = self.stages.clipped(_compensated(update, carried, self.stages))
+        return BoundedVector(self, clipped, weight, seed, context)
+
+    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
+        """See `Code`."""
+        flat, weight = decode_flat(self.code, self.stages.size, sums, summands)
+        arrays = self.stages.schema.split(self.stages.undo(flat, context))
+        bound = error_bound(self.code, summands, weight) * self.stages.error_factor
+        return WeightedMean(arrays, weight, bound)
+
+
+class BoundedVector(Encoder):
+    """What a participant sends under a `BoundedCode`."""
+
+    def __init__(self, code: BoundedCode, clipped: Source, weight: int, seed: Secret, context: bytes) -> None:
+        super().__init__(code.code, code.stages.transformed(clipped, context), weight, seed)
+        self._bounded = code
+        self._clipped = clipped
+        self._context = context
+
+    def lost(self) -> FloatArray:
+        """See `Encoded`."""
+        code = self._bounded
+        sent, _ = decode_flat(code.code, code.stages.size, self.read(0, self.vector_len), 1)
+        return difference(self._clipped, code.stages.undo(sent, self._context))
+
+
+@dataclass(frozen=True, slots=True)
+class NoisyCode:
+    """Updates of bounded norm with noise. Every participant counts once, so no weight is sent."""
+
+    stages: Stages
+    calibration: Calibration
+    grid: Grid
+    summands: int
+    wraps: bool
+
+    @property
+    def vector_len(self) -> int:
+        """The rotated values."""
+        return self.stages.size
+
+    @property
+    def value_bits(self) -> int:
+        """Of the grid."""
+        return self.grid.bits
+
+    @property
+    def ring_bits(self) -> int:
+        """The same where sums wrap, else room for the sum of all."""
+        return self.grid.bits + (0 if self.wraps else (self.summands - 1).bit_length())
+
+    @property
+    def feedback(self) -> bool:
+        """See `Code`."""
+        return self.stages.feedback
+
+    def encoder(
+        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> Encoded:
+        """See `Code`."""
+        if weight != 1:
+            raise InputError(f"with noise every participant has weight 1, not {weight}")
+        return NoisyVector(self, self.stages.clipped(_compensated(update, carried, self.stages)), seed, context)
+
+    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
+        """See `Code`."""
+        if not self.wraps and int(sums.max()) > summands * 2 * self.grid.raised_by:
+            raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
+        flat = self.grid.decode(sums, summands)
+        flat /= self.calibration.scale * summands
+        return WeightedMean(self.stages.schema.split(self.stages.undo(flat, context)), summands, inf)
+
+
+class NoisyVector(NoisyEncoder):
+    """What a participant sends under a `NoisyCode`."""
+
+    def __init__(self, code: NoisyCode, clipped: Source, seed: Secret, context: bytes) -> None:
+        stages = code.stages
+        super().__init__(stages.transformed(clipped, context), stages.block, code.calibration, code.grid, seed)
+        self._stages = stages
+        self._clipped = clipped
+        self._context = context
+
+    def lost(self) -> FloatArray:
+        """See `Encoded`."""
+        return difference(self._clipped, self._stages.undo(self.rounded(), self._context))
+
+
+def _compensated(update: Source, carried: FloatArray | None, stages: Stages) -> Source:
+    if carried is None:
+        return update
+    if not stages.feedback:
+        raise LocalError("something is carried over from earlier rounds, and this round has no feedback")
+    if carried.shape != (update.size,):
+        raise LocalError(f"what is carried over has shape {carried.shape}, the update has {update.size} values")
+    return Compensated(update, carried)

@@ -1,0 +1,106 @@
+"""Shared-seed random coordinates: everyone sends the same ones, so their sum is theirs (proto/PROTOCOL.md, "Sampling").
+
+Of every 2^16 coordinates the same share is kept, those with the smallest random keys. Each coordinate is kept with
+the same probability, and any range can be found without the others.
+"""
+
+from math import ceil
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.crypto import labels
+from secagg.crypto.kdf import derive
+from secagg.crypto.prg import MaskStream
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import frame
+from secagg.encoding.schema import FloatArray
+from secagg.encoding.source import Source
+
+BLOCK: Final = 1 << 16
+_KEY: Final = np.dtype("<u4")
+_INDEX_BITS: Final = 16
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def kept_of(count: int, rate: float) -> int:
+    """How many of `count` coordinates of a block are kept: at least one."""
+    return min(count, max(1, ceil(count * rate)))
+
+
+def kept_size(size: int, rate: float) -> int:
+    """Coordinates after sampling."""
+    whole, rest = divmod(size, BLOCK)
+    return whole * kept_of(BLOCK, rate) + (kept_of(rest, rate) if rest else 0)
+
+
+class Selection:
+    """Which coordinates of a vector a round is about."""
+
+    def __init__(self, size: int, rate: float, context: bytes) -> None:
+        """Args: size: coordinates to choose from. rate: share to keep, in (0, 1]. context: what binds the round."""
+        self.size = size
+        self.per_block = kept_of(BLOCK, rate)
+        self.kept = kept_size(size, rate)
+        self._key = derive(Secret(context), salt=b"", info=frame(labels.COORDINATE_SAMPLING), size=16)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.size // BLOCK)
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """Where block `number` starts and stops among the kept coordinates."""
+        return number * self.per_block, min((number + 1) * self.per_block, self.kept)
+
+    def block(self, number: int) -> Indices:
+        """The kept coordinates of block `number` in ascending order: those whose (u32 key, index) are smallest."""
+        first = number * BLOCK
+        count = min(BLOCK, self.size - first)
+        low, high = self.bounds(number)
+        keys = MaskStream(self._key, _KEY, first, bytearray(count * _KEY.itemsize)).next(count).astype(np.uint64)
+        keys <<= np.uint64(_INDEX_BITS)
+        keys |= np.arange(count, dtype=np.uint64)
+        keys.partition(high - low - 1)
+        chosen = (keys[: high - low] & np.uint64(BLOCK - 1)).astype(np.int64)
+        chosen.sort()
+        chosen += first
+        return chosen
+
+    def scale(self, number: int) -> float:
+        """What makes block `number` unbiased: coordinates there over coordinates kept."""
+        low, high = self.bounds(number)
+        return min(BLOCK, self.size - number * BLOCK) / (high - low)
+
+    def spread(self, kept: FloatArray, *, unbiased: bool) -> FloatArray:
+        """float64[size] with the kept coordinates where they belong and zeros elsewhere, scaled up if `unbiased`."""
+        out = np.zeros(self.size, np.float64)
+        for number in range(self.blocks):
+            low, high = self.bounds(number)
+            out[self.block(number)] = kept[low:high] * (self.scale(number) if unbiased else 1.0)
+        return out
+
+
+class Sampled:
+    """The kept coordinates of a source."""
+
+    def __init__(self, source: Source, selection: Selection) -> None:
+        self.size = selection.kept
+        self._source = source
+        self._selection = selection
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """See `Source`."""
+        out = np.empty(stop - start, np.float64)
+        selection = self._selection
+        for number in range(start // selection.per_block, -(-stop // selection.per_block)):
+            low, high = selection.bounds(number)
+            chosen = self._gather(number)[max(0, start - low) : stop - low]
+            out[max(0, low - start) : min(high, stop) - start] = chosen
+        return out
+
+    def _gather(self, number: int) -> FloatArray:
+        first = number * BLOCK
+        values = self._source.read(first, min(first + BLOCK, self._source.size))
+        return values[self._selection.block(number) - first]

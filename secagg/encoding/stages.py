@@ -1,0 +1,104 @@
+"""The stages of a pipeline before it quantises, and the way back from a mean."""
+
+from dataclasses import dataclass
+from math import inf, sqrt
+
+import numpy as np
+
+from secagg.encoding.clipping import Clip, Clipped
+from secagg.encoding.rotation import Rotated, Rotation, block_size, padded_size
+from secagg.encoding.sampling import Sampled, Selection, kept_size
+from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.source import Source
+from secagg.errors import LocalError
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """From the values of a schema to those that are quantised.
+
+    Attributes:
+        feedback: what a participant did not send it keeps, so what comes out is not scaled up.
+    """
+
+    schema: Schema
+    clips: tuple[Clip, ...] = ()
+    rate: float = 1.0
+    rotate: bool = False
+    feedback: bool = False
+
+    @property
+    def kept(self) -> int:
+        """Coordinates after sampling."""
+        return kept_size(self.schema.size, self.rate) if self.rate < 1 else self.schema.size
+
+    @property
+    def size(self) -> int:
+        """Coordinates that come out."""
+        return padded_size(self.kept) if self.rotate else self.kept
+
+    @property
+    def block(self) -> int:
+        """Coordinates of a rotation's block."""
+        return block_size(self.kept)
+
+    @property
+    def error_factor(self) -> float:
+        """How many times an error of what comes out an error of a value can be; infinite where values are left out."""
+        if self.rate < 1:
+            return inf
+        return sqrt(self.block) if self.rotate else 1.0
+
+    def clipped(self, source: Source) -> Source:
+        """Within all bounds."""
+        sizes = [spec.size for spec in self.schema.arrays]
+        for clip in self.clips:
+            source = Clipped(source, clip, sizes)
+        return source
+
+    def transformed(self, source: Source, context: bytes) -> Source:
+        """Sampled and rotated, as the round's context says."""
+        self._check(context)
+        if self.rate < 1:
+            source = Sampled(source, Selection(self.schema.size, self.rate, context))
+        return Rotated(source, Rotation(self.kept, context)) if self.rotate else source
+
+    def undo(self, values: FloatArray, context: bytes) -> FloatArray:
+        """float64[schema.size] from float64[size], which is overwritten."""
+        self._check(context)
+        if self.rotate:
+            values = Rotation(self.kept, context).undo(values)
+        if self.rate < 1:
+            selection = Selection(self.schema.size, self.rate, context)
+            values = selection.spread(values, unbiased=not self.feedback)
+        return values
+
+    def _check(self, context: bytes) -> None:
+        if not context and (self.rotate or self.rate < 1):
+            raise LocalError("the rotation and the sample of a round come from its context; pass it")
+
+
+class Compensated:
+    """A source with what earlier rounds lost added to it."""
+
+    def __init__(self, source: Source, lost: FloatArray) -> None:
+        """Args: lost: float32[size], see `Encoded.lost`."""
+        self.size = source.size
+        self._source = source
+        self._lost = lost
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """See `Source`."""
+        values = self._source.read(start, stop)
+        values += self._lost[start:stop]
+        return values
+
+
+def difference(source: Source, sent: FloatArray) -> FloatArray:
+    """float32[size] of `source` − `sent`."""
+    stride = 1 << 16
+    out = np.empty(source.size, np.float32)
+    for start in range(0, source.size, stride):
+        stop = min(start + stride, source.size)
+        np.subtract(source.read(start, stop), sent[start:stop], out=out[start:stop], casting="same_kind")
+    return out

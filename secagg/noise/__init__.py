@@ -1,0 +1,1 @@
+"""Integer noise: exact distributions, tables with a proven distance from them, and streams of samples."""
