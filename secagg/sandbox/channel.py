@@ -31,7 +31,7 @@ def send(fd: int, data: bytes, limit_s: float | None = None) -> None:
     rest = memoryview(len(data).to_bytes(_LENGTH_SIZE, "little") + data)
     os.set_blocking(fd, limit_s is None)
     while rest:
-        if limit_s is not None and not select.select([], [fd], [], limit_s)[1]:
+        if limit_s is not None and not _ready(fd, select.POLLOUT, limit_s):
             raise ChannelStalled(f"no progress for {limit_s} s")
         try:
             rest = rest[os.write(fd, rest) :]
@@ -53,10 +53,17 @@ def receive(fd: int, limit_s: float | None = None) -> bytes:
     return _read(fd, size, limit_s)
 
 
+def _ready(fd: int, event: int, limit_s: float) -> bool:
+    """Whether reading or writing makes progress within the limit."""
+    poll = select.poll()  # `select` itself takes no descriptor beyond 1023
+    poll.register(fd, event)
+    return bool(poll.poll(limit_s * 1000))
+
+
 def _read(fd: int, size: int, limit_s: float | None) -> bytes:
     out = bytearray()
     while len(out) < size:
-        if limit_s is not None and not select.select([fd], [], [], limit_s)[0]:
+        if limit_s is not None and not _ready(fd, select.POLLIN, limit_s):
             raise ChannelStalled(f"no progress for {limit_s} s")
         try:
             piece = os.read(fd, size - len(out))

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Final
 
@@ -56,7 +57,7 @@ class Limits:
 
 
 class Worker:
-    """A worker process; one job at a time. Close it, or use it as a context manager."""
+    """A worker process; one job at a time, whatever thread asks. Close it, or use it as a context manager."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         """Start the process.
@@ -67,10 +68,12 @@ class Worker:
         if any(importlib.util.find_spec(name) is None for name in ("tenseal", "zstandard")):
             raise MissingExtraError("homomorphic encryption", "ckks")
         self._limits: Final = limits or Limits()
+        self._turn: Final = Lock()  # who holds it may use the socket
         self._socket, theirs = socket.socketpair()
         with theirs:
             fd = theirs.fileno()
-            command = [sys.executable, "-m", "secagg.sandbox.worker", str(fd), str(self._limits.memory_bytes)]
+            # -P: with -m alone, whatever lies in the working directory under the name of a module would be run.
+            command = [sys.executable, "-P", "-m", "secagg.sandbox.worker", str(fd), str(self._limits.memory_bytes)]
             self._process = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)  # noqa: S603 - our own
 
     @property
@@ -86,22 +89,30 @@ class Worker:
             DecodeError: a chunk of the aggregate is malformed.
             ProtocolViolation: the aggregate does not decrypt to a possible sum.
         """
-        if self._closed:
-            raise WorkerError("the worker is closed; start another")
-        try:
-            send(self._socket.fileno(), pickle.dumps(job), self._limits.seconds)
-            answer = receive(self._socket.fileno(), self._limits.seconds)
-        except ChannelStalled as stalled:
-            self._end()
-            raise WorkerError(f"the worker exceeded its limit of {self._limits.seconds} s") from stalled
-        except ChannelClosed as gone:
-            raise WorkerError(f"the worker ended without an answer: {self._end()}") from gone
+        with self._turn:
+            if self._closed:
+                raise WorkerError("the worker is closed; start another")
+            try:
+                send(self._socket.fileno(), pickle.dumps(job), self._limits.seconds)
+                answer = receive(self._socket.fileno(), self._limits.seconds)
+            except ChannelStalled as stalled:
+                self._end()
+                raise WorkerError(f"the worker exceeded its limit of {self._limits.seconds} s") from stalled
+            except ChannelClosed as gone:
+                raise WorkerError(f"the worker ended without an answer: {self._end()}") from gone
+            except BaseException:  # interrupted: the next job would get this one's answer
+                self._end()
+                raise
         return _opened(answer)
 
     def close(self) -> None:
-        """End the process."""
-        if not self._closed:
-            self._end()
+        """End the process, even in the middle of a job."""
+        # First the process, and with it the job of another thread: a socket that is closed under a thread that uses it
+        # gives its number, and the rest of a message, to whatever is opened next.
+        self._process.kill()
+        with self._turn:
+            if not self._closed:
+                self._end()
 
     @property
     def _closed(self) -> bool:
@@ -136,7 +147,7 @@ def _opened(answer: bytes) -> bytes:
     kind, body = answer[:1], answer[1:]
     if kind == _DONE:
         return body
-    name, _, message = body.decode().partition(":")
+    name, _, message = body.decode(errors="replace").partition(":")
     raise _REFUSALS.get(name, WorkerError)(message)
 
 

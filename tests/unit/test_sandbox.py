@@ -1,11 +1,16 @@
 """A worker process: what it computes, and every way in which it can end."""
 
+import fcntl
 import importlib.util
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,3 +181,71 @@ def test_writing_to_nobody_is_named(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     with pytest.raises(ChannelClosed):
         send(pipe[1], b"x", 1.0)
+
+
+def test_a_job_that_is_interrupted_leaves_no_answer_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between question and answer: a worker that went on would answer the next job with this one's."""
+
+    def interrupted(fd: int, limit_s: float | None = None) -> bytes:
+        raise KeyboardInterrupt
+
+    with Worker() as worker:
+        worker.do(OPEN)
+        with monkeypatch.context() as patch:
+            patch.setattr("secagg.sandbox.worker.receive", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                worker.do(Encrypt(numbers(0, 10), 0))
+        with pytest.raises(WorkerError, match="closed"):
+            worker.do(Encrypt(numbers(0, 10), 0))
+
+
+def test_threads_that_ask_side_by_side_each_get_their_own_answer(shared: Worker) -> None:
+    shared.do(OPEN)
+    sizes = [PROFILE.values_per_block * blocks for blocks in (1, 2, 3)]
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        answers = list(pool.map(lambda size: len(shared.do(Encrypt(numbers(0, size), 0))), sizes * 8))
+    assert answers == [size // PROFILE.values_per_block * answers[0] for size in sizes * 8]
+
+
+def test_a_worker_is_closed_in_the_middle_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process goes first: a socket closed under the thread that uses it would give its number to the next file."""
+    asked = threading.Event()
+
+    def asking(fd: int, limit_s: float | None = None) -> bytes:
+        asked.set()
+        return receive(fd, limit_s)
+
+    monkeypatch.setattr("secagg.sandbox.worker.receive", asking)
+    worker = Worker(Limits(seconds=60))
+    os.kill(worker.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(worker.do, OPEN)
+        assert asked.wait(60)
+        worker.close()
+        with pytest.raises(WorkerError, match="SIGKILL"):
+            job.result(60)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker.pid, 0)
+
+
+def test_a_worker_runs_nothing_that_lies_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("import pathlib\npathlib.Path('run').touch()\nraise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    with Worker() as worker:
+        worker.do(OPEN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_descriptors_beyond_those_that_select_takes(pipe: tuple[int, int]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    reader, writer = fcntl.fcntl(pipe[0], fcntl.F_DUPFD, 1024), fcntl.fcntl(pipe[1], fcntl.F_DUPFD, 1024)
+    try:
+        send(writer, b"far away", 1.0)
+        assert receive(reader, 1.0) == b"far away"
+    finally:
+        os.close(reader)
+        os.close(writer)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
