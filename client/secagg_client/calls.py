@@ -7,7 +7,8 @@ function of each client carries them all.
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
@@ -252,10 +253,15 @@ class InputProgress(RoundCall[int]):
 
 @dataclass(frozen=True)
 class UploadCall(RoundCall[ResponseT_co]):
-    """A vector, from chunk `start` on. Holds keys."""
+    """A vector, from chunk `start` on. Holds keys.
+
+    gRPC reads requests in a thread of its own, and the one of a call that broke may still be making a chunk when the
+    retry asks for it: `turn` lets one at a time, so that no chunk is ever made twice.
+    """
 
     vector: Upload
     start: int = 0
+    turn: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
     def progress(self) -> InputProgress:
@@ -278,7 +284,13 @@ class UploadCall(RoundCall[ResponseT_co]):
 
     def requests(self) -> Iterator[bytes]:
         """The chunks, each computed when it is asked for."""
-        return (self.encode(self.vector.chunk(i)).SerializeToString() for i in range(self.start, self.vector.chunks))
+        return (
+            self.encode(self._chunk(number)).SerializeToString() for number in range(self.start, self.vector.chunks)
+        )
+
+    def _chunk(self, number: int) -> Chunk:
+        with self.turn:
+            return self.vector.chunk(number)
 
 
 @dataclass(frozen=True)
