@@ -1,6 +1,7 @@
 """The coordinator of a round with a joint key: it adds ciphertexts, and opens the sum with partial decryptions."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -54,6 +55,7 @@ from secagg.rounds.recovery import Recovery, salt_from
 from secagg.rounds.uploads import Spool, Uploads
 
 SEALED_SIZE = shamir.SHARE_SIZE + TAG_SIZE
+SignedT = TypeVar("SignedT", ConsistencyCheck, RecoveryCheck)
 
 
 class JointKeyCoordinator(Engine):
@@ -94,22 +96,24 @@ class JointKeyCoordinator(Engine):
             case EncryptedInputChunk():
                 return self._take_input(index, message, name)
             case ConsistencyCheck():
-                self._verify(name, self._to_sign, message.signature)
-                self._signed[index] = message
+                self._take_signature(self._signed, index, message, self._to_sign)
             case PartialChunk():
                 return self._parts.add(index, message.number, message.payload, name=name)
             case RecoveryCheck():
                 signed = transcripts.recovery(self.round.context, self._lobby.roster, self._fallen)
-                self._verify(name, signed, message.signature)
-                self._agreed[index] = message
+                self._take_signature(self._agreed, index, message, signed)
             case RecoverSeeds():
                 self._take_pieces(index, message, name)
             case _:
                 raise ValueError(f"{type(message).__name__} is not of this scheme")
         return True
 
-    def _verify(self, name: ParticipantId, signed: bytes, signature: bytes) -> None:
-        signing.verify(self._lobby.identities[name].public_key, signed, signature, culprit=name)
+    def _take_signature(self, kept: dict[Index, SignedT], index: Index, message: SignedT, signed: bytes) -> None:
+        name = self._lobby.name(index)
+        if index in kept:  # whoever holds the key can make valid signatures without end
+            raise ProtocolViolation(f"{name} signed before", culprit=name)
+        signing.verify(self._lobby.identities[name].public_key, signed, message.signature, culprit=name)
+        kept[index] = message
 
     def _take_share(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         if index in self._shared:

@@ -89,6 +89,8 @@ class Intake:
     def take_signature(self, index: Index, message: ConsistencyCheck) -> None:
         """Round 3: a valid signature on our survivor set."""
         name = self.lobby.name(index)
+        if index in self.signed:  # whoever holds the key can make valid signatures without end
+            raise ProtocolViolation(f"{name} signed before", culprit=name)
         signed = rosters.survivors_to_sign(self.round.context, self.lobby.roster, self.sets)
         signing.verify(self.lobby.identities[name].public_key, signed, message.signature, culprit=name)
         self.signed[index] = message
