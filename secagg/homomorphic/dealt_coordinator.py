@@ -85,7 +85,7 @@ class DealtKeyCoordinator(Engine):
         over.
         """
         if phase is Phase.REPORT_SUM and self.phase is Phase.RELEASE_SUM:
-            return self._lobby.index.get(participant) == self._candidates[0]
+            return [self._lobby.index.get(participant)] == self._candidates[:1]  # nobody, while the last one is let go
         return super().ready(participant, phase)
 
     # --- taking messages ----------------------------------------------------------------------------------------------

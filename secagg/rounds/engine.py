@@ -172,7 +172,8 @@ class Engine(ABC):
 
     def ready(self, participant: ParticipantId, phase: Phase) -> bool:
         """Whether `answer` can be asked for: `phase` is over. Until then the participant waits."""
-        return self.phase is None or self._order.index(phase) < self._order.index(self.phase)
+        current = self.phase  # read once: asked from the event loop, while a step may end the round in a thread
+        return current is None or self._order.index(phase) < self._order.index(current)
 
     def answer(self, participant: ParticipantId, phase: Phase) -> CoordinatorMessage:
         """The message that closed `phase` for `participant`. `phase` must be over, and not the last.

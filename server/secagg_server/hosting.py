@@ -189,7 +189,8 @@ class HostedRound:
         if sender in self._left:
             raise NotInRoundError(f"{sender} left this round")
         events = self._engine.receive(sender, message, now)
-        if events or isinstance(message, Leave):  # else a repeat, or a chunk that the spool has
+        # Else a repeat, or a chunk that the spool has; or a good-bye after the end.
+        if events or (isinstance(message, Leave) and self.outcome is None):
             self._journal.append(entry_of(now, sender, message))
         return events
 
@@ -205,8 +206,10 @@ class HostedRound:
         return events
 
     def _abort(self, reason: AbortReason, message: str, now: float) -> list[Event]:
-        self._journal.append(Aborted(now, reason, message))
-        return self._engine.abort(reason, message)
+        events = self._engine.abort(reason, message)
+        if events:  # else the round ended while this step waited for its turn
+            self._journal.append(Aborted(now, reason, message))
+        return events
 
     def _perform(self, step: Step) -> tuple[float, list[Event], Outcome | None]:
         self._check_running()
@@ -246,7 +249,8 @@ class HostedRound:
                 raise  # refused: the state is what it was
             except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
                 self._log.exception("round_broken")
-                self._break()
+                if self.outcome is None:  # what was released stays released
+                    self._break()
                 raise self._failure(RoundAborted(AbortReason.INTERNAL, _INTERNAL)) from error
             self.outcome = outcome
             self._publish(now, events)
@@ -292,6 +296,10 @@ class HostedRound:
             await self._alone(self._tick)
         except RoundAborted:
             return  # over already, or broken: told and logged
+        except SecAggError:  # nobody sent anything, so nobody can be refused: a bug, and the round would wait for ever
+            self._log.exception("round_broken")
+            self._break()
+            return
         self._set_timer()  # the wall clock may lag behind the loop's
 
     def _check_running(self) -> None:

@@ -28,8 +28,9 @@ from secagg import errors
 from secagg.context import RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
-from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
+from secagg.errors import AbortReason, LocalError, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
 from secagg.events import DropReason, Event, ParticipantDropped, RoundFailed
+from secagg.lattice.parameters import Custody, Scheme
 from secagg.masked.coordinator import Coordinator
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
@@ -51,6 +52,7 @@ from secagg.simulation.network import Run
 from secagg.wire.configuration import encode_config
 from secagg.wire.progress import encode_event, watched
 from secagg.wire.results import decode_aggregate
+from tests.encrypted_rounds import dealt_coordinator, encrypted_config, prepare
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, make_config
 
 NOW = 1_700_000_000.0
@@ -380,3 +382,85 @@ def test_bytes_and_secrets_never_reach_the_log() -> None:
         "n": 3,
         "who": ["a", "<bytes>"],
     }
+
+
+async def test_what_comes_while_the_round_ends_is_not_in_its_journal() -> None:
+    """The last step holds the round; an abort and a good-bye wait for their turn, and find it over."""
+    scene = Scene()
+    for phase in (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT):
+        await scene.phase(phase, PEOPLE, PEOPLE)
+    for name in PEOPLE[:3]:
+        await scene.speak(name)
+    scene.journal.gate.clear()
+    last = asyncio.create_task(scene.speak(PEOPLE[3]))
+    await asyncio.sleep(0.05)
+    late = [
+        asyncio.create_task(scene.hosted.abort(AbortReason.CANCELLED, "too late")),
+        asyncio.create_task(scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.CANCELLED))),
+    ]
+    await asyncio.sleep(0.05)
+    assert scene.hosted.outcome is None
+    scene.journal.gate.set()
+    await asyncio.gather(last, *late)
+    assert isinstance(await scene.hosted.released(), Released)
+    assert not [e for e in scene.journal.entries if isinstance(e, Aborted)]
+    assert not [e for e in scene.journal.entries if isinstance(e, Received) and isinstance(e.message, Leave)]
+
+
+async def test_a_sum_that_was_released_stays_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    await with_a_dropout(scene)
+
+    def broken(*_: object) -> list[Event]:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Engine, "receive", broken)
+    with pytest.raises(RoundAborted):
+        await scene.speak(PEOPLE[0])
+    assert isinstance(await scene.hosted.released(), Released)
+    assert scene.ended == 1
+
+
+@pytest.mark.parametrize("error", [LocalError("a bug"), ProtocolViolation("a bug")])
+async def test_a_deadline_that_cannot_be_handled_ends_the_round(
+    monkeypatch: pytest.MonkeyPatch, error: SecAggError
+) -> None:
+    """There is nobody to refuse; left alone, the round would wait for ever."""
+    scene = Scene()
+    await scene.phase(Phase.ADVERTISE_KEYS, PEOPLE, PEOPLE)
+
+    def broken(*_: object) -> list[Event]:
+        raise error
+
+    monkeypatch.setattr(Coordinator, "_close", broken)
+    await scene.pass_deadline()
+    with pytest.raises(RoundAborted) as caught:
+        await scene.hosted.ended()
+    assert caught.value.reason is AbortReason.INTERNAL
+
+
+async def test_asking_whether_a_phase_is_over_while_a_step_ends_the_round() -> None:
+    """The event loop asks; the step is in a thread. Whatever it has changed so far, the answer is yes or no."""
+    scene = Scene()
+    engine = scene.hosted._engine
+    ended: list[Phase] = []
+
+    class Order(tuple[Phase, ...]):
+        __slots__ = ()
+
+        def index(self, phase: Phase, *_: object) -> int:
+            ended.append(phase)
+            engine.phase = None
+            return super().index(phase)
+
+    engine._order = Order(engine._order)
+    assert not engine.ready(PEOPLE[0], Phase.ADVERTISE_KEYS)
+    assert ended
+    assert engine.ready(PEOPLE[0], Phase.ADVERTISE_KEYS)
+
+
+async def test_asking_a_round_that_lets_its_last_candidate_go() -> None:
+    """Between the last candidate and the failure that follows there is nobody whose turn it is to hand in the sum."""
+    engine = dealt_coordinator(prepare(encrypted_config(Scheme.BFV, Custody.PARTICIPANTS)))
+    engine.phase, engine._candidates = Phase.RELEASE_SUM, []
+    assert not engine.ready(PEOPLE[0], Phase.REPORT_SUM)
