@@ -1,0 +1,117 @@
+"""Games that aim at what is released, or use what the protocol is meant to do. No secure aggregation stops them."""
+
+from typing import Final
+
+import numpy as np
+
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.messages import MaskedInputChunk, ParticipantId
+from secagg.redteam.adversary import truth
+from secagg.redteam.arena import deployment, random_updates, rng_of, small_config, start
+from secagg.redteam.games import Game, Outcome, settle
+from secagg.redteam.modes import MASKED_ACTIVE
+from secagg.redteam.views import record
+from secagg.simulation.cohort import participant_names
+from secagg.simulation.network import Envelope
+
+PEOPLE: Final = 8
+NAMES: Final = participant_names(PEOPLE)
+VICTIM: Final = NAMES[5]
+
+
+def differencing() -> Outcome:
+    """Two rounds of the same updates, one without the victim: the difference of two correct sums."""
+
+    def without_victim(envelope: Envelope) -> tuple[Envelope, ...]:
+        lost = envelope.participant == VICTIM and isinstance(envelope.message, MaskedInputChunk)
+        return () if lost else (envelope,)
+
+    def attack() -> bool:
+        # The same rounding, as where a participant sends a cached update again; else it is off by a step at most.
+        first, second = (start(small_config(PEOPLE), seed=4) for _ in range(2))
+        second.hook = without_victim
+        sums = [run.play().aggregate for run in (first, second)]
+        if sums[0] is None or sums[1] is None:
+            return False
+        return np.array_equal(sums[0].sums - sums[1].sums, truth(first, VICTIM))
+
+    return settle(attack, held="nothing", got="the victim's exact update: one released sum less the other")
+
+
+IMAGE: Final = 64
+BINS: Final = 96
+
+
+def imprint_update(record_: FloatArray, probe: FloatArray, edges: FloatArray) -> dict[str, FloatArray]:
+    """The gradient of one record through a layer whose rows are all `probe` and whose biases are −`edges`.
+
+    ReLU row k is open for records with probe·x > edges[k]; there its weight gradient is the record, its bias gradient 1
+    (Fowl et al. 2022, "Robbing the Fed").
+    """
+    open_rows = (float(probe @ record_) > edges).astype(np.float64)
+    return {"imprint.weight": np.outer(open_rows, record_), "imprint.bias": open_rows}
+
+
+def read_imprint(mean: dict[str, FloatArray], people: int) -> list[FloatArray]:
+    """Records that lie alone between two edges: the difference of neighbouring rows, where that of the biases is 1."""
+    weights, bias = mean["imprint.weight"] * people, mean["imprint.bias"] * people
+    rows, counts = weights[:-1] - weights[1:], bias[:-1] - bias[1:]
+    return [row for row, count in zip(rows, counts, strict=True) if abs(count - 1) < 0.1]
+
+
+def malicious_model() -> Outcome:
+    """The same model for everybody, with an imprint layer: the sum is correct, and holds records one by one."""
+
+    def attack() -> bool:
+        rng = np.random.default_rng(11)
+        records = {name: rng.uniform(0, 1, IMAGE) for name in NAMES}
+        probe = np.full(IMAGE, 1 / IMAGE)
+        edges = np.linspace(0.3, 0.7, BINS)
+        schema = Schema(
+            (ArraySpec("imprint.weight", (BINS, IMAGE), "float64"), ArraySpec("imprint.bias", (BINS,), "float64"))
+        )
+        config = MASKED_ACTIVE.config(schema, PEOPLE, encoding=FixedPoint(1.0, 24))
+        updates = {name: imprint_update(x, probe, edges) for name, x in records.items()}
+        recording = record(config, updates, rng=rng_of(1, "imprint"), deployment=deployment())
+        found = read_imprint(recording.released(), PEOPLE)
+        exact = [bool(min(np.abs(row - x).max() for x in records.values()) < 1e-3) for row in found]
+        return exact.count(True) >= PEOPLE // 2
+
+    return settle(attack, held="nothing", got="most participants' exact records, out of a correct sum")
+
+
+def averaging() -> Outcome:
+    """The same update in many rounds: what each release adds to rounding (not to noise) averages away."""
+
+    def attack() -> bool:
+        names: list[ParticipantId] = NAMES[:4]
+        schema = Schema((ArraySpec("values", (64,), "float64"),))
+        updates = random_updates(schema, names, 3)
+        config = MASKED_ACTIVE.config(schema, 4, encoding=FixedPoint(1.0, 4))
+        true = np.mean([updates[name]["values"] for name in names], axis=0)
+        means = [
+            record(config, updates, rng=rng_of(i, "averaging"), deployment=deployment()).released()["values"]
+            for i in range(24)
+        ]
+        return bool(np.abs(np.mean(means, axis=0) - true).mean() < 0.5 * np.abs(means[0] - true).mean())
+
+    return settle(attack, held="nothing", got="the mean, finer with every round than its rounding")
+
+
+RELEASE_GAMES: Final = (
+    Game(
+        "differencing", "Two releases whose cohorts differ by the victim", "curious coordinator",
+        "Dwork & Roth 2014 §1", False, "distributed noise; cohorts that differ by many; the caller's choice",
+        differencing,
+    ),
+    Game(
+        "malicious-model", "One malicious model for everybody: an imprint layer", "malicious FL server",
+        "Fowl et al. 2022; Boenisch et al. 2023", False,
+        "inspect models before training; clipping with noise; sampling per participant", malicious_model,
+    ),
+    Game(
+        "averaging", "The same updates in many rounds", "curious coordinator", "Dwork & Roth 2014 §1", False,
+        "distributed noise and a privacy ledger: rounding is no noise", averaging,
+    ),
+)  # fmt: skip

@@ -1,0 +1,86 @@
+"""Every game goes as the product says, and each defence is what decides: without it the game is lost."""
+
+from collections.abc import Callable
+
+import pytest
+
+from secagg import roster as rosters
+from secagg.config import RoundConfig
+from secagg.context import Context
+from secagg.crypto.identity import TrustAnchors
+from secagg.masked import masks
+from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
+from secagg.messages import AdvertiseKeys
+from secagg.policy import Policy
+from secagg.redteam import arena
+from secagg.redteam.encrypted_games import ENCRYPTED_GAMES
+from secagg.redteam.games import Game, play
+from secagg.redteam.masked_games import MASKED_GAMES
+from secagg.redteam.release_games import RELEASE_GAMES
+from secagg.redteam.surgery import Patch, without_check
+from secagg.rounds.seat import Table
+from secagg.simulation import cohort
+
+GAMES = {game.name: game for game in (*MASKED_GAMES, *RELEASE_GAMES, *ENCRYPTED_GAMES)}
+
+
+@pytest.mark.parametrize("game", GAMES.values(), ids=GAMES)
+def test_every_game_goes_as_claimed(game: Game) -> None:
+    played = play(game)
+    assert played.as_claimed, played.outcome
+    assert played.outcome.by
+
+
+def drop_self_mask(patch: Patch) -> None:
+    made = AwaitingShares._masks
+    patch.setattr(AwaitingShares, "_masks", lambda self, delivery: made(self, delivery)[1:])
+
+
+def forget_the_context(patch: Patch) -> None:
+    def without_context(_context: Context, owner: str, keys: AdvertiseKeys) -> bytes:
+        return owner.encode() + keys.channel_public_key + keys.mask_public_key
+
+    patch.setattr(rosters, "advertisement_to_sign", without_context)
+
+
+def one_context(patch: Patch) -> None:
+    patch.setattr(cohort, "bind", lambda *_: Context(bytes(32)))
+    patch.setattr(masks, "derive", lambda material, **_: type(material)(material.expose()[:16]))
+
+
+DEFENCES: dict[str, Callable[[Patch], None]] = {
+    "late-message": drop_self_mask,
+    "cohort-of-one": lambda p: without_check(p, AwaitingSurvivors, "check", "survivors are below threshold"),
+    "two-survivor-sets": lambda p: without_check(p, Table, "check_signatures", "signatures are below threshold"),
+    "ring-fence": lambda p: without_check(p, AwaitingShares, "on_delivery", "below threshold"),
+    "key-substitution": lambda p: without_check(p, rosters, "verify_member", "signing.verify"),
+    "one-name-many-times": lambda p: without_check(p, rosters, "verify_member", "belongs to"),
+    "downgrade": lambda p: without_check(p, Policy, "check", "config.threat_model.name"),
+    "sybils-one-organisation": lambda p: without_check(p, Policy, "check_organisations", "below the minimum"),
+    "threshold-of-colluders": lambda p: without_check(p, RoundConfig, "_check_thresholds", "unmask others"),
+    "two-majorities": lambda p: without_check(p, RoundConfig, "_check_thresholds", "n_C must hold"),
+    "replay-keys": forget_the_context,
+    "restored-snapshot": one_context,
+}
+
+
+@pytest.mark.parametrize("name", DEFENCES)
+def test_without_its_defence_the_game_is_lost(name: str) -> None:
+    arena.deployment()
+    with Patch() as patch:
+        DEFENCES[name](patch)
+        lost = play(GAMES[name])
+    assert not lost.outcome.stopped, lost.outcome
+    assert not lost.as_claimed
+    assert play(GAMES[name]).as_claimed
+
+
+def test_names_are_distinct_and_every_game_says_what_answers_it() -> None:
+    assert len(GAMES) == len(MASKED_GAMES) + len(RELEASE_GAMES) + len(ENCRYPTED_GAMES)
+    assert all(game.answer and game.source and game.adversary for game in GAMES.values())
+
+
+def test_trust_is_checked_before_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A game that ends in another error than its defence would prove nothing: signatures stand behind the chain."""
+    without_check(monkeypatch, TrustAnchors, "verify_participant", "self._check_chain")
+    assert play(GAMES["key-substitution"]).outcome.by.startswith("AuthenticationError: the signature of")
