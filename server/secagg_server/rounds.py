@@ -25,6 +25,7 @@ from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg_server.bell import Bell
 from secagg_server.hosting import Clock, HostedRound
+from secagg_server.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.settings import Settings
 from secagg_server.store import RoundRecord, Store
 
@@ -145,7 +146,9 @@ class Rounds:
             raise RoundAborted(AbortReason.COORDINATOR_SHUTDOWN, SHUTDOWN)
 
     def _round_ended(self, round_id: RoundId) -> None:
-        asyncio.get_running_loop().call_later(self._settings.keep_finished_s, self._forget, round_id)
+        loop = asyncio.get_running_loop()
+        loop.call_later(GIVE_BACK_AFTER_S, give_back)
+        loop.call_later(self._settings.keep_finished_s, self._forget, round_id)
         over = [r.record.round_id for r in self._rounds.values() if r.outcome is not None]
         for oldest in over[: max(0, len(over) - self._settings.keep_finished_rounds)]:
             self._forget(oldest)
