@@ -38,10 +38,15 @@ def barycentric_weights(xs: Sequence[int]) -> list[int]:
 
 def lagrange_at_zero(xs: Sequence[int]) -> list[int]:
     """Coefficients a with f(0) = Σ a_j·f(x_j) for every f of degree < len(xs)."""
+    return lagrange(xs, 0)
+
+
+def lagrange(xs: Sequence[int], at: int) -> list[int]:
+    """Coefficients a with f(at) = Σ a_j·f(x_j) for every f of degree < len(xs); `at` is none of the x_j."""
     everything = 1
     for x in xs:
-        everything = everything * -x % PRIME
-    return [w * everything * pow(-x, -1, PRIME) % PRIME for x, w in zip(xs, barycentric_weights(xs), strict=True)]
+        everything = everything * (at - x) % PRIME
+    return [w * everything * pow(at - x, -1, PRIME) % PRIME for x, w in zip(xs, barycentric_weights(xs), strict=True)]
 
 
 def interpolate(xs: Sequence[int], ys: Sequence[int]) -> list[int]:

@@ -73,17 +73,22 @@ class Decoder:
     It remembers whose shares were wrong before, and so finds the right ones of the next secret sooner.
     """
 
-    def __init__(self, holders: Sequence[int], threshold: int, salt: bytes = b"") -> None:
+    def __init__(self, holders: Sequence[int], threshold: int, salt: bytes = b"", *, accept_steps: int = 0) -> None:
         """Args:
         holders: at least `threshold` distinct indices.
         salt: what colluding holders could not foresee when they chose their shares, such as a digest of all shares.
+        accept_steps: what asking `accepts` costs in a search, in steps of about a microsecond.
         """
         self.holders = tuple(holders)
         self.threshold = threshold
+        self._salt = salt
         self._at_zero = polynomial.lagrange_at_zero(self.holders[:threshold])
         self._check = self._dual_codeword(salt)
         self._suspicion: Counter[int] = Counter()
         self._steps = _SEARCH_STEPS
+        self._step = threshold**2 + accept_steps
+        self._trusted: Decoder | None = None  # for the holders under no suspicion
+        self._at_suspects: dict[int, list[int]] = {}  # what gives their shares from the trusted ones
 
     def _dual_codeword(self, salt: bytes) -> list[int]:
         """h with Σ h_j·f(x_j) = 0 for every f of degree < t: a wrong share shows, but for a chance of about 2^-250.
@@ -104,14 +109,36 @@ class Decoder:
             shares: value by holder, for exactly this decoder's holders.
             accepts: whether a candidate is the secret its owner committed to.
         """
+        secret = self._agreed(shares, accepts)
+        if secret is not None:
+            return Recovered(secret, ())
+        found = self._without_suspects(shares, accepts)
+        return found or self._correct([shares[x] for x in self.holders], accepts)
+
+    def _agreed(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Secret | None:
+        """The accepted secret, if all holders agree on it."""
         values = [shares[x] for x in self.holders]
-        at_zero = sum(a * y for a, y in zip(self._at_zero, values[: self.threshold], strict=True)) % PRIME
-        consistent = sum(h * y for h, y in zip(self._check, values, strict=True)) % PRIME == 0
-        if consistent:
-            secret = _as_secret(at_zero)
-            if secret is not None and accepts(secret):
-                return Recovered(secret, ())
-        return self._correct(values, accepts)
+        if sum(h * y for h, y in zip(self._check, values, strict=True)) % PRIME:
+            return None
+        secret = _as_secret(_combined(self._at_zero, values))
+        return secret if secret is not None and accepts(secret) else None
+
+    def _without_suspects(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
+        """Who lied about one secret most likely lies about all; decoding anew costs a second with 600 holders."""
+        trusted = tuple(x for x in self.holders if not self._suspicion[x])
+        if not self.threshold <= len(trusted) < len(self.holders):
+            return None
+        if self._trusted is None or self._trusted.holders != trusted:
+            self._trusted = Decoder(trusted, self.threshold, self._salt)
+            suspects = (x for x in self.holders if self._suspicion[x])
+            self._at_suspects = {x: polynomial.lagrange(trusted[: self.threshold], x) for x in suspects}
+        secret = self._trusted._agreed(shares, accepts)
+        if secret is None:
+            return None
+        values = [shares[x] for x in trusted[: self.threshold]]
+        wrong = tuple(x for x, at in self._at_suspects.items() if _combined(at, values) != shares[x])
+        found = Recovered(secret, wrong)
+        return found if self._alone(found) else None
 
     def _correct(self, values: list[int], accepts: Callable[[Secret], bool]) -> Recovered | None:
         """Unique decoding up to (m − t)/2 wrong shares; beyond it, a bounded search that the commitment decides."""
@@ -138,7 +165,7 @@ class Decoder:
                     self._suspicion.update(found.wrong)
                 if self._alone(found):
                     return found
-            self._steps -= self.threshold**2
+            self._steps -= self._step
             if self._steps < 0:
                 return Recovered(first.secret, ()) if first else None
         return first
@@ -153,6 +180,11 @@ class Decoder:
 
     def _wrong(self, f: list[int], values: list[int]) -> tuple[int, ...]:
         return tuple(x for x, y in zip(self.holders, values, strict=True) if polynomial.evaluate(f, x) != y)
+
+
+def _combined(coefficients: Sequence[int], values: Sequence[int]) -> int:
+    """Σ a_j·y_j, over as many values as there are coefficients."""
+    return sum(a * y for a, y in zip(coefficients, values, strict=False)) % PRIME
 
 
 def _as_secret(value: int) -> Secret | None:

@@ -55,6 +55,9 @@ from secagg.rounds.recovery import Recovery, salt_from
 from secagg.rounds.uploads import Spool, Uploads
 
 SEALED_SIZE = shamir.SHARE_SIZE + TAG_SIZE
+_SEED_CHECK_STEPS = 10_000
+"""Checking a candidate seed makes its whole key share: some 10 ms, while everyone else waits."""
+
 SignedT = TypeVar("SignedT", ConsistencyCheck, RecoveryCheck)
 
 
@@ -112,8 +115,11 @@ class JointKeyCoordinator(Engine):
         name = self._lobby.name(index)
         if index in kept:  # whoever holds the key can make valid signatures without end
             raise ProtocolViolation(f"{name} signed before", culprit=name)
-        signing.verify(self._lobby.identities[name].public_key, signed, message.signature, culprit=name)
+        self._verify(name, signed, message.signature)
         kept[index] = message
+
+    def _verify(self, name: ParticipantId, signed: bytes, signature: bytes) -> None:
+        signing.verify(self._lobby.identities[name].public_key, signed, signature, culprit=name)
 
     def _take_share(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         if index in self._shared:
@@ -242,7 +248,7 @@ class JointKeyCoordinator(Engine):
         if self._total is None:
             raise ValueError("there is no sum to decrypt")
         salt = salt_from({i: m.shares for i, m in self._revealed.items()})
-        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt)
+        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt, accept_steps=_SEED_CHECK_STEPS)
         c0, c1 = self._total.c0.residues[:, 0], self._total.c1.residues[:, 0]
         phase = add(self._profile.primes, c0, self._partials.finish().residues[:, 0])
         for owner in self._fallen:

@@ -15,11 +15,12 @@ from secagg.messages import Index, Member, ParticipantId
 class Recovery:
     """Recovers secrets of many owners from much the same holders, and remembers who is in conflict with whom."""
 
-    def __init__(self, members: Mapping[Index, Member], threshold: int, salt: bytes) -> None:
-        """Args: salt: see `salt_from`."""
+    def __init__(self, members: Mapping[Index, Member], threshold: int, salt: bytes, *, accept_steps: int = 0) -> None:
+        """Args: salt: see `salt_from`. accept_steps: see `shamir.Decoder`."""
         self._members = members
         self._threshold = threshold
         self._salt = salt
+        self._accept_steps = accept_steps
         self._conflicts: list[tuple[ParticipantId, ParticipantId]] = []
         self._decoders: dict[tuple[int, ...], shamir.Decoder] = {}
 
@@ -43,7 +44,8 @@ class Recovery:
         holders = tuple(sorted(shares))
         decoder = self._decoders.get(holders)
         if decoder is None:
-            decoder = self._decoders[holders] = shamir.Decoder(holders, self._threshold, self._salt)
+            decoder = shamir.Decoder(holders, self._threshold, self._salt, accept_steps=self._accept_steps)
+            self._decoders[holders] = decoder
         found = decoder.recover({i: shamir.decode_share(s.expose()) for i, s in shares.items()}, accepts)
         if found is None:
             raise RoundAborted(

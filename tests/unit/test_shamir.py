@@ -134,6 +134,56 @@ def test_known_liars_are_left_out_first(monkeypatch: pytest.MonkeyPatch) -> None
     assert tried[1].isdisjoint({1, 2, 3, 4}), "the first but for the decoding of all points"
 
 
+def test_a_liar_costs_one_decoding_however_many_secrets_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 600 holders a decoding takes a second, and there is one secret for each: 8 minutes of everybody's time."""
+    decoder = shamir.Decoder(range(1, 10), 4)
+    decodings: list[int] = []
+    decode = polynomial.decode_reed_solomon
+
+    def counted(xs: Sequence[int], ys: Sequence[int], dimension: int) -> list[int] | None:
+        decodings.append(len(xs))
+        return decode(xs, ys, dimension)
+
+    monkeypatch.setattr(polynomial, "decode_reed_solomon", counted)
+    for number, wrong in enumerate([(2, 9), (2, 9), (9,), (2,), (), (2, 9)]):
+        secret = Secret(bytes([number] * 32))
+        dealt = values(4, 9, secret)
+        for x in wrong:
+            dealt[x] = (dealt[x] + x + number) % PRIME
+        found = decoder.recover(dealt, secret.__eq__)
+        assert found is not None
+        assert found.secret == secret
+        assert found.wrong == wrong
+    assert len(decodings) == 1
+
+
+def test_a_liar_more_is_found_beside_those_that_are_known() -> None:
+    decoder = shamir.Decoder(range(1, 10), 4)
+    for wrong in [(2,), (2, 5), (7,)]:
+        dealt = values(4, 9)
+        for x in wrong:
+            dealt[x] = (dealt[x] + x) % PRIME
+        found = decoder.recover(dealt, is_secret)
+        assert found is not None
+        assert found.wrong == wrong
+
+
+def test_a_search_is_shorter_where_asking_is_dear() -> None:
+    """Five liars of twenty, beyond what decoding corrects: 40,000 questions of 10 ms would take seven minutes."""
+    dealt = values(11, 20)
+    for x in range(1, 6):
+        dealt[x] = (dealt[x] + x * x + 1) % PRIME
+    asked = 0
+
+    def dear(candidate: Secret) -> bool:
+        nonlocal asked
+        asked += 1
+        return is_secret(candidate)
+
+    assert shamir.Decoder(range(1, 21), 11, accept_steps=10_000).recover(dealt, dear) is None
+    assert 100 < asked < 1000
+
+
 def test_too_many_wrong_shares_give_nothing() -> None:
     dealt = values(4, 7)
     for x in (1, 2, 3, 4):
