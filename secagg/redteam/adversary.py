@@ -129,11 +129,14 @@ class Adversary:
                 self._open_shares(name)
             case MaskedInputChunk():
                 self._chunks[name].append(message)
-                self.inputs[name] = self._vector(self._chunks[name])
             case Unmask():
                 self._take_revealed(self.index(name), message)
             case _:
                 pass
+
+    def assemble(self) -> None:
+        """Put together the inputs that were overheard chunk by chunk."""
+        self.inputs |= {name: self._vector(chunks) for name, chunks in self._chunks.items()}
 
     def index(self, name: ParticipantId) -> Index:
         """The place of `name` in the roster."""

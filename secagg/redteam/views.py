@@ -114,6 +114,7 @@ class Recording:
 
     def _unmasked_as_far_as(self, victim: ParticipantId, sight: Sight, adversary: Adversary) -> Integers:
         """The upload less every mask that is known: b from the shares that everyone revealed, s_uv of colluders."""
+        adversary.assemble()
         vector = adversary.inputs[victim]
         if sight is Sight.TRAFFIC:
             return vector
