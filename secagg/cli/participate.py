@@ -35,6 +35,14 @@ def participate(
     allow_semi_honest: Annotated[
         bool, typer.Option("--allow-semi-honest", help="Also take part where the coordinator is trusted not to lie.")
     ] = False,
+    allow_experimental: Annotated[
+        bool,
+        typer.Option(
+            "--allow-experimental",
+            help="Also take part in homomorphic rounds of custody threshold. EXPERIMENTAL: not reviewed; key shares "
+            "and partial decryptions are not proven correct, and ciphertexts are malleable.",
+        ),
+    ] = False,
     server_name: Annotated[
         str | None, typer.Option(help="The name in the server's certificate, if it is another.")
     ] = None,
@@ -55,7 +63,7 @@ def participate(
         certificate=certificate,
         key=key,
         ca=ca,
-        policy=_policy(min_cohort, min_organisations, allow_semi_honest),
+        policy=_policy(min_cohort, min_organisations, allow_semi_honest, allow_experimental),
         server_name=server_name,
     ) as client:
         result = client.participate(
@@ -75,12 +83,17 @@ def participate(
     _report(result, out, as_json)
 
 
-def _policy(min_cohort: int, min_organisations: int, allow_semi_honest: bool) -> "Policy":
+def _policy(min_cohort: int, min_organisations: int, allow_semi_honest: bool, allow_experimental: bool) -> "Policy":
     from secagg.config import ThreatModel
     from secagg.policy import Policy
 
     models = frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE})
-    return Policy(min_cohort=min_cohort, min_organisations=min_organisations, threat_models=models)
+    return Policy(
+        min_cohort=min_cohort,
+        min_organisations=min_organisations,
+        threat_models=models,
+        allow_experimental=allow_experimental,
+    )
 
 
 def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:

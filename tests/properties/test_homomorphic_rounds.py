@@ -1,5 +1,6 @@
 """The law of homomorphic rounds: the sum of exactly those who delivered, as the masked mode has it, or a named end."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
 from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Run
+from secagg.simulation.network import Down, Envelope, Run
 from secagg.wire.results import sums_digest
 from tests.encrypted_rounds import (
     CASES,
@@ -21,6 +22,7 @@ from tests.encrypted_rounds import (
     HOW,
     Dropout,
     Gone,
+    chunk_counts,
     dropping,
     encrypted_config,
     masked_sums,
@@ -168,3 +170,29 @@ def test_any_dropout_pattern(data: st.DataObject, config: RoundConfig, seed: int
         if several_chunks:
             short_chunks(patch)
         play(config, gone, seed)
+
+
+@pytest.mark.parametrize("custody", Custody)
+def test_what_arrived_of_an_upload_is_known_after_its_phase(custody: Custody) -> None:
+    """An answer that was lost on the way: asked where to go on, the coordinator speaks of the last upload, whose number
+    of chunks is not that of the first.
+    """
+    config = encrypted_config(Scheme.BFV, custody, vector_len=50 * 8192 if custody is DEALT else 5 * 16384)
+    gone = {NAMES[4]: Dropout(Phase.PARTIAL_DECRYPTION, "silent")} if custody is not DEALT else {}
+    counts = chunk_counts(config)
+    last = Phase.RELEASE_SUM if custody is DEALT else Phase.PARTIAL_DECRYPTION
+    told: dict[Phase, int] = {}
+    drop = dropping(config, gone)
+
+    def hook(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Down) and envelope.participant == NAMES[0]:
+            told[envelope.phase] = run.coordinator.received_chunks(NAMES[0])
+        return drop(envelope)
+
+    run = prepare(config, hook=hook)
+    assert run.play().aggregate is not None
+    assert counts[Phase.ENCRYPTED_INPUT] != counts[last]
+    assert told[Phase.ENCRYPTED_INPUT] == counts[Phase.ENCRYPTED_INPUT]
+    assert run.coordinator.received_chunks(NAMES[0]) == counts[last]
+    if custody is not DEALT:
+        assert told[Phase.PARTIAL_DECRYPTION] == told[Phase.RECOVERY_CHECK] == counts[last]
