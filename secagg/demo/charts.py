@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from secagg.cli.names import phase_name
 from secagg.demo.findings import Dropped, Findings, PlayedRound, Site
+from secagg.phases import INPUT_PHASES
 
 _DIGIT_COLOURS: Final = (
     "#1d4ed8", "#0891b2", "#0f766e", "#4d7c0f", "#a16207", "#c2410c", "#be123c", "#a21caf", "#6d28d9", "#475569",
 )  # fmt: skip
 
 _BOX: Final = 20.0  # a phase in the grid, with the gap behind it
-_INPUT: Final = "MaskedInput"
+_INPUTS: Final = frozenset(map(phase_name, INPUT_PHASES))
 
 
 def svg(width: float, height: float, body: Sequence[str], title: str) -> str:
@@ -119,7 +121,7 @@ def _cell(x: float, y: float, name: str, phases: Sequence[str], dropped: Dropped
             style, story = "gone", f"{name} dropped out in {phase}, {dropped.moment}"
         elif number > end:
             style, story = "void", f"{name}: dropped out before"
-        elif dropped and dropped.in_sum and phase == _INPUT:
+        elif dropped and dropped.in_sum and phase in _INPUTS:
             style, story = "kept", f"{name}: its update is in the sum"
         body.append(Box(x + number * _BOX, y, _BOX - 3, 18).drawn(style, story))
         if style == "kept":

@@ -13,9 +13,10 @@ from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.demo.findings import CoordinatorView, Pictures, Statistics
 from secagg.demo.job import HIDDEN, PIXELS, Model
-from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.packing import chunk_values, pack, unpack
-from secagg.wire import codec
+from secagg.lattice.residues import unpack_chunk
+from secagg.lattice.summation import upload_layout
+from secagg.wire import codec, homomorphic
 from secagg.wire.v1 import messages_pb2
 
 _SIDE = math.isqrt(PIXELS)
@@ -42,12 +43,12 @@ class Upload:
 
 def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Model) -> CoordinatorView:
     """Args: mean: the aggregate of the round."""
-    chunks = [codec.decode_chunk(codec.parse(messages_pb2.MaskedInputChunk, message)) for message in upload.messages]
-    payload = b"".join(chunk.payload for chunk in chunks)
-    seen = np.concatenate([_numbers(chunk.number, chunk.payload, config) for chunk in chunks])
+    payloads = [_payload(message, config) for message in upload.messages]
+    payload = b"".join(payloads)
+    seen = np.concatenate([_numbers(number, data, config) for number, data in enumerate(payloads)])
     flat = config.schema.check(upload.update)
     # Rounded with another seed than the participant's own: it may differ from what was masked by one step.
-    encoder = Encoder(config.encoding, flat, upload.weight, Secret(SystemRng().token(32)))
+    encoder = config.code.encoder(flat, upload.weight, Secret(SystemRng().token(32)))
     encoded = encoder.read(0, config.vector_len, config.ring_dtype)
     values = flat.read(0, config.schema.size)
     return CoordinatorView(
@@ -62,7 +63,17 @@ def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Mod
     )
 
 
+def _payload(message: bytes, config: RoundConfig) -> bytes:
+    if config.homomorphic is None:
+        return codec.decode_chunk(codec.parse(messages_pb2.MaskedInputChunk, message)).payload
+    return homomorphic.decode_encrypted_chunk(codec.parse(messages_pb2.EncryptedInputChunk, message)).payload
+
+
 def _numbers(number: int, payload: bytes, config: RoundConfig) -> Words:
+    """What the payload of a chunk holds: masked values, or the residues of a ciphertext."""
+    if config.homomorphic is not None:
+        layout = upload_layout(config.homomorphic, config.vector_len)
+        return unpack_chunk(layout, number, payload).reshape(-1)
     size = chunk_values(config.ring_bits)
     return unpack(payload, min(size, config.vector_len - number * size), config.ring_bits)
 

@@ -126,6 +126,7 @@ class Findings:
     """Everything.
 
     Attributes:
+        deadline_s: of every phase, at first.
         accuracy_before: of the untrained model.
         seconds: from the first process to the last.
         plain_bytes: of an update as float32, unprotected.
@@ -139,6 +140,7 @@ class Findings:
     value_bits: int
     ring_bits: int
     values: int
+    deadline_s: float
     phases: tuple[str, ...]
     sites: Mapping[str, Site]
     test_examples: int

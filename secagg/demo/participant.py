@@ -17,13 +17,18 @@ import numpy as np
 from secagg_client import Client
 
 from secagg.config import ThreatModel
+from secagg.crypto.rng import SystemRng
 from secagg.demo.job import Examples, Model, local_update
 from secagg.demo.plan import Dropout, Moment
 from secagg.demo.relay import CutRelay
 from secagg.demo.tap import Tap
 from secagg.errors import SecAggError
+from secagg.lattice.jobs import OpenDecryption
+from secagg.lattice.parameters import Custody, Scheme, find_profile
+from secagg.lattice.rlwe import KEY_SEED_SIZE
 from secagg.phases import Phase
 from secagg.policy import Policy
+from secagg.sandbox.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +88,15 @@ def tell(event: str, **details: object) -> None:
 class DemoParticipant:
     """Holds its own data and its own identity."""
 
-    def __init__(self, target: str, identity: Path, data: Path, threat_model: ThreatModel) -> None:
-        """Args: identity: folder with cert.pem, key.pem and ca.pem."""
+    def __init__(self, target: str, identity: Path, data: Path, threat_model: ThreatModel, encrypts: bool) -> None:
+        """Args: identity: folder with cert.pem, key.pem and ca.pem. encrypts: whether rounds are homomorphic."""
         arrays = load_arrays(data)
         self._examples = Examples(arrays["images"], arrays["labels"])
         self._target = target
         self._identity = identity
         self._policy = Policy(threat_models=frozenset({threat_model}))
+        self._encrypts = encrypts
+        self._workers: list[Worker] = []  # started before the round, whose clock they would delay
         self._tap = Tap(lambda sent: tell("dying", bytes_sent=sent))
         self._client = self._connect(target)
 
@@ -100,6 +107,8 @@ class DemoParticipant:
 
     def take_part(self, command: Command) -> None:
         """Train, then give the update to secure aggregation."""
+        if self._encrypts and not self._workers:
+            self._workers.append(_warm_worker())
         model: Model = load_arrays(command.model)
         update = local_update(model, self._examples, command.seed)
         save_arrays(command.folder / f"{self._identity.name}.update.npz", update)
@@ -134,8 +143,17 @@ class DemoParticipant:
             key=self._identity / "key.pem",
             ca=self._identity / "ca.pem",
             policy=self._policy,
+            backend=lambda: self._workers.pop() if self._workers else Worker(),
             interceptors=[self._tap],
         )
+
+
+def _warm_worker() -> Worker:
+    """A worker that has loaded TenSEAL: a throwaway key of any profile does that."""
+    worker = Worker()
+    profile = find_profile(Scheme.BFV, Custody.PARTICIPANTS, summands=3, value_bits=16)
+    worker.do(OpenDecryption(profile, SystemRng().token(KEY_SEED_SIZE), context=bytes(32)))
+    return worker
 
 
 def main() -> None:
@@ -145,9 +163,14 @@ def main() -> None:
     parser.add_argument("--identity", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threat-model", choices=[model.name for model in ThreatModel], required=True)
+    parser.add_argument("--encrypts", action="store_true")
     arguments = parser.parse_args()
     participant = DemoParticipant(
-        arguments.target, arguments.identity, arguments.data, ThreatModel[arguments.threat_model]
+        arguments.target,
+        arguments.identity,
+        arguments.data,
+        ThreatModel[arguments.threat_model],
+        arguments.encrypts,
     )
     tell("ready")
     for line in sys.stdin:

@@ -1,18 +1,14 @@
 """Who drops out where: every phase of the protocol has its turn, and every round loses someone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
 import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.errors import ConfigError
-from secagg.phases import Phase, phases
-
-UPLOADS: Final = frozenset({Phase.MASKED_INPUT})
-"""Phases in which a vector goes up, so that one can drop out half-way through."""
+from secagg.phases import INPUT_PHASES, Phase, phases
 
 
 class Moment(Enum):
@@ -50,19 +46,28 @@ def plan_dropouts(config: RoundConfig, names: Sequence[str], rounds: int, seed: 
         )
     rng = np.random.default_rng([seed, 3])
     unlucky = [str(name) for _ in range(rounds) for name in rng.permutation(list(names))]  # everyone has a turn
-    turn = iter(range(rounds * each))
-    plans: list[RoundPlan] = []
-    for _ in range(rounds):
-        victims = list(dict.fromkeys(unlucky))[:each]
-        for name in victims:
-            unlucky.remove(name)
-        plans.append({name: _dropout(order, next(turn)) for name in victims})
-    return plans
+    dropouts = _turns(order)
+    return [dict(_victims([next(dropouts) for _ in range(each)], names, unlucky)) for _ in range(rounds)]
 
 
-def _dropout(order: tuple[Phase, ...], turn: int) -> Dropout:
+def _turns(order: tuple[Phase, ...]) -> Iterator[Dropout]:
     """The phases in order, again and again; every other time an upload is broken off instead of never begun."""
-    again, position = divmod(turn, len(order))
-    phase = order[position]
-    half = phase in UPLOADS and again % 2 == 0
-    return Dropout(phase, Moment.HALF_SENT if half else Moment.BEFORE_SENDING)
+    half = True
+    while True:
+        for phase in order:
+            broken_off = half and phase in INPUT_PHASES
+            yield Dropout(phase, Moment.HALF_SENT if broken_off else Moment.BEFORE_SENDING)
+        half = not half
+
+
+def _victims(dropouts: list[Dropout], names: Sequence[str], unlucky: list[str]) -> Iterator[tuple[str, Dropout]]:
+    """Someone for each dropout of a round; `unlucky` loses whoever had a turn."""
+    taken: set[str] = set()
+    # Of those that hold the sum, only the first is asked to hand it in: nobody else can drop out there.
+    for dropout in sorted(dropouts, key=lambda dropout: dropout.phase is not Phase.RELEASE_SUM):
+        released = dropout.phase is Phase.RELEASE_SUM
+        name = min(names) if released else next(name for name in unlucky if name not in taken)
+        if name in unlucky:
+            unlucky.remove(name)
+        taken.add(name)
+        yield name, dropout

@@ -112,6 +112,7 @@ class Crew:
     threat_model: ThreatModel
     recruits: Mapping[str, Recruit]
     log: Path
+    encrypts: bool = False
     _processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     _events: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
     _listeners: list[threading.Thread] = field(default_factory=list)
@@ -134,6 +135,7 @@ class Crew:
         for name in names:
             recruit = self.recruits[name]
             flags = ["--target", self.target, "--threat-model", self.threat_model.name]
+            flags += ["--encrypts"] * self.encrypts
             files = ["--identity", str(recruit.identity), "--data", str(recruit.data)]
             with self.log.open("ab") as log:
                 process = subprocess.Popen(  # noqa: S603, our own interpreter

@@ -9,31 +9,53 @@ from typing import Final
 from secagg import __version__
 from secagg.demo import charts
 from secagg.demo.findings import Findings, PlayedRound, Statistics
-from secagg.demo.play import DEADLINE_S
 from secagg.demo.png import data_uri, sheet
 
 _COLUMNS: Final = 8
 
-PROTECTED: Final = """
-A participant's update and its weight: the coordinator and up to {colluding} participants that help it learn the sum \
-and nothing more.
+_DROPOUTS: Final = """
 A participant that drops out, at any moment, even half-way through its upload or after it.
 Another round's messages, another model or another configuration: nothing fits together, nothing opens.
-Wrong key shares: corrected and their sender named, or the round fails by name. Never a wrong sum.
 """
+
+PROTECTED: Final = {
+    "masked": """
+A participant's update and its weight: the coordinator and up to {colluding} participants that help it learn the sum \
+and nothing more.
+"""
+    + _DROPOUTS
+    + """
+Wrong key shares: corrected and their sender named, or the round fails by name. Never a wrong sum.
+""",
+    "encrypted": """
+A participant's update and its weight, from the coordinator: it adds up ciphertexts that it has no key for.
+"""
+    + _DROPOUTS
+    + """
+A sum on which fewer than {threshold} participants agree: the round fails by name.
+""",
+}
 
 PROTECTED_IF_ACTIVE: Final = """
 A coordinator that lies: keys are signed under a CA that it does not control, and the survivors agree on who survived \
 before anything is unmasked.
 """
 
-UNPROTECTED: Final = """
+UNPROTECTED: Final = {
+    "masked": """
+A coordinator that more than {colluding} participants help.
+""",
+    "encrypted": """
+A coordinator that a single participant helps: everyone holds the round's key, and can open every update with it.
+""",
+}
+
+UNPROTECTED_ALWAYS: Final = """
 The sum itself. With few participants, or over many rounds, a mean says something about its members; distributed \
 differential privacy is the answer to that.
 Who takes part, when, and how large the model is.
 A participant that sends a poisoned update within the clip.
 A malicious model handed to everybody alike, built to make updates telling.
-A coordinator that more than {colluding} participants help.
 """
 
 UNPROTECTED_IF_SEMI_HONEST: Final = """
@@ -47,6 +69,7 @@ def render(findings: Findings) -> str:
     template = Template(files("secagg.demo").joinpath("report.html").read_text())
     view, last = findings.view, findings.rounds[-1]
     active = findings.threat_model == "active"
+    protected_by = "masked" if findings.scheme == "masked" else "encrypted"
     return template.substitute(
         verdict="every aggregate within its bound, a dropout in every phase" if findings.ok else "SOMETHING IS WRONG",
         verdict_style="good" if findings.ok else "bad",
@@ -71,11 +94,14 @@ def render(findings: Findings) -> str:
         head_hex=view.head_hex,
         rows="".join(map(_row, findings.rounds)),
         plain_bytes=f"{findings.plain_bytes:,}",
-        deadline_s=f"{DEADLINE_S:g}",
+        deadline_s=f"{findings.deadline_s:g}",
+        protected_by=protected_by,
         label_chart=charts.label_chart(findings.sites),
         byte_rows="".join(_byte_row(name, findings) for name in findings.sites),
-        protected=_items(PROTECTED + (PROTECTED_IF_ACTIVE if active else ""), findings),
-        unprotected=_items(UNPROTECTED + ("" if active else UNPROTECTED_IF_SEMI_HONEST), findings),
+        protected=_items(PROTECTED[protected_by] + (PROTECTED_IF_ACTIVE if active else ""), findings),
+        unprotected=_items(
+            UNPROTECTED_ALWAYS + UNPROTECTED[protected_by] + ("" if active else UNPROTECTED_IF_SEMI_HONEST), findings
+        ),
         footer=escape(_footer(findings)),
     )
 
@@ -156,7 +182,7 @@ def _byte_row(name: str, findings: Findings) -> str:
 
 
 def _items(lines: str, findings: Findings) -> str:
-    told = lines.format(colluding=findings.max_colluding).splitlines()
+    told = lines.format(colluding=findings.max_colluding, threshold=findings.threshold).splitlines()
     return "".join(f"<li>{escape(line)}</li>" for line in told if line)
 
 

@@ -11,7 +11,7 @@ import grpc
 
 from secagg.demo.plan import Dropout, Moment
 from secagg.demo.relay import CutRelay, die
-from secagg.phases import Phase
+from secagg.phases import INPUT_PHASES, Phase
 
 CALLS: Final = {
     Phase.ADVERTISE_KEYS: "Advertise",
@@ -19,10 +19,14 @@ CALLS: Final = {
     Phase.MASKED_INPUT: "SendInput",
     Phase.CONSISTENCY_CHECK: "Check",
     Phase.UNMASK: "Reveal",
+    Phase.CONFIRM_KEY: "ConfirmKey",
+    Phase.ENCRYPTED_INPUT: "SendEncrypted",
+    Phase.REPORT_SUM: "ReportSum",
+    Phase.RELEASE_SUM: "SendSum",
 }
 """The call in which a participant sends its message of each phase."""
 
-UPLOAD_CALLS: Final = frozenset({"SendInput"})
+UPLOAD_CALLS: Final = frozenset(CALLS[phase] for phase in INPUT_PHASES)
 
 
 @dataclass(slots=True)

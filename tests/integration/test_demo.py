@@ -37,8 +37,12 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return played(tmp_path_factory)
+
+
+def played(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Demo:
     page, temporary = tmp_path_factory.mktemp("page") / "page.html", tmp_path_factory.mktemp("demo")
-    command = ["-c", "from secagg.cli.main import main; main()", "demo", "--rounds", str(ROUNDS), "--json"]
+    command = ["-c", "from secagg.cli.main import main; main()", "demo", "--rounds", str(ROUNDS), "--json", *options]
     done = subprocess.run(
         [sys.executable, *command, "--report", str(page)],
         capture_output=True,
@@ -138,6 +142,20 @@ def test_progress_is_on_stderr(demo: Demo) -> None:
 def test_nothing_is_left_behind(demo: Demo) -> None:
     assert list(demo.temporary.iterdir()) == []
     assert [line for line in command_lines() if b"demo.participant" in line and bytes(demo.temporary) in line] == []
+
+
+def test_encrypted_updates_instead_of_masked_ones(tmp_path_factory: pytest.TempPathFactory) -> None:
+    demo = played(tmp_path_factory, "--scheme", "bfv", "--participants", "5")
+    assert demo.document["ok"] is True
+    assert demo.document["scheme"] == "bfv"
+    phases = {dropped["phase"] for dropped in demo.dropouts}
+    assert phases == {"AdvertiseKeys", "ShareKeys", "ConfirmKey", "EncryptedInput", "ReportSum", "ReleaseSum"}
+    for dropped in demo.dropouts:
+        assert dropped["in_sum"] is (dropped["phase"] in {"ReportSum", "ReleaseSum"})
+    view = demo.document["view"]
+    assert abs(view["sent"]["correlation"]) < 0.12
+    assert view["sent"]["entropy_bits"] > 7.9
+    assert "A coordinator that a single participant helps" in demo.report
 
 
 def command_lines() -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from secagg.demo.report import render
 from secagg.errors import AbortReason, ConfigError, RoundAborted
 from secagg.events import MessageAccepted
 from secagg.messages import ParticipantId
-from secagg.phases import Phase, phases
+from secagg.phases import INPUT_PHASES, Phase, phases
 
 if TYPE_CHECKING:
     from secagg_client import ControlClient
@@ -35,21 +35,29 @@ NAMES = [f"site-{i:02d}" for i in range(1, 11)]
 MODEL = job.new_model(1)
 
 
-def config(threat_model: ThreatModel = ThreatModel.ACTIVE, participants: int = 10) -> RoundConfig:
-    return round_config(Settings(participants=participants, threat_model=threat_model), MODEL, 1)
+SCHEMES = [("masked", ThreatModel.ACTIVE), *((scheme, ThreatModel.SEMI_HONEST) for scheme in ("masked", "ckks", "bfv"))]
 
 
-@pytest.mark.parametrize("threat_model", ThreatModel)
+def config(
+    threat_model: ThreatModel = ThreatModel.ACTIVE, participants: int = 10, scheme: str = "masked"
+) -> RoundConfig:
+    return round_config(Settings(participants=participants, threat_model=threat_model, scheme=scheme), MODEL, 1)
+
+
+@pytest.mark.parametrize(("scheme", "threat_model"), SCHEMES)
 @pytest.mark.parametrize("rounds", [2, 3, 5, 6, 20])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_plan_covers_every_phase_and_leaves_enough(threat_model: ThreatModel, rounds: int, seed: int) -> None:
-    settings = config(threat_model)
+def test_a_plan_covers_every_phase_and_leaves_enough(
+    scheme: str, threat_model: ThreatModel, rounds: int, seed: int
+) -> None:
+    settings = config(threat_model, scheme=scheme)
     plans = plan_dropouts(settings, NAMES, rounds, seed)
     assert len(plans) == rounds
     assert all(1 <= len(plan) <= len(NAMES) - settings.threshold for plan in plans)
     dropouts = [dropout for plan in plans for dropout in plan.values()]
     assert {dropout.phase for dropout in dropouts} == set(phases(settings))
-    assert Dropout(Phase.MASKED_INPUT, Moment.HALF_SENT) in dropouts
+    assert any(d.moment is Moment.HALF_SENT and d.phase in INPUT_PHASES for d in dropouts)
+    assert all(name == NAMES[0] for plan in plans for name, d in plan.items() if d.phase is Phase.RELEASE_SUM)
 
 
 def test_a_plan_takes_everyone_in_turn() -> None:
@@ -179,6 +187,7 @@ def some_findings(largest_difference: float = 1e-5) -> Findings:
         value_bits=16,
         ring_bits=20,
         values=2410,
+        deadline_s=2.5,
         phases=("MaskedInput", "Unmask"),
         sites={"a": Site(30, (3,) * 10), "b": Site(20, (2,) * 10)},
         test_examples=360,
@@ -215,6 +224,9 @@ def test_the_report_says_whom_it_protects_against() -> None:
     semi_honest = render(replace(some_findings(), threat_model="semi_honest"))
     assert "A coordinator that lies" not in semi_honest
     assert "A coordinator that departs from the protocol" in semi_honest
+    assert "a single participant helps" not in semi_honest
+    encrypted = render(replace(some_findings(), threat_model="semi_honest", scheme="bfv"))
+    assert "A coordinator that a single participant helps" in encrypted
 
 
 def test_without_scikit_learn_the_error_names_the_extra(
