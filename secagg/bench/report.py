@@ -1,12 +1,12 @@
 """Figures with their targets and limits, as one JSON document or as tables for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from secagg.bench.machine import Machine
 
@@ -103,23 +103,6 @@ class Report:
         for section in self.sections:
             console.print(_table(section))
         console.print("every sum is exact" if self.exact else "[bold red]a sum is NOT exact[/]")
-
-
-def print_nested(console: Console, machine: Machine, figures: Mapping[str, Any]) -> None:
-    """For people: figures that come as dictionaries within dictionaries, by their path."""
-    console.print(escape(", ".join(f"{key} {value}" for key, value in machine.items())), style="dim")
-    table = Table("figure", Column("value", justify="right"))
-    for path, value in _leaves(figures):
-        table.add_row(path, f"{value:,}" if isinstance(value, int | float) else escape(str(value)))
-    console.print(table)
-
-
-def _leaves(figures: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{name}.")
-        else:
-            yield path + name, value
 
 
 def _target(figure: Figure, target: Target) -> dict[str, Any]:

@@ -94,19 +94,13 @@ def homomorphic(
 ) -> None:
     """Homomorphic sums in every scheme and custody, beside TenSEAL used as its tutorials do. Needs the extra ckks.
 
-    Example: secagg bench homomorphic --values 100000
-    """
-    from secagg.bench.homomorphic import run
-    from secagg.bench.machine import describe
-    from secagg.bench.report import print_nested
+    Targets are for the usual million values on one core. Threshold custody is experimental.
 
-    machine = describe()
-    _say("homomorphic sums")
-    figures = run(values, 1 if quick else repeat)
-    if as_json:
-        typer.echo(json.dumps({"bench": "homomorphic", "machine": machine, "figures": figures}, indent=2))
-    else:
-        print_nested(_console(), machine, figures)
+    Example: taskset -c 1 secagg bench homomorphic
+    """
+    from secagg.bench.homomorphic_report import measure
+
+    _print(measure(values, 1 if quick else repeat, _say), as_json)
 
 
 def _console() -> "Console":

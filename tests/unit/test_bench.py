@@ -5,14 +5,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from secagg.bench import core, grid, homomorphic, round_participant, secrets, unmasking
+from secagg.bench import core, grid, homomorphic, homomorphic_report, round_participant, secrets, unmasking
 from secagg.bench import round as rounds
 from secagg.bench.core import Sizes
 from secagg.bench.measure import seconds_each, take_turns
@@ -26,7 +28,9 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
+from secagg.lattice.modular import U64
 from secagg.phases import MASKED_PHASES, Phase
+from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 TINY = Sizes(
     stream_bytes=1 << 20,
@@ -221,6 +225,51 @@ def test_more_dropouts_than_the_threshold_allows_are_refused() -> None:
     assert RoundSetting(participants=10, dropouts=3).config().threshold == 7
 
 
+@pytest.mark.parametrize("variant", EVERY_VARIANT, ids=lambda variant: variant.name)
+def test_an_upload_is_broken_off_half_way_in_every_variant(variant: Variant) -> None:
+    config = RoundSetting(participants=4, values=100_000, variant=variant, dropouts=1).config()
+    chunks = rounds.upload_chunks(config)
+    assert chunks >= 1
+    assert config.scheme == ("masked" if variant.scheme is None else variant.scheme.value)
+    assert config.threat_model is (ThreatModel.ACTIVE if variant is MASKED else ThreatModel.SEMI_HONEST)
+    interceptor = round_participant.LeaveHalfway(chunks)
+    interceptor.leave = lambda: None
+    details = type("Details", (), {"method": "/x/SendEncrypted"})()
+    sent = interceptor.intercept_stream_stream(lambda _, requests: list(requests), details, iter([b""] * chunks))
+    assert len(sent) == chunks // 2
+
+
+def test_rounds_of_every_variant_side_by_side() -> None:
+    setting = RoundSetting(participants=4, values=500, dropouts=1, rounds=1)
+    said: list[str] = []
+    compared = rounds.compare(setting, EVERY_VARIANT, said.append)
+    assert compared.identical
+    assert compared.exact
+    document = compared.as_json()
+    assert list(document["variants"]) == ["masked", "ckks", "bfv", "ckks-threshold", "bfv-threshold"]
+    for name, report in document["variants"].items():
+        check_form({**report, "targets": {}})
+        assert ("worker_peak_mib" in report["figures"]["memory"]) is (name != "masked")
+        assert report["setting"].get("experimental", False) is name.endswith("-threshold")
+    out = io.StringIO()
+    compared.show(Console(file=out, width=100))
+    assert "every variant gave the very same sum" in out.getvalue()
+    assert "bfv-threshold*" in out.getvalue()
+    assert "* experimental" in out.getvalue()
+    broken = replace(compared, identical=False)
+    assert not broken.exact
+    out = io.StringIO()
+    broken.show(Console(file=out, width=100))
+    assert "DIFFER" in out.getvalue()
+
+
+def test_a_masked_round_has_no_key_to_hold() -> None:
+    with pytest.raises(ConfigError, match="no key"):
+        Variant.named("masked", "threshold")
+    assert Variant.named("masked") == MASKED
+    assert Variant.named("bfv", "threshold").experimental
+
+
 @pytest.mark.parametrize("threat_model", list(ThreatModel))
 def test_a_real_round(threat_model: ThreatModel) -> None:
     setting = RoundSetting(
@@ -239,18 +288,99 @@ def test_a_real_round(threat_model: ThreatModel) -> None:
     assert said == ["the start of 4 participants", "round 1 of 1", "the transport"]
 
 
-def test_homomorphic_figures_are_printed_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = {"values": 100, "bfv": {"threshold": {"partial_s": 0.25, "primes": [60, 40]}}}
+FOUND = {
+    "values": 100,
+    "value_bits": 16,
+    "n_max": 100,
+    "repeat": 3,
+    "tenseal": {
+        "ring_degree": 8192,
+        "prime_bits": [60, 40, 40],
+        "encrypt_and_serialize_s": 0.9,
+        "parse_and_add_s": 0.1,
+        "decrypt_s": 0.2,
+        "bytes_per_value_up": 57.6,
+    },
+    **{
+        scheme: {
+            "participants": {
+                "ring_degree": 4096,
+                "prime_bits": [45],
+                "encrypt_and_pack_s": 0.3,
+                "encrypt_and_pack_in_worker_s": 0.35,
+                "unpack_check_fold_s": 0.006,
+                "expand_c1_per_participant_s": 0.005,
+                "decrypt_and_decode_s": 0.1,
+                "bytes_per_value_up": 3.5,
+                "against_tenseal": {"participant": 3.0, "coordinator": 9.1, "bytes": 16.5},
+            },
+            "threshold": {
+                "ring_degree": 8192,
+                "prime_bits": [58, 58, 58],
+                "key_share_s": 0.01,
+                "key_share_bytes": 178176,
+                "encrypt_and_pack_s": 0.36,
+                "unpack_check_fold_s": 0.01,
+                "partial_s": 0.2,
+                "combine_s": 0.004,
+                "decode_s": 0.07,
+                "bytes_per_value_up": 22.1,
+                "c1_bytes_per_value_down": 7.4,
+            },
+        }
+        for scheme in ("ckks", "bfv")
+    },
+}
+
+
+def test_homomorphic_figures_stand_beside_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
 
     def run(values: int, repeat: int) -> homomorphic.Figures:
         asked.append((values, repeat))
-        return figures
+        return FOUND
 
-    monkeypatch.setattr(homomorphic, "run", run)
-    table = CliRunner().invoke(app, ["homomorphic", "--quick", "--values", "100"])
-    assert "bfv.threshold.partial_s" in table.stdout
-    assert "0.25" in table.stdout
-    document = CliRunner().invoke(app, ["homomorphic", "--values", "100", "--json"])
-    assert json.loads(document.stdout)["figures"] == figures
+    monkeypatch.setattr(homomorphic_report, "run", run)
+    tables = CliRunner().invoke(app, ["homomorphic", "--quick", "--values", "100"])
+    assert tables.exit_code == 0
+    assert "threshold custody: experimental" in tables.stdout
+    document = json.loads(CliRunner().invoke(app, ["homomorphic", "--values", "100", "--json"]).stdout)
     assert asked == [(100, 1), (100, 3)]
+    check_form(document)
+    met = {name: target["met"] for name, target in document["targets"].items()}
+    assert met == {
+        "ckks_encrypt_and_pack_s": True,
+        "ckks_bytes_per_value": True,
+        "ckks_coordinator_s": True,
+        "ckks_decrypt_and_decode_s": True,
+        "ckks_against_tenseal_participant_ratio": True,
+        "ckks_against_tenseal_coordinator_ratio": False,
+        "ckks_against_tenseal_bytes_ratio": True,
+        "bfv_encrypt_and_pack_s": False,
+        "bfv_bytes_per_value": True,
+        "bfv_coordinator_s": False,
+        "bfv_decrypt_and_decode_s": True,
+        "bfv_against_tenseal_participant_ratio": True,
+        "bfv_against_tenseal_coordinator_ratio": False,
+        "bfv_against_tenseal_bytes_ratio": True,
+        "bfv_threshold_encrypt_and_pack_s": False,
+        "bfv_threshold_partial_s": True,
+        "bfv_threshold_bytes_per_value": True,
+    }
+
+
+def test_homomorphic_sums_are_timed_and_checked() -> None:
+    document = homomorphic_report.measure(1000, repeat=1).as_json()
+    check_form(document)
+    assert set(document["figures"]) == {"tenseal", "ckks", "ckks_threshold", "bfv", "bfv_threshold"}
+
+
+def test_a_homomorphic_sum_that_is_not_exact_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = homomorphic._decrypt
+
+    def wrong(*arguments: Any) -> U64:
+        return right(*arguments) + np.uint64(1)
+
+    monkeypatch.setattr(homomorphic, "_decrypt", wrong)
+    with pytest.raises(LocalError, match="not exact"):
+        homomorphic.run(1000, repeat=1)
