@@ -5,7 +5,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from secagg.config import Deadlines, Graph, RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import DTYPES, ArraySpec, Schema
+from secagg.encoding.schema import DTYPES, MAX_ARRAYS, MAX_DIMENSIONS, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody, Profile, Scheme
 from secagg.wire.v1 import config_pb2 as pb
@@ -75,6 +75,9 @@ def decode_config(data: bytes) -> RoundConfig:
 
 def _config(message: pb.RoundConfig) -> RoundConfig:
     d = message.deadlines
+    # Before an object is made of each: 64 MiB hold millions.
+    if len(message.arrays) > MAX_ARRAYS or any(len(a.shape) > MAX_DIMENSIONS for a in message.arrays):
+        raise ConfigError(f"a schema has at most {MAX_ARRAYS} arrays, of at most {MAX_DIMENSIONS} sides")
     arrays = tuple(ArraySpec(a.name, tuple(a.shape), _dtype(a.dtype)) for a in message.arrays)
     return RoundConfig(
         task=message.task,

@@ -17,6 +17,7 @@ from secagg.config import (
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
+from secagg.wire import configuration
 from secagg.wire.configuration import decode_config, encode_config
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config
 
@@ -152,6 +153,20 @@ def test_a_config_that_names_no_threshold_has_no_default() -> None:
     message.threshold = 0
     with pytest.raises(ProtocolViolation, match="names no threshold"):
         decode_config(message.SerializeToString())
+
+
+def test_a_flood_of_arrays_is_refused_before_an_object_is_made_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration may have 64 MiB, and an array of one value takes ten bytes of them."""
+    from secagg.wire.v1 import config_pb2 as pb
+
+    array = pb.RoundConfig(arrays=[pb.ArraySpec(name="a", shape=[1], dtype=pb.DTYPE_FLOAT32)]).SerializeToString()
+    sides = pb.RoundConfig(arrays=[pb.ArraySpec(name="a", shape=[1] * 33, dtype=pb.DTYPE_FLOAT32)]).SerializeToString()
+    made: list[object] = []
+    monkeypatch.setattr(configuration, "ArraySpec", lambda *spec: made.append(spec))
+    for flood in (array * 100_001, sides):
+        with pytest.raises(ProtocolViolation, match="at most 100000 arrays, of at most 32 sides"):
+            decode_config(encode_config(make_config(9)) + flood)
+    assert not made
 
 
 def test_bytes_that_are_no_config() -> None:
