@@ -97,18 +97,22 @@ def difference_chart(rounds: Sequence[PlayedRound]) -> str:
 
 
 def dropout_grid(findings: Findings) -> str:
-    """Participants × rounds; each cell has one box for each phase."""
-    row, left, top = 27.0, 74.0, 30.0
+    """Participants × rounds, in bands as wide as the page; each cell has one box for each phase."""
+    row, left, top, width = 27.0, 74.0, 30.0, 1070.0
     cell = len(findings.phases) * _BOX + 20
+    columns = max(1, int((width - left) / cell))
     names = list(findings.sites)
-    body = [text(left - 12, top + i * row + 14, name, "tick", "end") for i, name in enumerate(names)]
-    for column, played in enumerate(findings.rounds):
-        x = left + column * cell
-        body.append(text(x, 16, f"round {played.number}", "head"))
+    band = top + len(names) * row + 14
+    body = []
+    for number, played in enumerate(findings.rounds):
+        x, y = left + number % columns * cell, number // columns * band
+        body.append(text(x, y + 16, f"round {played.number}", "head"))
         drops = {dropped.participant: dropped for dropped in played.dropped}
         for i, name in enumerate(names):
-            body += _cell(x, top + i * row, name, findings.phases, drops.get(name))
-    return svg(left + len(findings.rounds) * cell, top + len(names) * row, body, "Who dropped out where")
+            body += _cell(x, y + top + i * row, name, findings.phases, drops.get(name))
+            if number % columns == 0:
+                body.append(text(left - 12, y + top + i * row + 14, name, "tick", "end"))
+    return svg(width, -(-len(findings.rounds) // columns) * band, body, "Who dropped out where")
 
 
 def _cell(x: float, y: float, name: str, phases: Sequence[str], dropped: Dropped | None) -> list[str]:
