@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -114,13 +115,14 @@ def _rounded(value: float) -> float:
 
 
 def _table(section: Section) -> Table:
-    table = Table(title=section.title, title_justify="left", title_style="bold", expand=True)
+    table = Table(title=section.title, title_justify="left", title_style="bold", expand=True, box=SIMPLE_HEAD)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("target", no_wrap=True)
     table.add_column("note", ratio=1)
     for figure in section.figures:
-        table.add_row(figure.name, as_text(figure), _mark(figure), escape(figure.note))
+        name = figure.name.removeprefix(f"{section.name}_")
+        table.add_row(name, as_text(figure), _mark(figure), escape(figure.note))
     return table
 
 
