@@ -46,12 +46,18 @@ def encode_failure(error: SecAggError) -> pb.ErrorDetail:
 
 def decode_failure(detail: pb.ErrorDetail) -> SecAggError:
     """The error that `detail` names, to be raised; of an unknown kind, a ProtocolViolation of the coordinator."""
-    culprit = detail.culprits[0] if detail.culprits else None
+    culprits, message = tuple(map(_shown, detail.culprits[:MAX_CULPRITS])), _shown(detail.message)
+    culprit = culprits[0] if culprits else None
     kind = next((known for known, number in _KINDS.items() if number == detail.kind), None)
     if kind is RoundAborted and detail.abort_reason in {reason.value for reason in AbortReason}:
-        return RoundAborted(AbortReason(detail.abort_reason), detail.message, culprits=tuple(detail.culprits))
+        return RoundAborted(AbortReason(detail.abort_reason), message, culprits=culprits)
     if kind is None or kind is RoundAborted:
-        return ProtocolViolation(f"unknown failure {detail.kind}: {detail.message}", culprit="coordinator")
+        return ProtocolViolation(f"unknown failure {detail.kind}: {message}", culprit="coordinator")
     if issubclass(kind, RemoteError):
-        return kind(detail.message, culprit=culprit)
-    return kind(detail.message)
+        return kind(message, culprit=culprit)
+    return kind(message)
+
+
+def _shown(text: str) -> str:
+    """A peer's words as they may reach a terminal or a log: no control characters, no escape sequences."""
+    return "".join(char if char.isprintable() else "?" for char in text[:MAX_MESSAGE_CHARS])
