@@ -60,6 +60,9 @@ class Lobby:
             raise DecodeError(
                 f"{sender}: mask key and commitment have {found} bytes where the scheme wants {wanted}", culprit=sender
             )
+        if self.trust is None and (message.signature or message.certificates):
+            # Nobody would look at them, and all members would have to take them.
+            raise DecodeError(f"{sender}: keys are signed, in a round that signs nothing", culprit=sender)
         # A key of low order would make every honest participant leave: it stops here.
         for key in filter(None, (message.channel_public_key, message.mask_public_key)):
             agreement.check_public_key(key, owner=sender)

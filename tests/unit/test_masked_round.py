@@ -1,6 +1,7 @@
 """The masked round as a whole: deadlines, dropouts, repeats and good-byes, from the coordinator's side."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from secagg.errors import (
 )
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady
 from secagg.masked.coordinator import Coordinator
-from secagg.messages import Leave, LeaveReason, MaskedInputChunk, ParticipantId, SurvivorSet
+from secagg.messages import AdvertiseKeys, Leave, LeaveReason, MaskedInputChunk, ParticipantId, SurvivorSet
 from secagg.phases import Phase
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Down, Envelope, Hook, Run, Up
@@ -274,3 +275,19 @@ def test_messages_can_come_in_any_order_within_a_phase() -> None:
     run = start(make_config(7), hook=hook)
     run.play()
     assert_sum(run, NAMES)
+
+
+def test_junk_in_place_of_signatures_is_turned_away_at_the_door() -> None:
+    """In a round that signs nothing nobody checks them; passed on, they would make a roster that no client takes."""
+
+    def swell(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Up) and isinstance(envelope.message, AdvertiseKeys) and envelope.participant < NAMES[2]:
+            yield replace(envelope, message=replace(envelope.message, certificates=(bytes(16_384),) * 8))
+        else:
+            yield envelope
+
+    run = start(make_config(5, SEMI_HONEST), hook=swell)
+    run.play()
+    assert [type(error) for _, error in run.refused] == [DecodeError] * 2
+    assert run.coordinator.aggregate is not None
+    assert run.coordinator.aggregate.survivors == tuple(NAMES[2:5])
