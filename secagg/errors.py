@@ -33,6 +33,16 @@ class InputError(LocalError):
         self.index = index
 
 
+class BudgetExceeded(LocalError):
+    """The round would cost more privacy than its task has left. Nothing was sent."""
+
+
+class LedgerError(LocalError):
+    """The record of what a task spent is corrupt, missing or was rolled back. No round with noise runs until that is
+    settled.
+    """
+
+
 class IdentityError(LocalError):
     """Our own certificate or key is missing, unreadable, expired or does not match."""
 

@@ -1,0 +1,92 @@
+"""What one round costs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from secagg.config import RoundConfig
+from secagg.encoding.pipeline import Pipeline
+from secagg.errors import ConfigError
+from secagg.privacy.accountant import epsilon_of, sampler_distance
+from secagg.privacy.divergence import ORDERS, Curve, composed, release_curve
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one round costs.
+
+    Attributes:
+        pipeline: its text: mechanism, z, clip and bits.
+        honest: participants whose noise is counted.
+        colluding: n_C: of all survivors, so many are not counted.
+        survivors: participants in the released sum; 0 while it is only planned.
+        curve: ε(α) at `ORDERS`.
+        distance: of the samplers from their law.
+    """
+
+    pipeline: str
+    honest: int
+    colluding: int
+    survivors: int
+    curve: Curve
+    distance: float
+
+
+def charge_of(config: RoundConfig, survivors: int = 0) -> Charge:
+    """What a round costs: planned, or with `survivors` in its sum.
+
+    Raises:
+        ConfigError: the round's updates carry no noise, so no budget is ever enough.
+    """
+    calibration, encoding = config.code.calibration, config.encoding
+    if calibration is None or not isinstance(encoding, Pipeline):
+        raise ConfigError(f"task {config.task!r} has a privacy budget; give its rounds a pipeline with noise")
+    honest = config.guaranteed_honest
+    if survivors:
+        honest = max(0, min(honest, survivors - config.max_colluding))
+    curve = release_curve(calibration, honest)
+    distance = sampler_distance(calibration, config.max_participants)
+    return Charge(encoding.text, honest, config.max_colluding, survivors, curve, distance)
+
+
+def epsilon_spent(charges: Iterable[Charge], delta: float) -> float:
+    """ε of all charges together at δ; 0 of none."""
+    charges = list(charges)
+    curve = composed(*(charge.curve for charge in charges))
+    return epsilon_of(curve, delta, sum(charge.distance for charge in charges)) if charges else 0.0
+
+
+def to_json(charge: Charge) -> dict[str, Any]:
+    """For an entry. Floats in hexadecimal: what is read is what was written."""
+    return {
+        "pipeline": charge.pipeline,
+        "honest": charge.honest,
+        "colluding": charge.colluding,
+        "survivors": charge.survivors,
+        "curve": [cost.hex() for cost in charge.curve],
+        "distance": charge.distance.hex(),
+    }
+
+
+def from_json(body: Mapping[str, Any]) -> Charge:
+    """The charge of an entry.
+
+    Raises:
+        ConfigError: the entry holds none.
+    """
+    try:
+        charge = Charge(
+            pipeline=Pipeline.parse(body["pipeline"]).text,
+            honest=int(body["honest"]),
+            colluding=int(body["colluding"]),
+            survivors=int(body["survivors"]),
+            curve=tuple(float.fromhex(cost) for cost in body["curve"]),
+            distance=float.fromhex(body["distance"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        raise ConfigError("an entry without a charge") from None
+    whole = len(charge.curve) == len(ORDERS) and all(0 <= cost <= inf for cost in charge.curve)
+    if not whole or not 0 <= charge.distance < 1:
+        raise ConfigError("a charge that is none")
+    return charge

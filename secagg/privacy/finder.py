@@ -1,0 +1,166 @@
+"""From a budget to parameters and back."""
+
+from dataclasses import dataclass
+from math import ceil, inf, sqrt
+from typing import Final
+
+from secagg.encoding.calibration import Calibration, Cohort, calibrate
+from secagg.encoding.clipping import Clip
+from secagg.encoding.pipeline import MAX_RING_BITS, MAX_Z, MIN_RING_BITS, MIN_Z, Noise, Pipeline
+from secagg.encoding.rotation import block_size, padded_size
+from secagg.errors import ConfigError
+from secagg.noise.laws import Law
+from secagg.privacy.accountant import epsilon_of, sampler_distance
+from secagg.privacy.divergence import release_curve
+from secagg.privacy.gaussian import noise_multiplier
+
+DEFAULT_EPSILON: Final = 2.5
+DEFAULT_DELTA: Final = 1e-5
+_STEPS: Final = 41  # of the search for z, a factor √2 apart, before it is narrowed down
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is wanted.
+
+    Attributes:
+        values: m, values of an update.
+        cohort: n, and the survivors that are certainly honest.
+        rounds: released sums.
+        clip: L2 norm of an update.
+        bits: of the ring.
+        law: of the noise.
+        epsilon: ε of all rounds together.
+        delta: δ of all rounds together; below 1/n.
+    """
+
+    values: int
+    cohort: Cohort
+    rounds: int = 1
+    clip: float = 1.0
+    bits: int = 16
+    law: Law = Law.SKELLAM
+    epsilon: float = DEFAULT_EPSILON
+    delta: float = DEFAULT_DELTA
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon, self.delta)
+        if self.delta * self.cohort.summands >= 1:
+            raise ConfigError(
+                f"δ = {self.delta} is no protection for one of {self.cohort.summands} participants; "
+                f"it must be below 1/n = {1 / self.cohort.summands:.3g}"
+            )
+        if self.values < 1 or self.rounds < 1:
+            raise ConfigError("an update has at least one value, and a task at least one round")
+        if not MIN_RING_BITS <= self.bits <= MAX_RING_BITS:
+            raise ConfigError(f"bits must be {MIN_RING_BITS} to {MAX_RING_BITS}, not {self.bits}")
+
+    def calibration(self, z: float) -> Calibration:
+        """The grid for a noise multiplier."""
+        block, dimension = block_size(self.values), padded_size(self.values)
+        return calibrate(self.law, self.cohort, z=z, clip=self.clip, bits=self.bits, block=block, dimension=dimension)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Parameters and what they give.
+
+    Attributes:
+        z: noise multiplier.
+        epsilon: ε of all rounds, at the task's δ.
+        calibration: scale, local variance and norm bound.
+        pipeline: what to put into the round's configuration.
+        error: standard deviation of one value of a mean of n updates, in the values' own unit.
+        gaussian_error: the same for continuous Gaussian noise of the same z, of as many participants.
+        central_z: the multiplier that a trusted coordinator would need for the same (ε, δ) with continuous noise.
+        upload_bytes: of one update on the wire, without seals and signatures.
+    """
+
+    z: float
+    epsilon: float
+    calibration: Calibration
+    pipeline: Pipeline
+    error: float
+    gaussian_error: float
+    central_z: float
+    upload_bytes: int
+
+
+def check_budget(epsilon: float, delta: float) -> None:
+    """Refuse budgets that mean nothing.
+
+    Raises:
+        ConfigError: ε ≤ 0 or not finite, δ not in (0, 1).
+    """
+    if not 0 < epsilon < inf:
+        raise ConfigError(f"ε must be above 0 and finite, not {epsilon}")
+    if not 0 < delta < 1:
+        raise ConfigError(f"δ must be between 0 and 1, not {delta}")
+
+
+def epsilon_for(task: Task, z: float) -> float:
+    """Back: ε of the task's rounds with noise z; its own ε is not looked at. Infinite where the ring has no room."""
+    try:
+        calibration = task.calibration(z)
+    except ConfigError:
+        return inf
+    curve = release_curve(calibration, task.cohort.honest)
+    return epsilon_of(tuple(task.rounds * cost for cost in curve), task.delta)
+
+
+def find(task: Task) -> Plan:
+    """The plan with the least noise.
+
+    Raises:
+        ConfigError: there is none; says why, and what the nearest possible is.
+        MissingExtraError: dp_accounting is not installed.
+    """
+    task.calibration(1.0)  # a cohort that cannot be protected is refused in its own words
+    grid = [MIN_Z * 2 ** (i / 2) for i in range(_STEPS) if MIN_Z * 2 ** (i / 2) <= MAX_Z]
+    reached = [epsilon_for(task, z) for z in grid]
+    enough = next((i for i, epsilon in enumerate(reached) if epsilon <= task.epsilon), None)
+    if enough is None:
+        raise _impossible(task, min(reached))
+    low, high = (grid[enough - 1], grid[enough]) if enough else (grid[0], grid[0])
+    while high - low > 1e-4 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if epsilon_for(task, middle) > task.epsilon else (low, middle)
+    return describe(task, _rounded_up(high))
+
+
+def describe(task: Task, z: float) -> Plan:
+    """The plan of a given noise multiplier.
+
+    Raises:
+        ConfigError: the ring is too narrow, or δ too small for the samplers.
+    """
+    calibration, n = task.calibration(z), task.cohort.summands
+    curve = tuple(task.rounds * cost for cost in release_curve(calibration, task.cohort.honest))
+    epsilon = epsilon_of(curve, task.delta, task.rounds * sampler_distance(calibration, n))
+    noise = n * float(calibration.variance)
+    unit = calibration.scale * n
+    return Plan(
+        z=z,
+        epsilon=epsilon,
+        calibration=calibration,
+        pipeline=Pipeline(bits=task.bits, clips=(Clip(l2=task.clip),), rotate=True, noise=Noise(task.law, z)),
+        error=sqrt(noise + n / 4) / unit,
+        gaussian_error=sqrt(noise) / unit,
+        central_z=noise_multiplier(min(epsilon, 500.0), task.delta, task.rounds),
+        upload_bytes=-(-calibration.dimension * task.bits // 8),
+    )
+
+
+def _rounded_up(z: float) -> float:
+    """To four decimals, so that a configuration stays readable."""
+    return ceil(z * 1e4) / 1e4
+
+
+def _impossible(task: Task, nearest: float) -> ConfigError:
+    reason = f"no noise in a ring of {task.bits} bits gives ε = {task.epsilon} over {task.rounds} rounds"
+    if nearest == inf:
+        return ConfigError(f"{reason}: it has no room for any; raise bits")
+    return ConfigError(
+        f"{reason}: rounding alone makes updates that much longer; the nearest possible is ε = {nearest:.3g}. "
+        "Raise bits or ε, or sum fewer rounds"
+    )

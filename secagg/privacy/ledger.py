@@ -1,0 +1,259 @@
+"""What a task has spent of its privacy budget: a chain of entries that nobody can shorten or change unnoticed.
+
+Each entry holds the digest of the one before it. The digest of the last, with their number, is the *head*; the store
+keeps it apart from the entries, and whoever was shown a head can hold the ledger against it later. So a changed entry
+breaks the chain, and a ledger that was rolled back does not reach its head.
+
+Before a round starts it is *planned* at its full cost, which counts from then on: a coordinator that crashes cannot
+forget what it may have released. A round that released nothing is *withdrawn*; one that did is charged what the noise
+of its survivors really comes to, never less than planned.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from secagg.config import MAX_TASK_BYTES, RoundConfig
+from secagg.crypto import labels
+from secagg.crypto.transcript import digest
+from secagg.errors import BudgetExceeded, ConfigError, LedgerError
+from secagg.privacy.charges import Charge, charge_of, epsilon_spent, from_json, to_json
+from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON, check_budget
+
+VERSION: Final = 1
+MAX_ENTRY_BYTES: Final = 1 << 14
+_ROUND: Final = re.compile("[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that all rounds of a task may cost together: (ε, δ), client-level."""
+
+    epsilon: float = DEFAULT_EPSILON
+    delta: float = DEFAULT_DELTA
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon, self.delta)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a ledger ends: how many entries it has, and the digest of the last (32 bytes)."""
+
+    entries: int
+    digest: bytes
+
+
+class LedgerStore(Protocol):
+    """Where ledgers are kept, durably: what was appended is there after a crash."""
+
+    def read(self, task: str) -> tuple[Sequence[bytes], Head | None]:
+        """All entries of a task in order, and its head. Nothing and None for a task without a ledger."""
+        ...
+
+    def append(self, task: str, entry: bytes, head: Head) -> None:
+        """Add one entry and replace the head, both or neither."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The entries of one task, checked. Values do not change: what is done gives another ledger.
+
+    Attributes:
+        task: whose it is.
+        budget: what may be spent.
+        charges: what counts, by round id in hex: planned or released, not withdrawn.
+        released: rounds among them that are over.
+        lines: entries as bytes.
+        head: of the last.
+    """
+
+    task: str
+    budget: Budget
+    charges: Mapping[str, Charge]
+    released: frozenset[str]
+    lines: tuple[bytes, ...] = field(repr=False)
+    head: Head
+
+    @classmethod
+    def open(cls, task: str, budget: Budget) -> "Ledger":
+        """A ledger with nothing spent.
+
+        Raises:
+            ConfigError: not a task's name.
+        """
+        if not 1 <= len(task.encode()) <= MAX_TASK_BYTES:
+            raise ConfigError(f"task must be 1 to {MAX_TASK_BYTES} bytes of UTF-8")
+        body = {"kind": "opened", "task": task, "epsilon": budget.epsilon.hex(), "delta": budget.delta.hex()}
+        line, head = _entry(body, Head(0, bytes(32)))
+        return cls(task, budget, {}, frozenset(), (line,), head)
+
+    @classmethod
+    def load(cls, task: str, lines: Sequence[bytes], head: Head | None) -> "Ledger":
+        """The ledger in a store.
+
+        Raises:
+            LedgerError: an entry is corrupt, missing or of another task; or the ledger was rolled back.
+        """
+        if not lines or head is None:
+            raise LedgerError(f"the privacy ledger of task {task!r} is gone")
+        ledger = _opened(task, lines[0])
+        for line in lines[1:]:
+            ledger = ledger._replayed(line)
+        ledger.check_head(head)
+        return ledger
+
+    def check_head(self, head: Head) -> None:
+        """Hold this ledger against a head that was seen before.
+
+        Raises:
+            LedgerError: it does not continue from there.
+        """
+        if head.entries > self.head.entries:
+            raise LedgerError(
+                f"the privacy ledger of task {self.task!r} was rolled back: "
+                f"{self.head.entries} entries where there were {head.entries}"
+            )
+        if head.entries < 1 or _digest(self.lines[head.entries - 1]) != head.digest:
+            raise LedgerError(f"the privacy ledger of task {self.task!r} is not the one that was seen before")
+
+    @property
+    def epsilon(self) -> float:
+        """ε spent, at the budget's δ: planned rounds count in full.
+
+        Raises:
+            MissingExtraError: dp_accounting is not installed.
+        """
+        return epsilon_spent(self.charges.values(), self.budget.delta)
+
+    def plan(self, round_id: bytes, config: RoundConfig) -> "Ledger":
+        """Set a round's cost aside before anyone sends anything.
+
+        Raises:
+            BudgetExceeded: it would cost more than is left.
+            ConfigError: the round has no noise, belongs to another task, or δ is not below 1/n.
+            LedgerError: the round is in the ledger already.
+        """
+        if config.task != self.task:
+            raise ConfigError(f"a round of task {config.task!r} does not belong into the ledger of {self.task!r}")
+        if self.budget.delta * config.max_participants >= 1:
+            raise ConfigError(f"δ = {self.budget.delta} must be below 1/n = {1 / config.max_participants:.3g}")
+        charge = charge_of(config)
+        after = epsilon_spent([*self.charges.values(), charge], self.budget.delta)
+        if after > self.budget.epsilon:
+            raise BudgetExceeded(
+                f"the round would bring task {self.task!r} to ε = {after:.4g} of {self.budget.epsilon:.4g} "
+                f"(δ = {self.budget.delta:g}); spent so far: {self.epsilon:.4g}"
+            )
+        return self._appended("planned", round_id.hex(), charge)
+
+    def release(self, round_id: bytes, config: RoundConfig, survivors: int) -> "Ledger":
+        """Charge a round that released a sum of `survivors` updates. Fewer honest ones than planned cost more, even if
+        that is beyond the budget: it has happened.
+
+        Raises:
+            LedgerError: the round was not planned, or is over.
+        """
+        return self._appended("released", round_id.hex(), charge_of(config, survivors))
+
+    def withdraw(self, round_id: bytes) -> "Ledger":
+        """Give back what a round would have cost that released nothing.
+
+        Raises:
+            LedgerError: the round was not planned, or is over.
+        """
+        return self._appended("withdrawn", round_id.hex(), None)
+
+    def _appended(self, kind: str, round_id: str, charge: Charge | None) -> "Ledger":
+        body: dict[str, Any] = {"kind": kind, "round": round_id}
+        line, _ = _entry(body if charge is None else body | to_json(charge), self.head)
+        return self._replayed(line)
+
+    def _replayed(self, line: bytes) -> "Ledger":
+        body, head = _read(line, self.head, self.task)
+        round_id, kind = body.get("round"), body.get("kind")
+        if not isinstance(round_id, str) or not _ROUND.fullmatch(round_id):
+            raise _corrupt(self.task, head.entries, "names no round")
+        charges, released = dict(self.charges), self.released
+        if (kind == "planned") == (round_id in charges) or round_id in released:
+            raise LedgerError(f"round {round_id} of task {self.task!r} cannot be {kind} now")
+        if kind == "withdrawn":
+            del charges[round_id]
+        elif kind in ("planned", "released"):
+            try:
+                charges[round_id] = from_json(body)
+            except ConfigError:
+                raise _corrupt(self.task, head.entries, "holds no charge") from None
+            released |= {round_id} if kind == "released" else frozenset()
+        else:
+            raise _corrupt(self.task, head.entries, "is of an unknown kind")
+        return Ledger(self.task, self.budget, charges, released, (*self.lines, line), head)
+
+
+def _entry(body: Mapping[str, Any], previous: Head) -> tuple[bytes, Head]:
+    """One line of JSON, keys sorted, and the head after it."""
+    whole = {**body, "version": VERSION, "number": previous.entries + 1, "previous": previous.digest.hex()}
+    line = json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
+    return line, Head(previous.entries + 1, _digest(line))
+
+
+def _read(line: bytes, previous: Head, task: str) -> tuple[dict[str, Any], Head]:
+    number = previous.entries + 1
+    try:
+        body = json.loads(line) if len(line) <= MAX_ENTRY_BYTES else None
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or body.get("version") != VERSION:
+        raise _corrupt(task, number, f"is no entry of version {VERSION}")
+    if body.get("number") != number or body.get("previous") != previous.digest.hex():
+        raise _corrupt(task, number, "does not follow from the one before it")
+    return body, Head(number, _digest(line))
+
+
+def _opened(task: str, line: bytes) -> Ledger:
+    body, head = _read(line, Head(0, bytes(32)), task)
+    if body.get("kind") != "opened" or body.get("task") != task:
+        raise _corrupt(task, 1, "does not open this task's ledger")
+    try:
+        budget = Budget(float.fromhex(body["epsilon"]), float.fromhex(body["delta"]))
+    except (KeyError, TypeError, ValueError, OverflowError, ConfigError):
+        raise _corrupt(task, 1, "holds no budget") from None
+    return Ledger(task, budget, {}, frozenset(), (line,), head)
+
+
+def _digest(line: bytes) -> bytes:
+    return digest(labels.LEDGER_ENTRY, line)
+
+
+def _corrupt(task: str, number: int, what: str) -> LedgerError:
+    return LedgerError(f"the privacy ledger of task {task!r} is corrupt: entry {number} {what}")
+
+
+class LedgerBook:
+    """Ledgers of a store: read and checked each time, written before anyone acts on them."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self._store = store
+
+    def open(self, task: str, budget: Budget) -> Ledger:
+        """The task's ledger, made if there is none.
+
+        Raises:
+            LedgerError: it is corrupt or was rolled back, or has another budget.
+        """
+        lines, head = self._store.read(task)
+        if not lines and head is None:
+            ledger = Ledger.open(task, budget)
+            self._store.append(task, ledger.lines[-1], ledger.head)
+            return ledger
+        ledger = Ledger.load(task, lines, head)
+        if ledger.budget != budget:
+            raise LedgerError(f"task {task!r} has the budget ε = {ledger.budget.epsilon}, δ = {ledger.budget.delta}")
+        return ledger
+
+    def keep(self, ledger: Ledger) -> None:
+        """Make the last entry of `ledger` durable."""
+        self._store.append(ledger.task, ledger.lines[-1], ledger.head)
