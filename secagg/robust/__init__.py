@@ -1,0 +1,1 @@
+"""What sums of groups can do against poisoned updates, and what they cost."""
