@@ -8,6 +8,7 @@ import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng, SeededRng
+from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
@@ -16,6 +17,9 @@ from secagg.simulation.cohort import START, Contribution, Deployment, participan
 from secagg.simulation.network import Run
 
 MOST_PEOPLE: Final = 12
+WIDE: Final = FixedPoint(1.0, 30)
+"""Four summands of 30 bits fill a ring of 32 bits: every bit of a mask word shows."""
+
 SMALL: Final = Schema((ArraySpec("layer.weight", (6, 10)), ArraySpec("layer.bias", (4,))))
 
 
@@ -52,3 +56,19 @@ def start(config: RoundConfig, *, seed: int = 0, policy: Policy | None = None, r
     brought = {name: Contribution(update) for name, update in random_updates(config.schema, names, seed).items()}
     made = deployment() if config.signed else None
     return set_up(config, brought, rng=rng or rng_of(seed, "arena"), deployment=made, policy=policy)
+
+
+def layers(values: int) -> Schema:
+    """A large layer, a small one, and one that stands alone at the end."""
+    return Schema(
+        (
+            ArraySpec("first", (values - values // 4 - 64,)),
+            ArraySpec("second", (values // 4,)),
+            ArraySpec("last", (64,)),
+        )
+    )
+
+
+def zero_updates(config: RoundConfig, names: list[ParticipantId]) -> dict[ParticipantId, dict[str, FloatArray]]:
+    """Updates of zeros."""
+    return {name: {a.name: np.zeros(a.shape, a.dtype) for a in config.schema.arrays} for name in names}

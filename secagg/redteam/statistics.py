@@ -66,6 +66,10 @@ class Battery:
         """The smallest p-value."""
         return min((test.p for test in self.tests), default=1.0)
 
+    def said(self) -> list[str]:
+        """The worst alarms, in words."""
+        return [f"{alarm.sample}: {alarm.name} (p = {alarm.p:.1e})" for alarm in self.alarms[:5]]
+
 
 def ring_tests(values: Residues, bits: int) -> Iterable[tuple[str, float]]:
     """Everything about one sequence of residues mod 2^bits: low and high bits apart, neighbours, repeats."""

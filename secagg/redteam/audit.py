@@ -1,0 +1,97 @@
+"""What a healthy product must pass. Each check plays real rounds and says what is wrong; nothing if all is well."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from secagg.lattice.parameters import Custody
+from secagg.redteam.arena import random_updates, small_config, zero_updates
+from secagg.redteam.cipher_checks import ciphertexts, encryption_noise, exact_release
+from secagg.redteam.mask_checks import chunks, masks, seeds, two_rounds
+from secagg.redteam.modes import ENCRYPTED, EVERY_MODE, Mode
+from secagg.redteam.noise_checks import fresh_noise, released_noise
+from secagg.redteam.sight_checks import secrets_in_sight, values_in_sight
+from secagg.redteam.taint import compare
+from secagg.simulation.cohort import participant_names
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One part of the audit.
+
+    Attributes:
+        name: for reports.
+        title: for people.
+        run: what is wrong, given a seed.
+        encrypted: whether it needs TenSEAL.
+    """
+
+    name: str
+    title: str
+    run: Callable[[int], list[str]]
+    encrypted: bool = False
+
+
+def _taint(mode: Mode) -> Callable[[int], list[str]]:
+    def run(seed: int) -> list[str]:
+        config, names = small_config(4, mode), participant_names(4)
+        found = compare(config, random_updates(config.schema, names, seed), zero_updates(config, names), seed)
+        return [f"{leak.where}: {leak.what}" for leak in found]
+
+    return run
+
+
+def _for_mode(check: Callable[[Mode, int], list[str]], mode: Mode) -> Callable[[int], list[str]]:
+    return lambda seed: check(mode, seed)
+
+
+def _checks() -> tuple[Check, ...]:
+    checks = [
+        Check("masks", "masks are uniform and independent, each stream alone", masks),
+        Check("mask-chunks", "no piece of a mask comes again in it", chunks),
+        Check("seeds", "mask streams never begin alike", seeds),
+        Check("two-rounds", "no mask comes again in another round", two_rounds),
+        Check("values-in-sight", "no value in logs or on disk", values_in_sight),
+        Check("released-noise", "noise has its full size with dropouts", released_noise),
+        Check("fresh-noise", "noise never comes again", fresh_noise),
+    ]
+    for mode in EVERY_MODE:
+        need = mode.encrypted
+        checks.append(
+            Check(
+                f"secrets-{mode.name}", f"{mode.title}: no secret in messages", _for_mode(secrets_in_sight, mode), need
+            )
+        )
+        checks.append(
+            Check(f"taint-{mode.name}", f"{mode.title}: only payloads depend on the data", _taint(mode), need)
+        )
+    for mode in ENCRYPTED:
+        checks.append(
+            Check(
+                f"ciphertexts-{mode.name}",
+                f"{mode.title}: residues are uniform and independent",
+                _for_mode(ciphertexts, mode),
+                True,
+            )
+        )
+        checks.append(
+            Check(
+                f"release-{mode.name}",
+                f"{mode.title}: the released sum holds no encryption noise",
+                _for_mode(exact_release, mode),
+                True,
+            )
+        )
+        if mode.variant.custody is Custody.PARTICIPANTS:
+            checks.append(
+                Check(
+                    f"encryption-noise-{mode.name}",
+                    f"{mode.title}: encryption noise is fresh",
+                    _for_mode(encryption_noise, mode),
+                    True,
+                )
+            )
+    return tuple(checks)
+
+
+CHECKS: Final = {check.name: check for check in _checks()}

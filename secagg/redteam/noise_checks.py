@@ -1,0 +1,62 @@
+"""Distributed noise of real rounds: as much as was promised whoever drops out, and never the same twice."""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from secagg.encoding.pipeline import Pipeline
+from secagg.messages import (
+    MaskedInputChunk,
+)
+from secagg.redteam.adversary import Integers, truth
+from secagg.redteam.arena import layers, rng_of, zero_updates
+from secagg.redteam.modes import MASKED_SEMI_HONEST
+from secagg.redteam.statistics import Battery, pair_tests
+from secagg.redteam.views import record
+from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.simulation.network import Envelope
+
+_NOISY: Final = Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=22) | noise(law=skellam, z=1.0)")
+_NOISY_VALUES: Final = 2048
+
+
+def released_noise(seed: int = 0) -> list[str]:
+    """With as many dropouts as the threshold allows, the noise of the certainly honest still has its full size."""
+    config = MASKED_SEMI_HONEST.config(layers(_NOISY_VALUES), 6, encoding=_NOISY, threshold=4, max_colluding=1)
+    names = participant_names(6)
+    zeros = zero_updates(config, names)
+
+    def two_drop(envelope: Envelope) -> tuple[Envelope, ...]:
+        return (
+            () if envelope.participant in names[4:] and isinstance(envelope.message, MaskedInputChunk) else (envelope,)
+        )
+
+    recording = record(config, zeros, rng=rng_of(seed, "noise"), hook=two_drop)
+    mean = np.concatenate([a.reshape(-1) for a in recording.released().values()]).astype(np.float64)
+    survivors, honest, z = 4, config.threshold - config.max_colluding, 1.0
+    measured = float(((mean * survivors) ** 2).mean()) * honest / survivors
+    slack = 6 * math.sqrt(2 / len(mean))
+    if measured >= z**2 * (1 - slack):
+        return []
+    return [
+        f"the noise of {honest} honest survivors has deviation {math.sqrt(measured):.3f}, below the promised {z:.3f}"
+    ]
+
+
+def fresh_noise(seed: int = 0) -> list[str]:
+    """The noise of two participants, and of two rounds, has nothing in common."""
+    config = MASKED_SEMI_HONEST.config(layers(_NOISY_VALUES), 4, encoding=_NOISY)
+    names, ring = participant_names(4), np.uint64((1 << config.ring_bits) - 1)
+    middle = np.uint64(1 << (config.ring_bits - 1))
+    drawn: dict[str, Integers] = {}
+    for number in (1, 2):
+        brought = {name: Contribution(update) for name, update in zero_updates(config, names).items()}
+        run = set_up(config, brought, rng=rng_of(2 * seed + number, "fresh"))
+        drawn |= {f"{name} in round {number}": (truth(run, name) + middle) & ring for name in names[:2]}
+    battery = Battery()
+    samples = list(drawn.items())
+    for at, (one, noise) in enumerate(samples):
+        for other, earlier in samples[:at]:
+            battery.add(f"noise of {other} and of {one}", pair_tests(earlier, noise))
+    return battery.said()
