@@ -1,0 +1,93 @@
+"""The harness is believed because it notices every planted flaw, and is silent on the healthy product."""
+
+import pytest
+
+from secagg.redteam import self_test as s
+from secagg.redteam.audit import CHECKS
+from secagg.redteam.cipher_checks import ciphertext_battery
+from secagg.redteam.mask_checks import mask_battery
+from secagg.redteam.modes import ENCRYPTED, mode_named
+from secagg.redteam.mutants import MUTANTS, Mutant
+from secagg.redteam.surgery import Patch, without_check
+from secagg.roster import check
+
+
+@pytest.fixture(scope="module")
+def found() -> s.SelfTest:
+    return s.self_test(seed=3)
+
+
+def test_every_mutant_is_caught_and_nothing_else_is(found: s.SelfTest) -> None:
+    assert [verdict.mutant.name for verdict in found.verdicts if not verdict.caught] == []
+    assert found.false_alarms == ()
+    assert found.left_out == ()
+    assert found.passed
+    assert found.score == f"{len(MUTANTS)} of {len(MUTANTS)} caught"
+    assert all(verdict.said for verdict in found.verdicts)
+
+
+def test_a_flaw_that_no_check_sees_fails_the_run() -> None:
+    harmless = Mutant("harmless", "nothing is wrong", lambda _: None, "late-message")
+    found = s.self_test(mutants=(harmless,))
+    assert not found.passed
+    assert found.score == "0 of 1 caught"
+
+
+def test_a_check_that_speaks_of_the_healthy_product_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHECKS, "two-rounds", CHECKS["two-rounds"].__class__("two-rounds", "", lambda _: ["wolf"]))
+    found = s.self_test(mutants=tuple(m for m in MUTANTS if m.name == "lasting-keys"))
+    assert found.caught == 1
+    assert found.false_alarms == ("two-rounds: wolf",)
+    assert not found.passed
+
+
+def test_mutants_whose_library_is_missing_are_not_counted_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s, "homomorphic_available", lambda: False)
+    found = s.self_test(mutants=tuple(m for m in MUTANTS if m.name in {"ckks-same-noise", "log-line"}))
+    assert [m.name for m in found.left_out] == ["ckks-same-noise"]
+    assert found.score == "1 of 1 caught; 1 not run: install secagg[ckks]"
+
+
+def test_the_product_is_whole_again_after_a_mutant() -> None:
+    before = {name: run.run(1) for name, run in CHECKS.items() if name in {"masks", "two-rounds", "values-in-sight"}}
+    assert set(map(tuple, before.values())) == {()}
+
+
+def test_no_alarm_in_200_healthy_runs() -> None:
+    """Smaller than the audit's own, and as many tests each. Each run may accuse once in 100,000."""
+    lowest = 1.0
+    for seed in range(200):
+        battery = mask_battery(seed, 2048)
+        assert battery.alarms == []
+        lowest = min(lowest, battery.lowest)
+    assert 1e-9 < lowest < 1e-3  # 200 × 400 honest p-values reach far down, and no further
+
+
+@pytest.mark.parametrize("mode", [mode for mode in ENCRYPTED if not mode.variant.experimental], ids=lambda m: m.name)
+def test_no_alarm_in_healthy_ciphertexts(mode: object) -> None:
+    assert all(ciphertext_battery(mode, seed).alarms == [] for seed in range(40))  # type: ignore[arg-type]
+
+
+def test_threshold_ciphertexts_are_healthy_too() -> None:
+    assert ciphertext_battery(mode_named("bfv-threshold"), 1).alarms == []
+
+
+def test_a_patch_is_undone_and_refuses_what_is_not_there() -> None:
+    class Thing:
+        value = 1
+
+    with Patch() as patch:
+        patch.setattr(Thing, "value", 2)
+        patch.setattr(Thing, "value", 3)
+        assert Thing.value == 3
+        with pytest.raises(AttributeError):
+            patch.setattr(Thing, "missing", 1)
+    assert Thing.value == 1
+
+
+def test_a_fragment_must_name_one_check() -> None:
+    import secagg.roster
+
+    with Patch() as patch, pytest.raises(ValueError, match="names 0 checks"):
+        without_check(patch, secagg.roster, "check", "no such text")
+    assert secagg.roster.check is check
