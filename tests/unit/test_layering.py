@@ -3,7 +3,8 @@
     shells        secagg_server, secagg_client, secagg.sandbox, secagg.cli, secagg.bench, secagg.demo, secagg.redteam
     drivers       secagg.schemes, secagg.simulation, secagg.conformance
     protocols     secagg.masked, secagg.homomorphic
-    ground        secagg.encoding, secagg.lattice, secagg.crypto, secagg.wire, secagg.rounds, and the vocabulary beside them (config, messages …)
+    ground        secagg.encoding, secagg.lattice, secagg.crypto, secagg.wire, secagg.rounds, and the vocabulary beside
+                  them (config, messages …)
 
 Below the shells nothing touches a socket, a clock, a thread or a source of randomness of its own.
 """
