@@ -15,6 +15,13 @@ VALUE_BITS: Final = 16
 CODE: Final = FixedPoint(clip=(2**VALUE_BITS - 1) / 2**VALUE_BITS, value_bits=VALUE_BITS)
 """Its step is 2^-15."""
 
+
+def on_grid(values: FloatArray) -> FloatArray:
+    """The nearest number of the grid for each value, as float32; beyond the clip the last one."""
+    clipped = np.clip(values.astype(np.float64), -CODE.clip, CODE.clip)
+    return (np.rint((clipped + CODE.clip) / CODE.step) * CODE.step - CODE.clip).astype(np.float32)
+
+
 Levels = np.ndarray[Any, np.dtype[np.uint16]]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from secagg.cli.names import phase_name
-from secagg.demo.findings import Dropped, Findings, PlayedRound, Site
+from secagg.demo.findings import Dropped, Findings, PlayedRound, SchemeRound, Site
 from secagg.phases import INPUT_PHASES
 
 _DIGIT_COLOURS: Final = (
@@ -13,6 +13,7 @@ _DIGIT_COLOURS: Final = (
 )  # fmt: skip
 
 _BOX: Final = 20.0  # a phase in the grid, with the gap behind it
+_LABEL: Final = 90.0  # room for a label beside its bar
 _INPUTS: Final = frozenset(map(phase_name, INPUT_PHASES))
 
 
@@ -148,6 +149,25 @@ def byte_histogram(histogram: Sequence[int], style: str, title: str) -> str:
     body += [text(0, height - 4, "byte 0", "tick"), text(width, height - 4, "255", "tick", "end")]
     body.append(text(width, 10, f"tallest bar {max(histogram)}", "tick", "end"))
     return svg(width, height, body, title)
+
+
+def scheme_chart(rounds: Sequence[SchemeRound], plain_bytes: int) -> str:
+    """Bytes of a participant in each scheme, up above down; the line is a plain float32 update."""
+    width, row, left = 520.0, 58.0, 66.0
+    unit = (width - left - 100) / max(max(played.up, played.down, plain_bytes) for played in rounds)
+    bottom = 8 + len(rounds) * row
+    body: list[str] = []
+    for i, played in enumerate(rounds):
+        y = 8 + i * row
+        body.append(text(left - 10, y + 25, played.scheme, "head", "end"))
+        for at, (way, size, style) in enumerate((("up", played.up, "good"), ("down", played.down, "done"))):
+            top = y + 21 * at
+            body.append(Box(left, top, size * unit, 18).drawn(style, f"{played.scheme}: {size:,} bytes {way}"))
+            beyond = max(size, plain_bytes) if abs(size - plain_bytes) * unit < _LABEL else size
+            body.append(text(left + beyond * unit + 8, top + 13.5, f"{size:,} {way}", "tick"))
+    body.append(line(left + plain_bytes * unit, 4, left + plain_bytes * unit, bottom - 6, "mean"))
+    body.append(text(left + plain_bytes * unit, bottom + 8, f"plain float32: {plain_bytes:,}", "tick", "middle"))
+    return svg(width, bottom + 14, body, "Bytes of a participant in each scheme")
 
 
 def label_chart(sites: Mapping[str, Site]) -> str:

@@ -122,6 +122,31 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemeRound:
+    """The same updates, summed in one scheme; nobody dropped out.
+
+    Attributes:
+        scheme: masked, ckks or bfv.
+        threat_model: what the coordinator may do there.
+        seconds: from opening to the aggregate.
+        survivors: number of updates in the sum.
+        sums_sha256: of the integers of the sum, 8 bytes each, in hex.
+        exact: whether every integer of the sum is the right one.
+        up: message bytes of a participant, the median.
+        down: the same the other way.
+    """
+
+    scheme: str
+    threat_model: str
+    seconds: float
+    survivors: int
+    sums_sha256: str
+    exact: bool
+    up: int
+    down: int
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """Everything.
 
@@ -130,6 +155,7 @@ class Findings:
         accuracy_before: of the untrained model.
         seconds: from the first process to the last.
         plain_bytes: of an update as float32, unprotected.
+        side_by_side: one round in each scheme on the same updates; empty where the demo keeps to one scheme.
     """
 
     scheme: str
@@ -149,6 +175,13 @@ class Findings:
     view: CoordinatorView
     seconds: float
     plain_bytes: int
+    side_by_side: tuple[SchemeRound, ...] = ()
+
+    @property
+    def same_aggregate(self) -> bool:
+        """Whether all schemes gave the very same sum, and the right one."""
+        sums = {(played.survivors, played.sums_sha256) for played in self.side_by_side}
+        return len(sums) <= 1 and all(played.exact for played in self.side_by_side)
 
     @property
     def missing_phases(self) -> tuple[str, ...]:
@@ -158,9 +191,12 @@ class Findings:
 
     @property
     def ok(self) -> bool:
-        """Every aggregate within its bound, a dropout in every phase, one of them with its update in the sum."""
+        """Every aggregate within its bound and the same in all schemes, a dropout in every phase, one of them with its
+        update in the sum.
+        """
         in_sum = any(dropped.in_sum for played in self.rounds for dropped in played.dropped)
-        return all(played.within_bound for played in self.rounds) and not self.missing_phases and in_sum
+        within = all(played.within_bound for played in self.rounds)
+        return within and not self.missing_phases and in_sum and self.same_aggregate
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -169,4 +205,4 @@ class Findings:
             fields["view"][pictures] = [np.round(picture, 6).tolist() for picture in fields["view"][pictures]]
         for played, told in zip(self.rounds, fields["rounds"], strict=True):
             told["within_bound"] = played.within_bound
-        return {"ok": self.ok, **fields}
+        return {"ok": self.ok, "same_aggregate": self.same_aggregate, **fields}

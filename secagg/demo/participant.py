@@ -11,11 +11,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from secagg_client import Client
 
+from secagg.bench.grid import on_grid
 from secagg.config import ThreatModel
 from secagg.crypto.rng import SystemRng
 from secagg.demo.job import Examples, Model, local_update
@@ -30,6 +31,8 @@ from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 
+_ENCRYPTED: Final = frozenset(scheme.value for scheme in Scheme)
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -43,6 +46,8 @@ class Command:
         seed: of the local training.
         dropout: when to die.
         timeout_s: longest time for the round.
+        compared: the scheme of a round that is compared with the same one in other schemes; None for a round that
+            trains.
     """
 
     round: int
@@ -52,6 +57,7 @@ class Command:
     seed: list[int]
     dropout: Dropout | None
     timeout_s: float
+    compared: str | None = None
 
     def as_json(self) -> str:
         """One line."""
@@ -98,7 +104,7 @@ class DemoParticipant:
         self._encrypts = encrypts
         self._workers: list[Worker] = []  # started before the round, whose clock they would delay
         self._tap = Tap(lambda sent: tell("dying", bytes_sent=sent))
-        self._client = self._connect(target)
+        self._client = self._connect(target, self._policy)
 
     @property
     def bytes_sent(self) -> int:
@@ -107,16 +113,16 @@ class DemoParticipant:
 
     def take_part(self, command: Command) -> None:
         """Train, then give the update to secure aggregation."""
-        if self._encrypts and not self._workers:
+        if (self._encrypts or command.compared in _ENCRYPTED) and not self._workers:
             self._workers.append(_warm_worker())
         model: Model = load_arrays(command.model)
-        update = local_update(model, self._examples, command.seed)
+        update, weight = local_update(model, self._examples, command.seed), len(self._examples)
+        if command.compared is not None:  # nothing to round, and everyone alike
+            update, weight = {name: on_grid(array) for name, array in update.items()}, 1
         save_arrays(command.folder / f"{self._identity.name}.update.npz", update)
-        client = self._client_for(command.dropout)
+        client = self._client_for(command)
         tell("trained")
-        result = client.participate(
-            update, weight=len(self._examples), task=command.task, model=model, timeout_s=command.timeout_s
-        )
+        result = client.participate(update, weight=weight, task=command.task, model=model, timeout_s=command.timeout_s)
         sent = {f"{number:06d}": np.frombuffer(data, np.uint8) for number, data in enumerate(self._tap.uploaded)}
         save_arrays(command.folder / f"{self._identity.name}.sent.npz", sent)
         tell(
@@ -127,25 +133,33 @@ class DemoParticipant:
             bytes_received=result.bytes_received,
         )
 
-    def _client_for(self, dropout: Dropout | None) -> Client:
+    def _client_for(self, command: Command) -> Client:
         """Through a relay that will cut the connection, if the upload is to break off."""
+        dropout = command.dropout
         if dropout is None or dropout.moment is not Moment.HALF_SENT:
             self._tap.begin(dropout, None)
+            if command.compared in _ENCRYPTED:
+                return self._connect(self._target, _semi_honest(command.compared))
             return self._client
         relay = CutRelay(self._target)
         self._tap.begin(dropout, relay)
-        return self._connect(relay.address)
+        return self._connect(relay.address, self._policy)
 
-    def _connect(self, target: str) -> Client:
+    def _connect(self, target: str, policy: Policy) -> Client:
         return Client.from_files(
             target,
             certificate=self._identity / "cert.pem",
             key=self._identity / "key.pem",
             ca=self._identity / "ca.pem",
-            policy=self._policy,
+            policy=policy,
             backend=lambda: self._workers.pop() if self._workers else Worker(),
             interceptors=[self._tap],
         )
+
+
+def _semi_honest(scheme: str) -> Policy:
+    """For one round of a scheme that stands against a semi-honest coordinator only."""
+    return Policy(threat_models=frozenset({ThreatModel.SEMI_HONEST}), schemes=frozenset({scheme}))
 
 
 def _warm_worker() -> Worker:

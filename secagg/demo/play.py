@@ -17,10 +17,11 @@ from secagg.demo import job
 from secagg.demo.comparison import compare, weighted_mean
 from secagg.demo.deployment import build_deployment, participant_names
 from secagg.demo.evidence import Upload, coordinator_view
-from secagg.demo.findings import CoordinatorView, Dropped, Findings, PlayedRound, Site, Traffic
+from secagg.demo.findings import CoordinatorView, Dropped, Findings, PlayedRound, SchemeRound, Site, Traffic
 from secagg.demo.participant import Command, load_arrays, save_arrays
 from secagg.demo.plan import RoundPlan, plan_dropouts
 from secagg.demo.processes import START_S, Crew, Sidecar
+from secagg.demo.side_by_side import SIDE_BY_SIDE, Bench
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import Schema
 from secagg.errors import RoundAborted
@@ -101,6 +102,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
             crew.wait(dict.fromkeys(sites, ("ready",)), START_S)
             rounds = [training_run.play_round(number, plan) for number, plan in enumerate(plans, start=1)]
             view = training_run.view_of_last()
+            compared = training_run.side_by_side() if settings.scheme == "masked" else ()
     config = round_config(settings, model, 1)
     return Findings(
         scheme=settings.scheme,
@@ -120,6 +122,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
         view=view,
         seconds=monotonic() - begin,
         plain_bytes=sum(array.nbytes for array in model.values()),
+        side_by_side=compared,
     )
 
 
@@ -201,6 +204,17 @@ class Training:
         update = load_arrays(ended.folder / f"{name}.update.npz")
         upload = Upload(name, update, len(self.sites[name]), messages)
         return coordinator_view(upload, number, ended.config, ended.aggregate.mean(ended.config).arrays)
+
+    def side_by_side(self) -> tuple[SchemeRound, ...]:
+        """What the sites would send next, summed in each scheme in turn."""
+        number = self.settings.rounds + 1
+        seeds = {name: self._seed(number, name) for name in self.sites}
+        bench = Bench(self.crew, self.control, seeds, self.model, self.folder)
+        rounds = []
+        for variant in SIDE_BY_SIDE:
+            self.audience.stage(f"The same updates once more: {variant.title}")
+            rounds.append(bench.play(number, variant, self.settings.threat_model))
+        return tuple(rounds)
 
     def _plain_round(self, number: int, survivors: tuple[str, ...], weights: Mapping[str, int]) -> job.Model:
         """The same local training and the same dropouts, without secure aggregation."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from secagg import __version__
 from secagg.demo import charts
-from secagg.demo.findings import Findings, PlayedRound, Statistics
+from secagg.demo.findings import Findings, PlayedRound, SchemeRound, Statistics
 from secagg.demo.png import data_uri, sheet
 
 _COLUMNS: Final = 8
@@ -35,6 +35,14 @@ A participant's update and its weight, from the coordinator: it adds up cipherte
 A sum on which fewer than {threshold} participants agree: the round fails by name.
 """,
 }
+
+SCHEMES: Final = """
+What the sites would send next, summed once in each scheme while everyone stays. Values lie on the grid of the \
+fixed-point code, so nothing is rounded and only the scheme differs. Masked rounds can stand against a coordinator that \
+lies; ckks and bfv encrypt, under a key that the participants hold, for a coordinator that follows the protocol. \
+A ciphertext has room for 4,096 values (ckks) or 8,192 (bfv): a model as small as this one pays for room that it does \
+not use, a large one does not.
+"""
 
 PROTECTED_IF_ACTIVE: Final = """
 A coordinator that lies: keys are signed under a CA that it does not control, and the survivors agree on who survived \
@@ -94,6 +102,7 @@ def render(findings: Findings) -> str:
         head_hex=view.head_hex,
         rows="".join(map(_row, findings.rounds)),
         plain_bytes=f"{findings.plain_bytes:,}",
+        side_by_side=_side_by_side(findings),
         deadline_s=f"{findings.deadline_s:g}",
         protected_by=protected_by,
         label_chart=charts.label_chart(findings.sites),
@@ -179,6 +188,29 @@ def _byte_row(name: str, findings: Findings) -> str:
     up, down = fmean(t.up for t in stayed), fmean(t.down or 0 for t in stayed)
     numbers = (f"{len(stayed)}", f"{up:,.0f}", f"{down:,.0f}", f"{up / findings.plain_bytes:.2f} ×")
     return f"<tr><td>{name}</td>" + "".join(f'<td class="n">{number}</td>' for number in numbers) + "</tr>"
+
+
+def _side_by_side(findings: Findings) -> str:
+    """A section, if the demo compared schemes."""
+    if not findings.side_by_side:
+        return ""
+    verdict = "the same aggregate, bit for bit" if findings.same_aggregate else "THE AGGREGATES DIFFER"
+    heads = '<th>Scheme</th><th>Coordinator</th><th class="n">In the sum</th><th class="n">Seconds</th>'
+    heads += '<th class="far">Sum, SHA-256</th>'
+    rows = "".join(map(_scheme_row, findings.side_by_side))
+    chart = charts.scheme_chart(findings.side_by_side, findings.plain_bytes)
+    return (
+        f'<section class="card"><h2>The same updates in each scheme: {verdict}</h2><p class="note">{SCHEMES}</p>'
+        f'<div class="two"><div>{chart}</div><div><table><tr>{heads}</tr>{rows}</table></div></div></section>'
+    )
+
+
+def _scheme_row(played: SchemeRound) -> str:
+    digest = f"<code>{played.sums_sha256[:16]}</code>" if played.exact else "not exact"
+    numbers = (f"{played.survivors}", f"{played.seconds:.2f}")
+    cells = "".join(f'<td class="n">{number}</td>' for number in numbers)
+    coordinator = escape(played.threat_model.replace("_", "-"))
+    return f'<tr><td>{escape(played.scheme)}</td><td>{coordinator}</td>{cells}<td class="far">{digest}</td></tr>'
 
 
 def _items(lines: str, findings: Findings) -> str:

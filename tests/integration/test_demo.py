@@ -126,13 +126,28 @@ def test_what_the_coordinator_saw_says_nothing_of_the_update(demo: Demo) -> None
 def test_the_report_is_one_page_that_needs_nothing_else(demo: Demo) -> None:
     assert demo.report.startswith("<!doctype html>")
     assert demo.report.count("data:image/png;base64,") == 3
-    assert demo.report.count("<svg") >= 5
+    assert demo.report.count("<svg") >= 6
     assert not re.findall(r"(?:src|href)=\"(?!data:)", demo.report)
     assert "http" not in demo.report
     for played in demo.rounds:
         assert f"{played['largest_difference']:.2e}" in demo.report
     for heading in ("Protected", "Not protected", "Who dropped out where", "Bytes of each participant"):
         assert heading in demo.report
+
+
+def test_every_scheme_gives_the_same_aggregate_of_the_same_updates(demo: Demo) -> None:
+    compared = demo.document["side_by_side"]
+    assert [played["scheme"] for played in compared] == ["masked", "ckks", "bfv"]
+    assert [played["threat_model"] for played in compared] == ["active", "semi_honest", "semi_honest"]
+    assert demo.document["same_aggregate"] is True
+    assert len({played["sums_sha256"] for played in compared}) == 1
+    assert all(played["exact"] and played["survivors"] == PARTICIPANTS for played in compared)
+    masked, *encrypted = compared
+    assert all(played["up"] > masked["up"] > 6000 for played in encrypted)  # a whole ciphertext for few values
+    assert all(played["seconds"] > 0 for played in compared)
+    assert "the same aggregate, bit for bit" in demo.report
+    for played in compared:
+        assert f"{played['up']:,} up" in demo.report
 
 
 def test_progress_is_on_stderr(demo: Demo) -> None:

@@ -175,6 +175,14 @@ def test_updates_on_the_grid_encode_to_their_levels_whatever_is_drawn(seed: int)
     assert not np.array_equal(expected, grid.levels("someone else", 5000))
 
 
+def test_any_value_has_a_nearest_number_of_the_grid() -> None:
+    values = np.random.default_rng(3).normal(0, 0.7, 5000).astype(np.float32)
+    near = grid.on_grid(values)
+    assert near.dtype == np.float32
+    np.testing.assert_array_equal(grid.on_grid(near), near)
+    np.testing.assert_allclose(near, np.clip(values, -grid.CODE.clip, grid.CODE.clip), atol=grid.CODE.step / 2)
+
+
 def test_memory_is_what_the_kernel_says() -> None:
     before = memory_of()
     ballast = bytearray(b"x" * (64 << 20))

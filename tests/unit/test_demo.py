@@ -11,20 +11,32 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
+from secagg.bench.grid import CODE, on_grid
 from secagg.cli.main import main
 from secagg.config import Aggregate, RoundConfig, ThreatModel
 from secagg.crypto.secret import Secret
 from secagg.demo import job, png
 from secagg.demo.comparison import compare, weighted_mean
-from secagg.demo.findings import CoordinatorView, Dropped, Findings, PlayedRound, Site, Statistics, Traffic
+from secagg.demo.findings import (
+    CoordinatorView,
+    Dropped,
+    Findings,
+    PlayedRound,
+    SchemeRound,
+    Site,
+    Statistics,
+    Traffic,
+)
 from secagg.demo.participant import Command, save_arrays
 from secagg.demo.plan import Dropout, Moment, plan_dropouts
 from secagg.demo.play import Settings, Training, round_config
 from secagg.demo.report import render
+from secagg.demo.side_by_side import SIDE_BY_SIDE, Bench, is_exact
 from secagg.errors import AbortReason, ConfigError, RoundAborted
 from secagg.events import MessageAccepted
 from secagg.messages import ParticipantId
 from secagg.phases import INPUT_PHASES, Phase, phases
+from secagg.variants import MASKED, Variant
 
 if TYPE_CHECKING:
     from secagg_client import ControlClient
@@ -75,6 +87,8 @@ def test_a_command_survives_the_pipe() -> None:
     for dropout in (None, Dropout(Phase.UNMASK, Moment.BEFORE_SENDING)):
         command = Command(2, "digits", Path("m.npz"), Path("f"), [7, 2, 0], dropout, 60.0)
         assert Command.from_json(command.as_json()) == command
+        compared = replace(command, compared="bfv")
+        assert Command.from_json(compared.as_json()) == compared != command
 
 
 # --- data and training ------------------------------------------------------------------------------------------------
@@ -197,6 +211,57 @@ def some_findings(largest_difference: float = 1e-5) -> Findings:
         seconds=3.0,
         plain_bytes=9640,
     )
+
+
+def schemes(*sums: str, exact: bool = True) -> tuple[SchemeRound, ...]:
+    names = ("masked", "ckks", "bfv")
+    return tuple(
+        SchemeRound(name, "semi_honest", 0.5, 10, digest, exact, 8000 + i, 14000 + i)
+        for i, (name, digest) in enumerate(zip(names, sums, strict=True))
+    )
+
+
+def test_schemes_that_differ_or_are_wrong_are_no_success() -> None:
+    findings = some_findings(1e-5)
+    same = replace(findings, side_by_side=schemes("aa", "aa", "aa"))
+    assert findings.ok
+    assert same.ok
+    assert same.as_json()["same_aggregate"] is True
+    assert "bit for bit" in render(same)
+    assert "8,002 up" in render(same)
+    assert "in each scheme" not in render(findings)
+    for wrong in (schemes("aa", "aa", "ab"), schemes("aa", "aa", "aa", exact=False)):
+        bad = replace(findings, side_by_side=wrong)
+        assert not bad.ok
+        assert bad.as_json()["same_aggregate"] is False
+        assert "THE AGGREGATES DIFFER" in render(bad)
+
+
+def test_updates_on_the_grid_add_up_exactly_or_are_told_from_those_that_do_not() -> None:
+    rng = np.random.default_rng(1)
+    updates = [
+        {name: on_grid(rng.standard_normal(array.shape, np.float32) / 2) for name, array in MODEL.items()}
+        for _ in range(3)
+    ]
+    bench = Bench(None, None, {name: [1] for name in "abc"}, MODEL, Path())  # type: ignore[arg-type]
+    settings = bench.config(MASKED, ThreatModel.ACTIVE)
+    flats = [settings.schema.check(update) for update in updates]
+    encoded = [settings.code.encoder(flat, 1, Secret(bytes([i]) * 32)) for i, flat in enumerate(flats)]
+    sums = np.sum([encoder.read(0, settings.vector_len, settings.ring_dtype) for encoder in encoded], axis=0)
+    assert is_exact(Aggregate(sums, tuple("abc")), settings, updates)
+    assert not is_exact(Aggregate(sums, tuple("abc")), settings, updates[:2])
+    sums[1234] += 1
+    assert not is_exact(Aggregate(sums, tuple("abc")), settings, updates)
+
+
+@pytest.mark.parametrize("variant", SIDE_BY_SIDE, ids=lambda variant: variant.name)
+def test_the_compared_rounds_differ_in_nothing_but_the_scheme(variant: Variant) -> None:
+    bench = Bench(None, None, {name: [1] for name in "abcde"}, MODEL, Path())  # type: ignore[arg-type]
+    compared, masked = (bench.config(v, ThreatModel.ACTIVE) for v in (variant, MASKED))
+    assert compared.scheme == variant.name
+    assert (compared.encoding, compared.schema, compared.ring_bits) == (CODE, masked.schema, masked.ring_bits)
+    assert not variant.experimental
+    assert compared.threat_model is (ThreatModel.ACTIVE if variant == MASKED else ThreatModel.SEMI_HONEST)
 
 
 @pytest.mark.parametrize(("difference", "code"), [(1e-5, 0), (3e-5, 1)])
