@@ -240,7 +240,7 @@ def test_schemes_that_differ_or_are_wrong_are_no_success() -> None:
 def test_updates_on_the_grid_add_up_exactly_or_are_told_from_those_that_do_not() -> None:
     rng = np.random.default_rng(1)
     updates = [
-        {name: on_grid(rng.standard_normal(array.shape, np.float32) / 2) for name, array in MODEL.items()}
+        {name: on_grid(rng.standard_normal(array.size).reshape(array.shape) / 2) for name, array in MODEL.items()}
         for _ in range(3)
     ]
     bench = Bench(None, None, {name: [1] for name in "abc"}, MODEL, Path())  # type: ignore[arg-type]
