@@ -103,6 +103,23 @@ def homomorphic(
     _print(measure(values, 1 if quick else repeat, _say), as_json)
 
 
+@app.command()
+def privacy(
+    *,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of the update.")] = 1_000_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Turns; the median counts.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="One turn.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Distributed noise: rotation, rounding, samplers, masking, and the error against continuous Gaussian noise.
+
+    Example: taskset -c 1 secagg bench privacy --quick
+    """
+    from secagg.bench.privacy import measure
+
+    _print(measure(values, 1 if quick else repeat, _say), as_json)
+
+
 def _console() -> "Console":
     from rich.console import Console
 
