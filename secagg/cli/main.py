@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "demo": "secagg.cli.demo:demo",
     "participate": "secagg.cli.participate:participate",
     "round": "secagg.cli.round:app",
+    "plan": "secagg.cli.plan:plan",
     "simulate": "secagg.cli.simulate:simulate",
 }
 

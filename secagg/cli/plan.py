@@ -1,0 +1,89 @@
+"""`secagg plan`: from a privacy budget to the parameters of a task, and what they cost."""
+
+import json
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from secagg.privacy.finder import Plan, Task
+
+
+class LawName(Enum):
+    """How noise is distributed, on the command line."""
+
+    SKELLAM = "skellam"
+    GAUSSIAN = "gaussian"
+
+
+def plan(
+    *,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of an update.")],
+    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Most participants in a round.")],
+    threshold: Annotated[int, typer.Option(help="Fewest survivors; 0 for two thirds and one.")] = 0,
+    colluding: Annotated[int, typer.Option(help="How many may collude; -1 for just under a third.")] = -1,
+    rounds: Annotated[int, typer.Option("--rounds", "-r", help="Released sums.")] = 1,
+    epsilon: Annotated[float, typer.Option(help="ε of all rounds together.")] = 2.5,
+    delta: Annotated[float, typer.Option(help="δ of all rounds together; below 1/n.")] = 1e-5,
+    clip: Annotated[float, typer.Option(help="L2 norm of an update.")] = 1.0,
+    bits: Annotated[int, typer.Option(help="Bits of the ring.")] = 16,
+    law: Annotated[LawName, typer.Option(help="Distribution of the noise.")] = LawName.SKELLAM,
+    z: Annotated[float | None, typer.Option("--z", help="The way back: what does this noise multiplier give?")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")] = False,
+) -> None:
+    """Find the least noise that keeps a privacy budget, or say what is nearest to it. Needs the extra dp.
+
+    ε is client-level, against a coordinator that sees everything and may collude with some participants: only the
+    noise of survivors that are certainly honest counts (threshold less colluding), and nothing is claimed for sampling
+    participants.
+
+    Example: secagg plan --values 650 --participants 100 --rounds 10
+
+    Example: secagg plan -m 1000000 -n 100 --bits 18 --z 2.0
+    """
+    from secagg.config import ThreatModel, default_max_colluding, default_threshold
+    from secagg.encoding.calibration import Cohort
+    from secagg.noise.laws import Law
+    from secagg.privacy.finder import Task, describe, find
+
+    threshold = threshold or default_threshold(participants, ThreatModel.ACTIVE)
+    colluding = default_max_colluding(participants) if colluding < 0 else colluding
+    task = Task(
+        values=values,
+        cohort=Cohort(participants, threshold - colluding),
+        rounds=rounds,
+        clip=clip,
+        bits=bits,
+        law=Law(law.value),
+        epsilon=epsilon,
+        delta=delta,
+    )
+    found = find(task) if z is None else describe(task, z)
+    facts = _facts(task, found)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name.ljust(width)}  {value:.6g}" if isinstance(value, float) else f"{name.ljust(width)}  {value}")
+
+
+def _facts(task: "Task", found: "Plan") -> dict[str, Any]:
+    calibration = found.calibration
+    return {
+        "pipeline": found.pipeline.text,
+        "z": found.z,
+        "epsilon": found.epsilon,
+        "delta": task.delta,
+        "rounds": task.rounds,
+        "participants": task.cohort.summands,
+        "guaranteed_honest": task.cohort.honest,
+        "ring_bits": task.bits,
+        "scale": calibration.scale,
+        "local_sigma_on_grid": float(calibration.variance) ** 0.5,
+        "error_of_a_mean": found.error,
+        "error_over_continuous_gaussian": found.error / found.gaussian_error,
+        "central_z": found.central_z,
+        "upload_bytes": found.upload_bytes,
+    }
