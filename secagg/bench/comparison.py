@@ -21,6 +21,7 @@ _COLUMNS: Final = {
 }
 """What is compared at a glance, memory in MiB; every report has the rest."""
 
+_FORM: Final = {name: "{:.2f}" if name.endswith("_s") else "{:,.0f}" for name in _COLUMNS}
 _STAR: Final = "*"
 
 
@@ -67,7 +68,7 @@ class Comparison:
             table.add_column(heading, justify="right", no_wrap=True)
         for title, report in self.reports.items():
             found = {figure.name: figure for figure in report.figures()}
-            cells = [as_text(found[name]) if name in found else "" for name in _COLUMNS]
+            cells = [_FORM[name].format(found[name].value) if name in found else "" for name in _COLUMNS]
             table.add_row(title + _mark(report), *cells, "exact" if report.exact else "[bold red]NOT exact[/]")
         return table
 

@@ -111,13 +111,13 @@ def compare(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """As `measure` for every variant in turn, on the same inputs, with a coordinator and participants of its own."""
-    reports, sums = {}, set()
+    machine, reports, sums = describe(), {}, set()
     for variant in variants:
         progress(f"rounds: {variant.title}")
         report, digests = _measure(replace(setting, variant=variant), progress, with_transport=False)
         reports[variant.name] = report
         sums |= digests
-    return Comparison("round", describe(), reports, identical=len(sums) == 1)
+    return Comparison("round", machine, reports, identical=len(sums) == 1)
 
 
 def _measure(
