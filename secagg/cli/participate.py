@@ -1,6 +1,7 @@
 """`secagg participate`: one participation, with the update and the model in files."""
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,7 +104,7 @@ def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:
             "survivors": list(result.survivors),
             "sums_digest": result.receipt.sums_digest.hex(),
             "total_weight": result.mean.weight if result.mean else None,
-            "error_bound": result.mean.error_bound if result.mean else None,
+            "error_bound": result.mean.error_bound if result.mean and isfinite(result.mean.error_bound) else None,
             "bytes_sent": result.bytes_sent,
             "bytes_received": result.bytes_received,
             "mean": str(out) if out else None,
@@ -114,4 +115,5 @@ def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:
     typer.echo(f"  sent {result.bytes_sent:,} bytes, received {result.bytes_received:,}")
     typer.echo(f"  digest of the sum {result.receipt.sums_digest.hex()}")
     if out is not None and result.mean is not None:
-        typer.echo(f"  weighted mean in {out}, within {result.mean.error_bound:.3g} of the exact one")
+        bound = result.mean.error_bound
+        typer.echo(f"  weighted mean in {out}" + (f", within {bound:.3g} of the exact one" if isfinite(bound) else ""))

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,18 +111,23 @@ def fetch(
 
     Example: secagg round fetch 3ea1ec2623643f993a2e6456c4117470 --config r.config --out mean.npz
     """
+    from secagg.context import bind
+
     known = read_config(config)
     with _client(control) as client:
         get = client.result if wait else client.fetch
         aggregate = get(parse_round_id(round_id), known)
-    mean = aggregate.mean(known)
+    context = bind(parse_round_id(round_id), config.read_bytes(), known.model_digest)
+    mean = aggregate.mean(known, context)
     write_arrays(out, mean.arrays)
     if as_json:
-        report = {"survivors": list(aggregate.survivors), "total_weight": mean.weight, "error_bound": mean.error_bound}
+        bound = mean.error_bound if isfinite(mean.error_bound) else None
+        report = {"survivors": list(aggregate.survivors), "total_weight": mean.weight, "error_bound": bound}
         typer.echo(json.dumps({**report, "mean": str(out)}, indent=2))
         return
     typer.echo(f"{len(aggregate.survivors)} updates of total weight {mean.weight}, weighted mean in {out}")
-    typer.echo(f"  within {mean.error_bound:.3g} of the exact one")
+    if isfinite(mean.error_bound):
+        typer.echo(f"  within {mean.error_bound:.3g} of the exact one")
 
 
 @app.command()
