@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 from google.protobuf.message import Message
 
-from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
+from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
 from secagg.messages import CoordinatorMessage, Leave, ParticipantId, ParticipantMessage
 from secagg.phases import Phase, phases
@@ -245,7 +245,7 @@ class HostedRound:
         async with self._state:
             try:
                 now, events, outcome = await asyncio.to_thread(self._perform, step)
-            except SecAggError:
+            except (RemoteError, NotInRoundError, RoundAborted):
                 raise  # refused: the state is what it was
             except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
                 self._log.exception("round_broken")
@@ -296,7 +296,10 @@ class HostedRound:
             await self._alone(self._tick)
         except RoundAborted:
             return  # over already, or broken: told and logged
-        except SecAggError:  # nobody sent anything, so nobody can be refused: a bug, and the round would wait for ever
+        except (
+            RemoteError,
+            NotInRoundError,
+        ):  # nobody sent anything, so nobody is refused: a bug, and nobody would know
             self._log.exception("round_broken")
             self._break()
             return

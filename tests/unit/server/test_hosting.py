@@ -464,3 +464,20 @@ async def test_asking_a_round_that_lets_its_last_candidate_go() -> None:
     engine = dealt_coordinator(prepare(encrypted_config(Scheme.BFV, Custody.PARTICIPANTS)))
     engine.phase, engine._candidates = Phase.RELEASE_SUM, []
     assert not engine.ready(PEOPLE[0], Phase.REPORT_SUM)
+
+
+async def test_a_mistake_of_our_own_is_not_taken_for_the_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `LocalError` in the middle of a step leaves a state that nobody knows; the round must not go on with it."""
+    scene = Scene()
+    for name in PEOPLE[:3]:
+        await scene.speak(name)
+
+    def broken(*_: object) -> list[Event]:
+        raise LocalError("nothing was added")
+
+    monkeypatch.setattr(Coordinator, "_closed", broken)
+    with pytest.raises(RoundAborted):
+        await scene.speak(PEOPLE[3])
+    with pytest.raises(RoundAborted) as caught:
+        await scene.hosted.ended()
+    assert caught.value.reason is AbortReason.INTERNAL
