@@ -47,7 +47,7 @@ class Machine:
         return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
 
     def shell(self, text: str) -> str:
-        done = self.start("bash", "-euo", "pipefail", "-c", self.placed(text))
+        done = self.start("bash", "-eu", "-c", self.placed(text))
         return self.end(done)
 
     def python(self, text: str, *arguments: str) -> "subprocess.Popen[str]":
