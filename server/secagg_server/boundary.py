@@ -21,6 +21,7 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.wire.failures import TRAILER, encode_failure
+from secagg_server.logs import plain_traceback
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -52,7 +53,7 @@ async def reported(context: Context, method: str) -> AsyncIterator[None]:
         trailer = ((TRAILER, encode_failure(error).SerializeToString()),)
         await context.abort(_status(error), str(error)[:MAX_DETAIL_CHARS], trailer)
     except Exception:  # the outermost frame: nothing of an unknown error may reach a peer
-        _log().exception("internal_error", method=method)
+        _log().error("internal_error", method=method, exception=plain_traceback())
         await context.abort(grpc.StatusCode.INTERNAL, "internal error of the coordinator; its log says more")
 
 

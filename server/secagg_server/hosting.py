@@ -20,7 +20,7 @@ from secagg.rounds.engine import Engine
 from secagg.schemes import Chunk
 from secagg.wire.progress import WatchedEvent, watched
 from secagg_server.bell import Bell
-from secagg_server.logs import log_event
+from secagg_server.logs import log_event, plain_traceback
 from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, Withheld, entry_of
 
 Clock = Callable[[], float]
@@ -248,7 +248,7 @@ class HostedRound:
             except (RemoteError, NotInRoundError, RoundAborted):
                 raise  # refused: the state is what it was
             except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
-                self._log.exception("round_broken")
+                self._log.error("round_broken", exception=plain_traceback())
                 if self.outcome is None:  # what was released stays released
                     self._break()
                 raise self._failure(RoundAborted(AbortReason.INTERNAL, _INTERNAL)) from error
@@ -300,7 +300,7 @@ class HostedRound:
             RemoteError,
             NotInRoundError,
         ):  # nobody sent anything, so nobody is refused: a bug, and nobody would know
-            self._log.exception("round_broken")
+            self._log.error("round_broken", exception=plain_traceback())
             self._break()
             return
         self._set_timer()  # the wall clock may lag behind the loop's

@@ -1,6 +1,7 @@
 """Structured logs: one event a line. Bytes and secrets never get in, whoever logs them."""
 
 import sys
+import traceback
 from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, TextIO, assert_never, cast
@@ -77,6 +78,13 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
             log.warning("round_failed", reason=error.reason.name, detail=str(error), culprits=error.culprits)
         case _:
             assert_never(event)
+
+
+def plain_traceback() -> str:
+    """The exception being handled, without the values of local variables: structlog, where nobody configured it, would
+    print them, and shares and vectors are among them.
+    """
+    return traceback.format_exc()
 
 
 def announce(event: str, **values: object) -> None:

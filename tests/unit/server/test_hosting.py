@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import structlog
 from secagg_server.boundary import STATUS
 from secagg_server.hosting import HostedRound
 from secagg_server.logs import only_plain_values
@@ -481,3 +482,22 @@ async def test_a_mistake_of_our_own_is_not_taken_for_the_senders(monkeypatch: py
     with pytest.raises(RoundAborted) as caught:
         await scene.hosted.ended()
     assert caught.value.reason is AbortReason.INTERNAL
+
+
+async def test_an_embedded_coordinator_logs_no_local_variables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody called `configure_logs`: structlog's own way with exceptions shows what every variable held."""
+    structlog.reset_defaults()
+    scene = Scene()
+
+    def broken(*_: object) -> list[Event]:
+        revealed = "a share of " + "somebody's secret"
+        raise RuntimeError("a bug", len(revealed))
+
+    monkeypatch.setattr(Engine, "receive", broken)
+    with pytest.raises(RoundAborted):
+        await scene.speak(PEOPLE[0])
+    said = capsys.readouterr()
+    assert "a bug" in said.out + said.err
+    assert "a share of somebody" not in said.out + said.err
