@@ -9,7 +9,7 @@ not uniform bytes, and testing them as such gives false alarms.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -213,3 +213,28 @@ def _high_part(values: Residues, prime: int, cell_bits: int) -> Residues:
 def _cell_bits(count: int) -> int:
     """The widest field with enough values in every cell."""
     return max(1, min(_MAX_CELL_BITS, int(math.log2(max(2, count / CELL_COUNT)))))
+
+
+def proportion_interval(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
+    """Two-sided interval of a proportion that covers it with 1 − `error` or more (Clopper & Pearson 1934)."""
+    low = 0.0 if hits == 0 else _crossing(lambda p: _tail(hits, trials, p) - error / 2)
+    high = 1.0 if hits == trials else _crossing(lambda p: _tail(hits + 1, trials, p) - (1 - error / 2))
+    return low, high
+
+
+def _tail(hits: int, trials: int, p: float) -> float:
+    """P(X ≥ hits), X binomial: summed in logarithms, so that thousands of trials do not underflow."""
+    if p in (0.0, 1.0):
+        return float(p == 1.0 or hits == 0)
+    whole = math.lgamma(trials + 1)
+    ks = range(hits, trials + 1)
+    logs = (whole - math.lgamma(k + 1) - math.lgamma(trials - k + 1) for k in ks)
+    return sum(math.exp(c + k * math.log(p) + (trials - k) * math.log1p(-p)) for c, k in zip(logs, ks, strict=True))
+
+
+def _crossing(rising: Callable[[float], float]) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return (low + high) / 2

@@ -82,7 +82,7 @@ class Recording:
     def residues(self, victim: ParticipantId, sight: Sight) -> Integers:
         """The victim's vector as that adversary holds it: uint64[vector_len], mod 2^b (masked) or as decrypted.
 
-        A ciphertext that cannot be opened gives the residues of its c0 modulo the first prime.
+        A ciphertext that cannot be opened gives its residues modulo its primes, which are all of one width.
         """
         if sight is Sight.RELEASED:
             raise LocalError("the aggregate is nobody's vector; see `released`")
@@ -130,7 +130,9 @@ class Recording:
     def _opened_as_far_as(self, victim: ParticipantId, sight: Sight) -> Integers:
         profile, (c0, c1) = self._profile(), self.ciphertext(victim)
         if sight is not Sight.COLLUDERS or not self._key_seeds:
-            return np.ascontiguousarray(c0[:, 0]).reshape(-1)[: self.config.vector_len].copy()
+            # As many residues as there are values, whatever a ciphertext packs: c0 prime by prime, then c1.
+            residues = np.concatenate([c.transpose(1, 0, 2).reshape(-1) for c in (c0, c1)])
+            return np.resize(residues, self.config.vector_len)
         seeds = list(self._key_seeds.values())
         if profile.custody is Custody.PARTICIPANTS:
             seeds = seeds[:1]  # each colluder has the whole key

@@ -1,0 +1,96 @@
+"""Findings for programs: JSON, JUnit XML for test runners, SARIF 2.1.0 for code scanners."""
+
+import json
+from typing import Any
+from xml.etree import ElementTree
+
+from secagg.redteam.claims import CLAIMS, COLUMNS
+from secagg.redteam.results import Findings
+
+
+def to_json(findings: Findings) -> str:
+    """One document, without pictures."""
+    return json.dumps(as_document(findings), indent=2, ensure_ascii=False)
+
+
+def as_document(findings: Findings) -> dict[str, Any]:
+    """The document as values."""
+    tested = findings.self_test
+    return {
+        "exit_code": findings.exit_code,
+        "leaks": findings.leaks,
+        "broken_controls": findings.broken,
+        "profile": findings.profile,
+        "seed": findings.seed,
+        "command": findings.command,
+        "versions": dict(findings.versions),
+        "seconds": round(findings.seconds, 1),
+        "left_out": list(findings.left_out),
+        "claims": [
+            {"threat": claim.threat, "mode": column, "holds": cell.holds.value, "condition": cell.condition,
+             "evidence": list(cell.evidence), "shown": cell.shown(findings)}
+            for claim in CLAIMS for column, cell in zip(COLUMNS, claim.cells, strict=True)
+        ],
+        "audit": [{"name": c.name, "title": c.title, "said": list(c.said)} for c in findings.checks],
+        "games": [
+            {"name": p.game.name, "title": p.game.title, "adversary": p.game.adversary, "source": p.game.source,
+             "claimed_stopped": p.game.stops, "stopped": p.outcome.stopped, "by": p.outcome.by, "answer": p.game.answer}
+            for p in findings.games
+        ],
+        "attacks": [
+            {name: getattr(a, name) for name in a.__slots__} | {"as_claimed": a.as_claimed} for a in findings.attempts
+        ],
+        "curve": [{name: getattr(p, name) for name in p.__slots__} for p in findings.curve],
+        "defences": [{name: getattr(d, name) for name in d.__slots__} for d in findings.defences],
+        "self_test": tested and {
+            "score": tested.score,
+            "false_alarms": list(tested.false_alarms),
+            "mutants": [
+                {"name": v.mutant.name, "title": v.mutant.title, "check": v.mutant.check, "caught": v.caught,
+                 "said": v.said}
+                for v in tested.verdicts
+            ],
+        },
+    }  # fmt: skip
+
+
+def to_junit(findings: Findings) -> str:
+    """One test case for each check, game, attack and mutant."""
+    cases = [("audit", c.title, "; ".join(c.said)) for c in findings.checks]
+    cases += [("game", p.game.title, "" if p.as_claimed else p.outcome.by) for p in findings.games]
+    cases += [
+        ("attack", f"{a.attack}: {a.sight} ({a.mode})", "" if a.as_claimed else f"id@1 {a.identified:.0%}")
+        for a in findings.attempts
+    ]
+    if findings.self_test is not None:
+        verdicts = findings.self_test.verdicts
+        cases += [("mutant", v.mutant.title, "" if v.caught else "not caught") for v in verdicts]
+    failures = sum(bool(failure) for _, _, failure in cases)
+    counts = {"tests": str(len(cases)), "failures": str(failures), "time": f"{findings.seconds:.1f}"}
+    suite = ElementTree.Element("testsuite", {"name": "secagg redteam", **counts})
+    for kind, title, failure in cases:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"redteam.{kind}", name=title)
+        if failure:
+            ElementTree.SubElement(case, "failure", message=failure)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def to_sarif(findings: Findings) -> str:
+    """A result for each leak and each broken control."""
+    rules = {"leak": "Something came out that secagg claims to keep in.", "control": "A control failed: no proof."}
+    found = [("leak", text) for text in findings.leaks] + [("control", text) for text in findings.broken]
+    driver = {
+        "name": "secagg redteam",
+        "version": findings.versions["secagg"],
+        "rules": [{"id": key, "shortDescription": {"text": text}} for key, text in rules.items()],
+    }
+    results = [{"ruleId": rule, "level": "error", "message": {"text": text}} for rule, text in found]
+    return json.dumps(
+        {
+            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+            "version": "2.1.0",
+            "runs": [{"tool": {"driver": driver}, "results": results}],
+        },
+        indent=2,
+        ensure_ascii=False,
+    )

@@ -1,0 +1,156 @@
+"""What a run of the red team found, and what that means for the exit code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.redteam.games import Played
+from secagg.redteam.self_test import SelfTest
+
+Picture = np.ndarray[Any, np.dtype[np.floating[Any]]]
+"""float[height, width] or float[height, width, 3], in [0, 1]."""
+
+CONTROL_IDENTIFIED: Final = 0.9
+CONTROL_GAIN_DB: Final = 10.0
+HIDDEN_P: Final = 1e-4
+HIDDEN_GAIN_DB: Final = 3.0
+
+OK: Final = 0
+LEAK: Final = 1
+BROKEN: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A check of the audit, and what it said of the product; nothing if all is well."""
+
+    name: str
+    title: str
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Trials of one attack on one kind of view.
+
+    Attributes:
+        control: whether the view is unprotected, so that the attack must succeed.
+        exposed_by_design: whether the product itself says that this adversary sees everything.
+        identified: id@1, with its 95 % interval and the chance of a guess.
+    """
+
+    attack: str
+    paper: str
+    target: str
+    mode: str
+    sight: str
+    control: bool
+    exposed_by_design: bool
+    trials: int
+    identified: float
+    interval: tuple[float, float]
+    chance: float
+    binomial_p: float
+    rank_p: float
+    worst_gain_db: float
+    best_gain_db: float
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it worked as a control must: id@1 ≥ 90 % and a gain of 10 dB in every trial."""
+        return self.identified >= CONTROL_IDENTIFIED and self.worst_gain_db >= CONTROL_GAIN_DB
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether nothing was learned: both p-values and the best gain say chance."""
+        return min(self.binomial_p, self.rank_p) >= HIDDEN_P and self.best_gain_db <= HIDDEN_GAIN_DB
+
+    @property
+    def as_claimed(self) -> bool:
+        """Controls succeed; what is said to be hidden is at chance; what is said to be exposed is."""
+        return self.succeeded if self.control or self.exposed_by_design else self.at_chance
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Re-identification from the released mean of a cohort."""
+
+    participants: int
+    identified: float
+    interval: tuple[float, float]
+    chance: float
+    gain_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class DefenceRow:
+    """One defence without secure aggregation, against an attacker that does not know it and one that does."""
+
+    name: str
+    title: str
+    naive: float
+    adaptive: float
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Rows of pictures of the same records.
+
+    Attributes:
+        rows: title and pictures.
+    """
+
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """Everything.
+
+    Attributes:
+        command: that repeats the run.
+        versions: of what took part.
+        left_out: what could not be run, and why.
+    """
+
+    profile: str
+    seed: int
+    command: str
+    versions: Mapping[str, str]
+    seconds: float = 0.0
+    checks: tuple[Checked, ...] = ()
+    games: tuple[Played, ...] = ()
+    self_test: SelfTest | None = None
+    attempts: tuple[Attempt, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    defences: tuple[DefenceRow, ...] = ()
+    faces: Faces | None = None
+    left_out: tuple[str, ...] = field(default=())
+
+    @property
+    def leaks(self) -> list[str]:
+        """What came out that the product claims to keep in."""
+        said = [f"{check.title}: {line}" for check in self.checks for line in check.said]
+        said += [f"{p.game.title}: {p.outcome.by}" for p in self.games if p.game.stops and not p.outcome.stopped]
+        hidden = [a for a in self.attempts if not (a.control or a.exposed_by_design or a.at_chance)]
+        return said + [f"{a.attack} on {a.sight} ({a.mode}): id@1 {a.identified:.0%}" for a in hidden]
+
+    @property
+    def broken(self) -> list[str]:
+        """Controls that failed, and gaps that could not be shown: this part of the run means nothing."""
+        gaps = [p for p in self.games if not p.game.stops and p.outcome.stopped]
+        said = [f"{p.game.title}: could not be shown, {p.outcome.by}" for p in gaps]
+        wanted = [a for a in self.attempts if (a.control or a.exposed_by_design) and not a.succeeded]
+        said += [f"control of {a.attack} on {a.sight} ({a.mode}): id@1 {a.identified:.0%}" for a in wanted]
+        if self.self_test is not None and not self.self_test.passed:
+            missed = [v.mutant.title for v in self.self_test.verdicts if not v.caught]
+            said.append(f"self-test: {self.self_test.score}; missed: {', '.join(missed) or 'nothing'}")
+            said += [f"self-test, false alarm: {alarm}" for alarm in self.self_test.false_alarms]
+        return said
+
+    @property
+    def exit_code(self) -> int:
+        """1 if something leaked, else 2 if a control failed, else 0. A leak that was found stays one."""
+        return LEAK if self.leaks else BROKEN if self.broken else OK
