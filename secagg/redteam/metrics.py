@@ -1,0 +1,153 @@
+"""How much of a record came back: re-identification first, decibels second, pictures last.
+
+A blurred mean scores well on PSNR and SSIM and tells nobody apart; therefore the gate is re-identification. id@1: of
+all non-participants and the victim, the record that a reconstruction resembles most is the victim. Without leakage
+the victim is any one of them, so id@1 and the rank have exact p-values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, exp, inf, log, log10
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.errors import LocalError
+
+MAX_DECIBEL: Final = 60.0
+"""What an exact reconstruction counts as: six decimal digits are float32's own limit."""
+
+EXACT_DECIBEL: Final = 30.0
+"""A reconstruction with this gain is called exact: its error is a thousandth of the blind guess's."""
+
+_BISECTIONS: Final = 60
+_SSIM_K: Final = (0.01, 0.03)
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+"""float32[count, d]: one record or reconstruction a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the victim stands among those who could have been it.
+
+    Attributes:
+        rank: 1 for the record that reconstructions resemble most; ties count against the victim.
+        pool: number of records, the victim's included.
+    """
+
+    rank: int
+    pool: int
+
+    @property
+    def identified(self) -> bool:
+        """id@1."""
+        return self.rank == 1
+
+
+def identify(candidates: Vectors, victim: Vectors, others: Vectors) -> Standing:
+    """Compare every reconstruction with every record by mean-centred cosine; each record counts with its best one.
+
+    The attacker does not say which of its reconstructions is the victim, so many of them raise no one's chance.
+
+    Args:
+        candidates: float32[k, d], k ≥ 0.
+        victim: float32[d].
+        others: float32[m, d], non-participants; copies of the victim's record are left out.
+    """
+    others = others[np.any(others != victim, axis=1)]
+    if not len(others):
+        raise LocalError("re-identification needs non-participants whose records differ from the victim's")
+    pool = np.concatenate([victim[None], others]).astype(np.float64)
+    if not len(candidates):
+        return Standing(len(pool), len(pool))
+    centre = pool.mean(axis=0)
+    likeness = (_directions(pool - centre) @ _directions(candidates - centre).T).max(axis=1)
+    return Standing(1 + int(np.sum(likeness[1:] >= likeness[0])), len(pool))
+
+
+def _directions(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Rows of length 1; rows that are zero or not finite become zero, which resembles nothing."""
+    rows = np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0).astype(np.float64)
+    scale = np.abs(rows).max(axis=1, keepdims=True)
+    rows = rows / np.where(scale == 0, 1.0, scale)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    directions: np.ndarray[Any, np.dtype[np.float64]] = rows / np.where(lengths == 0, 1.0, lengths)
+    return directions
+
+
+def gain_db(candidates: Vectors, victim: Vectors, blind: Vectors) -> float:
+    """How far the best guess's squared error lies below the blind guess's, at most 60 dB; −∞ without a finite one."""
+    if not len(candidates):
+        return -inf
+    errors = np.mean((candidates.astype(np.float64) - victim) ** 2, axis=1)
+    error = float(np.min(np.where(np.isfinite(errors), errors, inf)))
+    guess = float(np.mean((blind.astype(np.float64) - victim) ** 2))
+    if guess == 0:
+        raise LocalError("the blind guess is the victim's record; draw another victim")
+    if error == inf:
+        return -inf
+    return min(MAX_DECIBEL, 10 * log10(guess / error)) if error else MAX_DECIBEL
+
+
+def psnr(picture: Vectors, original: Vectors, peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB, at most 60."""
+    error = float(np.mean((picture.astype(np.float64) - original) ** 2))
+    return min(MAX_DECIBEL, 10 * log10(peak**2 / error)) if error else MAX_DECIBEL
+
+
+def ssim(picture: Vectors, original: Vectors, peak: float = 1.0) -> float:
+    """Structural similarity over the whole picture as one window, −1 to 1 (Wang et al. 2004, equation 13)."""
+    x, y = picture.astype(np.float64).ravel(), original.astype(np.float64).ravel()
+    c1, c2 = ((k * peak) ** 2 for k in _SSIM_K)
+    covariance = float(np.mean((x - x.mean()) * (y - y.mean())))
+    likeness = (2 * x.mean() * y.mean() + c1) / (x.mean() ** 2 + y.mean() ** 2 + c1)
+    return float(likeness * (2 * covariance + c2) / (x.var() + y.var() + c2))
+
+
+def binomial_p(standings: Sequence[Standing]) -> float:
+    """Probability of at least as many identifications if every victim is any one of its pool.
+
+    Pools of different sizes: chance is taken from the smallest, which makes p larger, never smaller.
+    """
+    chance = 1 / min(standing.pool for standing in standings)
+    return upper_tail(sum(s.identified for s in standings), len(standings), chance)
+
+
+def rank_p(standings: Sequence[Standing]) -> float:
+    """Fisher's combination of the trials' rank/pool. They are no smaller than uniform numbers, so p is an upper bound.
+
+    −2 Σ ln p is χ² with 2T degrees of freedom; its tail is that of a Poisson variable of mean −Σ ln p below T.
+    """
+    half = -sum(log(s.rank / s.pool) for s in standings)
+    term = total = exp(-half)
+    for k in range(1, len(standings)):
+        term *= half / k
+        total += term
+    return min(1.0, total)
+
+
+def upper_tail(hits: int, trials: int, chance: float) -> float:
+    """P(X ≥ hits) of a binomial variable."""
+    return min(1.0, sum(_mass(k, trials, chance) for k in range(hits, trials + 1)))
+
+
+def _mass(k: int, trials: int, chance: float) -> float:
+    return comb(trials, k) * chance**k * (1 - chance) ** (trials - k)
+
+
+def clopper_pearson(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
+    """Two-sided confidence interval of a proportion; it covers the truth with probability 1 − `error` or more."""
+    if not 0 <= hits <= trials or trials < 1:
+        raise LocalError(f"{hits} hits in {trials} trials is no proportion")
+    low = 0.0 if hits == 0 else _solve(lambda p: upper_tail(hits, trials, p) - error / 2)
+    high = 1.0 if hits == trials else _solve(lambda p: upper_tail(hits + 1, trials, p) - (1 - error / 2))
+    return low, high
+
+
+def _solve(rising: Any) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return (low + high) / 2
