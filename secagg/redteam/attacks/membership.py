@@ -1,0 +1,90 @@
+"""Membership inference: whose gradient points where the aggregate points?"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.errors import LocalError
+from secagg.redteam.attacks.base import Attack, Generator, Need, Reconstruction
+from secagg.redteam.extra import torch
+from secagg.redteam.observation import Observation
+from secagg.redteam.records import Features, Labels
+from secagg.redteam.target import Target, tensors
+
+Exact = np.ndarray[Any, np.dtype[np.float64]]
+
+_TOGETHER: Final = 50
+_RIDGE: Final = 0.1  # of the mean square of a candidate's gradient
+
+
+def candidates_of(observation: Observation) -> tuple[Features, Labels]:
+    """Features and labels.
+
+    Raises:
+        LocalError: there are none.
+    """
+    if observation.candidates is None:
+        raise LocalError("membership inference needs candidates")
+    return observation.candidates
+
+
+def scores(target: Target, observation: Observation) -> Exact:
+    """float64[candidates]: how much each candidate's gradient explains of the observed one, the others considered.
+
+    Ridge regression of the observed gradient on all candidates', both less the candidates' mean; the coefficients are
+    taken times the gradients' lengths. Members have the largest.
+
+    Raises:
+        LocalError: there are no candidates.
+    """
+    gradients = np.concatenate(list(_gradients(target, observation, *candidates_of(observation)))).astype(np.float64)
+    observed = _flat(target, target.as_gradient(observation.arrays), observation)
+    centre = gradients.mean(axis=0)
+    gradients, observed = gradients - centre, observed - centre
+    products = gradients @ gradients.T
+    ridge = _RIDGE * float(np.trace(products)) / len(products) or 1.0
+    explained = np.linalg.solve(products + ridge * np.eye(len(products)), gradients @ observed)
+    weighted: Exact = explained * np.sqrt(np.diag(products))
+    return weighted
+
+
+def _flat(target: Target, arrays: Any, observation: Observation) -> Exact:
+    mask = observation.mask()
+    flat = np.concatenate([np.asarray(arrays[name])[mask[name]] for name in target.parameters]).astype(np.float64)
+    return flat if np.isfinite(flat).all() else np.zeros_like(flat)
+
+
+def _gradients(target: Target, observation: Observation, features: Features, labels: Labels) -> Any:
+    """float32[≤ 50, known coordinates] at a time."""
+    parameters = tensors(observation.parameters or target.parameters)
+    mask = observation.mask()
+    known = torch.from_numpy(np.flatnonzero(np.concatenate([mask[name].ravel() for name in target.parameters])))
+
+    def one(record: Any, label: Any) -> Any:
+        gradient = target.gradient(parameters, record[None], label[None])
+        return torch.cat([part.reshape(-1) for part in gradient.values()])[known]
+
+    several = torch.func.vmap(one)
+    for start in range(0, len(labels), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        yield several(torch.from_numpy(features[part]), torch.from_numpy(labels[part])).detach().numpy()
+
+
+def _run(target: Target, observation: Observation, rng: Generator) -> Reconstruction:
+    likeness = scores(target, observation)
+    features, labels = candidates_of(observation)
+    best = int(np.argmax(likeness))
+    flat = features[best : best + 1]
+    if target.records.vocabulary:
+        raise LocalError("membership inference takes records that are values, not tokens")
+    return Reconstruction(flat.reshape(1, -1), labels[best : best + 1])
+
+
+MEMBERSHIP: Final = Attack(
+    "membership",
+    "membership inference against a released aggregate",
+    "Melis et al. 2019, arXiv 1805.04049; Nasr, Shokri & Houmansadr 2019, arXiv 1812.00910",
+    "mlp-genotypes",
+    _run,
+    needs=frozenset({Need.CANDIDATES}),
+)

@@ -1,0 +1,202 @@
+"""One trial: a victim, its companions, the non-participants, and what an attack makes of a view of their round."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from secagg.encoding.schema import FloatArray
+from secagg.errors import LocalError
+from secagg.redteam import metrics
+from secagg.redteam.attacks.base import Attack, Need
+from secagg.redteam.metrics import Standing
+from secagg.redteam.observation import Bits, Observation, Parameters
+from secagg.redteam.records import Features, Indices, Labels
+from secagg.redteam.target import Target
+
+_CANDIDATES: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one trial ended.
+
+    Attributes:
+        standing: of the victim among the non-participants.
+        gain_db: over the blind guess.
+        exact: share of all participants' records that came back with a gain of 30 dB or more.
+        label: whether the victim's label was inferred; None where the attack infers none.
+        victim: float32[d], the record.
+        best: float32[d], the reconstruction nearest to it; None without any.
+    """
+
+    standing: Standing
+    gain_db: float
+    exact: float
+    label: bool | None
+    victim: Features
+    best: Features | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A drawn cohort under one attack.
+
+    Attributes:
+        target: what is attacked.
+        attack: by what.
+        seed: everything was drawn from it.
+        members: records of each participant; the victim comes first, and its first record is the one that is sought.
+        others: records of non-participants.
+        models: what each participant was given.
+    """
+
+    target: Target
+    attack: Attack
+    seed: int
+    members: tuple[Indices, ...]
+    others: Indices
+    models: tuple[Parameters, ...]
+
+    @classmethod
+    def draw(cls, target: Target, attack: Attack, participants: int, seed: int) -> "Case":
+        """Args: participants: of the cohort. seed: victim, companions and malicious models come from it.
+
+        Raises:
+            LocalError: the data set is too small for the cohort.
+        """
+        rng, records = np.random.default_rng([seed, 1]), target.records
+        eligible = records.victims if len(records.victims) else np.arange(len(records))
+        victim = int(rng.choice(eligible))
+        rest = rng.permutation(np.setdiff1d(np.arange(len(records)), [victim]))
+        needed = participants * target.batch
+        order = np.concatenate([[victim], rest])
+        others = np.intersect1d(order[needed:], eligible)
+        if len(others) < 2:
+            raise LocalError(f"{len(records)} records are too few for {participants} participants of {target.batch}")
+        members = tuple(order[:needed].reshape(participants, target.batch))
+        models = tuple(attack.models(target, participants, 0, np.random.default_rng([seed, 2])))
+        return cls(target, attack, seed, members, others, models)
+
+    @property
+    def victim(self) -> int:
+        """Number of the record that is sought."""
+        return int(self.members[0][0])
+
+    def updates(self) -> list[dict[str, FloatArray]]:
+        """What each participant hands in; the victim's first."""
+        return [self.target.update(model, which) for model, which in zip(self.models, self.members, strict=True)]
+
+    def observe(self, seen: Observation | Parameters, summands: int = 1) -> Observation:
+        """`seen` with the side knowledge that the attack needs; arrays alone are an observation of exact values."""
+        view = seen if isinstance(seen, Observation) else Observation(dict(seen), summands)
+        records, needs = self.target.records, self.attack.needs
+        active = self.models[0] if self.attack.active else None
+        return replace(
+            view,
+            parameters=active,
+            labels=records.labels[[self.victim]] if Need.LABELS in needs else None,
+            partial=self._partial() if Need.PARTIAL in needs else None,
+            candidates=self._candidates() if Need.CANDIDATES in needs else None,
+        )
+
+    def rivals(self) -> Indices:
+        """Non-participants that the victim is told apart from: the other candidates, where there are candidates."""
+        if Need.CANDIDATES not in self.attack.needs:
+            return self.others
+        return np.random.default_rng([self.seed, 3]).permutation(self.others)[: _CANDIDATES - 1]
+
+    def _partial(self) -> Features:
+        """The victim's record with a third of its attributes unknown, the same third for everyone."""
+        record: Features = self.target.records.vectors(self.members[0][:1])[0].copy()
+        record[2::3] = np.nan
+        return record
+
+    def _candidates(self) -> tuple[Features, Labels]:
+        records = self.target.records
+        chosen = np.random.default_rng([self.seed, 5]).permutation(np.append(self.rivals(), self.victim))
+        return records.features[chosen], records.labels[chosen]
+
+    def play(self, seen: Observation | Parameters, summands: int = 1) -> Outcome:
+        """Run the attack on a view of this case and judge what it finds."""
+        observation = self.observe(seen, summands)
+        found = self.attack.run(self.target, observation, np.random.default_rng([self.seed, 4]))
+        records = self.target.records
+        pool, victim = records.vectors(self.rivals()), records.vectors(self.members[0][:1])[0]
+        judged = np.ones(len(victim), np.bool_) if found.judged is None else found.judged
+        guesses = found.records
+        blind = pool.mean(axis=0)
+        label = None if found.labels is None else bool(np.isin(records.labels[self.victim], found.labels))
+        return Outcome(
+            metrics.identify(guesses[:, judged], victim[judged], pool[:, judged]),
+            metrics.gain_db(guesses[:, judged], victim[judged], blind[judged]),
+            self._exact(guesses, judged, blind),
+            label,
+            victim,
+            guesses[np.argmin(np.mean((guesses - victim)[:, judged] ** 2, axis=1))] if len(guesses) else None,
+        )
+
+    def _exact(self, guesses: Features, judged: Bits, blind: Features) -> float:
+        everyone = self.target.records.vectors(np.concatenate(self.members))
+        gains = [metrics.gain_db(guesses[:, judged], record[judged], blind[judged]) for record in everyone]
+        return float(np.mean(np.array(gains) >= metrics.EXACT_DECIBEL))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Trials of one attack on one kind of view, taken together.
+
+    Attributes:
+        trials: how many.
+        identified: share with id@1.
+        interval: its 95 % confidence interval (Clopper–Pearson).
+        chance: id@1 of a guess.
+        binomial_p: of id@1 against chance.
+        rank_p: of the ranks against chance.
+        worst_gain_db: smallest gain.
+        best_gain_db: largest gain.
+        exact: mean share of exact records.
+        labels: share of inferred labels; None where none are.
+    """
+
+    trials: int
+    identified: float
+    interval: tuple[float, float]
+    chance: float
+    binomial_p: float
+    rank_p: float
+    worst_gain_db: float
+    best_gain_db: float
+    exact: float
+    labels: float | None
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> "Score":
+        """Of one or more outcomes."""
+        standings = [outcome.standing for outcome in outcomes]
+        gains = [outcome.gain_db for outcome in outcomes]
+        hits = sum(standing.identified for standing in standings)
+        labels = [outcome.label for outcome in outcomes if outcome.label is not None]
+        return cls(
+            len(outcomes),
+            hits / len(outcomes),
+            metrics.clopper_pearson(hits, len(outcomes)),
+            1 / min(standing.pool for standing in standings),
+            metrics.binomial_p(standings),
+            metrics.rank_p(standings),
+            min(gains),
+            max(gains),
+            float(np.mean([outcome.exact for outcome in outcomes])),
+            float(np.mean(labels)) if labels else None,
+        )
+
+    @property
+    def broken(self) -> bool:
+        """What a positive control must show: id@1 of 90 % or more, and 10 dB or more in every trial."""
+        return self.identified >= 0.9 and self.worst_gain_db >= 10
+
+    @property
+    def at_chance(self) -> bool:
+        """What a hidden view must show: both p-values 1e-4 or more, and 3 dB or less in every trial."""
+        return min(self.binomial_p, self.rank_p) >= 1e-4 and self.best_gain_db <= 3

@@ -1,0 +1,22 @@
+"""Trials for the tests."""
+
+from secagg.redteam.attacks import Attack
+from secagg.redteam.defences import DEFENCES
+from secagg.redteam.targets import target_named
+from secagg.redteam.trials import Case, Outcome, Score
+
+
+def outcomes(
+    attack: Attack, *, participants: int = 1, defence: str = "none", trials: int = 2, adaptive: bool = True
+) -> list[Outcome]:
+    found = []
+    for seed in range(trials):
+        target = target_named(attack.target, seed)
+        case = Case.draw(target, attack, participants, seed)
+        release = DEFENCES[defence].release(target, case.updates(), seed)
+        found.append(case.play(release.adaptive if adaptive else release.naive))
+    return found
+
+
+def score(attack: Attack, **scene: object) -> Score:
+    return Score.of(outcomes(attack, **scene))  # type: ignore[arg-type]
