@@ -205,7 +205,7 @@ async def test_without_the_check_a_chunk_behind_the_last_spoils_the_sum(
         if number + 1 != self._chunks:
             return False
         for at, kept in enumerate(self._spool.take(owner)):  # type: ignore[arg-type]
-            self._fold(owner, at, kept)  # type: ignore[arg-type]
+            self._fold(at, kept)
         return True
 
     monkeypatch.setattr(Uploads, "add", unchecked)
