@@ -10,13 +10,16 @@ CHECKED := secagg server client tests
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lock proto vectors clean
+.PHONY: help demo redteam test lint format lock proto vectors clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this machine (at most two minutes)
 	$(BIN)/secagg demo
+
+redteam: $(INSTALLED) ## Attack the product and write redteam-report/report.html (about a minute)
+	$(BIN)/secagg redteam run --profile quick
 
 test: $(INSTALLED) ## Run every test
 	$(BIN)/pytest

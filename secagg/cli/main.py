@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "participate": "secagg.cli.participate:participate",
     "round": "secagg.cli.round:app",
     "plan": "secagg.cli.plan:plan",
+    "redteam": "secagg.cli.redteam:app",
     "simulate": "secagg.cli.simulate:simulate",
 }
 

@@ -1,0 +1,169 @@
+"""A run's findings, exit codes and reports. Each exit code is provoked by breaking the product or the harness."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from secagg.cli.main import build
+from secagg.masked import participant
+from secagg.masked.participant import AwaitingShares
+from secagg.redteam import runner, self_test
+from secagg.redteam.audit import CHECKS
+from secagg.redteam.claims import CLAIMS, COLUMNS, Holds
+from secagg.redteam.formats import as_document, to_json, to_junit, to_sarif
+from secagg.redteam.games import Outcome
+from secagg.redteam.mutants import MUTANTS
+from secagg.redteam.report import render
+from secagg.redteam.results import BROKEN, LEAK, OK, Attempt, Checked, CurvePoint, DefenceRow, Findings
+from secagg.redteam.self_test import GAMES
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Findings:
+    """Everything but the attacks, which need torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "attacked", lambda findings, _: findings)
+        return runner.run("quick", 1, tell=quiet, clock=lambda: 0.0)
+
+
+def attempt(**changes: object) -> Attempt:
+    made = Attempt(
+        attack="inversion", paper="P", target="digits", mode="masked-active", sight="all traffic", control=False,
+        exposed_by_design=False, trials=5, identified=0.0, interval=(0.0, 0.52), chance=0.001, binomial_p=1.0,
+        rank_p=0.4, worst_gain_db=-5.0, best_gain_db=-3.0,
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_a_healthy_product_gives_0(healthy: Findings) -> None:
+    assert (healthy.exit_code, healthy.leaks, healthy.broken) == (OK, [], [])
+    assert {c.shown(healthy) for claim in CLAIMS for c in claim.cells if c.evidence != ("curve",)} == {True}
+
+
+def test_a_leak_gives_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A participant without a self mask: the late message is open, and the audit's game says so."""
+    made = AwaitingShares._masks
+    monkeypatch.setattr(participant.AwaitingShares, "_masks", lambda self, delivery: made(self, delivery)[1:])
+    found = runner.single("late-message", 0)
+    assert found.exit_code == LEAK
+    assert "the victim's exact update" in found.leaks[0]
+    result = CliRunner().invoke(build(["redteam"]), ["redteam", "attack", "late-message"])
+    assert result.exit_code == LEAK
+
+
+def test_an_alarm_of_the_audit_gives_1(healthy: Findings) -> None:
+    found = replace(healthy, checks=(Checked("masks", "masks are uniform", ("bit 31 (p = 1e-40)",)),))
+    assert found.exit_code == LEAK
+    assert found.leaks == ["masks are uniform: bit 31 (p = 1e-40)"]
+
+
+def test_a_mutant_that_nobody_notices_gives_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = {name: replace(check, run=lambda _: []) for name, check in CHECKS.items()}
+    monkeypatch.setattr(self_test, "CHECKS", blind)
+    monkeypatch.setattr(runner, "self_test", lambda **kw: self_test.self_test(**kw, mutants=MUTANTS[2:3]))
+    found = runner.only_self_test(0, tell=quiet)
+    assert found.exit_code == BROKEN
+    assert "0 of 1 caught; missed: mask keys of 16 bits" in found.broken[0]
+    assert CliRunner().invoke(build(["redteam"]), ["redteam", "self-test"]).exit_code == BROKEN
+
+
+def test_a_gap_that_cannot_be_shown_gives_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    gap = replace(GAMES["sybils"], play=lambda: Outcome(True, "somehow"))
+    monkeypatch.setitem(GAMES, "sybils", gap)
+    assert runner.single("sybils", 0).exit_code == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, OK),
+        ({"identified": 0.4, "binomial_p": 1e-6}, LEAK),
+        ({"rank_p": 1e-5}, LEAK),
+        ({"best_gain_db": 3.1}, LEAK),
+        ({"control": True}, BROKEN),
+        ({"control": True, "identified": 1.0, "worst_gain_db": 9.0}, BROKEN),
+        ({"control": True, "identified": 0.9, "worst_gain_db": 10.0}, OK),
+        ({"exposed_by_design": True}, BROKEN),
+        ({"exposed_by_design": True, "identified": 1.0, "worst_gain_db": 60.0}, OK),
+    ],
+)
+def test_attacks_decide_by_their_gates(healthy: Findings, changes: dict[str, object], code: int) -> None:
+    assert replace(healthy, attempts=(attempt(**changes),)).exit_code == code
+
+
+def test_a_leak_counts_even_where_a_control_failed(healthy: Findings) -> None:
+    both = (attempt(control=True), attempt(rank_p=1e-9))
+    assert replace(healthy, attempts=both).exit_code == LEAK
+
+
+def test_the_page_hides_nothing(healthy: Findings) -> None:
+    rich = replace(
+        healthy,
+        attempts=(attempt(), attempt(control=True, identified=1.0, worst_gain_db=60.0)),
+        curve=(CurvePoint(2, 1.0, (0.7, 1.0), 0.001, 60.0), CurvePoint(64, 0.1, (0.0, 0.4), 0.001, 9.0)),
+        defences=(DefenceRow("8-bit", "8-bit values", 0.9, 1.0),),
+        left_out=("something",),
+    )
+    page = render(rich)
+    assert page.count("does not hold") >= sum(c.holds is Holds.NO for claim in CLAIMS for c in claim.cells)
+    assert page.count(">not stopped<") == sum(not p.game.stops for p in healthy.games)
+    for wanted in ("something", "--profile quick --seed 1", "34 of 34 caught", "controls worked"):
+        assert wanted in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert 'src="http' not in page
+    broken = render(replace(rich, checks=(Checked("x", "no secret", ("found <one>",)),)))
+    assert "LEAK" in broken
+    assert "found &lt;one&gt;" in broken
+
+
+def test_documents_for_programs(healthy: Findings) -> None:
+    document = json.loads(to_json(healthy))
+    assert document["exit_code"] == 0
+    assert len(document["claims"]) == len(CLAIMS) * len(COLUMNS)
+    assert document == json.loads(json.dumps(as_document(healthy)))
+    suite = ElementTree.fromstring(to_junit(healthy))  # noqa: S314, our own
+    assert suite.attrib["failures"] == "0"
+    assert int(suite.attrib["tests"]) == len(healthy.checks) + len(healthy.games) + len(MUTANTS)
+    leaky = replace(healthy, checks=(Checked("x", "no secret", ("found one",)),))
+    assert 'message="found one"' in to_junit(leaky)
+    [result] = json.loads(to_sarif(leaky))["runs"][0]["results"]
+    assert (result["ruleId"], result["message"]["text"]) == ("leak", "no secret: found one")
+
+
+def test_the_report_is_read_again_with_its_exit_code(tmp_path: Path, healthy: Findings) -> None:
+    (tmp_path / "report.json").write_text(to_json(replace(healthy, attempts=(attempt(rank_p=1e-9),))))
+    result = CliRunner().invoke(build(["redteam"]), ["redteam", "report", "--out", str(tmp_path)])
+    assert result.exit_code == LEAK
+    assert "LEAK; profile quick, seed 1" in result.stdout
+
+
+@pytest.mark.parametrize(("z", "code"), [("1.634", 0), ("0.2", 1)])
+def test_an_audit_of_epsilon(z: str, code: int) -> None:
+    arguments = ["redteam", "audit-dp", "--claim", "2.5", "--z", z, "--trials", "2000", "--json"]
+    result = CliRunner().invoke(build(["redteam"]), arguments)
+    assert result.exit_code == code
+    assert json.loads(result.stdout)["disproved"] is bool(code)
+
+
+def test_without_torch_everything_else_runs_and_the_report_says_what_is_missing() -> None:
+    program = """
+import sys
+sys.modules["torch"] = None
+from secagg.redteam import runner
+findings = runner.attacked(runner.single("both-shares", 0), print)
+assert findings.exit_code == 0 and findings.games and not findings.attempts
+assert "pip install 'secagg[redteam]'" in findings.left_out[0], findings.left_out
+assert "torch" not in {name for name, module in sys.modules.items() if module}
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
