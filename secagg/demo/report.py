@@ -38,8 +38,8 @@ A sum on which fewer than {threshold} participants agree: the round fails by nam
 
 SCHEMES: Final = """
 What the sites would send next, summed once in each scheme while everyone stays. Values lie on the grid of the \
-fixed-point code, so nothing is rounded and only the scheme differs. Masked rounds can stand against a coordinator that \
-lies; ckks and bfv encrypt, under a key that the participants hold, for a coordinator that follows the protocol. \
+fixed-point code, so nothing is rounded and only the scheme differs. Masked rounds can stand against a coordinator \
+that lies; ckks and bfv encrypt, under a key that the participants hold, for a coordinator that follows the protocol. \
 A ciphertext has room for 4,096 values (ckks) or 8,192 (bfv): a model as small as this one pays for room that it does \
 not use, a large one does not.
 """
