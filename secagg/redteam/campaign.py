@@ -174,6 +174,11 @@ def _picture(target: Target, vector: Picture) -> Picture:
     return np.clip(levels, 0, 1)
 
 
+QUICK: Final = ("low-rank", "unmix", "text", "trap-weights", "inconsistent-models", "idlg", "membership")
+FULL: Final = (*QUICK, "attribute", "prior", "inverting-gradients", "multimodal")
+"""Attacks against the masked mode beside `first-layer`, which is tried against every mode."""
+
+
 def conduct(findings: Findings) -> Findings:
     """The findings with everything that attacks add to them: five times as many trials in the full profile."""
     seed, more = findings.seed, 5 if findings.profile == "full" else 1
@@ -184,11 +189,19 @@ def conduct(findings: Findings) -> Findings:
     )
     return replace(
         findings,
-        attempts=tuple(attempts(attack, digits, EVERY_MODE, 5 * more, seed)),
+        attempts=tuple(attempts(attack, digits, EVERY_MODE, 5 * more, seed) + _others(findings)),
         curve=tuple(curve(attack, digits, 12 * more, seed)),
         defences=tuple(defences(digits, 8 * more, seed)),
         faces=faces(attack, pictured, 8, seed),
     )
+
+
+def _others(findings: Findings) -> list[Attempt]:
+    known, made = attacks(), list[Attempt]()
+    for name in FULL if findings.profile == "full" else QUICK:
+        target = target_named(known[name].target, findings.seed)
+        made += attempts(known[name], target, (MASKED_ACTIVE,), 5, findings.seed)
+    return made
 
 
 def conduct_one(findings: Findings, name: str) -> Findings:

@@ -174,13 +174,13 @@ def curve_chart(points: tuple[CurvePoint, ...]) -> str:
 
 def defence_chart(rows: tuple[DefenceRow, ...]) -> str:
     """Naive and adaptive side by side."""
-    width, row, left = 520.0, 23.0, 214.0
-    span = width - left - 50
+    width, row, left = 560.0, 23.0, 230.0
+    span = width - left - 92
     body = []
     for i, defence in enumerate(rows):
         y = 4 + i * row
         body += [
-            text(left - 8, y + 13, escape(defence.title)[:34], "tick", "end"),
+            text(left - 8, y + 13, escape(defence.title[:38]), "tick", "end"),
             Box(left, y, span * defence.naive + 1, 8).drawn("naive", f"naive {defence.naive:.0%}"),
             Box(left, y + 9, span * defence.adaptive + 1, 8).drawn("adaptive", f"adaptive {defence.adaptive:.0%}"),
             text(left + span + 8, y + 13, f"{defence.naive:.0%} / {defence.adaptive:.0%}", "tick"),
@@ -214,7 +214,7 @@ def _attacks(attempts: tuple[Attempt, ...]) -> str:
         "id@1: the reconstruction's nearest record among all non-participants and the victim is the victim. Gain: "
         "below the squared error of a blind guess. Controls must reach 90 % and 10 dB in every trial; hidden views "
         "must stay at chance (p ≥ 10<sup>−4</sup>, gain ≤ 3 dB in every trial).</p>"
-        "<table><tr><th>What the adversary holds</th>"
+        "<table><tr><th>Attack</th><th>What the adversary holds</th>"
         '<th>Mode</th><th class="n">id@1</th><th class="n">95 % interval</th><th class="n">p against chance</th>'
         f'<th class="n">gain</th><th>Verdict</th></tr>{rows}</table></section>'
     )
@@ -233,7 +233,8 @@ def _attempt(a: Attempt) -> str:
     cells = "".join(f'<td class="n">{number}</td>' for number in numbers)
     gap = ' class="gap"' if a.exposed_by_design else ""
     mark = _mark(style, verdict)
-    return f"<tr{gap}><td>{escape(a.sight)}</td><td>{escape(a.mode)}</td>{cells}<td>{mark}</td></tr>"
+    tried = f'{escape(a.attack)}<span class="why">{escape(a.target)}</span>'
+    return f"<tr{gap}><td>{tried}</td><td>{escape(a.sight)}</td><td>{escape(a.mode)}</td>{cells}<td>{mark}</td></tr>"
 
 
 def _game(played: Played) -> str:
