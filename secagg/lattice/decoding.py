@@ -40,7 +40,7 @@ def bfv_decode(profile: Profile, phase: U64) -> U64:
         whole = (whole + integer % np.uint64(t)) % np.uint64(t)
         fraction += remainder.astype(np.float64) / prime
     plain = (whole + np.rint(fraction).astype(np.uint64)) % np.uint64(t)
-    return ntt(profile.ring_degree, t).forward(plain)[:, _batch_order(profile.ring_degree)]
+    return ntt(profile.ring_degree, t).forward(plain)[:, batch_order(profile.ring_degree)]
 
 
 def ckks_decode(profile: Profile, phase: U64) -> Complex:
@@ -56,7 +56,7 @@ def evaluate(coefficients: Float) -> Complex:
     degree = coefficients.shape[-1]
     twist = np.exp(1j * np.pi * np.arange(degree) / degree)
     at_odd_powers: Complex = np.fft.ifft(coefficients * twist, axis=-1, norm="forward")
-    return at_odd_powers[..., (_powers_of_three(degree) - 1) // 2]
+    return at_odd_powers[..., (powers_of_three(degree) - 1) // 2]
 
 
 def _digits(profile: Profile, residues: U64, j: int) -> U64:
@@ -94,7 +94,7 @@ def _centred(profile: Profile, coefficients: U64) -> Float:
 
 
 @lru_cache
-def _powers_of_three(ring_degree: int) -> npt.NDArray[np.intp]:
+def powers_of_three(ring_degree: int) -> npt.NDArray[np.intp]:
     """3**i mod 2N for i in [0, N/2)."""
     powers = [1]
     for _ in range(ring_degree // 2 - 1):
@@ -103,8 +103,8 @@ def _powers_of_three(ring_degree: int) -> npt.NDArray[np.intp]:
 
 
 @lru_cache
-def _batch_order(ring_degree: int) -> npt.NDArray[np.intp]:
+def batch_order(ring_degree: int) -> npt.NDArray[np.intp]:
     """Where SEAL's BatchEncoder keeps slot i among the NTT values: the first half at 3**i, the second at -3**i."""
-    exponents = _powers_of_three(ring_degree)
+    exponents = powers_of_three(ring_degree)
     order = bit_reverse(ring_degree.bit_length() - 1)
     return np.concatenate([order[(exponents - 1) // 2], order[(2 * ring_degree - exponents - 1) // 2]])

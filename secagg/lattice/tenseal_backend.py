@@ -52,9 +52,13 @@ class SymmetricEncryptor:
 
     def encrypt(self, values: U64, first_block: int) -> U64:
         """See `Encryptor`: uint64[blocks, 1, primes, N]."""
-        fresh = self._seal.encrypt_blocks(self._encryptor.encrypt_symmetric, values)
+        fresh = self.fresh(values)
         stream = self._stream.blocks(range(first_block, first_block + len(fresh)))
         return rebase(self._profile, self._key, fresh[:, 0], fresh[:, 1], stream)[:, None]
+
+    def fresh(self, values: U64) -> U64:
+        """SEAL's own ciphertexts (c0', c1'), which never leave: uint64[blocks, 2, primes, N]."""
+        return self._seal.encrypt_blocks(self._encryptor.encrypt_symmetric, values)
 
 
 class PublicKeyEncryptor:

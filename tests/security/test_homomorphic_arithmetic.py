@@ -60,7 +60,7 @@ SMALL = replace(profile_of(Scheme.CKKS, DEALT), ring_degree=64, primes=ntt_prime
 def coefficients_of(values: Complex) -> Float:
     """complex128[N/2] of slots to the float64[N] of the real polynomial that has them: the inverse of `evaluate`."""
     degree = 2 * len(values)
-    positions = (decoding._powers_of_three(degree) - 1) // 2
+    positions = (decoding.powers_of_three(degree) - 1) // 2
     everywhere = np.zeros(degree, np.complex128)
     everywhere[positions], everywhere[degree - 1 - positions] = values, values.conj()
     twisted = np.fft.fft(everywhere, norm="forward")

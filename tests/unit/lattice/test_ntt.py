@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tenseal.sealapi as seal
 
-from secagg.lattice.decoding import _batch_order, evaluate
+from secagg.lattice.decoding import batch_order, evaluate
 from secagg.lattice.modular import MAX_MODULUS_BITS, U64, Modulus
 from secagg.lattice.ntt import Ntt, bit_reverse, ntt
 from secagg.lattice.parameters import Custody, Scheme
@@ -87,7 +87,7 @@ def test_batching_is_seals() -> None:
     seal.BatchEncoder(seal_context(profile)).encode(slots.tolist(), plain)
     coefficients = np.array([plain[i] for i in range(plain.coeff_count())], np.uint64)
     ours = ntt(profile.ring_degree, profile.plain_modulus).forward(coefficients)
-    assert (ours[_batch_order(profile.ring_degree)] == slots).all()
+    assert (ours[batch_order(profile.ring_degree)] == slots).all()
 
 
 def test_ckks_residues_and_slots_are_seals() -> None:
