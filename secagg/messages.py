@@ -8,7 +8,7 @@ from typing import NewType
 from secagg.crypto.secret import Secret
 
 ParticipantId = NewType("ParticipantId", str)
-"""1 to 128 printable ASCII characters; the name in the participant's certificate."""
+"""1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit; the name in the participant's certificate."""
 
 Index = NewType("Index", int)
 """1 to n: position in the roster, which is sorted by participant id. Also the x of the participant's Shamir shares."""
