@@ -6,6 +6,7 @@ from typing import Any
 from secagg.conformance import fixtures
 from secagg.conformance.document import Document, document
 from secagg.conformance.failures import Script, refused
+from secagg.lattice.primes import ntt_primes
 from secagg.wire.v1 import config_pb2, messages_pb2
 
 Vector = tuple[str, Document]
@@ -23,15 +24,10 @@ def _offers(script: Script) -> Iterator[Vector]:
     honest = bytes.fromhex(script.vector["config"])
 
     def case(slug: str, check: str, title: str, change: str, expect: Document, **given: Any) -> Vector:
-        content = {"config": honest, "model_digest": script.stage.config.model_digest, "policy": {}} | given
-        return f"failure-{slug}", document(
-            "offer", title, "Checks", check=check, change=change, expect=expect, **content
-        )
+        return _offer(script, slug, check, title, change=change, expect=expect, **given)
 
     def edited(edit: Edit) -> bytes:
-        message = config_pb2.RoundConfig.FromString(honest)
-        edit(message)
-        return message.SerializeToString(deterministic=True)
+        return _edited(script, edit)
 
     malformed = refused("DecodeError", None)
     yield case("config-cut", "C1", "Bytes that are no configuration", "cut in a field", malformed, config=honest[:-3])
@@ -81,6 +77,68 @@ def _offers(script: Script) -> Iterator[Vector]:
         refused("ModelMismatch"),
         model_digest=fixtures.seed("another model"),
     )
+
+
+def _offer(script: Script, slug: str, check: str, title: str, **given: Any) -> Vector:
+    content = {
+        "config": bytes.fromhex(script.vector["config"]),
+        "model_digest": script.stage.config.model_digest,
+        "policy": {},
+    }
+    return f"failure-{slug}", document("offer", title, "Checks", check=check, **content | given)
+
+
+def _edited(script: Script, edit: Edit) -> bytes:
+    """The script's configuration, changed."""
+    message = config_pb2.RoundConfig.FromString(bytes.fromhex(script.vector["config"]))
+    edit(message)
+    return message.SerializeToString(deterministic=True)
+
+
+def homomorphic_vectors(dealt: Script, joint: Script) -> Iterator[Vector]:
+    """Offers of homomorphic rounds: file name and content."""
+    wide = list(ntt_primes(4096, 60, 2))
+    composite = dealt.stage.profile.primes[0] - 2 * 4096
+    for script, slug, title, change, edit in (
+        (dealt, "profile-insecure", "A profile below 128 bits", "two primes of 60 bits", _profile(primes=wide)),
+        (dealt, "profile-composite", "A prime that is none", "another number", _profile(primes=[composite])),
+        (dealt, "profile-too-small", "More participants than the profile is for", "7", _profile(summands=7)),
+        (dealt, "profile-other-bits", "A profile for other values", "7 bits", _profile(value_bits=7)),
+        (dealt, "profile-fields-carry", "Slots that can wrap", "a smaller t", _profile(plain_modulus=40961)),
+        (dealt, "homomorphic-active", "More than this scheme holds", "ACTIVE", lambda m: setattr(m, "threat_model", 2)),
+        (joint, "joint-minority", "A minority that decrypts", "t is 7 of 15", lambda m: setattr(m, "threshold", 7)),
+        (
+            joint,
+            "joint-unreleased",
+            "A sum that nobody learns",
+            "none",
+            lambda m: m.ClearField("release_to_coordinator"),
+        ),
+    ):
+        config = _edited(script, edit)
+        yield _offer(script, f"unsafe-{slug}", "C2", title, change=change, expect=VIOLATION, config=config)
+    terms: list[tuple[Script, str, str, Document]] = [
+        (dealt, "scheme", "A scheme that the policy rules out", {"schemes": ["masked", "ckks"]}),
+        (dealt, "custody", "A custody that the policy rules out", {"custodies": ["threshold"]}),
+        (joint, "experimental", "An experimental round without consent", {"allow_experimental": False}),
+        (dealt, "collusion", "Fewer colluders than the policy demands", {"min_colluding_share": 0.5}),
+    ]
+    for script, slug, title, policy in terms:
+        change, expect = "the participant's policy", refused("PolicyViolation")
+        yield _offer(script, f"below-policy-{slug}", "C3", title, change=change, expect=expect, policy=policy)
+
+
+def _profile(**changes: Any) -> Edit:
+    """Fields of the profile, changed."""
+
+    def edit(message: Any) -> None:
+        for name, value in changes.items():
+            if isinstance(value, list):
+                getattr(message.homomorphic, name)[:] = value
+            else:
+                setattr(message.homomorphic, name, value)
+
+    return edit
 
 
 def _aggregates(script: Script) -> Iterator[Vector]:

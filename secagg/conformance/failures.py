@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secagg.conformance import wire
+from secagg.conformance.archive import Pieces, abridged
 from secagg.conformance.document import Document, document
 from secagg.conformance.intermediates import Insider
 from secagg.conformance.replay import Stage
+from secagg.crypto.agreement import KeyPair
 from secagg.messages import Index, Member, ParticipantId, Roster
+from secagg.rounds import channel
 
 COORDINATOR = "coordinator"
 
@@ -33,15 +36,17 @@ class Failure:
 
 @dataclass(slots=True)
 class Script:
-    """A round of the vectors to depart from."""
+    """A round of the vectors, with its messages in full, to depart from."""
 
     name: str
     vector: Document
     stage: Stage = field(init=False)
     members: dict[str, Member] = field(init=False)
+    pieces: Pieces = field(init=False)
 
     def __post_init__(self) -> None:
         self.stage = Stage(self.vector)
+        self.pieces = Pieces(self.vector["messages"])
         roster: Roster = wire.decode(self.message("roster"))
         self.members = {m.participant_id: m for m in roster.members}
 
@@ -54,9 +59,30 @@ class Script:
         """A participant's place in the roster."""
         return self.members[name].index
 
+    def channel(self, name: str) -> KeyPair:
+        """A participant's channel key."""
+        return KeyPair.generate(self.stage.draws(name))
+
+    def seal(self, label: bytes, sender: str, receiver: str, plaintext: bytes) -> bytes:
+        """What `sender` seals to `receiver`."""
+        ends = {"sender": ParticipantId(sender), "receiver": self.members[receiver]}
+        own = self.channel(sender)
+        return channel.seal(self.stage.round, label, own, plaintext=plaintext, **ends)  # type: ignore[arg-type]
+
+    def sign(self, name: str, message: bytes) -> bytes:
+        """A participant's signature.
+
+        Raises:
+            ValueError: nothing is signed in this round.
+        """
+        credentials = self.stage.credentials(name)
+        if credentials is None:
+            raise ValueError("nothing is signed in this round")
+        return credentials.identity.sign(message)
+
     def insider(self, name: str) -> Insider:
-        """Everything that a participant knows."""
-        return Insider(self.vector, self.stage, self.members[name], [m.index for m in self.members.values()])
+        """Everything that a participant of a masked round knows."""
+        return Insider(self.stage, self.members[name], [m.index for m in self.members.values()])
 
     def find(self, **wanted: str) -> int:
         """The number of the first step with these properties."""
@@ -121,7 +147,7 @@ class Script:
         for step in steps:
             honest = {key: value for key, value in step.items() if key != "expect"}
             outcome, _ = stage.play(honest, known)
-            played.append(honest | {"expect": outcome})
+            played.append(honest | {"expect": abridged(outcome)})
             if "error" in outcome or any(event["event"] == "RoundFailed" for event in outcome.get("events", [])):
                 break
         if played[-1]["expect"] != failure.expect:
@@ -135,7 +161,10 @@ class Script:
             change=failure.change,
             round=self.name,
             after=after,
-            messages={slug: {"type": m["type"], "parts": m["parts"]} for slug, m in messages.items()},
+            messages={
+                slug: {"type": m["type"], "parts": [self.pieces.express(part) for part in m["parts"]]}
+                for slug, m in messages.items()
+            },
             steps=played,
             **content,
         )

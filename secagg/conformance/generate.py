@@ -9,19 +9,28 @@ import sys
 from collections.abc import Iterator
 
 from secagg.conformance import (
+    archive,
+    binding_vectors,
     coordinator_failures,
+    dealt_coordinator_failures,
+    dealt_participant_failures,
     edge_failures,
     encodings,
+    encrypted_rounds,
+    joint_coordinator_failures,
+    joint_participant_failures,
+    lattice_vectors,
     participant_failures,
     primitives,
     published,
+    ring_vectors,
     roster_failures,
     rounds,
     unmasking_failures,
 )
 from secagg.conformance.document import Document, dumps
 from secagg.conformance.failures import Script
-from secagg.conformance.vectors import DIRECTORY, check
+from secagg.conformance.vectors import DIRECTORY, check, load
 
 
 def generate() -> Iterator[tuple[str, str]]:
@@ -42,6 +51,27 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from participant_failures.vectors(active)
     yield from coordinator_failures.vectors(semi_honest, active)
     yield from unmasking_failures.vectors(semi_honest, active)
+    yield from _homomorphic()
+
+
+def _homomorphic() -> Iterator[tuple[str, Document]]:
+    yield from ring_vectors.vectors()
+    yield from lattice_vectors.vectors()
+    yield from binding_vectors.vectors()
+    played = dict(encrypted_rounds.vectors())
+    for name, vector in played.items():
+        yield name, archive.shortened(vector, frozenset({"encrypted-sum"}))
+    for name in sorted(encrypted_rounds.recordings()):
+        yield name, load(name)
+    bfv, ckks, joint = (
+        Script(name, played[name])
+        for name in ("round-bfv-participants", "round-ckks-participants", "round-bfv-threshold")
+    )
+    yield from dealt_participant_failures.vectors(bfv, ckks)
+    yield from dealt_coordinator_failures.vectors(bfv)
+    yield from joint_participant_failures.vectors(joint)
+    yield from joint_coordinator_failures.vectors(joint)
+    yield from edge_failures.homomorphic_vectors(bfv, joint)
 
 
 def differences() -> list[str]:

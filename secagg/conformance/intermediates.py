@@ -9,7 +9,7 @@ from secagg import roster as rosters
 from secagg.config import ThreatModel
 from secagg.conformance import wire
 from secagg.conformance.document import Document
-from secagg.conformance.replay import DRAWS, Draws, Stage
+from secagg.conformance.replay import Stage
 from secagg.crypto import labels
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
@@ -25,9 +25,8 @@ from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 class Insider:
     """Knows every secret of one participant of the roster."""
 
-    def __init__(self, vector: Document, stage: Stage, member: Member, everyone: Iterable[Index]) -> None:
-        random = vector["participants"][member.participant_id]["random"]
-        draws = Draws(bytes.fromhex(random[draw]) for draw in DRAWS)
+    def __init__(self, stage: Stage, member: Member, everyone: Iterable[Index]) -> None:
+        draws = stage.draws(member.participant_id)
         self.stage, self.round, self.member = stage, stage.round, member
         self.name = member.participant_id
         self.channel, self.mask = KeyPair.generate(draws), KeyPair.generate(draws)
@@ -98,7 +97,7 @@ def intermediates(vector: Document, stage: Stage) -> dict[str, Any]:
     roster: Roster = wire.decode(vector["messages"]["roster"])
     sets: SurvivorSet = wire.decode(vector["messages"]["survivors"])
     members = {m.index: m for m in roster.members}
-    insiders = {i: Insider(vector, stage, m, members) for i, m in members.items()}
+    insiders = {i: Insider(stage, m, members) for i, m in members.items()}
     shared = sorted({*sets.survivors, *sets.dropped})  # U2
     by_name = {insider.name: insider.secrets(members) for insider in insiders.values()}
     inputs = {i: insiders[i].input(members[j] for j in shared if j != i) for i in shared}

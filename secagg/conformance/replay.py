@@ -1,36 +1,60 @@
 """Plays a vector's steps against the real participants and coordinator, and says what came out."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from secagg.config import RoundConfig, Suite, ThreatModel
+from secagg.config import Aggregate, RoundConfig, Suite, ThreatModel
 from secagg.conformance import fixtures, wire
 from secagg.conformance.document import Document
+from secagg.conformance.encryption import ReplayedBackend
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.encoding.code import Encoded
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
-from secagg.events import Event, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady, WrongShares
-from secagg.masked.coordinator import Coordinator
-from secagg.masked.session import Participant
+from secagg.events import (
+    Event,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    SumDelivered,
+    SumReady,
+    WrongShares,
+)
+from secagg.homomorphic.dealt_participant import profile_of
+from secagg.homomorphic.vectors import Backend, OnceVector
+from secagg.lattice.parameters import Custody, Profile
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
+from secagg.rounds.engine import Engine
 from secagg.rounds.seat import Credentials, Seat
+from secagg.schemes import Participant, coordinate, take_part
 from secagg.wire.configuration import decode_config
 from secagg.wire.results import sums_digest
 
 REFUSALS = (RemoteError, NotInRoundError, RoundAborted)
 """What a step may end in, beside an answer."""
 
-DRAWS = ("channel_private_key", "mask_private_key", "self_mask_seed", "mask_key_coefficients", "self_mask_coefficients")
-"""A participant's random values, in the order in which it draws them."""
+DRAWS = {
+    "masked": (
+        "channel_private_key",
+        "mask_private_key",
+        "self_mask_seed",
+        "mask_key_coefficients",
+        "self_mask_coefficients",
+    ),
+    "participants": ("channel_private_key", "key_seed", "stream_seed"),
+    "threshold": ("channel_private_key", "key_seed", "key_seed_coefficients", "flood"),
+}
+"""By scheme or custody, a participant's random values in the order in which it draws them."""
 
 
 class Draws:
@@ -69,15 +93,51 @@ class Stage:
 
     @cached_property
     def trust(self) -> TrustAnchors | None:
-        """The deployment's CA; None if semi-honest."""
-        if self.config.threat_model is ThreatModel.SEMI_HONEST:
+        """The deployment's CA; None where nothing is signed."""
+        if not self.config.signed:
             return None
         return TrustAnchors.from_pem(fixtures.pem(bytes.fromhex(self._vector["authority"]["certificate"])))
 
     @cached_property
-    def coordinator(self) -> Coordinator:
+    def coordinator(self) -> Engine:
         """Before its first message."""
-        return Coordinator(self.round, now=float(fixtures.NOW_S), trust=self.trust)
+        return coordinate(self.round, now=float(fixtures.NOW_S), trust=self.trust)
+
+    @property
+    def kind(self) -> str:
+        """`masked`, or the custody of the key."""
+        return "masked" if self.config.homomorphic is None else self.config.homomorphic.custody.value
+
+    def random(self, name: str) -> dict[str, bytes]:
+        """A participant's random values by name. The flood is stated as a seed that SHAKE-256 expands."""
+        stated = {key: bytes.fromhex(value) for key, value in self._vector["participants"][name]["random"].items()}
+        if self.kind == "threshold":
+            size = 8 * self.profile.ring_degree * self.profile.blocks(self.config.vector_len)
+            stated["flood"] = hashlib.shake_256(stated["flood_seed"]).digest(size)
+        return stated
+
+    def draws(self, name: str) -> "Draws":
+        """The same in the order in which they are drawn."""
+        stated = self.random(name)
+        return Draws(stated[draw] for draw in DRAWS[self.kind])
+
+    def learned(self, name: str) -> Aggregate | None:
+        """The sum that a participant decrypted itself."""
+        return self._participants[name].aggregate
+
+    def backend(self, name: str) -> Backend:
+        """What encrypts and decrypts for a participant, without TenSEAL."""
+        return ReplayedBackend(self.encryption(name), name)
+
+    def encryption(self, name: str) -> Document:
+        """Where a participant's ciphertext comes from, as the vector states it."""
+        stated: Document = self._vector["participants"][name]["encryption"]
+        return stated
+
+    @property
+    def profile(self) -> Profile:
+        """The profile of a homomorphic round."""
+        return profile_of(self.config)
 
     def encoder(self, name: str) -> Encoded:
         """The participant's encoded update."""
@@ -106,9 +166,9 @@ class Stage:
             return refusal(error), []
 
     def rehearse(self, steps: Sequence[Document], messages: Mapping[str, Document], only: str) -> None:
-        """Play those of `steps` that concern `only`: `coordinator` or a participant."""
+        """Play those of `steps` that change the state of `only`: `coordinator` or a participant."""
         for step in steps:
-            if step["at"] == only:
+            if step["at"] == only and step["do"] != "answer":
                 self.play(step, messages)
 
     def _at_coordinator(self, step: Document, messages: Mapping[str, Document]) -> tuple[Document, list[wire.Protocol]]:
@@ -127,21 +187,25 @@ class Stage:
     def _at_participant(self, step: Document, messages: Mapping[str, Document]) -> list[wire.Protocol]:
         name = step["at"]
         if step["do"] == "join":
-            draws = self._vector["participants"][name]["random"]
-            rng = Draws(bytes.fromhex(draws[draw]) for draw in DRAWS)
-            seat = Seat(self.round, ParticipantId(name), self._policy, rng, self.credentials(name))
-            self._participants[name] = Participant(seat, self.encoder(name))
+            seat = Seat(self.round, ParticipantId(name), self._policy, self.draws(name), self.credentials(name))
+            self._participants[name] = take_part(seat, self.encoder(name), lambda: self.backend(name))
             return [self._participants[name].advertisement]
         reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)
-        return list(reply) if isinstance(reply, MaskedVector) else [reply]
+        if reply is None:
+            return []
+        return list(reply) if isinstance(reply, MaskedVector | OnceVector) else [reply]  # type: ignore[list-item]
 
 
 def read_policy(policy: Document) -> Policy:
     """A policy as a vector states it: what it does not name is as permissive as can be."""
     return Policy(
         min_cohort=policy.get("min_cohort", 3),
+        min_colluding_share=policy.get("min_colluding_share", 0.0),
         min_organisations=policy.get("min_organisations", 1),
         threat_models=frozenset(ThreatModel[name] for name in policy.get("threat_models", ThreatModel.__members__)),
+        schemes=frozenset(policy.get("schemes", ("masked", "ckks", "bfv"))),
+        custodies=frozenset(Custody(name) for name in policy.get("custodies", [custody.value for custody in Custody])),
+        allow_experimental=policy.get("allow_experimental", True),
         suites=frozenset(Suite[name] for name in policy.get("suites", Suite.__members__)),
         tasks=None if policy.get("tasks") is None else frozenset(policy["tasks"]),
         require_distributed_noise=policy.get("require_distributed_noise", False),
@@ -181,9 +245,13 @@ def describe(event: Event, config: RoundConfig) -> Document:
         case WrongShares(culprit, conflicts):
             return told | {"culprit": culprit, "conflicts": [list(pair) for pair in conflicts]}
         case SumReady(aggregate):
-            digest = sums_digest(aggregate, config).hex()
-            return told | {"survivors": list(aggregate.survivors), "sums_digest": digest}
+            return told | _result(aggregate.survivors, sums_digest(aggregate, config))
+        case SumDelivered(survivors, digest):
+            told |= _result(survivors, digest)
         case RoundFailed(error):
-            return told | {"reason": error.reason.name}
-        case _:
-            raise TypeError(f"{type(event).__name__} does not happen in a masked round")
+            told["reason"] = error.reason.name
+    return told
+
+
+def _result(survivors: Sequence[str], digest: bytes) -> Document:
+    return {"survivors": list(survivors), "sums_digest": digest.hex()}

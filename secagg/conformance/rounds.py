@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import Aggregate, RoundConfig, ThreatModel
 from secagg.conformance import fixtures, wire
 from secagg.conformance.document import Document, document, plain
 from secagg.conformance.intermediates import intermediates
@@ -15,7 +15,8 @@ from secagg.conformance.replay import Stage
 from secagg.context import bind, digest_model
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.messages import Leave, LeaveReason
+from secagg.lattice.parameters import Custody
+from secagg.messages import Leave, LeaveReason, ReleaseOrder
 from secagg.phases import Phase, phases
 from secagg.wire.configuration import encode_config
 from secagg.wire.results import encode_aggregate, sums_digest
@@ -112,34 +113,34 @@ def _play(name: str, config: RoundConfig, cast: Cast) -> Document:
         f"A round, {config.threat_model.name.lower().replace('_', '-')}, with a dropout in each phase",
         "The round",
         note="Every private value here is derived from a published label: for tests only.",
-        **_inputs(name, config, cast),
+        **round_inputs(name, config, cast),
     )
-    record = Recorder(vector, cast)
+    record = Recorder(Stage(vector), cast)
     record.play()
     vector["messages"], vector["steps"] = record.messages, record.steps
     aggregate = record.stage.coordinator.aggregate
     if aggregate is None:
         raise AssertionError("the round of the vectors did not end with a sum")
-    digest = sums_digest(aggregate, config)
-    mean = aggregate.mean(config)
-    vector |= plain(
-        {
-            "intermediates": intermediates(vector, record.stage),
-            "outcome": {
-                "survivors": aggregate.survivors,
-                "sums": aggregate.sums,
-                "sums_digest": digest,
-                "aggregate": [part.SerializeToString() for part in encode_aggregate(aggregate, config, digest)],
-                "weight": mean.weight,
-                "error_bound": mean.error_bound.hex(),
-                "mean": {key: [float(v).hex() for v in a.reshape(-1)] for key, a in mean.arrays.items()},
-            },
-        }
-    )
+    vector |= plain({"intermediates": intermediates(vector, record.stage), "outcome": outcome(aggregate, config)})
     return vector
 
 
-def _inputs(name: str, config: RoundConfig, cast: Cast) -> dict[str, Any]:
+def outcome(aggregate: Aggregate, config: RoundConfig) -> dict[str, Any]:
+    """The sum and what it means."""
+    digest, mean = sums_digest(aggregate, config), aggregate.mean(config)
+    return {
+        "survivors": aggregate.survivors,
+        "sums": aggregate.sums,
+        "sums_digest": digest,
+        "aggregate": [part.SerializeToString() for part in encode_aggregate(aggregate, config, digest)],
+        "weight": mean.weight,
+        "error_bound": mean.error_bound.hex(),
+        "mean": {key: [float(v).hex() for v in a.reshape(-1)] for key, a in mean.arrays.items()},
+    }
+
+
+def round_inputs(name: str, config: RoundConfig, cast: Cast) -> dict[str, Any]:
+    """What a round of the vectors is made from."""
     config_bytes, round_id = encode_config(config), fixtures.seed(f"id of {name}")[:16]
     inputs: dict[str, Any] = {
         "config": config_bytes,
@@ -147,10 +148,10 @@ def _inputs(name: str, config: RoundConfig, cast: Cast) -> dict[str, Any]:
         "model": {key: a.astype(a.dtype.newbyteorder("<")).tobytes() for key, a in model().items()},
         "model_digest": config.model_digest,
         "context": bind(round_id, config_bytes, config.model_digest),  # type: ignore[arg-type]
-        "participants": {who: _participant(name, who, config) for who in cast.everyone},
+        "participants": {who: participant_inputs(name, who, config) for who in cast.everyone},
         "drops": {"ADVERTISE_KEYS": cast.leaves_first} | {p.name: who for p, who in cast.drops.items()},
     }
-    if config.threat_model is ThreatModel.ACTIVE:
+    if config.signed:
         key = fixtures.signing_key(AUTHORITY)
         inputs["authority"] = {
             "certificate": fixtures.der(fixtures.authority(AUTHORITY)),
@@ -159,8 +160,9 @@ def _inputs(name: str, config: RoundConfig, cast: Cast) -> dict[str, Any]:
     return inputs
 
 
-def _participant(round_name: str, name: str, config: RoundConfig) -> dict[str, Any]:
-    stream, t = fixtures.rng(f"{round_name}/{name}"), config.threshold
+def participant_inputs(round_name: str, name: str, config: RoundConfig) -> dict[str, Any]:
+    """Update, weight, randomness and identity of one participant."""
+    stream = fixtures.rng(f"{round_name}/{name}")
     floats = np.frombuffer(stream.token(8 * SCHEMA.size), "<i8") / 2.0**63
     update = {spec.name: a for spec, a in zip(SCHEMA.arrays, SCHEMA.split(1.25 * floats).values(), strict=True)}
     inputs: dict[str, Any] = {
@@ -168,15 +170,9 @@ def _participant(round_name: str, name: str, config: RoundConfig) -> dict[str, A
         "values": {key: a.reshape(-1) for key, a in update.items()},
         "weight": 1 + int.from_bytes(stream.token(4), "big") % config.fixed_point.max_weight,
         "rounding_seed": stream.token(32),
-        "random": {
-            "channel_private_key": stream.token(32),
-            "mask_private_key": stream.token(32),
-            "self_mask_seed": stream.token(32),
-            "mask_key_coefficients": stream.token(48 * (t - 1)),
-            "self_mask_coefficients": stream.token(48 * (t - 1)),
-        },
+        "random": {draw: stream.token(size) for draw, size in draw_sizes(config).items()},
     }
-    if config.threat_model is ThreatModel.ACTIVE:
+    if config.signed:
         inputs["identity"] = {
             "organisation": organisation(name),
             "private_scalar_test_only": fixtures.scalar_hex(fixtures.signing_key(name)),
@@ -185,20 +181,52 @@ def _participant(round_name: str, name: str, config: RoundConfig) -> dict[str, A
     return inputs
 
 
+def draw_sizes(config: RoundConfig) -> dict[str, int]:
+    """Bytes of a participant's random values, by name."""
+    polynomial = 48 * (config.threshold - 1)
+    if config.homomorphic is None:
+        keys = dict.fromkeys(("channel_private_key", "mask_private_key", "self_mask_seed"), 32)
+        return keys | dict.fromkeys(("mask_key_coefficients", "self_mask_coefficients"), polynomial)
+    keys = {"channel_private_key": 32, "key_seed": 32}
+    if config.homomorphic.custody is Custody.PARTICIPANTS:
+        return keys | {"stream_seed": 16}
+    return keys | {"key_seed_coefficients": polynomial, "flood_seed": 32}
+
+
 _SLUGS = {
     "AdvertiseKeys": "advertise-keys",
     "ShareKeys": "share-keys",
     "MaskedInputChunk": "masked-input",
     "ConsistencyCheck": "consistency-check",
     "Unmask": "unmask",
+    "KeyConfirmation": "key-confirmation",
+    "EncryptedInputChunk": "encrypted-input",
+    "SumReport": "sum-report",
+    "SumChunk": "sum",
+    "PartialChunk": "partial-decryption",
+    "RecoveryCheck": "recovery-check",
+    "RecoverSeeds": "recover-seeds",
+}
+
+_ANSWERS = {
+    "Roster": "roster",
+    "SurvivorSet": "survivors",
+    "EncryptedSum": "encrypted-sum",
+    "FallenSet": "fallen",
+    "ReleaseOrder": "no-order",
+}
+_PROOFS = {
+    Phase.CONFIRM_KEY: "key-proof",
+    Phase.CONSISTENCY_CHECK: "consistency-proof",
+    Phase.RECOVERY_CHECK: "recovery-proof",
 }
 
 
 class Recorder:
     """Plays a round and writes down every step with what came of it."""
 
-    def __init__(self, vector: Document, cast: Cast) -> None:
-        self.stage = Stage(vector)
+    def __init__(self, stage: Stage, cast: Cast) -> None:
+        self.stage = stage
         self.messages: dict[str, Document] = {}
         self.steps: list[Document] = []
         self._cast = cast
@@ -221,8 +249,7 @@ class Recorder:
     def _phase(self, before: Phase, phase: Phase, alive: list[str]) -> None:
         """Answer everyone with what closed `before`, and deliver the replies in `phase`."""
         for name in alive:
-            step = {"at": name, "do": "receive", "message": self._answer(name, before), "now_ms": self._tick()}
-            replies = self._participant(step)
+            replies = self._receive(name, before)
             if name != self._cast.drops[phase]:
                 self._up(name, replies)
         if phase is Phase.SHARE_KEYS:
@@ -230,6 +257,12 @@ class Recorder:
         if phase is Phase.CONSISTENCY_CHECK:
             self._leave(self._cast.drops[phase], LeaveReason.FAILED)  # and the phase is over without its deadline
         self._close(phase)
+
+    def _receive(self, name: str, before: Phase) -> list[str]:
+        """Answer a participant with what closed `before`; the names of its replies."""
+        return self._participant(
+            {"at": name, "do": "receive", "message": self._answer(name, before), "now_ms": self._tick()}
+        )
 
     def _close(self, phase: Phase) -> None:
         """Let the deadline of `phase` pass if it is still open."""
@@ -240,8 +273,9 @@ class Recorder:
     def _answer(self, name: str, phase: Phase) -> str:
         step = {"at": "coordinator", "do": "answer", "participant": name, "phase": phase.name}
         _, [message] = self.stage.play(step, self.messages)
-        known = {"Roster": "roster", "SurvivorSet": "survivors", "ConsistencyProof": "consistency-proof"}
-        slug = known.get(type(message).__name__, f"{name}/share-delivery")
+        slug = _ANSWERS.get(type(message).__name__, _PROOFS.get(phase, f"{name}/share-delivery"))
+        if message == ReleaseOrder(upload=True):
+            slug = "order"
         self._keep(slug, wire.encode(message))
         self.steps.append(step | {"expect": {"answer": slug}})
         return slug

@@ -1,5 +1,6 @@
 """Protocol messages as vectors hold them: type, protobuf bytes of every part, and fields for people."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -7,7 +8,7 @@ from google.protobuf.message import Message
 
 from secagg import messages
 from secagg.conformance.document import Document
-from secagg.wire import codec
+from secagg.wire import codec, homomorphic
 from secagg.wire.v1 import messages_pb2 as pb
 
 _Encode = Callable[[Any], Message | Iterable[Message]]
@@ -29,8 +30,29 @@ _WIRE: Final[Mapping[str, tuple[type[Message], _Encode, _Decode]]] = {
     "ConsistencyCheck": (pb.ConsistencyCheck, codec.encode_check, _one(codec.decode_check)),
     "ConsistencyProof": (pb.ConsistencyProofPart, codec.encode_proof, codec.decode_proof),
     "Unmask": (pb.UnmaskPart, codec.encode_unmask, codec.decode_unmask),
+    "KeyConfirmation": (
+        pb.KeyConfirmation,
+        homomorphic.encode_confirmation,
+        _one(homomorphic.decode_confirmation),
+    ),
+    "EncryptedInputChunk": (
+        pb.EncryptedInputChunk,
+        homomorphic.encode_encrypted_chunk,
+        _one(homomorphic.decode_encrypted_chunk),
+    ),
+    "EncryptedSum": (pb.EncryptedSumPart, homomorphic.encode_encrypted_sum, homomorphic.decode_encrypted_sum),
+    "SumReport": (pb.SumReport, homomorphic.encode_report, _one(homomorphic.decode_report)),
+    "ReleaseOrder": (pb.ReleaseOrder, homomorphic.encode_order, _one(homomorphic.decode_order)),
+    "SumChunk": (pb.SumChunk, homomorphic.encode_sum_chunk, _one(homomorphic.decode_sum_chunk)),
+    "PartialChunk": (pb.PartialChunk, homomorphic.encode_partial_chunk, _one(homomorphic.decode_partial_chunk)),
+    "FallenSet": (pb.FallenSet, homomorphic.encode_fallen, _one(homomorphic.decode_fallen)),
+    "RecoveryCheck": (pb.RecoveryCheck, homomorphic.encode_recovery_check, _one(homomorphic.decode_recovery_check)),
+    "RecoverSeeds": (pb.RecoverSeedsPart, homomorphic.encode_recover_seeds, homomorphic.decode_recover_seeds),
     "Leave": (pb.Leave, codec.encode_leave, _one(codec.decode_leave)),
 }
+
+LONG: Final = 4096
+"""Bytes of a field or part that vectors state by size and digest."""
 
 Protocol = messages.ParticipantMessage | messages.CoordinatorMessage
 
@@ -77,11 +99,21 @@ def fields(message: Message) -> Document:
     return {descriptor.name: _field(value) for descriptor, value in message.ListFields()}
 
 
+def by_digest(data: bytes) -> Document:
+    """Bytes that a reader makes anew, and recognises by this."""
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def shortened(part: str | Document) -> str | Document:
+    """A part in hex, or what stands for it where it is long."""
+    return by_digest(bytes.fromhex(part)) if isinstance(part, str) and len(part) > 2 * LONG else part
+
+
 def _field(value: Any) -> Any:
     if isinstance(value, Message):
         return fields(value)
     if isinstance(value, bytes):
-        return value.hex()
+        return value.hex() if len(value) <= LONG else by_digest(value) | {"begins": value[:32].hex()}
     if isinstance(value, bool | int | float | str):
         return value
     return [_field(item) for item in _items(value)]
