@@ -18,6 +18,7 @@ Exact = np.ndarray[Any, np.dtype[np.float64]]
 
 _DEVIATIONS: Final = 3.0  # a bias within this of zero divides noise by noise
 _TINY: Final = 1e-7  # relative to the largest bias
+_FEW: Final = 8  # units that are tried where none stands out
 _SWEEPS: Final = 40
 _RIDGE: Final = 1e-3
 _COMPONENTS: Final = 32
@@ -47,9 +48,12 @@ def layer_of(target: Target, observation: Observation) -> tuple[FloatArray, Floa
 
 
 def quotients(weights: FloatArray, biases: FloatArray, floor: float) -> Exact:
-    """float64[k, d]: rows over their biases, of the units whose bias stands out from `floor`."""
+    """float64[k, d]: rows over biases, of the units whose bias stands out from `floor`, or of the clearest few."""
     weights, biases = weights.astype(np.float64), biases.astype(np.float64)
-    clear = np.abs(biases) > max(floor, _TINY * float(np.abs(biases).max(initial=0.0)))
+    size = np.abs(biases)
+    clear = size > max(floor, _TINY * float(size.max(initial=0.0)))
+    if not clear.any():
+        clear = (size > 0) & (size >= np.sort(size)[-_FEW:].min(initial=np.inf))
     rows: Exact = weights[clear] / biases[clear, None]
     return rows
 

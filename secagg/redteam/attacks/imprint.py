@@ -10,12 +10,14 @@ from typing import Final
 import numpy as np
 
 from secagg.redteam.attacks.base import Attack, Generator, Need, Reconstruction, clipped, nothing
-from secagg.redteam.attacks.first_layer import layer_of, names_of, quotients
-from secagg.redteam.observation import Observation, Parameters
+from secagg.redteam.attacks.first_layer import Exact, layer_of, names_of, quotients
+from secagg.redteam.observation import Bits, Observation, Parameters
+from secagg.redteam.records import Indices
 from secagg.redteam.target import Target
 
 _DEVIATIONS: Final = 3.0
-_WEAK: Final = 1e-3
+_QUIET: Final = 1e-2
+_LOUD: Final = 1.0
 _FIRST_OF: Final = 1e-5  # relative to the largest bias: below it no record lies between two units
 
 
@@ -28,21 +30,46 @@ def _models(target: Target, participants: int, victim: int, rng: Generator) -> S
     direction = rng.normal(0, 1, public.shape[1])
     direction /= np.linalg.norm(direction)
     levels = np.quantile(public @ direction, (np.arange(units) + 0.5) / units)
-    made[weight][:] = direction.astype(np.float32)
-    made[bias][:] = -levels.astype(np.float32)
+    # Quiet units and loud scores: nearly all of the gradient's energy, and of what clipping leaves, is the imprint.
+    made[weight][:] = (_QUIET * direction).astype(np.float32)
+    made[bias][:] = (-_QUIET * levels).astype(np.float32)
     for name, array in made.items():
         if name != weight and array.ndim == 2 and array.shape[1] == units:
-            array[:] = _WEAK * array[:, :1]
+            array[:] = _LOUD * array[:, :1] / np.linalg.norm(array[:, :1])
     return [made] * participants
+
+
+def _order(target: Target, observation: Observation) -> Indices:
+    """Units by the level above which they fire, the lowest first; the model is the attacker's own."""
+    _, bias = names_of(target)
+    given = observation.parameters or target.parameters
+    order: Indices = np.argsort(-given[bias], kind="stable")
+    return order
+
+
+def _steps(values: Exact, known: Bits) -> Exact:
+    """float64[units, …]: what lies between each unit and the next, or between the nearest ones that were sent.
+
+    Args:
+        values: float64[units, …], the lowest unit first.
+        known: which of them were sent.
+    """
+    units = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    at_or_below = np.maximum.accumulate(np.where(known, units, -1), axis=0)
+    above = np.minimum.accumulate(np.where(known, units, len(values))[::-1], axis=0)[::-1]
+    above = np.concatenate([above[1:], np.full_like(above[:1], len(values))])
+    # Below the lowest unit that was sent nothing is known; above the highest one nothing fires.
+    padded = np.concatenate([values, np.zeros_like(values[:1])])
+    first = np.where(at_or_below < 0, above, at_or_below)
+    steps: Exact = np.take_along_axis(padded, first, axis=0) - np.take_along_axis(padded, above, axis=0)
+    return steps
 
 
 def _run(target: Target, observation: Observation, rng: Generator) -> Reconstruction:
     weights, biases, known, known_biases = layer_of(target, observation)
-    del known  # rows of which values are missing still show the others
-    steps = weights.astype(np.float64)
-    offsets = np.where(known_biases, biases, 0).astype(np.float64)
-    differences = np.concatenate([steps[:-1] - steps[1:], steps[-1:]])
-    heights = np.concatenate([offsets[:-1] - offsets[1:], offsets[-1:]])
+    order = _order(target, observation)
+    differences = _steps(weights.astype(np.float64)[order], known[order])
+    heights = _steps(biases.astype(np.float64)[order], known_biases[order])
     floor = max(_DEVIATIONS * observation.deviation, _FIRST_OF * float(np.abs(heights).max(initial=0.0)))
     rows = quotients(differences, heights, floor)
     return Reconstruction(clipped(target, rows) if len(rows) else nothing(target))

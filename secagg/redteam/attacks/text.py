@@ -15,7 +15,7 @@ from secagg.redteam.observation import Observation
 from secagg.redteam.records import Features
 from secagg.redteam.target import Target
 
-_DEVIATIONS: Final = 5.0
+_LOUD: Final = 1.7  # times the length of a row of noise; of hundreds of such rows none is so long
 _TINY: Final = 1e-6  # relative to the longest row
 _SAME: Final = 0.999
 _GROUPS: Final = 64
@@ -38,7 +38,7 @@ def _run(target: Target, observation: Observation, rng: Generator) -> Reconstruc
     mask = observation.mask()[name]
     rows = np.nan_to_num(target.as_gradient(observation.arrays)[name].astype(np.float64)) * mask
     lengths = np.linalg.norm(rows, axis=1)
-    floor = max(_TINY * float(lengths.max(initial=0.0)), _DEVIATIONS * observation.deviation * np.sqrt(rows.shape[1]))
+    floor = max(_TINY * float(lengths.max(initial=0.0)), _LOUD * observation.deviation * np.sqrt(rows.shape[1]))
     present = np.flatnonzero(lengths > floor)
     if not len(present):
         return Reconstruction(nothing(target), label_from_last_layer(target, observation))
