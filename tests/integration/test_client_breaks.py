@@ -81,7 +81,7 @@ async def test_a_server_that_vanishes_amid_an_upload(tmp_path: Path, synchronous
                 await asyncio.sleep(0.005)
             relay.down = True
 
-        terms = {"round_id": round_id, "policy": lenient(config)}  # four with threshold 3 stand no colluder
+        terms: dict[str, Any] = {"round_id": round_id, "policy": lenient(config)}  # four with threshold 3 stand no colluder
         outcome, _, *others = await asyncio.gather(
             take_part(relay.address, NAMES[0], config, retry=GIVES_UP, synchronous=synchronous, **terms),
             vanish(),
