@@ -81,7 +81,8 @@ async def test_a_server_that_vanishes_amid_an_upload(tmp_path: Path, synchronous
                 await asyncio.sleep(0.005)
             relay.down = True
 
-        terms: dict[str, Any] = {"round_id": round_id, "policy": lenient(config)}  # four with threshold 3 stand no colluder
+        # Four with threshold 3 stand no colluder, which a policy of its own would refuse.
+        terms: dict[str, Any] = {"round_id": round_id, "policy": lenient(config)}
         outcome, _, *others = await asyncio.gather(
             take_part(relay.address, NAMES[0], config, retry=GIVES_UP, synchronous=synchronous, **terms),
             vanish(),
