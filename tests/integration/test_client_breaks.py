@@ -77,8 +77,9 @@ async def test_a_server_that_vanishes_amid_an_upload(tmp_path: Path, synchronous
         relay.cut_at = [2 * CHUNK_BYTES]
 
         async def vanish() -> None:
-            while relay.cuts == 0:
-                await asyncio.sleep(0.005)
+            async with asyncio.timeout(PATIENCE_S):
+                while relay.cuts == 0:
+                    await asyncio.sleep(0.005)
             relay.down = True
 
         # Four with threshold 3 stand no colluder, which a policy of its own would refuse.
