@@ -105,7 +105,7 @@ def homomorphic_vectors(dealt: Script, joint: Script) -> Iterator[Vector]:
         (dealt, "profile-too-small", "More participants than the profile is for", "7", _profile(summands=7)),
         (dealt, "profile-other-bits", "A profile for other values", "7 bits", _profile(value_bits=7)),
         (dealt, "profile-fields-carry", "Slots that can wrap", "a smaller t", _profile(plain_modulus=40961)),
-        (dealt, "homomorphic-active", "More than this scheme holds", "ACTIVE", lambda m: setattr(m, "threat_model", 2)),
+        (dealt, "homomorphic-active", "More than this scheme holds", "ACTIVE", _active),
         (joint, "joint-minority", "A minority that decrypts", "t is 7 of 15", lambda m: setattr(m, "threshold", 7)),
         (
             joint,
@@ -126,6 +126,11 @@ def homomorphic_vectors(dealt: Script, joint: Script) -> Iterator[Vector]:
     for script, slug, title, policy in terms:
         change, expect = "the participant's policy", refused("PolicyViolation")
         yield _offer(script, f"below-policy-{slug}", "C3", title, change=change, expect=expect, policy=policy)
+
+
+def _active(message: Any) -> None:
+    """The active threat model, at a threshold that it allows."""
+    message.threat_model, message.threshold = 2, message.max_participants
 
 
 def _profile(**changes: Any) -> Edit:

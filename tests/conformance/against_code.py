@@ -35,6 +35,7 @@ from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import DecodeError, ProtocolViolation, RemoteError, SecAggError
+from secagg.lattice.jobs import Job
 from secagg.masked import masks, shares
 from secagg.masked.shares import SharePair
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
@@ -361,6 +362,16 @@ def failure(vector: Vector) -> None:
         assert archive.abridged(outcome) == archive.abridged(_resolved(step["expect"], messages))
 
 
+class Idle:
+    """A backend that nothing is asked of: an offer that must be refused is refused before."""
+
+    def do(self, job: Job) -> bytes:
+        raise AssertionError(f"{type(job).__name__} in a round that must be refused")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def offer(vector: Vector) -> None:
     """The client refuses before it makes its first call."""
     honest = vectors.load("round-active")
@@ -374,6 +385,7 @@ def offer(vector: Vector) -> None:
         read_policy(vector["policy"]),
         SystemRng(),
         lambda: float(fixtures.NOW_S),
+        backend=Idle,
     )
 
     def join(config_bytes: bytes, digest_of_model: bytes, given: Terms) -> object:
@@ -384,7 +396,7 @@ def offer(vector: Vector) -> None:
     with pytest.raises(RemoteError) as caught:
         join(unhex(vector["config"]), unhex(vector["model_digest"]), terms)
     assert refusal(caught.value) == vector["expect"]
-    lenient = Terms(credentials.identity, credentials.trust, read_policy({}), SystemRng(), terms.clock)
+    lenient = Terms(credentials.identity, credentials.trust, read_policy({}), SystemRng(), terms.clock, backend=Idle)
     assert isinstance(join(unhex(honest["config"]), unhex(honest["model_digest"]), lenient), Advertise)
 
 
