@@ -56,9 +56,7 @@ class Calibration:
         return isqrt(self.norm_bound)
 
 
-def calibrate(
-    law: Law, cohort: Cohort, *, z: float, clip: float, bits: int, block: int, dimension: int
-) -> Calibration:
+def calibrate(law: Law, cohort: Cohort, *, z: float, clip: float, bits: int, block: int, dimension: int) -> Calibration:
     """The finest grid whose sums fit a ring of `bits` bits.
 
     Args:

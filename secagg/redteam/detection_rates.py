@@ -93,9 +93,7 @@ def rates(seeds: int) -> list[Rate]:
         cases = [(target, make(target, rng), rng) for target, rng in _seeded(ATTACKED, seeds)]
         found += _both(name, cases)
     for steps in _EPOCHS:
-        cases = [
-            (target, trained(target, steps, rng), rng) for name in HONEST for target, rng in _seeded(name, seeds)
-        ]
+        cases = [(target, trained(target, steps, rng), rng) for name in HONEST for target, rng in _seeded(name, seeds)]
         found += _both(f"honest, {steps} steps of training", cases)
     return found
 
