@@ -40,6 +40,7 @@ from tests.taking_part import (
     client,
     drops,
     in_thread,
+    lenient,
     record_calls,
     take_part,
     update_of,
@@ -325,7 +326,14 @@ async def test_overlapping_sets_are_refused_and_no_share_leaves(
         round_id, people = await s.open(config)
         made = record_calls(monkeypatch)
         outcome, *_ = await asyncio.gather(
-            take_part(s.server.data_address, victim, config, round_id=round_id, synchronous=synchronous),
+            take_part(
+                s.server.data_address,
+                victim,
+                config,
+                round_id=round_id,
+                synchronous=synchronous,
+                policy=lenient(config),
+            ),
             *(p.play() for p in people if p.name != victim),
             return_exceptions=True,
         )
@@ -345,9 +353,8 @@ async def test_with_the_check_gone_the_share_leaves(monkeypatch: pytest.MonkeyPa
     async with stage(tmp_path) as s:
         round_id, people = await s.open(config)
         made = record_calls(monkeypatch)
-        policy = Policy(threat_models=frozenset({SEMI_HONEST}))
         await asyncio.gather(
-            take_part(s.server.data_address, NAMES[0], config, round_id=round_id, policy=policy),
+            take_part(s.server.data_address, NAMES[0], config, round_id=round_id, policy=lenient(config)),
             *(p.play() for p in people[1:]),
             return_exceptions=True,
         )

@@ -184,7 +184,11 @@ async def test_one_falls_silent_and_the_others_finish(tmp_path: Path) -> None:
             await silent.say()
 
         results = await asyncio.gather(
-            *(take_part(s.server.data_address, n, config, round_id=round_id) for n in NAMES[:3]), fall_silent()
+            *(
+                take_part(s.server.data_address, n, config, round_id=round_id, policy=lenient(config))
+                for n in NAMES[:3]
+            ),
+            fall_silent(),
         )
         for result in results[:3]:
             assert isinstance(result, RoundResult)
@@ -196,7 +200,10 @@ async def test_too_few_and_everyone_is_told_by_name(tmp_path: Path) -> None:
     async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
         round_id = await control.open_round(config)
         outcomes = await asyncio.gather(
-            *(take_part(s.server.data_address, n, config, round_id=round_id) for n in NAMES[:2]),
+            *(
+                take_part(s.server.data_address, n, config, round_id=round_id, policy=lenient(config))
+                for n in NAMES[:2]
+            ),
             control.result(round_id),
             return_exceptions=True,
         )
