@@ -13,12 +13,11 @@ from secagg.crypto import labels, shamir
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
 from secagg.homomorphic import transcripts
-from secagg.homomorphic.joint_participant import c1_digest
 from secagg.lattice import keyshares
 from secagg.lattice.layout import layout_of
 from secagg.lattice.modular import U64
 from secagg.lattice.parameters import Custody
-from secagg.lattice.residues import pack_residues, unpack_residues
+from secagg.lattice.residues import chunks_digest, pack_residues, unpack_residues
 from secagg.lattice.rlwe import SecretKey
 from secagg.lattice.streams import SeededPolynomials
 from secagg.messages import EncryptedInputChunk, EncryptedSum, FallenSet, Member, Roster, ShareKeys, SumReport
@@ -94,7 +93,7 @@ def _joint(vector: Document, stage: Stage, roster: Roster, encrypted: EncryptedS
     packed = pack_residues(joint, profile.prime_bits)
     key_digest = digest(labels.RESIDUES_DIGEST, packed)
     layout = layout_of(profile, stage.config.vector_len, 1)
-    signed = c1_digest(layout, encrypted.c1)
+    signed = chunks_digest(layout, encrypted.c1)
     fallen: FallenSet = wire.decode(vector["messages"]["fallen"])
     return {
         "key_shares": {

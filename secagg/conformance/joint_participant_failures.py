@@ -11,9 +11,9 @@ from secagg.conformance.document import Document
 from secagg.conformance.failures import Failure, Script, refused
 from secagg.crypto import labels, polynomial
 from secagg.homomorphic import transcripts
-from secagg.homomorphic.joint_participant import c1_digest
 from secagg.lattice.keyshares import commitment
 from secagg.lattice.layout import layout_of
+from secagg.lattice.residues import chunks_digest
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyProof,
@@ -176,7 +176,7 @@ def signed_sum(script: Script, name: str, **changes: Any) -> bytes:
     roster: Roster = wire.decode(script.message("roster"))
     seen: EncryptedSum = replace(wire.decode(script.message("encrypted-sum")), **changes)
     layout = layout_of(script.stage.profile, script.stage.config.vector_len, 1)
-    signed = transcripts.decryption(script.stage.round.context, roster, seen.sets, c1_digest(layout, seen.c1))
+    signed = transcripts.decryption(script.stage.round.context, roster, seen.sets, chunks_digest(layout, seen.c1))
     return script.sign(name, signed)
 
 

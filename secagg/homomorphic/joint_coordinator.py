@@ -17,7 +17,6 @@ from secagg.events import Event
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.dealt_coordinator import check_chunk, refuse_transparent
 from secagg.homomorphic.dealt_participant import profile_of
-from secagg.homomorphic.joint_participant import c1_digest
 from secagg.lattice.decoding import decode
 from secagg.lattice.keyshares import (
     check_commitment,
@@ -230,7 +229,7 @@ class JointKeyCoordinator(Engine):
         c1 = tuple(self._total.c1.chunk(i) for i in range(self._single.chunks))
         self._encrypted = EncryptedSum(SurvivorSet(tuple(sorted(alive)), tuple(dropped)), (), c1)
         self._to_sign = transcripts.decryption(
-            self.round.context, self._lobby.roster, self._encrypted.sets, c1_digest(self._single, c1)
+            self.round.context, self._lobby.roster, self._encrypted.sets, self._total.c1.digest()
         )
 
     def _forget(self) -> None:

@@ -9,8 +9,6 @@ and ciphertexts are malleable.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from secagg.crypto import labels, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
@@ -30,10 +28,10 @@ from secagg.lattice.keyshares import (
     partial_decryption,
     unpack_key_share,
 )
-from secagg.lattice.layout import Layout, layout_of
+from secagg.lattice.layout import layout_of
 from secagg.lattice.modular import U64
 from secagg.lattice.parameters import Profile
-from secagg.lattice.residues import ResidueVector, pack_residues, unpack_chunk
+from secagg.lattice.residues import chunks_digest, pack_residues, unpack_chunk
 from secagg.lattice.rlwe import KEY_SEED_SIZE, SecretKey
 from secagg.messages import (
     AdvertiseKeys,
@@ -181,16 +179,10 @@ class AwaitingSum:
         layout = layout_of(profile_of(config), config.vector_len, 1)
         check_ciphertext(layout, encrypted.c1)
         message = transcripts.decryption(
-            seat.round.context, table.roster, encrypted.sets, c1_digest(layout, encrypted.c1)
+            seat.round.context, table.roster, encrypted.sets, chunks_digest(layout, encrypted.c1)
         )
         state = AwaitingProof(table, self.seed, self.held, encrypted.sets, encrypted.c1, message)
         return state, ConsistencyCheck(seat.sign(message))
-
-
-def c1_digest(layout: Layout, chunks: tuple[bytes, ...]) -> bytes:
-    """32 bytes over the packed c1, as `ResidueVector.digest` has it."""
-    parts = [unpack_chunk(layout, number, data) for number, data in enumerate(chunks)]
-    return ResidueVector(layout, np.concatenate(parts)).digest()
 
 
 @dataclass(frozen=True, slots=True)

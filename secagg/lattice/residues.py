@@ -1,6 +1,7 @@
 """Residues from and to bytes, and their sum: all that a coordinator ever does with a ciphertext. Needs numpy alone."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,14 @@ def reduce_in_place(residues: U64, primes: tuple[int, ...]) -> None:
         np.remainder(residues[..., j, :], np.uint64(prime), out=residues[..., j, :])
 
 
+def chunks_digest(layout: Layout, chunks: Iterable[bytes]) -> bytes:
+    """SHA-256 of the label, framed, and then of all chunks. Each chunk passed `unpack_chunk` or was packed here."""
+    state = hashlib.sha256(frame(RESIDUES_DIGEST, layout.total_bytes.to_bytes(8, "big")))
+    for chunk in chunks:
+        state.update(chunk)
+    return state.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class ResidueVector:
     """A whole vector of residues: uint64[blocks, polynomials, primes, N]."""
@@ -78,11 +87,8 @@ class ResidueVector:
         return [self.chunk(i) for i in range(self.layout.chunks)]
 
     def digest(self) -> bytes:
-        """SHA-256 of the label, framed, and then of all chunks: what participants sign and compare."""
-        state = hashlib.sha256(frame(RESIDUES_DIGEST, self.layout.total_bytes.to_bytes(8, "big")))
-        for chunk in range(self.layout.chunks):
-            state.update(self.chunk(chunk))
-        return state.digest()
+        """`chunks_digest` of this vector: what participants sign and compare."""
+        return chunks_digest(self.layout, map(self.chunk, range(self.layout.chunks)))
 
     def refuse_zero(self) -> None:
         """Refuse a polynomial that is zero: a zero c1 is a transparent ciphertext, which anybody can read.
