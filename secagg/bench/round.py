@@ -161,7 +161,7 @@ def _crew(
         for number, (name, identity) in enumerate(identities.participants.items()):
             leave = ["--leave-after-half-of", str(upload_chunks(config))] if number < setting.dropouts else []
             crew[name] = subprocess.Popen(  # noqa: S603, our own module
-                [sys.executable, "-m", "secagg.bench.round_participant", *common, "--identity", str(identity), *leave],
+                [sys.executable, "-P", "-m", "secagg.bench.round_participant", *common, "--identity", str(identity), *leave],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -34,7 +34,7 @@ def measure(identities: Identities, total_bytes: int, repeats: int) -> Figure:
 @contextmanager
 def _sink(identity: Path) -> Iterator[str]:
     """HOST:PORT of a running sink."""
-    command = [sys.executable, "-m", "secagg.bench.sink", "--identity", str(identity)]
+    command = [sys.executable, "-P", "-m", "secagg.bench.sink", "--identity", str(identity)]
     with subprocess.Popen(  # noqa: S603, our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -139,7 +139,7 @@ class Crew:
             files = ["--identity", str(recruit.identity), "--data", str(recruit.data)]
             with self.log.open("ab") as log:
                 process = subprocess.Popen(  # noqa: S603, our own interpreter
-                    [sys.executable, "-m", "secagg.demo.participant", *flags, *files],
+                    [sys.executable, "-P", "-m", "secagg.demo.participant", *flags, *files],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
