@@ -154,14 +154,15 @@ def _crew(
     setting: RoundSetting, identities: Identities, target: str, config: RoundConfig
 ) -> Iterator[dict[str, "subprocess.Popen[str]"]]:
     """The participants' processes, the first `dropouts` of them with the order to leave."""
-    common = ["--target", target, "--values", str(setting.values), "--threat-model", config.threat_model.name]
-    common += ["--timeout-s", str(TIMEOUT_S), *(["--allow-experimental"] if setting.variant.experimental else [])]
+    command = [sys.executable, "-P", "-m", "secagg.bench.round_participant"]
+    command += ["--target", target, "--values", str(setting.values), "--threat-model", config.threat_model.name]
+    command += ["--timeout-s", str(TIMEOUT_S), *(["--allow-experimental"] if setting.variant.experimental else [])]
     crew: dict[str, subprocess.Popen[str]] = {}
     try:
         for number, (name, identity) in enumerate(identities.participants.items()):
             leave = ["--leave-after-half-of", str(upload_chunks(config))] if number < setting.dropouts else []
             crew[name] = subprocess.Popen(  # noqa: S603, our own module
-                [sys.executable, "-P", "-m", "secagg.bench.round_participant", *common, "--identity", str(identity), *leave],
+                [*command, "--identity", str(identity), *leave],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
