@@ -1,12 +1,14 @@
 """The report's charts, as inline SVG. Colours come from the page's style sheet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from secagg.charts.svg import Box, dot, line, path, svg, text
 from secagg.cli.names import phase_name
 from secagg.demo.findings import Dropped, Findings, PlayedRound, SchemeRound, Site
 from secagg.phases import INPUT_PHASES
+
+__all__ = ["Box", "line", "svg", "text"]  # the red team's page has its marks from here
 
 _DIGIT_COLOURS: Final = (
     "#1d4ed8", "#0891b2", "#0f766e", "#4d7c0f", "#a16207", "#c2410c", "#be123c", "#a21caf", "#6d28d9", "#475569",
@@ -15,41 +17,6 @@ _DIGIT_COLOURS: Final = (
 _BOX: Final = 20.0  # a phase in the grid, with the gap behind it
 _LABEL: Final = 90.0  # room for a label beside its bar
 _INPUTS: Final = frozenset(map(phase_name, INPUT_PHASES))
-
-
-def svg(width: float, height: float, body: Sequence[str], title: str) -> str:
-    """A drawing that fits its column."""
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{title}">'
-        f"<title>{title}</title>{''.join(body)}</svg>"
-    )
-
-
-def text(x: float, y: float, content: str, style: str = "", anchor: str = "start") -> str:
-    """A label."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">{content}</text>'
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    def drawn(self, style: str = "", story: str = "", fill: str = "") -> str:
-        """Args: story: shows when the mouse rests on it. fill: a colour, instead of the style's."""
-        place = f'x="{self.x:.2f}" y="{self.y:.2f}" width="{self.width:.2f}" height="{self.height:.2f}"'
-        look = f'fill="{fill}"' if fill else f'class="{style}"'
-        title = f"<title>{story}</title>" if story else ""
-        return f'<rect {place} rx="{min(3.0, self.width / 8):.2g}" {look}>{title}</rect>'
-
-
-def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    """A straight line."""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}"/>'
 
 
 def accuracy_chart(findings: Findings) -> str:
@@ -68,13 +35,12 @@ def accuracy_chart(findings: Findings) -> str:
     body = [line(left, up(y / 4), width - 20, up(y / 4), "rule") for y in range(5)]
     body += [text(left - 8, up(y / 4) + 4, f"{25 * y}%", "tick", "end") for y in range(5)]
     body += [text(across(n), height - 12, str(n) if n else "start", "tick", "middle") for n in range(rounds + 1)]
-    points = " ".join(f"{across(n):.1f},{up(y):.1f}" for n, y in enumerate(secure))
-    body.append(f'<polyline points="{points}" class="curve"/>')
-    body += [f'<circle cx="{across(n):.1f}" cy="{up(y):.1f}" r="7" class="ring"/>' for n, y in enumerate(plain)]
-    body += [f'<circle cx="{across(n):.1f}" cy="{up(y):.1f}" r="3.2" class="dot"/>' for n, y in enumerate(secure)]
+    body.append(path([(across(n), up(y)) for n, y in enumerate(secure)], "curve"))
+    body += [dot(across(n), up(y), 7, "ring") for n, y in enumerate(plain)]
+    body += [dot(across(n), up(y), 3.2, "dot") for n, y in enumerate(secure)]
     key = (width - 190, up(0.25) + 4)
     body += [line(key[0], key[1], key[0] + 26, key[1], "curve"), text(key[0] + 34, key[1] + 4, "secure aggregation")]
-    body += [f'<circle cx="{key[0] + 13:.1f}" cy="{key[1] + 22:.1f}" r="7" class="ring"/>']
+    body.append(dot(key[0] + 13, key[1] + 22, 7, "ring"))
     body += [text(key[0] + 34, key[1] + 26, "plain weighted mean")]
     return svg(width, height, body, "Test accuracy by round")
 

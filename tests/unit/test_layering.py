@@ -1,6 +1,7 @@
 """The layers of the architecture, checked on every module: an import may only point down.
 
-    shells        secagg_server, secagg_client, secagg.sandbox, secagg.cli, secagg.bench, secagg.demo, secagg.redteam
+    shells        secagg_server, secagg_client, secagg.sandbox, secagg.cli, secagg.bench, secagg.demo, secagg.redteam,
+                  secagg.charts
     drivers       secagg.schemes, secagg.simulation, secagg.conformance
     protocols     secagg.masked, secagg.homomorphic
     ground        secagg.encoding, secagg.lattice, secagg.crypto, secagg.wire, secagg.rounds, and the vocabulary beside
@@ -29,6 +30,7 @@ HEIGHT = {
     "secagg.conformance": 2,
     "secagg.redteam": 3,
     "secagg.sandbox": 3,
+    "secagg.charts": 3,
     "secagg.bench": 3,
     "secagg.demo": 3,
     "secagg.cli": 3,
