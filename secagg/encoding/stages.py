@@ -95,10 +95,11 @@ class Compensated:
 
 
 def difference(source: Source, sent: FloatArray) -> FloatArray:
-    """float32[size] of `source` − `sent`."""
+    """float32[size] of `source` − `sent`. What is beyond float32 is cut off: an infinity would be carried for ever."""
     stride = 1 << 16
+    most = float(np.finfo(np.float32).max)
     out = np.empty(source.size, np.float32)
     for start in range(0, source.size, stride):
         stop = min(start + stride, source.size)
-        np.subtract(source.read(start, stop), sent[start:stop], out=out[start:stop], casting="same_kind")
+        out[start:stop] = np.clip(source.read(start, stop) - sent[start:stop], -most, most)
     return out

@@ -13,12 +13,14 @@ from scipy.stats import chi2
 from secagg.config import RoundConfig
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
+from secagg.encoding import code as code_module
 from secagg.encoding import noisy
 from secagg.encoding.calibration import Calibration, Cohort, calibrate, norm_bound
 from secagg.encoding.code import Code, Encoded, NoisyCode, NoisyVector, code_for
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
+from secagg.encoding.stages import Stages, difference
 from secagg.errors import ConfigError, InputError, LocalError, PolicyViolation, ProtocolViolation
 from secagg.noise.laws import Law
 from secagg.noise.table import noise_table
@@ -136,11 +138,39 @@ def test_feedback_makes_up_for_what_was_lost(text: str) -> None:
     assert np.linalg.norm(sent / 60 - update) < 0.5 * np.linalg.norm(update)
 
 
+def test_what_float32_cannot_hold_is_cut_off() -> None:
+    """An infinity would stay in every later round."""
+    lost = difference(flat(3).check({"v": np.array([1e300, -1e300, 1.0])}), np.zeros(3))
+    assert lost.dtype == np.float32
+    assert np.isfinite(lost).all()
+    assert lost[2] == 1
+
+
 def test_feedback_is_of_a_round_that_says_so() -> None:
     with pytest.raises(LocalError, match="no feedback"):
         encode(code_of("quantise(bits=2, range=1.0)", 8), np.zeros(8), carried=np.zeros(8, np.float32))
     with pytest.raises(LocalError, match="shape"):
         encode(code_of("feedback | quantise(bits=2, range=1.0)", 8), np.zeros(8), carried=np.zeros(9, np.float32))
+
+
+def test_what_is_carried_is_within_the_clip_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise is sized for the norm of what is sent, so the clip comes after what earlier rounds lost is added."""
+    text = "feedback | clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.0)"
+    update, carried = unit(128, 1.0), np.asarray(unit(128, 50.0, 1), np.float32)
+
+    def length() -> float:
+        vector = encode(code_of(text, 128), update, carried=carried)
+        assert isinstance(vector, NoisyVector)
+        return float(np.linalg.norm(vector.rounded()))
+
+    assert length() < 1.1
+
+    # The twin: added behind the clip, it breaks the bound so far that no rounding is within.
+    compensated, clipped = code_module._compensated, Stages.clipped
+    monkeypatch.setattr(code_module, "_compensated", lambda update, carried, stages: update)
+    monkeypatch.setattr(Stages, "clipped", lambda s, source: compensated(clipped(s, source), carried, s))
+    with pytest.raises(InputError, match="norm bound"):
+        length()
 
 
 @pytest.mark.parametrize("wraps", [True, False])
