@@ -24,7 +24,7 @@ from secagg_client.terms import Contribution, SeenRounds, Terms
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import Round, RoundId, bind
-from secagg.crypto.rng import SystemRng
+from secagg.crypto.rng import Rng, SystemRng
 from secagg.errors import SecAggError
 from secagg.masked.coordinator import Coordinator
 from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelivery, SurvivorSet
@@ -60,9 +60,9 @@ def in_bytes(messages: Iterable[Message]) -> Parts:
     return deque(message.SerializeToString() for message in messages)
 
 
-def make_terms(name: ParticipantId, policy: Policy = LENIENT) -> Terms:
+def make_terms(name: ParticipantId, policy: Policy = LENIENT, rng: Rng | None = None) -> Terms:
     made = deployment()
-    return Terms(made.identities[name], made.trust, policy, SystemRng(), lambda: NOW, SeenRounds())
+    return Terms(made.identities[name], made.trust, policy, rng or SystemRng(), lambda: NOW, SeenRounds())
 
 
 def make_contribution(config: RoundConfig, seed: int, weight: int = 1) -> Contribution:
@@ -135,6 +135,7 @@ class Conversation:
             return
         if call is None:
             self.results[name] = participation.result
+            participation.close()
             return
         self.made.setdefault(name, []).append(call)
         waiting[name] = call
@@ -147,6 +148,7 @@ class Conversation:
     def _give_up(self, name: ParticipantId, participation: Participation, error: SecAggError) -> None:
         self.errors[name] = error
         leave = self.farewells[name] = participation.farewell(error)
+        participation.close()
         if leave is not None:
             message = codec.decode_leave(pb.LeaveRequest.FromString(next(leave.requests())).leave)
             self.coordinator.receive(name, message, NOW)

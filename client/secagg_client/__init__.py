@@ -16,6 +16,8 @@ from secagg_client.aio import AsyncClient
 from secagg_client.control import ControlClient
 from secagg_client.control_aio import AsyncControlClient
 from secagg_client.control_calls import RoundState, RoundSummary
+from secagg_client.feedback import Feedback
+from secagg_client.minimising import Minimised, minimised
 from secagg_client.results import Offer, Receipt, RoundResult
 from secagg_client.retry import RetryPolicy
 from secagg_client.sync import Client
@@ -25,10 +27,13 @@ __all__ = [
     "AsyncControlClient",
     "Client",
     "ControlClient",
+    "Feedback",
+    "Minimised",
     "Offer",
     "Receipt",
     "RetryPolicy",
     "RoundResult",
     "RoundState",
     "RoundSummary",
+    "minimised",
 ]

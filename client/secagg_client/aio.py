@@ -19,6 +19,7 @@ from secagg.sandbox.worker import Worker
 from secagg_client import channels
 from secagg_client.aio_calls import Connection, Scope
 from secagg_client.calls import LeaveRound
+from secagg_client.feedback import Feedback
 from secagg_client.results import Offer, RoundResult
 from secagg_client.retry import RetryPolicy
 from secagg_client.session import LEAVE_TIMEOUT_S, Participation
@@ -43,10 +44,20 @@ class AsyncClient:
         server_name: str | None = None,
         rng: Rng | None = None,
         backend: Callable[[], ClosableBackend] = Worker,
+        feedback: Feedback | None = None,
     ) -> None:
         """As `Client`."""
         retry = retry or RetryPolicy()
-        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time, backend=backend)
+        self.feedback = feedback or Feedback()
+        self._terms = Terms(
+            identity,
+            trust,
+            policy or Policy(),
+            rng or SystemRng(),
+            time,
+            backend=backend,
+            feedback=self.feedback,
+        )
         settings = channels.options(retry, server_name)
         self._connection = Connection(target, retry, settings, channels.credentials(identity, trust))
 

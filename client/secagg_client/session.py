@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from secagg.config import Aggregate
 from secagg.crypto.secret import Secret
+from secagg.encoding.code import Encoded
 from secagg.errors import (
     AuthenticationError,
     LocalError,
@@ -54,6 +55,7 @@ from secagg_client.calls import (
     UploadCall,
     ask,
 )
+from secagg_client.feedback import Loan
 from secagg_client.homomorphic_calls import (
     AwaitReceipt,
     CheckRecovery,
@@ -82,6 +84,9 @@ class Participation:
         self._find = find if isinstance(find, FindRound) else None
         self._participant: Participant | None = None
         self._backend: ClosableBackend | None = None
+        self._loan: Loan | None = None
+        self._encoded: Encoded | None = None  # with a loan
+        self._counted = False
         self._refused = False
         self._over = False
         self._result: RoundResult | None = None
@@ -120,10 +125,16 @@ class Participation:
         """
         if self._participant is not None:
             self._participant.abort()
+        if self._loan is not None and self._surely_not_summed(error):
+            self._loan.not_in_sum()
         known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
         if self._offer is None or self._over or known or (self._participant is None and not self._refused):
             return None
         return LeaveRound(self._offer.round_id, self._offer.config, self._reason(error))
+
+    def _surely_not_summed(self, error: BaseException) -> bool:
+        """Whether `error` says that our input is in no sum, even if we handed in all of it."""
+        return isinstance(error, RoundAborted) or (isinstance(error, NotInRoundError) and not self._counted)
 
     def _reason(self, error: BaseException) -> LeaveReason:
         if self._refused:
@@ -145,14 +156,26 @@ class Participation:
         roster = yield from ask(Advertise(offer.round_id, offer.config, participant.advertisement))
         sets: SurvivorSet | None = None
         reply = participant.receive(roster, self._terms.clock())
-        while not isinstance(call := _call(offer, reply), LastCall):
+        while not isinstance(call := self._call(offer, reply), LastCall):
             answer = yield from ask(call)
             if isinstance(answer, SurvivorSet | EncryptedSum):
+                self._counted = True
                 sets = answer if isinstance(answer, SurvivorSet) else answer.sets
             reply = participant.receive(answer, self._terms.clock())
         receipt = yield from ask(call)
         self._over = True
+        if self._loan is not None and self._encoded is not None:
+            self._loan.into_sum(self._encoded.lost())
         return (yield from self._conclude(offer, _names(roster, sets), receipt))
+
+    def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> Call[Any]:
+        """The call that carries `reply`; its answer closes the phase, or the round."""
+        if reply is None:
+            return AwaitReceipt(offer.round_id, offer.config)
+        if isinstance(reply, ParticipantMessage):
+            return _MESSAGES[type(reply)](offer.round_id, offer.config, reply)
+        noted = reply if self._loan is None else self._loan.noting(reply)
+        return _UPLOADS[reply.phase](offer.round_id, offer.config, noted)
 
     def _join(self, offer: Offer) -> Participant:
         config, mine = offer.config, self._contribution
@@ -165,7 +188,12 @@ class Participation:
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
         seat = self._terms.seat(offer, mine.model_digest)
-        encoder = config.code.encoder(flat, mine.weight, seed, seat.round.context)
+        carried = None
+        if config.code.feedback:
+            self._loan = self._terms.feedback.borrow(config.task, config.schema)
+            carried = self._loan.carried
+        encoder = config.code.encoder(flat, mine.weight, seed, seat.round.context, carried)
+        self._encoded = encoder if self._loan is not None else None
         self._terms.seen.claim(offer.round_id)
         self._participant = take_part(seat, encoder, self._open_backend)
         return self._participant
@@ -175,7 +203,9 @@ class Participation:
         return self._backend
 
     def close(self) -> None:
-        """End what this participation started: the process that encrypts, if there is one."""
+        """End what this participation started or borrowed: the process that encrypts, what earlier rounds lost."""
+        if self._loan is not None:
+            self._loan.end()
         if self._backend is not None:
             self._backend.close()
 
@@ -205,15 +235,6 @@ class Participation:
 
 LastCall = Reveal | SendSum | SendSeedShares | AwaitReceipt
 """The calls that answer with the receipt."""
-
-
-def _call(offer: Offer, reply: ParticipantMessage | Upload | None) -> Call[Any]:
-    """The call that carries `reply`; its answer closes the phase, or the round."""
-    if reply is None:
-        return AwaitReceipt(offer.round_id, offer.config)
-    if isinstance(reply, ParticipantMessage):
-        return _MESSAGES[type(reply)](offer.round_id, offer.config, reply)
-    return _UPLOADS[reply.phase](offer.round_id, offer.config, reply)
 
 
 _MESSAGES: Final[dict[type[ParticipantMessage], Callable[..., Call[Any]]]] = {

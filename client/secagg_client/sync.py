@@ -18,6 +18,7 @@ from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg_client import channels
 from secagg_client.calls import LeaveRound
+from secagg_client.feedback import Feedback
 from secagg_client.results import Offer, RoundResult
 from secagg_client.retry import RetryPolicy
 from secagg_client.session import LEAVE_TIMEOUT_S, Participation
@@ -43,6 +44,7 @@ class Client:
         server_name: str | None = None,
         rng: Rng | None = None,
         backend: Callable[[], ClosableBackend] = Worker,
+        feedback: Feedback | None = None,
         interceptors: Sequence[grpc.StreamStreamClientInterceptor] = (),
     ) -> None:
         """Connects when it is first needed.
@@ -56,10 +58,21 @@ class Client:
             server_name: the name in the server's certificate, if it is not the one in `target`.
             rng: the operating system's, if None.
             backend: opens what encrypts in a homomorphic round; a `Worker` process with its usual limits, unless told.
+            feedback: what earlier rounds lost, where a task's pipeline says `feedback`; nothing yet, if None. The
+                client keeps it up from round to round, as `client.feedback`.
             interceptors: of gRPC, for tracing and the like; every call is a stream of bytes both ways.
         """
         retry = retry or RetryPolicy()
-        self._terms = Terms(identity, trust, policy or Policy(), rng or SystemRng(), time, backend=backend)
+        self.feedback = feedback or Feedback()
+        self._terms = Terms(
+            identity,
+            trust,
+            policy or Policy(),
+            rng or SystemRng(),
+            time,
+            backend=backend,
+            feedback=self.feedback,
+        )
         settings = channels.options(retry, server_name)
         channel = grpc.secure_channel(target, channels.credentials(identity, trust), options=settings)
         self._connection = Connection(grpc.intercept_channel(channel, *interceptors), target, retry)

@@ -21,6 +21,7 @@ from secagg.policy import Policy
 from secagg.rounds.seat import Credentials, Seat
 from secagg.sandbox.worker import Worker
 from secagg_client.calls import FindRound
+from secagg_client.feedback import Feedback
 from secagg_client.results import Offer
 
 MAX_SEEN: Final = 1000
@@ -81,6 +82,7 @@ class Terms:
     clock: Clock
     seen: SeenRounds = field(default_factory=SeenRounds)
     backend: Callable[[], ClosableBackend] = Worker
+    feedback: Feedback = field(default_factory=Feedback)
 
     def check_own_validity(self) -> None:
         """Raise `IdentityError` if our certificate is expired or not yet valid."""

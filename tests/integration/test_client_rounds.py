@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import AsyncControlClient, Client, ControlClient, RoundResult, RoundState
+from secagg_client import AsyncControlClient, Client, ControlClient, Feedback, RoundResult, RoundState
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId, digest_model
+from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import (
     AbortReason,
@@ -79,6 +80,33 @@ async def test_a_receipt_without_the_aggregate(tmp_path: Path, release: bool) ->
         results = await asyncio.gather(*(take_part(s.server.data_address, n, config, **arguments) for n in NAMES[:3]))
         assert {(r.receipt.survivors, r.mean, r.aggregate) for r in results} == {(3, None, None)}
         assert len({r.receipt.sums_digest for r in results}) == 1
+
+
+async def test_both_clients_carry_what_rounds_lost(tmp_path: Path) -> None:
+    """Two rounds at one bit: what was released and what is still carried is what was brought."""
+    config = replace(
+        make_config(3), schema=SCHEMA, encoding=Pipeline.parse("feedback | rotate | quantise(bits=1, range=1.0)")
+    )
+    stores = {name: Feedback() for name in NAMES[:3]}
+    total = np.zeros(SCHEMA.size)
+    async with stage(tmp_path) as s:
+        for _ in range(2):
+            given: dict[str, Any] = {"round_id": await s.director.open(config), "weight": 1}
+            results = await asyncio.gather(
+                *(
+                    take_part(s.server.data_address, name, config, feedback=store, synchronous=i != 0, **given)
+                    for i, (name, store) in enumerate(stores.items())
+                )
+            )
+            assert results[0].mean is not None
+            total += flat_of(results[0].mean.arrays)
+    carried = np.mean([flat_of(store.arrays(TASK)) for store in stores.values()], axis=0)
+    brought = np.mean([flat_of(update_of(config, name)) for name in stores], axis=0)
+    np.testing.assert_allclose(total + carried, 2 * brought, atol=1e-5)
+
+
+def flat_of(arrays: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.concatenate([np.asarray(arrays[spec.name], np.float64).reshape(-1) for spec in SCHEMA.arrays])
 
 
 async def test_one_client_takes_part_in_round_after_round(tmp_path: Path) -> None:

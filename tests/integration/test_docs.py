@@ -142,7 +142,8 @@ class Crew:
             while True:
                 offer = client.find_round(task=self._task)
                 update = {spec.name: np.ones(spec.shape, np.float32) / 100 for spec in offer.config.schema.arrays}
-                client.participate(update, weight=100, offer=offer, model_digest=offer.config.model_digest)
+                weight = min(100, offer.config.encoding.max_weight)
+                client.participate(update, weight=weight, offer=offer, model_digest=offer.config.model_digest)
         except ParticipationCancelled:
             return
         except SecAggError as error:

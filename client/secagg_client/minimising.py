@@ -1,0 +1,33 @@
+"""Data minimisation: of what training gives, only what the task is about goes on."""
+
+from dataclasses import dataclass
+
+from secagg.encoding.schema import FloatArray, Schema, Update, named
+
+
+@dataclass(frozen=True, slots=True)
+class Minimised:
+    """What the task's schema names, and what it does not.
+
+    Attributes:
+        update: the arrays of the schema, in its order; the same objects, not copies.
+        dropped: names of the others, in their own order, to be logged.
+    """
+
+    update: dict[str, FloatArray]
+    dropped: tuple[str, ...]
+
+
+def minimised(update: Update | FloatArray, schema: Schema) -> Minimised:
+    """`update` without the arrays that `schema` does not name.
+
+    `participate` refuses such arrays, for they may be there by mistake: dropping them is the caller's decision.
+
+    Raises:
+        InputError: an array of the schema is missing, has another shape or dtype, or holds NaN or infinity; says which.
+    """
+    arrays = named(update)
+    wanted = {spec.name for spec in schema.arrays}
+    kept = {spec.name: arrays[spec.name] for spec in schema.arrays if spec.name in arrays}
+    schema.check(kept)
+    return Minimised(kept, tuple(name for name in arrays if name not in wanted))
