@@ -129,6 +129,8 @@ class AbortReason(Enum):
     """Participants who hold the key decrypted different sums, or nobody handed the sum in."""
     MALFORMED_SUM = 7
     """The encrypted sum hides nothing, or the partial decryptions do not open it to a possible sum."""
+    DIFFERENCING = 8
+    """With sums of the same model that were released before, this one would show too few participants' updates."""
 
 
 class RoundAborted(SecAggError):

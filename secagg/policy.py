@@ -26,6 +26,8 @@ class Policy:
             the protocol may learn more than the sum.
         suites: allowed suites.
         tasks: tasks taken part in; None allows every task.
+        once_per_model: whether an update of one model goes into one released sum only, as far as the client remembers.
+            Without it, a sum is opened only if it and those before it show nobody alone.
         require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own.
         min_noise_multiplier: smallest z of that noise; `min_colluding_share` says how many are not counted on for it.
     """
@@ -39,6 +41,7 @@ class Policy:
     allow_experimental: bool = False
     suites: frozenset[Suite] = frozenset(Suite)
     tasks: frozenset[str] | None = None
+    once_per_model: bool = False
     require_distributed_noise: bool = False
     min_noise_multiplier: float = 0.0
 
@@ -80,6 +83,18 @@ class Policy:
             self._refuse(f"custody {custody.value} of the key is not allowed")
         if custody is Custody.THRESHOLD and not self.allow_experimental:
             self._refuse("custody threshold is experimental; to take part all the same, set allow_experimental")
+
+    def check_past(self, released: int) -> None:
+        """Refuse a model again.
+
+        Args:
+            released: sums of the same model that hold an update of ours.
+
+        Raises:
+            PolicyViolation: there is one, and once is enough.
+        """
+        if self.once_per_model and released:
+            self._refuse("an update of this model is in a released sum already")
 
     def check_organisations(self, organisations: set[str]) -> None:
         """Refuse a cohort of too few organisations.

@@ -27,6 +27,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
+from secagg.rounds.releases import Claim, nothing_before
 from secagg.rounds.seat import Seat
 from secagg.rounds.uploads import MemorySpool, Spool
 
@@ -104,6 +105,7 @@ def coordinate(
     trust: TrustAnchors | None = None,
     spool: Spool | None = None,
     parallel: Parallel = one_after_the_other,
+    claim: Claim = nothing_before,
 ) -> Engine:
     """A coordinator of the round's scheme, in its first phase.
 
@@ -113,14 +115,15 @@ def coordinate(
         trust: the deployment's CA; needed wherever messages are signed.
         spool: where incomplete vectors wait; in memory if None.
         parallel: runs the unmasking of long vectors.
+        claim: the memory of what other rounds released.
 
     Raises:
         ConfigError: messages are signed and `trust` is missing.
     """
     profile = round_.config.homomorphic
     if profile is None:
-        return Coordinator(round_, now=now, trust=trust, spool=spool, parallel=parallel)
+        return Coordinator(round_, now=now, trust=trust, spool=spool, parallel=parallel, claim=claim)
     if trust is None:
         raise ConfigError("homomorphic rounds need the CA's certificate at the coordinator")
     scheme = JointKeyCoordinator if profile.custody is Custody.THRESHOLD else DealtKeyCoordinator
-    return scheme(round_, now=now, trust=trust, spool=spool or MemorySpool())
+    return scheme(round_, now=now, trust=trust, spool=spool or MemorySpool(), claim=claim)

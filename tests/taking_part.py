@@ -63,7 +63,7 @@ async def take_part(
     options = {key: arguments.pop(key) for key in of_client}
     given: dict[str, Any] = {
         "weight": weight_of(name),
-        "model_digest": DIGEST,
+        "model_digest": config.model_digest,
         "timeout_s": PATIENCE_S,
         **arguments,
     }

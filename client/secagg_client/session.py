@@ -27,6 +27,7 @@ from secagg.messages import (
     EncryptedSum,
     KeyConfirmation,
     LeaveReason,
+    ParticipantId,
     ParticipantMessage,
     RecoverSeeds,
     RecoveryCheck,
@@ -38,6 +39,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
+from secagg.rounds.releases import Release
 from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.results import sums_digest
 from secagg_client.calls import (
@@ -166,7 +168,10 @@ class Participation:
         self._over = True
         if self._loan is not None and self._encoded is not None:
             self._loan.into_sum(self._encoded.lost())
-        return (yield from self._conclude(offer, _names(roster, sets), receipt))
+        survivors = _names(roster, sets)
+        release = Release(offer.config.model_digest, frozenset(survivors), offer.config.threshold)
+        self._terms.seen.add_released(offer.round_id, release)
+        return (yield from self._conclude(offer, survivors, receipt))
 
     def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> Call[Any]:
         """The call that carries `reply`; its answer closes the phase, or the round."""
@@ -185,6 +190,7 @@ class Participation:
                 culprit=COORDINATOR,
             )
         self._terms.policy.check(config)
+        self._terms.policy.check_past(len(self._terms.seen.released(config.model_digest)))
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
         seat = self._terms.seat(offer, mine.model_digest)
@@ -254,7 +260,7 @@ _UPLOADS: Final[dict[Phase, type[UploadCall[Any]]]] = {
 }
 
 
-def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[str, ...]:
+def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[ParticipantId, ...]:
     indices = set(survivors.survivors) if survivors else set()
     return tuple(m.participant_id for m in roster.members if m.index in indices)
 

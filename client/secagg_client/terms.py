@@ -18,6 +18,7 @@ from secagg.errors import ConfigError, InputError, LocalError
 from secagg.homomorphic.vectors import Backend
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
+from secagg.rounds.releases import Release
 from secagg.rounds.seat import Credentials, Seat
 from secagg.sandbox.worker import Worker
 from secagg_client.calls import FindRound
@@ -35,6 +36,7 @@ class SeenRounds:
     """Rounds that a client took part in: keys are made once per round. Safe to use from several threads."""
 
     def __init__(self) -> None:
+        self._released: dict[RoundId, Release] = {}
         self._ids: dict[RoundId, None] = {}  # in the order of joining
         self._lock = Lock()
 
@@ -42,6 +44,18 @@ class SeenRounds:
         """The latest of them, at most `MAX_SEEN`."""
         with self._lock:
             return tuple(self._ids)[-MAX_SEEN:]
+
+    def released(self, model_digest: bytes) -> tuple[Release, ...]:
+        """Sums of the model that hold an update of ours, among the latest `MAX_SEEN`."""
+        with self._lock:
+            return tuple(release for release in self._released.values() if release.model_digest == model_digest)
+
+    def add_released(self, round_id: RoundId, release: Release) -> None:
+        """Remember a sum that holds an update of ours."""
+        with self._lock:
+            self._released[round_id] = release
+            for oldest in tuple(self._released)[:-MAX_SEEN]:
+                del self._released[oldest]
 
     def check(self, round_id: RoundId) -> None:
         """Raise `LocalError` if the client took part in this round before."""
@@ -92,7 +106,8 @@ class Terms:
         """Our place in the offered round, bound to the model that we hold."""
         round_ = Round(offer.round_id, offer.config, bind(offer.round_id, offer.config_bytes, model_digest))
         credentials = Credentials(self.identity, self.trust)
-        return Seat(round_, ParticipantId(self.identity.participant_id), self.policy, self.rng, credentials)
+        own, past = ParticipantId(self.identity.participant_id), self.seen.released(model_digest)
+        return Seat(round_, own, self.policy, self.rng, credentials, past)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

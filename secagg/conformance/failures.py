@@ -139,9 +139,11 @@ class Script:
         steps: list[Document],
         messages: dict[str, Document],
         policy: Document | None = None,
+        *,
+        released: list[Document] | None = None,
     ) -> tuple[str, Document]:
         """Play it: the steps before the last must pass, the last must come out as stated."""
-        stage, known = Stage(self.vector, policy), self.vector["messages"] | messages
+        stage, known = Stage(self.vector, policy, released), self.vector["messages"] | messages
         stage.rehearse(self.vector["steps"][:after], known, steps[0]["at"])
         played: list[Document] = []
         for step in steps:
@@ -153,6 +155,7 @@ class Script:
         if played[-1]["expect"] != failure.expect:
             raise AssertionError(f"{failure.slug}: {played[-1]['expect']} instead of {failure.expect}")
         content: Document = {"policy": policy} if policy else {}
+        content |= {"released": released} if released else {}
         return f"failure-{failure.slug}", document(
             "failure",
             failure.title,

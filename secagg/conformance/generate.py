@@ -23,6 +23,7 @@ from secagg.conformance import (
     participant_failures,
     primitives,
     published,
+    release_failures,
     ring_vectors,
     roster_failures,
     rounds,
@@ -51,6 +52,7 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from participant_failures.vectors(active)
     yield from coordinator_failures.vectors(semi_honest, active)
     yield from unmasking_failures.vectors(semi_honest, active)
+    yield from release_failures.vectors(active)
     yield from _homomorphic()
 
 

@@ -35,6 +35,7 @@ from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.engine import Engine
+from secagg.rounds.releases import Release
 from secagg.rounds.seat import Credentials, Seat
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.wire.configuration import decode_config
@@ -78,10 +79,13 @@ class Draws:
 class Stage:
     """One round of a vector, at some point of its steps. Whoever no step needs is never set up."""
 
-    def __init__(self, vector: Document, policy: Document | None = None) -> None:
+    def __init__(
+        self, vector: Document, policy: Document | None = None, released: Sequence[Document] | None = None
+    ) -> None:
         """Args:
         vector: of kind `round`.
         policy: of every participant; the most permissive if None.
+        released: earlier sums of the same model, which everyone remembers; none if None.
         """
         self._vector = vector
         self._policy = read_policy(policy or {})
@@ -89,6 +93,10 @@ class Stage:
         config_bytes = bytes.fromhex(vector["config"])
         self.config: RoundConfig = decode_config(config_bytes)
         round_id = RoundId(bytes.fromhex(vector["round_id"]))
+        self._released = tuple(
+            Release(self.config.model_digest, frozenset(map(ParticipantId, told["survivors"])), told["threshold"])
+            for told in released or ()
+        )
         self.round = Round(round_id, self.config, bind(round_id, config_bytes, bytes.fromhex(vector["model_digest"])))
 
     @cached_property
@@ -101,7 +109,7 @@ class Stage:
     @cached_property
     def coordinator(self) -> Engine:
         """Before its first message."""
-        return coordinate(self.round, now=float(fixtures.NOW_S), trust=self.trust)
+        return coordinate(self.round, now=float(fixtures.NOW_S), trust=self.trust, claim=lambda _: self._released)
 
     @property
     def kind(self) -> str:
@@ -187,7 +195,8 @@ class Stage:
     def _at_participant(self, step: Document, messages: Mapping[str, Document]) -> list[wire.Protocol]:
         name = step["at"]
         if step["do"] == "join":
-            seat = Seat(self.round, ParticipantId(name), self._policy, self.draws(name), self.credentials(name))
+            own, draws, past = ParticipantId(name), self.draws(name), self._released
+            seat = Seat(self.round, own, self._policy, draws, self.credentials(name), past)
             self._participants[name] = take_part(seat, self.encoder(name), lambda: self.backend(name))
             return [self._participants[name].advertisement]
         reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)

@@ -45,6 +45,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase, time_limit_s
 from secagg.rounds.engine import DROP_REASONS, Engine
+from secagg.rounds.releases import Claim
 from secagg.rounds.uploads import Spool, Uploads
 
 DIGEST_SIZE = 32
@@ -54,9 +55,9 @@ SEALED_SIZE = KEY_SEED_SIZE + TAG_SIZE
 class DealtKeyCoordinator(Engine):
     """One round in custody `participants`."""
 
-    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors, spool: Spool) -> None:
+    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors, spool: Spool, claim: Claim) -> None:
         """See `Engine`. `spool` keeps incomplete vectors."""
-        super().__init__(round_, now=now, trust=trust)
+        super().__init__(round_, now=now, trust=trust, claim=claim)
         self._profile = profile_of(round_.config)
         self._sum = SeededSum(self._profile, round_.config.vector_len)
         self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._sum.add)

@@ -231,7 +231,7 @@ def check_sets(table: Table, sets: SurvivorSet, takers: frozenset[Index]) -> Non
 
     Raises:
         ProtocolViolation: sets overlap, do not make up the takers, lack us, or are below the threshold.
-        PolicyViolation: too few organisations among the survivors.
+        PolicyViolation: too few organisations among the survivors, or see `Table.check_survivors`.
     """
     alive, gone, seat = set(sets.survivors), set(sets.dropped), table.seat
     if alive & gone:
@@ -242,7 +242,7 @@ def check_sets(table: Table, sets: SurvivorSet, takers: frozenset[Index]) -> Non
         raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
     if len(alive) < seat.threshold:
         raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
-    table.check_organisations(alive)
+    table.check_survivors(alive)
 
 
 def check_ciphertext(layout: Layout, chunks: tuple[bytes, ...]) -> None:

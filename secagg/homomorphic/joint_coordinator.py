@@ -51,6 +51,7 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
 from secagg.rounds.recovery import Recovery, salt_from
+from secagg.rounds.releases import Claim
 from secagg.rounds.uploads import Spool, Uploads
 
 SEALED_SIZE = shamir.SHARE_SIZE + TAG_SIZE
@@ -63,9 +64,9 @@ SignedT = TypeVar("SignedT", ConsistencyCheck, RecoveryCheck)
 class JointKeyCoordinator(Engine):
     """One round in custody `threshold` (experimental)."""
 
-    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors, spool: Spool) -> None:
+    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors, spool: Spool, claim: Claim) -> None:
         """See `Engine`. `spool` keeps incomplete vectors."""
-        super().__init__(round_, now=now, trust=trust)
+        super().__init__(round_, now=now, trust=trust, claim=claim)
         config = round_.config
         self._profile = profile_of(config)
         self._sum = PublicKeySum(self._profile, config.vector_len)

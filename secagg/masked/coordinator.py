@@ -21,6 +21,7 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
 from secagg.rounds.recovery import Recovery, salt_from
+from secagg.rounds.releases import Claim, nothing_before
 from secagg.rounds.uploads import MemorySpool, Spool
 
 
@@ -35,6 +36,7 @@ class Coordinator(Engine):
         trust: TrustAnchors | None = None,
         spool: Spool | None = None,
         parallel: Parallel = one_after_the_other,
+        claim: Claim = nothing_before,
     ) -> None:
         """Open the round in its first phase.
 
@@ -44,6 +46,7 @@ class Coordinator(Engine):
             trust: the deployment's CA; needed in the active threat model, to turn away unsigned keys at the door.
             spool: where incomplete vectors wait; in memory if None.
             parallel: runs unmasking over ranges.
+            claim: the memory of what other rounds released.
 
         Raises:
             ConfigError: an active round without `trust`.
@@ -51,7 +54,7 @@ class Coordinator(Engine):
         active = round_.config.threat_model is ThreatModel.ACTIVE
         if active and trust is None:
             raise ConfigError("the active threat model needs the CA's certificate at the coordinator")
-        super().__init__(round_, now=now, trust=trust if active else None)
+        super().__init__(round_, now=now, trust=trust if active else None, claim=claim)
         self._intake = Intake(round_, self._lobby)
         self._accumulator = Accumulator(round_.config, spool or MemorySpool(), parallel)
 

@@ -133,7 +133,7 @@ class AwaitingSurvivors:
 
         Raises:
             ProtocolViolation: sets overlap, do not make up U2, lack us, or are below the threshold.
-            PolicyViolation: too few organisations among the survivors.
+            PolicyViolation: too few organisations among the survivors, or see `Table.check_survivors`.
         """
         alive, gone, seat = set(survivors.survivors), set(survivors.dropped), self.table.seat
         if alive & gone:
@@ -149,7 +149,7 @@ class AwaitingSurvivors:
             raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
         if len(alive) < seat.threshold:
             raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
-        self.table.check_organisations(alive)
+        self.table.check_survivors(alive)
 
     def on_survivors_signed(self, survivors: SurvivorSet) -> tuple["AwaitingProof", ConsistencyCheck]:
         """Round 3 against an active coordinator: sign the sets that we were shown."""

@@ -13,6 +13,7 @@ from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.redteam.modes import MASKED_ACTIVE, Mode
+from secagg.rounds.releases import Claim, Release, nothing_before
 from secagg.simulation.cohort import START, Contribution, Deployment, participant_names, set_up
 from secagg.simulation.network import Run
 
@@ -50,12 +51,21 @@ def small_config(
     return mode.config(SMALL, people, threshold=threshold, max_colluding=max_colluding)
 
 
-def start(config: RoundConfig, *, seed: int = 0, policy: Policy | None = None, rng: Rng | None = None) -> Run:
-    """A round of `config.max_participants`, ready to play or to be played with."""
+def start(
+    config: RoundConfig,
+    *,
+    seed: int = 0,
+    policy: Policy | None = None,
+    rng: Rng | None = None,
+    claim: Claim = nothing_before,
+    past: tuple[Release, ...] = (),
+) -> Run:
+    """A round of `config.max_participants`, ready to play or to be played with; see `set_up`."""
     names = participant_names(config.max_participants)
     brought = {name: Contribution(update) for name, update in random_updates(config.schema, names, seed).items()}
     made = deployment() if config.signed else None
-    return set_up(config, brought, rng=rng or rng_of(seed, "arena"), deployment=made, policy=policy)
+    rng = rng or rng_of(seed, "arena")
+    return set_up(config, brought, rng=rng, deployment=made, policy=policy, claim=claim, past=past)
 
 
 def layers(values: int) -> Schema:

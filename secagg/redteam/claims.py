@@ -89,8 +89,9 @@ CLAIMS: Final = (
     Claim("Different models for different participants", _everywhere(_yes("different-models"))),
     Claim("One malicious model for everybody (imprint, trap weights)", _everywhere(_no("malicious-model"))),
     Claim("Inversion of a small released sum", _everywhere(_no("curve"))),
-    Claim("Differencing of two releases; averaging over many", _everywhere(_if(
-        "updates carry distributed noise", "differencing", "averaging", "released-noise", "fresh-noise"
+    Claim("Differencing of sums of the same model", _everywhere(_yes("differencing", "differencing-after-restart"))),
+    Claim("Differencing of sums of nearly the same model; averaging over many", _everywhere(_if(
+        "updates carry distributed noise", "differencing-nudged-model", "averaging", "released-noise", "fresh-noise"
     ))),
     Claim("A second decryption, a second unmasking", (
         _yes("both-shares"), _yes("both-shares"), _yes("ckks-second-decryption", "bfv-second-decryption"),

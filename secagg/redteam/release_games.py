@@ -1,5 +1,6 @@
-"""Games that aim at what is released, or use what the protocol is meant to do. No secure aggregation stops them."""
+"""Games that aim at what is released, or use what the protocol is meant to do. Masking stops none of them."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from secagg.redteam.arena import deployment, random_updates, rng_of, small_confi
 from secagg.redteam.games import Game, Outcome, settle
 from secagg.redteam.modes import MASKED_ACTIVE
 from secagg.redteam.views import record
+from secagg.rounds.releases import Release
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Envelope
 
@@ -20,23 +22,51 @@ NAMES: Final = participant_names(PEOPLE)
 VICTIM: Final = NAMES[5]
 
 
-def differencing() -> Outcome:
-    """Two rounds of the same updates, one without the victim: the difference of two correct sums."""
+def _two_sums(*, coordinator: bool, participants: bool, nudged: bool = False) -> Outcome:
+    """A round of everybody, then one without the victim: the difference of two correct sums.
+
+    Args:
+        coordinator: whether the coordinator remembers the first.
+        participants: whether those who were in the first remember it.
+        nudged: whether the second round is about a model that is as good as the same.
+    """
 
     def without_victim(envelope: Envelope) -> tuple[Envelope, ...]:
         lost = envelope.participant == VICTIM and isinstance(envelope.message, MaskedInputChunk)
         return () if lost else (envelope,)
 
     def attack() -> bool:
+        config = small_config(PEOPLE)
         # The same rounding, as where a participant sends a cached update again; else it is off by a step at most.
-        first, second = (start(small_config(PEOPLE), seed=4) for _ in range(2))
+        first = start(config, seed=4)
+        one = first.play().aggregate
+        before = Release(config.model_digest, frozenset(NAMES), config.threshold)
+        again = replace(config, model_digest=b"\1" * 32) if nudged else config
+        known = () if nudged else (before,)
+        second = start(again, seed=4, claim=lambda _: known if coordinator else (), past=known if participants else ())
         second.hook = without_victim
-        sums = [run.play().aggregate for run in (first, second)]
-        if sums[0] is None or sums[1] is None:
-            return False
-        return np.array_equal(sums[0].sums - sums[1].sums, truth(first, VICTIM))
+        other = second.play()
+        if one is None or other.aggregate is None:
+            refusals = [*second.errors.values(), *([other.failure] if other.failure else [])]
+            raise refusals[0]
+        return np.array_equal(one.sums - other.aggregate.sums, truth(first, VICTIM))
 
     return settle(attack, held="nothing", got="the victim's exact update: one released sum less the other")
+
+
+def differencing() -> Outcome:
+    """The coordinator remembers what it released."""
+    return _two_sums(coordinator=True, participants=False)
+
+
+def differencing_after_restart() -> Outcome:
+    """The coordinator forgot, or is another one; the participants remember."""
+    return _two_sums(coordinator=False, participants=True)
+
+
+def differencing_of_nudged_models() -> Outcome:
+    """Both remember, but the second model differs in a bit: another digest, and as good as the same update."""
+    return _two_sums(coordinator=True, participants=True, nudged=True)
 
 
 IMAGE: Final = 64
@@ -101,9 +131,19 @@ def averaging() -> Outcome:
 
 RELEASE_GAMES: Final = (
     Game(
-        "differencing", "Two releases whose cohorts differ by the victim", "curious coordinator",
-        "Dwork & Roth 2014 §1", False, "distributed noise; cohorts that differ by many; the caller's choice",
+        "differencing", "Two releases whose cohorts differ by the victim", "curious FL server",
+        "Dwork & Roth 2014 §1", True, "sums of one model must show nobody, taken together: at the coordinator",
         differencing,
+    ),
+    Game(
+        "differencing-after-restart", "The same, where the coordinator has forgotten the first", "curious FL server",
+        "Dwork & Roth 2014 §1", True, "the same rule at the participants, over the sums that they are in",
+        differencing_after_restart,
+    ),
+    Game(
+        "differencing-nudged-model", "The same, with a bit of the model changed in between", "malicious FL server",
+        "Dwork & Roth 2014 §1", False, "distributed noise; inspect models before training",
+        differencing_of_nudged_models,
     ),
     Game(
         "malicious-model", "One malicious model for everybody: an imprint layer", "malicious FL server",

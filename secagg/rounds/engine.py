@@ -30,8 +30,9 @@ from secagg.messages import (
     ParticipantId,
     ParticipantMessage,
 )
-from secagg.phases import SENT_IN, Phase, phases, time_limit_s
+from secagg.phases import INPUT_PHASES, SENT_IN, Phase, phases, time_limit_s
 from secagg.rounds.lobby import Lobby
+from secagg.rounds.releases import Claim, Release, singled_out
 from secagg.rounds.uploads import Uploads
 
 DROP_REASONS = {
@@ -56,13 +57,14 @@ class Engine(ABC):
         failure: why there will be none.
     """
 
-    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors | None) -> None:
+    def __init__(self, round_: Round, *, now: float, trust: TrustAnchors | None, claim: Claim) -> None:
         """Open the round in its first phase.
 
         Args:
             round_: id, configuration and context.
             now: seconds since 1970.
             trust: the deployment's CA; None where keys are not signed.
+            claim: the memory of what other rounds released.
         """
         self.round = round_
         self.phase: Phase | None = Phase.ADVERTISE_KEYS
@@ -72,6 +74,7 @@ class Engine(ABC):
         self.failure: RoundAborted | None = None
         self._order = phases(round_.config)
         self._lobby = Lobby(round_, trust)
+        self._claim = claim
         self._expected: set[Index] = set()  # who may deliver in the open phase
         self._forgotten = False
         self._left: dict[Index, DropReason] = {}  # said good-bye after delivering; missed from the next phase on
@@ -257,11 +260,25 @@ class Engine(ABC):
             return events + self._fail(_below_threshold(phase, len(alive), self.round.config.threshold))
         self._expected = alive
         try:
+            if phase in INPUT_PHASES:
+                self._claim_release(alive)
             events += self._closed(phase, alive)
             following = self._following(phase)
             return events + (self._finish() if following is None else self._open(following, now))
         except RoundAborted as error:
             return events + self._fail(error)
+
+    def _claim_release(self, survivors: set[Index]) -> None:
+        """Nobody has seen who survived yet, and nothing can be unmasked or decrypted without that."""
+        config = self.round.config
+        names = frozenset(self._lobby.name(i) for i in survivors)
+        release = Release(config.model_digest, names, config.threshold)
+        if exposed := singled_out([release, *self._claim(release)]):
+            raise RoundAborted(
+                AbortReason.DIFFERENCING,
+                f"this sum and those of the same model before it would show the updates of {len(exposed)} participants "
+                "alone; ask the same cohort again, another one that shares nobody with it, or about another model",
+            )
 
     def _open(self, phase: Phase, now: float) -> list[Event]:
         """Open `phase` for everyone who has not said good-bye."""

@@ -10,10 +10,11 @@ from secagg.context import Round
 from secagg.crypto import signing
 from secagg.crypto.identity import Identity, TrustAnchors, VerifiedIdentity
 from secagg.crypto.rng import Rng
-from secagg.errors import ConfigError, ProtocolViolation, RemoteError
+from secagg.errors import ConfigError, PolicyViolation, ProtocolViolation, RemoteError
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster
 from secagg.policy import Policy
 from secagg.roster import COORDINATOR
+from secagg.rounds.releases import Release, singled_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,18 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One participant in one round, before it knows the others."""
+    """One participant in one round, before it knows the others.
+
+    Attributes:
+        past: sums of the same model that hold an update of ours, as far as we remember.
+    """
 
     round: Round
     participant_id: ParticipantId
     policy: Policy
     rng: Rng
     credentials: Credentials | None
+    past: tuple[Release, ...] = ()
 
     @property
     def threshold(self) -> int:
@@ -103,6 +109,23 @@ class Table:
         """
         if self.identities:
             self.seat.policy.check_organisations({self.identities[i].organisation for i in cohort})
+
+    def check_survivors(self, alive: set[Index]) -> None:
+        """Refuse to open a sum that would show few, alone or with the sums of the same model that we are in.
+
+        Raises:
+            PolicyViolation: too few organisations, or too few whose updates could be told from those sums.
+        """
+        self.check_organisations(alive)
+        config = self.seat.round.config
+        names = frozenset(self.members[i].participant_id for i in alive)
+        own = Release(config.model_digest, names, config.threshold)
+        if self.seat.past and (exposed := singled_out([own, *self.seat.past])):
+            raise PolicyViolation(
+                f"with the sums of the same model that we are in, this one would show the updates of {len(exposed)} "
+                "participants alone",
+                culprit=COORDINATOR,
+            )
 
     def check_signatures(self, signatures: Mapping[Index, bytes], signers: set[Index], message: bytes) -> None:
         """Demand that at least t of `signers`, and nobody else, signed `message`.

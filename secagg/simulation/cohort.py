@@ -17,6 +17,7 @@ from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
+from secagg.rounds.releases import Claim, Release, nothing_before
 from secagg.rounds.seat import Credentials, Seat
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.simulation.network import Hook, Run, pass_on
@@ -73,6 +74,8 @@ def set_up(
     policy: Policy | None = None,
     hook: Hook = pass_on,
     stopwatch: Stopwatch | None = None,
+    claim: Claim = nothing_before,
+    past: tuple[Release, ...] = (),
 ) -> Run:
     """Everything ready to `play()`.
 
@@ -85,6 +88,8 @@ def set_up(
         policy: every participant's policy; None stands for one that allows what `config` asks for.
         hook: sees and may change every message.
         stopwatch: measures both sides; one that stands still if None.
+        claim: the coordinator's memory of what other rounds released.
+        past: every participant's memory of the same.
     """
     signed = config.signed
     if signed and deployment is None:
@@ -107,7 +112,7 @@ def set_up(
             round_.context,
         )
         stopwatch.start()
-        participants[name] = take_part(Seat(round_, name, policy, rng, credentials), vectors[name], Desk)
+        participants[name] = take_part(Seat(round_, name, policy, rng, credentials, past), vectors[name], Desk)
         stopwatch.count(Side.PARTICIPANT, Phase.ADVERTISE_KEYS)
-    coordinator = coordinate(round_, now=now, trust=deployment.trust if deployment else None)
+    coordinator = coordinate(round_, now=now, trust=deployment.trust if deployment else None, claim=claim)
     return Run(coordinator, participants, hook, now, vectors=vectors, stopwatch=stopwatch)

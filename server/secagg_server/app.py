@@ -76,7 +76,7 @@ async def running_server(
     """
     trust = load_trust(settings)
     credentials = load_credentials(settings, trust, clock())
-    store = store or MemoryStore()
+    store = store or MemoryStore(settings.remember_releases)
     threads = settings.unmask_threads or os.cpu_count() or 1
     with ThreadPoolExecutor(threads, "unmask") as pool, _control_place(settings) as place:
         rounds = Rounds(settings, trust, store, parallel=_side_by_side(pool), clock=clock, rng=SystemRng())

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -89,7 +90,12 @@ class Rounds:
         journal = self._store.open_round(record)
         try:
             engine = coordinate(
-                round_, now=record.opened_s, trust=self._trust, spool=journal.spool, parallel=self._parallel
+                round_,
+                now=record.opened_s,
+                trust=self._trust,
+                spool=journal.spool,
+                parallel=self._parallel,
+                claim=partial(self._store.claim_release, record.round_id),
             )
         except MemoryError:
             self._store.forget_round(record.round_id)
@@ -146,6 +152,8 @@ class Rounds:
             raise RoundAborted(AbortReason.COORDINATOR_SHUTDOWN, SHUTDOWN)
 
     def _round_ended(self, round_id: RoundId) -> None:
+        if isinstance(self._rounds[round_id].outcome, RoundAborted):
+            self._store.withdraw_release(round_id)
         loop = asyncio.get_running_loop()
         loop.call_later(GIVE_BACK_AFTER_S, give_back)
         loop.call_later(self._settings.keep_finished_s, self._forget, round_id)

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     max_open_rounds: Count = Field(32, description="Rounds under way at once; more are refused.")
     keep_finished_rounds: Count = Field(20, description="Finished rounds remembered, the oldest forgotten first.")
     keep_finished_s: Seconds = Field(900.0, description="Seconds until a finished round and its sum are forgotten.")
+    remember_releases: Count = Field(
+        200, description="Past sums remembered, so that sums of one model never show few; the oldest forgotten first."
+    )
     max_calls_per_participant: Count = Field(16, description="Calls of one participant under way at once.")
     max_calls: Count = Field(20_000, description="Calls under way at once on the data plane.")
     read_timeout_s: Seconds = Field(

@@ -7,6 +7,7 @@ never come out differently after a crash.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from secagg.messages import (
     ParticipantMessage,
     SumChunk,
 )
+from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.rounds.uploads import MemorySpool, Spool
 from secagg.wire.results import PackedAggregate
 
@@ -123,6 +125,16 @@ class Store(Protocol):
         """Keep it no longer."""
         ...
 
+    def claim_release(self, round_id: RoundId, release: Release) -> Collection[Release]:
+        """Keep whose updates the round is about to release, longer than the round itself; the other releases and claims
+        for the same model. Of two rounds that claim at once, at least one is told of the other.
+        """
+        ...
+
+    def withdraw_release(self, round_id: RoundId) -> None:
+        """The round released nothing; its claim, if it had one, is void."""
+        ...
+
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
         """Keep that a participant connected with the certificate of this SHA-256; True the first time."""
         ...
@@ -150,7 +162,9 @@ class MemoryJournal:
 class MemoryStore:
     """A store that lives as long as the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, remember_releases: int = 200) -> None:
+        """Args: remember_releases: how many; the oldest is forgotten first."""
+        self._releases = ReleaseMemory(remember_releases)
         self.journals: dict[RoundId, MemoryJournal] = {}
         self._seen: Counter[tuple[ParticipantId, str]] = Counter()
 
@@ -162,6 +176,14 @@ class MemoryStore:
     def forget_round(self, round_id: RoundId) -> None:
         """See `Store`."""
         del self.journals[round_id]
+
+    def claim_release(self, round_id: RoundId, release: Release) -> Collection[Release]:
+        """See `Store`."""
+        return self._releases.claim(round_id, release)
+
+    def withdraw_release(self, round_id: RoundId) -> None:
+        """See `Store`."""
+        self._releases.withdraw(round_id)
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
         """See `Store`."""

@@ -355,7 +355,7 @@ def failure(vector: Vector) -> None:
     """All steps but the last pass as stated; the last is refused as stated."""
     honest, known = vectors.load(vector["round"]), archive.messages(vector["round"])
     messages = known | dict(archive.completed(vector["messages"], known))
-    stage = Stage(honest, vector.get("policy"))
+    stage = Stage(honest, vector.get("policy"), vector.get("released"))
     stage.rehearse(honest["steps"][: vector["after"]], messages, vector["steps"][0]["at"])
     for step in vector["steps"]:
         outcome, _ = stage.play(step, messages)

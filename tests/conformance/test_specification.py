@@ -61,7 +61,7 @@ def test_every_kind_of_error_is_explained() -> None:
         "UNSPECIFIED"
     }
     assert kinds <= stated
-    ends = {"BELOW_THRESHOLD", "WRONG_SHARES", "DISAGREEMENT", "MALFORMED_SUM"}
+    ends = {"BELOW_THRESHOLD", "WRONG_SHARES", "DISAGREEMENT", "MALFORMED_SUM", "DIFFERENCING"}
     assert ends <= set(AbortReason.__members__) & set(re.findall(r"`(\w+)`", TEXT))
 
 

@@ -74,6 +74,8 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("wrong-kind-of-share", Intake, "take_revealed", "the wrong kind of share"),
     ("share-not-in-field", shamir, "decode_share", "below the field prime"),
     ("below-threshold-at-keys", Engine, "_close", "_below_threshold"),
+    ("differencing-at-coordinator", Engine, "_claim_release", "singled_out"),
+    ("differencing-at-participant", Table, "check_survivors", "singled_out"),
 ]
 
 # The vector, and a function that stands for a whole check, with what takes its place.

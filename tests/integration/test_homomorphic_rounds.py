@@ -243,8 +243,8 @@ async def test_a_killed_worker_costs_its_round_and_no_more(
     async with stage(tmp_path) as s:
         participant: Any = make(s.server.data_address, unlucky, policy=lenient(config), backend=workers.open)
 
-        async def participate(round_id: bytes) -> RoundResult:
-            given = {"weight": weight_of(unlucky), "model_digest": DIGEST, "round_id": round_id}
+        async def participate(round_id: bytes, digest: bytes = DIGEST) -> RoundResult:
+            given = {"weight": weight_of(unlucky), "model_digest": digest, "round_id": round_id}
             update = update_of(config, unlucky)
             if synchronous:
                 return await in_thread(participant.participate, update, **given, timeout_s=PATIENCE_S)
@@ -262,8 +262,11 @@ async def test_a_killed_worker_costs_its_round_and_no_more(
         in_sum = NAMES[:4] if method == "ReportSum" else NAMES[:3]
         check_together(config, results, in_sum)
         assert drops(events) == {unlucky: DropReason.FAILED}
+        config = replace(config, model_digest=b"\1" * 32)  # training went on with what the three put in
         second = await s.director.open(config)
-        ours, theirs = await asyncio.gather(participate(second), everyone(s, config, second, NAMES[:3]))
+        ours, theirs = await asyncio.gather(
+            participate(second, config.model_digest), everyone(s, config, second, NAMES[:3])
+        )
         check_together(config, [ours, *theirs], NAMES[:4])
         closed = participant.close()
         if not synchronous:

@@ -18,6 +18,7 @@ from secagg.redteam.games import Game, play
 from secagg.redteam.masked_games import MASKED_GAMES
 from secagg.redteam.release_games import RELEASE_GAMES
 from secagg.redteam.surgery import Patch, without_check
+from secagg.rounds import engine, seat
 from secagg.rounds.seat import Table
 from secagg.simulation import cohort
 
@@ -60,6 +61,8 @@ DEFENCES: dict[str, Callable[[Patch], None]] = {
     "threshold-of-colluders": lambda p: without_check(p, RoundConfig, "_check_thresholds", "unmask others"),
     "two-majorities": lambda p: without_check(p, RoundConfig, "_check_thresholds", "n_C must hold"),
     "replay-keys": forget_the_context,
+    "differencing": lambda p: p.setattr(engine, "singled_out", lambda _: frozenset()),
+    "differencing-after-restart": lambda p: p.setattr(seat, "singled_out", lambda _: frozenset()),
     "restored-snapshot": one_context,
 }
 

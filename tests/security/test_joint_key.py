@@ -41,6 +41,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
+from secagg.rounds.releases import nothing_before
 from secagg.rounds.seat import Table
 from secagg.rounds.uploads import MemorySpool
 from secagg.simulation.cohort import participant_names
@@ -431,7 +432,9 @@ def two_lists() -> tuple[Run, Wiretap, dict[ParticipantId, tuple[Secret, Mapping
 
     tap = Wiretap(note)
     run = prepare(encrypted_config(BFV, JOINT), hook=tap)
-    run.coordinator = TwoFaced(run.coordinator.round, now=NOW, trust=deployment().trust, spool=MemorySpool())
+    run.coordinator = TwoFaced(
+        run.coordinator.round, now=NOW, trust=deployment().trust, spool=MemorySpool(), claim=nothing_before
+    )
     run.play()
     return run, tap, known
 

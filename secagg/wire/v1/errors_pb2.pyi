@@ -29,6 +29,7 @@ class AbortReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ABORT_REASON_INTERNAL: _ClassVar[AbortReason]
     ABORT_REASON_DISAGREEMENT: _ClassVar[AbortReason]
     ABORT_REASON_MALFORMED_SUM: _ClassVar[AbortReason]
+    ABORT_REASON_DIFFERENCING: _ClassVar[AbortReason]
 ERROR_KIND_UNSPECIFIED: ErrorKind
 ERROR_KIND_CONFIG: ErrorKind
 ERROR_KIND_DECODE: ErrorKind
@@ -46,6 +47,7 @@ ABORT_REASON_COORDINATOR_SHUTDOWN: AbortReason
 ABORT_REASON_INTERNAL: AbortReason
 ABORT_REASON_DISAGREEMENT: AbortReason
 ABORT_REASON_MALFORMED_SUM: AbortReason
+ABORT_REASON_DIFFERENCING: AbortReason
 
 class ErrorDetail(_message.Message):
     __slots__ = ("kind", "message", "abort_reason", "culprits")
