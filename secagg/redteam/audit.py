@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from secagg.encoding.pipeline import Pipeline
 from secagg.lattice.parameters import Custody
-from secagg.redteam.arena import random_updates, small_config, zero_updates
-from secagg.redteam.cipher_checks import ciphertexts, encryption_noise, exact_release
+from secagg.redteam.arena import SMALL, random_updates, zero_updates
+from secagg.redteam.cipher_checks import ciphertexts, encryption_noise, exact_release, smudging
 from secagg.redteam.mask_checks import chunks, masks, seeds, two_rounds
-from secagg.redteam.modes import ENCRYPTED, EVERY_MODE, Mode
+from secagg.redteam.modes import ENCRYPTED, EVERY_MODE, Mode, homomorphic_available
 from secagg.redteam.noise_checks import fresh_noise, released_noise
+from secagg.redteam.shell_checks import shell_available, shell_in_sight
 from secagg.redteam.sight_checks import secrets_in_sight, values_in_sight
 from secagg.redteam.taint import compare
 from secagg.simulation.cohort import participant_names
@@ -24,17 +26,28 @@ class Check:
         title: for people.
         run: what is wrong, given a seed.
         encrypted: whether it needs TenSEAL.
+        server: whether it needs the server.
     """
 
     name: str
     title: str
     run: Callable[[int], list[str]]
     encrypted: bool = False
+    server: bool = False
 
 
-def _taint(mode: Mode) -> Callable[[int], list[str]]:
+PIPELINES: Final = {
+    "compressed": "clip(l2=1.0) | sample(rate=0.5) | rotate | quantise(bits=8, range=0.5)",
+    "noisy": "clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z=1.634)",
+}
+"""What can make sizes depend on data where it is done badly: dropping coordinates, and noise."""
+
+
+def _taint(mode: Mode, pipeline: str = "") -> Callable[[int], list[str]]:
     def run(seed: int) -> list[str]:
-        config, names = small_config(4, mode), participant_names(4)
+        names = participant_names(4)
+        encoding = Pipeline.parse(PIPELINES[pipeline]) if pipeline else None
+        config = mode.config(SMALL, 4, encoding=encoding)
         found = compare(config, random_updates(config.schema, names, seed), zero_updates(config, names), seed)
         return [f"{leak.where}: {leak.what}" for leak in found]
 
@@ -52,6 +65,12 @@ def _checks() -> tuple[Check, ...]:
         Check("seeds", "mask streams never begin alike", seeds),
         Check("two-rounds", "no mask comes again in another round", two_rounds),
         Check("values-in-sight", "no value in logs or on disk", values_in_sight),
+        Check(
+            "shell-in-sight",
+            "the running server: nothing of an update in logs, on disk, in events or its journal",
+            shell_in_sight,
+            server=True,
+        ),
         Check("released-noise", "noise has its full size with dropouts", released_noise),
         Check("fresh-noise", "noise never comes again", fresh_noise),
     ]
@@ -65,6 +84,9 @@ def _checks() -> tuple[Check, ...]:
         checks.append(
             Check(f"taint-{mode.name}", f"{mode.title}: only payloads depend on the data", _taint(mode), need)
         )
+        for name in PIPELINES:
+            title = f"{mode.title}, {name}: only payloads depend on the data"
+            checks.append(Check(f"taint-{name}-{mode.name}", title, _taint(mode, name), need))
     for mode in ENCRYPTED:
         checks.append(
             Check(
@@ -91,7 +113,17 @@ def _checks() -> tuple[Check, ...]:
                     True,
                 )
             )
+        else:
+            title = f"{mode.title}: smudging noise is whole, fresh, and knows nothing of the data"
+            checks.append(Check(f"smudging-{mode.name}", title, _for_mode(smudging, mode), True))
     return tuple(checks)
 
 
 CHECKS: Final = {check.name: check for check in _checks()}
+
+
+def missing_extra(*, encrypted: bool, server: bool) -> str:
+    """The extra of `secagg` that a check, game or mutant needs and that is not installed; empty if none."""
+    if encrypted and not homomorphic_available():
+        return "ckks"
+    return "server" if server and not shell_available() else ""

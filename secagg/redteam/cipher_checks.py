@@ -1,31 +1,36 @@
 """Ciphertexts of real rounds: uniform residues, fresh noise, and a released sum that holds none of it."""
 
 import math
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from secagg.encoding.schema import Update
+from secagg.homomorphic.dealt_participant import profile_of
 from secagg.homomorphic.session import HomomorphicParticipant
+from secagg.lattice.layout import layout_of
 from secagg.lattice.ntt import ntt
-from secagg.lattice.parameters import Custody
+from secagg.lattice.parameters import Custody, Profile
+from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.rlwe import SecretKey, add, sub
-from secagg.messages import (
-    EncryptedInputChunk,
-)
-from secagg.redteam.adversary import true_sum
-from secagg.redteam.arena import deployment, random_updates, rng_of, small_config
+from secagg.messages import EncryptedInputChunk, EncryptedSum, PartialChunk, ParticipantId
+from secagg.redteam.adversary import Integers, true_sum
+from secagg.redteam.arena import deployment, random_updates, rng_of, small_config, zero_updates
 from secagg.redteam.modes import Mode
-from secagg.redteam.statistics import Battery, birthday_p, pair_tests, prime_tests
+from secagg.redteam.statistics import Battery, birthday_p, pair_tests, prime_tests, ring_tests
 from secagg.redteam.views import Recording, record
 from secagg.simulation.cohort import Contribution, participant_names, set_up
 
 
-def recorded(mode: Mode, seed: int, **changes: Any) -> Recording:
-    """A round of four in this mode."""
+def recorded(
+    mode: Mode, seed: int, *, updates: Mapping[ParticipantId, Update] | None = None, **changes: Any
+) -> Recording:
+    """A round of four in this mode, of random updates if none are given."""
     config, names = small_config(4, mode), participant_names(4)
-    updates = random_updates(config.schema, names, seed)
-    return record(config, updates, rng=rng_of(seed, mode.name), deployment=deployment(), **changes)
+    brought = updates or random_updates(config.schema, names, seed)
+    return record(config, brought, rng=rng_of(seed, mode.name), deployment=deployment(), **changes)
 
 
 def ciphertexts(mode: Mode, seed: int = 0) -> list[str]:
@@ -94,3 +99,73 @@ def exact_release(mode: Mode, seed: int = 0) -> list[str]:
         return [f"no sum was released: {recording.run.coordinator.failure}"]
     wrong = int((aggregate.sums.astype(np.uint64) != true_sum(recording.run, recording.run.participants)).sum())
     return [f"{wrong} of {len(aggregate.sums)} released numbers are not the sum"] if wrong else []
+
+
+def smudging(mode: Mode, seed: int = 0) -> list[str]:
+    """Partial decryptions are residues without a pattern. Their smudging noise is uniform over its range, fresh for
+    everyone, and has nothing to do with the data: with other data and the same randomness it is the same bit for bit.
+    """
+    names = participant_names(4)
+    first = recorded(mode, seed, colluders=names)
+    second = recorded(mode, seed, colluders=names, updates=zero_updates(first.config, names))
+    floods, others = smudging_noise(first), smudging_noise(second)
+    battery, bits = Battery(), profile_of(first.config).flood_bits + 1
+    for name, flood in floods.items():
+        battery.add(f"smudging noise of {name}", ring_tests(flood, bits))
+    for one, other in pairwise(floods):
+        battery.add(f"smudging noise of {one} and {other}", pair_tests(floods[one], floods[other]))
+    for prime, residues in _partial_residues(first):
+        battery.add(f"partial decryption mod {prime}", prime_tests(residues, prime))
+    same = all(np.array_equal(floods[name], others[name]) for name in names)
+    return battery.said() + ([] if same else ["smudging noise depends on the data"])
+
+
+def smudging_noise(recording: Recording) -> dict[ParticipantId, Integers]:
+    """uint64[blocks · N] by participant: what lies over its key's part of the sum, moved to [0, 2^(f+1)).
+
+    The recording's colluders hand in their keys; what no key explains of a partial decryption is its noise.
+    """
+    profile, context = profile_of(recording.config), recording.run.coordinator.round.context
+    layout, found = layout_of(profile, recording.config.vector_len, 1), {}
+    c1 = np.concatenate([
+        unpack_chunk(layout, number, chunk)[:, 0]
+        for message in _first_sum(recording) for number, chunk in enumerate(message.c1)
+    ])  # fmt: skip
+    for name, key_seed in recording._key_seeds.items():
+        partial = _partial_of(recording, name)
+        over = sub(profile.primes, partial, SecretKey(profile, key_seed, context).times(c1))
+        found[name] = _lifted(profile, over, 1 << profile.flood_bits)
+    return found
+
+
+def _lifted(profile: Profile, residues: Integers, shift: int) -> Integers:
+    """uint64[blocks · N]: coefficients from their residues modulo the first two primes, plus `shift`; what does not fit
+    into 64 bits then is cut off, which shows.
+    """
+    parts = [np.ascontiguousarray(residues[:, j]) for j in (0, 1)]
+    p, q = profile.primes[:2]
+    if profile.ntt_form:
+        parts = [ntt(profile.ring_degree, prime).inverse(part) for prime, part in zip((p, q), parts, strict=True)]
+    one, other = (part.reshape(-1).astype(object) for part in parts)
+    whole = one + p * ((other - one) * pow(p, -1, q) % q) + shift
+    lifted: Integers = (whole % (p * q) % (1 << 64)).astype(np.uint64)
+    return lifted
+
+
+def _first_sum(recording: Recording) -> list[EncryptedSum]:
+    return [e.message for e in recording.envelopes if isinstance(e.message, EncryptedSum)][:1]
+
+
+def _partial_of(recording: Recording, name: ParticipantId) -> Integers:
+    """uint64[blocks, primes, N]."""
+    profile = profile_of(recording.config)
+    layout = layout_of(profile, recording.config.vector_len, 1)
+    chunks = [e.message for e in recording.sent(name) if isinstance(e.message, PartialChunk)]
+    return np.concatenate([unpack_chunk(layout, chunk.number, chunk.payload)[:, 0] for chunk in chunks])
+
+
+def _partial_residues(recording: Recording) -> Iterator[tuple[int, Integers]]:
+    for name in list(recording.run.participants)[:1]:
+        partial = _partial_of(recording, name)
+        for j, prime in enumerate(profile_of(recording.config).primes):
+            yield prime, np.ascontiguousarray(partial[:, j]).reshape(-1)

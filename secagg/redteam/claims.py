@@ -65,11 +65,16 @@ def _everywhere(cell: Cell) -> tuple[Cell, Cell, Cell, Cell]:
     return cell, cell, cell, cell
 
 
+def _taints(*modes: str) -> tuple[str, ...]:
+    return tuple(f"taint-{kind}{mode}" for mode in modes for kind in ("", "compressed-", "noisy-"))
+
+
 CLAIMS: Final = (
     Claim("A coordinator that follows the rules and reads everything", (
         _yes("masks", "mask-chunks", "seeds", "two-rounds"), _yes("masks", "mask-chunks", "seeds", "two-rounds"),
         _yes("ckks-curious", "bfv-curious", "ciphertexts-ckks", "ciphertexts-bfv"),
-        _yes("ckks-threshold-curious", "bfv-threshold-curious", "ciphertexts-bfv-threshold"),
+        _yes("ckks-threshold-curious", "bfv-threshold-curious", "ciphertexts-bfv-threshold", "smudging-ckks-threshold",
+             "smudging-bfv-threshold"),
     )),
     Claim("The same, helped by colluding participants", (
         _if("fewer than t collude", "threshold-of-colluders", "masks"),
@@ -98,11 +103,12 @@ CLAIMS: Final = (
         _yes("ckks-threshold-second-decryption", "bfv-threshold-second-decryption"),
     )),
     Claim("Sizes, counts and order of messages", (
-        _yes("taint-masked-semi-honest"), _yes("taint-masked-active"), _yes("taint-ckks", "taint-bfv"),
-        _yes("taint-ckks-threshold", "taint-bfv-threshold"),
+        _yes(*_taints("masked-semi-honest")), _yes(*_taints("masked-active")), _yes(*_taints("ckks", "bfv")),
+        _yes(*_taints("ckks-threshold", "bfv-threshold")),
     )),
     Claim("Secrets or values in messages, logs and on disk", (
-        _yes("secrets-masked-semi-honest"), _yes("secrets-masked-active", "values-in-sight"),
+        _yes("secrets-masked-semi-honest", "values-in-sight", "shell-in-sight"),
+        _yes("secrets-masked-active", "values-in-sight", "shell-in-sight"),
         _yes("secrets-ckks", "secrets-bfv"), _yes("secrets-ckks-threshold", "secrets-bfv-threshold"),
     )),
 )  # fmt: skip

@@ -18,12 +18,16 @@ from secagg.context import Context, Round, RoundId
 from secagg.context import bind as bind_context
 from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, Words
+from secagg.crypto.rng import Rng, SeededRng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding import noisy
-from secagg.homomorphic import dealt_participant
+from secagg.homomorphic import dealt_participant, joint_participant
 from secagg.lattice import slots, streams
+from secagg.lattice.keyshares import fallen_part, partial_decryption
 from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile
+from secagg.lattice.rlwe import SecretKey
 from secagg.lattice.tenseal_backend import _Seal
 from secagg.masked import masks, participant, vector
 from secagg.masked.masks import Mask
@@ -50,6 +54,7 @@ class Mutant:
         apply: breaks it, for as long as the patch lives.
         check: the check or game that must notice.
         encrypted: whether that needs TenSEAL.
+        server: whether that needs the server.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Mutant:
     apply: Callable[[Patch], None]
     check: str
     encrypted: bool = False
+    server: bool = False
 
 
 # --- mask streams -----------------------------------------------------------------------------------------------------
@@ -251,6 +257,17 @@ def _one_stream(patch: Patch) -> None:
     patch.setattr(streams, "_stream_key", one)
 
 
+def _unsmudged(patch: Patch) -> None:
+    patch.setattr(joint_participant, "partial_decryption", lambda _profile, key, c1, _rng: fallen_part(key, c1))
+
+
+def _smudged_alike(patch: Patch) -> None:
+    def alike(profile: Profile, key: SecretKey, c1: U64, _rng: Rng) -> U64:
+        return partial_decryption(profile, key, c1, SeededRng(bytes(32)))
+
+    patch.setattr(joint_participant, "partial_decryption", alike)
+
+
 def _key_for_its_digest(patch: Patch) -> None:
     patch.setattr(dealt_participant, "dealt_key_digest", lambda _context, seed: seed.expose())
 
@@ -282,6 +299,19 @@ def _log_line(patch: Patch) -> None:
         return chunk(self, number)
 
     patch.setattr(MaskedVector, "chunk", talkative)
+
+
+def _talkative_server(patch: Patch) -> None:
+    import structlog  # noqa: PLC0415, an extra
+    from secagg_server.hosting import HostedRound  # noqa: PLC0415
+
+    receive = HostedRound._receive_chunk
+
+    def talkative(self: Any, sender: ParticipantId, claim: int, chunk: Any, now: float) -> Any:
+        structlog.get_logger().debug("chunk", first=np.frombuffer(chunk.payload[:256], "<u4").tolist())
+        return receive(self, sender, claim, chunk, now)
+
+    patch.setattr(HostedRound, "_receive_chunk", talkative)
 
 
 def _telling_sizes(patch: Patch) -> None:
@@ -340,10 +370,13 @@ MUTANTS: Final = (
     Mutant("bfv-same-noise", "BFV noise is the same every time", _same_noise, "encryption-noise-bfv", True),
     Mutant("equal-streams", "everyone's c1 is the same stream", _one_stream, "ciphertexts-ckks", True),
     Mutant("key-at-coordinator", "the coordinator is sent the secret key", _key_for_its_digest, "secrets-bfv", True),
+    Mutant("unsmudged", "partial decryptions without smudging noise", _unsmudged, "smudging-bfv-threshold", True),
+    Mutant("smudged-alike", "the same smudging noise for everyone", _smudged_alike, "smudging-bfv-threshold", True),
     Mutant("noise-of-everyone", "noise is sized for all, dropouts too", _noise_of_everyone, "released-noise"),
     Mutant("half-the-noise", "noise of half the deviation", _half_the_noise, "released-noise"),
     Mutant("seeded-noise", "noise from a generator with a fixed seed", _seeded_noise, "fresh-noise"),
     Mutant("log-line", "a log line with values of an update", _log_line, "values-in-sight"),
+    Mutant("server-log", "the server logs words of an upload", _talkative_server, "shell-in-sight", server=True),
     Mutant("telling-sizes", "the size of an upload follows the data", _telling_sizes, "taint-masked-active"),
 )  # fmt: skip
 """Every flaw of the design's list that the product could have, and some more."""

@@ -9,7 +9,7 @@ from typing import Final
 from secagg import __version__
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.redteam.arena import deployment
-from secagg.redteam.audit import CHECKS
+from secagg.redteam.audit import CHECKS, missing_extra
 from secagg.redteam.games import play
 from secagg.redteam.modes import homomorphic_available
 from secagg.redteam.results import Checked, Findings
@@ -72,12 +72,13 @@ def _empty(profile: str, command: str, seed: int) -> Findings:
 
 def audited(findings: Findings, tell: Tell) -> Findings:
     """With every check of the audit, ten times as many seeds in the full profile."""
-    possible, rounds = homomorphic_available(), 10 if findings.profile == "full" else 1
+    rounds = 10 if findings.profile == "full" else 1
     checks, left = [], list(findings.left_out)
     deployment()
     for check in CHECKS.values():
-        if check.encrypted and not possible:
-            left.append(f"{check.title}: needs secagg[ckks]")
+        extra = missing_extra(encrypted=check.encrypted, server=check.server)
+        if extra:
+            left.append(f"{check.title}: needs secagg[{extra}]")
             continue
         tell(f"audit: {check.title}")
         said = [line for i in range(rounds) for line in check.run(findings.seed * 1000 + i)]
@@ -100,7 +101,10 @@ def played(findings: Findings, tell: Tell) -> Findings:
 def self_tested(findings: Findings, tell: Tell) -> Findings:
     """With every mutant."""
     found = self_test(seed=findings.seed, told=lambda v: tell(f"mutant: {v.mutant.title}"))
-    left = tuple(f"mutant {mutant.title}: needs secagg[ckks]" for mutant in found.left_out)
+    left = tuple(
+        f"mutant {mutant.title}: needs secagg[{missing_extra(encrypted=mutant.encrypted, server=mutant.server)}]"
+        for mutant in found.left_out
+    )
     return replace(findings, self_test=found, left_out=findings.left_out + left)
 
 

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from secagg.redteam.arena import deployment
-from secagg.redteam.audit import CHECKS
+from secagg.redteam.audit import CHECKS, missing_extra
 from secagg.redteam.encrypted_games import ENCRYPTED_GAMES
 from secagg.redteam.games import Game, play
 from secagg.redteam.masked_games import MASKED_GAMES
-from secagg.redteam.modes import homomorphic_available
 from secagg.redteam.mutants import MUTANTS, Mutant
 from secagg.redteam.release_games import RELEASE_GAMES
 from secagg.redteam.surgery import Patch
@@ -58,7 +57,10 @@ class SelfTest:
     def score(self) -> str:
         """For people."""
         said = f"{self.caught} of {len(self.verdicts)} caught"
-        return said if not self.left_out else f"{said}; {len(self.left_out)} not run: install secagg[ckks]"
+        if not self.left_out:
+            return said
+        extras = {missing_extra(encrypted=m.encrypted, server=m.server) for m in self.left_out}
+        return f"{said}; {len(self.left_out)} not run: install secagg[{','.join(sorted(extras))}]"
 
 
 def self_test(
@@ -72,8 +74,7 @@ def self_test(
         told: hears of each verdict.
     """
     deployment()  # made by the healthy product
-    possible = homomorphic_available()
-    running = [mutant for mutant in mutants if possible or not mutant.encrypted]
+    running = [mutant for mutant in mutants if not missing_extra(encrypted=mutant.encrypted, server=mutant.server)]
     false_alarms = [f"{name}: {said}" for name in sorted({m.check for m in running}) for said in speak(name, seed)]
     verdicts = []
     for mutant in running:

@@ -1,8 +1,9 @@
 """Do numbers look uniform and independent? Tests of mask and ciphertext residues, with one error rate for all together.
 
 A `Battery` collects p-values and speaks only where one is below `FAMILY_ERROR` divided by their number (Bonferroni):
-however many tests are run, and however they depend on each other, a healthy product is accused less than once in
-100,000 runs. A broken one has p-values of 1e-30 and less; what does not reach that far is not worth an alarm.
+however many tests are in it, and however they depend on each other, a healthy product is accused once in ten million
+batteries. The full profile judges 121 of them, so a whole run accuses it less than once in 80,000; `RUN_ERROR` is the
+promise. A broken product has p-values of 1e-30 and less; what does not reach that far is not worth an alarm.
 
 Residues are tested as residues: modulo 2^b for masks, modulo each prime for ciphertexts. Serialised ciphertexts are
 not uniform bytes, and testing them as such gives false alarms.
@@ -15,7 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
-FAMILY_ERROR: Final = 1e-5
+FAMILY_ERROR: Final = 1e-7
+"""Of one battery."""
+
+RUN_ERROR: Final = 1e-4
+"""Of all batteries and gates of a run together, whatever the profile."""
+
 CELL_COUNT: Final = 40
 """Fewest expected counts in a cell of a χ² test."""
 

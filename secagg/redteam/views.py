@@ -212,7 +212,7 @@ def record(
         recording._masked = Adversary(run, colluders)
         hooks.append(recording._masked)
     run.hook = chain(*hooks, hook)
-    with _listening() as heard:
+    with listening() as heard:
         run.play()
     recording.disk = bytes(spool.written)
     recording.log = heard.getvalue() + "\n".join(
@@ -267,7 +267,7 @@ class _Disk(MemorySpool):
 
 
 @contextmanager
-def _listening() -> Iterator[io.StringIO]:
+def listening() -> Iterator[io.StringIO]:
     """Everything that is logged or printed."""
     heard = io.StringIO()
     handler, root = logging.StreamHandler(heard), logging.getLogger()

@@ -9,7 +9,8 @@ from secagg.masked.vector import MaskedVector
 from secagg.messages import MaskedInputChunk
 from secagg.redteam import taint
 from secagg.redteam.arena import SMALL, random_updates, small_config
-from secagg.redteam.modes import EVERY_MODE, MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode
+from secagg.redteam.audit import PIPELINES
+from secagg.redteam.modes import EVERY_MODE, MASKED_SEMI_HONEST, Mode
 from secagg.redteam.surgery import Patch
 from secagg.simulation.cohort import participant_names
 
@@ -23,14 +24,8 @@ def test_nothing_depends_on_the_data(mode: Mode) -> None:
     assert taint.compare(small_config(4, mode), ONE, ZEROS) == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "clip(l2=1.0) | sample(rate=0.5) | rotate | quantise(bits=8, range=0.5)",
-        "clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z=1.634)",
-    ],
-)
-@pytest.mark.parametrize("mode", [MASKED_ACTIVE, MASKED_SEMI_HONEST], ids=lambda mode: mode.name)
+@pytest.mark.parametrize("text", PIPELINES.values(), ids=PIPELINES)
+@pytest.mark.parametrize("mode", EVERY_MODE, ids=lambda mode: mode.name)
 def test_neither_compression_nor_noise_makes_sizes_depend_on_the_data(mode: Mode, text: str) -> None:
     config = mode.config(SMALL, 4, encoding=Pipeline.parse(text))
     assert taint.compare(config, ONE, ZEROS) == []
