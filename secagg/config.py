@@ -15,6 +15,7 @@ from secagg.encoding.pipeline import Noise, Pipeline
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.parameters import Custody, Profile
+from secagg.robust.grouping import Combine, Groups
 
 MIN_COHORT: Final = 3
 """A sum of two shows each of the two the other's update."""
@@ -102,6 +103,8 @@ class RoundConfig:
             homomorphic round's key is with the participants.
         homomorphic: how updates are encrypted; None for a masked round.
         deadlines: longest time of each phase.
+        groups: how the round is split into groups; None for one cohort. `max_participants`, `threshold`,
+            `max_colluding` and the noise that is sized for them are then those of each group.
         code: what `encoding` comes to in this round.
     """
 
@@ -119,6 +122,7 @@ class RoundConfig:
     release_to_coordinator: bool = True
     homomorphic: Profile | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
+    groups: Groups | None = None
     code: Code = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -128,8 +132,10 @@ class RoundConfig:
             raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(self.model_digest)}")
         self._fill_defaults()
         self._check_thresholds()
+        self._check_groups()
         cohort = Cohort(self.max_participants, self.guaranteed_honest)
-        code = code_for(self.encoding, self.schema, cohort, wraps=self.homomorphic is None)
+        parent = self.groups.parent if self.groups else b""
+        code = code_for(self.encoding, self.schema, cohort, wraps=self.homomorphic is None, parent=parent)
         object.__setattr__(self, "code", code)
         self._check_widths()
         self._check_scheme()
@@ -159,6 +165,20 @@ class RoundConfig:
             raise ConfigError(
                 f"against an active coordinator with {colluding} colluding participants, 2t > n + n_C must hold: "
                 f"raise threshold from {t} to {(n + colluding) // 2 + 1} or more, or lower max_participants"
+            )
+
+    def _check_groups(self) -> None:
+        per_group = isinstance(self.encoding, Pipeline) and self.encoding.per_group
+        if self.groups is None:
+            if per_group:
+                raise ConfigError("sample(per=group) needs groups; leave per out, or set groups")
+            return
+        if not self.release_to_coordinator:
+            raise ConfigError("the coordinator combines the sums of groups; set release_to_coordinator")
+        if per_group and self.groups.combine is not Combine.MEAN:
+            raise ConfigError(
+                f"groups that sample coordinates of their own have no common ones for a {self.groups.text}; "
+                "combine them by mean, or leave per=group out"
             )
 
     def _check_widths(self) -> None:

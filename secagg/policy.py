@@ -30,6 +30,8 @@ class Policy:
             Without it, a sum is opened only if it and those before it show nobody alone.
         require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own.
         min_noise_multiplier: smallest z of that noise; `min_colluding_share` says how many are not counted on for it.
+        allow_groups: whether rounds in groups are taken part in. The coordinator then learns a sum per group; every
+            demand here is of our own group.
     """
 
     min_cohort: int = MIN_COHORT
@@ -44,6 +46,7 @@ class Policy:
     once_per_model: bool = False
     require_distributed_noise: bool = False
     min_noise_multiplier: float = 0.0
+    allow_groups: bool = True
 
     def check(self, config: RoundConfig) -> None:
         """Refuse a configuration below this policy.
@@ -67,6 +70,10 @@ class Policy:
         if self.min_organisations > 1 and not config.signed:
             self._refuse("organisations are certified in the active threat model and in homomorphic rounds only")
         self._check_noise(config)
+        if config.groups is not None and not self.allow_groups:
+            self._refuse("the round is split into groups, whose sums are smaller")
+        if config.groups is not None and not config.groups.number:
+            self._refuse("the round is split into groups and is none of them")
 
     def _check_noise(self, config: RoundConfig) -> None:
         if config.noise is None:

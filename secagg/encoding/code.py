@@ -84,7 +84,9 @@ class Code(Protocol):
         ...
 
 
-def code_for(encoding: FixedPoint | Pipeline, schema: Schema, cohort: Cohort, *, wraps: bool) -> Code:
+def code_for(
+    encoding: FixedPoint | Pipeline, schema: Schema, cohort: Cohort, *, wraps: bool, parent: bytes = b""
+) -> Code:
     """What `encoding` comes to.
 
     Args:
@@ -92,6 +94,7 @@ def code_for(encoding: FixedPoint | Pipeline, schema: Schema, cohort: Cohort, *,
         schema: of the update.
         cohort: who is summed.
         wraps: whether the scheme takes sums mod 2^b: masked rounds do, homomorphic ones add integers.
+        parent: id of the grouped round, in one of its groups.
 
     Raises:
         ConfigError: parameters that do not fit together.
@@ -99,7 +102,8 @@ def code_for(encoding: FixedPoint | Pipeline, schema: Schema, cohort: Cohort, *,
     summands = cohort.summands
     if isinstance(encoding, FixedPoint):
         return BoundedCode(encoding, Stages(schema), summands)
-    stages = Stages(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback)
+    shared_seed = b"" if encoding.per_group else parent
+    stages = Stages(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback, shared_seed)
     if encoding.noise is None:
         return BoundedCode(encoding.code(), stages, summands)
     calibration = calibrate(

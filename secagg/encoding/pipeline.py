@@ -57,6 +57,7 @@ class Pipeline:
         feedback: whether participants add what earlier rounds lost to rounding and sampling.
         clips: bounds, applied one after the other.
         rate: share of the coordinates that is sent, in (0, 1]; 1 sends all.
+        per_group: whether each group of a round in groups sends coordinates of its own.
         rotate: whether updates are rotated.
         max_weight: w_max; see `FixedPoint`.
         noise: None where updates carry none.
@@ -67,6 +68,7 @@ class Pipeline:
     feedback: bool = False
     clips: tuple[Clip, ...] = ()
     rate: float = 1.0
+    per_group: bool = False
     rotate: bool = False
     max_weight: int = 1
     noise: Noise | None = None
@@ -74,6 +76,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:
             raise ConfigError(f"sample keeps a rate in (0, 1], not {self.rate}")
+        if self.per_group and self.rate == 1:
+            raise ConfigError("sample(per=group) with rate 1 leaves nothing to choose; lower the rate or leave it out")
         if len(self.clips) > MAX_CLIPS:
             raise ConfigError(f"at most {MAX_CLIPS} clips, not {len(self.clips)}")
         if self.noise is None:
@@ -119,7 +123,7 @@ class Pipeline:
             bound = f"l2={clip.l2!r}" if clip.l2 != inf else f"linf={clip.linf!r}"
             yield f"clip({bound}{', per=array' if clip.per_array else ''})"
         if self.rate != 1:
-            yield f"sample(rate={self.rate!r})"
+            yield f"sample(rate={self.rate!r}{', per=group' if self.per_group else ''})"
         if self.rotate:
             yield "rotate"
         if self.max_weight != 1:
@@ -177,7 +181,10 @@ class _Draft:
         self.clips.append(Clip(**bounds, per_array="per" in arguments))
 
     def sample(self, arguments: Arguments) -> None:
+        if arguments.get("per", "group") != "group":
+            raise ConfigError("sample knows per=group only; leave per out for the same coordinates in the whole round")
         self.fields["rate"] = _number(arguments, "rate")
+        self.fields["per_group"] = "per" in arguments
 
     def rotate(self, _: Arguments) -> None:
         self.fields["rotate"] = True
@@ -199,7 +206,7 @@ class _Draft:
 _STEPS: Final[dict[str, tuple[frozenset[str], Callable[[_Draft, Arguments], None]]]] = {
     "feedback": (frozenset(), _Draft.feedback),
     "clip": (frozenset({"l2", "linf", "per"}), _Draft.clip),
-    "sample": (frozenset({"rate"}), _Draft.sample),
+    "sample": (frozenset({"rate", "per"}), _Draft.sample),
     "rotate": (frozenset(), _Draft.rotate),
     "weigh": (frozenset({"max"}), _Draft.weigh),
     "quantise": (frozenset({"bits", "range"}), _Draft.quantise),

@@ -39,7 +39,11 @@ class Selection:
     """Which coordinates of a vector a round is about."""
 
     def __init__(self, size: int, rate: float, context: bytes) -> None:
-        """Args: size: coordinates to choose from. rate: share to keep, in (0, 1]. context: what binds the round."""
+        """Args:
+        size: coordinates to choose from.
+        rate: share to keep, in (0, 1].
+        context: of the round; or the id of the grouped round, for the same coordinates in all of its groups.
+        """
         self.size = size
         self.per_block = kept_of(BLOCK, rate)
         self.kept = kept_size(size, rate)

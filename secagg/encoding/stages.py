@@ -19,6 +19,8 @@ class Stages:
 
     Attributes:
         feedback: what a participant did not send it keeps, so what comes out is not scaled up.
+        shared_seed: what the coordinates are chosen by in place of the round's context, where all groups of a round
+            send the same ones; else empty.
     """
 
     schema: Schema
@@ -26,6 +28,7 @@ class Stages:
     rate: float = 1.0
     rotate: bool = False
     feedback: bool = False
+    shared_seed: bytes = b""
 
     @property
     def kept(self) -> int:
@@ -60,7 +63,7 @@ class Stages:
         """Sampled and rotated, as the round's context says."""
         self._check(context)
         if self.rate < 1:
-            source = Sampled(source, Selection(self.schema.size, self.rate, context))
+            source = Sampled(source, self._selection(context))
         return Rotated(source, Rotation(self.kept, context)) if self.rotate else source
 
     def undo(self, values: FloatArray, context: bytes) -> FloatArray:
@@ -69,9 +72,11 @@ class Stages:
         if self.rotate:
             values = Rotation(self.kept, context).undo(values)
         if self.rate < 1:
-            selection = Selection(self.schema.size, self.rate, context)
-            values = selection.spread(values, unbiased=not self.feedback)
+            values = self._selection(context).spread(values, unbiased=not self.feedback)
         return values
+
+    def _selection(self, context: bytes) -> Selection:
+        return Selection(self.schema.size, self.rate, self.shared_seed or context)
 
     def _check(self, context: bytes) -> None:
         if not context and (self.rotate or self.rate < 1):

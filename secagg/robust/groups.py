@@ -8,71 +8,116 @@ every group needs the minimum cohort by itself. With distributed noise each grou
 noise is sized for the honest survivors that are certain *in one group*.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from math import inf
+from typing import Any
 
 import numpy as np
 
-from secagg.config import MIN_COHORT
-from secagg.crypto import labels
-from secagg.crypto.transcript import frame
-from secagg.errors import ConfigError
-from secagg.messages import ParticipantId
+from secagg.config import Aggregate, RoundConfig
+from secagg.encoding.fixedpoint import WeightedMean
+from secagg.errors import LocalError, ProtocolViolation
+from secagg.robust.grouping import Combine, Groups
 
-Vector = np.ndarray[Any, np.dtype[np.float64]]
-
-MIN_GROUPS: Final = 3
-"""Of two groups neither can be told to be the spoilt one."""
-
-
-def assign(
-    roster_digest: bytes, members: Sequence[ParticipantId], groups: int
-) -> tuple[tuple[ParticipantId, ...], ...]:
-    """Groups whose sizes differ by one at most, from a hash over the roster: nobody picks their own.
-
-    The coordinator can still try rosters until a victim's group suits it; against that, every group has the minimum
-    cohort.
-
-    Raises:
-        ConfigError: fewer than three groups, or groups below the minimum cohort.
-    """
-    if groups < MIN_GROUPS:
-        raise ConfigError(f"a robust combination needs {MIN_GROUPS} groups or more, not {groups}")
-    if len(members) // groups < MIN_COHORT:
-        raise ConfigError(
-            f"{len(members)} participants in {groups} groups leave groups below the minimum cohort {MIN_COHORT}; "
-            f"use {len(members) // MIN_COHORT} groups or fewer"
-        )
-    order = sorted(members, key=lambda name: _place(roster_digest, name))
-    return tuple(tuple(sorted(order[i::groups])) for i in range(groups))
-
-
-def _place(roster_digest: bytes, name: ParticipantId) -> bytes:
-    return hashlib.sha256(frame(labels.GROUP_ASSIGNMENT, roster_digest, name.encode())).digest()
+Vector = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class GroupMean:
-    """What one group's sum says.
+class GroupSum:
+    """One group's exact sum.
 
     Attributes:
-        values: float64[m], mean of the group's updates.
-        survivors: how many are in it.
+        aggregate: sum and survivors.
+        context: of the group's round; rotation and sample come from it.
     """
 
-    values: Vector
-    survivors: int
+    aggregate: Aggregate
+    context: bytes
+
+    def mean(self, config: RoundConfig) -> WeightedMean | None:
+        """What the sum says; None if no survivors can have put this in. See `Aggregate.mean`."""
+        try:
+            return self.aggregate.mean(config, self.context)
+        except ProtocolViolation:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedAggregate:
+    """What a round in groups releases: the exact sum of every group that has one.
+
+    Attributes:
+        groups: sums by number of the group, in ascending order. Nobody is in two.
+    """
+
+    groups: Mapping[int, GroupSum]
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """Ids of the participants in any of the sums, sorted."""
+        return tuple(sorted(name for group in self.groups.values() for name in group.aggregate.survivors))
+
+    def mean(self, config: RoundConfig) -> WeightedMean:
+        """The combination that the configuration names. A group whose sum cannot be decoded counts as one without.
+
+        `weight` is that of all combined groups; `error_bound` the largest of theirs, which holds for every
+        combination: each is a mean of order statistics, or a weighted mean.
+
+        Args:
+            config: of the round in groups, or of any of its groups.
+
+        Raises:
+            ProtocolViolation: too few groups are left.
+        """
+        plan = plan_of(config)
+        means = [mean for group in self.groups.values() if (mean := group.mean(config)) is not None]
+        if len(means) < plan.fewest:
+            raise ProtocolViolation(f"{len(means)} groups' sums can be decoded, {plan.text} needs {plan.fewest}")
+        weights = [mean.weight for mean in means]
+        arrays = {
+            name: combined([mean.arrays[name] for mean in means], weights, plan).astype(first.dtype)
+            for name, first in means[0].arrays.items()
+        }
+        return WeightedMean(arrays, sum(weights), max(mean.error_bound for mean in means))
+
+
+def plan_of(config: RoundConfig) -> Groups:
+    """The round's groups.
+
+    Raises:
+        LocalError: it has none.
+    """
+    if config.groups is None:
+        raise LocalError("this round has no groups: its aggregate is one sum")
+    return config.groups
+
+
+def combined(means: Sequence[Vector], weights: Sequence[int], plan: Groups) -> Vector:
+    """float64 of the means' shape: the combination that `plan` names.
+
+    Args:
+        means: at least `plan.fewest` arrays of one shape.
+        weights: of the means; they count where the combination is the weighted mean alone.
+        plan: what to do.
+    """
+    stacked = np.stack(means).astype(np.float64)
+    match plan.combine:
+        case Combine.MEDIAN:
+            return np.asarray(np.median(stacked, axis=0))
+        case Combine.TRIMMED:
+            return np.asarray(np.sort(stacked, axis=0)[plan.trim : len(means) - plan.trim].mean(axis=0))
+        case Combine.MEAN:
+            return np.asarray(np.average(stacked, axis=0, weights=weights))
 
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """A group whose mean is far longer than the others'.
+    """A group whose mean is far longer than the others', or whose sum cannot be decoded.
 
     Attributes:
         group: its number.
-        norm: of its mean.
+        norm: of its mean; infinite if its sum cannot be decoded.
         typical: median norm of all groups' means.
     """
 
@@ -81,45 +126,14 @@ class Anomaly:
     typical: float
 
 
-def median(means: Sequence[GroupMean], min_cohort: int = MIN_COHORT) -> Vector:
-    """float64[m]: the coordinate-wise median of the groups' means.
-
-    Raises:
-        ConfigError: see `check`.
-    """
-    check(means, min_cohort)
-    return np.asarray(np.median(np.stack([mean.values for mean in means]), axis=0), np.float64)
+def norm_of(mean: WeightedMean | None) -> float:
+    """Euclidean norm over all arrays; infinite for a sum that cannot be decoded."""
+    if mean is None:
+        return inf
+    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in mean.arrays.values())))
 
 
-def trimmed_mean(means: Sequence[GroupMean], trim: int, min_cohort: int = MIN_COHORT) -> Vector:
-    """float64[m]: in every coordinate the mean without the `trim` largest and the `trim` smallest.
-
-    Raises:
-        ConfigError: see `check`; or nothing would be left.
-    """
-    check(means, min_cohort)
-    if not 0 <= 2 * trim < len(means):
-        raise ConfigError(f"trimming {trim} on either side leaves nothing of {len(means)} groups")
-    ordered = np.sort(np.stack([mean.values for mean in means]), axis=0)
-    return np.asarray(ordered[trim : len(means) - trim].mean(axis=0), np.float64)
-
-
-def check(means: Sequence[GroupMean], min_cohort: int) -> None:
-    """Refuse groups that must not be released or cannot be combined.
-
-    Raises:
-        ConfigError: fewer than three groups, one below the minimum cohort, or of another length.
-    """
-    if len(means) < MIN_GROUPS:
-        raise ConfigError(f"a robust combination needs {MIN_GROUPS} groups or more, not {len(means)}")
-    if (smallest := min(mean.survivors for mean in means)) < max(min_cohort, MIN_COHORT):
-        raise ConfigError(f"a group of {smallest} survivors is below the minimum cohort {max(min_cohort, MIN_COHORT)}")
-    if len({mean.values.shape for mean in means}) > 1:
-        raise ConfigError("groups' means have different lengths; combine those of one task")
-
-
-def anomalies(means: Mapping[int, GroupMean], factor: float = 3.0) -> list[Anomaly]:
+def anomalies(norms: Mapping[int, float], factor: float = 3.0) -> list[Anomaly]:
     """Groups whose mean is more than `factor` times as long as the median group's, by number."""
-    norms = {group: float(np.linalg.norm(mean.values)) for group, mean in means.items()}
     typical = float(np.median(list(norms.values()))) if norms else 0.0
     return [Anomaly(group, norm, typical) for group, norm in sorted(norms.items()) if norm > factor * typical]

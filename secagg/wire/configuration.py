@@ -8,6 +8,7 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import DTYPES, MAX_ARRAYS, MAX_DIMENSIONS, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody, Profile, Scheme
+from secagg.robust.grouping import Combine, Groups
 from secagg.wire.v1 import config_pb2 as pb
 
 MAX_CONFIG_BYTES = 64 << 20
@@ -38,6 +39,7 @@ def encode_config(config: RoundConfig) -> bytes:
         release_to_participants=config.release_to_participants,
         release_to_coordinator=config.release_to_coordinator,
         homomorphic=None if config.homomorphic is None else _encode_profile(config.homomorphic),
+        groups=None if config.groups is None else _encode_groups(config.groups),
         deadlines=pb.Deadlines(
             advertise_keys_ms=_milliseconds(deadlines.advertise_keys_s),
             share_keys_ms=_milliseconds(deadlines.share_keys_s),
@@ -93,6 +95,7 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         release_to_participants=message.release_to_participants,
         release_to_coordinator=message.release_to_coordinator,
         homomorphic=_profile(message.homomorphic) if message.HasField("homomorphic") else None,
+        groups=_groups(message.groups) if message.HasField("groups") else None,
         deadlines=Deadlines(
             d.advertise_keys_ms / 1000,
             d.share_keys_ms / 1000,
@@ -147,6 +150,26 @@ def _profile(message: pb.HomomorphicProfile) -> Profile:
         plain_modulus=message.plain_modulus,
         scale=1 << message.scale_bits if message.scale_bits else 0,
         values_per_slot=message.values_per_slot,
+    )
+
+
+def _encode_groups(groups: Groups) -> pb.Groups:
+    return pb.Groups(
+        count=groups.count,
+        combine=pb.Combine.Name(groups.combine.value),
+        trim=groups.trim,
+        parent=groups.parent,
+        number=groups.number,
+    )
+
+
+def _groups(message: pb.Groups) -> Groups:
+    return Groups(
+        count=message.count,
+        combine=Combine(message.combine),
+        trim=message.trim,
+        parent=message.parent,
+        number=message.number,
     )
 
 

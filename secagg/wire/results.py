@@ -1,14 +1,16 @@
 """The aggregate on the wire: who is in it, and the exact sum in chunks packed like masked inputs."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from secagg.config import MAX_PARTICIPANTS, Aggregate, RoundConfig
 from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.errors import AuthenticationError, DecodeError
+from secagg.robust.groups import plan_of
 from secagg.wire.codec import decode_participant_id
 from secagg.wire.fields import bounded
 from secagg.wire.v1 import messages_pb2 as pb
@@ -39,6 +41,34 @@ class PackedAggregate:
     def parts(self) -> Iterator[pb.AggregatePart]:
         """As `encode_aggregate`."""
         return _parts(self.survivors, self.payloads, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedGroups:
+    """What a round in groups releases, as it is sent.
+
+    Attributes:
+        groups: aggregates by number of the group, in ascending order.
+    """
+
+    groups: Mapping[int, PackedAggregate]
+
+    @property
+    def survivors(self) -> int:
+        """Number of participants whose updates are in any of the sums."""
+        return sum(len(packed.survivors) for packed in self.groups.values())
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes: SHA-256 over each group's number (2 bytes, big-endian) and digest."""
+        return _digest(number.to_bytes(2, "big") + packed.digest for number, packed in self.groups.items())
+
+    def parts(self) -> Iterator[pb.AggregatePart]:
+        """Group after group, each as `encode_aggregate` has it."""
+        for number, packed in self.groups.items():
+            for part in packed.parts():
+                part.group = number
+                yield part
 
 
 def encode_aggregate(aggregate: Aggregate, config: RoundConfig, digest: bytes) -> Iterator[pb.AggregatePart]:
@@ -84,6 +114,28 @@ def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> 
     if state.digest() != digest:
         raise AuthenticationError("the aggregate does not match its digest", culprit="coordinator")
     return Aggregate(sums, tuple(survivors))
+
+
+def decode_groups(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> dict[int, Aggregate]:
+    """The aggregates of a round in groups, by number of the group, in ascending order.
+
+    Raises:
+        DecodeError: parts are missing, repeated or malformed, groups are too few, or somebody is in two.
+        AuthenticationError: a sum is not the one that its digest names.
+    """
+    plan = plan_of(config)
+    found: dict[int, Aggregate] = {}
+    members: set[str] = set()
+    for number, run in groupby(parts, lambda part: part.group):
+        if not max(found, default=0) < number <= plan.count:
+            raise DecodeError(f"group {number} is out of order, or none of {plan.count}", culprit="coordinator")
+        found[number] = decode_aggregate(run, config)
+        if not members.isdisjoint(found[number].survivors):
+            raise DecodeError(f"a survivor of group {number} is in another group too", culprit="coordinator")
+        members.update(found[number].survivors)
+    if len(found) < plan.fewest:
+        raise DecodeError(f"{len(found)} groups have a sum; {plan.text} needs {plan.fewest}", culprit="coordinator")
+    return found
 
 
 def _parts(survivors: tuple[str, ...], payloads: Iterable[bytes], digest: bytes) -> Iterator[pb.AggregatePart]:

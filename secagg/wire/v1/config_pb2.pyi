@@ -40,6 +40,13 @@ class Custody(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CUSTODY_UNSPECIFIED: _ClassVar[Custody]
     CUSTODY_PARTICIPANTS: _ClassVar[Custody]
     CUSTODY_THRESHOLD: _ClassVar[Custody]
+
+class Combine(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COMBINE_UNSPECIFIED: _ClassVar[Combine]
+    COMBINE_MEDIAN: _ClassVar[Combine]
+    COMBINE_TRIMMED: _ClassVar[Combine]
+    COMBINE_MEAN: _ClassVar[Combine]
 THREAT_MODEL_UNSPECIFIED: ThreatModel
 THREAT_MODEL_SEMI_HONEST: ThreatModel
 THREAT_MODEL_ACTIVE: ThreatModel
@@ -56,6 +63,10 @@ HOMOMORPHIC_SCHEME_BFV: HomomorphicScheme
 CUSTODY_UNSPECIFIED: Custody
 CUSTODY_PARTICIPANTS: Custody
 CUSTODY_THRESHOLD: Custody
+COMBINE_UNSPECIFIED: Combine
+COMBINE_MEDIAN: Combine
+COMBINE_TRIMMED: Combine
+COMBINE_MEAN: Combine
 
 class ArraySpec(_message.Message):
     __slots__ = ("name", "shape", "dtype")
@@ -115,8 +126,22 @@ class HomomorphicProfile(_message.Message):
     values_per_slot: int
     def __init__(self, scheme: _Optional[_Union[HomomorphicScheme, str]] = ..., custody: _Optional[_Union[Custody, str]] = ..., summands: _Optional[int] = ..., value_bits: _Optional[int] = ..., ring_degree: _Optional[int] = ..., primes: _Optional[_Iterable[int]] = ..., special_prime: _Optional[int] = ..., plain_modulus: _Optional[int] = ..., scale_bits: _Optional[int] = ..., values_per_slot: _Optional[int] = ...) -> None: ...
 
+class Groups(_message.Message):
+    __slots__ = ("count", "combine", "trim", "parent", "number")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    COMBINE_FIELD_NUMBER: _ClassVar[int]
+    TRIM_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    combine: Combine
+    trim: int
+    parent: bytes
+    number: int
+    def __init__(self, count: _Optional[int] = ..., combine: _Optional[_Union[Combine, str]] = ..., trim: _Optional[int] = ..., parent: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
+
 class RoundConfig(_message.Message):
-    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline")
+    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline", "groups")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ARRAYS_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +157,7 @@ class RoundConfig(_message.Message):
     RELEASE_TO_COORDINATOR_FIELD_NUMBER: _ClassVar[int]
     HOMOMORPHIC_FIELD_NUMBER: _ClassVar[int]
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
     task: str
     arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
     encoding: FixedPoint
@@ -147,4 +173,5 @@ class RoundConfig(_message.Message):
     release_to_coordinator: bool
     homomorphic: HomomorphicProfile
     pipeline: str
-    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ...) -> None: ...
+    groups: Groups
+    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ..., groups: _Optional[_Union[Groups, _Mapping]] = ...) -> None: ...

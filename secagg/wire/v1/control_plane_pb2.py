@@ -26,17 +26,17 @@ from secagg.wire.v1 import errors_pb2 as secagg_dot_wire_dot_v1_dot_errors__pb2
 from secagg.wire.v1 import messages_pb2 as secagg_dot_wire_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"secagg/wire/v1/control_plane.proto\x12\x0esecagg.wire.v1\x1a\x1bsecagg/wire/v1/errors.proto\x1a\x1dsecagg/wire/v1/messages.proto\"\x1f\n\rOpenRoundPart\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\"\"\n\x0eOpenRoundReply\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"%\n\x11WatchRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"[\n\x0cPhaseStarted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x65xpected\x18\x03 \x01(\r\"O\n\x0fMessageAccepted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\"~\n\x12ParticipantDropped\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.DropReason\"P\n\x0bWrongShares\x12\x0f\n\x07\x63ulprit\x18\x01 \x01(\t\x12\x30\n\tconflicts\x18\x02 \x03(\x0b\x32\x1d.secagg.wire.v1.ShareConflict\".\n\rShareConflict\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"2\n\x08SumReady\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\"9\n\x0bRoundFailed\x12*\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1b.secagg.wire.v1.ErrorDetail\"\xf6\x02\n\nRoundEvent\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x35\n\rphase_started\x18\x02 \x01(\x0b\x32\x1c.secagg.wire.v1.PhaseStartedH\x00\x12;\n\x10message_accepted\x18\x03 \x01(\x0b\x32\x1f.secagg.wire.v1.MessageAcceptedH\x00\x12\x41\n\x13participant_dropped\x18\x04 \x01(\x0b\x32\".secagg.wire.v1.ParticipantDroppedH\x00\x12\x33\n\x0cwrong_shares\x18\x05 \x01(\x0b\x32\x1b.secagg.wire.v1.WrongSharesH\x00\x12-\n\tsum_ready\x18\x06 \x01(\x0b\x32\x18.secagg.wire.v1.SumReadyH\x00\x12\x33\n\x0cround_failed\x18\x07 \x01(\x0b\x32\x1b.secagg.wire.v1.RoundFailedH\x00\x42\x07\n\x05\x65vent\" \n\x0c\x46\x65tchRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"5\n\x11\x41\x62ortRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"!\n\x11ListRoundsRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"\x92\x01\n\x0cRoundSummary\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.RoundState\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x11\n\topened_ms\x18\x05 \x01(\x04*\x8f\x01\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ROP_REASON_DEADLINE\x10\x01\x12\x19\n\x15\x44ROP_REASON_CANCELLED\x10\x02\x12\x17\n\x13\x44ROP_REASON_REFUSED\x10\x03\x12\x16\n\x12\x44ROP_REASON_FAILED\x10\x04*p\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUND_STATE_RUNNING\x10\x01\x12\x14\n\x10ROUND_STATE_DONE\x10\x02\x12\x16\n\x12ROUND_STATE_FAILED\x10\x03\x32\x9f\x03\n\x0c\x43ontrolPlane\x12L\n\tOpenRound\x12\x1d.secagg.wire.v1.OpenRoundPart\x1a\x1e.secagg.wire.v1.OpenRoundReply(\x01\x12M\n\nWatchRound\x12!.secagg.wire.v1.WatchRoundRequest\x1a\x1a.secagg.wire.v1.RoundEvent0\x01\x12O\n\x0e\x46\x65tchAggregate\x12\x1c.secagg.wire.v1.FetchRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12P\n\nAbortRound\x12!.secagg.wire.v1.AbortRoundRequest\x1a\x1f.secagg.wire.v1.AbortRoundReply\x12O\n\nListRounds\x12!.secagg.wire.v1.ListRoundsRequest\x1a\x1c.secagg.wire.v1.RoundSummary0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"secagg/wire/v1/control_plane.proto\x12\x0esecagg.wire.v1\x1a\x1bsecagg/wire/v1/errors.proto\x1a\x1dsecagg/wire/v1/messages.proto\"\x1f\n\rOpenRoundPart\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\"\"\n\x0eOpenRoundReply\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"%\n\x11WatchRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"[\n\x0cPhaseStarted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x65xpected\x18\x03 \x01(\r\"O\n\x0fMessageAccepted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\"~\n\x12ParticipantDropped\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.DropReason\"P\n\x0bWrongShares\x12\x0f\n\x07\x63ulprit\x18\x01 \x01(\t\x12\x30\n\tconflicts\x18\x02 \x03(\x0b\x32\x1d.secagg.wire.v1.ShareConflict\".\n\rShareConflict\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"2\n\x08SumReady\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\"9\n\x0bRoundFailed\x12*\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1b.secagg.wire.v1.ErrorDetail\"<\n\x0cGroupAnomaly\x12\r\n\x05group\x18\x01 \x01(\r\x12\x0c\n\x04norm\x18\x02 \x01(\x01\x12\x0f\n\x07typical\x18\x03 \x01(\x01\"\xbc\x03\n\nRoundEvent\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x35\n\rphase_started\x18\x02 \x01(\x0b\x32\x1c.secagg.wire.v1.PhaseStartedH\x00\x12;\n\x10message_accepted\x18\x03 \x01(\x0b\x32\x1f.secagg.wire.v1.MessageAcceptedH\x00\x12\x41\n\x13participant_dropped\x18\x04 \x01(\x0b\x32\".secagg.wire.v1.ParticipantDroppedH\x00\x12\x33\n\x0cwrong_shares\x18\x05 \x01(\x0b\x32\x1b.secagg.wire.v1.WrongSharesH\x00\x12-\n\tsum_ready\x18\x06 \x01(\x0b\x32\x18.secagg.wire.v1.SumReadyH\x00\x12\x33\n\x0cround_failed\x18\x07 \x01(\x0b\x32\x1b.secagg.wire.v1.RoundFailedH\x00\x12\x35\n\rgroup_anomaly\x18\t \x01(\x0b\x32\x1c.secagg.wire.v1.GroupAnomalyH\x00\x12\r\n\x05group\x18\x08 \x01(\rB\x07\n\x05\x65vent\" \n\x0c\x46\x65tchRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"5\n\x11\x41\x62ortRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"!\n\x11ListRoundsRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"\x92\x01\n\x0cRoundSummary\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.RoundState\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x11\n\topened_ms\x18\x05 \x01(\x04*\x8f\x01\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ROP_REASON_DEADLINE\x10\x01\x12\x19\n\x15\x44ROP_REASON_CANCELLED\x10\x02\x12\x17\n\x13\x44ROP_REASON_REFUSED\x10\x03\x12\x16\n\x12\x44ROP_REASON_FAILED\x10\x04*p\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUND_STATE_RUNNING\x10\x01\x12\x14\n\x10ROUND_STATE_DONE\x10\x02\x12\x16\n\x12ROUND_STATE_FAILED\x10\x03\x32\x9f\x03\n\x0c\x43ontrolPlane\x12L\n\tOpenRound\x12\x1d.secagg.wire.v1.OpenRoundPart\x1a\x1e.secagg.wire.v1.OpenRoundReply(\x01\x12M\n\nWatchRound\x12!.secagg.wire.v1.WatchRoundRequest\x1a\x1a.secagg.wire.v1.RoundEvent0\x01\x12O\n\x0e\x46\x65tchAggregate\x12\x1c.secagg.wire.v1.FetchRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12P\n\nAbortRound\x12!.secagg.wire.v1.AbortRoundRequest\x1a\x1f.secagg.wire.v1.AbortRoundReply\x12O\n\nListRounds\x12!.secagg.wire.v1.ListRoundsRequest\x1a\x1c.secagg.wire.v1.RoundSummary0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.control_plane_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DROPREASON']._serialized_start=1435
-  _globals['_DROPREASON']._serialized_end=1578
-  _globals['_ROUNDSTATE']._serialized_start=1580
-  _globals['_ROUNDSTATE']._serialized_end=1692
+  _globals['_DROPREASON']._serialized_start=1567
+  _globals['_DROPREASON']._serialized_end=1710
+  _globals['_ROUNDSTATE']._serialized_start=1712
+  _globals['_ROUNDSTATE']._serialized_end=1824
   _globals['_OPENROUNDPART']._serialized_start=114
   _globals['_OPENROUNDPART']._serialized_end=145
   _globals['_OPENROUNDREPLY']._serialized_start=147
@@ -57,18 +57,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUMREADY']._serialized_end=704
   _globals['_ROUNDFAILED']._serialized_start=706
   _globals['_ROUNDFAILED']._serialized_end=763
-  _globals['_ROUNDEVENT']._serialized_start=766
-  _globals['_ROUNDEVENT']._serialized_end=1140
-  _globals['_FETCHREQUEST']._serialized_start=1142
-  _globals['_FETCHREQUEST']._serialized_end=1174
-  _globals['_ABORTROUNDREQUEST']._serialized_start=1176
-  _globals['_ABORTROUNDREQUEST']._serialized_end=1229
-  _globals['_ABORTROUNDREPLY']._serialized_start=1231
-  _globals['_ABORTROUNDREPLY']._serialized_end=1248
-  _globals['_LISTROUNDSREQUEST']._serialized_start=1250
-  _globals['_LISTROUNDSREQUEST']._serialized_end=1283
-  _globals['_ROUNDSUMMARY']._serialized_start=1286
-  _globals['_ROUNDSUMMARY']._serialized_end=1432
-  _globals['_CONTROLPLANE']._serialized_start=1695
-  _globals['_CONTROLPLANE']._serialized_end=2110
+  _globals['_GROUPANOMALY']._serialized_start=765
+  _globals['_GROUPANOMALY']._serialized_end=825
+  _globals['_ROUNDEVENT']._serialized_start=828
+  _globals['_ROUNDEVENT']._serialized_end=1272
+  _globals['_FETCHREQUEST']._serialized_start=1274
+  _globals['_FETCHREQUEST']._serialized_end=1306
+  _globals['_ABORTROUNDREQUEST']._serialized_start=1308
+  _globals['_ABORTROUNDREQUEST']._serialized_end=1361
+  _globals['_ABORTROUNDREPLY']._serialized_start=1363
+  _globals['_ABORTROUNDREPLY']._serialized_end=1380
+  _globals['_LISTROUNDSREQUEST']._serialized_start=1382
+  _globals['_LISTROUNDSREQUEST']._serialized_end=1415
+  _globals['_ROUNDSUMMARY']._serialized_start=1418
+  _globals['_ROUNDSUMMARY']._serialized_end=1564
+  _globals['_CONTROLPLANE']._serialized_start=1827
+  _globals['_CONTROLPLANE']._serialized_end=2242
 # @@protoc_insertion_point(module_scope)

@@ -109,8 +109,18 @@ class RoundFailed(_message.Message):
     error: _errors_pb2.ErrorDetail
     def __init__(self, error: _Optional[_Union[_errors_pb2.ErrorDetail, _Mapping]] = ...) -> None: ...
 
+class GroupAnomaly(_message.Message):
+    __slots__ = ("group", "norm", "typical")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
+    TYPICAL_FIELD_NUMBER: _ClassVar[int]
+    group: int
+    norm: float
+    typical: float
+    def __init__(self, group: _Optional[int] = ..., norm: _Optional[float] = ..., typical: _Optional[float] = ...) -> None: ...
+
 class RoundEvent(_message.Message):
-    __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed")
+    __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed", "group_anomaly", "group")
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
     PHASE_STARTED_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +128,8 @@ class RoundEvent(_message.Message):
     WRONG_SHARES_FIELD_NUMBER: _ClassVar[int]
     SUM_READY_FIELD_NUMBER: _ClassVar[int]
     ROUND_FAILED_FIELD_NUMBER: _ClassVar[int]
+    GROUP_ANOMALY_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     time_ms: int
     phase_started: PhaseStarted
     message_accepted: MessageAccepted
@@ -125,7 +137,9 @@ class RoundEvent(_message.Message):
     wrong_shares: WrongShares
     sum_ready: SumReady
     round_failed: RoundFailed
-    def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ...) -> None: ...
+    group_anomaly: GroupAnomaly
+    group: int
+    def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ..., group_anomaly: _Optional[_Union[GroupAnomaly, _Mapping]] = ..., group: _Optional[int] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("round_id",)

@@ -256,13 +256,15 @@ class Leave(_message.Message):
     def __init__(self, reason: _Optional[_Union[LeaveReason, str]] = ...) -> None: ...
 
 class AggregatePart(_message.Message):
-    __slots__ = ("survivors", "sums_digest", "number", "payload")
+    __slots__ = ("survivors", "sums_digest", "number", "payload", "group")
     SURVIVORS_FIELD_NUMBER: _ClassVar[int]
     SUMS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     survivors: _containers.RepeatedScalarFieldContainer[str]
     sums_digest: bytes
     number: int
     payload: bytes
-    def __init__(self, survivors: _Optional[_Iterable[str]] = ..., sums_digest: _Optional[bytes] = ..., number: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    group: int
+    def __init__(self, survivors: _Optional[_Iterable[str]] = ..., sums_digest: _Optional[bytes] = ..., number: _Optional[int] = ..., payload: _Optional[bytes] = ..., group: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,87 @@
+"""How a round is split into groups: `Groups`, part of a round's configuration."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from secagg.errors import ConfigError
+
+MIN_GROUPS: Final = 3
+"""Of two groups neither can be told to be the spoilt one."""
+
+MAX_GROUPS: Final = 1000
+PARENT_SIZE: Final = 16
+
+
+class Combine(Enum):
+    """How the sums of groups become one result. The value is the number on the wire."""
+
+    MEDIAN = 1
+    """Coordinate-wise median of the groups' means."""
+    TRIMMED = 2
+    """In every coordinate the mean of the groups' means without the largest and smallest `trim`."""
+    MEAN = 3
+    """The weighted mean of all, as of one cohort. Stands nobody's poison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """A round in groups. Each group is a round of its own; one result is made of their sums.
+
+    Attributes:
+        count: g, 3 to 1000.
+        combine: how the groups' sums become one result.
+        trim: k ≥ 1 with 2k < g where `combine` is TRIMMED, else 0.
+        parent: 16 bytes, id of the grouped round; empty in the configuration that opens it.
+        number: 1 to `count`, which group this round is; 0 in the configuration that opens the grouped round.
+    """
+
+    count: int
+    combine: Combine = Combine.MEDIAN
+    trim: int = 0
+    parent: bytes = b""
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        if not MIN_GROUPS <= self.count <= MAX_GROUPS:
+            raise ConfigError(f"groups must be {MIN_GROUPS} to {MAX_GROUPS}, not {self.count}")
+        if self.combine is not Combine.TRIMMED and self.trim:
+            raise ConfigError(f"{self.combine.name} trims nothing; leave trim out")
+        if self.combine is Combine.TRIMMED and not 1 <= self.trim <= (self.count - 1) // 2:
+            raise ConfigError(
+                f"trim must be 1 to {(self.count - 1) // 2} for {self.count} groups, not {self.trim}: "
+                f"trimming that many on either side must leave a group"
+            )
+        if not 0 <= self.number <= self.count:
+            raise ConfigError(f"a group's number is 1 to {self.count}, not {self.number}")
+        if len(self.parent) != (PARENT_SIZE if self.number else 0):
+            raise ConfigError(f"a group names its number and the {PARENT_SIZE} bytes of its grouped round, or neither")
+
+    @property
+    def fewest(self) -> int:
+        """Groups that must have a sum, or there is no result."""
+        match self.combine:
+            case Combine.MEDIAN:
+                return MIN_GROUPS
+            case Combine.TRIMMED:
+                return max(MIN_GROUPS, 2 * self.trim + 1)
+            case Combine.MEAN:
+                return 1
+
+    @property
+    def text(self) -> str:
+        """`median`, `trimmed:k` or `mean`."""
+        name = self.combine.name.lower()
+        return f"{name}:{self.trim}" if self.trim else name
+
+    @classmethod
+    def parse(cls, count: int, text: str) -> "Groups":
+        """`count` groups, combined as `text` says; see there.
+
+        Raises:
+            ConfigError: another text, or numbers that do not fit.
+        """
+        name, _, trim = text.partition(":")
+        if name not in {"median", "trimmed", "mean"} or (name == "trimmed") != trim.isdecimal() or len(trim) > 4:
+            raise ConfigError(f"groups are combined by median, trimmed:K or mean, not {text[:40]!r}")
+        return cls(count=count, combine=Combine[name.upper()], trim=int(trim or 0))
