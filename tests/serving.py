@@ -59,6 +59,8 @@ if TYPE_CHECKING:  # these exist in the stubs alone
 
 ACTIVE, SEMI_HONEST = ThreatModel.ACTIVE, ThreatModel.SEMI_HONEST
 NAMES = participant_names(6)
+CROWD = participant_names(12)
+"""Everyone with a certificate, for tests that need more than six."""
 TASK = "digits"
 ROUND_METADATA = "secagg-round-bin"
 PATIENCE_S = 20.0
@@ -67,7 +69,7 @@ PATIENCE_S = 20.0
 
 @dataclass(frozen=True)
 class Site:
-    """A deployment: CA, server certificate and six participants, and another CA that nobody trusts."""
+    """A deployment: CA, server certificate and the crowd, and another CA that nobody trusts."""
 
     ca_pem: bytes
     server: IssuedCertificate
@@ -90,7 +92,7 @@ def site() -> Site:
     def deployment(name: str) -> tuple[bytes, Authority, dict[ParticipantId, IssuedCertificate]]:
         ca = create_authority(name=name, now=now)
         authority = Authority.from_pem(ca.certificate_pem, ca.key_pem.expose())
-        people = {p: issue_participant(authority, participant_id=p, organisation="north", now=now) for p in NAMES}
+        people = {p: issue_participant(authority, participant_id=p, organisation="north", now=now) for p in CROWD}
         return ca.certificate_pem, authority, people
 
     ca_pem, authority, people = deployment("the deployment")
@@ -316,7 +318,7 @@ def channel(address: str, certificate: IssuedCertificate | None) -> grpc.aio.Cha
 @asynccontextmanager
 async def stage(folder: Path, *, clock: Clock = time.time, **changes: Any) -> AsyncIterator[Stage]:
     async with running_server(make_settings(folder, **changes), clock=clock) as server:
-        channels = {name: channel(server.data_address, made) for name, made in site().people.items()}
+        channels = {name: channel(server.data_address, site().people[name]) for name in NAMES}
         control = grpc.aio.insecure_channel(server.control_address)
         try:
             players = {

@@ -13,10 +13,9 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
-from secagg.encoding.packing import chunk_values, packed_size
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody
 from secagg.messages import (
@@ -36,7 +35,6 @@ from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
 from secagg.wire import codec
 from secagg.wire.configuration import MAX_CONFIG_BYTES, decode_config
-from secagg.wire.results import decode_aggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg_client.results import Offer, Receipt
@@ -49,8 +47,8 @@ PART_COST: Final = 64
 """Bytes that an answer's part counts beside its own, so that a flood of empty parts ends too."""
 
 _MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
-_ENTRY_BYTES: Final = 128  # an index with a sealed pair of shares, or with a signature
-_SLACK: Final = 1 << 16
+ENTRY_BYTES: Final = 128  # an index with a sealed pair of shares, or with a signature
+SLACK: Final = 1 << 16
 
 Parts = deque[bytes]
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
@@ -83,7 +81,7 @@ class Call(ABC, Generic[ResponseT_co]):
     @property
     def limit(self) -> int:
         """Longest answer in bytes, each part counting `PART_COST` more."""
-        return _SLACK
+        return SLACK
 
     @abstractmethod
     def requests(self) -> Iterator[bytes]:
@@ -130,7 +128,10 @@ def one(message: Message) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class FindRound(Call[Offer]):
-    """Wait for a round of `task`, or look up `round_id`; exactly one of them. `seen`: rounds not to be offered."""
+    """Wait for a round of `task`, or look up `round_id`; exactly one of them. `seen`: rounds not to be offered.
+
+    Of a round in groups the offer is the caller's own group.
+    """
 
     method = "FindRound"
     task: str | None = None
@@ -164,7 +165,8 @@ class FindRound(Call[Offer]):
         return offer
 
     def _check(self, offer: Offer) -> None:
-        if self.round_id is not None and offer.round_id != self.round_id:
+        parent = offer.config.groups.parent if offer.config.groups else b""
+        if self.round_id is not None and self.round_id not in {offer.round_id, parent}:
             raise _violation(f"round {offer.round_id.hex()} was offered, {self.round_id.hex()} was asked for")
         if self.task is not None and offer.config.task != self.task:
             raise _violation(f"a round of task {offer.config.task!r} was offered, {self.task!r} was asked for")
@@ -187,7 +189,7 @@ class RoundCall(Call[ResponseT_co]):
     @property
     def limit(self) -> int:
         """One short entry for each participant."""
-        return _SLACK + self.config.max_participants * (_ENTRY_BYTES + PART_COST)
+        return SLACK + self.config.max_participants * (ENTRY_BYTES + PART_COST)
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class Advertise(RoundCall[Roster]):
     @property
     def limit(self) -> int:
         """One line with certificates for each participant."""
-        return _SLACK + self.config.max_participants * (_MEMBER_BYTES + PART_COST)
+        return SLACK + self.config.max_participants * (_MEMBER_BYTES + PART_COST)
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
@@ -225,7 +227,7 @@ class Share(RoundCall[ShareDelivery]):
         if profile is None or profile.custody is Custody.PARTICIPANTS:
             return super().limit
         key_share = len(profile.key_primes) * profile.ring_degree * profile.prime_bits // 8
-        return super().limit + self.config.max_participants * (key_share + _SLACK)
+        return super().limit + self.config.max_participants * (key_share + SLACK)
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
@@ -342,26 +344,6 @@ class Reveal(RoundCall[Receipt]):
 
 
 @dataclass(frozen=True)
-class FetchAggregate(RoundCall[Aggregate]):
-    """After the round."""
-
-    method = "FetchAggregate"
-
-    @property
-    def limit(self) -> int:
-        """See `Call`."""
-        return aggregate_limit(self.config)
-
-    def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
-        return one(pb.FetchAggregateRequest(round_id=self.round_id))
-
-    def decode(self, parts: Parts) -> Aggregate:
-        """See `Call`."""
-        return decode_aggregate(every(messages_pb2.AggregatePart, parts), self.config)
-
-
-@dataclass(frozen=True)
 class LeaveRound(RoundCall[None]):
     """Say good-bye."""
 
@@ -383,15 +365,6 @@ def receipt_in(parts: Parts) -> Receipt:
     if len(receipt.sums_digest) != DIGEST_SIZE:
         raise DecodeError(f"a receipt's digest has {len(receipt.sums_digest)} bytes", culprit=COORDINATOR)
     return Receipt(receipt.survivors, receipt.sums_digest)
-
-
-def aggregate_limit(config: RoundConfig) -> int:
-    """Longest `AggregatePart` stream of a round with `config`, in bytes."""
-    bits = config.ring_bits
-    chunks = -(-config.vector_len // chunk_values(bits))
-    return (
-        _SLACK + config.max_participants * _ENTRY_BYTES + packed_size(config.vector_len, bits) + chunks * _ENTRY_BYTES
-    )
 
 
 def _violation(message: str) -> ProtocolViolation:

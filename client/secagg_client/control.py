@@ -13,12 +13,14 @@ from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.errors import ConfigError, ProtocolViolation
 from secagg.events import RoundFailed
+from secagg.robust.groups import GroupedAggregate
 from secagg.roster import COORDINATOR
 from secagg.wire.progress import ResultReady, WatchedEvent
 from secagg_client import channels
 from secagg_client.calls import Call, ResponseT_co
 from secagg_client.control_calls import (
     AbortRound,
+    FetchGroupSums,
     FetchResult,
     ListRounds,
     OpenRound,
@@ -145,13 +147,30 @@ class ControlClient:
     ) -> Aggregate:
         """Wait for the end of the round and fetch the sum. Arguments and errors as of `fetch`."""
         config = self._opened.config(round_id, config)
+        self._wait(round_id, timeout_s)
+        return self.fetch(round_id, config)
+
+    def fetch_groups(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> GroupedAggregate:
+        """The exact sums of a round in groups that is over; their `mean` is the combination. Else as `fetch`."""
+        return self._call(FetchGroupSums(round_id, self._opened.config(round_id, config)), timeout_s)
+
+    def result_groups(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> GroupedAggregate:
+        """Wait for the end of a round in groups and fetch their sums. Arguments and errors as of `fetch_groups`."""
+        config = self._opened.config(round_id, config)
+        self._wait(round_id, timeout_s)
+        return self.fetch_groups(round_id, config)
+
+    def _wait(self, round_id: RoundId, timeout_s: float | None) -> None:
         last = None
         with closing(self.watch(round_id, timeout_s=timeout_s)) as events:
             for _, last in events:
                 if ends(last):
                     break
         end_of(last, round_id)
-        return self.fetch(round_id, config)
 
     def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
         """End a round without a sum; participants see `reason` (at most 1,000 bytes of UTF-8)."""

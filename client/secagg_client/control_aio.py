@@ -8,11 +8,20 @@ from typing import Self
 
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
+from secagg.robust.groups import GroupedAggregate
 from secagg.wire.progress import WatchedEvent
 from secagg_client.aio_calls import Connection
 from secagg_client.calls import Call, ResponseT_co
 from secagg_client.control import OpenedRounds, end_of, ends, settings
-from secagg_client.control_calls import AbortRound, FetchResult, ListRounds, OpenRound, RoundSummary, WatchRound
+from secagg_client.control_calls import (
+    AbortRound,
+    FetchGroupSums,
+    FetchResult,
+    ListRounds,
+    OpenRound,
+    RoundSummary,
+    WatchRound,
+)
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 
 
@@ -69,13 +78,30 @@ class AsyncControlClient:
     ) -> Aggregate:
         """As `ControlClient.result`."""
         config = self._opened.config(round_id, config)
+        await self._wait(round_id, timeout_s)
+        return await self.fetch(round_id, config)
+
+    async def fetch_groups(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> GroupedAggregate:
+        """As `ControlClient.fetch_groups`."""
+        return await self._call(FetchGroupSums(round_id, self._opened.config(round_id, config)), timeout_s)
+
+    async def result_groups(
+        self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> GroupedAggregate:
+        """As `ControlClient.result_groups`."""
+        config = self._opened.config(round_id, config)
+        await self._wait(round_id, timeout_s)
+        return await self.fetch_groups(round_id, config)
+
+    async def _wait(self, round_id: RoundId, timeout_s: float | None) -> None:
         last = None
         async with aclosing(self.watch(round_id, timeout_s=timeout_s)) as events:
             async for _, last in events:
                 if ends(last):
                     break
         end_of(last, round_id)
-        return await self.fetch(round_id, config)
 
     async def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
         """As `ControlClient.abort`."""

@@ -9,14 +9,17 @@ from secagg.config import Aggregate, RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.errors import DecodeError
 from secagg.phases import Phase
+from secagg.robust.groups import GroupedAggregate
 from secagg.roster import COORDINATOR
 from secagg.wire import codec
 from secagg.wire.configuration import encode_config
+from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import WatchedEvent, decode_event, decode_phase
-from secagg.wire.results import decode_aggregate
+from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls import Call, Parts, ResponseT_co, aggregate_limit, every, one, only
+from secagg_client.calls import Call, Parts, ResponseT_co, every, one, only
+from secagg_client.fetch_calls import aggregate_limit, groups_limit
 
 SERVICE: Final = "secagg.wire.v1.ControlPlane"
 PIECE_BYTES: Final = 1 << 20
@@ -122,6 +125,30 @@ class FetchResult(ControlCall[Aggregate]):
     def decode(self, parts: Parts) -> Aggregate:
         """See `Call`."""
         return decode_aggregate(every(messages_pb2.AggregatePart, parts), self.config)
+
+
+@dataclass(frozen=True)
+class FetchGroupSums(ControlCall[GroupedAggregate]):
+    """The exact sums of the groups of a round that is over."""
+
+    method = "FetchAggregate"
+    round_id: RoundId
+    config: RoundConfig
+
+    @property
+    def limit(self) -> int:
+        """See `Call`."""
+        return groups_limit(self.config)
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.FetchRequest(round_id=self.round_id))
+
+    def decode(self, parts: Parts) -> GroupedAggregate:
+        """See `Call`."""
+        ids = GroupedRoundId(self.round_id, encode_config(self.config))
+        sums = decode_groups(every(messages_pb2.AggregatePart, parts), self.config)
+        return ids.aggregate(sums, self.config.model_digest)
 
 
 @dataclass(frozen=True)

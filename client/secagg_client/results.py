@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import WeightedMean
+from secagg.robust.groups import GroupedAggregate
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class RoundResult:
         survivors: ids of the participants whose updates are in the sum, sorted; we are among them.
         aggregate: the exact sum; None where the round gives participants a receipt only, or it was not wanted.
         mean: the weighted mean that the sum encodes; None without `aggregate`.
+        groups: of a round in groups, every group's sum; `receipt`, `survivors` and `aggregate` are of our own group,
+            `mean` is the combination of all.
         bytes_sent: message bytes that went up, repetitions included (without HTTP/2 and TLS).
         bytes_received: message bytes that came down.
     """
@@ -56,5 +59,6 @@ class RoundResult:
     survivors: tuple[str, ...]
     aggregate: Aggregate | None = None
     mean: WeightedMean | None = None
+    groups: GroupedAggregate | None = None
     bytes_sent: int = 0
     bytes_received: int = 0

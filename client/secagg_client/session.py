@@ -5,7 +5,7 @@ that is `secagg.schemes`. `Client` and `AsyncClient` both drive it.
 from collections.abc import Callable
 from typing import Any, Final
 
-from secagg.config import Aggregate
+from secagg.config import Aggregate, RoundConfig
 from secagg.crypto.secret import Secret
 from secagg.encoding.code import Encoded
 from secagg.errors import (
@@ -38,15 +38,16 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.phases import Phase
+from secagg.robust.groups import GroupedAggregate, plan_of
 from secagg.roster import COORDINATOR
 from secagg.rounds.releases import Release
 from secagg.schemes import Participant, Upload, take_part
+from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import sums_digest
 from secagg_client.calls import (
     Advertise,
     Call,
     Check,
-    FetchAggregate,
     FindRound,
     Flow,
     LeaveRound,
@@ -58,6 +59,7 @@ from secagg_client.calls import (
     ask,
 )
 from secagg_client.feedback import Loan
+from secagg_client.fetch_calls import FetchAggregate, FetchGroups
 from secagg_client.homomorphic_calls import (
     AwaitReceipt,
     CheckRecovery,
@@ -89,6 +91,7 @@ class Participation:
         self._loan: Loan | None = None
         self._encoded: Encoded | None = None  # with a loan
         self._counted = False
+        self._group: GroupedRoundId | None = None
         self._refused = False
         self._over = False
         self._result: RoundResult | None = None
@@ -190,6 +193,8 @@ class Participation:
                 culprit=COORDINATOR,
             )
         self._terms.policy.check(config)
+        if config.groups is not None:
+            self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, config.groups)
         self._terms.policy.check_past(len(self._terms.seen.released(config.model_digest)))
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
@@ -200,6 +205,8 @@ class Participation:
             carried = self._loan.carried
         encoder = config.code.encoder(flat, mine.weight, seed, seat.round.context, carried)
         self._encoded = encoder if self._loan is not None else None
+        if self._group is not None:
+            self._terms.seen.claim(self._group.parent)  # nobody is in two groups
         self._terms.seen.claim(offer.round_id)
         self._participant = take_part(seat, encoder, self._open_backend)
         return self._participant
@@ -225,18 +232,30 @@ class Participation:
             )
         if not (config.release_to_participants and self._contribution.fetch_aggregate):
             return RoundResult(round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors)
-        aggregate = self._participant.aggregate if self._participant else None
-        if aggregate is None:
+        groups = None if self._group is None else (yield from self._groups(offer, self._group))
+        aggregate = decrypted = self._participant.aggregate if self._participant else None
+        if groups is not None:
+            aggregate = _own_sum(groups, config)
+        elif aggregate is None:
             aggregate = yield from ask(FetchAggregate(offer.round_id, config))
         _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
+        if decrypted is not None and decrypted is not aggregate:  # what the coordinator says of our own group
+            _check_aggregate(decrypted, sums_digest(decrypted, config), survivors, receipt)
+        context = self._terms.seat(offer, self._contribution.model_digest).round.context
         return RoundResult(
             round_id=offer.round_id,
             config=config,
             receipt=receipt,
             survivors=survivors,
             aggregate=aggregate,
-            mean=aggregate.mean(config, self._terms.seat(offer, self._contribution.model_digest).round.context),
+            mean=aggregate.mean(config, context) if groups is None else groups.mean(config),
+            groups=groups,
         )
+
+    def _groups(self, offer: Offer, group: GroupedRoundId) -> Flow[GroupedAggregate]:
+        """Of the other groups we have the coordinator's word; our own sum is held against what we saw."""
+        sums = yield from ask(FetchGroups(offer.round_id, offer.config))
+        return group.aggregate(sums, self._contribution.model_digest)
 
 
 LastCall = Reveal | SendSum | SendSeedShares | AwaitReceipt
@@ -263,6 +282,13 @@ _UPLOADS: Final[dict[Phase, type[UploadCall[Any]]]] = {
 def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[ParticipantId, ...]:
     indices = set(survivors.survivors) if survivors else set()
     return tuple(m.participant_id for m in roster.members if m.index in indices)
+
+
+def _own_sum(groups: GroupedAggregate, config: RoundConfig) -> Aggregate:
+    own = groups.groups.get(plan_of(config).number)
+    if own is None:
+        raise ProtocolViolation("the result lacks our own group, which has a sum", culprit=COORDINATOR)
+    return own.aggregate
 
 
 def _check_aggregate(aggregate: Aggregate, digest: bytes, survivors: tuple[str, ...], receipt: Receipt) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from secagg_client import ControlClient
 
     from secagg.config import RoundConfig
-    from secagg.wire.progress import WatchedEvent
+    from secagg.wire.progress import CohortEvent, WatchedEvent
 
 app = typer.Typer(
     help="Open rounds at the sidecar, watch them, fetch their sums.", no_args_is_help=True, rich_markup_mode="rich"
@@ -196,6 +196,19 @@ def _clock(at: float) -> str:
 
 
 def _describe(event: "WatchedEvent") -> str:
+    from secagg.robust.groups import Anomaly
+    from secagg.wire.progress import InGroup
+
+    match event:
+        case InGroup(group, inner):
+            return f"group {group}: {_describe_cohort(inner)}"
+        case Anomaly(group, norm, typical):
+            return f"group {group} is out of line: its mean has norm {norm:.4g}, typical is {typical:.4g}"
+        case _:
+            return _describe_cohort(event)
+
+
+def _describe_cohort(event: "CohortEvent") -> str:
     from secagg.events import MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
 
     match event:

@@ -17,6 +17,7 @@ from secagg.events import (
 )
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
+from secagg.robust.groups import Anomaly
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
@@ -35,10 +36,27 @@ class ResultReady:
     sums_digest: bytes
 
 
-WatchedEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | ResultReady | RoundFailed
+CohortEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | ResultReady | RoundFailed
+"""What happens in one cohort."""
 
 
-def watched(event: Event, digest: bytes) -> WatchedEvent:
+@dataclass(frozen=True, slots=True)
+class InGroup:
+    """What happened in one group of a round in groups. The group's end is not the round's.
+
+    Attributes:
+        group: its number, from 1.
+        event: as in a round of one cohort.
+    """
+
+    group: int
+    event: CohortEvent
+
+
+WatchedEvent = CohortEvent | InGroup | Anomaly
+
+
+def watched(event: Event, digest: bytes) -> CohortEvent:
     """The event without the sum; `digest` is of the sum, once there is one."""
     match event:
         case SumReady(aggregate):
@@ -83,6 +101,11 @@ def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
             message.sum_ready.CopyFrom(pb.SumReady(survivors=survivors, sums_digest=digest))
         case RoundFailed(error):
             message.round_failed.CopyFrom(pb.RoundFailed(error=encode_failure(error)))
+        case InGroup(group, inner):
+            message = encode_event(inner, time_s)
+            message.group = group
+        case Anomaly(group, norm, typical):
+            message.group_anomaly.CopyFrom(pb.GroupAnomaly(group=group, norm=norm, typical=typical))
         case _:
             assert_never(event)
     return message
@@ -90,10 +113,18 @@ def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
 
 def decode_event(message: pb.RoundEvent) -> tuple[float, WatchedEvent]:
     """Time in seconds since 1970, and the event."""
-    return message.time_ms / 1000, _event(message)
+    return message.time_ms / 1000, _watched_event(message)
 
 
-def _event(message: pb.RoundEvent) -> WatchedEvent:
+def _watched_event(message: pb.RoundEvent) -> WatchedEvent:
+    if message.WhichOneof("event") == "group_anomaly":
+        anomaly = message.group_anomaly
+        return Anomaly(anomaly.group, anomaly.norm, anomaly.typical)
+    event = _cohort_event(message)
+    return InGroup(message.group, event) if message.group else event
+
+
+def _cohort_event(message: pb.RoundEvent) -> CohortEvent:
     match message.WhichOneof("event"):
         case "phase_started":
             m = message.phase_started

@@ -10,7 +10,7 @@ from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneServicer
 from secagg_server.boundary import Context, collected, reported
-from secagg_server.hosting import HostedRound
+from secagg_server.grouped import OpenedRound
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings
 
@@ -34,21 +34,21 @@ class ControlPlane(ControlPlaneServicer):
 
     async def WatchRound(self, request: pb.WatchRoundRequest, context: Context) -> AsyncIterator[pb.RoundEvent]:
         async with reported(context, "WatchRound"):
-            async for time_s, event in self._rounds.find(request.round_id).watch():
+            async for time_s, event in self._rounds.find_opened(request.round_id).watch():
                 yield encode_event(event, time_s)
 
     async def FetchAggregate(
         self, request: pb.FetchRequest, context: Context
     ) -> AsyncIterator[messages_pb2.AggregatePart]:
         async with reported(context, "FetchAggregate"):
-            hosted = self._rounds.find(request.round_id)
+            hosted = self._rounds.find_opened(request.round_id)
             released = await hosted.released()
             for part in released.parts():
                 yield part
 
     async def AbortRound(self, request: pb.AbortRoundRequest, context: Context) -> pb.AbortRoundReply:
         async with reported(context, "AbortRound"):
-            hosted = self._rounds.find(request.round_id)
+            hosted = self._rounds.find_opened(request.round_id)
             if len(request.reason.encode()) > MAX_REASON_BYTES:
                 raise DecodeError(f"a reason has at most {MAX_REASON_BYTES} bytes")
             await hosted.abort(AbortReason.CANCELLED, request.reason or "the FL server cancelled the round")
@@ -63,7 +63,7 @@ class ControlPlane(ControlPlaneServicer):
                     yield _summary(hosted)
 
 
-def _summary(hosted: HostedRound) -> pb.RoundSummary:
+def _summary(hosted: OpenedRound) -> pb.RoundSummary:
     summary = pb.RoundSummary(
         round_id=hosted.record.round_id, task=hosted.config.task, opened_ms=round(hosted.record.opened_s * 1000)
     )

@@ -62,7 +62,7 @@ class DataPlane(DataPlaneServicer):
 
     async def Advertise(self, request: pb.AdvertiseRequest, context: Context) -> AsyncIterator[messages_pb2.RosterPart]:
         async with self._call(context, "Advertise") as caller:
-            hosted = self._rounds.find(request.round_id)
+            hosted = self._rounds.find_for(caller, request.round_id)
             await hosted.receive(caller, codec.decode_advertise(request.keys))
             roster = await _answer(hosted, caller, Phase.ADVERTISE_KEYS, Roster)
             for part in _encoded(hosted, Phase.ADVERTISE_KEYS, lambda: codec.encode_roster(roster)):
@@ -191,7 +191,8 @@ class DataPlane(DataPlaneServicer):
             if not hosted.config.release_to_participants:
                 raise ProtocolViolation("this round does not release the aggregate to participants", culprit=caller)
             await hosted.check_member(caller)
-            released = await hosted.released()
+            grouped = self._rounds.grouped(hosted)
+            released = await (hosted if grouped is None else grouped).released()
             for part in released.parts():
                 yield part
 
@@ -217,7 +218,7 @@ class DataPlane(DataPlaneServicer):
 
     async def _found(self, caller: ParticipantId, request: pb.FindRoundRequest) -> HostedRound:
         if request.WhichOneof("by") == "round_id":
-            return self._rounds.find(request.round_id)
+            return self._rounds.find_for(caller, request.round_id)
         if request.WhichOneof("by") is None or len(request.seen) > MAX_SEEN:
             raise DecodeError(f"FindRound names a task or a round, and at most {MAX_SEEN} rounds that were seen")
         return await self._rounds.next_offer(request.task, caller, frozenset(request.seen))

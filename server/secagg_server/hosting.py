@@ -18,7 +18,7 @@ from secagg.messages import CoordinatorMessage, Leave, ParticipantId, Participan
 from secagg.phases import Phase, phases
 from secagg.rounds.engine import Engine
 from secagg.schemes import Chunk
-from secagg.wire.progress import WatchedEvent, watched
+from secagg.wire.progress import CohortEvent, watched
 from secagg_server.bell import Bell
 from secagg_server.logs import log_event, plain_traceback
 from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, Withheld, entry_of
@@ -29,7 +29,7 @@ Clock = Callable[[], float]
 Step = Callable[[float], list[Event]]
 """What to do with the engine at a time; runs in a thread."""
 
-_INTERNAL = "internal error of the coordinator; its log says more"
+INTERNAL = "internal error of the coordinator; its log says more"
 
 
 class HostedRound:
@@ -47,7 +47,7 @@ class HostedRound:
         self.record = record
         self.config = engine.round.config
         self.outcome: Outcome | None = None
-        self.events: list[tuple[float, WatchedEvent]] = []
+        self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[Message]] = {}
         self._engine = engine
         self._journal = journal
@@ -133,7 +133,7 @@ class HostedRound:
             self._check_running()
             self._engine.answer(participant, Phase.ADVERTISE_KEYS)
 
-    async def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:
+    async def watch(self) -> AsyncIterator[tuple[float, CohortEvent]]:
         """All events, from the first to the last."""
         seen = 0
         while True:
@@ -251,13 +251,13 @@ class HostedRound:
                 self._log.error("round_broken", exception=plain_traceback())
                 if self.outcome is None:  # what was released stays released
                     self._break()
-                raise self._failure(RoundAborted(AbortReason.INTERNAL, _INTERNAL)) from error
+                raise self._failure(RoundAborted(AbortReason.INTERNAL, INTERNAL)) from error
             self.outcome = outcome
             self._publish(now, events)
 
     def _break(self) -> None:
-        failure = RoundAborted(AbortReason.INTERNAL, _INTERNAL)
-        self._engine.abort(failure.reason, _INTERNAL)
+        failure = RoundAborted(AbortReason.INTERNAL, INTERNAL)
+        self._engine.abort(failure.reason, INTERNAL)
         self.outcome = failure
         self._publish(self._clock(), [RoundFailed(failure)])
 

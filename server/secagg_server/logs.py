@@ -18,6 +18,7 @@ from secagg.events import (
     SumReady,
     WrongShares,
 )
+from secagg.robust.groups import Anomaly
 from secagg_server.settings import Settings
 
 _PLAIN = (str, int, float, bool, type(None))
@@ -78,6 +79,11 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
             log.warning("round_failed", reason=error.reason.name, detail=str(error), culprits=error.culprits)
         case _:
             assert_never(event)
+
+
+def log_anomaly(log: structlog.typing.FilteringBoundLogger, anomaly: Anomaly) -> None:
+    """That a group's mean is far longer than the others'."""
+    log.warning("group_anomaly", group=anomaly.group, norm=anomaly.norm, typical=anomaly.typical)
 
 
 def plain_traceback() -> str:

@@ -1,9 +1,10 @@
 """Every round that the coordinator knows: opened, offered, and forgotten some time after its end."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -16,6 +17,7 @@ from secagg.errors import (
     ConfigError,
     DecodeError,
     LimitError,
+    NotInRoundError,
     ProtocolViolation,
     RoundAborted,
     UnknownRoundError,
@@ -24,11 +26,15 @@ from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
+from secagg.wire.grouping import GroupedRoundId
 from secagg_server.bell import Bell
+from secagg_server.grouped import GroupedRound, OpenedRound
 from secagg_server.hosting import Clock, HostedRound
 from secagg_server.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.settings import Settings
 from secagg_server.store import RoundRecord, Store
+
+FoundT = TypeVar("FoundT")
 
 SHUTDOWN = "the coordinator is shutting down"
 
@@ -53,14 +59,15 @@ class Rounds:
         self._parallel = parallel
         self._clock = clock
         self._rng = rng
-        self._rounds: dict[RoundId, HostedRound] = {}  # oldest first
+        self._known: dict[RoundId, OpenedRound] = {}  # by the ids that were given out, oldest first
+        self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._opening = 0
         self._opened = Bell()
         self._closed = False
         self._log = structlog.get_logger()
 
-    async def open(self, config_bytes: bytes) -> HostedRound:
-        """Start a round with this configuration.
+    async def open(self, config_bytes: bytes) -> OpenedRound:
+        """Start a round with this configuration; in groups, all of them at once.
 
         Raises:
             ConfigError: it is unsafe; the message says what to change.
@@ -69,23 +76,52 @@ class Rounds:
             RoundAborted: the coordinator shuts down.
         """
         self._check_serving()
-        if sum(1 for r in self._rounds.values() if r.outcome is None) + self._opening >= self._settings.max_open_rounds:
-            raise LimitError(f"{self._settings.max_open_rounds} rounds are under way; wait for one to end or abort one")
-        self._opening += 1
+        config = await asyncio.to_thread(self._checked, config_bytes)
+        wanted = 1 if config.groups is None else config.groups.count
+        under_way = sum(1 for r in self._rounds.values() if r.outcome is None) + self._opening
+        if under_way + wanted > self._settings.max_open_rounds:
+            raise LimitError(
+                f"{under_way} of {self._settings.max_open_rounds} rounds are under way and this takes {wanted}; "
+                "wait for one to end, abort one, or raise max_open_rounds"
+            )
+        self._opening += wanted
         try:
-            hosted = await asyncio.to_thread(self._prepare, config_bytes)
+            start = await asyncio.to_thread(self._prepare, config, config_bytes)
         finally:
-            self._opening -= 1
-        round_ = hosted()
-        self._rounds[round_.record.round_id] = round_
+            self._opening -= wanted
+        opened = start()
+        self._known[opened.record.round_id] = opened
+        for hosted in _parts_of(opened):
+            self._rounds[hosted.record.round_id] = hosted
         self._opened.ring()
-        return round_
+        return opened
 
-    def _prepare(self, config_bytes: bytes) -> Callable[[], HostedRound]:
-        """Parse, check and store a round in a thread; what it returns starts it on the event loop."""
-        config = self._checked(config_bytes)
+    def _prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
+        """Store a round in a thread; what it returns starts it on the event loop."""
         record = RoundRecord(RoundId(self._rng.token(ROUND_ID_SIZE)), config_bytes, self._clock())
-        context = bind(record.round_id, config_bytes, config.model_digest)
+        if config.groups is None:
+            return self._prepare_cohort(record, config)
+        ids = GroupedRoundId(record.round_id, config_bytes)
+        starts: dict[int, Callable[[], HostedRound]] = {}
+        try:
+            for number in range(1, config.groups.count + 1):
+                group = RoundRecord(ids.round_id(number), ids.group_config(number), record.opened_s)
+                starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes))
+        except LimitError:
+            for number in starts:
+                self._store.forget_round(ids.round_id(number))
+            raise
+        return lambda: GroupedRound(
+            record,
+            config,
+            {number: start() for number, start in starts.items()},
+            rng=self._rng,
+            clock=self._clock,
+            on_end=lambda: self._round_ended(record.round_id),
+        )
+
+    def _prepare_cohort(self, record: RoundRecord, config: RoundConfig) -> Callable[[], HostedRound]:
+        context = bind(record.round_id, record.config_bytes, config.model_digest)
         round_ = Round(record.round_id, config, context)
         journal = self._store.open_round(record)
         try:
@@ -100,68 +136,117 @@ class Rounds:
         except MemoryError:
             self._store.forget_round(record.round_id)
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
-        return lambda: HostedRound(record, engine, journal, self._clock, lambda: self._round_ended(record.round_id))
+        return lambda: HostedRound(record, engine, journal, self._clock, lambda: self._cohort_ended(record.round_id))
 
     @staticmethod
     def _checked(config_bytes: bytes) -> RoundConfig:
         try:
-            return decode_config(config_bytes)
+            config = decode_config(config_bytes)
         except ProtocolViolation as error:  # the wording for participants; here the caller itself chose the parameters
             raise ConfigError(str(error)) from None
+        if config.groups is not None and config.groups.number:
+            raise ConfigError("the coordinator names and numbers groups; leave parent and number out")
+        return config
 
-    def find(self, round_id: bytes) -> HostedRound:
-        """The round of this id.
+    def find_opened(self, round_id: bytes) -> OpenedRound:
+        """The round of this id, for the FL server: a round in groups is one round.
 
         Raises:
             DecodeError: that is no id.
             UnknownRoundError: there is none, or none any more.
         """
-        if len(round_id) != ROUND_ID_SIZE:
-            raise DecodeError(f"a round id has {ROUND_ID_SIZE} bytes, not {len(round_id)}")
-        found = self._rounds.get(RoundId(round_id))
-        if found is None:
-            raise UnknownRoundError(f"no round {round_id.hex()}; finished rounds are forgotten after a while")
-        return found
+        return _found(self._known, round_id)
+
+    def find(self, round_id: bytes) -> HostedRound:
+        """The round of this id, for its participants: each group is one. Errors as of `find_opened`."""
+        return _found(self._rounds, round_id)
+
+    def find_for(self, participant: ParticipantId, round_id: bytes) -> HostedRound:
+        """The round of this id that the participant may join; its own group of a round in groups. Nobody picks it.
+
+        Raises:
+            DecodeError: that is no id.
+            NotInRoundError: the participant belongs to another group, or no group is open.
+            UnknownRoundError: there is none, or none any more.
+        """
+        grouped = self._known.get(RoundId(round_id))
+        hosted = grouped.group_for(participant) if isinstance(grouped, GroupedRound) else self.find(round_id)
+        if hosted is None or not self._admits(hosted, participant):
+            raise NotInRoundError(f"{participant} has no place in round {round_id.hex()}")
+        return hosted
+
+    def grouped(self, hosted: HostedRound) -> GroupedRound | None:
+        """What `hosted` is a group of, if it is one."""
+        if hosted.config.groups is None:
+            return None
+        found = self._known.get(RoundId(hosted.config.groups.parent))
+        return found if isinstance(found, GroupedRound) else None
+
+    def _admits(self, hosted: HostedRound, participant: ParticipantId) -> bool:
+        grouped = self.grouped(hosted)
+        return grouped is None or grouped.group_for(participant) is hosted
 
     async def next_offer(self, task: str, participant: ParticipantId, seen: Collection[bytes]) -> HostedRound:
         """Wait for a round of the task that the participant can join, the oldest first."""
         while True:
             self._check_serving()
             for hosted in self._rounds.values():
-                if hosted.config.task == task and hosted.record.round_id not in seen and hosted.offered_to(participant):
+                unseen = hosted.config.task == task and hosted.record.round_id not in seen
+                if unseen and hosted.offered_to(participant) and self._admits(hosted, participant):
                     return hosted
             await self._opened.wait()
 
-    def newest_first(self) -> Iterator[HostedRound]:
+    def newest_first(self) -> Iterator[OpenedRound]:
         """Every round, open or over."""
-        return iter(list(reversed(self._rounds.values())))
+        return iter(list(reversed(self._known.values())))
 
     async def shut_down(self) -> None:
         """Abort every open round by name; open no further one."""
         self._closed = True
         self._opened.ring()
-        await asyncio.gather(*(self._shut_down(hosted) for hosted in self._rounds.values()))
+        await asyncio.gather(*(self._shut_down(opened) for opened in self._known.values()))
 
     @staticmethod
-    async def _shut_down(hosted: HostedRound) -> None:
+    async def _shut_down(opened: OpenedRound) -> None:
         with suppress(RoundAborted):  # it ended by itself meanwhile
-            await hosted.abort(AbortReason.COORDINATOR_SHUTDOWN, SHUTDOWN)
+            await opened.abort(AbortReason.COORDINATOR_SHUTDOWN, SHUTDOWN)
 
     def _check_serving(self) -> None:
         if self._closed:
             raise RoundAborted(AbortReason.COORDINATOR_SHUTDOWN, SHUTDOWN)
 
-    def _round_ended(self, round_id: RoundId) -> None:
-        if isinstance(self._rounds[round_id].outcome, RoundAborted):
+    def _cohort_ended(self, round_id: RoundId) -> None:
+        hosted = self._rounds[round_id]
+        if isinstance(hosted.outcome, RoundAborted):
             self._store.withdraw_release(round_id)
+        if hosted.config.groups is None:  # else the round ends with the last of its groups
+            self._round_ended(round_id)
+
+    def _round_ended(self, round_id: RoundId) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(GIVE_BACK_AFTER_S, give_back)
         loop.call_later(self._settings.keep_finished_s, self._forget, round_id)
-        over = [r.record.round_id for r in self._rounds.values() if r.outcome is not None]
+        over = [r.record.round_id for r in self._known.values() if r.outcome is not None]
         for oldest in over[: max(0, len(over) - self._settings.keep_finished_rounds)]:
             self._forget(oldest)
 
     def _forget(self, round_id: RoundId) -> None:
-        if self._rounds.pop(round_id, None) is not None:
-            self._store.forget_round(round_id)
+        opened = self._known.pop(round_id, None)
+        if opened is not None:
+            for hosted in _parts_of(opened):
+                del self._rounds[hosted.record.round_id]
+                self._store.forget_round(hosted.record.round_id)
             self._log.debug("round_forgotten", round_id=round_id.hex())
+
+
+def _parts_of(opened: OpenedRound) -> Collection[HostedRound]:
+    return (opened,) if isinstance(opened, HostedRound) else opened.groups.values()
+
+
+def _found(rounds: Mapping[RoundId, FoundT], round_id: bytes) -> FoundT:
+    if len(round_id) != ROUND_ID_SIZE:
+        raise DecodeError(f"a round id has {ROUND_ID_SIZE} bytes, not {len(round_id)}")
+    found = rounds.get(RoundId(round_id))
+    if found is None:
+        raise UnknownRoundError(f"no round {round_id.hex()}; finished rounds are forgotten after a while")
+    return found

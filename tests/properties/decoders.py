@@ -1,7 +1,7 @@
 """Every decoder of the wire, each with valid messages to start from."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -39,13 +39,22 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.phases import Phase
+from secagg.robust.grouping import Groups
+from secagg.robust.groups import Anomaly
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Envelope
 from secagg.wire import codec, homomorphic
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import decode_failure, encode_failure
-from secagg.wire.progress import ResultReady, decode_event, encode_event
-from secagg.wire.results import decode_aggregate, encode_aggregate, sums_digest
+from secagg.wire.progress import InGroup, ResultReady, decode_event, encode_event
+from secagg.wire.results import (
+    PackedAggregate,
+    PackedGroups,
+    decode_aggregate,
+    decode_groups,
+    encode_aggregate,
+    sums_digest,
+)
 from secagg.wire.v1 import control_plane_pb2, errors_pb2, messages_pb2
 from tests.rounds import SEMI_HONEST, flat_schema, make_config, start
 
@@ -125,7 +134,14 @@ def all_decoders() -> tuple[Decoder, ...]:
         WrongShares(one, ((one, one),)),
         ResultReady(3, bytes(32)),
         RoundFailed(aborted),
+        InGroup(2, ResultReady(3, bytes(32))),
+        Anomaly(2, 1.5, 0.25),
     )
+    grouped = replace(CONFIG, groups=Groups(count=3))
+    people = participant_names(9)
+    sums = {
+        n: PackedAggregate.of(replace(aggregate, survivors=tuple(people[3 * n - 3 : 3 * n])), CONFIG) for n in (1, 2, 3)
+    }
     return (
         whole(pb.AdvertiseKeys, codec.encode_advertise, codec.decode_advertise, *seen[AdvertiseKeys][:2]),
         parted(pb.RosterPart, codec.encode_roster, codec.decode_roster, seen[Roster][0]),
@@ -185,7 +201,7 @@ def all_decoders() -> tuple[Decoder, ...]:
         ),
         Decoder(
             "decode_config",
-            ((encode_config(CONFIG),), (encode_config(make_config(9)),)),
+            ((encode_config(CONFIG),), (encode_config(make_config(9)),), (encode_config(grouped),)),
             lambda data: decode_config(b"".join(data)),
             lambda config: (encode_config(config),),
         ),
@@ -194,6 +210,12 @@ def all_decoders() -> tuple[Decoder, ...]:
             lambda value: encode_aggregate(value, CONFIG, sums_digest(value, CONFIG)),
             lambda parts: decode_aggregate(parts, CONFIG),
             aggregate,
+        ),
+        Decoder(
+            "decode_groups",
+            (tuple(part.SerializeToString() for part in PackedGroups(sums).parts()),),
+            lambda data: decode_groups(of(pb.AggregatePart, data), grouped),
+            None,
         ),
         Decoder(
             "decode_event",

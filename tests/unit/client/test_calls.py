@@ -9,13 +9,12 @@ from secagg_client.calls import (
     PART_COST,
     Advertise,
     Call,
-    FetchAggregate,
     InputProgress,
     LeaveRound,
     SendInput,
-    aggregate_limit,
 )
 from secagg_client.control_calls import AbortRound, ListRounds, OpenRound, RoundState, WatchRound
+from secagg_client.fetch_calls import FetchAggregate, aggregate_limit
 
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId

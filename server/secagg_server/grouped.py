@@ -1,0 +1,201 @@
+"""A round in groups on the running server: which group a participant is offered, and one result of their sums.
+
+Each group is a whole round with an engine of its own. Nothing here must outlive the process: the groups' records name
+the grouped round, and its result follows from theirs.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from math import inf, isfinite
+
+import structlog
+
+from secagg.config import RoundConfig
+from secagg.crypto.rng import Rng
+from secagg.errors import AbortReason, RoundAborted
+from secagg.events import RoundFailed
+from secagg.messages import ParticipantId
+from secagg.phases import Phase, phases
+from secagg.robust.groups import Anomaly, GroupSum, anomalies, norm_of, plan_of
+from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
+from secagg.wire.results import PackedGroups, decode_aggregate
+from secagg_server.bell import Bell
+from secagg_server.hosting import INTERNAL, Clock, HostedRound
+from secagg_server.logs import log_anomaly, log_event, plain_traceback
+from secagg_server.store import Released, RoundRecord
+
+_DRAW_BYTES = 8  # of randomness for one choice among at most a thousand groups
+
+
+class GroupedRound:
+    """A round in groups.
+
+    Attributes:
+        record: its id, its configuration as it was opened, and when.
+        config: decoded.
+        groups: the rounds that its groups are, by number.
+        outcome: how it ended; None while it runs.
+        events: what happened in the groups and in the whole, with times in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        record: RoundRecord,
+        config: RoundConfig,
+        groups: Mapping[int, HostedRound],
+        *,
+        rng: Rng,
+        clock: Clock,
+        on_end: Callable[[], None],
+    ) -> None:
+        self.record = record
+        self.config = config
+        self.groups = groups
+        self.outcome: PackedGroups | RoundAborted | None = None
+        self.events: list[tuple[float, WatchedEvent]] = []
+        self._plan = plan_of(config)
+        self._rng = rng
+        self._clock = clock
+        self._on_end = on_end
+        self._news = Bell()
+        self._group_of: dict[ParticipantId, int] = {}
+        self._sizes = dict.fromkeys(groups, 0)
+        self._stopped: RoundAborted | None = None
+        self._log = structlog.get_logger().bind(round_id=record.round_id.hex(), task=config.task)
+        ids = [hosted.record.round_id.hex() for hosted in groups.values()]
+        self._log.info("groups_opened", combine=self._plan.text, groups=ids)
+        self._work = asyncio.create_task(self._run())
+
+    @property
+    def phase(self) -> Phase | None:
+        """The earliest phase that a group is in; None once the round is over."""
+        if self.outcome is not None:
+            return None
+        order = phases(self.config)
+        under_way = {hosted.phase for hosted in self.groups.values()}
+        return next((phase for phase in order if phase in under_way), order[-1])
+
+    def group_for(self, participant: ParticipantId) -> HostedRound | None:
+        """The one group that the participant may join, the same whenever it asks: a random one of the smallest that
+        are open for keys when it first asks. None if none was.
+        """
+        if participant not in self._group_of:
+            open_ = [n for n, hosted in self.groups.items() if hosted.phase is Phase.ADVERTISE_KEYS]
+            if not open_:
+                return None
+            fewest = min(self._sizes[n] for n in open_)
+            smallest = [n for n in open_ if self._sizes[n] == fewest]
+            number = smallest[int.from_bytes(self._rng.token(_DRAW_BYTES)) % len(smallest)]
+            self._group_of[participant] = number
+            self._sizes[number] += 1
+        return self.groups[self._group_of[participant]]
+
+    async def released(self) -> PackedGroups:
+        """Wait for the end of all groups.
+
+        Raises:
+            RoundAborted: too few have a sum.
+        """
+        while self.outcome is None:
+            await self._news.wait()
+        if isinstance(self.outcome, RoundAborted):
+            raise RoundAborted(self.outcome.reason, str(self.outcome), culprits=self.outcome.culprits)
+        return self.outcome
+
+    async def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:
+        """All events, from the first to the last."""
+        seen = 0
+        while True:
+            while seen < len(self.events):
+                yield self.events[seen]
+                seen += 1
+            if self.outcome is not None:
+                return
+            await self._news.wait()
+
+    async def abort(self, reason: AbortReason, message: str) -> None:
+        """End the groups that are under way, and the round without a result, unless it is over."""
+        if self.outcome is None:
+            await self._stop(RoundAborted(reason, message))
+            await asyncio.shield(self._work)
+
+    # --- from the groups to the result --------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as following:
+                for number, hosted in self.groups.items():
+                    following.create_task(self._follow(number, hosted))
+            outcome, found = await asyncio.to_thread(self._conclude)
+        except Exception:  # a bug; nobody would learn of the end
+            self._log.error("round_broken", exception=plain_traceback())
+            outcome, found = RoundAborted(AbortReason.INTERNAL, INTERNAL), []
+        self._end(outcome, found)
+
+    async def _follow(self, number: int, hosted: HostedRound) -> None:
+        async for at, event in hosted.watch():
+            self.events.append((at, InGroup(number, event)))
+            self._news.ring()
+        fallen = self._fallen()
+        if self._stopped is None and len(self.groups) - len(fallen) < self._plan.fewest:
+            await self._stop(self._too_few(fallen))  # no sum of the others is worth telling
+
+    async def _stop(self, failure: RoundAborted) -> None:
+        self._stopped = failure
+        for hosted in self.groups.values():
+            try:
+                await hosted.abort(failure.reason, str(failure))
+            except RoundAborted:
+                continue  # it ended by itself meanwhile
+
+    def _fallen(self) -> list[int]:
+        return [number for number, hosted in self.groups.items() if isinstance(hosted.outcome, RoundAborted)]
+
+    def _too_few(self, fallen: Sequence[int]) -> RoundAborted:
+        why = "; ".join(f"group {number}: {self._why(number)}" for number in fallen)
+        left = len(self.groups) - len(fallen)
+        return RoundAborted(
+            AbortReason.BELOW_THRESHOLD,
+            f"{left} of {self._plan.count} groups can have a sum, {self._plan.text} needs {self._plan.fewest} ({why})",
+        )
+
+    def _why(self, number: int) -> str:
+        outcome = self.groups[number].outcome
+        return str(outcome) if isinstance(outcome, RoundAborted) else "its sum cannot be decoded"
+
+    def _conclude(self) -> tuple[PackedGroups | RoundAborted, list[Anomaly]]:
+        """The sums of the groups that have one, each decoded once to see how long it is. Runs in a thread."""
+        if self._stopped is not None:
+            return self._stopped, []
+        sums = {n: hosted.outcome for n, hosted in self.groups.items() if isinstance(hosted.outcome, Released)}
+        norms = {number: self._norm(number, released) for number, released in sums.items()}
+        lost = [number for number in self.groups if not isfinite(norms.get(number, inf))]
+        if len(self.groups) - len(lost) < self._plan.fewest:
+            return self._too_few(lost), anomalies(norms)
+        return PackedGroups(sums), anomalies(norms)
+
+    def _norm(self, number: int, released: Released) -> float:
+        ids = GroupedRoundId(self.record.round_id, self.record.config_bytes)
+        context = ids.context(number, self.config.model_digest)
+        config = self.groups[number].config
+        return norm_of(GroupSum(decode_aggregate(released.parts(), config), context).mean(config))
+
+    def _end(self, outcome: PackedGroups | RoundAborted, found: Iterable[Anomaly]) -> None:
+        now = self._clock()
+        for anomaly in found:
+            log_anomaly(self._log, anomaly)
+            self.events.append((now, anomaly))
+        if isinstance(outcome, RoundAborted):
+            log_event(self._log, RoundFailed(outcome))
+            self.events.append((now, RoundFailed(outcome)))
+        else:
+            self._log.info("groups_combined", groups=list(outcome.groups), survivors=outcome.survivors)
+            self.events.append((now, ResultReady(outcome.survivors, outcome.digest)))
+        self.outcome = outcome
+        self._news.ring()
+        self._on_end()
+
+
+OpenedRound = HostedRound | GroupedRound
+"""What an FL server opened."""
