@@ -1,12 +1,12 @@
 """From a budget to parameters and back."""
 
-from dataclasses import dataclass
-from math import ceil, inf, sqrt
+from dataclasses import dataclass, replace
+from math import ceil, floor, inf, isinf, log10, sqrt
 from typing import Final
 
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
 from secagg.encoding.clipping import Clip
-from secagg.encoding.pipeline import MAX_RING_BITS, MAX_Z, MIN_RING_BITS, MIN_Z, Noise, Pipeline
+from secagg.encoding.pipeline import MAX_RING_BITS, MIN_RING_BITS, MIN_Z, Noise, Pipeline
 from secagg.encoding.rotation import block_size, padded_size
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
@@ -16,7 +16,8 @@ from secagg.privacy.gaussian import noise_multiplier
 
 DEFAULT_EPSILON: Final = 2.5
 DEFAULT_DELTA: Final = 1e-5
-_STEPS: Final = 41  # of the search for z, a factor √2 apart, before it is narrowed down
+_GRID: Final = tuple(MIN_Z * 2 ** (i / 2) for i in range(41))
+"""Where the search for z begins, up to `MAX_Z`; then it is narrowed down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +116,13 @@ def find(task: Task) -> Plan:
         ConfigError: there is none; says why, and what the nearest possible is.
         MissingExtraError: dp_accounting is not installed.
     """
-    task.calibration(1.0)  # a cohort that cannot be protected is refused in its own words
-    grid = [MIN_Z * 2 ** (i / 2) for i in range(_STEPS) if MIN_Z * 2 ** (i / 2) <= MAX_Z]
-    reached = [epsilon_for(task, z) for z in grid]
+    if task.cohort.honest < 1:
+        task.calibration(1.0)  # refuses a cohort that cannot be protected in its own words
+    reached = [epsilon_for(task, z) for z in _GRID]
     enough = next((i for i, epsilon in enumerate(reached) if epsilon <= task.epsilon), None)
     if enough is None:
         raise _impossible(task, min(reached))
-    low, high = (grid[enough - 1], grid[enough]) if enough else (grid[0], grid[0])
+    low, high = (_GRID[enough - 1], _GRID[enough]) if enough else (_GRID[0], _GRID[0])
     while high - low > 1e-4 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if epsilon_for(task, middle) > task.epsilon else (low, middle)
@@ -156,11 +157,43 @@ def _rounded_up(z: float) -> float:
     return ceil(z * 1e4) / 1e4
 
 
-def _impossible(task: Task, nearest: float) -> ConfigError:
-    reason = f"no noise in a ring of {task.bits} bits gives ε = {task.epsilon} over {task.rounds} rounds"
-    if nearest == inf:
-        return ConfigError(f"{reason}: it has no room for any; raise bits")
-    return ConfigError(
-        f"{reason}: rounding alone makes updates that much longer; the nearest possible is ε = {nearest:.3g}. "
-        "Raise bits or ε, or sum fewer rounds"
-    )
+def _impossible(task: Task, least: float) -> ConfigError:
+    """Why, and what is nearest: another ε, more bits, fewer rounds."""
+    rounds = f"{task.rounds} round{'s' if task.rounds > 1 else ''}"
+    if isinf(least):
+        reason = f"a ring of {task.bits} bits is too narrow for the noise of {task.cohort.summands} participants"
+    else:
+        reason = (
+            f"no noise in a ring of {task.bits} bits gives ε = {task.epsilon:g} over {rounds}: rounding to so few "
+            "levels makes updates longer than the noise can hide"
+        )
+    nearest = [] if isinf(least) else [f"ε = {_three_digits_up(least)}"]
+    wider = range(task.bits + 1, MAX_RING_BITS + 1)
+    if bits := next((bits for bits in wider if _least_epsilon(replace(task, bits=bits)) <= task.epsilon), 0):
+        nearest.append(f"{bits} bits")
+    if fewer := _most_rounds(task):
+        nearest.append(f"{fewer} round{'s' if fewer > 1 else ''}")
+    if not nearest:
+        return ConfigError(f"{reason}; no ring is wide enough: raise ε")
+    return ConfigError(f"{reason}; the nearest possible is {', or '.join(nearest)}")
+
+
+def _least_epsilon(task: Task) -> float:
+    """What the most fitting noise gives in the task's ring."""
+    return min(epsilon_for(task, z) for z in _GRID)
+
+
+def _most_rounds(task: Task) -> int:
+    """The most rounds below the task's that keep its ε; 0 where a single one does not."""
+    low, high = 0, task.rounds
+    while high - low > 1:
+        middle = (low + high) // 2
+        possible = _least_epsilon(replace(task, rounds=middle)) <= task.epsilon
+        low, high = (middle, high) if possible else (low, middle)
+    return low
+
+
+def _three_digits_up(epsilon: float) -> str:
+    """Never below: what is named as possible is."""
+    unit = 10.0 ** (floor(log10(epsilon)) - 2)
+    return f"{ceil(epsilon / unit) * unit:.3g}"

@@ -1,7 +1,9 @@
 """Divergences, conversion and the finder: against the papers' formulas, dp_accounting and numeric truth."""
 
 import math
+import re
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import dp_accounting
@@ -175,7 +177,7 @@ def test_at_sixteen_bits_the_error_is_the_gaussians() -> None:
         ({"rounds": 0}, "at least one round"),
         ({"values": 0}, "at least one value"),
         ({"bits": 33}, "bits must be 4 to 32"),
-        ({"bits": 4}, "too narrow for the noise of 100 participants; use"),
+        ({"bits": 4}, "too narrow for the noise of 100 participants; the nearest possible is"),
         ({"cohort": Cohort(100, 0)}, "certainly honest"),
         ({"bits": 10, "values": 1_000_000}, "the nearest possible is ε = 4"),
         ({"epsilon": 0.001, "bits": 12}, "the nearest possible is"),
@@ -187,11 +189,41 @@ def test_the_impossible_is_refused_with_the_reason(changes: dict[str, object], w
     assert words in str(refusal.value)
 
 
-def test_the_nearest_possible_is_possible() -> None:
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        (Task(values=1_000_000, cohort=COHORT, bits=12), "ε bits"),
+        (Task(values=62, cohort=Cohort(200, 68), bits=8, epsilon=1.0, rounds=10), "ε bits rounds"),
+        (Task(values=650, cohort=Cohort(10, 4), bits=8, epsilon=0.5), "ε bits"),
+        (Task(values=650, cohort=Cohort(700, 234), bits=8, epsilon=1.0), "bits"),
+    ],
+)
+def test_the_nearest_possible_is_possible(task: Task, says: str) -> None:
+    """And each of them by itself is: the ε, the bits, the rounds that the refusal names."""
     with pytest.raises(ConfigError) as refusal:
-        find(Task(values=1_000_000, cohort=COHORT, bits=12))
-    nearest = float(str(refusal.value).split("ε = ")[2].split(".  ")[0].split(". ")[0])
-    assert find(Task(values=1_000_000, cohort=COHORT, bits=12, epsilon=nearest * 1.02)).epsilon <= nearest * 1.02
+        find(task)
+    _, nearest = str(refusal.value).split("; the nearest possible is ")
+    named = {"ε": r"ε = ([\d.]+)", "bits": r"(\d+) bits", "rounds": r"(\d+) round"}
+    found = {name: re.search(pattern, nearest) for name, pattern in named.items()}
+    values = {name: float(match[1]) for name, match in found.items() if match}
+    assert list(values) == says.split()
+    for name, value in values.items():
+        changed = replace(task, **{"epsilon" if name == "ε" else name: value if name == "ε" else int(value)})  # type: ignore[arg-type]
+        assert find(changed).epsilon <= changed.epsilon
+        if name == "bits":
+            with pytest.raises(ConfigError, match="nearest possible"):
+                find(replace(task, bits=changed.bits - 1))
+        if name == "rounds":
+            with pytest.raises(ConfigError, match="nearest possible"):
+                find(replace(task, rounds=changed.rounds + 1))
+
+
+def test_a_narrow_ring_that_has_room_for_much_noise_is_not_refused() -> None:
+    """The noise of z = 1 would be too small for the grid of 8 bits, that of z = 5 is not."""
+    task = Task(values=62, cohort=Cohort(200, 68), bits=8, epsilon=14.0, rounds=10)
+    with pytest.raises(ConfigError, match="too narrow"):
+        task.calibration(1.0)
+    assert find(task).epsilon <= 14
 
 
 def test_a_plan_can_be_had_for_any_noise() -> None:
