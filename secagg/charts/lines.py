@@ -55,7 +55,7 @@ class Note:
         x: on the axis of x.
         y: on the axis of y.
         words: escaped.
-        style: of the mark: `chosen` is a ring, `refused` an ×.
+        style: of the mark: `chosen` is a ring, `refused` an ×, `said` is none.
         anchor: which end of the words is at the mark: `start`, `middle` or `end`.
     """
 
@@ -116,6 +116,9 @@ def _names(frame: Frame, series: Sequence[Series]) -> Iterator[str]:
 
 def _noted(frame: Frame, note: Note) -> Iterator[str]:
     x, y = frame.place(note.x, note.y)
-    yield cross(x, y, 4.5, "refused") if note.style == "refused" else dot(x, y, 7, note.style)
-    shift = {"start": 11.0, "middle": 0.0, "end": -11.0}[note.anchor]
-    yield text(x + shift, y - (11 if note.anchor == "middle" else -4), note.words, f"said {note.style}", note.anchor)
+    if note.style == "refused":
+        yield cross(x, y, 4.5, "refused")
+    elif note.style == "chosen":
+        yield dot(x, y, 7, "chosen")
+    shift, lift = {"start": (11.0, 4.0), "middle": (0.0, -13.0), "end": (-11.0, 4.0)}[note.anchor]
+    yield text(x + shift, y + lift, note.words, f"said {note.style}", note.anchor)

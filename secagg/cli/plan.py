@@ -2,7 +2,8 @@
 
 import json
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -30,6 +31,9 @@ def plan(
     bits: Annotated[int, typer.Option(help="Bits of the ring.")] = 16,
     law: Annotated[LawName, typer.Option(help="Distribution of the noise.")] = LawName.SKELLAM,
     z: Annotated[float | None, typer.Option("--z", help="The way back: what does this noise multiplier give?")] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="Draw ε against rounds and error against bits: an HTML page.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")] = False,
 ) -> None:
     """Find the least noise that keeps a privacy budget, or say what is nearest to it. Needs the extra dp.
@@ -41,6 +45,8 @@ def plan(
     Example: secagg plan --values 650 --participants 100 --rounds 10
 
     Example: secagg plan -m 1000000 -n 100 --bits 18 --z 2.0
+
+    Example: secagg plan -m 650 -n 700 --rounds 10 --epsilon 8 --draw plan.html
     """
     from secagg.config import ThreatModel, default_max_colluding, default_threshold
     from secagg.encoding.calibration import Cohort
@@ -60,13 +66,26 @@ def plan(
         delta=delta,
     )
     found = find(task) if z is None else describe(task, z)
+    if draw is not None:
+        from secagg.cli.plan_page import render
+
+        draw.write_text(render(task, found, _command(task, threshold, found.z)), encoding="utf-8")
     facts = _facts(task, found)
     if as_json:
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        typer.echo(f"{name.ljust(width)}  {value:.6g}" if isinstance(value, float) else f"{name.ljust(width)}  {value}")
+    _show(facts)
+    if draw is not None:
+        typer.echo(f"drawn: {draw}")
+
+
+def _command(task: "Task", threshold: int, z: float) -> str:
+    """What gives the same plan again."""
+    return (
+        f"secagg plan --values {task.values} --participants {task.cohort.summands} --threshold {threshold} "
+        f"--colluding {threshold - task.cohort.honest} --rounds {task.rounds} --delta {task.delta:g} "
+        f"--clip {task.clip:g} --bits {task.bits} --law {task.law.value} --z {z:g}"
+    )
 
 
 def _facts(task: "Task", found: "Plan") -> dict[str, Any]:
@@ -87,3 +106,37 @@ def _facts(task: "Task", found: "Plan") -> dict[str, Any]:
         "central_z": found.central_z,
         "upload_bytes": found.upload_bytes,
     }
+
+
+_MEANING: Final = {
+    "z": "noise of the certainly honest together, in units of the clip",
+    "epsilon": "of all rounds together, for a whole participant",
+    "delta": "of all rounds together",
+    "rounds": "released sums",
+    "participants": "most in a round",
+    "guaranteed_honest": "threshold less colluding: whose noise counts",
+    "ring_bits": "of a value on the wire",
+    "scale": "steps of the grid in one unit of the update",
+    "local_sigma_on_grid": "standard deviation of one participant's noise, in steps",
+    "error_of_a_mean": "standard deviation of one value, in the update's unit",
+    "error_over_continuous_gaussian": "1 is what continuous noise of this z has",
+    "central_z": "what a trusted coordinator would need for this ε",
+    "upload_bytes": "of one update, without seals and signatures",
+}
+
+
+def _show(facts: dict[str, Any]) -> None:
+    """A table for people."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(facts["pipeline"], style="bold", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("parameter", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("what it is")
+    for name, value in list(facts.items())[1:]:
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.6g}", _MEANING[name])
+    console.print(table)
