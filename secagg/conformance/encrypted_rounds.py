@@ -119,7 +119,7 @@ def _finished(scheme: Scheme, custody: Custody) -> Document:
     aggregate = stage.coordinator.aggregate or stage.learned(learner)
     if aggregate is None:
         raise AssertionError("the round of the vectors did not end with a sum")
-    told = {"intermediates": encrypted_intermediates.of(vector, stage), "outcome": outcome(aggregate, stage.config)}
+    told = {"intermediates": encrypted_intermediates.of(vector, stage), "outcome": outcome(aggregate, stage.round)}
     vector |= plain(told)
     return vector
 

@@ -20,7 +20,9 @@ from secagg.conformance import (
     joint_coordinator_failures,
     joint_participant_failures,
     lattice_vectors,
+    noise_vectors,
     participant_failures,
+    pipeline_vectors,
     primitives,
     published,
     release_failures,
@@ -44,6 +46,8 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from published.vectors()
     yield from primitives.vectors()
     yield from encodings.vectors()
+    yield from pipeline_vectors.vectors()
+    yield from noise_vectors.vectors()
     played = dict(rounds.vectors())
     yield from played.items()
     semi_honest, active = (Script(name, played[name]) for name in ("round-semi-honest", "round-active"))

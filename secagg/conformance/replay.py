@@ -153,7 +153,7 @@ class Stage:
         update = read_arrays(mine["update"], self.config.schema)
         flat = self.config.schema.check(update)
         seed = Secret(bytes.fromhex(mine["rounding_seed"]))
-        return self.config.code.encoder(flat, mine["weight"], seed)
+        return self.config.code.encoder(flat, mine["weight"], seed, self.round.context)
 
     def credentials(self, name: str) -> Credentials | None:
         """The participant's certificate and key; None if semi-honest."""

@@ -12,8 +12,9 @@ from secagg.conformance import fixtures, wire
 from secagg.conformance.document import Document, document, plain
 from secagg.conformance.intermediates import intermediates
 from secagg.conformance.replay import Stage
-from secagg.context import bind, digest_model
+from secagg.context import Round, bind, digest_model
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.lattice.parameters import Custody
 from secagg.messages import Leave, LeaveReason, ReleaseOrder
@@ -52,6 +53,7 @@ def vectors() -> Iterator[tuple[str, Document]]:
     """File name and content."""
     yield "round-semi-honest", _semi_honest()
     yield "round-active", _active()
+    yield "round-noise", _noise()
 
 
 def _semi_honest() -> Document:
@@ -90,6 +92,24 @@ def _active() -> Document:
     return _play("round-active", config, Cast(ARRIVAL, "birch", drops))
 
 
+def _noise() -> Document:
+    """Every step of a pipeline but weights."""
+    text = "feedback | clip(linf=1.0) | clip(l2=1.0) | sample(rate=0.75) | rotate | quantise(bits=12)"
+    config = RoundConfig(
+        task="conformance/noise",
+        schema=SCHEMA,
+        encoding=Pipeline.parse(f"{text} | noise(law=skellam, z=0.25)"),
+        max_participants=8,
+        threshold=4,
+        max_colluding=1,
+        threat_model=ThreatModel.SEMI_HONEST,
+        model_digest=digest_model(model()),
+    )
+    everyone = tuple(name for name in ARRIVAL if name not in {"hazel", "iris", "juniper", "amber-9"})
+    drops = {Phase.SHARE_KEYS: "cedar", Phase.MASKED_INPUT: "elm", Phase.UNMASK: "fir"}
+    return _play("round-noise", config, Cast(everyone, "birch", drops))
+
+
 def model() -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     """The model that every round of the vectors is about."""
     return {
@@ -121,13 +141,16 @@ def _play(name: str, config: RoundConfig, cast: Cast) -> Document:
     aggregate = record.stage.coordinator.aggregate
     if aggregate is None:
         raise AssertionError("the round of the vectors did not end with a sum")
-    vector |= plain({"intermediates": intermediates(vector, record.stage), "outcome": outcome(aggregate, config)})
+    vector |= plain(
+        {"intermediates": intermediates(vector, record.stage), "outcome": outcome(aggregate, record.stage.round)}
+    )
     return vector
 
 
-def outcome(aggregate: Aggregate, config: RoundConfig) -> dict[str, Any]:
+def outcome(aggregate: Aggregate, round_: Round) -> dict[str, Any]:
     """The sum and what it means."""
-    digest, mean = sums_digest(aggregate, config), aggregate.mean(config)
+    config = round_.config
+    digest, mean = sums_digest(aggregate, config), aggregate.mean(config, round_.context)
     return {
         "survivors": aggregate.survivors,
         "sums": aggregate.sums,
@@ -168,7 +191,7 @@ def participant_inputs(round_name: str, name: str, config: RoundConfig) -> dict[
     inputs: dict[str, Any] = {
         "update": {key: a.astype(a.dtype.newbyteorder("<")).tobytes() for key, a in update.items()},
         "values": {key: a.reshape(-1) for key, a in update.items()},
-        "weight": 1 + int.from_bytes(stream.token(4), "big") % config.fixed_point.max_weight,
+        "weight": 1 + int.from_bytes(stream.token(4), "big") % config.encoding.max_weight,
         "rounding_seed": stream.token(32),
         "random": {draw: stream.token(size) for draw, size in draw_sizes(config).items()},
     }

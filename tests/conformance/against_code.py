@@ -42,7 +42,7 @@ from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster,
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.results import decode_aggregate, sums_digest
 from secagg.wire.v1 import messages_pb2
-from tests.conformance import lattice_code
+from tests.conformance import lattice_code, pipeline_code
 
 Vector = dict[str, Any]
 unhex = bytes.fromhex
@@ -337,7 +337,7 @@ def _check_aggregate(vector: Vector, stage: Stage, aggregate: Aggregate) -> None
     told = vector["outcome"]
     assert (aggregate.sums.tolist(), list(aggregate.survivors)) == (told["sums"], told["survivors"])
     assert sums_digest(aggregate, stage.config).hex() == told["sums_digest"]
-    mean = aggregate.mean(stage.config)
+    mean = aggregate.mean(stage.config, stage.round.context)
     assert (mean.weight, mean.error_bound.hex()) == (told["weight"], told["error_bound"])
     assert {n: [float(v).hex() for v in a.reshape(-1)] for n, a in mean.arrays.items()} == told["mean"]
     received = decode_aggregate(map(messages_pb2.AggregatePart.FromString, map(unhex, told["aggregate"])), stage.config)
@@ -433,6 +433,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "round": whole_round,
     "failure": failure,
     **lattice_code.READERS,
+    **pipeline_code.READERS,
     "offer": offer,
     "aggregate": aggregate,
 }

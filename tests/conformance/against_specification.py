@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.wire.v1 import config_pb2, messages_pb2
+from tests.conformance import pipeline_reference as pipelines
 from tests.conformance import reference as ref
 
 Vector = dict[str, Any]
@@ -222,10 +223,20 @@ class Rebuilt:
         self.people = vector["participants"]
         gone = vector["drops"]["ADVERTISE_KEYS"]
         self.index = {name: i for i, name in enumerate(sorted(set(self.people) - {gone}, key=str.encode), start=1)}
-        self.bits = self.config.encoding.value_bits + (self.config.max_participants - 1).bit_length()
+        self.task = self._task() if self.config.pipeline else None
+        summed = self.config.encoding.value_bits + (self.config.max_participants - 1).bit_length()
+        self.bits = self.task.ring_bits if self.task else summed
+        self._encoded: dict[str, list[int]] = {}
         self.shared = [name for name in self.index if name != vector["drops"]["SHARE_KEYS"]]
         self.survivors = [name for name in self.shared if name != vector["drops"].get("MASKED_INPUT")]
         self.dropped = [name for name in self.shared if name not in self.survivors]
+
+    def _task(self) -> pipelines.Task:
+        kinds = {config_pb2.DTYPE_FLOAT32: "float32", config_pb2.DTYPE_FLOAT64: "float64"}
+        arrays = [(_product(list(a.shape)), kinds[a.dtype]) for a in self.config.arrays]
+        honest = self.config.threshold - self.config.max_colluding
+        pipe = pipelines.parse(self.config.pipeline)
+        return pipelines.Task(pipe, arrays, self.bound, self.config.max_participants, honest)
 
     @property
     def active(self) -> bool:
@@ -273,11 +284,18 @@ class Rebuilt:
         return ref.seal(key, plaintext, ref.share_associated_data(self.bound, sender, receiver))
 
     def encoded(self, name: str) -> list[int]:
+        if name not in self._encoded:
+            self._encoded[name] = self._encode(name)
+        return self._encoded[name]
+
+    def _encode(self, name: str) -> list[int]:
         mine, code = self.people[name], self.config.encoding
         values: list[float] = []
         for a in self.config.arrays:
             kind = "f" if a.dtype == config_pb2.DTYPE_FLOAT32 else "d"
             values += struct.unpack(f"<{_product(list(a.shape))}{kind}", unhex(mine["update"][a.name]))
+        if self.task is not None:
+            return self.task.encoded(values, unhex(mine["rounding_seed"]), mine["weight"])
         key = ref.rounding_key(unhex(mine["rounding_seed"]))
         return ref.encode(
             values,
@@ -375,7 +393,8 @@ def _check_outcome(vector: Vector, made: Rebuilt) -> None:
             total = [x + sign_of * m for x, m in zip(total, made.mask(key), strict=True)]
     sums = [x % 2**made.bits for x in total]
     outcome = vector["outcome"]
-    assert sums == outcome["sums"] == [sum(c) for c in zip(*map(made.encoded, made.survivors), strict=True)]
+    plain = [sum(c) for c in zip(*map(made.encoded, made.survivors), strict=True)]
+    assert sums == outcome["sums"] == [x % 2**made.bits for x in plain]
     assert outcome["survivors"] == made.survivors
     check_mean(vector, made)
 
@@ -384,11 +403,15 @@ def check_mean(vector: Vector, made: Rebuilt) -> None:
     """The digest of the sum, and the mean that it encodes."""
     outcome = vector["outcome"]
     assert hashlib.sha256(ref.pack(outcome["sums"], made.bits)).hexdigest() == outcome["sums_digest"]
+    if made.task is not None:
+        told = [float.fromhex(v) for a in made.config.arrays for v in outcome["mean"][a.name]]
+        assert made.task.mean(outcome["sums"], len(made.survivors)) == (told, outcome["weight"])
+        return
     code = made.config.encoding
     dtypes = {config_pb2.DTYPE_FLOAT32: "float32", config_pb2.DTYPE_FLOAT64: "float64"}
     arrays = [{"name": a.name, "shape": list(a.shape), "dtype": dtypes[a.dtype]} for a in made.config.arrays]
-    told = outcome | {"arrays": arrays, "summands": len(made.survivors)}
-    _check_mean(told, code.clip, {"value_bits": code.value_bits, "max_weight": code.max_weight})
+    about = outcome | {"arrays": arrays, "summands": len(made.survivors)}
+    _check_mean(about, code.clip, {"value_bits": code.value_bits, "max_weight": code.max_weight})
 
 
 def _joined(shares: Mapping[str, str], threshold: int) -> bytes:

@@ -14,10 +14,16 @@ from secagg.errors import DecodeError, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.phases import phases
 from secagg.wire.configuration import decode_config
-from tests.conformance import against_code, against_specification, encrypted_specification, lattice_specification
+from tests.conformance import (
+    against_code,
+    against_specification,
+    encrypted_specification,
+    lattice_specification,
+    pipeline_specification,
+)
 
 SPECIFICATION = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
-MAX_BYTES = 4_000_000
+MAX_BYTES = 4_500_000
 
 
 @pytest.mark.parametrize("name", vectors.names())
@@ -26,7 +32,7 @@ def test_the_code_does_what_the_vector_says(name: str) -> None:
     against_code.READERS[vector["kind"]](vector)
 
 
-SPECIFICATION_READERS = against_specification.READERS | lattice_specification.READERS
+SPECIFICATION_READERS = against_specification.READERS | lattice_specification.READERS | pipeline_specification.READERS
 
 
 def read_by_specification(vector: dict[str, Any]) -> None:
@@ -102,6 +108,13 @@ SPOILABLE = {
     "encrypted-bindings": ["context", "participant_id", "payload"],
     "homomorphic-signed-bytes": ["context", "roster_digest", "key_digest", "sums_digest", "c1_digest"],
     "ring-transform": ["key"],
+    "clipping": ["cases"],
+    "sampling": ["context", "key", "cases"],
+    "rotation": ["context", "key", "cases"],
+    "pipeline-encoding": ["context", "cases"],
+    "noise-calibration": ["cases"],
+    "noise-table": ["cases"],
+    "noisy-encoding": ["context", "cases"],
 }
 
 
@@ -127,6 +140,7 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
 SPOILED_DRAWS = {
     "round-semi-honest": ["self_mask_seed"],
     "round-active": ["self_mask_seed"],
+    "round-noise": ["self_mask_seed"],
     "round-bfv-participants": ["key_seed", "stream_seed"],
     "round-ckks-participants": ["key_seed", "stream_seed"],
     "round-bfv-threshold": ["key_seed", "key_seed_coefficients"],
