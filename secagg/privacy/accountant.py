@@ -1,6 +1,7 @@
 """From divergences to (ε, δ), by `dp_accounting` (extra `dp`)."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from math import exp, inf, isinf
 from typing import Any, Final
 
@@ -43,8 +44,22 @@ def sampler_distance(calibration: Calibration, summands: int) -> float:
     return float(noise_table(calibration.law, calibration.variance).distance) * calibration.dimension * summands
 
 
+def check_installed() -> None:
+    """Without loading it.
+
+    Raises:
+        MissingExtraError: dp_accounting is not installed.
+    """
+    if find_spec("dp_accounting") is None:
+        raise _missing()
+
+
 def _accountant() -> Any:
     try:
         return import_module("dp_accounting.rdp.rdp_privacy_accountant")
     except ImportError:
-        raise MissingExtraError("privacy accounting", "dp") from None
+        raise _missing() from None
+
+
+def _missing() -> MissingExtraError:
+    return MissingExtraError("privacy accounting", "dp")

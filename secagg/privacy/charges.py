@@ -42,12 +42,27 @@ def charge_of(config: RoundConfig, survivors: int = 0) -> Charge:
     calibration, encoding = config.code.calibration, config.encoding
     if calibration is None or not isinstance(encoding, Pipeline):
         raise ConfigError(f"task {config.task!r} has a privacy budget; give its rounds a pipeline with noise")
-    honest = config.guaranteed_honest
-    if survivors:
-        honest = max(0, min(honest, survivors - config.max_colluding))
-    curve = release_curve(calibration, honest)
     distance = sampler_distance(calibration, config.max_participants)
-    return Charge(encoding.text, honest, config.max_colluding, survivors, curve, distance)
+    return Charge(
+        encoding.text,
+        _honest(config, survivors),
+        config.max_colluding,
+        survivors,
+        curve_of(config, survivors),
+        distance,
+    )
+
+
+def curve_of(config: RoundConfig, survivors: int = 0) -> Curve:
+    """ε(α) of a round: planned, or with `survivors` in its sum. Infinite without noise."""
+    calibration = config.code.calibration
+    return (inf,) * len(ORDERS) if calibration is None else release_curve(calibration, _honest(config, survivors))
+
+
+def _honest(config: RoundConfig, survivors: int) -> int:
+    """Participants whose noise is counted: never more than planned, for t of them are all that is certain before."""
+    honest = config.guaranteed_honest
+    return max(0, min(honest, survivors - config.max_colluding)) if survivors else honest
 
 
 def epsilon_spent(charges: Iterable[Charge], delta: float) -> float:

@@ -21,10 +21,13 @@ from secagg.crypto.transcript import digest
 from secagg.errors import BudgetExceeded, ConfigError, LedgerError
 from secagg.privacy.charges import Charge, charge_of, epsilon_spent, from_json, to_json
 from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON, check_budget
+from secagg.privacy.remainder import weakest_noise
 
 VERSION: Final = 1
+_KINDS: Final = ("planned", "released", "withdrawn")
 MAX_ENTRY_BYTES: Final = 1 << 14
 _ROUND: Final = re.compile("[0-9a-f]{32}")
+_HEAD: Final = re.compile("([1-9][0-9]{0,14}):([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,23 @@ class Head:
 
     entries: int
     digest: bytes
+
+    @property
+    def text(self) -> str:
+        """NUMBER:DIGEST, for people and files."""
+        return f"{self.entries}:{self.digest.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Head":
+        """The head of a text.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        match = _HEAD.fullmatch(text)
+        if match is None:
+            raise ConfigError(f"a head is NUMBER:DIGEST, the digest of 64 hexadecimal digits, not {text[:80]!r}")
+        return cls(int(match[1]), bytes.fromhex(match[2]))
 
 
 class LedgerStore(Protocol):
@@ -103,7 +123,11 @@ class Ledger:
         ledger = _opened(task, lines[0])
         for line in lines[1:]:
             ledger = ledger._replayed(line)
+        if ledger.head.entries == head.entries and ledger.head != head:
+            raise _corrupt(task, head.entries, "is not the one that the head names")
         ledger.check_head(head)
+        if ledger.head.entries > head.entries:
+            raise _corrupt(task, head.entries + 1, "is beyond the head")
         return ledger
 
     def check_head(self, head: Head) -> None:
@@ -144,11 +168,17 @@ class Ledger:
         charge = charge_of(config)
         after = epsilon_spent([*self.charges.values(), charge], self.budget.delta)
         if after > self.budget.epsilon:
-            raise BudgetExceeded(
-                f"the round would bring task {self.task!r} to ε = {after:.4g} of {self.budget.epsilon:.4g} "
-                f"(δ = {self.budget.delta:g}); spent so far: {self.epsilon:.4g}"
-            )
+            raise self._exceeded(config, after)
         return self._appended("planned", round_id.hex(), charge)
+
+    def _exceeded(self, config: RoundConfig, after: float) -> BudgetExceeded:
+        spent, allowed = self.epsilon, self.budget.epsilon
+        z = weakest_noise(config, self.charges.values(), allowed, self.budget.delta) if spent < allowed else None
+        fits = f"noise of z = {z:g} would fit" if z else "no noise in a ring of its bits would fit: the task is over"
+        return BudgetExceeded(
+            f"the round would bring task {self.task!r} to ε = {after:.4g} of {allowed:.4g} "
+            f"(δ = {self.budget.delta:g}); spent so far: {spent:.4g}, left: {max(0.0, allowed - spent):.4g}; {fits}"
+        )
 
     def release(self, round_id: bytes, config: RoundConfig, survivors: int) -> "Ledger":
         """Charge a round that released a sum of `survivors` updates. Fewer honest ones than planned cost more, even if
@@ -177,19 +207,19 @@ class Ledger:
         round_id, kind = body.get("round"), body.get("kind")
         if not isinstance(round_id, str) or not _ROUND.fullmatch(round_id):
             raise _corrupt(self.task, head.entries, "names no round")
+        if kind not in _KINDS:
+            raise _corrupt(self.task, head.entries, "is of an unknown kind")
         charges, released = dict(self.charges), self.released
         if (kind == "planned") == (round_id in charges) or round_id in released:
-            raise LedgerError(f"round {round_id} of task {self.task!r} cannot be {kind} now")
+            raise LedgerError(f"round {round_id} of task {self.task!r} cannot be {kind} now (entry {head.entries})")
         if kind == "withdrawn":
             del charges[round_id]
-        elif kind in ("planned", "released"):
+        else:
             try:
                 charges[round_id] = from_json(body)
             except ConfigError:
                 raise _corrupt(self.task, head.entries, "holds no charge") from None
             released |= {round_id} if kind == "released" else frozenset()
-        else:
-            raise _corrupt(self.task, head.entries, "is of an unknown kind")
         return Ledger(self.task, self.budget, charges, released, (*self.lines, line), head)
 
 
@@ -232,11 +262,44 @@ def _corrupt(task: str, number: int, what: str) -> LedgerError:
     return LedgerError(f"the privacy ledger of task {task!r} is corrupt: entry {number} {what}")
 
 
+def follow(line: bytes, previous: Head | None, task: str) -> Head:
+    """The head after an entry.
+
+    Raises:
+        LedgerError: it does not follow from `previous`.
+    """
+    return _read(line, previous or Head(0, bytes(32)), task)[1]
+
+
+def task_of(lines: Sequence[bytes]) -> str:
+    """Whose ledger these entries say they are; nothing else about them is checked.
+
+    Raises:
+        LedgerError: they do not say.
+    """
+    try:
+        task = json.loads(lines[0])["task"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        task = None
+    if not isinstance(task, str):
+        raise LedgerError("this is no privacy ledger: its first entry names no task")
+    return task
+
+
 class LedgerBook:
     """Ledgers of a store: read and checked each time, written before anyone acts on them."""
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
+
+    def find(self, task: str) -> Ledger | None:
+        """The task's ledger; None if it has none.
+
+        Raises:
+            LedgerError: it is corrupt or was rolled back.
+        """
+        lines, head = self._store.read(task)
+        return Ledger.load(task, lines, head) if lines or head is not None else None
 
     def open(self, task: str, budget: Budget) -> Ledger:
         """The task's ledger, made if there is none.
@@ -244,14 +307,16 @@ class LedgerBook:
         Raises:
             LedgerError: it is corrupt or was rolled back, or has another budget.
         """
-        lines, head = self._store.read(task)
-        if not lines and head is None:
+        ledger = self.find(task)
+        if ledger is None:
             ledger = Ledger.open(task, budget)
-            self._store.append(task, ledger.lines[-1], ledger.head)
-            return ledger
-        ledger = Ledger.load(task, lines, head)
+            self.keep(ledger)
         if ledger.budget != budget:
-            raise LedgerError(f"task {task!r} has the budget ε = {ledger.budget.epsilon}, δ = {ledger.budget.delta}")
+            raise LedgerError(
+                f"the privacy ledger of task {task!r} has the budget ε = {ledger.budget.epsilon}, "
+                f"δ = {ledger.budget.delta}, the settings say ε = {budget.epsilon}, δ = {budget.delta}; "
+                "a budget cannot change: set the old one, or name another task"
+            )
         return ledger
 
     def keep(self, ledger: Ledger) -> None:

@@ -1,0 +1,180 @@
+"""Ledgers in a folder: whatever a crash leaves is put right, whatever anyone changes is found."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from secagg_server import ledger_files
+from secagg_server.ledger_files import LedgerFolder, locked
+
+from secagg.errors import ConfigError, LedgerError
+from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
+from tests.unit.privacy.test_ledger import CONFIG, TASK, filled, round_id
+
+BUDGET = Budget()
+WHOLE = filled(1).plan(round_id(5), CONFIG)
+
+
+class PowerCutError(Exception):
+    """Nothing after this happens."""
+
+
+def kept(folder: Path, ledger: Ledger) -> tuple[Path, Path]:
+    """The files of a ledger that was written entry by entry."""
+    store = LedgerFolder(folder)
+    for line, head in zip(ledger.lines, heads(ledger), strict=True):
+        store.append(TASK, line, head)
+    (entries,) = folder.glob("*.jsonl")
+    return entries, entries.with_suffix(".head")
+
+
+def heads(ledger: Ledger) -> list[Head]:
+    store, found = LedgerBook(Collected()), []
+    replayed = store.open(TASK, BUDGET)
+    for line in ledger.lines[1:]:
+        found.append(replayed.head)
+        replayed = replayed._replayed(line)
+    return [*found, replayed.head]
+
+
+class Collected:
+    def read(self, task: str) -> tuple[list[bytes], None]:
+        return [], None
+
+    def append(self, task: str, entry: bytes, head: Head) -> None: ...
+
+
+def test_what_was_appended_is_there(tmp_path: Path) -> None:
+    entries, head = kept(tmp_path, WHOLE)
+    assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) == WHOLE
+    assert head.read_text() == WHOLE.head.text + "\n"
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (entries, head)} == {0o600}
+    assert LedgerBook(LedgerFolder(tmp_path)).find("another") is None
+
+
+def test_tasks_do_not_share_files(tmp_path: Path) -> None:
+    store = LedgerFolder(tmp_path)
+    tasks = ["a/b", "a_b", "A_b", "../x", "ü" * 60]
+    for task in tasks:
+        LedgerBook(store).open(task, BUDGET)
+    assert len(list(tmp_path.glob("*.jsonl"))) == len(tasks) == len({p.name.lower() for p in tmp_path.glob("*.jsonl")})
+    assert all(LedgerBook(store).open(task, BUDGET).task == task for task in tasks)
+
+
+@pytest.mark.parametrize("after", range(1, 12))
+def test_both_or_neither_wherever_the_power_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Every call to the system may be the last; what was acknowledged stays, what was not counts or is gone."""
+    kept(tmp_path, filled(1))
+    calls = 0
+
+    def cut(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == after:
+                raise PowerCutError
+            return real(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("open", "write", "fsync", "ftruncate"):
+            patch.setattr(os, name, cut(getattr(os, name)))
+        patch.setattr(Path, "replace", cut(Path.replace))
+        acknowledged = False
+        try:
+            LedgerFolder(tmp_path).append(TASK, WHOLE.lines[-1], WHOLE.head)
+            acknowledged = True
+        except PowerCutError:
+            pass
+    found = LedgerBook(LedgerFolder(tmp_path)).find(TASK)
+    assert found == WHOLE if acknowledged else found in (filled(1), WHOLE)
+    again = LedgerBook(LedgerFolder(tmp_path)).find(TASK)
+    assert again == found
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_a_torn_line_is_cut_off(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("torn")
+    entries, _ = kept(folder, filled(1))
+    torn = WHOLE.lines[-1][: data.draw(st.integers(1, len(WHOLE.lines[-1])))]
+    entries.write_bytes(entries.read_bytes() + torn)
+    book = LedgerBook(LedgerFolder(folder))
+    assert book.find(TASK) == filled(1)
+    book.keep(filled(1).plan(round_id(5), CONFIG))
+    assert book.find(TASK) == WHOLE
+
+
+def test_a_crash_at_the_first_entry(tmp_path: Path) -> None:
+    entries, head = kept(tmp_path, Ledger.open(TASK, BUDGET))
+    line = entries.read_bytes()
+    head.unlink()
+    assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) == Ledger.open(TASK, BUDGET)
+    head.unlink()
+    entries.write_bytes(line[:7])
+    assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) is None
+    assert entries.read_bytes() == b""
+
+
+def damages(entries: Path, head: Path) -> dict[str, Callable[[], object]]:
+    lines = entries.read_bytes().splitlines(keepends=True)
+    return {
+        "truncated": lambda: entries.write_bytes(b"".join(lines[:-1])),
+        "cut within a line that counts": lambda: entries.write_bytes(b"".join(lines)[:-5]),
+        "edited": lambda: entries.write_bytes(b"".join(lines).replace(b'"survivors":18', b'"survivors":19')),
+        "without entries": entries.unlink,
+        "without its head": head.unlink,
+        "head of long ago": lambda: head.write_text(heads(WHOLE)[1].text + "\n"),
+        "head of nonsense": lambda: head.write_text("4"),
+        "foreign line": lambda: entries.write_bytes(b"".join(lines) + b"{}\n"),
+        "torn after a line too many": lambda: entries.write_bytes(b"".join([*lines, lines[-1], lines[-1]])[:-5]),
+    }
+
+
+@pytest.mark.parametrize("damage", damages(Path("/dev/null"), Path("/dev/null")))
+def test_damage_is_found_and_left_as_it_is(tmp_path: Path, damage: str) -> None:
+    entries, head = kept(tmp_path, WHOLE)
+    damages(entries, head)[damage]()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for _ in range(2):
+        with pytest.raises(LedgerError):
+            LedgerBook(LedgerFolder(tmp_path)).open(TASK, BUDGET)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path, filled(1))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("_write", "_exchange"):
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger_files, name, full)
+            with pytest.raises(OSError, match="No space"):
+                LedgerFolder(tmp_path).append(TASK, WHOLE.lines[-1], WHOLE.head)
+        assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) == filled(1)
+
+
+def test_a_folder_has_one_coordinator(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "ledger"
+    with locked(folder) as store:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        LedgerBook(store).open(TASK, BUDGET)
+        with pytest.raises(ConfigError, match="belongs to a coordinator that is running"), locked(folder):
+            pass
+    with locked(folder) as store:
+        assert LedgerBook(store).find(TASK) is not None
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match="can be written by others: chmod 700"), locked(folder):
+        pass
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigError, match=r"ledger_dir .*file: File exists"), locked(file):
+        pass
