@@ -15,6 +15,7 @@ from secagg.errors import ConfigError, ProtocolViolation
 from secagg.events import RoundFailed
 from secagg.robust.groups import GroupedAggregate
 from secagg.roster import COORDINATOR
+from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import ResultReady, WatchedEvent
 from secagg_client import channels
 from secagg_client.calls import Call, ResponseT_co
@@ -22,6 +23,7 @@ from secagg_client.control_calls import (
     AbortRound,
     FetchGroupSums,
     FetchResult,
+    GetLedger,
     ListRounds,
     OpenRound,
     RoundSummary,
@@ -94,7 +96,9 @@ class ControlClient:
         """Open a round.
 
         Raises:
+            BudgetExceeded: its noise is too weak for what is left of the task's privacy budget.
             ConfigError: the sidecar refuses the configuration.
+            LedgerError: the task's privacy ledger is damaged, or cannot be written.
             TransportError: the sidecar cannot be reached. If the connection broke under way, the round may be open.
         """
         round_id = self._call(OpenRound(config), timeout_s)
@@ -179,6 +183,16 @@ class ControlClient:
     def list_rounds(self, task: str | None = None, *, timeout_s: float | None = None) -> tuple[RoundSummary, ...]:
         """The rounds that the sidecar knows, newest first; of one task, if one is named."""
         return self._call(ListRounds(task or ""), timeout_s)
+
+    def ledger(self, task: str, *, timeout_s: float | None = None) -> TaskLedger:
+        """What a task has spent of its privacy budget, entry by entry. Keep its head: `ledger.check_head` holds a later
+        ledger against it.
+
+        Raises:
+            ConfigError: the task has no ledger.
+            LedgerError: it is corrupt or was rolled back.
+        """
+        return self._call(GetLedger(task), timeout_s)
 
     def close(self) -> None:
         """End what is under way and close the connection."""

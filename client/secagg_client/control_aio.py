@@ -9,6 +9,7 @@ from typing import Self
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.robust.groups import GroupedAggregate
+from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg_client.aio_calls import Connection
 from secagg_client.calls import Call, ResponseT_co
@@ -17,6 +18,7 @@ from secagg_client.control_calls import (
     AbortRound,
     FetchGroupSums,
     FetchResult,
+    GetLedger,
     ListRounds,
     OpenRound,
     RoundSummary,
@@ -110,6 +112,10 @@ class AsyncControlClient:
     async def list_rounds(self, task: str | None = None, *, timeout_s: float | None = None) -> tuple[RoundSummary, ...]:
         """As `ControlClient.list_rounds`."""
         return await self._call(ListRounds(task or ""), timeout_s)
+
+    async def ledger(self, task: str, *, timeout_s: float | None = None) -> TaskLedger:
+        """As `ControlClient.ledger`."""
+        return await self._call(GetLedger(task), timeout_s)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -14,6 +14,7 @@ from secagg.roster import COORDINATOR
 from secagg.wire import codec
 from secagg.wire.configuration import encode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.ledgers import TaskLedger, decode_ledger
 from secagg.wire.progress import WatchedEvent, decode_event, decode_phase
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.v1 import control_plane_pb2 as pb
@@ -187,6 +188,27 @@ class ListRounds(ControlCall[tuple[RoundSummary, ...]]):
     def decode(self, parts: Parts) -> tuple[RoundSummary, ...]:
         """See `Call`."""
         return tuple(map(_summary, every(pb.RoundSummary, parts)))
+
+
+@dataclass(frozen=True)
+class GetLedger(ControlCall[TaskLedger]):
+    """What a task has spent of its privacy budget."""
+
+    method = "GetLedger"
+    task: str
+
+    @property
+    def limit(self) -> int:
+        """See `Call`."""
+        return UNLIMITED
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.GetLedgerRequest(task=self.task))
+
+    def decode(self, parts: Parts) -> TaskLedger:
+        """See `Call`."""
+        return decode_ledger(every(pb.LedgerPart, parts), self.task)
 
 
 def decode_round_id(data: bytes) -> RoundId:

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "bench": "secagg.cli.bench:app",
     "ca": "secagg.cli.ca:app",
     "demo": "secagg.cli.demo:demo",
+    "ledger": "secagg.cli.ledger:app",
     "participate": "secagg.cli.participate:participate",
     "round": "secagg.cli.round:app",
     "plan": "secagg.cli.plan:plan",

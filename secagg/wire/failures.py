@@ -3,8 +3,10 @@
 from secagg.errors import (
     AbortReason,
     AuthenticationError,
+    BudgetExceeded,
     ConfigError,
     DecodeError,
+    LedgerError,
     LimitError,
     NotInRoundError,
     ProtocolViolation,
@@ -30,6 +32,8 @@ _KINDS: dict[type[SecAggError], pb.ErrorKind] = {
     RoundAborted: pb.ERROR_KIND_ABORTED,
     UnknownRoundError: pb.ERROR_KIND_UNKNOWN_ROUND,
     LimitError: pb.ERROR_KIND_LIMIT,
+    BudgetExceeded: pb.ERROR_KIND_BUDGET,
+    LedgerError: pb.ERROR_KIND_LEDGER,
 }
 
 

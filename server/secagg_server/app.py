@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from secagg.crypto.rng import SystemRng
 from secagg.errors import ConfigError
 from secagg.masked.accumulator import Parallel, Range
+from secagg.privacy.accountant import check_installed
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
 from secagg.wire.v1.control_plane_pb2_grpc import add_ControlPlaneServicer_to_server
 from secagg.wire.v1.data_plane_pb2_grpc import add_DataPlaneServicer_to_server
@@ -24,6 +25,7 @@ from secagg_server.addresses import TcpAddress, UnixAddress, make_way, parse_con
 from secagg_server.control_plane import ControlPlane
 from secagg_server.data_plane import DataPlane
 from secagg_server.hosting import Clock
+from secagg_server.ledger_files import LedgerFolder, locked
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings
 from secagg_server.store import MemoryStore, Store
@@ -67,18 +69,24 @@ async def running_server(
 
     Args:
         settings: see there.
-        store: in memory if None.
+        store: in memory if None, with ledgers in `ledger_dir` if that is set.
         clock: seconds since 1970.
 
     Raises:
-        ConfigError: an address is not allowed, or taken.
+        ConfigError: an address is not allowed, or taken; or `ledger_dir` is.
         IdentityError: certificates or keys do not fit.
+        MissingExtraError: there are privacy budgets, and nothing to account for them with.
     """
+    check_accounting(settings)
     trust = load_trust(settings)
     credentials = load_credentials(settings, trust, clock())
-    store = store or MemoryStore(settings.remember_releases)
     threads = settings.unmask_threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads, "unmask") as pool, _control_place(settings) as place:
+    with (
+        ThreadPoolExecutor(threads, "unmask") as pool,
+        _control_place(settings) as place,
+        _ledgers(settings) as ledgers,
+    ):
+        store = store or MemoryStore(settings.remember_releases, ledgers)
         rounds = Rounds(settings, trust, store, parallel=_side_by_side(pool), clock=clock, rng=SystemRng())
         data = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=settings.max_calls)
         control = grpc.aio.server(options=OPTIONS)
@@ -106,6 +114,20 @@ def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:
             pass
 
     return parallel
+
+
+def check_accounting(settings: Settings) -> None:
+    """Find out at the start and not when the first round with noise is opened.
+
+    Raises:
+        MissingExtraError: there are privacy budgets, and nothing to account for them with.
+    """
+    if settings.budgets or settings.ledger_dir is not None:
+        check_installed()
+
+
+def _ledgers(settings: Settings) -> AbstractContextManager[LedgerFolder | None]:
+    return nullcontext() if settings.ledger_dir is None else locked(settings.ledger_dir)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from google.protobuf.message import Message
 
 from secagg.errors import (
     AuthenticationError,
+    BudgetExceeded,
     ConfigError,
     DecodeError,
+    LedgerError,
     LimitError,
     NotInRoundError,
     ProtocolViolation,
@@ -34,6 +36,8 @@ STATUS: Final[dict[type[SecAggError], grpc.StatusCode]] = {
     RoundAborted: grpc.StatusCode.ABORTED,
     UnknownRoundError: grpc.StatusCode.NOT_FOUND,
     LimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    BudgetExceeded: grpc.StatusCode.FAILED_PRECONDITION,
+    LedgerError: grpc.StatusCode.DATA_LOSS,
 }
 """The status of each error, for proxies and metrics; clients read the trailer."""
 

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from secagg import __version__
 from secagg.errors import SecAggError
 from secagg_server.addresses import parse_control, parse_tcp
-from secagg_server.app import running_server
+from secagg_server.app import check_accounting, running_server
 from secagg_server.logs import announce, configure_logs
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
 from secagg_server.tls import load_credentials, load_trust
@@ -71,8 +71,16 @@ def check_config(settings: Settings) -> None:
     parse_tcp(settings.listen)
     parse_control(settings.control)
     load_credentials(settings, load_trust(settings), time.time())
+    check_accounting(settings)
     for name, value in settings.model_dump(mode="json").items():
-        typer.echo(f"{name} = {json.dumps(value)}")
+        if value is not None:
+            typer.echo(f"{name} = {_toml(value)}")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
 
 
 async def _serve(settings: Settings) -> None:

@@ -1,10 +1,13 @@
 """The control plane: the FL server opens rounds, watches them and fetches sums."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
+from secagg.privacy.ledger import Ledger
 from secagg.wire.configuration import MAX_CONFIG_BYTES
+from secagg.wire.ledgers import encode_ledger
 from secagg.wire.progress import encode_event, encode_phase
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
@@ -61,6 +64,16 @@ class ControlPlane(ControlPlaneServicer):
             for hosted in self._rounds.newest_first():
                 if request.task in {"", hosted.config.task}:
                     yield _summary(hosted)
+
+    async def GetLedger(self, request: pb.GetLedgerRequest, context: Context) -> AsyncIterator[pb.LedgerPart]:
+        async with reported(context, "GetLedger"):
+            ledger, spent = await asyncio.to_thread(self._ledger, request.task)
+            for part in encode_ledger(ledger, spent):
+                yield part
+
+    def _ledger(self, task: str) -> tuple[Ledger, float]:
+        ledger = self._rounds.budgets.read(task)
+        return ledger, ledger.epsilon
 
 
 def _summary(hosted: OpenedRound) -> pb.RoundSummary:

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 from google.protobuf.message import Message
 
-from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
+from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
 from secagg.messages import CoordinatorMessage, Leave, ParticipantId, ParticipantMessage
 from secagg.phases import Phase, phases
@@ -20,6 +20,7 @@ from secagg.rounds.engine import Engine
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
 from secagg_server.bell import Bell
+from secagg_server.budget import Charge
 from secagg_server.logs import log_event, plain_traceback
 from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, Withheld, entry_of
 
@@ -42,7 +43,14 @@ class HostedRound:
     """
 
     def __init__(
-        self, record: RoundRecord, engine: Engine, journal: Journal, clock: Clock, on_end: Callable[[], None]
+        self,
+        record: RoundRecord,
+        engine: Engine,
+        journal: Journal,
+        clock: Clock,
+        on_end: Callable[[], None],
+        *,
+        charge: Charge | None = None,
     ) -> None:
         self.record = record
         self.config = engine.round.config
@@ -53,6 +61,7 @@ class HostedRound:
         self._journal = journal
         self._clock = clock
         self._on_end = on_end
+        self._charge = charge  # in the task's privacy ledger; None without noise
         self._state = asyncio.Lock()  # who holds it may use the engine
         self._turned, self._news = Bell(), Bell()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
@@ -213,12 +222,14 @@ class HostedRound:
 
     def _perform(self, step: Step) -> tuple[float, list[Event], Outcome | None]:
         self._check_running()
-        now = self._clock()
+        now, phase = self._clock(), self._engine.phase
         events = step(now)
         if self.outcome is not None:
             return now, events, self.outcome
         outcome = self._conclude()
         if outcome is not None:
+            if self._charge is not None:
+                self._charge.settle(outcome, phase)
             self._journal.finish(outcome)
             self._engine.forget()
         return now, events, outcome
@@ -250,14 +261,14 @@ class HostedRound:
             except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
                 self._log.error("round_broken", exception=plain_traceback())
                 if self.outcome is None:  # what was released stays released
-                    self._break()
-                raise self._failure(RoundAborted(AbortReason.INTERNAL, INTERNAL)) from error
+                    self._break(_told(error))
+                raise self._failure(RoundAborted(AbortReason.INTERNAL, _told(error))) from error
             self.outcome = outcome
             self._publish(now, events)
 
-    def _break(self) -> None:
-        failure = RoundAborted(AbortReason.INTERNAL, INTERNAL)
-        self._engine.abort(failure.reason, INTERNAL)
+    def _break(self, told: str = INTERNAL) -> None:
+        failure = RoundAborted(AbortReason.INTERNAL, told)
+        self._engine.abort(failure.reason, told)
         self.outcome = failure
         self._publish(self._clock(), [RoundFailed(failure)])
 
@@ -313,3 +324,8 @@ class HostedRound:
     def _failure(failure: RoundAborted) -> RoundAborted:
         """A copy: an exception that is raised again and again would collect tracebacks without end."""
         return RoundAborted(failure.reason, str(failure), culprits=failure.culprits)
+
+
+def _told(error: Exception) -> str:
+    """What everybody may know of it."""
+    return f"the sum is not released: {error}" if isinstance(error, LedgerError) else INTERNAL

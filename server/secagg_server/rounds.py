@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg_server.bell import Bell
+from secagg_server.budget import Budgets
 from secagg_server.grouped import GroupedRound, OpenedRound
 from secagg_server.hosting import Clock, HostedRound
 from secagg_server.memory import GIVE_BACK_AFTER_S, give_back
@@ -40,7 +41,11 @@ SHUTDOWN = "the coordinator is shutting down"
 
 
 class Rounds:
-    """The registry."""
+    """The registry.
+
+    Attributes:
+        budgets: what tasks with noise have spent.
+    """
 
     def __init__(
         self, settings: Settings, trust: TrustAnchors, store: Store, *, parallel: Parallel, clock: Clock, rng: Rng
@@ -56,6 +61,9 @@ class Rounds:
         self._settings = settings
         self._trust = trust
         self._store = store
+        self.budgets = Budgets(
+            store.ledgers, settings.budget.value, {task: own.value for task, own in settings.budgets.items()}
+        )
         self._parallel = parallel
         self._clock = clock
         self._rng = rng
@@ -70,7 +78,9 @@ class Rounds:
         """Start a round with this configuration; in groups, all of them at once.
 
         Raises:
+            BudgetExceeded: its noise is too weak for what is left of the task's privacy budget.
             ConfigError: it is unsafe; the message says what to change.
+            LedgerError: the task's privacy ledger is damaged, or cannot be written.
             DecodeError: it is no configuration.
             LimitError: too many rounds are under way.
             RoundAborted: the coordinator shuts down.
@@ -85,6 +95,10 @@ class Rounds:
                 "wait for one to end, abort one, or raise max_open_rounds"
             )
         self._opening += wanted
+        # To its end, even if the call is cancelled: what was planned for a round is given back when the round ends.
+        return await asyncio.shield(asyncio.create_task(self._open(config, config_bytes, wanted)))
+
+    async def _open(self, config: RoundConfig, config_bytes: bytes, wanted: int) -> OpenedRound:
         try:
             start = await asyncio.to_thread(self._prepare, config, config_bytes)
         finally:
@@ -99,18 +113,19 @@ class Rounds:
     def _prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
         """Store a round in a thread; what it returns starts it on the event loop."""
         record = RoundRecord(RoundId(self._rng.token(ROUND_ID_SIZE)), config_bytes, self._clock())
+        with ExitStack() as undo:
+            start = self._prepare_all(record, config, undo)
+            undo.pop_all()
+            return start
+
+    def _prepare_all(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], OpenedRound]:
         if config.groups is None:
-            return self._prepare_cohort(record, config)
-        ids = GroupedRoundId(record.round_id, config_bytes)
+            return self._prepare_cohort(record, config, undo)
+        ids = GroupedRoundId(record.round_id, record.config_bytes)
         starts: dict[int, Callable[[], HostedRound]] = {}
-        try:
-            for number in range(1, config.groups.count + 1):
-                group = RoundRecord(ids.round_id(number), ids.group_config(number), record.opened_s)
-                starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes))
-        except LimitError:
-            for number in starts:
-                self._store.forget_round(ids.round_id(number))
-            raise
+        for number in range(1, config.groups.count + 1):
+            group = RoundRecord(ids.round_id(number), ids.group_config(number), record.opened_s)
+            starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes), undo)
         return lambda: GroupedRound(
             record,
             config,
@@ -120,10 +135,14 @@ class Rounds:
             on_end=lambda: self._round_ended(record.round_id),
         )
 
-    def _prepare_cohort(self, record: RoundRecord, config: RoundConfig) -> Callable[[], HostedRound]:
+    def _prepare_cohort(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], HostedRound]:
+        charge = self.budgets.plan(record.round_id, config)
+        if charge is not None:
+            undo.callback(charge.withdraw)
         context = bind(record.round_id, record.config_bytes, config.model_digest)
         round_ = Round(record.round_id, config, context)
         journal = self._store.open_round(record)
+        undo.callback(self._store.forget_round, record.round_id)
         try:
             engine = coordinate(
                 round_,
@@ -134,9 +153,9 @@ class Rounds:
                 claim=partial(self._store.claim_release, record.round_id),
             )
         except MemoryError:
-            self._store.forget_round(record.round_id)
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
-        return lambda: HostedRound(record, engine, journal, self._clock, lambda: self._cohort_ended(record.round_id))
+        on_end = partial(self._cohort_ended, record.round_id)
+        return lambda: HostedRound(record, engine, journal, self._clock, on_end, charge=charge)
 
     @staticmethod
     def _checked(config_bytes: bytes) -> RoundConfig:

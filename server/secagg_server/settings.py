@@ -1,19 +1,47 @@
 """What an operator can set: flags before environment (`SECAGG_SERVER_…`) before a TOML file before defaults."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
 from secagg.errors import ConfigError
+from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON
+from secagg.privacy.ledger import Budget
 
 ENV_PREFIX = "SECAGG_SERVER_"
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=604_800)]
+
+
+def _from_text(value: object) -> object:
+    """Flags are text."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('should be JSON, as {"epsilon": 2.5, "delta": 1e-5}') from None
+
+
+FromText = BeforeValidator(_from_text)
+
+
+class BudgetSetting(BaseModel):
+    """A privacy budget. See `secagg.privacy.ledger.Budget`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_EPSILON
+    delta: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_DELTA
+
+    @property
+    def value(self) -> Budget:
+        """As the ledger takes it."""
+        return Budget(self.epsilon, self.delta)
 
 
 class Settings(BaseSettings):
@@ -45,6 +73,15 @@ class Settings(BaseSettings):
         30.0, description="Seconds within which a message other than the masked input arrives whole."
     )
     shutdown_grace_s: Seconds = Field(5.0, description="Seconds for calls to end after the rounds were aborted.")
+    ledger_dir: Path | None = Field(
+        None, description="Folder of the privacy ledgers; without one a restart forgets what was spent."
+    )
+    budget: Annotated[BudgetSetting, FromText] = Field(
+        BudgetSetting(), description="Privacy budget of each task with noise: epsilon, delta; a flag takes JSON."
+    )
+    budgets: Annotated[dict[str, BudgetSetting], FromText] = Field(
+        {}, description="The same for single tasks by name, whose rounds must all have noise; a flag takes JSON."
+    )
     unmask_threads: int = Field(0, ge=0, le=256, description="Threads that unmask a sum; 0 for one per processor.")
 
     @classmethod
@@ -79,7 +116,9 @@ def load_settings(file: Path | None, flags: Mapping[str, object]) -> Settings:
     try:
         return FromFile(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise ConfigError("; ".join(_trouble(str(e["loc"][0]), e["type"], e["msg"]) for e in error.errors())) from None
+        raise ConfigError(
+            "; ".join(_trouble(".".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors())
+        ) from None
     except (SettingsError, ValueError) as error:  # ValueError: not TOML
         raise ConfigError(f"settings: {error}") from None
 

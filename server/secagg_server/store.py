@@ -7,7 +7,7 @@ never come out differently after a crash.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from secagg.messages import (
     ParticipantMessage,
     SumChunk,
 )
+from secagg.privacy import ledger
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.rounds.uploads import MemorySpool, Spool
 from secagg.wire.results import PackedAggregate
@@ -114,8 +115,22 @@ class Journal(Protocol):
         ...
 
 
+class LedgerStore(ledger.LedgerStore, Protocol):
+    """Where privacy ledgers are kept. Called from several threads, never from two at once."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether they outlive the process."""
+        ...
+
+
 class Store(Protocol):
     """The coordinator's memory. Called from several threads, for one round never from two at once."""
+
+    @property
+    def ledgers(self) -> LedgerStore:
+        """What tasks spent of their privacy budgets."""
+        ...
 
     def open_round(self, record: RoundRecord) -> Journal:
         """Keep a new round, before its id is given out."""
@@ -159,12 +174,33 @@ class MemoryJournal:
         self.entries.clear()
 
 
-class MemoryStore:
-    """A store that lives as long as the process."""
+class MemoryLedgers:
+    """Ledgers that live as long as the process."""
 
-    def __init__(self, remember_releases: int = 200) -> None:
-        """Args: remember_releases: how many; the oldest is forgotten first."""
+    durable = False
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[bytes, ...], ledger.Head]] = {}
+
+    def read(self, task: str) -> tuple[Sequence[bytes], ledger.Head | None]:
+        """See `LedgerStore`."""
+        return self._kept.get(task, ((), None))
+
+    def append(self, task: str, entry: bytes, head: ledger.Head) -> None:
+        """See `LedgerStore`."""
+        self._kept[task] = ((*self.read(task)[0], entry), head)
+
+
+class MemoryStore:
+    """A store that lives as long as the process, but for its ledgers where they are kept elsewhere."""
+
+    def __init__(self, remember_releases: int = 200, ledgers: LedgerStore | None = None) -> None:
+        """Args:
+        remember_releases: how many; the oldest is forgotten first.
+        ledgers: in memory too if None.
+        """
         self._releases = ReleaseMemory(remember_releases)
+        self.ledgers: LedgerStore = ledgers or MemoryLedgers()
         self.journals: dict[RoundId, MemoryJournal] = {}
         self._seen: Counter[tuple[ParticipantId, str]] = Counter()
 

@@ -34,11 +34,11 @@ class Machine:
         self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        for place in ("etc/secagg", "run/secagg"):
+        for place in ("etc/secagg", "run/secagg", "var/lib/secagg"):
             (folder / place).mkdir(parents=True)
 
     def placed(self, text: str) -> str:
-        for place in ("/etc/secagg", "/run/secagg"):
+        for place in ("/etc/secagg", "/run/secagg", "/var/lib/secagg"):
             text = text.replace(place, f"{self.folder}{place}")
         return text.replace("0.0.0.0:7443", f"127.0.0.1:{self.port}").replace(":7443", f":{self.port}")
 
@@ -169,7 +169,7 @@ def test_deployment(machine: Machine) -> None:
     texts = blocks("docs/deployment.md", "sh")
     serve = serve_command(texts)
     before, after = texts[: texts.index(serve)], texts[texts.index(serve) + 1 :]
-    machine.shell("".join(before).replace("pip install '.[server]'\n", ""))
+    machine.shell("".join(before).replace("pip install '.[server,dp]'\n", ""))
     with machine.serving(serve):
         told = machine.shell("".join(after))
         assert "status: SERVING" in told
@@ -182,7 +182,7 @@ def test_the_settings_file_holds_every_setting_and_its_default() -> None:
     settings = load_settings(ROOT / "deploy/secagg-server.toml", {})
     written = set(re.findall(r"^(\w+) = ", (ROOT / "deploy/secagg-server.toml").read_text(), re.MULTILINE))
     assert written == set(type(settings).model_fields)
-    paths = {"listen", "control", "certificate", "key", "participant_ca"}
+    paths = {"listen", "control", "certificate", "key", "participant_ca", "ledger_dir"}
     for name, field in type(settings).model_fields.items():
         assert name in paths or getattr(settings, name) == field.default, name
 

@@ -178,3 +178,31 @@ class RoundSummary(_message.Message):
     phase: _messages_pb2.Phase
     opened_ms: int
     def __init__(self, round_id: _Optional[bytes] = ..., task: _Optional[str] = ..., state: _Optional[_Union[RoundState, str]] = ..., phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., opened_ms: _Optional[int] = ...) -> None: ...
+
+class GetLedgerRequest(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    def __init__(self, task: _Optional[str] = ...) -> None: ...
+
+class LedgerHead(_message.Message):
+    __slots__ = ("budget_epsilon", "budget_delta", "spent_epsilon", "entries", "digest")
+    BUDGET_EPSILON_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_DELTA_FIELD_NUMBER: _ClassVar[int]
+    SPENT_EPSILON_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    budget_epsilon: float
+    budget_delta: float
+    spent_epsilon: float
+    entries: int
+    digest: bytes
+    def __init__(self, budget_epsilon: _Optional[float] = ..., budget_delta: _Optional[float] = ..., spent_epsilon: _Optional[float] = ..., entries: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class LedgerPart(_message.Message):
+    __slots__ = ("head", "entries")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    head: LedgerHead
+    entries: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, head: _Optional[_Union[LedgerHead, _Mapping]] = ..., entries: _Optional[_Iterable[bytes]] = ...) -> None: ...

@@ -60,6 +60,11 @@ class ControlPlaneStub:
                 request_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ListRoundsRequest.SerializeToString,
                 response_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.RoundSummary.FromString,
                 _registered_method=True)
+        self.GetLedger = channel.unary_stream(
+                '/secagg.wire.v1.ControlPlane/GetLedger',
+                request_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.GetLedgerRequest.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.LedgerPart.FromString,
+                _registered_method=True)
 
 
 class ControlPlaneServicer:
@@ -100,6 +105,13 @@ class ControlPlaneServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLedger(self, request, context):
+        """What a task has spent of its privacy budget, entry by entry, and the head to hold later ledgers against.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlPlaneServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +139,11 @@ def add_ControlPlaneServicer_to_server(servicer, server):
                     servicer.ListRounds,
                     request_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ListRoundsRequest.FromString,
                     response_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.RoundSummary.SerializeToString,
+            ),
+            'GetLedger': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetLedger,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.GetLedgerRequest.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.LedgerPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +281,33 @@ class ControlPlane:
             '/secagg.wire.v1.ControlPlane/ListRounds',
             secagg_dot_wire_dot_v1_dot_control__plane__pb2.ListRoundsRequest.SerializeToString,
             secagg_dot_wire_dot_v1_dot_control__plane__pb2.RoundSummary.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/secagg.wire.v1.ControlPlane/GetLedger',
+            secagg_dot_wire_dot_v1_dot_control__plane__pb2.GetLedgerRequest.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_control__plane__pb2.LedgerPart.FromString,
             options,
             channel_credentials,
             insecure,

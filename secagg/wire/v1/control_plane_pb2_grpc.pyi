@@ -44,6 +44,8 @@ class ControlPlaneStub:
     """End a round without a sum."""
     ListRounds: _grpc.UnaryStreamMultiCallable[_control_plane_pb2.ListRoundsRequest, _control_plane_pb2.RoundSummary]
     """Rounds that the coordinator knows, newest first."""
+    GetLedger: _grpc.UnaryStreamMultiCallable[_control_plane_pb2.GetLedgerRequest, _control_plane_pb2.LedgerPart]
+    """What a task has spent of its privacy budget, entry by entry, and the head to hold later ledgers against."""
 
 @_typing.type_check_only
 class ControlPlaneAsyncStub(ControlPlaneStub):
@@ -58,6 +60,8 @@ class ControlPlaneAsyncStub(ControlPlaneStub):
     """End a round without a sum."""
     ListRounds: _aio.UnaryStreamMultiCallable[_control_plane_pb2.ListRoundsRequest, _control_plane_pb2.RoundSummary]  # type: ignore[assignment]
     """Rounds that the coordinator knows, newest first."""
+    GetLedger: _aio.UnaryStreamMultiCallable[_control_plane_pb2.GetLedgerRequest, _control_plane_pb2.LedgerPart]  # type: ignore[assignment]
+    """What a task has spent of its privacy budget, entry by entry, and the head to hold later ledgers against."""
 
 class ControlPlaneServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -99,5 +103,13 @@ class ControlPlaneServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_plane_pb2.RoundSummary], _abc.AsyncIterator[_control_plane_pb2.RoundSummary]]:
         """Rounds that the coordinator knows, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetLedger(
+        self,
+        request: _control_plane_pb2.GetLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_plane_pb2.LedgerPart], _abc.AsyncIterator[_control_plane_pb2.LedgerPart]]:
+        """What a task has spent of its privacy budget, entry by entry, and the head to hold later ledgers against."""
 
 def add_ControlPlaneServicer_to_server(servicer: ControlPlaneServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -18,6 +18,8 @@ class ErrorKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_KIND_ABORTED: _ClassVar[ErrorKind]
     ERROR_KIND_UNKNOWN_ROUND: _ClassVar[ErrorKind]
     ERROR_KIND_LIMIT: _ClassVar[ErrorKind]
+    ERROR_KIND_BUDGET: _ClassVar[ErrorKind]
+    ERROR_KIND_LEDGER: _ClassVar[ErrorKind]
 
 class AbortReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +41,8 @@ ERROR_KIND_NOT_IN_ROUND: ErrorKind
 ERROR_KIND_ABORTED: ErrorKind
 ERROR_KIND_UNKNOWN_ROUND: ErrorKind
 ERROR_KIND_LIMIT: ErrorKind
+ERROR_KIND_BUDGET: ErrorKind
+ERROR_KIND_LEDGER: ErrorKind
 ABORT_REASON_UNSPECIFIED: AbortReason
 ABORT_REASON_BELOW_THRESHOLD: AbortReason
 ABORT_REASON_WRONG_SHARES: AbortReason

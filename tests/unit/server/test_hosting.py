@@ -369,7 +369,6 @@ def test_every_error_has_a_status() -> None:
     ours = {errors.PolicyViolation, errors.RemoteError, errors.TransportError, SecAggError, errors.LocalError}
     ours |= {errors.InputError, errors.IdentityError, errors.MissingExtraError, errors.WorkerError}
     ours |= {errors.ModelMismatch, errors.RoundTimeoutError, errors.ParticipationCancelled}
-    ours |= {errors.BudgetExceeded, errors.LedgerError}  # of whoever keeps a ledger; rounds do not consult one yet
     every = {v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, SecAggError)}
     assert every - ours == set(STATUS)
 

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from secagg_server.app import check_accounting
 from secagg_server.cli import build, main
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
 
-from secagg.errors import ConfigError
+from secagg.errors import ConfigError, MissingExtraError
+from secagg.privacy.ledger import Budget
 from tests.serving import write_site
 
 FILE = """
@@ -64,6 +66,53 @@ def test_trouble_is_named(file: Path, line: str, error: str) -> None:
         load_settings(file, {})
 
 
+BUDGETS = """
+budget = {epsilon = 1.0}
+[budgets.digits]
+epsilon = 2.0
+delta = 1e-6
+[budgets."words, all"]
+"""
+
+
+def test_budgets(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(file, {}).budget.value == Budget(2.5, 1e-5)
+    file.write_text(FILE + BUDGETS)
+    settings = load_settings(file, {})
+    assert settings.budget.value == Budget(1.0, 1e-5)
+    assert settings.budgets["digits"].value == Budget(2.0, 1e-6)
+    assert settings.budgets["words, all"].value == Budget()
+    monkeypatch.setenv("SECAGG_SERVER_BUDGET", '{"epsilon": 3}')
+    assert load_settings(file, {}).budget.value == Budget(3.0)
+    given = load_settings(file, {"budget": '{"delta": 1e-7}', "budgets": '{"a": {"epsilon": 4}}'})
+    assert (given.budget.value, given.budgets["a"].value) == (Budget(2.5, 1e-7), Budget(4.0))
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("budget = {epsilon = 0}", "setting budget.epsilon: input should be greater than 0"),
+        ("budget = {epsilon = inf}", "setting budget.epsilon: input should be a finite number"),
+        ("budgets = {digits = {delta = 1.0}}", "setting budgets.digits.delta: input should be less than 1"),
+        ("budgets = {digits = {epsilom = 1.0}}", "unknown setting budgets.digits.epsilom"),
+        ("budget = 'x'", "setting budget: .*should be JSON"),
+    ],
+)
+def test_budgets_that_mean_nothing(file: Path, line: str, error: str) -> None:
+    file.write_text(FILE + line)
+    with pytest.raises(ConfigError, match=error):
+        load_settings(file, {})
+
+
+def test_budgets_without_the_means_to_keep_them(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secagg.privacy.accountant.find_spec", lambda _: None)
+    file.write_text(FILE)
+    check_accounting(load_settings(file, {}))
+    for flags in ({"ledger_dir": str(tmp_path)}, {"budgets": '{"digits": {}}'}):
+        with pytest.raises(MissingExtraError, match=r"pip install 'secagg\[dp\]'"):
+            check_accounting(load_settings(file, flags))
+
+
 def test_what_is_missing_is_named(file: Path) -> None:
     with pytest.raises(ConfigError, match="setting key is missing: give --key, SECAGG_SERVER_KEY or a line"):
         load_settings(None, {"certificate": "c", "participant_ca": "p"})
@@ -86,13 +135,14 @@ def test_check_config_prints_a_settings_file(
     monkeypatch.setenv("SECAGG_SERVER_CONFIG", str(file))
     given = [item for name, path in write_site(tmp_path).items() for item in (f"--{name.replace('_', '-')}", str(path))]
     with pytest.raises(SystemExit) as caught:
-        main(["check-config", *given, "--max-calls", "9"])
+        main(["check-config", *given, "--max-calls", "9", "--budgets", '{"words, all": {"delta": 1e-6}}'])
     assert caught.value.code in {None, 0}
     printed = capsys.readouterr().out
     assert "max_calls = 9" in printed
     file.write_text(printed)
     again = load_settings(file, {})
     assert json.loads(again.model_dump_json())["max_calls"] == 9
+    assert again.budgets["words, all"].value == Budget(2.5, 1e-6)
 
 
 def test_a_key_that_others_can_read_is_refused(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,170 @@
+"""Rounds and the privacy ledger of their task: planned before anybody hears of a round, settled before anybody hears
+of its end.
+
+What a round may have shown counts. A round without noise has no ledger, and a task with one has no such rounds.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
+from typing import Final
+
+import structlog
+
+from secagg.config import RoundConfig
+from secagg.context import RoundId
+from secagg.errors import ConfigError, LedgerError, MissingExtraError, RoundAborted
+from secagg.phases import Phase
+from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
+from secagg_server.store import LedgerStore, Outcome
+
+OPENED_IN: Final = frozenset(
+    {
+        Phase.UNMASK,
+        Phase.PARTIAL_DECRYPTION,
+        Phase.RECOVERY_CHECK,
+        Phase.RECOVER_SEEDS,
+        Phase.REPORT_SUM,
+        Phase.RELEASE_SUM,
+    }
+)
+"""From here on somebody may know the sum, whatever becomes of the round: participants were asked for what opens it, or,
+where they hold the key, were given the encrypted sum itself. What they answered may have reached somebody who colludes
+with n_C of them although the coordinator saw too little of it. Before, nobody who follows the protocol gave away
+anything that opens a sum."""
+
+
+class Budgets:
+    """The ledgers of all tasks. May be called from several threads."""
+
+    def __init__(self, store: LedgerStore, default: Budget, own: Mapping[str, Budget]) -> None:
+        """Args:
+        store: where ledgers are.
+        default: of a task with noise that has no budget of its own.
+        own: of tasks by name; these have noise in all their rounds.
+        """
+        self._store = store
+        self._book = LedgerBook(store)
+        self._default = default
+        self._own = own
+        self._lock = Lock()
+        self._seen: dict[str, Head] = {}  # so that a ledger that is exchanged under our feet is found out
+        self._log = structlog.get_logger()
+
+    def plan(self, round_id: RoundId, config: RoundConfig) -> "Charge | None":
+        """Set aside what a round will cost, durably; None for a round without noise.
+
+        Raises:
+            BudgetExceeded: more than is left.
+            ConfigError: no noise in a task with a budget; δ that is no protection; accounting is not installed.
+            LedgerError: the ledger is damaged, or cannot be written.
+        """
+        task = config.task
+        with self._alone(task):
+            if config.noise is None:
+                self._refuse_plain(task)
+                return None
+            self._find(task)
+            ledger = self._book.open(task, self._own.get(task, self._default))
+            try:
+                self._keep(ledger.plan(round_id, config))
+            except MissingExtraError as error:
+                raise ConfigError(f"the coordinator cannot account for noise: {error}") from error
+        if not self._store.durable:
+            self._log.warning("ledger_in_memory", task=task, detail="set ledger_dir: a restart forgets what was spent")
+        return Charge(self, round_id, config)
+
+    def read(self, task: str) -> Ledger:
+        """The ledger of a task, checked.
+
+        Raises:
+            ConfigError: it has none.
+            LedgerError: it is damaged.
+        """
+        with self._alone(task):
+            ledger = self._find(task)
+        if ledger is None:
+            raise ConfigError(f"task {task!r} has no privacy ledger: no round with noise was opened")
+        return ledger
+
+    def release(self, round_id: RoundId, config: RoundConfig, survivors: int) -> None:
+        """Charge a sum before it is released.
+
+        Raises:
+            LedgerError: the charge cannot be kept; the sum must not be released.
+        """
+        with self._alone(config.task):
+            self._keep(self._planned(config.task).release(round_id, config, survivors))
+
+    def withdraw(self, round_id: RoundId, config: RoundConfig) -> None:
+        """Give back what a round would have cost that released nothing; it stays planned if that cannot be kept."""
+        try:
+            with self._alone(config.task):
+                self._keep(self._planned(config.task).withdraw(round_id))
+        except LedgerError as error:
+            self._log.warning("ledger_not_withdrawn", task=config.task, round_id=round_id.hex(), detail=str(error))
+
+    @contextmanager
+    def _alone(self, task: str) -> Iterator[None]:
+        """One at a time; a store that fails is named."""
+        with self._lock:
+            try:
+                yield
+            except OSError as error:
+                trouble = error.strerror or error
+                raise LedgerError(f"the privacy ledger of task {task!r} is out of reach: {trouble}") from error
+
+    def _refuse_plain(self, task: str) -> None:
+        if task in self._own or self._find(task) is not None:
+            raise ConfigError(
+                f"task {task!r} has a privacy budget, and a sum without noise would spend all of it: "
+                "give its rounds a pipeline with noise, or name another task"
+            )
+
+    def _find(self, task: str) -> Ledger | None:
+        """The ledger, if there is one; what this process saw of it before must be in it."""
+        ledger, seen = self._book.find(task), self._seen.get(task)
+        if ledger is not None and seen is not None:
+            ledger.check_head(seen)
+        if ledger is None and seen is not None:
+            raise LedgerError(f"the privacy ledger of task {task!r} is gone")
+        return ledger
+
+    def _planned(self, task: str) -> Ledger:
+        ledger = self._find(task)
+        if ledger is None:
+            raise LedgerError(f"the privacy ledger of task {task!r} is gone")
+        return ledger
+
+    def _keep(self, ledger: Ledger) -> None:
+        self._book.keep(ledger)
+        self._seen[ledger.task] = ledger.head
+        self._log.info("ledger_head", task=ledger.task, head=ledger.head.text)
+
+
+class Charge:
+    """What one round has set aside."""
+
+    def __init__(self, budgets: Budgets, round_id: RoundId, config: RoundConfig) -> None:
+        self._budgets = budgets
+        self._round_id = round_id
+        self._config = config
+
+    def settle(self, outcome: Outcome, phase: Phase | None) -> None:
+        """Charge the round, or give back its cost if nobody can know a sum of it.
+
+        Args:
+            outcome: how it ended; nobody was told yet.
+            phase: the phase that was open when it did; participants knew of no later one.
+
+        Raises:
+            LedgerError: the charge cannot be kept; the sum must not be released.
+        """
+        if not isinstance(outcome, RoundAborted):
+            self._budgets.release(self._round_id, self._config, len(outcome.survivors))
+        elif phase not in OPENED_IN:
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """The round came to nothing."""
+        self._budgets.withdraw(self._round_id, self._config)
