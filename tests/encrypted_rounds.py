@@ -1,4 +1,4 @@
-"""Small homomorphic rounds with messages, their masked counterparts on the same inputs, and who drops out of them."""
+"""Small homomorphic rounds with messages, their masked counterparts on the same inputs, and who drops out of either."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from secagg.messages import (
     EncryptedInputChunk,
     Leave,
     LeaveReason,
+    MaskedInputChunk,
     PartialChunk,
     ParticipantId,
     SumChunk,
@@ -43,7 +44,7 @@ DEALT, JOINT = Custody.PARTICIPANTS, Custody.THRESHOLD
 CASES = [(scheme, custody) for scheme in Scheme for custody in Custody]
 TOLERANT = Policy(threat_models=frozenset({SEMI_HONEST}), allow_experimental=True, min_colluding_share=0.0)
 ROUND_ID = RoundId(bytes(range(16)))
-CHUNKED = (EncryptedInputChunk, PartialChunk, SumChunk)
+CHUNKED = (MaskedInputChunk, EncryptedInputChunk, PartialChunk, SumChunk)
 
 
 def encrypted_config(
@@ -181,14 +182,32 @@ def dropping(config: RoundConfig, gone: Gone) -> Hook:
 
 def chunk_counts(config: RoundConfig) -> dict[Phase, int]:
     """Chunks of each upload."""
-    profile = config.homomorphic
-    assert profile is not None
+    profile, packed = config.homomorphic, -(-config.vector_len // packing.chunk_values(config.ring_bits))
+    if profile is None:
+        return {Phase.MASKED_INPUT: packed}
     polynomials = 1 if profile.custody is DEALT else 2
     return {
         Phase.ENCRYPTED_INPUT: layout.layout_of(profile, config.vector_len, polynomials).chunks,
         Phase.PARTIAL_DECRYPTION: layout.layout_of(profile, config.vector_len, 1).chunks,
-        Phase.RELEASE_SUM: -(-config.vector_len // packing.chunk_values(config.ring_bits)),
+        Phase.RELEASE_SUM: packed,
     }
+
+
+def foreseen(config: RoundConfig, gone: Gone) -> list[ParticipantId] | None:
+    """The survivors, or None where the round must fail."""
+    order = phases(config)
+    names = participant_names(config.max_participants)
+    delivered = {p: [n for n in names if n not in gone or gone[n].delivers(p, order)] for p in order}
+    needed = list(order)
+    if Phase.RELEASE_SUM in order:
+        needed.remove(Phase.RELEASE_SUM)  # one is enough there
+    if Phase.RECOVERY_CHECK in order and len(delivered[Phase.PARTIAL_DECRYPTION]) == len(delivered[Phase.SHARE_KEYS]):
+        needed = needed[:-2]  # nobody fell
+    if any(len(delivered[phase]) < config.threshold for phase in needed):
+        return None
+    if Phase.RELEASE_SUM in order and not delivered[Phase.RELEASE_SUM]:
+        return None
+    return delivered[Phase.MASKED_INPUT if config.homomorphic is None else Phase.ENCRYPTED_INPUT]
 
 
 def masked_sums(config: RoundConfig, survivors: Iterable[str], seed: int) -> "tuple[np.ndarray[Any, Any], bytes]":

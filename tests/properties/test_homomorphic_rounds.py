@@ -25,6 +25,7 @@ from tests.encrypted_rounds import (
     chunk_counts,
     dropping,
     encrypted_config,
+    foreseen,
     masked_sums,
     prepare,
     short_chunks,
@@ -66,23 +67,6 @@ def check_outcome(run: Run, seed: int) -> bool:
     assert coordinator.failure is not None
     assert coordinator.failure.reason in {AbortReason.BELOW_THRESHOLD, AbortReason.DISAGREEMENT}
     return False
-
-
-def foreseen(config: RoundConfig, gone: Gone) -> list[ParticipantId] | None:
-    """The survivors, or None where the round must fail."""
-    order = phases(config)
-    names = participant_names(config.max_participants)
-    delivered = {p: [n for n in names if n not in gone or gone[n].delivers(p, order)] for p in order}
-    needed = list(order)
-    if Phase.RELEASE_SUM in order:
-        needed.remove(Phase.RELEASE_SUM)  # one is enough there
-    if Phase.RECOVERY_CHECK in order and len(delivered[Phase.PARTIAL_DECRYPTION]) == len(delivered[Phase.SHARE_KEYS]):
-        needed = needed[:-2]  # nobody fell
-    if any(len(delivered[phase]) < config.threshold for phase in needed):
-        return None
-    if Phase.RELEASE_SUM in order and not delivered[Phase.RELEASE_SUM]:
-        return None
-    return delivered[Phase.ENCRYPTED_INPUT]
 
 
 def play(config: RoundConfig, gone: Gone, seed: int) -> None:
