@@ -116,4 +116,5 @@ def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:
     typer.echo(f"  digest of the sum {result.receipt.sums_digest.hex()}")
     if out is not None and result.mean is not None:
         bound = result.mean.error_bound
-        typer.echo(f"  weighted mean in {out}" + (f", within {bound:.3g} of the exact one" if isfinite(bound) else ""))
+        what = "weighted mean" if result.groups is None else f"combination of {len(result.groups.groups)} groups"
+        typer.echo(f"  {what} in {out}" + (f", within {bound:.3g} of the exact one" if isfinite(bound) else ""))

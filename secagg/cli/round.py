@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from secagg_client import ControlClient
 
     from secagg.config import RoundConfig
+    from secagg.context import RoundId as Id
+    from secagg.encoding.fixedpoint import WeightedMean
     from secagg.wire.progress import CohortEvent, WatchedEvent
 
 app = typer.Typer(
@@ -45,6 +47,12 @@ def open_round(
     threat_model: Annotated[
         ThreatModelName, typer.Option(help="What the coordinator may do.")
     ] = ThreatModelName.ACTIVE,
+    groups: Annotated[
+        int, typer.Option(help="Split the round into so many groups; -n and --threshold are then of each.")
+    ] = 0,
+    combine: Annotated[
+        str, typer.Option(help="How the groups' sums become one result: median, trimmed:K or mean.")
+    ] = "median",
     receipt_only: Annotated[
         bool, typer.Option("--receipt-only", help="Participants do not get the aggregate.")
     ] = False,
@@ -61,6 +69,7 @@ def open_round(
     from secagg.context import digest_model
     from secagg.encoding.fixedpoint import FixedPoint
     from secagg.encoding.schema import Schema
+    from secagg.robust.grouping import Groups
     from secagg.wire.configuration import encode_config
 
     arrays = read_arrays(model)
@@ -73,6 +82,7 @@ def open_round(
         model_digest=digest_model(arrays),
         threat_model=threat_model.threat_model(),
         release_to_participants=not receipt_only,
+        groups=Groups.parse(groups, combine) if groups else None,
         deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline),
     )
     with _client(control) as client:
@@ -111,23 +121,31 @@ def fetch(
 
     Example: secagg round fetch 3ea1ec2623643f993a2e6456c4117470 --config r.config --out mean.npz
     """
-    from secagg.context import bind
-
     known = read_config(config)
     with _client(control) as client:
-        get = client.result if wait else client.fetch
-        aggregate = get(parse_round_id(round_id), known)
-    context = bind(parse_round_id(round_id), config.read_bytes(), known.model_digest)
-    mean = aggregate.mean(known, context)
+        survivors, mean = _fetched(client, parse_round_id(round_id), known, config.read_bytes(), wait)
     write_arrays(out, mean.arrays)
     if as_json:
         bound = mean.error_bound if isfinite(mean.error_bound) else None
-        report = {"survivors": list(aggregate.survivors), "total_weight": mean.weight, "error_bound": bound}
+        report = {"survivors": list(survivors), "total_weight": mean.weight, "error_bound": bound}
         typer.echo(json.dumps({**report, "mean": str(out)}, indent=2))
         return
-    typer.echo(f"{len(aggregate.survivors)} updates of total weight {mean.weight}, weighted mean in {out}")
+    typer.echo(f"{len(survivors)} updates of total weight {mean.weight}, weighted mean in {out}")
     if isfinite(mean.error_bound):
         typer.echo(f"  within {mean.error_bound:.3g} of the exact one")
+
+
+def _fetched(
+    client: "ControlClient", round_id: "Id", config: "RoundConfig", config_bytes: bytes, wait: bool
+) -> tuple[tuple[str, ...], "WeightedMean"]:
+    """Who is in the result, and the weighted mean; of a round in groups, their combination."""
+    from secagg.context import bind
+
+    if config.groups is not None:
+        sums = (client.result_groups if wait else client.fetch_groups)(round_id, config)
+        return sums.survivors, sums.mean(config)
+    aggregate = (client.result if wait else client.fetch)(round_id, config)
+    return aggregate.survivors, aggregate.mean(config, bind(round_id, config_bytes, config.model_digest))
 
 
 @app.command()

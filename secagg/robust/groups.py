@@ -9,7 +9,7 @@ noise is sized for the honest survivors that are certain *in one group*.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -36,7 +36,11 @@ class GroupSum:
     context: bytes
 
     def mean(self, config: RoundConfig) -> WeightedMean | None:
-        """What the sum says; None if no survivors can have put this in. See `Aggregate.mean`."""
+        """What the sum says; None if no survivors can have put this in. See `Aggregate.mean`.
+
+        Args:
+            config: of a group of the round, not of the whole: it names what groups sample by.
+        """
         try:
             return self.aggregate.mean(config, self.context)
         except ProtocolViolation:
@@ -48,9 +52,11 @@ class GroupedAggregate:
     """What a round in groups releases: the exact sum of every group that has one.
 
     Attributes:
+        parent: 16 bytes, id of the grouped round.
         groups: sums by number of the group, in ascending order. Nobody is in two.
     """
 
+    parent: bytes
     groups: Mapping[int, GroupSum]
 
     @property
@@ -71,7 +77,8 @@ class GroupedAggregate:
             ProtocolViolation: too few groups are left.
         """
         plan = plan_of(config)
-        means = [mean for group in self.groups.values() if (mean := group.mean(config)) is not None]
+        member = replace(config, groups=replace(plan, parent=self.parent, number=1))  # in sampling all are alike
+        means = [mean for group in self.groups.values() if (mean := group.mean(member)) is not None]
         if len(means) < plan.fewest:
             raise ProtocolViolation(f"{len(means)} groups' sums can be decoded, {plan.text} needs {plan.fewest}")
         weights = [mean.weight for mean in means]

@@ -53,7 +53,7 @@ class GroupedRoundId:
     def aggregate(self, sums: Mapping[int, Aggregate], model_digest: bytes) -> GroupedAggregate:
         """The groups' sums, each with what it takes to decode it."""
         return GroupedAggregate(
-            {number: GroupSum(sums[number], self.context(number, model_digest)) for number in sorted(sums)}
+            self.parent, {number: GroupSum(sums[number], self.context(number, model_digest)) for number in sorted(sums)}
         )
 
 

@@ -12,8 +12,8 @@ import pytest
 from secagg.cli.arrayfiles import read_arrays, read_config, write_arrays
 from secagg.cli.names import parse_digest, parse_round_id
 from secagg.errors import ConfigError, InputError
-from tests.serving import NAMES, site, stage
-from tests.taking_part import NOBODY
+from tests.serving import CROWD, NAMES, site, stage
+from tests.taking_part import NOBODY, async_client
 
 MODEL: dict[str, np.ndarray[Any, np.dtype[Any]]] = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(3)}
 
@@ -37,7 +37,7 @@ async def succeed(*arguments: str | Path) -> str:
 
 def identity_files(folder: Path, number: int) -> list[str | Path]:
     """An identity in a folder of its own, as options."""
-    made, home = site().people[NAMES[number]], folder / f"p{number}"
+    made, home = site().people[CROWD[number]], folder / f"p{number}"
     home.mkdir()
     (home / "key.pem").touch(mode=0o600)
     (home / "key.pem").write_bytes(made.key_pem.expose())
@@ -89,6 +89,41 @@ async def test_a_round_from_the_command_line(tmp_path: Path) -> None:
             for name, values in read_arrays(path).items():
                 assert values.shape == MODEL[name].shape
                 np.testing.assert_allclose(values, truth, atol=report["error_bound"])
+
+
+async def test_a_round_in_groups_from_the_command_line(tmp_path: Path) -> None:
+    model, config, mean = tmp_path / "model.npz", tmp_path / "round.config", tmp_path / "mean.npz"
+    write_arrays(model, MODEL)
+    async with stage(tmp_path) as s:
+        control = ("--control", s.server.control_address)
+        opened = await succeed(
+            *("round", "open", "--task", "digits", "--model", model, "-n", "3", "--clip", "1"),
+            *("--groups", "3", "--combine", "trimmed:1", "--save-config", config, *control),
+        )
+        round_id = opened.strip()
+        own = tmp_path / "mine.npz"
+
+        async def take_part(number: int) -> None:
+            async with async_client(s.server.data_address, CROWD[number]) as one:
+                await one.participate(MODEL, weight=1, task="digits", model=MODEL, timeout_s=30)
+
+        others = asyncio.gather(*map(take_part, range(1, 9)))
+        fetched, watched, said = await asyncio.gather(
+            succeed("round", "fetch", round_id, "--config", config, "--out", mean, "--wait", *control),
+            succeed("round", "watch", round_id, *control),
+            succeed(
+                *("participate", s.server.data_address, *identity_files(tmp_path, 0), "--task", "digits"),
+                *("--model", model, "--timeout", "30", "--out", own),
+            ),
+        )
+        await others
+        assert "9 updates of total weight 9" in fetched
+        assert "combination of 3 groups in " in said
+        lines = [line.split("  ", 1)[1] for line in watched.splitlines()]
+        assert {line.split(":")[0] for line in lines[:-1]} == {"group 1", "group 2", "group 3"}
+        assert lines[-1].startswith("over: 9 updates in the sum")
+        for name, values in read_arrays(own).items():
+            np.testing.assert_array_equal(values, read_arrays(mean)[name])
 
 
 async def test_a_round_that_is_aborted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from secagg_client import AsyncControlClient, RoundResult, RoundState
 from secagg_server import grouped
 
-from secagg.config import RoundConfig
+from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import (
@@ -24,18 +24,27 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.events import RoundFailed
+from secagg.lattice.jobs import Desk
+from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.robust.grouping import Groups
 from secagg.robust.groups import Anomaly
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
-from tests.serving import CROWD, NAMES, PATIENCE_S, TASK, Stage, make_config, stage
+from tests.serving import CROWD, NAMES, PATIENCE_S, SEMI_HONEST, TASK, Stage, make_config, stage
 from tests.taking_part import DIGEST, QUICK, async_client
 
 PEOPLE = CROWD[:9]
 POLICY = Policy(min_colluding_share=0.0)
 SIZE = 20
 Values = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class InProcess(Desk):
+    """Encrypts in this process."""
+
+    def close(self) -> None:
+        return
 
 
 def in_groups(count: int = 3, combine: str = "median", each: int = 3, **changes: Any) -> RoundConfig:
@@ -47,12 +56,13 @@ def honest(name: ParticipantId) -> Values:
 
 
 async def take_part(
-    s: Stage, name: ParticipantId, update: Values, *, policy: Policy = POLICY, **arguments: Any
+    s: Stage, name: ParticipantId, update: Values, *, policy: Policy = POLICY, **options: Any
 ) -> RoundResult | RoundAborted:
-    async with async_client(s.server.data_address, name, policy=policy) as one:
-        given = {"weight": 1, "model_digest": DIGEST, "timeout_s": PATIENCE_S, **(arguments or {"task": TASK})}
+    async with async_client(s.server.data_address, name, policy=policy, **options) as one:
         try:
-            return await one.participate({"values": update}, **given)
+            return await one.participate(
+                {"values": update}, task=TASK, weight=1, model_digest=DIGEST, timeout_s=PATIENCE_S
+            )
         except RoundAborted as failure:
             return failure
 
@@ -234,6 +244,27 @@ async def test_a_participant_that_wants_no_groups(tmp_path: Path) -> None:
         await s.director.open(in_groups())
         with pytest.raises(PolicyViolation, match="split into groups"):
             await take_part(s, NAMES[0], honest(NAMES[0]), policy=replace(POLICY, allow_groups=False))
+
+
+@pytest.mark.parametrize("custody", list(Custody))
+async def test_encrypted_groups(tmp_path: Path, custody: Custody) -> None:
+    """Every scheme and custody works in groups: a group is a round like any other."""
+    updates = {name: honest(name) for name in PEOPLE}
+    config = replace(
+        in_groups(threat_model=SEMI_HONEST),
+        homomorphic=find_profile(Scheme.BFV, custody, 3, 16),
+    )
+    policy = Policy(min_colluding_share=0.0, threat_models=frozenset(ThreatModel), allow_experimental=True)
+    async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
+        round_id = await control.open_round(config)
+        people = [take_part(s, n, update, policy=policy, backend=InProcess) for n, update in updates.items()]
+        released, outcomes = await asyncio.gather(control.result_groups(round_id), asyncio.gather(*people))
+        mean = released.mean(config)
+        truth = np.median(group_means(results_of(outcomes), updates), axis=0)
+        np.testing.assert_allclose(mean.arrays["values"], truth, atol=mean.error_bound)
+        for result in results_of(outcomes):
+            assert result.mean is not None
+            np.testing.assert_array_equal(result.mean.arrays["values"], mean.arrays["values"])
 
 
 @pytest.mark.parametrize("text", ["clip(l2=9.0) | rotate | quantise(bits=16, range=4.0)"])

@@ -218,10 +218,10 @@ def test_what_is_released_is_checked() -> None:
 def test_a_sum_that_nobody_can_have_sent_counts_as_none() -> None:
     """A garbage input must not take the good groups with it."""
     sums = {n: GroupSum(a_sum(n), b"") for n in (1, 2, 3)}
-    mean = GroupedAggregate(sums).mean(CONFIG)
+    mean = GroupedAggregate(PARENT, sums).mean(CONFIG)
     garbage = replace(a_sum(4), sums=np.full(CONFIG.vector_len, (1 << CONFIG.ring_bits) - 1, CONFIG.ring_dtype))
-    spoilt = GroupedAggregate({**sums, 4: GroupSum(garbage, b"")})
+    spoilt = GroupedAggregate(PARENT, {**sums, 4: GroupSum(garbage, b"")})
     assert spoilt.mean(CONFIG).weight == mean.weight == 12
     np.testing.assert_array_equal(spoilt.mean(CONFIG).arrays["values"], mean.arrays["values"])
     with pytest.raises(ProtocolViolation, match="2 groups' sums can be decoded, median needs 3"):
-        GroupedAggregate({n: spoilt.groups[n] for n in (1, 2, 4)}).mean(CONFIG)
+        GroupedAggregate(PARENT, {n: spoilt.groups[n] for n in (1, 2, 4)}).mean(CONFIG)
