@@ -30,6 +30,7 @@ TEXTS = (
     "weigh(max=4294967295) | quantise(bits=16, range=0.1)",
     "rotate | quantise(bits=2, range=1e+16)",
     "sample(rate=0.1) | quantise(bits=8, range=123456789.25)",
+    "sample(rate=0.1, per=group) | quantise(bits=8, range=1.0)",
     "clip(linf=0.5) | quantise(bits=8, range=0.5)",
     "clip(l2=1.5, per=array) | clip(l2=2.0) | quantise(bits=8, range=0.5)",
     "feedback | clip(l2=1.0) | sample(rate=0.1) | rotate | weigh(max=100) | quantise(bits=8, range=0.05)",
@@ -63,6 +64,8 @@ REFUSED = (
     ("weigh(max=1) | quantise(bits=8, range=1.0)", "a step that changes nothing"),
     ("weigh(max=4294967296) | quantise(bits=8, range=1.0)", "a weight of 33 bits"),
     ("sample(rate=1.0) | quantise(bits=8, range=1.0)", "a step that changes nothing"),
+    ("sample(rate=1.0, per=group) | quantise(bits=8, range=1.0)", "nothing to choose for each group"),
+    ("sample(rate=0.5, per=array) | quantise(bits=8, range=1.0)", "an unknown part"),
     ("sample(rate=0.0) | quantise(bits=8, range=1.0)", "nothing is sent"),
     ("clip(l2=1.0, linf=1.0) | quantise(bits=8, range=1.0)", "two bounds in one clip"),
     ("clip(linf=1.0, per=array) | quantise(bits=8, range=1.0)", "a bound on every value, for each array"),
@@ -88,6 +91,11 @@ ENCODED = (
     "rotate | quantise(bits=8, range=0.5)",
     "feedback | clip(l2=4.0) | sample(rate=0.5) | rotate | weigh(max=7) | quantise(bits=2, range=0.5)",
 )
+IN_A_GROUP = (
+    "sample(rate=0.5) | rotate | quantise(bits=8, range=1.0)",
+    "sample(rate=0.5, per=group) | rotate | quantise(bits=8, range=1.0)",
+)
+PARENT = fixtures.seed("id of a round in groups")[:16]
 
 
 def vectors() -> Iterator[tuple[str, Document]]:
@@ -109,6 +117,7 @@ def _text() -> Document:
                 "feedback": made.feedback,
                 "clips": [{"l2": _hex(c.l2), "linf": _hex(c.linf), "per_array": c.per_array} for c in made.clips],
                 "rate": _hex(made.rate),
+                "per_group": made.per_group,
                 "rotate": made.rotate,
                 "max_weight": made.max_weight,
                 "bits": made.bits,
@@ -197,9 +206,9 @@ def _key(label: bytes) -> bytes:
 
 def _encoding() -> Document:
     cases = []
-    for text in ENCODED:
+    for text, parent in (*((text, b"") for text in ENCODED), *((text, PARENT) for text in IN_A_GROUP)):
         pipeline = Pipeline.parse(text)
-        code = code_for(pipeline, SCHEMA, Cohort(summands=2, honest=1), wraps=True)
+        code = code_for(pipeline, SCHEMA, Cohort(summands=2, honest=1), wraps=True, parent=parent)
         people, encoders = [], []
         for number in range(2):
             tag = f"{text} {number}"
@@ -213,7 +222,7 @@ def _encoding() -> Document:
             if carried is not None:
                 person |= {"carried": hexes(carried), "lost": hexes(encoder.lost())}
             people.append(person | {"encoded": whole(encoder, code)})
-        cases.append({"text": text, "people": people} | summed(code, encoders))
+        cases.append({"text": text, "parent": parent, "people": people} | summed(code, encoders))
     return document("pipeline-encoding", "Updates through pipelines without noise, and back", "Pipelines",
                     context=CONTEXT, arrays=described(SCHEMA), cases=cases)  # fmt: skip
 

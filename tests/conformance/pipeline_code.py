@@ -46,6 +46,7 @@ def pipeline_text(vector: Vector) -> None:
             feedback=case["feedback"],
             clips=_clips(case["clips"]),
             rate=unfloat(case["rate"]),
+            per_group=case["per_group"],
             rotate=case["rotate"],
             max_weight=case["max_weight"],
             noise=None if noise is None else Noise(Law(noise["law"]), unfloat(noise["z"])),
@@ -128,7 +129,9 @@ def _schema(vector: Vector) -> Schema:
 def pipeline_encoding(vector: Vector) -> None:
     schema = _schema(vector)
     for case in vector["cases"]:
-        _check(vector, case, code_for(Pipeline.parse(case["text"]), schema, Cohort(2, 1), wraps=True), schema)
+        parent = unhex(case["parent"])
+        code = code_for(Pipeline.parse(case["text"]), schema, Cohort(2, 1), wraps=True, parent=parent)
+        _check(vector, case, code, schema)
 
 
 def noisy_encoding(vector: Vector) -> None:

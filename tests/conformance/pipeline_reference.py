@@ -33,6 +33,7 @@ class Pipe:
     feedback: bool = False
     clips: list[tuple[str, float, bool]] = field(default_factory=list)
     rate: float = 1.0
+    per_group: bool = False
     rotate: bool = False
     max_weight: int = 1
     bits: int = 0
@@ -44,7 +45,7 @@ class Pipe:
 FORMS = {
     "feedback": "",
     "clip": r"\((l2|linf)=(N)(, per=array)?\)",
-    "sample": r"\(rate=(N)\)",
+    "sample": r"\(rate=(N)(, per=group)?\)",
     "rotate": "",
     "weigh": r"\(max=(I)\)",
     "quantise": r"\(bits=(I)(?:, range=(N))?\)",
@@ -82,6 +83,7 @@ def fill(pipe: Pipe, name: str, found: Sequence[str]) -> None:
             pipe.clips.append((found[0], bound(found[1]), bool(found[2])))
         case "sample":
             pipe.rate = number(found[0], 0, 1)
+            pipe.per_group = bool(found[1])
             need(0 < pipe.rate < 1)
         case "weigh":
             pipe.max_weight = int(found[0])
@@ -282,7 +284,7 @@ def samples(found: Table, seed: bytes, start: int, count: int) -> list[int]:
 
 @dataclass
 class Task:
-    """Everything that a round's participants share. `arrays`: size and dtype of each, in order."""
+    """What participants share. `arrays`: size and dtype of each, in order. `parent`: id of the round in groups."""
 
     pipe: Pipe
     arrays: list[tuple[int, str]]
@@ -290,6 +292,7 @@ class Task:
     n: int
     h: int
     homomorphic: bool = False
+    parent: bytes = b""
 
     @property
     def size(self) -> int:
@@ -299,7 +302,8 @@ class Task:
     def chosen(self) -> list[tuple[list[int], float]]:
         if self.pipe.rate == 1:
             return [(list(range(self.size)), 1.0)]
-        return kept(self.size, self.pipe.rate, self.context)
+        chosen_by = self.context if self.pipe.per_group else self.parent or self.context
+        return kept(self.size, self.pipe.rate, chosen_by)
 
     @property
     def sent(self) -> int:

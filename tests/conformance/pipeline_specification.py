@@ -31,6 +31,7 @@ def pipeline_text(vector: Vector) -> None:
             feedback=case["feedback"],
             clips=_clips(case["clips"]),
             rate=unfloat(case["rate"]),
+            per_group=case["per_group"],
             rotate=case["rotate"],
             max_weight=case["max_weight"],
             bits=case["bits"],
@@ -78,7 +79,8 @@ def _digest(values: list[float]) -> str:
 
 def _task(vector: Vector, case: Vector, n: int, h: int) -> Task:
     arrays = [(math.prod(a["shape"]), a["dtype"]) for a in vector["arrays"]]
-    return Task(ref.parse(case["text"]), arrays, unhex(vector["context"]), n, h, case.get("homomorphic", False))
+    parent = unhex(case.get("parent", ""))
+    return Task(ref.parse(case["text"]), arrays, unhex(vector["context"]), n, h, case.get("homomorphic", False), parent)
 
 
 def _flat(vector: Vector, arrays: dict[str, list[str]]) -> list[float]:
