@@ -64,6 +64,7 @@ class DealtKeyCoordinator(Engine):
         self._shared: dict[Index, ShareKeys] = {}
         self._confirmed: dict[Index, KeyConfirmation] = {}
         self._seeds: dict[Index, bytes] = {}
+        self._seed_owners: dict[bytes, Index] = {}
         self._encrypted = EncryptedSum(SurvivorSet((), ()), (), ())
         self._reports: dict[Index, SumReport] = {}
         self._digest = b""  # what most report
@@ -139,13 +140,14 @@ class DealtKeyCoordinator(Engine):
         check_chunk(binding, message, name)
         complete = self._inputs.add(index, message.number, message.payload, name=name)
         self._seeds[index] = seed
+        self._seed_owners[seed] = index
         return complete
 
     def _check_seed(self, index: Index, seed: bytes, name: ParticipantId) -> None:
         """Fresh: under one key, equal seeds would show the difference of two updates."""
         if len(seed) != SEED_SIZE:
             raise DecodeError(f"{name}: a seed has {SEED_SIZE} bytes, not {len(seed)}", culprit=name)
-        if any(known == seed for other, known in self._seeds.items() if other != index):
+        if self._seed_owners.get(seed, index) != index:
             raise ProtocolViolation(f"{name} repeats the seed of another participant", culprit=name)
 
     def _check_input(self, number: int, payload: bytes) -> None:

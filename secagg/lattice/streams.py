@@ -10,7 +10,6 @@ Coefficient i of block k is element k * N + i.
 """
 
 import sys
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -20,7 +19,6 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.labels import REFERENCE_STRING, RESIDUE_STREAM
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.errors import ProtocolViolation
 from secagg.lattice.modular import U64
 from secagg.lattice.parameters import Profile
 
@@ -99,21 +97,6 @@ def reference_polynomial(profile: Profile, context: bytes) -> U64:
             for prime in profile.key_primes
         ]
     )
-
-
-def refuse_repeated_seeds(seeds: Mapping[str, bytes]) -> None:
-    """Refuse equal seeds: under one key, equal c1 would show the difference of two plaintexts.
-
-    Raises:
-        ProtocolViolation: naming the later of two participants (by id) with one seed.
-    """
-    seen: dict[bytes, str] = {}
-    for participant, seed in sorted(seeds.items()):
-        if len(seed) != SEED_SIZE:
-            raise ProtocolViolation(f"a seed has {SEED_SIZE} bytes, not {len(seed)}", culprit=participant)
-        if seed in seen:
-            raise ProtocolViolation(f"{participant} repeats the seed of {seen[seed]}", culprit=participant)
-        seen[seed] = participant
 
 
 def _stream_key(seed: bytes, salt: bytes, purpose: bytes, prime: int) -> Secret:

@@ -7,7 +7,7 @@ import pytest
 
 from secagg.crypto.rng import SeededRng
 from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
-from secagg.lattice import decoding, jobs, keyshares, slots, streams, tenseal_backend
+from secagg.lattice import decoding, jobs, keyshares, slots, tenseal_backend
 from secagg.lattice.decoding import bfv_decode, ckks_decode, decode
 from secagg.lattice.jobs import Decrypt, Desk, OpenDecryption
 from secagg.lattice.keyshares import fallen_part, partial_decryption
@@ -38,18 +38,15 @@ def test_different_seeds_hide_the_difference() -> None:
     first, second = (symmetric_encryptor(profile, f"p{i}").encrypt(v, 0) for i, v in enumerate(values))
     expected = (values[0].astype(object) - values[1].astype(object)) % profile.plain_modulus
     assert (difference_of(profile, first, second) == expected).mean() < 0.01
-    streams.refuse_repeated_seeds({"p0": b"p0".ljust(16), "p1": b"p1".ljust(16)})
 
 
 def test_a_repeated_seed_would_show_the_difference() -> None:
-    """The twin: what `refuse_repeated_seeds` and the binding to the participant stop."""
+    """The twin: what the coordinator's check of seeds and the binding to the participant stop."""
     profile = profile_of(Scheme.BFV, DEALT)
     values = [numbers(i, profile.ring_degree) for i in range(2)]
     first, second = (symmetric_encryptor(profile, "p0").encrypt(v, 0) for v in values)
     expected = (values[0].astype(object) - values[1].astype(object)) % profile.plain_modulus
     assert (difference_of(profile, first, second) == expected).all()
-    with pytest.raises(ProtocolViolation, match="repeats"):
-        streams.refuse_repeated_seeds({"p0": bytes(16), "p1": bytes(16)})
 
 
 # -- Li & Micciancio 2021. Adversary: whoever sees a ciphertext and its unrounded CKKS decryption. A small ring.

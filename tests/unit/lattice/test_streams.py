@@ -5,14 +5,12 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from secagg.crypto.secret import Secret
-from secagg.errors import ProtocolViolation
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.lattice.primes import ntt_primes
 from secagg.lattice.streams import (
     SeededPolynomials,
     UniformResidues,
     reference_polynomial,
-    refuse_repeated_seeds,
 )
 from secagg.lattice.summation import sum_streams, upload_layout
 from tests.encrypted import CONTEXT, profile_of, stream_of
@@ -91,17 +89,3 @@ def test_summed_streams_are_the_sum_of_the_streams() -> None:
     streams = [stream_of(profile, f"p{i}") for i in range(3)]
     expected = sum(s.blocks(range(layout.blocks)).astype(object) for s in streams) % profile.primes[0]
     assert (sum_streams(layout, streams).residues[:, 0] == expected).all()
-
-
-def test_repeated_seeds_are_refused_by_name() -> None:
-    refuse_repeated_seeds({"a": bytes(16), "b": b"1" * 16})
-    with pytest.raises(ProtocolViolation, match="repeats") as caught:
-        refuse_repeated_seeds({"c": bytes(16), "b": b"1" * 16, "a": bytes(16)})
-    assert caught.value.culprit == "c"
-
-
-@pytest.mark.parametrize("size", [0, 15, 17])
-def test_a_seed_of_another_length_is_refused(size: int) -> None:
-    with pytest.raises(ProtocolViolation) as caught:
-        refuse_repeated_seeds({"a": bytes(size)})
-    assert caught.value.culprit == "a"
