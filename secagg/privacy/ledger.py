@@ -163,8 +163,9 @@ class Ledger:
         """
         if config.task != self.task:
             raise ConfigError(f"a round of task {config.task!r} does not belong into the ledger of {self.task!r}")
-        if self.budget.delta * config.max_participants >= 1:
-            raise ConfigError(f"δ = {self.budget.delta} must be below 1/n = {1 / config.max_participants:.3g}")
+        people = config.max_participants * (config.groups.count if config.groups else 1)
+        if self.budget.delta * people >= 1:
+            raise ConfigError(f"δ = {self.budget.delta} must be below 1/n = {1 / people:.3g}")
         charge = charge_of(config)
         after = epsilon_spent([*self.charges.values(), charge], self.budget.delta)
         if after > self.budget.epsilon:

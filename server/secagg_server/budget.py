@@ -52,7 +52,7 @@ class Budgets:
         self._log = structlog.get_logger()
 
     def plan(self, round_id: RoundId, config: RoundConfig) -> "Charge | None":
-        """Set aside what a round will cost, durably; None for a round without noise.
+        """Set aside what a round will cost, durably; None for a round without noise. A round in groups is one round.
 
         Raises:
             BudgetExceeded: more than is left.
@@ -72,6 +72,8 @@ class Budgets:
                 raise ConfigError(f"the coordinator cannot account for noise: {error}") from error
         if not self._store.durable:
             self._log.warning("ledger_in_memory", task=task, detail="set ledger_dir: a restart forgets what was spent")
+        if config.groups is not None:
+            return GroupsCharge(self, round_id, config, config.groups.count)
         return Charge(self, round_id, config)
 
     def read(self, task: str) -> Ledger:
@@ -168,3 +170,30 @@ class Charge:
     def withdraw(self) -> None:
         """The round came to nothing."""
         self._budgets.withdraw(self._round_id, self._config)
+
+
+class GroupsCharge(Charge):
+    """What the groups of one round have set aside together: what one of them costs. Nobody is in two groups, and who is
+    in which does not depend on updates, so an update is in one of their sums at most (parallel composition; McSherry
+    2009, theorem 4). Each has as many honest survivors as were planned for, or it has no sum.
+    """
+
+    def __init__(self, budgets: Budgets, round_id: RoundId, config: RoundConfig, groups: int) -> None:
+        super().__init__(budgets, round_id, config)
+        self._under_way = groups
+        self._known = False  # whether somebody may know a sum of one of them
+        self._charged = False
+        self._lock = Lock()  # groups end in threads of their own
+
+    def settle(self, outcome: Outcome, phase: Phase | None) -> None:
+        """As `Charge`, for each group once: the first sum is charged, and nothing is given back before the last group
+        ended without one.
+        """
+        with self._lock:
+            self._under_way -= 1
+            self._known = self._known or not isinstance(outcome, RoundAborted) or phase in OPENED_IN
+            if not isinstance(outcome, RoundAborted) and not self._charged:
+                super().settle(outcome, phase)
+                self._charged = True
+            if not self._under_way and not self._known:
+                self.withdraw()

@@ -28,7 +28,7 @@ from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg_server.bell import Bell
-from secagg_server.budget import Budgets
+from secagg_server.budget import Budgets, Charge
 from secagg_server.grouped import GroupedRound, OpenedRound
 from secagg_server.hosting import Clock, HostedRound
 from secagg_server.memory import GIVE_BACK_AFTER_S, give_back
@@ -119,13 +119,16 @@ class Rounds:
             return start
 
     def _prepare_all(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], OpenedRound]:
+        charge = self.budgets.plan(record.round_id, config)
+        if charge is not None:
+            undo.callback(charge.withdraw)
         if config.groups is None:
-            return self._prepare_cohort(record, config, undo)
+            return self._prepare_cohort(record, config, charge, undo)
         ids = GroupedRoundId(record.round_id, record.config_bytes)
         starts: dict[int, Callable[[], HostedRound]] = {}
         for number in range(1, config.groups.count + 1):
             group = RoundRecord(ids.round_id(number), ids.group_config(number), record.opened_s)
-            starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes), undo)
+            starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes), charge, undo)
         return lambda: GroupedRound(
             record,
             config,
@@ -135,10 +138,9 @@ class Rounds:
             on_end=lambda: self._round_ended(record.round_id),
         )
 
-    def _prepare_cohort(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], HostedRound]:
-        charge = self.budgets.plan(record.round_id, config)
-        if charge is not None:
-            undo.callback(charge.withdraw)
+    def _prepare_cohort(
+        self, record: RoundRecord, config: RoundConfig, charge: Charge | None, undo: ExitStack
+    ) -> Callable[[], HostedRound]:
         context = bind(record.round_id, record.config_bytes, config.model_digest)
         round_ = Round(record.round_id, config, context)
         journal = self._store.open_round(record)

@@ -9,7 +9,7 @@ import pytest
 from secagg_server.budget import OPENED_IN, Budgets, Charge
 from secagg_server.grouped import GroupedRound
 from secagg_server.rounds import Rounds
-from secagg_server.store import MemoryLedgers, MemoryStore, Released, Withheld
+from secagg_server.store import MemoryLedgers, MemoryStore, Outcome, Released, Withheld
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
@@ -281,15 +281,61 @@ async def open_until_refused(rounds: Rounds, config: RoundConfig) -> int:
             return count
 
 
-async def test_groups_are_charged_each_and_planned_together_or_not_at_all(tmp_path: Path) -> None:
-    """Each group's sum is a release of its own."""
-    grouped = replace(CONFIG, max_colluding=-1, groups=Groups.parse(3, "mean"))
+GROUPED = replace(CONFIG, max_colluding=-1, groups=Groups.parse(3, "mean"))
+
+
+async def test_a_round_in_groups_is_planned_once(tmp_path: Path) -> None:
+    """At what one of its groups costs: each update is in one of their sums at most."""
     rounds = registry(tmp_path, MemoryStore())
-    opened = await rounds.open(encode_config(grouped))
+    opened = await rounds.open(encode_config(GROUPED))
     assert isinstance(opened, GroupedRound)
     planned = rounds.budgets.read(TASK)
-    assert set(planned.charges) == {hosted.record.round_id.hex() for hosted in opened.groups.values()}
-    count = 1 + await open_until_refused(rounds, grouped)
-    assert len(rounds.budgets.read(TASK).charges) == 3 * count
+    assert set(planned.charges) == {opened.record.round_id.hex()}
+    alone = Ledger.open(TASK, Budget()).plan(number(0), replace(GROUPED, groups=None))
+    assert planned.epsilon == alone.epsilon
+    count = 1 + await open_until_refused(rounds, GROUPED)
+    assert len(rounds.budgets.read(TASK).charges) == count
     await rounds.shut_down()
     assert rounds.budgets.read(TASK).epsilon == 0
+
+
+SUM = Released(SURVIVORS, (), b"")
+
+
+@pytest.mark.parametrize(
+    ("ends", "counts"),
+    [
+        ([(SUM, Phase.UNMASK)] * 3, True),
+        ([(ABORTED, Phase.SHARE_KEYS), (SUM, Phase.UNMASK), (ABORTED, Phase.SHARE_KEYS)], True),
+        ([(ABORTED, Phase.SHARE_KEYS), (ABORTED, Phase.UNMASK), (ABORTED, Phase.SHARE_KEYS)], True),
+        ([(ABORTED, Phase.SHARE_KEYS)] * 2, True),
+        ([(ABORTED, Phase.SHARE_KEYS)] * 3, False),
+    ],
+)
+def test_groups_count_as_soon_as_one_sum_may_be_known(ends: Sequence[tuple[Outcome, Phase]], counts: bool) -> None:
+    budgets = budgets_of(MemoryLedgers())
+    charge = plan(budgets, 0, GROUPED)
+    spent = budgets.read(TASK).epsilon
+    for outcome, phase in ends:
+        charge.settle(outcome, phase)
+    assert budgets.read(TASK).epsilon == (spent if counts else 0)
+    assert bool(budgets.read(TASK).released) is any(outcome is SUM for outcome, _ in ends)
+
+
+def test_a_group_whose_sum_cannot_be_charged_is_not_forgotten() -> None:
+    """The disk is full when the first group has its sum; the next one is charged, and nothing is given back."""
+    store = FullDisk()
+    budgets = budgets_of(store)
+    charge = plan(budgets, 0, GROUPED)
+    store.full = True
+    with pytest.raises(LedgerError):
+        charge.settle(SUM, Phase.UNMASK)
+    store.full = False
+    charge.settle(ABORTED, Phase.SHARE_KEYS)
+    charge.settle(ABORTED, Phase.SHARE_KEYS)
+    assert set(budgets.read(TASK).charges) == {number(0).hex()}
+
+
+def test_delta_is_below_one_over_all_groups() -> None:
+    with pytest.raises(ConfigError, match=r"must be below 1/n"):
+        plan(Budgets(MemoryLedgers(), Budget(delta=1 / 50), {}), 0, GROUPED)
