@@ -92,15 +92,17 @@ class RoundConfig:
         max_participants: n_max, 3 to 10,000; the ring is wide enough for that many.
         threshold: t; fewer survivors give no sum. 0 stands for the default of the threat model.
         max_colluding: n_C, participants that may collude with the coordinator; −1 stands for the largest n_C < n/3
-            (capped below the threshold against a semi-honest coordinator).
+            (capped below the threshold against a semi-honest coordinator), and for 0 where every participant holds the
+            key (custody `participants`): there no more is allowed.
         threat_model: ACTIVE unless the deployment knows better.
         suite: primitives.
         graph: complete for now.
         model_digest: 32 bytes; SHA-256 over the model that the update belongs to. Participants compare it with their
             own.
         release_to_participants: whether participants get the aggregate, or a receipt only.
-        release_to_coordinator: whether the coordinator, and so the FL server, gets the aggregate. Always so but where a
-            homomorphic round's key is with the participants.
+        release_to_coordinator: whether the coordinator, and so the FL server, gets the aggregate. None stands for what
+            the scheme suggests: yes, but where a homomorphic round's key is with the participants. Only there it can
+            be otherwise.
         homomorphic: how updates are encrypted; None for a masked round.
         deadlines: longest time of each phase.
         groups: how the round is split into groups; None for one cohort. `max_participants`, `threshold`,
@@ -119,7 +121,7 @@ class RoundConfig:
     suite: Suite = Suite.X25519_SHA256_AES128
     graph: Graph = Graph.COMPLETE
     release_to_participants: bool = True
-    release_to_coordinator: bool = True
+    release_to_coordinator: bool | None = None
     homomorphic: Profile | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
     groups: Groups | None = None
@@ -144,9 +146,10 @@ class RoundConfig:
         if self.threshold == 0:
             object.__setattr__(self, "threshold", default_threshold(self.max_participants, self.threat_model))
         if self.max_colluding == -1:
-            object.__setattr__(
-                self, "max_colluding", min(default_max_colluding(self.max_participants), self.threshold - 1)
-            )
+            most = min(default_max_colluding(self.max_participants), self.threshold - 1)
+            object.__setattr__(self, "max_colluding", 0 if self.dealt else most)
+        if self.release_to_coordinator is None:
+            object.__setattr__(self, "release_to_coordinator", not self.dealt)
 
     def _check_thresholds(self) -> None:
         n, t, colluding = self.max_participants, self.threshold, self.max_colluding
@@ -191,8 +194,7 @@ class RoundConfig:
             raise ConfigError(f"the update has {self.vector_len} coordinates, more than {MAX_VECTOR_LEN}; split it")
 
     def _check_scheme(self) -> None:
-        profile = self.homomorphic
-        dealt = profile is not None and profile.custody is Custody.PARTICIPANTS
+        profile, dealt = self.homomorphic, self.dealt
         if not self.release_to_coordinator and not dealt:
             raise ConfigError("the coordinator always learns this scheme's sum; set release_to_coordinator")
         if profile is None:
@@ -214,6 +216,12 @@ class RoundConfig:
                 f"with a joint key, 2t > n must hold, or two halves could each sign whose key seeds are recovered: "
                 f"raise threshold from {self.threshold} to {self.max_participants // 2 + 1} or more"
             )
+        if dealt and self.max_colluding > 0:
+            raise ConfigError(
+                "every participant holds the key of this round: one that works with the coordinator opens every "
+                f"update, so max_colluding must be 0, not {self.max_colluding}; to stand some, use the masked scheme "
+                "or custody threshold"
+            )
         if dealt and not self.release_to_participants:
             raise ConfigError("participants hold the key and decrypt the sum; set release_to_participants")
         profile.blocks(self.vector_len)
@@ -222,6 +230,11 @@ class RoundConfig:
     def scheme(self) -> str:
         """`masked`, `ckks` or `bfv`."""
         return "masked" if self.homomorphic is None else self.homomorphic.scheme.value
+
+    @property
+    def dealt(self) -> bool:
+        """Whether every participant holds the key of this round (custody `participants`)."""
+        return self.homomorphic is not None and self.homomorphic.custody is Custody.PARTICIPANTS
 
     @property
     def signed(self) -> bool:

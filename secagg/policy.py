@@ -15,7 +15,7 @@ class Policy:
         min_cohort: fewest participants whose updates may be in a released sum.
         min_colluding_share: share of the round's participants, 0 to 1, that may collude with the coordinator without
             exposing anyone; `RoundConfig.max_colluding` must grant it (rounded down). The default thresholds grant just
-            under a third.
+            under a third; a homomorphic round whose key is with the participants grants nothing.
         min_organisations: fewest distinct organisations in the cohort, as certificates name them (where keys are
             signed: not in semi-honest masked rounds).
         threat_models: allowed threat models. Homomorphic rounds are SEMI_HONEST.
@@ -66,7 +66,10 @@ class Policy:
             self._refuse(f"threshold {config.threshold} is below the minimum cohort {self.min_cohort}")
         demanded = int(self.min_colluding_share * config.max_participants)
         if config.max_colluding < demanded:
-            self._refuse(f"the round stands {config.max_colluding} colluding participants, fewer than {demanded}")
+            self._refuse(
+                f"the round stands {config.max_colluding} colluding participants, fewer than {demanded}"
+                + ("; to trust all who hold its key, set min_colluding_share=0" if config.dealt else "")
+            )
         if self.min_organisations > 1 and not config.signed:
             self._refuse("organisations are certified in the active threat model and in homomorphic rounds only")
         self._check_noise(config)

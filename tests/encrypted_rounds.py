@@ -66,6 +66,7 @@ def encrypted_config(
         "model_digest": bytes(32),
         "threshold": threshold or max(3, people // 2 + 1),
         "max_colluding": -1,
+        "release_to_coordinator": True,
         "threat_model": SEMI_HONEST,
         "homomorphic": find_profile(scheme, custody, people, encoding.value_bits),
         **changes,

@@ -71,6 +71,7 @@ class RoundSetting:
             model_digest=MODEL,
             threat_model=self.variant.threat_model(self.threat_model),
             homomorphic=self.variant.profile(self.participants, CODE.value_bits),
+            release_to_coordinator=True,
         )
         if self.participants - self.dropouts < config.threshold:
             raise ConfigError(f"{self.dropouts} dropouts leave fewer than the threshold {config.threshold}; drop fewer")

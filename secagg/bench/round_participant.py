@@ -84,6 +84,7 @@ def main() -> None:
         policy=Policy(
             threat_models=frozenset({ThreatModel[arguments.threat_model]}),
             allow_experimental=arguments.allow_experimental,
+            min_colluding_share=0.0,
         ),
         backend=WatchedWorker,
         interceptors=interceptors,

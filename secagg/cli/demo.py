@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from secagg.cli.names import SchemeName, ThreatModelName
+from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,9 @@ def demo(
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Federated rounds.")] = 6,
     participants: Annotated[int, typer.Option(min=5, max=40, help="Participants, each a process.")] = 10,
     scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
+    custody: Annotated[
+        CustodyName, typer.Option(help="Who holds the key of ckks and bfv; threshold is EXPERIMENTAL.")
+    ] = CustodyName.PARTICIPANTS,
     threat_model: Annotated[
         ThreatModelName | None,
         typer.Option(
@@ -43,7 +46,8 @@ def demo(
     weighted mean of the same updates. At the end the very same updates are summed once in each scheme, side by side.
 
     Takes about 50 seconds, most of it waiting for the deadlines of the dead; about 70 with --scheme ckks or bfv, where
-    all updates are encrypted instead of masked (the key with the participants).
+    all updates are encrypted instead of masked. With --custody threshold the participants of the demo also allow what
+    is experimental, which nobody's policy does by itself.
 
     The exit code is 1 if an aggregate is further from the plain mean than rounding explains, or differs by scheme.
 
@@ -53,6 +57,7 @@ def demo(
 
     from secagg.demo.play import Settings, play
     from secagg.demo.report import render
+    from secagg.variants import Variant
 
     console = Console(stderr=as_json, highlight=False)
     if threat_model is None:
@@ -62,7 +67,7 @@ def demo(
         rounds=rounds,
         seed=seed,
         threat_model=threat_model.threat_model(),
-        scheme=scheme.value,
+        variant=Variant.named(scheme, custody),
     )
     with _Watching(console) as audience:
         findings = play(settings, audience)

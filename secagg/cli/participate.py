@@ -14,8 +14,6 @@ from secagg.errors import ConfigError
 if TYPE_CHECKING:
     from secagg_client import RoundResult
 
-    from secagg.policy import Policy
-
 
 def participate(
     server: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The coordinator's data plane.")],
@@ -33,6 +31,10 @@ def participate(
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")] = None,
     min_cohort: Annotated[int, typer.Option(min=3, help="Refuse smaller thresholds.")] = 3,
     min_organisations: Annotated[int, typer.Option(min=1, help="Refuse cohorts of fewer organisations.")] = 1,
+    min_colluding_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Refuse rounds that a smaller share of participants could open."),
+    ] = 0.3,
     allow_semi_honest: Annotated[
         bool, typer.Option("--allow-semi-honest", help="Also take part where the coordinator is trusted not to lie.")
     ] = False,
@@ -58,13 +60,22 @@ def participate(
     """
     from secagg_client import Client
 
+    from secagg.config import ThreatModel
+    from secagg.policy import Policy
+
     digest = None if model_digest is None else parse_digest(model_digest)
     with Client.from_files(
         server,
         certificate=certificate,
         key=key,
         ca=ca,
-        policy=_policy(min_cohort, min_organisations, allow_semi_honest, allow_experimental),
+        policy=Policy(
+            min_cohort=min_cohort,
+            min_organisations=min_organisations,
+            min_colluding_share=min_colluding_share,
+            threat_models=frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE}),
+            allow_experimental=allow_experimental,
+        ),
         server_name=server_name,
     ) as client:
         result = client.participate(
@@ -82,19 +93,6 @@ def participate(
             raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
         write_arrays(out, result.mean.arrays)
     _report(result, out, as_json)
-
-
-def _policy(min_cohort: int, min_organisations: int, allow_semi_honest: bool, allow_experimental: bool) -> "Policy":
-    from secagg.config import ThreatModel
-    from secagg.policy import Policy
-
-    models = frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE})
-    return Policy(
-        min_cohort=min_cohort,
-        min_organisations=min_organisations,
-        threat_models=models,
-        allow_experimental=allow_experimental,
-    )
 
 
 def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:

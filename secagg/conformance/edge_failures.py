@@ -106,6 +106,7 @@ def homomorphic_vectors(dealt: Script, joint: Script) -> Iterator[Vector]:
         (dealt, "profile-other-bits", "A profile for other values", "7 bits", _profile(value_bits=7)),
         (dealt, "profile-fields-carry", "Slots that can wrap", "a smaller t", _profile(plain_modulus=40961)),
         (dealt, "homomorphic-active", "More than this scheme holds", "ACTIVE", _active),
+        (dealt, "dealt-collusion", "A key that a colluder holds", "n_C is 1", lambda m: setattr(m, "max_colluding", 1)),
         (joint, "joint-minority", "A minority that decrypts", "t is 7 of 15", lambda m: setattr(m, "threshold", 7)),
         (
             joint,

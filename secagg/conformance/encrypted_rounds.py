@@ -95,7 +95,7 @@ def _config(scheme: Scheme, custody: Custody) -> RoundConfig:
         encoding=FixedPoint(1.0, 8, 1000),
         max_participants=people,
         threshold=8 if joint else 3,
-        max_colluding=0 if joint else 2,
+        max_colluding=0,
         threat_model=ThreatModel.SEMI_HONEST,
         model_digest=digest_model(model()),
         release_to_coordinator=joint or scheme is Scheme.BFV,

@@ -94,14 +94,16 @@ def tell(event: str, **details: object) -> None:
 class DemoParticipant:
     """Holds its own data and its own identity."""
 
-    def __init__(self, target: str, identity: Path, data: Path, threat_model: ThreatModel, encrypts: bool) -> None:
-        """Args: identity: folder with cert.pem, key.pem and ca.pem. encrypts: whether rounds are homomorphic."""
+    def __init__(self, target: str, identity: Path, data: Path, threat_model: ThreatModel, custody: str | None) -> None:
+        """Args: identity: folder with cert.pem, key.pem and ca.pem. custody: of the key, if rounds are homomorphic."""
         arrays = load_arrays(data)
         self._examples = Examples(arrays["images"], arrays["labels"])
         self._target = target
         self._identity = identity
         self._policy = Policy(threat_models=frozenset({threat_model}))
-        self._encrypts = encrypts
+        if custody is not None:
+            self._policy = _encrypting(Custody(custody))
+        self._encrypts = custody is not None
         self._workers: list[Worker] = []  # started before the round, whose clock they would delay
         self._tap = Tap(lambda sent: tell("dying", bytes_sent=sent))
         self._client = self._connect(target, self._policy)
@@ -139,7 +141,7 @@ class DemoParticipant:
         if dropout is None or dropout.moment is not Moment.HALF_SENT:
             self._tap.begin(dropout, None)
             if command.compared in _ENCRYPTED:
-                return self._connect(self._target, _semi_honest(command.compared))
+                return self._connect(self._target, _encrypting(Custody.PARTICIPANTS))
             return self._client
         relay = CutRelay(self._target)
         self._tap.begin(dropout, relay)
@@ -157,9 +159,17 @@ class DemoParticipant:
         )
 
 
-def _semi_honest(scheme: str) -> Policy:
-    """For one round of a scheme that stands against a semi-honest coordinator only."""
-    return Policy(threat_models=frozenset({ThreatModel.SEMI_HONEST}), schemes=frozenset({scheme}))
+def _encrypting(custody: Custody) -> Policy:
+    """For rounds that encrypt: they stand against a semi-honest coordinator only. Where all hold the key, all are
+    trusted with it; where they share it, what is experimental is taken part in all the same.
+    """
+    shared = custody is Custody.THRESHOLD
+    return Policy(
+        threat_models=frozenset({ThreatModel.SEMI_HONEST}),
+        custodies=frozenset({custody}),
+        allow_experimental=shared,
+        min_colluding_share=0.3 if shared else 0.0,
+    )
 
 
 def _warm_worker() -> Worker:
@@ -177,14 +187,14 @@ def main() -> None:
     parser.add_argument("--identity", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threat-model", choices=[model.name for model in ThreatModel], required=True)
-    parser.add_argument("--encrypts", action="store_true")
+    parser.add_argument("--custody", choices=[custody.value for custody in Custody])
     arguments = parser.parse_args()
     participant = DemoParticipant(
         arguments.target,
         arguments.identity,
         arguments.data,
         ThreatModel[arguments.threat_model],
-        arguments.encrypts,
+        arguments.custody,
     )
     tell("ready")
     for line in sys.stdin:

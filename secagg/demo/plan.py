@@ -39,15 +39,26 @@ def plan_dropouts(config: RoundConfig, names: Sequence[str], rounds: int, seed: 
     order = phases(config)
     spare = len(names) - config.threshold
     each = min(spare, max(2, -(-len(order) // rounds)))
-    if each < 1 or each * rounds < len(order):
+    turns = _turns(order)
+    dropouts = [_possible([next(turns) for _ in range(each)]) for _ in range(rounds)]
+    if each < 1 or each * rounds < len(order) or max(map(len, dropouts)) > spare:
         raise ConfigError(
             f"{rounds} rounds of {len(names)} participants that need {config.threshold} cannot lose one in each of "
             f"{len(order)} phases: play more rounds, or with more participants"
         )
     rng = np.random.default_rng([seed, 3])
     unlucky = [str(name) for _ in range(rounds) for name in rng.permutation(list(names))]  # everyone has a turn
-    dropouts = _turns(order)
-    return [dict(_victims([next(dropouts) for _ in range(each)], names, unlucky)) for _ in range(rounds)]
+    return [dict(_victims(planned, names, unlucky)) for planned in dropouts]
+
+
+_AFTER_A_FALL = frozenset({Phase.RECOVERY_CHECK, Phase.RECOVER_SEEDS})
+_FALLS = frozenset({Phase.ENCRYPTED_INPUT, Phase.CONSISTENCY_CHECK, Phase.PARTIAL_DECRYPTION})
+
+
+def _possible(dropouts: list[Dropout]) -> list[Dropout]:
+    """Seeds are recovered only if somebody fell before: one more does, where it takes that."""
+    missing = {d.phase for d in dropouts} & _AFTER_A_FALL and not {d.phase for d in dropouts} & _FALLS
+    return [*dropouts, Dropout(Phase.PARTIAL_DECRYPTION, Moment.BEFORE_SENDING)] if missing else dropouts
 
 
 def _turns(order: tuple[Phase, ...]) -> Iterator[Dropout]:

@@ -26,14 +26,15 @@ from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import Schema
 from secagg.errors import RoundAborted
 from secagg.events import MessageAccepted, ParticipantDropped, PhaseStarted
-from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
 from secagg.phases import Phase, phases
+from secagg.variants import MASKED, Variant
 from secagg.wire.progress import WatchedEvent
 
 CLIP: Final = 1.0
 VALUE_BITS: Final = 16
-DEADLINE_S: Final = {"masked": 2.5, "ckks": 4.0, "bfv": 4.0}
-"""Of every phase, by scheme: what a dropout costs the others in this demo. Encryption starts processes of its own."""
+DEADLINE_S: Final = 2.5
+ENCRYPTING_DEADLINE_S: Final = 4.0
+"""Of every phase: what a dropout costs the others in this demo. Encryption starts processes of its own."""
 
 _ATTEMPTS: Final = 3  # of a round, each with longer deadlines: a busy machine is no reason to fail
 _TASK: Final = "digits"
@@ -59,7 +60,7 @@ class Settings:
     rounds: int = 6
     seed: int = 7
     threat_model: ThreatModel = ThreatModel.ACTIVE
-    scheme: str = "masked"
+    variant: Variant = MASKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +93,20 @@ def play(settings: Settings, audience: Audience) -> Findings:
     with tempfile.TemporaryDirectory(prefix="secagg-demo-") as folder:
         audience.stage(f"Starting the sidecar and {settings.participants} participants")
         deployment = build_deployment(Path(folder), sites)
-        log, encrypts = Path(folder, "participants.log"), settings.scheme != "masked"
+        log = Path(folder, "participants.log")
         with (
             Sidecar(deployment.server, Path(folder)) as sidecar,
-            Crew(sidecar.data_plane, settings.threat_model, deployment.recruits, log, encrypts) as crew,
+            Crew(sidecar.data_plane, settings.threat_model, deployment.recruits, log, settings.variant) as crew,
             ControlClient(sidecar.control_plane) as control,
         ):
             training_run = Training(settings, sites, test, crew, control, audience, Path(folder), model, model)
             crew.wait(dict.fromkeys(sites, ("ready",)), START_S)
             rounds = [training_run.play_round(number, plan) for number, plan in enumerate(plans, start=1)]
             view = training_run.view_of_last()
-            compared = training_run.side_by_side() if settings.scheme == "masked" else ()
+            compared = training_run.side_by_side() if settings.variant == MASKED else ()
     config = round_config(settings, model, 1)
     return Findings(
-        scheme=settings.scheme,
+        scheme=settings.variant.name,
         threat_model=settings.threat_model.name.lower(),
         seed=settings.seed,
         threshold=config.threshold,
@@ -113,7 +114,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
         value_bits=VALUE_BITS,
         ring_bits=config.ring_bits,
         values=config.schema.size,
-        deadline_s=DEADLINE_S[settings.scheme],
+        deadline_s=deadline_of(settings.variant),
         phases=tuple(map(phase_name, phases(config))),
         sites={name: _site(own) for name, own in sites.items()},
         test_examples=len(test),
@@ -128,24 +129,23 @@ def play(settings: Settings, audience: Audience) -> Findings:
 
 def round_config(settings: Settings, model: job.Model, patience: float) -> RoundConfig:
     """Args: patience: how many times the usual deadline each phase may take."""
-    deadline_s = DEADLINE_S[settings.scheme] * patience
+    deadline_s = deadline_of(settings.variant) * patience
     return RoundConfig(
         task=_TASK,
         schema=Schema.of(model),
         encoding=FixedPoint(CLIP, VALUE_BITS, job.MAX_EXAMPLES),
         max_participants=settings.participants,
         threat_model=settings.threat_model,
-        homomorphic=_profile(settings),
+        homomorphic=settings.variant.profile(settings.participants, VALUE_BITS),
+        release_to_coordinator=True,
         model_digest=digest_model(model),
         deadlines=Deadlines(deadline_s, deadline_s, deadline_s, deadline_s, deadline_s),
     )
 
 
-def _profile(settings: Settings) -> Profile | None:
-    """How updates are encrypted, with a key that the participants share; None if they are masked."""
-    if settings.scheme == "masked":
-        return None
-    return find_profile(Scheme(settings.scheme), Custody.PARTICIPANTS, settings.participants, VALUE_BITS)
+def deadline_of(variant: Variant) -> float:
+    """Longest time of each phase, in seconds."""
+    return DEADLINE_S if variant == MASKED else ENCRYPTING_DEADLINE_S
 
 
 def _site(own: job.Examples) -> Site:

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 from secagg.config import ThreatModel
 from secagg.demo.participant import Command
 from secagg.errors import LocalError, MissingExtraError
+from secagg.variants import MASKED, Variant
 
 START_S: Final = 60.0
 """Longest time for a process to start on a busy machine."""
@@ -112,7 +113,7 @@ class Crew:
     threat_model: ThreatModel
     recruits: Mapping[str, Recruit]
     log: Path
-    encrypts: bool = False
+    variant: Variant = MASKED
     _processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     _events: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
     _listeners: list[threading.Thread] = field(default_factory=list)
@@ -135,7 +136,7 @@ class Crew:
         for name in names:
             recruit = self.recruits[name]
             flags = ["--target", self.target, "--threat-model", self.threat_model.name]
-            flags += ["--encrypts"] * self.encrypts
+            flags += [] if self.variant.custody is None else ["--custody", self.variant.custody.value]
             files = ["--identity", str(recruit.identity), "--data", str(recruit.data)]
             with self.log.open("ab") as log:
                 process = subprocess.Popen(  # noqa: S603, our own interpreter

@@ -56,6 +56,11 @@ A coordinator that more than {colluding} participants help.
     "encrypted": """
 A coordinator that a single participant helps: everyone holds the round's key, and can open every update with it.
 """,
+    "shared": """
+A coordinator that {threshold} or more participants help: together they can put the round's key together.
+Anything that nobody has reviewed: a key shared among the participants is experimental. Key shares and partial \
+decryptions are not proven correct, and ciphertexts are malleable.
+""",
 }
 
 UNPROTECTED_ALWAYS: Final = """
@@ -77,7 +82,9 @@ def render(findings: Findings) -> str:
     template = Template(files("secagg.demo").joinpath("report.html").read_text())
     view, last = findings.view, findings.rounds[-1]
     active = findings.threat_model == "active"
+    shared = findings.scheme.endswith("-threshold")
     protected_by = "masked" if findings.scheme == "masked" else "encrypted"
+    opens = "shared" if shared else protected_by
     return template.substitute(
         verdict="every aggregate within its bound, a dropout in every phase" if findings.ok else "SOMETHING IS WRONG",
         verdict_style="good" if findings.ok else "bad",
@@ -109,7 +116,7 @@ def render(findings: Findings) -> str:
         byte_rows="".join(_byte_row(name, findings) for name in findings.sites),
         protected=_items(PROTECTED[protected_by] + (PROTECTED_IF_ACTIVE if active else ""), findings),
         unprotected=_items(
-            UNPROTECTED_ALWAYS + UNPROTECTED[protected_by] + ("" if active else UNPROTECTED_IF_SEMI_HONEST), findings
+            UNPROTECTED_ALWAYS + UNPROTECTED[opens] + ("" if active else UNPROTECTED_IF_SEMI_HONEST), findings
         ),
         footer=escape(_footer(findings)),
     )

@@ -91,6 +91,7 @@ class Bench:
             max_participants=len(self.seeds),
             threat_model=variant.threat_model(threat_model),
             homomorphic=variant.profile(len(self.seeds), CODE.value_bits),
+            release_to_coordinator=True,
             model_digest=digest_model(self.model),
             deadlines=Deadlines(*[_DEADLINE_S] * len(Deadlines.__slots__)),
         )

@@ -23,6 +23,9 @@ CALLS: Final = {
     Phase.ENCRYPTED_INPUT: "SendEncrypted",
     Phase.REPORT_SUM: "ReportSum",
     Phase.RELEASE_SUM: "SendSum",
+    Phase.PARTIAL_DECRYPTION: "SendPartial",
+    Phase.RECOVERY_CHECK: "CheckRecovery",
+    Phase.RECOVER_SEEDS: "RecoverSeeds",
 }
 """The call in which a participant sends its message of each phase."""
 

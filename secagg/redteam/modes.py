@@ -11,6 +11,7 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.lattice import tenseal_backend
+from secagg.lattice.parameters import Custody
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 TASK: Final = "red team"
@@ -61,6 +62,8 @@ class Mode:
         code = encoding or FixedPoint(1.0, 16)
         limit = threshold or max(MIN_COHORT, default_threshold(participants, self.threat_model))
         colluding = min(default_max_colluding(participants), limit - 1) if max_colluding < 0 else max_colluding
+        if self.variant.custody is Custody.PARTICIPANTS:
+            colluding = 0
         return RoundConfig(
             task=TASK,
             schema=schema,
@@ -70,6 +73,7 @@ class Mode:
             max_colluding=colluding,
             threat_model=self.threat_model,
             model_digest=model_digest,
+            release_to_coordinator=True,
             homomorphic=self.variant.profile(participants, _value_bits(code, schema, participants, limit - colluding)),
         )
 

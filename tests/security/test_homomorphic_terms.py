@@ -16,7 +16,7 @@ from secagg.sandbox.worker import Worker
 from secagg.simulation.cohort import participant_names
 from secagg.wire.configuration import decode_config, encode_config
 from tests.encrypted_rounds import BFV, CASES, CKKS, DEALT, JOINT, encrypted_config, prepare
-from tests.rounds import ACTIVE, SEMI_HONEST
+from tests.rounds import ACTIVE, SEMI_HONEST, make_config
 from tests.security.adversary import refusal, without_check
 
 SEMI = frozenset({SEMI_HONEST})
@@ -32,7 +32,38 @@ def test_the_default_policy_takes_part_in_none(scheme: Scheme, custody: Custody)
 
 @pytest.mark.parametrize("scheme", Scheme)
 def test_semi_honest_rounds_are_taken_part_in_by_who_allows_them(scheme: Scheme) -> None:
-    prepare(encrypted_config(scheme, DEALT), policy=Policy(threat_models=SEMI))
+    prepare(encrypted_config(scheme, DEALT), policy=Policy(threat_models=SEMI, min_colluding_share=0.0))
+
+
+@pytest.mark.parametrize("scheme", Scheme)
+def test_a_round_whose_key_all_hold_stands_no_colluder_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, scheme: Scheme
+) -> None:
+    """A participant that wants more refuses, and is told what to change; nobody can claim more."""
+    config = encrypted_config(scheme, DEALT)
+    assert (config.max_colluding, config.guaranteed_honest) == (0, config.threshold)
+    error = refusal(lambda: prepare(config, policy=Policy(threat_models=SEMI)))
+    assert isinstance(error, PolicyViolation)
+    assert "stands 0 colluding participants, fewer than 1; to trust all who hold its key, set min_coll" in str(error)
+    with pytest.raises(ConfigError, match="one that works with the coordinator opens every update, so max_colluding"):
+        encrypted_config(scheme, DEALT, max_colluding=1)
+    without_check(monkeypatch, RoundConfig, "_check_scheme", "every participant holds the key")
+    prepare(encrypted_config(scheme, DEALT, max_colluding=1), policy=Policy(threat_models=SEMI))  # and one opens it
+
+
+def test_who_gets_the_sum_unless_the_task_says_so() -> None:
+    """The FL server, but where participants hold the key and need not show it."""
+    for scheme in Scheme:
+        assert encrypted_config(scheme, DEALT, release_to_coordinator=None).release_to_coordinator is False
+        assert encrypted_config(scheme, DEALT, release_to_coordinator=True).release_to_coordinator is True
+        assert encrypted_config(scheme, JOINT, release_to_coordinator=None).release_to_coordinator is True
+    assert make_config(5).release_to_coordinator is True
+    config = encrypted_config(BFV, DEALT, release_to_coordinator=None)
+    run = prepare(config)
+    run.play()
+    assert run.coordinator.aggregate is None
+    assert run.coordinator.delivered is not None
+    assert all(participant.aggregate is not None for participant in run.participants.values())
 
 
 @pytest.mark.parametrize("scheme", Scheme)
@@ -58,7 +89,9 @@ def test_experimental_rounds_must_be_allowed_explicitly(monkeypatch: pytest.Monk
 )
 def test_other_terms(terms: dict[str, Any], message: str) -> None:
     config = encrypted_config(CKKS, DEALT)
-    assert message in str(refusal(lambda: prepare(config, policy=Policy(threat_models=SEMI, **terms))))
+    assert message in str(
+        refusal(lambda: prepare(config, policy=Policy(threat_models=SEMI, min_colluding_share=0.0, **terms)))
+    )
 
 
 def test_organisations_are_counted_where_they_are_certified() -> None:

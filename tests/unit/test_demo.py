@@ -36,7 +36,7 @@ from secagg.errors import AbortReason, ConfigError, RoundAborted
 from secagg.events import MessageAccepted
 from secagg.messages import ParticipantId
 from secagg.phases import INPUT_PHASES, Phase, phases
-from secagg.variants import MASKED, Variant
+from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 if TYPE_CHECKING:
     from secagg_client import ControlClient
@@ -47,20 +47,20 @@ NAMES = [f"site-{i:02d}" for i in range(1, 11)]
 MODEL = job.new_model(1)
 
 
-SCHEMES = [("masked", ThreatModel.ACTIVE), *((scheme, ThreatModel.SEMI_HONEST) for scheme in ("masked", "ckks", "bfv"))]
+SCHEMES = [(MASKED, ThreatModel.ACTIVE), *((variant, ThreatModel.SEMI_HONEST) for variant in EVERY_VARIANT)]
 
 
 def config(
-    threat_model: ThreatModel = ThreatModel.ACTIVE, participants: int = 10, scheme: str = "masked"
+    threat_model: ThreatModel = ThreatModel.ACTIVE, participants: int = 10, scheme: Variant = MASKED
 ) -> RoundConfig:
-    return round_config(Settings(participants=participants, threat_model=threat_model, scheme=scheme), MODEL, 1)
+    return round_config(Settings(participants=participants, threat_model=threat_model, variant=scheme), MODEL, 1)
 
 
 @pytest.mark.parametrize(("scheme", "threat_model"), SCHEMES)
 @pytest.mark.parametrize("rounds", [2, 3, 5, 6, 20])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_plan_covers_every_phase_and_leaves_enough(
-    scheme: str, threat_model: ThreatModel, rounds: int, seed: int
+    scheme: Variant, threat_model: ThreatModel, rounds: int, seed: int
 ) -> None:
     settings = config(threat_model, scheme=scheme)
     plans = plan_dropouts(settings, NAMES, rounds, seed)
@@ -68,6 +68,10 @@ def test_a_plan_covers_every_phase_and_leaves_enough(
     assert all(1 <= len(plan) <= len(NAMES) - settings.threshold for plan in plans)
     dropouts = [dropout for plan in plans for dropout in plan.values()]
     assert {dropout.phase for dropout in dropouts} == set(phases(settings))
+    after_a_fall = {Phase.RECOVERY_CHECK, Phase.RECOVER_SEEDS}
+    falls = {Phase.ENCRYPTED_INPUT, Phase.CONSISTENCY_CHECK, Phase.PARTIAL_DECRYPTION}
+    planned = [{dropout.phase for dropout in plan.values()} for plan in plans]
+    assert all(there & falls for there in planned if there & after_a_fall)
     assert any(d.moment is Moment.HALF_SENT and d.phase in INPUT_PHASES for d in dropouts)
     assert all(name == NAMES[0] for plan in plans for name, d in plan.items() if d.phase is Phase.RELEASE_SUM)
 
