@@ -1,9 +1,11 @@
 """The ways to sum that a task chooses from: a scheme and, where updates are encrypted, who holds the key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from secagg.config import ThreatModel
+from secagg.config import RoundConfig, ThreatModel
+from secagg.encoding.calibration import Cohort
+from secagg.encoding.code import code_for
 from secagg.errors import ConfigError
 from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
 
@@ -61,6 +63,24 @@ class Variant:
     def threat_model(self, wanted: ThreatModel) -> ThreatModel:
         """`wanted`, where the scheme has it: homomorphic rounds stand against a semi-honest coordinator only."""
         return wanted if self.scheme is None else ThreatModel.SEMI_HONEST
+
+    def encrypting(self, config: RoundConfig, *, give_sum: bool = False) -> RoundConfig:
+        """A masked round's configuration with its updates encrypted in this way; itself for masked rounds.
+
+        Args:
+            config: of the masked round.
+            give_sum: whether the FL server gets the sum where the participants could keep it.
+
+        Raises:
+            ConfigError: the scheme cannot sum values of that width, or does not go with the rest.
+        """
+        if self.scheme is None:
+            return config
+        colluding = 0 if self.custody is Custody.PARTICIPANTS else config.max_colluding
+        cohort = Cohort(config.max_participants, config.threshold - colluding)
+        code = code_for(config.encoding, config.schema, cohort, wraps=False)
+        profile = self.profile(config.max_participants, code.value_bits)
+        return replace(config, homomorphic=profile, max_colluding=colluding, release_to_coordinator=give_sum or None)
 
     def profile(self, participants: int, value_bits: int) -> Profile | None:
         """The encryption parameters of a round; None for a masked one.

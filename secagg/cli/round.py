@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secagg.cli.arrayfiles import read_arrays, read_config, write_arrays
-from secagg.cli.names import ThreatModelName, parse_round_id, phase_name
+from secagg.cli.names import CustodyName, SchemeName, ThreatModelName, parse_round_id, phase_name
+from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
     from secagg_client import ControlClient
 
     from secagg.config import RoundConfig
     from secagg.context import RoundId as Id
-    from secagg.encoding.fixedpoint import WeightedMean
+    from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
+    from secagg.encoding.pipeline import Pipeline
     from secagg.wire.progress import CohortEvent, WatchedEvent
 
 app = typer.Typer(
@@ -38,15 +40,29 @@ def open_round(
     task: Annotated[str, typer.Option(help="Its participants wait for rounds of this name.")],
     model: Annotated[Path, typer.Option(help="The model that updates belong to: .npz.")],
     participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Most that may take part.")],
-    clip: Annotated[float, typer.Option(help="Values of updates are clipped to plus and minus this.")],
     *,
-    like: Annotated[Path | None, typer.Option(help="An update to take the schema from, if not the model.")] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Values of updates are clipped to plus and minus this.", show_default=False)
+    ] = None,
     value_bits: Annotated[int, typer.Option(help="Bits of each encoded value.")] = 16,
     max_weight: Annotated[int, typer.Option(min=1, help="Largest weight of a participant.")] = 1,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Instead of these three: a pipeline of defences, as secagg plan finds one."),
+    ] = None,
+    like: Annotated[Path | None, typer.Option(help="An update to take the schema from, if not the model.")] = None,
+    scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
+    custody: Annotated[
+        CustodyName,
+        typer.Option(help="Who holds the key of ckks and bfv. threshold is EXPERIMENTAL: participants must allow it."),
+    ] = CustodyName.PARTICIPANTS,
     threshold: Annotated[int, typer.Option(help="t; 0 stands for the threat model's default.")] = 0,
     threat_model: Annotated[
-        ThreatModelName, typer.Option(help="What the coordinator may do.")
-    ] = ThreatModelName.ACTIVE,
+        ThreatModelName | None,
+        typer.Option(
+            help="What the coordinator may do; active where the scheme stands against it.", show_default=False
+        ),
+    ] = None,
     groups: Annotated[
         int, typer.Option(help="Split the round into so many groups; -n and --threshold are then of each.")
     ] = 0,
@@ -55,6 +71,10 @@ def open_round(
     ] = "median",
     receipt_only: Annotated[
         bool, typer.Option("--receipt-only", help="Participants do not get the aggregate.")
+    ] = False,
+    give_sum: Annotated[
+        bool,
+        typer.Option("--give-sum", help="With custody participants: they hand the sum to the FL server too."),
     ] = False,
     deadline: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time of each phase.")] = 60.0,
     save_config: Annotated[Path | None, typer.Option(help="Write the configuration here, for fetch.")] = None,
@@ -65,26 +85,28 @@ def open_round(
 
     Example: secagg round open --task digits --model m.npz -n 10 --clip 0.5 --max-weight 200 --save-config r.config
     """
-    from secagg.config import Deadlines, RoundConfig
+    from secagg.config import Deadlines, RoundConfig, ThreatModel
     from secagg.context import digest_model
-    from secagg.encoding.fixedpoint import FixedPoint
     from secagg.encoding.schema import Schema
     from secagg.robust.grouping import Groups
+    from secagg.variants import Variant
     from secagg.wire.configuration import encode_config
 
-    arrays = read_arrays(model)
-    config = RoundConfig(
+    arrays, variant = read_arrays(model), Variant.named(scheme, custody)
+    believed = variant.threat_model(ThreatModel.ACTIVE) if threat_model is None else threat_model.threat_model()
+    masked = RoundConfig(
         task=task,
         schema=Schema.of(arrays if like is None else read_arrays(like)),
-        encoding=FixedPoint(clip, value_bits, max_weight),
+        encoding=_encoding(clip, value_bits, max_weight, pipeline),
         max_participants=participants,
         threshold=threshold,
         model_digest=digest_model(arrays),
-        threat_model=threat_model.threat_model(),
+        threat_model=believed,
         release_to_participants=not receipt_only,
         groups=Groups.parse(groups, combine) if groups else None,
         deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline),
     )
+    config = variant.encrypting(masked, give_sum=give_sum)
     with _client(control) as client:
         round_id = client.open_round(config)
     if save_config is not None:
@@ -194,6 +216,15 @@ def list_rounds(
         typer.echo(f"{r.round_id.hex()}  {_clock(r.opened)}  {state:20}  {r.task}")
 
 
+def _encoding(clip: float | None, value_bits: int, max_weight: int, pipeline: str | None) -> "FixedPoint | Pipeline":
+    from secagg.encoding.fixedpoint import FixedPoint
+    from secagg.encoding.pipeline import Pipeline
+
+    if (clip is None) == (pipeline is None):
+        raise ConfigError("give either --clip (with --value-bits and --max-weight) or --pipeline")
+    return FixedPoint(clip, value_bits, max_weight) if clip is not None else Pipeline.parse(pipeline or "")
+
+
 def _client(control: str) -> "ControlClient":
     from secagg_client import ControlClient
 
@@ -202,7 +233,9 @@ def _client(control: str) -> "ControlClient":
 
 def _facts(config: "RoundConfig") -> dict[str, Any]:
     return {
+        "scheme": config.scheme,
         "threshold": config.threshold,
+        "max_colluding": config.max_colluding,
         "vector_len": config.vector_len,
         "ring_bits": config.ring_bits,
         "model_digest": config.model_digest.hex(),

@@ -11,7 +11,9 @@ import pytest
 
 from secagg.cli.arrayfiles import read_arrays, read_config, write_arrays
 from secagg.cli.names import parse_digest, parse_round_id
+from secagg.config import ThreatModel
 from secagg.errors import ConfigError, InputError
+from secagg.lattice.parameters import Custody
 from tests.serving import CROWD, NAMES, site, stage
 from tests.taking_part import NOBODY, async_client
 
@@ -124,6 +126,57 @@ async def test_a_round_in_groups_from_the_command_line(tmp_path: Path) -> None:
         assert lines[-1].startswith("over: 9 updates in the sum")
         for name, values in read_arrays(own).items():
             np.testing.assert_array_equal(values, read_arrays(mean)[name])
+
+
+PIPELINE = "clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z=6.0)"
+
+
+@pytest.mark.parametrize(
+    ("options", "scheme", "custody", "given"),
+    [
+        (("--clip", "1", "--scheme", "bfv", "--give-sum"), "bfv", Custody.PARTICIPANTS, True),
+        (("--clip", "1", "--scheme", "ckks"), "ckks", Custody.PARTICIPANTS, False),
+        (("--clip", "1", "--scheme", "ckks", "--custody", "threshold"), "ckks", Custody.THRESHOLD, True),
+        (("--pipeline", PIPELINE), "masked", None, True),
+        (("--pipeline", PIPELINE, "--scheme", "bfv"), "bfv", Custody.PARTICIPANTS, False),
+    ],
+)
+async def test_rounds_of_every_scheme_are_opened(
+    tmp_path: Path, options: tuple[str, ...], scheme: str, custody: Custody | None, given: bool
+) -> None:
+    write_arrays(tmp_path / "model.npz", MODEL)
+    async with stage(tmp_path) as s:
+        told = await succeed(
+            *("round", "open", "--task", "digits", "--model", tmp_path / "model.npz", "-n", "6", "--json"),
+            *options,
+            *("--save-config", tmp_path / "r.config", "--control", s.server.control_address),
+        )
+    config, facts = read_config(tmp_path / "r.config"), json.loads(told)
+    assert (facts["scheme"], facts["max_colluding"]) == (config.scheme, config.max_colluding)
+    assert config.scheme == scheme
+    assert config.threat_model is (ThreatModel.ACTIVE if scheme == "masked" else ThreatModel.SEMI_HONEST)
+    assert (config.homomorphic.custody if config.homomorphic else None) is custody
+    assert config.release_to_coordinator is given
+    assert config.max_colluding == (0 if custody is Custody.PARTICIPANTS else 1)
+    assert ("noise" in str(getattr(config.encoding, "text", ""))) is ("--pipeline" in options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "give either --clip"),
+        (("--clip", "1", "--pipeline", PIPELINE), "give either --clip"),
+        (("--clip", "1", "--custody", "threshold"), "custody threshold belongs to ckks or bfv"),
+        (("--clip", "1", "--scheme", "bfv", "--threat-model", "active"), "semi-honest coordinator only"),
+    ],
+)
+async def test_rounds_that_do_not_go_together(tmp_path: Path, options: tuple[str, ...], says: str) -> None:
+    write_arrays(tmp_path / "model.npz", MODEL)
+    code, _, err = await run(
+        "round", "open", "--task", "digits", "--model", tmp_path / "model.npz", "-n", "6", *options
+    )
+    assert code == 1
+    assert says in err
 
 
 async def test_a_round_that_is_aborted(tmp_path: Path) -> None:
