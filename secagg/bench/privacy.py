@@ -35,6 +35,7 @@ SIGMAS: Final = (10, 100, 1000, 8000)
 SAMPLES: Final = 1 << 22
 ERROR_BITS: Final = (12, 14, 16)
 _CONTEXT: Final = bytes(range(32))
+_GAUSSIAN_ERROR: Final = Z / sqrt(HONEST * PARTICIPANTS)
 
 
 def measure(values: int, repeat: int, progress: Callable[[str], None] = lambda _: None) -> Report:
@@ -140,8 +141,12 @@ def _sampler(law: Law, sigma: int, repeat: int) -> Figure:
     return Figure(f"{law.value}_sigma_{sigma}_m_per_s", SAMPLES / seconds / 1e6, at_least(20), note)
 
 
-def _error(law: Law, bits: int) -> Figure:
-    """Of a mean of 100 updates of full norm: root mean square over that of continuous Gaussian noise of the same z."""
+def error_ratio(law: Law, bits: int) -> tuple[float, float]:
+    """Of a mean of 100 updates of full norm: root mean square over that of continuous Gaussian noise of the same z.
+
+    Returns:
+        The ratio, and the error itself.
+    """
     values = 20_000
     update = sample_update(values).astype(np.float64)
     update /= np.linalg.norm(update)
@@ -153,8 +158,10 @@ def _error(law: Law, bits: int) -> Figure:
     total &= np.uint32((1 << bits) - 1)
     mean = code.decode_mean(total, PARTICIPANTS, _CONTEXT).arrays["values"]
     error = float(np.sqrt(np.mean((mean - update) ** 2)))
-    gaussian = Z / sqrt(HONEST * PARTICIPANTS)
-    note = f"root mean square error {error:.3g}; continuous Gaussian {gaussian:.3g}"
-    return Figure(
-        f"{law.value}_{bits}_bit_error_ratio", error / gaussian, at_most(1.05) if bits >= BITS else None, note
-    )
+    return error / _GAUSSIAN_ERROR, error
+
+
+def _error(law: Law, bits: int) -> Figure:
+    ratio, error = error_ratio(law, bits)
+    note = f"root mean square error {error:.3g}; continuous Gaussian {_GAUSSIAN_ERROR:.3g}"
+    return Figure(f"{law.value}_{bits}_bit_error_ratio", ratio, at_most(1.05) if bits >= BITS else None, note)

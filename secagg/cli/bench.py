@@ -1,6 +1,7 @@
 """`secagg bench`: figures, their targets and the limits they are up against, on this machine."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from secagg.bench.accuracy_findings import Findings
     from secagg.bench.comparison import Comparison
     from secagg.bench.report import Report
 
@@ -107,17 +109,57 @@ def homomorphic(
 def privacy(
     *,
     values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of the update.")] = 1_000_000,
-    repeat: Annotated[int, typer.Option(min=1, help="Turns; the median counts.")] = 5,
-    quick: Annotated[bool, typer.Option("--quick", help="One turn.")] = False,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Turns, of which the median counts; with --accuracy, trainings of each kind.")
+    ] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="One turn; two trainings.")] = False,
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Train models instead: what privacy and compression cost in accuracy.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="With --accuracy: also draw an HTML page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Distributed noise: rotation, rounding, samplers, masking, and the error against continuous Gaussian noise.
 
+    With --accuracy small models are trained on two public data sets, through the code of every pipeline: by ε and bits,
+    by the number of clients, and by compression. A few minutes on one core; needs the extras demo and dp.
+
     Example: taskset -c 1 secagg bench privacy --quick
+
+    Example: secagg bench privacy --accuracy --report privacy.html
     """
+    if accuracy:
+        _accuracy(2 if quick else repeat, report, as_json)
+        return
+    from secagg.errors import ConfigError
+
+    if report is not None:
+        raise ConfigError("a report is drawn of accuracies; add --accuracy")
     from secagg.bench.privacy import measure
 
     _print(measure(values, 1 if quick else repeat, _say), as_json)
+
+
+def _accuracy(seeds: int, report: Path | None, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from secagg.bench import accuracy
+    from secagg.bench.accuracy_page import render
+
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("")
+
+        def see(done: int, total: int, words: str) -> None:
+            progress.update(bar, completed=done, total=total, description=words)
+
+        findings = accuracy.measure(accuracy.SETTINGS, seeds, see)
+    if report is not None:
+        command = f"secagg bench privacy --accuracy --repeat {seeds} --report {report.name}"
+        report.write_text(render(findings, command), encoding="utf-8")
+        typer.echo(f"drawn: {report}", err=True)
+    _print(findings, as_json)
 
 
 def _console() -> "Console":
@@ -131,7 +173,7 @@ def _say(matter: str) -> None:
     typer.echo(f"measuring {matter} …", err=True)
 
 
-def _print(report: "Report | Comparison", as_json: bool) -> None:
+def _print(report: "Report | Comparison | Findings", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
