@@ -29,6 +29,9 @@ from secagg_client.terms import ClosableBackend, Contribution, Terms, choose, di
 class Client:
     """One participant. Safe to use from several threads; each call of `participate` is one participation.
 
+    Attributes:
+        feedback: what rounds lost of our updates, by task.
+
     >>> with Client.from_files("host:8443", certificate="cert.pem", key="key.pem", ca="ca.pem") as client:
     ...     result = client.participate(update, weight=120, task="digits", model=global_weights, timeout_s=300)
     """

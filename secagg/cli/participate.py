@@ -1,6 +1,8 @@
 """`secagg participate`: one participation, with the update and the model in files."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,7 @@ from secagg.cli.names import parse_digest, parse_round_id
 from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from secagg_client import RoundResult
+    from secagg_client import Feedback, RoundResult
 
 
 def participate(
@@ -27,6 +29,13 @@ def participate(
     model: Annotated[Path | None, typer.Option(help="The model that the update belongs to: .npz.")] = None,
     model_digest: Annotated[str | None, typer.Option(metavar="HEX", help="Or the digest of that model.")] = None,
     weight: Annotated[int, typer.Option(min=1, help="For example the number of our samples.")] = 1,
+    carried: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the task's pipeline says feedback: the .npz file that keeps what rounds lost of our updates, "
+            "one for each task. Made when there is none; while a round is under way it is away. Keep it private."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")] = None,
     min_cohort: Annotated[int, typer.Option(min=3, help="Refuse smaller thresholds.")] = 3,
@@ -64,20 +73,20 @@ def participate(
     from secagg.policy import Policy
 
     digest = None if model_digest is None else parse_digest(model_digest)
-    with Client.from_files(
-        server,
-        certificate=certificate,
-        key=key,
-        ca=ca,
-        policy=Policy(
-            min_cohort=min_cohort,
-            min_organisations=min_organisations,
-            min_colluding_share=min_colluding_share,
-            threat_models=frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE}),
-            allow_experimental=allow_experimental,
-        ),
-        server_name=server_name,
-    ) as client:
+    if carried is not None and task is None:
+        raise ConfigError("what is carried belongs to a task: name it with --task")
+    policy = Policy(
+        min_cohort=min_cohort,
+        min_organisations=min_organisations,
+        min_colluding_share=min_colluding_share,
+        threat_models=frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE}),
+        allow_experimental=allow_experimental,
+    )
+    files = {"certificate": certificate, "key": key, "ca": ca}
+    with (
+        Client.from_files(server, **files, policy=policy, server_name=server_name) as client,
+        _kept(client.feedback, task or "", carried),
+    ):
         result = client.participate(
             read_arrays(update),
             weight=weight,
@@ -93,6 +102,24 @@ def participate(
             raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
         write_arrays(out, result.mean.arrays)
     _report(result, out, as_json)
+
+
+@contextmanager
+def _kept(feedback: "Feedback", task: str, path: Path | None) -> Iterator[None]:
+    """What `path` holds is carried, and kept there again afterwards. Were we killed meanwhile, nothing would be sent
+    twice.
+    """
+    if path is None:
+        yield
+        return
+    if path.exists():
+        feedback.restore(task, read_arrays(path))
+        path.unlink()
+    try:
+        yield
+    finally:
+        path.touch(mode=0o600)
+        write_arrays(path, feedback.arrays(task))
 
 
 def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:

@@ -3,19 +3,24 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from secagg_client import Feedback
 
 from secagg.cli.arrayfiles import read_arrays, read_config, write_arrays
 from secagg.cli.names import parse_digest, parse_round_id
+from secagg.cli.participate import participate
 from secagg.config import ThreatModel
+from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, InputError
 from secagg.lattice.parameters import Custody
-from tests.serving import CROWD, NAMES, site, stage
-from tests.taking_part import NOBODY, async_client
+from tests.serving import CROWD, NAMES, make_config, site, stage
+from tests.taking_part import NOBODY, async_client, take_part
 
 MODEL: dict[str, np.ndarray[Any, np.dtype[Any]]] = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(3)}
 
@@ -50,6 +55,36 @@ def identity_files(folder: Path, number: int) -> list[str | Path]:
     for option, name in (("certificate", "cert"), ("key", "key"), ("ca", "ca")):
         options += [f"--{option}", home / f"{name}.pem"]
     return [*options, "--update", home / "update.npz"]
+
+
+async def test_what_rounds_lose_is_kept_in_a_file(tmp_path: Path) -> None:
+    """Two rounds at one bit, one of three from the command line: nothing is lost between its processes."""
+    carried, total = tmp_path / "carried.npz", np.zeros(9)
+    pipeline = Pipeline.parse("feedback | quantise(bits=1, range=1.0)")
+    config = replace(make_config(3), task="digits", schema=Schema.of(MODEL), encoding=pipeline)
+    stores = [Feedback(), Feedback()]
+    options = [*identity_files(tmp_path, 0), "--task", "digits", "--model-digest", "00" * 32, "--carried", carried]
+    async with stage(tmp_path) as s:
+        address = s.server.data_address
+        for _ in range(2):
+            round_id = await s.director.open(config)
+            update = {name: np.full_like(a, 0.3) for name, a in MODEL.items()}
+            given: dict[str, Any] = {"update": update, "weight": 1, "round_id": round_id, "synchronous": False}
+            others = [take_part(address, NAMES[i + 1], config, feedback=f, **given) for i, f in enumerate(stores)]
+            mine = asyncio.create_task(succeed("participate", address, *options))
+            result, _ = await asyncio.gather(*others)
+            await mine
+            assert result.mean is not None
+            total += 3 * flat(result.mean.arrays)
+            assert carried.stat().st_mode & 0o077 == 0
+    left = flat(read_arrays(carried)) + sum(flat(f.arrays("digits")) for f in stores)
+    np.testing.assert_allclose(total + left, 2 * (0.1 + 0.3 + 0.3), atol=1e-5)
+    with pytest.raises(ConfigError, match="name it with --task"):
+        participate(address, update=carried, round_id="00" * 16, carried=carried)
+
+
+def flat(arrays: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.concatenate([np.asarray(arrays[name], np.float64).reshape(-1) for name in MODEL])
 
 
 async def test_a_round_from_the_command_line(tmp_path: Path) -> None:

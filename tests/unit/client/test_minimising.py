@@ -1,5 +1,6 @@
 """Only what the schema names leaves: the rest is dropped on request, by name, or refused."""
 
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from secagg_client.calls import Call, FindRound
 from secagg_client.session import Participation
 from secagg_client.terms import Contribution
 
+from secagg.config import RoundConfig
 from secagg.crypto.rng import SeededRng
+from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, FlatUpdate, Schema
 from secagg.errors import InputError
 from secagg.messages import ParticipantId
@@ -59,29 +62,48 @@ def test_nothing_is_made_up_or_bent(changes: dict[str, Any], says: str) -> None:
     assert caught.value.array in changes
 
 
+@dataclass
 class Tapped(Conversation):
     """Writes down every byte that the first participant sends."""
 
+    sent: list[tuple[Any, ...]] = field(default_factory=list)
+
     def _deliver(self, name: ParticipantId, call: Call[Any]) -> None:
         if name == NAMES[0]:
-            self.__dict__.setdefault("sent", []).append((call.method, call.metadata, *call.requests()))
+            self.sent.append((call.method, call.metadata, *call.requests()))
         super()._deliver(name, call)
 
 
-def traffic(update: Arrays, weight: int = 1) -> list[Any]:
+CONFIG = make_config(3, ACTIVE, schema=SCHEMA)
+
+
+def traffic(
+    update: Arrays, weight: int = 1, config: RoundConfig = CONFIG, carried: Arrays | None = None
+) -> list[tuple[Any, ...]]:
     """All that leaves the first of three, whose randomness is the same every time."""
-    round_ = Tapped(make_config(3, ACTIVE, schema=SCHEMA))
+    round_ = Tapped(config)
     people = {}
     for i, name in enumerate(NAMES):
-        given = Contribution(
-            update=update if i == 0 else random_update(SCHEMA, i), weight=weight, model_digest=bytes(32)
-        )
+        brought = update if i == 0 else random_update(SCHEMA, i)
+        given = Contribution(update=brought, weight=weight, model_digest=bytes(32))
         terms = make_terms(name, rng=SeededRng(bytes([i] * 32)))
+        if i == 0:
+            terms.feedback.restore("digits", carried or {})
         people[name] = Participation(terms, given, FindRound(task="digits"))
     round_.play(people)
     if round_.errors:
         raise round_.errors[NAMES[0]]
-    return round_.__dict__["sent"]  # type: ignore[no-any-return]
+    return round_.sent
+
+
+def test_what_is_carried_leaves_as_part_of_the_update_alone() -> None:
+    """With it, what is sent is what another update would have sent without."""
+    config = replace(CONFIG, encoding=Pipeline.parse("feedback | clip(l2=1.0) | quantise(bits=8, range=1.0)"))
+    update, carried = ({s.name: np.full(s.shape, v, s.dtype) for s in SCHEMA.arrays} for v in (0.25, 0.5))
+    carried = {name: np.asarray(array, np.float32) for name, array in carried.items()}
+    both = {name: np.asarray(array + carried[name], array.dtype) for name, array in update.items()}
+    assert traffic(update, config=config, carried=carried) == traffic(both, config=config)
+    assert traffic(update, config=config, carried=carried) != traffic(update, config=config)
 
 
 def test_nothing_beyond_schema_and_weight_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
