@@ -59,6 +59,16 @@ class WrongShares:
 
 
 @dataclass(frozen=True, slots=True)
+class Accused:
+    """A participant left and said that it refused what `accused` sent to it. Nobody but the two can tell who lies, so
+    this alone has no consequence.
+    """
+
+    accused: ParticipantId
+    accuser: ParticipantId
+
+
+@dataclass(frozen=True, slots=True)
 class SumReady:
     """The round ended with an exact sum."""
 
@@ -85,4 +95,6 @@ class RoundFailed:
     error: RoundAborted
 
 
-Event = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | SumReady | SumDelivered | RoundFailed
+Event = (
+    PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | Accused | SumReady | SumDelivered | RoundFailed
+)

@@ -260,9 +260,15 @@ class LeaveReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Any round, participant: counts as a dropout at once, without waiting for the deadline."""
+    """Any round, participant: counts as a dropout at once, without waiting for the deadline.
+
+    Attributes:
+        reason: why.
+        accused: the participant whose message we refused. Our word only: it proves nothing.
+    """
 
     reason: LeaveReason
+    accused: ParticipantId | None = None
 
 
 ParticipantMessage = (

@@ -9,12 +9,18 @@ from secagg.crypto import labels, signing
 from secagg.crypto.agreement import KEY_SIZE, is_reduced
 from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.transcript import digest, frame
-from secagg.errors import ProtocolViolation
+from secagg.errors import ProtocolViolation, RemoteError
 from secagg.lattice.parameters import Custody
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 
 COORDINATOR = "coordinator"
 """The coordinator's name as a culprit."""
+
+
+def accused_in(error: BaseException) -> ParticipantId | None:
+    """The other participant that `error` blames."""
+    culprit = error.culprit if isinstance(error, RemoteError) else None
+    return None if culprit in {None, COORDINATOR} else ParticipantId(str(culprit))
 
 
 def assign(advertised: dict[ParticipantId, AdvertiseKeys]) -> Roster:

@@ -25,6 +25,7 @@ from secagg.messages import (
     Leave,
     LeaveReason,
     MaskedInputChunk,
+    ParticipantId,
     Roster,
     ShareDelivery,
     ShareKeys,
@@ -349,10 +350,11 @@ class LeaveRound(RoundCall[None]):
 
     method = "LeaveRound"
     reason: LeaveReason
+    accused: ParticipantId | None = None
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
-        return one(pb.LeaveRequest(round_id=self.round_id, leave=codec.encode_leave(Leave(self.reason))))
+        return one(pb.LeaveRequest(round_id=self.round_id, leave=codec.encode_leave(Leave(self.reason, self.accused))))
 
     def decode(self, parts: Parts) -> None:
         """See `Call`."""

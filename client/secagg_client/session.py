@@ -39,7 +39,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.robust.groups import GroupedAggregate, plan_of
-from secagg.roster import COORDINATOR
+from secagg.roster import COORDINATOR, accused_in
 from secagg.rounds.releases import Release
 from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.grouping import GroupedRoundId
@@ -135,7 +135,8 @@ class Participation:
         known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
         if self._offer is None or self._over or known or (self._participant is None and not self._refused):
             return None
-        return LeaveRound(self._offer.round_id, self._offer.config, self._reason(error))
+        accused = accused_in(error) if self._refused else None
+        return LeaveRound(self._offer.round_id, self._offer.config, self._reason(error), accused)
 
     def _surely_not_summed(self, error: BaseException) -> bool:
         """Whether `error` says that our input is in no sum, even if we handed in all of it."""

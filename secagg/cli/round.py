@@ -259,8 +259,8 @@ def _describe(event: "WatchedEvent") -> str:
             return _describe_cohort(event)
 
 
-def _describe_cohort(event: "CohortEvent") -> str:
-    from secagg.events import MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
+def _describe_cohort(event: "CohortEvent") -> str:  # noqa: PLR0911, one for each kind
+    from secagg.events import Accused, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
 
     match event:
         case PhaseStarted(phase, deadline, expected):
@@ -271,6 +271,8 @@ def _describe_cohort(event: "CohortEvent") -> str:
             return f"{phase_name(phase)}: {participant} dropped ({reason.name.lower()})"
         case WrongShares(culprit, conflicts):
             return f"corrected {len(conflicts)} wrong shares; the culprit is {culprit}"
+        case Accused(accused, accuser):
+            return f"{accuser} left and says that {accused} is to blame"
         case RoundFailed(error):
             return f"over without a sum: {error}"
         case ready:

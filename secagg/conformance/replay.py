@@ -18,6 +18,7 @@ from secagg.encoding.code import Encoded
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import (
+    Accused,
     Event,
     MessageAccepted,
     ParticipantDropped,
@@ -253,6 +254,8 @@ def describe(event: Event, config: RoundConfig) -> Document:
             return told | {"phase": phase.name, "participant": participant, "reason": reason.name}
         case WrongShares(culprit, conflicts):
             return told | {"culprit": culprit, "conflicts": [list(pair) for pair in conflicts]}
+        case Accused(accused, accuser):
+            told |= {"accused": accused, "accuser": accuser}
         case SumReady(aggregate):
             return told | _result(aggregate.survivors, sums_digest(aggregate, config))
         case SumDelivered(survivors, digest):

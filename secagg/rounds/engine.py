@@ -5,6 +5,7 @@ for a participant, as often as it is asked, so a lost connection loses nothing.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from datetime import UTC, datetime
 
 from secagg.config import Aggregate
@@ -12,6 +13,7 @@ from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted
 from secagg.events import (
+    Accused,
     DropReason,
     Event,
     MessageAccepted,
@@ -77,6 +79,7 @@ class Engine(ABC):
         self._claim = claim
         self._expected: set[Index] = set()  # who may deliver in the open phase
         self._forgotten = False
+        self._accusations: dict[ParticipantId, ParticipantId] = {}  # whom each member that left accuses
         self._left: dict[Index, DropReason] = {}  # said good-bye after delivering; missed from the next phase on
 
     # --- what a scheme provides ---------------------------------------------------------------------------------------
@@ -137,7 +140,7 @@ class Engine(ABC):
         if self.failure is not None:
             raise self.failure
         if isinstance(message, Leave):
-            return self._leave(sender, message.reason, now)
+            return [*self._accuse(sender, message.accused), *self._leave(sender, message.reason, now)]
         if self._seen(sender, message):
             return []
         phase = SENT_IN[type(message)]
@@ -218,6 +221,15 @@ class Engine(ABC):
             raise _gone(sender, self.phase)
         if phase is not self.phase:
             raise ProtocolViolation(f"{sender} sent {phase.name} during {self.phase.name}", culprit=sender)
+
+    def _accuse(self, sender: ParticipantId, accused: ParticipantId | None) -> list[Event]:
+        """Keep the word of a member that takes part; one accusation each."""
+        index = self._lobby.index
+        member = index.get(sender) in self._expected and sender not in self._accusations
+        if not member or accused is None or accused == sender or accused not in index:
+            return []
+        self._accusations[sender] = accused
+        return [Accused(accused, sender)]
 
     def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
         if self.phase is None:
@@ -301,9 +313,16 @@ class Engine(ABC):
         return [SumReady(aggregate)]
 
     def _fail(self, error: RoundAborted) -> list[Event]:
+        if error.reason is AbortReason.BELOW_THRESHOLD:
+            error = RoundAborted(error.reason, str(error), culprits=(*error.culprits, *self._accused_by_many()))
         self.phase = None
         self.failure = error
         return [RoundFailed(error)]
+
+    def _accused_by_many(self) -> list[ParticipantId]:
+        """Those whom more members accuse than may be liars: more than n_C, and two at least."""
+        enough = max(self.round.config.max_colluding, 1) + 1
+        return sorted(name for name, count in Counter(self._accusations.values()).items() if count >= enough)
 
 
 def _gone(sender: ParticipantId, phase: Phase) -> NotInRoundError:

@@ -240,13 +240,14 @@ def decode_unmask(parts: Iterable[pb.UnmaskPart]) -> Unmask:
 
 def encode_leave(message: Leave) -> pb.Leave:
     """One message."""
-    return pb.Leave(reason=pb.LeaveReason.Name(message.reason.value))
+    return pb.Leave(reason=pb.LeaveReason.Name(message.reason.value), accused=message.accused or "")
 
 
 def decode_leave(message: pb.Leave) -> Leave:
-    """The reason is one of the known."""
+    """The reason is one of the known; whoever is accused has an id."""
+    accused = decode_participant_id(message.accused) if message.accused else None
     try:
-        return Leave(LeaveReason(message.reason))
+        return Leave(LeaveReason(message.reason), accused)
     except ValueError:
         raise DecodeError(f"unknown reason {message.reason} for leaving") from None
 

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from secagg.errors import DecodeError, RoundAborted
 from secagg.events import (
+    Accused,
     DropReason,
     Event,
     MessageAccepted,
@@ -36,7 +37,7 @@ class ResultReady:
     sums_digest: bytes
 
 
-CohortEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | ResultReady | RoundFailed
+CohortEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | Accused | ResultReady | RoundFailed
 """What happens in one cohort."""
 
 
@@ -97,6 +98,8 @@ def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
         case WrongShares(culprit, conflicts):
             pairs = [pb.ShareConflict(owner=owner, holder=holder) for owner, holder in conflicts]
             message.wrong_shares.CopyFrom(pb.WrongShares(culprit=culprit, conflicts=pairs))
+        case Accused(accused, accuser):
+            message.accused.CopyFrom(pb.Accused(accused=accused, accuser=accuser))
         case ResultReady(survivors, digest):
             message.sum_ready.CopyFrom(pb.SumReady(survivors=survivors, sums_digest=digest))
         case RoundFailed(error):
@@ -124,7 +127,7 @@ def _watched_event(message: pb.RoundEvent) -> WatchedEvent:
     return InGroup(message.group, event) if message.group else event
 
 
-def _cohort_event(message: pb.RoundEvent) -> CohortEvent:
+def _cohort_event(message: pb.RoundEvent) -> CohortEvent:  # noqa: PLR0911, one for each kind
     match message.WhichOneof("event"):
         case "phase_started":
             m = message.phase_started
@@ -140,6 +143,8 @@ def _cohort_event(message: pb.RoundEvent) -> CohortEvent:
             wrong = message.wrong_shares
             pairs = tuple((ParticipantId(c.owner), ParticipantId(c.holder)) for c in wrong.conflicts)
             return WrongShares(ParticipantId(wrong.culprit), pairs)
+        case "accused":
+            return Accused(ParticipantId(message.accused.accused), ParticipantId(message.accused.accuser))
         case "sum_ready":
             return ResultReady(message.sum_ready.survivors, message.sum_ready.sums_digest)
         case "round_failed":

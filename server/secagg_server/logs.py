@@ -9,6 +9,7 @@ from typing import Any, TextIO, assert_never, cast
 import structlog
 
 from secagg.events import (
+    Accused,
     Event,
     MessageAccepted,
     ParticipantDropped,
@@ -71,6 +72,8 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
             log.info("participant_dropped", phase=phase.name, participant=participant, reason=reason.name)
         case WrongShares(culprit, conflicts):
             log.warning("wrong_shares_corrected", culprit=culprit, conflicts=list(conflicts))
+        case Accused(accused, accuser):
+            log.warning("accused", accused=accused, accuser=accuser)
         case SumReady(aggregate):
             log.info("sum_ready", survivors=len(aggregate.survivors))
         case SumDelivered():

@@ -158,7 +158,13 @@ def all_decoders() -> tuple[Decoder, ...]:
         whole(pb.ConsistencyCheck, codec.encode_check, codec.decode_check, seen[ConsistencyCheck][0]),
         parted(pb.ConsistencyProofPart, codec.encode_proof, codec.decode_proof, seen[ConsistencyProof][0]),
         parted(pb.UnmaskPart, codec.encode_unmask, codec.decode_unmask, *seen[Unmask][:2]),
-        whole(pb.Leave, codec.encode_leave, codec.decode_leave, *map(Leave, LeaveReason)),
+        whole(
+            pb.Leave,
+            codec.encode_leave,
+            codec.decode_leave,
+            *map(Leave, LeaveReason),
+            Leave(LeaveReason.REFUSED, ParticipantId("p-1")),
+        ),
         whole(
             pb.KeyConfirmation,
             homomorphic.encode_confirmation,

@@ -119,8 +119,16 @@ class GroupAnomaly(_message.Message):
     typical: float
     def __init__(self, group: _Optional[int] = ..., norm: _Optional[float] = ..., typical: _Optional[float] = ...) -> None: ...
 
+class Accused(_message.Message):
+    __slots__ = ("accused", "accuser")
+    ACCUSED_FIELD_NUMBER: _ClassVar[int]
+    ACCUSER_FIELD_NUMBER: _ClassVar[int]
+    accused: str
+    accuser: str
+    def __init__(self, accused: _Optional[str] = ..., accuser: _Optional[str] = ...) -> None: ...
+
 class RoundEvent(_message.Message):
-    __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed", "group_anomaly", "group")
+    __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed", "group_anomaly", "accused", "group")
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
     PHASE_STARTED_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +137,7 @@ class RoundEvent(_message.Message):
     SUM_READY_FIELD_NUMBER: _ClassVar[int]
     ROUND_FAILED_FIELD_NUMBER: _ClassVar[int]
     GROUP_ANOMALY_FIELD_NUMBER: _ClassVar[int]
+    ACCUSED_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     time_ms: int
     phase_started: PhaseStarted
@@ -138,8 +147,9 @@ class RoundEvent(_message.Message):
     sum_ready: SumReady
     round_failed: RoundFailed
     group_anomaly: GroupAnomaly
+    accused: Accused
     group: int
-    def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ..., group_anomaly: _Optional[_Union[GroupAnomaly, _Mapping]] = ..., group: _Optional[int] = ...) -> None: ...
+    def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ..., group_anomaly: _Optional[_Union[GroupAnomaly, _Mapping]] = ..., accused: _Optional[_Union[Accused, _Mapping]] = ..., group: _Optional[int] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("round_id",)

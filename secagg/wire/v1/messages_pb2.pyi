@@ -250,10 +250,12 @@ class RecoverSeedsPart(_message.Message):
     def __init__(self, shares: _Optional[_Iterable[_Union[SeedShare, _Mapping]]] = ...) -> None: ...
 
 class Leave(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "accused")
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ACCUSED_FIELD_NUMBER: _ClassVar[int]
     reason: LeaveReason
-    def __init__(self, reason: _Optional[_Union[LeaveReason, str]] = ...) -> None: ...
+    accused: str
+    def __init__(self, reason: _Optional[_Union[LeaveReason, str]] = ..., accused: _Optional[str] = ...) -> None: ...
 
 class AggregatePart(_message.Message):
     __slots__ = ("survivors", "sums_digest", "number", "payload", "group")
