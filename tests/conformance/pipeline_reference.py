@@ -394,6 +394,12 @@ class Task:
         code: dict[str, Any] = {"clip": self.pipe.range, "value_bits": self.pipe.bits}
         return ref.decode(sums, **code, max_weight=self.pipe.max_weight, summands=summands, size=self.length)
 
+    def error_bound(self, summands: int, weight: int) -> float:
+        if self.pipe.range is None or self.pipe.rate < 1:
+            return math.inf
+        bound: float = summands * (2 * self.pipe.range / (2**self.pipe.bits - 1)) * self.pipe.max_weight / weight
+        return bound * math.sqrt(block_size(self.sent) if self.pipe.rotate else 1)
+
     def mean(self, sums: Sequence[int], summands: int) -> tuple[Floats, int]:
         """Means, each in its array's dtype, and the weight."""
         if self.pipe.law is None:

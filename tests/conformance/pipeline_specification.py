@@ -99,6 +99,7 @@ def _check(vector: Vector, case: Vector, task: Task) -> None:
     assert sums == case["sums"]
     mean, weight = task.mean(sums, len(case["people"]))
     assert (mean, weight) == (_flat(vector, case["mean"]), case["weight"])
+    assert task.error_bound(len(case["people"]), weight) == _number(case["error_bound"])
 
 
 def pipeline_encoding(vector: Vector) -> None:
