@@ -89,14 +89,18 @@ def measure(settings: dict[DataSet, Setting], seeds: int, progress: Progress) ->
     trials = [trial for data_set, setting in settings.items() for trial in trials_of(data_set, setting)]
     total, outcomes = seeds * sum(not trial.refusal for trial in trials), []
     dealt: dict[tuple[DataSet, int, int], Clients] = {}
+    known: dict[tuple[DataSet, int, Schedule, Pipeline | None, int], Trained] = {}  # some trials are in two studies
     done = 0
     for trial in trials:
         trained = []
         for seed in range(0 if trial.refusal else seeds):
             progress(done, total, f"{trial.data_set.value}, {trial.study.value}")
-            key = (trial.data_set, trial.participants, seed)
-            clients = dealt[key] = dealt.get(key) or share_out(*key)
-            trained.append(_train(trial, clients, seed))
+            shared = (trial.data_set, trial.participants, seed)
+            key = (trial.data_set, trial.participants, trial.schedule, trial.pipeline, seed)
+            if key not in known:
+                clients = dealt[shared] = dealt.get(shared) or share_out(*shared)
+                known[key] = _train(trial, clients, seed)
+            trained.append(known[key])
             done += 1
         outcomes.append(_outcome(trial, trained))
     progress(done, total, "error of 20,000 values")
@@ -149,7 +153,7 @@ def trials_of(data_set: DataSet, setting: Setting) -> Iterator[Trial]:
                 bits=BITS[-1],
                 pipeline=pipeline,
             )
-    yield from _compressed(data_set, setting)
+    yield from compressed_trials(data_set, setting)
 
 
 def _with_bits(data_set: DataSet, clients: int, schedule: Schedule, epsilon: float, bits: int) -> Iterator[Trial]:
@@ -194,7 +198,8 @@ def _pipeline(data_set: DataSet, clients: int, schedule: Schedule, epsilon: floa
     return Pipeline(bits=bits - room, range=bound, clips=(Clip(l2=schedule.clip),), rotate=True)
 
 
-def _compressed(data_set: DataSet, setting: Setting) -> Iterator[Trial]:
+def compressed_trials(data_set: DataSet, setting: Setting) -> Iterator[Trial]:
+    """Those of `Study.COMPRESSION`: plain numbers first, then every number of bits with ever smaller budgets."""
     values, room = _values(data_set), (setting.few - 1).bit_length()
     full = (values + 1) * (VALUE_BITS[0] + room)  # one more coordinate is the weight
 

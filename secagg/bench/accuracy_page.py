@@ -63,7 +63,7 @@ def _tiles(findings: Findings) -> str:
         if o.trial.bits == widest and o.accuracies
     ]
     worst = max(findings.ratios.values())
-    said = f"times the error of continuous Gaussian noise, at 16 bits; at most {LARGEST_RATIO} is meant"
+    said = f"times the error of continuous Gaussian noise, at 16 bits; the aim is {LARGEST_RATIO} at most"
     return f'<section class="tiles">{"".join(tiles)}{tile(f"{worst:.3f}", said)}</section>'
 
 
