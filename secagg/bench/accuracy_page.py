@@ -33,7 +33,7 @@ def render(findings: Findings, command: str) -> str:
         "What privacy and compression cost in accuracy",
         "Small models, trained by many clients through the real code of each pipeline. ε is for the whole training and "
         "for a whole client: everything that one of them ever sends, against a coordinator that sees all and colludes "
-        "with a third of them.",
+        "with just under a third of them.",
         "".join([_tiles(findings), *charts, _table(findings), _settings(findings, command)]),
     )
 
@@ -246,6 +246,7 @@ def _row(outcome: Outcome) -> str:
 
 
 def _settings(findings: Findings, command: str) -> str:
+    delta = f"{findings.delta:g}".replace("e-0", "e-")
     said = [
         (
             "Every client encodes its update with the code of a real round: clip, sample, rotate, round, add noise. "
@@ -253,7 +254,7 @@ def _settings(findings: Findings, command: str) -> str:
             "left out: sums with them are the same to the bit."
         ),
         (
-            f"ε is composed over all rounds at δ = {findings.delta:g}, by Rényi accounting. Noise is sized for the "
+            f"ε is composed over all rounds at δ = {delta}, by Rényi accounting. Noise is sized for the "
             "survivors that are certainly honest, t − n_C (threshold and collusion bound of a task's defaults), though "
             "everyone adds it: nothing is claimed for the rest."
         ),
@@ -271,8 +272,7 @@ def _settings(findings: Findings, command: str) -> str:
         clip, step = setting.schedule.clip, setting.schedule.server_step
         said.append(
             f"{_TITLES[data_set]}: updates are clipped to an L2 norm of {clip:g}, and the model moves {step:g} times "
-            f"their mean ({setting.compressed.server_step:g} times where it is compressed). Compressed values range "
-            f"to ± {setting.range:g}."
+            f"their mean. Compressed values range to ± {setting.range:g}."
         )
     items = "".join(f"<li>{sentence}</li>" for sentence in said)
     machine = ", ".join(f"{key} {value}" for key, value in findings.machine.items())

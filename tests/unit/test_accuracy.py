@@ -201,12 +201,14 @@ def test_the_page_shows_everything_and_needs_nothing(findings: Findings) -> None
 
 
 def test_an_error_above_the_bound_is_not_exact(findings: Findings) -> None:
-    assert replace(findings, ratios={"skellam": LARGEST_RATIO}, outcomes=()).exact
-    assert not replace(findings, ratios={"skellam": LARGEST_RATIO + 0.01}, outcomes=()).exact
-    trial = Trial(study=Study.BITS, data_set=DataSet.DIGITS, participants=3, schedule=SCHEDULE, bits=16)
-    worse = Outcome(trial, (0.5,), 1, LARGEST_RATIO + 0.01)
-    assert not replace(findings, outcomes=(worse,)).exact
-    assert (worse.mean, worse.spread, trial.epsilon) == (0.5, 0.0, inf)
+    assert findings.exact
+    assert not replace(findings, ratios={"skellam": 1.0, "gaussian": LARGEST_RATIO + 0.01}).exact
+
+
+def test_one_training_has_no_spread() -> None:
+    trial = Trial(study=Study.BITS, data_set=DataSet.DIGITS, participants=3, schedule=SCHEDULE)
+    outcome = Outcome(trial, (0.5,), 1, None)
+    assert (outcome.mean, outcome.spread, trial.epsilon) == (0.5, 0.0, inf)
 
 
 def test_the_command_draws_and_prints(findings: Findings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -217,7 +219,6 @@ def test_the_command_draws_and_prints(findings: Findings, monkeypatch: pytest.Mo
         return findings
 
     monkeypatch.setattr(accuracy, "measure", measured)
-    monkeypatch.setattr(Findings, "exact", True)
     page = tmp_path / "privacy.html"
     done = CliRunner().invoke(app, ["privacy", "--accuracy", "--quick", "--report", str(page), "--json"])
     assert done.exit_code == 0
