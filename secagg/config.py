@@ -11,7 +11,7 @@ from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import Code, code_for
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
 from secagg.encoding.packing import MAX_BITS
-from secagg.encoding.pipeline import Noise, Pipeline
+from secagg.encoding.pipeline import Noise, NoiseBy, Pipeline
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.parameters import Custody, Profile
@@ -135,6 +135,7 @@ class RoundConfig:
         self._fill_defaults()
         self._check_thresholds()
         self._check_groups()
+        self._check_central_noise()
         cohort = Cohort(self.max_participants, self.guaranteed_honest)
         parent = self.groups.parent if self.groups else b""
         code = code_for(self.encoding, self.schema, cohort, wraps=self.homomorphic is None, parent=parent)
@@ -183,6 +184,19 @@ class RoundConfig:
                 f"groups that sample coordinates of their own have no common ones for a {self.groups.text}; "
                 "combine them by mean, or leave per=group out"
             )
+
+    def _check_central_noise(self) -> None:
+        if not self.central_noise or self.homomorphic is None:
+            return
+        if self.homomorphic.custody is Custody.PARTICIPANTS:
+            raise ConfigError(
+                "participants decrypt the sum before the coordinator knows it, so it cannot add noise; "
+                "leave by=coordinator out, and each adds its share"
+            )
+        raise ConfigError(
+            "the coordinator adds noise mod 2^b, and homomorphic sums do not wrap; "
+            "leave by=coordinator out, or use the masked scheme"
+        )
 
     def _check_widths(self) -> None:
         if self.ring_bits > MAX_BITS:
@@ -259,8 +273,13 @@ class RoundConfig:
 
     @property
     def noise(self) -> Noise | None:
-        """The distributed noise of the round, if there is any."""
+        """The noise of the round, if there is any."""
         return self.encoding.noise if isinstance(self.encoding, Pipeline) else None
+
+    @property
+    def central_noise(self) -> bool:
+        """Whether the coordinator adds the noise, and so sees the sum without."""
+        return self.noise is not None and self.noise.by is NoiseBy.COORDINATOR
 
     @property
     def ring_bits(self) -> int:

@@ -28,7 +28,8 @@ class Policy:
         tasks: tasks taken part in; None allows every task.
         once_per_model: whether an update of one model goes into one released sum only, as far as the client remembers.
             Without it, a sum is opened only if it and those before it show nobody alone.
-        require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own.
+        require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own; the
+            coordinator's is none.
         min_noise_multiplier: smallest z of that noise; `min_colluding_share` says how many are not counted on for it.
         allow_groups: whether rounds in groups are taken part in. The coordinator then learns a sum per group; every
             demand here is of our own group.
@@ -79,9 +80,10 @@ class Policy:
             self._refuse("the round is split into groups and is none of them")
 
     def _check_noise(self, config: RoundConfig) -> None:
-        if config.noise is None:
+        if config.noise is None or config.central_noise:
             if self.require_distributed_noise or self.min_noise_multiplier > 0:
-                self._refuse("the round's updates carry no distributed noise")
+                sees = "; the coordinator sees the sum without any" if config.central_noise else ""
+                self._refuse(f"the round's updates carry no distributed noise{sees}")
         elif not config.noise.z >= self.min_noise_multiplier:
             self._refuse(f"noise of z = {config.noise.z} is weaker than {self.min_noise_multiplier}")
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from secagg.config import Aggregate
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.secret import Secret
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import ConfigError
 from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
@@ -106,6 +107,7 @@ def coordinate(
     spool: Spool | None = None,
     parallel: Parallel = one_after_the_other,
     claim: Claim = nothing_before,
+    noise_seed: Secret | None = None,
 ) -> Engine:
     """A coordinator of the round's scheme, in its first phase.
 
@@ -116,13 +118,16 @@ def coordinate(
         spool: where incomplete vectors wait; in memory if None.
         parallel: runs the unmasking of long vectors.
         claim: the memory of what other rounds released.
+        noise_seed: 32 fresh bytes of the operating system's CSPRNG; needed where the coordinator adds the noise.
 
     Raises:
-        ConfigError: messages are signed and `trust` is missing.
+        ConfigError: messages are signed and `trust` is missing; or the noise's seed is.
     """
     profile = round_.config.homomorphic
     if profile is None:
-        return Coordinator(round_, now=now, trust=trust, spool=spool, parallel=parallel, claim=claim)
+        return Coordinator(
+            round_, now=now, trust=trust, spool=spool, parallel=parallel, claim=claim, noise_seed=noise_seed
+        )
     if trust is None:
         raise ConfigError("homomorphic rounds need the CA's certificate at the coordinator")
     scheme = JointKeyCoordinator if profile.custody is Custody.THRESHOLD else DealtKeyCoordinator

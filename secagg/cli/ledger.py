@@ -55,6 +55,7 @@ class Row:
             "round": self.round_id,
             "law": noise.law.value if noise else None,
             "z": noise.z if noise else None,
+            "by": noise.by.value if noise else None,
             "survivors": self.charge.survivors or None,
             "honest": self.charge.honest,
             "epsilon_after": _number(self.epsilon),
@@ -66,9 +67,10 @@ class Row:
 def show(where: Where = None, *, task: Task = None, control: Control = SOCKET, as_json: AsJson = False) -> None:
     """Print what each round cost. Withdrawn rounds cost nothing and are left out. Needs the extra dp.
 
-    A line has the round, the law of its noise and its multiplier z, the survivors in its sum, how many of them are
-    counted as honest, ε of the task after it, and whether the sum was released or the cost is only planned: for a
-    round that is under way, or ended (perhaps by a crash) when its sum could be known already.
+    A line has the round, the law of its noise and its multiplier z ("central": the coordinator's own), the survivors
+    in its sum, how many of them are counted as honest, ε of the task after it, and whether the sum was released or the
+    cost is only planned: for a round that is under way, or ended (perhaps by a crash) when its sum could be known
+    already.
 
     Examples: secagg ledger show --task digits
 
@@ -225,11 +227,12 @@ def _table(ledger: "Ledger", rows: list[Row], spent: float) -> Iterator[str]:
     yield f"{ledger.task}: ε = {spent:.4g} of {ledger.budget.epsilon:g} spent (δ = {ledger.budget.delta:g})"
     yield f"head {ledger.head.text}"
     if rows:
-        yield f"{'round':32}  {'noise':18}  {'survivors':>9}  {'honest':>6}  {'ε after':>8}  state"
+        yield f"{'round':32}  {'noise':24}  {'survivors':>9}  {'honest':>6}  {'ε after':>8}  state"
     for row in rows:
         fact = row.facts()
-        noise, survivors = f"{fact['law']}, z = {fact['z']:g}", fact["survivors"] or "-"
-        yield f"{row.round_id}  {noise:18}  {survivors:>9}  {fact['honest']:>6}  {row.epsilon:8.4g}  {fact['state']}"
+        whose = ", central" if fact["by"] == "coordinator" else ""
+        noise, survivors = f"{fact['law']}, z = {fact['z']:g}{whose}", fact["survivors"] or "-"
+        yield f"{row.round_id}  {noise:24}  {survivors:>9}  {fact['honest']:>6}  {row.epsilon:8.4g}  {fact['state']}"
 
 
 def _number(value: float) -> float | None:

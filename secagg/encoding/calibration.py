@@ -26,11 +26,18 @@ class Cohort:
     Attributes:
         summands: n, most participants in a sum.
         honest: survivors whose noise is certain to be in every released sum: t − n_C. Never n: neither dropouts nor
-            colluding participants may thin the noise.
+            colluding participants may thin the noise. 1 where the coordinator adds it.
+        central: whether there is one draw of noise in a sum, the coordinator's, and none of participants.
     """
 
     summands: int
     honest: int
+    central: bool = False
+
+    @property
+    def draws(self) -> int:
+        """Noises in a sum of all."""
+        return 1 if self.central else self.summands
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +46,10 @@ class Calibration:
 
     Attributes:
         scale: s; a coordinate v of a rotated update becomes v·s, rounded.
-        variance: of each participant's noise, exact. The parameter σ² of a discrete Gaussian.
+        variance: of each participant's noise, or of the coordinator's, exact. The parameter σ² of a discrete Gaussian.
         norm_bound: largest Σ x² of a rounded update, Δ₂²; what is rounded beyond is rounded anew.
         dimension: d, coordinates of the rotated update.
+        central: whether the noise is the coordinator's, one draw in a sum.
     """
 
     law: Law
@@ -49,6 +57,7 @@ class Calibration:
     variance: Fraction
     norm_bound: int
     dimension: int
+    central: bool = False
 
     @property
     def largest_value(self) -> int:
@@ -84,7 +93,7 @@ def calibrate(law: Law, cohort: Cohort, *, z: float, clip: float, bits: int, blo
             f"a ring of {bits} bits is too narrow for the noise of {cohort.summands} participants; {hint}"
         )
     variance = Fraction((z * clip * scale) ** 2 / cohort.honest)
-    return Calibration(law, scale, variance, norm_bound(clip * scale, dimension), dimension)
+    return Calibration(law, scale, variance, norm_bound(clip * scale, dimension), dimension, cohort.central)
 
 
 def _fits(z: float, bits: int, block: int, cohort: Cohort) -> bool:
@@ -97,7 +106,7 @@ def _scale(z: float, bits: int, block: int, cohort: Cohort) -> float:
     room = 4.0**bits - n * k**2
     if room <= 0 or 2**bits < n:
         return 0.0
-    spread = n**2 / block + n * z**2 / cohort.honest
+    spread = n**2 / block + cohort.draws * z**2 / cohort.honest
     return min(sqrt(room / spread) / (2 * k), MAX_LOCAL_SIGMA * sqrt(cohort.honest) / z)
 
 

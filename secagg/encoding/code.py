@@ -11,7 +11,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
 from secagg.encoding.fixedpoint import Encoder, FixedPoint, WeightedMean, decode_flat, error_bound
 from secagg.encoding.noisy import Grid, NoisyEncoder
-from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.pipeline import NoiseBy, Pipeline
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.encoding.source import Source
 from secagg.encoding.stages import Compensated, Stages, difference
@@ -106,6 +106,8 @@ def code_for(
     stages = Stages(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback, shared_seed)
     if encoding.noise is None:
         return BoundedCode(encoding.code(), stages, summands)
+    if encoding.noise.by is NoiseBy.COORDINATOR:
+        cohort = Cohort(summands, 1, central=True)
     calibration = calibrate(
         encoding.noise.law,
         cohort,

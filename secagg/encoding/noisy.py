@@ -1,4 +1,6 @@
-"""Updates with distributed noise as integers: scaled, rounded within the norm bound, noise added."""
+"""Updates as integers that noise hides: scaled, rounded within the norm bound, noise added; or, where the coordinator
+adds noise, to their sum.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -78,7 +80,7 @@ class NoisyEncoder:
         self._block = block
         self._calibration = calibration
         self._grid = grid
-        self._noise = NoiseStream(noise_table(calibration.law, calibration.variance), seed)
+        self._noise = None if calibration.central else _noise(calibration, seed)
         self._rounding_key = self._accepted(seed)
 
     def _accepted(self, seed: Secret) -> Secret:
@@ -114,7 +116,29 @@ class NoisyEncoder:
         out = np.empty(stop - start, dtype or self.dtype)
         for first in range(start - start % self._block, stop, self._block):
             values = self._rounded(self._rounding_key, first)
-            self._noise.add_to(values, first)
+            if self._noise is not None:
+                self._noise.add_to(values, first)
             low, high = max(start, first), min(stop, first + self._block)
             out[low - start : high - start] = self._grid.encode(values[low - first : high - first])
         return out
+
+
+def add_noise(sums: Words, calibration: Calibration, bits: int, seed: Secret) -> None:
+    """Add the coordinator's noise to a sum mod 2^bits, in place.
+
+    Args:
+        sums: unsigned words[d], the exact sum of the survivors' integers.
+        calibration: with `central`.
+        bits: b.
+        seed: 32 fresh bytes of the operating system's CSPRNG, for this sum alone.
+    """
+    noise, stride = _noise(calibration, seed), 1 << 16
+    for start in range(0, len(sums), stride):
+        part = sums[start : start + stride].astype(np.int64)
+        noise.add_to(part, start)
+        part &= (1 << bits) - 1
+        sums[start : start + stride] = part
+
+
+def _noise(calibration: Calibration, seed: Secret) -> NoiseStream:
+    return NoiseStream(noise_table(calibration.law, calibration.variance), seed)

@@ -2,6 +2,7 @@
 
     feedback | clip(l2=1.0) | sample(rate=0.1) | rotate | weigh(max=100) | quantise(bits=8, range=0.05)
     clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.634)
+    clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.634, by=coordinator)
 
 Steps stand in this order; `quantise` alone must be there. One pipeline has one text: anything else is refused.
 """
@@ -9,6 +10,7 @@ Steps stand in this order; `quantise` alone must be there. One pipeline has one 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from math import inf
 from typing import Final
 
@@ -28,18 +30,29 @@ _STEP: Final = re.compile(r"([a-z]+)(?:\(([^()|]*)\))?")
 _ARGUMENT: Final = re.compile(r"([a-z0-9]+)=([a-z0-9.+-]+)")
 
 
+class NoiseBy(Enum):
+    """Who adds noise."""
+
+    PARTICIPANTS = "participants"
+    """Each a share of it, to its own update: nobody sees a sum without."""
+    COORDINATOR = "coordinator"
+    """All of it, to the sum, which it sees without: whoever takes part trusts it to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Each participant's share of the noise that the sum will carry.
+    """The noise that the sum will carry.
 
     Attributes:
         law: its distribution.
-        z: standard deviation of the noise of the guaranteed honest survivors together, in units of the L2 clip; 2^-10
-            to 2^10.
+        z: standard deviation of the noise of the guaranteed honest survivors together, or of the coordinator's, in
+            units of the L2 clip; 2^-10 to 2^10.
+        by: who adds it.
     """
 
     law: Law
     z: float
+    by: NoiseBy = NoiseBy.PARTICIPANTS
 
     def __post_init__(self) -> None:
         if not MIN_Z <= self.z <= MAX_Z:
@@ -130,7 +143,8 @@ class Pipeline:
             yield f"weigh(max={self.max_weight})"
         yield f"quantise(bits={self.bits}{'' if self.range is None else f', range={self.range!r}'})"
         if self.noise is not None:
-            yield f"noise(law={self.noise.law.value}, z={self.noise.z!r})"
+            by = "" if self.noise.by is NoiseBy.PARTICIPANTS else f", by={self.noise.by.value}"
+            yield f"noise(law={self.noise.law.value}, z={self.noise.z!r}{by})"
 
     @classmethod
     def parse(cls, text: str) -> "Pipeline":
@@ -200,7 +214,11 @@ class _Draft:
         names = [law.value for law in Law]
         if arguments.get("law") not in names:
             raise ConfigError(f"noise has law={' or law='.join(names)}, not {arguments.get('law')}")
-        self.fields["noise"] = Noise(Law(arguments["law"]), _number(arguments, "z"))
+        sources = [by.value for by in NoiseBy]
+        by = arguments.get("by", NoiseBy.PARTICIPANTS.value)
+        if by not in sources:
+            raise ConfigError(f"noise has by={' or by='.join(sources)}, not {by}")
+        self.fields["noise"] = Noise(Law(arguments["law"]), _number(arguments, "z"), NoiseBy(by))
 
 
 _STEPS: Final[dict[str, tuple[frozenset[str], Callable[[_Draft, Arguments], None]]]] = {
@@ -210,7 +228,7 @@ _STEPS: Final[dict[str, tuple[frozenset[str], Callable[[_Draft, Arguments], None
     "rotate": (frozenset(), _Draft.rotate),
     "weigh": (frozenset({"max"}), _Draft.weigh),
     "quantise": (frozenset({"bits", "range"}), _Draft.quantise),
-    "noise": (frozenset({"law", "z"}), _Draft.noise),
+    "noise": (frozenset({"law", "z", "by"}), _Draft.noise),
 }
 
 

@@ -3,6 +3,9 @@
 from secagg.config import Aggregate, ThreatModel
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.prg import Words
+from secagg.crypto.secret import Secret
+from secagg.encoding.noisy import add_noise
 from secagg.errors import ConfigError
 from secagg.events import Event
 from secagg.masked.accumulator import Accumulator, Parallel, one_after_the_other
@@ -37,6 +40,7 @@ class Coordinator(Engine):
         spool: Spool | None = None,
         parallel: Parallel = one_after_the_other,
         claim: Claim = nothing_before,
+        noise_seed: Secret | None = None,
     ) -> None:
         """Open the round in its first phase.
 
@@ -47,13 +51,17 @@ class Coordinator(Engine):
             spool: where incomplete vectors wait; in memory if None.
             parallel: runs unmasking over ranges.
             claim: the memory of what other rounds released.
+            noise_seed: 32 fresh bytes of the operating system's CSPRNG, where the coordinator adds the noise.
 
         Raises:
-            ConfigError: an active round without `trust`.
+            ConfigError: an active round without `trust`, or noise without its seed.
         """
         active = round_.config.threat_model is ThreatModel.ACTIVE
         if active and trust is None:
             raise ConfigError("the active threat model needs the CA's certificate at the coordinator")
+        if round_.config.central_noise and noise_seed is None:
+            raise ConfigError("the coordinator adds this round's noise: give it a seed of the system's CSPRNG")
+        self._noise_seed = noise_seed
         super().__init__(round_, now=now, trust=trust if active else None, claim=claim)
         self._intake = Intake(round_, self._lobby)
         self._accumulator = Accumulator(round_.config, spool or MemorySpool(), parallel)
@@ -117,4 +125,13 @@ class Coordinator(Engine):
         unmasking = Unmasking(self.round, self._lobby.members, kept.graph, commitments, kept.answers, recovery)
         masks = unmasking.masks(kept.sets)
         survivors = tuple(self._lobby.name(i) for i in kept.sets.survivors)
-        return [*recovery.wrong_shares(), *self._succeed(Aggregate(self._accumulator.unmasked(masks), survivors))]
+        sums = self._with_noise(self._accumulator.unmasked(masks))
+        return [*recovery.wrong_shares(), *self._succeed(Aggregate(sums, survivors))]
+
+    def _with_noise(self, sums: Words) -> Words:
+        """What may leave this class: nobody gets the sum without the noise that is the coordinator's to add."""
+        config = self.round.config
+        if self._noise_seed is not None and config.code.calibration is not None:
+            add_noise(sums, config.code.calibration, config.ring_bits, self._noise_seed)
+            self._noise_seed = None
+        return sums

@@ -18,7 +18,7 @@ class Charge:
 
     Attributes:
         pipeline: its text: mechanism, z, clip and bits.
-        honest: participants whose noise is counted.
+        honest: participants whose noise is counted; 1 where the coordinator adds it.
         colluding: n_C: of all survivors, so many are not counted.
         survivors: participants in the released sum; 0 while it is only planned.
         curve: ε(α) at `ORDERS`.
@@ -42,11 +42,11 @@ def charge_of(config: RoundConfig, survivors: int = 0) -> Charge:
     calibration, encoding = config.code.calibration, config.encoding
     if calibration is None or not isinstance(encoding, Pipeline):
         raise ConfigError(f"task {config.task!r} has a privacy budget; give its rounds a pipeline with noise")
-    distance = sampler_distance(calibration, config.max_participants)
+    distance = sampler_distance(calibration, 1 if calibration.central else config.max_participants)
     return Charge(
         encoding.text,
         _honest(config, survivors),
-        config.max_colluding,
+        0 if calibration.central else config.max_colluding,
         survivors,
         curve_of(config, survivors),
         distance,
@@ -60,7 +60,11 @@ def curve_of(config: RoundConfig, survivors: int = 0) -> Curve:
 
 
 def _honest(config: RoundConfig, survivors: int) -> int:
-    """Participants whose noise is counted: never more than planned, for t of them are all that is certain before."""
+    """Participants whose noise is counted: never more than planned, for t of them are all that is certain before. The
+    coordinator's own noise is that of one who is honest.
+    """
+    if config.central_noise:
+        return 1
     honest = config.guaranteed_honest
     return max(0, min(honest, survivors - config.max_colluding)) if survivors else honest
 

@@ -15,7 +15,7 @@ from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import Code, code_for
-from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.pipeline import NoiseBy, Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError
 from secagg.redteam.statistics import proportion_interval
@@ -61,10 +61,10 @@ def audit(pipeline: Pipeline, claim: float, *, trials: int, delta: float, rng: R
         rng: noise seeds come from it.
 
     Raises:
-        ConfigError: no noise, or too few trials.
+        ConfigError: no noise, or not of participants, or too few trials.
     """
-    if pipeline.noise is None or trials < 200:
-        raise ConfigError("an audit needs a pipeline with noise, and 200 trials or more")
+    if pipeline.noise is None or pipeline.noise.by is not NoiseBy.PARTICIPANTS or trials < 200:
+        raise ConfigError("an audit needs a pipeline with noise of participants, and 200 trials or more")
     code, clip = code_for(pipeline, _SCHEMA, _ALONE, wraps=True), pipeline.clips[-1].l2
     canary = np.eye(1, VALUES, 5)[0] * clip
     with_canary = _scores(code, canary, canary / clip, trials, rng)

@@ -114,5 +114,8 @@ def set_up(
         stopwatch.start()
         participants[name] = take_part(Seat(round_, name, policy, rng, credentials, past), vectors[name], Desk)
         stopwatch.count(Side.PARTICIPANT, Phase.ADVERTISE_KEYS)
-    coordinator = coordinate(round_, now=now, trust=deployment.trust if deployment else None, claim=claim)
+    noise_seed = Secret(rng.token(ROUNDING_SEED_SIZE)) if config.central_noise else None
+    coordinator = coordinate(
+        round_, now=now, trust=deployment.trust if deployment else None, claim=claim, noise_seed=noise_seed
+    )
     return Run(coordinator, participants, hook, now, vectors=vectors, stopwatch=stopwatch)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -12,6 +12,7 @@ from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import Rng
+from secagg.crypto.secret import Secret
 from secagg.errors import (
     AbortReason,
     ConfigError,
@@ -37,6 +38,7 @@ from secagg_server.store import RoundRecord, Store
 
 FoundT = TypeVar("FoundT")
 
+SEED_SIZE: Final = 32
 SHUTDOWN = "the coordinator is shutting down"
 
 
@@ -56,7 +58,7 @@ class Rounds:
         store: what must not be forgotten.
         parallel: unmasks over ranges.
         clock: seconds since 1970.
-        rng: round ids come from it.
+        rng: round ids come from it, and the seeds of noise that the coordinator adds.
         """
         self._settings = settings
         self._trust = trust
@@ -153,6 +155,7 @@ class Rounds:
                 spool=journal.spool,
                 parallel=self._parallel,
                 claim=partial(self._store.claim_release, record.round_id),
+                noise_seed=Secret(self._rng.token(SEED_SIZE)) if config.central_noise else None,
             )
         except MemoryError:
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None

@@ -38,6 +38,12 @@ def cost(rounds: int) -> float:
 BUDGET = {"budgets": {TASK: {"epsilon": cost(2) * 1.0001}}}
 
 
+CENTRAL = replace(
+    make_config(5, size=500),
+    encoding=Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=4.0, by=coordinator)"),
+)
+
+
 @asynccontextmanager
 async def scene(folder: Path, **changes: Any) -> AsyncIterator[tuple[Stage, AsyncControlClient]]:
     settings = {"ledger_dir": folder / "ledger", **BUDGET, **changes}
@@ -190,3 +196,21 @@ async def test_such_a_sum_is_released_without_the_charge(tmp_path: Path, monkeyp
     async with scene(tmp_path) as (s, control):
         await play(s, control)
         assert (await control.ledger(TASK)).ledger.released == frozenset()
+
+
+async def test_noise_of_the_coordinator_is_in_every_sum_that_leaves_it(tmp_path: Path) -> None:
+    async with scene(tmp_path) as (s, control):
+        round_id = await control.open_round(CENTRAL)
+        people = s.some(5)
+        await asyncio.gather(*(p.join(round_id) for p in people))
+        await asyncio.gather(*(p.play() for p in people))
+        aggregate = await control.fetch(round_id)
+        for player in people:
+            assert player.receipt is not None
+            np.testing.assert_array_equal((await player.aggregate()).sums, aggregate.sums)
+        exact = true_sum(people).astype(np.uint16)
+        noise = (aggregate.sums - exact).astype(np.int16)
+        assert CENTRAL.code.calibration is not None
+        assert abs(noise.std() / float(CENTRAL.code.calibration.variance) ** 0.5 - 1) < 0.2
+        (charge,) = (await control.ledger(TASK)).ledger.charges.values()
+        assert (charge.honest, charge.survivors) == (1, 5)
