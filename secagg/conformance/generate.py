@@ -17,6 +17,7 @@ from secagg.conformance import (
     edge_failures,
     encodings,
     encrypted_rounds,
+    group_vectors,
     joint_coordinator_failures,
     joint_participant_failures,
     lattice_vectors,
@@ -46,6 +47,7 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from published.vectors()
     yield from primitives.vectors()
     yield from encodings.vectors()
+    yield from group_vectors.vectors()
     yield from pipeline_vectors.vectors()
     yield from noise_vectors.vectors()
     played = dict(rounds.vectors())

@@ -44,6 +44,8 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "packing": _CASES | {"check": str, "refused": list},
     "chunks": _CASES,
     "configuration": _CASES,
+    "groups": _CASES
+    | {"model_digest": str, "parent": str, "opened": str, "combinations": list, "digests": dict, "sums_digest": str},
     "pipeline-text": _CASES | {"refused": list},
     "clipping": _CASES,
     "sampling": _CASES | {"context": str, "key": str},

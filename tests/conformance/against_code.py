@@ -39,8 +39,11 @@ from secagg.lattice.jobs import Job
 from secagg.masked import masks, shares
 from secagg.masked.shares import SharePair
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.robust.grouping import Combine, Groups
+from secagg.robust.groups import combined
 from secagg.wire.configuration import decode_config, encode_config
-from secagg.wire.results import decode_aggregate, sums_digest
+from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.results import PackedAggregate, PackedGroups, decode_aggregate, sums_digest
 from secagg.wire.v1 import messages_pb2
 from tests.conformance import lattice_code, pipeline_code
 
@@ -305,6 +308,22 @@ def configuration(vector: Vector) -> None:
         assert told == {key: case[key] for key in told}
 
 
+def groups(vector: Vector) -> None:
+    ids = GroupedRoundId(RoundId(unhex(vector["parent"])), unhex(vector["opened"]))
+    for case in vector["cases"]:
+        config = decode_config(unhex(case["config"]))
+        assert config.groups is not None
+        assert (config.groups.parent.hex(), config.groups.number) == (vector["parent"], case["number"])
+        assert GroupedRoundId.of(RoundId(unhex(case["round_id"])), unhex(case["config"]), config.groups) == ids
+        assert ids.context(case["number"], unhex(vector["model_digest"])).hex() == case["context"]
+    for case in vector["combinations"]:
+        plan = Groups(count=len(case["means"]), combine=Combine[case["combine"]], trim=case["trim"])
+        means = [np.array(mean) for mean in case["means"]]
+        np.testing.assert_array_equal(combined(means, case["weights"], plan), case["result"])
+    packed = {int(number): PackedAggregate((), (), unhex(digest)) for number, digest in vector["digests"].items()}
+    assert PackedGroups(dict(sorted(packed.items()))).digest.hex() == vector["sums_digest"]
+
+
 # --- rounds and refusals ----------------------------------------------------------------------------------------------
 
 
@@ -430,6 +449,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "packing": packing,
     "chunks": chunks,
     "configuration": configuration,
+    "groups": groups,
     "round": whole_round,
     "failure": failure,
     **lattice_code.READERS,

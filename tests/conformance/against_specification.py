@@ -1,6 +1,7 @@
 """Readers that hold vectors to `reference.py`, which knows nothing of secagg."""
 
 import hashlib
+import math
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -211,6 +212,38 @@ def configuration(vector: Vector) -> None:
         bits = config.encoding.value_bits + (config.max_participants - 1).bit_length()
         assert (size + limbs, bits, ref.word_bits(bits)) == (case["vector_len"], case["ring_bits"], case["word_bits"])
         assert 2**bits > config.max_participants * (2**config.encoding.value_bits - 1)
+
+
+def groups(vector: Vector) -> None:
+    parent, opened = unhex(vector["parent"]), unhex(vector["opened"])
+    for case in vector["cases"]:
+        number = case["number"]
+        varint = bytes([number]) if number < 128 else bytes([number & 127 | 128, number >> 7])
+        ending = bytes([0x82, 1, 19 + len(varint), 0x22, 16]) + parent + b"\x28" + varint
+        assert (opened + ending).hex() == case["config"]
+        read = config_pb2.RoundConfig.FromString(opened + ending).groups
+        assert (read.parent, read.number, read.count) == (parent, number, 300)
+        round_id = ref.digest(b"secagg/v1/group-round-id", parent, number.to_bytes(2, "big"))[:16]
+        assert round_id.hex() == case["round_id"]
+        bound = ref.context(round_id, opened + ending, unhex(vector["model_digest"]))
+        assert bound.hex() == case["context"]
+    for case in vector["combinations"]:
+        for number, result in enumerate(case["result"]):
+            values = [mean[number] for mean in case["means"]]
+            assert math.isclose(_combined(case, values), result, rel_tol=1e-14)
+    ends = (int(n).to_bytes(2, "big") + unhex(vector["digests"][n]) for n in sorted(vector["digests"], key=int))
+    assert hashlib.sha256(b"".join(ends)).hexdigest() == vector["sums_digest"]
+
+
+def _combined(case: Vector, values: list[float]) -> float:
+    ordered, count = sorted(values), len(values)
+    match case["combine"]:
+        case "MEDIAN":
+            return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+        case "TRIMMED":
+            return math.fsum(ordered[case["trim"] : count - case["trim"]]) / int(count - 2 * case["trim"])
+    weights: list[int] = case["weights"]
+    return math.fsum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
 
 
 class Rebuilt:
@@ -436,6 +469,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "packing": packing,
     "chunks": chunks,
     "configuration": configuration,
+    "groups": groups,
     "round": whole_round,
 }
 """By kind. Published values and refusals have nothing to compute."""
