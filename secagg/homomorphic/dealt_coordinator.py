@@ -60,7 +60,9 @@ class DealtKeyCoordinator(Engine):
         super().__init__(round_, now=now, trust=trust, claim=claim)
         self._profile = profile_of(round_.config)
         self._sum = SeededSum(self._profile, round_.config.vector_len)
-        self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._sum.add)
+        self._inputs = Uploads(
+            Phase.ENCRYPTED_INPUT, self._sum.upload.chunks, spool, check=self._check_input, fold=self._sum.add
+        )
         self._shared: dict[Index, ShareKeys] = {}
         self._confirmed: dict[Index, KeyConfirmation] = {}
         self._seeds: dict[Index, bytes] = {}
@@ -70,7 +72,9 @@ class DealtKeyCoordinator(Engine):
         self._digest = b""  # what most report
         self._candidates: list[Index] = []  # who may still be asked for the sum; the first is asked
         self._released = _ReleasedSum(round_)
-        self._releases = Uploads(self._released.chunks, spool, check=self._released.check, fold=self._released.fold)
+        self._releases = Uploads(
+            Phase.RELEASE_SUM, self._released.chunks, spool, check=self._released.check, fold=self._released.fold
+        )
 
     @property
     def dealer(self) -> Index:

@@ -72,8 +72,12 @@ class JointKeyCoordinator(Engine):
         self._sum = PublicKeySum(self._profile, config.vector_len)
         self._single = layout_of(self._profile, config.vector_len, 1)
         self._partials = Accumulator(self._single)
-        self._inputs = Uploads(self._sum.upload.chunks, spool, check=self._check_input, fold=self._sum.add)
-        self._parts = Uploads(self._single.chunks, spool, check=self._check_part, fold=self._partials.add)
+        self._inputs = Uploads(
+            Phase.ENCRYPTED_INPUT, self._sum.upload.chunks, spool, check=self._check_input, fold=self._sum.add
+        )
+        self._parts = Uploads(
+            Phase.PARTIAL_DECRYPTION, self._single.chunks, spool, check=self._check_part, fold=self._partials.add
+        )
         self._shared: dict[Index, ShareKeys] = {}
         self._joint_digest = b""
         self._total: EncryptedAggregate | None = None

@@ -10,6 +10,7 @@ from secagg.encoding.packing import chunk_values, packed_size, unpack
 from secagg.errors import DecodeError
 from secagg.masked.masks import Mask, add_masks
 from secagg.messages import Index, MaskedInputChunk
+from secagg.phases import Phase
 from secagg.rounds.uploads import Spool, Uploads
 
 Range = tuple[int, int]
@@ -32,7 +33,9 @@ class Accumulator:
         self._size = chunk_values(self._bits)
         self._parallel = parallel
         self._sum: Words = np.zeros(self._len, config.ring_dtype)
-        self.uploads = Uploads(-(-self._len // self._size), spool, check=self._check, fold=self._fold)
+        self.uploads = Uploads(
+            Phase.MASKED_INPUT, -(-self._len // self._size), spool, check=self._check, fold=self._fold
+        )
 
     def add(self, owner: Index, chunk: MaskedInputChunk, *, name: str) -> bool:
         """Take the owner's next chunk; fold the vector with the last one. True once the vector is in the sum.

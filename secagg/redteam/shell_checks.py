@@ -27,6 +27,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import MissingExtraError
 from secagg.messages import Index, ParticipantId
+from secagg.phases import Phase
 from secagg.redteam.adversary import Integers
 from secagg.redteam.arena import WIDE
 from secagg.redteam.modes import MASKED_ACTIVE
@@ -72,10 +73,10 @@ class _Spool(MemorySpool):
         super().__init__()
         self.written: dict[int, bytes] = {}
 
-    def append(self, owner: Index, payload: bytes) -> None:
+    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
         """See `Spool`."""
         self.written[owner] = self.written.get(owner, b"") + payload
-        super().append(owner, payload)
+        super().append(phase, owner, payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from secagg.lattice.slots import bfv_values
 from secagg.lattice.streams import SeededPolynomials
 from secagg.lattice.summation import upload_layout
 from secagg.messages import EncryptedInputChunk, Index, ParticipantId
+from secagg.phases import Phase
 from secagg.redteam.adversary import Adversary, Integers, truth
 from secagg.rounds.uploads import MemorySpool
 from secagg.schemes import coordinate
@@ -260,10 +261,10 @@ class _Disk(MemorySpool):
         super().__init__()
         self.written = bytearray()
 
-    def append(self, owner: Index, payload: bytes) -> None:
+    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
         """See `Spool`."""
         self.written += payload
-        super().append(owner, payload)
+        super().append(phase, owner, payload)
 
 
 @contextmanager

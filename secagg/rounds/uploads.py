@@ -5,16 +5,17 @@ from typing import Protocol
 
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.messages import Index
+from secagg.phases import Phase
 
 
 class Spool(Protocol):
-    """Where the chunks of an incomplete vector wait, in order, by owner."""
+    """Where the chunks of an incomplete vector wait, in order. An owner has one vector in each phase."""
 
-    def append(self, owner: Index, payload: bytes) -> None:
+    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
         """Keep the owner's next chunk."""
         ...
 
-    def take(self, owner: Index) -> Iterator[bytes]:
+    def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
         """The owner's chunks, in order; they are forgotten."""
         ...
 
@@ -23,15 +24,15 @@ class MemorySpool:
     """A spool in memory."""
 
     def __init__(self) -> None:
-        self._chunks: dict[Index, list[bytes]] = {}
+        self._chunks: dict[tuple[Phase, Index], list[bytes]] = {}
 
-    def append(self, owner: Index, payload: bytes) -> None:
+    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
         """See `Spool`."""
-        self._chunks.setdefault(owner, []).append(payload)
+        self._chunks.setdefault((phase, owner), []).append(payload)
 
-    def take(self, owner: Index) -> Iterator[bytes]:
+    def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
         """See `Spool`."""
-        yield from self._chunks.pop(owner, [])
+        yield from self._chunks.pop((phase, owner), [])
 
 
 class Uploads:
@@ -39,6 +40,7 @@ class Uploads:
 
     def __init__(
         self,
+        phase: Phase,
         chunks: int,
         spool: Spool,
         *,
@@ -46,11 +48,13 @@ class Uploads:
         fold: Callable[[int, bytes], None],
     ) -> None:
         """Args:
+        phase: in which the vectors are sent.
         chunks: of every vector.
         spool: keeps chunks until the vector is whole.
         check: raises a `DecodeError` if chunk `number` is malformed; what passes must never fail to fold.
         fold: adds a checked chunk.
         """
+        self._phase = phase
         self._chunks = chunks
         self._spool = spool
         self._check = check
@@ -81,11 +85,11 @@ class Uploads:
             self._check(number, payload)
         except DecodeError as error:
             raise DecodeError(f"{name}: {error}", culprit=name) from None
-        self._spool.append(owner, payload)
+        self._spool.append(self._phase, owner, payload)
         self._received[owner] = expected + 1
         if not self.complete(owner):
             return False
-        for at, kept in enumerate(self._spool.take(owner)):
+        for at, kept in enumerate(self._spool.take(self._phase, owner)):
             self._fold(at, kept)
         return True
 
@@ -96,5 +100,5 @@ class Uploads:
 
     def discard(self, owner: Index) -> None:
         """Forget an incomplete vector."""
-        for _ in self._spool.take(owner):
+        for _ in self._spool.take(self._phase, owner):
             pass

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
-from secagg.messages import CoordinatorMessage, Leave, ParticipantId, ParticipantMessage
+from secagg.messages import CoordinatorMessage, EncryptedInputChunk, Leave, ParticipantId, ParticipantMessage
 from secagg.phases import Phase, phases
 from secagg.rounds.engine import Engine
 from secagg.schemes import Chunk
@@ -22,7 +22,17 @@ from secagg.wire.progress import CohortEvent, watched
 from secagg_server.bell import Bell
 from secagg_server.budget import Charge
 from secagg_server.logs import log_event, plain_traceback
-from secagg_server.store import Aborted, DeadlinePassed, Journal, Outcome, Released, RoundRecord, Withheld, entry_of
+from secagg_server.store import (
+    Aborted,
+    DeadlinePassed,
+    Journal,
+    Outcome,
+    Released,
+    RoundRecord,
+    SeedReceived,
+    Withheld,
+    entry_of,
+)
 
 Clock = Callable[[], float]
 """Seconds since 1970."""
@@ -198,6 +208,8 @@ class HostedRound:
         if sender in self._left:
             raise NotInRoundError(f"{sender} left this round")
         events = self._engine.receive(sender, message, now)
+        if isinstance(message, EncryptedInputChunk) and message.seed:  # accepted, so it is the first of its vector
+            self._journal.append(SeedReceived(now, sender, message.seed))
         # Else a repeat, or a chunk that the spool has; or a good-bye after the end.
         if events or (isinstance(message, Leave) and self.outcome is None):
             self._journal.append(entry_of(now, sender, message))

@@ -21,6 +21,7 @@ from secagg.messages import (
     ParticipantMessage,
     SumChunk,
 )
+from secagg.phases import SENT_IN, Phase
 from secagg.privacy import ledger
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.rounds.uploads import MemorySpool, Spool
@@ -51,6 +52,18 @@ class UploadCompleted:
 
     time_s: float
     sender: ParticipantId
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class SeedReceived:
+    """The first chunk of an input under a dealt key was accepted; its payload is in the spool, `seed` (of c1, 16 bytes,
+    public) is nowhere else.
+    """
+
+    time_s: float
+    sender: ParticipantId
+    seed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +82,13 @@ class Aborted:
     message: str
 
 
-Entry = Received | UploadCompleted | DeadlinePassed | Aborted
+Entry = Received | UploadCompleted | SeedReceived | DeadlinePassed | Aborted
 
 
 def entry_of(time_s: float, sender: ParticipantId, message: ParticipantMessage) -> Received | UploadCompleted:
     """How an accepted message is kept."""
     if isinstance(message, MaskedInputChunk | EncryptedInputChunk | PartialChunk | SumChunk):
-        return UploadCompleted(time_s, sender)
+        return UploadCompleted(time_s, sender, SENT_IN[type(message)])
     return Received(time_s, sender, message)
 
 

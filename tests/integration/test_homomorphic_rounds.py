@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import pytest
 from secagg_client import AsyncControlClient, RoundResult
+from secagg_server.store import Entry, MemoryJournal, SeedReceived, UploadCompleted
 
 from secagg.config import RoundConfig
 from secagg.crypto.agreement import KeyPair
@@ -34,6 +35,7 @@ from secagg.events import DropReason
 from secagg.lattice.jobs import Desk, Encrypt, Job, OpenDecryption, OpenPublicKey, OpenSymmetric
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import ParticipantId
+from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.sandbox import worker
 from secagg.sandbox.worker import Worker
@@ -272,6 +274,30 @@ async def test_a_killed_worker_costs_its_round_and_no_more(
         if not synchronous:
             await closed
     assert len(workers.opened) == 2
+
+
+async def test_the_journal_tells_the_vectors_of_an_owner_apart_and_keeps_its_seed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who hands in the sum has uploaded twice. Without the seed of its input nobody could add its c1 again."""
+    kept: list[Entry] = []
+    append = MemoryJournal.append
+
+    def noting(journal: MemoryJournal, entry: Entry) -> None:
+        kept.append(entry)
+        append(journal, entry)
+
+    monkeypatch.setattr(MemoryJournal, "append", noting)
+    config = encrypted_config(BFV, DEALT, 4, threshold=3)
+    async with stage(tmp_path) as s:
+        check_together(config, await everyone(s, config, await s.director.open(config), NAMES[:4]), NAMES[:4])
+    seeds = {entry.sender: entry.seed for entry in kept if isinstance(entry, SeedReceived)}
+    assert set(seeds) == set(NAMES[:4])
+    assert {len(seed) for seed in seeds.values()} == {16}
+    assert len(set(seeds.values())) == 4
+    uploads = [(entry.sender, entry.phase) for entry in kept if isinstance(entry, UploadCompleted)]
+    assert len(uploads) == len(set(uploads)) == 5
+    assert (NAMES[0], Phase.RELEASE_SUM) in uploads
 
 
 async def test_without_tenseal_nothing_but_the_offer_is_asked_for(

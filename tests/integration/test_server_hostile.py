@@ -201,10 +201,10 @@ async def test_without_the_check_a_chunk_behind_the_last_spoils_the_sum(
 
     def unchecked(self: Uploads, owner: int, number: int, payload: bytes, *, name: str) -> bool:
         self._received[owner] = number + 1  # type: ignore[index]
-        self._spool.append(owner, payload)  # type: ignore[arg-type]
+        self._spool.append(self._phase, owner, payload)  # type: ignore[arg-type]
         if number + 1 != self._chunks:
             return False
-        for at, kept in enumerate(self._spool.take(owner)):  # type: ignore[arg-type]
+        for at, kept in enumerate(self._spool.take(self._phase, owner)):  # type: ignore[arg-type]
             self._fold(at, kept)
         return True
 

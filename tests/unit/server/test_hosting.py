@@ -22,6 +22,7 @@ from secagg_server.store import (
     Received,
     Released,
     RoundRecord,
+    SeedReceived,
     UploadCompleted,
 )
 
@@ -64,13 +65,13 @@ class KeepingSpool:
     """A spool that forgets nothing, as one on disk would until the round is over."""
 
     def __init__(self) -> None:
-        self.chunks: dict[Index, list[bytes]] = {}
+        self.chunks: dict[tuple[Phase, Index], list[bytes]] = {}
 
-    def append(self, owner: Index, payload: bytes) -> None:
-        self.chunks.setdefault(owner, []).append(payload)
+    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
+        self.chunks.setdefault((phase, owner), []).append(payload)
 
-    def take(self, owner: Index) -> Iterator[bytes]:
-        yield from self.chunks.get(owner, [])
+    def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
+        yield from self.chunks.get((phase, owner), [])
 
 
 @dataclass
@@ -171,9 +172,11 @@ def replay(scene: Scene) -> Engine:
         match entry:
             case Received(at, sender, message):
                 news = engine.receive(sender, message, at)
-            case UploadCompleted(at, sender):
-                chunks = spooled[engine._lobby.index[sender]]
+            case UploadCompleted(at, sender, phase):
+                chunks = spooled[phase, engine._lobby.index[sender]]
                 news = [e for i, c in enumerate(chunks) for e in engine.receive(sender, MaskedInputChunk(i, c), at)]
+            case SeedReceived():
+                raise AssertionError("a masked round has no seeds")
             case DeadlinePassed(at):
                 news = engine.tick(at)
             case Aborted(at, reason, message):
