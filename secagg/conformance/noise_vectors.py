@@ -25,6 +25,7 @@ ENCODED = (
     ("clip(l2=1.0) | rotate | quantise(bits=8) | noise(law=skellam, z=1.0)", True),
     ("clip(l2=1.0) | rotate | quantise(bits=10) | noise(law=gaussian, z=0.5)", True),
     ("clip(l2=1.0) | rotate | quantise(bits=8) | noise(law=skellam, z=1.0)", False),
+    ("clip(l2=1.0) | rotate | quantise(bits=8) | noise(law=skellam, z=1.0, by=coordinator)", True),
     ("feedback | clip(l2=0.5) | sample(rate=0.5) | rotate | quantise(bits=10) | noise(law=gaussian, z=0.25)", False),
 )
 ROUNDED_TWICE = ", 48"
@@ -133,7 +134,8 @@ def _encoding() -> Document:
             person = {"values": named_hexes(values), "rounding_seed": seed, "encoded": whole(encoder, code)}
             people.append(person | ({"lost": hexes(encoder.lost())} if pipeline.feedback else {}))
         stated = {"text": text, "homomorphic": not wraps, "value_bits": code.value_bits, "people": people}
-        cases.append(stated | summed(code, encoders))
+        noise_seed = fixtures.seed(f"noise of the coordinator, {text}") if "by=coordinator" in text else b""
+        cases.append(stated | summed(code, encoders, noise_seed) | {"coordinator_seed": noise_seed})
     return document(
         "noisy-encoding",
         "Updates through pipelines with noise, and back",

@@ -16,7 +16,8 @@ from secagg.crypto.transcript import frame
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.clipping import Clip, Clipped
 from secagg.encoding.code import Code, Encoded, code_for
-from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.noisy import add_noise
+from secagg.encoding.pipeline import Noise, Pipeline
 from secagg.encoding.rotation import Rotated, Rotation
 from secagg.encoding.sampling import Selection
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
@@ -35,6 +36,7 @@ TEXTS = (
     "clip(l2=1.5, per=array) | clip(l2=2.0) | quantise(bits=8, range=0.5)",
     "feedback | clip(l2=1.0) | sample(rate=0.1) | rotate | weigh(max=100) | quantise(bits=8, range=0.05)",
     "clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.634)",
+    "clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=gaussian, z=1.0, by=coordinator)",
     "clip(linf=1.0) | clip(l2=0.25) | rotate | quantise(bits=32) | noise(law=gaussian, z=0.0009765625)",
     "feedback | clip(l2=1.0) | sample(rate=0.5) | rotate | quantise(bits=4) | noise(law=skellam, z=1024.0)",
 )
@@ -80,6 +82,8 @@ REFUSED = (
     (_NOISY.replace("bits=16", "bits=16, range=1.0"), "noise with a range"),
     (_NOISY.replace("bits=16", "bits=3"), "a ring below 4 bits"),
     (_NOISY.replace("skellam", "laplace"), "an unknown law"),
+    (_NOISY.replace("z=1.0", "z=1.0, by=participants"), "an argument that changes nothing"),
+    (_NOISY.replace("z=1.0", "z=1.0, by=dealer"), "noise by nobody known"),
     (_NOISY.replace("z=1.0", "z=0.0005"), "less noise than 2^-10 clips"),
 )
 
@@ -122,12 +126,16 @@ def _text() -> Document:
                 "max_weight": made.max_weight,
                 "bits": made.bits,
                 "range": None if made.range is None else _hex(made.range),
-                "noise": None if made.noise is None else {"law": made.noise.law.value, "z": _hex(made.noise.z)},
+                "noise": None if made.noise is None else _noise(made.noise),
             }
         )
     refused = [{"text": text, "why": why} for text, why in REFUSED]
     title = "Texts, what they say, and texts that are refused"
     return document("pipeline-text", title, "Pipelines", cases=cases, refused=refused)
+
+
+def _noise(noise: Noise) -> dict[str, Any]:
+    return {"law": noise.law.value, "z": _hex(noise.z), "by": noise.by.value}
 
 
 def _hex(number: float) -> str | None:
@@ -258,10 +266,12 @@ def whole(encoder: Encoded, code: Code) -> list[int]:
     return [int(x) for x in encoder.read(0, code.vector_len, np.dtype("<u8"))]
 
 
-def summed(code: Code, encoders: list[Encoded]) -> dict[str, Any]:
-    """The sum of these in the code's ring, and the mean that it encodes."""
+def summed(code: Code, encoders: list[Encoded], noise_seed: bytes = b"") -> dict[str, Any]:
+    """The sum of these in the code's ring, with the coordinator's noise if there is a seed, and the mean of it."""
     total = np.sum([encoder.read(0, code.vector_len, np.dtype("<u8")) for encoder in encoders], axis=0, dtype="<u8")
     total &= np.uint64((1 << code.ring_bits) - 1)
+    if noise_seed and code.calibration is not None:
+        add_noise(total, code.calibration, code.ring_bits, Secret(noise_seed))
     mean = code.decode_mean(total, len(encoders), CONTEXT)
     return {
         "ring_bits": code.ring_bits,

@@ -18,7 +18,8 @@ from secagg.crypto.transcript import frame
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
 from secagg.encoding.clipping import Clip, Clipped
 from secagg.encoding.code import Code, code_for
-from secagg.encoding.pipeline import Noise, Pipeline
+from secagg.encoding.noisy import add_noise
+from secagg.encoding.pipeline import Noise, NoiseBy, Pipeline
 from secagg.encoding.rotation import Rotated, Rotation, block_size, padded_size
 from secagg.encoding.sampling import Selection
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
@@ -49,7 +50,7 @@ def pipeline_text(vector: Vector) -> None:
             per_group=case["per_group"],
             rotate=case["rotate"],
             max_weight=case["max_weight"],
-            noise=None if noise is None else Noise(Law(noise["law"]), unfloat(noise["z"])),
+            noise=None if noise is None else Noise(Law(noise["law"]), unfloat(noise["z"]), NoiseBy(noise["by"])),
         )
         assert Pipeline.parse(case["text"]) == stated
         assert stated.text == case["text"]
@@ -115,6 +116,9 @@ def _check(vector: Vector, case: Vector, code: Code, schema: Schema) -> None:
             assert hexes(encoder.lost()) == person["lost"]
         total += encoded
     total &= np.uint64((1 << code.ring_bits) - 1)
+    if noise_seed := unhex(case.get("coordinator_seed", "")):
+        assert code.calibration is not None
+        add_noise(total, code.calibration, code.ring_bits, Secret(noise_seed))
     assert total.tolist() == case["sums"]
     mean = code.decode_mean(total, len(case["people"]), context)
     bound = inf if case["error_bound"] is None else unfloat(case["error_bound"])

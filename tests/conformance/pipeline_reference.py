@@ -40,6 +40,7 @@ class Pipe:
     range: float | None = None
     law: str | None = None
     z: float = 0.0
+    central: bool = False
 
 
 FORMS = {
@@ -49,7 +50,7 @@ FORMS = {
     "rotate": "",
     "weigh": r"\(max=(I)\)",
     "quantise": r"\(bits=(I)(?:, range=(N))?\)",
-    "noise": r"\(law=(skellam|gaussian), z=(N)\)",
+    "noise": r"\(law=(skellam|gaussian), z=(N)(, by=coordinator)?\)",
 }
 
 
@@ -92,6 +93,7 @@ def fill(pipe: Pipe, name: str, found: Sequence[str]) -> None:
             pipe.bits, pipe.range = int(found[0]), None if found[1] is None else bound(found[1])
         case _:
             pipe.law, pipe.z = found[0], number(found[1], 2.0**-10, 2.0**10)
+            pipe.central = bool(found[2])
 
 
 def bound(text: str) -> float:
@@ -185,11 +187,11 @@ class Sized:
     norm_bound: int
 
 
-def sized(*, n: int, h: int, bits: int, z: float, c: float, block: int, d: int) -> Sized:
+def sized(*, n: int, h: int, bits: int, z: float, c: float, block: int, d: int, central: bool = False) -> Sized:
     k = 3.9
     room = 4.0**bits - n * (k * k)
     need(room > 0 and 2**bits >= n)
-    s = math.sqrt(room / (n * n / block + n * (z * z) / h)) / (2 * k)
+    s = math.sqrt(room / (n * n / block + (z * z if central else n * (z * z) / h))) / (2 * k)
     s = min(s, 8192 * math.sqrt(h) / z) / c
     length = c * s
     variance = (z * c * s) * (z * c * s) / h
@@ -317,8 +319,9 @@ class Task:
 
     @property
     def noise(self) -> Sized:
-        pipe, block = self.pipe, block_size(self.sent)
-        return sized(n=self.n, h=self.h, bits=pipe.bits, z=pipe.z, c=pipe.clips[-1][1], block=block, d=self.length)
+        pipe, block, h = self.pipe, block_size(self.sent), 1 if self.pipe.central else self.h
+        stated: dict[str, Any] = {"bits": pipe.bits, "z": pipe.z, "c": pipe.clips[-1][1], "central": pipe.central}
+        return sized(n=self.n, h=h, block=block, d=self.length, **stated)
 
     @property
     def table(self) -> Table:
@@ -358,7 +361,8 @@ class Task:
     def encoded(self, values: Floats, seed: bytes, weight: int = 1, carried: Floats | None = None) -> list[int]:
         x = self.transformed(self.clipped(values, carried))
         if self.pipe.law is not None:
-            grid, drawn = self.rounded(x, seed), samples(self.table, seed, 0, len(x))
+            grid = self.rounded(x, seed)
+            drawn = [0] * len(x) if self.pipe.central else samples(self.table, seed, 0, len(x))
             whole = [v + w + self.raised_by for v, w in zip(grid, drawn, strict=True)]
             return whole if self.homomorphic else [v % 2**self.pipe.bits for v in whole]
         assert self.pipe.range is not None

@@ -26,7 +26,7 @@ def _clips(stated: list[dict[str, Any]]) -> list[tuple[str, float, bool]]:
 
 def pipeline_text(vector: Vector) -> None:
     for case in vector["cases"]:
-        noise = case["noise"] or {"law": None, "z": "0x0p+0"}
+        noise = case["noise"] or {"law": None, "z": "0x0p+0", "by": "participants"}
         stated = Pipe(
             feedback=case["feedback"],
             clips=_clips(case["clips"]),
@@ -38,6 +38,7 @@ def pipeline_text(vector: Vector) -> None:
             range=None if case["range"] is None else unfloat(case["range"]),
             law=noise["law"],
             z=unfloat(noise["z"]),
+            central=noise["by"] == "coordinator",
         )
         assert ref.parse(case["text"]) == stated
     for case in vector["refused"]:
@@ -96,6 +97,9 @@ def _check(vector: Vector, case: Vector, task: Task) -> None:
         if "lost" in person:
             assert task.lost(values, seed, weight, carried) == list(map(unfloat, person["lost"]))
     sums = [sum(column) % 2**task.ring_bits for column in zip(*(p["encoded"] for p in case["people"]), strict=True)]
+    if task.pipe.central:
+        drawn = ref.samples(task.table, unhex(case["coordinator_seed"]), 0, len(sums))
+        sums = [(v + w) % 2**task.ring_bits for v, w in zip(sums, drawn, strict=True)]
     assert sums == case["sums"]
     mean, weight = task.mean(sums, len(case["people"]))
     assert (mean, weight) == (_flat(vector, case["mean"]), case["weight"])
