@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 HELP = """What tasks spent of their privacy budgets.
 
-A coordinator plans the cost of every round with noise before anybody is offered it, and charges what is released. The
-record is a chain: each entry holds the digest of the one before it, and the last one's, with their number, is the
-[bold]head[/bold]. Keep heads where the coordinator cannot reach them: whoever has one can tell a ledger that was rolled
-back.
+A coordinator plans the cost of every round with noise before anybody is offered it, and charges what is released. \
+The record is a chain: each entry holds the digest of the one before it, and the last one's, with their number, is \
+the [bold]head[/bold]. Keep heads where the coordinator cannot reach them: whoever has one can tell a ledger that was \
+rolled back.
 
-Read a ledger where it lies (a folder, ledger_dir of the coordinator, or one of its .jsonl files), or ask a running
+Read a ledger where it lies (a folder, ledger_dir of the coordinator, or one of its .jsonl files), or ask a running \
 coordinator.
 """
 
@@ -27,7 +27,7 @@ app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 
 Where = Annotated[
     Path | None,
-    typer.Argument(metavar="[PATH]", help="A ledger_dir or one .jsonl file of it; else the sidecar is asked."),
+    typer.Argument(metavar="PATH", help="A ledger_dir or one .jsonl file of it; else the sidecar is asked."),
 ]
 Task = Annotated[str | None, typer.Option(help="Of this task alone; needed to ask a sidecar.")]
 Control = Annotated[
