@@ -172,7 +172,7 @@ class GroupedRound:
         norms = {number: self._norm(number, released) for number, released in sums.items()}
         lost = [number for number in self.groups if not isfinite(norms.get(number, inf))]
         if len(self.groups) - len(lost) < self._plan.fewest:
-            return self._too_few(lost), anomalies(norms)
+            return self._too_few(lost), []  # how long a sum is that is not released, nobody learns
         return PackedGroups(sums), anomalies(norms)
 
     def _norm(self, number: int, released: Released) -> float:

@@ -13,6 +13,8 @@ from secagg_server import grouped
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
+from secagg.crypto.prg import Words
+from secagg.encoding.fixedpoint import Encoder
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import (
     AbortReason,
@@ -135,6 +137,42 @@ async def test_one_poisoned_update(tmp_path: Path, combine: str) -> None:
         found = [event for event in await watched(control, round_id) if isinstance(event, Anomaly)]
         assert [anomaly.group for anomaly in found] == [poisoned]
         assert found[0].norm > 10 * found[0].typical
+
+
+@pytest.mark.parametrize("count", [3, 4])
+async def test_an_input_of_garbage(tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can decode its group's sum: that group counts as fallen, and three others have their result."""
+    people = CROWD[: 3 * count]
+    updates = {name: honest(name) for name in people} | {people[0]: np.full(SIZE, -1.0, np.float32)}
+    encoded = Encoder.read
+
+    def read(self: Encoder, start: int, stop: int, dtype: Any = None) -> Words:
+        values = encoded(self, start, stop, dtype)
+        return np.full_like(values, np.iinfo(values.dtype).max) if self._source.read(0, 1)[0] == -1 else values
+
+    monkeypatch.setattr(Encoder, "read", read)
+    config = in_groups(count)
+    async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
+        round_id = await control.open_round(config)
+        outcomes = await all_take_part(s, updates)
+        events = await watched(control, round_id)
+        found = [event for event in events if isinstance(event, Anomaly)]
+        if count == 3:
+            with pytest.raises(RoundAborted, match="its sum cannot be decoded"):
+                await control.fetch_groups(round_id)
+            assert not results_of(outcomes)
+            assert not found
+            return
+        released = await control.fetch_groups(round_id)
+        assert released.mean(config).weight == 9
+        results = results_of(outcomes)
+        assert len(results) == 12
+        (spoilt,) = [n for n, group in released.groups.items() if people[0] in group.aggregate.survivors]
+        assert [(anomaly.group, anomaly.norm) for anomaly in found] == [(spoilt, np.inf)]
+        np.testing.assert_allclose(released.mean(config).arrays["values"], 0.0255, atol=0.006)
+        for result in results:
+            assert result.mean is not None
+            np.testing.assert_array_equal(result.mean.arrays["values"], released.mean(config).arrays["values"])
 
 
 async def test_one_group_below_its_threshold(tmp_path: Path) -> None:
