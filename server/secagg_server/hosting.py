@@ -98,6 +98,10 @@ class HostedRound:
         """Whether the participant's message of `phase` was accepted."""
         return (phase, participant) in self._delivered
 
+    def reached(self, phase: Phase) -> bool:
+        """Whether `phase` was opened, whatever came of it."""
+        return any(isinstance(event, PhaseStarted) and event.phase is phase for _, event in self.events)
+
     async def ended(self) -> Released | Withheld:
         """Wait for the end.
 

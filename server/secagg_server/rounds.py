@@ -25,6 +25,7 @@ from secagg.errors import (
 )
 from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
+from secagg.phases import Phase
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
@@ -241,7 +242,8 @@ class Rounds:
 
     def _cohort_ended(self, round_id: RoundId) -> None:
         hosted = self._rounds[round_id]
-        if isinstance(hosted.outcome, RoundAborted):
+        # Those who are asked to report a sum were given it encrypted under their own key: they know it.
+        if isinstance(hosted.outcome, RoundAborted) and not hosted.reached(Phase.REPORT_SUM):
             self._store.withdraw_release(round_id)
         if hosted.config.groups is None:  # else the round ends with the last of its groups
             self._round_ended(round_id)

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import pytest
 from secagg_client import AsyncControlClient, RoundResult
+from secagg_server.hosting import HostedRound
 from secagg_server.store import Entry, MemoryJournal, SeedReceived, UploadCompleted
 
 from secagg.config import RoundConfig
@@ -23,10 +24,12 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.errors import (
+    AbortReason,
     MissingExtraError,
     ParticipationCancelled,
     PolicyViolation,
     ProtocolViolation,
+    RoundAborted,
     SecAggError,
     TransportError,
     WorkerError,
@@ -422,3 +425,39 @@ async def test_a_coordinator_without_tenseal_serves_every_scheme_and_learns_no_k
     public = {KeyPair.from_private(Secret(token)).public for token in secrets}
     assert len(coordinator.found(public)) >= 12
     assert "seal" not in coordinator.loaded()
+
+
+# --- sums that participants know though the round failed -------------------------------------------------------------
+
+
+async def ask_again_without_one(s: Stage) -> None:
+    """A round that is aborted once everyone has the encrypted sum and its key; then another one of all but one."""
+    config = encrypted_config(BFV, DEALT)
+    loop = asyncio.get_running_loop()
+    first = await s.director.open(config)
+
+    def abort() -> None:
+        asyncio.run_coroutine_threadsafe(s.director.abort(first), loop).result()
+
+    given: dict[str, Any] = {"policy": lenient(config), "backend": InProcess, "synchronous": True}
+    at = At("ReportSum", abort)
+    last = take_part(s.server.data_address, SIX[0], config, round_id=first, interceptors=[at], **given)
+    ended = await asyncio.gather(last, *(one(s, config, name, first) for name in SIX[1:]), return_exceptions=True)
+    assert at.done
+    assert all(isinstance(end, RoundAborted) for end in ended)
+    again = replace(config, threshold=4, deadlines=replace(config.deadlines, advertise_keys_s=1.0))
+    second = await s.director.open(again)
+    await asyncio.gather(*(one(s, again, name, second) for name in SIX[1:]))
+
+
+async def test_a_sum_that_participants_decrypted_counts_though_the_round_failed(tmp_path: Path) -> None:
+    async with stage(tmp_path) as s:
+        with pytest.raises(RoundAborted) as refused:
+            await ask_again_without_one(s)
+        assert refused.value.reason is AbortReason.DIFFERENCING
+
+
+async def test_if_it_did_not_count_they_would_know_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HostedRound, "reached", lambda *_: False)
+    async with stage(tmp_path) as s:
+        await ask_again_without_one(s)
