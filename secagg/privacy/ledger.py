@@ -112,16 +112,23 @@ class Ledger:
         return cls(task, budget, {}, frozenset(), (line,), head)
 
     @classmethod
-    def load(cls, task: str, lines: Sequence[bytes], head: Head | None) -> "Ledger":
+    def load(cls, task: str, lines: Sequence[bytes], head: Head | None, checked: "Ledger | None" = None) -> "Ledger":
         """The ledger in a store.
+
+        Args:
+            task: whose it is.
+            lines: all entries.
+            head: of the last.
+            checked: an earlier one; entries that it has too are not read again.
 
         Raises:
             LedgerError: an entry is corrupt, missing or of another task; or the ledger was rolled back.
         """
         if not lines or head is None:
             raise LedgerError(f"the privacy ledger of task {task!r} is gone")
-        ledger = _opened(task, lines[0])
-        for line in lines[1:]:
+        same = checked is not None and checked.task == task and tuple(lines[: len(checked.lines)]) == checked.lines
+        ledger = checked if checked is not None and same else _opened(task, lines[0])
+        for line in lines[len(ledger.lines) :]:
             ledger = ledger._replayed(line)
         if ledger.head.entries == head.entries and ledger.head != head:
             raise _corrupt(task, head.entries, "is not the one that the head names")
@@ -292,6 +299,7 @@ class LedgerBook:
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
+        self._checked: dict[str, Ledger] = {}
 
     def find(self, task: str) -> Ledger | None:
         """The task's ledger; None if it has none.
@@ -300,7 +308,10 @@ class LedgerBook:
             LedgerError: it is corrupt or was rolled back.
         """
         lines, head = self._store.read(task)
-        return Ledger.load(task, lines, head) if lines or head is not None else None
+        if not lines and head is None:
+            return None
+        self._checked[task] = Ledger.load(task, lines, head, self._checked.get(task))
+        return self._checked[task]
 
     def open(self, task: str, budget: Budget) -> Ledger:
         """The task's ledger, made if there is none.
