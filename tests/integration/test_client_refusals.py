@@ -280,7 +280,7 @@ async def test_interrupting_leaves_the_round(monkeypatch: pytest.MonkeyPatch, tm
 
     async with stage(tmp_path) as s:
         round_id, people = await s.open(CONFIG)
-        monkeypatch.setattr(session, "_call", interrupted)
+        monkeypatch.setattr(session.Participation, "_call", interrupted)
         with client(s.server.data_address, NAMES[0]) as one:
 
             def participate() -> bool:
