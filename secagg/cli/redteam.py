@@ -175,7 +175,7 @@ def _summarise(findings: "Findings") -> None:
         typer.echo("\x1b[2K\r", err=True, nl=False)
     for attempt in findings.attempts:
         verdict = "as claimed" if attempt.as_claimed else "NOT AS CLAIMED"
-        typer.echo(f"{verdict:<14} {attempt.mode:<20} {attempt.sight}: id@1 {attempt.identified:.0%}")
+        typer.echo(f"{verdict:<14} {attempt.mode:<20} {attempt.name}: {attempt.sight}: {attempt.achieved}")
     for played in findings.games:
         verdict = "stopped" if played.outcome.stopped else "not stopped"
         typer.echo(f"{verdict:<14} {played.game.title}: {played.outcome.by}")

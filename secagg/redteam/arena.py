@@ -17,7 +17,7 @@ from secagg.rounds.releases import Claim, Release, nothing_before
 from secagg.simulation.cohort import START, Contribution, Deployment, participant_names, set_up
 from secagg.simulation.network import Run
 
-MOST_PEOPLE: Final = 12
+MOST_PEOPLE: Final = 12  # of a game
 WIDE: Final = FixedPoint(1.0, 30)
 """Four summands of 30 bits fill a ring of 32 bits: every bit of a mask word shows."""
 
@@ -25,10 +25,10 @@ SMALL: Final = Schema((ArraySpec("layer.weight", (6, 10)), ArraySpec("layer.bias
 
 
 @cache
-def deployment() -> Deployment:
-    """A CA and identities for `MOST_PEOPLE`: the first half of one organisation, the second half of another."""
-    names = participant_names(MOST_PEOPLE)
-    return Deployment.create({name: ("north", "south")[2 * i // MOST_PEOPLE] for i, name in enumerate(names)}, START)
+def deployment(people: int = MOST_PEOPLE) -> Deployment:
+    """A CA and identities: the first half of one organisation, the second half of another."""
+    names = participant_names(people)
+    return Deployment.create({name: ("north", "south")[2 * i // people] for i, name in enumerate(names)}, START)
 
 
 def rng_of(seed: int, purpose: str = "") -> Rng:

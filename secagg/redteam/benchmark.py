@@ -21,6 +21,7 @@ from secagg.errors import ConfigError
 from secagg.redteam.attacks import ATTACKS, Attack, attack_named
 from secagg.redteam.defences import DEFENCES, Defence, Release
 from secagg.redteam.extra import torch
+from secagg.redteam.metrics import Bar
 from secagg.redteam.target import Target
 from secagg.redteam.targets import target_named
 from secagg.redteam.trials import Case, Outcome, Score
@@ -84,7 +85,8 @@ class Cell:
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        scores = {"naive": score_json(self.naive), "adaptive": score_json(self.adaptive)}
+        bar = ATTACKS[self.attack].bar
+        scores = {"naive": score_json(self.naive, bar), "adaptive": score_json(self.adaptive, bar)}
         head = {"attack": self.attack, "target": self.target, "defence": self.defence, "cohort": self.cohort}
         return {**head, **scores}
 
@@ -161,7 +163,7 @@ def _outcomes(case: Case, release: Release) -> tuple[Outcome, Outcome]:
     return (adaptive if release.naive is release.adaptive else case.play(release.naive)), adaptive
 
 
-def score_json(score: Score) -> dict[str, Any]:
+def score_json(score: Score, bar: Bar) -> dict[str, Any]:
     """For programs; gains of nothing found are null."""
     return {
         "trials": score.trials,
@@ -174,7 +176,7 @@ def score_json(score: Score) -> dict[str, Any]:
         "best_gain_db": _finite(score.best_gain_db),
         "exact": score.exact,
         "labels": score.labels,
-        "broken": score.broken,
+        "broken": score.reaches(bar),
         "at_chance": score.at_chance,
     }
 
@@ -184,7 +186,12 @@ def _finite(value: float) -> float | None:
 
 
 def _attack_json(attack: Attack) -> dict[str, Any]:
-    return {"title": attack.title, "paper": attack.paper, "needs": sorted(need.value for need in attack.needs)}
+    return {
+        "title": attack.title,
+        "paper": attack.paper,
+        "judged": attack.bar.judged,
+        "needs": sorted(need.value for need in attack.needs),
+    }
 
 
 def _summary(cell: Cell) -> str:

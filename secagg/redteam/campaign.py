@@ -1,218 +1,155 @@
-"""Attacks on what adversaries see of real rounds. Needs the extra `redteam`."""
+"""Attacks on what adversaries see of real rounds, piece by piece, in several processes. Needs the extra `redteam`.
 
-from collections.abc import Sequence
+Every piece draws from the run's seed alone, so what is found does not depend on how many processes there are.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
-from pkgutil import iter_modules
+from functools import partial
 from typing import Final
 
-import numpy as np
+from secagg.errors import ConfigError, LocalError
+from secagg.redteam import gallery
+from secagg.redteam.attacks import ATTACKS
+from secagg.redteam.modes import EVERY_MODE, MASKED_ACTIVE, available, mode_named
+from secagg.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, Findings
+from secagg.redteam.scenes import HIDDEN, STRONGEST, attempts
+from secagg.redteam.targets import Subject, target_named
+from secagg.redteam.views import Sight
+from secagg.redteam.workers import Workers, single_threaded
 
-from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import Schema
-from secagg.errors import ConfigError
-from secagg.messages import ParticipantId
-from secagg.redteam import attacks as attack_package
-from secagg.redteam.arena import deployment, rng_of
-from secagg.redteam.attacks.base import Attack
-from secagg.redteam.defences import DEFENCES, informed
-from secagg.redteam.modes import EVERY_MODE, MASKED_ACTIVE, Mode, available
-from secagg.redteam.observation import Observation
-from secagg.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, Findings, Picture
-from secagg.redteam.target import Target
-from secagg.redteam.targets import target_named
-from secagg.redteam.trials import Case, Outcome, Score
-from secagg.redteam.views import Recording, Sight, record
-from secagg.simulation.cohort import participant_names
-
-PEOPLE: Final = 4
-COHORTS: Final = (2, 4, 8, 16, 32, 64)
-VICTIM: Final = ParticipantId("participant-00001")
-
-
-def attacks() -> dict[str, Attack]:
-    """Every attack of `secagg.redteam.attacks`, by name."""
-    found: dict[str, Attack] = {}
-    for module in iter_modules(attack_package.__path__):
-        loaded = import_module(f"{attack_package.__name__}.{module.name}")
-        found |= {a.name: a for a in vars(loaded).values() if isinstance(a, Attack)}
-    return found
+_FULL: Final = 4  # times the trials of the quick profile
+_CURVE: Final = 12
+_COMPARED: Final = 8
+_PICTURED: Final = 8
+_FACES: Final = "mlp-faces"
+_LEAD: Final = ATTACKS["first-layer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """One trial in a real round: a case, and the recording of the round that its updates went through."""
+class Part:
+    """What one piece adds to the findings."""
 
-    case: Case
-    recording: Recording
-
-    @classmethod
-    def play(cls, target: Target, attack: Attack, mode: Mode, seed: int) -> "Scene":
-        """Args: seed: of the case and of the round."""
-        case = Case.draw(target, attack, PEOPLE, seed)
-        names = participant_names(PEOPLE)
-        updates = dict(zip(names, case.updates(), strict=True))
-        peak = max(float(np.abs(a).max()) for update in updates.values() for a in update.values())
-        config = mode.config(Schema.of(updates[VICTIM]), PEOPLE, encoding=FixedPoint(max(peak, 1e-6), 16))
-        made = deployment() if config.signed else None
-        return cls(case, record(config, updates, rng=rng_of(seed, "campaign"), colluders=names[-1:], deployment=made))
-
-    @property
-    def record(self) -> Picture:
-        """The victim's record: float32[d]."""
-        record: Picture = self.case.target.records.vectors(self.case.members[0][:1])[0]
-        return record
-
-    def seen(self, sight: Sight) -> Observation:
-        """What the adversary has of the victim, with what it knows of the encoding."""
-        arrays = self.recording.observation(VICTIM, sight)
-        count = PEOPLE if sight is Sight.RELEASED else 1
-        code, context = self.recording.config.code, self.recording.run.coordinator.round.context
-        return informed(Observation(arrays, count), code, context)
-
-    def attacked(self, sight: Sight) -> Outcome:
-        """What the attack makes of it."""
-        seen = self.seen(sight)
-        return self.case.play(seen, seen.summands)
+    attempts: tuple[Attempt, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    defences: tuple[DefenceRow, ...] = ()
+    faces: Faces | None = None
+    left_out: tuple[str, ...] = ()
 
 
-HIDDEN: Final = (Sight.TRAFFIC, Sight.COORDINATOR, Sight.COLLUDERS)
+Piece = Callable[[], Part]
 
 
-def attempts(attack: Attack, target: Target, modes: Sequence[Mode], trials: int, seed: int) -> list[Attempt]:
-    """The attack on the control once, and on every hidden view of every mode."""
-    made: list[Attempt] = []
-    for mode in available(tuple(modes)):
-        scenes = [Scene.play(target, attack, mode, seed * 1000 + i) for i in range(trials)]
-        sights = HIDDEN if made else (Sight.PLAIN, *HIDDEN)
-        made += [_attempt(attack, target, mode, sight, [scene.attacked(sight) for scene in scenes]) for sight in sights]
-    return made
+def begun(findings: Findings, subject: Subject, workers: Workers) -> Callable[[Findings], Findings]:
+    """Begin with every attack of the findings' profile.
 
+    Returns:
+        What waits for all of them, and adds what they found to the findings that it is given.
 
-def _attempt(attack: Attack, target: Target, mode: Mode, sight: Sight, outcomes: list[Outcome]) -> Attempt:
-    score = Score.of(outcomes)
-    return Attempt(
-        attack=attack.title,
-        paper=attack.paper,
-        target=target.name,
-        mode="none" if sight is Sight.PLAIN else mode.name,
-        sight=sight.value,
-        control=sight is Sight.PLAIN,
-        exposed_by_design=sight is Sight.COLLUDERS and mode.encrypted and not mode.variant.experimental,
-        trials=score.trials,
-        identified=score.identified,
-        interval=score.interval,
-        chance=score.chance,
-        binomial_p=score.binomial_p,
-        rank_p=score.rank_p,
-        worst_gain_db=score.worst_gain_db,
-        best_gain_db=score.best_gain_db,
-    )
-
-
-def curve(attack: Attack, target: Target, trials: int, seed: int, cohorts: Sequence[int] = COHORTS) -> list[CurvePoint]:
-    """The attack on means of growing cohorts, through the real encoder and decoder."""
-    points = []
-    for people in cohorts:
-        outcomes = []
-        for i in range(trials):
-            case = Case.draw(target, attack, people, seed * 1000 + i)
-            outcomes.append(case.play(DEFENCES["16-bit"].release(target, case.updates(), i).adaptive, people))
-        score = Score.of(outcomes)
-        gain = float(np.mean([outcome.gain_db for outcome in outcomes]))
-        points.append(CurvePoint(people, score.identified, score.interval, score.chance, gain))
-    return points
-
-
-def defences(target: Target, trials: int, seed: int) -> list[DefenceRow]:
-    """Every defence on single updates: against an attacker that takes them as they come, and against the better of two
-    that know the defence.
+    Raises:
+        LocalError: the user's own model or data cannot be had; when waited for, none of the attacks fits it.
     """
-    plain, *adaptive = attacks()["first-layer"], attacks()["first-layer"], attacks()["low-rank"]
-    rows = []
-    for name, defence in DEFENCES.items():
-        cases = [(i, Case.draw(target, plain, 1, seed * 1000 + i)) for i in range(trials)]
-        releases = [(case, defence.release(target, case.updates(), i)) for i, case in cases]
-        naive = Score.of([case.play(release.naive) for case, release in releases]).identified
-        best = max(
-            Score.of([replace(case, attack=one).play(release.adaptive) for case, release in releases]).identified
-            for one in adaptive
-        )
-        rows.append(DefenceRow(name, defence.title, naive, best))
-    return rows
+    single_threaded()
+    more = _FULL if findings.profile == "full" else 1
+    pieces = [*_attacks(subject, findings, more), *_measures(subject, findings.seed, more)]
+    results = [workers.begin(piece) for piece in pieces]
+
+    return lambda found: _joined(found, [result() for result in results])
 
 
-def faces(attack: Attack, target: Target, people: int, seed: int) -> Faces:
-    """The same faces through every eye: the record, the control, what the coordinator holds, growing aggregates."""
-    scenes = [Scene.play(target, attack, MASKED_ACTIVE, seed * 1000 + i) for i in range(people)]
-    rows = [("the record", tuple(_picture(target, scene.record) for scene in scenes))]
-    for title, sight in (
-        ("from the plain update", Sight.PLAIN),
-        ("from what the coordinator receives", Sight.COORDINATOR),
-        ("from the released mean of 4", Sight.RELEASED),
-    ):
-        rows.append((title, tuple(_best(target, scene.attacked(sight)) for scene in scenes)))
-    for cohort in (16, 64):
-        found = []
-        for i in range(people):
-            case = Case.draw(target, attack, cohort, seed * 1000 + i)
-            mean = DEFENCES["16-bit"].release(target, case.updates(), i).adaptive
-            found.append(_best(target, case.play(mean, cohort)))
-        rows.append((f"from the released mean of {cohort}", tuple(found)))
-    return Faces(tuple(rows))
+def _attacks(subject: Subject, findings: Findings, more: int) -> Iterable[Piece]:
+    """The slowest first, so that no process is left with one at the end."""
+    lead = _against_every_mode(subject, findings.seed)
+    for attack in sorted(ATTACKS.values(), key=lambda a: (not a.slow, a.participants == 1)):
+        modes = available(EVERY_MODE) if attack.name == lead else (MASKED_ACTIVE,)
+        sights = STRONGEST if attack.slow and findings.profile == "quick" else HIDDEN
+        for mode in modes:
+            trials, seed = attack.trials * more, findings.seed
+            piece = partial(tried, subject, attack.name, mode.name, trials=trials, seed=seed, sights=sights)
+            yield partial(_where_it_fits, subject, attack.title, piece)
 
 
-def _best(target: Target, outcome: Outcome) -> Picture:
-    blank = np.full(len(outcome.victim), 0.5, np.float32)
-    return _picture(target, blank if outcome.best is None else outcome.best)
+def _against_every_mode(subject: Subject, seed: int) -> str:
+    """The attack that is tried against every mode: a fast one that fits."""
+    target = subject.target(_LEAD, seed)
+    if target.first_layer is not None:
+        return _LEAD.name
+    return "text" if target.records.vocabulary else "idlg"
 
 
-def _picture(target: Target, vector: Picture) -> Picture:
-    low, high = target.records.bounds
-    picture = target.records.as_picture(vector)
-    levels: Picture = ((picture if picture is not None else vector[None]) - low) / (high - low)
-    return np.clip(levels, 0, 1)
+def tried(subject: Subject, attack: str, mode: str, *, trials: int, seed: int, sights: Sequence[Sight]) -> Part:
+    """One attack against one mode. One that does not work on a user's own model is left out by name."""
+    known = ATTACKS[attack]
+    made = attempts(known, subject.target(known, seed), mode_named(mode), trials=trials, seed=seed, sights=sights)
+    control = next(attempt for attempt in made if attempt.control)
+    if not (subject.bundled or control.as_claimed):
+        raise LocalError(f"proves nothing, since it fails on plain updates of this model ({control.achieved})")
+    return Part(tuple(made))
 
 
-QUICK: Final = ("low-rank", "unmix", "text", "trap-weights", "inconsistent-models", "idlg", "membership")
-FULL: Final = (*QUICK, "attribute", "prior", "inverting-gradients", "multimodal")
-"""Attacks against the masked mode beside `first-layer`, which is tried against every mode."""
+def _measures(subject: Subject, seed: int, more: int) -> Iterable[Piece]:
+    yield partial(_where_it_fits, subject, "pictures", partial(_faces, subject, seed))
+    yield partial(_where_it_fits, subject, "sums of growing cohorts", partial(_curve, subject, _CURVE * more, seed))
+    yield partial(_where_it_fits, subject, "compression", partial(_defences, subject, _COMPARED * more, seed))
 
 
-def conduct(findings: Findings) -> Findings:
-    """The findings with everything that attacks add to them: five times as many trials in the full profile."""
-    seed, more = findings.seed, 5 if findings.profile == "full" else 1
-    attack, digits, pictured = (
-        attacks()["first-layer"],
-        target_named("mlp-digits", seed),
-        target_named("mlp-faces", seed),
-    )
+def _curve(subject: Subject, trials: int, seed: int) -> Part:
+    return Part(curve=tuple(gallery.curve(_LEAD, subject.target(_LEAD, seed), trials, seed)))
+
+
+def _defences(subject: Subject, trials: int, seed: int) -> Part:
+    return Part(defences=tuple(gallery.defences(subject.target(_LEAD, seed), trials, seed)))
+
+
+def _faces(subject: Subject, seed: int) -> Part:
+    target = target_named(_FACES, seed) if subject.bundled else subject.target(_LEAD, seed)
+    return Part(faces=gallery.faces(_LEAD, target, _PICTURED, seed)) if target.records.picture else Part()
+
+
+def _where_it_fits(subject: Subject, what: str, piece: Piece) -> Part:
+    """The piece; where it does not fit a user's own model or data, the reason instead."""
+    try:
+        return piece()
+    except LocalError as error:
+        if subject.bundled:
+            raise
+        return Part(left_out=(f"{what}: {error}",))
+
+
+def _joined(findings: Findings, parts: Sequence[Part]) -> Findings:
+    """In the order of attacks and modes, each attack's control once.
+
+    Raises:
+        ConfigError: no attack fits.
+    """
+    order = {name: place for place, name in enumerate(ATTACKS)}
+    found = [attempt for part in parts for attempt in part.attempts]
+    if not found:
+        reasons = "; ".join(dict.fromkeys(said for part in parts for said in part.left_out))
+        raise ConfigError(f"no attack works on plain updates of this model, so nothing can be shown: {reasons}")
+    controls = {attempt.name: attempt for attempt in reversed(found) if attempt.control}
+    kept = [a for a in found if not a.control or a is controls[a.name]]
     return replace(
         findings,
-        attempts=tuple(attempts(attack, digits, EVERY_MODE, 5 * more, seed) + _others(findings)),
-        curve=tuple(curve(attack, digits, 12 * more, seed)),
-        defences=tuple(defences(digits, 8 * more, seed)),
-        faces=faces(attack, pictured, 8, seed),
+        attempts=tuple(sorted(kept, key=lambda attempt: order[attempt.name])),
+        curve=tuple(point for part in parts for point in part.curve),
+        defences=tuple(row for part in parts for row in part.defences),
+        faces=next((part.faces for part in parts if part.faces), None),
+        left_out=findings.left_out + tuple(dict.fromkeys(said for part in parts for said in part.left_out)),
     )
 
 
-def _others(findings: Findings) -> list[Attempt]:
-    known, made = attacks(), list[Attempt]()
-    for name in FULL if findings.profile == "full" else QUICK:
-        target = target_named(known[name].target, findings.seed)
-        made += attempts(known[name], target, (MASKED_ACTIVE,), 5, findings.seed)
-    return made
-
-
-def conduct_one(findings: Findings, name: str) -> Findings:
-    """One attack on its own target, against the control and the views of the masked mode.
+def conduct_one(findings: Findings, name: str, subject: Subject) -> Findings:
+    """One attack against the control and the views of the masked mode.
 
     Raises:
         ConfigError: no attack of that name.
+        LocalError: the attack does not fit the user's own model or data.
     """
-    known = attacks()
-    if name not in known:
-        raise ConfigError(f"no attack, game or check {name!r}; attacks are {', '.join(sorted(known))}")
-    attack = known[name]
-    target = target_named(attack.target, findings.seed)
-    return replace(findings, attempts=tuple(attempts(attack, target, (MASKED_ACTIVE,), attack.trials, findings.seed)))
+    if name not in ATTACKS:
+        raise ConfigError(f"no attack, game or check {name!r}; attacks are {', '.join(ATTACKS)}")
+    single_threaded()
+    attack = ATTACKS[name]
+    target = subject.target(attack, findings.seed)
+    made = attempts(attack, target, MASKED_ACTIVE, trials=attack.trials, seed=findings.seed)
+    return replace(findings, attempts=tuple(made))

@@ -20,7 +20,7 @@ class Cell:
     """One threat under one mode.
 
     Attributes:
-        evidence: games and checks that show it, by name.
+        evidence: games, checks and attacks that show it, by name.
         condition: of `IF`.
     """
 
@@ -32,7 +32,10 @@ class Cell:
         """Whether the evidence says so; None if none of it was run."""
         games = {played.game.name: played.as_claimed for played in findings.games}
         checks = {check.name: not check.said for check in findings.checks}
-        known = [(games | checks)[name] for name in self.evidence if name in games or name in checks]
+        shown = games | checks
+        for attempt in findings.attempts:
+            shown[attempt.name] = shown.get(attempt.name, True) and attempt.as_claimed
+        known = [shown[name] for name in self.evidence if name in shown]
         if "curve" in self.evidence and findings.curve:
             known.append(findings.curve[0].identified > 3 * findings.curve[0].chance)
         return all(known) if known else None
@@ -92,7 +95,9 @@ CLAIMS: Final = (
         _no("sybils"), _no("sybils"),
     )),
     Claim("Different models for different participants", _everywhere(_yes("different-models"))),
-    Claim("One malicious model for everybody (imprint, trap weights)", _everywhere(_no("malicious-model"))),
+    Claim("One malicious model for everybody (imprint, trap weights)", _everywhere(_no(
+        "malicious-model", "imprint", "trap-weights"
+    ))),
     Claim("Inversion of a small released sum", _everywhere(_no("curve"))),
     Claim("Differencing of sums of the same model", _everywhere(_yes("differencing", "differencing-after-restart"))),
     Claim("Differencing of sums of nearly the same model; averaging over many", _everywhere(_if(

@@ -1,6 +1,8 @@
 """Findings for programs: JSON, JUnit XML for test runners, SARIF 2.1.0 for code scanners."""
 
 import json
+from dataclasses import asdict
+from math import isfinite
 from typing import Any
 from xml.etree import ElementTree
 
@@ -38,7 +40,7 @@ def as_document(findings: Findings) -> dict[str, Any]:
             for p in findings.games
         ],
         "attacks": [
-            {name: getattr(a, name) for name in a.__slots__} | {"as_claimed": a.as_claimed} for a in findings.attempts
+            _finite(asdict(a)) | {"as_claimed": a.as_claimed} for a in findings.attempts
         ],
         "curve": [{name: getattr(p, name) for name in p.__slots__} for p in findings.curve],
         "defences": [{name: getattr(d, name) for name in d.__slots__} for d in findings.defences],
@@ -54,13 +56,24 @@ def as_document(findings: Findings) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """With null for ±∞, which JSON does not have."""
+    return {
+        name: _finite(value) if isinstance(value, dict) else None if _endless(value) else value
+        for name, value in values.items()
+    }
+
+
+def _endless(value: object) -> bool:
+    return isinstance(value, float) and not isfinite(value)
+
+
 def to_junit(findings: Findings) -> str:
     """One test case for each check, game, attack and mutant."""
     cases = [("audit", c.title, "; ".join(c.said)) for c in findings.checks]
     cases += [("game", p.game.title, "" if p.as_claimed else p.outcome.by) for p in findings.games]
     cases += [
-        ("attack", f"{a.attack}: {a.sight} ({a.mode})", "" if a.as_claimed else f"id@1 {a.identified:.0%}")
-        for a in findings.attempts
+        ("attack", f"{a.attack}: {a.sight} ({a.mode})", "" if a.as_claimed else a.achieved) for a in findings.attempts
     ]
     if findings.self_test is not None:
         verdicts = findings.self_test.verdicts

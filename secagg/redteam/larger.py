@@ -13,22 +13,24 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.errors import LocalError, MissingExtraError
-from secagg.redteam.records import Features, Labels, Records
+from secagg.redteam.records import Features, Indices, Labels, Records
 
 _CIFAR_PIXELS: Final = 3 * 32 * 32
 _IDX_UINT8: Final = 0x08
 _PICTURES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 _LARGEST_Z: Final = 12.0
+_MOST: Final = 4000
+"""Records that are kept of a larger set, drawn with a fixed seed: more of them cost memory and show no more."""
 
 
 def cifar10(path: Path) -> Records:
     """CIFAR-10, binary version: a folder of `data_batch_*.bin` and `test_batch.bin` (Krizhevsky 2009)."""
-    return _cifar("cifar-10", path, label_bytes=1)
+    return _cifar("cifar10", path, label_bytes=1)
 
 
 def cifar100(path: Path) -> Records:
     """CIFAR-100, binary version: a folder of `train.bin` and `test.bin`; the fine label counts."""
-    return _cifar("cifar-100", path, label_bytes=2)
+    return _cifar("cifar100", path, label_bytes=2)
 
 
 def _cifar(name: str, path: Path, label_bytes: int) -> Records:
@@ -38,6 +40,7 @@ def _cifar(name: str, path: Path, label_bytes: int) -> Records:
     if not len(data) or len(data) % width:
         raise LocalError(f"{path} holds no {name} in its binary version: whole records of {width} bytes in *.bin")
     rows = data.reshape(-1, width)
+    rows = rows[_kept(len(rows))]
     pictures = (rows[:, label_bytes:].reshape(-1, 3, 32, 32) / 255).astype(np.float32)
     return Records(name, pictures, rows[:, label_bytes - 1].astype(np.int64), picture=(32, 32, 3))
 
@@ -50,8 +53,14 @@ def mnist(path: Path) -> Records:
     images, labels = (_idx(_first(path, pattern)) for pattern in ("*images*idx3*", "*labels*idx1*"))
     if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise LocalError(f"{path}: images of shape {images.shape} and labels of shape {labels.shape} do not fit")
-    features = (images[:, None] / 255).astype(np.float32)
-    return Records("mnist", features, labels.astype(np.int64), picture=images.shape[1:])
+    kept = _kept(len(images))
+    features = (images[kept, None] / 255).astype(np.float32)
+    return Records("mnist", features, labels[kept].astype(np.int64), picture=images.shape[1:])
+
+
+def _kept(count: int) -> Indices:
+    """Numbers of the records that are kept, in order."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:_MOST])
 
 
 def _first(folder: Path, pattern: str) -> Path:
@@ -121,8 +130,8 @@ def table(path: Path) -> Records:
 
 
 LARGER: Final[dict[str, Callable[[Path], Records]]] = {
-    "cifar-10": cifar10,
-    "cifar-100": cifar100,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
     "mnist": mnist,
     "pictures": pictures,
     "table": table,

@@ -20,6 +20,12 @@ MAX_DECIBEL: Final = 60.0
 EXACT_DECIBEL: Final = 30.0
 """A reconstruction with this gain is called exact: its error is a thousandth of the blind guess's."""
 
+HIDDEN_P: Final = 1e-4
+"""A hidden view is no less probable than this under chance."""
+
+HIDDEN_GAIN_DB: Final = 3.0
+"""No trial on a hidden view gains more."""
+
 _BISECTIONS: Final = 60
 _SSIM_K: Final = (0.01, 0.03)
 
@@ -43,6 +49,40 @@ class Standing:
     def identified(self) -> bool:
         """id@1."""
         return self.rank == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What an attack must reach on its positive control, far beyond any guess; else its failures prove nothing.
+
+    Attributes:
+        judged: what counts as success, for people.
+        identified: least share of trials with id@1.
+        gain_db: least gain over the blind guess in every trial; −∞ where distance says nothing.
+        exact: least share of the whole cohort's records that come back exactly in every trial.
+        labels: least share of trials in which the label is inferred, of attacks that infer one.
+    """
+
+    judged: str = "the victim's record: id@1 in 90 % of the trials, 10 dB over the blind guess in every trial"
+    identified: float = 0.9
+    gain_db: float = 10.0
+    exact: float = 0.0
+    labels: float = 0.9
+
+    def reached(self, identified: float, worst_gain_db: float, least_exact: float, labels: float | None) -> bool:
+        """Whether trials reach it. Args: as the attributes, of the trials; labels is None where none are inferred."""
+        recovered = identified >= self.identified and worst_gain_db >= self.gain_db and least_exact >= self.exact
+        return recovered and (labels is None or labels >= self.labels)
+
+
+RECORD: Final = Bar()
+COHORT: Final = Bar("the cohort's records: 40 % of them exact in every trial", identified=0, gain_db=-inf, exact=0.4)
+MEMBER: Final = Bar("which of 300 candidates took part: the right one in 90 % of the trials", gain_db=-inf)
+
+
+def at_chance(p_values: Sequence[float], best_gain_db: float) -> bool:
+    """What a hidden view must show: no p-value below 1e-4, and 3 dB or less in every trial."""
+    return min(p_values) >= HIDDEN_P and best_gain_db <= HIDDEN_GAIN_DB
 
 
 def identify(candidates: Vectors, victim: Vectors, others: Vectors) -> Standing:

@@ -48,6 +48,8 @@ class Records:
     def __post_init__(self) -> None:
         if len(self.features) != len(self.labels) or len(self.labels) < 3:
             raise LocalError(f"records {self.name!r} need three or more features with a label each")
+        if self.features.dtype != np.float32 or self.labels.dtype != np.int64 or self.labels.min() < 0:
+            raise LocalError(f"records {self.name!r} need features of float32, and labels of int64 from 0 on")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -7,15 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.redteam.games import Played
+from secagg.redteam.metrics import Bar, at_chance
 from secagg.redteam.self_test import SelfTest
 
 Picture = np.ndarray[Any, np.dtype[np.floating[Any]]]
 """float[height, width] or float[height, width, 3], in [0, 1]."""
-
-CONTROL_IDENTIFIED: Final = 0.9
-CONTROL_GAIN_DB: Final = 10.0
-HIDDEN_P: Final = 1e-4
-HIDDEN_GAIN_DB: Final = 3.0
 
 OK: Final = 0
 LEAK: Final = 1
@@ -36,18 +32,26 @@ class Attempt:
     """Trials of one attack on one kind of view.
 
     Attributes:
+        name: of the attack, for the command line; `attack` is for people.
+        participants: of the round.
         control: whether the view is unprotected, so that the attack must succeed.
         exposed_by_design: whether the product itself says that this adversary sees everything.
+        bar: what the attack must reach where it must succeed.
         identified: id@1, with its 95 % interval and the chance of a guess.
+        exact: mean share of the cohort's records that came back exactly; `least_exact` is the smallest of a trial.
+        labels: share of inferred labels; None where none are. `label_p` is against the commonest label.
     """
 
+    name: str
     attack: str
     paper: str
     target: str
     mode: str
     sight: str
+    participants: int
     control: bool
     exposed_by_design: bool
+    bar: Bar
     trials: int
     identified: float
     interval: tuple[float, float]
@@ -56,16 +60,26 @@ class Attempt:
     rank_p: float
     worst_gain_db: float
     best_gain_db: float
+    exact: float
+    least_exact: float
+    labels: float | None
+    label_p: float
 
     @property
     def succeeded(self) -> bool:
-        """Whether it worked as a control must: id@1 ≥ 90 % and a gain of 10 dB in every trial."""
-        return self.identified >= CONTROL_IDENTIFIED and self.worst_gain_db >= CONTROL_GAIN_DB
+        """Whether it worked as a control must."""
+        return self.bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
 
     @property
     def at_chance(self) -> bool:
-        """Whether nothing was learned: both p-values and the best gain say chance."""
-        return min(self.binomial_p, self.rank_p) >= HIDDEN_P and self.best_gain_db <= HIDDEN_GAIN_DB
+        """Whether nothing was learned: p-values and the best gain say chance."""
+        return at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_gain_db)
+
+    @property
+    def achieved(self) -> str:
+        """How far it got, in the terms that it is judged by, for people."""
+        said = f"{self.exact:.0%} of the records exact" if self.bar.exact else f"id@1 {self.identified:.0%}"
+        return said if self.labels is None else f"{said}, labels {self.labels:.0%}"
 
     @property
     def as_claimed(self) -> bool:
@@ -135,7 +149,7 @@ class Findings:
         said = [f"{check.title}: {line}" for check in self.checks for line in check.said]
         said += [f"{p.game.title}: {p.outcome.by}" for p in self.games if p.game.stops and not p.outcome.stopped]
         hidden = [a for a in self.attempts if not (a.control or a.exposed_by_design or a.at_chance)]
-        return said + [f"{a.attack} on {a.sight} ({a.mode}): id@1 {a.identified:.0%}" for a in hidden]
+        return said + [f"{a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in hidden]
 
     @property
     def broken(self) -> list[str]:
@@ -143,7 +157,7 @@ class Findings:
         gaps = [p for p in self.games if not p.game.stops and p.outcome.stopped]
         said = [f"{p.game.title}: could not be shown, {p.outcome.by}" for p in gaps]
         wanted = [a for a in self.attempts if (a.control or a.exposed_by_design) and not a.succeeded]
-        said += [f"control of {a.attack} on {a.sight} ({a.mode}): id@1 {a.identified:.0%}" for a in wanted]
+        said += [f"control of {a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in wanted]
         if self.self_test is not None and not self.self_test.passed:
             missed = [v.mutant.title for v in self.self_test.verdicts if not v.caught]
             said.append(f"self-test: {self.self_test.score}; missed: {', '.join(missed) or 'nothing'}")

@@ -14,6 +14,7 @@ from secagg.redteam.games import play
 from secagg.redteam.modes import homomorphic_available
 from secagg.redteam.results import Checked, Findings
 from secagg.redteam.self_test import GAMES, self_test
+from secagg.redteam.workers import Workers
 
 Tell = Callable[[str], None]
 Clock = Callable[[], float]
@@ -22,7 +23,7 @@ PROFILES: Final = ("quick", "full")
 _PACKAGES: Final = ("numpy", "cryptography", "tenseal", "torch", "scikit-learn")
 
 
-def run(profile: str, seed: int, *, tell: Tell, clock: Clock) -> Findings:
+def run(profile: str, seed: int, *, tell: Tell, clock: Clock, jobs: int = 1, model: str = "") -> Findings:
     """Everything that the profile asks for.
 
     Args:
@@ -30,40 +31,55 @@ def run(profile: str, seed: int, *, tell: Tell, clock: Clock) -> Findings:
         seed: of every round and attack.
         tell: hears what is going on.
         clock: seconds.
+        jobs: processes for attacks, beside this one; the findings are the same for any number.
+        model: module:function of the user's own; bundled models if empty.
 
     Raises:
-        ConfigError: no such profile.
+        ConfigError: no such profile, or no attack fits the user's own model.
+        LocalError: the user's own model cannot be had.
     """
     if profile not in PROFILES:
         raise ConfigError(f"no profile {profile!r}; one of: {', '.join(PROFILES)}")
     began = clock()
-    findings = _empty(profile, f"secagg redteam run --profile {profile} --seed {seed}", seed)
-    for step in (audited, played, self_tested, attacked):
-        findings = step(findings, tell)
-    return replace(findings, seconds=clock() - began)
+    findings = _empty(profile, _command(f"run --profile {profile}", seed, model), seed)
+    with Workers(jobs) as workers:
+        finished = attacking(findings, model, workers)
+        for step in (audited, played, self_tested):
+            findings = step(findings, tell)
+        tell("attacks on what adversaries see of real rounds")
+        return replace(finished(findings), seconds=clock() - began)
 
 
 def only_self_test(seed: int, *, tell: Tell) -> Findings:
     """Nothing but the mutants."""
-    return self_tested(_empty("self-test", f"secagg redteam self-test --seed {seed}", seed), tell)
+    return self_tested(_empty("self-test", _command("self-test", seed, ""), seed), tell)
 
 
-def single(name: str, seed: int) -> Findings:
+def single(name: str, seed: int, model: str = "") -> Findings:
     """One check, game or attack, by name.
 
+    Args:
+        name: of it.
+        seed: of every round.
+        model: module:function of the user's own, for attacks; the attack's bundled model if empty.
+
     Raises:
-        ConfigError: there is none.
+        LocalError: there is none, or it does not fit the user's own model.
         MissingExtraError: it needs an extra.
     """
-    findings = _empty("one attack", f"secagg redteam attack {name} --seed {seed}", seed)
+    findings = _empty("one attack", _command(f"attack {name}", seed, model), seed)
     if name in CHECKS:
         check = CHECKS[name]
         return replace(findings, checks=(Checked(name, check.title, tuple(check.run(seed))),))
     if name in GAMES:
         return replace(findings, games=(play(GAMES[name]),))
-    from secagg.redteam import campaign  # noqa: PLC0415 - needs the extra
+    from secagg.redteam import campaign, targets  # noqa: PLC0415 - need the extra
 
-    return campaign.conduct_one(findings, name)
+    return campaign.conduct_one(findings, name, targets.Subject(model))
+
+
+def _command(what: str, seed: int, model: str) -> str:
+    return f"secagg redteam {what} --seed {seed}" + (f" --model {model}" if model else "")
 
 
 def _empty(profile: str, command: str, seed: int) -> Findings:
@@ -108,14 +124,23 @@ def self_tested(findings: Findings, tell: Tell) -> Findings:
     return replace(findings, self_test=found, left_out=findings.left_out + left)
 
 
-def attacked(findings: Findings, tell: Tell) -> Findings:
-    """With attacks; named as left out where their libraries are missing."""
+def attacking(findings: Findings, model: str, workers: Workers) -> Callable[[Findings], Findings]:
+    """Begin with attacks; they are named as left out where their libraries are missing.
+
+    Returns:
+        What waits for them, and adds what they found to the findings that it is given.
+
+    Raises:
+        LocalError: the user's own model cannot be had.
+    """
     try:
-        from secagg.redteam import campaign  # noqa: PLC0415 - needs the extra
+        from secagg.redteam import campaign, targets  # noqa: PLC0415 - need the extra
     except MissingExtraError as error:
-        return replace(findings, left_out=(*findings.left_out, str(error)))
-    tell("attacks on what adversaries see of real rounds")
-    return campaign.conduct(findings)
+        if model:
+            raise
+        missing = str(error)
+        return lambda found: replace(found, left_out=(*found.left_out, missing))
+    return campaign.begun(findings, targets.Subject(model), workers)
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ The module takes features and returns one score for each class; the loss is cros
 float32, and it must compute the same from the same input (no dropout, no running statistics).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -65,7 +65,10 @@ class Target:
         """The torch module; its own parameters are never used but to start from."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return self.build()
+            made = self.build()
+        if not isinstance(made, torch.nn.Module):
+            raise LocalError(f"target {self.name!r}: `build` returned {type(made).__name__}, not a torch.nn.Module")
+        return made
 
     @cached_property
     def parameters(self) -> dict[str, FloatArray]:
@@ -134,6 +137,10 @@ class Target:
         scale = np.float32(-1 / (self.learning_rate * self.local_steps))
         return {name: array * scale for name, array in update.items()}
 
+    def scaled(self, deviation: float) -> float:
+        """The standard deviation of a gradient's value, from that of an update's."""
+        return deviation / (self.learning_rate * self.local_steps) if self.local_steps else deviation
+
 
 def tensors(parameters: Parameters) -> dict[str, Any]:
     """As torch tensors that share no memory with the arrays."""
@@ -149,15 +156,35 @@ def load_target(name: str) -> Target:
     """The target that `module:function` returns.
 
     Raises:
-        LocalError: there is no such function, or it returns something else.
+        LocalError: there is no such function, it returns something else, or the model cannot be trained on its records.
+    """
+    made = load(name)()
+    if not isinstance(made, Target):
+        raise LocalError(f"{name} returned {type(made).__name__}; it must return a secagg.redteam.target.Target")
+    which = np.arange(made.batch) % len(made.records)
+    try:
+        one, same = (made.update(made.parameters, which) for _ in range(2))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what torch says of shapes and classes
+        raise LocalError(f"the model of {name} cannot be trained on its records: {error}") from error
+    if any(not np.array_equal(one[key], same[key]) for key in one):
+        raise LocalError(f"the model of {name} computes no two updates alike; leave out dropout and running statistics")
+    return made
+
+
+def load(name: str) -> Callable[..., Any]:
+    """The function that `module:function` names.
+
+    Raises:
+        LocalError: there is none.
     """
     module, _, function = name.partition(":")
     if not module or not function:
-        raise LocalError(f"name your model as module:function, not {name!r}")
+        raise LocalError(f"name it as module:function, not {name!r}")
     try:
-        made = getattr(import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise LocalError(f"cannot load the model {name!r}: {error}") from error
-    if not isinstance(made, Target):
-        raise LocalError(f"{name} returned {type(made).__name__}; it must return a secagg.redteam.target.Target")
-    return made
+        found = getattr(import_module(module), function, None)
+    except (ImportError, SyntaxError) as error:
+        raise LocalError(f"cannot import {module!r} of {name!r}: {error}") from error
+    if not callable(found):
+        raise LocalError(f"module {module!r} has no function {function!r}")
+    loaded: Callable[..., Any] = found
+    return loaded

@@ -1,77 +1,140 @@
-"""The targets that come with the product: every kind of data with a model of its kind."""
+"""What is attacked: the targets that come with the product, a user's own model, or a larger data set."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from secagg.errors import LocalError
 from secagg.redteam import models
+from secagg.redteam.attacks.base import Attack
+from secagg.redteam.larger import LARGER
+from secagg.redteam.models import Build
 from secagg.redteam.records import BUNDLED, Records
-from secagg.redteam.target import Target
+from secagg.redteam.target import Target, load_target
 
 
-def _perceptron(data: str, hidden: int) -> Callable[[int], Target]:
-    def make(seed: int) -> Target:
-        records = _records(data)
-        build = models.mlp(records.size, records.classes, hidden)
-        return Target(f"mlp-{data}", records, build, seed=seed)
-
-    return make
+def _perceptron(hidden: int) -> Callable[[Records], Build]:
+    return lambda records: models.mlp(records.size, records.classes, hidden)
 
 
-def _convolutions(data: str) -> Callable[[int], Target]:
-    def make(seed: int) -> Target:
-        records = _records(data)
-        channels, side, _ = records.shape
-        return Target(f"conv-{data}", records, models.convolutions(channels, side, records.classes), seed=seed)
-
-    return make
+def _smooth(records: Records) -> Build:
+    return models.smooth(records.size, records.classes)
 
 
-def _smooth_table(seed: int) -> Target:
-    records = _records("breast-cancer")
-    return Target("smooth-breast-cancer", records, models.smooth(records.size, records.classes), seed=seed)
+def _convolutions(records: Records) -> Build:
+    if len(records.shape) != 3 or records.shape[1] != records.shape[2]:
+        raise LocalError(f"records {records.name!r} are no square pictures")
+    return models.convolutions(records.shape[0], records.shape[1], records.classes)
 
 
-def _text(seed: int) -> Target:
-    records = _records("sentences")
-    return Target("text-sentences", records, models.text(records.vocabulary, records.classes), seed=seed)
+def _text(records: Records) -> Build:
+    if not records.vocabulary:
+        raise LocalError(f"records {records.name!r} are no text")
+    return models.text(records.vocabulary, records.classes)
 
 
-def _patients(seed: int) -> Target:
-    records = _records("patients")
-    side = 8
-    build = models.two_branches(side, records.size - side**2, records.classes)
-    return Target("multimodal-patients", records, build, seed=seed)
+def _multimodal(records: Records) -> Build:
+    height, width = (records.picture or (0, 0))[:2]
+    measurements = records.size - height * width
+    if not height or height != width or len(records.shape) != 1 or measurements < 1:
+        raise LocalError(f"records {records.name!r} are no pictures beside measurements")
+    return models.two_branches(height, measurements, records.classes)
 
 
-TARGETS: Final[dict[str, Callable[[int], Target]]] = {
-    "mlp-digits": _perceptron("digits", 256),
-    "mlp-breast-cancer": _perceptron("breast-cancer", 256),
-    "mlp-faces": _perceptron("faces", 256),
-    "mlp-crops": _perceptron("crops", 256),
-    "mlp-genotypes": _perceptron("genotypes", 256),
-    "imprint-digits": _perceptron("digits", 128),
-    "conv-digits": _convolutions("digits"),
-    "conv-faces": _convolutions("faces"),
-    "smooth-breast-cancer": _smooth_table,
-    "text-sentences": _text,
-    "multimodal-patients": _patients,
+KINDS: Final[dict[str, Callable[[Records], Build]]] = {
+    "mlp": _perceptron(256),
+    "imprint": _perceptron(128),
+    "conv": _convolutions,
+    "smooth": _smooth,
+    "text": _text,
+    "multimodal": _multimodal,
 }
-"""Each takes the seed of its initialisation."""
+"""Models by kind, each in the size that its records ask for."""
+
+TARGETS: Final = (
+    "mlp-digits",
+    "mlp-breast-cancer",
+    "mlp-faces",
+    "mlp-crops",
+    "mlp-genotypes",
+    "imprint-digits",
+    "conv-digits",
+    "conv-faces",
+    "smooth-breast-cancer",
+    "text-sentences",
+    "multimodal-patients",
+)
+"""The bundled ones: kind of model, then data."""
 
 
 def target_named(name: str, seed: int = 0) -> Target:
-    """A bundled target.
+    """A bundled target. Args: seed: of its initialisation.
 
     Raises:
         LocalError: there is none of that name.
     """
     if name not in TARGETS:
         raise LocalError(f"no target {name!r}; one of: {', '.join(TARGETS)}")
-    return TARGETS[name](seed)
+    kind, _, data = name.partition("-")
+    return _modelled(kind, _bundled(data), seed)
+
+
+def _modelled(kind: str, records: Records, seed: int) -> Target:
+    return Target(f"{kind}-{records.name}", records, KINDS[kind](records), seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is attacked, in words that another process understands.
+
+    Attributes:
+        model: the user's own, as module:function; empty for bundled models.
+        data: a larger data set as SET:PATH, with `SET` of `secagg.redteam.larger`; empty for the model's own.
+    """
+
+    model: str = ""
+    data: str = ""
+
+    def __post_init__(self) -> None:
+        if self.model and self.data:
+            raise LocalError("a model of your own brings its own records: name a model or data, not both")
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it is the product's own, on which every attack has its target."""
+        return not (self.model or self.data)
+
+    def target(self, attack: Attack, seed: int) -> Target:
+        """For an attack. Args: seed: of the model's initialisation.
+
+        Raises:
+            LocalError: there is no such model or data, or the attack's kind of model does not fit the data.
+        """
+        if self.model:
+            own = _own(self.model)
+            return replace(own, seed=own.seed + seed)
+        if self.data:
+            return _modelled(attack.target.partition("-")[0], _larger(self.data), seed)
+        return target_named(attack.target, seed)
 
 
 @cache
-def _records(name: str) -> Records:
+def _bundled(name: str) -> Records:
     return BUNDLED[name]()
+
+
+@cache
+def _own(name: str) -> Target:
+    return load_target(name)
+
+
+@cache
+def _larger(name: str) -> Records:
+    kind, _, path = name.partition(":")
+    if kind not in LARGER or not path:
+        raise LocalError(f"name data as SET:PATH, not {name!r}; SET is one of: {', '.join(LARGER)}")
+    if not Path(path).exists():
+        raise LocalError(f"there is no {path}; {kind} is not downloaded for you")
+    return LARGER[kind](Path(path))

@@ -10,7 +10,7 @@ from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
 from secagg.redteam import metrics
 from secagg.redteam.attacks.base import Attack, Need
-from secagg.redteam.metrics import Standing
+from secagg.redteam.metrics import Bar, Standing
 from secagg.redteam.observation import Bits, Observation, Parameters
 from secagg.redteam.records import Features, Indices, Labels
 from secagg.redteam.target import Target
@@ -27,6 +27,7 @@ class Outcome:
         gain_db: over the blind guess.
         exact: share of all participants' records that came back with a gain of 30 dB or more.
         label: whether the victim's label was inferred; None where the attack infers none.
+        label_chance: that the commonest label is the victim's.
         victim: float32[d], the record.
         best: float32[d], the reconstruction nearest to it; None without any.
     """
@@ -35,6 +36,7 @@ class Outcome:
     gain_db: float
     exact: float
     label: bool | None
+    label_chance: float
     victim: Features
     best: Features | None
 
@@ -133,6 +135,7 @@ class Case:
             metrics.gain_db(guesses[:, judged], victim[judged], blind[judged]),
             self._exact(guesses, judged, blind),
             label,
+            float(np.bincount(records.labels).max() / len(records)),
             victim,
             guesses[np.argmin(np.mean((guesses - victim)[:, judged] ** 2, axis=1))] if len(guesses) else None,
         )
@@ -157,7 +160,9 @@ class Score:
         worst_gain_db: smallest gain.
         best_gain_db: largest gain.
         exact: mean share of exact records.
+        least_exact: the smallest such share of a trial.
         labels: share of inferred labels; None where none are.
+        label_p: of that share against always naming the commonest label; 1 where none are inferred.
     """
 
     trials: int
@@ -169,7 +174,9 @@ class Score:
     worst_gain_db: float
     best_gain_db: float
     exact: float
+    least_exact: float
     labels: float | None
+    label_p: float
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "Score":
@@ -188,15 +195,16 @@ class Score:
             min(gains),
             max(gains),
             float(np.mean([outcome.exact for outcome in outcomes])),
+            min(outcome.exact for outcome in outcomes),
             float(np.mean(labels)) if labels else None,
+            metrics.upper_tail(sum(labels), len(labels), outcomes[0].label_chance) if labels else 1.0,
         )
 
-    @property
-    def broken(self) -> bool:
-        """What a positive control must show: id@1 of 90 % or more, and 10 dB or more in every trial."""
-        return self.identified >= 0.9 and self.worst_gain_db >= 10
+    def reaches(self, bar: Bar) -> bool:
+        """What a positive control must."""
+        return bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
 
     @property
     def at_chance(self) -> bool:
-        """What a hidden view must show: both p-values 1e-4 or more, and 3 dB or less in every trial."""
-        return min(self.binomial_p, self.rank_p) >= 1e-4 and self.best_gain_db <= 3
+        """What a hidden view must show: p-values of 1e-4 or more, and 3 dB or less in every trial."""
+        return metrics.at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_gain_db)

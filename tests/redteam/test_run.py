@@ -18,6 +18,7 @@ from secagg.redteam.audit import CHECKS
 from secagg.redteam.claims import CLAIMS, COLUMNS, Holds
 from secagg.redteam.formats import as_document, to_json, to_junit, to_sarif
 from secagg.redteam.games import Outcome
+from secagg.redteam.metrics import COHORT, MEMBER, RECORD
 from secagg.redteam.mutants import MUTANTS
 from secagg.redteam.report import render
 from secagg.redteam.results import BROKEN, LEAK, OK, Attempt, Checked, CurvePoint, DefenceRow, Findings
@@ -32,15 +33,16 @@ def quiet(_: str) -> None:
 def healthy() -> Findings:
     """Everything but the attacks, which need torch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "attacked", lambda findings, _: findings)
+        patch.setattr(runner, "attacking", lambda *_: lambda findings: findings)
         return runner.run("quick", 1, tell=quiet, clock=lambda: 0.0)
 
 
 def attempt(**changes: object) -> Attempt:
     made = Attempt(
-        attack="inversion", paper="P", target="digits", mode="masked-active", sight="all traffic", control=False,
-        exposed_by_design=False, trials=5, identified=0.0, interval=(0.0, 0.52), chance=0.001, binomial_p=1.0,
-        rank_p=0.4, worst_gain_db=-5.0, best_gain_db=-3.0,
+        name="inversion", attack="inversion", paper="P", target="digits", mode="masked-active", sight="all traffic",
+        participants=4, control=False, exposed_by_design=False, bar=RECORD, trials=5, identified=0.0,
+        interval=(0.0, 0.52), chance=0.001, binomial_p=1.0, rank_p=0.4, worst_gain_db=-5.0, best_gain_db=-3.0,
+        exact=0.0, least_exact=0.0, labels=None, label_p=1.0,
     )  # fmt: skip
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -93,6 +95,11 @@ def test_a_gap_that_cannot_be_shown_gives_2(monkeypatch: pytest.MonkeyPatch) -> 
         ({"control": True}, BROKEN),
         ({"control": True, "identified": 1.0, "worst_gain_db": 9.0}, BROKEN),
         ({"control": True, "identified": 0.9, "worst_gain_db": 10.0}, OK),
+        ({"control": True, "identified": 1.0, "worst_gain_db": 60.0, "labels": 0.8}, BROKEN),
+        ({"control": True, "bar": MEMBER, "identified": 1.0, "worst_gain_db": -9.0, "labels": 1.0}, OK),
+        ({"control": True, "bar": COHORT, "least_exact": 0.5}, OK),
+        ({"control": True, "bar": COHORT, "exact": 0.5, "least_exact": 0.3}, BROKEN),
+        ({"labels": 1.0, "label_p": 1e-5}, LEAK),
         ({"exposed_by_design": True}, BROKEN),
         ({"exposed_by_design": True, "identified": 1.0, "worst_gain_db": 60.0}, OK),
     ],
@@ -165,7 +172,9 @@ def test_without_torch_everything_else_runs_and_the_report_says_what_is_missing(
 import sys
 sys.modules["torch"] = None
 from secagg.redteam import runner
-findings = runner.attacked(runner.single("both-shares", 0), print)
+from secagg.redteam.workers import Workers
+played = runner.single("both-shares", 0)
+findings = runner.attacking(played, "", Workers(1))(played)
 assert findings.exit_code == 0 and findings.games and not findings.attempts
 assert "pip install 'secagg[redteam]'" in findings.left_out[0], findings.left_out
 assert "torch" not in {name for name, module in sys.modules.items() if module}

@@ -45,4 +45,5 @@ ATTRIBUTE: Final = Attack(
     "smooth-breast-cancer",
     _run,
     needs=frozenset({Need.PARTIAL, Need.LABELS}),
+    slow=True,
 )

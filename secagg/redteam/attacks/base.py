@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from secagg.redteam.metrics import RECORD, Bar
 from secagg.redteam.observation import Bits, Observation, Parameters
 from secagg.redteam.records import Features, Labels
 from secagg.redteam.target import Target
@@ -62,8 +63,10 @@ class Attack:
         run: from target, observation and randomness.
         needs: side knowledge.
         models: the model that each participant gets; active attacks make their own.
-        participants: of the attack's own scene: what active attacks are sized for. 1 for a single update.
-        trials: of the quick positive control.
+        participants: that the attack is sized for: it aims at their sum. 1 for attacks on a single update.
+        bar: what its positive control must reach.
+        trials: of the quick profile.
+        slow: whether a trial takes a second or more: quick runs then try the strongest adversary alone.
     """
 
     name: str
@@ -74,7 +77,9 @@ class Attack:
     needs: frozenset[Need] = field(default_factory=frozenset)
     models: Models = honest
     participants: int = 1
+    bar: Bar = RECORD
     trials: int = 5
+    slow: bool = False
 
     @property
     def active(self) -> bool:

@@ -60,14 +60,9 @@ def quotients(weights: FloatArray, biases: FloatArray, floor: float) -> Exact:
 
 def _divide(target: Target, observation: Observation, rng: Generator) -> Reconstruction:
     weights, biases, _, known = layer_of(target, observation)
-    floor = _DEVIATIONS * _scaled_deviation(target, observation)
+    floor = _DEVIATIONS * target.scaled(observation.deviation)
     rows = quotients(weights[known], biases[known], floor)
     return Reconstruction(clipped(target, rows) if len(rows) else nothing(target))
-
-
-def _scaled_deviation(target: Target, observation: Observation) -> float:
-    scale = target.learning_rate * target.local_steps if target.local_steps else 1.0
-    return observation.deviation / scale
 
 
 def _factor(target: Target, observation: Observation, rng: Generator) -> Reconstruction:
@@ -102,7 +97,7 @@ def _unmix(target: Target, observation: Observation, rng: Generator) -> Reconstr
     from sklearn.decomposition import FastICA  # noqa: PLC0415, an extra
 
     weights, biases, _, known = layer_of(target, observation)
-    rows = quotients(weights[known], biases[known], _DEVIATIONS * _scaled_deviation(target, observation))
+    rows = quotients(weights[known], biases[known], _DEVIATIONS * target.scaled(observation.deviation))
     count = min(observation.summands, _COMPONENTS, *weights.shape)
     guesses = [rows]
     if count > 1 and np.isfinite(weights).all() and np.any(weights):
@@ -128,7 +123,7 @@ FIRST_LAYER: Final = Attack(
     "Phong, Aono, Hayashi, Wang & Moriai 2017, IEEE TIFS 13(5); Geiping et al. 2020, arXiv 2003.14053",
     "mlp-digits",
     _divide,
-    trials=20,
+    trials=10,
 )
 LOW_RANK: Final = Attack(
     "low-rank",
@@ -144,5 +139,5 @@ UNMIX: Final = Attack(
     "Kariyappa et al. 2023, arXiv 2209.05578; Lam et al. 2021, arXiv 2106.06089",
     "mlp-digits",
     _unmix,
-    trials=10,
+    trials=20,
 )

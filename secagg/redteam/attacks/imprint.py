@@ -11,6 +11,7 @@ import numpy as np
 
 from secagg.redteam.attacks.base import Attack, Generator, Need, Reconstruction, clipped, nothing
 from secagg.redteam.attacks.first_layer import Exact, layer_of, names_of, quotients
+from secagg.redteam.metrics import COHORT
 from secagg.redteam.observation import Bits, Observation, Parameters
 from secagg.redteam.records import Indices
 from secagg.redteam.target import Target
@@ -84,5 +85,5 @@ IMPRINT: Final = Attack(
     needs=frozenset({Need.MODEL, Need.PUBLIC}),
     models=_models,
     participants=64,
-    trials=10,
+    bar=COHORT,
 )

@@ -7,7 +7,7 @@ from secagg.redteam.attacks.matching import Search, Tensor, label_from_last_laye
 from secagg.redteam.observation import Observation
 from secagg.redteam.target import Target
 
-_RESTARTS: Final = 3
+_RESTARTS: Final = 9
 _STEPS: Final = 260
 _RATE: Final = 0.05
 _VARIATION: Final = 1e-3
@@ -51,4 +51,5 @@ INVERTING_GRADIENTS: Final = Attack(
     "Geiping, Bauermeister, Dröge & Moeller 2020, arXiv 2003.14053",
     "conv-digits",
     _run,
+    slow=True,
 )

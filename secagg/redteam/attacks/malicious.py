@@ -10,6 +10,7 @@ import numpy as np
 
 from secagg.redteam.attacks.base import Attack, Generator, Need
 from secagg.redteam.attacks.first_layer import FIRST_LAYER, Exact, names_of
+from secagg.redteam.metrics import COHORT
 from secagg.redteam.observation import Parameters
 from secagg.redteam.target import Target
 
@@ -59,7 +60,7 @@ TRAP_WEIGHTS: Final = Attack(
     needs=frozenset({Need.MODEL, Need.PUBLIC}),
     models=_traps,
     participants=32,
-    trials=10,
+    bar=COHORT,
 )
 INCONSISTENT: Final = Attack(
     "inconsistent-models",
@@ -70,5 +71,4 @@ INCONSISTENT: Final = Attack(
     needs=frozenset({Need.MODELS}),
     models=_silenced,
     participants=64,
-    trials=10,
 )

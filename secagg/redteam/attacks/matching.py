@@ -20,6 +20,7 @@ Decode = Callable[[Tensor], Tensor]
 
 _TINY: Final = 1e-12
 _COOLING: Final = 0.1
+_DEVIATIONS: Final = 6.0
 _PATIENT: Final = 0.6  # share of the steps at the full rate
 
 
@@ -151,13 +152,20 @@ def label_slopes(target: Target, observation: Observation) -> np.ndarray[Any, np
 
 
 def tries(target: Target, observation: Observation, restarts: int) -> Labels:
-    """Labels to assume: the inferred one `restarts` times; where rounding or noise may hide it, every one in turn."""
+    """Labels to assume: one that is certain `restarts` times; else every one in turn, a third as often each."""
     label = label_from_last_layer(target, observation)
-    told = observation.labels is not None
-    uncertain = observation.deviation > 0 or observation.kept is not None
-    if label is None or (uncertain and not told):
-        return np.tile(np.arange(target.records.classes), restarts)
+    if label is None or not (observation.labels is not None or _certain(target, observation)):
+        return np.tile(np.arange(target.records.classes), -(-restarts // 3))
     return np.repeat(label, restarts)
+
+
+def _certain(target: Target, observation: Observation) -> bool:
+    """Whether one slope alone is negative, beyond what rounding and noise can do: of a single record, the label's."""
+    slopes = label_slopes(target, observation)
+    if slopes is None or not np.isfinite(slopes).all():
+        return False
+    floor = _DEVIATIONS * target.scaled(observation.deviation)
+    return int(np.sum(slopes < floor)) == 1 and float(slopes.min()) < -floor
 
 
 def uniform(target: Target, count: int, rng: Generator) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from secagg.errors import LocalError
 from secagg.redteam.attacks.base import Attack, Generator, Need, Reconstruction
 from secagg.redteam.extra import torch
+from secagg.redteam.metrics import MEMBER
 from secagg.redteam.observation import Observation
 from secagg.redteam.records import Features, Labels
 from secagg.redteam.target import Target, tensors
@@ -87,4 +88,6 @@ MEMBERSHIP: Final = Attack(
     "mlp-genotypes",
     _run,
     needs=frozenset({Need.CANDIDATES}),
+    bar=MEMBER,
+    trials=10,
 )

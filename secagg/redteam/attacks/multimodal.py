@@ -68,4 +68,5 @@ MULTIMODAL: Final = Attack(
     "(arXiv 2003.14053), one after the other",
     "multimodal-patients",
     _run,
+    slow=True,
 )

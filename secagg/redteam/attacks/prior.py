@@ -72,5 +72,5 @@ PRIOR: Final = Attack(
     "mlp-digits",
     _run,
     needs=frozenset({Need.PUBLIC}),
-    trials=5,
+    slow=True,
 )

@@ -75,4 +75,5 @@ TEXT: Final = Attack(
     "Melis et al. 2019, arXiv 1805.04049; Gupta et al. 2022, arXiv 2205.08514; Balunović et al. 2022, arXiv 2202.08827",
     "text-sentences",
     _run,
+    trials=20,
 )

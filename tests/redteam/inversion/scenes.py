@@ -7,12 +7,12 @@ from secagg.redteam.trials import Case, Outcome, Score
 
 
 def outcomes(
-    attack: Attack, *, participants: int = 1, defence: str = "none", trials: int = 2, adaptive: bool = True
+    attack: Attack, *, participants: int = 0, defence: str = "none", trials: int = 2, adaptive: bool = True
 ) -> list[Outcome]:
     found = []
     for seed in range(trials):
         target = target_named(attack.target, seed)
-        case = Case.draw(target, attack, participants, seed)
+        case = Case.draw(target, attack, participants or attack.participants, seed)
         release = DEFENCES[defence].release(target, case.updates(), seed)
         found.append(case.play(release.adaptive if adaptive else release.naive))
     return found
