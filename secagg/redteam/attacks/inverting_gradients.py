@@ -7,10 +7,10 @@ from secagg.redteam.attacks.matching import Search, Tensor, label_from_last_laye
 from secagg.redteam.observation import Observation
 from secagg.redteam.target import Target
 
-_RESTARTS: Final = 9
+_RESTARTS: Final = 16
 _STEPS: Final = 260
 _RATE: Final = 0.05
-_VARIATION: Final = 1e-3
+_VARIATION: Final = 2e-3
 
 
 def total_variation(target: Target, records: Tensor) -> Tensor:
