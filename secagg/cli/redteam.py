@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -9,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secagg.errors import SecAggError
+
 if TYPE_CHECKING:
     from secagg.redteam.results import Findings
 
 HELP = """Prove that only aggregates come out, by attacking them.
 
 Exit code 0: controls worked, nothing leaked beyond what the configuration claims.
-1: something leaked, by name. 2: a control failed, so the run means nothing.
+1: something leaked, by name. 2: a control failed, or there was no run: nothing is proven.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
@@ -25,6 +29,12 @@ Seed = Annotated[int, typer.Option(min=0, help="Everything is drawn from it; the
 Out = Annotated[Path, typer.Option(help="Folder for report.html, report.json, junit.xml and report.sarif.")]
 
 
+Jobs = Annotated[int, typer.Option(min=0, help="Processes for attacks; 0: one a core. Results do not depend on it.")]
+Model = Annotated[
+    str, typer.Option(metavar="MODULE:FUNCTION", help="Your model and records: a function that returns a Target.")
+]
+
+
 class ProfileName(StrEnum):
     """How much is tried."""
 
@@ -32,11 +42,24 @@ class ProfileName(StrEnum):
     FULL = "full"
 
 
+@contextmanager
+def _or_no_proof() -> Iterator[None]:
+    """An error is exit code 2, never 1: nothing leaked, nothing is proven."""
+    try:
+        yield
+    except (SecAggError, OSError) as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+
+
 @app.command()
+@_or_no_proof()
 def run(
     *,
     profile: Annotated[ProfileName, typer.Option(help="quick: about a minute; full: ten.")] = ProfileName.QUICK,
+    model: Model = "",
     seed: Seed = 0,
+    jobs: Jobs = 0,
     out: Out = Path("redteam-report"),
     as_json: AsJson = False,
 ) -> None:
@@ -45,18 +68,24 @@ def run(
     Attacks need the extra `redteam`; without it they are left out, and the report says so.
 
     Example: secagg redteam run --profile quick
+
+    Example: secagg redteam run --model my_model:clinic
     """
     from secagg.redteam.runner import run as play
+    from secagg.redteam.workers import cores
 
-    findings = play(profile.value, seed, tell=_say, clock=perf_counter)
+    _find_modules_here()
+    findings = play(profile.value, seed, tell=_say, clock=perf_counter, jobs=jobs or cores(), model=model)
     _write(findings, out)
     _end(findings, out, as_json)
 
 
 @app.command()
+@_or_no_proof()
 def attack(
     name: Annotated[str, typer.Argument(help="An attack, a protocol game or a check of the audit.")],
     *,
+    model: Model = "",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -68,11 +97,71 @@ def attack(
     """
     from secagg.redteam.runner import single
 
-    findings = single(name, seed)
+    _find_modules_here()
+    findings = single(name, seed, model)
     _end(findings, None, as_json)
 
 
 @app.command()
+@_or_no_proof()
+def benchmark(
+    *,
+    profile: Annotated[ProfileName, typer.Option(help="What is compared where nothing is named.")] = ProfileName.QUICK,
+    attacks: Annotated[list[str] | None, typer.Option("--attack", help="May be repeated.")] = None,
+    defences: Annotated[
+        list[str] | None, typer.Option("--defence", help="By name, or yours as module:function; may be repeated.")
+    ] = None,
+    cohorts: Annotated[list[int] | None, typer.Option("--cohort", help="Participants; may be repeated.")] = None,
+    trials: Annotated[int, typer.Option(min=0, help="Of each combination; 0: as many as the profile says.")] = 0,
+    model: Model = "",
+    data: Annotated[
+        str, typer.Option(metavar="SET:PATH", help="cifar10, cifar100, mnist, pictures or table, from your disk.")
+    ] = "",
+    jobs: Jobs = 0,
+    out: Annotated[Path | None, typer.Option(help="File for the JSON document.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Attack × defence × cohort with fixed seeds: how far does each defence get, against whom?
+
+    Exit code 0 whatever the figures are: it compares, it does not judge.
+
+    Example: secagg redteam benchmark --attack first-layer --defence none --defence 8-bit --cohort 1 --cohort 8
+
+    Example: secagg redteam benchmark --defence my_defences:top_tenth --data cifar10:cifar-10-batches-bin
+    """
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from secagg.redteam.benchmark import FULL, QUICK
+    from secagg.redteam.benchmark import run as compare
+    from secagg.redteam.targets import Subject
+    from secagg.redteam.workers import cores
+
+    _find_modules_here()
+    known = FULL if profile is ProfileName.FULL else QUICK
+    subject = Subject(model, data)
+    plan = replace(
+        known,
+        attacks=tuple(attacks or (known.attacks if subject.bundled else ("first-layer", "low-rank"))),
+        defences=tuple(defences or known.defences),
+        cohorts=tuple(cohorts or known.cohorts),
+        trials=trials or known.trials,
+        targets=subject.target,
+    )
+    found = compare(plan, _say, jobs or cores())
+    document = json.dumps(found.as_json(), indent=2)
+    if out is not None:
+        out.write_text(document)
+    if as_json:
+        typer.echo(document)
+    else:
+        _clear()
+        found.show(Console())
+
+
+@app.command()
+@_or_no_proof()
 def report(*, out: Out = Path("redteam-report"), as_json: AsJson = False) -> None:
     """What the last run in a folder found, and its exit code again.
 
@@ -144,6 +233,16 @@ def _say(what: str) -> None:
         typer.echo(f"\x1b[2K\r{what[:100]}", err=True, nl=False)
 
 
+def _clear() -> None:
+    if sys.stderr.isatty():
+        typer.echo("\x1b[2K\r", err=True, nl=False)
+
+
+def _find_modules_here() -> None:
+    """So that `--model` finds modules of the current folder; at the end, where it can stand in for nothing else."""
+    sys.path.append(str(Path.cwd()))
+
+
 def _write(findings: "Findings", out: Path) -> None:
     from secagg.redteam.formats import to_json, to_junit, to_sarif
     from secagg.redteam.report import render
@@ -171,8 +270,7 @@ def _end(findings: "Findings", out: Path | None, as_json: bool) -> None:
 
 
 def _summarise(findings: "Findings") -> None:
-    if sys.stderr.isatty():
-        typer.echo("\x1b[2K\r", err=True, nl=False)
+    _clear()
     for attempt in findings.attempts:
         verdict = "as claimed" if attempt.as_claimed else "NOT AS CLAIMED"
         typer.echo(f"{verdict:<14} {attempt.mode:<20} {attempt.name}: {attempt.sight}: {attempt.achieved}")

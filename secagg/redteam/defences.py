@@ -1,6 +1,6 @@
 """What can be done to updates besides hiding them, by the product's own encoding, and what attackers know about it.
 
-A defence is a `Defence`; to compare one of yours, write a function and give it a name:
+A defence is a `Defence`; to compare one of yours, write a function and name it as module:function (docs/redteam.md):
 
     def top_tenth(target: Target, updates: Sequence[Update], seed: int) -> Release:
         flat = np.mean([flatten(u) for u in updates], axis=0)
@@ -8,8 +8,6 @@ A defence is a `Defence`; to compare one of yours, write a function and give it 
         arrays = target.schema.split(flat)
         kept = {name: array != 0 for name, array in arrays.items()}
         return Release(Observation(arrays, len(updates)), Observation(arrays, len(updates), kept=kept))
-
-    DEFENCES["top-tenth"] = Defence("top-tenth", "only the largest tenth of the coordinates", top_tenth)
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +25,9 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.sampling import Selection
 from secagg.encoding.schema import FloatArray, Update
 from secagg.encoding.stages import Stages
-from secagg.errors import LocalError
+from secagg.errors import ConfigError, LocalError
 from secagg.redteam.observation import Bits, Observation
-from secagg.redteam.target import Target
+from secagg.redteam.target import Target, load
 
 _SEED_SIZE: Final = 32
 _NOISE: Final = "clip(l2={{norm}}) | rotate | quantise(bits=28) | noise(law=skellam, z={z})"
@@ -181,4 +179,18 @@ DEFENCES: Final = {
         piped("z-1.634", "noise for epsilon = 2.5, delta = 1e-5, one release", _NOISE.format(z=1.634)),
     )
 }
-"""By name; add yours to compare it."""
+"""By name."""
+
+
+def defence_named(name: str) -> Defence:
+    """A defence: one of `DEFENCES`, or the user's own as module:function with the signature of `Defence.release`.
+
+    Raises:
+        ConfigError: there is none of that name.
+        LocalError: the function cannot be imported.
+    """
+    if ":" in name:
+        return Defence(name, name, load(name))
+    if name not in DEFENCES:
+        raise ConfigError(f"no defence {name!r}; one of: {', '.join(DEFENCES)}")
+    return DEFENCES[name]

@@ -27,6 +27,7 @@ HIDDEN_GAIN_DB: Final = 3.0
 """No trial on a hidden view gains more."""
 
 _BISECTIONS: Final = 60
+_LUCK: Final = 0.95
 _SSIM_K: Final = (0.01, 0.03)
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -80,9 +81,9 @@ COHORT: Final = Bar("the cohort's records: 40 % of them exact in every trial", i
 MEMBER: Final = Bar("which of 300 candidates took part: the right one in 90 % of the trials", gain_db=-inf)
 
 
-def at_chance(p_values: Sequence[float], best_gain_db: float) -> bool:
-    """What a hidden view must show: no p-value below 1e-4, and 3 dB or less in every trial."""
-    return min(p_values) >= HIDDEN_P and best_gain_db <= HIDDEN_GAIN_DB
+def at_chance(p_values: Sequence[float], best_excess_db: float) -> bool:
+    """What a hidden view must show: no p-value below 1e-4, and a gain of at most 3 dB beyond luck in every trial."""
+    return min(p_values) >= HIDDEN_P and best_excess_db <= HIDDEN_GAIN_DB
 
 
 def identify(candidates: Vectors, victim: Vectors, others: Vectors) -> Standing:
@@ -128,6 +129,20 @@ def gain_db(candidates: Vectors, victim: Vectors, blind: Vectors) -> float:
     if error == inf:
         return -inf
     return min(MAX_DECIBEL, 10 * log10(guess / error)) if error else MAX_DECIBEL
+
+
+def luck_db(candidates: Vectors, others: Vectors, blind: Vectors) -> float:
+    """The gain that 95 % of non-participants stay below with the same guesses; at least 0.
+
+    They gave nothing to guess from, so as much is luck: of many guesses at records of few values, one comes near.
+    """
+    if not len(candidates):
+        return 0.0
+    guesses, records = candidates.astype(np.float64), others.astype(np.float64)
+    squares = (guesses**2).sum(axis=1)[None] - 2 * records @ guesses.T + (records**2).sum(axis=1)[:, None]
+    nearest = np.maximum(squares.min(axis=1), np.finfo(np.float32).tiny)
+    misses = np.maximum(((records - blind) ** 2).sum(axis=1), np.finfo(np.float32).tiny)
+    return max(0.0, float(np.quantile(10 * np.log10(misses / nearest), _LUCK)))
 
 
 def psnr(picture: Vectors, original: Vectors, peak: float = 1.0) -> float:

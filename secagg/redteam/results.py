@@ -38,6 +38,7 @@ class Attempt:
         exposed_by_design: whether the product itself says that this adversary sees everything.
         bar: what the attack must reach where it must succeed.
         identified: id@1, with its 95 % interval and the chance of a guess.
+        best_excess_db: largest gain beyond what non-participants' records get from the same guesses.
         exact: mean share of the cohort's records that came back exactly; `least_exact` is the smallest of a trial.
         labels: share of inferred labels; None where none are. `label_p` is against the commonest label.
     """
@@ -60,6 +61,7 @@ class Attempt:
     rank_p: float
     worst_gain_db: float
     best_gain_db: float
+    best_excess_db: float
     exact: float
     least_exact: float
     labels: float | None
@@ -73,7 +75,7 @@ class Attempt:
     @property
     def at_chance(self) -> bool:
         """Whether nothing was learned: p-values and the best gain say chance."""
-        return at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_gain_db)
+        return at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_excess_db)
 
     @property
     def achieved(self) -> str:

@@ -25,6 +25,7 @@ class Outcome:
     Attributes:
         standing: of the victim among the non-participants.
         gain_db: over the blind guess.
+        luck_db: gain that means nothing: what non-participants' records get from the same guesses.
         exact: share of all participants' records that came back with a gain of 30 dB or more.
         label: whether the victim's label was inferred; None where the attack infers none.
         label_chance: that the commonest label is the victim's.
@@ -34,6 +35,7 @@ class Outcome:
 
     standing: Standing
     gain_db: float
+    luck_db: float
     exact: float
     label: bool | None
     label_chance: float
@@ -133,6 +135,7 @@ class Case:
         return Outcome(
             metrics.identify(guesses[:, judged], victim[judged], pool[:, judged]),
             metrics.gain_db(guesses[:, judged], victim[judged], blind[judged]),
+            metrics.luck_db(guesses[:, judged], pool[:, judged], blind[judged]),
             self._exact(guesses, judged, blind),
             label,
             float(np.bincount(records.labels).max() / len(records)),
@@ -159,6 +162,7 @@ class Score:
         rank_p: of the ranks against chance.
         worst_gain_db: smallest gain.
         best_gain_db: largest gain.
+        best_excess_db: largest gain beyond luck.
         exact: mean share of exact records.
         least_exact: the smallest such share of a trial.
         labels: share of inferred labels; None where none are.
@@ -173,6 +177,7 @@ class Score:
     rank_p: float
     worst_gain_db: float
     best_gain_db: float
+    best_excess_db: float
     exact: float
     least_exact: float
     labels: float | None
@@ -194,6 +199,7 @@ class Score:
             metrics.rank_p(standings),
             min(gains),
             max(gains),
+            max(outcome.gain_db - outcome.luck_db for outcome in outcomes),
             float(np.mean([outcome.exact for outcome in outcomes])),
             min(outcome.exact for outcome in outcomes),
             float(np.mean(labels)) if labels else None,
@@ -206,5 +212,5 @@ class Score:
 
     @property
     def at_chance(self) -> bool:
-        """What a hidden view must show: p-values of 1e-4 or more, and 3 dB or less in every trial."""
-        return metrics.at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_gain_db)
+        """What a hidden view must show: p-values of 1e-4 or more, and 3 dB or less beyond luck in every trial."""
+        return metrics.at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_excess_db)

@@ -115,3 +115,13 @@ def test_clopper_pearson_covers() -> None:
     assert np.mean([low <= truth <= high for low, high in intervals]) >= 0.93
     with pytest.raises(LocalError):
         m.clopper_pearson(3, 2)
+
+
+def test_luck_is_what_strangers_get_from_the_same_guesses() -> None:
+    rng = np.random.default_rng(0)
+    small, large = rng.normal(0, 1, (200, 3)).astype("f4"), rng.normal(0, 1, (200, 300)).astype("f4")
+    for others, least, most in ((small, 3.0, 60.0), (large, 0.0, 0.0)):
+        guesses = rng.normal(0, 1, (64, others.shape[1])).astype("f4")
+        assert least <= m.luck_db(guesses, others, others.mean(axis=0)) <= most
+    assert m.luck_db(large[:1], large[1:], large.mean(axis=0)) == 0  # the victim's own record is no luck
+    assert m.luck_db(small[:0], small, small.mean(axis=0)) == 0

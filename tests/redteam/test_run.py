@@ -42,7 +42,7 @@ def attempt(**changes: object) -> Attempt:
         name="inversion", attack="inversion", paper="P", target="digits", mode="masked-active", sight="all traffic",
         participants=4, control=False, exposed_by_design=False, bar=RECORD, trials=5, identified=0.0,
         interval=(0.0, 0.52), chance=0.001, binomial_p=1.0, rank_p=0.4, worst_gain_db=-5.0, best_gain_db=-3.0,
-        exact=0.0, least_exact=0.0, labels=None, label_p=1.0,
+        best_excess_db=-3.0, exact=0.0, least_exact=0.0, labels=None, label_p=1.0,
     )  # fmt: skip
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -91,7 +91,7 @@ def test_a_gap_that_cannot_be_shown_gives_2(monkeypatch: pytest.MonkeyPatch) -> 
         ({}, OK),
         ({"identified": 0.4, "binomial_p": 1e-6}, LEAK),
         ({"rank_p": 1e-5}, LEAK),
-        ({"best_gain_db": 3.1}, LEAK),
+        ({"best_excess_db": 3.1}, LEAK),
         ({"control": True}, BROKEN),
         ({"control": True, "identified": 1.0, "worst_gain_db": 9.0}, BROKEN),
         ({"control": True, "identified": 0.9, "worst_gain_db": 10.0}, OK),

@@ -70,5 +70,5 @@ INCONSISTENT: Final = Attack(
     FIRST_LAYER.run,
     needs=frozenset({Need.MODELS}),
     models=_silenced,
-    participants=64,
+    participants=16,
 )

@@ -152,10 +152,10 @@ def label_slopes(target: Target, observation: Observation) -> np.ndarray[Any, np
 
 
 def tries(target: Target, observation: Observation, restarts: int) -> Labels:
-    """Labels to assume: one that is certain `restarts` times; else every one in turn, a third as often each."""
+    """Labels to assume: one that is certain `restarts` times; else every one in turn, an eighth as often each."""
     label = label_from_last_layer(target, observation)
     if label is None or not (observation.labels is not None or _certain(target, observation)):
-        return np.tile(np.arange(target.records.classes), -(-restarts // 3))
+        return np.tile(np.arange(target.records.classes), -(-restarts // 8))
     return np.repeat(label, restarts)
 
 
