@@ -19,6 +19,7 @@ class Point:
         x: on the axis of x.
         y: on the axis of y.
         spread: half the length of its error bar; 0 draws none.
+        interval: both ends of an error bar that is not even; in the place of `spread`.
         story: shows when the mouse rests on it; escaped.
     """
 
@@ -26,6 +27,12 @@ class Point:
     y: float
     spread: float = 0.0
     story: str = ""
+    interval: tuple[float, float] | None = None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of its error bar."""
+        return self.interval or (self.y - self.spread, self.y + self.spread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +101,8 @@ def _drawn(frame: Frame, series: Series) -> Iterator[str]:
     places = [frame.place(point.x, point.y) for point in series.points]
     dashed = " dashed" if series.dashed else ""
     for (at, _), point in zip(places, series.points, strict=True):
-        if point.spread:
-            low, high = frame.up(point.y - point.spread), frame.up(point.y + point.spread)
+        if point.spread or point.interval:
+            low, high = map(frame.up, point.ends)
             yield line(at, low, at, high, f"whisker {series.style}")
             yield from (line(at - 3, end, at + 3, end, f"whisker {series.style}") for end in (low, high))
     yield path(places, f"curve {series.style}{dashed}")

@@ -10,7 +10,7 @@ def style() -> str:
     return files("secagg.charts").joinpath("page.css").read_text(encoding="utf-8")
 
 
-def page(title: str, heading: str, lead: str, body: str) -> str:
+def page(title: str, heading: str, lead: str, body: str, *, more_style: str = "") -> str:
     """A document.
 
     Args:
@@ -18,10 +18,11 @@ def page(title: str, heading: str, lead: str, body: str) -> str:
         heading: what is to be learned, in one line.
         lead: in two or three.
         body: HTML.
+        more_style: of what this page alone has.
     """
     template = Template(files("secagg.charts").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=escape(title), style=style(), heading=escape(heading), lead=escape(lead), body=body
+        title=escape(title), style=style() + more_style, heading=escape(heading), lead=escape(lead), body=body
     )
 
 

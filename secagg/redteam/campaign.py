@@ -4,13 +4,14 @@ Every piece draws from the run's seed alone, so what is found does not depend on
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from secagg.errors import ConfigError, LocalError
-from secagg.redteam import gallery
+from secagg.redteam import gallery, measurements
 from secagg.redteam.attacks import ATTACKS
+from secagg.redteam.measured import Measured
 from secagg.redteam.modes import EVERY_MODE, MASKED_ACTIVE, available, mode_named
 from secagg.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, Findings
 from secagg.redteam.scenes import HIDDEN, STRONGEST, attempts
@@ -34,6 +35,7 @@ class Part:
     curve: tuple[CurvePoint, ...] = ()
     defences: tuple[DefenceRow, ...] = ()
     faces: Faces | None = None
+    measured: Measured = field(default_factory=Measured)
     left_out: tuple[str, ...] = ()
 
 
@@ -51,7 +53,8 @@ def begun(findings: Findings, subject: Subject, workers: Workers) -> Callable[[F
     """
     single_threaded()
     more = _FULL if findings.profile == "full" else 1
-    pieces = [*_attacks(subject, findings, more), *_measures(subject, findings.seed, more)]
+    sweeps: list[Piece] = [partial(_measured, piece) for piece in measurements.pieces(findings.profile, findings.seed)]
+    pieces = [*_attacks(subject, findings, more), *sweeps, *_measures(subject, findings.seed, more)]
     results = [workers.begin(piece) for piece in pieces]
 
     return lambda found: _joined(found, [result() for result in results])
@@ -91,6 +94,11 @@ def _measures(subject: Subject, seed: int, more: int) -> Iterable[Piece]:
     yield partial(_where_it_fits, subject, "pictures", partial(_faces, subject, seed))
     yield partial(_where_it_fits, subject, "sums of growing cohorts", partial(_curve, subject, _CURVE * more, seed))
     yield partial(_where_it_fits, subject, "compression", partial(_defences, subject, _COMPARED * more, seed))
+
+
+def _measured(piece: measurements.Piece) -> Part:
+    """On bundled models, whatever the subject is: they are about noise, rounds and checks, not about one model."""
+    return Part(measured=piece())
 
 
 def _curve(subject: Subject, trials: int, seed: int) -> Part:
@@ -135,6 +143,7 @@ def _joined(findings: Findings, parts: Sequence[Part]) -> Findings:
         curve=tuple(point for part in parts for point in part.curve),
         defences=tuple(row for part in parts for row in part.defences),
         faces=next((part.faces for part in parts if part.faces), None),
+        measured=sum((part.measured for part in parts), Measured()),
         left_out=findings.left_out + tuple(dict.fromkeys(said for part in parts for said in part.left_out)),
     )
 

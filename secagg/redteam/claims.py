@@ -99,9 +99,12 @@ CLAIMS: Final = (
         "malicious-model", "imprint", "trap-weights"
     ))),
     Claim("Inversion of a small released sum", _everywhere(_no("curve"))),
-    Claim("Differencing of sums of the same model", _everywhere(_yes("differencing", "differencing-after-restart"))),
+    Claim("Differencing of sums of the same model", _everywhere(_yes(
+        "differencing", "differencing-after-restart", "same-cohort"
+    ))),
     Claim("Differencing of sums of nearly the same model; averaging over many", _everywhere(_if(
-        "updates carry distributed noise", "differencing-nudged-model", "averaging", "released-noise", "fresh-noise"
+        "updates carry distributed noise", "differencing-nudged-model", "varying-cohorts", "averaging",
+        "released-noise", "fresh-noise",
     ))),
     Claim("A second decryption, a second unmasking", (
         _yes("both-shares"), _yes("both-shares"), _yes("ckks-second-decryption", "bfv-second-decryption"),

@@ -169,6 +169,7 @@ DEFENCES: Final = {
         piped("8-bit", "8-bit values", "quantise(bits=8, range={peak})"),
         piped("4-bit", "4-bit values", "quantise(bits=4, range={peak})"),
         piped("2-bit", "2-bit values", "quantise(bits=2, range={peak})"),
+        piped("1-bit", "1-bit values", "quantise(bits=1, range={peak})"),
         piped("sample-.5", "half of the coordinates", "sample(rate=0.5) | quantise(bits=16, range={peak})"),
         piped("sample-.1", "a tenth of the coordinates", "sample(rate=0.1) | quantise(bits=16, range={peak})"),
         piped("sample-.01", "a hundredth of the coordinates", "sample(rate=0.01) | quantise(bits=16, range={peak})"),

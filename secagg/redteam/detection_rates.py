@@ -1,6 +1,6 @@
 """How often detection speaks on malicious models, and on honest ones, trained and not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,13 +86,18 @@ MALICIOUS: Final[dict[str, Callable[[Target, np.random.Generator], Model]]] = {
 }
 
 
-def rates(seeds: int) -> list[Rate]:
-    """Measure both checks: on every malicious model, and on honest ones, fresh and trained, `seeds` of each."""
+def rates(seeds: int, epochs: Sequence[int] = _EPOCHS) -> list[Rate]:
+    """Measure both checks: on every malicious model, and on honest ones, fresh and trained, `seeds` of each.
+
+    Args:
+        seeds: of models.
+        epochs: steps of honest training, by how many models are measured.
+    """
     found = []
     for name, make in MALICIOUS.items():
         cases = [(target, make(target, rng), rng) for target, rng in _seeded(ATTACKED, seeds)]
         found += _both(name, cases)
-    for steps in _EPOCHS:
+    for steps in epochs:
         cases = [(target, trained(target, steps, rng), rng) for name in HONEST for target, rng in _seeded(name, seeds)]
         found += _both(f"honest, {steps} steps of training", cases)
     return found

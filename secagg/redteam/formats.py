@@ -6,7 +6,9 @@ from math import isfinite
 from typing import Any
 from xml.etree import ElementTree
 
+from secagg.redteam import guidance
 from secagg.redteam.claims import CLAIMS, COLUMNS
+from secagg.redteam.fears import FEARS, figures
 from secagg.redteam.results import Findings
 
 
@@ -42,8 +44,19 @@ def as_document(findings: Findings) -> dict[str, Any]:
         "attacks": [
             _finite(asdict(a)) | {"as_claimed": a.as_claimed} for a in findings.attempts
         ],
-        "curve": [{name: getattr(p, name) for name in p.__slots__} for p in findings.curve],
-        "defences": [{name: getattr(d, name) for name in d.__slots__} for d in findings.defences],
+        "curve": [asdict(p) for p in findings.curve],
+        "defences": [asdict(d) for d in findings.defences],
+        "faces": [
+            {"title": r.title, "psnr": r.psnr, "ssim": r.ssim, "hidden": r.hidden, "pictures": len(r.pictures)}
+            for r in (findings.faces.rows if findings.faces else ())
+        ],
+        "measured": asdict(findings.measured),
+        "fears": [
+            {"title": fear.title, "answers": [answer.value for answer in fear.answers], "said": fear.said}
+            | asdict(figures(fear, findings))
+            for fear in FEARS
+        ],
+        "guidance": guidance.everything(findings),
         "self_test": tested and {
             "score": tested.score,
             "false_alarms": list(tested.false_alarms),
@@ -69,11 +82,15 @@ def _endless(value: object) -> bool:
 
 
 def to_junit(findings: Findings) -> str:
-    """One test case for each check, game, attack and mutant."""
+    """One test case for each check, game, attack, audited claim of ε, and mutant."""
     cases = [("audit", c.title, "; ".join(c.said)) for c in findings.checks]
     cases += [("game", p.game.title, "" if p.as_claimed else p.outcome.by) for p in findings.games]
     cases += [
         ("attack", f"{a.attack}: {a.sight} ({a.mode})", "" if a.as_claimed else a.achieved) for a in findings.attempts
+    ]
+    cases += [
+        ("noise", c.title, "" if c.as_claimed else f"ε is at least {c.bound:.2f}, claimed {c.claim:g}")
+        for c in findings.measured.claims
     ]
     if findings.self_test is not None:
         verdicts = findings.self_test.verdicts

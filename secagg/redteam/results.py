@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.redteam.games import Played
+from secagg.redteam.measured import Measured
 from secagg.redteam.metrics import Bar, at_chance
 from secagg.redteam.self_test import SelfTest
 
@@ -90,35 +91,78 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """How good reconstructions look: means over trials, with 95 % intervals (bootstrap).
+
+    Attributes:
+        psnr: of the attack's best guess, dB; `blind_psnr` is that of the mean record, which needs no attack.
+        ssim: the same, −1 to 1.
+    """
+
+    psnr: float
+    psnr_interval: tuple[float, float]
+    ssim: float
+    ssim_interval: tuple[float, float]
+    blind_psnr: float
+    blind_ssim: float
+
+
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Re-identification from the released mean of a cohort."""
+    """Re-identification from the released mean of a cohort; quality is None where records are no pictures."""
 
     participants: int
     identified: float
     interval: tuple[float, float]
     chance: float
     gain_db: float
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DefenceRow:
-    """One defence without secure aggregation, against an attacker that does not know it and one that does."""
+    """One defence without secure aggregation, against an attacker that does not know it and one that does.
+
+    Attributes:
+        naive: id@1 of the attacker that takes updates as they come.
+        adaptive: id@1 of the best that know the defence, with its 95 % interval.
+        by: which attack that was.
+        trials: of that attack.
+    """
 
     name: str
     title: str
     naive: float
     adaptive: float
+    interval: tuple[float, float] = (0.0, 1.0)
+    by: str = ""
+    trials: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRow:
+    """Pictures of the same records, as one pair of eyes sees them.
+
+    Attributes:
+        title: whose eyes.
+        pictures: one for each record.
+        psnr: mean over the pictures, dB.
+        ssim: the same, −1 to 1.
+        hidden: whether this view must show nothing.
+    """
+
+    title: str
+    pictures: tuple[Picture, ...]
+    psnr: float
+    ssim: float
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """Rows of pictures of the same records.
+    """The records themselves in the first row, and what becomes of them."""
 
-    Attributes:
-        rows: title and pictures.
-    """
-
-    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+    rows: tuple[FaceRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +187,7 @@ class Findings:
     curve: tuple[CurvePoint, ...] = ()
     defences: tuple[DefenceRow, ...] = ()
     faces: Faces | None = None
+    measured: Measured = field(default_factory=Measured)
     left_out: tuple[str, ...] = field(default=())
 
     @property
@@ -150,6 +195,8 @@ class Findings:
         """What came out that the product claims to keep in."""
         said = [f"{check.title}: {line}" for check in self.checks for line in check.said]
         said += [f"{p.game.title}: {p.outcome.by}" for p in self.games if p.game.stops and not p.outcome.stopped]
+        false = [c for c in self.measured.claims if c.true and not c.as_claimed]
+        said += [f"audit of noise, {c.title}: ε is at least {c.bound:.2f}, claimed {c.claim:g}" for c in false]
         hidden = [a for a in self.attempts if not (a.control or a.exposed_by_design or a.at_chance)]
         return said + [f"{a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in hidden]
 
@@ -160,6 +207,8 @@ class Findings:
         said = [f"{p.game.title}: could not be shown, {p.outcome.by}" for p in gaps]
         wanted = [a for a in self.attempts if (a.control or a.exposed_by_design) and not a.succeeded]
         said += [f"control of {a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in wanted]
+        unnoticed = [c for c in self.measured.claims if not (c.true or c.as_claimed)]
+        said += [f"audit of noise, {c.title}: not disproved (ε ≥ {c.bound:.2f})" for c in unnoticed]
         if self.self_test is not None and not self.self_test.passed:
             missed = [v.mutant.title for v in self.self_test.verdicts if not v.caught]
             said.append(f"self-test: {self.self_test.score}; missed: {', '.join(missed) or 'nothing'}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from secagg.redteam.arena import deployment
 from secagg.redteam.audit import CHECKS, missing_extra
+from secagg.redteam.cohort_games import COHORT_GAMES
 from secagg.redteam.encrypted_games import ENCRYPTED_GAMES
 from secagg.redteam.games import Game, play
 from secagg.redteam.masked_games import MASKED_GAMES
@@ -12,7 +13,7 @@ from secagg.redteam.mutants import MUTANTS, Mutant
 from secagg.redteam.release_games import RELEASE_GAMES
 from secagg.redteam.surgery import Patch
 
-GAMES = {game.name: game for game in (*MASKED_GAMES, *RELEASE_GAMES, *ENCRYPTED_GAMES)}
+GAMES = {game.name: game for game in (*MASKED_GAMES, *RELEASE_GAMES, *COHORT_GAMES, *ENCRYPTED_GAMES)}
 
 
 @dataclass(frozen=True, slots=True)

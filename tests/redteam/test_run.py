@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
+from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,10 +20,23 @@ from secagg.redteam.audit import CHECKS
 from secagg.redteam.claims import CLAIMS, COLUMNS, Holds
 from secagg.redteam.formats import as_document, to_json, to_junit, to_sarif
 from secagg.redteam.games import Outcome
+from secagg.redteam.measured import AuditedClaim, Detected, Exposure, Measured, NoisePoint, RoundsPoint
 from secagg.redteam.metrics import COHORT, MEMBER, RECORD
 from secagg.redteam.mutants import MUTANTS
 from secagg.redteam.report import render
-from secagg.redteam.results import BROKEN, LEAK, OK, Attempt, Checked, CurvePoint, DefenceRow, Findings
+from secagg.redteam.results import (
+    BROKEN,
+    LEAK,
+    OK,
+    Attempt,
+    Checked,
+    CurvePoint,
+    DefenceRow,
+    FaceRow,
+    Faces,
+    Findings,
+    Quality,
+)
 from secagg.redteam.self_test import GAMES
 
 
@@ -113,14 +128,7 @@ def test_a_leak_counts_even_where_a_control_failed(healthy: Findings) -> None:
     assert replace(healthy, attempts=both).exit_code == LEAK
 
 
-def test_the_page_hides_nothing(healthy: Findings) -> None:
-    rich = replace(
-        healthy,
-        attempts=(attempt(), attempt(control=True, identified=1.0, worst_gain_db=60.0)),
-        curve=(CurvePoint(2, 1.0, (0.7, 1.0), 0.001, 60.0), CurvePoint(64, 0.1, (0.0, 0.4), 0.001, 9.0)),
-        defences=(DefenceRow("8-bit", "8-bit values", 0.9, 1.0),),
-        left_out=("something",),
-    )
+def test_the_page_hides_nothing(healthy: Findings, rich: Findings) -> None:
     page = render(rich)
     assert page.count("does not hold") >= sum(c.holds is Holds.NO for claim in CLAIMS for c in claim.cells)
     assert page.count(">not stopped<") == sum(not p.game.stops for p in healthy.games)
@@ -129,6 +137,8 @@ def test_the_page_hides_nothing(healthy: Findings) -> None:
         "--profile quick --seed 1",
         f"{len(MUTANTS)} of {len(MUTANTS)} caught",
         "controls worked",
+        "exit code 0",
+        "PSNR 4.5 dB",
     ):
         assert wanted in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -136,6 +146,79 @@ def test_the_page_hides_nothing(healthy: Findings) -> None:
     broken = render(replace(rich, checks=(Checked("x", "no secret", ("found <one>",)),)))
     assert "LEAK" in broken
     assert "found &lt;one&gt;" in broken
+
+
+MEASURED = Measured(
+    noise=(
+        NoisePoint("low-rank, n = 1", 0.001, 5, 1.0, (0.48, 1.0), 0.001, 0.4, real=True),
+        NoisePoint("low-rank, n = 1", 1.634, 5, 0.0, (0.0, 0.52), 0.001, 0.0, real=True),
+    ),
+    rounds=(
+        RoundsPoint("cohorts vary", 1, 0.0, 5, 0.2, (0.0, 0.7), 0.001),
+        RoundsPoint("cohorts vary", 48, 1.0, 5, 1.0, (0.5, 1.0), 0.001),
+    ),
+    exposures=(Exposure("first-layer", "mlp-genotypes", 8, 0.0, 5, 0.8, (0.3, 1.0), 0.002),),
+    claims=(
+        AuditedClaim("the product's", 2.5, 0.76, 1000, true=True),
+        AuditedClaim("control: too little", 2.5, 3.4, 1000, true=False),
+    ),
+    detected=(Detected("fidelity", "imprint", True, 2, 2, (0.16, 1.0)),),
+)
+LOOKS = Quality(31.4, (28.0, 34.0), 0.87, (0.8, 0.9), 12.3, 0.34)
+
+
+@pytest.fixture(scope="module")
+def rich(healthy: Findings) -> Findings:
+    """With something of everything."""
+    grey = np.full((4, 4), 0.5)
+    return replace(
+        healthy,
+        attempts=(attempt(), attempt(control=True, identified=1.0, worst_gain_db=60.0)),
+        curve=(
+            CurvePoint(2, 1.0, (0.7, 1.0), 0.001, 60.0, LOOKS),
+            CurvePoint(64, 0.1, (0.0, 0.4), 0.001, 9.0, LOOKS),
+        ),
+        defences=(DefenceRow("2-bit", "2-bit values", 0.0, 0.62, (0.2, 0.9), "prior", 8),),
+        faces=Faces((FaceRow("the record", (grey,), 60.0, 1.0), FaceRow("hidden", (grey,), 4.5, 0.01, True))),
+        measured=MEASURED,
+        left_out=("something",),
+    )
+
+
+def test_documents_hold_everything_that_the_page_shows(rich: Findings) -> None:
+    """What is named, and what follows from it, stands in both; what is measured, in full in the document."""
+    page, document = render(rich), json.loads(to_json(rich))
+    shown = [*document["left_out"], document["command"]]
+    shown += [text for said in document["guidance"].values() for text in said]
+    for part, key in (
+        ("audit", "title"), ("games", "title"), ("games", "by"), ("attacks", "sight"), ("claims", "threat"),
+        ("claims", "condition"), ("defences", "title"), ("defences", "by"), ("faces", "title"), ("fears", "title"),
+        ("fears", "said"), ("fears", "games"),
+    ):  # fmt: skip
+        shown += [row[key] for row in document[part]]
+    shown += [v[key] for v in document["self_test"]["mutants"] for key in ("title", "check", "said")]
+    shown += [row["line"] for part in ("noise", "rounds") for row in document["measured"][part]]
+    shown += [row["title"] for row in document["measured"]["claims"]]
+    assert [text for text in shown if escape(text) not in page] == []
+    assert len(document["guidance"]) == 4
+    assert all(document["guidance"].values())
+    # Every field of the findings has its place, but for pictures' pixels.
+    places = {"checks": "audit", "attempts": "attacks"}
+    assert {places.get(f.name, f.name) for f in fields(Findings)} <= set(document)
+    assert document["measured"] == json.loads(json.dumps(asdict(MEASURED)))
+    assert document["curve"][0]["quality"] == json.loads(json.dumps(asdict(LOOKS)))
+
+
+def test_a_claim_of_noise_that_the_audit_disproves_is_a_leak_in_every_format(rich: Findings) -> None:
+    false = replace(MEASURED.claims[0], bound=2.7)
+    leaky = replace(rich, attempts=(), measured=replace(MEASURED, claims=(false,)))
+    assert leaky.exit_code == LEAK
+    assert "ε is at least 2.70" in leaky.leaks[0]
+    assert "DISPROVED" in render(leaky)
+    assert 'failures="1"' in to_junit(leaky)
+    assert len(json.loads(to_sarif(leaky))["runs"][0]["results"]) == 1
+    blind = replace(MEASURED.claims[1], bound=1.0)
+    assert replace(leaky, measured=replace(MEASURED, claims=(blind,))).exit_code == BROKEN
 
 
 def test_documents_for_programs(healthy: Findings) -> None:

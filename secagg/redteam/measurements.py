@@ -1,0 +1,84 @@
+"""What a profile measures beside attacks on views, in pieces that know nothing of each other."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+from secagg.crypto.rng import Rng
+from secagg.encoding.pipeline import Pipeline
+from secagg.redteam.arena import rng_of
+from secagg.redteam.dp_audit import audit
+from secagg.redteam.measured import AuditedClaim, Detected, Measured
+
+Piece = Callable[[], Measured]
+
+CLAIM: Final = 2.5
+DELTA: Final = 1e-5
+NOISE: Final = 1.634
+
+_AUDITED: Final = "clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z={z!r})"
+_QUICK_EPOCHS: Final = (0, 20)
+
+
+def audited_claims(full: bool, seed: int) -> list[AuditedClaim]:
+    """The product's noise for its claim; and noise that is too small for it, which the audit must notice."""
+    rng = rng_of(seed, "audit-dp")
+    trials, short = (20_000, NOISE / 2) if full else (1000, 0.2)
+    said = "half the deviation" if full else "an eighth of the deviation"
+    return [
+        _audited(f"z = {NOISE:g}, as the product adds it", NOISE, trials, True, rng),
+        _audited(f"control: z = {short:g}, {said}", short, trials, False, rng),
+    ]
+
+
+def _audited(title: str, z: float, trials: int, true: bool, rng: Rng) -> AuditedClaim:
+    found = audit(Pipeline.parse(_AUDITED.format(z=z)), CLAIM, trials=trials, delta=DELTA, rng=rng)
+    return AuditedClaim(title, CLAIM, found.bound, trials, true)
+
+
+def pieces(profile: str, seed: int) -> Iterator[Piece]:
+    """The slowest first. All but the audit need the extra `redteam`.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    from secagg.redteam.sweeps import KINDS, SLOW_KINDS  # noqa: PLC0415 - needs the extra
+
+    full = profile == "full"
+    yield partial(_rounds, 10 if full else 3, seed)
+    yield partial(_detected, 10 if full else 2, full)
+    yield partial(_noise, 20 if full else 5, seed, full)
+    for kind in (*KINDS, *(SLOW_KINDS if full else ())):
+        yield partial(_exposed, kind, 10 if full else 3, seed)
+    yield partial(_claims, full, seed)
+
+
+def _claims(full: bool, seed: int) -> Measured:
+    return Measured(claims=tuple(audited_claims(full, seed)))
+
+
+def _rounds(trials: int, seed: int) -> Measured:
+    from secagg.redteam.sweeps import many_rounds  # noqa: PLC0415 - needs the extra
+
+    return Measured(rounds=tuple(many_rounds(trials, seed)))
+
+
+def _noise(trials: int, seed: int, full: bool) -> Measured:
+    from secagg.redteam.sweeps import noise_sweep  # noqa: PLC0415 - needs the extra
+
+    return Measured(noise=tuple(noise_sweep(trials, seed, full=full)))
+
+
+def _exposed(kind: tuple[str, str], trials: int, seed: int) -> Measured:
+    from secagg.redteam.sweeps import exposures  # noqa: PLC0415 - needs the extra
+
+    return Measured(exposures=tuple(exposures(kind, trials, seed)))
+
+
+def _detected(seeds: int, full: bool) -> Measured:
+    from secagg.redteam.detection_rates import MALICIOUS, rates  # noqa: PLC0415 - needs the extra
+
+    found = rates(seeds) if full else rates(seeds, _QUICK_EPOCHS)
+    return Measured(
+        detected=tuple(Detected(r.check, r.models, r.models in MALICIOUS, r.spoke, r.shown, r.interval) for r in found)
+    )
