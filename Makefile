@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+ATTACKS := $(VENV)/.attacks
 UV_VERSION := 0.13.8
 CHECKED := secagg server client tests
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
@@ -18,7 +19,7 @@ help: ## Show this list
 demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this machine (at most two minutes)
 	$(BIN)/secagg demo
 
-redteam: $(INSTALLED) ## Attack the product and write redteam-report/report.html (about a minute)
+redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (about a minute)
 	$(BIN)/secagg redteam run --profile quick
 
 test: $(INSTALLED) ## Run every test
@@ -47,6 +48,12 @@ proto: $(INSTALLED) ## Generate secagg/wire/v1 from proto/
 
 vectors: $(INSTALLED) ## Generate the conformance vectors
 	$(BIN)/python -m secagg.conformance.generate
+
+# The extra `redteam` is not in the lock file: wheels of torch differ from platform to platform. `make test` and
+# `make lint` do without it.
+$(ATTACKS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[redteam]'
+	touch $@
 
 clean: ## Remove .venv and everything that tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

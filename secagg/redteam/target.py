@@ -161,7 +161,7 @@ def load_target(name: str) -> Target:
     made = load(name)()
     if not isinstance(made, Target):
         raise LocalError(f"{name} returned {type(made).__name__}; it must return a secagg.redteam.target.Target")
-    which = np.arange(made.batch) % len(made.records)
+    which = np.unique(made.records.labels, return_index=True)[1]  # one record of each class
     try:
         one, same = (made.update(made.parameters, which) for _ in range(2))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what torch says of shapes and classes
