@@ -47,7 +47,7 @@ _HIDDEN_THEN_NOISE: Final = (Answer.ENCRYPTION, Answer.NOISE)
 FEARS: Final = (
     Fear("Gradient inversion of images", ("first-layer", "low-rank", "idlg", "inverting-gradients", "unmix"),
          (("first-layer", "mlp-faces"),), (), _HIDDEN_THEN_NOISE,
-         "Single updates are hidden; a released sum of few still shows people: noise, or cohorts as large as below."),
+         "Single updates are hidden; a released sum of few still shows people: noise, or cohorts as large as said above."),
     Fear("Gradient inversion of tables and genotypes", (),
          (("first-layer", "mlp-genotypes"), ("first-layer", "mlp-breast-cancer")), (), _HIDDEN_THEN_NOISE,
          "As for images. Genotypes tell people apart best of all: sums of eight name nearly everyone."),
@@ -109,6 +109,10 @@ def figures(fear: Fear, findings: Findings) -> Figures:
     noised = [_exposure(e) for e in shown if e.noise]
     if "imprint" in fear.attacks:
         noised += [f"{p.line}: {p.identified:.0%}" for p in findings.measured.noise if _strong_imprint(p.line, p.z)]
+    if "varying-cohorts" in fear.games:
+        last = [p for p in findings.measured.rounds if p.rounds == max(q.rounds for q in findings.measured.rounds)]
+        released += [f"{p.rounds} sums, {p.line}: id@1 {p.identified:.0%}" for p in last if "noise" not in p.line]
+        noised += [f"{p.rounds} sums, {p.line}: id@1 {p.identified:.0%}" for p in last if "noise" in p.line]
     return Figures(tuple(plain), _worst(hidden), tuple(released), tuple(noised), _games(fear, findings))
 
 
