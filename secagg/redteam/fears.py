@@ -47,7 +47,7 @@ _HIDDEN_THEN_NOISE: Final = (Answer.ENCRYPTION, Answer.NOISE)
 FEARS: Final = (
     Fear("Gradient inversion of images", ("first-layer", "low-rank", "idlg", "inverting-gradients", "unmix"),
          (("first-layer", "mlp-faces"),), (), _HIDDEN_THEN_NOISE,
-         "Single updates are hidden; a released sum of few still shows people: noise, or cohorts as large as said above."),
+         "Single updates are hidden; a released sum of few still shows people: noise, or cohorts as large as advised."),
     Fear("Gradient inversion of tables and genotypes", (),
          (("first-layer", "mlp-genotypes"), ("first-layer", "mlp-breast-cancer")), (), _HIDDEN_THEN_NOISE,
          "As for images. Genotypes tell people apart best of all: sums of eight name nearly everyone."),
