@@ -19,7 +19,7 @@ help: ## Show this list
 demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this machine (at most two minutes)
 	$(BIN)/secagg demo
 
-redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (about a minute)
+redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (a minute and a half)
 	$(BIN)/secagg redteam run --profile quick
 
 test: $(INSTALLED) ## Run every test

@@ -56,7 +56,7 @@ def _or_no_proof() -> Iterator[None]:
 @_or_no_proof()
 def run(
     *,
-    profile: Annotated[ProfileName, typer.Option(help="quick: about a minute; full: ten.")] = ProfileName.QUICK,
+    profile: Annotated[ProfileName, typer.Option(help="quick: a minute and a half; full: ten.")] = ProfileName.QUICK,
     model: Model = "",
     seed: Seed = 0,
     jobs: Jobs = 0,
