@@ -21,6 +21,7 @@ from secagg.conformance import (
     joint_coordinator_failures,
     joint_participant_failures,
     lattice_vectors,
+    ledger_vectors,
     noise_vectors,
     participant_failures,
     pipeline_vectors,
@@ -50,6 +51,7 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from group_vectors.vectors()
     yield from pipeline_vectors.vectors()
     yield from noise_vectors.vectors()
+    yield from ledger_vectors.vectors()
     played = dict(rounds.vectors())
     yield from played.items()
     semi_honest, active = (Script(name, played[name]) for name in ("round-semi-honest", "round-active"))

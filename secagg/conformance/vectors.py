@@ -54,6 +54,16 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "noise-calibration": _CASES | {"refused": list},
     "noise-table": _CASES,
     "noisy-encoding": _CASES | {"context": str, "arrays": list, "max_participants": int, "threshold": int},
+    "privacy-ledger": {
+        "task": str,
+        "epsilon": float,
+        "delta": float,
+        "rounds": dict,
+        "entries": list,
+        "charges": list,
+        "plans_refused": list,
+        "refused": list,
+    },
     "round": {
         "config": str,
         "round_id": str,

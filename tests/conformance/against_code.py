@@ -45,7 +45,7 @@ from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import PackedAggregate, PackedGroups, decode_aggregate, sums_digest
 from secagg.wire.v1 import messages_pb2
-from tests.conformance import lattice_code, pipeline_code
+from tests.conformance import lattice_code, ledger_code, pipeline_code
 
 Vector = dict[str, Any]
 unhex = bytes.fromhex
@@ -454,6 +454,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "failure": failure,
     **lattice_code.READERS,
     **pipeline_code.READERS,
+    **ledger_code.READERS,
     "offer": offer,
     "aggregate": aggregate,
 }

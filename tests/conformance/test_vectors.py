@@ -19,6 +19,7 @@ from tests.conformance import (
     against_specification,
     encrypted_specification,
     lattice_specification,
+    ledger_specification,
     pipeline_specification,
 )
 from tests.conformance.pipeline_reference import Refused
@@ -33,7 +34,12 @@ def test_the_code_does_what_the_vector_says(name: str) -> None:
     against_code.READERS[vector["kind"]](vector)
 
 
-SPECIFICATION_READERS = against_specification.READERS | lattice_specification.READERS | pipeline_specification.READERS
+SPECIFICATION_READERS = (
+    against_specification.READERS
+    | lattice_specification.READERS
+    | pipeline_specification.READERS
+    | ledger_specification.READERS
+)
 
 
 def read_by_specification(vector: dict[str, Any]) -> None:
