@@ -152,20 +152,13 @@ def _refused(ledger: Ledger) -> Iterator[dict[str, Any]]:
 
 
 def _case(
-    change: str,
-    ledger: Ledger,
-    lines: list[int | str],
-    head: Head | None,
-    *,
-    task: str = TASK,
-    seen: Head | None = None,
+    change: str, lines: list[int | str], head: Head | None, *, task: str = TASK, seen: Head | None = None
 ) -> dict[str, Any]:
     """A ledger that is refused.
 
     Args:
         change: what is wrong.
-        ledger: the whole one.
-        lines: numbers of its entries, or an entry that it does not have.
+        lines: numbers of entries of the whole ledger, or an entry that it does not have.
         head: kept beside them.
         task: whose ledger is asked for.
         seen: an older head that somebody kept, if only that shows it.
@@ -177,26 +170,26 @@ def _case(
 def _cut_and_changed(ledger: Ledger) -> Iterator[dict[str, Any]]:
     whole: list[int | str] = list(range(1, len(ledger.lines) + 1))
     changed = [line.decode().replace('"colluding":2', '"colluding":1') for line in ledger.lines]
-    yield _case("a byte of an entry was changed", ledger, [*whole[:2], changed[2], *whole[3:]], ledger.head)
-    yield _case("a byte of the last entry was changed", ledger, [*whole[:-1], changed[-1]], ledger.head)
-    yield _case("an entry is missing", ledger, [*whole[:4], *whole[5:]], ledger.head)
-    yield _case("two entries changed places", ledger, [1, 2, 4, 3, *whole[4:]], ledger.head)
-    yield _case("the first entry is missing", ledger, whole[1:], ledger.head)
-    yield _case("no entries are left", ledger, [], ledger.head)
-    yield _case("the head is gone", ledger, whole, None)
-    yield _case("it is asked for another task's", ledger, whole, ledger.head, task="another")
+    yield _case("a byte of an entry was changed", [*whole[:2], changed[2], *whole[3:]], ledger.head)
+    yield _case("a byte of the last entry was changed", [*whole[:-1], changed[-1]], ledger.head)
+    yield _case("an entry is missing", [*whole[:4], *whole[5:]], ledger.head)
+    yield _case("two entries changed places", [1, 2, 4, 3, *whole[4:]], ledger.head)
+    yield _case("the first entry is missing", whole[1:], ledger.head)
+    yield _case("no entries are left", [], ledger.head)
+    yield _case("the head is gone", whole, None)
+    yield _case("it is asked for another task's", whole, ledger.head, task="another")
 
 
 def _rolled_back(ledger: Ledger) -> Iterator[dict[str, Any]]:
     whole: list[int | str] = list(range(1, len(ledger.lines) + 1))
     earlier = Head(4, _digest(ledger.lines[3]))
-    yield _case("the last entry is missing", ledger, whole[:-1], ledger.head)
-    yield _case("it goes on behind its head", ledger, whole, earlier)
-    yield _case("rolled back with its head", ledger, whole[:4], earlier, seen=ledger.head)
+    yield _case("the last entry is missing", whole[:-1], ledger.head)
+    yield _case("it goes on behind its head", whole, earlier)
+    yield _case("rolled back with its head", whole[:4], earlier, seen=ledger.head)
     other = _after(Ledger.load(TASK, ledger.lines[:4], earlier), "withdrawn", "gaussian", 0)
     branch = other.lines[-1].decode()
-    yield _case("it took another way since", ledger, [*whole[:4], branch], other.head,
-                seen=Head(5, _digest(ledger.lines[4])))  # fmt: skip
+    seen = Head(5, _digest(ledger.lines[4]))
+    yield _case("it took another way since", [*whole[:4], branch], other.head, seen=seen)
 
 
 def _forged(ledger: Ledger) -> Iterator[dict[str, Any]]:
@@ -211,7 +204,7 @@ def _forged(ledger: Ledger) -> Iterator[dict[str, Any]]:
         "a budget that is no number": {"epsilon": ""},
     }
     for change, instead in first.items():
-        yield _faulty(change, ledger, [], opened | instead)
+        yield _faulty(change, [], opened | instead)
     second: dict[str, Mapping[str, Any]] = {
         "the version is unknown": {"version": 2},
         "the number is not the next": {"number": 3},
@@ -228,21 +221,21 @@ def _forged(ledger: Ledger) -> Iterator[dict[str, Any]]:
         "too long": {"comment": "x" * (MAX_ENTRY_BYTES + 1 - len(ledger.lines[1]) - len('"comment":"",'))},
     }
     for change, instead in second.items():
-        yield _faulty(change, ledger, [1], planned | instead)
-    yield _faulty("the kind is unknown", ledger, [1, 2], released | {"kind": "charged"})
-    yield _faulty("planned twice", ledger, [1, 2], released | {"kind": "planned"})
-    yield _faulty("released twice", ledger, [1, 2, 3], released | _link(ledger, 3))
-    yield _faulty("withdrawn after it was released", ledger, [1, 2, 3],
-                  {"kind": "withdrawn", "round": released["round"], "version": 1} | _link(ledger, 3))  # fmt: skip
+        yield _faulty(change, [1], planned | instead)
+    yield _faulty("the kind is unknown", [1, 2], released | {"kind": "charged"})
+    yield _faulty("planned twice", [1, 2], released | {"kind": "planned"})
+    yield _faulty("released twice", [1, 2, 3], released | _link(ledger, 3))
+    withdrawn = {"kind": "withdrawn", "round": released["round"], "version": 1}
+    yield _faulty("withdrawn after it was released", [1, 2, 3], withdrawn | _link(ledger, 3))
 
 
 def _link(ledger: Ledger, entries: int) -> dict[str, Any]:
     return {"number": entries + 1, "previous": _digest(ledger.lines[entries - 1]).hex()}
 
 
-def _faulty(change: str, ledger: Ledger, before: list[int | str], body: Mapping[str, Any]) -> dict[str, Any]:
+def _faulty(change: str, before: list[int | str], body: Mapping[str, Any]) -> dict[str, Any]:
     line = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return _case(change, ledger, [*before, line], Head(len(before) + 1, _digest(line.encode())))
+    return _case(change, [*before, line], Head(len(before) + 1, _digest(line.encode())))
 
 
 def _digest(line: bytes) -> bytes:
