@@ -52,12 +52,13 @@ MODES = [ACTIVE, SEMI_HONEST, *CASES]
 @cache
 def config_of(pipeline: Pipeline, mode: object) -> RoundConfig:
     """`mode`: a threat model of masked rounds, or scheme and custody."""
-    profile = None
+    profile, colluding = None, COLLUDING
     if isinstance(mode, tuple):
         scheme, custody = mode
         assert isinstance(scheme, Scheme)
         assert isinstance(custody, Custody)
-        bits = code_for(pipeline, SCHEMA, Cohort(PEOPLE, THRESHOLD - COLLUDING), wraps=False).value_bits
+        colluding = 0 if custody is Custody.PARTICIPANTS else COLLUDING
+        bits = code_for(pipeline, SCHEMA, Cohort(PEOPLE, THRESHOLD - colluding), wraps=False).value_bits
         profile = find_profile(scheme, custody, PEOPLE, bits)
     return RoundConfig(
         task="pipelines",
@@ -65,7 +66,7 @@ def config_of(pipeline: Pipeline, mode: object) -> RoundConfig:
         encoding=pipeline,
         max_participants=PEOPLE,
         threshold=THRESHOLD,
-        max_colluding=COLLUDING,
+        max_colluding=colluding,
         model_digest=bytes(32),
         threat_model=ACTIVE if mode is ACTIVE else SEMI_HONEST,
         homomorphic=profile,

@@ -38,6 +38,7 @@ def config_of(text: str, scheme: tuple[Scheme, Custody] | None = None) -> RoundC
     pipeline, profile = Pipeline.parse(text), None
     threshold, colluding = 5, 1
     if scheme is not None:
+        colluding = 0 if scheme[1] is Custody.PARTICIPANTS else colluding
         bits = code_for(pipeline, SCHEMA, Cohort(PEOPLE, threshold - colluding), wraps=False).value_bits
         profile = find_profile(*scheme, PEOPLE, bits)
     return RoundConfig(
