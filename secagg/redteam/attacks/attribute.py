@@ -45,5 +45,6 @@ ATTRIBUTE: Final = Attack(
     "smooth-breast-cancer",
     _run,
     needs=frozenset({Need.PARTIAL, Need.LABELS}),
+    trials=3,
     slow=True,
 )

@@ -51,5 +51,6 @@ INVERTING_GRADIENTS: Final = Attack(
     "Geiping, Bauermeister, Dröge & Moeller 2020, arXiv 2003.14053",
     "conv-digits",
     _run,
+    trials=3,
     slow=True,
 )

@@ -68,5 +68,6 @@ MULTIMODAL: Final = Attack(
     "(arXiv 2003.14053), one after the other",
     "multimodal-patients",
     _run,
+    trials=3,
     slow=True,
 )
