@@ -8,8 +8,6 @@ from secagg.cli.names import phase_name
 from secagg.demo.findings import Dropped, Findings, PlayedRound, SchemeRound, Site
 from secagg.phases import INPUT_PHASES
 
-__all__ = ["Box", "line", "svg", "text"]  # the red team's page has its marks from here
-
 _DIGIT_COLOURS: Final = (
     "#1d4ed8", "#0891b2", "#0f766e", "#4d7c0f", "#a16207", "#c2410c", "#be123c", "#a21caf", "#6d28d9", "#475569",
 )  # fmt: skip

@@ -1,6 +1,10 @@
 """Waking everyone who waits for a change."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
+
+ItemT = TypeVar("ItemT")
 
 
 class Bell:
@@ -17,3 +21,14 @@ class Bell:
     async def wait(self) -> None:
         """Sleep until the next ring. Nothing rings between a check and a wait without an await between them."""
         await self._rung.wait()
+
+    async def each(self, items: Sequence[ItemT], over: Callable[[], bool]) -> AsyncIterator[ItemT]:
+        """Items from the first to the last, also those that are added before later rings, until it is over."""
+        seen = 0
+        while True:
+            while seen < len(items):
+                yield items[seen]
+                seen += 1
+            if over():
+                return
+            await self.wait()

@@ -103,16 +103,9 @@ class GroupedRound:
             raise RoundAborted(self.outcome.reason, str(self.outcome), culprits=self.outcome.culprits)
         return self.outcome
 
-    async def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:
+    def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:
         """All events, from the first to the last."""
-        seen = 0
-        while True:
-            while seen < len(self.events):
-                yield self.events[seen]
-                seen += 1
-            if self.outcome is not None:
-                return
-            await self._news.wait()
+        return self._news.each(self.events, lambda: self.outcome is not None)
 
     async def abort(self, reason: AbortReason, message: str) -> None:
         """End the groups that are under way, and the round without a result, unless it is over."""

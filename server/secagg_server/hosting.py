@@ -156,16 +156,9 @@ class HostedRound:
             self._check_running()
             self._engine.answer(participant, Phase.ADVERTISE_KEYS)
 
-    async def watch(self) -> AsyncIterator[tuple[float, CohortEvent]]:
+    def watch(self) -> AsyncIterator[tuple[float, CohortEvent]]:
         """All events, from the first to the last."""
-        seen = 0
-        while True:
-            while seen < len(self.events):
-                yield self.events[seen]
-                seen += 1
-            if self.outcome is not None:
-                return
-            await self._news.wait()
+        return self._news.each(self.events, lambda: self.outcome is not None)
 
     # --- what changes the round ---------------------------------------------------------------------------------------
 
