@@ -108,6 +108,7 @@ def test_readme(machine: Machine) -> None:
     bias = np.array(re.findall(r"[\d.]+", told.rsplit("[", 1)[1]), np.float64)
     assert np.abs(bias - 0.25).max() < 1e-3
     machine.shell(next(text for text in texts if text.startswith("secagg simulate")).replace("100000", "100"))
+    assert "noise(law=skellam" in machine.shell(next(text for text in texts if text.startswith("secagg plan")))
 
 
 def test_examples_are_short() -> None:
