@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ATTACKS := $(VENV)/.attacks
 UV_VERSION := 0.13.8
+TORCH_VERSION := 2.13.0
 CHECKED := secagg server client tests
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
@@ -50,9 +51,10 @@ vectors: $(INSTALLED) ## Generate the conformance vectors
 	$(BIN)/python -m secagg.conformance.generate
 
 # The extra `redteam` is not in the lock file: wheels of torch differ from platform to platform. `make test` and
-# `make lint` do without it.
+# `make lint` do without it. One version of torch, so that the same seed finds the same everywhere.
 $(ATTACKS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[redteam]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation torch==$(TORCH_VERSION) \
+		--editable '.[redteam]'
 	touch $@
 
 clean: ## Remove .venv and everything that tools leave behind
