@@ -117,10 +117,12 @@ class Table:
             PolicyViolation: too few organisations, or too few whose updates could be told from those sums.
         """
         self.check_organisations(alive)
+        if not self.seat.past:
+            return
         config = self.seat.round.config
         names = frozenset(self.members[i].participant_id for i in alive)
         own = Release(config.model_digest, names, config.threshold)
-        if self.seat.past and (exposed := singled_out([own, *self.seat.past])):
+        if exposed := singled_out([own, *self.seat.past]):
             raise PolicyViolation(
                 f"with the sums of the same model that we are in, this one would show the updates of {len(exposed)} "
                 "participants alone",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from pathlib import Path
+from threading import Event
 
 import grpc
 import numpy as np
@@ -199,9 +200,13 @@ async def test_without_the_check_a_chunk_behind_the_last_spoils_the_sum(
 ) -> None:
     """The twin: the vector is in the sum, and counts as dropped."""
 
+    spoilt = Event()
+
     def unchecked(self: Uploads, owner: int, number: int, payload: bytes, *, name: str) -> bool:
         self._received[owner] = number + 1  # type: ignore[index]
         self._spool.append(self._phase, owner, payload)  # type: ignore[arg-type]
+        if number == self._chunks:
+            spoilt.set()
         if number + 1 != self._chunks:
             return False
         for at, kept in enumerate(self._spool.take(self._phase, owner)):  # type: ignore[arg-type]
@@ -216,6 +221,7 @@ async def test_without_the_check_a_chunk_behind_the_last_spoils_the_sum(
         vector = people[0].next
         assert isinstance(vector, MaskedVector)
         spoiling = asyncio.create_task(people[0].upload([vector.chunk(0), MaskedInputChunk(1, b"")]))
+        assert await asyncio.to_thread(spoilt.wait, PATIENCE_S)
         await asyncio.gather(*(p.play() for p in people[1:]))
         with pytest.raises(grpc.aio.AioRpcError):
             await spoiling

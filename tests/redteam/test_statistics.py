@@ -103,7 +103,7 @@ def test_tails() -> None:
 
 def test_the_family_has_one_error_rate() -> None:
     battery = s.Battery()
-    battery.add("x", [(str(i), 2e-8) for i in range(1000)])
+    battery.add("x", [(str(i), 2 * s.FAMILY_ERROR / 1000) for i in range(1000)])
     assert not battery.alarms
-    battery.add("y", [("worse", 0.9e-8)])
+    battery.add("y", [("worse", 0.9 * s.FAMILY_ERROR / 1001)])
     assert [alarm.sample for alarm in battery.alarms] == ["y"]
