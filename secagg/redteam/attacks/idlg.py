@@ -53,4 +53,5 @@ IDLG: Final = Attack(
     "Zhao, Mopuri & Bilen 2020, arXiv 2001.02610; Zhu, Liu & Han 2019, arXiv 1906.08935",
     "conv-digits",
     _run,
+    trials=3,
 )

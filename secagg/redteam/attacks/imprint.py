@@ -86,4 +86,5 @@ IMPRINT: Final = Attack(
     models=_models,
     participants=64,
     bar=COHORT,
+    trials=3,
 )

@@ -89,5 +89,5 @@ MEMBERSHIP: Final = Attack(
     _run,
     needs=frozenset({Need.CANDIDATES}),
     bar=MEMBER,
-    trials=10,
+    trials=6,
 )
