@@ -97,9 +97,9 @@ def from_json(body: Mapping[str, Any]) -> Charge:
     try:
         charge = Charge(
             pipeline=Pipeline.parse(body["pipeline"]).text,
-            honest=int(body["honest"]),
-            colluding=int(body["colluding"]),
-            survivors=int(body["survivors"]),
+            honest=_count(body["honest"]),
+            colluding=_count(body["colluding"]),
+            survivors=_count(body["survivors"]),
             curve=tuple(float.fromhex(cost) for cost in body["curve"]),
             distance=float.fromhex(body["distance"]),
         )
@@ -109,3 +109,9 @@ def from_json(body: Mapping[str, Any]) -> Charge:
     if not whole or not 0 <= charge.distance < 1:
         raise ConfigError("a charge that is none")
     return charge
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:  # True is an int, too
+        raise TypeError("not a number of participants")
+    return value

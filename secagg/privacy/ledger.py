@@ -233,9 +233,12 @@ class Ledger:
 
 def _entry(body: Mapping[str, Any], previous: Head) -> tuple[bytes, Head]:
     """One line of JSON, keys sorted, and the head after it."""
-    whole = {**body, "version": VERSION, "number": previous.entries + 1, "previous": previous.digest.hex()}
-    line = json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
+    line = _line({**body, "version": VERSION, "number": previous.entries + 1, "previous": previous.digest.hex()})
     return line, Head(previous.entries + 1, _digest(line))
+
+
+def _line(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _read(line: bytes, previous: Head, task: str) -> tuple[dict[str, Any], Head]:
@@ -248,6 +251,8 @@ def _read(line: bytes, previous: Head, task: str) -> tuple[dict[str, Any], Head]
         raise _corrupt(task, number, f"is no entry of version {VERSION}")
     if body.get("number") != number or body.get("previous") != previous.digest.hex():
         raise _corrupt(task, number, "does not follow from the one before it")
+    if _line(body) != line:
+        raise _corrupt(task, number, "is not written as entries are: keys sorted, no spaces")
     return body, Head(number, _digest(line))
 
 

@@ -188,6 +188,28 @@ def test_reordered_missing_and_foreign_entries() -> None:
             Ledger.load(TASK, gone, None if gone else FILLED.head)
 
 
+def spelt(**changes: object) -> bytes:
+    """The first planned entry with other values."""
+    body = json.loads(FILLED.lines[1]) | changes
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (FILLED.lines[1].replace(b",", b", ", 1), "keys sorted, no spaces"),
+        (json.dumps(dict(reversed(json.loads(FILLED.lines[1]).items()))).encode(), "keys sorted, no spaces"),
+        (spelt(honest="10"), "holds no charge"),
+        (spelt(survivors=-1), "holds no charge"),
+        (spelt(colluding=True), "holds no charge"),
+        (spelt(honest=10.0), "holds no charge"),
+    ],
+)
+def test_an_entry_has_one_spelling(line: bytes, said: str) -> None:
+    with pytest.raises(LedgerError, match=said):
+        Ledger.load(TASK, [FILLED.lines[0], line], FILLED.head)
+
+
 def test_a_ledger_rewritten_together_with_its_head_is_told_by_whoever_saw_the_old_one() -> None:
     """A store that is rolled back as a whole is consistent in itself: only a head kept elsewhere shows it."""
     seen = FILLED.head
