@@ -111,6 +111,13 @@ def _decoding() -> Document:
     impossible = [
         {"sums": [5, 0], "summands": 3, "value_bits": 16, "max_weight": 1, "why": "weight 0 of 3 participants"},
         {"sums": [5, 4], "summands": 3, "value_bits": 16, "max_weight": 1, "why": "weight 4 of 3 participants"},
+        {
+            "sums": [196605, 4],
+            "summands": 3,
+            "value_bits": 16,
+            "max_weight": 10,
+            "why": "a mean of 7.5 where 1.0001 is the most that values clipped to 1 give",
+        },
     ]
     return document(
         "decoding", "An exact sum to the weighted mean", "Result", cases=cases, refused=impossible, check="C32"

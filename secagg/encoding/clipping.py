@@ -38,6 +38,12 @@ class Clip:
         if self.per_array and self.l2 == inf:
             raise ConfigError("clip(linf=…) bounds every value already; leave per=array out")
 
+    def norm_bound(self, arrays: int, values: int) -> float:
+        """The largest Euclidean norm of an update of so many arrays and values that keeps to this bound."""
+        if self.linf != inf:
+            return self.linf * sqrt(values)
+        return self.l2 * sqrt(arrays) if self.per_array else self.l2
+
 
 class Clipped:
     """A source within its bound."""

@@ -1,7 +1,7 @@
 """What a round's encoding comes to, once its schema and cohort are known: `Code`."""
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
-from secagg.encoding.fixedpoint import Encoder, FixedPoint, WeightedMean, decode_flat, error_bound
+from secagg.encoding.fixedpoint import Encoder, FixedPoint, WeightedMean, check_length, decode_flat, error_bound
 from secagg.encoding.noisy import Grid, NoisyEncoder
 from secagg.encoding.pipeline import NoiseBy, Pipeline
 from secagg.encoding.schema import FloatArray, Schema
@@ -77,8 +77,11 @@ class Code(Protocol):
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
         """The weighted mean behind a sum of `summands` vectors.
 
+        Without noise, every value and the norm of a mean are held against what clipped inputs can have. With noise
+        that is not possible: every value of the ring has some probability.
+
         Raises:
-            ProtocolViolation: no such vectors add up to this.
+            ProtocolViolation: no such vectors add up to this, or no clipped inputs have this mean.
             LocalError: the context is needed, and empty.
         """
         ...
@@ -163,8 +166,10 @@ class BoundedCode:
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
         """See `Code`."""
         flat, weight = decode_flat(self.code, self.stages.size, sums, summands)
+        error = error_bound(self.code, summands, weight)
+        check_length(flat, self.stages.norm_bound + sqrt(self.stages.size) * error)
         arrays = self.stages.schema.split(self.stages.undo(flat, context))
-        bound = error_bound(self.code, summands, weight) * self.stages.error_factor
+        bound = error * self.stages.error_factor
         return WeightedMean(arrays, weight, bound)
 
 

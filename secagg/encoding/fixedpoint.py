@@ -6,6 +6,7 @@ limbs of q bits.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -27,6 +28,8 @@ MAX_CLIP: Final = 2.0**64
 """Within these no step, sum or mean leaves the range of float32."""
 _STRIDE: Final = 1 << 14  # values encoded together, so that float64 temporaries stay in the cache
 _UNIFORM_DTYPE: Final = np.dtype("<u4")
+_ARITHMETIC: Final = 1 + 2.0**-20
+"""More than what float64 adds to the magnitude of a mean on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +148,8 @@ def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) ->
     """The weighted mean behind an exact sum of `summands` encoded vectors.
 
     Raises:
-        ProtocolViolation: no such vectors add up to these sums or this weight: a participant or the coordinator made
-            them up.
+        ProtocolViolation: no such vectors add up to these sums or this weight, or no inputs within the clip have this
+            mean: a participant or the coordinator made it up.
     """
     weight = total_weight(code, schema.size, sums, summands)
     arrays = schema.arrays_from(lambda start, stop: _means(code, sums[start:stop], summands, weight))
@@ -170,12 +173,37 @@ def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int
 
 
 def _means(code: FixedPoint, sums: Words, summands: int, weight: int) -> FloatArray:
-    """float64 of each sum."""
+    """float64 of each sum; refuses impossible ones as `decode_mean` says."""
     mean: FloatArray = sums.astype(np.float64)
     mean *= code.step
     mean -= summands * code.clip
     mean *= code.max_weight / weight
+    check_magnitude(mean, code.clip + error_bound(code, summands, weight))
     return mean
+
+
+def check_magnitude(mean: FloatArray, bound: float) -> None:
+    """Refuse a mean that no clipped inputs have.
+
+    Args:
+        mean: float64, not empty.
+        bound: what none of its values can exceed in magnitude.
+
+    Raises:
+        ProtocolViolation: as above. Nobody can tell who made it up.
+    """
+    most = max(-float(mean.min()), float(mean.max()))
+    if not most <= bound * _ARITHMETIC:
+        raise ProtocolViolation(
+            f"the mean has a value of magnitude {most:.6g}; no inputs within the clip exceed {bound:.6g}"
+        )
+
+
+def check_length(mean: FloatArray, bound: float) -> None:
+    """As `check_magnitude`, for the Euclidean norm of the whole."""
+    length = float(np.linalg.norm(mean)) if bound < inf else 0.0
+    if not length <= bound * _ARITHMETIC:
+        raise ProtocolViolation(f"the mean has norm {length:.6g}; no inputs within the clip exceed {bound:.6g}")
 
 
 def error_bound(code: FixedPoint, summands: int, weight: int) -> float:

@@ -52,6 +52,11 @@ class Stages:
             return inf
         return sqrt(self.block) if self.rotate else 1.0
 
+    @property
+    def norm_bound(self) -> float:
+        """No update is longer (Euclidean norm) once it is clipped, sampled and rotated; infinite without a clip."""
+        return min((clip.norm_bound(len(self.schema.arrays), self.schema.size) for clip in self.clips), default=inf)
+
     def clipped(self, source: Source) -> Source:
         """Within all bounds."""
         sizes = [spec.size for spec in self.schema.arrays]

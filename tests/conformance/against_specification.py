@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -154,6 +155,10 @@ def encoding(vector: Vector) -> None:
 def decoding(vector: Vector) -> None:
     for case in vector["cases"]:
         _check_mean(case, float.fromhex(case["clip"]), case)
+    for case in vector["refused"]:
+        code = {"value_bits": case["value_bits"], "max_weight": case["max_weight"]}
+        with pytest.raises(ValueError, match="C32"):
+            ref.decode(case["sums"], clip=1.0, **code, summands=case["summands"], size=1)
 
 
 def _check_mean(told: Mapping[str, Any], clip: float, code: Mapping[str, Any]) -> None:

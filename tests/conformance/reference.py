@@ -170,14 +170,19 @@ def rounding_key(seed: bytes) -> bytes:
 def decode(
     sums: Sequence[int], *, clip: float, value_bits: int, max_weight: int, summands: int, size: int
 ) -> tuple[list[float], int]:
-    """Means before the cast to their dtypes, and the weight."""
+    """Means before the cast to their dtypes, and the weight. `ValueError` where C32 refuses."""
     weight = sum(limb << value_bits * i for i, limb in enumerate(sums[size:]))
+    if not summands <= weight <= summands * max_weight:
+        raise ValueError("C32: weight")
     step = 2 * clip / (2**value_bits - 1)
+    most = clip + summands * step * max_weight / weight
     means = []
     for s in sums[:size]:
         x = float(s)
         x = x * step
         x = x - summands * clip
         x = x * (max_weight / weight)
+        if abs(x) > most * (1 + 2**-20):
+            raise ValueError("C32: magnitude")
         means.append(x)
     return means, weight

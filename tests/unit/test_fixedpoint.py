@@ -8,6 +8,7 @@ import pytest
 from secagg.config import MAX_PARTICIPANTS
 from secagg.crypto.prg import Words, word_dtype
 from secagg.crypto.secret import Secret
+from secagg.encoding import fixedpoint
 from secagg.encoding.fixedpoint import MAX_WEIGHT, Encoder, FixedPoint, decode_mean
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import ConfigError, InputError, ProtocolViolation
@@ -182,3 +183,36 @@ def test_clips_that_are_refused(clip: float) -> None:
 def test_codes_that_are_refused(value_bits: int, max_weight: int) -> None:
     with pytest.raises(ConfigError, match="must be"):
         FixedPoint(1.0, value_bits, max_weight)
+
+
+def extreme_sums(code: FixedPoint, schema: Schema, weights: list[int], sign: int) -> Words:
+    """Everyone puts in its clip, or the negative of it."""
+    values = np.full(schema.size, sign * 3 * code.clip)
+    made = [Encoder(code, schema.check({"v": values}), w, Secret(i.to_bytes(32))) for i, w in enumerate(weights)]
+    return np.asarray(np.sum([e.read(0, e.vector_len, np.dtype("<u8")) for e in made], axis=0), np.uint64)
+
+
+@pytest.mark.parametrize("value_bits", [1, 2, 8, 16, 31, 32])
+@pytest.mark.parametrize("weights", [[1, 1, 1], [1, 1000, 37], [1000, 1000, 1000], [1, 1, 1, 2]])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_no_honest_mean_is_refused(value_bits: int, weights: list[int], sign: int) -> None:
+    """All at the clip, at every precision and weight."""
+    schema = Schema((ArraySpec("v", (64,), "float64"),))
+    for clip in (2.0**-64, 0.3, 2.0**64):
+        code = FixedPoint(clip, value_bits, 1000)
+        decode_mean(code, schema, extreme_sums(code, schema, weights, sign), len(weights))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_mean_beyond_the_clip_is_refused(sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator or a participant that adds to the sum: up to the bound it cannot be told, beyond it is refused."""
+    schema = Schema((ArraySpec("v", (64,), "float64"),))
+    code = FixedPoint(0.3, 16, 1000)
+    sums = extreme_sums(code, schema, [10, 10, 10], 1)
+    step_of_mean = code.step * 1000 / 30
+    sums[5] = np.uint64(int(sums[5]) + 4) if sign > 0 else np.uint64(3 * code.levels - int(sums[5]) - 4)
+    with pytest.raises(ProtocolViolation, match=r"the mean has a value of magnitude 0.3\d+; no inputs within the clip"):
+        decode_mean(code, schema, sums, 3)
+    monkeypatch.setattr(fixedpoint, "check_magnitude", lambda *_: None)
+    mean = decode_mean(code, schema, sums, 3)
+    assert sign * mean.arrays["v"][5] > 0.3 + 3 * step_of_mean, "the twin: whoever does not look takes it"

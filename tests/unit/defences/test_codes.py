@@ -414,3 +414,29 @@ def test_a_policy_demands_noise(policy: Policy, text: str, refusal: str | None) 
         return
     with pytest.raises(PolicyViolation, match=refusal):
         policy.check(config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clip(l2=0.5) | quantise(bits=16, range=0.5)",
+        "clip(l2=0.5) | rotate | quantise(bits=16, range=0.5)",
+        "clip(l2=0.5) | sample(rate=0.5) | rotate | quantise(bits=16, range=0.5)",
+        "feedback | clip(linf=9.0) | clip(l2=0.5, per=array) | quantise(bits=16, range=0.5)",
+        "clip(linf=0.02) | rotate | weigh(max=3) | quantise(bits=16, range=0.5)",
+    ],
+)
+def test_a_mean_that_is_longer_than_the_clip_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everyone at the bound is taken; four times that, each value within its range, is not."""
+    code = code_of(text, 100)
+    honest = [encode(code, np.full(100, 1.0), tag) for tag in range(5)]
+    summed(code, honest)
+    total = sum(vector.read(0, code.vector_len, np.dtype("<u8")).astype(np.int64) for vector in honest)
+    middle = 5 * 65535 // 2
+    size = code.vector_len - 1  # behind the values stands the weight
+    made_up = np.array(total)
+    made_up[:size] = np.clip(middle + 4 * (made_up[:size] - middle), 0, 5 * 65535)
+    with pytest.raises(ProtocolViolation, match="the mean has norm"):
+        code.decode_mean(made_up.astype(np.uint64), 5, CONTEXT)
+    monkeypatch.setattr(code_module, "check_length", lambda *_: None)
+    code.decode_mean(made_up.astype(np.uint64), 5, CONTEXT)  # the twin
