@@ -5,6 +5,9 @@ An entry is appended and flushed to the disk; then the head is exchanged as a wh
 that nobody was told of: cut off if it is torn, taken over if it is whole, so that what may have been acted on counts.
 Every other difference between the two files is damage, and is left as it is for people to look at.
 
+When the disk refuses, both are taken back in the opposite order, the head first. Should that fail too, what is left
+looks like one of the crashes above, and the next reading settles it.
+
 No grpc and no server: `secagg ledger` reads such folders on any machine.
 """
 
@@ -93,7 +96,8 @@ class LedgerFolder:
         if stored.torn and len(lines) == len(stored.lines):
             _cut(path, sum(len(line) + 1 for line in lines))
         if head is not None and head != stored.head:
-            _exchange(path.with_suffix(HEAD), head)
+            _flush(path)  # the entry may stand there because flushing it failed
+            _exchange(path.with_suffix(HEAD), head.text.encode() + b"\n")
         return lines, head
 
     def append(self, task: str, entry: bytes, head: Head) -> None:
@@ -103,12 +107,13 @@ class LedgerFolder:
             OSError: cannot be written.
         """
         path = self._path(task)
-        before = path.stat().st_size if path.exists() else 0
+        beside = path.with_suffix(HEAD)
+        size, known = path.stat().st_size if path.exists() else 0, _content(beside)
         try:
             _append(path, entry + b"\n")
-            _exchange(path.with_suffix(HEAD), head)
+            _exchange(beside, head.text.encode() + b"\n")
         except OSError:
-            _cut(path, before)
+            _take_back(path, size, known)
             raise
 
     def _path(self, task: str) -> Path:
@@ -154,11 +159,27 @@ def _append(path: Path, data: bytes) -> None:
         _flush_folder(path.parent)
 
 
-def _exchange(path: Path, head: Head) -> None:
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _take_back(entries: Path, size: int, known: bytes | None) -> None:
+    """Undo an `append` that failed. A head that is in place without its entry would be damage: it goes first."""
+    head = entries.with_suffix(HEAD)
+    if _content(head) != known:
+        if known is None:
+            head.unlink()
+            _flush_folder(head.parent)
+        else:
+            _exchange(head, known)
+    _cut(entries, size)
+
+
+def _exchange(path: Path, content: bytes) -> None:
     new = path.with_suffix(path.suffix + _NEW)
     file = os.open(new, os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _write(file, head.text.encode() + b"\n")
+        _write(file, content)
     finally:
         os.close(file)
     new.replace(path)
@@ -184,7 +205,11 @@ def _write(file: int, data: bytes) -> None:
 
 def _flush_folder(folder: Path) -> None:
     """A new name is durable only once its folder is."""
-    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(file)
     finally:

@@ -162,6 +162,115 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: py
         assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) == filled(1)
 
 
+SYSTEM_CALLS = ("open", "write", "fsync", "ftruncate")
+
+
+def failing_disk(patch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> list[str]:
+    """Whatever changes a file fails with EIO, if `fails` says so of its number; the names of all calls made."""
+    made: list[str] = []
+
+    def ailing(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            made.append(name)
+            if fails(len(made)):
+                raise OSError(5, "Input/output error")
+            return real(*arguments, **named)
+
+        return call
+
+    for name in SYSTEM_CALLS:
+        patch.setattr(os, name, ailing(name, getattr(os, name)))
+    for name in ("replace", "unlink"):
+        patch.setattr(Path, name, ailing(name, getattr(Path, name)))
+    return made
+
+
+LEDGERS = {"first entry": (None, Ledger.open(TASK, BUDGET)), "later entry": (filled(1), WHOLE)}
+
+
+def append_on_failing_disk(
+    folder: Path, patch: pytest.MonkeyPatch, which: str, fails: Callable[[int], bool]
+) -> tuple[Ledger | None, bool]:
+    """What the ledger is afterwards, on a disk that is well; whether the entry was acknowledged."""
+    before, after = LEDGERS[which]
+    if before is not None:
+        kept(folder, before)
+    book = LedgerBook(LedgerFolder(folder))
+    assert book.find(TASK) == before
+    with patch.context() as ailing:
+        failing_disk(ailing, fails)
+        try:
+            LedgerFolder(folder).append(TASK, after.lines[-1], after.head)
+            acknowledged = True
+        except OSError:
+            acknowledged = False
+    found = book.find(TASK)
+    assert found in (before, after)
+    assert LedgerBook(LedgerFolder(folder)).find(TASK) == found
+    return found, acknowledged
+
+
+@pytest.mark.parametrize("which", LEDGERS)
+@pytest.mark.parametrize("lasts", ["once", "on"])
+@pytest.mark.parametrize("call", range(1, 13))
+def test_a_disk_that_fails_leaves_a_whole_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, lasts: str, call: int
+) -> None:
+    """Each call to the system fails in its turn, alone or with all after it; then the same process reads again."""
+    fails = {"once": lambda number: number == call, "on": lambda number: number >= call}[lasts]
+    found, acknowledged = append_on_failing_disk(tmp_path, monkeypatch, which, fails)
+    before, after = LEDGERS[which]
+    if acknowledged:
+        assert found == after
+    elif lasts == "once":
+        assert found == before
+    following = after.plan(round_id(9), CONFIG) if found == after else after  # and it can be written again
+    book = LedgerBook(LedgerFolder(tmp_path))
+    book.keep(following)
+    assert book.find(TASK) == following
+
+
+def test_every_system_call_of_an_append_is_made_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The range above reaches behind the last of them."""
+    for which, (before, after) in LEDGERS.items():
+        folder = tmp_path / which
+        folder.mkdir()
+        if before is not None:
+            kept(folder, before)
+        with monkeypatch.context() as patch:
+            made = failing_disk(patch, lambda _: False)
+            LedgerFolder(folder).append(TASK, after.lines[-1], after.head)
+        assert len(made) < 12
+        assert {"open", "write", "fsync", "replace"} <= set(made)
+
+
+def test_a_ledger_whose_head_stays_is_damaged_by_a_failing_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin: where the entry alone is taken back, one fsync that fails makes the ledger unreadable."""
+    monkeypatch.setattr(ledger_files, "_take_back", lambda entries, size, known: ledger_files._cut(entries, size))
+    damaged = 0
+    for call in range(1, 13):
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        try:
+            append_on_failing_disk(folder, monkeypatch, "later entry", lambda number, call=call: number == call)
+        except LedgerError:
+            damaged += 1
+    assert damaged > 0
+
+
+def test_an_entry_is_flushed_before_it_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries, head = kept(tmp_path, WHOLE)
+    head.write_text(heads(WHOLE)[-2].text + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_files, "_flush", lambda path: (_ for _ in ()).throw(OSError(5, path.name)))
+        with pytest.raises(OSError, match=entries.name):
+            LedgerFolder(tmp_path).read(TASK)
+    assert head.read_text() == heads(WHOLE)[-2].text + "\n"
+    assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) == WHOLE
+
+
 def test_a_folder_has_one_coordinator(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "ledger"
     with locked(folder) as store:
