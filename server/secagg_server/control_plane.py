@@ -48,6 +48,7 @@ class ControlPlane(ControlPlaneServicer):
             released = await hosted.released()
             for part in released.parts():
                 yield part
+            self._rounds.fetched(hosted)
 
     async def AbortRound(self, request: pb.AbortRoundRequest, context: Context) -> pb.AbortRoundReply:
         async with reported(context, "AbortRound"):

@@ -195,6 +195,7 @@ class DataPlane(DataPlaneServicer):
             released = await (hosted if grouped is None else grouped).released()
             for part in released.parts():
                 yield part
+            self._rounds.fetched(grouped or hosted)
 
     async def LeaveRound(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveReply:
         async with self._call(context, "LeaveRound") as caller:

@@ -29,13 +29,14 @@ from secagg.phases import Phase
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.results import PackedGroups
 from secagg_server.bell import Bell
 from secagg_server.budget import Budgets, Charge
 from secagg_server.grouped import GroupedRound, OpenedRound
 from secagg_server.hosting import Clock, HostedRound
 from secagg_server.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.settings import Settings
-from secagg_server.store import RoundRecord, Store
+from secagg_server.store import Released, RoundRecord, Store
 
 FoundT = TypeVar("FoundT")
 
@@ -72,6 +73,7 @@ class Rounds:
         self._rng = rng
         self._known: dict[RoundId, OpenedRound] = {}  # by the ids that were given out, oldest first
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
+        self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
         self._opening = 0
         self._opened = Bell()
         self._closed = False
@@ -252,11 +254,18 @@ class Rounds:
         loop = asyncio.get_running_loop()
         loop.call_later(GIVE_BACK_AFTER_S, give_back)
         loop.call_later(self._settings.keep_finished_s, self._forget, round_id)
-        over = [r.record.round_id for r in self._known.values() if r.outcome is not None]
-        for oldest in over[: max(0, len(over) - self._settings.keep_finished_rounds)]:
+        self._ended[round_id] = not isinstance(self._known[round_id].outcome, Released | PackedGroups)
+        surplus = max(0, len(self._ended) - self._settings.keep_finished_rounds)
+        for oldest in [known for known, done in self._ended.items() if done][:surplus]:
             self._forget(oldest)
 
+    def fetched(self, opened: OpenedRound) -> None:
+        """Somebody has its sum: from now on it may be forgotten when later rounds end."""
+        if opened.record.round_id in self._ended:
+            self._ended[opened.record.round_id] = True
+
     def _forget(self, round_id: RoundId) -> None:
+        self._ended.pop(round_id, None)
         opened = self._known.pop(round_id, None)
         if opened is not None:
             for hosted in _parts_of(opened):

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
@@ -62,8 +62,14 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="Log lines for programs or for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     max_open_rounds: Count = Field(32, description="Rounds under way at once; more are refused.")
-    keep_finished_rounds: Count = Field(20, description="Finished rounds remembered, the oldest forgotten first.")
-    keep_finished_s: Seconds = Field(900.0, description="Seconds until a finished round and its sum are forgotten.")
+    keep_finished_rounds: Count = Field(
+        32,
+        description="Finished rounds remembered, at least max_open_rounds; who ended first is forgotten first, but no "
+        "sum that nobody has fetched.",
+    )
+    keep_finished_s: Seconds = Field(
+        900.0, description="Seconds after its end until a round is forgotten, whoever has fetched its sum or not."
+    )
     remember_releases: Count = Field(
         200, description="Past sums remembered, so that sums of one model never show few; the oldest forgotten first."
     )
@@ -83,6 +89,16 @@ class Settings(BaseSettings):
         {}, description="The same for single tasks by name, whose rounds must all have noise; a flag takes JSON."
     )
     unmask_threads: int = Field(0, ge=0, le=256, description="Threads that unmask a sum; 0 for one per processor.")
+
+    @model_validator(mode="after")
+    def _keeps_what_ends_together(self) -> Self:
+        """All open rounds may end at once, and nobody could have fetched the first by then."""
+        if self.keep_finished_rounds < self.max_open_rounds:
+            raise ValueError(
+                f"keep_finished_rounds ({self.keep_finished_rounds}) must be at least max_open_rounds "
+                f"({self.max_open_rounds}): raise the one or lower the other"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -127,6 +143,8 @@ def _trouble(name: str, kind: str, message: str) -> str:
     if kind == "missing":
         flag = "--" + name.replace("_", "-")
         return f"setting {name} is missing: give {flag}, {ENV_PREFIX}{name.upper()} or a line in the settings file"
+    if not name:  # of several settings: the message names them
+        return f"settings: {message.removeprefix('Value error, ')}"
     if kind == "extra_forbidden":
         return f"unknown setting {name}"
     return f"setting {name}: {message[0].lower()}{message[1:]}"

@@ -259,15 +259,16 @@ async def test_an_aborted_round_ends_in_all_groups(tmp_path: Path) -> None:
 
 
 async def test_a_forgotten_round_takes_its_groups_along(tmp_path: Path) -> None:
-    async with stage(tmp_path, keep_finished_rounds=1, max_open_rounds=5) as s:
-        first, second = await s.director.open(in_groups()), None
-        with pytest.raises(LimitError, match="3 of 5 rounds are under way and this takes 3"):
-            await s.server.rounds.open(s.server.rounds.find_opened(first).record.config_bytes)
-        await s.director.abort(first)
-        second = await s.director.open(in_groups())
-        await s.director.abort(second)
-        assert list(s.server.rounds._known) == [second]
-        assert len(s.server.rounds._rounds) == 3
+    async with stage(tmp_path, keep_finished_rounds=3, max_open_rounds=3) as s:
+        ids = [await s.director.open(in_groups())]
+        with pytest.raises(LimitError, match="3 of 3 rounds are under way and this takes 3"):
+            await s.server.rounds.open(s.server.rounds.find_opened(ids[0]).record.config_bytes)
+        await s.director.abort(ids[0])
+        for _ in range(3):
+            ids.append(await s.director.open(in_groups()))
+            await s.director.abort(ids[-1])
+        assert list(s.server.rounds._known) == ids[1:]
+        assert len(s.server.rounds._rounds) == 9
 
 
 async def test_groups_are_named_by_the_coordinator(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ async def everyone(s: Stage, config: RoundConfig, names: list[ParticipantId]) ->
 
 async def test_a_coordinator_remembers_what_it_released_and_nothing_else(tmp_path: Path) -> None:
     config = served_config(5, threshold=3, threat_model=SEMI_HONEST, deadlines={"advertise_keys_s": 1.0})
-    async with stage(tmp_path, keep_finished_rounds=1) as s:
+    async with stage(tmp_path, keep_finished_rounds=1, max_open_rounds=1) as s:
         aborted = await s.director.open(config)
         await s.director.abort(aborted)
         await everyone(s, config, PEOPLE[:5])

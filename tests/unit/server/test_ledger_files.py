@@ -254,7 +254,7 @@ def test_a_ledger_whose_head_stays_is_damaged_by_a_failing_flush(
         folder = tmp_path / str(call)
         folder.mkdir()
         try:
-            append_on_failing_disk(folder, monkeypatch, "later entry", lambda number, call=call: number == call)
+            append_on_failing_disk(folder, monkeypatch, "later entry", call.__eq__)
         except LedgerError:
             damaged += 1
     assert damaged > 0
