@@ -9,6 +9,7 @@ from secagg.encoding.schema import DTYPES, MAX_ARRAYS, MAX_DIMENSIONS, ArraySpec
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody, Profile, Scheme
 from secagg.robust.grouping import Combine, Groups
+from secagg.wire import counting
 from secagg.wire.v1 import config_pb2 as pb
 
 MAX_CONFIG_BYTES = 64 << 20
@@ -16,6 +17,8 @@ _SCHEMES = (Scheme.CKKS, Scheme.BFV)
 _CUSTODIES = (Custody.PARTICIPANTS, Custody.THRESHOLD)
 _MAX_SCALE_BITS = 120
 _MAX_PRIMES = 8
+_MAX_TOP_FIELDS = MAX_ARRAYS + 64
+_MAX_FIELDS = MAX_ARRAYS * (MAX_DIMENSIONS + 6)
 
 
 def encode_config(config: RoundConfig) -> bytes:
@@ -60,6 +63,9 @@ def decode_config(data: bytes) -> RoundConfig:
     """
     if len(data) > MAX_CONFIG_BYTES:
         raise DecodeError(f"a configuration of {len(data)} bytes is longer than {MAX_CONFIG_BYTES}")
+    # Before an object is made of each: 64 MiB hold millions of arrays.
+    counting.count(data, {}, _MAX_TOP_FIELDS)
+    counting.count(data, counting.plan_of(pb.RoundConfig.DESCRIPTOR), _MAX_FIELDS)
     message = pb.RoundConfig()
     try:
         message.ParseFromString(data)
@@ -77,7 +83,6 @@ def decode_config(data: bytes) -> RoundConfig:
 
 def _config(message: pb.RoundConfig) -> RoundConfig:
     d = message.deadlines
-    # Before an object is made of each: 64 MiB hold millions.
     if len(message.arrays) > MAX_ARRAYS or any(len(a.shape) > MAX_DIMENSIONS for a in message.arrays):
         raise ConfigError(f"a schema has at most {MAX_ARRAYS} arrays, of at most {MAX_DIMENSIONS} sides")
     arrays = tuple(ArraySpec(a.name, tuple(a.shape), _dtype(a.dtype)) for a in message.arrays)

@@ -11,7 +11,6 @@ from typing import Final
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from secagg.crypto.rng import SystemRng
@@ -19,28 +18,44 @@ from secagg.errors import ConfigError
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
-from secagg.wire.v1.control_plane_pb2_grpc import add_ControlPlaneServicer_to_server
-from secagg.wire.v1.data_plane_pb2_grpc import add_DataPlaneServicer_to_server
+from secagg_server import health
 from secagg_server.addresses import TcpAddress, UnixAddress, make_way, parse_control, parse_tcp
+from secagg_server.auth import Callers
 from secagg_server.control_plane import ControlPlane
 from secagg_server.data_plane import DataPlane
+from secagg_server.door import MAX_PART_BYTES, Door, Keeper, LocalPeers
+from secagg_server.health import Health
 from secagg_server.hosting import Clock
 from secagg_server.ledger_files import LedgerFolder, locked
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings
 from secagg_server.store import MemoryStore, Store
+from secagg_server.tally import Tally
 from secagg_server.tls import load_credentials, load_trust
 
 DATA_PLANE: Final = data_plane_pb2.DESCRIPTOR.services_by_name["DataPlane"].full_name
 CONTROL_PLANE: Final = control_plane_pb2.DESCRIPTOR.services_by_name["ControlPlane"].full_name
 
-# Message limits stay at grpc's 4 MiB: vectors travel in chunks.
+FL_SERVER: Final = "the FL server"
+"""The one caller of the control plane: whoever reaches its socket."""
+
+MAX_CONTROL_CALLS: Final = 1000
+MAX_CONTROL_BYTES: Final = 256 << 20
+"""Configurations that are being read, each of at most 64 MiB."""
+
+LAST_RESORT: Final = 4
+"""grpc itself refuses calls, without a name, from so many times `max_calls` on."""
+
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second coordinator on the port fails instead of taking half of the connections
-    ("grpc.max_concurrent_streams", 64),
-    ("grpc.server_handshake_timeout_ms", 10_000),  # who connects and does not finish TLS
+    ("grpc.max_receive_message_length", MAX_PART_BYTES),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a few bytes would become megabytes before anyone counts
+    ("grpc.server_handshake_timeout_ms", 5_000),  # who connects and does not finish TLS
+    ("grpc.http2.settings_timeout", 5_000),  # who does not go on from there
+    ("grpc.max_connection_idle_ms", 60_000),  # who makes no call
     ("grpc.keepalive_time_ms", 30_000),  # a participant whose network is gone is noticed within a minute
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # participants may ask as often
 )
@@ -88,20 +103,42 @@ async def running_server(
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
         rounds = Rounds(settings, trust, store, parallel=_side_by_side(pool), clock=clock, rng=SystemRng())
-        data = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=settings.max_calls)
-        control = grpc.aio.server(options=OPTIONS)
-        add_DataPlaneServicer_to_server(DataPlane(rounds, trust, store, settings, clock), data)
-        add_ControlPlaneServicer_to_server(ControlPlane(rounds, settings), control)
+        plane = DataPlane(rounds, Callers(trust, clock), store)
+        checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
+        streams = (
+            "grpc.max_concurrent_streams",
+            max(64, 2 * settings.max_open_rounds),
+        )  # well above one client's calls
+        data = grpc.aio.server(options=(*OPTIONS, streams), maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls)
+        control = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=LAST_RESORT * MAX_CONTROL_CALLS)
+        keeper = Keeper(
+            who=plane.who,
+            tally=Tally(settings.max_calls_per_participant, settings.max_calls),
+            peers=LocalPeers(),
+            read_timeout_s=settings.read_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+        )
+        for service, answers in ((DATA_PLANE, plane.answers), (health.SERVICE, checks[0].answers)):
+            data.add_generic_rpc_handlers((Door(service, answers, keeper),))
+        keeper = Keeper(
+            who=lambda _: FL_SERVER,
+            tally=Tally(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
+            peers=LocalPeers(),
+            read_timeout_s=settings.read_timeout_s,
+            write_timeout_s=None,
+        )
+        for service, answers in ((CONTROL_PLANE, ControlPlane(rounds).answers), (health.SERVICE, checks[1].answers)):
+            control.add_generic_rpc_handlers((Door(service, answers, keeper),))
         # Participants have the protos: reflection is for whoever runs the coordinator.
-        reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE_NAME, reflection.SERVICE_NAME], control)
-        checks = [await _add_health(data, DATA_PLANE), await _add_health(control, CONTROL_PLANE)]
+        reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE, reflection.SERVICE_NAME], control)
         data_address = _listen_tcp(parse_tcp(settings.listen), lambda at: data.add_secure_port(at, credentials))
         control_address = _listen_control(place, control)
         await asyncio.gather(data.start(), control.start())
         try:
             yield RunningServer(str(data_address), str(control_address), rounds)
         finally:
-            await asyncio.gather(*(check.enter_graceful_shutdown() for check in checks))
+            for check in checks:
+                check.shut_down()
             await rounds.shut_down()
             grace = settings.shutdown_grace_s
             await asyncio.gather(data.stop(grace), control.stop(grace))
@@ -163,10 +200,3 @@ def _listen_control(address: TcpAddress | UnixAddress, control: grpc.aio.Server)
     finally:
         os.umask(before)
     return address
-
-
-async def _add_health(server: grpc.aio.Server, service: str) -> health.aio.HealthServicer:
-    servicer = health.aio.HealthServicer()
-    await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    return servicer

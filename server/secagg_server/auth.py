@@ -1,19 +1,24 @@
-"""Who calls: the participant that the client certificate of the connection names, and how much it may ask at once."""
+"""Who calls: the participant that the client certificate of the connection names."""
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from secagg.crypto.identity import TrustAnchors
-from secagg.errors import AuthenticationError, LimitError
+from secagg.errors import AuthenticationError
 from secagg.messages import ParticipantId
 from secagg_server.boundary import Context
+
+MAX_KNOWN: Final = 10_000
+"""Certificates that are remembered."""
+
+RECHECK_S: Final = 3600.0
+"""A chain is checked anew after so many seconds: the CA's certificate may have expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,46 +30,57 @@ class Caller:
     fingerprint: str
 
 
-def authenticate(context: Context, trust: TrustAnchors, now: float) -> Caller:
-    """Who is at the other end.
+class Callers:
+    """Who calls, by the certificate of the connection.
 
     TLS has checked the chain when the connection was made. It is checked again here, with the profile of participants'
-    certificates and the time of now: connections live long.
-
-    Raises:
-        AuthenticationError: no participant's certificate, or one that is no longer valid.
+    certificates; what that gave is remembered, and only the times are held against the clock at each call, because
+    connections live long.
     """
-    pem = list((context.auth_context() or {}).get("x509_pem_cert", ()))
-    if len(pem) != 1:
-        raise AuthenticationError("the connection has no client certificate")
-    try:
-        der = x509.load_pem_x509_certificate(pem[0]).public_bytes(Encoding.DER)
-    except ValueError:
-        raise AuthenticationError("the client certificate is unreadable") from None
-    identity = trust.verify_participant((der,), datetime.fromtimestamp(now, UTC))
-    return Caller(ParticipantId(identity.participant_id), identity.organisation, sha256(der).hexdigest())
 
+    def __init__(self, trust: TrustAnchors, clock: Callable[[], float]) -> None:
+        """Args:
+        trust: the CA of participants.
+        clock: seconds since 1970.
+        """
+        self._trust = trust
+        self._clock = clock
+        self._known: dict[
+            tuple[bytes, ...], tuple[Caller, float, float]
+        ] = {}  # with the times that it is valid between
 
-class CallLimit:
-    """Counts the calls of each participant that are under way."""
+    def trust(self, trust: TrustAnchors) -> None:
+        """Check everybody anew, against this CA."""
+        self._trust = trust
+        self._known.clear()
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._running: Counter[ParticipantId] = Counter()
-
-    @contextmanager
-    def admitted(self, participant: ParticipantId) -> Iterator[None]:
-        """One more call.
+    def of(self, context: Context) -> tuple[Caller, bool]:
+        """Who is at the other end, and whether that was found out just now.
 
         Raises:
-            LimitError: too many.
+            AuthenticationError: no participant's certificate, or one that is not valid at this time.
         """
-        if self._running[participant] >= self._most:
-            raise LimitError(f"{participant} has {self._most} calls under way; end one first")
-        self._running[participant] += 1
+        pem = tuple((context.auth_context() or {}).get("x509_pem_cert", ()))
+        caller, begin, end = self._known.get(pem, (None, 0.0, 0.0))
+        now = self._clock()
+        if caller is not None and begin <= now <= end:
+            return caller, False
+        self._known.pop(pem, None)
+        caller, begin, end = self._verified(pem, now)
+        if len(self._known) >= MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[pem] = (caller, begin, end)
+        return caller, True
+
+    def _verified(self, pem: tuple[bytes, ...], now: float) -> tuple[Caller, float, float]:
+        if len(pem) != 1:
+            raise AuthenticationError("the connection has no client certificate")
         try:
-            yield
-        finally:
-            self._running[participant] -= 1
-            if not self._running[participant]:
-                del self._running[participant]
+            certificate = x509.load_pem_x509_certificate(pem[0])
+        except ValueError:
+            raise AuthenticationError("the client certificate is unreadable") from None
+        der = certificate.public_bytes(Encoding.DER)
+        identity = self._trust.verify_participant((der,), datetime.fromtimestamp(now, UTC))
+        caller = Caller(ParticipantId(identity.participant_id), identity.organisation, sha256(der).hexdigest())
+        begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+        return caller, begin, min(end, now + RECHECK_S)

@@ -1,13 +1,14 @@
-"""Where exceptions become gRPC statuses, and streams of parts become messages of bounded size."""
+"""Where exceptions become gRPC statuses."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
+from typing import Any, Final
 
 import grpc
 import structlog
-from google.protobuf.message import Message
 
 from secagg.errors import (
     AuthenticationError,
@@ -41,19 +42,58 @@ STATUS: Final[dict[type[SecAggError], grpc.StatusCode]] = {
 }
 """The status of each error, for proxies and metrics; clients read the trailer."""
 
-MAX_PARTS: Final = 1000
+_REMEMBERED = 4096  # callers, calls and errors whose lines are held back
 MAX_DETAIL_CHARS: Final = 200  # the trailer has the whole message
 
-PartT = TypeVar("PartT", bound=Message)
+
+@dataclass(slots=True)
+class Told:
+    """What a line of the log says of a call, as far as it is known."""
+
+    caller: str = ""
+
+
+class Refusals:
+    """Log lines of refused calls: of one caller, call and error at most one in `pause_s`, with how many there were.
+
+    How often a peer is refused is its own choice, and must not fill a disk.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic, pause_s: float = 1.0) -> None:
+        self._clock = clock
+        self._pause_s = pause_s
+        self._logged: dict[tuple[str, str, str], tuple[float, int]] = {}  # when, and how many since
+
+    def log(self, caller: str, method: str, error: SecAggError, address: str) -> None:
+        """Log it, or count it."""
+        key, now = (caller, method, type(error).__name__), self._clock()
+        before, silent = self._logged.pop(key, (-inf, 0))
+        if len(self._logged) >= _REMEMBERED:
+            del self._logged[next(iter(self._logged))]
+        if now - before < self._pause_s:
+            self._logged[key] = (before, silent + 1)
+            return
+        self._logged[key] = (now, 0)
+        more = {"unlogged": silent} if silent else {}
+        _log().info(
+            "call_refused",
+            method=method,
+            participant=caller,
+            address=address,
+            error=type(error).__name__,
+            detail=str(error),
+            **more,
+        )
 
 
 @asynccontextmanager
-async def reported(context: Context, method: str) -> AsyncIterator[None]:
+async def reported(context: Context, method: str, refusals: Refusals, address: str) -> AsyncIterator[Told]:
     """End the call with the status and the trailer of whatever is raised inside."""
+    told = Told()
     try:
-        yield
+        yield told
     except SecAggError as error:
-        _log().info("call_refused", method=method, error=type(error).__name__, detail=str(error))
+        refusals.log(told.caller, method, error, address)
         trailer = ((TRAILER, encode_failure(error).SerializeToString()),)
         await context.abort(_status(error), str(error)[:MAX_DETAIL_CHARS], trailer)
     except Exception:  # the outermost frame: nothing of an unknown error may reach a peer
@@ -68,23 +108,3 @@ def _status(error: SecAggError) -> grpc.StatusCode:
 def _log() -> structlog.typing.FilteringBoundLogger:
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return log
-
-
-async def collected(parts: AsyncIterator[PartT], max_bytes: int, timeout_s: float) -> list[PartT]:
-    """All parts of a message that fits into memory.
-
-    Raises:
-        DecodeError: too long, in too many parts, or too slow.
-    """
-    found: list[PartT] = []
-    size = 0
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for part in parts:
-                size += part.ByteSize()
-                if size > max_bytes or len(found) >= MAX_PARTS:
-                    raise DecodeError(f"a message of more than {max_bytes} bytes or {MAX_PARTS} parts")
-                found.append(part)
-    except TimeoutError:
-        raise DecodeError(f"the message did not arrive within {timeout_s:g} seconds") from None
-    return found

@@ -1,221 +1,275 @@
 """The data plane: participants' calls. Each passes a message to the round and waits for what closes the phase."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
-from typing import Final, TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, assert_never
 
 import structlog
 from google.protobuf.message import Message
 
-from secagg.crypto.identity import TrustAnchors
 from secagg.errors import DecodeError, ProtocolViolation
-from secagg.messages import (
-    ConsistencyProof,
-    EncryptedSum,
-    FallenSet,
-    ParticipantId,
-    ReleaseOrder,
-    Roster,
-    ShareDelivery,
-    SurvivorSet,
-)
+from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.schemes import Chunk
 from secagg.wire import codec, homomorphic
 from secagg.wire.fields import PART_BYTES
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneServicer
-from secagg_server.auth import CallLimit, authenticate
-from secagg_server.boundary import Context, collected, reported
-from secagg_server.hosting import Clock, HostedRound
+from secagg_server.auth import Callers
+from secagg_server.boundary import Context
+from secagg_server.door import Answer, Call
+from secagg_server.hosting import HostedRound
 from secagg_server.rounds import Rounds
-from secagg_server.settings import Settings
 from secagg_server.store import Store
 
 ROUND_METADATA: Final = "secagg-round-bin"
 MAX_SEEN: Final = 1000
+MAX_FIND_BYTES: Final = 32 << 10
+"""A task, and `MAX_SEEN` rounds."""
+
+MAX_ADVERTISE_BYTES: Final = 160 << 10
+"""Keys with a chain of 8 certificates, each of at most 16 KiB."""
+
 MAX_MESSAGE_BYTES: Final = 8 << 20
 """Sealed or revealed shares of 10,000 neighbours take less than 2 MiB, a packed share of a joint key at most 4."""
 
-MessageT = TypeVar("MessageT", bound=Message)
-AnswerT = TypeVar("AnswerT")
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """A call that brings one message, which names its round.
+
+    Attributes:
+        kind: the request.
+        field: of the request that holds the participant's message.
+        decode: makes the message of that field.
+        max_bytes: longest request.
+    """
+
+    kind: type[Message]
+    field: str
+    decode: Callable[[Any], Any]
+    max_bytes: int = 1 << 10
 
 
-class DataPlane(DataPlaneServicer):
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A call that brings one message in parts; the metadata names the round."""
+
+    kind: type[Message]
+    decode: Callable[[list[Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """A call that brings a vector chunk by chunk; the metadata names the round. It goes on after a break."""
+
+    kind: type[Message]
+    decode: Callable[[Any], Chunk]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseCall:
+    """A call that takes a participant's message of a phase, and answers with what closes the phase.
+
+    Attributes:
+        name: as the .proto has it.
+        phase: in which it is sent.
+        sends: what comes up.
+        encode: makes the parts of the answer; None: the answer is the receipt, once the round is over.
+        shared: whether everyone gets the same answer, which is then encoded once.
+    """
+
+    name: str
+    phase: Phase
+    sends: One | Parts | Chunks
+    encode: Callable[[Any], Iterable[Message]] | None
+    shared: bool = False
+
+
+def _alone(encode: Callable[[Any], Message]) -> Callable[[Any], Iterable[Message]]:
+    """For answers of one part."""
+    return lambda message: (encode(message),)
+
+
+PHASE_CALLS: Final = (
+    PhaseCall(
+        "Advertise",
+        Phase.ADVERTISE_KEYS,
+        One(pb.AdvertiseRequest, "keys", codec.decode_advertise, MAX_ADVERTISE_BYTES),
+        codec.encode_roster,
+        shared=True,
+    ),
+    PhaseCall(
+        "Share",
+        Phase.SHARE_KEYS,
+        Parts(messages_pb2.ShareKeysPart, codec.decode_share_keys),
+        codec.encode_share_delivery,
+    ),
+    PhaseCall(
+        "SendInput",
+        Phase.MASKED_INPUT,
+        Chunks(messages_pb2.MaskedInputChunk, codec.decode_chunk),
+        _alone(codec.encode_survivors),
+    ),
+    PhaseCall(
+        "Check",
+        Phase.CONSISTENCY_CHECK,
+        One(pb.CheckRequest, "check", codec.decode_check),
+        codec.encode_proof,
+        shared=True,
+    ),
+    PhaseCall("Reveal", Phase.UNMASK, Parts(messages_pb2.UnmaskPart, codec.decode_unmask), None),
+    PhaseCall(
+        "ConfirmKey",
+        Phase.CONFIRM_KEY,
+        One(pb.ConfirmKeyRequest, "confirmation", homomorphic.decode_confirmation),
+        codec.encode_proof,
+        shared=True,
+    ),
+    PhaseCall(
+        "SendEncrypted",
+        Phase.ENCRYPTED_INPUT,
+        Chunks(messages_pb2.EncryptedInputChunk, homomorphic.decode_encrypted_chunk),
+        homomorphic.encode_encrypted_sum,
+    ),
+    PhaseCall(
+        "ReportSum",
+        Phase.REPORT_SUM,
+        One(pb.ReportSumRequest, "report", homomorphic.decode_report),
+        _alone(homomorphic.encode_order),
+    ),
+    PhaseCall("SendSum", Phase.RELEASE_SUM, Chunks(messages_pb2.SumChunk, homomorphic.decode_sum_chunk), None),
+    PhaseCall(
+        "SendPartial",
+        Phase.PARTIAL_DECRYPTION,
+        Chunks(messages_pb2.PartialChunk, homomorphic.decode_partial_chunk),
+        _alone(homomorphic.encode_fallen),
+    ),
+    PhaseCall(
+        "CheckRecovery",
+        Phase.RECOVERY_CHECK,
+        One(pb.CheckRecoveryRequest, "check", homomorphic.decode_recovery_check),
+        codec.encode_proof,
+        shared=True,
+    ),
+    PhaseCall(
+        "RecoverSeeds",
+        Phase.RECOVER_SEEDS,
+        Parts(messages_pb2.RecoverSeedsPart, homomorphic.decode_recover_seeds),
+        None,
+    ),
+)
+"""The calls of all schemes that carry a protocol message, one a row."""
+
+
+class DataPlane:
     """See `proto/secagg/wire/v1/data_plane.proto`."""
 
-    def __init__(self, rounds: Rounds, trust: TrustAnchors, store: Store, settings: Settings, clock: Clock) -> None:
+    def __init__(self, rounds: Rounds, callers: Callers, store: Store) -> None:
         self._rounds = rounds
-        self._trust = trust
+        self._callers = callers
         self._store = store
-        self._settings = settings
-        self._clock = clock
-        self._limit = CallLimit(settings.max_calls_per_participant)
         self._log = structlog.get_logger()
 
-    async def FindRound(self, request: pb.FindRoundRequest, context: Context) -> AsyncIterator[pb.RoundOfferPart]:
-        async with self._call(context, "FindRound") as caller:
-            for part in _offer(await self._found(caller, request)):
-                yield part
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """Every call by name."""
+        return {
+            "FindRound": self._find_round,
+            "InputProgress": self._input_progress,
+            "AwaitReceipt": self._await_receipt,
+            "FetchAggregate": self._fetch_aggregate,
+            "LeaveRound": self._leave_round,
+            **{row.name: partial(self._phase_call, row) for row in PHASE_CALLS},
+        }
 
-    async def Advertise(self, request: pb.AdvertiseRequest, context: Context) -> AsyncIterator[messages_pb2.RosterPart]:
-        async with self._call(context, "Advertise") as caller:
-            hosted = self._rounds.find_for(caller, request.round_id)
-            await hosted.receive(caller, codec.decode_advertise(request.keys))
-            roster = await _answer(hosted, caller, Phase.ADVERTISE_KEYS, Roster)
-            for part in _encoded(hosted, Phase.ADVERTISE_KEYS, lambda: codec.encode_roster(roster)):
-                yield part
+    def who(self, context: Context) -> str:
+        """Whose call it is. A certificate that was not seen before is logged."""
+        caller, fresh = self._callers.of(context)
+        if fresh and self._store.see_identity(caller.participant, caller.fingerprint):
+            self._log.info(
+                "identity_seen",
+                participant=caller.participant,
+                organisation=caller.organisation,
+                fingerprint=caller.fingerprint,
+            )
+        return caller.participant
 
-    async def Share(
-        self, request_iterator: AsyncIterator[messages_pb2.ShareKeysPart], context: Context
-    ) -> AsyncIterator[messages_pb2.ShareDeliveryPart]:
-        async with self._call(context, "Share") as caller:
-            hosted = self._round_of(context)
-            await hosted.check_member(caller)
-            message = codec.decode_share_keys(await self._collected(request_iterator))
-            await hosted.receive(caller, message)
-            delivery = await _answer(hosted, caller, Phase.SHARE_KEYS, ShareDelivery)
-            for part in codec.encode_share_delivery(delivery):
-                yield part
+    async def _phase_call(self, row: PhaseCall, call: Call) -> AsyncIterator[bytes]:
+        caller = ParticipantId(call.caller)
+        hosted = await self._receive(row, call, caller)
+        call.taken()
+        if row.encode is None:
+            yield await _receipt(hosted)
+            return
+        answer = await hosted.answer(caller, row.phase)
+        parts: Iterable[bytes]
+        if not row.shared:
+            parts = (part.SerializeToString() for part in row.encode(answer))
+        elif row.phase in hosted.encoded:
+            parts = hosted.encoded[row.phase]
+        else:
+            parts = hosted.encoded[row.phase] = [part.SerializeToString() for part in row.encode(answer)]
+        for part in parts:
+            yield part
 
-    async def InputProgress(self, request: pb.InputProgressRequest, context: Context) -> pb.InputProgressReply:
-        async with self._call(context, "InputProgress") as caller:
-            hosted = self._rounds.find(request.round_id)
-            return pb.InputProgressReply(next_chunk=await hosted.upload_progress(caller))
+    async def _receive(self, row: PhaseCall, call: Call, caller: ParticipantId) -> HostedRound:
+        """Take what the call brings; the round that it belongs to."""
+        match row.sends:
+            case One(kind, field, decode, max_bytes):
+                request: Any = await call.one(kind, max_bytes)
+                joins = row.phase is Phase.ADVERTISE_KEYS
+                hosted = (
+                    self._rounds.find_for(caller, request.round_id) if joins else self._rounds.find(request.round_id)
+                )
+                call.enter(hosted.record.round_id)
+                await hosted.receive(caller, decode(getattr(request, field)))
+            case Parts(kind, decode):
+                hosted = await self._member_of(call, caller)
+                over = partial(_over, hosted, caller, row.phase)
+                await hosted.receive(caller, decode(await call.all(kind, MAX_MESSAGE_BYTES, over)))
+            case Chunks(kind, decode):
+                hosted = await self._member_of(call, caller)
+                chunks = _decoded(call.each(kind), decode)
+                await _upload(hosted, caller, row.phase, chunks)
+            case _:
+                assert_never(row.sends)
+        return hosted
 
-    async def SendInput(
-        self, request_iterator: AsyncIterator[messages_pb2.MaskedInputChunk], context: Context
-    ) -> messages_pb2.SurvivorSet:
-        async with self._call(context, "SendInput") as caller:
-            hosted = self._round_of(context)
-            await hosted.check_member(caller)
-            chunks = _decoded(request_iterator, codec.decode_chunk)
-            await _upload(hosted, caller, Phase.MASKED_INPUT, chunks)
-            return codec.encode_survivors(await _answer(hosted, caller, Phase.MASKED_INPUT, SurvivorSet))
+    async def _find_round(self, call: Call) -> AsyncIterator[bytes]:
+        request = await call.one(pb.FindRoundRequest, MAX_FIND_BYTES)
+        for part in _offer(await self._found(ParticipantId(call.caller), request)):
+            yield part.SerializeToString()
 
-    async def Check(
-        self, request: pb.CheckRequest, context: Context
-    ) -> AsyncIterator[messages_pb2.ConsistencyProofPart]:
-        async with self._call(context, "Check") as caller:
-            hosted = self._rounds.find(request.round_id)
-            await hosted.receive(caller, codec.decode_check(request.check))
-            proof = await _answer(hosted, caller, Phase.CONSISTENCY_CHECK, ConsistencyProof)
-            for part in _encoded(hosted, Phase.CONSISTENCY_CHECK, lambda: codec.encode_proof(proof)):
-                yield part
+    async def _input_progress(self, call: Call) -> AsyncIterator[bytes]:
+        hosted = await self._round_in(call, pb.InputProgressRequest)
+        reply = pb.InputProgressReply(next_chunk=await hosted.upload_progress(ParticipantId(call.caller)))
+        yield reply.SerializeToString()
 
-    async def Reveal(self, request_iterator: AsyncIterator[messages_pb2.UnmaskPart], context: Context) -> pb.Receipt:
-        async with self._call(context, "Reveal") as caller:
-            hosted = self._round_of(context)
-            await hosted.check_member(caller)
-            await hosted.receive(caller, codec.decode_unmask(await self._collected(request_iterator)))
-            return await _receipt(hosted)
+    async def _await_receipt(self, call: Call) -> AsyncIterator[bytes]:
+        hosted = await self._round_in(call, pb.AwaitReceiptRequest)
+        await hosted.check_member(ParticipantId(call.caller))
+        yield await _receipt(hosted)
 
-    async def ConfirmKey(
-        self, request: pb.ConfirmKeyRequest, context: Context
-    ) -> AsyncIterator[messages_pb2.ConsistencyProofPart]:
-        async with self._call(context, "ConfirmKey") as caller:
-            hosted = self._rounds.find(request.round_id)
-            await hosted.receive(caller, homomorphic.decode_confirmation(request.confirmation))
-            proof = await _answer(hosted, caller, Phase.CONFIRM_KEY, ConsistencyProof)
-            for part in _encoded(hosted, Phase.CONFIRM_KEY, lambda: codec.encode_proof(proof)):
-                yield part
+    async def _fetch_aggregate(self, call: Call) -> AsyncIterator[bytes]:
+        caller = ParticipantId(call.caller)
+        hosted = await self._round_in(call, pb.FetchAggregateRequest)
+        if not hosted.config.release_to_participants:
+            raise ProtocolViolation("this round does not release the aggregate to participants", culprit=caller)
+        await hosted.check_member(caller)
+        grouped = self._rounds.grouped(hosted)
+        released = await (hosted if grouped is None else grouped).released()
+        for part in released.parts():
+            yield part.SerializeToString()
+        self._rounds.fetched(grouped or hosted)
 
-    async def SendEncrypted(
-        self, request_iterator: AsyncIterator[messages_pb2.EncryptedInputChunk], context: Context
-    ) -> AsyncIterator[messages_pb2.EncryptedSumPart]:
-        async with self._call(context, "SendEncrypted") as caller:
-            hosted = self._round_of(context)
-            await hosted.check_member(caller)
-            chunks = _decoded(request_iterator, homomorphic.decode_encrypted_chunk)
-            await _upload(hosted, caller, Phase.ENCRYPTED_INPUT, chunks)
-            encrypted = await _answer(hosted, caller, Phase.ENCRYPTED_INPUT, EncryptedSum)
-            for part in homomorphic.encode_encrypted_sum(encrypted):
-                yield part
-
-    async def ReportSum(self, request: pb.ReportSumRequest, context: Context) -> messages_pb2.ReleaseOrder:
-        async with self._call(context, "ReportSum") as caller:
-            hosted = self._rounds.find(request.round_id)
-            await hosted.receive(caller, homomorphic.decode_report(request.report))
-            return homomorphic.encode_order(await _answer(hosted, caller, Phase.REPORT_SUM, ReleaseOrder))
-
-    async def SendSum(self, request_iterator: AsyncIterator[messages_pb2.SumChunk], context: Context) -> pb.Receipt:
-        async with self._call(context, "SendSum") as caller:
-            hosted = self._round_of(context)
-            await hosted.check_member(caller)
-            chunks = _decoded(request_iterator, homomorphic.decode_sum_chunk)
-            await _upload(hosted, caller, Phase.RELEASE_SUM, chunks)
-            return await _receipt(hosted)
-
-    async def SendPartial(
-        self, request_iterator: AsyncIterator[messages_pb2.PartialChunk], context: Context
-    ) -> messages_pb2.FallenSet:
-        async with self._call(context, "SendPartial") as caller:
-            hosted = self._round_of(context)
-            await hosted.check_member(caller)
-            chunks = _decoded(request_iterator, homomorphic.decode_partial_chunk)
-            await _upload(hosted, caller, Phase.PARTIAL_DECRYPTION, chunks)
-            return homomorphic.encode_fallen(await _answer(hosted, caller, Phase.PARTIAL_DECRYPTION, FallenSet))
-
-    async def CheckRecovery(
-        self, request: pb.CheckRecoveryRequest, context: Context
-    ) -> AsyncIterator[messages_pb2.ConsistencyProofPart]:
-        async with self._call(context, "CheckRecovery") as caller:
-            hosted = self._rounds.find(request.round_id)
-            await hosted.receive(caller, homomorphic.decode_recovery_check(request.check))
-            proof = await _answer(hosted, caller, Phase.RECOVERY_CHECK, ConsistencyProof)
-            for part in _encoded(hosted, Phase.RECOVERY_CHECK, lambda: codec.encode_proof(proof)):
-                yield part
-
-    async def RecoverSeeds(
-        self, request_iterator: AsyncIterator[messages_pb2.RecoverSeedsPart], context: Context
-    ) -> pb.Receipt:
-        async with self._call(context, "RecoverSeeds") as caller:
-            hosted = self._round_of(context)
-            await hosted.check_member(caller)
-            await hosted.receive(caller, homomorphic.decode_recover_seeds(await self._collected(request_iterator)))
-            return await _receipt(hosted)
-
-    async def AwaitReceipt(self, request: pb.AwaitReceiptRequest, context: Context) -> pb.Receipt:
-        async with self._call(context, "AwaitReceipt") as caller:
-            hosted = self._rounds.find(request.round_id)
-            await hosted.check_member(caller)
-            return await _receipt(hosted)
-
-    async def FetchAggregate(
-        self, request: pb.FetchAggregateRequest, context: Context
-    ) -> AsyncIterator[messages_pb2.AggregatePart]:
-        async with self._call(context, "FetchAggregate") as caller:
-            hosted = self._rounds.find(request.round_id)
-            if not hosted.config.release_to_participants:
-                raise ProtocolViolation("this round does not release the aggregate to participants", culprit=caller)
-            await hosted.check_member(caller)
-            grouped = self._rounds.grouped(hosted)
-            released = await (hosted if grouped is None else grouped).released()
-            for part in released.parts():
-                yield part
-            self._rounds.fetched(grouped or hosted)
-
-    async def LeaveRound(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveReply:
-        async with self._call(context, "LeaveRound") as caller:
-            await self._rounds.find(request.round_id).leave(caller, codec.decode_leave(request.leave))
-            return pb.LeaveReply()
-
-    @asynccontextmanager
-    async def _call(self, context: Context, method: str) -> AsyncIterator[ParticipantId]:
-        """Who calls, admitted; errors are reported."""
-        async with reported(context, method):
-            caller = authenticate(context, self._trust, self._clock())
-            with self._limit.admitted(caller.participant):
-                if self._store.see_identity(caller.participant, caller.fingerprint):
-                    self._log.info(
-                        "identity_seen",
-                        participant=caller.participant,
-                        organisation=caller.organisation,
-                        fingerprint=caller.fingerprint,
-                    )
-                yield caller.participant
+    async def _leave_round(self, call: Call) -> AsyncIterator[bytes]:
+        request = await call.one(pb.LeaveRequest)
+        hosted = self._rounds.find(request.round_id)
+        await hosted.leave(ParticipantId(call.caller), codec.decode_leave(request.leave))
+        yield pb.LeaveReply().SerializeToString()
 
     async def _found(self, caller: ParticipantId, request: pb.FindRoundRequest) -> HostedRound:
         if request.WhichOneof("by") == "round_id":
@@ -224,38 +278,37 @@ class DataPlane(DataPlaneServicer):
             raise DecodeError(f"FindRound names a task or a round, and at most {MAX_SEEN} rounds that were seen")
         return await self._rounds.next_offer(request.task, caller, frozenset(request.seen))
 
-    def _round_of(self, context: Context) -> HostedRound:
-        named = [value for key, value in context.invocation_metadata() or () if key == ROUND_METADATA]
+    async def _round_in(self, call: Call, kind: type[Any]) -> HostedRound:
+        """The round that the call's one message names."""
+        hosted = self._rounds.find((await call.one(kind)).round_id)
+        call.enter(hosted.record.round_id)
+        return hosted
+
+    async def _member_of(self, call: Call, caller: ParticipantId) -> HostedRound:
+        """The round that the metadata names, of which the caller is a member."""
+        named = call.metadata(ROUND_METADATA)
         if len(named) != 1:
             raise DecodeError(f"the call needs its round once in the metadata {ROUND_METADATA}")
-        return self._rounds.find(cast("bytes", named[0]))
-
-    async def _collected(self, parts: AsyncIterator[MessageT]) -> list[MessageT]:
-        return await collected(parts, MAX_MESSAGE_BYTES, self._settings.read_timeout_s)
-
-
-async def _answer(hosted: HostedRound, caller: ParticipantId, phase: Phase, kind: type[AnswerT]) -> AnswerT:
-    answer = await hosted.answer(caller, phase)
-    if not isinstance(answer, kind):
-        raise TypeError(f"{phase.name} was closed by {type(answer).__name__}, not {kind.__name__}")
-    return answer
+        hosted = self._rounds.find(named[0])
+        call.enter(hosted.record.round_id)
+        await hosted.check_member(caller)
+        return hosted
 
 
-def _encoded(hosted: HostedRound, phase: Phase, encode: Callable[[], Iterable[MessageT]]) -> Iterable[MessageT]:
-    """What everyone gets alike is encoded once."""
-    if phase not in hosted.encoded:
-        hosted.encoded[phase] = tuple(encode())
-    return cast("Iterable[MessageT]", hosted.encoded[phase])
+async def _over(hosted: HostedRound, caller: ParticipantId, phase: Phase) -> None:
+    """Wait until the phase is over; `RoundAborted` if that is because the round is."""
+    await hosted.over(caller, phase)
+    await hosted.check_member(caller)
 
 
-async def _receipt(hosted: HostedRound) -> pb.Receipt:
+async def _receipt(hosted: HostedRound) -> bytes:
     """Wait for the end of the round."""
     outcome = await hosted.ended()
-    return pb.Receipt(survivors=len(outcome.survivors), sums_digest=outcome.digest)
+    return pb.Receipt(survivors=len(outcome.survivors), sums_digest=outcome.digest).SerializeToString()
 
 
-async def _decoded(messages: AsyncIterator[MessageT], decode: Callable[[MessageT], Chunk]) -> AsyncIterator[Chunk]:
-    """Chunk by chunk, so that one is in memory at a time; flow control holds the sender back."""
+async def _decoded(messages: AsyncIterator[Any], decode: Callable[[Any], Chunk]) -> AsyncIterator[Chunk]:
+    """Chunk by chunk, so that one is in memory at a time."""
     async for message in messages:
         yield decode(message)
 

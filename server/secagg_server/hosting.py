@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 import structlog
-from google.protobuf.message import Message
 
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
@@ -66,7 +65,7 @@ class HostedRound:
         self.config = engine.round.config
         self.outcome: Outcome | None = None
         self.events: list[tuple[float, CohortEvent]] = []
-        self.encoded: dict[Phase, Sequence[Message]] = {}
+        self.encoded: dict[Phase, Sequence[bytes]] = {}
         self._engine = engine
         self._journal = journal
         self._clock = clock

@@ -73,10 +73,16 @@ class Settings(BaseSettings):
     remember_releases: Count = Field(
         200, description="Past sums remembered, so that sums of one model never show few; the oldest forgotten first."
     )
-    max_calls_per_participant: Count = Field(16, description="Calls of one participant under way at once.")
+    max_calls_per_participant: Count = Field(
+        16, description="Calls of one participant under way at once in each round, and as many that name none yet."
+    )
     max_calls: Count = Field(20_000, description="Calls under way at once on the data plane.")
     read_timeout_s: Seconds = Field(
-        30.0, description="Seconds within which a message other than the masked input arrives whole."
+        30.0, description="Seconds within which a message arrives whole; one of a phase may take until its end."
+    )
+    write_timeout_s: Seconds = Field(
+        60.0,
+        description="Seconds within which a participant takes each part of an answer, or its connection is closed.",
     )
     shutdown_grace_s: Seconds = Field(5.0, description="Seconds for calls to end after the rounds were aborted.")
     ledger_dir: Path | None = Field(

@@ -1,0 +1,101 @@
+"""What each caller has under way: calls and bytes, counted before anything is read or kept; too many are refused."""
+
+from collections import Counter
+from typing import Final
+
+from secagg.errors import LimitError
+
+MAX_HELD_BYTES: Final = 32 << 20
+"""Of one participant: messages that are being read, and parts of answers that it has not taken yet."""
+
+
+class Tally:
+    """Counts by caller, and in all."""
+
+    def __init__(self, most: int, most_in_all: int, most_bytes: int = MAX_HELD_BYTES) -> None:
+        """Args:
+        most: calls of one caller in one round; also those of one caller that name no round, or none yet.
+        most_in_all: calls of all callers.
+        most_bytes: bytes of one caller.
+        """
+        self._most = most
+        self._most_in_all = most_in_all
+        self._most_bytes = most_bytes
+        self._calls: Counter[tuple[str, bytes]] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._in_all = 0
+
+    def admit(self, caller: str, place: bytes = b"") -> "Place":
+        """One more call.
+
+        Args:
+            caller: whose.
+            place: the round that it waits in; empty while that is not known.
+
+        Raises:
+            LimitError: the caller has too many, or there are too many in all.
+        """
+        if self._in_all >= self._most_in_all:
+            raise LimitError(f"{self._in_all} calls are under way, as many as max_calls allows; try again later")
+        self._enter(caller, place)
+        self._in_all += 1
+        return Place(self, caller, place)
+
+    def _enter(self, caller: str, place: bytes) -> None:
+        if self._calls[caller, place] >= self._most:
+            where = f"in round {place.hex()}" if place else "that wait for a round or are being read"
+            raise LimitError(f"{caller} has {self._most} calls under way {where}; end one first")
+        self._calls[caller, place] += 1
+
+    def _leave(self, caller: str, place: bytes) -> None:
+        self._calls[caller, place] -= 1
+        if not self._calls[caller, place]:
+            del self._calls[caller, place]
+
+    def _hold(self, caller: str, size: int) -> None:
+        if self._bytes[caller] + size > self._most_bytes:
+            raise LimitError(f"{caller} has {self._most_bytes} bytes under way; end a call first")
+        self._bytes[caller] += size
+
+    def _let_go(self, caller: str, size: int) -> None:
+        self._bytes[caller] -= size
+        if not self._bytes[caller]:
+            del self._bytes[caller]
+
+
+class Place:
+    """One call that is under way, with the bytes that it holds. `end` it once."""
+
+    def __init__(self, tally: Tally, caller: str, place: bytes) -> None:
+        self._tally = tally
+        self._caller = caller
+        self._place = place
+        self._held = 0
+
+    def move(self, place: bytes) -> None:
+        """Count the call in the round that it turned out to be of.
+
+        Raises:
+            LimitError: the caller has too many calls there.
+        """
+        if place != self._place:
+            self._tally._enter(self._caller, place)
+            self._tally._leave(self._caller, self._place)
+            self._place = place
+
+    def hold(self, size: int) -> None:
+        """The call takes so many bytes more; `LimitError` if its caller has too many."""
+        self._tally._hold(self._caller, size)
+        self._held += size
+
+    def let_go(self) -> None:
+        """What the call held is gone, or somebody else's now."""
+        if self._held:
+            self._tally._let_go(self._caller, self._held)
+            self._held = 0
+
+    def end(self) -> None:
+        """The call is over."""
+        self.let_go()
+        self._tally._leave(self._caller, self._place)
+        self._tally._in_all -= 1
