@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, Client, session
-from secagg_server import data_plane
+from secagg_server.hosting import HostedRound
 
 from secagg.crypto.authority import Authority, create_authority, issue_participant
 from secagg.crypto.identity import Identity, TrustAnchors
@@ -302,13 +302,13 @@ def cheating(
     monkeypatch: pytest.MonkeyPatch, victim: ParticipantId, phase: Phase, change: Callable[[Any], Any]
 ) -> None:
     """The server answers the victim otherwise than the others."""
-    honest = data_plane._answer
+    honest = HostedRound.answer
 
-    async def answer(hosted: Any, caller: ParticipantId, asked: Phase, kind: Any) -> Any:
-        message = await honest(hosted, caller, asked, kind)
+    async def answer(hosted: HostedRound, caller: ParticipantId, asked: Phase) -> Any:
+        message = await honest(hosted, caller, asked)
         return change(message) if caller == victim and asked is phase else message
 
-    monkeypatch.setattr(data_plane, "_answer", answer)
+    monkeypatch.setattr(HostedRound, "answer", answer)
 
 
 def overlapping(sets: SurvivorSet) -> SurvivorSet:
