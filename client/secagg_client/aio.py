@@ -59,7 +59,9 @@ class AsyncClient:
             feedback=self.feedback,
         )
         settings = channels.options(retry, server_name)
-        self._connection = Connection(target, retry, settings, channels.credentials(identity, trust))
+        self._connection = Connection(
+            channels.checked_target(target), retry, settings, channels.credentials(identity, trust)
+        )
 
     @classmethod
     def from_files(

@@ -131,7 +131,16 @@ class Connection:
                     call = await self._resume(call, attempts, scope)
                 return await self.exchange(call, scope)
             except RETRYABLE as error:
-                await scope.wait(attempts.delay_after(error, monotonic()))
+                await self._wait(scope, attempts, attempts.delay_after(error, monotonic()))
+            except RoundTimeoutError as over:
+                raise attempts.explained(over) from None
+
+    @staticmethod
+    async def _wait(scope: Scope, attempts: Attempts, delay_s: float) -> None:
+        try:
+            await scope.wait(delay_s)
+        except RoundTimeoutError as over:
+            raise attempts.explained(over) from None
 
     async def _resume(self, call: UploadCall[Any], attempts: Attempts, scope: Scope) -> UploadCall[Any]:
         resumed = call.resumed(call.progress.read(await self.exchange(call.progress, scope)))

@@ -88,7 +88,7 @@ class ControlClient:
     def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
         """Args: target: "unix:/path", or "127.0.0.1:port": it has no TLS and never leaves the machine."""
         self._retry = retry or RetryPolicy()
-        channel = grpc.insecure_channel(target, options=settings(self._retry))
+        channel = grpc.insecure_channel(channels.checked_local_target(target), options=settings(self._retry))
         self._connection = Connection(channel, target, self._retry)
         self._opened = OpenedRounds()
 

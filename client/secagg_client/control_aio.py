@@ -11,6 +11,7 @@ from secagg.context import RoundId
 from secagg.robust.groups import GroupedAggregate
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
+from secagg_client import channels
 from secagg_client.aio_calls import Connection
 from secagg_client.calls import Call, ResponseT_co
 from secagg_client.control import OpenedRounds, end_of, ends, settings
@@ -38,7 +39,7 @@ class AsyncControlClient:
     def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
         """As `ControlClient`."""
         self._retry = retry or RetryPolicy()
-        self._connection = Connection(target, self._retry, settings(self._retry), None)
+        self._connection = Connection(channels.checked_local_target(target), self._retry, settings(self._retry), None)
         self._opened = OpenedRounds()
 
     async def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:

@@ -1,10 +1,11 @@
 """When a call that broke is made again: exponential backoff with jitter, bounded in attempts and in time."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
 
-from secagg.errors import ConfigError, LimitError, SecAggError, TransportError
+from secagg.errors import ConfigError, LimitError, RoundTimeoutError, SecAggError, TransportError
 
 Jitter = Callable[[], float]
 """A number in [0, 1), different for every client, so that those who broke together do not come back together."""
@@ -31,6 +32,11 @@ class RetryPolicy:
     first_delay_s: float = 0.2
     max_delay_s: float = 10.0
     give_up_after_s: float = 60.0
+
+    @classmethod
+    def lasting(cls, seconds: float) -> "RetryPolicy":
+        """Try again for so long, however often that is."""
+        return cls(attempts=sys.maxsize, give_up_after_s=seconds)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -67,6 +73,7 @@ class Attempts:
         self._failures = 0  # in a row
         self._since = 0.0
         self._began = 0.0
+        self._last: Retryable | None = None
         self.retrying = False  # whether the next attempt is not the first
 
     def begin(self, now: float) -> None:
@@ -87,6 +94,7 @@ class Attempts:
         if self._failures == 0 or now - self._began >= self._policy.max_delay_s:
             self._failures, self._since = 0, now
         self._failures += 1
+        self._last = error
         self.retrying = True
         if not self._idempotent and not (isinstance(error, ConnectionBroken) and error.unsent):
             raise self._final(error, "whether it took effect is not known")
@@ -95,6 +103,10 @@ class Attempts:
         if self._failures >= self._policy.attempts or now + delay - self._since > self._policy.give_up_after_s:
             raise self._final(error, "tried once" if self._failures == 1 else f"tried {self._failures} times")
         return delay
+
+    def explained(self, over: RoundTimeoutError) -> RoundTimeoutError:
+        """The end of the time allowed, with what the last attempt ran into."""
+        return over if self._last is None else RoundTimeoutError(f"{over}; the last attempt failed: {self._last}")
 
     @staticmethod
     def _final(error: Retryable, remark: str) -> SecAggError:

@@ -77,7 +77,9 @@ class Client:
             feedback=self.feedback,
         )
         settings = channels.options(retry, server_name)
-        channel = grpc.secure_channel(target, channels.credentials(identity, trust), options=settings)
+        channel = grpc.secure_channel(
+            channels.checked_target(target), channels.credentials(identity, trust), options=settings
+        )
         self._connection = Connection(grpc.intercept_channel(channel, *interceptors), target, retry)
 
     @classmethod

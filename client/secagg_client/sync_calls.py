@@ -131,7 +131,16 @@ class Connection:
                     call = self._resume(call, attempts, scope)
                 return self.exchange(call, scope)
             except RETRYABLE as error:
-                scope.wait(attempts.delay_after(error, monotonic()))
+                self._wait(scope, attempts, attempts.delay_after(error, monotonic()))
+            except RoundTimeoutError as over:
+                raise attempts.explained(over) from None
+
+    @staticmethod
+    def _wait(scope: Scope, attempts: Attempts, delay_s: float) -> None:
+        try:
+            scope.wait(delay_s)
+        except RoundTimeoutError as over:
+            raise attempts.explained(over) from None
 
     def _resume(self, call: UploadCall[Any], attempts: Attempts, scope: Scope) -> UploadCall[Any]:
         resumed = call.resumed(call.progress.read(self.exchange(call.progress, scope)))

@@ -40,8 +40,7 @@ def measure(values: int, neighbours: int, repeats: int) -> Section:
             "masked_input_s",
             turns.median("all"),
             at_most(0.25),
-            "shares opened, keys agreed, update encoded, masked and packed; "
-            "Flower SecAgg+ 1.41 with 1,000,000 values and 100 neighbours: 1.42 s elsewhere",
+            "shares opened, keys agreed, update encoded, masked and packed",
         ),
         Figure("open_shares_and_agree_s", turns.median("open"), note="of it: shares opened, keys agreed"),
         Figure("encode_mask_pack_s", turns.median("vector"), note="of it: the vector"),
@@ -53,7 +52,7 @@ def measure(values: int, neighbours: int, repeats: int) -> Section:
         Figure(
             "masked_input_bytes_per_value",
             size / values,
-            note=f"ring of {config.ring_bits} bits; Flower SecAgg+ 1.41: 8.0",
+            note=f"ring of {config.ring_bits} bits",
         ),
     )
     return Section("masked_input", f"Masked input ({values:,} values, {neighbours} neighbours, one core)", figures)

@@ -123,6 +123,6 @@ def _roster(holders: int, threshold: int, repeats: int) -> tuple[Figure, ...]:
         Figure(
             "share_keys_step_s",
             turns.median("step"),
-            note="roster in, sealed shares out; Flower SecAgg+ 1.41 with 100 neighbours: 3.4 to 4.4 s elsewhere",
+            note="roster in, sealed shares out",
         ),
     )

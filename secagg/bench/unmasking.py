@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from statistics import median
-from typing import Final
 
 from secagg.bench.cohort import SEED
 from secagg.bench.measure import cpu_clock
@@ -13,9 +12,6 @@ from secagg.errors import LocalError
 from secagg.phases import Phase
 from secagg.simulation.scenario import Scenario, play
 from secagg.simulation.stopwatch import Side
-
-# Flower SecAgg+ 1.41 on another machine (2 cores at 2.5 GHz): 33 participants, 3 dropped; seconds by values.
-FLOWER_S: Final = {100_000: 9.7, 1_000_000: 12.2}
 
 
 def measure(participants: int, dropped: int, lengths: Iterable[int], repeats: int) -> Section:
@@ -36,11 +32,10 @@ def _measure_length(participants: int, dropped: int, values: int, repeats: int) 
         threat_model=ThreatModel.SEMI_HONEST,
         dropouts={Phase.MASKED_INPUT: dropped},
     )
-    peer = f"; Flower SecAgg+ 1.41: {FLOWER_S[values]} s elsewhere" if values in FLOWER_S else ""
     return Figure(
         f"unmask_{values}_values_s",
         median(_unmask_s(scenario) for _ in range(repeats)),
-        note=f"{participants - dropped} self masks and {dropped * (participants - dropped)} pairwise masks" + peer,
+        note=f"{participants - dropped} self masks and {dropped * (participants - dropped)} pairwise masks",
     )
 
 

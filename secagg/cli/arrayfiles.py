@@ -1,7 +1,9 @@
-"""Named arrays in .npz files, and configurations of rounds in files."""
+"""Named arrays in .npz files, configurations of rounds in files, and whether a file can be written at all."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -40,6 +42,26 @@ def write_arrays(path: Path, arrays: "Arrays") -> None:
 
     with path.open("wb") as file:
         np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # names are the caller's
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Make sure that files can be written there, before a command does something that their content depends on.
+
+    A disk that is full later is not foreseen.
+
+    Raises:
+        ConfigError: a folder is missing or may not be written, or a folder or a protected file is in the way.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+            raise ConfigError(f"{path} cannot be written: it exists, and is a folder or protected")
+        try:
+            with TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}; make its folder first") from None
 
 
 def read_config(path: Path) -> "RoundConfig":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secagg.cli.arrayfiles import check_writable
 from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def _accuracy(seeds: int, report: Path | None, as_json: bool) -> None:
     from secagg.bench import accuracy
     from secagg.bench.accuracy_page import render
 
+    check_writable(report)
     columns = (TextColumn("{task.description:<20}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from secagg.cli.arrayfiles import check_writable
 from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def demo(
     from secagg.demo.report import render
     from secagg.variants import Variant
 
+    check_writable(report)
     console = Console(stderr=as_json, highlight=False)
     if threat_model is None:
         threat_model = ThreatModelName.ACTIVE if scheme is SchemeName.MASKED else ThreatModelName.SEMI_HONEST
@@ -71,7 +73,7 @@ def demo(
     )
     with _Watching(console) as audience:
         findings = play(settings, audience)
-    report.write_text(render(findings))
+    report.write_text(render(findings), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({**findings.as_json(), "report": str(report)}))
     else:

@@ -52,7 +52,7 @@ def read_private(path: Path) -> Secret:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            if mode & 0o077:
+            if os.name == "posix" and mode & 0o077:  # elsewhere the mode says nothing about who may read
                 raise IdentityError(f"{path} can be read by others (mode {mode & 0o777:04o}); run: chmod 600 {path}")
             return Secret(file.read())
     except OSError as error:
@@ -62,17 +62,20 @@ def read_private(path: Path) -> Secret:
 def _create(file: NewFile, made: list[Path]) -> None:
     secret = isinstance(file.content, Secret)
     # O_EXCL: neither an existing file nor a symbolic link planted in its place is written through.
-    descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
     made.append(file.path)
     with os.fdopen(descriptor, "wb") as stream:
-        os.fchmod(descriptor, 0o600 if secret else 0o644)  # whatever the umask
+        if os.name == "posix":
+            os.fchmod(descriptor, 0o600 if secret else 0o644)  # whatever the umask
         stream.write(file.content.expose() if isinstance(file.content, Secret) else file.content)
         stream.flush()
         os.fsync(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new names survive a power cut."""
+    """Make the new names survive a power cut, where folders can be opened."""
+    if os.name != "posix":
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from secagg import __version__
-from secagg.errors import SecAggError
+from secagg.cli.program import application, run
 
 COMMANDS: Final = {
     "bench": "secagg.cli.bench:app",
@@ -30,31 +30,20 @@ COMMANDS: Final = {
 HELP: Final = """Secure aggregation for federated learning: only the sum over a cohort ever comes out.
 
 Begin with [bold]secagg COMMAND --help[/bold]: every command explains itself with examples.
-Errors are one line on stderr; the exit code is 1 for an error and 2 for a wrong command line.
+Errors are one line on stderr, with --json as JSON; the exit code is 1 for an error and 2 for a wrong command line.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (default: this process's) and exit."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        build(arguments)(args=arguments, prog_name="secagg")
-    except SecAggError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    # Of the red team, 1 says that something leaked. An error proves nothing.
+    run(build(arguments), "secagg", arguments, failure=2 if arguments[:1] == ["redteam"] else 1)
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The application with the command that `arguments` begin with, or with every command when they name none."""
-    app = typer.Typer(
-        help=HELP,
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    app = application(HELP)
     app.callback()(_options)
     named = [name for name in COMMANDS if name in arguments[:1]]
     for name in named or COMMANDS:
@@ -79,9 +68,3 @@ def _options(
     ] = False,
 ) -> None:
     """Options of `secagg` itself. Without a callback of its own, typer would hide a lone command's name."""
-
-
-def _fail(message: str) -> None:
-    """One line whatever the message holds, then exit code 1."""
-    typer.echo("error: " + " ".join(message.split()), err=True)
-    sys.exit(1)

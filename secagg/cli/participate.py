@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secagg.cli.arrayfiles import read_arrays, write_arrays
+from secagg.cli.arrayfiles import check_writable, read_arrays, write_arrays
 from secagg.cli.names import parse_digest, parse_round_id
 from secagg.errors import ConfigError
 
@@ -37,7 +37,10 @@ def participate(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give up after so long.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.001, help="Give up after so long; until then, try broken calls again."),
+    ] = None,
     min_cohort: Annotated[int, typer.Option(min=3, help="Refuse smaller thresholds.")] = 3,
     min_organisations: Annotated[int, typer.Option(min=1, help="Refuse cohorts of fewer organisations.")] = 1,
     min_colluding_share: Annotated[
@@ -67,7 +70,7 @@ def participate(
 
     Example: secagg participate aggregator.example.org:7443 --task digits --update u.npz --model m.npz --weight 120
     """
-    from secagg_client import Client
+    from secagg_client import Client, RetryPolicy
 
     from secagg.config import ThreatModel
     from secagg.policy import Policy
@@ -75,6 +78,7 @@ def participate(
     digest = None if model_digest is None else parse_digest(model_digest)
     if carried is not None and task is None:
         raise ConfigError("what is carried belongs to a task: name it with --task")
+    check_writable(out, carried)
     policy = Policy(
         min_cohort=min_cohort,
         min_organisations=min_organisations,
@@ -82,9 +86,10 @@ def participate(
         threat_models=frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE}),
         allow_experimental=allow_experimental,
     )
+    retry = RetryPolicy() if timeout is None else RetryPolicy.lasting(timeout)
     files = {"certificate": certificate, "key": key, "ca": ca}
     with (
-        Client.from_files(server, **files, policy=policy, server_name=server_name) as client,
+        Client.from_files(server, **files, policy=policy, retry=retry, server_name=server_name) as client,
         _kept(client.feedback, task or "", carried),
     ):
         result = client.participate(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from secagg.cli.arrayfiles import check_writable
+
 if TYPE_CHECKING:
     from secagg.privacy.finder import Plan, Task
 
@@ -65,6 +67,7 @@ def plan(
         epsilon=epsilon,
         delta=delta,
     )
+    check_writable(draw)
     found = find(task) if z is None else describe(task, z)
     if draw is not None:
         from secagg.cli.plan_page import render
@@ -72,7 +75,7 @@ def plan(
         draw.write_text(render(task, found, _command(task, threshold, found.z)), encoding="utf-8")
     facts = _facts(task, found)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(facts, indent=2))
         return
     _show(facts)
     if draw is not None:

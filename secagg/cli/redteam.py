@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secagg.errors import SecAggError
+from secagg.cli.arrayfiles import check_writable
 
 if TYPE_CHECKING:
     from secagg.redteam.results import Findings
@@ -42,18 +40,7 @@ class ProfileName(StrEnum):
     FULL = "full"
 
 
-@contextmanager
-def _or_no_proof() -> Iterator[None]:
-    """An error is exit code 2, never 1: nothing leaked, nothing is proven."""
-    try:
-        yield
-    except (SecAggError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
-
-
 @app.command()
-@_or_no_proof()
 def run(
     *,
     profile: Annotated[ProfileName, typer.Option(help="quick: a minute and a half; full: ten.")] = ProfileName.QUICK,
@@ -75,13 +62,13 @@ def run(
     from secagg.redteam.workers import cores
 
     _find_modules_here()
+    out.mkdir(parents=True, exist_ok=True)  # now: it would be a pity to find out afterwards
     findings = play(profile.value, seed, tell=_say, clock=perf_counter, jobs=jobs or cores(), model=model)
     _write(findings, out)
     _end(findings, out, as_json)
 
 
 @app.command()
-@_or_no_proof()
 def attack(
     name: Annotated[str, typer.Argument(help="An attack, a protocol game or a check of the audit.")],
     *,
@@ -103,7 +90,6 @@ def attack(
 
 
 @app.command()
-@_or_no_proof()
 def benchmark(
     *,
     profile: Annotated[ProfileName, typer.Option(help="What is compared where nothing is named.")] = ProfileName.QUICK,
@@ -129,6 +115,7 @@ def benchmark(
 
     Example: secagg redteam benchmark --defence my_defences:top_tenth --data cifar10:cifar-10-batches-bin
     """
+    check_writable(out)
     from dataclasses import replace
 
     from rich.console import Console
@@ -152,7 +139,7 @@ def benchmark(
     found = compare(plan, _say, jobs or cores())
     document = json.dumps(found.as_json(), indent=2)
     if out is not None:
-        out.write_text(document)
+        out.write_text(document, encoding="utf-8")
     if as_json:
         typer.echo(document)
     else:
@@ -161,13 +148,12 @@ def benchmark(
 
 
 @app.command()
-@_or_no_proof()
 def report(*, out: Out = Path("redteam-report"), as_json: AsJson = False) -> None:
     """What the last run in a folder found, and its exit code again.
 
     Example: secagg redteam report --out redteam-report
     """
-    document = json.loads((out / "report.json").read_text())
+    document = json.loads((out / "report.json").read_text(encoding="utf-8"))
     if as_json:
         typer.echo(json.dumps(document, indent=2))
     else:
@@ -254,7 +240,7 @@ def _write(findings: "Findings", out: Path) -> None:
         ("junit.xml", to_junit(findings)),
         ("report.sarif", to_sarif(findings)),
     ):
-        (out / name).write_text(made)
+        (out / name).write_text(made, encoding="utf-8")
 
 
 def _end(findings: "Findings", out: Path | None, as_json: bool) -> None:

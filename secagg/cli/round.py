@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secagg.cli.arrayfiles import read_arrays, read_config, write_arrays
+from secagg.cli.arrayfiles import check_writable, read_arrays, read_config, write_arrays
 from secagg.cli.names import CustodyName, SchemeName, ThreatModelName, parse_round_id, phase_name
 from secagg.errors import ConfigError
 
@@ -107,6 +107,7 @@ def open_round(
         deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline),
     )
     config = variant.encrypting(masked, give_sum=give_sum)
+    check_writable(save_config)
     with _client(control) as client:
         round_id = client.open_round(config)
     if save_config is not None:
@@ -144,6 +145,7 @@ def fetch(
     Example: secagg round fetch 3ea1ec2623643f993a2e6456c4117470 --config r.config --out mean.npz
     """
     known = read_config(config)
+    check_writable(out)
     with _client(control) as client:
         survivors, mean = _fetched(client, parse_round_id(round_id), known, config.read_bytes(), wait)
     write_arrays(out, mean.arrays)
@@ -176,6 +178,7 @@ def abort(
     *,
     reason: Annotated[str, typer.Option(help="Participants see it.")] = "",
     control: Control = SOCKET,
+    as_json: AsJson = False,
 ) -> None:
     """End a round without a sum.
 
@@ -183,6 +186,7 @@ def abort(
     """
     with _client(control) as client:
         client.abort(parse_round_id(round_id), reason)
+    typer.echo(json.dumps({"round": round_id, "aborted": True}) if as_json else f"round {round_id} is over")
 
 
 @app.command("list")

@@ -85,7 +85,7 @@ class Sidecar:
     def _wait_until_ready(self) -> dict[str, Any]:
         end = monotonic() + START_S
         while monotonic() < end:
-            for line in self._log.read_text().splitlines():
+            for line in self._log.read_text(encoding="utf-8").splitlines():
                 if '"event": "ready"' in line:
                     return dict(json.loads(line))
             try:
@@ -94,7 +94,7 @@ class Sidecar:
                 continue
             break
         self._process.kill()
-        raise DemoProcessError(f"the sidecar did not start: {self._log.read_text()[-500:]}")
+        raise DemoProcessError(f"the sidecar did not start: {self._log.read_text(encoding='utf-8')[-500:]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class Crew:
         self._events.put((name, {"bytes_sent": 0, **last_words, "event": "exited", "code": process.wait()}))
 
     def _tail(self) -> str:
-        return self.log.read_text()[-500:].strip() or "nothing in its log"
+        return self.log.read_text(encoding="utf-8")[-500:].strip() or "nothing in its log"
 
 
 def _close(process: "subprocess.Popen[str]") -> None:

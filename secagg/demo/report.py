@@ -79,7 +79,7 @@ where it may not.
 
 def render(findings: Findings) -> str:
     """The page."""
-    template = Template(files("secagg.demo").joinpath("report.html").read_text())
+    template = Template(files("secagg.demo").joinpath("report.html").read_text(encoding="utf-8"))
     view, last = findings.view, findings.rounds[-1]
     active = findings.threat_model == "active"
     shared = findings.scheme.endswith("-threshold")

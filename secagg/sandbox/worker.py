@@ -6,8 +6,8 @@ socket, and the caller's main module need not be importable.
 """
 
 import importlib.util
+import os
 import pickle
-import resource
 import signal
 import socket
 import subprocess
@@ -48,7 +48,7 @@ class Limits:
     """What a worker may use.
 
     Attributes:
-        memory_bytes: address space beyond the libraries.
+        memory_bytes: address space beyond the libraries; on Linux alone.
         seconds: without progress, for the start and for each job.
     """
 
@@ -64,7 +64,10 @@ class Worker:
 
         Raises:
             MissingExtraError: TenSEAL is not installed.
+            WorkerError: this platform is not like Unix.
         """
+        if os.name != "posix":
+            raise WorkerError("homomorphic rounds need a system like Unix: the process that encrypts is confined there")
         if any(importlib.util.find_spec(name) is None for name in ("tenseal", "zstandard")):
             raise MissingExtraError("homomorphic encryption", "ckks")
         self._limits: Final = limits or Limits()
@@ -154,10 +157,7 @@ def _opened(answer: bytes) -> bytes:
 def _serve(fd: int, memory_bytes: int) -> None:
     """The worker's whole life: jobs until the parent closes its end."""
     preload()
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys
+    _limit_memory(memory_bytes)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when we end
     desk = Desk()
     try:
@@ -168,6 +168,17 @@ def _serve(fd: int, memory_bytes: int) -> None:
         return
     except MemoryError:
         sys.exit(_OUT_OF_MEMORY)
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """At most so much more than now, and no core file: it would hold keys."""
+    import resource  # noqa: PLC0415, not on every platform, and this process is on one that has it
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    in_use = Path("/proc/self/statm")
+    if in_use.exists():  # Linux; elsewhere the address space has no limit that holds
+        limit = int(in_use.read_text().split()[0]) * resource.getpagesize() + memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _answer(desk: Desk, job: Job) -> bytes:

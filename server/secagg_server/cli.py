@@ -6,16 +6,16 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
 from pydantic.fields import FieldInfo
 
 from secagg import __version__
-from secagg.errors import SecAggError
+from secagg.cli.program import application, run
 from secagg_server.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.logs import announce, configure_logs
@@ -24,33 +24,21 @@ from secagg_server.tls import load_credentials, load_trust
 
 HELP: Final = """The secagg coordinator: relays, sums, and never sees a single update.
 
-Errors are one line on stderr; the exit code is 1 for an error and 2 for a wrong command line.
+Errors are one line on stderr, with --json as JSON; the exit code is 1 for an error and 2 for a wrong command line.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (default: this process's) and exit."""
-    try:
-        build()(args=arguments, prog_name="secagg-server")
-    except SecAggError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    run(build(), "secagg-server", sys.argv[1:] if arguments is None else arguments)
 
 
 def build() -> typer.Typer:
     """The application."""
-    app = typer.Typer(
-        help=HELP,
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    app = application(HELP)
     app.callback()(_options)
     app.command("serve")(_with_settings(serve))
-    app.command("check-config")(_with_settings(check_config))
+    app.command("check-config")(_with_settings(check_config, *_SWITCHES))
     return app
 
 
@@ -66,15 +54,34 @@ def serve(settings: Settings) -> None:
     asyncio.run(_serve(settings))
 
 
-def check_config(settings: Settings) -> None:
-    """Check settings, certificate, key and CA without serving; print the settings in force, as a settings file."""
-    parse_tcp(settings.listen)
-    parse_control(settings.control)
-    load_credentials(settings, load_trust(settings), time.time())
-    check_accounting(settings)
-    for name, value in settings.model_dump(mode="json").items():
-        if value is not None:
-            typer.echo(f"{name} = {_toml(value)}")
+def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None:
+    """Start as `serve` would and stop at once; then print the settings in force, as a settings file.
+
+    Whatever would keep `serve` from starting is found: a file that is missing or does not fit, a taken address,
+    a folder that may not be written. Beside a sidecar that runs with the same settings, say --files-only: its addresses
+    and its ledgers are taken.
+
+    Example: secagg-server check-config --config secagg-server.toml
+    """
+    if files_only:
+        parse_tcp(settings.listen)
+        parse_control(settings.control)
+        load_credentials(settings, load_trust(settings), time.time())
+        check_accounting(settings)
+    else:
+        configure_logs(settings.model_copy(update={"log_level": "error"}), sys.stderr)
+        asyncio.run(_start_and_stop(settings))
+    in_force = {name: value for name, value in settings.model_dump(mode="json").items() if value is not None}
+    if as_json:
+        typer.echo(json.dumps(in_force, indent=2))
+        return
+    for name, value in in_force.items():
+        typer.echo(f"{name} = {_toml(value)}")
+
+
+async def _start_and_stop(settings: Settings) -> None:
+    async with running_server(settings):
+        return
 
 
 def _toml(value: object) -> str:
@@ -100,18 +107,30 @@ async def _serve(settings: Settings) -> None:
         await stop.wait()
 
 
-def _with_settings(run: Callable[[Settings], None]) -> Callable[..., None]:
-    """A command with a flag for every setting, and `--config` for a file of them."""
+_SWITCHES: Final[Mapping[str, object]] = {
+    "files_only": Annotated[
+        bool, typer.Option("--files-only", help="Start nothing; look at settings and files alone.")
+    ],
+    "as_json": Annotated[bool, typer.Option("--json", help="Print JSON for programs.")],
+}
 
-    def command(config: Path | None, **flags: str | None) -> None:
-        run(load_settings(config, flags))
+
+def _with_settings(run: Callable[..., None], *switches: str) -> Callable[..., None]:
+    """A command with a flag for every setting, `--config` for a file of them, and some of `_SWITCHES`."""
+
+    def command(config: Path | None, **flags: Any) -> None:
+        on = {name: flags.pop(name) for name in switches}
+        run(load_settings(config, flags), **on)
 
     file = typer.Option(help="Settings file, TOML. Flags and environment go before it.", envvar=f"{ENV_PREFIX}CONFIG")
     kinds: dict[str, object] = {"config": Annotated[Path | None, file]}
     for name, field in Settings.model_fields.items():
         kinds[name] = Annotated[str | None, typer.Option(help=_described(name, field), metavar="VALUE")]
+    defaults: dict[str, object] = dict.fromkeys(kinds)
+    for name in switches:
+        kinds[name], defaults[name] = _SWITCHES[name], False
     parameters = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind)
         for name, kind in kinds.items()
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -137,9 +156,3 @@ def _options(
     ] = False,
 ) -> None:
     """Options of `secagg-server` itself."""
-
-
-def _fail(message: str) -> None:
-    """One line whatever the message holds, then exit code 1."""
-    typer.echo("error: " + " ".join(message.split()), err=True)
-    sys.exit(1)

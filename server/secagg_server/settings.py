@@ -1,7 +1,10 @@
 """What an operator can set: flags before environment (`SECAGG_SERVER_…`) before a TOML file before defaults."""
 
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,6 +17,8 @@ from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON
 from secagg.privacy.ledger import Budget
 
 ENV_PREFIX = "SECAGG_SERVER_"
+_OF_KUBERNETES = re.compile(r"service_host|service_port(_\w+)?|port(_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)?")
+"""What Kubernetes puts into the environment of each pod when a Service is called `secagg-server`."""
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=604_800)]
@@ -131,6 +136,7 @@ def load_settings(file: Path | None, flags: Mapping[str, object]) -> Settings:
     """
     if file is not None and not file.is_file():
         raise ConfigError(f"settings file {file} does not exist")
+    _check_environment(os.environ)
 
     class FromFile(Settings):
         model_config = SettingsConfigDict(toml_file=file)
@@ -143,6 +149,22 @@ def load_settings(file: Path | None, flags: Mapping[str, object]) -> Settings:
         ) from None
     except (SettingsError, ValueError) as error:  # ValueError: not TOML
         raise ConfigError(f"settings: {error}") from None
+
+
+def _check_environment(environment: Iterable[str]) -> None:
+    """Refuse variables that look like settings and are none: a misspelt one would be passed over without a word.
+
+    Raises:
+        ConfigError: names the variable, and the setting that is spelt most like it.
+    """
+    known = {*Settings.model_fields, "config"}
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(ENV_PREFIX).lower()
+        ours = variable.upper().startswith(ENV_PREFIX) and not _OF_KUBERNETES.fullmatch(name)
+        if ours and name not in known:
+            alike = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {ENV_PREFIX}{alike[0].upper()}?" if alike else ""
+            raise ConfigError(f"the environment variable {variable} names no setting{hint}")
 
 
 def _trouble(name: str, kind: str, message: str) -> str:

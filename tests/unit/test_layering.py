@@ -31,6 +31,7 @@ HEIGHT = {
     "secagg.redteam": 3,
     "secagg.sandbox": 3,
     "secagg.charts": 3,
+    "secagg.__main__": 3,
     "secagg.bench": 3,
     "secagg.demo": 3,
     "secagg.cli": 3,

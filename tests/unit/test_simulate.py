@@ -122,7 +122,7 @@ def test_the_document_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     for found in document["rounds"]:
         assert found["exact"] is True
         assert found["dropped"] == {"ShareKeys": 1, "Unmask": 1}
-        assert set(found["seconds"]["participant"]) == set(found["seconds"]["coordinator"])
+        assert set(found["cpu_seconds"]["participant"]) == set(found["cpu_seconds"]["coordinator"])
         masked = 2001 * 20 / 8
         assert masked < found["bytes_up_per_participant"] < masked + 3000
         assert found["expansion_up"] == found["bytes_up_per_participant"] / 8000

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
 
-from secagg.errors import ConfigError, LimitError, TransportError
+from secagg.errors import ConfigError, LimitError, RoundTimeoutError, TransportError
 
 BROKEN = ConnectionBroken("the connection to host broke", unsent=False)
 REFUSED = ConnectionBroken("cannot reach host", unsent=True)
@@ -98,3 +98,21 @@ def test_jitter_keeps_half_of_the_delay(jitter: float, failures: int) -> None:
 def test_senseless_policies_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         RetryPolicy(**bad)  # type: ignore[arg-type]
+
+
+def test_the_end_of_the_time_tells_what_the_last_attempt_ran_into() -> None:
+    attempts, over = Attempts(POLICY), RoundTimeoutError("the time allowed is over")
+    assert str(attempts.explained(over)) == "the time allowed is over"
+    attempts.begin(0.0)
+    attempts.delay_after(REFUSED, 0.0)
+    assert str(attempts.explained(over)) == ("the time allowed is over; the last attempt failed: cannot reach host")
+
+
+def test_as_long_as_the_time_says() -> None:
+    attempts = Attempts(RetryPolicy.lasting(1e6))
+    for second in range(1000):
+        attempts.begin(float(second))
+        attempts.delay_after(BROKEN, float(second))
+    attempts.begin(1e6 + 1)
+    with pytest.raises(TransportError, match="tried 1001 times"):
+        attempts.delay_after(BROKEN, 1e6 + 1)

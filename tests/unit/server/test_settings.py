@@ -1,6 +1,7 @@
 """Flags before environment before file before defaults; every trouble names its setting."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -124,9 +125,12 @@ def test_every_setting_is_described_and_a_flag(capsys: pytest.CaptureFixture[str
     assert all(field.description for field in Settings.model_fields.values())
     commands = build().registered_commands
     assert {command.name for command in commands} == {"serve", "check-config"}
+    switches = {"serve": set(), "check-config": {"files_only", "as_json"}}
     for command in commands:
         assert command.callback is not None
-        assert set(command.callback.__annotations__) == {"config", *Settings.model_fields}
+        assert command.name is not None
+        options = {"config", *Settings.model_fields, *switches[command.name]}
+        assert set(command.callback.__annotations__) == options
 
 
 def test_check_config_prints_a_settings_file(
@@ -135,7 +139,9 @@ def test_check_config_prints_a_settings_file(
     monkeypatch.setenv("SECAGG_SERVER_CONFIG", str(file))
     given = [item for name, path in write_site(tmp_path).items() for item in (f"--{name.replace('_', '-')}", str(path))]
     with pytest.raises(SystemExit) as caught:
-        main(["check-config", *given, "--max-calls", "9", "--budgets", '{"words, all": {"delta": 1e-6}}'])
+        main(
+            ["check-config", "--files-only", *given, "--max-calls", "9", "--budgets", '{"words, all": {"delta": 1e-6}}']
+        )
     assert caught.value.code in {None, 0}
     printed = capsys.readouterr().out
     assert "max_calls = 9" in printed
@@ -150,8 +156,55 @@ def test_a_key_that_others_can_read_is_refused(file: Path, tmp_path: Path, capsy
     files["key"].chmod(0o644)
     given = [item for name, path in files.items() for item in (f"--{name.replace('_', '-')}", str(path))]
     with pytest.raises(SystemExit) as caught:
-        main(["check-config", *given])
+        main(["check-config", "--files-only", *given])
     assert caught.value.code == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "can be read by others" in error
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("SECAGG_SERVER_LISEN", "did you mean SECAGG_SERVER_LISTEN?"),
+        ("secagg_server_certificat", "did you mean SECAGG_SERVER_CERTIFICATE?"),
+        ("SECAGG_SERVER_QQQ", "names no setting"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(file: Path, variable: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "x")
+    with pytest.raises(ConfigError, match=f"variable {variable} names no setting") as caught:
+        load_settings(file, {})
+    assert hint in str(caught.value)
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_misspelling(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PORT", "SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT_7443_TCP", "PORT_7443_TCP_ADDR"):
+        monkeypatch.setenv(f"SECAGG_SERVER_{name}", "tcp://10.0.0.1:7443")
+    load_settings(file, {})
+
+
+def checked(tmp_path: Path, *more: str) -> int | str | None:
+    given = [item for name, path in write_site(tmp_path).items() for item in (f"--{name.replace('_', '-')}", str(path))]
+    with pytest.raises(SystemExit) as caught:
+        main(["check-config", *given, *more])
+    return caught.value.code
+
+
+def test_check_config_finds_what_serve_would_trip_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    control = ("--control", f"unix:{tmp_path / 'control.sock'}")
+    assert checked(tmp_path, "--listen", "127.0.0.1:0", *control, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["listen"] == "127.0.0.1:0"
+    assert not (tmp_path / "control.sock").exists()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = ("--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert checked(tmp_path, *listen, *control) == 1
+        assert "cannot listen on " in capsys.readouterr().err
+        assert checked(tmp_path, *listen, *control, "--files-only") == 0
+    capsys.readouterr()
+    nowhere = ("--control", f"unix:{tmp_path / 'missing' / 'control.sock'}")
+    assert checked(tmp_path, "--listen", "127.0.0.1:0", *nowhere) == 1
+    assert "its folder does not exist" in capsys.readouterr().err
