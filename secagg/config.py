@@ -20,6 +20,9 @@ from secagg.robust.grouping import Combine, Groups
 MIN_COHORT: Final = 3
 """A sum of two shows each of the two the other's update."""
 
+MIN_HONEST: Final = 2
+"""Updates in a sum whose participants do not collude. Were there one, the sum less the colluders' own would be it."""
+
 MAX_PARTICIPANTS: Final = 10_000
 MAX_TASK_BYTES: Final = 128
 MAX_VECTOR_LEN: Final = 2**32
@@ -76,8 +79,11 @@ def default_max_colluding(participants: int) -> int:
 
 
 def default_threshold(participants: int, threat_model: ThreatModel) -> int:
-    """⌊2n/3⌋ + 1 against an active coordinator, ⌊n/2⌋ + 1 against a semi-honest one (Bonawitz et al. 2017, §6)."""
-    return 2 * participants // 3 + 1 if threat_model is ThreatModel.ACTIVE else participants // 2 + 1
+    """⌊2n/3⌋ + 1 against an active coordinator, ⌊n/2⌋ + 1 against a semi-honest one (Bonawitz et al. 2017, §6); 3 at
+    least.
+    """
+    share = 2 * participants // 3 if threat_model is ThreatModel.ACTIVE else participants // 2
+    return max(MIN_COHORT, share + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +96,11 @@ class RoundConfig:
         schema: arrays of the update.
         encoding: the plain fixed-point code, or a pipeline of defences.
         max_participants: n_max, 3 to 10,000; the ring is wide enough for that many.
-        threshold: t; fewer survivors give no sum. 0 stands for the default of the threat model.
-        max_colluding: n_C, participants that may collude with the coordinator; −1 stands for the largest n_C < n/3
-            (capped below the threshold against a semi-honest coordinator), and for 0 where every participant holds the
-            key (custody `participants`): there no more is allowed.
+        threshold: t; fewer survivors give no sum. 0 stands for the default of the threat model; under a joint key, for
+            that of the active one.
+        max_colluding: n_C, participants that may collude with the coordinator; at most t − 2. −1 stands for the largest
+            n_C < n/3 (but t − 2 at most), and for 0 where every participant holds the key (custody `participants`):
+            there no more is allowed.
         threat_model: ACTIVE unless the deployment knows better.
         suite: primitives.
         graph: complete for now.
@@ -145,9 +152,10 @@ class RoundConfig:
 
     def _fill_defaults(self) -> None:
         if self.threshold == 0:
-            object.__setattr__(self, "threshold", default_threshold(self.max_participants, self.threat_model))
+            needs_majority = ThreatModel.ACTIVE if self.joint else self.threat_model
+            object.__setattr__(self, "threshold", default_threshold(self.max_participants, needs_majority))
         if self.max_colluding == -1:
-            most = min(default_max_colluding(self.max_participants), self.threshold - 1)
+            most = max(0, min(default_max_colluding(self.max_participants), self.threshold - MIN_HONEST))
             object.__setattr__(self, "max_colluding", 0 if self.dealt else most)
         if self.release_to_coordinator is None:
             object.__setattr__(self, "release_to_coordinator", not self.dealt)
@@ -160,10 +168,11 @@ class RoundConfig:
             raise ConfigError(f"threshold must be {MIN_COHORT} to max_participants ({n}), not {t}")
         if not 0 <= colluding < n:
             raise ConfigError(f"max_colluding must be 0 to {n - 1}, not {colluding}")
-        if self.threat_model is ThreatModel.SEMI_HONEST and t <= colluding:
+        if self.guaranteed_honest < MIN_HONEST:
             raise ConfigError(
-                f"threshold {t} lets {colluding} colluding participants unmask others; "
-                f"raise it to {colluding + 1} or more"
+                f"with {colluding} colluding participants, a sum of {t} holds {max(0, self.guaranteed_honest)} updates "
+                f"of others, and they can compute what these add up to; lower max_colluding to {t - MIN_HONEST} or less"
+                + (f", or raise threshold to {colluding + MIN_HONEST} or more" if colluding + MIN_HONEST <= n else "")
             )
         if self.threat_model is ThreatModel.ACTIVE and 2 * t <= n + colluding:
             raise ConfigError(
@@ -225,10 +234,11 @@ class RoundConfig:
                 "homomorphic rounds stand against a semi-honest coordinator only; "
                 "set threat_model to SEMI_HONEST, or use the masked scheme"
             )
-        if not dealt and 2 * self.threshold <= self.max_participants:
+        if self.joint and 2 * self.threshold <= self.max_participants + self.max_colluding:
+            least = (self.max_participants + self.max_colluding) // 2 + 1
             raise ConfigError(
-                f"with a joint key, 2t > n must hold, or two halves could each sign whose key seeds are recovered: "
-                f"raise threshold from {self.threshold} to {self.max_participants // 2 + 1} or more"
+                "with a joint key, 2t > n + n_C must hold, or two lists of whose key seeds are recovered could both be "
+                f"signed: raise threshold from {self.threshold} to {least} or more, or lower max_colluding"
             )
         if dealt and self.max_colluding > 0:
             raise ConfigError(
@@ -251,13 +261,20 @@ class RoundConfig:
         return self.homomorphic is not None and self.homomorphic.custody is Custody.PARTICIPANTS
 
     @property
+    def joint(self) -> bool:
+        """Whether every participant holds a part of this round's key (custody `threshold`)."""
+        return self.homomorphic is not None and self.homomorphic.custody is Custody.THRESHOLD
+
+    @property
     def signed(self) -> bool:
         """Whether participants sign their messages: in the active threat model, and in every homomorphic round."""
         return self.threat_model is ThreatModel.ACTIVE or self.homomorphic is not None
 
     @property
     def guaranteed_honest(self) -> int:
-        """t − n_C: survivors of any released sum that do not collude; distributed noise is sized for them alone."""
+        """t − n_C, 2 at least: survivors of any released sum that do not collude; distributed noise is sized for them
+        alone.
+        """
         return self.threshold - self.max_colluding
 
     @property

@@ -1,9 +1,10 @@
 """What a participant demands, whatever the coordinator says."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
-from secagg.config import MIN_COHORT, RoundConfig, Suite, ThreatModel
-from secagg.errors import PolicyViolation
+from secagg.config import MIN_COHORT, MIN_HONEST, RoundConfig, Suite, ThreatModel
+from secagg.errors import ConfigError, PolicyViolation
 from secagg.lattice.parameters import Custody
 
 
@@ -13,9 +14,12 @@ class Policy:
 
     Attributes:
         min_cohort: fewest participants whose updates may be in a released sum.
+        min_honest: fewest updates in a released sum, our own included, whose participants do not collude: t − n_C must
+            be at least that. 2 or more: if all others colluded, the sum less theirs would be our update.
         min_colluding_share: share of the round's participants, 0 to 1, that may collude with the coordinator without
-            exposing anyone; `RoundConfig.max_colluding` must grant it (rounded down). The default thresholds grant just
-            under a third; a homomorphic round whose key is with the participants grants nothing.
+            exposing anyone; `RoundConfig.max_colluding` must grant it (rounded down; the share is taken as it is
+            written in decimals, so 0.29 of 100 is 29). The default thresholds grant just under a third; a homomorphic
+            round whose key is with the participants grants nothing.
         min_organisations: fewest distinct organisations in the cohort, as certificates name them (where keys are
             signed: not in semi-honest masked rounds).
         threat_models: allowed threat models. Homomorphic rounds are SEMI_HONEST.
@@ -36,6 +40,7 @@ class Policy:
     """
 
     min_cohort: int = MIN_COHORT
+    min_honest: int = MIN_HONEST
     min_colluding_share: float = 0.3
     min_organisations: int = 1
     threat_models: frozenset[ThreatModel] = frozenset({ThreatModel.ACTIVE})
@@ -48,6 +53,12 @@ class Policy:
     require_distributed_noise: bool = False
     min_noise_multiplier: float = 0.0
     allow_groups: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_colluding_share <= 1:
+            raise ConfigError(f"min_colluding_share must be 0 to 1, not {self.min_colluding_share}")
+        if self.min_honest < MIN_HONEST:
+            raise ConfigError(f"min_honest must be {MIN_HONEST} or more, not {self.min_honest}")
 
     def check(self, config: RoundConfig) -> None:
         """Refuse a configuration below this policy.
@@ -65,11 +76,16 @@ class Policy:
         # The threshold is the smallest cohort that can be released.
         if config.threshold < self.min_cohort:
             self._refuse(f"threshold {config.threshold} is below the minimum cohort {self.min_cohort}")
-        demanded = int(self.min_colluding_share * config.max_participants)
+        demanded = self._demanded_colluding(config.max_participants)
         if config.max_colluding < demanded:
             self._refuse(
                 f"the round stands {config.max_colluding} colluding participants, fewer than {demanded}"
                 + ("; to trust all who hold its key, set min_colluding_share=0" if config.dealt else "")
+            )
+        if config.guaranteed_honest < self.min_honest:
+            self._refuse(
+                f"a sum may hold {config.guaranteed_honest} updates of participants that do not collude (threshold "
+                f"less max_colluding), below {self.min_honest}"
             )
         if self.min_organisations > 1 and not config.signed:
             self._refuse("organisations are certified in the active threat model and in homomorphic rounds only")
@@ -78,6 +94,10 @@ class Policy:
             self._refuse("the round is split into groups, whose sums are smaller")
         if config.groups is not None and not config.groups.number:
             self._refuse("the round is split into groups and is none of them")
+
+    def _demanded_colluding(self, participants: int) -> int:
+        """In exact numbers: 0.29 * 100 is 28.999… in floating point."""
+        return int(Fraction(str(float(self.min_colluding_share))) * participants)
 
     def _check_noise(self, config: RoundConfig) -> None:
         if config.noise is None or config.central_noise:

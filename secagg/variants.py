@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import RoundConfig, ThreatModel, default_threshold
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import code_for
 from secagg.errors import ConfigError
@@ -63,6 +63,11 @@ class Variant:
     def threat_model(self, wanted: ThreatModel) -> ThreatModel:
         """`wanted`, where the scheme has it: homomorphic rounds stand against a semi-honest coordinator only."""
         return wanted if self.scheme is None else ThreatModel.SEMI_HONEST
+
+    def default_threshold(self, participants: int, wanted: ThreatModel) -> int:
+        """t where nobody names one: under a joint key that of the active threat model, for 2t > n + n_C must hold."""
+        joint = self.custody is Custody.THRESHOLD
+        return default_threshold(participants, ThreatModel.ACTIVE if joint else wanted)
 
     def encrypting(self, config: RoundConfig, *, give_sum: bool = False) -> RoundConfig:
         """A masked round's configuration with its updates encrypted in this way; itself for masked rounds.

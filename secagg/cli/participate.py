@@ -42,6 +42,9 @@ def participate(
         typer.Option(metavar="SECONDS", min=0.001, help="Give up after so long; until then, try broken calls again."),
     ] = None,
     min_cohort: Annotated[int, typer.Option(min=3, help="Refuse smaller thresholds.")] = 3,
+    min_honest: Annotated[
+        int, typer.Option(min=2, help="Refuse sums that may hold fewer updates of participants that do not collude.")
+    ] = 2,
     min_organisations: Annotated[int, typer.Option(min=1, help="Refuse cohorts of fewer organisations.")] = 1,
     min_colluding_share: Annotated[
         float,
@@ -81,6 +84,7 @@ def participate(
     check_writable(out, carried)
     policy = Policy(
         min_cohort=min_cohort,
+        min_honest=min_honest,
         min_organisations=min_organisations,
         min_colluding_share=min_colluding_share,
         threat_models=frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE}),

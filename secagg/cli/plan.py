@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from secagg.cli.arrayfiles import check_writable
+from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
     from secagg.privacy.finder import Plan, Task
@@ -50,13 +51,15 @@ def plan(
 
     Example: secagg plan -m 650 -n 700 --rounds 10 --epsilon 8 --draw plan.html
     """
-    from secagg.config import ThreatModel, default_max_colluding, default_threshold
+    from secagg.config import MIN_HONEST, ThreatModel, default_max_colluding, default_threshold
     from secagg.encoding.calibration import Cohort
     from secagg.noise.laws import Law
     from secagg.privacy.finder import Task, describe, find
 
     threshold = threshold or default_threshold(participants, ThreatModel.ACTIVE)
     colluding = default_max_colluding(participants) if colluding < 0 else colluding
+    if threshold - colluding < MIN_HONEST:
+        raise ConfigError(f"no round has this: the threshold must be {colluding + MIN_HONEST} or more, not {threshold}")
     task = Task(
         values=values,
         cohort=Cohort(participants, threshold - colluding),

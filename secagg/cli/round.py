@@ -99,7 +99,7 @@ def open_round(
         schema=Schema.of(arrays if like is None else read_arrays(like)),
         encoding=_encoding(clip, value_bits, max_weight, pipeline),
         max_participants=participants,
-        threshold=threshold,
+        threshold=threshold or variant.default_threshold(participants, believed),
         model_digest=digest_model(arrays),
         threat_model=believed,
         release_to_participants=not receipt_only,

@@ -35,6 +35,7 @@ def _offers(script: Script) -> Iterator[Vector]:
     yield case("unknown-suite", "C1", "A suite that nobody knows", "suite 77", malformed, config=suite)
     for slug, title, change, edit in (
         ("threshold-too-low", "2t = n + n_C", "max_colluding is 2", lambda m: setattr(m, "max_colluding", 2)),
+        ("honest-single", "One honest update in the sum", "t is 12, n_C is 11", _all_but_one_collude),
         ("no-threshold", "No threshold at all", "threshold is 0", lambda m: setattr(m, "threshold", 0)),
         ("cohort-of-two", "A cohort of two", "max_participants is 2", lambda m: setattr(m, "max_participants", 2)),
         ("clip-infinite", "A clip that is no number", "clip is infinite", lambda m: setattr(m.encoding, "clip", 1e999)),
@@ -51,6 +52,14 @@ def _offers(script: Script) -> Iterator[Vector]:
         "the participant demands a cohort of 8, the threshold is 7",
         policy,
         policy={"min_cohort": 8},
+    )
+    yield case(
+        "below-policy-honest",
+        "C3",
+        "Fewer updates of participants that do not collude than the participant demands",
+        "the participant demands 7; the threshold is 7 and n_C is 1",
+        policy,
+        policy={"min_honest": 7},
     )
     yield case(
         "below-policy-threat-model",
@@ -77,6 +86,10 @@ def _offers(script: Script) -> Iterator[Vector]:
         refused("ModelMismatch"),
         model_digest=fixtures.seed("another model"),
     )
+
+
+def _all_but_one_collude(config: Any) -> None:
+    config.threshold, config.max_colluding = config.max_participants, config.max_participants - 1
 
 
 def _offer(script: Script, slug: str, check: str, title: str, **given: Any) -> Vector:
@@ -107,6 +120,13 @@ def homomorphic_vectors(dealt: Script, joint: Script) -> Iterator[Vector]:
         (dealt, "profile-fields-carry", "Slots that can wrap", "a smaller t", _profile(plain_modulus=40961)),
         (dealt, "homomorphic-active", "More than this scheme holds", "ACTIVE", _active),
         (dealt, "dealt-collusion", "A key that a colluder holds", "n_C is 1", lambda m: setattr(m, "max_colluding", 1)),
+        (
+            joint,
+            "joint-collusion",
+            "Two lists that colluders sign",
+            "2t = n + n_C",
+            lambda m: setattr(m, "max_colluding", 1),
+        ),
         (joint, "joint-minority", "A minority that decrypts", "t is 7 of 15", lambda m: setattr(m, "threshold", 7)),
         (
             joint,

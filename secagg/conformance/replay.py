@@ -210,6 +210,7 @@ def read_policy(policy: Document) -> Policy:
     """A policy as a vector states it: what it does not name is as permissive as can be."""
     return Policy(
         min_cohort=policy.get("min_cohort", 3),
+        min_honest=policy.get("min_honest", 2),
         min_colluding_share=policy.get("min_colluding_share", 0.0),
         min_organisations=policy.get("min_organisations", 1),
         threat_models=frozenset(ThreatModel[name] for name in policy.get("threat_models", ThreatModel.__members__)),

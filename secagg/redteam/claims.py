@@ -80,7 +80,7 @@ CLAIMS: Final = (
              "smudging-bfv-threshold"),
     )),
     Claim("The same, helped by colluding participants", (
-        _if("fewer than t collude", "threshold-of-colluders", "masks"),
+        _if("at most t − 2 collude", "threshold-of-colluders", "all-but-one-collude", "masks"),
         _if("at most n_C collude", "vote-twice", "two-majorities"),
         _no("ckks-colluder", "bfv-colluder"),
         _if("fewer than t collude", "ckks-threshold-colluder", "bfv-threshold-colluder"),

@@ -263,8 +263,10 @@ FIVE: Final = participant_names(5)
 
 
 def cohort_of_one() -> Outcome:
-    """A "sum" over the victim and one colluder; everyone else is called dropped."""
-    config = small_config(5, MASKED_SEMI_HONEST, threshold=3, max_colluding=2)
+    """A "sum" over the victim and one colluder; everyone else is called dropped. Two collude, one more than the round
+    stands: with as many as it stands, the shares would not do either.
+    """
+    config = small_config(5, MASKED_SEMI_HONEST, threshold=3, max_colluding=1)
     run, loner, bribed = start(config), FIVE[2], FIVE[:2]
 
     def attack() -> bool:
@@ -286,6 +288,20 @@ def threshold_of_colluders() -> Outcome:
         return exposed(adversary, run)
 
     return settle(attack, held="more than n_C shares are needed", got=EXACT)
+
+
+def all_but_one_collude() -> Outcome:
+    """A round that "stands" so many colluders that one honest update is left in its sum: the sum less their own."""
+
+    def attack() -> bool:
+        three = participant_names(3)
+        run = start(small_config(3, threshold=3, max_colluding=2))
+        aggregate = run.play().aggregate
+        return aggregate is not None and np.array_equal(
+            aggregate.sums - truth(run, three[0]) - truth(run, three[1]), truth(run, three[2])
+        )
+
+    return settle(attack, held="t − n_C ≥ 2", got=EXACT)
 
 
 def threshold_of_two_majorities() -> Outcome:
@@ -442,6 +458,11 @@ MASKED_GAMES: Final = (
     Game(
         "threshold-of-colluders", "A threshold that colluders reach alone", "coordinator, t participants collude",
         "[B17] §6.1", True, "such a configuration is refused", threshold_of_colluders,
+    ),
+    Game(
+        "all-but-one-collude", "A round that stands all participants but one",
+        "coordinator, n − 1 participants collude", "[B17] §6.1", True, "such a configuration is refused",
+        all_but_one_collude,
     ),
     Game(
         "two-majorities", "A threshold that two disjoint views reach", "malicious coordinator with colluders",

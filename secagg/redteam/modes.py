@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from secagg.config import MIN_COHORT, RoundConfig, ThreatModel, default_max_colluding, default_threshold
+from secagg.config import MIN_HONEST, RoundConfig, ThreatModel, default_max_colluding
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import code_for
 from secagg.encoding.fixedpoint import FixedPoint
@@ -60,8 +60,8 @@ class Mode:
             ConfigError: the product refuses it.
         """
         code = encoding or FixedPoint(1.0, 16)
-        limit = threshold or max(MIN_COHORT, default_threshold(participants, self.threat_model))
-        colluding = min(default_max_colluding(participants), limit - 1) if max_colluding < 0 else max_colluding
+        limit = threshold or self.variant.default_threshold(participants, self.threat_model)
+        colluding = min(default_max_colluding(participants), limit - MIN_HONEST) if max_colluding < 0 else max_colluding
         if self.variant.custody is Custody.PARTICIPANTS:
             colluding = 0
         return RoundConfig(

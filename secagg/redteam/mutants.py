@@ -38,6 +38,7 @@ from secagg.messages import AdvertiseKeys, CoordinatorMessage, MaskedInputChunk,
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import NoiseTable, noise_table
+from secagg.policy import Policy
 from secagg.redteam import masked_games
 from secagg.redteam.surgery import Patch, without_check
 from secagg.rounds.seat import Table
@@ -161,6 +162,11 @@ def _unbound_masks(patch: Patch) -> None:
         return derive(material, salt=b"", info=info, size=round_.config.suite.key_size)
 
     patch.setattr(masks, "_mask_key", unbound)
+
+
+def _low_threshold(patch: Patch) -> None:
+    without_check(patch, RoundConfig, "_check_thresholds", "MIN_HONEST")
+    without_check(patch, Policy, "check", "less max_colluding")
 
 
 def _lasting_masks(patch: Patch) -> None:
@@ -348,8 +354,9 @@ MUTANTS: Final = (
     Mutant("lasting-keys", "mask keys reused over rounds", _lasting_masks, "two-rounds"),
     Mutant(
         "low-threshold", "threshold ≤ colluders is allowed",
-        _without(RoundConfig, "_check_thresholds", "unmask others"), "threshold-of-colluders",
+        _low_threshold, "threshold-of-colluders",
     ),
+    Mutant("all-but-one-collude", "n_C may leave one honest update in a sum", _low_threshold, "all-but-one-collude"),
     Mutant("both-shares", "both kinds of share are answered", _answers_again, "both-shares"),
     Mutant(
         "survivors-unchecked", "any number of survivors will do",

@@ -27,6 +27,7 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("unsafe-profile-too-small", RoundConfig, "_check_scheme", "check_summands"),
     ("unsafe-homomorphic-active", RoundConfig, "_check_scheme", "stand against a semi-honest coordinator"),
     ("unsafe-dealt-collusion", RoundConfig, "_check_scheme", "every participant holds the key"),
+    ("unsafe-joint-collusion", RoundConfig, "_check_scheme", "with a joint key"),
     ("unsafe-joint-minority", RoundConfig, "_check_scheme", "with a joint key"),
     ("unsafe-joint-unreleased", RoundConfig, "_check_scheme", "always learns"),
     ("below-policy-scheme", Policy, "_check_scheme", "config.scheme not in"),

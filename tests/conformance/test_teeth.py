@@ -27,10 +27,12 @@ from tests.security.adversary import without_check
 # The vector, and the check: owner, function and a fragment of its text.
 CHECKS: list[tuple[str, Any, str, str]] = [
     ("unsafe-threshold-too-low", RoundConfig, "_check_thresholds", "n_C must hold"),
+    ("unsafe-honest-single", RoundConfig, "_check_thresholds", "MIN_HONEST"),
     ("unsafe-clip-infinite", FixedPoint, "__post_init__", "clip must be"),
     ("unsafe-values-too-wide", FixedPoint, "__post_init__", "value_bits must be"),
     ("unsafe-digest-missing", RoundConfig, "__post_init__", "model_digest must be"),
     ("below-policy-cohort", Policy, "check", "below the minimum cohort"),
+    ("below-policy-honest", Policy, "check", "less max_colluding"),
     ("below-policy-threat-model", Policy, "check", "config.threat_model not in"),
     ("below-policy-task", Policy, "check", "not among the allowed tasks"),
     ("roster-too-small", roster, "check", "the round wants at least"),

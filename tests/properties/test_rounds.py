@@ -45,9 +45,9 @@ class Dropout:
 def configs(draw: st.DrawFn) -> RoundConfig:
     n = draw(st.integers(3, 9))
     threat_model = draw(st.sampled_from([ACTIVE, SEMI_HONEST]))
-    colluding = draw(st.integers(0, (n - 1) // 2))
-    lowest = (n + colluding) // 2 + 1 if threat_model is ACTIVE else max(3, colluding + 1)
-    threshold = draw(st.integers(max(3, lowest), n))
+    colluding = draw(st.integers(0, min(n - 2, (n - 1) // 2)))
+    lowest = (n + colluding) // 2 + 1 if threat_model is ACTIVE else 3
+    threshold = draw(st.integers(max(lowest, colluding + 2, 3), n))
     shapes = draw(st.lists(st.lists(st.integers(1, 7), max_size=3), min_size=1, max_size=3))
     arrays = tuple(
         ArraySpec(f"array-{i}", tuple(shape), draw(st.sampled_from(["float32", "float64"])))

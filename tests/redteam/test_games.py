@@ -44,6 +44,11 @@ def forget_the_context(patch: Patch) -> None:
     patch.setattr(rosters, "advertisement_to_sign", without_context)
 
 
+def few_honest(patch: Patch) -> None:
+    without_check(patch, RoundConfig, "_check_thresholds", "MIN_HONEST")
+    without_check(patch, Policy, "check", "less max_colluding")
+
+
 def one_context(patch: Patch) -> None:
     patch.setattr(cohort, "bind", lambda *_: Context(bytes(32)))
     patch.setattr(masks, "derive", lambda material, **_: type(material)(material.expose()[:16]))
@@ -58,7 +63,8 @@ DEFENCES: dict[str, Callable[[Patch], None]] = {
     "one-name-many-times": lambda p: without_check(p, rosters, "verify_member", "belongs to"),
     "downgrade": lambda p: without_check(p, Policy, "check", "config.threat_model.name"),
     "sybils-one-organisation": lambda p: without_check(p, Policy, "check_organisations", "below the minimum"),
-    "threshold-of-colluders": lambda p: without_check(p, RoundConfig, "_check_thresholds", "unmask others"),
+    "threshold-of-colluders": few_honest,
+    "all-but-one-collude": few_honest,
     "two-majorities": lambda p: without_check(p, RoundConfig, "_check_thresholds", "n_C must hold"),
     "replay-keys": forget_the_context,
     "differencing": lambda p: p.setattr(engine, "singled_out", lambda _: frozenset()),

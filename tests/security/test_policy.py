@@ -32,7 +32,7 @@ def keep_out(names: Collection[ParticipantId]) -> Hook:
 
 def test_a_cohort_below_the_participants_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     """T10: t = 3 is allowed, but with two colluders in a sum of three the rest is the victim's update."""
-    config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=2)
+    config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=1)
     policy = Policy(threat_models=frozenset({SEMI_HONEST}), min_cohort=5)
     with monkeypatch.context() as patch:
         without_check(patch, Policy, "check", "minimum cohort")
@@ -50,6 +50,7 @@ def test_two_of_us_are_no_cohort(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sum of two shows each of them the other's update, whoever coordinates."""
     with monkeypatch.context() as patch:
         patch.setattr("secagg.config.MIN_COHORT", 2)
+        patch.setattr("secagg.config.MIN_HONEST", 1)
         patch.setattr(Policy, "check", lambda *_: None)
         run = start(make_config(2, SEMI_HONEST, threshold=2, max_colluding=1))
         aggregate = run.play().aggregate
@@ -140,3 +141,24 @@ def test_a_coordinator_cannot_talk_collusion_down() -> None:
     start(config, policy=Policy(min_colluding_share=0.0))
     with pytest.raises(PolicyViolation, match="stands 0 colluding participants, fewer than 2"):
         start(config, policy=Policy())
+
+
+@pytest.mark.parametrize(
+    ("share", "people", "demanded"), [(0.29, 100, 29), (0.57, 100, 57), (0.07, 100, 7), (0.3, 10, 3), (1 / 3, 9, 2)]
+)
+def test_a_demanded_share_is_counted_exactly(share: float, people: int, demanded: int) -> None:
+    """0.29 * 100 is 28.999… in floating point, and one colluder more than the participant believes."""
+    policy = Policy(min_colluding_share=share, threat_models=frozenset({SEMI_HONEST}))
+    policy.check(make_config(people, SEMI_HONEST, threshold=people, max_colluding=demanded))
+    with pytest.raises(PolicyViolation, match=f"stands {demanded - 1} colluding participants, fewer than {demanded}"):
+        policy.check(make_config(people, SEMI_HONEST, threshold=people, max_colluding=demanded - 1))
+
+
+def test_a_policy_counts_updates_of_those_who_do_not_collude() -> None:
+    config = make_config(9, ACTIVE)  # t = 7, n_C = 2
+    Policy(min_honest=5).check(config)
+    with pytest.raises(PolicyViolation, match="a sum may hold 5 updates of participants that do not collude"):
+        Policy(min_honest=6).check(config)
+    for share, honest in ((-0.1, 2), (1.1, 2), (float("nan"), 2), (0.3, 1)):
+        with pytest.raises(ConfigError):
+            Policy(min_colluding_share=share, min_honest=honest)

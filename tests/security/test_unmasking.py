@@ -27,6 +27,7 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
+from secagg.policy import Policy
 from secagg.rounds.seat import Table
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Run
@@ -189,9 +190,9 @@ def test_survivors_below_the_threshold(
     monkeypatch: pytest.MonkeyPatch, survivors: tuple[int, ...], fragment: str
 ) -> None:
     """A "sum" over the victim and one colluder: two colluders' shares and the victim's own make three of
-    every secret.
+    every secret. That is one colluder more than t − n_C ≥ 2 allows for: this check alone still stops them.
     """
-    config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=2)
+    config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=1)
     with monkeypatch.context() as patch:
         without_check(patch, AwaitingSurvivors, "check", fragment)
         run = start(config)
@@ -202,8 +203,10 @@ def test_survivors_below_the_threshold(
 
 
 def test_our_own_input_called_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two colluders hold two shares of each secret; the victim's share of its own mask key would be the third."""
-    config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=2)
+    """Two colluders hold two shares of each secret; the victim's share of its own mask key would be the third.
+    (One colluder more than the round stands.)
+    """
+    config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=1)
 
     def play(run: Run) -> Adversary:
         adversary = Adversary(run, COLLUDERS)
@@ -401,7 +404,7 @@ def test_an_active_threshold_below_the_safe_one(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_semi_honest_threshold_that_colluders_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    """t ≤ n_C: colluders open t shares of every secret without asking anyone for anything."""
+    """t ≤ n_C: colluders open t shares of every secret without asking anyone for anything. t − n_C ≥ 2 is more."""
 
     def listen(run: Run) -> Adversary:
         adversary = Adversary(run, NAMES[:3])
@@ -409,10 +412,11 @@ def test_a_semi_honest_threshold_that_colluders_reach(monkeypatch: pytest.Monkey
         return adversary
 
     with monkeypatch.context() as patch:
-        without_check(patch, RoundConfig, "_check_thresholds", "colluding participants unmask others")
+        without_check(patch, RoundConfig, "_check_thresholds", "MIN_HONEST")
+        without_check(patch, Policy, "check", "less max_colluding")
         run = start(make_config(7, SEMI_HONEST, threshold=3, max_colluding=3))
         assert exposed(listen(run), run)
-    with pytest.raises(ConfigError, match="raise it to 4 or more"):
+    with pytest.raises(ConfigError, match="raise threshold to 5 or more"):
         make_config(7, SEMI_HONEST, threshold=3, max_colluding=3)
-    run = start(make_config(7, SEMI_HONEST, threshold=4, max_colluding=3))
+    run = start(make_config(7, SEMI_HONEST, threshold=5, max_colluding=3))
     assert not exposed(listen(run), run)

@@ -17,6 +17,8 @@ from secagg.config import (
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
+from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
+from secagg.policy import Policy
 from secagg.wire import configuration
 from secagg.wire.configuration import decode_config, encode_config
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config
@@ -27,10 +29,8 @@ from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config
     [(3, 3, 3), (4, 3, 3), (5, 4, 3), (9, 7, 5), (10, 7, 6), (100, 67, 51), (10_000, 6667, 5001)],
 )
 def test_default_thresholds(n: int, active: int, semi_honest: int) -> None:
-    assert make_config(n, ACTIVE).threshold == max(active, default_threshold(n, ACTIVE)) == active
-    assert default_threshold(n, SEMI_HONEST) == (n // 2 + 1)
-    if n >= 4:
-        assert make_config(n, SEMI_HONEST, threshold=semi_honest).threshold == semi_honest
+    assert make_config(n, ACTIVE).threshold == default_threshold(n, ACTIVE) == active
+    assert make_config(n, SEMI_HONEST).threshold == default_threshold(n, SEMI_HONEST) == semi_honest
 
 
 @pytest.mark.parametrize("n", range(3, 200))
@@ -38,9 +38,58 @@ def test_defaults_are_safe_for_every_size(n: int) -> None:
     config = make_config(n, ACTIVE)
     assert 2 * config.threshold > n + config.max_colluding
     assert config.max_colluding == default_max_colluding(n) < n / 3
-    if n >= 4:
-        semi_honest = make_config(n, SEMI_HONEST)
-        assert semi_honest.threshold > semi_honest.max_colluding
+    semi_honest = make_config(n, SEMI_HONEST)
+    assert semi_honest.guaranteed_honest >= 2
+    for made in (config, semi_honest):
+        Policy(threat_models=frozenset(ThreatModel)).check(made)
+
+
+def homomorphic_config(n: int, profile: Profile, **given: Any) -> RoundConfig:
+    return RoundConfig(
+        task="t",
+        schema=flat_schema(),
+        encoding=FixedPoint(1.0, profile.value_bits),
+        max_participants=n,
+        model_digest=bytes(32),
+        threat_model=SEMI_HONEST,
+        homomorphic=profile,
+        **given,
+    )
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 7, 10, 16])
+@pytest.mark.parametrize("custody", Custody)
+@pytest.mark.parametrize("scheme", Scheme)
+def test_defaults_of_homomorphic_rounds_are_safe(n: int, custody: Custody, scheme: Scheme) -> None:
+    """The default policy is meant to refuse them, by consent alone."""
+    profile = find_profile(scheme, custody, n, 8)
+    config = homomorphic_config(n, profile)
+    assert config.guaranteed_honest >= 2
+    assert config.dealt or 2 * config.threshold > n + config.max_colluding
+    consent = Policy(
+        threat_models=frozenset({SEMI_HONEST}),
+        allow_experimental=True,
+        min_colluding_share=0.0 if config.dealt else 0.3,
+    )
+    consent.check(config)
+
+
+def test_no_colluders_leave_a_single_update() -> None:
+    """The twin: with every other participant colluding, what is left of the sum is the victim's update."""
+    with pytest.raises(ConfigError, match="a sum of 3 holds 1 updates of others"):
+        make_config(3, ACTIVE, threshold=3, max_colluding=2)
+    updates = np.array([3, 5, 7])
+    assert updates.sum() - updates[1:].sum() == updates[0]
+
+
+@pytest.mark.parametrize("threshold", [8, 9])
+def test_two_lists_of_a_joint_key_share_an_honest_signer(threshold: int) -> None:
+    profile = find_profile(Scheme.BFV, Custody.THRESHOLD, 14, 8)
+    if threshold == 9:
+        assert homomorphic_config(14, profile, threshold=9, max_colluding=3).guaranteed_honest == 6
+        return
+    with pytest.raises(ConfigError, match="raise threshold from 8 to 9 or more, or lower max_colluding"):
+        homomorphic_config(14, profile, threshold=8, max_colluding=3)
 
 
 @pytest.mark.parametrize("n", range(3, 14))
@@ -49,7 +98,7 @@ def test_exactly_the_safe_thresholds_are_taken(n: int, threat_model: ThreatModel
     for t in range(1, n + 2):
         for colluding in range(n + 1):
             safe = 3 <= t <= n and colluding < n
-            safe &= 2 * t > n + colluding if threat_model is ACTIVE else t > colluding
+            safe &= t - colluding >= 2 and (threat_model is SEMI_HONEST or 2 * t > n + colluding)
             try:
                 make_config(n, threat_model, threshold=t, max_colluding=colluding)
             except ConfigError:
@@ -69,7 +118,7 @@ def test_exactly_the_safe_thresholds_are_taken(n: int, threat_model: ThreatModel
         ({"max_colluding": 9}, "max_colluding must be 0 to 8"),
         ({"max_colluding": -2}, "max_colluding must be 0 to 8"),
         ({"threshold": 5}, "2t > n + n_C must hold: raise threshold from 5 to 6 or more, or lower max_participants"),
-        ({"threat_model": SEMI_HONEST, "threshold": 3, "max_colluding": 4}, "raise it to 5 or more"),
+        ({"threat_model": SEMI_HONEST, "threshold": 3, "max_colluding": 4}, "raise threshold to 6 or more"),
         ({"task": ""}, "task must be 1 to 128 bytes"),
         ({"task": "é" * 65}, "task must be 1 to 128 bytes"),
         ({"model_digest": bytes(31)}, "model_digest must be 32 bytes, not 31"),
