@@ -30,9 +30,11 @@ from secagg.masked.coordinator import Coordinator
 from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelivery, SurvivorSet
 from secagg.phases import Phase
 from secagg.policy import Policy
+from secagg.receipts import Receipt, Statement
 from secagg.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import encode_config
+from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
@@ -186,8 +188,13 @@ class Conversation:
             return None
         packed = PackedAggregate.of(engine.aggregate, self.config)
         if isinstance(call, Reveal):
-            return in_bytes([pb.Receipt(survivors=len(packed.survivors), sums_digest=packed.digest)])
+            return in_bytes([encode_receipt(self.receipt(packed.survivors, packed.digest))])
         return in_bytes(packed.parts())
+
+    def receipt(self, survivors: tuple[str, ...], sums_digest: bytes) -> Receipt:
+        """What the coordinator can sign, be it true or not."""
+        statement = Statement.of(self.coordinator.round, self.coordinator.roster, survivors, sums_digest)
+        return Receipt.sign(statement, deployment().coordinator, NOW)
 
     def _closing(self, name: ParticipantId, phase: Phase) -> Parts | SecAggError | None:
         if not self.coordinator.ready(name, phase):

@@ -36,14 +36,14 @@ from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
 from secagg.wire import codec
 from secagg.wire.configuration import MAX_CONFIG_BYTES, decode_config
+from secagg.wire.receipts import SealedDigest, decode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.results import Offer, Receipt
+from secagg_client.results import Offer
 
 ROUND_METADATA: Final = "secagg-round-bin"
 """Names the round in calls whose requests are parts of one message."""
 
-DIGEST_SIZE: Final = 32
 PART_COST: Final = 64
 """Bytes that an answer's part counts beside its own, so that a flood of empty parts ends too."""
 
@@ -329,7 +329,7 @@ class Check(RoundCall[ConsistencyProof]):
 
 
 @dataclass(frozen=True)
-class Reveal(RoundCall[Receipt]):
+class Reveal(RoundCall[SealedDigest]):
     """Round 4."""
 
     method = "Reveal"
@@ -339,7 +339,7 @@ class Reveal(RoundCall[Receipt]):
         """See `Call`."""
         return (part.SerializeToString() for part in codec.encode_unmask(self.message))
 
-    def decode(self, parts: Parts) -> Receipt:
+    def decode(self, parts: Parts) -> SealedDigest:
         """See `Call`."""
         return receipt_in(parts)
 
@@ -361,12 +361,9 @@ class LeaveRound(RoundCall[None]):
         only(pb.LeaveReply, parts)
 
 
-def receipt_in(parts: Parts) -> Receipt:
-    """The receipt that answers a participant's last call."""
-    receipt = only(pb.Receipt, parts)
-    if len(receipt.sums_digest) != DIGEST_SIZE:
-        raise DecodeError(f"a receipt's digest has {len(receipt.sums_digest)} bytes", culprit=COORDINATOR)
-    return Receipt(receipt.survivors, receipt.sums_digest)
+def receipt_in(parts: Parts) -> SealedDigest:
+    """What answers a participant's last call."""
+    return decode_receipt(only(pb.Receipt, parts))
 
 
 def _violation(message: str) -> ProtocolViolation:

@@ -21,10 +21,10 @@ from secagg.messages import (
 )
 from secagg.schemes import Chunk
 from secagg.wire import codec, homomorphic
+from secagg.wire.receipts import SealedDigest
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg_client.calls import PART_COST, Parts, RoundCall, UploadCall, every, one, only, receipt_in
-from secagg_client.results import Receipt
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ReportSum(RoundCall[ReleaseOrder]):
 
 
 @dataclass(frozen=True)
-class SendSum(UploadCall[Receipt]):
+class SendSum(UploadCall[SealedDigest]):
     """Custody `participants`: the sum itself, where the FL server gets it and we were asked."""
 
     method = "SendSum"
@@ -96,7 +96,7 @@ class SendSum(UploadCall[Receipt]):
         assert isinstance(chunk, SumChunk)  # noqa: S101 - the call was chosen by the upload's phase
         return homomorphic.encode_sum_chunk(chunk)
 
-    def decode(self, parts: Parts) -> Receipt:
+    def decode(self, parts: Parts) -> SealedDigest:
         """See `Call`."""
         return receipt_in(parts)
 
@@ -135,7 +135,7 @@ class CheckRecovery(RoundCall[ConsistencyProof]):
 
 
 @dataclass(frozen=True)
-class SendSeedShares(RoundCall[Receipt]):
+class SendSeedShares(RoundCall[SealedDigest]):
     """Custody `threshold`: our shares of the fallen decryptors' seeds."""
 
     method = "RecoverSeeds"
@@ -145,13 +145,13 @@ class SendSeedShares(RoundCall[Receipt]):
         """See `Call`."""
         return (part.SerializeToString() for part in homomorphic.encode_recover_seeds(self.message))
 
-    def decode(self, parts: Parts) -> Receipt:
+    def decode(self, parts: Parts) -> SealedDigest:
         """See `Call`."""
         return receipt_in(parts)
 
 
 @dataclass(frozen=True)
-class AwaitReceipt(RoundCall[Receipt]):
+class AwaitReceipt(RoundCall[SealedDigest]):
     """Wait for the end of a round that wants nothing more of us."""
 
     method = "AwaitReceipt"
@@ -160,6 +160,6 @@ class AwaitReceipt(RoundCall[Receipt]):
         """See `Call`."""
         return one(pb.AwaitReceiptRequest(round_id=self.round_id))
 
-    def decode(self, parts: Parts) -> Receipt:
+    def decode(self, parts: Parts) -> SealedDigest:
         """See `Call`."""
         return receipt_in(parts)

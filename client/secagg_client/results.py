@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import WeightedMean
+from secagg.receipts import Receipt
 from secagg.robust.groups import GroupedAggregate
 
 
@@ -23,19 +24,6 @@ class Offer:
     config_bytes: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """That the round ended with a sum.
-
-    Attributes:
-        survivors: number of participants whose updates are in it.
-        sums_digest: 32 bytes, SHA-256 over the packed sum.
-    """
-
-    survivors: int
-    sums_digest: bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundResult:
     """One participation, ended well.
@@ -43,7 +31,9 @@ class RoundResult:
     Attributes:
         round_id: 16 bytes.
         config: of the round.
-        receipt: what the coordinator certifies; checked against what we saw of the round.
+        receipt: what the coordinator signed: the survivors and the digest of the sum, checked against what we saw of
+            the round. Keep `receipt.export()`: with the receipt of another participant it shows whether both were
+            told the same (`secagg round compare`).
         survivors: ids of the participants whose updates are in the sum, sorted; we are among them.
         aggregate: the exact sum; None where the round gives participants a receipt only, or it was not wanted.
         mean: the weighted mean that the sum encodes; None without `aggregate`.

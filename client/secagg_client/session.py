@@ -3,9 +3,11 @@ that is `secagg.schemes`. `Client` and `AsyncClient` both drive it.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from secagg.config import Aggregate, RoundConfig
+from secagg.context import Round
 from secagg.crypto.secret import Secret
 from secagg.encoding.code import Encoded
 from secagg.errors import (
@@ -38,11 +40,13 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.phases import Phase
+from secagg.receipts import Receipt, Statement
 from secagg.robust.groups import GroupedAggregate, plan_of
 from secagg.roster import COORDINATOR, accused_in
 from secagg.rounds.releases import Release
 from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.receipts import SealedDigest
 from secagg.wire.results import sums_digest
 from secagg_client.calls import (
     Advertise,
@@ -70,7 +74,7 @@ from secagg_client.homomorphic_calls import (
     SendSeedShares,
     SendSum,
 )
-from secagg_client.results import Offer, Receipt, RoundResult
+from secagg_client.results import Offer, RoundResult
 from secagg_client.terms import ClosableBackend, Contribution, Terms
 
 ROUNDING_SEED_SIZE: Final = 32
@@ -168,11 +172,12 @@ class Participation:
                 self._counted = True
                 sets = answer if isinstance(answer, SurvivorSet) else answer.sets
             reply = participant.receive(answer, self._terms.clock())
-        receipt = yield from ask(call)
+        told = yield from ask(call)
         self._over = True
+        survivors = _names(roster, sets)
+        receipt = self._believed(participant.seat.round, roster, survivors, told)
         if self._loan is not None and self._encoded is not None:
             self._loan.into_sum(self._encoded.lost())
-        survivors = _names(roster, sets)
         release = Release(offer.config.model_digest, frozenset(survivors), offer.config.threshold)
         self._terms.seen.add_released(offer.round_id, release)
         return (yield from self._conclude(offer, survivors, receipt))
@@ -223,14 +228,25 @@ class Participation:
         if self._backend is not None:
             self._backend.close()
 
+    def _believed(self, round_: Round, roster: Roster, survivors: tuple[str, ...], told: SealedDigest) -> Receipt:
+        """The receipt, of which only the digest of the sum is the coordinator's to say.
+
+        Raises:
+            ProtocolViolation: it speaks of more or fewer survivors than we agreed on.
+            AuthenticationError: the coordinator did not sign it, or signed something else.
+        """
+        if told.survivors != len(survivors):
+            raise ProtocolViolation(
+                f"the receipt speaks of {told.survivors} survivors, we agreed on {len(survivors)}",
+                culprit=COORDINATOR,
+            )
+        receipt = Receipt(Statement.of(round_, roster, survivors, told.sums_digest), told.seal)
+        receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))
+        return receipt
+
     def _conclude(self, offer: Offer, survivors: tuple[str, ...], receipt: Receipt) -> Flow[RoundResult]:
         """Hold the result against what we saw of the round."""
         config = offer.config
-        if receipt.survivors != len(survivors):
-            raise ProtocolViolation(
-                f"the receipt speaks of {receipt.survivors} survivors, we agreed on {len(survivors)}",
-                culprit=COORDINATOR,
-            )
         if not (config.release_to_participants and self._contribution.fetch_aggregate):
             return RoundResult(round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors)
         groups = None if self._group is None else (yield from self._groups(offer, self._group))

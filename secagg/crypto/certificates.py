@@ -92,6 +92,20 @@ def participant_id_of(certificate: x509.Certificate) -> str:
     return ids[0]
 
 
+def host_names_of(certificate: x509.Certificate) -> list[str]:
+    """The DNS names and IP addresses of a coordinator's certificate, at least one. Raise if it is a participant's."""
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    if names is None:
+        raise CertificateError("names no host in its SubjectAlternativeName")
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if any(uri.startswith(PARTICIPANT_URN) for uri in uris):
+        raise CertificateError("it is a participant's")
+    hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    if not hosts:
+        raise CertificateError("names no host in its SubjectAlternativeName")
+    return hosts
+
+
 def organisation_of(certificate: x509.Certificate) -> str:
     """The one organisation (O) of the subject."""
     try:

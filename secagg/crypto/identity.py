@@ -5,6 +5,7 @@ the profile of `secagg.crypto.certificates`. Revocation lists are not consulted:
 deployment that must expel a participant at once does so at the coordinator or by rotating the CA.
 """
 
+import ipaddress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
@@ -32,6 +33,7 @@ from secagg.crypto.certificates import (
     Role,
     check_role,
     check_valid_at,
+    host_names_of,
     is_authority,
     is_organisation,
     is_participant_id,
@@ -53,11 +55,12 @@ __all__ = [
     "PARTICIPANT_URN",
     "Authority",
     "CertificateChain",
+    "CoordinatorIdentity",
     "Identity",
     "IssuedCertificate",
     "TrustAnchors",
+    "VerifiedCoordinator",
     "VerifiedIdentity",
-    "check_server_certificate",
     "create_authority",
     "is_organisation",
     "is_participant_id",
@@ -73,6 +76,23 @@ class VerifiedIdentity:
     participant_id: str
     organisation: str
     public_key: ec.EllipticCurvePublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCoordinator:
+    """What a coordinator's chain that verified says about its owner.
+
+    Attributes:
+        hosts: DNS names and IP addresses.
+        public_key: of its signatures.
+    """
+
+    hosts: frozenset[str]
+    public_key: ec.EllipticCurvePublicKey
+
+    def is_same_as(self, other: "VerifiedCoordinator") -> bool:
+        """Whether both are one coordinator: the same key, or a name in common, as after a renewal."""
+        return self.public_key == other.public_key or not self.hosts.isdisjoint(other.hosts)
 
 
 class TrustAnchors:
@@ -114,8 +134,30 @@ class TrustAnchors:
             raise AuthenticationError(f"participant certificate: {error}") from error
         return identity
 
-    def _check_chain(self, certificates: list[x509.Certificate], now: datetime) -> None:
-        verifier = PolicyBuilder().store(self._store).time(now).build_client_verifier()
+    def verify_coordinator(self, chain: CertificateChain, now: datetime) -> VerifiedCoordinator:
+        """Whose chain this is: of a certificate that serves TLS (serverAuth) and is no participant's.
+
+        The names in it are not compared with anything: clients may know the coordinator by an address.
+
+        Raises:
+            AuthenticationError: the reason it is refused at `now` (timezone-aware).
+        """
+        try:
+            certificates = parse_der_chain(chain)
+            leaf = certificates[0]
+            check_valid_at(leaf, now)
+            check_role(leaf, Role.SERVER)
+            hosts = host_names_of(leaf)
+            coordinator = VerifiedCoordinator(frozenset(hosts), public_key_of(leaf))
+            self._check_chain(certificates, now, host=hosts[0])
+        except CertificateError as error:
+            raise AuthenticationError(f"coordinator's certificate: {error}", culprit="coordinator") from error
+        return coordinator
+
+    def _check_chain(self, certificates: list[x509.Certificate], now: datetime, host: str | None = None) -> None:
+        """Path validation for a client's certificate, or for the server `host`."""
+        builder = PolicyBuilder().store(self._store).time(now)
+        verifier = builder.build_client_verifier() if host is None else builder.build_server_verifier(_subject(host))
         try:
             verifier.verify(certificates[0], certificates[1:])
         except VerificationError as error:
@@ -139,6 +181,18 @@ class TrustAnchors:
                 f"signed by a foreign CA with the name of a trusted one, {name}: forged, or from before a CA rotation"
             )
         return f"does not chain to a trusted CA: {printable(str(error))}"
+
+
+def _subject(host: str) -> x509.DNSName | x509.IPAddress:
+    """One of a certificate's own names, for a library that asks for the name that is looked for."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(host.replace("*", "any", 1))
+    except ValueError as error:
+        raise CertificateError("a DNS name in it is unreadable") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,18 +258,41 @@ class Identity:
         raise TypeError("private keys are not pickled")
 
 
-def check_server_certificate(certificate_pem: bytes, key_pem: bytes, now: datetime) -> None:
-    """Raise `IdentityError` unless these can serve TLS at `now`: ECDSA P-256, serverAuth, in time, matching key.
+@dataclass(frozen=True, slots=True, eq=False)
+class CoordinatorIdentity:
+    """The coordinator's certificate chain and private key: they serve TLS and sign receipts. The key does not print."""
 
-    An RSA certificate would let TLS 1.2 in: what keeps it out is that its only cipher suites offered need RSA.
-    """
-    try:
-        leaf = parse_pem_chain(certificate_pem)[0]
-        check_role(leaf, Role.SERVER)
-        check_valid_at(leaf, now)
-        _matching_key(leaf, key_pem)
-    except CertificateError as error:
-        raise IdentityError(f"server certificate: {error}") from error
+    chain: CertificateChain = field(repr=False)
+    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @classmethod
+    def from_pem(cls, certificate_pem: bytes, key_pem: bytes, now: datetime) -> "CoordinatorIdentity":
+        """Raise `IdentityError` unless these can serve TLS and sign receipts at `now`.
+
+        They must be ECDSA P-256 for serverAuth, with a host's name and no participant's, in time, a chain of at most 4
+        certificates, and the certificate's own key.
+
+        An RSA certificate would let TLS 1.2 in: what keeps it out is that its only cipher suites offered need RSA.
+        """
+        try:
+            certificates = parse_pem_chain(certificate_pem)
+            leaf = certificates[0]
+            check_role(leaf, Role.SERVER)
+            check_valid_at(leaf, now)
+            key = _matching_key(leaf, key_pem)
+            host_names_of(leaf)
+            chain = tuple(certificate.public_bytes(serialization.Encoding.DER) for certificate in certificates)
+            parse_der_chain(chain)
+        except CertificateError as error:
+            raise IdentityError(f"server certificate: {error}") from error
+        return cls(chain, key)
+
+    def sign(self, message: bytes) -> bytes:
+        """See `secagg.crypto.signing.sign`."""
+        return signing.sign(self._key, message)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("private keys are not pickled")
 
 
 def _matching_key(leaf: x509.Certificate, key_pem: bytes) -> ec.EllipticCurvePrivateKey:

@@ -9,6 +9,7 @@ from typing import Final
 CONTEXT: Final = b"secagg/v1/context"
 ADVERTISE_SIGNATURE: Final = b"secagg/v1/advertise-keys-signature"
 CONSISTENCY_SIGNATURE: Final = b"secagg/v1/consistency-signature"
+RECEIPT_SIGNATURE: Final = b"secagg/v1/receipt-signature"
 ROSTER_DIGEST: Final = b"secagg/v1/roster"
 SELF_MASK_COMMITMENT: Final = b"secagg/v1/self-mask-commitment"
 SHARE_SEALING: Final = b"secagg/v1/share-sealing"

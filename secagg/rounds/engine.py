@@ -31,6 +31,7 @@ from secagg.messages import (
     LeaveReason,
     ParticipantId,
     ParticipantMessage,
+    Roster,
 )
 from secagg.phases import INPUT_PHASES, SENT_IN, Phase, phases, time_limit_s
 from secagg.rounds.lobby import Lobby
@@ -170,6 +171,11 @@ class Engine(ABC):
         self._forgotten = True
         self.aggregate = None
         self._forget()
+
+    @property
+    def roster(self) -> Roster:
+        """Everyone who could take part; empty until the first phase is over."""
+        return self._lobby.roster
 
     @property
     def over(self) -> bool:

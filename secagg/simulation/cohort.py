@@ -7,8 +7,8 @@ from typing import Final
 
 from secagg.config import RoundConfig
 from secagg.context import Round, RoundId, bind
-from secagg.crypto.authority import Authority, create_authority, issue_participant
-from secagg.crypto.identity import Identity, TrustAnchors
+from secagg.crypto.authority import Authority, create_authority, issue_participant, issue_server
+from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.encoding.schema import FloatArray, Update
@@ -40,9 +40,12 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A CA and one identity for each participant. Certificates are slow to make: use one deployment for many rounds."""
+    """A CA, one identity for each participant and one for the coordinator. Certificates are slow to make: use one
+    deployment for many rounds.
+    """
 
     trust: TrustAnchors
+    coordinator: CoordinatorIdentity
     identities: Mapping[ParticipantId, Identity]
 
     @classmethod
@@ -56,7 +59,9 @@ class Deployment:
         for name, organisation in organisations.items():
             made = issue_participant(authority, participant_id=name, organisation=organisation, now=at)
             identities[name] = Identity.from_pem(made.certificate_pem, made.key_pem.expose())
-        return cls(TrustAnchors.from_pem(ca.certificate_pem), identities)
+        server = issue_server(authority, hosts=["coordinator.simulated"], now=at)
+        coordinator = CoordinatorIdentity.from_pem(server.certificate_pem, server.key_pem.expose(), at)
+        return cls(TrustAnchors.from_pem(ca.certificate_pem), coordinator, identities)
 
 
 def participant_names(count: int) -> list[ParticipantId]:

@@ -29,6 +29,7 @@ from secagg_server.hosting import Clock
 from secagg_server.ledger_files import LedgerFolder, locked
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings
+from secagg_server.signing import ReceiptSigner
 from secagg_server.store import MemoryStore, Store
 from secagg_server.tally import Tally
 from secagg_server.tls import load_credentials, load_trust
@@ -94,7 +95,7 @@ async def running_server(
     """
     check_accounting(settings)
     trust = load_trust(settings)
-    credentials = load_credentials(settings, trust, clock())
+    credentials, identity = load_credentials(settings, trust, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
     with (
         ThreadPoolExecutor(threads, "unmask") as pool,
@@ -102,7 +103,8 @@ async def running_server(
         _ledgers(settings) as ledgers,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
-        rounds = Rounds(settings, trust, store, parallel=_side_by_side(pool), clock=clock, rng=SystemRng())
+        parallel, signer = _side_by_side(pool), ReceiptSigner(identity)
+        rounds = Rounds(settings, trust, store, signer, parallel=parallel, clock=clock, rng=SystemRng())
         plane = DataPlane(rounds, Callers(trust, clock), store)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
         streams = (

@@ -2,7 +2,7 @@
 
 grpc has no setting for the lowest TLS version. It reads its TLS 1.2 cipher suites from the environment when it is
 first imported. The only one offered here needs an RSA certificate, and the coordinator serves an ECDSA one (see
-`secagg.crypto.identity.check_server_certificate`): a TLS 1.2 handshake finds no cipher in common. The suites of TLS 1.3
+`secagg.crypto.identity.CoordinatorIdentity`): a TLS 1.2 handshake finds no cipher in common. The suites of TLS 1.3
 are separate and stay.
 """
 

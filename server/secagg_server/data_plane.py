@@ -15,6 +15,7 @@ from secagg.phases import Phase
 from secagg.schemes import Chunk
 from secagg.wire import codec, homomorphic
 from secagg.wire.fields import PART_BYTES
+from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg_server.auth import Callers
@@ -303,8 +304,7 @@ async def _over(hosted: HostedRound, caller: ParticipantId, phase: Phase) -> Non
 
 async def _receipt(hosted: HostedRound) -> bytes:
     """Wait for the end of the round."""
-    outcome = await hosted.ended()
-    return pb.Receipt(survivors=len(outcome.survivors), sums_digest=outcome.digest).SerializeToString()
+    return encode_receipt(await hosted.signed_receipt()).SerializeToString()
 
 
 async def _decoded(messages: AsyncIterator[Any], decode: Callable[[Any], Chunk]) -> AsyncIterator[Chunk]:

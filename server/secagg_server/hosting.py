@@ -15,12 +15,14 @@ from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolVio
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
 from secagg.messages import CoordinatorMessage, EncryptedInputChunk, Leave, ParticipantId, ParticipantMessage
 from secagg.phases import Phase, phases
+from secagg.receipts import Receipt, Statement
 from secagg.rounds.engine import Engine
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
 from secagg_server.bell import Bell
 from secagg_server.budget import Charge
 from secagg_server.logs import log_event, plain_traceback
+from secagg_server.signing import ReceiptSigner
 from secagg_server.store import (
     Aborted,
     DeadlinePassed,
@@ -47,6 +49,7 @@ class HostedRound:
 
     Attributes:
         outcome: how the round ended; None while it runs.
+        receipt: signed once, when the round ended with a sum.
         events: what happened, with times in seconds since 1970.
         encoded: answers that are the same for every participant, by phase.
     """
@@ -59,17 +62,20 @@ class HostedRound:
         clock: Clock,
         on_end: Callable[[], None],
         *,
+        signer: ReceiptSigner,
         charge: Charge | None = None,
     ) -> None:
         self.record = record
         self.config = engine.round.config
         self.outcome: Outcome | None = None
+        self.receipt: Receipt | None = None
         self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self._engine = engine
         self._journal = journal
         self._clock = clock
         self._on_end = on_end
+        self._signer = signer
         self._charge = charge  # in the task's privacy ledger; None without noise
         self._state = asyncio.Lock()  # who holds it may use the engine
         self._turned, self._news = Bell(), Bell()  # a phase opened or the round ended; anything happened
@@ -112,6 +118,17 @@ class HostedRound:
         if isinstance(self.outcome, RoundAborted):
             raise self._failure(self.outcome)
         return self.outcome
+
+    async def signed_receipt(self) -> Receipt:
+        """Wait for the end; what the coordinator signed.
+
+        Raises:
+            RoundAborted: the round ended without a sum.
+        """
+        await self.ended()
+        if self.receipt is None:
+            raise ValueError("a round with a sum has a receipt")
+        return self.receipt
 
     async def released(self) -> Released:
         """Wait for the sum.
@@ -238,6 +255,8 @@ class HostedRound:
         if outcome is not None:
             if self._charge is not None:
                 self._charge.settle(outcome, phase)
+            if not isinstance(outcome, RoundAborted):
+                self.receipt = self._signer.sign(self._statement(outcome), now)
             self._journal.finish(outcome)
             self._engine.forget()
         return now, events, outcome
@@ -251,6 +270,9 @@ class HostedRound:
         if engine.delivered is not None:
             return Withheld(engine.delivered.survivors, engine.delivered.sums_digest)
         return None
+
+    def _statement(self, outcome: Released | Withheld) -> Statement:
+        return Statement.of(self._engine.round, self._engine.roster, outcome.survivors, outcome.digest)
 
     # --- on the event loop --------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from secagg_server.grouped import GroupedRound, OpenedRound
 from secagg_server.hosting import Clock, HostedRound
 from secagg_server.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.settings import Settings
+from secagg_server.signing import ReceiptSigner
 from secagg_server.store import Released, RoundRecord, Store
 
 FoundT = TypeVar("FoundT")
@@ -52,12 +53,21 @@ class Rounds:
     """
 
     def __init__(
-        self, settings: Settings, trust: TrustAnchors, store: Store, *, parallel: Parallel, clock: Clock, rng: Rng
+        self,
+        settings: Settings,
+        trust: TrustAnchors,
+        store: Store,
+        signer: ReceiptSigner,
+        *,
+        parallel: Parallel,
+        clock: Clock,
+        rng: Rng,
     ) -> None:
         """Args:
         settings: limits.
         trust: the CA of participants.
         store: what must not be forgotten.
+        signer: signs receipts.
         parallel: unmasks over ranges.
         clock: seconds since 1970.
         rng: round ids come from it, and the seeds of noise that the coordinator adds.
@@ -65,6 +75,7 @@ class Rounds:
         self._settings = settings
         self._trust = trust
         self._store = store
+        self._signer = signer
         self.budgets = Budgets(
             store.ledgers, settings.budget.value, {task: own.value for task, own in settings.budgets.items()}
         )
@@ -163,7 +174,7 @@ class Rounds:
         except MemoryError:
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
         on_end = partial(self._cohort_ended, record.round_id)
-        return lambda: HostedRound(record, engine, journal, self._clock, on_end, charge=charge)
+        return lambda: HostedRound(record, engine, journal, self._clock, on_end, signer=self._signer, charge=charge)
 
     @staticmethod
     def _checked(config_bytes: bytes) -> RoundConfig:

@@ -1,11 +1,11 @@
-"""The data plane's credentials: an ECDSA certificate, and client certificates required."""
+"""The data plane's credentials: an ECDSA certificate, which also signs receipts, and client certificates required."""
 
 from datetime import UTC, datetime
 
 import grpc
 
 from secagg.cli.keyfiles import read_private, read_public
-from secagg.crypto.identity import TrustAnchors, check_server_certificate
+from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg_server.settings import Settings
 
 
@@ -14,8 +14,10 @@ def load_trust(settings: Settings) -> TrustAnchors:
     return TrustAnchors.from_pem(read_public(settings.participant_ca))
 
 
-def load_credentials(settings: Settings, trust: TrustAnchors, now: float) -> grpc.ServerCredentials:
-    """Mutual TLS for grpc.
+def load_credentials(
+    settings: Settings, trust: TrustAnchors, now: float
+) -> tuple[grpc.ServerCredentials, CoordinatorIdentity]:
+    """Mutual TLS for grpc, and what signs receipts: one certificate for both.
 
     Args:
         settings: name the files.
@@ -26,6 +28,6 @@ def load_credentials(settings: Settings, trust: TrustAnchors, now: float) -> grp
         IdentityError: a file is missing, open to others, expired, RSA, or does not fit the other.
     """
     certificate, key = read_public(settings.certificate), read_private(settings.key)
-    check_server_certificate(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
+    identity = CoordinatorIdentity.from_pem(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
     pairs = [(key.expose(), certificate)]
-    return grpc.ssl_server_credentials(pairs, root_certificates=trust.pem, require_client_auth=True)
+    return grpc.ssl_server_credentials(pairs, root_certificates=trust.pem, require_client_auth=True), identity

@@ -16,7 +16,7 @@ from secagg.cli import ca
 from secagg.cli.certificate_summary import summarise
 from secagg.cli.keyfiles import NewFile, read_private, write_new
 from secagg.cli.main import main
-from secagg.crypto.identity import Identity, TrustAnchors, check_server_certificate
+from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.errors import IdentityError
 
@@ -60,7 +60,7 @@ def test_a_deployment_from_nothing(cli: Cli) -> None:
     anchors = TrustAnchors.from_pem((folder / "ca.pem").read_bytes())
     assert anchors.verify_participant(identity.chain, now).organisation == "Clinic Seven"
     server = Path("secagg-ca/servers/localhost")
-    check_server_certificate((server / "cert.pem").read_bytes(), (server / "key.pem").read_bytes(), now)
+    CoordinatorIdentity.from_pem((server / "cert.pem").read_bytes(), (server / "key.pem").read_bytes(), now)
     assert (server / "ca.pem").read_bytes() == Path("secagg-ca/ca.pem").read_bytes()
 
 

@@ -22,7 +22,7 @@ from secagg.crypto import identity as identity_module
 from secagg.crypto import signing
 from secagg.crypto.authority import Authority, IssuedCertificate, create_authority, issue_participant, issue_server
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
-from secagg.crypto.identity import Identity, TrustAnchors, check_server_certificate
+from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.errors import AuthenticationError, ConfigError, IdentityError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -320,14 +320,14 @@ def test_server_certificates() -> None:
     authority, anchors = deployment()
     issued = issue_server(authority, hosts=["aggregator.example.org", "10.0.0.5", "::1"], now=NOW, validity=30 * DAY)
     key = issued.key_pem.expose()
-    check_server_certificate(issued.certificate_pem, key, NOW)
+    CoordinatorIdentity.from_pem(issued.certificate_pem, key, NOW)
     with pytest.raises(IdentityError, match="server certificate: expired"):
-        check_server_certificate(issued.certificate_pem, key, NOW + 31 * DAY)
+        CoordinatorIdentity.from_pem(issued.certificate_pem, key, NOW + 31 * DAY)
     participant = enrol(authority)
     with pytest.raises(IdentityError, match="lacks serverAuth"):
-        check_server_certificate(participant.certificate_pem, participant.private_key_pem().expose(), NOW)
+        CoordinatorIdentity.from_pem(participant.certificate_pem, participant.private_key_pem().expose(), NOW)
     with pytest.raises(IdentityError, match="do not belong together"):
-        check_server_certificate(issued.certificate_pem, participant.private_key_pem().expose(), NOW)
+        CoordinatorIdentity.from_pem(issued.certificate_pem, participant.private_key_pem().expose(), NOW)
     leaf = x509.load_pem_x509_certificate(issued.certificate_pem)
     with pytest.raises(AuthenticationError, match="lacks clientAuth"):
         anchors.verify_participant((leaf.public_bytes(serialization.Encoding.DER),), NOW)
@@ -339,7 +339,7 @@ def test_server_certificates() -> None:
 def test_server_certificate_needs_ecdsa() -> None:
     der, key = odd_certificate(key=rsa.generate_private_key(65537, 2048), usage=ExtendedKeyUsageOID.SERVER_AUTH)
     with pytest.raises(IdentityError, match="server certificate: the key is not ECDSA"):
-        check_server_certificate(x509.load_der_x509_certificate(der).public_bytes(PEM), key, NOW)
+        CoordinatorIdentity.from_pem(x509.load_der_x509_certificate(der).public_bytes(PEM), key, NOW)
 
 
 @pytest.mark.parametrize("participant_id", ["", "a b", "../x", "-a", "ä", "a" * 65, "a/b", "a\n"])

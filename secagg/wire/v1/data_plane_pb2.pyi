@@ -84,12 +84,18 @@ class AwaitReceiptRequest(_message.Message):
     def __init__(self, round_id: _Optional[bytes] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("survivors", "sums_digest")
+    __slots__ = ("survivors", "sums_digest", "signature", "certificates", "signed_ms")
     SURVIVORS_FIELD_NUMBER: _ClassVar[int]
     SUMS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_MS_FIELD_NUMBER: _ClassVar[int]
     survivors: int
     sums_digest: bytes
-    def __init__(self, survivors: _Optional[int] = ..., sums_digest: _Optional[bytes] = ...) -> None: ...
+    signature: bytes
+    certificates: _containers.RepeatedScalarFieldContainer[bytes]
+    signed_ms: int
+    def __init__(self, survivors: _Optional[int] = ..., sums_digest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ..., signed_ms: _Optional[int] = ...) -> None: ...
 
 class FetchAggregateRequest(_message.Message):
     __slots__ = ("round_id",)

@@ -9,6 +9,7 @@ import pytest
 from secagg_server.budget import OPENED_IN, Budgets, Charge
 from secagg_server.grouped import GroupedRound
 from secagg_server.rounds import Rounds
+from secagg_server.signing import ReceiptSigner
 from secagg_server.store import MemoryLedgers, MemoryStore, Outcome, Released, Withheld
 
 from secagg.config import RoundConfig
@@ -22,6 +23,7 @@ from secagg.privacy.charges import epsilon_spent
 from secagg.privacy.ledger import Budget, Head, Ledger
 from secagg.robust.grouping import Groups
 from secagg.wire.configuration import encode_config
+from tests.rounds import deployment
 from tests.serving import NAMES, PATIENCE_S, make_settings, site
 from tests.unit.privacy.test_ledger import CONFIG, TASK, config_of, round_id
 
@@ -211,8 +213,15 @@ class Watched(MemoryLedgers):
 
 def registry(folder: Path, store: MemoryStore) -> Rounds:
     settings = make_settings(folder)
+    signer = ReceiptSigner(deployment().coordinator)
     return Rounds(
-        settings, site().trust, store, parallel=one_after_the_other, clock=lambda: 1_700_000_000.0, rng=SystemRng()
+        settings,
+        site().trust,
+        store,
+        signer,
+        parallel=one_after_the_other,
+        clock=lambda: 1_700_000_000.0,
+        rng=SystemRng(),
     )
 
 

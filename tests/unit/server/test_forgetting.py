@@ -6,6 +6,7 @@ import pytest
 from secagg_server.hosting import HostedRound
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings, load_settings
+from secagg_server.signing import ReceiptSigner
 from secagg_server.store import MemoryStore, Released
 
 from secagg.context import RoundId
@@ -13,6 +14,7 @@ from secagg.crypto.rng import SystemRng
 from secagg.errors import AbortReason, ConfigError, RoundAborted, UnknownRoundError
 from secagg.masked.accumulator import one_after_the_other
 from secagg.wire.configuration import encode_config
+from tests.rounds import deployment
 from tests.serving import SEMI_HONEST, make_config, make_settings, site
 
 CONFIG = encode_config(make_config(3, SEMI_HONEST))
@@ -23,8 +25,9 @@ SUM = Released(("a", "b", "c"), (), bytes(32))
 
 def registry(folder: Path) -> Rounds:
     settings = make_settings(folder, max_open_rounds=KEPT, keep_finished_rounds=KEPT)
+    signer = ReceiptSigner(deployment().coordinator)
     return Rounds(
-        settings, site().trust, MemoryStore(), parallel=one_after_the_other, clock=lambda: NOW, rng=SystemRng()
+        settings, site().trust, MemoryStore(), signer, parallel=one_after_the_other, clock=lambda: NOW, rng=SystemRng()
     )
 
 

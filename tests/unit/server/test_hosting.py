@@ -13,6 +13,7 @@ import structlog
 from secagg_server.boundary import STATUS
 from secagg_server.hosting import HostedRound
 from secagg_server.logs import only_plain_values
+from secagg_server.signing import ReceiptSigner
 from secagg_server.store import (
     Aborted,
     DeadlinePassed,
@@ -55,6 +56,7 @@ from secagg.wire.configuration import encode_config
 from secagg.wire.progress import encode_event, watched
 from secagg.wire.results import decode_aggregate
 from tests.encrypted_rounds import dealt_coordinator, encrypted_config, prepare
+from tests.rounds import deployment
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, make_config
 
 NOW = 1_700_000_000.0
@@ -108,7 +110,14 @@ class Scene:
         self.record = RoundRecord(round_.round_id, encode_config(made), NOW)
         self.ended = 0
         engine = Coordinator(round_, now=NOW, spool=self.journal.spool)
-        self.hosted = HostedRound(self.record, engine, self.journal, lambda: self.now, self.on_end)
+        self.hosted = HostedRound(
+            self.record,
+            engine,
+            self.journal,
+            lambda: self.now,
+            self.on_end,
+            signer=ReceiptSigner(deployment().coordinator),
+        )
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
 
     def on_end(self) -> None:

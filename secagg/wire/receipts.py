@@ -1,0 +1,57 @@
+"""The receipt on the wire. Both ends know the round, so it carries the digest of the sum and the signature alone."""
+
+from dataclasses import dataclass
+
+from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
+from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
+from secagg.errors import DecodeError
+from secagg.receipts import Receipt, Seal
+from secagg.wire.codec import MAX_SIGNATURE_BYTES
+from secagg.wire.fields import at_most, exactly
+from secagg.wire.v1 import data_plane_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class SealedDigest:
+    """What a participant is told at the end of a round.
+
+    Attributes:
+        survivors: how many.
+        sums_digest: 32 bytes.
+        seal: the coordinator's signature under a statement that the participant must put together by itself.
+    """
+
+    survivors: int
+    sums_digest: bytes
+    seal: Seal
+
+
+def encode_receipt(receipt: Receipt) -> pb.Receipt:
+    """See `decode_receipt`."""
+    seal = receipt.seal
+    return pb.Receipt(
+        survivors=receipt.survivors,
+        sums_digest=receipt.sums_digest,
+        signature=seal.signature,
+        certificates=seal.chain,
+        signed_ms=seal.signed_ms,
+    )
+
+
+def decode_receipt(message: pb.Receipt) -> SealedDigest:
+    """What the coordinator says. Whether it is signed at all is for `Receipt.verify` to find.
+
+    Raises:
+        DecodeError: sizes outside their bounds.
+    """
+    if message.survivors > MAX_PARTICIPANTS:
+        raise DecodeError(f"a receipt of more than {MAX_PARTICIPANTS} survivors", culprit="coordinator")
+    if len(message.certificates) > MAX_CHAIN_LENGTH:
+        raise DecodeError(f"a receipt with more than {MAX_CHAIN_LENGTH} certificates", culprit="coordinator")
+    try:
+        chain = tuple(at_most(c, MAX_CERTIFICATE_BYTES, "a receipt's certificate") for c in message.certificates)
+        digest = exactly(message.sums_digest, DIGEST_SIZE, "a receipt's digest")
+        signature = at_most(message.signature, MAX_SIGNATURE_BYTES, "a receipt's signature")
+    except DecodeError as error:
+        raise DecodeError(str(error), culprit="coordinator") from None
+    return SealedDigest(message.survivors, digest, Seal(signature, chain, message.signed_ms))

@@ -1,0 +1,237 @@
+"""What a receipt is worth: nobody but the coordinator makes one, of one round alone, and two that differ are proof."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from secagg_client.calls import Call, Parts, Reveal
+from secagg_client.fetch_calls import FetchAggregate
+from secagg_client.session import Participation
+
+from secagg.config import Aggregate
+from secagg.context import Context, RoundId
+from secagg.crypto.authority import Authority, create_authority, issue_server
+from secagg.crypto.identity import CoordinatorIdentity
+from secagg.errors import AuthenticationError, SecAggError
+from secagg.messages import ParticipantId
+from secagg.receipts import Receipt, Statement, Verdict, compare
+from secagg.simulation.cohort import participant_names
+from secagg.wire.receipts import encode_receipt
+from secagg.wire.results import PackedAggregate, decode_aggregate
+from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1 import messages_pb2
+from tests.conversing import Conversation, in_bytes
+from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, make_config
+from tests.security.adversary import without_check
+
+NAMES = participant_names(4)
+VICTIM = NAMES[1]
+AT = datetime.fromtimestamp(NOW, UTC)
+
+
+def coordinator_of_another_ca() -> CoordinatorIdentity:
+    ca = create_authority(name="simulated deployment", now=AT)
+    made = issue_server(
+        Authority.from_pem(ca.certificate_pem, ca.key_pem.expose()), hosts=["coordinator.simulated"], now=AT
+    )
+    return CoordinatorIdentity.from_pem(made.certificate_pem, made.key_pem.expose(), AT)
+
+
+def signed_by_participant(statement: Statement) -> Receipt:
+    """A participant that works with whoever stands in the network."""
+    identity = deployment().identities[NAMES[0]]
+    made = Receipt.sign(statement, deployment().coordinator, NOW)
+    signature = identity.sign(statement.to_sign(made.seal.signed_ms))
+    return Receipt(statement, replace(made.seal, signature=signature, chain=identity.chain))
+
+
+def signed(statement: Statement, signer: CoordinatorIdentity | None = None) -> Receipt:
+    return Receipt.sign(statement, signer or deployment().coordinator, NOW)
+
+
+def unsigned(statement: Statement) -> Receipt:
+    made = signed(statement)
+    return Receipt(statement, replace(made.seal, signature=b"", chain=()))
+
+
+FORGERIES: dict[str, Callable[[Statement], Receipt]] = {
+    "did not sign": unsigned,
+    "its extended key usage lacks serverAuth": signed_by_participant,
+    "signed by a foreign CA": lambda statement: signed(statement, coordinator_of_another_ca()),
+    "does not verify round": lambda statement: signed(replace(statement, round_id=RoundId(bytes(16)))),
+    "does not verify context": lambda statement: signed(replace(statement, context=Context(bytes(32)))),
+    "does not verify task": lambda statement: signed(replace(statement, task="other")),
+    "does not verify model": lambda statement: signed(replace(statement, model_digest=b"m" * 32)),
+    "does not verify roster": lambda statement: signed(replace(statement, roster_digest=bytes(32))),
+    "does not verify who": lambda statement: signed(replace(statement, survivors=("a", *statement.survivors[1:]))),
+    "does not verify sum": lambda statement: replace(signed(replace(statement, sums_digest=bytes(32)))),
+    "does not verify time": lambda statement: Receipt(
+        statement, replace(signed(statement).seal, signed_ms=int(NOW * 1000) + 1)
+    ),
+}
+
+
+def told(round_: Conversation, change: Callable[[Statement], Receipt]) -> None:
+    """Give the victim a receipt that `change` makes of the true statement."""
+
+    def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+        if not isinstance(made, Reveal) or name != VICTIM:
+            return parts
+        honest = pb.Receipt.FromString(parts[0])
+        statement = round_.receipt(tuple(NAMES), honest.sums_digest).statement
+        forged = encode_receipt(change(statement))
+        forged.sums_digest, forged.survivors = honest.sums_digest, honest.survivors
+        return in_bytes([forged])
+
+    round_.tamper = tamper
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+@pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
+def test_only_the_coordinators_word_on_this_very_round_counts(
+    forgery: str, threat_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_ = Conversation(make_config(4, threat_model, threshold=3))
+    told(round_, FORGERIES[forgery])
+    round_.play()
+    refused = round_.errors[VICTIM]
+    assert isinstance(refused, AuthenticationError)
+    assert refused.culprit == "coordinator"
+    assert forgery.rsplit(" ", 1)[0] in str(refused) or forgery in str(refused)
+    assert VICTIM not in round_.results
+    assert set(round_.results) == set(NAMES) - {VICTIM}, "the others were told the truth"
+
+    without_check(monkeypatch, Participation, "_believed", "receipt.verify")
+    twin = Conversation(make_config(4, threat_model, threshold=3))
+    told(twin, FORGERIES[forgery])
+    twin.play()
+    assert set(twin.results) == set(NAMES)
+
+
+def many_sums(round_: Conversation) -> None:
+    """Another sum for each participant, and a receipt for each that the coordinator really signs."""
+
+    def told_to(name: ParticipantId, parts: list[messages_pb2.AggregatePart]) -> PackedAggregate:
+        true = decode_aggregate(parts, round_.config)
+        sums = true.sums.copy()
+        sums[0] += 300 * NAMES.index(name)
+        return PackedAggregate.of(Aggregate(sums, true.survivors), round_.config)
+
+    def packed(name: ParticipantId) -> PackedAggregate:
+        aggregate = round_.coordinator.aggregate
+        assert aggregate is not None
+        return told_to(name, list(PackedAggregate.of(aggregate, round_.config).parts()))
+
+    def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+        if isinstance(made, Reveal):
+            mine = packed(name)
+            return in_bytes([encode_receipt(round_.receipt(mine.survivors, mine.digest))])
+        return in_bytes(packed(name).parts()) if isinstance(made, FetchAggregate) else parts
+
+    round_.tamper = tamper
+
+
+def test_a_coordinator_that_tells_several_results_leaves_proof_of_it() -> None:
+    """It cannot be kept from lying about the sum. Each takes its own; any two receipts give it away."""
+    round_ = Conversation(make_config(4))
+    many_sums(round_)
+    round_.play()
+    means = set()
+    for result in round_.results.values():
+        assert result.mean is not None
+        means.add(float(result.mean.arrays["values"][0]))
+    assert len(means) == 4
+    receipts = [Receipt.parse(result.receipt.export()) for result in round_.results.values()]
+    trust = deployment().trust
+    for i, first in enumerate(receipts):
+        for second in receipts[i + 1 :]:
+            found = compare(first, second, trust)
+            assert (found.verdict, found.differences) == (Verdict.CONTRADICT, ("sums_digest",))
+    assert compare(receipts[0], receipts[0], trust).verdict is Verdict.AGREE
+
+
+def true_receipts() -> list[Receipt]:
+    round_ = Conversation(make_config(4))
+    round_.play()
+    return [result.receipt for result in round_.results.values()]
+
+
+def test_honest_receipts_agree_and_survive_export() -> None:
+    receipts = true_receipts()
+    for receipt in receipts:
+        assert Receipt.parse(receipt.export()) == receipt
+        assert compare(receipts[0], receipt, deployment().trust).verdict is Verdict.AGREE
+        assert len(receipt.export()) < 4000
+
+
+def test_nobody_can_be_framed_by_a_receipt_that_it_did_not_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A participant alters its receipt, or has another certificate sign a second one."""
+    true = true_receipts()[0]
+    altered = replace(true.statement, sums_digest=bytes(32))
+    forged = [
+        Receipt(altered, true.seal),
+        unsigned(altered),
+        signed_by_participant(altered),
+        signed(altered, coordinator_of_another_ca()),
+    ]
+    for receipt in forged:
+        with pytest.raises(AuthenticationError):
+            compare(true, receipt, deployment().trust)
+    monkeypatch.setattr(Receipt, "verify", lambda *_: verified())
+    assert {compare(true, receipt, deployment().trust).verdict for receipt in forged} == {Verdict.CONTRADICT}
+
+
+def verified() -> Any:
+    return deployment().trust.verify_coordinator(deployment().coordinator.chain, AT)
+
+
+@pytest.mark.parametrize("field", [f for f in Statement.__slots__ if f != "round_id"])
+def test_a_difference_in_anything_but_the_round_is_a_contradiction(field: str) -> None:
+    statement = true_receipts()[0].statement
+    values: dict[str, Any] = {"task": "other", "survivors": statement.survivors[1:]}
+    other = replace(statement, **{field: values.get(field, b"o" * 32)})
+    found = compare(signed(statement), signed(other), deployment().trust)
+    assert (found.verdict, found.differences) == (Verdict.CONTRADICT, (field,))
+    assert compare(
+        signed(statement), signed(replace(statement, round_id=RoundId(b"o" * 16))), deployment().trust
+    ).verdict is (Verdict.UNRELATED)
+
+
+def test_renewed_certificates_are_of_one_coordinator_and_other_hosts_are_not() -> None:
+    """Another coordinator of the deployment must not be able to frame this one."""
+    ca = create_authority(name="two coordinators", now=AT)
+    authority = Authority.from_pem(ca.certificate_pem, ca.key_pem.expose())
+
+    def coordinator(*hosts: str) -> CoordinatorIdentity:
+        made = issue_server(authority, hosts=list(hosts), now=AT)
+        return CoordinatorIdentity.from_pem(made.certificate_pem, made.key_pem.expose(), AT)
+
+    from secagg.crypto.identity import TrustAnchors
+
+    trust = TrustAnchors.from_pem(ca.certificate_pem)
+    statement = true_receipts()[0].statement
+    lie = replace(statement, sums_digest=bytes(32))
+    here, renewed, elsewhere = coordinator("a.example", "10.0.0.1"), coordinator("a.example"), coordinator("b.example")
+    assert compare(signed(statement, here), signed(lie, renewed), trust).verdict is Verdict.CONTRADICT
+    assert compare(signed(statement, here), signed(lie, elsewhere), trust).verdict is Verdict.UNRELATED
+
+
+def test_a_receipt_outlives_the_certificate_and_none_is_made_after_it() -> None:
+    statement = true_receipts()[0].statement
+    late = AT + timedelta(days=4000)
+    with pytest.raises(AuthenticationError, match="expired"):
+        signed(statement).verify(deployment().trust, late)
+    dated = Receipt.sign(statement, deployment().coordinator, late.timestamp())
+    with pytest.raises(AuthenticationError, match="expired"):
+        compare(dated, dated, deployment().trust)
+
+
+def test_a_receipt_of_another_time_is_not_of_use() -> None:
+    receipt = true_receipts()[0]
+    beyond = Receipt(receipt.statement, replace(receipt.seal, signed_ms=(1 << 64) - 1))
+    with pytest.raises(SecAggError, match="time is none"):
+        compare(beyond, receipt, deployment().trust)
+    assert np.isfinite(receipt.seal.signed_ms)
