@@ -18,12 +18,13 @@ from secagg.errors import ConfigError
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
-from secagg_server import health
+from secagg_server import descriptors, health
 from secagg_server.addresses import TcpAddress, UnixAddress, make_way, parse_control, parse_tcp
 from secagg_server.auth import Callers
 from secagg_server.control_plane import ControlPlane
 from secagg_server.data_plane import DataPlane
 from secagg_server.door import MAX_PART_BYTES, Door, Keeper, LocalPeers
+from secagg_server.front import Front
 from secagg_server.health import Health
 from secagg_server.hosting import Clock
 from secagg_server.ledger_files import LedgerFolder, locked
@@ -69,11 +70,13 @@ class RunningServer:
     Attributes:
         data_address: HOST:PORT of the data plane, with the port that it got.
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
+        connections: of participants, that fit under the limit of open files.
         rounds: what it coordinates.
     """
 
     data_address: str
     control_address: str
+    connections: int
     rounds: Rounds
 
 
@@ -89,7 +92,7 @@ async def running_server(
         clock: seconds since 1970.
 
     Raises:
-        ConfigError: an address is not allowed, or taken; or `ledger_dir` is.
+        ConfigError: an address is not allowed, or taken; or `ledger_dir` is; or too few files may be opened.
         IdentityError: certificates or keys do not fit.
         MissingExtraError: there are privacy budgets, and nothing to account for them with.
     """
@@ -97,26 +100,28 @@ async def running_server(
     trust = load_trust(settings)
     credentials, identity = load_credentials(settings, trust, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
+    connections = descriptors.places()
     with (
         ThreadPoolExecutor(threads, "unmask") as pool,
         _control_place(settings) as place,
         _ledgers(settings) as ledgers,
+        _front(settings, connections) as front,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
         parallel, signer = _side_by_side(pool), ReceiptSigner(identity)
         rounds = Rounds(settings, trust, store, signer, parallel=parallel, clock=clock, rng=SystemRng())
         plane = DataPlane(rounds, Callers(trust, clock), store)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
-        streams = (
-            "grpc.max_concurrent_streams",
-            max(64, 2 * settings.max_open_rounds),
-        )  # well above one client's calls
-        data = grpc.aio.server(options=(*OPTIONS, streams), maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls)
+        streams = max(64, 2 * settings.max_open_rounds)  # well above one client's calls
+        data = grpc.aio.server(
+            options=(*OPTIONS, ("grpc.max_concurrent_streams", streams)),
+            maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls,
+        )
         control = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=LAST_RESORT * MAX_CONTROL_CALLS)
         keeper = Keeper(
             who=plane.who,
             tally=Tally(settings.max_calls_per_participant, settings.max_calls),
-            peers=LocalPeers(),
+            peers=front,
             read_timeout_s=settings.read_timeout_s,
             write_timeout_s=settings.write_timeout_s,
         )
@@ -133,11 +138,12 @@ async def running_server(
             control.add_generic_rpc_handlers((Door(service, answers, keeper),))
         # Participants have the protos: reflection is for whoever runs the coordinator.
         reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE, reflection.SERVICE_NAME], control)
-        data_address = _listen_tcp(parse_tcp(settings.listen), lambda at: data.add_secure_port(at, credentials))
+        behind = _listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, credentials))
         control_address = _listen_control(place, control)
         await asyncio.gather(data.start(), control.start())
+        front.start(behind.port)
         try:
-            yield RunningServer(str(data_address), str(control_address), rounds)
+            yield RunningServer(str(front.listens), str(control_address), connections, rounds)
         finally:
             for check in checks:
                 check.shut_down()
@@ -145,6 +151,16 @@ async def running_server(
             grace = settings.shutdown_grace_s
             await asyncio.gather(data.stop(grace), control.stop(grace))
             structlog.get_logger().info("stopped")
+
+
+@contextmanager
+def _front(settings: Settings, connections: int) -> Iterator[Front]:
+    most = settings.max_connections_per_participant
+    front = Front(parse_tcp(settings.listen), places=connections, most_of_one=most)
+    try:
+        yield front
+    finally:
+        front.stop()
 
 
 def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:

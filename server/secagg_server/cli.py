@@ -103,7 +103,13 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     async with running_server(settings) as server:
-        announce("ready", data_plane=server.data_address, control_plane=server.control_address, version=__version__)
+        announce(
+            "ready",
+            data_plane=server.data_address,
+            control_plane=server.control_address,
+            connections=server.connections,
+            version=__version__,
+        )
         await stop.wait()
 
 

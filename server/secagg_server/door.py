@@ -16,7 +16,8 @@ from google.protobuf.message import Message
 from secagg.errors import DecodeError, LimitError, NotInRoundError
 from secagg.wire import codec
 from secagg.wire.counting import MAX_FIELDS, count, plan_of
-from secagg_server.boundary import Context, Refusals, reported
+from secagg_server.boundary import Context, reported
+from secagg_server.logs import Sparing
 from secagg_server.tally import Place, Tally
 
 MAX_PART_BYTES: Final = (2 << 20) + (1 << 16)
@@ -190,7 +191,7 @@ class Door(grpc.GenericRpcHandler):
         """
         self._handlers = {f"/{service}/{name}": self._handler(name, answer) for name, answer in answers.items()}
         self._keeper = keeper
-        self._refusals = Refusals()
+        self._sparing = Sparing()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """How grpc finds a handler, when the headers are there; None is UNIMPLEMENTED."""
@@ -199,7 +200,7 @@ class Door(grpc.GenericRpcHandler):
     def _handler(self, name: str, answer: Answer) -> Any:
         async def handle(_: object, context: Context) -> None:
             peer, keeper = context.peer(), self._keeper
-            async with reported(context, name, self._refusals, keeper.peers.address(peer)) as told:
+            async with reported(context, name, self._sparing, keeper.peers.address(peer)) as told:
                 told.caller = caller = keeper.who(context)
                 keeper.peers.spoke(peer, caller)
                 place = keeper.tally.admit(caller)

@@ -2,8 +2,10 @@
 
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, Hashable, MutableMapping
 from contextlib import suppress
+from math import inf
+from time import monotonic
 from typing import Any, TextIO, assert_never, cast
 
 import structlog
@@ -22,6 +24,7 @@ from secagg.events import (
 from secagg.robust.groups import Anomaly
 from secagg_server.settings import Settings
 
+_KINDS = 4096  # of lines that are held back
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -87,6 +90,42 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
 def log_anomaly(log: structlog.typing.FilteringBoundLogger, anomaly: Anomaly) -> None:
     """That a group's mean is far longer than the others'."""
     log.warning("group_anomaly", group=anomaly.group, norm=anomaly.norm, typical=anomaly.typical)
+
+
+class Sparing:
+    """Log lines about what peers choose to do: of each kind at most one in `pause_s`, with how many there were between.
+
+    How often a peer is refused is its own choice, and must not fill a disk.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic, pause_s: float = 1.0) -> None:
+        """Args:
+        clock: seconds.
+        pause_s: between two lines of one kind.
+        """
+        self._clock = clock
+        self._pause_s = pause_s
+        self._logged: dict[tuple[str, Hashable], tuple[float, int]] = {}  # when, and how many since
+
+    def info(self, event: str, key: Hashable, **values: object) -> None:
+        """Log it, or count it. Those of one event and key are of one kind."""
+        self._log("info", event, key, values)
+
+    def warning(self, event: str, key: Hashable, **values: object) -> None:
+        """As `info`."""
+        self._log("warning", event, key, values)
+
+    def _log(self, level: str, event: str, key: Hashable, values: dict[str, object]) -> None:
+        now = self._clock()
+        before, unlogged = self._logged.pop((event, key), (-inf, 0))
+        if len(self._logged) >= _KINDS:
+            del self._logged[next(iter(self._logged))]
+        if now - before < self._pause_s:
+            self._logged[event, key] = (before, unlogged + 1)
+            return
+        self._logged[event, key] = (now, 0)
+        more = {"unlogged": unlogged} if unlogged else {}
+        getattr(structlog.get_logger(), level)(event, **values, **more)
 
 
 def plain_traceback() -> str:

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
         16, description="Calls of one participant under way at once in each round, and as many that name none yet."
     )
     max_calls: Count = Field(20_000, description="Calls under way at once on the data plane.")
+    max_connections_per_participant: Count = Field(
+        8, description="Connections of one participant; a newer one closes the oldest."
+    )
     read_timeout_s: Seconds = Field(
         30.0, description="Seconds within which a message arrives whole; one of a phase may take until its end."
     )

@@ -1,0 +1,52 @@
+"""Open files: how many this process may have, and how many connections that makes."""
+
+from typing import Final
+
+import structlog
+
+from secagg.errors import ConfigError
+
+FILES_OF_ONE: Final = 3
+"""A connection is one file at the front, one from there to grpc, and one of grpc."""
+
+RESERVED: Final = 200
+"""For the control plane, ledgers, logs and the process itself."""
+
+ENOUGH: Final = 1000
+"""Fewer connections than this are worth a warning."""
+
+_WANTED: Final = 65_536
+_FEWEST: Final = 16
+
+
+def places() -> int:
+    """Raise the limit of open files as far as the system lets us; how many connections fit under it.
+
+    Raises:
+        ConfigError: almost none.
+    """
+    files = _raised()
+    found = max(0, files - RESERVED) // FILES_OF_ONE
+    if found < _FEWEST:
+        raise ConfigError(
+            f"this process may open {files} files, which is {found} connections; raise the hard limit "
+            "(ulimit -Hn, LimitNOFILE of systemd, --ulimit nofile of docker) to 4096 or more"
+        )
+    if found < ENOUGH:
+        structlog.get_logger().warning(
+            "few_open_files", open_files=files, connections=found, change="raise the hard limit of open files"
+        )
+    return found
+
+
+def _raised() -> int:
+    try:
+        import resource  # noqa: PLC0415, not on every platform
+    except ImportError:
+        return _WANTED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return _WANTED if soft == resource.RLIM_INFINITY else min(soft, _WANTED)

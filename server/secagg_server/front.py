@@ -1,0 +1,310 @@
+"""Between participants and grpc: who may have a connection.
+
+grpc counts no connections by caller, and Python cannot close one. So the data plane listens here. The front, a thread
+with a loop of its own, accepts, waits for the first bytes, and copies to grpc on loopback. TLS stays in grpc, so the
+front sees sealed bytes alone; whose they are it is told by the door when a call arrives. When places run out, those
+connections go first that made no call: an attacker without a certificate can open them again as fast as it likes, and a
+participant that connects takes only as long as a handshake to be none of them.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Final
+
+from secagg.errors import ConfigError
+from secagg_server.addresses import TcpAddress
+from secagg_server.logs import Sparing
+
+MAX_SILENT: Final = 1000
+"""Connections without a call yet. A crowd that comes at once is silent for the time of a handshake."""
+
+HELLO_S: Final = 5.0
+"""How long a connection may say nothing at all."""
+
+_LINGER_S: Final = 1.0  # for the last bytes to arrive
+_BACKLOG: Final = 1024
+_UP_BYTES: Final = 256 << 10
+_DOWN_BYTES: Final = 64 << 10  # what may be left over of one read is kept for each connection whose peer does not read
+_ACCEPTED_AT_ONCE: Final = 64
+_RETRY_S: Final = 0.1
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    client: socket.socket
+    address: str
+    upstream: socket.socket | None = None
+    peer: str = ""  # what grpc calls it
+    caller: str = ""
+    open: bool = True
+    sockets: list[socket.socket] = field(default_factory=list)  # that the loop watches
+
+
+class Front:
+    """Accepts connections from `start` to `stop`.
+
+    Attributes:
+        listens: the address, with the port that it got.
+    """
+
+    def __init__(
+        self,
+        address: TcpAddress,
+        *,
+        places: int,
+        most_of_one: int,
+        hello_s: float = HELLO_S,
+        max_silent: int = MAX_SILENT,
+    ) -> None:
+        """Take the port.
+
+        Args:
+            address: where to listen.
+            places: most connections.
+            most_of_one: most connections of one caller; the oldest goes for a newer one.
+            hello_s: seconds for the first bytes.
+            max_silent: most connections that made no call.
+
+        Raises:
+            ConfigError: the address is taken, or not one of this machine.
+        """
+        self._listener = _listener(address)
+        self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
+        self._places = places
+        self._most_of_one = most_of_one
+        self._hello_s = hello_s
+        self._max_silent = max_silent
+        self._silent: dict[_Connection, None] = {}  # without a call, the oldest first
+        self._speaking: dict[str, dict[_Connection, None]] = {}  # by caller, the oldest first
+        self._count = 0
+        self._by_peer: dict[str, _Connection] = {}
+        self._buffer = memoryview(bytearray(_UP_BYTES))
+        self._grpc_port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="front", daemon=True)
+        self._log = Sparing()
+
+    def start(self, grpc_port: int) -> None:
+        """Copy to grpc on this port of loopback from now on."""
+        self._grpc_port = grpc_port
+        self._thread.start()
+        self._loop.call_soon_threadsafe(self._watch)
+
+    def stop(self) -> None:
+        """Close everything."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop)
+            self._thread.join()
+        self._listener.close()
+        self._loop.close()
+
+    # --- what the door says, from its own thread ----------------------------------------------------------------------
+
+    def spoke(self, peer: str, caller: str) -> None:
+        """A call of `caller` arrived on what grpc calls `peer`."""
+        connection = self._by_peer.get(peer)
+        if connection is not None and connection.caller != caller:
+            self._loop.call_soon_threadsafe(self._spoke, connection, caller)
+
+    def drop(self, peer: str) -> None:
+        """Close it."""
+        connection = self._by_peer.get(peer)
+        if connection is not None:
+            self._loop.call_soon_threadsafe(self._drop, connection)
+
+    def address(self, peer: str) -> str:
+        """Where it really comes from."""
+        connection = self._by_peer.get(peer)
+        return peer if connection is None else connection.address
+
+    # --- on the loop --------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _stop(self) -> None:
+        self._loop.remove_reader(self._listener)
+        for connection in [*self._silent, *(c for known in self._speaking.values() for c in known)]:
+            self._drop(connection)
+        self._loop.stop()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                client, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # gone already
+            except OSError as error:  # no descriptors: something else in this process has them
+                self._log.warning("connection_not_accepted", str(error), detail=str(error))
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(_RETRY_S, self._watch)
+                return
+            while self._count >= self._places or len(self._silent) >= self._max_silent:
+                self._evict()
+            connection = _Connection(client, f"{address[0]}:{address[1]}")
+            self._silent[connection] = None
+            self._count += 1
+            client.setblocking(False)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._read(connection, client, self._hello, connection)
+            self._loop.call_later(self._hello_s, self._check_hello, connection)
+
+    def _evict(self) -> None:
+        """Close the oldest connection without a call; else the oldest of who has most."""
+        if self._silent:
+            connection = next(iter(self._silent))
+            self._log.info("silent_connection_closed", connection.address.rsplit(":", 1)[0], address=connection.address)
+        else:
+            most = max(self._speaking.values(), key=len)
+            connection = next(iter(most))
+            self._log.warning("connection_closed_for_another", connection.caller, participant=connection.caller)
+        self._drop(connection)
+
+    def _check_hello(self, connection: _Connection) -> None:
+        if connection.upstream is None:
+            self._drop(connection)
+
+    def _hello(self, connection: _Connection) -> None:
+        """The first bytes are there: now it is worth a connection to grpc."""
+        try:
+            first = connection.client.recv(_DOWN_BYTES)
+            if not first:
+                return self._drop(connection)
+            upstream = socket.socket()
+        except BlockingIOError:
+            return None
+        except OSError:
+            return self._drop(connection)
+        self._unread(connection, connection.client)
+        connection.upstream = upstream
+        upstream.setblocking(False)
+        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        upstream.connect_ex(("127.0.0.1", self._grpc_port))
+        connection.peer = f"ipv4:127.0.0.1:{upstream.getsockname()[1]}"
+        self._by_peer[connection.peer] = connection
+        self._loop.add_writer(upstream, self._connected, connection, upstream, first)
+        return None
+
+    def _connected(self, connection: _Connection, upstream: socket.socket, first: bytes) -> None:
+        self._loop.remove_writer(upstream)
+        if upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return self._drop(connection)
+        self._read(connection, upstream, self._copy, connection, upstream, connection.client, _DOWN_BYTES)
+        self._pass_on(connection, connection.client, upstream, memoryview(first), _UP_BYTES)
+        return None
+
+    def _copy(self, connection: _Connection, source: socket.socket, sink: socket.socket, most: int) -> None:
+        try:
+            size = source.recv_into(self._buffer, most)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(connection)
+            return
+        if size:
+            self._pass_on(connection, source, sink, self._buffer[:size], most)
+        else:
+            self._ended(connection, source, sink)
+
+    def _pass_on(
+        self, connection: _Connection, source: socket.socket, sink: socket.socket, data: memoryview, most: int
+    ) -> None:
+        """Send it; if the sink takes less, wait for it before anything more is read."""
+        try:
+            sent = sink.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(connection)
+            return
+        if sent == len(data):
+            if source not in connection.sockets:
+                self._read(connection, source, self._copy, connection, source, sink, most)
+                self._loop.remove_writer(sink)
+            return
+        rest = memoryview(bytes(data[sent:]))
+        self._unread(connection, source)
+        self._loop.add_writer(sink, self._pass_on, connection, source, sink, rest, most)
+
+    def _ended(self, connection: _Connection, source: socket.socket, sink: socket.socket) -> None:
+        """One side has closed: what it said last must still arrive, so the other one is closed a little later."""
+        if source is connection.upstream and not connection.caller:
+            host = connection.address.rsplit(":", 1)[0]
+            self._log.info("connection_without_call", host, address=connection.address)
+        for one in list(connection.sockets):
+            self._unread(connection, one)
+        self._loop.remove_writer(source)
+        try:
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(connection)
+            return
+        self._read(connection, sink, self._discard, connection, sink)
+        self._loop.call_later(_LINGER_S, self._drop, connection)
+
+    def _discard(self, connection: _Connection, source: socket.socket) -> None:
+        try:
+            if source.recv_into(self._buffer):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._drop(connection)
+
+    def _spoke(self, connection: _Connection, caller: str) -> None:
+        if not connection.open:
+            return
+        self._silent.pop(connection, None)
+        connection.caller = caller
+        known = self._speaking.setdefault(caller, {})
+        known[connection] = None
+        if len(known) > self._most_of_one:
+            self._log.warning("too_many_connections", caller, participant=caller, address=connection.address)
+            self._drop(next(iter(known)))
+
+    def _drop(self, connection: _Connection) -> None:
+        if not connection.open:
+            return
+        connection.open = False
+        self._count -= 1
+        self._silent.pop(connection, None)
+        if connection.caller:
+            known = self._speaking[connection.caller]
+            del known[connection]
+            if not known:
+                del self._speaking[connection.caller]
+        self._by_peer.pop(connection.peer, None)
+        for one in (connection.client, connection.upstream):
+            if one is not None:
+                self._loop.remove_reader(one)
+                self._loop.remove_writer(one)
+                one.close()
+
+    def _read(
+        self, connection: _Connection, source: socket.socket, callback: Callable[..., None], *args: object
+    ) -> None:
+        connection.sockets.append(source)
+        self._loop.add_reader(source, callback, *args)
+
+    def _unread(self, connection: _Connection, source: socket.socket) -> None:
+        if source in connection.sockets:
+            connection.sockets.remove(source)
+            self._loop.remove_reader(source)
+
+
+def _listener(address: TcpAddress) -> socket.socket:
+    host = address.host.strip("[]")
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0]
+        dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server((host, place[1]), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: taken, or not an address of this machine") from error
+    listener.setblocking(False)
+    return listener
