@@ -5,10 +5,23 @@
 """
 
 from enum import Enum
+from typing import Any
 
 
 class SecAggError(Exception):
-    """Base of every error that secagg raises on purpose."""
+    """Base of every error that secagg raises on purpose. Pickled or copied, each comes back as it was: its class, its
+    message and its attributes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An exception is otherwise made again by calling its class with the message, which not every class takes."""
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[SecAggError], args: tuple[object, ...], attributes: dict[str, object]) -> SecAggError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class LocalError(SecAggError):
