@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 
 from secagg.errors import ConfigError, LimitError, RoundTimeoutError, SecAggError, TransportError
+from secagg.scalars import settle
 
 Jitter = Callable[[], float]
 """A number in [0, 1), different for every client, so that those who broke together do not come back together."""
@@ -39,6 +40,7 @@ class RetryPolicy:
         return cls(attempts=sys.maxsize, give_up_after_s=seconds)
 
     def __post_init__(self) -> None:
+        settle(self, integers=("attempts",), numbers=("first_delay_s", "max_delay_s", "give_up_after_s"))
         if self.attempts < 1:
             raise ConfigError(f"attempts must be 1 or more, not {self.attempts}")
         if not 0 < self.first_delay_s <= self.max_delay_s:

@@ -118,7 +118,8 @@ class Client:
 
         Args:
             update: float32 or float64 arrays by name, as the round's schema wants them; a lone array is the special
-                case of one array called "values". Must not be changed until this returns.
+                case of one array called "values". It is copied when this begins, before anything of it is checked: what
+                happens to the caller's arrays afterwards does not matter. Memory: one update more until this returns.
             weight: integer from 1 to the task's max_weight; an update counts in proportion.
             task: wait for the next round of this task,
             round_id: or take part in this round,
@@ -129,7 +130,8 @@ class Client:
             timeout_s: longest time for everything, waiting included; no limit if None.
 
         Raises:
-            InputError: the update cannot be encoded; nothing of it, and no key, has left the machine.
+            InputError: the update cannot be encoded, or the model cannot be digested; the message names the array and
+                says what to do. Nothing of it, and no key, has left the machine.
             IdentityError: our certificate has expired.
             RemoteError: the coordinator, or the participant named as culprit, broke the protocol, or the round is
                 below our policy or about another model. We have left the round.

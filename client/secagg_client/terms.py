@@ -13,14 +13,15 @@ from secagg.cli.keyfiles import read_private, read_public
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
-from secagg.encoding.schema import FloatArray, Schema, Update, named
-from secagg.errors import ConfigError, InputError, LocalError
+from secagg.encoding.schema import FloatArray, Schema, Update, owned
+from secagg.errors import ConfigError, LocalError
 from secagg.homomorphic.vectors import Backend
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.rounds.releases import Release
 from secagg.rounds.seat import Credentials, Seat
 from secagg.sandbox.worker import Worker
+from secagg.scalars import utf8
 from secagg_client.calls import FindRound
 from secagg_client.feedback import Feedback
 from secagg_client.results import Offer
@@ -115,7 +116,8 @@ class Contribution:
     """What our caller brings. Checked here as far as that goes without knowing the round.
 
     Attributes:
-        update: arrays; they must not change until the participation is over.
+        update: arrays by name. What is kept of them is our own copy, made before anything is checked: what the caller
+            does to its arrays afterwards (a training loop that goes on, for one) changes nothing of what is sent.
         weight: integer from 1 to the task's max_weight.
         model_digest: 32 bytes, over the model that the update belongs to.
         fetch_aggregate: whether to ask for the aggregate, where the round gives it to participants.
@@ -127,11 +129,7 @@ class Contribution:
     fetch_aggregate: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.update, np.ndarray | Mapping):
-            raise InputError(f"an update is an array or a mapping of arrays, not {type(self.update).__name__}")
-        for name, array in named(self.update).items():
-            if not isinstance(array, np.ndarray):
-                raise InputError(f"array {name!r} is {type(array).__name__}, not a numpy array", array=name)
+        object.__setattr__(self, "update", owned(self.update))
         Schema.of(self.update).check(self.update)
 
 
@@ -158,6 +156,7 @@ def find(terms: Terms, task: str | None, round_id: bytes | None) -> FindRound:
     if (task is None) == (round_id is None):
         raise ConfigError("name the round by either its task or its round_id")
     if round_id is None:
+        utf8(task, "task")
         return FindRound(task=task, seen=terms.seen.latest())
     if len(round_id) != ROUND_ID_SIZE:
         raise ConfigError(f"a round_id is {ROUND_ID_SIZE} bytes, not {len(round_id)}")

@@ -1,7 +1,7 @@
 """Which arrays an update has, and how they lie one after the other in one flat vector."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.errors import ConfigError, InputError
+from secagg.scalars import as_integer, utf8
 
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Update = Mapping[str, FloatArray]
@@ -36,10 +37,12 @@ class ArraySpec:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.name.encode()) <= MAX_NAME_BYTES:
+        if not 1 <= len(utf8(self.name, "an array name")) <= MAX_NAME_BYTES:
             raise ConfigError(f"an array name has 1 to {MAX_NAME_BYTES} bytes; shorten {self.name[:40]!r}")
         if self.dtype not in DTYPES:
             raise ConfigError(f"array {self.name!r}: dtype {self.dtype!r} is not one of {', '.join(DTYPES)}; cast it")
+        sides = (as_integer(side, f"a side of array {self.name!r}") for side in self.shape)
+        object.__setattr__(self, "shape", tuple(sides))
         if len(self.shape) > MAX_DIMENSIONS:
             raise ConfigError(
                 f"array {self.name!r}: {len(self.shape)} sides are more than {MAX_DIMENSIONS}; reshape it"
@@ -69,8 +72,13 @@ class Schema:
 
     @classmethod
     def of(cls, update: Update | FloatArray) -> "Schema":
-        """The schema of an example update; a lone array is called `values`."""
-        return cls(tuple(ArraySpec(name, a.shape, a.dtype.name) for name, a in named(update).items()))
+        """The schema of an example update; a lone array is called `values`.
+
+        Raises:
+            InputError: something in it is no numpy array of float32 or float64; names the array and says what to do.
+            ConfigError: a name or a shape that no schema has.
+        """
+        return cls(tuple(ArraySpec(name, array.shape, array.dtype.name) for name, array in _float_arrays(update)))
 
     @property
     def size(self) -> int:
@@ -133,13 +141,59 @@ def named(update: Update | FloatArray) -> Update:
     return {"values": update} if isinstance(update, np.ndarray) else update
 
 
+def owned(update: Update | FloatArray) -> dict[str, FloatArray]:
+    """The same arrays as copies of our own: what happens to the caller's afterwards does not matter.
+
+    Raises:
+        InputError: something in it is no numpy array of float32 or float64; names the array and says what to do.
+    """
+    return {name: np.array(array, order="C") for name, array in _float_arrays(update)}
+
+
+def described_type(value: object) -> str:
+    """The type of what stands where an array should, and for a PyTorch tensor how to make a numpy array of it."""
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if not callable(getattr(value, "detach", None)):
+        return f"{name}, not a numpy array"
+    widened = ".float()" if "bfloat16" in str(getattr(value, "dtype", "")) else ""  # which numpy does not have
+    return f"{name}, not a numpy array; pass tensor.detach().cpu(){widened}.numpy()"
+
+
+def _float_arrays(update: object) -> Iterator[tuple[str, FloatArray]]:
+    if not isinstance(update, np.ndarray | Mapping):
+        raise InputError(f"an update is an array or a mapping of arrays by name; this is {described_type(update)}")
+    for name, array in named(update).items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"array {name!r} is {described_type(array)}", array=name)
+        if array.dtype.name not in DTYPES:
+            raise InputError(f"array {name!r} is {array.dtype}; {_instead(array.dtype)}", array=name)
+        if isinstance(array, np.ma.MaskedArray):
+            raise InputError(f"array {name!r} has masked values; fill them in", array=name)
+        yield name, array
+
+
+def _instead(dtype: np.dtype[Any], wanted: str = "float32") -> str:
+    """What to do about an array of another dtype."""
+    if dtype.kind == "f" or dtype.name == "bfloat16":
+        return f"cast it with array.astype('{wanted}')"
+    leave = "leave it out (secagg_client.minimised drops the arrays that a task does not name)"
+    if dtype.kind not in "iub":
+        return leave
+    return f"if it is a counter or an index, {leave}; if its mean is meant, hand in array.astype('{wanted}')"
+
+
 def _checked(spec: ArraySpec, update: Update) -> FloatArray:
     array = update.get(spec.name)
     if array is None:
         raise InputError(f"array {spec.name!r} of the task's schema is missing", array=spec.name)
-    if not isinstance(array, np.ndarray) or array.dtype.name != spec.dtype or not array.dtype.isnative:
-        found = array.dtype.str if isinstance(array, np.ndarray) else type(array).__name__
-        raise InputError(f"array {spec.name!r} is {found}, the task wants {spec.dtype}; cast it", array=spec.name)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"array {spec.name!r} is {described_type(array)}", array=spec.name)
+    if array.dtype.name != spec.dtype or not array.dtype.isnative:
+        raise InputError(
+            f"array {spec.name!r} is {array.dtype}, the task wants {spec.dtype}; {_instead(array.dtype, spec.dtype)}",
+            array=spec.name,
+        )
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"array {spec.name!r} has masked values; fill them in", array=spec.name)
     if array.shape != spec.shape:

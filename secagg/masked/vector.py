@@ -31,7 +31,8 @@ class MaskedVector:
         """Chunk `number`, 0 to `chunks` − 1. Asking again gives the same bytes: a retry shows nothing new.
 
         Raises:
-            InputError: asked again, and the vector has changed; under the same mask the coordinator would see how.
+            InputError: asked again, and the vector has changed; under the same mask the coordinator would see how. The
+                client cannot get there, since it encodes a copy of its own; this guards other users of the core.
         """
         size = chunk_values(self._bits)
         start, stop = number * size, min((number + 1) * size, self._vector.vector_len)

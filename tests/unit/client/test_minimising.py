@@ -50,7 +50,7 @@ def test_a_lone_array_is_called_values() -> None:
     [
         ({"w": None}, "array 'w' of the task's schema is missing"),
         ({"w": np.zeros((4, 3), np.float32)}, r"array 'w' has shape \(4, 3\)"),
-        ({"w": np.zeros((3, 4))}, "array 'w' is <f8, the task wants float32"),
+        ({"w": np.zeros((3, 4))}, "array 'w' is float64, the task wants float32"),
         ({"b": np.array(np.nan)}, "array 'b' is nan"),
         ({"b": 1.0}, "array 'b' is float"),
     ],

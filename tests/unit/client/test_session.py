@@ -133,7 +133,7 @@ GOOD = np.zeros(64, np.float32)
     [
         ({"values": np.array([0, np.nan], np.float32)}, "'values' is nan at index"),
         (np.array([[0, 1], [np.inf, 0]]), "'values' is inf at index"),
-        ([0.0, 1.0], "not list"),
+        ([0.0, 1.0], "this is list, not a numpy array"),
         ({"values": [0.0, 1.0]}, "'values' is list"),
         (GOOD.astype(">f4"), "cast it"),
     ],
@@ -143,7 +143,60 @@ def test_an_update_that_no_round_would_take_is_refused_before_any_round_is_looke
         Contribution(update=update, weight=1, model_digest=bytes(32))
 
 
-@pytest.mark.parametrize("update", [np.zeros(3, np.int64), np.zeros(3, np.float16), {}, np.zeros((0, 2), np.float32)])
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.zeros(3, np.int64), "is int64; if it is a counter or an index, leave it out .*minimised"),
+        (np.zeros(3, bool), "is bool; .*leave it out"),
+        (np.zeros(3, np.float16), r"is float16; cast it with array.astype\('float32'\)"),
+        (np.zeros(3, complex), "is complex128; leave it out"),
+        (np.float32(3), "is numpy.float32, not a numpy array"),
+        (np.ma.masked_less(np.zeros(3, np.float32), 1), "has masked values; fill them in"),
+    ],
+)
+def test_arrays_that_have_no_mean_are_named_with_what_to_do(array: Any, says: str) -> None:
+    """The counters of a state dict (`num_batches_tracked`) are the usual case."""
+    for make in (
+        lambda update: Contribution(update=update, weight=1, model_digest=bytes(32)),
+        Schema.of,
+    ):
+        with pytest.raises(InputError, match=f"array 'bn.count' {says}") as caught:
+            make({"w": np.zeros(2, np.float32), "bn.count": array})
+        assert caught.value.array == "bn.count"
+
+
+class Tensor:
+    """What matters of a PyTorch tensor, without PyTorch."""
+
+    def __init__(self, dtype: str, error: Exception) -> None:
+        self.dtype = dtype
+        self._error = error
+
+    def detach(self) -> "Tensor":
+        return self
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("tensor", "says"),
+    [
+        (Tensor("torch.bfloat16", TypeError("Got unsupported ScalarType BFloat16")), r"cpu\(\)\.float\(\)\.numpy\(\)"),
+        (Tensor("torch.float32", RuntimeError("Can't call numpy() on Tensor that requires grad")), r"detach\(\)\.cpu"),
+        (object(), "object, not a numpy array"),
+    ],
+)
+def test_tensors_are_named_with_how_to_convert_them(tensor: Any, says: str) -> None:
+    for make in (Schema.of, digest_model):
+        with pytest.raises(InputError, match=f"'layer'.*{says}") as caught:
+            make({"layer": tensor})
+        assert caught.value.array == "layer"
+    with pytest.raises(InputError, match="an update is an array or a mapping"):
+        Schema.of(tensor)
+
+
+@pytest.mark.parametrize("update", [{}, np.zeros((0, 2), np.float32), {1: GOOD}, {"\ud800": GOOD}])
 def test_arrays_that_no_schema_can_have_are_refused(update: Any) -> None:
     with pytest.raises(ConfigError):
         Contribution(update=update, weight=1, model_digest=bytes(32))
