@@ -16,6 +16,7 @@ from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.parameters import Custody, Profile
 from secagg.robust.grouping import Combine, Groups
+from secagg.scalars import settle, utf8
 
 MIN_COHORT: Final = 3
 """A sum of two shows each of the two the other's update."""
@@ -68,6 +69,7 @@ class Deadlines:
     unmask_s: float = 60.0
 
     def __post_init__(self) -> None:
+        settle(self, numbers=self.__slots__)
         for name in self.__slots__:
             if not 0.001 <= getattr(self, name) <= 604_800:
                 raise ConfigError(f"{name} must be 0.001 to 604800 seconds, not {getattr(self, name)}")
@@ -135,7 +137,8 @@ class RoundConfig:
     code: Code = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.task.encode()) <= MAX_TASK_BYTES:
+        settle(self, integers=("max_participants", "threshold", "max_colluding"))
+        if not 1 <= len(utf8(self.task, "task")) <= MAX_TASK_BYTES:
             raise ConfigError(f"task must be 1 to {MAX_TASK_BYTES} bytes of UTF-8")
         if len(self.model_digest) != DIGEST_SIZE:
             raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(self.model_digest)}")

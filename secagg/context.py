@@ -10,6 +10,9 @@ import numpy as np
 from secagg.config import RoundConfig
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest, frame
+from secagg.encoding.schema import described_type
+from secagg.errors import InputError
+from secagg.scalars import utf8
 
 RoundId = NewType("RoundId", bytes)
 """16 random bytes, fresh for each round."""
@@ -44,12 +47,34 @@ class Round:
 
 
 def digest_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
-    """SHA-256 over the arrays in name order: name, dtype, shape and little-endian bytes of each."""
+    """SHA-256 over the arrays in name order: name, dtype, shape and little-endian bytes of each.
+
+    Raises:
+        InputError: something in it is no array of numbers, such as a PyTorch tensor that numpy cannot read (bfloat16,
+            or one that requires grad); names the array and says what to do.
+        ConfigError: a name is no text that UTF-8 can write.
+    """
+    if not isinstance(model, Mapping):
+        raise InputError(f"a model is a mapping of arrays by name, not {type(model).__name__}")
     state = hashlib.sha256(frame(labels.MODEL_DIGEST))
-    for name in sorted(model):
-        array = np.asarray(model[name], order="C")
+    names = {utf8(name, "an array name"): name for name in model}
+    for encoded in sorted(names):
+        array = _numeric(names[encoded], model[names[encoded]])
         little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
         shape = ",".join(map(str, array.shape)).encode()
-        state.update(frame(name.encode(), little_endian.dtype.name.encode(), shape))
+        state.update(frame(encoded, little_endian.dtype.name.encode(), shape))
         state.update(little_endian.reshape(-1).view(np.uint8).data)
     return state.digest()
+
+
+def _numeric(name: str, value: object) -> np.ndarray[Any, np.dtype[Any]]:
+    """The array in C order. What numpy cannot read it refuses with a TypeError, ValueError or RuntimeError of its own
+    or of the library that the value is from; an array of objects holds their addresses, which are others everywhere.
+    """
+    try:
+        array = np.asarray(value, order="C")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"array {name!r} of the model is {described_type(value)} ({error})", array=name) from None
+    if array.dtype.hasobject:
+        raise InputError(f"array {name!r} of the model is {described_type(value)}", array=name)
+    return array

@@ -6,6 +6,7 @@ from fractions import Fraction
 from secagg.config import MIN_COHORT, MIN_HONEST, RoundConfig, Suite, ThreatModel
 from secagg.errors import ConfigError, PolicyViolation
 from secagg.lattice.parameters import Custody
+from secagg.scalars import settle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,11 @@ class Policy:
     allow_groups: bool = True
 
     def __post_init__(self) -> None:
+        settle(
+            self,
+            integers=("min_cohort", "min_organisations", "min_honest"),
+            numbers=("min_colluding_share", "min_noise_multiplier"),
+        )
         if not 0 <= self.min_colluding_share <= 1:
             raise ConfigError(f"min_colluding_share must be 0 to 1, not {self.min_colluding_share}")
         if self.min_honest < MIN_HONEST:

@@ -11,6 +11,7 @@ import numpy as np
 from secagg.encoding.schema import FloatArray
 from secagg.encoding.source import Source
 from secagg.errors import ConfigError, InputError
+from secagg.scalars import settle
 
 _STRIDE: Final = 1 << 15
 _MIN: Final = 2.0**-64
@@ -32,6 +33,7 @@ class Clip:
     per_array: bool = False
 
     def __post_init__(self) -> None:
+        settle(self, numbers=("l2", "linf"))
         bounds = [bound for bound in (self.l2, self.linf) if bound != inf]
         if len(bounds) != 1 or not _MIN <= bounds[0] <= _MAX:
             raise ConfigError("clip has one bound, l2 or linf, from 2^-64 to 2^64")

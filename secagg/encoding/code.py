@@ -16,6 +16,7 @@ from secagg.encoding.schema import FloatArray, Schema
 from secagg.encoding.source import Source
 from secagg.encoding.stages import Compensated, Stages, difference
 from secagg.errors import InputError, LocalError, ProtocolViolation
+from secagg.scalars import as_integer
 
 
 class Encoded(Protocol):
@@ -223,7 +224,7 @@ class NoisyCode:
         self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
     ) -> Encoded:
         """See `Code`."""
-        if weight != 1:
+        if as_integer(weight, "weight", InputError) != 1:
             raise InputError(f"with noise every participant has weight 1, not {weight}")
         return NoisyVector(self, self.stages.clipped(_compensated(update, carried, self.stages)), seed, context)
 

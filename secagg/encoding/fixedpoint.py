@@ -19,6 +19,7 @@ from secagg.crypto.transcript import frame
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.encoding.source import Source
 from secagg.errors import ConfigError, InputError, ProtocolViolation
+from secagg.scalars import as_integer, settle
 
 MIN_VALUE_BITS: Final = 1
 MAX_VALUE_BITS: Final = 32
@@ -49,6 +50,7 @@ class FixedPoint:
     max_weight: int = 1
 
     def __post_init__(self) -> None:
+        settle(self, integers=("value_bits", "max_weight"), numbers=("clip",))
         if not MIN_CLIP <= self.clip <= MAX_CLIP:
             raise ConfigError(f"clip must be a number from 2^-64 to 2^64, not {self.clip}; scale the update")
         if not MIN_VALUE_BITS <= self.value_bits <= MAX_VALUE_BITS:
@@ -91,7 +93,8 @@ class Encoder:
         Raises:
             InputError: the weight is not an integer in [1, w_max].
         """
-        if not isinstance(weight, int) or not 1 <= weight <= code.max_weight:
+        weight = as_integer(weight, "weight", InputError)
+        if not 1 <= weight <= code.max_weight:
             raise InputError(
                 f"weight must be an integer from 1 to the task's max_weight {code.max_weight}, not {weight}"
             )

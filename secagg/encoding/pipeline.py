@@ -18,6 +18,7 @@ from secagg.encoding.clipping import Clip
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
+from secagg.scalars import settle
 
 MAX_TEXT: Final = 1024
 MAX_CLIPS: Final = 4
@@ -55,6 +56,7 @@ class Noise:
     by: NoiseBy = NoiseBy.PARTICIPANTS
 
     def __post_init__(self) -> None:
+        settle(self, numbers=("z",))
         if not MIN_Z <= self.z <= MAX_Z:
             raise ConfigError(f"z must be 2^-10 to 2^10, not {self.z}")
 
@@ -87,6 +89,7 @@ class Pipeline:
     noise: Noise | None = None
 
     def __post_init__(self) -> None:
+        settle(self, integers=("bits", "max_weight"), numbers=("rate",) if self.range is None else ("rate", "range"))
         if not 0 < self.rate <= 1:
             raise ConfigError(f"sample keeps a rate in (0, 1], not {self.rate}")
         if self.per_group and self.rate == 1:

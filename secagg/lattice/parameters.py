@@ -13,6 +13,7 @@ from typing import Final
 from secagg.errors import ConfigError
 from secagg.lattice import noise
 from secagg.lattice.primes import MAX_PRIME_BITS, is_prime, ntt_primes
+from secagg.scalars import as_integer
 
 MAX_MODULUS_BITS: Final = {4096: 109, 8192: 218, 16384: 438, 32768: 881}
 """Ring degree to the largest log2 of all primes together, the special prime included, at 128-bit security."""
@@ -175,6 +176,7 @@ def find_profile(scheme: Scheme, custody: Custody, summands: int, value_bits: in
     Raises:
         ConfigError: no parameters of at least 128-bit security give an exact sum.
     """
+    summands, value_bits = as_integer(summands, "n_max"), as_integer(value_bits, "value_bits")
     _check_counts(summands, value_bits)
     reason = "its sums are too wide; lower n_max or the bits per value" + (
         ", or use bfv" if scheme is Scheme.CKKS else ""

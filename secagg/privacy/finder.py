@@ -13,6 +13,7 @@ from secagg.noise.laws import Law
 from secagg.privacy.accountant import epsilon_of, sampler_distance
 from secagg.privacy.divergence import release_curve
 from secagg.privacy.gaussian import noise_multiplier
+from secagg.scalars import settle
 
 DEFAULT_EPSILON: Final = 2.5
 DEFAULT_DELTA: Final = 1e-5
@@ -45,6 +46,7 @@ class Task:
     delta: float = DEFAULT_DELTA
 
     def __post_init__(self) -> None:
+        settle(self, integers=("values", "rounds", "bits"), numbers=("clip", "epsilon", "delta"))
         check_budget(self.epsilon, self.delta)
         if self.delta * self.cohort.summands >= 1:
             raise ConfigError(

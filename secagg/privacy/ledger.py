@@ -22,6 +22,7 @@ from secagg.errors import BudgetExceeded, ConfigError, LedgerError
 from secagg.privacy.charges import Charge, charge_of, epsilon_spent, from_json, to_json
 from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON, check_budget
 from secagg.privacy.remainder import weakest_noise
+from secagg.scalars import settle, utf8
 
 VERSION: Final = 1
 _KINDS: Final = ("planned", "released", "withdrawn")
@@ -38,6 +39,7 @@ class Budget:
     delta: float = DEFAULT_DELTA
 
     def __post_init__(self) -> None:
+        settle(self, numbers=("epsilon", "delta"))
         check_budget(self.epsilon, self.delta)
 
 
@@ -105,7 +107,7 @@ class Ledger:
         Raises:
             ConfigError: not a task's name.
         """
-        if not 1 <= len(task.encode()) <= MAX_TASK_BYTES:
+        if not 1 <= len(utf8(task, "task")) <= MAX_TASK_BYTES:
             raise ConfigError(f"task must be 1 to {MAX_TASK_BYTES} bytes of UTF-8")
         body = {"kind": "opened", "task": task, "epsilon": budget.epsilon.hex(), "delta": budget.delta.hex()}
         line, head = _entry(body, Head(0, bytes(32)))

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Final
 
 from secagg.errors import ConfigError
+from secagg.scalars import settle
 
 MIN_GROUPS: Final = 3
 """Of two groups neither can be told to be the spoilt one."""
@@ -43,6 +44,7 @@ class Groups:
     number: int = 0
 
     def __post_init__(self) -> None:
+        settle(self, integers=("count", "trim", "number"))
         if not MIN_GROUPS <= self.count <= MAX_GROUPS:
             raise ConfigError(f"groups must be {MIN_GROUPS} to {MAX_GROUPS}, not {self.count}")
         if self.combine is not Combine.TRIMMED and self.trim:
