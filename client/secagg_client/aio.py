@@ -93,8 +93,8 @@ class AsyncClient:
         fetch_aggregate: bool = True,
         timeout_s: float | None = None,
     ) -> RoundResult:
-        """As `Client.participate`; the update is copied in a thread, before the round is looked for. Cancelling the task
-        says good-bye to the coordinator before it ends.
+        """As `Client.participate`; the update is copied in a thread, before the round is looked for. Cancelling the
+        task says good-bye to the coordinator before it ends.
         """
         self._terms.check_own_validity()
         contribution = await asyncio.to_thread(
