@@ -230,7 +230,7 @@ class RoundConfig:
         if profile.value_bits != self.code.value_bits:
             raise ConfigError(
                 f"the profile is for {profile.value_bits} bits a value, the encoding has {self.code.value_bits}; "
-                "find another profile"
+                "find another profile (where max_weight is 2^bits or more, values travel as wide as max_weight)"
             )
         if self.threat_model is not ThreatModel.SEMI_HONEST:
             raise ConfigError(

@@ -45,7 +45,9 @@ def open_round(
         float | None, typer.Option(help="Values of updates are clipped to plus and minus this.", show_default=False)
     ] = None,
     value_bits: Annotated[int, typer.Option(help="Bits of each encoded value.")] = 16,
-    max_weight: Annotated[int, typer.Option(min=1, help="Largest weight of a participant.")] = 1,
+    max_weight: Annotated[
+        int, typer.Option(min=1, help="Largest weight of a participant. Below 2^value-bits it costs no bytes.")
+    ] = 1,
     pipeline: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Instead of these three: a pipeline of defences, as secagg plan finds one."),

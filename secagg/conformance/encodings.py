@@ -76,7 +76,7 @@ def _encoded(code: FixedPoint, values: np.ndarray[Any, np.dtype[np.floating[Any]
         "rounding_info": info,
         "rounding_key": key.expose(),
         "uniform_words": MaskStream(key, np.dtype("<u4")).next(len(values)),
-        "weight_limbs": code.weight_limbs,
+        "coordinate_bits": code.coordinate_bits,
         "encoded": encoder.read(0, encoder.vector_len, np.dtype("<u8")),
     }
 

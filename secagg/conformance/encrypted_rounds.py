@@ -88,18 +88,18 @@ def _cast(config: RoundConfig) -> Cast:
 
 def _config(scheme: Scheme, custody: Custody) -> RoundConfig:
     joint = custody is Custody.THRESHOLD
-    people = len((_JOINT if joint else _DEALT).everyone)
+    people, encoding = len((_JOINT if joint else _DEALT).everyone), FixedPoint(1.0, 8, 1000)
     return RoundConfig(
         task=f"conformance/{scheme.value}-{custody.value}",
         schema=SCHEMA,
-        encoding=FixedPoint(1.0, 8, 1000),
+        encoding=encoding,
         max_participants=people,
         threshold=8 if joint else 3,
         max_colluding=0,
         threat_model=ThreatModel.SEMI_HONEST,
         model_digest=digest_model(model()),
         release_to_coordinator=joint or scheme is Scheme.BFV,
-        homomorphic=find_profile(scheme, custody, people, 8),
+        homomorphic=find_profile(scheme, custody, people, encoding.coordinate_bits),
     )
 
 

@@ -134,13 +134,13 @@ class BoundedCode:
 
     @property
     def vector_len(self) -> int:
-        """The values, then the limbs of the weight."""
-        return self.stages.size + self.code.weight_limbs
+        """The values, then the weight."""
+        return self.stages.size + 1
 
     @property
     def value_bits(self) -> int:
-        """q."""
-        return self.code.value_bits
+        """v."""
+        return self.code.coordinate_bits
 
     @property
     def ring_bits(self) -> int:

@@ -2,7 +2,7 @@
 
 A value v of a participant with weight w becomes the integer floor((clip(v)·w/w_max + c)·s + u), s = (2^q − 1)/2c,
 with u uniform in [0, 1): an unbiased q-bit number. Behind the values the weight itself travels as an exact integer, in
-limbs of q bits.
+one coordinate: the ring is wide enough for the sum of all weights, so that nothing comes out but that sum.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class FixedPoint:
         value_bits: q, 1 to 32; the step is 2c/(2^q − 1). One bit is a sign, flipped at random so that it is unbiased.
         max_weight: w_max, 1 to 2^32 − 1; a participant's weight is an integer in [1, w_max]. Values are scaled by
             w/w_max, so the relative precision of a participant falls as its weight does: choose w_max no larger than
-            needed.
+            needed. Below 2^q it costs no bits; from there on every coordinate travels as wide as w_max is.
     """
 
     clip: float
@@ -69,17 +69,17 @@ class FixedPoint:
         return 2 * self.clip / self.levels
 
     @property
-    def weight_limbs(self) -> int:
-        """Coordinates of q bits that hold the weight."""
-        return -(-self.max_weight.bit_length() // self.value_bits)
+    def coordinate_bits(self) -> int:
+        """v: bits that hold a value as well as a weight. More than q where `max_weight` is 2^q or more."""
+        return max(self.value_bits, self.max_weight.bit_length())
 
     def vector_len(self, schema: Schema) -> int:
-        """Coordinates of the encoded vector: the values, then the limbs of the weight, lowest first."""
-        return schema.size + self.weight_limbs
+        """Coordinates of the encoded vector: the values, then the weight."""
+        return schema.size + 1
 
     def ring_bits(self, summands: int) -> int:
-        """b with 2^b > summands·(2^q − 1): the sum of that many encoded vectors cannot wrap."""
-        return self.value_bits + (summands - 1).bit_length()
+        """b with 2^b > summands·(2^v − 1): the sum of that many encoded vectors cannot wrap."""
+        return self.coordinate_bits + (summands - 1).bit_length()
 
 
 class Encoder:
@@ -98,24 +98,24 @@ class Encoder:
             raise InputError(
                 f"weight must be an integer from 1 to the task's max_weight {code.max_weight}, not {weight}"
             )
-        self.vector_len = source.size + code.weight_limbs
-        self.dtype = word_dtype(code.value_bits)
+        self.vector_len = source.size + 1
+        self.dtype = word_dtype(code.coordinate_bits)
         self._code = code
         self._source = source
         self._factor = weight / code.max_weight
-        self._limbs = [weight >> code.value_bits * i & code.levels for i in range(code.weight_limbs)]
+        self._weight = weight
         self._rounding_key = derive(rounding_seed, salt=b"", info=frame(labels.ROUNDING), size=16)
 
     def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger] | None = None) -> Words:
-        """Integers in [0, 2^q) of the coordinates [start, stop), as `dtype`. `start` is a multiple of 64."""
+        """Integers in [0, 2^v) of the coordinates [start, stop), as `dtype`. `start` is a multiple of 64."""
         out = np.empty(stop - start, dtype or self.dtype)
         uniform = MaskStream(self._rounding_key, _UNIFORM_DTYPE, start, bytearray(_STRIDE * _UNIFORM_DTYPE.itemsize))
         last = min(stop, self._source.size)
         for low in range(start, last, _STRIDE):
             high = min(low + _STRIDE, last)
             out[low - start : high - start] = self._encode(self._source.read(low, high), uniform.next(high - low))
-        for at in range(max(start, self._source.size), stop):
-            out[at - start] = self._limbs[at - self._source.size]
+        if stop > self._source.size:
+            out[self._source.size - start] = self._weight
         return out
 
     def _encode(self, values: FloatArray, uniform: Words) -> FloatArray:
@@ -166,10 +166,10 @@ def decode_flat(code: FixedPoint, size: int, sums: Words, summands: int) -> tupl
 
 
 def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int:
-    """Σ w behind the sums of `size` values and the weight's limbs; refuses impossible ones as `decode_mean` says."""
-    if int(sums.max()) > summands * code.levels:
+    """Σ w, which stands behind the sums of `size` values; refuses impossible ones as `decode_mean` says."""
+    if int(sums[:size].max()) > summands * code.levels:
         raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
-    weight = sum(int(limb) << code.value_bits * i for i, limb in enumerate(sums[size:]))
+    weight = int(sums[size])
     if not summands <= weight <= summands * code.max_weight:
         raise ProtocolViolation(f"the sum's weight {weight} is not one that {summands} participants can have")
     return weight

@@ -80,8 +80,6 @@ class Mode:
 
 def _value_bits(encoding: FixedPoint | Pipeline, schema: Schema, participants: int, honest: int) -> int:
     """Bits of an encoded value where sums do not wrap."""
-    if isinstance(encoding, FixedPoint):
-        return encoding.value_bits
     return code_for(encoding, schema, Cohort(participants, honest), wraps=False).value_bits
 
 

@@ -246,7 +246,7 @@ def encoding(vector: Vector) -> None:
         schema = Schema((ArraySpec("values", values.shape, case["dtype"]),))
         seed = Secret(unhex(case["rounding_seed"]))
         encoder = Encoder(code, schema.check({"values": values}), case["weight"], seed)
-        assert (code.step.hex(), code.weight_limbs) == (case["step"], case["weight_limbs"])
+        assert (code.step.hex(), code.coordinate_bits) == (case["step"], case["coordinate_bits"])
         assert encoder.read(0, encoder.vector_len).tolist() == case["encoded"]
 
 

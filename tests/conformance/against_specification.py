@@ -212,11 +212,12 @@ def chunks(vector: Vector) -> None:
 def configuration(vector: Vector) -> None:
     for case in vector["cases"]:
         config = config_pb2.RoundConfig.FromString(unhex(case["bytes"]))
-        limbs = -(-config.encoding.max_weight.bit_length() // config.encoding.value_bits)
         size = sum(_product(list(a.shape)) for a in config.arrays)
-        bits = config.encoding.value_bits + (config.max_participants - 1).bit_length()
-        assert (size + limbs, bits, ref.word_bits(bits)) == (case["vector_len"], case["ring_bits"], case["word_bits"])
+        bits = ref.coordinate_bits(config.encoding.value_bits, config.encoding.max_weight)
+        bits += (config.max_participants - 1).bit_length()
+        assert (size + 1, bits, ref.word_bits(bits)) == (case["vector_len"], case["ring_bits"], case["word_bits"])
         assert 2**bits > config.max_participants * (2**config.encoding.value_bits - 1)
+        assert 2**bits > config.max_participants * config.encoding.max_weight
 
 
 def groups(vector: Vector) -> None:
@@ -262,7 +263,8 @@ class Rebuilt:
         gone = vector["drops"]["ADVERTISE_KEYS"]
         self.index = {name: i for i, name in enumerate(sorted(set(self.people) - {gone}, key=str.encode), start=1)}
         self.task = self._task() if self.config.pipeline else None
-        summed = self.config.encoding.value_bits + (self.config.max_participants - 1).bit_length()
+        code = self.config.encoding
+        summed = ref.coordinate_bits(code.value_bits, code.max_weight) + (self.config.max_participants - 1).bit_length()
         self.bits = self.task.ring_bits if self.task else summed
         self._encoded: dict[str, list[int]] = {}
         self.shared = [name for name in self.index if name != vector["drops"]["SHARE_KEYS"]]

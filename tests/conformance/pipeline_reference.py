@@ -333,7 +333,9 @@ class Task:
 
     @property
     def value_bits(self) -> int:
-        return (2 * self.raised_by).bit_length() if self.homomorphic and self.pipe.law else self.pipe.bits
+        if self.homomorphic and self.pipe.law:
+            return (2 * self.raised_by).bit_length()
+        return ref.coordinate_bits(self.pipe.bits, self.pipe.max_weight)
 
     @property
     def ring_bits(self) -> int:

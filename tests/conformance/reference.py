@@ -159,8 +159,11 @@ def encode(
         x = x * scale
         x = x + u * 2.0**-32
         encoded.append(min(math.floor(x), top))
-    limbs = -(-max_weight.bit_length() // value_bits)
-    return encoded + [weight >> value_bits * i & top for i in range(limbs)]
+    return [*encoded, weight]
+
+
+def coordinate_bits(value_bits: int, max_weight: int) -> int:
+    return max(value_bits, max_weight.bit_length())
 
 
 def rounding_key(seed: bytes) -> bytes:
@@ -171,7 +174,7 @@ def decode(
     sums: Sequence[int], *, clip: float, value_bits: int, max_weight: int, summands: int, size: int
 ) -> tuple[list[float], int]:
     """Means before the cast to their dtypes, and the weight. `ValueError` where C32 refuses."""
-    weight = sum(limb << value_bits * i for i, limb in enumerate(sums[size:]))
+    (weight,) = sums[size:]
     if not summands <= weight <= summands * max_weight:
         raise ValueError("C32: weight")
     step = 2 * clip / (2**value_bits - 1)

@@ -156,8 +156,7 @@ def test_deadlines_outside_their_range(seconds: float) -> None:
 @pytest.mark.parametrize("value_bits", [2, 16, 32])
 def test_no_sum_of_n_max_vectors_wraps(n: int, value_bits: int) -> None:
     config = make_config(n, encoding=FixedPoint(1.0, value_bits, 2**32 - 1))
-    largest = np.uint64(config.fixed_point.levels) * np.uint64(n)
-    assert int(largest) < 1 << config.ring_bits
+    assert n * max(config.fixed_point.levels, config.fixed_point.max_weight) < 1 << config.ring_bits
     assert config.ring_bits <= 8 * config.ring_dtype.itemsize <= 64
 
 
