@@ -42,6 +42,10 @@ class Phase(Enum):
     """Custody `threshold`, when decryptors fell: the others agree on who."""
     RECOVER_SEEDS = 11
 
+    def __str__(self) -> str:
+        """As the paper spells it, in every text for people and in all JSON of the command line: `MaskedInput`."""
+        return self.name.title().replace("_", "")
+
 
 MASKED_PHASES: Final = {
     ThreatModel.SEMI_HONEST: (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK),

@@ -42,11 +42,6 @@ class CustodyName(StrEnum):
     THRESHOLD = "threshold"
 
 
-def phase_name(phase: "Phase") -> str:
-    """As the paper spells it: `MaskedInput`."""
-    return phase.name.title().replace("_", "")
-
-
 def parse_phase(text: str) -> "Phase":
     """`MaskedInput`, `masked-input` and `MASKED_INPUT` alike.
 
@@ -57,9 +52,9 @@ def parse_phase(text: str) -> "Phase":
 
     wanted = text.lower().replace("-", "").replace("_", "")
     for phase in Phase:
-        if phase_name(phase).lower() == wanted:
+        if str(phase).lower() == wanted:
             return phase
-    raise ConfigError(f"{text!r} is no phase; one of: {', '.join(map(phase_name, Phase))}")
+    raise ConfigError(f"{text!r} is no phase; one of: {', '.join(map(str, Phase))}")
 
 
 def parse_round_id(text: str) -> "RoundId":

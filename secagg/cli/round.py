@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secagg.cli.arrayfiles import check_writable, read_arrays, read_config, write_arrays
-from secagg.cli.names import CustodyName, SchemeName, ThreatModelName, parse_round_id, phase_name
+from secagg.cli.names import CustodyName, SchemeName, ThreatModelName, parse_phase, parse_round_id
 from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ def abort(
     """
     with _client(control) as client:
         client.abort(parse_round_id(round_id), reason)
-    typer.echo(json.dumps({"round": round_id, "aborted": True}) if as_json else f"round {round_id} is over")
+    if as_json:
+        typer.echo(json.dumps({"round": round_id, "aborted": True}))
 
 
 @app.command("list")
@@ -210,7 +211,7 @@ def list_rounds(
                 "round": r.round_id.hex(),
                 "task": r.task,
                 "state": r.state.name.lower(),
-                "phase": phase_name(r.phase) if r.phase else None,
+                "phase": str(r.phase) if r.phase else None,
                 "opened": datetime.fromtimestamp(r.opened, UTC).isoformat(),
             }
             for r in rounds
@@ -218,7 +219,7 @@ def list_rounds(
         typer.echo(json.dumps(lines, indent=2))
         return
     for r in rounds:
-        state = phase_name(r.phase) if r.phase else r.state.name.lower()
+        state = str(r.phase) if r.phase else r.state.name.lower()
         typer.echo(f"{r.round_id.hex()}  {_clock(r.opened)}  {state:20}  {r.task}")
 
 
@@ -270,11 +271,11 @@ def _describe_cohort(event: "CohortEvent") -> str:  # noqa: PLR0911, one for eac
 
     match event:
         case PhaseStarted(phase, deadline, expected):
-            return f"{phase_name(phase)}: up to {expected} participants, until {_clock(deadline)}"
+            return f"{phase}: up to {expected} participants, until {_clock(deadline)}"
         case MessageAccepted(phase, participant):
-            return f"{phase_name(phase)}: {participant} delivered"
+            return f"{phase}: {participant} delivered"
         case ParticipantDropped(phase, participant, reason):
-            return f"{phase_name(phase)}: {participant} dropped ({reason.name.lower()})"
+            return f"{phase}: {participant} dropped ({reason.name.lower()})"
         case WrongShares(culprit, conflicts):
             return f"corrected {len(conflicts)} wrong shares; the culprit is {culprit}"
         case Accused(accused, accuser):
@@ -286,9 +287,13 @@ def _describe_cohort(event: "CohortEvent") -> str:  # noqa: PLR0911, one for eac
 
 
 def _event_as_json(at: float, event: "WatchedEvent") -> dict[str, Any]:
-    """The event as its protobuf message says it."""
+    """The event as its protobuf message says it, phases spelled as everywhere else."""
     from google.protobuf.json_format import MessageToDict
 
     from secagg.wire.progress import encode_event
 
-    return MessageToDict(encode_event(event, at), preserving_proto_field_name=True)
+    told = MessageToDict(encode_event(event, at), preserving_proto_field_name=True)
+    for detail in told.values():
+        if isinstance(detail, dict) and "phase" in detail:
+            detail["phase"] = str(parse_phase(detail["phase"].removeprefix("PHASE_")))
+    return told

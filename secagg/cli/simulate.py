@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secagg.cli.names import ThreatModelName, parse_phase, phase_name
+from secagg.cli.names import ThreatModelName, parse_phase
 from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class _Watch:
 
         later_chunk = isinstance(envelope.message, MaskedInputChunk) and envelope.message.number
         if isinstance(envelope, Up) and envelope.phase in self._order and not later_chunk:
-            self._progress.update(self._task, advance=1, description=f"{self._title}  {phase_name(envelope.phase):<16}")
+            self._progress.update(self._task, advance=1, description=f"{self._title}  {envelope.phase!s:<16}")
         return (envelope,)
 
 
@@ -176,7 +176,7 @@ def _round_as_json(scenario: "Scenario", findings: "Findings") -> dict[str, obje
     aborted = findings.aborted
     return {
         "survivors": findings.survivors,
-        "dropped": {phase_name(phase): count for phase, count in findings.dropped.items()},
+        "dropped": {str(phase): count for phase, count in findings.dropped.items()},
         "aborted": {"reason": aborted.reason.name.lower(), "message": str(aborted)} if aborted else None,
         "exact": findings.exact,
         "largest_error": findings.largest_error,
@@ -193,7 +193,7 @@ def _round_as_json(scenario: "Scenario", findings: "Findings") -> dict[str, obje
 
 
 def _by_phase(seconds: "Mapping[tuple[Side, Phase], float]", side: "Side") -> dict[str, float]:
-    return {phase_name(phase): spent for (whose, phase), spent in seconds.items() if whose is side}
+    return {str(phase): spent for (whose, phase), spent in seconds.items() if whose is side}
 
 
 def _print(console: "Console", scenario: "Scenario", seed: int, found: "list[Findings]") -> None:
@@ -223,7 +223,7 @@ def _lines(scenario: "Scenario", findings: "Findings") -> "Iterable[tuple[str, s
     from secagg.simulation.scenario import PLAIN_BYTES
 
     if findings.dropped:
-        yield "dropped", ", ".join(f"{count} in {phase_name(phase)}" for phase, count in findings.dropped.items())
+        yield "dropped", ", ".join(f"{count} in {phase}" for phase, count in findings.dropped.items())
     if findings.largest_error is not None:
         yield "error", f"{findings.largest_error:.2e} at most, bound {findings.error_bound:.2e}"
     if findings.liars:
@@ -246,6 +246,6 @@ def _times(scenario: "Scenario", findings: "Findings") -> "Table":
     for phase in phases(scenario.config()):
         each = findings.seconds.get((Side.PARTICIPANT, phase), 0.0) / scenario.participants
         table.add_row(
-            phase_name(phase), f"{1000 * each:.1f} ms", f"{findings.seconds.get((Side.COORDINATOR, phase), 0.0):.3f} s"
+            str(phase), f"{1000 * each:.1f} ms", f"{findings.seconds.get((Side.COORDINATOR, phase), 0.0):.3f} s"
         )
     return table

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from secagg.charts.svg import Box, dot, line, path, svg, text
-from secagg.cli.names import phase_name
 from secagg.demo.findings import Dropped, Findings, PlayedRound, SchemeRound, Site
 from secagg.phases import INPUT_PHASES
 
@@ -14,7 +13,7 @@ _DIGIT_COLOURS: Final = (
 
 _BOX: Final = 20.0  # a phase in the grid, with the gap behind it
 _LABEL: Final = 90.0  # room for a label beside its bar
-_INPUTS: Final = frozenset(map(phase_name, INPUT_PHASES))
+_INPUTS: Final = frozenset(map(str, INPUT_PHASES))
 
 
 def accuracy_chart(findings: Findings) -> str:

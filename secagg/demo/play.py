@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 from secagg_client import ControlClient
 
-from secagg.cli.names import phase_name
 from secagg.config import Aggregate, Deadlines, RoundConfig, ThreatModel
 from secagg.context import RoundId, digest_model
 from secagg.demo import job
@@ -115,7 +114,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
         ring_bits=config.ring_bits,
         values=config.schema.size,
         deadline_s=deadline_of(settings.variant),
-        phases=tuple(map(phase_name, phases(config))),
+        phases=tuple(map(str, phases(config))),
         sites={name: _site(own) for name, own in sites.items()},
         test_examples=len(test),
         accuracy_before=job.accuracy(model, test),
@@ -267,7 +266,7 @@ class Training:
         for _, event in self.control.watch(round_id, timeout_s=limit_s):
             told.append(event)
             if isinstance(event, PhaseStarted):
-                self.audience.stage(f"Round {number}: {phase_name(event.phase)}, {event.expected} participants")
+                self.audience.stage(f"Round {number}: {event.phase}, {event.expected} participants")
         return tuple(told)
 
     def _seed(self, number: int, name: str) -> list[int]:
@@ -290,7 +289,7 @@ def _came(told: Iterable[WatchedEvent]) -> set[str]:
 def _as_dropped(name: str, phase: Phase, plan: RoundPlan, aggregate: Aggregate) -> Dropped:
     meant = plan.get(name)
     moment = meant.moment.value if meant is not None and meant.phase is phase else "unplanned"
-    return Dropped(name, phase_name(phase), moment, name in aggregate.survivors)
+    return Dropped(name, str(phase), moment, name in aggregate.survivors)
 
 
 def _traffic(outcome: Mapping[str, Any]) -> Traffic:

@@ -54,7 +54,7 @@ class Intake:
             case Phase.UNMASK:
                 return index in self.answers
             case _:
-                raise ValueError(f"{phase.name} leaves nothing here")
+                raise ValueError(f"{phase} leaves nothing here")
 
     def forget(self) -> None:
         """Drop sealed and revealed shares; who delivered stays known."""

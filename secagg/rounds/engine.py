@@ -202,7 +202,7 @@ class Engine(ABC):
         if not self._delivered(index, phase):
             raise _gone(participant, phase)
         if self._forgotten and phase in _LONG_ANSWERS:
-            raise NotInRoundError(f"the round is over: {participant} comes too late for what closed {phase.name}")
+            raise NotInRoundError(f"the round is over: {participant} comes too late for what closed {phase}")
         return self._answer(index, phase)
 
     # --- taking messages ----------------------------------------------------------------------------------------------
@@ -220,13 +220,13 @@ class Engine(ABC):
 
     def _check_turn(self, sender: ParticipantId, phase: Phase) -> None:
         if phase not in self._order:
-            raise ProtocolViolation(f"{sender} sent {phase.name}, which this round does not have", culprit=sender)
+            raise ProtocolViolation(f"{sender} sent {phase}, which this round does not have", culprit=sender)
         if self.phase is None or self._order.index(phase) < self._order.index(self.phase):
             raise _gone(sender, phase)
         if phase is not Phase.ADVERTISE_KEYS and self._lobby.index_of(sender) not in self._expected:
             raise _gone(sender, self.phase)
         if phase is not self.phase:
-            raise ProtocolViolation(f"{sender} sent {phase.name} during {self.phase.name}", culprit=sender)
+            raise ProtocolViolation(f"{sender} sent {phase} during {self.phase}", culprit=sender)
 
     def _accuse(self, sender: ParticipantId, accused: ParticipantId | None) -> list[Event]:
         """Keep the word of a member that takes part; one accusation each."""
@@ -332,11 +332,11 @@ class Engine(ABC):
 
 
 def _gone(sender: ParticipantId, phase: Phase) -> NotInRoundError:
-    return NotInRoundError(f"{sender} did not deliver in {phase.name} in time, or never took part in it")
+    return NotInRoundError(f"{sender} did not deliver in {phase} in time, or never took part in it")
 
 
 def _below_threshold(phase: Phase, alive: int, threshold: int) -> RoundAborted:
     return RoundAborted(
         AbortReason.BELOW_THRESHOLD,
-        f"{alive} participants delivered in {phase.name}, fewer than the threshold {threshold}",
+        f"{alive} participants delivered in {phase}, fewer than the threshold {threshold}",
     )

@@ -65,7 +65,7 @@ class Scenario:
             model_digest=bytes(32),
         )
         if stray := set(self.dropouts) - set(phases(config)):
-            names = ", ".join(sorted(phase.name for phase in stray))
+            names = ", ".join(sorted(map(str, stray)))
             raise ConfigError(f"a {self.threat_model.name} round has no phase {names}; drop in another")
         return config
 

@@ -145,7 +145,7 @@ class HostedRound:
     async def over(self, participant: ParticipantId, phase: Phase) -> None:
         """Wait until `phase` is over for the participant."""
         if phase not in phases(self.config):
-            raise ProtocolViolation(f"{phase.name} is not a phase of this round", culprit=participant)
+            raise ProtocolViolation(f"{phase} is not a phase of this round", culprit=participant)
         while self.outcome is None and not self._engine.ready(participant, phase):
             await self._turned.wait()
 

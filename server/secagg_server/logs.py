@@ -68,11 +68,11 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
     """What happened in a round. Numbers and names alone: no sum, no share."""
     match event:
         case PhaseStarted(phase, _, expected):
-            log.info("phase_started", phase=phase.name, expected=expected)
+            log.info("phase_started", phase=str(phase), expected=expected)
         case MessageAccepted(phase, participant):
-            log.debug("message_accepted", phase=phase.name, participant=participant)
+            log.debug("message_accepted", phase=str(phase), participant=participant)
         case ParticipantDropped(phase, participant, reason):
-            log.info("participant_dropped", phase=phase.name, participant=participant, reason=reason.name)
+            log.info("participant_dropped", phase=str(phase), participant=participant, reason=reason.name)
         case WrongShares(culprit, conflicts):
             log.warning("wrong_shares_corrected", culprit=culprit, conflicts=list(conflicts))
         case Accused(accused, accuser):

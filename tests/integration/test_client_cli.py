@@ -227,8 +227,11 @@ async def test_a_round_that_is_aborted(tmp_path: Path) -> None:
         code, out, err = await run("round", "watch", round_id, "--json", *control)
         assert code == 1
         assert "wrong model" in json.loads(out.splitlines()[-1])["round_failed"]["error"]["message"]
-        assert err.startswith("error: ")
-        assert "wrong model" in err
+        told = json.loads(err)
+        assert (told["error"], told["reason"]) == ("RoundAborted", "cancelled")
+        assert "wrong model" in told["message"]
+        started = [json.loads(line)["phase_started"]["phase"] for line in out.splitlines() if "phase_started" in line]
+        assert started == ["AdvertiseKeys"]
         (line,) = json.loads(await succeed("round", "list", "--json", *control))
         assert (line["round"], line["state"], line["phase"]) == (round_id, "failed", None)
 

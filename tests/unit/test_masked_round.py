@@ -82,7 +82,7 @@ def test_three_of_seven_end_the_round_by_name(phase: Phase) -> None:
     assert coordinator.aggregate is None
     assert coordinator.failure is not None
     assert coordinator.failure.reason is AbortReason.BELOW_THRESHOLD
-    assert str(coordinator.failure) == f"4 participants delivered in {phase.name}, fewer than the threshold 5"
+    assert str(coordinator.failure) == f"4 participants delivered in {phase}, fewer than the threshold 5"
     assert isinstance(run.events[-1], RoundFailed)
     for name in NAMES:
         with pytest.raises(RoundAborted):
@@ -212,7 +212,7 @@ def test_messages_of_another_phase_are_refused() -> None:
         coordinator.receive(NAMES[0], MaskedInputChunk(0, b""), run.now)
     for name in NAMES:
         coordinator.receive(name, run.participants[name].advertisement, run.now)
-    with pytest.raises(ProtocolViolation, match="sent MASKED_INPUT during SHARE_KEYS") as caught:
+    with pytest.raises(ProtocolViolation, match="sent MaskedInput during ShareKeys") as caught:
         coordinator.receive(NAMES[0], MaskedInputChunk(0, b""), run.now)
     assert caught.value.culprit == NAMES[0]
     with pytest.raises(NotInRoundError):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secagg.cli.main import main
-from secagg.cli.names import parse_phase, phase_name
+from secagg.cli.names import parse_phase
 from secagg.cli.simulate import _dropouts
 from secagg.config import ThreatModel
 from secagg.crypto.rng import SeededRng
@@ -178,12 +178,12 @@ def test_a_dropout_in_a_phase_that_the_round_lacks_is_refused(capsys: pytest.Cap
     with pytest.raises(SystemExit) as ended:
         main(["simulate", "-n", "5", "--threat-model", "semi-honest", "--drop", "ConsistencyCheck=1"])
     assert ended.value.code == 1
-    assert "CONSISTENCY_CHECK" in capsys.readouterr().err
+    assert "ConsistencyCheck" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_phase_names_go_both_ways(phase: Phase) -> None:
-    assert parse_phase(phase_name(phase)) is phase
+    assert parse_phase(str(phase)) is phase
 
 
 def test_dropouts_are_drawn_from_everyone() -> None:
