@@ -37,6 +37,10 @@ def participate(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(help="Write what the coordinator signed to this file; secagg round compare reads it."),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", min=0.001, help="Give up after so long; until then, try broken calls again."),
@@ -81,7 +85,7 @@ def participate(
     digest = None if model_digest is None else parse_digest(model_digest)
     if carried is not None and task is None:
         raise ConfigError("what is carried belongs to a task: name it with --task")
-    check_writable(out, carried)
+    check_writable(out, carried, receipt)
     policy = Policy(
         min_cohort=min_cohort,
         min_honest=min_honest,
@@ -106,11 +110,13 @@ def participate(
             fetch_aggregate=out is not None,
             timeout_s=timeout,
         )
+    if receipt is not None:
+        receipt.write_bytes(result.receipt.export())
     if out is not None:
         if result.mean is None:
             raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
         write_arrays(out, result.mean.arrays)
-    _report(result, out, as_json)
+    _report(result, out, receipt, as_json)
 
 
 @contextmanager
@@ -131,12 +137,13 @@ def _kept(feedback: "Feedback", task: str, path: Path | None) -> Iterator[None]:
         write_arrays(path, feedback.arrays(task))
 
 
-def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:
+def _report(result: "RoundResult", out: Path | None, receipt: Path | None, as_json: bool) -> None:
     if as_json:
         report = {
             "round": result.round_id.hex(),
             "survivors": list(result.survivors),
             "sums_digest": result.receipt.sums_digest.hex(),
+            "receipt": str(receipt) if receipt else None,
             "total_weight": result.mean.weight if result.mean else None,
             "error_bound": result.mean.error_bound if result.mean and isfinite(result.mean.error_bound) else None,
             "bytes_sent": result.bytes_sent,
@@ -148,6 +155,8 @@ def _report(result: "RoundResult", out: Path | None, as_json: bool) -> None:
     typer.echo(f"round {result.round_id.hex()}: {len(result.survivors)} updates in the sum")
     typer.echo(f"  sent {result.bytes_sent:,} bytes, received {result.bytes_received:,}")
     typer.echo(f"  digest of the sum {result.receipt.sums_digest.hex()}")
+    if receipt is not None:
+        typer.echo(f"  receipt in {receipt}")
     if out is not None and result.mean is not None:
         bound = result.mean.error_bound
         what = "weighted mean" if result.groups is None else f"combination of {len(result.groups.groups)} groups"

@@ -11,6 +11,7 @@ import typer
 
 from secagg.cli.arrayfiles import check_writable, read_arrays, read_config, write_arrays
 from secagg.cli.names import CustodyName, SchemeName, ThreatModelName, parse_phase, parse_round_id
+from secagg.cli.receipts import compare
 from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from secagg.wire.progress import CohortEvent, WatchedEvent
 
 app = typer.Typer(
-    help="Open rounds at the sidecar, watch them, fetch their sums.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Open rounds at the sidecar, watch them, fetch their sums, compare receipts.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 
 Control = Annotated[
@@ -31,6 +34,8 @@ Control = Annotated[
 ]
 RoundId = Annotated[str, typer.Argument(metavar="ROUND", help="32 hexadecimal digits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+app.command()(compare)
 
 SOCKET = "unix:secagg-control.sock"
 

@@ -1,8 +1,11 @@
 """What a receipt is worth: nobody but the coordinator makes one, of one round alone, and two that differ are proof."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +13,14 @@ import pytest
 from secagg_client.calls import Call, Parts, Reveal
 from secagg_client.fetch_calls import FetchAggregate
 from secagg_client.session import Participation
+from typer.testing import CliRunner
 
+from secagg.cli.main import build
 from secagg.config import Aggregate
 from secagg.context import Context, RoundId
 from secagg.crypto.authority import Authority, create_authority, issue_server
-from secagg.crypto.identity import CoordinatorIdentity
-from secagg.errors import AuthenticationError, SecAggError
+from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
+from secagg.errors import AuthenticationError, DecodeError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.receipts import Receipt, Statement, Verdict, compare
 from secagg.simulation.cohort import participant_names
@@ -209,8 +214,6 @@ def test_renewed_certificates_are_of_one_coordinator_and_other_hosts_are_not() -
         made = issue_server(authority, hosts=list(hosts), now=AT)
         return CoordinatorIdentity.from_pem(made.certificate_pem, made.key_pem.expose(), AT)
 
-    from secagg.crypto.identity import TrustAnchors
-
     trust = TrustAnchors.from_pem(ca.certificate_pem)
     statement = true_receipts()[0].statement
     lie = replace(statement, sums_digest=bytes(32))
@@ -235,3 +238,89 @@ def test_a_receipt_of_another_time_is_not_of_use() -> None:
     with pytest.raises(SecAggError, match="time is none"):
         compare(beyond, receipt, deployment().trust)
     assert np.isfinite(receipt.seal.signed_ms)
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """Receipts and the CA, as files."""
+    true = true_receipts()
+    lie = signed(replace(true[0].statement, sums_digest=bytes(32)))
+    content = {
+        "ours": true[0].export(),
+        "theirs": true[1].export(),
+        "lie": lie.export(),
+        "forged": unsigned(lie.statement).export(),
+        "later": signed(replace(true[0].statement, round_id=RoundId(b"o" * 16))).export(),
+        "none": b"{}",
+        "ca": deployment().trust.pem,
+        "foreign": create_authority(name="foreign", now=AT).certificate_pem,
+    }
+    paths = {name: folder / name for name in content}
+    for name, data in content.items():
+        paths[name].write_bytes(data)
+    return paths | {"missing": folder / "missing"}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "says", "verdict"),
+    [
+        ("ours theirs ca", 0, "they agree: 4 updates in the sum", "agree"),
+        ("ours lie ca", 1, "contradict each other in sums_digest: the coordinator signed two", "contradict"),
+        ("lie ours ca", 1, "contradict each other", "contradict"),
+        ("ours later ca", 2, "of different rounds, or of different coordinators", "unrelated"),
+        ("ours forged ca", 2, "did not sign the receipt", "invalid"),
+        ("ours lie foreign", 2, "issued by a foreign CA", "invalid"),
+        ("ours none ca", 2, "none: not an exported receipt", "invalid"),
+        ("missing ours ca", 2, "missing: No such file", "invalid"),
+        ("ours theirs missing", 2, "missing", "invalid"),
+    ],
+)
+def test_comparing_from_the_command_line(given: str, code: int, says: str, verdict: str, tmp_path: Path) -> None:
+    made = files(tmp_path)
+    first, second, ca = (str(made[name]) for name in given.split())
+    command = ["round", "compare", first, second, "--ca", ca]
+    told = CliRunner().invoke(build(command), command)
+    assert (told.exit_code, says in told.output) == (code, True), told.output
+    told = CliRunner().invoke(build(command), [*command, "--json"])
+    assert (told.exit_code, json.loads(told.output)["verdict"]) == (code, verdict)
+
+
+def with_field(name: str, value: Any) -> bytes:
+    return json.dumps({**json.loads(signed_example().export()), name: value}).encode()
+
+
+@cache
+def signed_example() -> Receipt:
+    return true_receipts()[0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"[" * 100_000,
+        b"{" + b" " * (2 << 20),
+        *(
+            with_field(name, value)
+            for name, values in {
+                "kind": ("other",),
+                "version": (2, "1"),
+                "round_id": ("00", "zz" * 16, None, 5, []),
+                "context": ("00" * 31, None),
+                "model_digest": ("00" * 33,),
+                "roster_digest": ("",),
+                "sums_digest": (["00" * 32],),
+                "task": ("", "x" * 129, None, "a\u0007b", "\ud800"),
+                "survivors": ([], ["b", "a"], ["a", "a"], ["a b"], "abc", [1], ["a"] * 20_000, None),
+                "chain": ("AAAA", [5], ["?"], None),
+                "signature": (None, 5, "?"),
+                "signed_ms": (-1, 1 << 64, 1.5, True, None, "1"),
+            }.items()
+            for value in values
+        ),
+    ],
+)
+def test_a_file_that_is_no_receipt_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        Receipt.parse(data)
