@@ -113,6 +113,8 @@ class RoundConfig:
             the scheme suggests: yes, but where a homomorphic round's key is with the participants. Only there it can
             be otherwise.
         homomorphic: how updates are encrypted; None for a masked round.
+        certify: whether survivors sign the result at the end, so that `RoundResult.certified` can be true. Needs signed
+            messages, and 2t > n_max + n_C. In a round in groups each group certifies its own sum.
         deadlines: longest time of each phase.
         groups: how the round is split into groups; None for one cohort. `max_participants`, `threshold`,
             `max_colluding` and the noise that is sized for them are then those of each group.
@@ -132,6 +134,7 @@ class RoundConfig:
     release_to_participants: bool = True
     release_to_coordinator: bool | None = None
     homomorphic: Profile | None = None
+    certify: bool = False
     deadlines: Deadlines = field(default_factory=Deadlines)
     groups: Groups | None = None
     code: Code = field(init=False, repr=False, compare=False)
@@ -152,6 +155,7 @@ class RoundConfig:
         object.__setattr__(self, "code", code)
         self._check_widths()
         self._check_scheme()
+        self._check_certify()
 
     def _fill_defaults(self) -> None:
         if self.threshold == 0:
@@ -252,6 +256,21 @@ class RoundConfig:
         if dealt and not self.release_to_participants:
             raise ConfigError("participants hold the key and decrypt the sum; set release_to_participants")
         profile.blocks(self.vector_len)
+
+    def _check_certify(self) -> None:
+        if not self.certify:
+            return
+        if not self.signed:
+            raise ConfigError(
+                "certify needs the participants' signatures, and a masked round in the semi-honest threat model has "
+                "none; set threat_model to ACTIVE, or leave certify out"
+            )
+        n, t, colluding = self.max_participants, self.threshold, self.max_colluding
+        if 2 * t <= n + colluding:
+            raise ConfigError(
+                "certify needs 2t > n + n_C, or two results could both be signed by t participants: "
+                f"raise threshold from {t} to {(n + colluding) // 2 + 1} or more"
+            )
 
     @property
     def scheme(self) -> str:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from google.protobuf.message import Message
 from secagg_client.calls import (
     Advertise,
     Call,
+    Certify,
     Check,
     FindRound,
     LeaveRound,
@@ -22,7 +24,7 @@ from secagg_client.results import RoundResult
 from secagg_client.session import Participation
 from secagg_client.terms import Contribution, SeenRounds, Terms
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import Aggregate, RoundConfig, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.errors import SecAggError
@@ -31,6 +33,7 @@ from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelive
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.receipts import Receipt, Statement
+from secagg.rounds.certification import Certification, Result
 from secagg.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import encode_config
@@ -121,7 +124,9 @@ class Conversation:
                         self._give_up(name, people[name], answer)
                     else:
                         self._advance(name, people[name], self.tamper(call, name, answer), waiting)
-            if stuck:
+            if stuck and self.coordinator.over:
+                self.certification.close()
+            elif stuck:
                 self.coordinator.tick(self.coordinator.deadline)
 
     def methods(self, name: ParticipantId) -> list[str]:
@@ -171,6 +176,8 @@ class Conversation:
                     self.coordinator.receive(name, codec.decode_chunk(chunk), NOW)
             case Check():
                 self.coordinator.receive(name, codec.decode_check(pb.CheckRequest.FromString(data[0]).check), NOW)
+            case Certify():
+                self.certification.receive(name, pb.CertifyRequest.FromString(data[0]).signature)
             case Reveal():
                 revealed = [messages_pb2.UnmaskPart.FromString(d) for d in data]
                 self.coordinator.receive(name, codec.decode_unmask(revealed), NOW)
@@ -184,12 +191,23 @@ class Conversation:
             return in_bytes([pb.RoundOfferPart(round_id=self.round_id, config=self.offered)])
         if (phase := PHASES.get(type(call))) is not None:
             return self._closing(name, phase)
-        if engine.aggregate is None:
-            return None
-        packed = PackedAggregate.of(engine.aggregate, self.config)
+        return None if engine.aggregate is None else self._ending(call, engine.aggregate)
+
+    def _ending(self, call: Call[Any], aggregate: Aggregate) -> Parts | None:
+        if isinstance(call, Certify):
+            return in_bytes(codec.encode_proof(self.certification.proof())) if self.certification.closed else None
+        packed = PackedAggregate.of(aggregate, self.config)
         if isinstance(call, Reveal):
             return in_bytes([encode_receipt(self.receipt(packed.survivors, packed.digest))])
         return in_bytes(packed.parts())
+
+    @cached_property
+    def certification(self) -> Certification:
+        """Of the true result."""
+        assert self.coordinator.aggregate is not None
+        packed = PackedAggregate.of(self.coordinator.aggregate, self.config)
+        result = Result.of(self.coordinator.round, self.coordinator.roster, packed.survivors, packed.digest)
+        return Certification(result, self.coordinator.finishers)
 
     def receipt(self, survivors: tuple[str, ...], sums_digest: bytes) -> Receipt:
         """What the coordinator can sign, be it true or not."""

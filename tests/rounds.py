@@ -44,6 +44,7 @@ def make_config(
     threshold: int = 0,
     max_colluding: int = -1,
     task: str = "digits",
+    certify: bool = False,
 ) -> RoundConfig:
     return RoundConfig(
         task=task,
@@ -54,6 +55,7 @@ def make_config(
         threshold=threshold,
         max_colluding=max_colluding,
         threat_model=threat_model,
+        certify=certify,
     )
 
 

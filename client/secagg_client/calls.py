@@ -345,6 +345,22 @@ class Reveal(RoundCall[SealedDigest]):
 
 
 @dataclass(frozen=True)
+class Certify(RoundCall[ConsistencyProof]):
+    """Our signature under the result; the answer has the survivors' under theirs."""
+
+    method = "Certify"
+    signature: bytes
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        return one(pb.CertifyRequest(round_id=self.round_id, signature=self.signature))
+
+    def decode(self, parts: Parts) -> ConsistencyProof:
+        """See `Call`."""
+        return codec.decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
+
+
+@dataclass(frozen=True)
 class LeaveRound(RoundCall[None]):
     """Say good-bye."""
 

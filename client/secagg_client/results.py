@@ -35,6 +35,10 @@ class RoundResult:
             the round. Keep `receipt.export()`: with the receipt of another participant it shows whether both were
             told the same (`secagg round compare`).
         survivors: ids of the participants whose updates are in the sum, sorted; we are among them.
+        certified: whether t survivors signed the very result that we were given, so that nobody of this round can hold
+            as many signatures under another one. False where the configuration does not say `certify`, and where too
+            few signed. Of a round in groups it is about our own group's sum: for the other groups' sums, and so for
+            the combined `mean`, there is the coordinator's word.
         aggregate: the exact sum; None where the round gives participants a receipt only, or it was not wanted.
         mean: the weighted mean that the sum encodes; None without `aggregate`.
         groups: of a round in groups, every group's sum; `receipt`, `survivors` and `aggregate` are of our own group,
@@ -47,6 +51,7 @@ class RoundResult:
     config: RoundConfig
     receipt: Receipt
     survivors: tuple[str, ...]
+    certified: bool = False
     aggregate: Aggregate | None = None
     mean: WeightedMean | None = None
     groups: GroupedAggregate | None = None

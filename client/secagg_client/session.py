@@ -43,7 +43,9 @@ from secagg.phases import Phase
 from secagg.receipts import Receipt, Statement
 from secagg.robust.groups import GroupedAggregate, plan_of
 from secagg.roster import COORDINATOR, accused_in
+from secagg.rounds.certification import Result
 from secagg.rounds.releases import Release
+from secagg.rounds.seat import Seat
 from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import SealedDigest
@@ -51,6 +53,7 @@ from secagg.wire.results import sums_digest
 from secagg_client.calls import (
     Advertise,
     Call,
+    Certify,
     Check,
     FindRound,
     Flow,
@@ -180,7 +183,11 @@ class Participation:
             self._loan.into_sum(self._encoded.lost())
         release = Release(offer.config.model_digest, frozenset(survivors), offer.config.threshold)
         self._terms.seen.add_released(offer.round_id, release)
-        return (yield from self._conclude(offer, survivors, receipt))
+        if participant.aggregate is not None:  # we decrypted it ourselves
+            own = participant.aggregate
+            _check_aggregate(own, sums_digest(own, offer.config), survivors, receipt)
+        certified = offer.config.certify and (yield from self._certify(offer, participant.seat, roster, receipt))
+        return (yield from self._conclude(offer, survivors, receipt, certified))
 
     def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> Call[Any]:
         """The call that carries `reply`; its answer closes the phase, or the round."""
@@ -244,26 +251,36 @@ class Participation:
         receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))
         return receipt
 
-    def _conclude(self, offer: Offer, survivors: tuple[str, ...], receipt: Receipt) -> Flow[RoundResult]:
+    def _certify(self, offer: Offer, seat: Seat, roster: Roster, receipt: Receipt) -> Flow[bool]:
+        """Sign the result that we were given, once; whether t survivors signed the same."""
+        result = Result.of(seat.round, roster, receipt.statement.survivors, receipt.sums_digest)
+        proof = yield from ask(Certify(offer.round_id, offer.config, seat.sign(result.to_sign)))
+        return result.is_certified(proof)
+
+    def _conclude(
+        self, offer: Offer, survivors: tuple[str, ...], receipt: Receipt, certified: bool
+    ) -> Flow[RoundResult]:
         """Hold the result against what we saw of the round."""
         config = offer.config
         if not (config.release_to_participants and self._contribution.fetch_aggregate):
-            return RoundResult(round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors)
+            return RoundResult(
+                round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors, certified=certified
+            )
         groups = None if self._group is None else (yield from self._groups(offer, self._group))
         aggregate = decrypted = self._participant.aggregate if self._participant else None
         if groups is not None:
             aggregate = _own_sum(groups, config)
         elif aggregate is None:
             aggregate = yield from ask(FetchAggregate(offer.round_id, config))
-        _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
-        if decrypted is not None and decrypted is not aggregate:  # what the coordinator says of our own group
-            _check_aggregate(decrypted, sums_digest(decrypted, config), survivors, receipt)
+        if aggregate is not decrypted:
+            _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
         context = self._terms.seat(offer, self._contribution.model_digest).round.context
         return RoundResult(
             round_id=offer.round_id,
             config=config,
             receipt=receipt,
             survivors=survivors,
+            certified=certified,
             aggregate=aggregate,
             mean=aggregate.mean(config, context) if groups is None else groups.mean(config),
             groups=groups,

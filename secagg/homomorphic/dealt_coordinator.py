@@ -77,6 +77,11 @@ class DealtKeyCoordinator(Engine):
         )
 
     @property
+    def finishers(self) -> frozenset[Index]:
+        """Who reported the sum that was agreed on and has not left."""
+        return frozenset(set(self._candidates) - set(self._left))
+
+    @property
     def dealer(self) -> Index:
         """Whose key counts: the first who shared one."""
         return min(self._shared)

@@ -178,6 +178,11 @@ class Engine(ABC):
         return self._lobby.roster
 
     @property
+    def finishers(self) -> frozenset[Index]:
+        """Who delivered in the last phase and has not left: those who wait for the result."""
+        return frozenset(self._expected - set(self._left))
+
+    @property
     def over(self) -> bool:
         """Whether the round has ended, with a sum or without."""
         return self.phase is None

@@ -252,6 +252,11 @@ def decode_leave(message: pb.Leave) -> Leave:
         raise DecodeError(f"unknown reason {message.reason} for leaving") from None
 
 
+def decode_signature(signature: bytes) -> bytes:
+    """At most 72 bytes. Whether it is one is for who verifies it."""
+    return at_most(signature, MAX_SIGNATURE_BYTES, "signature")
+
+
 def decode_participant_id(text: str) -> ParticipantId:
     """1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit."""
     if not _ID.fullmatch(text):

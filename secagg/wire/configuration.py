@@ -41,6 +41,7 @@ def encode_config(config: RoundConfig) -> bytes:
         model_digest=config.model_digest,
         release_to_participants=config.release_to_participants,
         release_to_coordinator=config.release_to_coordinator,
+        certify=config.certify,
         homomorphic=None if config.homomorphic is None else _encode_profile(config.homomorphic),
         groups=None if config.groups is None else _encode_groups(config.groups),
         deadlines=pb.Deadlines(
@@ -99,6 +100,7 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         model_digest=message.model_digest,
         release_to_participants=message.release_to_participants,
         release_to_coordinator=message.release_to_coordinator,
+        certify=message.certify,
         homomorphic=_profile(message.homomorphic) if message.HasField("homomorphic") else None,
         groups=_groups(message.groups) if message.HasField("groups") else None,
         deadlines=Deadlines(

@@ -181,6 +181,7 @@ class DataPlane:
             "FindRound": self._find_round,
             "InputProgress": self._input_progress,
             "AwaitReceipt": self._await_receipt,
+            "Certify": self._certify,
             "FetchAggregate": self._fetch_aggregate,
             "LeaveRound": self._leave_round,
             **{row.name: partial(self._phase_call, row) for row in PHASE_CALLS},
@@ -253,6 +254,16 @@ class DataPlane:
         hosted = await self._round_in(call, pb.AwaitReceiptRequest)
         await hosted.check_member(ParticipantId(call.caller))
         yield await _receipt(hosted)
+
+    async def _certify(self, call: Call) -> AsyncIterator[bytes]:
+        request = await call.one(pb.CertifyRequest)
+        hosted = self._rounds.find(request.round_id)
+        call.enter(hosted.record.round_id)
+        call.taken()
+        signature = codec.decode_signature(request.signature)
+        proof = await hosted.certify(ParticipantId(call.caller), signature)
+        for part in codec.encode_proof(proof):
+            yield part.SerializeToString()
 
     async def _fetch_aggregate(self, call: Call) -> AsyncIterator[bytes]:
         caller = ParticipantId(call.caller)

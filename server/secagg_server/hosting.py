@@ -13,9 +13,17 @@ import structlog
 
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
-from secagg.messages import CoordinatorMessage, EncryptedInputChunk, Leave, ParticipantId, ParticipantMessage
+from secagg.messages import (
+    ConsistencyProof,
+    CoordinatorMessage,
+    EncryptedInputChunk,
+    Leave,
+    ParticipantId,
+    ParticipantMessage,
+)
 from secagg.phases import Phase, phases
 from secagg.receipts import Receipt, Statement
+from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
@@ -50,6 +58,7 @@ class HostedRound:
     Attributes:
         outcome: how the round ended; None while it runs.
         receipt: signed once, when the round ended with a sum.
+        certification: the survivors' signatures under the result, once there is one, where the round asks for them.
         events: what happened, with times in seconds since 1970.
         encoded: answers that are the same for every participant, by phase.
     """
@@ -69,6 +78,8 @@ class HostedRound:
         self.config = engine.round.config
         self.outcome: Outcome | None = None
         self.receipt: Receipt | None = None
+        self.certification: Certification | None = None
+        self._certified = Bell()
         self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self._engine = engine
@@ -188,8 +199,32 @@ class HostedRound:
         """
         await self._carry_out(partial(self._receive, sender, message))
 
+    async def certify(self, sender: ParticipantId, signature: bytes) -> ConsistencyProof:
+        """Take a survivor's signature under the result; all of them, once those who are waited for have signed or the
+        time is over.
+
+        Raises:
+            RoundAborted: the round ended without a sum.
+            NotInRoundError: the sender is no survivor.
+            ProtocolViolation: nobody signs the result of this round.
+            AuthenticationError: the signature is under something else.
+        """
+        await self.ended()
+        certification = self.certification
+        if certification is None:
+            raise ProtocolViolation("this round's configuration does not say certify", culprit=sender)
+        certification.receive(sender, signature)
+        if certification.closed:
+            self._certified.ring()
+        while not certification.closed:
+            await self._certified.wait()
+        return certification.proof()
+
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
         """The sender gives up. Saying so again changes nothing."""
+        if self.certification is not None:
+            self.certification.leave(sender)
+            self._certified.ring()
         if self.outcome is None and sender not in self._left:
             await self._carry_out(partial(self._receive, sender, message))
             self._left.add(sender)
@@ -257,6 +292,7 @@ class HostedRound:
                 self._charge.settle(outcome, phase)
             if not isinstance(outcome, RoundAborted):
                 self.receipt = self._signer.sign(self._statement(outcome), now)
+                self.certification = self._certification(outcome)
             self._journal.finish(outcome)
             self._engine.forget()
         return now, events, outcome
@@ -273,6 +309,12 @@ class HostedRound:
 
     def _statement(self, outcome: Released | Withheld) -> Statement:
         return Statement.of(self._engine.round, self._engine.roster, outcome.survivors, outcome.digest)
+
+    def _certification(self, outcome: Released | Withheld) -> Certification | None:
+        if not self.config.certify:
+            return None
+        result = Result.of(self._engine.round, self._engine.roster, outcome.survivors, outcome.digest)
+        return Certification(result, self._engine.finishers)
 
     # --- on the event loop --------------------------------------------------------------------------------------------
 
@@ -318,7 +360,14 @@ class HostedRound:
             self._set_timer()
         if self.outcome is not None:
             self.encoded.clear()
+            if self.certification is not None:
+                time_limit = self.config.deadlines.consistency_check_s
+                asyncio.get_running_loop().call_later(time_limit, self._close_certification, self.certification)
             self._on_end()
+
+    def _close_certification(self, certification: Certification) -> None:
+        certification.close()
+        self._certified.ring()
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -25,6 +25,7 @@ from secagg.errors import (
 from secagg.events import PhaseStarted, RoundFailed
 from secagg.messages import ParticipantId
 from secagg.phases import MASKED_PHASES
+from secagg.receipts import Verdict, compare
 from secagg.wire.progress import ResultReady
 from tests.serving import ACTIVE, NAMES, PATIENCE_S, SEMI_HONEST, TASK, Stage, make_config, site, stage
 from tests.taking_part import (
@@ -45,7 +46,7 @@ SCHEMA = Schema((ArraySpec("w", (7, 3)), ArraySpec("b", (3,), "float64"), ArrayS
 
 @pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
 async def test_a_round_of_both_kinds_of_clients(tmp_path: Path, threat_model: ThreatModel) -> None:
-    config = replace(make_config(5, threat_model), schema=SCHEMA)
+    config = replace(make_config(5, threat_model), schema=SCHEMA, certify=threat_model is ACTIVE)
     async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
         round_id = await control.open_round(config)
         by_id = [
@@ -60,6 +61,8 @@ async def test_a_round_of_both_kinds_of_clients(tmp_path: Path, threat_model: Th
         for result in results:
             check_result(config, result, NAMES[:5])
             assert result.round_id == round_id
+            assert result.certified == config.certify
+            assert compare(results[0].receipt, result.receipt, site().trust).verdict is Verdict.AGREE
             assert result.aggregate is not None
             np.testing.assert_array_equal(result.aggregate.sums, aggregate.sums)
             assert 500 < result.bytes_sent < 10_000
@@ -73,13 +76,30 @@ async def test_a_round_of_both_kinds_of_clients(tmp_path: Path, threat_model: Th
 
 @pytest.mark.parametrize("release", [True, False])
 async def test_a_receipt_without_the_aggregate(tmp_path: Path, release: bool) -> None:
-    config = make_config(3, release=release)
+    config = replace(make_config(3, release=release), certify=True)
     async with stage(tmp_path) as s:
         round_id = await s.director.open(config)
         arguments: dict[str, Any] = {"round_id": round_id, "fetch_aggregate": not release}
         results = await asyncio.gather(*(take_part(s.server.data_address, n, config, **arguments) for n in NAMES[:3]))
         assert {(r.receipt.survivors, r.mean, r.aggregate) for r in results} == {(3, None, None)}
         assert len({r.receipt.sums_digest for r in results}) == 1
+        assert all(r.certified for r in results)
+
+
+async def test_who_does_not_sign_the_result_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    """A bare player takes its receipt and is silent: the others are certified, and with one less they would not be."""
+    for threshold in (3, 4):
+        limits = {"consistency_check_s": 3.0}
+        config = replace(make_config(4, threshold=threshold, deadlines=limits), certify=True)
+        async with stage(tmp_path) as s:
+            round_id = await s.director.open(config)
+            silent = s.players[NAMES[3]]
+            await silent.join(round_id)
+            given: dict[str, Any] = {"round_id": round_id, "synchronous": False, "policy": lenient(config)}
+            *results, _ = await asyncio.gather(
+                *(take_part(s.server.data_address, n, config, **given) for n in NAMES[:3]), silent.play()
+            )
+            assert [r.certified for r in results if r is not None] == [threshold == 3] * 3
 
 
 async def test_both_clients_carry_what_rounds_lost(tmp_path: Path) -> None:

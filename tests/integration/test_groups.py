@@ -88,7 +88,7 @@ async def watched(control: AsyncControlClient, round_id: RoundId) -> list[Watche
 
 async def test_nine_in_three_groups(tmp_path: Path) -> None:
     updates = {name: honest(name) for name in PEOPLE}
-    config = in_groups()
+    config = replace(in_groups(), certify=True)
     async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
         round_id = await control.open_round(config)
         (running,) = await control.list_rounds(TASK)
@@ -102,6 +102,8 @@ async def test_nine_in_three_groups(tmp_path: Path) -> None:
         truth = np.median(group_means(results, updates), axis=0)
         np.testing.assert_allclose(mean.arrays["values"], truth, atol=mean.error_bound)
         for result in results:
+            assert result.certified, "our own group's sum"
+            assert result.receipt.statement.round_id == result.round_id
             assert result.config.groups is not None
             assert result.config.groups.parent == round_id != result.round_id
             assert result.mean is not None

@@ -176,7 +176,7 @@ DROPOUTS: list[Dropouts] = [
 @pytest.mark.parametrize("dropouts", DROPOUTS, ids=lambda d: f"{d[0].value}-{d[1][1]}-{d[2][1]}")
 async def test_a_round_with_dropouts(tmp_path: Path, scheme: Scheme, dropouts: Dropouts) -> None:
     custody, dying, leaving, counted = dropouts
-    config = encrypted_config(scheme, custody, limit_s=3.0)
+    config = encrypted_config(scheme, custody, limit_s=3.0, certify=True)
     stay = [name for name in SIX if name not in {dying[0], leaving[0]}]
     async with stage(tmp_path) as s:
         round_id = await s.director.open(config)
@@ -188,6 +188,7 @@ async def test_a_round_with_dropouts(tmp_path: Path, scheme: Scheme, dropouts: D
         )
         aggregate = await s.director.aggregate(round_id, config)
     digest = check_together(config, results, sorted([*stay, *counted]))
+    assert all(result.certified for result in results), "by the four that stayed, at t = 4"
     assert sums_digest(aggregate, config) == digest
     assert drops(events) == {dying[0]: DropReason.DEADLINE, leaving[0]: DropReason.CANCELLED}
     assert isinstance(events[-1], ResultReady)
@@ -195,11 +196,12 @@ async def test_a_round_with_dropouts(tmp_path: Path, scheme: Scheme, dropouts: D
 
 @pytest.mark.parametrize("scheme", Scheme)
 async def test_the_fl_server_does_not_get_a_withheld_sum(tmp_path: Path, scheme: Scheme) -> None:
-    config = encrypted_config(scheme, DEALT, 4, release_to_coordinator=False)
+    config = encrypted_config(scheme, DEALT, 4, release_to_coordinator=False, certify=True)
     async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
         round_id = await control.open_round(config)
         results = await everyone(s, config, round_id, NAMES[:4])
         digest = check_together(config, results, NAMES[:4])
+        assert all(result.certified for result in results)
         *_, last = [event async for _, event in control.watch(round_id)]
         assert last == ResultReady(4, digest)
         with pytest.raises(ProtocolViolation, match="only the participants know this round's sum"):

@@ -97,6 +97,14 @@ class Receipt(_message.Message):
     signed_ms: int
     def __init__(self, survivors: _Optional[int] = ..., sums_digest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificates: _Optional[_Iterable[bytes]] = ..., signed_ms: _Optional[int] = ...) -> None: ...
 
+class CertifyRequest(_message.Message):
+    __slots__ = ("round_id", "signature")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    signature: bytes
+    def __init__(self, round_id: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
 class FetchAggregateRequest(_message.Message):
     __slots__ = ("round_id",)
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]

@@ -110,6 +110,11 @@ class DataPlaneStub:
                 request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.AwaitReceiptRequest.SerializeToString,
                 response_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.Certify = channel.unary_stream(
+                '/secagg.wire.v1.DataPlane/Certify',
+                request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.CertifyRequest.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.FromString,
+                _registered_method=True)
         self.FetchAggregate = channel.unary_stream(
                 '/secagg.wire.v1.DataPlane/FetchAggregate',
                 request_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.FetchAggregateRequest.SerializeToString,
@@ -230,6 +235,13 @@ class DataPlaneServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Certify(self, request, context):
+        """Where the configuration says `certify`, after the receipt. Answers once all who are waited for have signed, or at the deadline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FetchAggregate(self, request, context):
         """After the round, where the configuration releases the aggregate to participants.
         """
@@ -321,6 +333,11 @@ def add_DataPlaneServicer_to_server(servicer, server):
                     servicer.AwaitReceipt,
                     request_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.AwaitReceiptRequest.FromString,
                     response_serializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.SerializeToString,
+            ),
+            'Certify': grpc.unary_stream_rpc_method_handler(
+                    servicer.Certify,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_data__plane__pb2.CertifyRequest.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.SerializeToString,
             ),
             'FetchAggregate': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchAggregate,
@@ -738,6 +755,33 @@ class DataPlane:
             '/secagg.wire.v1.DataPlane/AwaitReceipt',
             secagg_dot_wire_dot_v1_dot_data__plane__pb2.AwaitReceiptRequest.SerializeToString,
             secagg_dot_wire_dot_v1_dot_data__plane__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Certify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/secagg.wire.v1.DataPlane/Certify',
+            secagg_dot_wire_dot_v1_dot_data__plane__pb2.CertifyRequest.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_messages__pb2.ConsistencyProofPart.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,8 @@ class DataPlaneStub:
     """Custody THRESHOLD: when decryptors fell. Answers once the round is over."""
     AwaitReceipt: _grpc.UnaryUnaryMultiCallable[_data_plane_pb2.AwaitReceiptRequest, _data_plane_pb2.Receipt]
     """Waits for the end of a round in which the caller has nothing left to deliver."""
+    Certify: _grpc.UnaryStreamMultiCallable[_data_plane_pb2.CertifyRequest, _messages_pb2.ConsistencyProofPart]
+    """Where the configuration says `certify`, after the receipt. Answers once all who are waited for have signed, or at the deadline."""
     FetchAggregate: _grpc.UnaryStreamMultiCallable[_data_plane_pb2.FetchAggregateRequest, _messages_pb2.AggregatePart]
     """After the round, where the configuration releases the aggregate to participants."""
     LeaveRound: _grpc.UnaryUnaryMultiCallable[_data_plane_pb2.LeaveRequest, _data_plane_pb2.LeaveReply]
@@ -104,6 +106,8 @@ class DataPlaneAsyncStub(DataPlaneStub):
     """Custody THRESHOLD: when decryptors fell. Answers once the round is over."""
     AwaitReceipt: _aio.UnaryUnaryMultiCallable[_data_plane_pb2.AwaitReceiptRequest, _data_plane_pb2.Receipt]  # type: ignore[assignment]
     """Waits for the end of a round in which the caller has nothing left to deliver."""
+    Certify: _aio.UnaryStreamMultiCallable[_data_plane_pb2.CertifyRequest, _messages_pb2.ConsistencyProofPart]  # type: ignore[assignment]
+    """Where the configuration says `certify`, after the receipt. Answers once all who are waited for have signed, or at the deadline."""
     FetchAggregate: _aio.UnaryStreamMultiCallable[_data_plane_pb2.FetchAggregateRequest, _messages_pb2.AggregatePart]  # type: ignore[assignment]
     """After the round, where the configuration releases the aggregate to participants."""
     LeaveRound: _aio.UnaryUnaryMultiCallable[_data_plane_pb2.LeaveRequest, _data_plane_pb2.LeaveReply]  # type: ignore[assignment]
@@ -229,6 +233,14 @@ class DataPlaneServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_data_plane_pb2.Receipt, _abc.Awaitable[_data_plane_pb2.Receipt]]:
         """Waits for the end of a round in which the caller has nothing left to deliver."""
+
+    @_abc_1.abstractmethod
+    def Certify(
+        self,
+        request: _data_plane_pb2.CertifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_messages_pb2.ConsistencyProofPart], _abc.AsyncIterator[_messages_pb2.ConsistencyProofPart]]:
+        """Where the configuration says `certify`, after the receipt. Answers once all who are waited for have signed, or at the deadline."""
 
     @_abc_1.abstractmethod
     def FetchAggregate(

@@ -1,0 +1,125 @@
+"""The last step of a round that asks for it: survivors sign the digest of the result that they were given.
+
+Without it each participant has the coordinator's word alone on the sum. With it, a participant that holds the
+signatures of t survivors under its own digest knows that nobody else can hold as many under another one: an honest
+survivor signs once, and 2t > n + n_C.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from secagg.context import Round
+from secagg.crypto import labels, signing
+from secagg.crypto.certificates import parse_der_chain, public_key_of
+from secagg.crypto.transcript import frame
+from secagg.errors import AuthenticationError, NotInRoundError, ProtocolViolation
+from secagg.messages import ConsistencyProof, Index, ParticipantId, Roster
+from secagg.roster import COORDINATOR, roster_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A round's result as one party sees it, and whose signatures under it count.
+
+    Attributes:
+        to_sign: what a survivor's signature covers.
+        signers: the survivors by index: id and key. Their certificates were verified with the roster.
+        threshold: t.
+    """
+
+    to_sign: bytes
+    signers: Mapping[Index, tuple[ParticipantId, ec.EllipticCurvePublicKey]]
+    threshold: int
+
+    @classmethod
+    def of(cls, round_: Round, roster: Roster, survivors: Iterable[str], sums_digest: bytes) -> "Result":
+        """The result of `round_`.
+
+        Args:
+            round_: the round.
+            roster: with certificates, verified.
+            survivors: ids of the participants whose updates are in the sum.
+            sums_digest: 32 bytes, SHA-256 over the packed sum.
+        """
+        names = set(survivors)
+        members = [member for member in roster.members if member.participant_id in names]
+        indices = b"".join(member.index.to_bytes(4, "big") for member in members)
+        message = frame(labels.RESULT_SIGNATURE, round_.context, roster_digest(roster), indices, sums_digest)
+        keys = {m.index: public_key_of(parse_der_chain(m.keys.certificates)[0]) for m in members}
+        return cls(message, {m.index: (m.participant_id, keys[m.index]) for m in members}, round_.config.threshold)
+
+    def is_certified(self, proof: ConsistencyProof) -> bool:
+        """Whether t survivors signed this very result.
+
+        Raises:
+            ProtocolViolation: somebody signed who is no survivor.
+            AuthenticationError: a signature is under something else. The coordinator made it up, or told its signer
+                another result: an honest one passes on no such signature.
+        """
+        if strangers := set(proof.signatures) - set(self.signers):
+            raise ProtocolViolation(f"{sorted(strangers)} signed the result, who are no survivors", culprit=COORDINATOR)
+        for index, signature in proof.signatures.items():
+            name, key = self.signers[index]
+            try:
+                signing.verify(key, self.to_sign, signature, culprit=COORDINATOR)
+            except AuthenticationError as error:
+                raise AuthenticationError(
+                    f"the signature of {name} is not under the result that we were given", culprit=COORDINATOR
+                ) from error
+        return len(proof.signatures) >= self.threshold
+
+
+class Certification:
+    """The coordinator's side: collects signatures under its result until all have signed who are waited for.
+
+    Attributes:
+        closed: whether it takes no more. The answer is then the same for everyone.
+    """
+
+    def __init__(self, result: Result, awaited: Iterable[Index]) -> None:
+        """Args:
+        result: what is to be signed.
+        awaited: survivors who delivered in the last phase and so will hear the result.
+        """
+        self.closed = False
+        self._result = result
+        self._index = {name: index for index, (name, _) in result.signers.items()}
+        self._awaited = set(awaited) & set(result.signers)
+        self._signatures: dict[Index, bytes] = {}
+        self._close_if_complete()
+
+    def receive(self, sender: ParticipantId, signature: bytes) -> None:
+        """Take a survivor's signature. Another one of the same sender, or one that is late, changes nothing.
+
+        Raises:
+            NotInRoundError: the sender is no survivor.
+            AuthenticationError: the signature is under something else.
+        """
+        index = self._index.get(sender)
+        if index is None:
+            raise NotInRoundError(f"{sender} is not in the sum of this round, so it does not sign the result")
+        if self.closed or index in self._signatures:
+            return
+        signing.verify(self._result.signers[index][1], self._result.to_sign, signature, culprit=sender)
+        self._signatures[index] = signature
+        self._close_if_complete()
+
+    def leave(self, sender: ParticipantId) -> None:
+        """Nobody waits for `sender` any more."""
+        index = self._index.get(sender)
+        if index is not None:
+            self._awaited.discard(index)
+            self._close_if_complete()
+
+    def close(self) -> None:
+        """The time is over."""
+        self.closed = True
+
+    def proof(self) -> ConsistencyProof:
+        """The signatures by signer."""
+        return ConsistencyProof(dict(sorted(self._signatures.items())))
+
+    def _close_if_complete(self) -> None:
+        self.closed = self.closed or self._awaited <= set(self._signatures)
