@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 import structlog
 from google.protobuf.message import Message
 
-from secagg.errors import DecodeError, ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.schemes import Chunk
@@ -20,12 +20,15 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg_server.auth import Callers
 from secagg_server.boundary import Context
-from secagg_server.door import Answer, Call
+from secagg_server.door import Answer, Call, Over
 from secagg_server.hosting import HostedRound
 from secagg_server.rounds import Rounds
 from secagg_server.store import Store
 
 ROUND_METADATA: Final = "secagg-round-bin"
+WAITING: Final = b"waiting for a round"
+"""Where calls count that have been read and belong to no round yet."""
+
 MAX_SEEN: Final = 1000
 MAX_FIND_BYTES: Final = 32 << 10
 """A task, and `MAX_SEEN` rounds."""
@@ -221,7 +224,7 @@ class DataPlane:
         """Take what the call brings; the round that it belongs to."""
         match row.sends:
             case One(kind, field, decode, max_bytes):
-                request: Any = await call.one(kind, max_bytes)
+                request: Any = await call.one(kind, max_bytes, self._over(call, caller, row.phase))
                 joins = row.phase is Phase.ADVERTISE_KEYS
                 hosted = (
                     self._rounds.find_for(caller, request.round_id) if joins else self._rounds.find(request.round_id)
@@ -230,18 +233,20 @@ class DataPlane:
                 await hosted.receive(caller, decode(getattr(request, field)))
             case Parts(kind, decode):
                 hosted = await self._member_of(call, caller)
-                over = partial(_over, hosted, caller, row.phase)
-                await hosted.receive(caller, decode(await call.all(kind, MAX_MESSAGE_BYTES, over)))
+                parts = await call.all(kind, MAX_MESSAGE_BYTES, self._over(call, caller, row.phase))
+                call.enter(hosted.record.round_id)
+                await hosted.receive(caller, decode(parts))
             case Chunks(kind, decode):
                 hosted = await self._member_of(call, caller)
-                chunks = _decoded(call.each(kind), decode)
-                await _upload(hosted, caller, row.phase, chunks)
+                call.enter(hosted.record.round_id)
+                await _upload(hosted, caller, row.phase, _decoded(call.each(kind), decode))
             case _:
                 assert_never(row.sends)
         return hosted
 
     async def _find_round(self, call: Call) -> AsyncIterator[bytes]:
         request = await call.one(pb.FindRoundRequest, MAX_FIND_BYTES)
+        call.enter(WAITING)
         for part in _offer(await self._found(ParticipantId(call.caller), request)):
             yield part.SerializeToString()
 
@@ -302,15 +307,22 @@ class DataPlane:
         if len(named) != 1:
             raise DecodeError(f"the call needs its round once in the metadata {ROUND_METADATA}")
         hosted = self._rounds.find(named[0])
-        call.enter(hosted.record.round_id)
         await hosted.check_member(caller)
         return hosted
 
+    def _over(self, call: Call, caller: ParticipantId, phase: Phase) -> Over | None:
+        """Waits until nobody needs the call's message any more, if the metadata names its round."""
+        named = call.metadata(ROUND_METADATA)
+        if len(named) != 1:
+            return None
+        hosted = self._rounds.find(named[0])
 
-async def _over(hosted: HostedRound, caller: ParticipantId, phase: Phase) -> None:
-    """Wait until the phase is over; `RoundAborted` if that is because the round is."""
-    await hosted.over(caller, phase)
-    await hosted.check_member(caller)
+        async def over() -> None:
+            await hosted.over(caller, phase)
+            if isinstance(hosted.outcome, RoundAborted):
+                await hosted.ended()  # says so
+
+        return over
 
 
 async def _receipt(hosted: HostedRound) -> bytes:
@@ -326,9 +338,9 @@ async def _decoded(messages: AsyncIterator[Any], decode: Callable[[Any], Chunk])
 
 async def _upload(hosted: HostedRound, caller: ParticipantId, phase: Phase, chunks: AsyncIterator[Chunk]) -> None:
     """Take the caller's chunks until its vector is whole, or the phase is over."""
+    claim = hosted.claim_upload(caller)
 
     async def take() -> None:
-        claim = hosted.claim_upload(caller)
         async for chunk in chunks:
             await hosted.receive_chunk(caller, claim, chunk)
         if not hosted.delivered(caller, phase):
@@ -336,20 +348,20 @@ async def _upload(hosted: HostedRound, caller: ParticipantId, phase: Phase, chun
                 "the upload ended before its last chunk; ask for InputProgress and go on", culprit=caller
             )
 
-    await _until(hosted.over(caller, phase), take())
+    await _until(take(), hosted.over(caller, phase), hosted.taken_over(caller, claim))
 
 
-async def _until(end: Coroutine[None, None, None], work: Coroutine[None, None, None]) -> None:
-    """Do `work`, but not beyond `end`: who sends slowly, or nothing, is cut off when the phase is over."""
-    ending, working = asyncio.ensure_future(end), asyncio.ensure_future(work)
+async def _until(work: Coroutine[None, None, None], *ends: Coroutine[None, None, None]) -> None:
+    """Do `work`, but not beyond any of `ends`: who sends slowly, or nothing, is cut off when the phase is over."""
+    tasks = [asyncio.ensure_future(one) for one in (work, *ends)]
     try:
-        await asyncio.wait({ending, working}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (working, ending):
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             if task.done():
                 task.result()
     finally:
-        ending.cancel()
-        working.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 def _offer(hosted: HostedRound) -> Iterable[pb.RoundOfferPart]:

@@ -28,6 +28,9 @@ SHORT_BYTES: Final = 1 << 10
 """Of a message that names a round, with a signature or a digest at most."""
 
 MessageT = TypeVar("MessageT", bound=Message)
+ValueT = TypeVar("ValueT")
+Over = Callable[[], Coroutine[None, None, None]]
+"""Waits for the moment from which nobody needs a message any more."""
 
 
 class Peers(Protocol):
@@ -82,23 +85,27 @@ class Call:
         """What was read belongs to the round now."""
         self._place.let_go()
 
-    async def one(self, kind: type[MessageT], max_bytes: int = SHORT_BYTES) -> MessageT:
+    async def one(self, kind: type[MessageT], max_bytes: int = SHORT_BYTES, over: Over | None = None) -> MessageT:
         """The one message of the call.
+
+        Args:
+            kind: of the message.
+            max_bytes: of the message.
+            over: as of `all`.
 
         Raises:
             DecodeError: there is none, or it is too long, holds too many fields or is no `kind`.
             LimitError: it did not arrive in time.
+            NotInRoundError: it did not arrive before it was over.
         """
-        raw = await _within(self._timeout_s, self._read())
+        raw = await self._in_time(self._read(), over)
         if raw is None:
             raise DecodeError(f"the call brings no {kind.__name__}")
         if len(raw) > max_bytes:
             raise DecodeError(f"a {kind.__name__} of {len(raw)} bytes is longer than {max_bytes}")
         return self._parse(kind, raw)
 
-    async def all(
-        self, kind: type[MessageT], max_bytes: int, over: Callable[[], Coroutine[None, None, None]] | None = None
-    ) -> list[MessageT]:
+    async def all(self, kind: type[MessageT], max_bytes: int, over: Over | None = None) -> list[MessageT]:
         """All parts of a message that is kept whole.
 
         Args:
@@ -112,24 +119,24 @@ class Call:
             LimitError: it did not arrive in time, or the caller has too many bytes under way.
             NotInRoundError: it did not arrive before it was over.
         """
-        reading = asyncio.ensure_future(self._all(kind, max_bytes))
-        if over is None:
-            return await _within(self._timeout_s, reading)
+        return await self._in_time(self._all(kind, max_bytes), over)
+
+    async def _in_time(self, work: Coroutine[Any, Any, ValueT], over: Over | None) -> ValueT:
+        reading = asyncio.ensure_future(work)
         try:
             await asyncio.wait({reading}, timeout=self._timeout_s)
-            if not reading.done():
-                ending = asyncio.ensure_future(over())
-                try:
-                    await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    ending.cancel()
-                if ending.done() and not reading.done():
-                    ending.result()
-            if not reading.done():
-                raise NotInRoundError("the message was not whole when its phase was over")
-            return reading.result()
+            if over is not None and not reading.done():
+                await _either(reading, over())
+            if reading.done():
+                return reading.result()
         finally:
             reading.cancel()
+        if over is not None:
+            raise NotInRoundError("the message was not whole when its phase was over")
+        raise LimitError(
+            f"the message did not arrive within {self._timeout_s:g} seconds; the network or this machine is slow: "
+            "try again"
+        )
 
     async def each(self, kind: type[MessageT]) -> AsyncIterator[MessageT]:
         """The messages one after the other; one is in memory at a time, and flow control holds the sender back."""
@@ -225,20 +232,12 @@ class Door(grpc.GenericRpcHandler):
         await writing
 
 
-async def serialised(messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
-    """The parts of an answer as bytes."""
-    async for message in messages:
-        yield message.SerializeToString()
-
-
-ValueT = TypeVar("ValueT")
-
-
-async def _within(timeout_s: float, work: "Coroutine[Any, Any, ValueT] | asyncio.Future[ValueT]") -> ValueT:
+async def _either(reading: "asyncio.Future[Any]", end: Coroutine[None, None, None]) -> None:
+    """Wait for the first of both; what goes wrong in `end` is raised."""
+    ending = asyncio.ensure_future(end)
     try:
-        async with asyncio.timeout(timeout_s):
-            return await work
-    except TimeoutError:
-        raise LimitError(
-            f"the message did not arrive within {timeout_s:g} seconds; the network or this machine is slow: try again"
-        ) from None
+        await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            ending.result()
+    finally:
+        ending.cancel()

@@ -92,7 +92,9 @@ class HostedRound:
         self._turned, self._news = Bell(), Bell()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
         self._left: set[ParticipantId] = set()
+        self._leaving: set[ParticipantId] = set()  # whose good-byes wait for their turn
         self._uploads: dict[ParticipantId, int] = {}
+        self._claims: dict[ParticipantId, Bell] = {}  # rings when a newer upload is claimed
         self._steps: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._log = structlog.get_logger().bind(round_id=record.round_id.hex(), task=self.config.task)
@@ -221,18 +223,48 @@ class HostedRound:
         return certification.proof()
 
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
-        """The sender gives up. Saying so again changes nothing."""
+        """The sender gives up. Saying so again changes nothing.
+
+        Under load a step waits long for its turn. Somebody who leaves has no time for that, and needs no answer that
+        follows from it: whoever is known to have joined is let go at once.
+        """
         if self.certification is not None:
             self.certification.leave(sender)
             self._certified.ring()
-        if self.outcome is None and sender not in self._left:
-            await self._carry_out(partial(self._receive, sender, message))
+        if self.outcome is not None or sender in self._left or sender in self._leaving:
+            return
+        self._leaving.add(sender)
+        leaving = asyncio.create_task(self._leave(sender, message))
+        self._steps.add(leaving)
+        leaving.add_done_callback(self._left_or_not)
+        if not self.delivered(sender, Phase.ADVERTISE_KEYS):
+            await asyncio.shield(leaving)
+
+    async def _leave(self, sender: ParticipantId, message: Leave) -> None:
+        try:
+            await self._alone(partial(self._receive, sender, message))
             self._left.add(sender)
+        finally:
+            self._leaving.discard(sender)
+
+    def _left_or_not(self, leaving: asyncio.Task[None]) -> None:
+        self._steps.discard(leaving)
+        if not leaving.cancelled():
+            leaving.exception()  # refused, or the round is over: nobody waits to be told
 
     def claim_upload(self, sender: ParticipantId) -> int:
         """A number for a new upload of the sender. Whatever still arrives of an older one is refused from now on."""
         self._uploads[sender] = self._uploads.get(sender, 0) + 1
+        if sender in self._claims:
+            self._claims[sender].ring()
+        self._claims[sender] = Bell()
         return self._uploads[sender]
+
+    async def taken_over(self, sender: ParticipantId, claim: int) -> None:
+        """Wait until a newer upload is claimed than the one with the number `claim`, and refuse that one."""
+        if self._uploads[sender] == claim:
+            await self._claims[sender].wait()
+        raise ProtocolViolation("another call took over this upload", culprit=sender)
 
     async def receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk) -> None:
         """`receive` for a chunk of the upload with the number `claim`."""

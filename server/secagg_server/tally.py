@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Final
 
+from secagg.context import ROUND_ID_SIZE
 from secagg.errors import LimitError
 
 MAX_HELD_BYTES: Final = 32 << 20
@@ -14,7 +15,8 @@ class Tally:
 
     def __init__(self, most: int, most_in_all: int, most_bytes: int = MAX_HELD_BYTES) -> None:
         """Args:
-        most: calls of one caller in one round; also those of one caller that name no round, or none yet.
+        most: calls of one caller in one round; also those of one caller that are being read, and those that wait
+            for a round.
         most_in_all: calls of all callers.
         most_bytes: bytes of one caller.
         """
@@ -30,7 +32,7 @@ class Tally:
 
         Args:
             caller: whose.
-            place: the round that it waits in; empty while that is not known.
+            place: the round that it waits in, or what it does; empty while it is being read.
 
         Raises:
             LimitError: the caller has too many, or there are too many in all.
@@ -43,7 +45,7 @@ class Tally:
 
     def _enter(self, caller: str, place: bytes) -> None:
         if self._calls[caller, place] >= self._most:
-            where = f"in round {place.hex()}" if place else "that wait for a round or are being read"
+            where = f"in round {place.hex()}" if len(place) == ROUND_ID_SIZE else place.decode() or "being read"
             raise LimitError(f"{caller} has {self._most} calls under way {where}; end one first")
         self._calls[caller, place] += 1
 

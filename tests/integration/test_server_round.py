@@ -176,7 +176,6 @@ async def test_a_broken_upload_goes_on_where_it_stopped(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
         assert await people[0].progress() == 1
         # That question ended the upload, though its connection stands: two cannot get in each other's way.
-        await call.write(codec.encode_chunk(vector.chunk(1)))
         assert isinstance(await refused(call), ProtocolViolation)
         assert await people[0].progress() == 1
         rest = people[0].upload([vector.chunk(1), vector.chunk(2)])
