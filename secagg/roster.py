@@ -90,6 +90,12 @@ def survivors_to_sign(context: Context, roster: Roster, survivors: SurvivorSet) 
     return frame(labels.CONSISTENCY_SIGNATURE, context, roster_digest(roster), *sets)
 
 
+def result_to_sign(context: Context, roster: Roster, survivors: Iterable[Index], sums_digest: bytes) -> bytes:
+    """What a survivor's signature of the result covers."""
+    indices = b"".join(i.to_bytes(4, "big") for i in survivors)
+    return frame(labels.RESULT_SIGNATURE, context, roster_digest(roster), indices, sums_digest)
+
+
 def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:
     """Check one roster entry: certificate chain, id, signature.
 

@@ -80,11 +80,34 @@ def certificate(participant_id: str, organisation: str, issuer: str, *, days: in
     )
 
 
+def server_certificate(host: str, issuer: str) -> bytes:
+    """A coordinator's certificate by the CA called `issuer`, in DER. Its key is that of `host`."""
+    ca, key = authority(issuer), signing_key(host)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    builder = (
+        _builder(subject, ca.subject, key, serial=f"{issuer}/{host}", days=365)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key(issuer).public_key()), critical=False
+        )
+    )
+    return builder.sign(signing_key(issuer), hashes.SHA256(), ecdsa_deterministic=True).public_bytes(
+        serialization.Encoding.DER
+    )
+
+
 def identity(certificate_der: bytes, scalar: str) -> Identity:
     """An identity from its parts as a vector states them."""
-    key = ec.derive_private_key(int(scalar, 16), ec.SECP256R1())
+    return Identity.from_pem(pem(certificate_der), private_pem(ec.derive_private_key(int(scalar, 16), ec.SECP256R1())))
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The key as unencrypted PKCS#8."""
     pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return Identity.from_pem(pem(certificate_der), key.private_bytes(serialization.Encoding.PEM, pkcs8, plain))
+    return key.private_bytes(serialization.Encoding.PEM, pkcs8, plain)
 
 
 def der(certificate: x509.Certificate) -> bytes:

@@ -17,6 +17,7 @@ from secagg.conformance import (
     edge_failures,
     encodings,
     encrypted_rounds,
+    endings,
     group_vectors,
     joint_coordinator_failures,
     joint_participant_failures,
@@ -61,6 +62,7 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from coordinator_failures.vectors(semi_honest, active)
     yield from unmasking_failures.vectors(semi_honest, active)
     yield from release_failures.vectors(active)
+    yield from endings.vectors(active)
     yield from _homomorphic()
 
 

@@ -33,6 +33,7 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "context": {"round_id": str, "config": str, "model_digest": str, "frame": str, "context": str},
     "roster-digest": {"members": list, "frame": str, "digest": str},
     "signed-bytes": {"context": str, "members": list, "advertise_keys": dict, "consistency_check": dict},
+    "endings": {"round": str, "signed_ms": int, "coordinator": dict, "receipt": dict, "result": dict},
     "commitment": {"self_mask_seed": str, "frame": str, "commitment": str},
     "sealing": {"round_id": str, "context": str, "suite": str, "directions": list},
     "mask-keys": {"round_id": str, "context": str, "suite": str, "pairwise": dict, "self_mask": dict},
@@ -90,6 +91,7 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "recorded": {"round": str, "context": str, "prime_bits": int, "ciphertexts": dict},
     "failure": _FAILS | {"round": str, "after": int, "messages": dict, "steps": list},
     "offer": _FAILS | {"config": str, "model_digest": str, "policy": dict, "expect": dict},
+    "ending": _FAILS | {"round": str, "participant_id": str, "receipt": str, "expect": dict},
     "aggregate": _FAILS | {"round": str, "parts": list, "expect": dict},
 }
 """What a vector of each kind must have beside the head."""

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.context import Round
-from secagg.crypto import labels, signing
+from secagg.crypto import signing
 from secagg.crypto.certificates import parse_der_chain, public_key_of
-from secagg.crypto.transcript import frame
 from secagg.errors import AuthenticationError, NotInRoundError, ProtocolViolation
 from secagg.messages import ConsistencyProof, Index, ParticipantId, Roster
-from secagg.roster import COORDINATOR, roster_digest
+from secagg.roster import COORDINATOR, result_to_sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,7 @@ class Result:
         """
         names = set(survivors)
         members = [member for member in roster.members if member.participant_id in names]
-        indices = b"".join(member.index.to_bytes(4, "big") for member in members)
-        message = frame(labels.RESULT_SIGNATURE, round_.context, roster_digest(roster), indices, sums_digest)
+        message = result_to_sign(round_.context, roster, [m.index for m in members], sums_digest)
         keys = {m.index: public_key_of(parse_der_chain(m.keys.certificates)[0]) for m in members}
         return cls(message, {m.index: (m.participant_id, keys[m.index]) for m in members}, round_.config.threshold)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,16 @@ from secagg.lattice.jobs import Job
 from secagg.masked import masks, shares
 from secagg.masked.shares import SharePair
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.receipts import Receipt, Statement
 from secagg.robust.grouping import Combine, Groups
 from secagg.robust.groups import combined
+from secagg.rounds.certification import Result
+from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.receipts import decode_receipt
 from secagg.wire.results import PackedAggregate, PackedGroups, decode_aggregate, sums_digest
+from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from tests.conformance import lattice_code, ledger_code, pipeline_code
 
@@ -427,7 +433,58 @@ def aggregate(vector: Vector) -> None:
     assert refusal(caught.value) == vector["expect"]
 
 
+def endings(vector: Vector) -> None:
+    """The signed bytes, and that the honest ending is believed."""
+    roster, receipt = _played_roster(vector), vector["receipt"]
+    statement = Statement(
+        round_id=RoundId(unhex(vector["round_id"])),
+        context=Context(unhex(vector["context"])),
+        task=vector["task"],
+        model_digest=unhex(vector["model_digest"]),
+        roster_digest=rosters.roster_digest(roster),
+        survivors=tuple(vector["survivors"]),
+        sums_digest=unhex(vector["sums_digest"]),
+    )
+    assert statement.to_sign(vector["signed_ms"]).hex() == receipt["signed"]
+    bound, digest = statement.context, statement.sums_digest
+    signed = rosters.result_to_sign(bound, roster, map(Index, vector["indices"]), digest)
+    assert signed.hex() == vector["result"]["signed"]
+    told = {"round": vector["round"], "receipt": receipt["message"], "proof": vector["result"]["signatures"]}
+    assert _believed(told) == digest
+    exported = Receipt(statement, decode_receipt(pb.Receipt.FromString(unhex(receipt["message"]))).seal).export()
+    assert Receipt.parse(exported).statement == statement
+
+
+def ending(vector: Vector) -> None:
+    with pytest.raises(SecAggError) as caught:
+        _believed(vector)
+    assert refusal(caught.value) == vector["expect"]
+
+
+def _played_roster(vector: Vector) -> Roster:
+    roster = wire.decode(vectors.load(vector["round"])["messages"]["roster"])
+    assert isinstance(roster, Roster)
+    return roster
+
+
+def _believed(vector: Vector) -> bytes:
+    """The digest that a participant believes in."""
+    played = vectors.load(vector["round"])
+    stage, roster, survivors = Stage(played), _played_roster(vector), tuple(played["outcome"]["survivors"])
+    told = decode_receipt(pb.Receipt.FromString(unhex(vector["receipt"])))
+    receipt = Receipt(Statement.of(stage.round, roster, survivors, told.sums_digest), told.seal)
+    assert stage.trust is not None
+    receipt.verify(stage.trust, datetime.fromtimestamp(fixtures.NOW_S, UTC))
+    if "proof" in vector:
+        parts = map(messages_pb2.ConsistencyProofPart.FromString, map(unhex, vector["proof"]))
+        result = Result.of(stage.round, roster, survivors, told.sums_digest)
+        assert result.is_certified(codec.decode_proof(parts))
+    return told.sums_digest
+
+
 READERS: dict[str, Callable[[Vector], None]] = {
+    "endings": endings,
+    "ending": ending,
     "x25519": x25519,
     "hkdf": hkdf,
     "aes-ctr": aes_ctr,

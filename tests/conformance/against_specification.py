@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from secagg.wire.v1 import config_pb2, messages_pb2
+from secagg.conformance import vectors
+from secagg.wire.v1 import config_pb2, data_plane_pb2, messages_pb2
 from tests.conformance import pipeline_reference as pipelines
 from tests.conformance import reference as ref
 
@@ -65,6 +66,40 @@ def signed_bytes(vector: Vector) -> None:
     for made, stated in ((advertised, vector["advertise_keys"]), (sets, vector["consistency_check"])):
         assert made.hex() == stated["signed"]
         assert sign(key, made).hex() == stated["signature"]
+
+
+def endings(vector: Vector) -> None:
+    members, bound = _members_of_round(vector["round"]), unhex(vector["context"])
+    roster, digest = ref.roster_digest(members), unhex(vector["sums_digest"])
+    assert roster.hex() == vector["roster_digest"]
+    known = unhex(vector["round_id"]), bound, vector["task"].encode(), unhex(vector["model_digest"]), roster
+    told = {"survivors": vector["survivors"], "sums_digest": digest, "signed_ms": vector["signed_ms"]}
+    receipt = ref.receipt_signed(*known, **told)
+    result = ref.result_signed(bound, roster, vector["indices"], digest)
+    key = ec.derive_private_key(int(vector["coordinator"]["private_scalar_test_only"], 16), ec.SECP256R1())
+    assert (receipt.hex(), sign(key, receipt).hex()) == (vector["receipt"]["signed"], vector["receipt"]["signature"])
+    assert result.hex() == vector["result"]["signed"]
+    numbers = {name: index for index, name, *_ in members}
+    assert [numbers[name] for name in vector["survivors"]] == vector["indices"]
+    played = vectors.load(vector["round"])
+    signer = played["participants"][vector["result"]["signer"]]["identity"]
+    own = ec.derive_private_key(int(signer["private_scalar_test_only"], 16), ec.SECP256R1())
+    assert sign(own, result).hex() == vector["result"]["signature"]
+    message = data_plane_pb2.Receipt.FromString(unhex(vector["receipt"]["message"]))
+    assert message.sums_digest == digest
+    assert message.survivors == len(vector["survivors"])
+    assert message.signature.hex() == vector["receipt"]["signature"]
+    assert [c.hex() for c in message.certificates] == [vector["coordinator"]["certificate"]]
+
+
+def _members_of_round(name: str) -> list[ref.Keys]:
+    found: list[ref.Keys] = []
+    for part in vectors.load(name)["messages"]["roster"]["parts"]:
+        for m in messages_pb2.RosterPart.FromString(unhex(part)).members:
+            keys = m.keys
+            chain = list(keys.certificates)
+            found.append((m.index, m.participant_id, keys.channel_public_key, keys.mask_public_key, chain))
+    return found
 
 
 def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
@@ -465,6 +500,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "context": context,
     "roster-digest": roster_digest,
     "signed-bytes": signed_bytes,
+    "endings": endings,
     "commitment": commitment,
     "sealing": sealing,
     "mask-keys": mask_keys,

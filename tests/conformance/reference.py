@@ -170,6 +170,17 @@ def rounding_key(seed: bytes) -> bytes:
     return hkdf(seed, b"", frame(b"secagg/v1/stochastic-rounding"))
 
 
+def receipt_signed(*known: bytes, survivors: Sequence[str], sums_digest: bytes, signed_ms: int) -> bytes:
+    """`known`: round id, context, task, model digest and roster digest."""
+    names = frame(b"", *(name.encode() for name in survivors))
+    return frame(b"secagg/v1/receipt-signature", *known, names, sums_digest, signed_ms.to_bytes(8, "big"))
+
+
+def result_signed(bound: bytes, roster: bytes, survivors: Sequence[int], sums_digest: bytes) -> bytes:
+    indices = b"".join(i.to_bytes(4, "big") for i in survivors)
+    return frame(b"secagg/v1/result-signature", bound, roster, indices, sums_digest)
+
+
 def decode(
     sums: Sequence[int], *, clip: float, value_bits: int, max_weight: int, summands: int, size: int
 ) -> tuple[list[float], int]:

@@ -16,6 +16,8 @@ from secagg.masked.accumulator import Accumulator
 from secagg.masked.intake import Intake
 from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
 from secagg.policy import Policy
+from secagg.receipts import Receipt
+from secagg.rounds.certification import Result
 from secagg.rounds.engine import Engine
 from secagg.rounds.lobby import Lobby
 from secagg.rounds.seat import Table
@@ -78,6 +80,7 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("below-threshold-at-keys", Engine, "_close", "_below_threshold"),
     ("differencing-at-coordinator", Engine, "_claim_release", "singled_out"),
     ("differencing-at-participant", Table, "check_survivors", "singled_out"),
+    ("certified-by-dropped", Result, "is_certified", "strangers"),
 ]
 
 # The vector, and a function that stands for a whole check, with what takes its place.
@@ -91,6 +94,12 @@ FUNCTIONS: list[tuple[str, Any, str, Callable[..., Any]]] = [
     ("signature-on-other-survivors", signing, "verify", lambda *_, **__: None),
     ("signature-on-other-dropped", signing, "verify", lambda *_, **__: None),
     ("check-of-other-sets", signing, "verify", lambda *_, **__: None),
+    ("receipt-unsigned", Receipt, "verify", lambda *_: None),
+    ("receipt-by-a-stranger", TrustAnchors, "_check_chain", lambda *_, **__: None),
+    ("receipt-of-another-sum", signing, "verify", lambda *_, **__: None),
+    ("receipt-of-other-survivors", signing, "verify", lambda *_, **__: None),
+    ("receipt-of-another-roster", signing, "verify", lambda *_, **__: None),
+    ("certified-another-result", signing, "verify", lambda *_, **__: None),
     ("weak-mask-key", agreement, "check_public_key", lambda *_, **__: None),
     ("key-in-disguise", agreement, "check_public_key", lambda *_, **__: None),
     ("wrong-mask-key-share", unmasking, "check_mask_key", lambda *_: True),
