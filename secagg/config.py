@@ -1,5 +1,6 @@
 """What a round is, agreed by all: `RoundConfig`. Unsafe parameters are refused here, with what to change."""
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -23,6 +24,11 @@ MIN_COHORT: Final = 3
 
 MIN_HONEST: Final = 2
 """Updates in a sum whose participants do not collude. Were there one, the sum less the colluders' own would be it."""
+
+TRAIN: Final = "train"
+"""The purpose of a round where nobody names one."""
+
+_PURPOSE: Final = re.compile("[a-z0-9_-]{1,64}")
 
 MAX_PARTICIPANTS: Final = 10_000
 MAX_TASK_BYTES: Final = 128
@@ -75,6 +81,12 @@ class Deadlines:
                 raise ConfigError(f"{name} must be 0.001 to 604800 seconds, not {getattr(self, name)}")
 
 
+def check_purpose(purpose: str) -> None:
+    """Raise `ConfigError` if that is no purpose of a round."""
+    if not _PURPOSE.fullmatch(purpose):
+        raise ConfigError(f"a purpose is 1 to 64 of a-z, 0-9, _ and -, not {purpose[:80]!r}")
+
+
 def default_max_colluding(participants: int) -> int:
     """Largest n_C < n/3: what the active threat model can stand at its best threshold."""
     return (participants - 1) // 3
@@ -116,6 +128,9 @@ class RoundConfig:
         certify: whether survivors sign the result at the end, so that `RoundResult.certified` can be true. Needs signed
             messages, and 2t > n_max + n_C. In a round in groups each group certifies its own sum.
         deadlines: longest time of each phase.
+        purpose: what participants compute for the model, 1 to 64 of `a-z 0-9 _ -`: "train", "evaluate" and the like.
+            Sums of one model for different purposes are different questions. Participants name it, too, and refuse
+            another.
         groups: how the round is split into groups; None for one cohort. `max_participants`, `threshold`,
             `max_colluding` and the noise that is sized for them are then those of each group.
         code: what `encoding` comes to in this round.
@@ -137,6 +152,7 @@ class RoundConfig:
     certify: bool = False
     deadlines: Deadlines = field(default_factory=Deadlines)
     groups: Groups | None = None
+    purpose: str = TRAIN
     code: Code = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -145,6 +161,7 @@ class RoundConfig:
             raise ConfigError(f"task must be 1 to {MAX_TASK_BYTES} bytes of UTF-8")
         if len(self.model_digest) != DIGEST_SIZE:
             raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(self.model_digest)}")
+        check_purpose(self.purpose)
         self._fill_defaults()
         self._check_thresholds()
         self._check_groups()

@@ -56,6 +56,12 @@ class LedgerError(LocalError):
     """
 
 
+class MemoryFileError(LocalError):
+    """The file in which a participant keeps what sums may hold its update cannot be read or written, or is damaged.
+    Nothing that opens a sum leaves until that is settled.
+    """
+
+
 class IdentityError(LocalError):
     """Our own certificate or key is missing, unreadable, expired or does not match."""
 

@@ -110,6 +110,11 @@ def phases(config: RoundConfig) -> tuple[Phase, ...]:
     return DEALT_KEY_PHASES if config.release_to_coordinator else DEALT_KEY_PHASES[:-1]
 
 
+def input_phase(config: RoundConfig) -> Phase:
+    """Where updates go up."""
+    return next(phase for phase in phases(config) if phase in INPUT_PHASES)
+
+
 def time_limit_s(phase: Phase, deadlines: Deadlines) -> float:
     """How long `phase` may stay open, in seconds. Phases that move a whole vector have the time of an input."""
     match phase:

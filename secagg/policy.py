@@ -1,11 +1,13 @@
 """What a participant demands, whatever the coordinator says."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from fractions import Fraction
 
 from secagg.config import MIN_COHORT, MIN_HONEST, RoundConfig, Suite, ThreatModel
 from secagg.errors import ConfigError, PolicyViolation
 from secagg.lattice.parameters import Custody
+from secagg.messages import ParticipantId
 from secagg.scalars import settle
 
 
@@ -31,8 +33,9 @@ class Policy:
             the protocol may learn more than the sum.
         suites: allowed suites.
         tasks: tasks taken part in; None allows every task.
-        once_per_model: whether an update of one model goes into one released sum only, as far as the client remembers.
-            Without it, a sum is opened only if it and those before it show nobody alone.
+        once_per_model: whether an update of one model goes into sums of one cohort only, and into no further sum once
+            the coordinator has said that one came out; as far as the client remembers, and for each purpose. Without
+            it, a sum is opened if it and those before it show nobody alone.
         require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own; the
             coordinator's is none.
         min_noise_multiplier: smallest z of that noise; `min_colluding_share` says how many are not counted on for it.
@@ -126,13 +129,29 @@ class Policy:
         """Refuse a model again.
 
         Args:
-            released: sums of the same model that hold an update of ours.
+            released: sums of the same model and purpose that hold an update of ours and came out, as we were told.
 
         Raises:
             PolicyViolation: there is one, and once is enough.
         """
         if self.once_per_model and released:
             self._refuse("an update of this model is in a released sum already")
+
+    def check_cohorts(self, cohorts: Set[frozenset[ParticipantId]]) -> None:
+        """Refuse a model again to other people.
+
+        Args:
+            cohorts: of all sums of the same model and purpose that hold an update of ours and may have been opened,
+                the one that is asked for included.
+
+        Raises:
+            PolicyViolation: there are several, and one is enough.
+        """
+        if self.once_per_model and len(cohorts) > 1:
+            self._refuse(
+                "an update of this model may be in a sum of other participants already; the coordinator must ask "
+                "exactly those again, or ask about another model"
+            )
 
     def check_organisations(self, organisations: set[str]) -> None:
         """Refuse a cohort of too few organisations.

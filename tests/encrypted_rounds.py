@@ -58,14 +58,15 @@ def encrypted_config(
 ) -> RoundConfig:
     """A round whose encoded vector has `vector_len` ≥ 2 coordinates (the last holds the weight)."""
     encoding = FixedPoint(1.0, 16, 100)
+    threshold = threshold or max(3, people // 2 + 1)
     made: dict[str, Any] = {
         "task": "digits",
         "schema": flat_schema(vector_len - (encoding.vector_len(flat_schema(1)) - 1)),
         "encoding": encoding,
         "max_participants": people,
         "model_digest": bytes(32),
-        "threshold": threshold or max(3, people // 2 + 1),
-        "max_colluding": -1,
+        "threshold": threshold,
+        "max_colluding": max(0, min((people - 1) // 3, 2 * threshold - people - 1)) if custody is JOINT else -1,
         "release_to_coordinator": True,
         "threat_model": SEMI_HONEST,
         "homomorphic": find_profile(scheme, custody, people, encoding.value_bits),

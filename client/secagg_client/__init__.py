@@ -18,6 +18,7 @@ from secagg_client.control import ControlClient
 from secagg_client.control_aio import AsyncControlClient
 from secagg_client.control_calls import RoundState, RoundSummary
 from secagg_client.feedback import Feedback
+from secagg_client.memory import Memory
 from secagg_client.minimising import Minimised, minimised
 from secagg_client.results import Offer, RoundResult
 from secagg_client.retry import RetryPolicy
@@ -29,6 +30,7 @@ __all__ = [
     "Client",
     "ControlClient",
     "Feedback",
+    "Memory",
     "Minimised",
     "Offer",
     "Receipt",

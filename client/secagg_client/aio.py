@@ -10,16 +10,19 @@ from typing import Any, Self
 
 import numpy as np
 
+from secagg.config import TRAIN
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.schema import FloatArray, Update
 from secagg.errors import SecAggError
+from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg_client import channels
 from secagg_client.aio_calls import Connection, Scope
 from secagg_client.calls import LeaveRound
 from secagg_client.feedback import Feedback
+from secagg_client.memory import Memory, memory_of
 from secagg_client.results import Offer, RoundResult
 from secagg_client.retry import RetryPolicy
 from secagg_client.session import LEAVE_TIMEOUT_S, Participation
@@ -45,6 +48,7 @@ class AsyncClient:
         rng: Rng | None = None,
         backend: Callable[[], ClosableBackend] = Worker,
         feedback: Feedback | None = None,
+        memory: Memory | str | Path | None = None,
     ) -> None:
         """As `Client`."""
         retry = retry or RetryPolicy()
@@ -55,6 +59,7 @@ class AsyncClient:
             policy or Policy(),
             rng or SystemRng(),
             time,
+            memory=memory_of(memory, ParticipantId(identity.participant_id)),
             backend=backend,
             feedback=self.feedback,
         )
@@ -72,11 +77,16 @@ class AsyncClient:
         return cls(target, identity=identity, trust=trust, **options)
 
     async def find_round(
-        self, *, task: str | None = None, round_id: bytes | None = None, timeout_s: float | None = None
+        self,
+        *,
+        task: str | None = None,
+        round_id: bytes | None = None,
+        purpose: str = TRAIN,
+        timeout_s: float | None = None,
     ) -> Offer:
         """As `Client.find_round`."""
         self._terms.check_own_validity()
-        call = find(self._terms, task, round_id)
+        call = find(self._terms, task, round_id, purpose)
         with self._connection.scope(timeout_s) as scope:
             return call.read(await self._connection.perform(call, scope))
 
@@ -90,6 +100,7 @@ class AsyncClient:
         offer: Offer | None = None,
         model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None = None,
         model_digest: bytes | None = None,
+        purpose: str = TRAIN,
         fetch_aggregate: bool = True,
         timeout_s: float | None = None,
     ) -> RoundResult:
@@ -103,9 +114,10 @@ class AsyncClient:
                 weight=weight,
                 model_digest=digest_of(model, model_digest),
                 fetch_aggregate=fetch_aggregate,
+                purpose=purpose,
             )
         )
-        participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer))
+        participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer, purpose))
         with self._connection.scope(timeout_s) as scope:
             return await self._drive(participation, scope)
 

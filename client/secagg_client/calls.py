@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
-from secagg.config import RoundConfig
+from secagg.config import TRAIN, RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError, ProtocolViolation
@@ -129,7 +129,8 @@ def one(message: Message) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class FindRound(Call[Offer]):
-    """Wait for a round of `task`, or look up `round_id`; exactly one of them. `seen`: rounds not to be offered.
+    """Wait for a round of `task` for `purpose`, or look up `round_id`; exactly one of task and id. `seen`: rounds not
+    to be offered.
 
     Of a round in groups the offer is the caller's own group.
     """
@@ -138,6 +139,7 @@ class FindRound(Call[Offer]):
     task: str | None = None
     round_id: RoundId | None = None
     seen: Collection[RoundId] = ()
+    purpose: str = TRAIN
 
     @property
     def limit(self) -> int:
@@ -148,7 +150,8 @@ class FindRound(Call[Offer]):
         """See `Call`."""
         if self.round_id is not None:
             return one(pb.FindRoundRequest(round_id=self.round_id))
-        return one(pb.FindRoundRequest(task=self.task or "", seen=self.seen))
+        purpose = "" if self.purpose == TRAIN else self.purpose
+        return one(pb.FindRoundRequest(task=self.task or "", seen=self.seen, purpose=purpose))
 
     def decode(self, parts: Parts) -> Offer:
         """The offered round. Raise `ProtocolViolation` if it is not one that was asked for."""
@@ -171,6 +174,8 @@ class FindRound(Call[Offer]):
             raise _violation(f"round {offer.round_id.hex()} was offered, {self.round_id.hex()} was asked for")
         if self.task is not None and offer.config.task != self.task:
             raise _violation(f"a round of task {offer.config.task!r} was offered, {self.task!r} was asked for")
+        if self.task is not None and offer.config.purpose != self.purpose:
+            raise _violation(f"a round to {offer.config.purpose} was offered, one to {self.purpose} was asked for")
         if offer.round_id in self.seen:
             raise _violation(f"round {offer.round_id.hex()} was offered again; keys are made once per round")
 

@@ -16,6 +16,7 @@ from secagg.errors import (
     ModelMismatch,
     NotInRoundError,
     ParticipationCancelled,
+    PolicyViolation,
     ProtocolViolation,
     RemoteError,
     RoundAborted,
@@ -44,7 +45,6 @@ from secagg.receipts import Receipt, Statement
 from secagg.robust.groups import GroupedAggregate, plan_of
 from secagg.roster import COORDINATOR, accused_in
 from secagg.rounds.certification import Result
-from secagg.rounds.releases import Release
 from secagg.rounds.seat import Seat
 from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.grouping import GroupedRoundId
@@ -157,6 +157,7 @@ class Participation:
         return LeaveReason.FAILED if failed and not given_up else LeaveReason.CANCELLED
 
     def _calls(self) -> Flow[RoundResult]:
+        self._terms.memory.check((self._contribution.model_digest, self._contribution.purpose), self._terms.policy)
         if self._find is not None:
             self._offer = yield from ask(self._find)
         if self._offer is None:
@@ -181,8 +182,7 @@ class Participation:
         receipt = self._believed(participant.seat.round, roster, survivors, told)
         if self._loan is not None and self._encoded is not None:
             self._loan.into_sum(self._encoded.lost())
-        release = Release(offer.config.model_digest, frozenset(survivors), offer.config.threshold)
-        self._terms.seen.add_released(offer.round_id, release)
+        self._terms.memory.receive(offer.round_id)
         if participant.aggregate is not None:  # we decrypted it ourselves
             own = participant.aggregate
             _check_aggregate(own, sums_digest(own, offer.config), survivors, receipt)
@@ -205,10 +205,15 @@ class Participation:
                 f"the round is about model {config.model_digest.hex()[:16]}…, ours is {mine.model_digest.hex()[:16]}…",
                 culprit=COORDINATOR,
             )
+        if config.purpose != mine.purpose:
+            raise PolicyViolation(
+                f"the round is to {config.purpose}, our update was made to {mine.purpose}; name the round's purpose in "
+                "participate() if that is what the update is for",
+                culprit=COORDINATOR,
+            )
         self._terms.policy.check(config)
         if config.groups is not None:
             self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, config.groups)
-        self._terms.policy.check_past(len(self._terms.seen.released(config.model_digest)))
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
         seat = self._terms.seat(offer, mine.model_digest)

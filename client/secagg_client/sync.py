@@ -10,15 +10,18 @@ from typing import Any, Self
 import grpc
 import numpy as np
 
+from secagg.config import TRAIN
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.schema import FloatArray, Update
 from secagg.errors import SecAggError
+from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg_client import channels
 from secagg_client.calls import LeaveRound
 from secagg_client.feedback import Feedback
+from secagg_client.memory import Memory, memory_of
 from secagg_client.results import Offer, RoundResult
 from secagg_client.retry import RetryPolicy
 from secagg_client.session import LEAVE_TIMEOUT_S, Participation
@@ -48,6 +51,7 @@ class Client:
         rng: Rng | None = None,
         backend: Callable[[], ClosableBackend] = Worker,
         feedback: Feedback | None = None,
+        memory: Memory | str | Path | None = None,
         interceptors: Sequence[grpc.StreamStreamClientInterceptor] = (),
     ) -> None:
         """Connects when it is first needed.
@@ -63,6 +67,9 @@ class Client:
             backend: opens what encrypts in a homomorphic round; a `Worker` process with its usual limits, unless told.
             feedback: what earlier rounds lost, where a task's pipeline says `feedback`; nothing yet, if None. The
                 client keeps it up from round to round, as `client.feedback`.
+            memory: what is remembered of sums that may hold an update of ours: the path of a file, made when there is
+                none, so that it outlasts the process; or a `Memory` that several clients of ours share. If None, it
+                lasts as long as this client: whoever makes a client for each round must give one.
             interceptors: of gRPC, for tracing and the like; every call is a stream of bytes both ways.
         """
         retry = retry or RetryPolicy()
@@ -73,6 +80,7 @@ class Client:
             policy or Policy(),
             rng or SystemRng(),
             time,
+            memory=memory_of(memory, ParticipantId(identity.participant_id)),
             backend=backend,
             feedback=self.feedback,
         )
@@ -91,13 +99,18 @@ class Client:
         return cls(target, identity=identity, trust=trust, **options)
 
     def find_round(
-        self, *, task: str | None = None, round_id: bytes | None = None, timeout_s: float | None = None
+        self,
+        *,
+        task: str | None = None,
+        round_id: bytes | None = None,
+        purpose: str = TRAIN,
+        timeout_s: float | None = None,
     ) -> Offer:
-        """Wait for the next round of `task`, or look up `round_id`; for `participate(offer=…)`, once its configuration
-        was looked at. Finding is not joining.
+        """Wait for the next round of `task` for `purpose`, or look up `round_id`; for `participate(offer=…)`, once its
+        configuration was looked at. Finding is not joining.
         """
         self._terms.check_own_validity()
-        call = find(self._terms, task, round_id)
+        call = find(self._terms, task, round_id, purpose)
         with self._connection.scope(timeout_s) as scope:
             return call.read(self._connection.perform(call, scope))
 
@@ -111,6 +124,7 @@ class Client:
         offer: Offer | None = None,
         model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None = None,
         model_digest: bytes | None = None,
+        purpose: str = TRAIN,
         fetch_aggregate: bool = True,
         timeout_s: float | None = None,
     ) -> RoundResult:
@@ -126,6 +140,8 @@ class Client:
             offer: or in this one, from `find_round`.
             model: the model that the update belongs to, as we hold it; the round must be about the same one.
             model_digest: its digest, instead (`secagg.context.digest_model`).
+            purpose: what the update was computed for; a round for another purpose is refused. What is remembered of
+                sums is kept apart by it, so an evaluation of a model does not stand in the way of its training.
             fetch_aggregate: whether to get the aggregate, where the round gives it to participants.
             timeout_s: longest time for everything, waiting included; no limit if None.
 
@@ -146,8 +162,9 @@ class Client:
             weight=weight,
             model_digest=digest_of(model, model_digest),
             fetch_aggregate=fetch_aggregate,
+            purpose=purpose,
         )
-        participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer))
+        participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer, purpose))
         with self._connection.scope(timeout_s) as scope:
             return self._drive(participation, scope)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from secagg.cli.keyfiles import read_private, read_public
+from secagg.config import TRAIN, check_purpose
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
@@ -24,6 +25,7 @@ from secagg.sandbox.worker import Worker
 from secagg.scalars import utf8
 from secagg_client.calls import FindRound
 from secagg_client.feedback import Feedback
+from secagg_client.memory import Memory
 from secagg_client.results import Offer
 
 MAX_SEEN: Final = 1000
@@ -37,7 +39,6 @@ class SeenRounds:
     """Rounds that a client took part in: keys are made once per round. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._released: dict[RoundId, Release] = {}
         self._ids: dict[RoundId, None] = {}  # in the order of joining
         self._lock = Lock()
 
@@ -45,18 +46,6 @@ class SeenRounds:
         """The latest of them, at most `MAX_SEEN`."""
         with self._lock:
             return tuple(self._ids)[-MAX_SEEN:]
-
-    def released(self, model_digest: bytes) -> tuple[Release, ...]:
-        """Sums of the model that hold an update of ours, among the latest `MAX_SEEN`."""
-        with self._lock:
-            return tuple(release for release in self._released.values() if release.model_digest == model_digest)
-
-    def add_released(self, round_id: RoundId, release: Release) -> None:
-        """Remember a sum that holds an update of ours."""
-        with self._lock:
-            self._released[round_id] = release
-            for oldest in tuple(self._released)[:-MAX_SEEN]:
-                del self._released[oldest]
 
     def check(self, round_id: RoundId) -> None:
         """Raise `LocalError` if the client took part in this round before."""
@@ -98,6 +87,7 @@ class Terms:
     seen: SeenRounds = field(default_factory=SeenRounds)
     backend: Callable[[], ClosableBackend] = Worker
     feedback: Feedback = field(default_factory=Feedback)
+    memory: Memory = field(default_factory=Memory)
 
     def check_own_validity(self) -> None:
         """Raise `IdentityError` if our certificate is expired or not yet valid."""
@@ -107,8 +97,12 @@ class Terms:
         """Our place in the offered round, bound to the model that we hold."""
         round_ = Round(offer.round_id, offer.config, bind(offer.round_id, offer.config_bytes, model_digest))
         credentials = Credentials(self.identity, self.trust)
-        own, past = ParticipantId(self.identity.participant_id), self.seen.released(model_digest)
-        return Seat(round_, own, self.policy, self.rng, credentials, past)
+        own = ParticipantId(self.identity.participant_id)
+
+        def claim(release: Release) -> frozenset[ParticipantId]:
+            return self.memory.claim(offer.round_id, release, self.policy)
+
+        return Seat(round_, own, self.policy, self.rng, credentials, claim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,14 +115,17 @@ class Contribution:
         weight: integer from 1 to the task's max_weight.
         model_digest: 32 bytes, over the model that the update belongs to.
         fetch_aggregate: whether to ask for the aggregate, where the round gives it to participants.
+        purpose: what the update was computed for; the round must name the same.
     """
 
     update: Update | FloatArray
     weight: int
     model_digest: bytes
     fetch_aggregate: bool = True
+    purpose: str = TRAIN
 
     def __post_init__(self) -> None:
+        check_purpose(self.purpose)
         object.__setattr__(self, "update", owned(self.update))
         Schema.of(self.update).check(self.update)
 
@@ -146,28 +143,31 @@ def digest_of(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None, model_
     raise ConfigError("pass either the model that the update belongs to, or its digest (secagg.context.digest_model)")
 
 
-def find(terms: Terms, task: str | None, round_id: bytes | None) -> FindRound:
-    """The call that finds a round by exactly one of the two.
+def find(terms: Terms, task: str | None, round_id: bytes | None, purpose: str = TRAIN) -> FindRound:
+    """The call that finds a round by exactly one of task and id.
 
     Raises:
-        ConfigError: neither or both, or no round id.
+        ConfigError: neither or both, or no round id; or no purpose.
         LocalError: we took part in that round before.
     """
     if (task is None) == (round_id is None):
         raise ConfigError("name the round by either its task or its round_id")
     if round_id is None:
         utf8(task, "task")
-        return FindRound(task=task, seen=terms.seen.latest())
+        check_purpose(purpose)
+        return FindRound(task=task, seen=terms.seen.latest(), purpose=purpose)
     if len(round_id) != ROUND_ID_SIZE:
         raise ConfigError(f"a round_id is {ROUND_ID_SIZE} bytes, not {len(round_id)}")
     terms.seen.check(RoundId(round_id))
     return FindRound(round_id=RoundId(round_id))
 
 
-def choose(terms: Terms, task: str | None, round_id: bytes | None, offer: Offer | None) -> FindRound | Offer:
+def choose(
+    terms: Terms, task: str | None, round_id: bytes | None, offer: Offer | None, purpose: str = TRAIN
+) -> FindRound | Offer:
     """The round that the caller named by exactly one of task, round id and offer."""
     if offer is None:
-        return find(terms, task, round_id)
+        return find(terms, task, round_id, purpose)
     if task is not None or round_id is not None:
         raise ConfigError("an offer names its round; pass no task and no round_id with it")
     terms.seen.check(offer.round_id)

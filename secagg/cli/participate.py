@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
     from secagg_client import Feedback, RoundResult
+
+MEMORY_NAME: Final = "secagg-memory"
 
 
 def participate(
@@ -28,6 +30,9 @@ def participate(
     round_id: Annotated[str | None, typer.Option("--round", metavar="HEX", help="Or take part in this round.")] = None,
     model: Annotated[Path | None, typer.Option(help="The model that the update belongs to: .npz.")] = None,
     model_digest: Annotated[str | None, typer.Option(metavar="HEX", help="Or the digest of that model.")] = None,
+    purpose: Annotated[
+        str, typer.Option(help="What the update was computed for; the round must say the same.")
+    ] = "train",
     weight: Annotated[int, typer.Option(min=1, help="For example the number of our samples.")] = 1,
     carried: Annotated[
         Path | None,
@@ -36,6 +41,17 @@ def participate(
             "one for each task. Made when there is none; while a round is under way it is away. Keep it private."
         ),
     ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file that keeps which sums may hold our updates, so that a later one does not show one alone; "
+            f"made when there is none. {MEMORY_NAME} beside the certificate, if not given."
+        ),
+    ] = None,
+    no_memory: Annotated[
+        bool,
+        typer.Option("--no-memory", help="Keep none: later rounds about the same model are not held against this one."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
     receipt: Annotated[
         Path | None,
@@ -85,6 +101,8 @@ def participate(
     digest = None if model_digest is None else parse_digest(model_digest)
     if carried is not None and task is None:
         raise ConfigError("what is carried belongs to a task: name it with --task")
+    if memory is not None and no_memory:
+        raise ConfigError("--memory names a file and --no-memory wants none; leave one of them out")
     check_writable(out, carried, receipt)
     policy = Policy(
         min_cohort=min_cohort,
@@ -96,8 +114,9 @@ def participate(
     )
     retry = RetryPolicy() if timeout is None else RetryPolicy.lasting(timeout)
     files = {"certificate": certificate, "key": key, "ca": ca}
+    kept = None if no_memory else memory or certificate.with_name(MEMORY_NAME)
     with (
-        Client.from_files(server, **files, policy=policy, retry=retry, server_name=server_name) as client,
+        Client.from_files(server, **files, policy=policy, retry=retry, server_name=server_name, memory=kept) as client,
         _kept(client.feedback, task or "", carried),
     ):
         result = client.participate(
@@ -107,6 +126,7 @@ def participate(
             round_id=None if round_id is None else parse_round_id(round_id),
             model=None if model is None else read_arrays(model),
             model_digest=digest,
+            purpose=purpose,
             fetch_aggregate=out is not None,
             timeout_s=timeout,
         )

@@ -76,6 +76,9 @@ def open_round(
     combine: Annotated[
         str, typer.Option(help="How the groups' sums become one result: median, trimmed:K or mean.")
     ] = "median",
+    purpose: Annotated[
+        str, typer.Option(help="What participants compute for the model; they name it, too: train, evaluate, …")
+    ] = "train",
     receipt_only: Annotated[
         bool, typer.Option("--receipt-only", help="Participants do not get the aggregate.")
     ] = False,
@@ -110,6 +113,7 @@ def open_round(
         model_digest=digest_model(arrays),
         threat_model=believed,
         release_to_participants=not receipt_only,
+        purpose=purpose,
         groups=Groups.parse(groups, combine) if groups else None,
         deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline),
     )

@@ -36,7 +36,7 @@ from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.engine import Engine
-from secagg.rounds.releases import Release
+from secagg.rounds.releases import Release, remembering
 from secagg.rounds.seat import Credentials, Seat
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.wire.configuration import decode_config
@@ -94,10 +94,7 @@ class Stage:
         config_bytes = bytes.fromhex(vector["config"])
         self.config: RoundConfig = decode_config(config_bytes)
         round_id = RoundId(bytes.fromhex(vector["round_id"]))
-        self._released = tuple(
-            Release(self.config.model_digest, frozenset(map(ParticipantId, told["survivors"])), told["threshold"])
-            for told in released or ()
-        )
+        self._memory = remembering(*(read_release(told, self.config) for told in released or ()))
         self.round = Round(round_id, self.config, bind(round_id, config_bytes, bytes.fromhex(vector["model_digest"])))
 
     @cached_property
@@ -110,7 +107,7 @@ class Stage:
     @cached_property
     def coordinator(self) -> Engine:
         """Before its first message."""
-        return coordinate(self.round, now=float(fixtures.NOW_S), trust=self.trust, claim=lambda _: self._released)
+        return coordinate(self.round, now=float(fixtures.NOW_S), trust=self.trust, claim=self._memory)
 
     @property
     def kind(self) -> str:
@@ -196,14 +193,20 @@ class Stage:
     def _at_participant(self, step: Document, messages: Mapping[str, Document]) -> list[wire.Protocol]:
         name = step["at"]
         if step["do"] == "join":
-            own, draws, past = ParticipantId(name), self.draws(name), self._released
-            seat = Seat(self.round, own, self._policy, draws, self.credentials(name), past)
+            own, draws = ParticipantId(name), self.draws(name)
+            seat = Seat(self.round, own, self._policy, draws, self.credentials(name), self._memory)
             self._participants[name] = take_part(seat, self.encoder(name), lambda: self.backend(name))
             return [self._participants[name].advertisement]
         reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)
         if reply is None:
             return []
         return list(reply) if isinstance(reply, MaskedVector | OnceVector) else [reply]  # type: ignore[list-item]
+
+
+def read_release(told: Document, config: RoundConfig) -> Release:
+    """An earlier sum of the model of `config`, as a vector states it; for the same purpose, unless it says so."""
+    survivors = frozenset(map(ParticipantId, told["survivors"]))
+    return Release(config.model_digest, survivors, told["threshold"], told.get("purpose", config.purpose))
 
 
 def read_policy(policy: Document) -> Policy:

@@ -177,6 +177,7 @@ class AwaitingSum:
         layout = layout_of(profile, config.vector_len, 1)
         check_ciphertext(layout, encrypted.c0)
         check_ciphertext(layout, encrypted.c1)
+        self.table.claim_sum(set(encrypted.sets.survivors))
         backend.do(OpenDecryption(profile, self.seed.expose(), self.table.seat.round.context))
         sums = np.empty(config.vector_len, config.ring_dtype)
         for number in range(layout.chunks):
@@ -231,7 +232,7 @@ def check_sets(table: Table, sets: SurvivorSet, takers: frozenset[Index]) -> Non
 
     Raises:
         ProtocolViolation: sets overlap, do not make up the takers, lack us, or are below the threshold.
-        PolicyViolation: too few organisations among the survivors, or see `Table.check_survivors`.
+        PolicyViolation: too few organisations among the survivors.
     """
     alive, gone, seat = set(sets.survivors), set(sets.dropped), table.seat
     if alive & gone:
@@ -242,7 +243,7 @@ def check_sets(table: Table, sets: SurvivorSet, takers: frozenset[Index]) -> Non
         raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
     if len(alive) < seat.threshold:
         raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
-    table.check_survivors(alive)
+    table.check_organisations(alive)
 
 
 def check_ciphertext(layout: Layout, chunks: tuple[bytes, ...]) -> None:

@@ -178,6 +178,7 @@ class AwaitingSum:
         config = seat.round.config
         layout = layout_of(profile_of(config), config.vector_len, 1)
         check_ciphertext(layout, encrypted.c1)
+        table.claim_sum(set(encrypted.sets.survivors))
         message = transcripts.decryption(
             seat.round.context, table.roster, encrypted.sets, chunks_digest(layout, encrypted.c1)
         )

@@ -129,11 +129,11 @@ class AwaitingSurvivors:
     held: Mapping[Index, SharePair]  # by owner; its keys are U2 within our closed neighbourhood
 
     def check(self, survivors: SurvivorSet) -> None:
-        """Refuse sets that could unmask someone.
+        """Refuse sets that could unmask someone; else the sum counts as opened from here on.
 
         Raises:
             ProtocolViolation: sets overlap, do not make up U2, lack us, or are below the threshold.
-            PolicyViolation: too few organisations among the survivors, or see `Table.check_survivors`.
+            PolicyViolation: too few organisations among the survivors, or see `Table.claim_sum`.
         """
         alive, gone, seat = set(survivors.survivors), set(survivors.dropped), self.table.seat
         if alive & gone:
@@ -149,7 +149,8 @@ class AwaitingSurvivors:
             raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
         if len(alive) < seat.threshold:
             raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
-        self.table.check_survivors(alive)
+        self.table.check_organisations(alive)
+        self.table.claim_sum(alive)
 
     def on_survivors_signed(self, survivors: SurvivorSet) -> tuple["AwaitingProof", ConsistencyCheck]:
         """Round 3 against an active coordinator: sign the sets that we were shown."""

@@ -1,6 +1,6 @@
 """Small rounds for the red team to play in: identities that are made once, random updates, seeds that repeat."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Final
 
@@ -13,7 +13,7 @@ from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.redteam.modes import MASKED_ACTIVE, Mode
-from secagg.rounds.releases import Claim, Release, nothing_before
+from secagg.rounds.releases import Claim, nothing_before
 from secagg.simulation.cohort import START, Contribution, Deployment, participant_names, set_up
 from secagg.simulation.network import Run
 
@@ -58,14 +58,14 @@ def start(
     policy: Policy | None = None,
     rng: Rng | None = None,
     claim: Claim = nothing_before,
-    past: tuple[Release, ...] = (),
+    recall: Callable[[ParticipantId], Claim] = lambda _: nothing_before,
 ) -> Run:
     """A round of `config.max_participants`, ready to play or to be played with; see `set_up`."""
     names = participant_names(config.max_participants)
     brought = {name: Contribution(update) for name, update in random_updates(config.schema, names, seed).items()}
     made = deployment() if config.signed else None
     rng = rng or rng_of(seed, "arena")
-    return set_up(config, brought, rng=rng, deployment=made, policy=policy, claim=claim, past=past)
+    return set_up(config, brought, rng=rng, deployment=made, policy=policy, claim=claim, recall=recall)
 
 
 def layers(values: int) -> Schema:

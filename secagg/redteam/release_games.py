@@ -13,7 +13,7 @@ from secagg.redteam.arena import deployment, random_updates, rng_of, small_confi
 from secagg.redteam.games import Game, Outcome, settle
 from secagg.redteam.modes import MASKED_ACTIVE
 from secagg.redteam.views import record
-from secagg.rounds.releases import Release
+from secagg.rounds.releases import Release, nothing_before, remembering
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Envelope
 
@@ -42,8 +42,13 @@ def _two_sums(*, coordinator: bool, participants: bool, nudged: bool = False) ->
         one = first.play().aggregate
         before = Release(config.model_digest, frozenset(NAMES), config.threshold)
         again = replace(config, model_digest=b"\1" * 32) if nudged else config
-        known = () if nudged else (before,)
-        second = start(again, seed=4, claim=lambda _: known if coordinator else (), past=known if participants else ())
+        memory = remembering(before)
+        second = start(
+            again,
+            seed=4,
+            claim=memory if coordinator else nothing_before,
+            recall=lambda _: memory if participants else nothing_before,
+        )
         second.hook = without_victim
         other = second.play()
         if one is None or other.aggregate is None:

@@ -33,9 +33,9 @@ from secagg.messages import (
     ParticipantMessage,
     Roster,
 )
-from secagg.phases import INPUT_PHASES, SENT_IN, Phase, phases, time_limit_s
+from secagg.phases import INPUT_PHASES, SENT_IN, Phase, input_phase, phases, time_limit_s
 from secagg.rounds.lobby import Lobby
-from secagg.rounds.releases import Claim, Release, singled_out
+from secagg.rounds.releases import Claim, Release, named
 from secagg.rounds.uploads import Uploads
 
 DROP_REASONS = {
@@ -58,6 +58,8 @@ class Engine(ABC):
         aggregate: the result, once there is one. None to the end where only participants learn it.
         delivered: what is known of the result where only participants learn it.
         failure: why there will be none.
+        may_be_open: whether anybody may know the sum, or counts it as opened, even if the round ends without one: under
+            a dealt key once it was given out, else once a participant has accepted the survivors.
     """
 
     def __init__(self, round_: Round, *, now: float, trust: TrustAnchors | None, claim: Claim) -> None:
@@ -75,6 +77,7 @@ class Engine(ABC):
         self.aggregate: Aggregate | None = None
         self.delivered: SumDelivered | None = None
         self.failure: RoundAborted | None = None
+        self.may_be_open = False
         self._order = phases(round_.config)
         self._lobby = Lobby(round_, trust)
         self._claim = claim
@@ -152,6 +155,7 @@ class Engine(ABC):
             index = self._lobby.index_of(sender)
             if not self._take(index, message):
                 return []
+            self.may_be_open |= self._order.index(phase) > self._order.index(input_phase(self.round.config))
             if not self._delivered(index, phase):  # whole, but not what the sender had promised
                 return self._close_if_complete(now)
         return [MessageAccepted(phase, sender), *self._close_if_complete(now)]
@@ -292,20 +296,21 @@ class Engine(ABC):
             return events + self._fail(error)
 
     def _claim_release(self, survivors: set[Index]) -> None:
-        """Nobody has seen who survived yet, and nothing can be unmasked or decrypted without that."""
+        """In one step. Nobody has seen who survived yet, and nothing can be opened without that."""
         config = self.round.config
         names = frozenset(self._lobby.name(i) for i in survivors)
-        release = Release(config.model_digest, names, config.threshold)
-        if exposed := singled_out([release, *self._claim(release)]):
+        if exposed := self._claim(Release(config.model_digest, names, config.threshold, config.purpose)):
             raise RoundAborted(
                 AbortReason.DIFFERENCING,
-                f"this sum and those of the same model before it would show the updates of {len(exposed)} participants "
-                "alone; ask the same cohort again, another one that shares nobody with it, or about another model",
+                f"this sum and those of the same model that may have been opened before it would show the updates of "
+                f"{len(exposed)} participants alone ({named(exposed)}); ask exactly the same cohort again, another one "
+                "that shares nobody with it, or about another model",
             )
 
     def _open(self, phase: Phase, now: float) -> list[Event]:
         """Open `phase` for everyone who has not said good-bye."""
         self.phase = phase
+        self.may_be_open |= phase is Phase.REPORT_SUM  # those who are asked were given the sum under their own key
         self.deadline = now + time_limit_s(phase, self.round.config.deadlines)
         gone = sorted(self._expected & set(self._left))
         self._expected -= set(gone)

@@ -1,40 +1,59 @@
 """What several sums of the same model show together: nobody, or at least as many as a sum of their own would need.
 
 Whoever gets the sums of two cohorts that differ by one participant has that participant's update: one sum less the
-other (Dwork & Roth 2014, section 1). More than two sums can be combined in more ways. So all releases for one model are
+other (Dwork & Roth 2014, section 1). More than two sums can be combined in more ways. So all sums for one model are
 looked at together: they cut the participants into cells, by who is in which cohort. Every combination of the sums has
 the same factor for all of a cell. If no cell is smaller than a threshold, no combination holds fewer updates than that.
+
+What may have been opened counts as opened: a claim is checked and recorded in one step, before anything leaves that
+opens the sum, and what anybody says afterwards changes nothing.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Final
 
+from secagg.config import TRAIN
 from secagg.context import RoundId
 from secagg.messages import ParticipantId
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A sum that is out, or about to be.
+    """A sum that is out, or may be.
 
     Attributes:
         model_digest: of the round's configuration; other models are other questions.
         survivors: whose updates are in the sum.
         threshold: t of the round: the fewest that its participants agreed to be summed with.
+        purpose: of the round's configuration: what a participant computes for the model; another one is another
+            question, too.
     """
 
     model_digest: bytes
     survivors: frozenset[ParticipantId]
     threshold: int
+    purpose: str = TRAIN
+
+    @property
+    def question(self) -> tuple[bytes, str]:
+        """What its participants were asked: sums of one question are looked at together."""
+        return self.model_digest, self.purpose
 
 
-Claim = Callable[[Release], Collection[Release]]
-"""Remembers what a round is about to release; answers with the other releases and claims for the same model."""
+Claim = Callable[[Release], frozenset[ParticipantId]]
+"""Checks and records, in one step, a sum that is about to be opened. The answer is empty, or it holds those whom the
+sum would show with the others of its question: then it must not be opened, and nothing was recorded."""
 
 
-def nothing_before(_release: Release) -> Collection[Release]:
-    """The memory of a coordinator that has no past."""
-    return ()
+def nothing_before(_release: Release) -> frozenset[ParticipantId]:
+    """The memory of somebody who has no past."""
+    return frozenset()
+
+
+def remembering(*before: Release) -> Claim:
+    """A memory of these, which one round asks."""
+    return lambda own: singled_out([own, *(release for release in before if release.question == own.question)])
 
 
 def singled_out(releases: Collection[Release]) -> frozenset[ParticipantId]:
@@ -51,24 +70,82 @@ def singled_out(releases: Collection[Release]) -> frozenset[ParticipantId]:
     return frozenset(min(small, key=len, default=()))
 
 
+def named(exposed: frozenset[ParticipantId]) -> str:
+    """Whom a sum would show, for a message to people."""
+    first = sorted(exposed)[:_NAMED]
+    return ", ".join(first) + (f" and {len(exposed) - len(first)} more" if len(exposed) > len(first) else "")
+
+
+_NAMED = 5
+
+
+MAX_NAMES: Final = 1_000_000
+"""Members of remembered cohorts."""
+
+
 class ReleaseMemory:
-    """The latest releases of a coordinator, by round. Safe to use from several threads: a claim stands before it looks
-    at the others, so of two rounds that may not both release, never both do.
-    """
+    """The latest sums that are out or may be, by round. For one caller at a time: who shares it holds a lock."""
 
     def __init__(self, limit: int) -> None:
-        """Args: limit: releases that are remembered; the oldest is forgotten first."""
+        """Args: limit: sums that are remembered; the oldest is forgotten first. Of very large cohorts, as many as have
+        `MAX_NAMES` members together.
+        """
         self._limit = limit
         self._releases: dict[RoundId, Release] = {}
+        self._failed: set[RoundId] = set()
 
-    def claim(self, round_id: RoundId, release: Release) -> Collection[Release]:
-        """Remember what the round is about to release; the others for the same model."""
+    def claim(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
+        """See `Claim`. A round that claims again replaces its claim."""
+        exposed = self.exposed(round_id, release)
+        if not exposed:
+            self.record(round_id, release)
+        return exposed
+
+    def exposed(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
+        """Whom the sum would show with the others of its question."""
+        return singled_out([release, *self.others(round_id, release)])
+
+    def others(self, round_id: RoundId, release: Release) -> list[Release]:
+        """Sums of the same question in other rounds."""
+        known = self._releases.items()
+        return [other for of, other in known if of != round_id and other.question == release.question]
+
+    def record(self, round_id: RoundId, release: Release) -> None:
+        """Remember a claim that was checked elsewhere, by another process for example."""
         self._releases[round_id] = release
-        for oldest in tuple(self._releases)[: -self._limit]:
-            self._releases.pop(oldest, None)
-        known = tuple(self._releases.items())
-        return [other for of, other in known if of != round_id and other.model_digest == release.model_digest]
+        names = sum(len(each.survivors) for each in self._releases.values())
+        for oldest in tuple(self._releases)[:-1]:
+            if len(self._releases) <= self._limit and names <= MAX_NAMES:
+                break
+            names -= len(self._releases[oldest].survivors)
+            self._forget(oldest)
 
-    def withdraw(self, round_id: RoundId) -> None:
-        """The round released nothing."""
-        self._releases.pop(round_id, None)
+    @property
+    def rounds(self) -> dict[RoundId, Release]:
+        """What is remembered, oldest first."""
+        return dict(self._releases)
+
+    def _forget(self, round_id: RoundId) -> None:
+        del self._releases[round_id]
+        self._failed.discard(round_id)
+
+    # --- what only a coordinator knows --------------------------------------------------------------------------------
+
+    def settle(self, round_id: RoundId, *, released: bool, may_be_open: bool) -> None:
+        """The round is over. A claim is void only if nobody can have opened its sum, or counts it as opened."""
+        release = self._releases.get(round_id)
+        if release is None:
+            return
+        if released:  # nobody needs to ask again
+            self._failed -= {of for of in self._failed if self._releases[of].question == release.question}
+        elif may_be_open:
+            self._failed.add(round_id)
+        else:
+            self._forget(round_id)
+
+    def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
+        """Whether the participant can be in the next sum of the question: after a round that failed, only those who
+        were in it can, for anybody else would stand out.
+        """
+        failed = [self._releases[round_id] for round_id in self._failed]
+        return all(participant in release.survivors for release in failed if release.question == question)

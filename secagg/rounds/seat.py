@@ -14,7 +14,7 @@ from secagg.errors import ConfigError, PolicyViolation, ProtocolViolation, Remot
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster
 from secagg.policy import Policy
 from secagg.roster import COORDINATOR
-from secagg.rounds.releases import Release, singled_out
+from secagg.rounds.releases import Claim, Release, named, nothing_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Seat:
     """One participant in one round, before it knows the others.
 
     Attributes:
-        past: sums of the same model that hold an update of ours, as far as we remember.
+        claim: our memory of sums that may hold an update of ours; asked before anything leaves that opens this one.
     """
 
     round: Round
@@ -38,7 +38,7 @@ class Seat:
     policy: Policy
     rng: Rng
     credentials: Credentials | None
-    past: tuple[Release, ...] = ()
+    claim: Claim = nothing_before
 
     @property
     def threshold(self) -> int:
@@ -110,22 +110,22 @@ class Table:
         if self.identities:
             self.seat.policy.check_organisations({self.identities[i].organisation for i in cohort})
 
-    def check_survivors(self, alive: set[Index]) -> None:
-        """Refuse to open a sum that would show few, alone or with the sums of the same model that we are in.
+    def claim_sum(self, alive: set[Index]) -> None:
+        """Refuse to open a sum that would show few with the sums of the same model that may hold our update; else it
+        counts as opened from now on, whatever becomes of the round. The last check before anything is signed, reported
+        or revealed.
 
         Raises:
-            PolicyViolation: too few organisations, or too few whose updates could be told from those sums.
+            PolicyViolation: too few whose updates could be told from those sums. Nothing was recorded.
+            LocalError: our memory cannot be read or written.
         """
-        self.check_organisations(alive)
-        if not self.seat.past:
-            return
         config = self.seat.round.config
         names = frozenset(self.members[i].participant_id for i in alive)
-        own = Release(config.model_digest, names, config.threshold)
-        if exposed := singled_out([own, *self.seat.past]):
+        if exposed := self.seat.claim(Release(config.model_digest, names, config.threshold, config.purpose)):
             raise PolicyViolation(
-                f"with the sums of the same model that we are in, this one would show the updates of {len(exposed)} "
-                "participants alone",
+                f"with the sums of the same model that may hold our update, this one would show the updates of "
+                f"{len(exposed)} participants alone ({named(exposed)}); the coordinator must ask exactly those again "
+                "who were in the earlier one, or ask about another model",
                 culprit=COORDINATOR,
             )
 

@@ -1,6 +1,6 @@
 """A coordinator and its participants for one simulated round."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -17,7 +17,7 @@ from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
-from secagg.rounds.releases import Claim, Release, nothing_before
+from secagg.rounds.releases import Claim, nothing_before
 from secagg.rounds.seat import Credentials, Seat
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.simulation.network import Hook, Run, pass_on
@@ -80,7 +80,7 @@ def set_up(
     hook: Hook = pass_on,
     stopwatch: Stopwatch | None = None,
     claim: Claim = nothing_before,
-    past: tuple[Release, ...] = (),
+    recall: Callable[[ParticipantId], Claim] = lambda _: nothing_before,
 ) -> Run:
     """Everything ready to `play()`.
 
@@ -94,7 +94,7 @@ def set_up(
         hook: sees and may change every message.
         stopwatch: measures both sides; one that stands still if None.
         claim: the coordinator's memory of what other rounds released.
-        past: every participant's memory of the same.
+        recall: each participant's memory of the same.
     """
     signed = config.signed
     if signed and deployment is None:
@@ -117,7 +117,7 @@ def set_up(
             round_.context,
         )
         stopwatch.start()
-        participants[name] = take_part(Seat(round_, name, policy, rng, credentials, past), vectors[name], Desk)
+        participants[name] = take_part(Seat(round_, name, policy, rng, credentials, recall(name)), vectors[name], Desk)
         stopwatch.count(Side.PARTICIPANT, Phase.ADVERTISE_KEYS)
     noise_seed = Secret(rng.token(ROUNDING_SEED_SIZE)) if config.central_noise else None
     coordinator = coordinate(

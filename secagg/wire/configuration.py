@@ -2,7 +2,7 @@
 
 from google.protobuf.message import DecodeError as ProtobufError
 
-from secagg.config import Deadlines, Graph, RoundConfig, Suite, ThreatModel
+from secagg.config import TRAIN, Deadlines, Graph, RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import DTYPES, MAX_ARRAYS, MAX_DIMENSIONS, ArraySpec, Schema
@@ -44,6 +44,7 @@ def encode_config(config: RoundConfig) -> bytes:
         certify=config.certify,
         homomorphic=None if config.homomorphic is None else _encode_profile(config.homomorphic),
         groups=None if config.groups is None else _encode_groups(config.groups),
+        purpose="" if config.purpose == TRAIN else config.purpose,
         deadlines=pb.Deadlines(
             advertise_keys_ms=_milliseconds(deadlines.advertise_keys_s),
             share_keys_ms=_milliseconds(deadlines.share_keys_s),
@@ -103,6 +104,7 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         certify=message.certify,
         homomorphic=_profile(message.homomorphic) if message.HasField("homomorphic") else None,
         groups=_groups(message.groups) if message.HasField("groups") else None,
+        purpose=message.purpose or TRAIN,
         deadlines=Deadlines(
             d.advertise_keys_ms / 1000,
             d.share_keys_ms / 1000,

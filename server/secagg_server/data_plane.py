@@ -9,6 +9,7 @@ from typing import Any, Final, assert_never
 import structlog
 from google.protobuf.message import Message
 
+from secagg.config import TRAIN
 from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
@@ -293,7 +294,8 @@ class DataPlane:
             return self._rounds.find_for(caller, request.round_id)
         if request.WhichOneof("by") is None or len(request.seen) > MAX_SEEN:
             raise DecodeError(f"FindRound names a task or a round, and at most {MAX_SEEN} rounds that were seen")
-        return await self._rounds.next_offer(request.task, caller, frozenset(request.seen))
+        purpose = request.purpose or TRAIN
+        return await self._rounds.next_offer(request.task, caller, frozenset(request.seen), purpose)
 
     async def _round_in(self, call: Call, kind: type[Any]) -> HostedRound:
         """The round that the call's one message names."""

@@ -116,10 +116,6 @@ class HostedRound:
         """Whether the participant's message of `phase` was accepted."""
         return (phase, participant) in self._delivered
 
-    def reached(self, phase: Phase) -> bool:
-        """Whether `phase` was opened, whatever came of it."""
-        return any(isinstance(event, PhaseStarted) and event.phase is phase for _, event in self.events)
-
     async def ended(self) -> Released | Withheld:
         """Wait for the end.
 
@@ -184,6 +180,11 @@ class HostedRound:
         async with self._state:
             self._check_running()
             self._engine.answer(participant, Phase.ADVERTISE_KEYS)
+
+    @property
+    def may_be_open(self) -> bool:
+        """See `Engine.may_be_open`."""
+        return self._engine.may_be_open
 
     def watch(self) -> AsyncIterator[tuple[float, CohortEvent]]:
         """All events, from the first to the last."""

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from secagg.config import RoundConfig
+from secagg.config import TRAIN, RoundConfig
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import Rng
@@ -25,7 +25,6 @@ from secagg.errors import (
 )
 from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
-from secagg.phases import Phase
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
@@ -210,7 +209,10 @@ class Rounds:
         grouped = self._known.get(RoundId(round_id))
         hosted = grouped.group_for(participant) if isinstance(grouped, GroupedRound) else self.find(round_id)
         if hosted is None or not self._admits(hosted, participant):
-            raise NotInRoundError(f"{participant} has no place in round {round_id.hex()}")
+            raise NotInRoundError(
+                f"{participant} has no place in round {round_id.hex()}: it belongs to another group, or a round about "
+                "this model failed without it, and only those who were in that one can be in the next"
+            )
         return hosted
 
     def grouped(self, hosted: HostedRound) -> GroupedRound | None:
@@ -221,16 +223,21 @@ class Rounds:
         return found if isinstance(found, GroupedRound) else None
 
     def _admits(self, hosted: HostedRound, participant: ParticipantId) -> bool:
+        if not self._store.admits((hosted.config.model_digest, hosted.config.purpose), participant):
+            return False
         grouped = self.grouped(hosted)
         return grouped is None or grouped.group_for(participant) is hosted
 
-    async def next_offer(self, task: str, participant: ParticipantId, seen: Collection[bytes]) -> HostedRound:
-        """Wait for a round of the task that the participant can join, the oldest first."""
+    async def next_offer(
+        self, task: str, participant: ParticipantId, seen: Collection[bytes], purpose: str = TRAIN
+    ) -> HostedRound:
+        """Wait for a round of the task, for that purpose, that the participant can join; the oldest first."""
         while True:
             self._check_serving()
             for hosted in self._rounds.values():
-                unseen = hosted.config.task == task and hosted.record.round_id not in seen
-                if unseen and hosted.offered_to(participant) and self._admits(hosted, participant):
+                wanted = (hosted.config.task, hosted.config.purpose) == (task, purpose)
+                unseen = hosted.record.round_id not in seen
+                if wanted and unseen and hosted.offered_to(participant) and self._admits(hosted, participant):
                     return hosted
             await self._opened.wait()
 
@@ -255,9 +262,9 @@ class Rounds:
 
     def _cohort_ended(self, round_id: RoundId) -> None:
         hosted = self._rounds[round_id]
-        # Those who are asked to report a sum were given it encrypted under their own key: they know it.
-        if isinstance(hosted.outcome, RoundAborted) and not hosted.reached(Phase.REPORT_SUM):
-            self._store.withdraw_release(round_id)
+        released = not isinstance(hosted.outcome, RoundAborted)
+        self._store.settle_release(round_id, released=released, may_be_open=hosted.may_be_open)
+        self._opened.ring()  # for those whom the next round about the model admits again
         if hosted.config.groups is None:  # else the round ends with the last of its groups
             self._round_ended(round_id)
 

@@ -7,8 +7,9 @@ never come out differently after a crash.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Protocol
 
 from secagg.context import RoundId
@@ -153,14 +154,18 @@ class Store(Protocol):
         """Keep it no longer."""
         ...
 
-    def claim_release(self, round_id: RoundId, release: Release) -> Collection[Release]:
-        """Keep whose updates the round is about to release, longer than the round itself; the other releases and claims
-        for the same model. Of two rounds that claim at once, at least one is told of the other.
+    def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
+        """See `Claim`: check and keep, in one step, whose updates the round is about to release, longer than the round
+        itself.
         """
         ...
 
-    def withdraw_release(self, round_id: RoundId) -> None:
-        """The round released nothing; its claim, if it had one, is void."""
+    def settle_release(self, round_id: RoundId, *, released: bool, may_be_open: bool) -> None:
+        """The round is over. See `ReleaseMemory.settle`."""
+        ...
+
+    def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
+        """See `ReleaseMemory.admits`."""
         ...
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
@@ -213,6 +218,7 @@ class MemoryStore:
         ledgers: in memory too if None.
         """
         self._releases = ReleaseMemory(remember_releases)
+        self._lock = Lock()  # rounds claim in threads
         self.ledgers: LedgerStore = ledgers or MemoryLedgers()
         self.journals: dict[RoundId, MemoryJournal] = {}
         self._seen: Counter[tuple[ParticipantId, str]] = Counter()
@@ -226,13 +232,20 @@ class MemoryStore:
         """See `Store`."""
         del self.journals[round_id]
 
-    def claim_release(self, round_id: RoundId, release: Release) -> Collection[Release]:
+    def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
         """See `Store`."""
-        return self._releases.claim(round_id, release)
+        with self._lock:
+            return self._releases.claim(round_id, release)
 
-    def withdraw_release(self, round_id: RoundId) -> None:
+    def settle_release(self, round_id: RoundId, *, released: bool, may_be_open: bool) -> None:
         """See `Store`."""
-        self._releases.withdraw(round_id)
+        with self._lock:
+            self._releases.settle(round_id, released=released, may_be_open=may_be_open)
+
+    def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
+        """See `Store`."""
+        with self._lock:
+            return self._releases.admits(question, participant)
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
         """See `Store`."""

@@ -18,7 +18,7 @@ from secagg.redteam.games import Game, play
 from secagg.redteam.masked_games import MASKED_GAMES
 from secagg.redteam.release_games import RELEASE_GAMES
 from secagg.redteam.surgery import Patch, without_check
-from secagg.rounds import engine, seat
+from secagg.rounds import releases
 from secagg.rounds.seat import Table
 from secagg.simulation import cohort
 
@@ -67,8 +67,8 @@ DEFENCES: dict[str, Callable[[Patch], None]] = {
     "all-but-one-collude": few_honest,
     "two-majorities": lambda p: without_check(p, RoundConfig, "_check_thresholds", "n_C must hold"),
     "replay-keys": forget_the_context,
-    "differencing": lambda p: p.setattr(engine, "singled_out", lambda _: frozenset()),
-    "differencing-after-restart": lambda p: p.setattr(seat, "singled_out", lambda _: frozenset()),
+    "differencing": lambda p: p.setattr(releases, "singled_out", lambda _: frozenset()),
+    "differencing-after-restart": lambda p: p.setattr(releases, "singled_out", lambda _: frozenset()),
     "restored-snapshot": one_context,
 }
 

@@ -20,8 +20,8 @@ from secagg.events import PhaseStarted
 from secagg.messages import EncryptedInputChunk, MaskedInputChunk, ParticipantId
 from secagg.phases import INPUT_PHASES
 from secagg.policy import Policy
-from secagg.rounds import engine, seat
-from secagg.rounds.releases import Release, ReleaseMemory, singled_out
+from secagg.rounds import releases
+from secagg.rounds.releases import Release, ReleaseMemory, remembering, singled_out
 from secagg.simulation.cohort import Contribution, participant_names, set_up
 from secagg.simulation.network import Envelope, Hook, Run, pass_on
 from tests.encrypted_rounds import BFV, DEALT, JOINT, encrypted_config
@@ -84,17 +84,47 @@ def test_the_same_cohort_again_and_another_that_shares_nobody() -> None:
 
 
 def test_the_memory_knows_models_rounds_and_its_limit() -> None:
-    memory, first, second = ReleaseMemory(3), RoundId(b"1" * 16), RoundId(b"2" * 16)
+    memory, first, second = ReleaseMemory(2), RoundId(b"1" * 16), RoundId(b"2" * 16)
     one, two = release(CROWD[:6]), release(CROWD[:5])
-    assert memory.claim(first, one) == []
-    assert memory.claim(first, one) == []  # a coordinator that plays its journal again
-    assert memory.claim(second, two) == [one]
-    assert memory.claim(RoundId(b"3" * 16), replace(one, model_digest=b"\1" * 32)) == []
-    last = RoundId(b"4" * 16)
-    assert memory.claim(last, one) == [two]  # the oldest was forgotten
-    memory.withdraw(second)
-    memory.withdraw(second)
-    assert memory.claim(last, one) == []
+    assert not memory.claim(first, one)
+    assert not memory.claim(first, one)  # a coordinator that plays its journal again
+    assert memory.claim(second, two) == {CROWD[5]}
+    assert list(memory.rounds) == [first]  # what was refused leaves no mark
+    assert not memory.claim(second, one)  # the same cohort again
+    for other in (replace(two, model_digest=b"\1" * 32), replace(two, purpose="evaluate")):
+        assert not memory.claim(RoundId(b"3" * 16), other)  # other questions
+    assert not memory.claim(RoundId(b"4" * 16), replace(two, purpose="another"))
+    assert first not in memory.rounds  # the oldest was forgotten
+    assert second not in memory.rounds
+
+
+def test_a_memory_of_large_cohorts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "MAX_NAMES", 12)
+    memory = ReleaseMemory(1000)
+    for number in range(5):
+        memory.record(RoundId(bytes([number]) * 16), release(CROWD[:5]))
+    assert [round_id[0] for round_id in memory.rounds] == [3, 4]
+    memory.record(RoundId(bytes(16)), release([*CROWD, ParticipantId("q")]))
+    assert list(memory.rounds) == [RoundId(bytes(16))]
+
+
+@pytest.mark.parametrize(("released", "may_be_open"), [(True, True), (False, True), (False, False)])
+def test_what_a_coordinator_remembers_of_a_round_that_is_over(released: bool, may_be_open: bool) -> None:
+    """A claim is void only if nobody can have opened the sum. After a failure only who was in it is admitted."""
+    memory, first = ReleaseMemory(9), RoundId(b"1" * 16)
+    everyone = release(CROWD[:6])
+    assert not memory.claim(first, everyone)
+    memory.settle(first, released=released, may_be_open=may_be_open)
+    counts = released or may_be_open
+    assert bool(memory.claim(RoundId(b"2" * 16), release(CROWD[:5]))) is counts
+    assert memory.admits(everyone.question, CROWD[6]) is (released or not may_be_open)
+    assert memory.admits(everyone.question, CROWD[5])
+    assert memory.admits((DIGEST, "evaluate"), CROWD[6])
+    again = RoundId(b"3" * 16)
+    if counts:
+        assert not memory.claim(again, everyone)
+        memory.settle(again, released=True, may_be_open=True)
+        assert memory.admits(everyone.question, CROWD[6])  # the sum is out: there is nothing to ask again
 
 
 VICTIM = participant_names(6)[2]
@@ -132,7 +162,7 @@ CONFIGS = {
 def test_a_second_sum_without_the_victim(name: str) -> None:
     """The coordinator refuses before anybody is told who survived."""
     config = CONFIGS[name]
-    run = played(config, claim=lambda _: (with_everybody(config),))
+    run = played(config, claim=remembering(with_everybody(config)))
     failure = run.coordinator.failure
     assert failure is not None
     assert failure.reason is AbortReason.DIFFERENCING
@@ -142,7 +172,7 @@ def test_a_second_sum_without_the_victim(name: str) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_participants_remember_what_the_coordinator_forgot(name: str) -> None:
     config = CONFIGS[name]
-    run = played(config, past=(with_everybody(config),))
+    run = played(config, recall=lambda _: remembering(with_everybody(config)))
     assert run.coordinator.failure is not None
     refused = [error for error in run.errors.values() if isinstance(error, PolicyViolation)]
     assert len(refused) == 5
@@ -153,9 +183,9 @@ def test_participants_remember_what_the_coordinator_forgot(name: str) -> None:
 def test_without_the_check_the_difference_is_the_victims_update(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = CONFIGS["active"]
     first = played(config)
-    monkeypatch.setattr(engine if who == "coordinator" else seat, "singled_out", lambda _: frozenset())
-    known = (with_everybody(config),)
-    second = played(config, **({"claim": lambda _: known} if who == "coordinator" else {"past": known}))
+    monkeypatch.setattr(releases, "singled_out", lambda _: frozenset())
+    memory = remembering(with_everybody(config))
+    second = played(config, **({"claim": memory} if who == "coordinator" else {"recall": lambda _: memory}))
     one, other = first.coordinator.aggregate, second.coordinator.aggregate
     assert one is not None
     assert other is not None

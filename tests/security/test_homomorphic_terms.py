@@ -68,7 +68,7 @@ def test_who_gets_the_sum_unless_the_task_says_so() -> None:
 
 @pytest.mark.parametrize("scheme", Scheme)
 def test_experimental_rounds_must_be_allowed_explicitly(monkeypatch: pytest.MonkeyPatch, scheme: Scheme) -> None:
-    config, policy = encrypted_config(scheme, JOINT), Policy(threat_models=SEMI)
+    config, policy = encrypted_config(scheme, JOINT, threshold=4), Policy(threat_models=SEMI)
     error = refusal(lambda: prepare(config, policy=policy))
     assert isinstance(error, PolicyViolation)
     assert "custody threshold is experimental" in str(error)
@@ -121,7 +121,7 @@ def test_an_active_coordinator_is_beyond_homomorphic_rounds(
 
 
 def test_halves_may_not_decrypt_under_a_joint_key() -> None:
-    with pytest.raises(ConfigError, match=r"2t > n must hold.* raise threshold from 3 to 4"):
+    with pytest.raises(ConfigError, match=r"2t > n \+ n_C must hold.* raise threshold from 3 to 4"):
         encrypted_config(BFV, JOINT, 6, threshold=3)
     encrypted_config(BFV, JOINT, 6, threshold=4)
     encrypted_config(BFV, DEALT, 6, threshold=3)

@@ -141,7 +141,7 @@ class Groups(_message.Message):
     def __init__(self, count: _Optional[int] = ..., combine: _Optional[_Union[Combine, str]] = ..., trim: _Optional[int] = ..., parent: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
 class RoundConfig(_message.Message):
-    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline", "groups", "certify")
+    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline", "groups", "purpose", "certify")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ARRAYS_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +158,7 @@ class RoundConfig(_message.Message):
     HOMOMORPHIC_FIELD_NUMBER: _ClassVar[int]
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
     CERTIFY_FIELD_NUMBER: _ClassVar[int]
     task: str
     arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
@@ -175,5 +176,6 @@ class RoundConfig(_message.Message):
     homomorphic: HomomorphicProfile
     pipeline: str
     groups: Groups
+    purpose: str
     certify: bool
-    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ..., groups: _Optional[_Union[Groups, _Mapping]] = ..., certify: _Optional[bool] = ...) -> None: ...
+    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ..., groups: _Optional[_Union[Groups, _Mapping]] = ..., purpose: _Optional[str] = ..., certify: _Optional[bool] = ...) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from secagg.wire.v1 import messages_pb2 as secagg_dot_wire_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsecagg/wire/v1/data_plane.proto\x12\x0esecagg.wire.v1\x1a\x1dsecagg/wire/v1/messages.proto\"J\n\x10\x46indRoundRequest\x12\x0e\n\x04task\x18\x01 \x01(\tH\x00\x12\x12\n\x08round_id\x18\x02 \x01(\x0cH\x00\x12\x0c\n\x04seen\x18\x03 \x03(\x0c\x42\x04\n\x02\x62y\"2\n\x0eRoundOfferPart\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\"Q\n\x10\x41\x64vertiseRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12+\n\x04keys\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"(\n\x14InputProgressRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"(\n\x12InputProgressReply\x12\x12\n\nnext_chunk\x18\x01 \x01(\r\"Q\n\x0c\x43heckRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12/\n\x05\x63heck\x18\x02 \x01(\x0b\x32 .secagg.wire.v1.ConsistencyCheck\"\\\n\x11\x43onfirmKeyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x35\n\x0c\x63onfirmation\x18\x02 \x01(\x0b\x32\x1f.secagg.wire.v1.KeyConfirmation\"O\n\x10ReportSumRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x19.secagg.wire.v1.SumReport\"V\n\x14\x43heckRecoveryRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12,\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.RecoveryCheck\"\'\n\x13\x41waitReceiptRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"m\n\x07Receipt\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x11\n\tsigned_ms\x18\x05 \x01(\x04\"5\n\x0e\x43\x65rtifyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\")\n\x15\x46\x65tchAggregateRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"F\n\x0cLeaveRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12$\n\x05leave\x18\x02 \x01(\x0b\x32\x15.secagg.wire.v1.Leave\"\x0c\n\nLeaveReply2\xac\x0b\n\tDataPlane\x12O\n\tFindRound\x12 .secagg.wire.v1.FindRoundRequest\x1a\x1e.secagg.wire.v1.RoundOfferPart0\x01\x12K\n\tAdvertise\x12 .secagg.wire.v1.AdvertiseRequest\x1a\x1a.secagg.wire.v1.RosterPart0\x01\x12M\n\x05Share\x12\x1d.secagg.wire.v1.ShareKeysPart\x1a!.secagg.wire.v1.ShareDeliveryPart(\x01\x30\x01\x12Y\n\rInputProgress\x12$.secagg.wire.v1.InputProgressRequest\x1a\".secagg.wire.v1.InputProgressReply\x12L\n\tSendInput\x12 .secagg.wire.v1.MaskedInputChunk\x1a\x1b.secagg.wire.v1.SurvivorSet(\x01\x12M\n\x05\x43heck\x12\x1c.secagg.wire.v1.CheckRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12?\n\x06Reveal\x12\x1a.secagg.wire.v1.UnmaskPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12W\n\nConfirmKey\x12!.secagg.wire.v1.ConfirmKeyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12Z\n\rSendEncrypted\x12#.secagg.wire.v1.EncryptedInputChunk\x1a .secagg.wire.v1.EncryptedSumPart(\x01\x30\x01\x12K\n\tReportSum\x12 .secagg.wire.v1.ReportSumRequest\x1a\x1c.secagg.wire.v1.ReleaseOrder\x12>\n\x07SendSum\x12\x18.secagg.wire.v1.SumChunk\x1a\x17.secagg.wire.v1.Receipt(\x01\x12H\n\x0bSendPartial\x12\x1c.secagg.wire.v1.PartialChunk\x1a\x19.secagg.wire.v1.FallenSet(\x01\x12]\n\rCheckRecovery\x12$.secagg.wire.v1.CheckRecoveryRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12K\n\x0cRecoverSeeds\x12 .secagg.wire.v1.RecoverSeedsPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12L\n\x0c\x41waitReceipt\x12#.secagg.wire.v1.AwaitReceiptRequest\x1a\x17.secagg.wire.v1.Receipt\x12Q\n\x07\x43\x65rtify\x12\x1e.secagg.wire.v1.CertifyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12X\n\x0e\x46\x65tchAggregate\x12%.secagg.wire.v1.FetchAggregateRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12\x46\n\nLeaveRound\x12\x1c.secagg.wire.v1.LeaveRequest\x1a\x1a.secagg.wire.v1.LeaveReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsecagg/wire/v1/data_plane.proto\x12\x0esecagg.wire.v1\x1a\x1dsecagg/wire/v1/messages.proto\"[\n\x10\x46indRoundRequest\x12\x0e\n\x04task\x18\x01 \x01(\tH\x00\x12\x12\n\x08round_id\x18\x02 \x01(\x0cH\x00\x12\x0c\n\x04seen\x18\x03 \x03(\x0c\x12\x0f\n\x07purpose\x18\x04 \x01(\tB\x04\n\x02\x62y\"2\n\x0eRoundOfferPart\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\"Q\n\x10\x41\x64vertiseRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12+\n\x04keys\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"(\n\x14InputProgressRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"(\n\x12InputProgressReply\x12\x12\n\nnext_chunk\x18\x01 \x01(\r\"Q\n\x0c\x43heckRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12/\n\x05\x63heck\x18\x02 \x01(\x0b\x32 .secagg.wire.v1.ConsistencyCheck\"\\\n\x11\x43onfirmKeyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x35\n\x0c\x63onfirmation\x18\x02 \x01(\x0b\x32\x1f.secagg.wire.v1.KeyConfirmation\"O\n\x10ReportSumRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x19.secagg.wire.v1.SumReport\"V\n\x14\x43heckRecoveryRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12,\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.RecoveryCheck\"\'\n\x13\x41waitReceiptRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"m\n\x07Receipt\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x11\n\tsigned_ms\x18\x05 \x01(\x04\"5\n\x0e\x43\x65rtifyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\")\n\x15\x46\x65tchAggregateRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"F\n\x0cLeaveRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12$\n\x05leave\x18\x02 \x01(\x0b\x32\x15.secagg.wire.v1.Leave\"\x0c\n\nLeaveReply2\xac\x0b\n\tDataPlane\x12O\n\tFindRound\x12 .secagg.wire.v1.FindRoundRequest\x1a\x1e.secagg.wire.v1.RoundOfferPart0\x01\x12K\n\tAdvertise\x12 .secagg.wire.v1.AdvertiseRequest\x1a\x1a.secagg.wire.v1.RosterPart0\x01\x12M\n\x05Share\x12\x1d.secagg.wire.v1.ShareKeysPart\x1a!.secagg.wire.v1.ShareDeliveryPart(\x01\x30\x01\x12Y\n\rInputProgress\x12$.secagg.wire.v1.InputProgressRequest\x1a\".secagg.wire.v1.InputProgressReply\x12L\n\tSendInput\x12 .secagg.wire.v1.MaskedInputChunk\x1a\x1b.secagg.wire.v1.SurvivorSet(\x01\x12M\n\x05\x43heck\x12\x1c.secagg.wire.v1.CheckRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12?\n\x06Reveal\x12\x1a.secagg.wire.v1.UnmaskPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12W\n\nConfirmKey\x12!.secagg.wire.v1.ConfirmKeyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12Z\n\rSendEncrypted\x12#.secagg.wire.v1.EncryptedInputChunk\x1a .secagg.wire.v1.EncryptedSumPart(\x01\x30\x01\x12K\n\tReportSum\x12 .secagg.wire.v1.ReportSumRequest\x1a\x1c.secagg.wire.v1.ReleaseOrder\x12>\n\x07SendSum\x12\x18.secagg.wire.v1.SumChunk\x1a\x17.secagg.wire.v1.Receipt(\x01\x12H\n\x0bSendPartial\x12\x1c.secagg.wire.v1.PartialChunk\x1a\x19.secagg.wire.v1.FallenSet(\x01\x12]\n\rCheckRecovery\x12$.secagg.wire.v1.CheckRecoveryRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12K\n\x0cRecoverSeeds\x12 .secagg.wire.v1.RecoverSeedsPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12L\n\x0c\x41waitReceipt\x12#.secagg.wire.v1.AwaitReceiptRequest\x1a\x17.secagg.wire.v1.Receipt\x12Q\n\x07\x43\x65rtify\x12\x1e.secagg.wire.v1.CertifyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12X\n\x0e\x46\x65tchAggregate\x12%.secagg.wire.v1.FetchAggregateRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12\x46\n\nLeaveRound\x12\x1c.secagg.wire.v1.LeaveRequest\x1a\x1a.secagg.wire.v1.LeaveReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,35 +33,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.data_plane_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FINDROUNDREQUEST']._serialized_start=82
-  _globals['_FINDROUNDREQUEST']._serialized_end=156
-  _globals['_ROUNDOFFERPART']._serialized_start=158
-  _globals['_ROUNDOFFERPART']._serialized_end=208
-  _globals['_ADVERTISEREQUEST']._serialized_start=210
-  _globals['_ADVERTISEREQUEST']._serialized_end=291
-  _globals['_INPUTPROGRESSREQUEST']._serialized_start=293
-  _globals['_INPUTPROGRESSREQUEST']._serialized_end=333
-  _globals['_INPUTPROGRESSREPLY']._serialized_start=335
-  _globals['_INPUTPROGRESSREPLY']._serialized_end=375
-  _globals['_CHECKREQUEST']._serialized_start=377
-  _globals['_CHECKREQUEST']._serialized_end=458
-  _globals['_CONFIRMKEYREQUEST']._serialized_start=460
-  _globals['_CONFIRMKEYREQUEST']._serialized_end=552
-  _globals['_REPORTSUMREQUEST']._serialized_start=554
-  _globals['_REPORTSUMREQUEST']._serialized_end=633
-  _globals['_CHECKRECOVERYREQUEST']._serialized_start=635
-  _globals['_CHECKRECOVERYREQUEST']._serialized_end=721
-  _globals['_AWAITRECEIPTREQUEST']._serialized_start=723
-  _globals['_AWAITRECEIPTREQUEST']._serialized_end=762
-  _globals['_RECEIPT']._serialized_start=764
-  _globals['_RECEIPT']._serialized_end=873
-  _globals['_CERTIFYREQUEST']._serialized_start=875
-  _globals['_CERTIFYREQUEST']._serialized_end=928
-  _globals['_FETCHAGGREGATEREQUEST']._serialized_start=930
-  _globals['_FETCHAGGREGATEREQUEST']._serialized_end=971
-  _globals['_LEAVEREQUEST']._serialized_start=973
-  _globals['_LEAVEREQUEST']._serialized_end=1043
-  _globals['_LEAVEREPLY']._serialized_start=1045
-  _globals['_LEAVEREPLY']._serialized_end=1057
-  _globals['_DATAPLANE']._serialized_start=1060
-  _globals['_DATAPLANE']._serialized_end=2512
+  _globals['_FINDROUNDREQUEST']._serialized_end=173
+  _globals['_ROUNDOFFERPART']._serialized_start=175
+  _globals['_ROUNDOFFERPART']._serialized_end=225
+  _globals['_ADVERTISEREQUEST']._serialized_start=227
+  _globals['_ADVERTISEREQUEST']._serialized_end=308
+  _globals['_INPUTPROGRESSREQUEST']._serialized_start=310
+  _globals['_INPUTPROGRESSREQUEST']._serialized_end=350
+  _globals['_INPUTPROGRESSREPLY']._serialized_start=352
+  _globals['_INPUTPROGRESSREPLY']._serialized_end=392
+  _globals['_CHECKREQUEST']._serialized_start=394
+  _globals['_CHECKREQUEST']._serialized_end=475
+  _globals['_CONFIRMKEYREQUEST']._serialized_start=477
+  _globals['_CONFIRMKEYREQUEST']._serialized_end=569
+  _globals['_REPORTSUMREQUEST']._serialized_start=571
+  _globals['_REPORTSUMREQUEST']._serialized_end=650
+  _globals['_CHECKRECOVERYREQUEST']._serialized_start=652
+  _globals['_CHECKRECOVERYREQUEST']._serialized_end=738
+  _globals['_AWAITRECEIPTREQUEST']._serialized_start=740
+  _globals['_AWAITRECEIPTREQUEST']._serialized_end=779
+  _globals['_RECEIPT']._serialized_start=781
+  _globals['_RECEIPT']._serialized_end=890
+  _globals['_CERTIFYREQUEST']._serialized_start=892
+  _globals['_CERTIFYREQUEST']._serialized_end=945
+  _globals['_FETCHAGGREGATEREQUEST']._serialized_start=947
+  _globals['_FETCHAGGREGATEREQUEST']._serialized_end=988
+  _globals['_LEAVEREQUEST']._serialized_start=990
+  _globals['_LEAVEREQUEST']._serialized_end=1060
+  _globals['_LEAVEREPLY']._serialized_start=1062
+  _globals['_LEAVEREPLY']._serialized_end=1074
+  _globals['_DATAPLANE']._serialized_start=1077
+  _globals['_DATAPLANE']._serialized_end=2529
 # @@protoc_insertion_point(module_scope)

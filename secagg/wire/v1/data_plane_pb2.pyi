@@ -8,14 +8,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class FindRoundRequest(_message.Message):
-    __slots__ = ("task", "round_id", "seen")
+    __slots__ = ("task", "round_id", "seen", "purpose")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
     task: str
     round_id: bytes
     seen: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, task: _Optional[str] = ..., round_id: _Optional[bytes] = ..., seen: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    purpose: str
+    def __init__(self, task: _Optional[str] = ..., round_id: _Optional[bytes] = ..., seen: _Optional[_Iterable[bytes]] = ..., purpose: _Optional[str] = ...) -> None: ...
 
 class RoundOfferPart(_message.Message):
     __slots__ = ("round_id", "config")
