@@ -153,10 +153,10 @@ class AsyncClient:
         return replace(participation.result, bytes_sent=sent, bytes_received=received)
 
     async def _leave(self, call: LeaveRound | None) -> None:
-        """Once, and shortly: the round goes on without us anyway when its deadline passes."""
+        """For a short time: the round goes on without us anyway when its deadline passes."""
         if call is None:
             return
         try:
-            await self._connection.exchange(call, Scope(LEAVE_TIMEOUT_S))
+            await self._connection.perform(call, Scope(LEAVE_TIMEOUT_S))
         except SecAggError:
             return

@@ -123,7 +123,7 @@ class Connection:
             TransportError: it cannot be reached.
             RoundTimeoutError: see `Scope`.
         """
-        attempts = Attempts(self._retry, idempotent=call.idempotent)
+        attempts = Attempts(self._retry, idempotent=call.idempotent, insists=call.insists)
         while True:
             attempts.begin(monotonic())
             try:

@@ -36,6 +36,7 @@ from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
 from secagg.wire import codec
 from secagg.wire.configuration import MAX_CONFIG_BYTES, decode_config
+from secagg.wire.counting import Budget
 from secagg.wire.receipts import SealedDigest, decode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
@@ -50,6 +51,8 @@ PART_COST: Final = 64
 _MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
 ENTRY_BYTES: Final = 128  # an index with a sealed pair of shares, or with a signature
 SLACK: Final = 1 << 16
+MAX_ANSWER_FIELDS: Final = 250_000
+"""Of all parts of an answer. A roster of 10,000 with chains of 8 certificates has about 150,000."""
 
 Parts = deque[bytes]
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
@@ -63,11 +66,13 @@ class Call(ABC, Generic[ResponseT_co]):
         service: full name of the gRPC service.
         method: name within the service.
         idempotent: whether making the call again changes nothing.
+        insists: whether it is made again while nobody listens at the other end.
     """
 
     service: ClassVar[str] = "secagg.wire.v1.DataPlane"
     method: ClassVar[str]
     idempotent: ClassVar[bool] = True
+    insists: ClassVar[bool] = True
 
     @property
     def path(self) -> str:
@@ -109,10 +114,11 @@ def ask(call: Call[ResponseT_co]) -> Flow[ResponseT_co]:
     return call.read((yield call))
 
 
-def every(kind: type[MessageT], parts: Parts) -> Iterator[MessageT]:
-    """The messages in `parts`, which is emptied."""
+def every(kind: type[MessageT], parts: Parts, fields: int = MAX_ANSWER_FIELDS) -> Iterator[MessageT]:
+    """The messages in `parts`, which is emptied. They have at most `fields` fields, all together."""
+    budget = Budget(fields)
     while parts:
-        yield codec.parse(kind, parts.popleft())
+        yield codec.parse(kind, parts.popleft(), budget)
 
 
 def only(kind: type[MessageT], parts: Parts) -> MessageT:
@@ -367,9 +373,10 @@ class Certify(RoundCall[ConsistencyProof]):
 
 @dataclass(frozen=True)
 class LeaveRound(RoundCall[None]):
-    """Say good-bye."""
+    """Say good-bye. A coordinator that is not there needs none."""
 
     method = "LeaveRound"
+    insists = False
     reason: LeaveReason
     accused: ParticipantId | None = None
 

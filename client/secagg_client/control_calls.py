@@ -187,7 +187,7 @@ class ListRounds(ControlCall[tuple[RoundSummary, ...]]):
 
     def decode(self, parts: Parts) -> tuple[RoundSummary, ...]:
         """See `Call`."""
-        return tuple(map(_summary, every(pb.RoundSummary, parts)))
+        return tuple(map(_summary, every(pb.RoundSummary, parts, UNLIMITED)))
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class GetLedger(ControlCall[TaskLedger]):
 
     def decode(self, parts: Parts) -> TaskLedger:
         """See `Call`."""
-        return decode_ledger(every(pb.LedgerPart, parts), self.task)
+        return decode_ledger(every(pb.LedgerPart, parts, UNLIMITED), self.task)
 
 
 def decode_round_id(data: bytes) -> RoundId:

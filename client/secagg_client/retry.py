@@ -68,9 +68,23 @@ RETRYABLE = (ConnectionBroken, LimitError)
 class Attempts:
     """The failures in a row of one call. Times are in seconds, of any clock that does not jump."""
 
-    def __init__(self, policy: RetryPolicy, *, idempotent: bool = True, jitter: Jitter = system_jitter) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        idempotent: bool = True,
+        insists: bool = True,
+        jitter: Jitter = system_jitter,
+    ) -> None:
+        """Args:
+        policy: how often, and how long.
+        idempotent: whether an attempt that may have reached the peer can be made again.
+        insists: whether one that cannot have reached it is made again.
+        jitter: see there.
+        """
         self._policy = policy
         self._idempotent = idempotent
+        self._insists = insists
         self._jitter = jitter
         self._failures = 0  # in a row
         self._since = 0.0
@@ -98,8 +112,11 @@ class Attempts:
         self._failures += 1
         self._last = error
         self.retrying = True
-        if not self._idempotent and not (isinstance(error, ConnectionBroken) and error.unsent):
+        unsent = isinstance(error, ConnectionBroken) and error.unsent
+        if not self._idempotent and not unsent:
             raise self._final(error, "whether it took effect is not known")
+        if unsent and not self._insists:
+            raise self._final(error, "not tried again")
         exponent = min(self._failures - 1, 60)
         delay = min(self._policy.first_delay_s * 2.0**exponent, self._policy.max_delay_s) * (1 + self._jitter()) / 2
         if self._failures >= self._policy.attempts or now + delay - self._since > self._policy.give_up_after_s:

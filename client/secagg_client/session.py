@@ -81,8 +81,8 @@ from secagg_client.results import Offer, RoundResult
 from secagg_client.terms import ClosableBackend, Contribution, Terms
 
 ROUNDING_SEED_SIZE: Final = 32
-LEAVE_TIMEOUT_S: Final = 3.0
-"""How long a good-bye may take."""
+LEAVE_TIMEOUT_S: Final = 10.0
+"""How long a good-bye may take. It is said again until it is heard: among hundreds that leave, some are not at once."""
 
 
 class Participation:

@@ -198,10 +198,10 @@ class Client:
         return replace(participation.result, bytes_sent=sent, bytes_received=received)
 
     def _leave(self, call: LeaveRound | None) -> None:
-        """Once, and shortly: the round goes on without us anyway when its deadline passes."""
+        """For a short time: the round goes on without us anyway when its deadline passes."""
         if call is None:
             return
         try:
-            self._connection.exchange(call, Scope(LEAVE_TIMEOUT_S))
+            self._connection.perform(call, Scope(LEAVE_TIMEOUT_S))
         except SecAggError:
             return

@@ -32,6 +32,7 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
+from secagg.wire.counting import Budget
 from secagg.wire.fields import (
     PART_BYTES,
     MessageT,
@@ -57,15 +58,23 @@ MAX_CERTIFICATE_BYTES: Final = 16_384
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def parse(kind: type[MessageT], data: bytes) -> MessageT:
-    """A protobuf message from bytes.
+def parse(kind: type[MessageT], data: bytes, budget: Budget | None = None) -> MessageT:
+    """A protobuf message from bytes. Its fields are counted before any becomes an object.
+
+    Args:
+        kind: of the message.
+        data: what a peer sent.
+        budget: for all parts of one message; its own if None.
 
     Raises:
-        DecodeError: `data` is none.
+        DecodeError: `data` is none, or has too many fields.
     """
     message = kind()
     try:
+        (budget or Budget()).spend(data, kind)
         message.ParseFromString(data)
+    except DecodeError as error:
+        raise DecodeError(f"not a {kind.__name__}: {error}") from None
     except ProtobufError:
         raise DecodeError(f"not a {kind.__name__}") from None
     return message

@@ -65,12 +65,14 @@ def decode_config(data: bytes) -> RoundConfig:
     """
     if len(data) > MAX_CONFIG_BYTES:
         raise DecodeError(f"a configuration of {len(data)} bytes is longer than {MAX_CONFIG_BYTES}")
-    # Before an object is made of each: 64 MiB hold millions of arrays.
-    counting.count(data, {}, _MAX_TOP_FIELDS)
-    counting.count(data, counting.plan_of(pb.RoundConfig.DESCRIPTOR), _MAX_FIELDS)
     message = pb.RoundConfig()
     try:
+        # Before an object is made of each: 64 MiB hold millions of arrays.
+        counting.count(data, {}, _MAX_TOP_FIELDS)
+        counting.count(data, counting.plan_of(pb.RoundConfig.DESCRIPTOR), _MAX_FIELDS)
         message.ParseFromString(data)
+    except DecodeError as error:
+        raise DecodeError(f"not a RoundConfig: {error}") from None
     except ProtobufError:
         raise DecodeError("not a RoundConfig") from None
     if message.threshold == 0:

@@ -5,9 +5,10 @@ whoever takes bytes from a peer counts the fields first, at a cost that the budg
 """
 
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from secagg.errors import DecodeError
 
@@ -27,8 +28,8 @@ _MAX_SHIFT: Final = 63  # no number is longer than ten bytes
 
 
 @cache
-def plan_of(descriptor: Descriptor) -> Plan:
-    """The plan of a kind of message. No kind of this protocol contains itself."""
+def plan_of(descriptor: Any) -> Plan:
+    """The plan of a kind of message, by its descriptor. No kind of this protocol contains itself."""
     plan: Plan = {}
     for field in descriptor.fields:
         if field.message_type is not None:
@@ -36,6 +37,21 @@ def plan_of(descriptor: Descriptor) -> Plan:
         elif field.is_repeated and field.type not in {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}:
             plan[field.number] = PACKED
     return plan
+
+
+class Budget:
+    """How many fields a message may still have, over all of its parts."""
+
+    def __init__(self, fields: int = MAX_FIELDS) -> None:
+        self._left = fields
+
+    def spend(self, data: bytes, kind: type[Message]) -> None:
+        """Count the fields of a part, which should be a `kind`.
+
+        Raises:
+            DecodeError: there are too many by now, or `data` is no message.
+        """
+        self._left = count(data, plan_of(kind.DESCRIPTOR), self._left)
 
 
 def count(data: bytes, plan: Plan, left: int) -> int:
@@ -47,9 +63,9 @@ def count(data: bytes, plan: Plan, left: int) -> int:
     try:
         left = _count(data, plan, left, 0, len(data))
     except (IndexError, KeyError):  # cut off, or a wire type that this protocol does not have
-        raise DecodeError("bytes that are no message") from None
+        raise DecodeError("cut off, or of another form") from None
     if left < 0:
-        raise DecodeError("a message of more fields than any that is meant seriously")
+        raise DecodeError("it has more fields than any message of this protocol")
     return left
 
 

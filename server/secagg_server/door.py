@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from secagg.errors import DecodeError, LimitError, NotInRoundError
 from secagg.wire import codec
-from secagg.wire.counting import MAX_FIELDS, count, plan_of
+from secagg.wire.counting import Budget
 from secagg_server.boundary import Context, reported
 from secagg_server.logs import Sparing
 from secagg_server.tally import Place, Tally
@@ -71,7 +71,7 @@ class Call:
         self._context = context
         self._place = place
         self._timeout_s = read_timeout_s
-        self._fields = MAX_FIELDS
+        self._budget = Budget()
 
     def metadata(self, name: str) -> list[bytes]:
         """The values of this name."""
@@ -103,7 +103,7 @@ class Call:
             raise DecodeError(f"the call brings no {kind.__name__}")
         if len(raw) > max_bytes:
             raise DecodeError(f"a {kind.__name__} of {len(raw)} bytes is longer than {max_bytes}")
-        return self._parse(kind, raw)
+        return codec.parse(kind, raw, self._budget)
 
     async def all(self, kind: type[MessageT], max_bytes: int, over: Over | None = None) -> list[MessageT]:
         """All parts of a message that is kept whole.
@@ -141,8 +141,7 @@ class Call:
     async def each(self, kind: type[MessageT]) -> AsyncIterator[MessageT]:
         """The messages one after the other; one is in memory at a time, and flow control holds the sender back."""
         while (raw := await self._read()) is not None:
-            self._fields = MAX_FIELDS
-            yield self._parse(kind, raw)
+            yield codec.parse(kind, raw)
 
     async def _all(self, kind: type[MessageT], max_bytes: int) -> list[MessageT]:
         found: list[MessageT] = []
@@ -152,16 +151,12 @@ class Call:
             if size > max_bytes or len(found) >= MAX_PARTS:
                 raise DecodeError(f"a message of more than {max_bytes} bytes or {MAX_PARTS} parts")
             self._place.hold(len(raw))
-            found.append(self._parse(kind, raw))
+            found.append(codec.parse(kind, raw, self._budget))
         return found
 
     async def _read(self) -> bytes | None:
         raw = await self._context.read()
         return raw if isinstance(raw, bytes) else None  # else grpc.aio.EOF
-
-    def _parse(self, kind: type[MessageT], raw: bytes) -> MessageT:
-        self._fields = count(raw, plan_of(kind.DESCRIPTOR), self._fields)
-        return codec.parse(kind, raw)
 
 
 Answer = Callable[[Call], AsyncIterator[bytes]]
