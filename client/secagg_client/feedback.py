@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray, Schema, Update
+from secagg.encoding.schema import FloatArray, NumberArray, Schema, Update
 from secagg.errors import InputError, LocalError
 from secagg.phases import Phase
 from secagg.schemes import Chunk, Upload
@@ -96,7 +96,12 @@ class _Account:
         return taken
 
     def add(self, lost: FloatArray) -> None:
-        self.flat = lost if self.flat is None else self.flat + lost
+        """Add up what overlapping rounds lost. A sum beyond float32 is cut off, as `Encoded.lost` is."""
+        if self.flat is None:
+            self.flat = lost
+            return
+        most = np.finfo(np.float32).max
+        self.flat = np.clip(self.flat.astype(np.float64) + lost, -most, most).astype(np.float32)
 
     def check(self, task: str, shapes: _Shapes) -> None:
         for name in (*shapes, *self.shapes):
@@ -175,7 +180,7 @@ class _Noting:
         return map(self.chunk, range(self.chunks))
 
 
-def _checked(name: str, array: FloatArray) -> FloatArray:
+def _checked(name: str, array: NumberArray) -> FloatArray:
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not np.isfinite(array).all():
         raise InputError(f"array {name!r} is not finite float32, as what is carried always is", array=name)
-    return array.reshape(-1)
+    return array.reshape(-1).astype(np.float32, copy=False)

@@ -301,3 +301,16 @@ def test_threads_lose_nothing() -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
     assert set(flat(feedback.arrays(TASK))) == {400.0}
+
+
+def test_what_overlapping_rounds_lost_stays_finite() -> None:
+    """Two rounds of one task both give back 3e38: their sum is beyond float32, and an infinity would stay for ever."""
+    feedback, schema = Feedback(), Schema.of(np.zeros(4))
+    for sign in (1, -1):
+        for loan in [feedback.borrow("t", schema), feedback.borrow("t", schema)]:
+            loan.into_sum(np.full(4, sign * 3e38, np.float32))
+        kept = feedback.arrays("t")["values"]
+        assert (kept == sign * np.finfo(np.float32).max).all()
+        feedback.forget("t")
+        feedback.restore("t", {"values": kept})
+        feedback.forget("t")
