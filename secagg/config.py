@@ -1,6 +1,7 @@
 """What a round is, agreed by all: `RoundConfig`. Unsafe parameters are refused here, with what to change."""
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -11,10 +12,11 @@ from secagg.crypto.prg import Words, word_dtype
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import Code, code_for
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
+from secagg.encoding.integers import IntegerCode, Integers, IntegerSums
 from secagg.encoding.packing import MAX_BITS
 from secagg.encoding.pipeline import Noise, NoiseBy, Pipeline
 from secagg.encoding.schema import Schema
-from secagg.errors import ConfigError, LocalError
+from secagg.errors import ConfigError, LocalError, PrecisionWarning
 from secagg.lattice.parameters import Custody, Profile
 from secagg.robust.grouping import Combine, Groups
 from secagg.scalars import settle, utf8
@@ -108,7 +110,7 @@ class RoundConfig:
     Attributes:
         task: 1 to 128 bytes of UTF-8; what a participant's policy allows by name.
         schema: arrays of the update.
-        encoding: the plain fixed-point code, or a pipeline of defences.
+        encoding: the plain fixed-point code, a pipeline of defences, or exact sums of integers.
         max_participants: n_max, 3 to 10,000; the ring is wide enough for that many.
         threshold: t; fewer survivors give no sum. 0 stands for the default of the threat model; under a joint key, for
             that of the active one.
@@ -138,7 +140,7 @@ class RoundConfig:
 
     task: str
     schema: Schema
-    encoding: FixedPoint | Pipeline
+    encoding: FixedPoint | Pipeline | Integers
     max_participants: int
     model_digest: bytes
     threshold: int = 0
@@ -212,6 +214,11 @@ class RoundConfig:
             return
         if not self.release_to_coordinator:
             raise ConfigError("the coordinator combines the sums of groups; set release_to_coordinator")
+        if isinstance(self.encoding, Integers) and self.groups.combine is not Combine.MEAN:
+            raise ConfigError(
+                f"the integer sums of groups are added up, and a {self.groups.text} of them is no sum; "
+                "combine the groups by mean, which adds up integers"
+            )
         if per_group and self.groups.combine is not Combine.MEAN:
             raise ConfigError(
                 f"groups that sample coordinates of their own have no common ones for a {self.groups.text}; "
@@ -235,7 +242,7 @@ class RoundConfig:
         if self.ring_bits > MAX_BITS:
             raise ConfigError(
                 f"{self.max_participants} summands of {self.code.value_bits} bits need {self.ring_bits} bits, "
-                f"more than {MAX_BITS}; lower value_bits"
+                f"more than {MAX_BITS}; lower value_bits, or the bounds of integers"
             )
         if self.vector_len > MAX_VECTOR_LEN:
             raise ConfigError(f"the update has {self.vector_len} coordinates, more than {MAX_VECTOR_LEN}; split it")
@@ -250,8 +257,8 @@ class RoundConfig:
         profile.check_summands(self.max_participants)
         if profile.value_bits != self.code.value_bits:
             raise ConfigError(
-                f"the profile is for {profile.value_bits} bits a value, the encoding has {self.code.value_bits}; "
-                "find another profile (where max_weight is 2^bits or more, values travel as wide as max_weight)"
+                f"the profile is for {profile.value_bits} bits a value, the encoding has {self.code.value_bits}; find "
+                "another profile (values are as wide as max_weight where that is 2^value_bits or more)"
             )
         if self.threat_model is not ThreatModel.SEMI_HONEST:
             raise ConfigError(
@@ -321,10 +328,12 @@ class RoundConfig:
         """The plain fixed-point code.
 
         Raises:
-            LocalError: the encoding is a pipeline.
+            LocalError: the encoding is another.
         """
         if isinstance(self.encoding, Pipeline):
             raise LocalError(f"the round's encoding is a pipeline: {self.encoding.text}")
+        if isinstance(self.encoding, Integers):
+            raise LocalError("the round adds up integers exactly: it has no fixed-point code")
         return self.encoding
 
     @property
@@ -378,4 +387,31 @@ class Aggregate:
             ProtocolViolation: no survivors can have put this in.
             LocalError: the context is needed.
         """
-        return config.code.decode_mean(self.sums, len(self.survivors), context)
+        mean = config.code.decode_mean(self.sums, len(self.survivors), context)
+        warn_if_imprecise(mean, config)
+        return mean
+
+    def totals(self, config: RoundConfig) -> IntegerSums:
+        """The exact integer sums, in a round whose encoding is `Integers`.
+
+        Raises:
+            ProtocolViolation: no survivors can have put this in.
+            LocalError: the round gives a mean.
+        """
+        if not isinstance(config.code, IntegerCode):
+            raise LocalError("this round gives a weighted mean: read it with mean(config) instead of totals")
+        return config.code.decode_totals(self.sums, len(self.survivors))
+
+
+def warn_if_imprecise(mean: WeightedMean, config: RoundConfig) -> None:
+    """Emit a `PrecisionWarning` where weights were far below `max_weight`: the mean looks like one and says nothing."""
+    if mean.precise or config.encoding.max_weight == 1:
+        return
+    warnings.warn(
+        PrecisionWarning(
+            f"the mean of task {config.task!r} may be off by {mean.relative_error:.3g} times the range of its values: "
+            f"its total weight is {mean.weight}, and max_weight is {config.encoding.max_weight}; lower max_weight to "
+            "about the largest weight that comes, or raise the bits of a value"
+        ),
+        stacklevel=3,
+    )

@@ -18,6 +18,10 @@ class SecAggError(Exception):
         return _made_again, (type(self), self.args, self.__dict__)
 
 
+class PrecisionWarning(UserWarning):
+    """A mean whose rounding error may exceed any value in it: `max_weight` is far above the weights that came."""
+
+
 def _made_again(kind: type[SecAggError], args: tuple[object, ...], attributes: dict[str, object]) -> SecAggError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)

@@ -13,7 +13,7 @@ import numpy as np
 from secagg.config import TRAIN
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
-from secagg.encoding.schema import FloatArray, Update
+from secagg.encoding.schema import NumberArray, Update
 from secagg.errors import SecAggError
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
@@ -92,7 +92,7 @@ class AsyncClient:
 
     async def participate(
         self,
-        update: Update | FloatArray,
+        update: Update | NumberArray,
         *,
         weight: int = 1,
         task: str | None = None,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from secagg.encoding.schema import FloatArray, Schema, Update, named
+from secagg.encoding.schema import NumberArray, Schema, Update, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +14,11 @@ class Minimised:
         dropped: names of the others, in their own order, to be logged.
     """
 
-    update: dict[str, FloatArray]
+    update: dict[str, NumberArray]
     dropped: tuple[str, ...]
 
 
-def minimised(update: Update | FloatArray, schema: Schema) -> Minimised:
+def minimised(update: Update | NumberArray, schema: Schema) -> Minimised:
     """`update` without the arrays that `schema` does not name.
 
     `participate` refuses such arrays, for they may be there by mistake: dropping them is the caller's decision.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import WeightedMean
+from secagg.encoding.integers import IntegerSums
 from secagg.receipts import Receipt
 from secagg.robust.groups import GroupedAggregate
 
@@ -40,9 +41,10 @@ class RoundResult:
             few signed. Of a round in groups it is about our own group's sum: for the other groups' sums, and so for
             the combined `mean`, there is the coordinator's word.
         aggregate: the exact sum; None where the round gives participants a receipt only, or it was not wanted.
-        mean: the weighted mean that the sum encodes; None without `aggregate`.
+        mean: the weighted mean that the sum encodes; None without `aggregate`, and in a round of integers.
+        totals: the exact sums of a round of integers; None without `aggregate`, and in any other round.
         groups: of a round in groups, every group's sum; `receipt`, `survivors` and `aggregate` are of our own group,
-            `mean` is the combination of all.
+            `mean` is the combination of all, `totals` their sum.
         bytes_sent: message bytes that went up, repetitions included (without HTTP/2 and TLS).
         bytes_received: message bytes that came down.
     """
@@ -54,6 +56,7 @@ class RoundResult:
     certified: bool = False
     aggregate: Aggregate | None = None
     mean: WeightedMean | None = None
+    totals: IntegerSums | None = None
     groups: GroupedAggregate | None = None
     bytes_sent: int = 0
     bytes_received: int = 0

@@ -10,6 +10,7 @@ from secagg.config import Aggregate, RoundConfig
 from secagg.context import Round
 from secagg.crypto.secret import Secret
 from secagg.encoding.code import Encoded
+from secagg.encoding.integers import Integers
 from secagg.errors import (
     AuthenticationError,
     LocalError,
@@ -280,6 +281,7 @@ class Participation:
         if aggregate is not decrypted:
             _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
         context = self._terms.seat(offer, self._contribution.model_digest).round.context
+        whole = isinstance(config.encoding, Integers)
         return RoundResult(
             round_id=offer.round_id,
             config=config,
@@ -287,7 +289,8 @@ class Participation:
             survivors=survivors,
             certified=certified,
             aggregate=aggregate,
-            mean=aggregate.mean(config, context) if groups is None else groups.mean(config),
+            mean=None if whole else aggregate.mean(config, context) if groups is None else groups.mean(config),
+            totals=None if not whole else aggregate.totals(config) if groups is None else groups.totals(config),
             groups=groups,
         )
 

@@ -14,7 +14,7 @@ from secagg.config import TRAIN, check_purpose
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
-from secagg.encoding.schema import FloatArray, Schema, Update, owned
+from secagg.encoding.schema import NumberArray, Schema, Update, owned
 from secagg.errors import ConfigError, LocalError
 from secagg.homomorphic.vectors import Backend
 from secagg.messages import ParticipantId
@@ -118,7 +118,7 @@ class Contribution:
         purpose: what the update was computed for; the round must name the same.
     """
 
-    update: Update | FloatArray
+    update: Update | NumberArray
     weight: int
     model_digest: bytes
     fetch_aggregate: bool = True

@@ -19,6 +19,7 @@ from secagg.conformance import (
     encrypted_rounds,
     endings,
     group_vectors,
+    integer_vectors,
     joint_coordinator_failures,
     joint_participant_failures,
     lattice_vectors,
@@ -49,6 +50,7 @@ def _vectors() -> Iterator[tuple[str, Document]]:
     yield from published.vectors()
     yield from primitives.vectors()
     yield from encodings.vectors()
+    yield from integer_vectors.vectors()
     yield from group_vectors.vectors()
     yield from pipeline_vectors.vectors()
     yield from noise_vectors.vectors()

@@ -42,6 +42,8 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "share-correction": _CASES | {"threshold": int, "secret_sha256": str},
     "encoding": _CASES,
     "decoding": _CASES | {"check": str, "refused": list},
+    "ranges": _CASES,
+    "integers": _CASES | {"config": str, "summands": int, "largest": list, "refused": list, "check": str},
     "packing": _CASES | {"check": str, "refused": list},
     "chunks": _CASES,
     "configuration": _CASES,

@@ -9,13 +9,25 @@ import numpy as np
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
-from secagg.encoding.fixedpoint import Encoder, FixedPoint, WeightedMean, check_length, decode_flat, error_bound
+from secagg.encoding.fixedpoint import (
+    Encoder,
+    FixedPoint,
+    Span,
+    WeightedMean,
+    check_length,
+    decode_flat,
+    error_bound,
+    error_bounds,
+    relative_error,
+    spans_of,
+)
+from secagg.encoding.integers import IntegerCode, Integers
 from secagg.encoding.noisy import Grid, NoisyEncoder
 from secagg.encoding.pipeline import NoiseBy, Pipeline
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.encoding.source import Source
 from secagg.encoding.stages import Compensated, Stages, difference
-from secagg.errors import InputError, LocalError, ProtocolViolation
+from secagg.errors import ConfigError, InputError, LocalError, ProtocolViolation
 from secagg.scalars import as_integer
 
 
@@ -89,12 +101,12 @@ class Code(Protocol):
 
 
 def code_for(
-    encoding: FixedPoint | Pipeline, schema: Schema, cohort: Cohort, *, wraps: bool, parent: bytes = b""
+    encoding: FixedPoint | Pipeline | Integers, schema: Schema, cohort: Cohort, *, wraps: bool, parent: bytes = b""
 ) -> Code:
     """What `encoding` comes to.
 
     Args:
-        encoding: the plain fixed-point code, or a pipeline.
+        encoding: the plain fixed-point code, a pipeline, or exact integers.
         schema: of the update.
         cohort: who is summed.
         wraps: whether the scheme takes sums mod 2^b: masked rounds do, homomorphic ones add integers.
@@ -104,8 +116,17 @@ def code_for(
         ConfigError: parameters that do not fit together.
     """
     summands = cohort.summands
+    if isinstance(encoding, Integers):
+        return IntegerCode(encoding, schema, summands)
+    if whole := next((spec for spec in schema.arrays if spec.whole), None):
+        raise ConfigError(
+            f"array {whole.name!r} is {whole.dtype}, and this encoding is of floats; cast it, or sum integers exactly "
+            "(secagg.encoding.integers)"
+        )
     if isinstance(encoding, FixedPoint):
         return BoundedCode(encoding, Stages(schema), summands)
+    if any(spec.range is not None for spec in schema.arrays):
+        _check_ranges(encoding)
     shared_seed = b"" if encoding.per_group else parent
     stages = Stages(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback, shared_seed)
     if encoding.noise is None:
@@ -122,6 +143,21 @@ def code_for(
         dimension=stages.size,
     )
     return NoisyCode(stages, calibration, Grid(encoding.bits) if wraps else Grid.raised(calibration), summands, wraps)
+
+
+def _check_ranges(pipeline: Pipeline) -> None:
+    """Arrays with ranges of their own stand for different things: no step may mix them."""
+    mixing = [
+        (pipeline.noise is not None, "noise"),
+        (pipeline.rotate, "rotate"),
+        (pipeline.rate < 1, "sample"),
+        (any(clip.l2 < inf and not clip.per_array for clip in pipeline.clips), "clip(l2=…)"),
+    ]
+    if found := next((step for mixes, step in mixing if mixes), None):
+        raise ConfigError(
+            f"{found} treats all values alike, and arrays of this schema have ranges of their own; "
+            f"leave {found} out, or give no array a range"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +184,12 @@ class BoundedCode:
         return self.code.ring_bits(self.summands)
 
     @property
+    def spans(self) -> tuple[Span, ...]:
+        """Which range holds where."""
+        ranged = any(spec.range is not None for spec in self.stages.schema.arrays)
+        return spans_of(self.code, self.stages.schema) if ranged else (Span(0, self.stages.size, self.code),)
+
+    @property
     def feedback(self) -> bool:
         """See `Code`."""
         return self.stages.feedback
@@ -166,19 +208,20 @@ class BoundedCode:
 
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
         """See `Code`."""
-        flat, weight = decode_flat(self.code, self.stages.size, sums, summands)
-        error = error_bound(self.code, summands, weight)
-        check_length(flat, self.stages.norm_bound + sqrt(self.stages.size) * error)
-        arrays = self.stages.schema.split(self.stages.undo(flat, context))
-        bound = error * self.stages.error_factor
-        return WeightedMean(arrays, weight, bound)
+        spans, schema = self.spans, self.stages.schema
+        flat, weight = decode_flat(spans, sums, summands)
+        errors = ((span.stop - span.start) * error_bound(span.code, summands, weight) ** 2 for span in spans)
+        check_length(flat, self.stages.norm_bound + sqrt(sum(errors)))
+        arrays = schema.split(self.stages.undo(flat, context))
+        bounds = error_bounds(self.code, schema, summands, weight, self.stages.error_factor(self.code.clip))
+        return WeightedMean(arrays, weight, bounds, relative_error(self.code, summands, weight))
 
 
 class BoundedVector(Encoder):
     """What a participant sends under a `BoundedCode`."""
 
     def __init__(self, code: BoundedCode, clipped: Source, weight: int, seed: Secret, context: bytes) -> None:
-        super().__init__(code.code, code.stages.transformed(clipped, context), weight, seed)
+        super().__init__(code.code, code.stages.transformed(clipped, context), weight, seed, code.spans)
         self._bounded = code
         self._clipped = clipped
         self._context = context
@@ -186,7 +229,7 @@ class BoundedVector(Encoder):
     def lost(self) -> FloatArray:
         """See `Encoded`."""
         code = self._bounded
-        sent, _ = decode_flat(code.code, code.stages.size, self.read(0, self.vector_len), 1)
+        sent, _ = decode_flat(code.spans, self.read(0, self.vector_len), 1)
         return difference(self._clipped, code.stages.undo(sent, self._context))
 
 
@@ -234,7 +277,9 @@ class NoisyCode:
             raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
         flat = self.grid.decode(sums, summands)
         flat /= self.calibration.scale * summands
-        return WeightedMean(self.stages.schema.split(self.stages.undo(flat, context)), summands, inf)
+        schema = self.stages.schema
+        bounds = dict.fromkeys((spec.name for spec in schema.arrays), inf)
+        return WeightedMean(schema.split(self.stages.undo(flat, context)), summands, bounds)
 
 
 class NoisyVector(NoisyEncoder):

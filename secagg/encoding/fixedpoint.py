@@ -5,7 +5,9 @@ with u uniform in [0, 1): an unbiased q-bit number. Behind the values the weight
 one coordinate: the ring is wide enough for the sum of all weights, so that nothing comes out but that sum.
 """
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
@@ -16,7 +18,7 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.schema import MAX_CLIP, MIN_CLIP, ArraySpec, FloatArray, Schema
 from secagg.encoding.source import Source
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 from secagg.scalars import as_integer, settle
@@ -24,9 +26,6 @@ from secagg.scalars import as_integer, settle
 MIN_VALUE_BITS: Final = 1
 MAX_VALUE_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
-MIN_CLIP: Final = 2.0**-64
-MAX_CLIP: Final = 2.0**64
-"""Within these no step, sum or mean leaves the range of float32."""
 _STRIDE: Final = 1 << 14  # values encoded together, so that float64 temporaries stay in the cache
 _UNIFORM_DTYPE: Final = np.dtype("<u4")
 _ARITHMETIC: Final = 1 + 2.0**-20
@@ -38,7 +37,8 @@ class FixedPoint:
     """The fixed-point code of a round.
 
     Attributes:
-        clip: c, 2^-64 to 2^64; values are clipped to [−c, c].
+        clip: c, 2^-64 to 2^64; values are clipped to [−c, c]. An array with a `range` of its own is clipped to that,
+            and has a step of its own.
         value_bits: q, 1 to 32; the step is 2c/(2^q − 1). One bit is a sign, flipped at random so that it is unbiased.
         max_weight: w_max, 1 to 2^32 − 1; a participant's weight is an integer in [1, w_max]. Values are scaled by
             w/w_max, so the relative precision of a participant falls as its weight does: choose w_max no larger than
@@ -82,13 +82,52 @@ class FixedPoint:
         return self.coordinate_bits + (summands - 1).bit_length()
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Coordinates [start, stop), which share a range, and the code with that range."""
+
+    start: int
+    stop: int
+    code: FixedPoint
+
+
+def spans_of(code: FixedPoint, schema: Schema) -> tuple[Span, ...]:
+    """What holds where; neighbouring arrays of one range are one span."""
+    spans: list[Span] = []
+    at = 0
+    for spec in schema.arrays:
+        own, start = ranged(code, spec), at
+        at += spec.size
+        if spans and spans[-1].code == own:
+            start = spans.pop().start
+        spans.append(Span(start, at, own))
+    return tuple(spans)
+
+
+def ranged(code: FixedPoint, spec: ArraySpec) -> FixedPoint:
+    """The code of one array."""
+    return code if spec.range is None else replace(code, clip=spec.range)
+
+
+def _cut(spans: tuple[Span, ...], start: int, stop: int) -> Iterator[Span]:
+    """The parts of [start, stop), which is not empty."""
+    at = bisect_right(spans, start, key=lambda span: span.stop)
+    while start < stop:
+        end = min(spans[at].stop, stop)
+        yield Span(start, end, spans[at].code)
+        start, at = end, at + 1
+
+
 class Encoder:
     """One participant's encoded vector, computed range by range and always the same for the same range."""
 
-    def __init__(self, code: FixedPoint, source: Source, weight: int, rounding_seed: Secret) -> None:
+    def __init__(
+        self, code: FixedPoint, source: Source, weight: int, rounding_seed: Secret, spans: tuple[Span, ...] = ()
+    ) -> None:
         """Args:
             source: the update's values.
             rounding_seed: 32 fresh random bytes; they fix the stochastic rounding, so that a resent chunk is the same.
+            spans: what holds where, if not `code` everywhere.
 
         Raises:
             InputError: the weight is not an integer in [1, w_max].
@@ -100,7 +139,7 @@ class Encoder:
             )
         self.vector_len = source.size + 1
         self.dtype = word_dtype(code.coordinate_bits)
-        self._code = code
+        self._spans = spans or (Span(0, source.size, code),)
         self._source = source
         self._factor = weight / code.max_weight
         self._weight = weight
@@ -113,14 +152,17 @@ class Encoder:
         last = min(stop, self._source.size)
         for low in range(start, last, _STRIDE):
             high = min(low + _STRIDE, last)
-            out[low - start : high - start] = self._encode(self._source.read(low, high), uniform.next(high - low))
+            values, words = self._source.read(low, high), uniform.next(high - low)
+            for part in _cut(self._spans, low, high):
+                here = slice(part.start - low, part.stop - low)
+                self._encode(part.code, values[here], words[here])
+            out[low - start : high - start] = values
         if stop > self._source.size:
             out[self._source.size - start] = self._weight
         return out
 
-    def _encode(self, values: FloatArray, uniform: Words) -> FloatArray:
-        """Rounded numbers as float64; `values` is overwritten."""
-        code = self._code
+    def _encode(self, code: FixedPoint, values: FloatArray, uniform: Words) -> None:
+        """Overwrite `values` by rounded numbers, as float64."""
         np.clip(values, -code.clip, code.clip, out=values)
         values *= self._factor
         values += code.clip
@@ -128,7 +170,7 @@ class Encoder:
         values += uniform * 2.0**-32
         np.floor(values, out=values)
         # (c + c)/step can exceed 2^q − 1 by a rounding error of float64; the code has no such number.
-        return np.minimum(values, code.levels, out=values)
+        np.minimum(values, code.levels, out=values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +180,30 @@ class WeightedMean:
     Attributes:
         arrays: Σ w·v / Σ w over the summands, in the schema's shapes and dtypes.
         weight: Σ w, exact.
-        error_bound: no value is further than this from the weighted mean of the clipped inputs (before the cast to
-            the dtype).
+        error_bounds: by array: no value of it is further than this from the weighted mean of the clipped inputs
+            (before the cast to the dtype). Infinite where nothing can be promised: with noise, with coordinates left
+            out (`sample`), and with `rotate` unless a clip keeps every update's norm within `range`; else rotated
+            values may have been cut off, and nobody knows by how much.
+        relative_error: the largest rounding error of a quantised value, in units of its range. Above 1 it is larger
+            than any value may be. 0 with noise, whose size has nothing to do with rounding.
     """
 
     arrays: dict[str, FloatArray]
     weight: int
-    error_bound: float
+    error_bounds: dict[str, float]
+    relative_error: float = 0.0
+
+    @property
+    def error_bound(self) -> float:
+        """The largest of `error_bounds`."""
+        return max(self.error_bounds.values())
+
+    @property
+    def precise(self) -> bool:
+        """Whether `relative_error` is at most 1. If not, a single value of the mean says nothing: `max_weight` is far
+        above the weights that came, or values have one bit, of which only many together say something.
+        """
+        return self.relative_error <= 1
 
 
 def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) -> WeightedMean:
@@ -155,14 +214,18 @@ def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) ->
             mean: a participant or the coordinator made it up.
     """
     weight = total_weight(code, schema.size, sums, summands)
-    arrays = schema.arrays_from(lambda start, stop: _means(code, sums[start:stop], summands, weight))
-    return WeightedMean(arrays, weight, error_bound(code, summands, weight))
+    decoder = _Decoder(spans_of(code, schema), summands, weight)
+    arrays = schema.arrays_from(lambda start, stop: decoder.means(sums, start, stop))
+    return WeightedMean(
+        arrays, weight, error_bounds(code, schema, summands, weight), relative_error(code, summands, weight)
+    )
 
 
-def decode_flat(code: FixedPoint, size: int, sums: Words, summands: int) -> tuple[FloatArray, int]:
-    """float64[size] of weighted means, and the weight; see `decode_mean`."""
-    weight = total_weight(code, size, sums, summands)
-    return _means(code, sums[:size], summands, weight), weight
+def decode_flat(spans: tuple[Span, ...], sums: Words, summands: int) -> tuple[FloatArray, int]:
+    """float64[all coordinates of `spans`] of weighted means, and the weight; see `decode_mean`."""
+    size = spans[-1].stop
+    weight = total_weight(spans[0].code, size, sums, summands)
+    return _Decoder(spans, summands, weight).means(sums, 0, size), weight
 
 
 def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int:
@@ -175,14 +238,24 @@ def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int
     return weight
 
 
-def _means(code: FixedPoint, sums: Words, summands: int, weight: int) -> FloatArray:
-    """float64 of each sum; refuses impossible ones as `decode_mean` says."""
-    mean: FloatArray = sums.astype(np.float64)
-    mean *= code.step
-    mean -= summands * code.clip
-    mean *= code.max_weight / weight
-    check_magnitude(mean, code.clip + error_bound(code, summands, weight))
-    return mean
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """What makes means of sums of `summands` vectors of this total weight."""
+
+    spans: tuple[Span, ...]
+    summands: int
+    weight: int
+
+    def means(self, sums: Words, start: int, stop: int) -> FloatArray:
+        """float64 of each sum in [start, stop); refuses impossible ones as `decode_mean` says."""
+        means: FloatArray = sums[start:stop].astype(np.float64)
+        for part in _cut(self.spans, start, stop):
+            code, mean = part.code, means[part.start - start : part.stop - start]
+            mean *= code.step
+            mean -= self.summands * code.clip
+            mean *= code.max_weight / self.weight
+            check_magnitude(mean, code.clip + error_bound(code, self.summands, self.weight))
+        return means
 
 
 def check_magnitude(mean: FloatArray, bound: float) -> None:
@@ -212,3 +285,13 @@ def check_length(mean: FloatArray, bound: float) -> None:
 def error_bound(code: FixedPoint, summands: int, weight: int) -> float:
     """The largest error of a mean: every summand is rounded by less than a step."""
     return summands * code.step * code.max_weight / weight
+
+
+def error_bounds(code: FixedPoint, schema: Schema, summands: int, weight: int, factor: float = 1.0) -> dict[str, float]:
+    """The same by array, each with its own range, times `factor`."""
+    return {spec.name: factor * error_bound(ranged(code, spec), summands, weight) for spec in schema.arrays}
+
+
+def relative_error(code: FixedPoint, summands: int, weight: int) -> float:
+    """The same in units of the range, whatever that is."""
+    return 2 * summands * code.max_weight / (code.levels * weight)

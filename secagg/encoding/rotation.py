@@ -15,9 +15,13 @@ from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.schema import FloatArray
 from secagg.encoding.source import Source
+from secagg.errors import InputError
 
 MAX_BLOCK: Final = 1 << 16
 """A block of float64 that stays in the L2 cache while it is transformed."""
+
+MAX_ROTATED: Final = 2.0**1000
+"""A block of such values does not overflow float64 while it is transformed."""
 
 _SMALL: Final = 1 << 12  # up to here one block holds everything
 _MIN_BLOCK: Final = 64
@@ -78,6 +82,21 @@ class Rotation:
         signs *= -2 / np.sqrt(self.block)
         signs += 1 / np.sqrt(self.block)
         return signs
+
+
+def check_rotatable(source: Source) -> None:
+    """Refuse values that a rotation could make infinite.
+
+    Raises:
+        InputError: one is above `MAX_ROTATED`.
+    """
+    for start in range(0, source.size, MAX_BLOCK):
+        values = source.read(start, min(start + MAX_BLOCK, source.size))
+        if max(-float(values.min()), float(values.max())) > MAX_ROTATED:
+            raise InputError(
+                f"a value is larger than {MAX_ROTATED:.1e}, beyond what can be rotated in float64; scale the update, "
+                "or let the pipeline clip it first"
+            )
 
 
 class Rotated:

@@ -9,13 +9,20 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.errors import ConfigError, InputError
-from secagg.scalars import as_integer, utf8
+from secagg.scalars import as_integer, as_number, utf8
 
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
-Update = Mapping[str, FloatArray]
+NumberArray = np.ndarray[Any, np.dtype[np.floating[Any] | np.integer[Any]]]
+Update = Mapping[str, NumberArray]
 """Arrays by name, as a participant hands them in and as the aggregate comes back."""
 
-DTYPES: Final = ("float32", "float64")
+FLOATS: Final = ("float32", "float64")
+INTEGERS: Final = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES: Final = (*FLOATS, *INTEGERS)
+MIN_CLIP: Final = 2.0**-64
+MAX_CLIP: Final = 2.0**64
+"""Within these no step, sum or mean leaves the range of float32."""
+MAX_INTEGER: Final = 2**62
 MAX_ARRAYS: Final = 100_000
 MAX_NAME_BYTES: Final = 512
 MAX_DIMENSIONS: Final = 32
@@ -29,12 +36,18 @@ class ArraySpec:
     Attributes:
         name: 1 to 512 bytes of UTF-8, unique in the schema.
         shape: up to 32 sides, also `()`; a zero-sized array is refused.
-        dtype: "float32" or "float64".
+        dtype: "float32" or "float64"; in a round of exact integer sums one of "int8" to "int64", "uint8" to "uint64".
+        range: of floats, 2^-64 to 2^64: values of this array are clipped to plus and minus this, and its step follows
+            from it. None for the range of the whole encoding.
+        bounds: of integers: the smallest and the largest value of this array, -2^62 to 2^62. None for those of the
+            whole encoding.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
+    range: float | None = None
+    bounds: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(utf8(self.name, "an array name")) <= MAX_NAME_BYTES:
@@ -49,6 +62,26 @@ class ArraySpec:
             )
         if any(side < 1 for side in self.shape):
             raise ConfigError(f"array {self.name!r}: shape {self.shape} holds no values; leave the array out")
+        if self.range is not None:
+            self._check_range(as_number(self.range, f"the range of array {self.name!r}"))
+        if self.bounds is not None:
+            self._check_bounds(*(as_integer(bound, f"a bound of array {self.name!r}") for bound in self.bounds))
+
+    def _check_range(self, most: float) -> None:
+        object.__setattr__(self, "range", most)
+        if self.whole or not MIN_CLIP <= most <= MAX_CLIP:
+            raise ConfigError(f"array {self.name!r}: a range is a number from 2^-64 to 2^64, for floats alone")
+
+    def _check_bounds(self, low: int, high: int) -> None:
+        object.__setattr__(self, "bounds", (low, high))
+        if not self.whole:
+            raise ConfigError(f"array {self.name!r}: bounds are for integers; give floats a range")
+        check_bounds(low, high, f"array {self.name!r}: ")
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are integers."""
+        return self.dtype in INTEGERS
 
     @property
     def size(self) -> int:
@@ -71,21 +104,42 @@ class Schema:
             raise ConfigError(f"array name {twice!r} stands twice in the schema; rename one")
 
     @classmethod
-    def of(cls, update: Update | FloatArray) -> "Schema":
+    def of(
+        cls,
+        update: Update | NumberArray,
+        ranges: Mapping[str, float] | None = None,
+        bounds: Mapping[str, tuple[int, int]] | None = None,
+    ) -> "Schema":
         """The schema of an example update; a lone array is called `values`.
 
+        Args:
+            update: arrays of floats; or of integers alone, for a round of exact integer sums.
+            ranges: see `ArraySpec.range`, by name of the array; others have that of the encoding.
+            bounds: see `ArraySpec.bounds`, in the same way.
+
         Raises:
-            InputError: something in it is no numpy array of float32 or float64; names the array and says what to do.
-            ConfigError: a name or a shape that no schema has.
+            InputError: something in it is no numpy array of these dtypes; names the array and says what to do.
+            ConfigError: a name or a shape that no schema has, or a range or bounds of an array that is not there.
         """
-        return cls(tuple(ArraySpec(name, array.shape, array.dtype.name) for name, array in _float_arrays(update)))
+        ranges, bounds = ranges or {}, bounds or {}
+        arrays = dict(_number_arrays(update))
+        if strange := next((name for name in (*ranges, *bounds) if name not in arrays), None):
+            raise ConfigError(
+                f"there is no array {strange!r} to give a range or bounds; arrays are {', '.join(arrays)}"
+            )
+        return cls(
+            tuple(
+                ArraySpec(name, array.shape, array.dtype.name, ranges.get(name), bounds.get(name))
+                for name, array in arrays.items()
+            )
+        )
 
     @property
     def size(self) -> int:
         """Number of values in all arrays: m."""
         return sum(spec.size for spec in self.arrays)
 
-    def check(self, update: Update | FloatArray) -> "FlatUpdate":
+    def check(self, update: Update | NumberArray) -> "FlatUpdate":
         """`update` as one flat vector, every value looked at.
 
         Raises:
@@ -118,17 +172,17 @@ class Schema:
 class FlatUpdate:
     """A checked update, read as one float64 vector without ever copying the whole."""
 
-    __slots__ = ("_flats", "size")
+    __slots__ = ("flats", "size")
 
-    def __init__(self, flats: tuple[FloatArray, ...]) -> None:
-        self._flats = flats
+    def __init__(self, flats: tuple[NumberArray, ...]) -> None:
+        self.flats = flats
         self.size = sum(len(flat) for flat in flats)
 
     def read(self, start: int, stop: int) -> FloatArray:
         """A fresh float64[stop − start] of the values in [start, stop)."""
         out = np.empty(stop - start, np.float64)
         first = 0
-        for flat in self._flats:
+        for flat in self.flats:
             low, high = max(start, first), min(stop, first + len(flat))
             if low < high:
                 out[low - start : high - start] = flat[low - first : high - first]
@@ -136,18 +190,31 @@ class FlatUpdate:
         return out
 
 
-def named(update: Update | FloatArray) -> Update:
+def check_bounds(low: int, high: int, where: str = "") -> None:
+    """Refuse bounds that no exact sum of integers has.
+
+    Raises:
+        ConfigError: they are beyond 2^62, or leave no choice.
+    """
+    if not -MAX_INTEGER <= low < high <= MAX_INTEGER:
+        raise ConfigError(
+            f"{where}integers lie between a min and a larger max, within -2^62 to 2^62, not {low} to {high}"
+        )
+
+
+def named(update: Update | NumberArray) -> Update:
     """The update as a mapping: a lone array is the special case of one array called `values`."""
     return {"values": update} if isinstance(update, np.ndarray) else update
 
 
-def owned(update: Update | FloatArray) -> dict[str, FloatArray]:
+def owned(update: Update | NumberArray) -> dict[str, NumberArray]:
     """The same arrays as copies of our own: what happens to the caller's afterwards does not matter.
 
     Raises:
-        InputError: something in it is no numpy array of float32 or float64; names the array and says what to do.
+        InputError: something in it is no numpy array of floats, or of integers where all are; names the array and says
+            what to do.
     """
-    return {name: np.array(array, order="C") for name, array in _float_arrays(update)}
+    return {name: np.array(array, order="C") for name, array in _number_arrays(update)}
 
 
 def described_type(value: object) -> str:
@@ -160,13 +227,16 @@ def described_type(value: object) -> str:
     return f"{name}, not a numpy array; pass tensor.detach().cpu(){widened}.numpy()"
 
 
-def _float_arrays(update: object) -> Iterator[tuple[str, FloatArray]]:
+def _number_arrays(update: object) -> Iterator[tuple[str, NumberArray]]:
+    """Arrays of floats; or of integers, where there are no others."""
     if not isinstance(update, np.ndarray | Mapping):
         raise InputError(f"an update is an array or a mapping of arrays by name; this is {described_type(update)}")
-    for name, array in named(update).items():
+    arrays = named(update)
+    counts = all(isinstance(array, np.ndarray) and array.dtype.name in INTEGERS for array in arrays.values())
+    for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"array {name!r} is {described_type(array)}", array=name)
-        if array.dtype.name not in DTYPES:
+        if array.dtype.name not in (INTEGERS if counts else FLOATS):
             raise InputError(f"array {name!r} is {array.dtype}; {_instead(array.dtype)}", array=name)
         if isinstance(array, np.ma.MaskedArray):
             raise InputError(f"array {name!r} has masked values; fill them in", array=name)
@@ -175,15 +245,20 @@ def _float_arrays(update: object) -> Iterator[tuple[str, FloatArray]]:
 
 def _instead(dtype: np.dtype[Any], wanted: str = "float32") -> str:
     """What to do about an array of another dtype."""
+    if wanted in INTEGERS:
+        return f"hand in whole numbers as array.astype('{wanted}')"
     if dtype.kind == "f" or dtype.name == "bfloat16":
         return f"cast it with array.astype('{wanted}')"
     leave = "leave it out (secagg_client.minimised drops the arrays that a task does not name)"
     if dtype.kind not in "iub":
         return leave
-    return f"if it is a counter or an index, {leave}; if its mean is meant, hand in array.astype('{wanted}')"
+    return (
+        f"if it is a counter or an index, {leave}; if its mean is meant, hand in array.astype('{wanted}'); exact sums "
+        "of integers need a task of their own (secagg.encoding.integers)"
+    )
 
 
-def _checked(spec: ArraySpec, update: Update) -> FloatArray:
+def _checked(spec: ArraySpec, update: Update) -> NumberArray:
     array = update.get(spec.name)
     if array is None:
         raise InputError(f"array {spec.name!r} of the task's schema is missing", array=spec.name)
@@ -198,8 +273,8 @@ def _checked(spec: ArraySpec, update: Update) -> FloatArray:
         raise InputError(f"array {spec.name!r} has masked values; fill them in", array=spec.name)
     if array.shape != spec.shape:
         raise InputError(f"array {spec.name!r} has shape {array.shape}, the task wants {spec.shape}", array=spec.name)
-    flat = np.asarray(array).reshape(-1)  # a subclass such as np.matrix would not become flat
-    for start in range(0, len(flat), _STRIDE):
+    flat: NumberArray = np.asarray(array).reshape(-1)  # a subclass such as np.matrix would not become flat
+    for start in range(0, 0 if spec.whole else len(flat), _STRIDE):
         finite = np.isfinite(flat[start : start + _STRIDE])
         if not finite.all():
             at = start + int(np.argmin(finite))

@@ -6,7 +6,7 @@ from math import inf, sqrt
 import numpy as np
 
 from secagg.encoding.clipping import Clip, Clipped
-from secagg.encoding.rotation import Rotated, Rotation, block_size, padded_size
+from secagg.encoding.rotation import Rotated, Rotation, block_size, check_rotatable, padded_size
 from secagg.encoding.sampling import Sampled, Selection, kept_size
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.encoding.source import Source
@@ -45,10 +45,14 @@ class Stages:
         """Coordinates of a rotation's block."""
         return block_size(self.kept)
 
-    @property
-    def error_factor(self) -> float:
-        """How many times an error of what comes out an error of a value can be; infinite where values are left out."""
-        if self.rate < 1:
+    def error_factor(self, most: float) -> float:
+        """How many times an error of what comes out an error of a value can be; infinite where values are left out, or
+        may be cut off.
+
+        Args:
+            most: what comes out is cut off beyond this.
+        """
+        if self.rate < 1 or (self.rotate and self.norm_bound > most):
             return inf
         return sqrt(self.block) if self.rotate else 1.0
 
@@ -69,6 +73,8 @@ class Stages:
         self._check(context)
         if self.rate < 1:
             source = Sampled(source, self._selection(context))
+        if self.rotate and not self.clips:
+            check_rotatable(source)
         return Rotated(source, Rotation(self.kept, context)) if self.rotate else source
 
     def undo(self, values: FloatArray, context: bytes) -> FloatArray:

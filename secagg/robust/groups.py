@@ -8,7 +8,7 @@ every group needs the minimum cohort by itself. With distributed noise each grou
 noise is sized for the honest survivors that are certain *in one group*.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -17,6 +17,8 @@ import numpy as np
 
 from secagg.config import Aggregate, RoundConfig
 from secagg.encoding.fixedpoint import WeightedMean
+from secagg.encoding.integers import Integers, IntegerSums
+from secagg.encoding.schema import NumberArray
 from secagg.errors import LocalError, ProtocolViolation
 from secagg.robust.grouping import Combine, Groups
 
@@ -46,6 +48,21 @@ class GroupSum:
         except ProtocolViolation:
             return None
 
+    def totals(self, config: RoundConfig) -> IntegerSums | None:
+        """The integer sums; None if no survivors can have put them in. See `Aggregate.totals`."""
+        try:
+            return self.aggregate.totals(config)
+        except ProtocolViolation:
+            return None
+
+    def norm(self, config: RoundConfig) -> float:
+        """Euclidean norm over all arrays of the mean; infinite for a sum that cannot be decoded."""
+        if isinstance(config.encoding, Integers):
+            totals = self.totals(config)
+            return inf if totals is None else _norm(totals.arrays.values()) / totals.summands
+        mean = self.mean(config)
+        return inf if mean is None else _norm(mean.arrays.values())
+
 
 @dataclass(frozen=True, slots=True)
 class GroupedAggregate:
@@ -67,7 +84,7 @@ class GroupedAggregate:
     def mean(self, config: RoundConfig) -> WeightedMean:
         """The combination that the configuration names. A group whose sum cannot be decoded counts as one without.
 
-        `weight` is that of all combined groups; `error_bound` the largest of theirs, which holds for every
+        `weight` is that of all combined groups; `error_bounds` the largest of theirs, which holds for every
         combination: each is a mean of order statistics, or a weighted mean.
 
         Args:
@@ -86,7 +103,25 @@ class GroupedAggregate:
             name: combined([mean.arrays[name] for mean in means], weights, plan).astype(first.dtype)
             for name, first in means[0].arrays.items()
         }
-        return WeightedMean(arrays, sum(weights), max(mean.error_bound for mean in means))
+        bounds = {name: max(mean.error_bounds[name] for mean in means) for name in arrays}
+        return WeightedMean(arrays, sum(weights), bounds, max(mean.relative_error for mean in means))
+
+    def totals(self, config: RoundConfig) -> IntegerSums:
+        """The exact integer sums over all groups, in a round whose encoding is `Integers`. A group whose sum cannot be
+        decoded counts as one without; `summands` says how many participants are in it.
+
+        Args:
+            config: of the round in groups, or of any of its groups.
+
+        Raises:
+            ProtocolViolation: no group is left.
+            LocalError: the round gives a mean.
+        """
+        found = [totals for group in self.groups.values() if (totals := group.totals(config)) is not None]
+        if not found:
+            raise ProtocolViolation("no group's sum can be decoded")
+        arrays = {name: sum((one.arrays[name] for one in found[1:]), first) for name, first in found[0].arrays.items()}
+        return IntegerSums(arrays, sum(one.summands for one in found))
 
 
 def plan_of(config: RoundConfig) -> Groups:
@@ -133,11 +168,8 @@ class Anomaly:
     typical: float
 
 
-def norm_of(mean: WeightedMean | None) -> float:
-    """Euclidean norm over all arrays; infinite for a sum that cannot be decoded."""
-    if mean is None:
-        return inf
-    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in mean.arrays.values())))
+def _norm(arrays: Iterable[NumberArray]) -> float:
+    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in arrays)))
 
 
 def anomalies(norms: Mapping[int, float], factor: float = 3.0) -> list[Anomaly]:

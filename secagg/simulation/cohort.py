@@ -11,7 +11,7 @@ from secagg.crypto.authority import Authority, create_authority, issue_participa
 from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.encoding.schema import FloatArray, Update
+from secagg.encoding.schema import NumberArray, Update
 from secagg.encoding.vector import IntegerVector
 from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
@@ -34,7 +34,7 @@ START: Final = 1_700_000_000.0
 class Contribution:
     """What one participant brings: its update and its weight."""
 
-    update: Update | FloatArray
+    update: Update | NumberArray
     weight: int = 1
 
 

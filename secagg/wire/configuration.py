@@ -4,6 +4,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 
 from secagg.config import TRAIN, Deadlines, Graph, RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import DTYPES, MAX_ARRAYS, MAX_DIMENSIONS, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
@@ -18,7 +19,7 @@ _CUSTODIES = (Custody.PARTICIPANTS, Custody.THRESHOLD)
 _MAX_SCALE_BITS = 120
 _MAX_PRIMES = 8
 _MAX_TOP_FIELDS = MAX_ARRAYS + 64
-_MAX_FIELDS = MAX_ARRAYS * (MAX_DIMENSIONS + 6)
+_MAX_FIELDS = MAX_ARRAYS * (MAX_DIMENSIONS + 8)
 
 
 def encode_config(config: RoundConfig) -> bytes:
@@ -27,9 +28,17 @@ def encode_config(config: RoundConfig) -> bytes:
     message = pb.RoundConfig(
         task=config.task,
         arrays=[
-            pb.ArraySpec(name=a.name, shape=a.shape, dtype=pb.Dtype.Name(DTYPES.index(a.dtype) + 1))
+            pb.ArraySpec(
+                name=a.name,
+                shape=a.shape,
+                dtype=pb.Dtype.Name(DTYPES.index(a.dtype) + 1),
+                range=a.range,
+                min=None if a.bounds is None else a.bounds[0],
+                max=None if a.bounds is None else a.bounds[1],
+            )
             for a in config.schema.arrays
         ],
+        integers=_encode_integers(config.encoding) if isinstance(config.encoding, Integers) else None,
         encoding=_encode_code(config.encoding) if isinstance(config.encoding, FixedPoint) else None,
         pipeline=config.encoding.text if isinstance(config.encoding, Pipeline) else "",
         max_participants=config.max_participants,
@@ -89,10 +98,9 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
     d = message.deadlines
     if len(message.arrays) > MAX_ARRAYS or any(len(a.shape) > MAX_DIMENSIONS for a in message.arrays):
         raise ConfigError(f"a schema has at most {MAX_ARRAYS} arrays, of at most {MAX_DIMENSIONS} sides")
-    arrays = tuple(ArraySpec(a.name, tuple(a.shape), _dtype(a.dtype)) for a in message.arrays)
     return RoundConfig(
         task=message.task,
-        schema=Schema(arrays),
+        schema=Schema(tuple(_array(spec) for spec in message.arrays)),
         encoding=_encoding(message),
         max_participants=message.max_participants,
         threshold=message.threshold,
@@ -121,12 +129,30 @@ def _encode_code(code: FixedPoint) -> pb.FixedPoint:
     return pb.FixedPoint(clip=code.clip, value_bits=code.value_bits, max_weight=code.max_weight)
 
 
-def _encoding(message: pb.RoundConfig) -> FixedPoint | Pipeline:
-    if not message.pipeline:
-        return FixedPoint(message.encoding.clip, message.encoding.value_bits, message.encoding.max_weight)
-    if message.HasField("encoding"):
-        raise ValueError("a pipeline beside an encoding")
-    return Pipeline.parse(message.pipeline)
+def _encode_integers(integers: Integers) -> pb.Integers:
+    return pb.Integers(min=integers.min, max=integers.max)
+
+
+def _encoding(message: pb.RoundConfig) -> FixedPoint | Pipeline | Integers:
+    if message.HasField("encoding") + bool(message.pipeline) + message.HasField("integers") > 1:
+        raise ValueError("two of encoding, pipeline and integers")
+    if message.HasField("integers"):
+        return Integers(max=message.integers.max, min=message.integers.min)
+    if message.pipeline:
+        return Pipeline.parse(message.pipeline)
+    return FixedPoint(message.encoding.clip, message.encoding.value_bits, message.encoding.max_weight)
+
+
+def _array(spec: pb.ArraySpec) -> ArraySpec:
+    if spec.HasField("min") is not spec.HasField("max"):
+        raise ValueError("one of min and max of an array")
+    return ArraySpec(
+        spec.name,
+        tuple(spec.shape),
+        _dtype(spec.dtype),
+        spec.range if spec.HasField("range") else None,
+        (spec.min, spec.max) if spec.HasField("min") else None,
+    )
 
 
 def _encode_profile(profile: Profile) -> pb.HomomorphicProfile:

@@ -16,7 +16,7 @@ from secagg.errors import AbortReason, RoundAborted
 from secagg.events import RoundFailed
 from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
-from secagg.robust.groups import Anomaly, GroupSum, anomalies, norm_of, plan_of
+from secagg.robust.groups import Anomaly, GroupSum, anomalies, plan_of
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
 from secagg.wire.results import PackedGroups, decode_aggregate
@@ -172,7 +172,7 @@ class GroupedRound:
         ids = GroupedRoundId(self.record.round_id, self.record.config_bytes)
         context = ids.context(number, self.config.model_digest)
         config = self.groups[number].config
-        return norm_of(GroupSum(decode_aggregate(released.parts(), config), context).mean(config))
+        return GroupSum(decode_aggregate(released.parts(), config), context).norm(config)
 
     def _end(self, outcome: PackedGroups | RoundAborted, found: Iterable[Anomaly]) -> None:
         now = self._clock()

@@ -27,7 +27,7 @@ from secagg.context import Context, Round, RoundId, bind, digest_model
 from secagg.crypto import shamir, signing
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream
+from secagg.crypto.prg import MaskStream, Words
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.sealing import seal
 from secagg.crypto.secret import Secret
@@ -270,6 +270,53 @@ def decoding(vector: Vector) -> None:
             decode_mean(code, schema, np.array(case["sums"], np.uint64), case["summands"])
 
 
+def ranges(vector: Vector) -> None:
+    for case in vector["cases"]:
+        config = decode_config(unhex(case["config"]))
+        total: Words = np.zeros(config.vector_len, np.uint64)
+        assert encode_config(config).hex() == case["config"]
+        for person in case["people"]:
+            update = {
+                spec.name: np.array([float.fromhex(v) for v in person["values"][spec.name]], spec.dtype).reshape(
+                    spec.shape
+                )
+                for spec in config.schema.arrays
+            }
+            seed = Secret(unhex(person["rounding_seed"]))
+            encoder = config.code.encoder(config.schema.check(update), person["weight"], seed, bytes(32))
+            assert encoder.read(0, config.vector_len, np.dtype("<u8")).tolist() == person["encoded"]
+            total = total + encoder.read(0, config.vector_len, np.dtype("<u8"))
+        assert total.tolist() == case["sums"]
+        mean = Aggregate(total, ("a", "b", "c")).mean(config)
+        bounds = {array: bound.hex() for array, bound in mean.error_bounds.items()}
+        assert (mean.weight, bounds) == (case["weight"], case["error_bounds"])
+        assert {n: [float(v).hex() for v in a.reshape(-1)] for n, a in mean.arrays.items()} == case["mean"]
+
+
+def integers(vector: Vector) -> None:
+    for case in vector["cases"]:
+        config = decode_config(unhex(case["config"]))
+        total: Words = np.zeros(config.vector_len, np.uint64)
+        assert encode_config(config).hex() == case["config"]
+        assert config.ring_bits == case["ring_bits"]
+        for person in case["people"]:
+            update = {
+                spec.name: np.array(person["values"][spec.name], spec.dtype).reshape(spec.shape)
+                for spec in config.schema.arrays
+            }
+            encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)))
+            assert encoder.read(0, config.vector_len, np.dtype("<u8")).tolist() == person["encoded"]
+            total = total + encoder.read(0, config.vector_len, np.dtype("<u8"))
+        assert total.tolist() == case["sums"]
+        totals = Aggregate(total, ("a", "b", "c")).totals(config)
+        assert {name: array.reshape(-1).tolist() for name, array in totals.arrays.items()} == case["totals"]
+    config, names = decode_config(unhex(vector["config"])), tuple(map(str, range(vector["summands"])))
+    Aggregate(np.array(vector["largest"], np.uint64), names).totals(config)
+    for case in vector["refused"]:
+        with pytest.raises(ProtocolViolation):
+            Aggregate(np.array(case["sums"], np.uint64), names).totals(config)
+
+
 def packing(vector: Vector) -> None:
     for case in vector["cases"]:
         bits, packed = case["bits"], unhex(case["packed"])
@@ -503,6 +550,8 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "share-correction": share_correction,
     "encoding": encoding,
     "decoding": decoding,
+    "ranges": ranges,
+    "integers": integers,
     "packing": packing,
     "chunks": chunks,
     "configuration": configuration,

@@ -226,6 +226,79 @@ def _product(shape: list[int]) -> int:
     return product
 
 
+def ranges(vector: Vector) -> None:
+    """Array by array as section 10 says, with the array's own range in place of the clip."""
+    for case in vector["cases"]:
+        config = config_pb2.RoundConfig.FromString(unhex(case["config"]))
+        code = _plain_code(config)
+        at = 0
+        for array in config.arrays:
+            size = _product(list(array.shape))
+            clip = array.range if array.HasField("range") else code["clip"]
+            own = {"clip": clip, "value_bits": code["value_bits"], "max_weight": code["max_weight"]}
+            for person in case["people"]:
+                uniforms = ref.words(ref.rounding_key(unhex(person["rounding_seed"])), 32, 0, at + size)[at:]
+                values = [float.fromhex(v) for v in person["values"][array.name]]
+                length = math.sqrt(sum(v * v for v in values))
+                if length > code["norm"]:
+                    values = [v * (code["norm"] / length) for v in values]
+                found = ref.encode(values, **own, weight=person["weight"], uniforms=uniforms)
+                assert found == [*person["encoded"][at : at + size], person["weight"]]
+            own["summands"] = len(case["people"])
+            means, weight = ref.decode([*case["sums"][at : at + size], case["sums"][-1]], **own, size=size)
+            dtype = "float32" if array.dtype == config_pb2.DTYPE_FLOAT32 else "float64"
+            assert [_cast(v, dtype) for v in means] == [float.fromhex(v) for v in case["mean"][array.name]]
+            step = 2 * clip / (2 ** code["value_bits"] - 1)
+            bound = own["summands"] * step * code["max_weight"] / weight
+            assert (bound, weight) == (float.fromhex(case["error_bounds"][array.name]), case["weight"])
+            at += size
+        assert at + 1 == len(case["sums"])
+
+
+def _plain_code(config: config_pb2.RoundConfig) -> dict[str, Any]:
+    """Of the two encodings in the vector: the fixed-point code, and a norm per array before it."""
+    if not config.pipeline:
+        code = config.encoding
+        return {"clip": code.clip, "value_bits": code.value_bits, "max_weight": code.max_weight, "norm": math.inf}
+    pipe = pipelines.parse(config.pipeline)
+    ((_, norm, per_array),) = pipe.clips
+    assert per_array
+    assert pipe.range is not None
+    return {"clip": pipe.range, "value_bits": pipe.bits, "max_weight": pipe.max_weight, "norm": norm}
+
+
+def integers(vector: Vector) -> None:
+    for case in vector["cases"]:
+        config = config_pb2.RoundConfig.FromString(unhex(case["config"]))
+        bounds = _bounds(config)
+        width = max(high - low for _, low, high, _ in bounds).bit_length()
+        assert width + (config.max_participants - 1).bit_length() == case["ring_bits"]
+        for person in case["people"]:
+            sent = [v - low for name, low, _, _ in bounds for v in person["values"][name]]
+            assert sent == person["encoded"]
+        assert [sum(column) for column in zip(*(p["encoded"] for p in case["people"]), strict=True)] == case["sums"]
+        at = 0
+        for name, low, _, size in bounds:
+            here = [s + len(case["people"]) * low for s in case["sums"][at : at + size]]
+            by_person = [p["values"][name] for p in case["people"]]
+            assert here == case["totals"][name] == [sum(x) for x in zip(*by_person, strict=True)]
+            at += size
+    bounds = _bounds(config_pb2.RoundConfig.FromString(unhex(vector["config"])))
+    most = [vector["summands"] * (high - low) for _, low, high, size in bounds for _ in range(size)]
+    assert all(s <= top for s, top in zip(vector["largest"], most, strict=True))
+    for case in vector["refused"]:
+        assert sum(s > top for s, top in zip(case["sums"], most, strict=True)) == 1
+
+
+def _bounds(config: config_pb2.RoundConfig) -> list[tuple[str, int, int, int]]:
+    """Name, smallest, largest and size of each array."""
+    whole = config.integers
+    return [
+        (a.name, *((a.min, a.max) if a.HasField("max") else (whole.min, whole.max)), _product(list(a.shape)))
+        for a in config.arrays
+    ]
+
+
 def packing(vector: Vector) -> None:
     for case in vector["cases"]:
         packed, bits = unhex(case["packed"]), case["bits"]
@@ -509,6 +582,8 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "share-correction": share_correction,
     "encoding": encoding,
     "decoding": decoding,
+    "ranges": ranges,
+    "integers": integers,
     "packing": packing,
     "chunks": chunks,
     "configuration": configuration,

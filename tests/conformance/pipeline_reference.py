@@ -324,6 +324,15 @@ class Task:
         return sized(n=self.n, h=h, block=block, d=self.length, **stated)
 
     @property
+    def longest(self) -> float:
+        """B: the norm that no clipped update exceeds."""
+        bounds = [
+            c * math.sqrt(self.size if kind == "linf" else len(self.arrays) if per_array else 1)
+            for kind, c, per_array in self.pipe.clips
+        ]
+        return min(bounds, default=math.inf)
+
+    @property
     def table(self) -> Table:
         return table(str(self.pipe.law), self.noise.variance)
 
@@ -404,7 +413,9 @@ class Task:
         if self.pipe.range is None or self.pipe.rate < 1:
             return math.inf
         bound: float = summands * (2 * self.pipe.range / (2**self.pipe.bits - 1)) * self.pipe.max_weight / weight
-        return bound * math.sqrt(block_size(self.sent) if self.pipe.rotate else 1)
+        if not self.pipe.rotate:
+            return bound
+        return bound * math.sqrt(block_size(self.sent)) if self.longest <= self.pipe.range else math.inf
 
     def mean(self, sums: Sequence[int], summands: int) -> tuple[Floats, int]:
         """Means, each in its array's dtype, and the weight."""

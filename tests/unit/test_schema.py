@@ -137,7 +137,7 @@ def test_split_gives_back_names_shapes_and_dtypes() -> None:
     [
         (lambda: ArraySpec("", (1,)), "1 to 512 bytes"),
         (lambda: ArraySpec("é" * 257, (1,)), "1 to 512 bytes"),
-        (lambda: ArraySpec("a", (1,), "float16"), "not one of float32, float64; cast it"),
+        (lambda: ArraySpec("a", (1,), "float16"), "not one of float32, float64, int8"),
         (lambda: ArraySpec("a", (3, 0)), "holds no values; leave the array out"),
         (lambda: ArraySpec("a", (-1,)), "holds no values"),
         (lambda: ArraySpec("a", (1,) * 33), "33 sides are more than 32; reshape it"),

@@ -28,6 +28,14 @@ class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DTYPE_UNSPECIFIED: _ClassVar[Dtype]
     DTYPE_FLOAT32: _ClassVar[Dtype]
     DTYPE_FLOAT64: _ClassVar[Dtype]
+    DTYPE_INT8: _ClassVar[Dtype]
+    DTYPE_INT16: _ClassVar[Dtype]
+    DTYPE_INT32: _ClassVar[Dtype]
+    DTYPE_INT64: _ClassVar[Dtype]
+    DTYPE_UINT8: _ClassVar[Dtype]
+    DTYPE_UINT16: _ClassVar[Dtype]
+    DTYPE_UINT32: _ClassVar[Dtype]
+    DTYPE_UINT64: _ClassVar[Dtype]
 
 class HomomorphicScheme(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -57,6 +65,14 @@ GRAPH_COMPLETE: Graph
 DTYPE_UNSPECIFIED: Dtype
 DTYPE_FLOAT32: Dtype
 DTYPE_FLOAT64: Dtype
+DTYPE_INT8: Dtype
+DTYPE_INT16: Dtype
+DTYPE_INT32: Dtype
+DTYPE_INT64: Dtype
+DTYPE_UINT8: Dtype
+DTYPE_UINT16: Dtype
+DTYPE_UINT32: Dtype
+DTYPE_UINT64: Dtype
 HOMOMORPHIC_SCHEME_UNSPECIFIED: HomomorphicScheme
 HOMOMORPHIC_SCHEME_CKKS: HomomorphicScheme
 HOMOMORPHIC_SCHEME_BFV: HomomorphicScheme
@@ -69,14 +85,28 @@ COMBINE_TRIMMED: Combine
 COMBINE_MEAN: Combine
 
 class ArraySpec(_message.Message):
-    __slots__ = ("name", "shape", "dtype")
+    __slots__ = ("name", "shape", "dtype", "range", "min", "max")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
     name: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     dtype: Dtype
-    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[_Union[Dtype, str]] = ...) -> None: ...
+    range: float
+    min: int
+    max: int
+    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., range: _Optional[float] = ..., min: _Optional[int] = ..., max: _Optional[int] = ...) -> None: ...
+
+class Integers(_message.Message):
+    __slots__ = ("min", "max")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    min: int
+    max: int
+    def __init__(self, min: _Optional[int] = ..., max: _Optional[int] = ...) -> None: ...
 
 class FixedPoint(_message.Message):
     __slots__ = ("clip", "value_bits", "max_weight")
@@ -141,7 +171,7 @@ class Groups(_message.Message):
     def __init__(self, count: _Optional[int] = ..., combine: _Optional[_Union[Combine, str]] = ..., trim: _Optional[int] = ..., parent: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
 class RoundConfig(_message.Message):
-    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline", "groups", "purpose", "certify")
+    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline", "groups", "purpose", "certify", "integers")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ARRAYS_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +190,7 @@ class RoundConfig(_message.Message):
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     CERTIFY_FIELD_NUMBER: _ClassVar[int]
+    INTEGERS_FIELD_NUMBER: _ClassVar[int]
     task: str
     arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
     encoding: FixedPoint
@@ -178,4 +209,5 @@ class RoundConfig(_message.Message):
     groups: Groups
     purpose: str
     certify: bool
-    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ..., groups: _Optional[_Union[Groups, _Mapping]] = ..., purpose: _Optional[str] = ..., certify: _Optional[bool] = ...) -> None: ...
+    integers: Integers
+    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: _Optional[bool] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: _Optional[bool] = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ..., groups: _Optional[_Union[Groups, _Mapping]] = ..., purpose: _Optional[str] = ..., certify: _Optional[bool] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ...) -> None: ...

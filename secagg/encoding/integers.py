@@ -1,0 +1,192 @@
+"""Exact sums of integers, for counts and histograms (proto/PROTOCOL.md, "Integers"). There is no float anywhere.
+
+A value x of an array with bounds [min, max] travels as x − min. The ring holds n_max·(max − min), so no sum wraps, and
+what comes out is Σ x to the last digit: no clip, no rounding, no weight. Nor is there noise. The sums are released as
+they are, and a count of few participants may tell much about one of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.crypto.prg import Words, word_dtype
+from secagg.crypto.secret import Secret
+from secagg.encoding.fixedpoint import WeightedMean
+from secagg.encoding.schema import ArraySpec, FlatUpdate, FloatArray, NumberArray, Schema, check_bounds
+from secagg.encoding.source import Source
+from secagg.errors import ConfigError, InputError, LocalError, ProtocolViolation
+from secagg.scalars import as_integer, settle
+
+IntegerArray = np.ndarray[Any, np.dtype[np.int64]]
+_MOST: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """Exact sums of integers.
+
+    Attributes:
+        max: largest value of an array that has no `bounds` of its own; at most 2^62, and a sum of all participants
+            stays below 2^63.
+        min: smallest value of such an array, −2^62 to max − 1.
+    """
+
+    max: int
+    min: int = 0
+
+    def __post_init__(self) -> None:
+        settle(self, integers=("max", "min"))
+        check_bounds(self.min, self.max)
+
+    @property
+    def max_weight(self) -> int:
+        """Every participant counts once."""
+        return 1
+
+    def bounds(self, spec: ArraySpec) -> tuple[int, int]:
+        """(min, max) of an array."""
+        return spec.bounds or (self.min, self.max)
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerSums:
+    """What the sum says, exactly.
+
+    Attributes:
+        arrays: int64 Σ x over the summands, in the schema's shapes.
+        summands: how many participants are in it.
+    """
+
+    arrays: dict[str, IntegerArray]
+    summands: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerCode:
+    """What `Integers` come to in a round; see `secagg.encoding.code.Code`."""
+
+    integers: Integers
+    schema: Schema
+    summands: int
+
+    def __post_init__(self) -> None:
+        for spec in self.schema.arrays:
+            if not spec.whole:
+                raise ConfigError(
+                    f"array {spec.name!r} is {spec.dtype}, and this encoding is of integers; "
+                    "cast it to int64, or use FixedPoint"
+                )
+            low, high = self.integers.bounds(spec)
+            if self.summands * max(-low, high) > _MOST:
+                raise ConfigError(
+                    f"{self.summands} integers from {low} to {high} can add up to more than 2^63 − 1; "
+                    f"narrow the bounds of array {spec.name!r}"
+                )
+
+    @property
+    def vector_len(self) -> int:
+        """The values. There is no weight."""
+        return self.schema.size
+
+    @property
+    def value_bits(self) -> int:
+        """v: those of the widest array."""
+        return max((high - low).bit_length() for low, high in map(self.integers.bounds, self.schema.arrays))
+
+    @property
+    def ring_bits(self) -> int:
+        """Room for the sum of all."""
+        return self.value_bits + (self.summands - 1).bit_length()
+
+    @property
+    def feedback(self) -> bool:
+        """Nothing is lost."""
+        return False
+
+    @property
+    def calibration(self) -> None:
+        """There is no noise."""
+        return None
+
+    def encoder(
+        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> "IntegerEncoder":
+        """One participant's vector. `seed` and `context` are not needed: nothing is rounded.
+
+        Raises:
+            InputError: a value out of its array's bounds; names both. Or a weight that is not 1.
+            LocalError: something is carried.
+        """
+        if as_integer(weight, "weight", InputError) != 1:
+            raise InputError(f"integers are added up as they are, so every participant has weight 1, not {weight}")
+        if carried is not None:
+            raise LocalError("something is carried over from earlier rounds, and this round has no feedback")
+        if not isinstance(update, FlatUpdate):
+            raise LocalError("integers are read from what Schema.check gives: anything else here is made of floats")
+        return IntegerEncoder(self, update.flats)
+
+    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
+        """Raises LocalError: there is no mean."""
+        raise LocalError("this round adds up integers: read the sums with totals(config) instead of a mean")
+
+    def decode_totals(self, sums: Words, summands: int) -> IntegerSums:
+        """The exact sums behind a sum of `summands` vectors.
+
+        Raises:
+            ProtocolViolation: no such vectors add up to this.
+        """
+        arrays: dict[str, IntegerArray] = {}
+        at = 0
+        for spec in self.schema.arrays:
+            low, high = self.integers.bounds(spec)
+            part = sums[at : at + spec.size]
+            if int(part.max()) > summands * (high - low):
+                raise ProtocolViolation(
+                    f"array {spec.name!r} has a sum beyond what {summands} integers from {low} to {high} have"
+                )
+            # Modulo 2^64, in which a negative number is its two's complement.
+            arrays[spec.name] = (part.astype(np.uint64) + np.uint64(summands * low % 2**64)).view(np.int64)
+            arrays[spec.name] = arrays[spec.name].reshape(spec.shape)
+            at += spec.size
+        return IntegerSums(arrays, summands)
+
+
+class IntegerEncoder:
+    """One participant's integers, read range by range."""
+
+    def __init__(self, code: IntegerCode, flats: tuple[NumberArray, ...]) -> None:
+        self.vector_len = code.vector_len
+        self.dtype = word_dtype(code.value_bits)
+        self._parts: list[tuple[int, NumberArray, int]] = []  # where it starts, its values, its smallest
+        at = 0
+        for spec, flat in zip(code.schema.arrays, flats, strict=True):
+            _check(spec, flat, *code.integers.bounds(spec))
+            self._parts.append((at, flat, code.integers.bounds(spec)[0]))
+            at += spec.size
+
+    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]] | None = None) -> Words:
+        """Integers in [0, 2^v) of the coordinates [start, stop), as `dtype`."""
+        out = np.empty(stop - start, dtype or self.dtype)
+        for first, flat, low in self._parts:
+            begin, end = max(start, first), min(stop, first + len(flat))
+            if begin < end:
+                # Modulo 2^64, so that no difference of int64 is too large.
+                values = flat[begin - first : end - first].astype(np.uint64) - np.uint64(low % 2**64)
+                out[begin - start : end - start] = values
+        return out
+
+    def lost(self) -> FloatArray:
+        """Nothing: float32 zeros."""
+        return np.zeros(self.vector_len, np.float32)
+
+
+def _check(spec: ArraySpec, flat: NumberArray, low: int, high: int) -> None:
+    for at, value in ((int(flat.argmin()), int(flat.min())), (int(flat.argmax()), int(flat.max()))):
+        if not low <= value <= high:
+            index = tuple(int(i) for i in np.unravel_index(at, spec.shape))
+            raise InputError(
+                f"array {spec.name!r} is {value} at index {index}, the task takes {low} to {high}",
+                array=spec.name,
+                index=index,
+            )
