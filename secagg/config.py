@@ -324,6 +324,14 @@ class RoundConfig:
         return self.threshold - self.max_colluding
 
     @property
+    def known_noises(self) -> int:
+        """Honest or not, the participants whose noise somebody who sees the sum may know, and take off: the n_C that
+        collude with the coordinator. Every participant knows its own, so where participants get the sum it is one at
+        least. None where the coordinator adds the noise.
+        """
+        return 0 if self.central_noise else max(self.max_colluding, int(self.release_to_participants))
+
+    @property
     def fixed_point(self) -> FixedPoint:
         """The plain fixed-point code.
 

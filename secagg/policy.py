@@ -3,12 +3,18 @@
 from collections.abc import Set
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 from secagg.config import MIN_COHORT, MIN_HONEST, RoundConfig, Suite, ThreatModel
 from secagg.errors import ConfigError, PolicyViolation
 from secagg.lattice.parameters import Custody
 from secagg.messages import ParticipantId
+from secagg.privacy.charges import cost_of, view_of
+from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON, check_budget
 from secagg.scalars import settle
+
+ROUNDING_SHARE: Final = 0.9
+"""Of a demanded noise multiplier, what must be left in the sum once updates are rounded to the round's bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +44,12 @@ class Policy:
             it, a sum is opened if it and those before it show nobody alone.
         require_distributed_noise: refuse rounds whose updates carry no noise of the participants' own; the
             coordinator's is none.
-        min_noise_multiplier: smallest z of that noise; `min_colluding_share` says how many are not counted on for it.
+        min_noise_multiplier: smallest z of that noise. The configuration must name it, and nine tenths of it must
+            really be in the sum, in the eyes of whoever sees least noise: few bits and many values make rounded updates
+            longer than the clip, and a fellow participant knows its own noise (`secagg plan` prints what is left).
+        max_epsilon: the most that one round may cost: ε at `delta`, for a whole participant, in the eyes of whoever
+            sees least noise. None demands nothing. Rounds add up; the coordinator's ledger does that.
+        delta: δ of `max_epsilon`, in (0, 1); below 1/n to mean something.
         allow_groups: whether rounds in groups are taken part in. The coordinator then learns a sum per group; every
             demand here is of our own group.
     """
@@ -56,14 +67,20 @@ class Policy:
     once_per_model: bool = False
     require_distributed_noise: bool = False
     min_noise_multiplier: float = 0.0
+    max_epsilon: float | None = None
+    delta: float = DEFAULT_DELTA
     allow_groups: bool = True
 
     def __post_init__(self) -> None:
         settle(
             self,
             integers=("min_cohort", "min_organisations", "min_honest"),
-            numbers=("min_colluding_share", "min_noise_multiplier"),
+            numbers=("min_colluding_share", "min_noise_multiplier", "delta")
+            + (() if self.max_epsilon is None else ("max_epsilon",)),
         )
+        check_budget(DEFAULT_EPSILON if self.max_epsilon is None else self.max_epsilon, self.delta)
+        if not self.min_noise_multiplier >= 0:
+            raise ConfigError(f"min_noise_multiplier must be 0 or more, not {self.min_noise_multiplier}")
         if not 0 <= self.min_colluding_share <= 1:
             raise ConfigError(f"min_colluding_share must be 0 to 1, not {self.min_colluding_share}")
         if self.min_honest < MIN_HONEST:
@@ -109,12 +126,25 @@ class Policy:
         return int(Fraction(str(float(self.min_colluding_share))) * participants)
 
     def _check_noise(self, config: RoundConfig) -> None:
-        if config.noise is None or config.central_noise:
-            if self.require_distributed_noise or self.min_noise_multiplier > 0:
+        noise, calibration = config.noise, config.code.calibration
+        if noise is None or calibration is None or config.central_noise:
+            if self.require_distributed_noise or self.min_noise_multiplier > 0 or self.max_epsilon is not None:
                 sees = "; the coordinator sees the sum without any" if config.central_noise else ""
                 self._refuse(f"the round's updates carry no distributed noise{sees}")
-        elif not config.noise.z >= self.min_noise_multiplier:
-            self._refuse(f"noise of z = {config.noise.z} is weaker than {self.min_noise_multiplier}")
+            return
+        if not noise.z >= self.min_noise_multiplier:
+            self._refuse(f"noise of z = {noise.z} is weaker than {self.min_noise_multiplier}")
+        left, seen_by = calibration.multiplier(config.threshold - config.known_noises), view_of(config).value
+        if not left >= ROUNDING_SHARE * self.min_noise_multiplier:
+            self._refuse(
+                f"of z = {noise.z}, {left:.4g} is left in the eyes of a {seen_by} once updates are rounded, less than "
+                f"nine tenths of {self.min_noise_multiplier}; the round needs more bits or a larger z"
+            )
+        if self.max_epsilon is not None and not (cost := cost_of(config, self.delta)) <= self.max_epsilon:
+            self._refuse(
+                f"the round costs ε = {cost:.4g} at δ = {self.delta:g} in the eyes of a {seen_by}, "
+                f"more than {self.max_epsilon:g}"
+            )
 
     def _check_scheme(self, config: RoundConfig) -> None:
         if config.scheme not in self.schemes:

@@ -58,6 +58,7 @@ class Row:
             "by": noise.by.value if noise else None,
             "survivors": self.charge.survivors or None,
             "honest": self.charge.honest,
+            "view": self.charge.view.value,
             "epsilon_after": _number(self.epsilon),
             "state": "released" if self.released else "planned",
         }
@@ -68,9 +69,13 @@ def show(where: Where = None, *, task: Task = None, control: Control = SOCKET, a
     """Print what each round cost. Withdrawn rounds cost nothing and are left out. Needs the extra dp.
 
     A line has the round, the law of its noise and its multiplier z ("central": the coordinator's own), the survivors
-    in its sum, how many of them are counted as honest, ε of the task after it, and whether the sum was released or the
-    cost is only planned: for a round that is under way, or ended (perhaps by a crash) when its sum could be known
-    already.
+    in its sum, how many of them are counted as honest, whose view the cost is about, ε of the task after it, and
+    whether the sum was released or the cost is only planned: for a round that is under way, or ended (perhaps by a
+    crash) when its sum could be known already.
+
+    The view is that of whoever sees the least noise: the coordinator with those who collude with it; where nobody may,
+    a fellow participant, who gets the sum and knows its own noise; where the coordinator adds the noise, a recipient
+    of the sum, never the coordinator.
 
     Examples: secagg ledger show --task digits
 
@@ -227,12 +232,13 @@ def _table(ledger: "Ledger", rows: list[Row], spent: float) -> Iterator[str]:
     yield f"{ledger.task}: ε = {spent:.4g} of {ledger.budget.epsilon:g} spent (δ = {ledger.budget.delta:g})"
     yield f"head {ledger.head.text}"
     if rows:
-        yield f"{'round':32}  {'noise':24}  {'survivors':>9}  {'honest':>6}  {'ε after':>8}  state"
+        yield f"{'round':32}  {'noise':24}  {'survivors':>9}  {'honest':>6}  {'view':11}  {'ε after':>8}  state"
     for row in rows:
         fact = row.facts()
         whose = ", central" if fact["by"] == "coordinator" else ""
         noise, survivors = f"{fact['law']}, z = {fact['z']:g}{whose}", fact["survivors"] or "-"
-        yield f"{row.round_id}  {noise:24}  {survivors:>9}  {fact['honest']:>6}  {row.epsilon:8.4g}  {fact['state']}"
+        seen = f"{fact['honest']:>6}  {fact['view']:11}"
+        yield f"{row.round_id}  {noise:24}  {survivors:>9}  {seen}  {row.epsilon:8.4g}  {fact['state']}"
 
 
 def _number(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 import json
 from enum import Enum
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -27,6 +28,7 @@ def plan(
     participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Most participants in a round.")],
     threshold: Annotated[int, typer.Option(help="Fewest survivors; 0 for two thirds and one.")] = 0,
     colluding: Annotated[int, typer.Option(help="How many may collude; -1 for just under a third.")] = -1,
+    receipt_only: Annotated[bool, typer.Option("--receipt-only", help="Participants do not get the sum.")] = False,
     rounds: Annotated[int, typer.Option("--rounds", "-r", help="Released sums.")] = 1,
     epsilon: Annotated[float, typer.Option(help="ε of all rounds together.")] = 2.5,
     delta: Annotated[float, typer.Option(help="δ of all rounds together; below 1/n.")] = 1e-5,
@@ -41,9 +43,10 @@ def plan(
 ) -> None:
     """Find the least noise that keeps a privacy budget, or say what is nearest to it. Needs the extra dp.
 
-    ε is client-level, against a coordinator that sees everything and may collude with some participants: only the
-    noise of survivors that are certainly honest counts (threshold less colluding), and nothing is claimed for sampling
-    participants.
+    ε is client-level, in the eyes of whoever sees least noise: a coordinator that sees everything and may collude with
+    some participants, so that only the noise of survivors that are certainly honest counts (threshold less colluding).
+    With --colluding 0 it is a fellow participant, who gets the sum and knows its own noise (threshold less one), unless
+    --receipt-only. Nothing is claimed for sampling participants.
 
     Example: secagg plan --values 650 --participants 100 --rounds 10
 
@@ -63,6 +66,7 @@ def plan(
     task = Task(
         values=values,
         cohort=Cohort(participants, threshold - colluding),
+        unseen=max(0, threshold - max(colluding, int(not receipt_only))),
         rounds=rounds,
         clip=clip,
         bits=bits,
@@ -75,7 +79,9 @@ def plan(
     if draw is not None:
         from secagg.cli.plan_page import render
 
-        draw.write_text(render(task, found, _command(task, threshold, found.z)), encoding="utf-8")
+        draw.write_text(
+            render(task, found, _command(task, threshold, found.z, receipt_only=receipt_only)), encoding="utf-8"
+        )
     facts = _facts(task, found)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -85,12 +91,13 @@ def plan(
         typer.echo(f"drawn: {draw}")
 
 
-def _command(task: "Task", threshold: int, z: float) -> str:
+def _command(task: "Task", threshold: int, z: float, *, receipt_only: bool) -> str:
     """What gives the same plan again."""
     return (
         f"secagg plan --values {task.values} --participants {task.cohort.summands} --threshold {threshold} "
         f"--colluding {threshold - task.cohort.honest} --rounds {task.rounds} --delta {task.delta:g} "
         f"--clip {task.clip:g} --bits {task.bits} --law {task.law.value} --z {z:g}"
+        + (" --receipt-only" if receipt_only else "")
     )
 
 
@@ -104,12 +111,15 @@ def _facts(task: "Task", found: "Plan") -> dict[str, Any]:
         "rounds": task.rounds,
         "participants": task.cohort.summands,
         "guaranteed_honest": task.cohort.honest,
+        "noises_counted": task.counted,
+        "view": task.view.value,
         "ring_bits": task.bits,
         "scale": calibration.scale,
         "local_sigma_on_grid": float(calibration.variance) ** 0.5,
         "error_of_a_mean": found.error,
         "error_over_continuous_gaussian": found.error / found.gaussian_error,
-        "central_z": found.central_z,
+        "z_after_rounding": found.rounded_z,
+        "central_z": _finite(found.central_z),
         "upload_bytes": found.upload_bytes,
     }
 
@@ -120,15 +130,34 @@ _MEANING: Final = {
     "delta": "of all rounds together",
     "rounds": "released sums",
     "participants": "most in a round",
-    "guaranteed_honest": "threshold less colluding: whose noise counts",
+    "guaranteed_honest": "threshold less colluding: whom the noise is sized for",
+    "noises_counted": "of theirs, those that nobody knows who sees the sum",
+    "view": "who sees the least noise: ε is about this view",
     "ring_bits": "of a value on the wire",
     "scale": "steps of the grid in one unit of the update",
     "local_sigma_on_grid": "standard deviation of one participant's noise, in steps",
     "error_of_a_mean": "standard deviation of one value, in the update's unit",
     "error_over_continuous_gaussian": "1 is what continuous noise of this z has",
-    "central_z": "what a trusted coordinator would need for this ε",
+    "z_after_rounding": "what the sum really has of z: for a policy's min_noise_multiplier",
+    "central_z": "what the coordinator's own noise would need for this ε",
     "upload_bytes": "of one update, without seals and signatures",
 }
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity: null."""
+    return None if value == inf else value
+
+
+def _shown(value: object) -> str:
+    match value:
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.6g}"
+        case None:
+            return "none"
+    return str(value)
 
 
 def _show(facts: dict[str, Any]) -> None:
@@ -144,5 +173,5 @@ def _show(facts: dict[str, Any]) -> None:
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("what it is")
     for name, value in list(facts.items())[1:]:
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.6g}", _MEANING[name])
+        table.add_row(name, _shown(value), _MEANING[name])
     console.print(table)

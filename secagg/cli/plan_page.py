@@ -10,9 +10,14 @@ from secagg.charts.lines import Note, Point, Series, line_chart
 from secagg.charts.page import card, page, tile
 from secagg.encoding.pipeline import MAX_RING_BITS
 from secagg.errors import ConfigError
+from secagg.privacy.charges import View
 from secagg.privacy.finder import Plan, Task, epsilon_for, find
 from secagg.privacy.gaussian import noise_multiplier
 
+_EYES: Final = {
+    View.COORDINATOR: "the coordinator and those who collude with it",
+    View.PARTICIPANT: "a fellow participant, who knows its own noise",
+}
 _SIZE: Final = (560.0, 340.0)
 _MORE_ROUNDS: Final = 10  # the chart of ε goes on to so many times the task's rounds
 _WIDER: Final = 4  # and that of the error to so many bits more
@@ -26,7 +31,8 @@ def render(task: Task, plan: Plan, command: str) -> str:
     tiles = (
         (
             f"ε = {plan.epsilon:.3g}",
-            f"for a whole participant, over {_rounds(task.rounds)}, at δ = {task.delta:g}".replace("e-0", "e-"),
+            f"for a whole participant, over {_rounds(task.rounds)}, at δ = {task.delta:g}, ".replace("e-0", "e-")
+            + f"in the eyes of {_EYES[task.view]}",
         ),
         (f"z = {plan.z:g}", f"noise of the {honest} certainly honest of {n}, in units of the clip {task.clip:g}"),
         (f"{plan.error:.3g}", f"standard deviation of each value of a mean of {n}"),
@@ -73,8 +79,8 @@ def _bits_card(task: Task, plan: Plan) -> str:
     possible = {bits: error for bits, error in errors.items() if error < _DRAWN * min(errors.values())}
     refused = [bits for bits in errors if bits not in possible and bits >= min(possible) - 3]
     first, last = min([*refused, *possible]), max(possible)
-    honest, n = task.cohort.honest, task.cohort.summands
-    central = noise_multiplier(min(plan.epsilon, 500.0), task.delta, task.rounds) * task.clip / sqrt(honest * n)
+    n = task.cohort.summands
+    central = noise_multiplier(min(plan.epsilon, 500.0), task.delta, task.rounds) * task.clip / sqrt(task.counted * n)
     y = _powers("error of a mean, in the update's own unit", min(central, *possible.values()), max(possible.values()))
     series = (
         Series("continuous", (Point(first, central), Point(last, central)), "s6", dashed=True, dots=False),

@@ -20,16 +20,20 @@ from secagg.wire.configuration import encode_config
 TASK: Final = "ledger"
 BUDGET: Final = Budget(epsilon=6.0, delta=1e-4)
 _CLIPPED: Final = "clip(l2=1.0) | rotate | quantise"
+_WITH_NOISE: Final = f"{_CLIPPED}(bits=12) | noise(law=skellam, z=6.0)"
 
 
-def _config(text: str, *, task: str = TASK, groups: int = 0, people: int = 10) -> RoundConfig:
+def _config(
+    text: str, *, task: str = TASK, groups: int = 0, people: int = 10, colluding: int = 2, receipt_only: bool = False
+) -> RoundConfig:
     return RoundConfig(
         task=task,
         schema=Schema((ArraySpec("w", (10, 30)), ArraySpec("b", (10,), "float64"))),
         encoding=Pipeline.parse(text) if "|" in text else FixedPoint(1.0),
         max_participants=people,
         threshold=7,
-        max_colluding=2,
+        max_colluding=colluding,
+        release_to_participants=not receipt_only,
         model_digest=fixtures.seed("model"),
         groups=Groups.parse(groups, "median") if groups else None,
     )
@@ -62,6 +66,15 @@ _CHARGED: Final = (
     ("nobody honest", f"{_CLIPPED}(bits=12) | noise(law=skellam, z=6.0)", 2),
 )
 """Charges of their own: what is shown, pipeline, survivors."""
+
+_FELLOWS: Final[tuple[tuple[str, int, dict[str, Any]], ...]] = (
+    ("nobody colludes, and participants get the sum", 0, {"colluding": 0}),
+    ("nobody colludes, and participants get the sum: fewer survivors", 5, {"colluding": 0}),
+    ("nobody colludes, and participants get a receipt only", 0, {"colluding": 0, "receipt_only": True}),
+    ("one colludes, and participants get the sum", 0, {"colluding": 1}),
+    ("nobody colludes in groups, whose sums participants get", 0, {"colluding": 0, "groups": 5}),
+)
+"""Whose view it is: what is shown, survivors, the round's own."""
 
 _REFUSED_PLANS: Final = (
     ("more than is left", "BudgetExceeded", _config(f"{_CLIPPED}(bits=12) | noise(law=skellam, z=0.5)")),
@@ -105,7 +118,8 @@ def _ledger() -> Document:
         delta=BUDGET.delta,
         rounds=rounds,
         entries=entries,
-        charges=[_charge(*case) for case in _CHARGED],
+        charges=[_charge(shows, _config(text), survivors) for shows, text, survivors in _CHARGED]
+        + [_charge(shows, _config(_WITH_NOISE, **changes), survivors) for shows, survivors, changes in _FELLOWS],
         plans_refused=[
             {"why": why, "expect": expect, "config": encode_config(config)} for why, expect, config in _REFUSED_PLANS
         ],
@@ -131,13 +145,13 @@ def _rounded(value: float) -> str:
     return f"{value:.10e}"
 
 
-def _charge(shows: str, text: str, survivors: int) -> dict[str, Any]:
-    config = _config(text)
+def _charge(shows: str, config: RoundConfig, survivors: int) -> dict[str, Any]:
     made = charge_of(config, survivors)
     return {
         "shows": shows,
         "config": encode_config(config),
         "survivors": survivors,
+        "view": made.view.value,
         "honest": made.honest,
         "colluding": made.colluding,
         "curve": [_rounded(cost) for cost in made.curve],
@@ -216,6 +230,7 @@ def _forged(ledger: Ledger) -> Iterator[dict[str, Any]]:
         "a distance of 1": {"distance": (1.0).hex()},
         "no pipeline": {"pipeline": "noise"},
         "no charge": {"honest": None},
+        "a view that nobody has": {"view": "everybody"},
         "released, but not planned": {"kind": "released"},
         "withdrawn, but not planned": {"kind": "withdrawn"},
         "too long": {"comment": "x" * (MAX_ENTRY_BYTES + 1 - len(ledger.lines[1]) - len('"comment":"",'))},

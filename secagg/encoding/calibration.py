@@ -64,6 +64,13 @@ class Calibration:
         """No rounded coordinate is larger: one alone could have the whole norm."""
         return isqrt(self.norm_bound)
 
+    def multiplier(self, draws: int) -> float:
+        """What so many draws of noise leave of z in a sum: their deviation over the norm of the longest rounded update.
+
+        Rounding to few bits makes an update of many values longer than the clip.
+        """
+        return sqrt(draws * float(self.variance) / self.norm_bound)
+
 
 def calibrate(law: Law, cohort: Cohort, *, z: float, clip: float, bits: int, block: int, dimension: int) -> Calibration:
     """The finest grid whose sums fit a ring of `bits` bits.

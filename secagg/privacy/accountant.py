@@ -2,16 +2,13 @@
 
 from importlib import import_module
 from importlib.util import find_spec
-from math import exp, inf, isinf
-from typing import Any, Final
+from math import inf, isinf
+from typing import Any
 
 from secagg.encoding.calibration import Calibration
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.noise.table import noise_table
-from secagg.privacy.divergence import ORDERS, Curve
-
-SAMPLER_SHARE: Final = 2.0**-10
-"""Of δ, what is kept for the distance of the samplers from their laws."""
+from secagg.privacy.divergence import ORDERS, SAMPLER_SHARE, Curve, samplers_fit
 
 
 def epsilon_of(curve: Curve, delta: float, distance: float = 0.0) -> float:
@@ -33,8 +30,7 @@ def epsilon_of(curve: Curve, delta: float, distance: float = 0.0) -> float:
     known = [(alpha, cost) for alpha, cost in zip(ORDERS, curve, strict=True) if not isinf(cost)]
     orders, costs = zip(*known, strict=True)
     epsilon = float(_accountant().compute_epsilon(orders, costs, delta * (1 - SAMPLER_SHARE))[0])
-    # At ε > 700 nothing is protected, and e^ε is no float.
-    if epsilon < 700 and (1 + exp(epsilon)) * distance > delta * SAMPLER_SHARE:
+    if not samplers_fit(epsilon, delta, distance):
         raise ConfigError(f"δ = {delta} is too small for the samplers' distance {distance:.3g} from their law; raise δ")
     return epsilon
 

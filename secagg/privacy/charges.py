@@ -1,7 +1,8 @@
-"""What one round costs."""
+"""What one round costs, and in whose eyes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from math import inf
 from typing import Any
 
@@ -9,7 +10,18 @@ from secagg.config import RoundConfig
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError
 from secagg.privacy.accountant import epsilon_of, sampler_distance
-from secagg.privacy.divergence import ORDERS, Curve, composed, release_curve
+from secagg.privacy.divergence import ORDERS, Curve, composed, epsilon_bound, release_curve
+
+
+class View(Enum):
+    """Who sees the least noise of all that the cost is to hold against. It is smaller in everybody else's eyes."""
+
+    COORDINATOR = "coordinator"
+    """The coordinator, with the n_C participants that collude with it: it does not see their noise, but they tell."""
+    PARTICIPANT = "participant"
+    """A fellow participant that gets the sum and knows its own noise, where n_C = 0."""
+    RECIPIENT = "recipient"
+    """Whoever sees no more than the released sum, where the coordinator adds the noise. Not the coordinator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +30,16 @@ class Charge:
 
     Attributes:
         pipeline: its text: mechanism, z, clip and bits.
+        view: whose view the cost is about.
         honest: participants whose noise is counted; 1 where the coordinator adds it.
-        colluding: n_C: of all survivors, so many are not counted.
+        colluding: n_C; where it is 0 and the view is a participant's, that one's own noise is not counted.
         survivors: participants in the released sum; 0 while it is only planned.
         curve: ε(α) at `ORDERS`.
         distance: of the samplers from their law.
     """
 
     pipeline: str
+    view: View
     honest: int
     colluding: int
     survivors: int
@@ -45,12 +59,31 @@ def charge_of(config: RoundConfig, survivors: int = 0) -> Charge:
     distance = sampler_distance(calibration, 1 if calibration.central else config.max_participants)
     return Charge(
         encoding.text,
+        view_of(config),
         _honest(config, survivors),
         0 if calibration.central else config.max_colluding,
         survivors,
         curve_of(config, survivors),
         distance,
     )
+
+
+def view_of(config: RoundConfig) -> View:
+    """Whose view the cost of a round is about."""
+    if config.central_noise:
+        return View.RECIPIENT
+    return View.COORDINATOR if config.known_noises == config.max_colluding else View.PARTICIPANT
+
+
+def cost_of(config: RoundConfig, delta: float) -> float:
+    """ε of one planned round at δ, in plain arithmetic (without dp_accounting); infinite without noise, or where δ is
+    too small for the samplers.
+    """
+    calibration = config.code.calibration
+    if calibration is None:
+        return inf
+    distance = sampler_distance(calibration, 1 if calibration.central else config.max_participants)
+    return epsilon_bound(curve_of(config), delta, distance)
 
 
 def curve_of(config: RoundConfig, survivors: int = 0) -> Curve:
@@ -65,8 +98,8 @@ def _honest(config: RoundConfig, survivors: int) -> int:
     """
     if config.central_noise:
         return 1
-    honest = config.guaranteed_honest
-    return max(0, min(honest, survivors - config.max_colluding)) if survivors else honest
+    planned = config.threshold - config.known_noises
+    return max(0, min(planned, survivors - config.known_noises)) if survivors else planned
 
 
 def epsilon_spent(charges: Iterable[Charge], delta: float) -> float:
@@ -80,6 +113,7 @@ def to_json(charge: Charge) -> dict[str, Any]:
     """For an entry. Floats in hexadecimal: what is read is what was written."""
     return {
         "pipeline": charge.pipeline,
+        "view": charge.view.value,
         "honest": charge.honest,
         "colluding": charge.colluding,
         "survivors": charge.survivors,
@@ -97,6 +131,7 @@ def from_json(body: Mapping[str, Any]) -> Charge:
     try:
         charge = Charge(
             pipeline=Pipeline.parse(body["pipeline"]).text,
+            view=View(body["view"]),
             honest=_count(body["honest"]),
             colluding=_count(body["colluding"]),
             survivors=_count(body["survivors"]),

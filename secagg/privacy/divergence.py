@@ -5,7 +5,7 @@ Skellam: Agarwal, Kairouz & Liu 2021 (arXiv 2110.04995), theorem 3.5. Discrete G
 """
 
 from dataclasses import dataclass
-from math import exp, inf, pi, sqrt
+from math import exp, inf, log, log1p, pi, sqrt
 from typing import Final
 
 from secagg.encoding.calibration import Calibration
@@ -13,6 +13,12 @@ from secagg.noise.laws import Law
 
 ORDERS: Final = (*range(2, 65), *range(68, 129, 4), *range(144, 257, 16), 320, 384, 512, 768, 1024, 2048, 4096)
 """Where divergences are known. Whole numbers: the Skellam bound holds for those."""
+
+SAMPLER_SHARE: Final = 2.0**-10
+"""Of δ, what is kept for the distance of the samplers from their laws."""
+
+_NOTHING_LEFT: Final = 700.0
+"""From this ε on nothing is protected, and e^ε is soon no float."""
 
 Curve = tuple[float, ...]
 """ε(α) in nats for every α of `ORDERS`. Of several releases: the sums."""
@@ -77,3 +83,25 @@ def not_quite_gaussian(variance: float, summands: int) -> float:
 def composed(*curves: Curve) -> Curve:
     """What several releases cost together, however each was chosen after the ones before it."""
     return tuple(map(sum, zip(*curves, strict=True))) if curves else (0.0,) * len(ORDERS)
+
+
+def epsilon_bound(curve: Curve, delta: float, distance: float = 0.0) -> float:
+    """ε of a curve at δ (Canonne, Kamath & Steinke 2020, proposition 12), in plain arithmetic and never below what the
+    accountant says; infinite where the samplers are too far from their law for this δ.
+
+    Args:
+        curve: of all releases together.
+        delta: δ in (0, 1).
+        distance: of all noise in them from its law.
+    """
+    rest = delta * (1 - SAMPLER_SHARE)
+    known = (
+        cost + log1p(-1 / alpha) - log(rest * alpha) / (alpha - 1) for alpha, cost in zip(ORDERS, curve, strict=True)
+    )
+    epsilon = max(0.0, min(known))
+    return epsilon if samplers_fit(epsilon, delta, distance) else inf
+
+
+def samplers_fit(epsilon: float, delta: float, distance: float) -> bool:
+    """Whether the part of δ that is kept for the samplers pays for their distance from their law."""
+    return epsilon >= _NOTHING_LEFT or (1 + exp(epsilon)) * distance <= delta * SAMPLER_SHARE

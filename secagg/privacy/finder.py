@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import ceil, floor, inf, isinf, log10, sqrt
+from sys import float_info
 from typing import Final
 
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
@@ -11,8 +12,8 @@ from secagg.encoding.rotation import block_size, padded_size
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.privacy.accountant import epsilon_of, sampler_distance
+from secagg.privacy.charges import View
 from secagg.privacy.divergence import release_curve
-from secagg.privacy.gaussian import noise_multiplier
 from secagg.scalars import settle
 
 DEFAULT_EPSILON: Final = 2.5
@@ -28,6 +29,8 @@ class Task:
     Attributes:
         values: m, values of an update.
         cohort: n, and the survivors that are certainly honest.
+        unseen: of their noises, how many nobody knows who sees the sum: all, unless n_C = 0 and participants get it (a
+            fellow participant knows its own). 0 stands for all.
         rounds: released sums.
         clip: L2 norm of an update.
         bits: of the ring.
@@ -38,6 +41,7 @@ class Task:
 
     values: int
     cohort: Cohort
+    unseen: int = 0
     rounds: int = 1
     clip: float = 1.0
     bits: int = 16
@@ -46,17 +50,34 @@ class Task:
     delta: float = DEFAULT_DELTA
 
     def __post_init__(self) -> None:
-        settle(self, integers=("values", "rounds", "bits"), numbers=("clip", "epsilon", "delta"))
+        settle(self, integers=("values", "unseen", "rounds", "bits"), numbers=("clip", "epsilon", "delta"))
         check_budget(self.epsilon, self.delta)
         if self.delta * self.cohort.summands >= 1:
             raise ConfigError(
                 f"δ = {self.delta} is no protection for one of {self.cohort.summands} participants; "
                 f"it must be below 1/n = {1 / self.cohort.summands:.3g}"
             )
+        if not 0 <= self.unseen <= max(0, self.cohort.honest):
+            raise ConfigError(f"unseen must be at most the {self.cohort.honest} honest, not {self.unseen}")
         if self.values < 1 or self.rounds < 1:
             raise ConfigError("an update has at least one value, and a task at least one round")
         if not MIN_RING_BITS <= self.bits <= MAX_RING_BITS:
             raise ConfigError(f"bits must be {MIN_RING_BITS} to {MAX_RING_BITS}, not {self.bits}")
+
+    @property
+    def counted(self) -> int:
+        """Noises that ε counts."""
+        return self.unseen or self.cohort.honest
+
+    @property
+    def view(self) -> View:
+        """Whose view ε is about."""
+        return View.COORDINATOR if self.counted == self.cohort.honest else View.PARTICIPANT
+
+    @property
+    def central(self) -> "Task":
+        """The same, with noise that the coordinator adds."""
+        return replace(self, cohort=Cohort(self.cohort.summands, 1, central=True), unseen=0)
 
     def calibration(self, z: float) -> Calibration:
         """The grid for a noise multiplier."""
@@ -75,7 +96,10 @@ class Plan:
         pipeline: what to put into the round's configuration.
         error: standard deviation of one value of a mean of n updates, in the values' own unit.
         gaussian_error: the same for continuous Gaussian noise of the same z, of as many participants.
-        central_z: the multiplier that a trusted coordinator would need for the same (ε, δ) with continuous noise.
+        rounded_z: what is left of z in the sum once updates are rounded, in the eyes of whoever sees least noise
+            (`Calibration.multiplier`); what a policy's `min_noise_multiplier` is held against.
+        central_z: the multiplier with which the coordinator's own noise (`by=coordinator`) keeps the same (ε, δ), by
+            the same accounting; infinite where none does.
         upload_bytes: of one update on the wire, without seals and signatures.
     """
 
@@ -85,6 +109,7 @@ class Plan:
     pipeline: Pipeline
     error: float
     gaussian_error: float
+    rounded_z: float
     central_z: float
     upload_bytes: int
 
@@ -107,7 +132,7 @@ def epsilon_for(task: Task, z: float) -> float:
         calibration = task.calibration(z)
     except ConfigError:
         return inf
-    curve = release_curve(calibration, task.cohort.honest)
+    curve = release_curve(calibration, task.counted)
     return epsilon_of(tuple(task.rounds * cost for cost in curve), task.delta)
 
 
@@ -120,15 +145,23 @@ def find(task: Task) -> Plan:
     """
     if task.cohort.honest < 1:
         task.calibration(1.0)  # refuses a cohort that cannot be protected in its own words
-    reached = [epsilon_for(task, z) for z in _GRID]
-    enough = next((i for i, epsilon in enumerate(reached) if epsilon <= task.epsilon), None)
+    z = _least_z(task)
+    if z == inf:
+        raise _impossible(task, _least_epsilon(task))
+    return describe(task, z)
+
+
+def _least_z(task: Task) -> float:
+    """The smallest multiplier that keeps the task's ε; infinite where none does."""
+    enough = next((i for i, z in enumerate(_GRID) if epsilon_for(task, z) <= task.epsilon), None)
     if enough is None:
-        raise _impossible(task, min(reached))
+        return inf
     low, high = (_GRID[enough - 1], _GRID[enough]) if enough else (_GRID[0], _GRID[0])
     while high - low > 1e-4 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if epsilon_for(task, middle) > task.epsilon else (low, middle)
-    return describe(task, _rounded_up(high))
+    readable = _rounded_up(high)  # in a narrow ring more noise can cost more: there it stays as it was found
+    return readable if epsilon_for(task, readable) <= task.epsilon else high
 
 
 def describe(task: Task, z: float) -> Plan:
@@ -138,7 +171,7 @@ def describe(task: Task, z: float) -> Plan:
         ConfigError: the ring is too narrow, or δ too small for the samplers.
     """
     calibration, n = task.calibration(z), task.cohort.summands
-    curve = tuple(task.rounds * cost for cost in release_curve(calibration, task.cohort.honest))
+    curve = tuple(task.rounds * cost for cost in release_curve(calibration, task.counted))
     epsilon = epsilon_of(curve, task.delta, task.rounds * sampler_distance(calibration, n))
     noise = n * float(calibration.variance)
     unit = calibration.scale * n
@@ -149,7 +182,8 @@ def describe(task: Task, z: float) -> Plan:
         pipeline=Pipeline(bits=task.bits, clips=(Clip(l2=task.clip),), rotate=True, noise=Noise(task.law, z)),
         error=sqrt(noise + n / 4) / unit,
         gaussian_error=sqrt(noise) / unit,
-        central_z=noise_multiplier(min(epsilon, 500.0), task.delta, task.rounds),
+        rounded_z=calibration.multiplier(task.counted),
+        central_z=_least_z(replace(task.central, epsilon=max(epsilon, float_info.min))),
         upload_bytes=-(-calibration.dimension * task.bits // 8),
     )
 

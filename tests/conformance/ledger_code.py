@@ -60,6 +60,7 @@ def _after(ledger: Ledger, entry: Vector, round_id: bytes, config: RoundConfig) 
 def _check_charge(case: Vector) -> None:
     made = charge_of(decode_config(unhex(case["config"])), case["survivors"])
     assert (made.honest, made.colluding, made.survivors) == (case["honest"], case["colluding"], case["survivors"])
+    assert made.view.value == case["view"]
     assert made.curve == pytest.approx([float(cost) for cost in case["curve"]], rel=ROUNDED, abs=0)
     assert made.distance == pytest.approx(float(case["distance"]), rel=ROUNDED, abs=0)
     assert (made.curve[0] == inf) == (made.honest == 0)

@@ -40,6 +40,7 @@ def need(condition: bool) -> None:
 @dataclass
 class Charge:
     pipeline: str
+    view: str
     honest: int
     colluding: int
     survivors: int
@@ -49,7 +50,7 @@ class Charge:
 
 @dataclass
 class Plan:
-    """What a configuration says. `sizes`: of the arrays. `groups`: 1 without any."""
+    """What a configuration says. `sizes`: of the arrays. `groups`: 1 without any. `shown`: to participants."""
 
     pipeline: str
     sizes: list[int]
@@ -57,17 +58,20 @@ class Plan:
     t: int
     colluding: int
     groups: int = 1
+    shown: bool = True
 
     def charge(self, survivors: int = 0) -> Charge:
         pipe, h = pipelines.parse(self.pipeline), self.t - self.colluding
         assert pipe.law is not None
         task = pipelines.Task(pipe, [(size, "") for size in self.sizes], bytes(32), self.n, h)
-        honest = max(0, min(h, survivors - self.colluding)) if survivors else h
+        known = max(self.colluding, 1) if self.shown else self.colluding
+        honest = max(0, min(survivors or self.t, self.t) - known)
         honest = 1 if pipe.central else honest
+        view = "recipient" if pipe.central else "participant" if known > self.colluding else "coordinator"
         curve = curve_of(pipe.law, task.noise.variance, honest, task.noise.norm_bound, task.length)
         samplers = task.length * (1 if pipe.central else self.n)
         distance = samplers * distance_of(pipe.law, task.noise.variance)
-        return Charge(self.pipeline, honest, 0 if pipe.central else self.colluding, survivors, curve, distance)
+        return Charge(self.pipeline, view, honest, 0 if pipe.central else self.colluding, survivors, curve, distance)
 
 
 def curve_of(law: str, variance: float, honest: int, norm_bound: int, d: int) -> Curve:
@@ -211,7 +215,8 @@ def _charge(body: dict[str, Any]) -> Charge:
         curve, (honest, colluding, survivors) = body["curve"], (body[k] for k in ("honest", "colluding", "survivors"))
         need(isinstance(curve, list) and all(isinstance(value, int) for value in (honest, colluding, survivors)))
         costs, distance = [_number(cost) for cost in curve], _number(body["distance"])
-        made = Charge(body["pipeline"], honest, colluding, survivors, costs, distance)
+        need(body["view"] in ("coordinator", "participant", "recipient"))
+        made = Charge(body["pipeline"], body["view"], honest, colluding, survivors, costs, distance)
     except (KeyError, AttributeError, pipelines.Refused):
         raise Damaged from None
     need(len(made.curve) == len(ORDERS) and all(cost >= 0 for cost in made.curve) and 0 <= made.distance < 1)

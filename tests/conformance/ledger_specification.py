@@ -40,7 +40,9 @@ def _plan(config_bytes: bytes, task: str) -> Plan:
         raise Unfit
     sizes = [math.prod(array.shape) for array in config.arrays]
     people, groups = config.max_participants, config.groups.count or 1
-    return Plan(config.pipeline, sizes, people, config.threshold, config.max_colluding, groups)
+    return Plan(
+        config.pipeline, sizes, people, config.threshold, config.max_colluding, groups, config.release_to_participants
+    )
 
 
 def _check_entries(vector: Vector) -> None:
@@ -72,7 +74,7 @@ def _check_round(vector: Vector, ledger: Ledger, entry: Vector, line: bytes) -> 
 
 
 def _check_same(stated: Charge, made: Charge, tolerance: float) -> None:
-    assert astuple(stated)[:4] == astuple(made)[:4]
+    assert astuple(stated)[:5] == astuple(made)[:5]
     assert stated.curve == pytest.approx(made.curve, rel=tolerance, abs=0)
     assert stated.distance == pytest.approx(made.distance, rel=tolerance, abs=0)
 
@@ -80,7 +82,8 @@ def _check_same(stated: Charge, made: Charge, tolerance: float) -> None:
 def _check_charge(case: Vector) -> None:
     config = config_pb2.RoundConfig.FromString(unhex(case["config"]))
     curve, distance = [float(cost) for cost in case["curve"]], float(case["distance"])
-    stated = Charge(config.pipeline, case["honest"], case["colluding"], case["survivors"], curve, distance)
+    whose = (case["view"], case["honest"], case["colluding"], case["survivors"])
+    stated = Charge(config.pipeline, *whose, curve, distance)
     _check_same(stated, _plan(unhex(case["config"]), config.task).charge(case["survivors"]), ROUNDED)
 
 

@@ -46,9 +46,9 @@ def test_a_line_for_each_round(folder: Path, capsys: pytest.CaptureFixture[str])
     assert ledger is not None
     assert head == f"digits: ε = {ledger.epsilon:.4g} of 2.5 spent (δ = 1e-05)"
     assert digest == f"head {ledger.head.text}"
-    assert names.split() == ["round", "noise", "survivors", "honest", "ε", "after", "state"]
-    assert released.split()[:-2] == [round_id(0).hex(), "skellam,", "z", "=", "4", "18", "10"]
-    assert planned.split()[:-2] == [round_id(2).hex(), "skellam,", "z", "=", "6", "-", "10"]
+    assert names.split() == ["round", "noise", "survivors", "honest", "view", "ε", "after", "state"]
+    assert released.split()[:-2] == [round_id(0).hex(), "skellam,", "z", "=", "4", "18", "10", "coordinator"]
+    assert planned.split()[:-2] == [round_id(2).hex(), "skellam,", "z", "=", "6", "-", "10", "coordinator"]
     assert (released.split()[-1], planned.split()[-1]) == ("released", "planned")
     assert float(planned.split()[-2]) == pytest.approx(ledger.epsilon, rel=1e-3)
 

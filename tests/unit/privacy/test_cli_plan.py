@@ -68,7 +68,7 @@ def test_a_plan_of_much_noise_in_one_round_is_drawn(capsys: pytest.CaptureFixtur
         (("--bits", "6"), "too narrow"),
         (("-n", "10", "--bits", "8", "--epsilon", "0.5"), "the nearest possible is ε = 3.67, or 11 bits"),
         (("--bits", "9", "--epsilon", "0.01"), "the nearest possible is ε ="),
-        (("--threshold", "34", "--colluding", "34"), "certainly honest"),
+        (("--threshold", "34", "--colluding", "34"), "the threshold must be 36 or more"),
     ],
 )
 def test_the_impossible_is_one_line(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str) -> None:
