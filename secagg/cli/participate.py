@@ -163,6 +163,7 @@ def _report(result: "RoundResult", out: Path | None, receipt: Path | None, as_js
             "round": result.round_id.hex(),
             "survivors": list(result.survivors),
             "sums_digest": result.receipt.sums_digest.hex(),
+            "certified": result.certified,
             "receipt": str(receipt) if receipt else None,
             "total_weight": result.mean.weight if result.mean else None,
             "error_bound": result.mean.error_bound if result.mean and isfinite(result.mean.error_bound) else None,
@@ -175,9 +176,19 @@ def _report(result: "RoundResult", out: Path | None, receipt: Path | None, as_js
     typer.echo(f"round {result.round_id.hex()}: {len(result.survivors)} updates in the sum")
     typer.echo(f"  sent {result.bytes_sent:,} bytes, received {result.bytes_received:,}")
     typer.echo(f"  digest of the sum {result.receipt.sums_digest.hex()}")
+    typer.echo(f"  {_certified(result)}")
     if receipt is not None:
         typer.echo(f"  receipt in {receipt}")
     if out is not None and result.mean is not None:
         bound = result.mean.error_bound
         what = "weighted mean" if result.groups is None else f"combination of {len(result.groups.groups)} groups"
         typer.echo(f"  {what} in {out}" + (f", within {bound:.3g} of the exact one" if isfinite(bound) else ""))
+
+
+def _certified(result: "RoundResult") -> str:
+    if not result.config.certify:
+        return "not certified: this round does not ask for it; the sum is the coordinator's word"
+    if not result.certified:
+        return "NOT certified: too few survivors signed this result; the sum is the coordinator's word"
+    signed = f"certified: at least {result.config.threshold} survivors signed this result"
+    return signed if result.groups is None else f"{signed} of our own group; other groups' are the coordinator's word"

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -82,6 +83,9 @@ def open_round(
     receipt_only: Annotated[
         bool, typer.Option("--receipt-only", help="Participants do not get the aggregate.")
     ] = False,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Survivors sign the result, so that all can see that there is only one.")
+    ] = False,
     give_sum: Annotated[
         bool,
         typer.Option("--give-sum", help="With custody participants: they hand the sum to the FL server too."),
@@ -117,7 +121,7 @@ def open_round(
         groups=Groups.parse(groups, combine) if groups else None,
         deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline),
     )
-    config = variant.encrypting(masked, give_sum=give_sum)
+    config = replace(variant.encrypting(masked, give_sum=give_sum), certify=certify)
     check_writable(save_config)
     with _client(control) as client:
         round_id = client.open_round(config)

@@ -94,7 +94,7 @@ async def test_a_round_from_the_command_line(tmp_path: Path) -> None:
         control = ("--control", s.server.control_address)
         opened = await succeed(
             *("round", "open", "--task", "digits", "--model", model, "-n", "3", "--clip", "1", "--max-weight", "9"),
-            *("--save-config", config, *control),
+            *("--certify", "--save-config", config, *control),
         )
         round_id = opened.strip()
         assert read_config(config).task == "digits"
@@ -111,8 +111,8 @@ async def test_a_round_from_the_command_line(tmp_path: Path) -> None:
         fetched, watched, *said = await asyncio.gather(
             succeed("round", "fetch", round_id, "--config", config, "--out", mean, "--wait", *control),
             succeed("round", "watch", round_id, *control),
-            participate(0, "--json", "--out", tmp_path / "mine.npz"),
-            participate(1),
+            participate(0, "--json", "--out", tmp_path / "mine.npz", "--receipt", tmp_path / "mine.receipt"),
+            participate(1, "--receipt", tmp_path / "theirs.receipt"),
             participate(2),
         )
         assert "3 updates of total weight 6" in fetched
@@ -121,6 +121,12 @@ async def test_a_round_from_the_command_line(tmp_path: Path) -> None:
         report = json.loads(said[0])
         assert (report["round"], report["survivors"], report["total_weight"]) == (round_id, list(NAMES[:3]), 6)
         assert f"round {round_id}: 3 updates in the sum" in said[1]
+        assert report["certified"]
+        assert report["receipt"] == str(tmp_path / "mine.receipt")
+        assert "certified: at least 3 survivors signed this result" in said[1]
+        receipts = tmp_path / "mine.receipt", tmp_path / "theirs.receipt"
+        agreed = await succeed("round", "compare", *receipts, "--ca", tmp_path / "p0" / "ca.pem")
+        assert agreed == f"they agree: 3 updates in the sum with digest {report['sums_digest']}\n"
         truth = (0.1 * 1 + 0.2 * 2 + 0.3 * 3) / 6
         for path in (mean, tmp_path / "mine.npz"):
             for name, values in read_arrays(path).items():
