@@ -266,8 +266,9 @@ class DataPlane:
         hosted = self._rounds.find(request.round_id)
         call.enter(hosted.record.round_id)
         call.taken()
-        signature = codec.decode_signature(request.signature)
-        proof = await hosted.certify(ParticipantId(call.caller), signature)
+        caller = ParticipantId(call.caller)
+        await hosted.check_member(caller)
+        proof = await hosted.certify(caller, codec.decode_signature(request.signature))
         for part in codec.encode_proof(proof):
             yield part.SerializeToString()
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, Client, ControlClient, Feedback, RoundResult, RoundState
@@ -15,7 +16,9 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import (
     AbortReason,
+    AuthenticationError,
     ConfigError,
+    DecodeError,
     LocalError,
     NotInRoundError,
     ProtocolViolation,
@@ -27,7 +30,20 @@ from secagg.messages import ParticipantId
 from secagg.phases import MASKED_PHASES
 from secagg.receipts import Verdict, compare
 from secagg.wire.progress import ResultReady
-from tests.serving import ACTIVE, NAMES, PATIENCE_S, SEMI_HONEST, TASK, Stage, make_config, site, stage
+from secagg.wire.v1 import data_plane_pb2 as pb
+from tests.serving import (
+    ACTIVE,
+    NAMES,
+    PATIENCE_S,
+    SEMI_HONEST,
+    TASK,
+    Player,
+    Stage,
+    failure_of,
+    make_config,
+    site,
+    stage,
+)
 from tests.taking_part import (
     DIGEST,
     QUICK,
@@ -100,6 +116,52 @@ async def test_who_does_not_sign_the_result_is_waited_for_until_the_deadline(tmp
                 *(take_part(s.server.data_address, n, config, **given) for n in NAMES[:3]), silent.play()
             )
             assert [r.certified for r in results if r is not None] == [threshold == 3] * 3
+
+
+async def test_nobody_waits_for_the_signature_of_who_left(tmp_path: Path) -> None:
+    """The deadline is as long as everybody's patience: who waited for it would give up."""
+    config = replace(make_config(4, threshold=3), certify=True)
+
+    async def goes_without_signing(silent: Player) -> None:
+        await silent.play()
+        await silent.leave()
+
+    async with stage(tmp_path) as s:
+        round_id = await s.director.open(config)
+        silent = s.players[NAMES[3]]
+        await silent.join(round_id)
+        given: dict[str, Any] = {"round_id": round_id, "synchronous": False, "policy": lenient(config)}
+        *results, _ = await asyncio.gather(
+            *(take_part(s.server.data_address, n, config, **given) for n in NAMES[:3]), goes_without_signing(silent)
+        )
+        assert all(r.certified for r in results if r is not None)
+
+
+async def test_a_signature_of_another_result_is_refused_at_the_door(tmp_path: Path) -> None:
+    config = replace(make_config(3), certify=True)
+    async with stage(tmp_path) as s:
+        _, people = await s.open(config)
+        await asyncio.gather(*(p.play() for p in people))
+        outsider = s.players[NAMES[5]]
+        for player, signature, error in (
+            (people[0], b"", AuthenticationError),
+            (people[0], bytes(73), DecodeError),
+            (outsider, b"", NotInRoundError),
+        ):
+            request = pb.CertifyRequest(round_id=people[0].round.round_id, signature=signature)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                [part async for part in player.stub.Certify(request, timeout=PATIENCE_S)]
+            assert isinstance(failure_of(refused.value), error)
+
+
+async def test_nobody_signs_where_the_configuration_does_not_say_so(tmp_path: Path) -> None:
+    async with stage(tmp_path) as s:
+        _, people = await s.open(make_config(3))
+        await asyncio.gather(*(p.play() for p in people))
+        request = pb.CertifyRequest(round_id=people[0].round.round_id, signature=b"")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            [part async for part in people[0].stub.Certify(request, timeout=PATIENCE_S)]
+        assert isinstance(failure_of(refused.value), ProtocolViolation)
 
 
 async def test_both_clients_carry_what_rounds_lost(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import grpc
 import pytest
 from secagg_client import AsyncControlClient, RoundResult
+from secagg_client.session import Participation
 from secagg_server.hosting import HostedRound
-from secagg_server.store import Entry, MemoryJournal, SeedReceived, UploadCompleted
+from secagg_server.store import Entry, MemoryJournal, SeedReceived, UploadCompleted, Withheld
 
 from secagg.config import RoundConfig
 from secagg.crypto.agreement import KeyPair
@@ -25,6 +26,7 @@ from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.errors import (
     AbortReason,
+    AuthenticationError,
     MissingExtraError,
     ParticipationCancelled,
     PolicyViolation,
@@ -44,6 +46,7 @@ from secagg.sandbox import worker
 from secagg.sandbox.worker import Worker
 from secagg.wire.progress import ResultReady
 from secagg.wire.results import sums_digest
+from tests.security.adversary import without_check
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, Stage, make_config, stage, write_site
 from tests.taking_part import (
     DIGEST,
@@ -208,6 +211,30 @@ async def test_the_fl_server_does_not_get_a_withheld_sum(tmp_path: Path, scheme:
             await control.fetch(round_id)
         with pytest.raises(ProtocolViolation, match="only the participants know this round's sum"):
             await control.result(round_id)
+
+
+async def test_a_receipt_for_another_sum_than_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coordinator signs a digest that is not of the sum that participants decrypted."""
+    honest = HostedRound._conclude
+
+    def lying(hosted: HostedRound) -> Any:
+        outcome = honest(hosted)
+        return Withheld(outcome.survivors, bytes(32)) if isinstance(outcome, Withheld) else outcome
+
+    monkeypatch.setattr(HostedRound, "_conclude", lying)
+    config = encrypted_config(BFV, DEALT, 3, threshold=3, release_to_coordinator=False, certify=True)
+
+    async def play() -> list[Any]:
+        async with stage(tmp_path) as s:
+            round_id = await s.director.open(config)
+            ends = (one(s, config, name, round_id) for name in NAMES[:3])
+            return list(await asyncio.gather(*ends, return_exceptions=True))
+
+    for refused in await play():
+        assert isinstance(refused, AuthenticationError)
+        assert "not the one that our receipt certifies" in str(refused)
+    without_check(monkeypatch, Participation, "_take_part", "participant.aggregate is not None")
+    assert all(isinstance(end, RoundResult) and end.certified for end in await play())
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------

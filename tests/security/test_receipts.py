@@ -19,7 +19,7 @@ from secagg.cli.main import build
 from secagg.config import Aggregate
 from secagg.context import Context, RoundId
 from secagg.crypto.authority import Authority, create_authority, issue_server
-from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
+from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors, VerifiedCoordinator
 from secagg.errors import AuthenticationError, DecodeError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.receipts import Receipt, Statement, Verdict, compare
@@ -220,6 +220,17 @@ def test_renewed_certificates_are_of_one_coordinator_and_other_hosts_are_not() -
     here, renewed, elsewhere = coordinator("a.example", "10.0.0.1"), coordinator("a.example"), coordinator("b.example")
     assert compare(signed(statement, here), signed(lie, renewed), trust).verdict is Verdict.CONTRADICT
     assert compare(signed(statement, here), signed(lie, elsewhere), trust).verdict is Verdict.UNRELATED
+
+
+def test_one_coordinator_is_known_by_its_key_or_by_a_name() -> None:
+    keys = [deployment().identities[name]._key.public_key() for name in NAMES[:2]]
+
+    def verified_as(host: str, key: int) -> VerifiedCoordinator:
+        return VerifiedCoordinator(frozenset({host}), keys[key])
+
+    assert verified_as("a", 0).is_same_as(verified_as("b", 0)), "the same key under another name"
+    assert verified_as("a", 0).is_same_as(verified_as("a", 1)), "a new key under the same name"
+    assert not verified_as("a", 0).is_same_as(verified_as("b", 1))
 
 
 def test_a_receipt_outlives_the_certificate_and_none_is_made_after_it() -> None:
