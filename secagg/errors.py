@@ -4,6 +4,7 @@
 `culprit` names it where that is known. A dropout is neither: it is an event.
 """
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -86,16 +87,31 @@ class ParticipationCancelled(LocalError):
     """Our own caller gave up waiting; the coordinator was told, as far as it could be reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """What a participant refused of what another one dealt to it through the coordinator.
+
+    Attributes:
+        sender: whose entry the coordinator said it was.
+        digest: 32 bytes over the entry as it was received.
+    """
+
+    sender: str
+    digest: bytes
+
+
 class RemoteError(SecAggError):
     """A peer sent something the protocol does not allow.
 
     Attributes:
         culprit: participant id or "coordinator"; None when the culprit cannot be told.
+        exhibit: the dealt entry that this is about, whoever is to blame for it; None if it is about something else.
     """
 
-    def __init__(self, message: str, *, culprit: str | None = None) -> None:
+    def __init__(self, message: str, *, culprit: str | None = None, exhibit: Exhibit | None = None) -> None:
         super().__init__(message)
         self.culprit = culprit
+        self.exhibit = exhibit
 
 
 class DecodeError(RemoteError):
@@ -161,10 +177,14 @@ class RoundAborted(SecAggError):
 
     Attributes:
         reason: the named cause.
-        culprits: participants proven to be at fault; empty when none is.
+        culprits: participants whose fault is proven to the coordinator; empty when none is.
+        accused: participants whom more members accuse than may work together. That is hearsay, no proof.
     """
 
-    def __init__(self, reason: AbortReason, message: str, *, culprits: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, reason: AbortReason, message: str, *, culprits: tuple[str, ...] = (), accused: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.culprits = culprits
+        self.accused = accused

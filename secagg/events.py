@@ -46,26 +46,50 @@ class ParticipantDropped:
 
 @dataclass(frozen=True, slots=True)
 class WrongShares:
-    """Shares that do not lie on their owner's polynomial were corrected; the sum is not affected.
+    """A participant dealt or revealed wrong shares. This is proof: the digests that came with the shares show whose
+    they are.
 
     Attributes:
-        culprit: the holder who sent them, or the owner who dealt them: whoever is in more of the conflicts. Strong
-            evidence, no proof: see `shamir.Recovered`. Nobody is named where others may be to blame as well.
-        conflicts: (owner, holder) pairs with a wrong share.
+        culprit: the owner who dealt shares that do not lie on one polynomial, or the holder who sent another share than
+            the one that it was dealt, and was refused.
+        conflicts: (owner, holder) pairs with a wrong share, as far as they were looked for: of an owner only where its
+            secret had to be corrected, of a holder the first.
     """
 
     culprit: ParticipantId
     conflicts: tuple[tuple[ParticipantId, ParticipantId], ...]
 
+    @property
+    def dealt(self) -> bool:
+        """Whether the culprit dealt the shares; else it revealed another one than it was dealt."""
+        return all(owner == self.culprit for owner, _ in self.conflicts)
+
+
+class Verdict(Enum):
+    """What the coordinator makes of an accusation. The value is the number on the wire."""
+
+    HEARSAY = 1
+    """Nobody but the two can tell who lies: only the accuser can open what was sealed to it."""
+    PROVEN = 2
+    """What was refused is what the accused sent, and the accused did not sign it as it must."""
+    UNFOUNDED = 3
+    """What was refused is not what the accused sent and the coordinator passed on: the accuser lies, or somebody
+    changed it behind the coordinator.
+    """
+
 
 @dataclass(frozen=True, slots=True)
 class Accused:
-    """A participant left and said that it refused what `accused` sent to it. Nobody but the two can tell who lies, so
-    this alone has no consequence.
-    """
+    """A participant left and said that it refused what `accused` sent to it. Nobody is excluded for it."""
 
     accused: ParticipantId
     accuser: ParticipantId
+    verdict: "Verdict"
+
+    @property
+    def proven(self) -> bool:
+        """Whether the accused is at fault for certain."""
+        return self.verdict is Verdict.PROVEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,9 @@ class ShareKeys:
     Attributes:
         commitment: 32 bytes, SHA-256 commitment to the self-mask seed b_u, or digest of the key seed. Empty in custody
             `threshold`, whose commitment came in round 0.
-        sealed: for each neighbour's index share(s_sk) ‖ share(b_u), sealed to it: 66 + 16 bytes. Homomorphic rounds
-            seal a key seed (32 + 16 bytes) or a share of one (33 + 16 bytes).
+        sealed: for each neighbour's index an entry: share(s_sk) ‖ share(b_u), sealed to it (66 + 16 bytes), then a
+            digest of each share (2 · 32 bytes), then our signature where messages are signed. Homomorphic rounds seal
+            a key seed (32 + 16 bytes) or a share of one (33 + 16 bytes), with one digest. See `rounds.dealing`.
         key_share: our packed share of the joint encryption key; empty where there is none.
     """
 
@@ -265,10 +266,13 @@ class Leave:
     Attributes:
         reason: why.
         accused: the participant whose message we refused. Our word only: it proves nothing.
+        refused_entry: 32 bytes: which entry of ShareDelivery we refused, see `dealing.entry_digest`; empty where it
+            was something else.
     """
 
     reason: LeaveReason
     accused: ParticipantId | None = None
+    refused_entry: bytes = b""
 
 
 ParticipantMessage = (

@@ -11,16 +11,20 @@ from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import ProtocolViolation, RemoteError
 from secagg.lattice.parameters import Custody
-from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.messages import AdvertiseKeys, Index, Leave, LeaveReason, Member, ParticipantId, Roster, SurvivorSet
 
 COORDINATOR = "coordinator"
 """The coordinator's name as a culprit."""
 
 
-def accused_in(error: BaseException) -> ParticipantId | None:
-    """The other participant that `error` blames."""
-    culprit = error.culprit if isinstance(error, RemoteError) else None
-    return None if culprit in {None, COORDINATOR} else ParticipantId(str(culprit))
+def refusal(error: BaseException) -> Leave:
+    """How a participant that refused something with `error` says good-bye: with whose message it was, if anybody's."""
+    if not isinstance(error, RemoteError):
+        return Leave(LeaveReason.REFUSED)
+    if error.exhibit is not None:
+        return Leave(LeaveReason.REFUSED, ParticipantId(error.exhibit.sender), error.exhibit.digest)
+    named = error.culprit not in {None, COORDINATOR}
+    return Leave(LeaveReason.REFUSED, ParticipantId(str(error.culprit)) if named else None)
 
 
 def assign(advertised: dict[ParticipantId, AdvertiseKeys]) -> Roster:

@@ -23,9 +23,7 @@ from secagg.messages import (
     ConsistencyCheck,
     ConsistencyProof,
     Leave,
-    LeaveReason,
     MaskedInputChunk,
-    ParticipantId,
     Roster,
     ShareDelivery,
     ShareKeys,
@@ -49,7 +47,7 @@ PART_COST: Final = 64
 """Bytes that an answer's part counts beside its own, so that a flood of empty parts ends too."""
 
 _MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
-ENTRY_BYTES: Final = 128  # an index with a sealed pair of shares, or with a signature
+ENTRY_BYTES: Final = 256  # an index with what a member dealt (218 bytes at most), or with a signature
 SLACK: Final = 1 << 16
 MAX_ANSWER_FIELDS: Final = 250_000
 """Of all parts of an answer. A roster of 10,000 with chains of 8 certificates has about 150,000."""
@@ -377,12 +375,11 @@ class LeaveRound(RoundCall[None]):
 
     method = "LeaveRound"
     insists = False
-    reason: LeaveReason
-    accused: ParticipantId | None = None
+    leave: Leave
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
-        return one(pb.LeaveRequest(round_id=self.round_id, leave=codec.encode_leave(Leave(self.reason, self.accused))))
+        return one(pb.LeaveRequest(round_id=self.round_id, leave=codec.encode_leave(self.leave)))
 
     def decode(self, parts: Parts) -> None:
         """See `Call`."""

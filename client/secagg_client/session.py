@@ -30,6 +30,7 @@ from secagg.messages import (
     ConsistencyCheck,
     EncryptedSum,
     KeyConfirmation,
+    Leave,
     LeaveReason,
     ParticipantId,
     ParticipantMessage,
@@ -44,7 +45,7 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.receipts import Receipt, Statement
 from secagg.robust.groups import GroupedAggregate, plan_of
-from secagg.roster import COORDINATOR, accused_in
+from secagg.roster import COORDINATOR, refusal
 from secagg.rounds.certification import Result
 from secagg.rounds.seat import Seat
 from secagg.schemes import Participant, Upload, take_part
@@ -143,16 +144,14 @@ class Participation:
         known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
         if self._offer is None or self._over or known or (self._participant is None and not self._refused):
             return None
-        accused = accused_in(error) if self._refused else None
-        return LeaveRound(self._offer.round_id, self._offer.config, self._reason(error), accused)
+        leave = refusal(error) if self._refused else Leave(self._reason(error))
+        return LeaveRound(self._offer.round_id, self._offer.config, leave)
 
     def _surely_not_summed(self, error: BaseException) -> bool:
         """Whether `error` says that our input is in no sum, even if we handed in all of it."""
         return isinstance(error, RoundAborted) or (isinstance(error, NotInRoundError) and not self._counted)
 
     def _reason(self, error: BaseException) -> LeaveReason:
-        if self._refused:
-            return LeaveReason.REFUSED
         failed = isinstance(error, RemoteError | TransportError | LocalError)
         given_up = isinstance(error, RoundTimeoutError | ParticipationCancelled)
         return LeaveReason.FAILED if failed and not given_up else LeaveReason.CANCELLED

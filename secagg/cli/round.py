@@ -289,14 +289,23 @@ def _describe_cohort(event: "CohortEvent") -> str:  # noqa: PLR0911, one for eac
             return f"{phase}: {participant} delivered"
         case ParticipantDropped(phase, participant, reason):
             return f"{phase}: {participant} dropped ({reason.name.lower()})"
-        case WrongShares(culprit, conflicts):
-            return f"corrected {len(conflicts)} wrong shares; the culprit is {culprit}"
-        case Accused(accused, accuser):
-            return f"{accuser} left and says that {accused} is to blame"
+        case WrongShares(culprit, _):
+            return f"{culprit} {'dealt' if event.dealt else 'revealed'} wrong shares (proven)"
+        case Accused(accused, accuser, verdict):
+            return f"{accuser} left and says that {accused} is to blame ({_VERDICTS[verdict.name]})"
         case RoundFailed(error):
-            return f"over without a sum: {error}"
+            proven = f"; proven to be at fault: {', '.join(error.culprits)}" if error.culprits else ""
+            heard = f"; accused by many, not proven: {', '.join(error.accused)}" if error.accused else ""
+            return f"over without a sum: {error}{proven}{heard}"
         case ready:
             return f"over: {ready.survivors} updates in the sum, digest {ready.sums_digest.hex()[:16]}"
+
+
+_VERDICTS = {
+    "HEARSAY": "its word alone, no proof",
+    "PROVEN": "proven: it did not sign what it sent",
+    "UNFOUNDED": "unfounded: it sent something else",
+}
 
 
 def _event_as_json(at: float, event: "WatchedEvent") -> dict[str, Any]:

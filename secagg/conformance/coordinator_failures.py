@@ -7,17 +7,20 @@ from typing import Any
 from secagg import roster as rosters
 from secagg.conformance import fixtures, wire
 from secagg.conformance.document import Document
-from secagg.conformance.failures import COORDINATOR, Failure, Script, refused
+from secagg.conformance.failures import COORDINATOR, Failure, Script, participant, refused
 from secagg.conformance.rounds import AUTHORITY, organisation
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,
+    Leave,
+    LeaveReason,
     MaskedInputChunk,
     ShareKeys,
     SurvivorSet,
 )
+from secagg.rounds import dealing
 
 SENDER = "dahlia"
 """Whose messages are altered; it survives both rounds."""
@@ -33,6 +36,7 @@ def vectors(semi_honest: Script, active: Script) -> Iterator[Vector]:
     yield from _turns(active)
     yield from _keys(semi_honest, active)
     yield from _shares(active)
+    yield from _accusations(active)
     yield from _inputs(active)
     yield from _signature(active)
 
@@ -208,6 +212,15 @@ def _shares(script: Script) -> Iterator[Vector]:
     name, vector = script.at_coordinator(failure, at, SENDER, wire.encode(replace(honest, commitment=bytes(31))))
     yield name, vector
     first, *rest = honest.sealed
+    unsigned = {**honest.sealed, first: honest.sealed[first][: dealing.MASKED.unsigned_size]}
+    failure = Failure(
+        "entry-unsigned",
+        "C93",
+        "An entry of the wrong size",
+        f"what is sealed to index {first} has no signature",
+        refused("DecodeError", SENDER),
+    )
+    yield script.at_coordinator(failure, at, SENDER, wire.encode(replace(honest, sealed=unsigned)))
     failure = Failure(
         "neighbour-left-out",
         "C40",
@@ -217,6 +230,46 @@ def _shares(script: Script) -> Iterator[Vector]:
     )
     fewer = replace(honest, sealed={i: honest.sealed[i] for i in rest})
     yield script.at_coordinator(failure, at, SENDER, wire.encode(fewer))
+
+
+def _accusations(script: Script) -> Iterator[Vector]:
+    """C94: an entry was refused; the coordinator looks whether it is the one that it passed on, and who signed it."""
+    at = script.find(at=COORDINATOR, sender=SENDER, message=f"{SENDER}/masked-input")
+    dealt: ShareKeys = wire.decode(script.message("ginkgo/share-keys"))
+    entry = dealt.sealed[script.index(SENDER)]
+    gone = {"event": "ParticipantDropped", "phase": "MASKED_INPUT", "participant": SENDER, "reason": "REFUSED"}
+
+    def case(verdict: str, change: str, digest: bytes) -> Vector:
+        told = {"event": "Accused", "accused": "ginkgo", "accuser": SENDER, "verdict": verdict}
+        title = f"An accusation that is {verdict.lower()}"
+        failure = Failure(f"accusation-{verdict.lower()}", "C94", title, change, {"events": [told, gone]})
+        message = Leave(LeaveReason.REFUSED, participant("ginkgo"), digest)
+        return script.at_coordinator(failure, at, SENDER, wire.encode(message))
+
+    yield case("HEARSAY", f"{SENDER} refuses what ginkgo dealt and signed", dealing.entry_digest(entry))
+    yield case("UNFOUNDED", f"{SENDER} shows another entry than it was given", dealing.entry_digest(bytes(218)))
+    leave = Leave(LeaveReason.REFUSED, participant("ginkgo"), dealing.entry_digest(entry[:-1] + b"!"))
+    unsigned = replace(dealt, sealed={**dealt.sealed, script.index(SENDER): entry[:-1] + b"!"})
+    told = {"event": "Accused", "accused": "ginkgo", "accuser": SENDER, "verdict": "PROVEN"}
+    failure = Failure(
+        "accusation-proven",
+        "C94",
+        "An accusation that is proven",
+        f"ginkgo did not sign what it dealt to {SENDER}",
+        {"events": [told, gone]},
+    )
+    yield _accused_after(script, failure, wire.encode(unsigned), wire.encode(leave))
+
+
+def _accused_after(script: Script, failure: Failure, dealt: Document, leave: Document) -> Vector:
+    """The coordinator's round from ginkgo's ShareKeys to the moment where SENDER leaves."""
+    slug = "ginkgo/share-keys"
+    at = script.find(at=COORDINATOR, message=slug)
+    end = script.find(at=COORDINATOR, sender=SENDER, message=f"{SENDER}/masked-input")
+    steps = [s for s in script.vector["steps"][at : end + 1] if s["at"] == COORDINATOR and s["do"] != "answer"]
+    steps[0] = steps[0] | {"message": "altered"}
+    steps[-1] = steps[-1] | {"message": "leave"}
+    return script.write(failure, at, steps, {"altered": dealt, "leave": leave})
 
 
 def _inputs(script: Script) -> Iterator[Vector]:

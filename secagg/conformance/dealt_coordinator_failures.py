@@ -22,6 +22,7 @@ from secagg.messages import (
     SumChunk,
     SumReport,
 )
+from secagg.rounds import dealing
 
 
 def vectors(script: Script) -> Iterator[Vector]:
@@ -53,16 +54,27 @@ def _keys(script: Script) -> Iterator[Vector]:
         "key-for-some", "C69", "A key for some", f"none for index {first}", refused("ProtocolViolation", ME)
     )
     yield script.at_coordinator(failure, at, ME, wire.encode(fewer))
-    short = {**dealt.sealed, first: dealt.sealed[first][:-1]}
+    short = {**dealt.sealed, first: dealt.sealed[first][: dealing.DEALT_KEY.unsigned_size]}
     for name, change, message in (
-        ("sealed-key-too-short", "the first seal is a byte short", replace(dealt, sealed=short)),
+        ("sealed-key-too-short", "the first entry has no signature", replace(dealt, sealed=short)),
         ("key-digest-too-short", "the digest is a byte short", replace(dealt, commitment=dealt.commitment[:-1])),
         ("key-share-without-joint-key", "a key share", replace(dealt, key_share=b"share")),
     ):
         failure = Failure(name, "C70", "A dealt key of the wrong shape", change, malformed)
         yield script.at_coordinator(failure, at, ME, wire.encode(message))
+    entry = dealt.sealed[first]
+    two = {**dealt.sealed, first: entry[:48] + bytes(32) + entry[80:]}
+    failure = Failure(
+        "dealt-two-digests",
+        "C93",
+        "Another digest beside one of the seals",
+        f"that for index {first} is not the commitment",
+        refused("ProtocolViolation", ME),
+    )
+    yield script.at_coordinator(failure, at, ME, wire.encode(replace(dealt, sealed=two)))
+    other = {i: entry[:48] + bytes(32) + entry[80:] for i, entry in dealt.sealed.items()}
     failure = Failure("other-key", "C35", "Two keys dealt", "another digest", refused("ProtocolViolation", ME))
-    yield script.at_coordinator(failure, at + 1, ME, wire.encode(replace(dealt, commitment=bytes(32))))
+    yield script.at_coordinator(failure, at + 1, ME, wire.encode(replace(dealt, commitment=bytes(32), sealed=other)))
 
 
 def _confirmation(script: Script) -> Iterator[Vector]:
@@ -75,9 +87,9 @@ def _confirmation(script: Script) -> Iterator[Vector]:
     failure = Failure(
         "another-key-dealt",
         "C72",
-        "A dealer that gives one participant another key",
-        f"{ME} confirms another key than the one that {DEALER} committed to",
-        refused("AuthenticationError", DEALER),
+        "A participant that confirms another key",
+        f"{ME} confirms another key than the one that {DEALER} committed to, whose digest came with it",
+        refused("AuthenticationError", ME),
     )
     yield script.at_coordinator(failure, at, ME, wire.encode(KeyConfirmation(other, signed)))
     forged = refused("AuthenticationError", ME)
@@ -208,11 +220,11 @@ def _release(script: Script) -> Iterator[Vector]:
     yield script.at_coordinator(failure, at, asked, wire.encode(replace(honest, payload=_flipped(honest.payload))))
 
 
-def failed(drop: str, who: str, reason: str, phase: str) -> Document:
+def failed(drop: str, who: str, reason: str, phase: str, **more: list[str]) -> Document:
     """A phase closes with a dropout, and the round ends."""
     return {
         "events": [
             {"event": "ParticipantDropped", "phase": phase, "participant": who, "reason": drop},
-            {"event": "RoundFailed", "reason": reason},
+            {"event": "RoundFailed", "reason": reason} | more,
         ]
     }

@@ -67,13 +67,31 @@ def _delivery(script: Script) -> Iterator[Vector]:
         expect=VIOLATION,
     )
     forged = refused("AuthenticationError", DEALER)
-    shares = {dealer: script.seal(labels.SEED_SHARE_SEALING, DEALER, ME, seed)}
+
+    def signed(label: bytes, content: bytes, digest: bytes) -> dict[Index, bytes]:
+        return {dealer: script.signed_entry(DEALER, ME, script.seal(label, DEALER, ME, content) + digest)}
+
+    committed = dealt_key_digest(script.stage.round.context, Secret(dealt_seed(script)))
+    shares = signed(labels.SEED_SHARE_SEALING, seed, committed)
     yield case(
         "dealt-under-another-label", "C50", "A key sealed for another purpose", "another label", shares, expect=forged
     )
-    short = {dealer: script.seal(labels.DEALT_KEY_SEALING, DEALER, ME, seed[:31])}
+    two = signed(labels.DEALT_KEY_SEALING, seed, committed)
     yield case(
-        "dealt-no-key", "C50", "A key of the wrong size", "31 bytes", short, expect=refused("DecodeError", DEALER)
+        "dealt-another-key",
+        "C92",
+        "Another key than the one committed to",
+        "its own digest does not fit it",
+        two,
+        expect=forged,
+    )
+    yield case(
+        "dealt-key-altered",
+        "C50",
+        "A seal that was altered on its way",
+        f"{DEALER} or the coordinator",
+        {dealer: bytes(48) + honest.sealed[dealer][48:]},
+        expect=refused("AuthenticationError", None),
     )
 
 
@@ -103,7 +121,7 @@ def _proof(script: Script) -> Iterator[Vector]:
     )
     few = dict(list(honest.signatures.items())[:2])
     yield case("too-few-confirmed", "C51", "Fewer than t hold the key", "two signatures", few, expect=VIOLATION)
-    forged = refused("AuthenticationError", DEALER)
+    forged = refused("AuthenticationError")
     for slug, change, signature in (
         ("dealer-equivocates", f"{PEER} signed the digest of another key", signed(dealer, fixtures.seed("other"))),
         ("confirmed-another-dealer", f"{PEER} signed another dealer", signed(Index(1), dealt_seed(script))),

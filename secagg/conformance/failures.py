@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from secagg import roster as rosters
 from secagg.conformance import wire
 from secagg.conformance.archive import Pieces, abridged
 from secagg.conformance.document import Document, document
@@ -10,7 +11,7 @@ from secagg.conformance.intermediates import Insider
 from secagg.conformance.replay import Stage
 from secagg.crypto.agreement import KeyPair
 from secagg.messages import Index, Member, ParticipantId, Roster
-from secagg.rounds import channel
+from secagg.rounds import channel, dealing
 
 COORDINATOR = "coordinator"
 
@@ -68,6 +69,12 @@ class Script:
         ends = {"sender": ParticipantId(sender), "receiver": self.members[receiver]}
         own = self.channel(sender)
         return channel.seal(self.stage.round, label, own, plaintext=plaintext, **ends)  # type: ignore[arg-type]
+
+    def signed_entry(self, sender: str, receiver: str, entry: bytes) -> bytes:
+        """Seal and digests with the sender's signature behind them."""
+        members = rosters.roster_digest(Roster(tuple(self.members.values())))
+        ends = ParticipantId(sender), ParticipantId(receiver)
+        return entry + self.sign(sender, dealing.entry_to_sign(self.stage.round.context, members, *ends, entry))
 
     def sign(self, name: str, message: bytes) -> bytes:
         """A participant's signature.

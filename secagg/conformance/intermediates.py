@@ -20,6 +20,7 @@ from secagg.encoding.packing import pack
 from secagg.masked import shares
 from secagg.masked.masks import pairwise_mask_key, self_mask_key
 from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.rounds import dealing
 
 
 class Insider:
@@ -52,11 +53,12 @@ class Insider:
         shared = self.channel.agree(receiver.keys.channel_public_key, peer=receiver.participant_id)
         ends = (self.round.context, self.name.encode(), receiver.participant_id.encode())
         info = frame(labels.SHARE_SEALING, self.stage.config.suite.name.encode(), *ends)
-        sealed = shares.seal(self.round, self.channel, self.name, receiver, self.pairs[receiver.index])
+        entry = shares.seal(self.round, self.channel, self.name, receiver, self.pairs[receiver.index])
         return {
             "shared_secret": shared.expose(),
             "key": derive(shared, salt=self.round.round_id, info=info, size=16).expose(),
-            "sealed": sealed,
+            "sealed": entry[: dealing.MASKED.seal_size],
+            "digests": entry[dealing.MASKED.seal_size :],
         }
 
     def input(self, peers: Iterable[Member]) -> dict[str, Any]:

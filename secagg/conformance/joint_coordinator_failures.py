@@ -8,9 +8,9 @@ from secagg.conformance import fixtures, wire
 from secagg.conformance.dealt_coordinator_failures import failed
 from secagg.conformance.dealt_participant_failures import first_residue
 from secagg.conformance.document import Document
-from secagg.conformance.failures import COORDINATOR, Failure, Script, refused
+from secagg.conformance.failures import COORDINATOR, Failure, Script, participant, refused
 from secagg.conformance.joint_participant_failures import ME, Vector, advertised, signed_sum, spoiled_shares
-from secagg.crypto import polynomial
+from secagg.crypto import labels, polynomial
 from secagg.crypto.secret import Secret
 from secagg.homomorphic import transcripts
 from secagg.lattice.layout import layout_of
@@ -27,6 +27,7 @@ from secagg.messages import (
     ShareKeys,
     SurvivorSet,
 )
+from secagg.rounds import dealing
 
 
 def vectors(script: Script) -> Iterator[Vector]:
@@ -60,8 +61,8 @@ def _shares(script: Script) -> Iterator[Vector]:
     first, *rest = honest.sealed
     fewer = {i: honest.sealed[i] for i in rest}
     yield case("seed-for-some", "C69", "Shares for some", f"none for {first}", "ProtocolViolation", sealed=fewer)
-    short = {**honest.sealed, first: honest.sealed[first][:-1]}
-    yield case("sealed-seed-too-short", "C70", "A seal of the wrong size", "48 bytes", "DecodeError", sealed=short)
+    short = {**honest.sealed, first: honest.sealed[first][: dealing.SEED_SHARE.unsigned_size]}
+    yield case("sealed-seed-too-short", "C70", "An entry too short", "no signature", "DecodeError", sealed=short)
     title = "A key share that does not fit its commitment"
     other = first_residue(profile, honest.key_share, 1)
     yield case("key-share-exchanged", "C71", title, "another share", "AuthenticationError", key_share=other)
@@ -130,21 +131,19 @@ def _revealed(script: Script) -> Iterator[Vector]:
         "seed-share-not-in-field", "C82", "A share that is none", "the field prime", refused("DecodeError", ME)
     )
     yield script.at_coordinator(failure, at, ME, wire.encode(RecoverSeeds(bad)))
+    wrong = {**honest.shares, first: Secret(bytes(1) + fixtures.seed("wrong share"))}
+    failure = Failure(
+        "wrong-seed-piece",
+        "C91",
+        "Another share of a key seed than was dealt",
+        "it does not fit the owner's digest",
+        refused("AuthenticationError", ME),
+    )
+    yield script.at_coordinator(failure, at, ME, wire.encode(RecoverSeeds(wrong)))
 
 
 def _ends(script: Script) -> Iterator[Vector]:
-    slug = f"{ME}/recover-seeds"
-    honest: RecoverSeeds = wire.decode(script.message(slug))
-    owner = next(iter(honest.shares))
-    wrong = {**honest.shares, owner: Secret(bytes(1) + fixtures.seed("wrong share"))}
-    failure = Failure(
-        "wrong-seed-piece",
-        "C83",
-        "A wrong share, with none to spare",
-        "one share of a fallen seed is another",
-        failed("DEADLINE", "iris", "WRONG_SHARES", "RECOVER_SEEDS"),
-    )
-    yield script.replaced(failure, {slug: wire.encode(RecoverSeeds(wrong))})
+    yield _wrongly_dealt(script)
     slug = f"{ME}/partial-decryption"
     layout = layout_of(script.stage.profile, script.stage.config.vector_len, 1)
     zero = PartialChunk(0, bytes(layout.chunk_bytes(0)))
@@ -177,3 +176,28 @@ def _zeros(script: Script) -> dict[str, Document]:
         zero = EncryptedInputChunk(0, payload, transcripts.chunk_binding(binding, 0, payload))
         made[f"{name}/encrypted-input"] = wire.encode(zero)
     return made
+
+
+def _wrongly_dealt(script: Script) -> Vector:
+    """A fallen decryptor that dealt a wrong share, with its digest, to one of the holders."""
+    revealed: RecoverSeeds = wire.decode(script.message(f"{ME}/recover-seeds"))
+    fallen = next(iter(revealed.shares))
+    name = next(n for n in script.members if script.index(n) == fallen)
+    dealt: ShareKeys = wire.decode(script.message(f"{name}/share-keys"))
+    wrong = Secret(bytes(1) + fixtures.seed("wrong share"))
+    holder = script.members[ME]
+    digest = transcripts.seed_share_digest(script.stage.round.context, participant(name), holder, wrong)
+    entry = script.seal(labels.SEED_SHARE_SEALING, name, ME, wrong.expose()) + digest
+    entries = {**dealt.sealed, holder.index: script.signed_entry(name, ME, entry)}
+    failure = Failure(
+        "wrongly-dealt-seed",
+        "C83",
+        "A wrong share was dealt, with none to spare",
+        f"{name} dealt {ME} a share of its key seed that is not on its polynomial",
+        failed("DEADLINE", "iris", "WRONG_SHARES", "RECOVER_SEEDS", culprits=[name]),
+    )
+    altered = {
+        f"{name}/share-keys": wire.encode(replace(dealt, sealed=entries)),
+        f"{ME}/recover-seeds": wire.encode(RecoverSeeds({**revealed.shares, fallen: wrong})),
+    }
+    return script.replaced(failure, altered)

@@ -67,9 +67,22 @@ def _delivery(script: Script) -> Iterator[Vector]:
     yield case("own-key-share-changed", "C59", "Our key share exchanged", f"{PEER}'s", VIOLATION, key_shares=ours)
     forged = refused("AuthenticationError", PEER)
     swapped = {**sealed, peer: sealed[next(i for i in sealed if i != peer)]}
-    yield case("seed-share-of-another", "C60", "Another sender's seal", "shown as its own", forged, sealed=swapped)
-    no_number = script.seal(labels.SEED_SHARE_SEALING, PEER, ME, polynomial.PRIME.to_bytes(33, "big"))
-    bad = {**sealed, peer: no_number}
+    nobody = refused("AuthenticationError", None)
+    yield case("seed-share-of-another", "C60", "Another sender's seal", "shown as its own", nobody, sealed=swapped)
+
+    def signed(content: bytes) -> dict[Index, bytes]:
+        entry = script.seal(labels.SEED_SHARE_SEALING, PEER, ME, content) + bytes(32)
+        return {**sealed, peer: script.signed_entry(PEER, ME, entry)}
+
+    bad = signed(polynomial.PRIME.to_bytes(33, "big"))
+    yield case(
+        "digest-of-another-seed-share",
+        "C92",
+        "A digest that does not fit the share",
+        f"{PEER} signed both",
+        forged,
+        sealed=signed(bytes(33)),
+    )
     yield case(
         "seed-share-no-share",
         "C60",
@@ -84,7 +97,7 @@ def _delivery(script: Script) -> Iterator[Vector]:
         "C61",
         "A key share chosen after the others were seen",
         f"{PEER}'s is another than it committed to",
-        forged,
+        refused("AuthenticationError"),
         key_shares=chosen,
     )
 
@@ -92,7 +105,7 @@ def _delivery(script: Script) -> Iterator[Vector]:
 def _malformed_shares(script: Script) -> Iterator[Vector]:
     """Key shares that were committed to and are none."""
     for slug, change, share in spoiled_shares(script, PEER):
-        failure = Failure(f"{slug}-delivered", "C62", "A key share that is none", change, refused("DecodeError", PEER))
+        failure = Failure(f"{slug}-delivered", "C62", "A key share that is none", change, refused("DecodeError"))
         yield _delivered(script, failure, share)
 
 

@@ -12,7 +12,7 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto import labels, polynomial
 from secagg.masked import shares
 from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery, SurvivorSet
-from secagg.rounds import channel
+from secagg.rounds import channel, dealing
 from secagg.wire.v1 import messages_pb2 as pb
 
 ME = "dahlia"
@@ -75,6 +75,9 @@ def _delivery(script: Script) -> Iterator[Vector]:
         altered = wire.encode(ShareDelivery(sealed))
         return script.at_participant(Failure(slug_, check, title, change, expect), ME, slug, altered)
 
+    def signed(entry: bytes) -> bytes:
+        return script.signed_entry(PEER, ME, entry)
+
     def with_seal(sealed: bytes) -> dict[Index, bytes]:
         return {**honest.sealed, peer.index: sealed}
 
@@ -95,12 +98,12 @@ def _delivery(script: Script) -> Iterator[Vector]:
         sealed=few,
         expect=VIOLATION,
     )
-    broken = refused("AuthenticationError", PEER)
+    broken, nobody = refused("AuthenticationError", PEER), refused("AuthenticationError", None)
     config_bytes = bytes.fromhex(script.vector["config"])
     round_id = RoundId(script.stage.round.round_id[::-1])
     context = bind(round_id, config_bytes, script.stage.config.model_digest)
     earlier = Round(round_id, script.stage.config, context)
-    replayed = shares.seal(earlier, insider.channel, participant(PEER), me, insider.pairs[me.index])
+    replayed = signed(shares.seal(earlier, insider.channel, participant(PEER), me, insider.pairs[me.index]))
     yield case(
         "seal-of-another-round",
         "C18",
@@ -111,7 +114,7 @@ def _delivery(script: Script) -> Iterator[Vector]:
     )
     other_model = bind(script.stage.round.round_id, config_bytes, fixtures.seed("another model"))
     misled = Round(script.stage.round.round_id, script.stage.config, other_model)
-    foreign = shares.seal(misled, insider.channel, participant(PEER), me, insider.pairs[me.index])
+    foreign = signed(shares.seal(misled, insider.channel, participant(PEER), me, insider.pairs[me.index]))
     yield case(
         "seal-of-another-model",
         "C18",
@@ -127,7 +130,7 @@ def _delivery(script: Script) -> Iterator[Vector]:
         "A seal under another sender's name",
         f"what index {other} sealed to us is shown as {PEER}'s",
         sealed=with_seal(honest.sealed[other]),
-        expect=broken,
+        expect=nobody,
     )
     third = script.members["fir"]
     to_third = shares.seal(script.stage.round, insider.channel, participant(PEER), third, insider.pairs[third.index])
@@ -135,8 +138,8 @@ def _delivery(script: Script) -> Iterator[Vector]:
         "seal-for-another-receiver",
         "C18",
         "A seal that was meant for somebody else",
-        f"what {PEER} sealed to fir",
-        sealed=with_seal(to_third),
+        f"what {PEER} sealed to fir, and signed for us",
+        sealed=with_seal(signed(to_third)),
         expect=broken,
     )
     flipped = bytes([honest.sealed[peer.index][0] ^ 1]) + honest.sealed[peer.index][1:]
@@ -144,18 +147,18 @@ def _delivery(script: Script) -> Iterator[Vector]:
         "seal-altered",
         "C18",
         "An altered seal",
-        f"one bit of what {PEER} sealed",
+        f"one bit of what {PEER} sealed, behind its signature's back: {PEER} or the coordinator",
         sealed=with_seal(flipped),
-        expect=broken,
+        expect=nobody,
     )
-    short = honest.sealed[peer.index][:-1]
+    short = honest.sealed[peer.index][: dealing.MASKED.seal_size - 1]
     yield case(
         "truncated-seal",
         "C18",
         "A seal that is too short",
-        "its last byte is missing",
+        "there is no more of the entry",
         sealed=with_seal(short),
-        expect=broken,
+        expect=nobody,
     )
     bad = polynomial.PRIME.to_bytes(33, "big") + insider.pairs[me.index].self_mask_seed.expose()
     ends = {"sender": participant(PEER), "receiver": me}
@@ -165,9 +168,23 @@ def _delivery(script: Script) -> Iterator[Vector]:
         "C19",
         "A dealt share that is no number of the field",
         f"{PEER} seals the field prime itself as its share",
-        sealed=with_seal(dealt),
+        sealed=with_seal(signed(dealt + bytes(64))),
         expect=refused("DecodeError", PEER),
     )
+    right = shares.seal(script.stage.round, insider.channel, participant(PEER), me, insider.pairs[me.index])
+    other_digests = right[: dealing.MASKED.seal_size] + bytes(64)
+    for suffix, change, entry, expect in (
+        ("", f"{PEER} signed other digests than those of the shares that it sealed", signed(other_digests), broken),
+        ("-unsigned", "the coordinator changed the digests", other_digests + bytes(70), nobody),
+    ):
+        yield case(
+            f"digests-of-other-shares{suffix}",
+            "C92",
+            "Digests that do not fit the shares",
+            change,
+            sealed=with_seal(entry),
+            expect=expect,
+        )
 
 
 def _survivors(script: Script) -> Iterator[Vector]:

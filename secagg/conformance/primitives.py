@@ -17,6 +17,7 @@ from secagg.crypto.prg import ALIGNMENT, MaskStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.rounds import dealing
 
 SUITE = b"X25519_SHA256_AES128"
 CONTEXT = Context(fixtures.seed("context"))
@@ -178,6 +179,9 @@ def _commitment() -> Document:
     )
 
 
+SHARE_DIGESTS = (labels.MASK_KEY_SHARE_DIGEST, labels.SELF_MASK_SHARE_DIGEST)
+
+
 def _sealing() -> Document:
     sender, receiver = (KeyPair.from_private(Secret(fixtures.seed(f"channel key of {name}"))) for name in (ALICE, BOB))
     directions = []
@@ -204,6 +208,10 @@ def _sealing() -> Document:
                 "self_mask_share": shares[1],
                 "plaintext": plaintext,
                 "sealed": sealing.seal(key, plaintext, associated_data),
+                "digests": [
+                    dealing.share_digest(label, CONTEXT, ParticipantId(a), ParticipantId(b), Secret(share))
+                    for label, share in zip(SHARE_DIGESTS, shares, strict=True)
+                ],
             }
         )
     return document(
@@ -307,8 +315,10 @@ def _share_correction() -> Document:
     for title, liars, used in (
         ("no wrong share", (), holders),
         ("as many as unique decoding corrects: (7 - 3) / 2", (2, 6), holders),
-        ("one more, found by search because the commitment decides", (1, 4, 7), holders),
-        ("one wrong share among threshold + 1", (3,), holders[:4]),
+        ("one more: nothing is searched for", (1, 4, 7), holders),
+        ("behind the first t shares: not needed, so not looked for", (4, 6), holders),
+        ("one wrong share among threshold + 2", (3,), holders[:5]),
+        ("one wrong share among threshold + 1: a decoding needs two more", (3,), holders[:4]),
         ("as few shares as the threshold, one wrong: nothing to correct with", (3,), holders[:3]),
         ("fewer right shares than the threshold", (1, 2, 4, 5, 7), holders),
     ):
@@ -318,7 +328,11 @@ def _share_correction() -> Document:
             {x: shamir.decode_share(share) for x, share in shares.items()},
             lambda s: hashlib.sha256(s.expose()).digest() == hashlib.sha256(secret).digest(),
         )
-        outcome = None if found is None else {"secret": found.secret.expose(), "wrong": found.wrong}
+        outcome = (
+            None
+            if found is None
+            else {"secret": found.secret.expose(), "consistent": found.consistent, "wrong": found.wrong}
+        )
         cases.append({"title": title, "shares": shares, "outcome": outcome})
     return document(
         "share-correction",

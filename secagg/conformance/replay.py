@@ -258,14 +258,16 @@ def describe(event: Event, config: RoundConfig) -> Document:
             return told | {"phase": phase.name, "participant": participant, "reason": reason.name}
         case WrongShares(culprit, conflicts):
             return told | {"culprit": culprit, "conflicts": [list(pair) for pair in conflicts]}
-        case Accused(accused, accuser):
-            told |= {"accused": accused, "accuser": accuser}
+        case Accused(accused, accuser, verdict):
+            told |= {"accused": accused, "accuser": accuser, "verdict": verdict.name}
         case SumReady(aggregate):
             return told | _result(aggregate.survivors, sums_digest(aggregate, config))
         case SumDelivered(survivors, digest):
             told |= _result(survivors, digest)
         case RoundFailed(error):
             told["reason"] = error.reason.name
+            if error.culprits:
+                told["culprits"] = list(error.culprits)
     return told
 
 

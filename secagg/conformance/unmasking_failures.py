@@ -1,13 +1,14 @@
-"""What the coordinator must refuse or correct at the end: checks C35, C36 and C44 to C48 of proto/PROTOCOL.md."""
+"""What the coordinator must refuse or correct at the end: checks C35, C36, C44 to C48 and C91 of proto/PROTOCOL.md."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from secagg.conformance import wire
 from secagg.conformance.document import Document
-from secagg.conformance.failures import COORDINATOR, Failure, Script, refused
+from secagg.conformance.failures import COORDINATOR, Failure, Script, participant, refused
 from secagg.crypto import polynomial
 from secagg.crypto.secret import Secret
+from secagg.masked.shares import SharePair, seal
 from secagg.messages import (
     MaskKeyShare,
     RevealedShare,
@@ -124,68 +125,64 @@ def _late(phase: str, name: str) -> Document:
 
 
 def _wrong_shares(semi_honest: Script, active: Script) -> Iterator[Vector]:
-    yield from _corrected(semi_honest)
-    failed = {"events": [_late("UNMASK", "fir"), {"event": "RoundFailed", "reason": "WRONG_SHARES"}]}
-
-    def lie(slug: str, title: str, change: str, owner: str, share: RevealedShare) -> Vector:
-        altered = {f"{SENDER}/unmask": _altered_unmask(active, SENDER, {owner: share})}
-        return active.replaced(Failure(slug, "C48", title, change, failed), altered)
-
-    yield lie(
-        "wrong-seed-share",
-        "A wrong share of a survivor's seed, and none to spare",
-        f"{SENDER} sends a wrong share of ginkgo's seed; there are just t answers",
-        "ginkgo",
-        SelfMaskShare(Secret(WRONG)),
-    )
-    yield lie(
-        "wrong-mask-key-share",
-        "A wrong share of a dropped participant's mask key, and none to spare",
-        f"{SENDER} sends a wrong share of elm's mask key; there are just t answers",
-        "elm",
-        MaskKeyShare(Secret(WRONG)),
-    )
+    yield from _refused_at_the_door(active)
     honest: ShareKeys = wire.decode(active.message("ginkgo/share-keys"))
+    ended = {"event": "RoundFailed", "reason": "WRONG_SHARES", "culprits": ["ginkgo"]}
     failure = Failure(
         "commitment-mismatch",
         "C48",
         "A seed that is not the one committed to",
         "ginkgo commits to another seed than the one it deals shares of",
-        failed,
+        {"events": [_late("UNMASK", "fir"), ended]},
     )
     yield active.replaced(failure, {"ginkgo/share-keys": wire.encode(replace(honest, commitment=bytes(32)))})
+    yield from _wrongly_dealt(semi_honest)
 
 
-def _corrected(script: Script) -> Iterator[Vector]:
-    """With shares to spare the sum comes out all the same, and the liar is named."""
-    done = {
-        "event": "SumReady",
-        "survivors": script.vector["outcome"]["survivors"],
-        "sums_digest": script.vector["outcome"]["sums_digest"],
-    }
+def _refused_at_the_door(script: Script) -> Iterator[Vector]:
+    at = script.find(at=COORDINATOR, sender=SENDER, message=f"{SENDER}/unmask")
+    for slug, owner, what, share in (
+        ("wrong-seed-share", "ginkgo", "a survivor's seed", SelfMaskShare(Secret(WRONG))),
+        ("wrong-mask-key-share", "elm", "a dropped participant's mask key", MaskKeyShare(Secret(WRONG))),
+    ):
+        altered = _altered_unmask(script, SENDER, {owner: share})
+        title, change = f"Another share of {what} than was dealt", f"it does not fit the digest that {owner} gave"
+        failure = Failure(slug, "C91", title, change, refused("AuthenticationError", SENDER))
+        yield script.at_coordinator(failure, at, SENDER, altered)
+
+
+def _wrongly_dealt(script: Script) -> Iterator[Vector]:
+    """An owner deals shares, with digests, that are not on its polynomial; holders reveal what they were dealt."""
     accepted = {"event": "MessageAccepted", "phase": "UNMASK", "participant": "fir"}
-    wrong = SelfMaskShare(Secret(WRONG))
+    insider = script.insider("ginkgo")
+    honest: ShareKeys = wire.decode(script.message("ginkgo/share-keys"))
 
-    def case(slug: str, title: str, change: str, liars: list[str], *, culprit: str, pairs: list[list[str]]) -> Vector:
-        told = {"event": "WrongShares", "culprit": culprit, "conflicts": pairs}
-        failure = Failure(slug, "C48", title, change, {"events": [accepted, told, done]})
-        altered = {f"{liar}/unmask": _altered_unmask(script, liar, {"ginkgo": wrong}) for liar in liars}
+    def case(slug: str, title: str, change: str, holders: list[str], *events: Document) -> Vector:
+        entries, altered = dict(honest.sealed), {}
+        for name in holders:
+            holder = script.members[name]
+            pair = SharePair(insider.pairs[holder.index].mask_key, Secret(WRONG))
+            entries[holder.index] = seal(script.stage.round, insider.channel, participant("ginkgo"), holder, pair)
+            altered[f"{name}/unmask"] = _altered_unmask(script, name, {"ginkgo": SelfMaskShare(Secret(WRONG))})
+        altered["ginkgo/share-keys"] = wire.encode(replace(honest, sealed=entries))
+        failure = Failure(slug, "C48", title, change, {"events": [accepted, *events]})
         return script.replaced(failure, altered, joined=("fir", "fir/unmask"))
 
+    outcome = script.vector["outcome"]
+    done = {"event": "SumReady", "survivors": outcome["survivors"], "sums_digest": outcome["sums_digest"]}
     spare = "; fir's answer comes too, so there are t + 2"
     yield case(
         "wrong-share-corrected",
-        "One wrong share: corrected, its holder named",
-        f"{SENDER} sends a wrong share of ginkgo's seed{spare}",
+        "One wrong share was dealt: corrected, the owner named",
+        f"ginkgo deals {SENDER} a wrong share of its seed{spare}",
         [SENDER],
-        culprit=SENDER,
-        pairs=[["ginkgo", SENDER]],
+        {"event": "WrongShares", "culprit": "ginkgo", "conflicts": [["ginkgo", SENDER]]},
+        done,
     )
     yield case(
         "wrong-shares-of-one-owner",
-        "Two wrong shares of one owner: corrected, the owner named",
-        f"{SENDER} and amber-9 send wrong shares of ginkgo's seed, as if ginkgo had dealt them{spare}",
+        "More wrong shares were dealt than a decoding corrects: the owner is named",
+        f"ginkgo deals {SENDER} and amber-9 wrong shares of its seed{spare}",
         [SENDER, "amber-9"],
-        culprit="ginkgo",
-        pairs=[["ginkgo", "amber-9"], ["ginkgo", SENDER]],
+        {"event": "RoundFailed", "reason": "WRONG_SHARES", "culprits": ["ginkgo"]},
     )

@@ -8,6 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.errors import AuthenticationError
 
+MAX_SIGNATURE_SIZE: Final = 72
+"""Bytes of a signature at most."""
+
 # Deterministic nonces (RFC 6979): a bad random number generator must not give the key away; vectors can be replayed.
 _SIGN: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 _VERIFY: Final = ec.ECDSA(hashes.SHA256())

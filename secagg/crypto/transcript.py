@@ -5,7 +5,7 @@ import hashlib
 
 def frame(label: bytes, *fields: bytes) -> bytes:
     """`label` and `fields`, each behind its length as four big-endian bytes (proto/PROTOCOL.md, "Framing")."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in (label, *fields))
+    return b"".join([len(part).to_bytes(4, "big") + part for part in (label, *fields)])
 
 
 def digest(label: bytes, *fields: bytes) -> bytes:

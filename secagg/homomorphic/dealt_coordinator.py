@@ -9,7 +9,6 @@ from secagg.config import Aggregate
 from secagg.context import Round
 from secagg.crypto import signing
 from secagg.crypto.identity import TrustAnchors
-from secagg.crypto.sealing import TAG_SIZE
 from secagg.encoding.packing import chunk_values, packed_size, unpack
 from secagg.errors import (
     AbortReason,
@@ -22,7 +21,6 @@ from secagg.events import DropReason, Event, ParticipantDropped, PhaseStarted, S
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.dealt_participant import profile_of
 from secagg.lattice.residues import unpack_chunk
-from secagg.lattice.rlwe import KEY_SEED_SIZE
 from secagg.lattice.streams import SEED_SIZE, SeededPolynomials
 from secagg.lattice.summation import Aggregate as EncryptedAggregate
 from secagg.lattice.summation import SeededSum
@@ -44,16 +42,18 @@ from secagg.messages import (
     SurvivorSet,
 )
 from secagg.phases import Phase, time_limit_s
+from secagg.rounds import dealing
 from secagg.rounds.engine import DROP_REASONS, Engine
 from secagg.rounds.releases import Claim
 from secagg.rounds.uploads import Spool, Uploads
 
 DIGEST_SIZE = 32
-SEALED_SIZE = KEY_SEED_SIZE + TAG_SIZE
 
 
 class DealtKeyCoordinator(Engine):
     """One round in custody `participants`."""
+
+    _kind = dealing.DEALT_KEY
 
     def __init__(self, round_: Round, *, now: float, trust: TrustAnchors, spool: Spool, claim: Claim) -> None:
         """See `Engine`. `spool` keeps incomplete vectors."""
@@ -123,18 +123,20 @@ class DealtKeyCoordinator(Engine):
             raise ProtocolViolation(f"{name} shared another key before", culprit=name)
         if set(message.sealed) != set(self._lobby.members) - {index}:
             raise ProtocolViolation(f"{name} must seal its key to everyone, no more and no fewer", culprit=name)
-        if any(len(sealed) != SEALED_SIZE for sealed in message.sealed.values()):
-            raise DecodeError(f"{name}: a sealed key is {SEALED_SIZE} bytes", culprit=name)
+        for entry in message.sealed.values():
+            self._kind.check_size(entry, signed=True, sender=name)
         if len(message.commitment) != DIGEST_SIZE or message.key_share:
             raise DecodeError(f"{name}: the digest of a key is {DIGEST_SIZE} bytes, without a key share", culprit=name)
+        if any(self._kind.digest_in(entry, 0) != message.commitment for entry in message.sealed.values()):
+            raise ProtocolViolation(f"{name} dealt another key than the one it committed to", culprit=name)
         self._shared[index] = message
 
     def _take_confirmation(self, index: Index, message: KeyConfirmation, name: ParticipantId) -> None:
         if index in self._confirmed:
             raise ProtocolViolation(f"{name} confirmed another key before", culprit=name)
-        dealer = self._lobby.name(self.dealer)
         if message.digest != self._shared[self.dealer].commitment:
-            raise AuthenticationError(f"{name} holds another key than the one {dealer} committed to", culprit=dealer)
+            dealer = self._lobby.name(self.dealer)
+            raise AuthenticationError(f"{name} confirms another key than {dealer} committed to", culprit=name)
         signed = transcripts.key_confirmation(self.round.context, self._lobby.roster, self.dealer, message.digest)
         signing.verify(self._lobby.identities[name].public_key, signed, message.signature, culprit=name)
         self._confirmed[index] = message
@@ -215,6 +217,10 @@ class DealtKeyCoordinator(Engine):
             name = self._lobby.name(index)
             raise ProtocolViolation(f"{name} decrypted another sum than the others did", culprit=name)
         return ReleaseOrder(upload=self.phase is Phase.RELEASE_SUM and index == self._candidates[0])
+
+    def _dealt(self, owner: Index, holder: Index) -> bytes | None:
+        shared = self._shared.get(owner)
+        return None if shared is None else shared.sealed.get(holder)
 
     def _closed(self, phase: Phase, alive: set[Index]) -> list[Event]:
         if phase is Phase.ENCRYPTED_INPUT:

@@ -5,16 +5,16 @@ first who delivered, so a dealer that drops is replaced by the next without anot
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from secagg.config import Aggregate, RoundConfig
-from secagg.crypto import labels
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, pack
 from secagg.encoding.vector import IntegerVector
-from secagg.errors import AuthenticationError, DecodeError, ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_input
 from secagg.lattice.jobs import Decrypt, OpenDecryption, OpenSymmetric, values_of
@@ -42,7 +42,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
-from secagg.rounds import channel as channels
+from secagg.rounds import dealing
 from secagg.rounds.seat import Seat, Table
 from secagg.wire.results import sums_digest
 
@@ -72,20 +72,21 @@ class AwaitingRoster:
         seat = self.seat
         table = Table.check(seat, roster, self.keys, now, signed=True)
         seed = Secret(seat.rng.token(KEY_SEED_SIZE))
+        digest = dealt_key_digest(seat.round.context, seed)
         sealed = {
-            i: channels.seal(
+            i: dealing.seal(
                 seat.round,
-                labels.DEALT_KEY_SEALING,
+                dealing.DEALT_KEY,
                 self.channel,
                 sender=seat.participant_id,
                 receiver=member,
-                plaintext=seed.expose(),
+                content=seed.expose(),
+                digests=digest,
             )
             for i, member in table.members.items()
             if i != table.own_index
         }
-        digest = dealt_key_digest(seat.round.context, seed)
-        return AwaitingKey(table, self.channel, seed), ShareKeys(digest, sealed)
+        return AwaitingKey(table, self.channel, seed), ShareKeys(digest, dealing.sign(table, sealed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +110,23 @@ class AwaitingKey:
         return state, KeyConfirmation(digest, seat.sign(message))
 
     def _open(self, dealer: Index, sealed: bytes) -> Secret:
-        seat, member = self.table.seat, self.table.members[dealer]
-        plaintext = channels.unseal(
-            seat.round,
-            labels.DEALT_KEY_SEALING,
+        table = self.table
+
+        def read(content: bytes) -> tuple[Secret, bytes]:
+            seed = Secret(content)
+            return seed, dealt_key_digest(table.seat.round.context, seed)
+
+        opened = partial(
+            dealing.unseal,
+            table.seat.round,
+            dealing.DEALT_KEY,
             self.channel,
-            sender=member,
-            receiver=seat.participant_id,
-            sealed=sealed,
+            sender=table.members[dealer],
+            receiver=table.seat.participant_id,
+            entry=sealed,
+            read=read,
         )
-        if len(plaintext) != KEY_SEED_SIZE:
-            raise DecodeError(f"{member.participant_id} dealt no key", culprit=member.participant_id)
-        return Secret(plaintext)
+        return dealing.received(table, dealing.DEALT_KEY, dealer, sealed, opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +144,7 @@ class AwaitingConfirmations:
         """All who go on must have signed our key's digest; then encrypt."""
         table, seat = self.table, self.table.seat
         profile = profile_of(seat.round.config)
-        try:
-            table.check_signatures(proof.signatures, set(table.members), self.message)
-        except AuthenticationError as error:
-            dealer = table.members[self.dealer].participant_id
-            raise AuthenticationError(f"not all hold the key that {dealer} dealt us: {error}", culprit=dealer) from None
+        table.check_signatures(proof.signatures, set(table.members), self.message)
         stream_seed = seat.rng.token(SEED_SIZE)
         context, name = seat.round.context, seat.participant_id
         backend.do(OpenSymmetric(profile, self.seed.expose(), context, stream_seed, name))

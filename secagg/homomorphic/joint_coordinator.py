@@ -9,7 +9,6 @@ from secagg.config import Aggregate
 from secagg.context import Round
 from secagg.crypto import labels, shamir, signing
 from secagg.crypto.identity import TrustAnchors
-from secagg.crypto.sealing import TAG_SIZE
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RoundAborted
@@ -49,20 +48,19 @@ from secagg.messages import (
     SurvivorSet,
 )
 from secagg.phases import Phase
+from secagg.rounds import dealing
 from secagg.rounds.engine import Engine
-from secagg.rounds.recovery import Recovery, salt_from
+from secagg.rounds.recovery import Recovery, Wanted, salt_from
 from secagg.rounds.releases import Claim
 from secagg.rounds.uploads import Spool, Uploads
-
-SEALED_SIZE = shamir.SHARE_SIZE + TAG_SIZE
-_SEED_CHECK_STEPS = 10_000
-"""Checking a candidate seed makes its whole key share: some 10 ms, while everyone else waits."""
 
 SignedT = TypeVar("SignedT", ConsistencyCheck, RecoveryCheck)
 
 
 class JointKeyCoordinator(Engine):
     """One round in custody `threshold` (experimental)."""
+
+    _kind = dealing.SEED_SHARE
 
     def __init__(self, round_: Round, *, now: float, trust: TrustAnchors, spool: Spool, claim: Claim) -> None:
         """See `Engine`. `spool` keeps incomplete vectors."""
@@ -130,8 +128,10 @@ class JointKeyCoordinator(Engine):
             raise ProtocolViolation(f"{name} shared another key before", culprit=name)
         if set(message.sealed) != set(self._lobby.members) - {index}:
             raise ProtocolViolation(f"{name} must seal its seed to everyone, no more and no fewer", culprit=name)
-        if any(len(sealed) != SEALED_SIZE for sealed in message.sealed.values()) or message.commitment:
-            raise DecodeError(f"{name}: a sealed share is {SEALED_SIZE} bytes, without a commitment", culprit=name)
+        if message.commitment:
+            raise DecodeError(f"{name}: a commitment, which belongs to the keys of this scheme", culprit=name)
+        for entry in message.sealed.values():
+            self._kind.check_size(entry, signed=True, sender=name)
         committed = self._lobby.members[index].keys.key_share_commitment
         check_commitment(committed, self.round.context, name, message.key_share)
         try:
@@ -158,11 +158,15 @@ class JointKeyCoordinator(Engine):
             raise ProtocolViolation(f"{name} revealed other shares before", culprit=name)
         if set(message.shares) != set(self._fallen):
             raise ProtocolViolation(f"{name} must reveal one share for each fallen decryptor", culprit=name)
-        for piece in message.shares.values():
+        for owner, piece in message.shares.items():
             try:
                 shamir.decode_share(piece.expose())
             except DecodeError as error:
                 raise DecodeError(f"{name}: {error}", culprit=name) from None
+            dealt_by, holder = self._lobby.name(owner), self._lobby.members[index]
+            made = transcripts.seed_share_digest(self.round.context, dealt_by, holder, piece)
+            if made != self._kind.digest_in(self._shared[owner].sealed[index], 0):
+                raise self._refuse_wrong_share(dealt_by, name)
         self._revealed[index] = message
 
     def _is_repeated(self, index: Index, message: ParticipantMessage) -> bool:
@@ -206,6 +210,10 @@ class JointKeyCoordinator(Engine):
                 return ConsistencyProof({i: m.signature for i, m in self._agreed.items()})
             case _:
                 raise ValueError("the last phase is not closed by a message; fetch the aggregate")
+
+    def _dealt(self, owner: Index, holder: Index) -> bytes | None:
+        shared = self._shared.get(owner)
+        return None if shared is None else shared.sealed.get(holder)
 
     def _closed(self, phase: Phase, alive: set[Index]) -> list[Event]:
         if phase is Phase.SHARE_KEYS:
@@ -252,11 +260,12 @@ class JointKeyCoordinator(Engine):
         if self._total is None:
             raise ValueError("there is no sum to decrypt")
         salt = salt_from({i: m.shares for i, m in self._revealed.items()})
-        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt, accept_steps=_SEED_CHECK_STEPS)
+        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt)
+        seeds = recovery.secrets(self._wanted(owner) for owner in self._fallen)
         c0, c1 = self._total.c0.residues[:, 0], self._total.c1.residues[:, 0]
         phase = add(self._profile.primes, c0, self._partials.finish().residues[:, 0])
         for owner in self._fallen:
-            key = SecretKey(self._profile, self._recover(recovery, owner), self.round.context)
+            key = SecretKey(self._profile, seeds[owner], self.round.context)
             phase = add(self._profile.primes, phase, fallen_part(key, c1))
         survivors = self._encrypted.sets.survivors
         sums = self._decoded(phase, len(survivors))
@@ -272,7 +281,7 @@ class JointKeyCoordinator(Engine):
             raise RoundAborted(AbortReason.MALFORMED_SUM, f"the sum cannot be opened: {error}") from None
         return values.astype(config.ring_dtype)
 
-    def _recover(self, recovery: Recovery, owner: Index) -> Secret:
+    def _wanted(self, owner: Index) -> Wanted:
         name = self._lobby.name(owner)
 
         def accepts(seed: Secret) -> bool:
@@ -282,4 +291,4 @@ class JointKeyCoordinator(Engine):
                 return False
             return True
 
-        return recovery.secret(owner, {i: m.shares[owner] for i, m in self._revealed.items()}, accepts)
+        return Wanted(owner, {i: m.shares[owner] for i, m in self._revealed.items()}, accepts)

@@ -8,15 +8,17 @@ and ciphertexts are malleable.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from secagg.crypto import labels, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
 from secagg.encoding.vector import IntegerVector
-from secagg.errors import DecodeError, ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation, RemoteError
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.dealt_participant import check_ciphertext, check_sets, profile_of
+from secagg.homomorphic.transcripts import seed_share_digest
 from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_input
 from secagg.lattice.jobs import OpenPublicKey
 from secagg.lattice.keyshares import (
@@ -51,7 +53,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
-from secagg.rounds import channel as channels
+from secagg.rounds import dealing
 from secagg.rounds.seat import Seat, Table
 
 
@@ -87,19 +89,20 @@ class AwaitingRoster:
         table = Table.check(seat, roster, self.keys, now, signed=True)
         pieces = shamir.share(self.seed, seat.threshold, list(table.members), seat.rng)
         sealed = {
-            i: channels.seal(
+            i: dealing.seal(
                 seat.round,
-                labels.SEED_SHARE_SEALING,
+                dealing.SEED_SHARE,
                 self.channel,
                 sender=seat.participant_id,
                 receiver=member,
-                plaintext=pieces[i].expose(),
+                content=pieces[i].expose(),
+                digests=seed_share_digest(seat.round.context, seat.participant_id, member, pieces[i]),
             )
             for i, member in table.members.items()
             if i != table.own_index
         }
         state = AwaitingShares(table, self.channel, self.seed, self.key_share, pieces[table.own_index])
-        return state, ShareKeys(b"", sealed, self.key_share)
+        return state, ShareKeys(b"", dealing.sign(table, sealed), self.key_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,29 +141,38 @@ class AwaitingShares:
         return AwaitingSum(table, self.seed, held), upload
 
     def _open(self, sender: Index, sealed: bytes) -> Secret:
-        seat, member = self.table.seat, self.table.members[sender]
-        piece = channels.unseal(
-            seat.round,
-            labels.SEED_SHARE_SEALING,
+        table = self.table
+        context, owner = table.seat.round.context, table.members[sender].participant_id
+
+        def read(content: bytes) -> tuple[Secret, bytes]:
+            try:
+                shamir.decode_share(content)
+            except DecodeError as error:
+                raise DecodeError(f"{owner} dealt no valid share: {error}", culprit=owner) from None
+            piece = Secret(content)
+            return piece, seed_share_digest(context, owner, table.members[table.own_index], piece)
+
+        opened = partial(
+            dealing.unseal,
+            table.seat.round,
+            dealing.SEED_SHARE,
             self.channel,
-            sender=member,
-            receiver=seat.participant_id,
-            sealed=sealed,
+            sender=table.members[sender],
+            receiver=table.seat.participant_id,
+            entry=sealed,
+            read=read,
         )
-        try:
-            shamir.decode_share(piece)
-        except DecodeError as error:
-            name = member.participant_id
-            raise DecodeError(f"{name} dealt no valid share: {error}", culprit=name) from None
-        return Secret(piece)
+        return dealing.received(table, dealing.SEED_SHARE, sender, sealed, opened)
 
     def _checked(self, profile: Profile, owner: Index, share: bytes) -> U64:
         member = self.table.members[owner]
-        check_commitment(member.keys.key_share_commitment, self.table.seat.round.context, member.participant_id, share)
+        name, context = member.participant_id, self.table.seat.round.context
         try:
+            check_commitment(member.keys.key_share_commitment, context, name, share)
             return unpack_key_share(profile, share)
-        except DecodeError as error:
-            raise DecodeError(f"{member.participant_id}: {error}", culprit=member.participant_id) from None
+        except RemoteError as error:
+            # Whosever it is: an honest coordinator turns it away at the door and changes none.
+            raise type(error)(f"the key share of {name}: {error}", culprit=COORDINATOR) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ import hashlib
 
 from secagg.context import Context
 from secagg.crypto import labels
+from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
 from secagg.lattice.parameters import Profile
-from secagg.messages import Index, ParticipantId, Roster, SurvivorSet
+from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.roster import roster_digest
+from secagg.rounds.dealing import share_digest
 
 
 def key_confirmation(context: Context, roster: Roster, dealer: Index, key_digest: bytes) -> bytes:
@@ -32,6 +34,11 @@ def decryption(context: Context, roster: Roster, sets: SurvivorSet, c1_digest: b
 def recovery(context: Context, roster: Roster, fallen: tuple[Index, ...]) -> bytes:
     """What the signature of RecoveryCheck covers."""
     return frame(labels.RECOVERY_SIGNATURE, context, roster_digest(roster), _numbers(fallen))
+
+
+def seed_share_digest(context: Context, owner: ParticipantId, holder: Member, share: Secret) -> bytes:
+    """The digest of a share of `owner`'s key seed."""
+    return share_digest(labels.SEED_SHARE_DIGEST, context, owner, holder.participant_id, share)
 
 
 def input_binding(context: Context, sender: ParticipantId, profile: Profile, key_digest: bytes, seed: bytes) -> bytes:

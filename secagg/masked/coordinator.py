@@ -22,6 +22,7 @@ from secagg.messages import (
     SurvivorSet,
 )
 from secagg.phases import Phase
+from secagg.rounds import dealing
 from secagg.rounds.engine import Engine
 from secagg.rounds.recovery import Recovery, salt_from
 from secagg.rounds.releases import Claim, nothing_before
@@ -30,6 +31,8 @@ from secagg.rounds.uploads import MemorySpool, Spool
 
 class Coordinator(Engine):
     """One masked round (Bonawitz et al. 2017, figure 4, server)."""
+
+    _kind = dealing.MASKED
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class Coordinator(Engine):
             raise ConfigError("the coordinator adds this round's noise: give it a seed of the system's CSPRNG")
         self._noise_seed = noise_seed
         super().__init__(round_, now=now, trust=trust if active else None, claim=claim)
-        self._intake = Intake(round_, self._lobby)
+        self._intake = Intake(round_, self._lobby, self._refuse_wrong_share)
         self._accumulator = Accumulator(round_.config, spool or MemorySpool(), parallel)
 
     def received_chunks(self, participant: ParticipantId) -> int:
@@ -97,6 +100,10 @@ class Coordinator(Engine):
                 return ConsistencyProof({i: m.signature for i, m in kept.signed.items()})
             case _:
                 raise ValueError("the last phase is not closed by a message; fetch the aggregate")
+
+    def _dealt(self, owner: Index, holder: Index) -> bytes | None:
+        shared = self._intake.shared.get(owner)
+        return None if shared is None else shared.sealed.get(holder)
 
     def _closed(self, phase: Phase, alive: set[Index]) -> list[Event]:
         if phase is Phase.ADVERTISE_KEYS:

@@ -1,28 +1,34 @@
 """What the coordinator has received since the roster was fixed, and the checks that a message must pass to be kept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from secagg import roster as rosters
 from secagg.context import Round
 from secagg.crypto import shamir, signing
-from secagg.crypto.sealing import TAG_SIZE
-from secagg.errors import DecodeError, ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation, RemoteError
 from secagg.masked.graph import CompleteGraph, Neighbourhoods, neighbourhoods
+from secagg.masked.shares import fits_digest
 from secagg.messages import (
     ConsistencyCheck,
     Index,
     MaskKeyShare,
+    ParticipantId,
     ParticipantMessage,
+    RevealedShare,
     SelfMaskShare,
     ShareKeys,
     SurvivorSet,
     Unmask,
 )
 from secagg.phases import Phase
+from secagg.rounds import dealing
 from secagg.rounds.lobby import Lobby
 
 COMMITMENT_SIZE = 32
-SEALED_SIZE = 2 * shamir.SHARE_SIZE + TAG_SIZE
+
+Refusal = Callable[[ParticipantId, ParticipantId], RemoteError]
+"""The error for a share that is not the one that the first dealt to the second."""
 
 
 @dataclass(slots=True)
@@ -34,6 +40,7 @@ class Intake:
 
     round: Round
     lobby: Lobby
+    wrong_share: Refusal
     graph: Neighbourhoods = field(default_factory=lambda: CompleteGraph(0))
     shared: dict[Index, ShareKeys] = field(default_factory=dict)
     sets: SurvivorSet = field(default_factory=lambda: SurvivorSet((), ()))
@@ -82,8 +89,8 @@ class Intake:
             raise DecodeError(f"{name}: a commitment is {COMMITMENT_SIZE} bytes, without a key share", culprit=name)
         if set(message.sealed) != set(self.graph.of(index)):
             raise ProtocolViolation(f"{name} must seal shares to its neighbours, no more and no fewer", culprit=name)
-        if any(len(sealed) != SEALED_SIZE for sealed in message.sealed.values()):
-            raise DecodeError(f"{name}: a sealed pair of shares is {SEALED_SIZE} bytes", culprit=name)
+        for entry in message.sealed.values():
+            dealing.MASKED.check_size(entry, signed=bool(self.lobby.identities), sender=name)
         self.shared[index] = message
 
     def take_signature(self, index: Index, message: ConsistencyCheck) -> None:
@@ -110,4 +117,13 @@ class Intake:
                 shamir.decode_share(revealed.share.expose())
             except DecodeError as error:
                 raise DecodeError(f"{name}: {error}", culprit=name) from None
+            self._check_dealt(index, owner, revealed)
         self.answers[index] = message
+
+    def _check_dealt(self, holder: Index, owner: Index, revealed: RevealedShare) -> None:
+        """Refuse another share than the owner dealt, by the owner's digest. What it dealt to itself only it knows."""
+        if owner == holder:
+            return
+        name, member = self.lobby.name(owner), self.lobby.members[holder]
+        if not fits_digest(self.round.context, name, member, revealed, self.shared[owner].sealed[holder]):
+            raise self.wrong_share(name, member.participant_id)

@@ -32,6 +32,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.roster import COORDINATOR
+from secagg.rounds import dealing
 from secagg.rounds.seat import Seat, Table
 
 SELF_MASK_SEED_SIZE = 32
@@ -72,7 +73,7 @@ class AwaitingRoster:
             i: shares.seal(seat.round, self.channel, seat.participant_id, table.members[i], pairs[i])
             for i in neighbours
         }
-        message = ShareKeys(shares.commit(seat.round, seat.participant_id, seed), sealed)
+        message = ShareKeys(shares.commit(seat.round, seat.participant_id, seed), dealing.sign(table, sealed))
         return AwaitingShares(table, self.channel, self.mask, seed, pairs[table.own_index]), message
 
 
@@ -102,8 +103,8 @@ class AwaitingShares:
                 culprit=COORDINATOR,
             )
         held = {table.own_index: self.own_pair}
-        for i, sealed in delivery.sealed.items():
-            held[i] = shares.open_sealed(seat.round, self.channel, table.members[i], seat.participant_id, sealed)
+        for i, entry in delivery.sealed.items():
+            held[i] = shares.receive(table, self.channel, i, entry)
         masked = MaskedVector(vector, seat.round.config.ring_bits, self._masks(delivery))
         return AwaitingSurvivors(table, held), masked
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from secagg.context import Round
+from secagg.context import Context, Round
 from secagg.crypto import labels, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
 from secagg.errors import DecodeError
-from secagg.messages import Index, Member, ParticipantId
-from secagg.rounds import channel as channels
+from secagg.messages import Index, MaskKeyShare, Member, ParticipantId, RevealedShare, SelfMaskShare
+from secagg.rounds import dealing
+from secagg.rounds.seat import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +38,67 @@ def split(mask_key: Secret, seed: Secret, threshold: int, holders: Iterable[Inde
 
 
 def seal(round_: Round, channel: KeyPair, sender: ParticipantId, receiver: Member, pair: SharePair) -> bytes:
-    """The pair as only `receiver` can read it: 66 + 16 bytes."""
-    plaintext = pair.mask_key.expose() + pair.self_mask_seed.expose()
-    return channels.seal(round_, labels.SHARE_SEALING, channel, sender=sender, receiver=receiver, plaintext=plaintext)
+    """The pair as only `receiver` can read it (66 + 16 bytes), then a digest of each share."""
+    return dealing.seal(
+        round_,
+        dealing.MASKED,
+        channel,
+        sender=sender,
+        receiver=receiver,
+        content=pair.mask_key.expose() + pair.self_mask_seed.expose(),
+        digests=pair_digests(round_.context, sender, receiver.participant_id, pair),
+    )
 
 
-def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: ParticipantId, sealed: bytes) -> SharePair:
-    """The pair that `sender` sealed to us.
+def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: ParticipantId, entry: bytes) -> SharePair:
+    """The pair that `sender` dealt to us.
 
     Raises:
-        AuthenticationError: sealed for another round, context, sender or receiver, or altered.
+        AuthenticationError: sealed for another round, context, sender or receiver, or altered; or other shares than the
+            digests say.
         DecodeError: not two shares.
     """
-    plaintext = channels.unseal(round_, labels.SHARE_SEALING, channel, sender=sender, receiver=receiver, sealed=sealed)
-    parts = plaintext[: shamir.SHARE_SIZE], plaintext[shamir.SHARE_SIZE :]
+    read = partial(_read, round_.context, sender.participant_id, receiver)
+    return dealing.unseal(round_, dealing.MASKED, channel, sender=sender, receiver=receiver, entry=entry, read=read)
+
+
+def receive(table: Table, channel: KeyPair, sender: Index, entry: bytes) -> SharePair:
+    """As `open_sealed`, naming whoever is proven to be at fault; see `dealing.received`."""
+    seat, member = table.seat, table.members[sender]
+    opened = partial(open_sealed, seat.round, channel, member, seat.participant_id, entry)
+    return dealing.received(table, dealing.MASKED, sender, entry, opened)
+
+
+def _read(context: Context, owner: ParticipantId, holder: ParticipantId, content: bytes) -> tuple[SharePair, bytes]:
+    pair = _pair_in(content, owner)
+    return pair, pair_digests(context, owner, holder, pair)
+
+
+def _pair_in(content: bytes, owner: ParticipantId) -> SharePair:
+    parts = content[: shamir.SHARE_SIZE], content[shamir.SHARE_SIZE :]
     for part in parts:
         try:
             shamir.decode_share(part)
         except DecodeError as error:
-            raise DecodeError(
-                f"{sender.participant_id} dealt no valid share: {error}", culprit=sender.participant_id
-            ) from None
+            raise DecodeError(f"{owner} dealt no valid share: {error}", culprit=owner) from None
     return SharePair(Secret(parts[0]), Secret(parts[1]))
+
+
+def pair_digests(context: Context, owner: ParticipantId, holder: ParticipantId, pair: SharePair) -> bytes:
+    """The digests of both shares, joined: 64 bytes."""
+    mask_key = dealing.share_digest(labels.MASK_KEY_SHARE_DIGEST, context, owner, holder, pair.mask_key)
+    return mask_key + dealing.share_digest(labels.SELF_MASK_SHARE_DIGEST, context, owner, holder, pair.self_mask_seed)
+
+
+def fits_digest(context: Context, owner: ParticipantId, holder: Member, revealed: RevealedShare, entry: bytes) -> bool:
+    """Whether a revealed share is the one that its owner dealt to `holder` in `entry`."""
+    match revealed:
+        case MaskKeyShare(share):
+            label, number = labels.MASK_KEY_SHARE_DIGEST, 0
+        case SelfMaskShare(share):
+            label, number = labels.SELF_MASK_SHARE_DIGEST, 1
+    made = dealing.share_digest(label, context, owner, holder.participant_id, share)
+    return made == dealing.MASKED.digest_in(entry, number)
 
 
 def check_mask_key(candidate: Secret, public_key: bytes) -> bool:

@@ -243,7 +243,8 @@ class Adversary:
         if len(held) < threshold:
             return None
         xs, ys = zip(*sorted(held.items())[:threshold], strict=True)
-        return Secret(polynomial.interpolate(xs, ys)[0].to_bytes(33, "big")[1:])
+        at_zero = sum(a * y for a, y in zip(polynomial.lagrange_at_zero(xs), ys, strict=True)) % polynomial.PRIME
+        return Secret(at_zero.to_bytes(33, "big")[1:])
 
     def _pair_secret(self, one: ParticipantId, other: ParticipantId) -> Secret | None:
         for known, peer in ((one, other), (other, one)):

@@ -7,11 +7,12 @@ for a participant, as often as it is asked, so a lost connection loses nothing.
 from abc import ABC, abstractmethod
 from collections import Counter
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from secagg.config import Aggregate
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
-from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted
+from secagg.errors import AbortReason, AuthenticationError, NotInRoundError, ProtocolViolation, RoundAborted
 from secagg.events import (
     Accused,
     DropReason,
@@ -22,6 +23,8 @@ from secagg.events import (
     RoundFailed,
     SumDelivered,
     SumReady,
+    Verdict,
+    WrongShares,
 )
 from secagg.messages import (
     AdvertiseKeys,
@@ -34,6 +37,8 @@ from secagg.messages import (
     Roster,
 )
 from secagg.phases import INPUT_PHASES, SENT_IN, Phase, input_phase, phases, time_limit_s
+from secagg.rounds import dealing
+from secagg.rounds.dealing import Kind
 from secagg.rounds.lobby import Lobby
 from secagg.rounds.releases import Claim, Release, named
 from secagg.rounds.uploads import Uploads
@@ -44,6 +49,9 @@ DROP_REASONS = {
     LeaveReason.FAILED: DropReason.FAILED,
 }
 
+
+_BY_NAME = frozenset({AbortReason.BELOW_THRESHOLD, AbortReason.WRONG_SHARES})
+"""Failures that name who may have caused them."""
 
 _LONG_ANSWERS = frozenset({Phase.SHARE_KEYS, Phase.ENCRYPTED_INPUT})
 """Nobody can do anything with these once the round is over: the phases that follow are closed."""
@@ -61,6 +69,8 @@ class Engine(ABC):
         may_be_open: whether anybody may know the sum, or counts it as opened, even if the round ends without one: under
             a dealt key once it was given out, else once a participant has accepted the survivors.
     """
+
+    _kind: ClassVar[Kind]  # of what members deal to each other
 
     def __init__(self, round_: Round, *, now: float, trust: TrustAnchors | None, claim: Claim) -> None:
         """Open the round in its first phase.
@@ -83,7 +93,8 @@ class Engine(ABC):
         self._claim = claim
         self._expected: set[Index] = set()  # who may deliver in the open phase
         self._forgotten = False
-        self._accusations: dict[ParticipantId, ParticipantId] = {}  # whom each member that left accuses
+        self._accusations: dict[ParticipantId, Accused] = {}  # of each member that left and accuses another
+        self._wrong_holders: dict[ParticipantId, WrongShares] = {}  # whose revealed share was not the one it was dealt
         self._left: dict[Index, DropReason] = {}  # said good-bye after delivering; missed from the next phase on
 
     # --- what a scheme provides ---------------------------------------------------------------------------------------
@@ -125,6 +136,10 @@ class Engine(ABC):
     def received_chunks(self, participant: ParticipantId) -> int:
         """Chunks of the open upload of `participant` that arrived: where a broken upload goes on."""
 
+    @abstractmethod
+    def _dealt(self, owner: Index, holder: Index) -> bytes | None:
+        """The entry that the owner dealt to the holder; None if there is none, or no longer."""
+
     # --- what the shell calls -----------------------------------------------------------------------------------------
 
     def started(self) -> PhaseStarted:
@@ -144,7 +159,7 @@ class Engine(ABC):
         if self.failure is not None:
             raise self.failure
         if isinstance(message, Leave):
-            return [*self._accuse(sender, message.accused), *self._leave(sender, message.reason, now)]
+            return [*self._accuse(sender, message), *self._leave(sender, message.reason, now)]
         if self._seen(sender, message):
             return []
         phase = SENT_IN[type(message)]
@@ -237,14 +252,35 @@ class Engine(ABC):
         if phase is not self.phase:
             raise ProtocolViolation(f"{sender} sent {phase} during {self.phase}", culprit=sender)
 
-    def _accuse(self, sender: ParticipantId, accused: ParticipantId | None) -> list[Event]:
-        """Keep the word of a member that takes part; one accusation each."""
-        index = self._lobby.index
+    def _accuse(self, sender: ParticipantId, message: Leave) -> list[Event]:
+        """Keep and judge the word of a member that takes part; one accusation each, so it costs one verification."""
+        index, accused = self._lobby.index, message.accused
         member = index.get(sender) in self._expected and sender not in self._accusations
         if not member or accused is None or accused == sender or accused not in index:
             return []
-        self._accusations[sender] = accused
-        return [Accused(accused, sender)]
+        verdict = self._judge(accused, sender, message.refused_entry)
+        self._accusations[sender] = Accused(accused, sender, verdict)
+        return [self._accusations[sender]]
+
+    def _judge(self, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
+        entry = self._dealt(self._lobby.index[accused], self._lobby.index[accuser])
+        if not refused or entry is None:
+            return Verdict.HEARSAY
+        if dealing.entry_digest(entry) != refused:
+            return Verdict.UNFOUNDED
+        if accused not in self._lobby.identities:
+            return Verdict.HEARSAY
+        unsigned = entry[: self._kind.unsigned_size]
+        signed = dealing.entry_to_sign(self.round.context, self._lobby.digest, accused, accuser, unsigned)
+        good = dealing.made_by(self._lobby.identities[accused], self._kind, signed, entry)
+        return Verdict.HEARSAY if good else Verdict.PROVEN
+
+    def _refuse_wrong_share(self, owner: ParticipantId, holder: ParticipantId) -> AuthenticationError:
+        """The holder revealed another share than the owner dealt to it: remember it, for the holder may send a right
+        one.
+        """
+        self._wrong_holders.setdefault(holder, WrongShares(holder, ((owner, holder),)))
+        return AuthenticationError(f"{holder} revealed another share than {owner} dealt to it", culprit=holder)
 
     def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
         if self.phase is None:
@@ -282,7 +318,10 @@ class Engine(ABC):
         else:
             alive = {i for i in self._expected if self._delivered(i, phase)}
         late = sorted(self._expected - alive)
-        events: list[Event] = [ParticipantDropped(phase, self._lobby.name(i), DropReason.DEADLINE) for i in late]
+        events: list[Event] = []
+        if self._following(phase) is None:
+            events += [told for _, told in sorted(self._wrong_holders.items())]
+        events += [ParticipantDropped(phase, self._lobby.name(i), DropReason.DEADLINE) for i in late]
         if len(alive) < self.round.config.threshold:
             return events + self._fail(_below_threshold(phase, len(alive), self.round.config.threshold))
         self._expected = alive
@@ -329,16 +368,20 @@ class Engine(ABC):
         return [SumReady(aggregate)]
 
     def _fail(self, error: RoundAborted) -> list[Event]:
-        if error.reason is AbortReason.BELOW_THRESHOLD:
-            error = RoundAborted(error.reason, str(error), culprits=(*error.culprits, *self._accused_by_many()))
+        if error.reason in _BY_NAME:
+            proven = {told.accused for told in self._accusations.values() if told.proven} | set(self._wrong_holders)
+            culprits = tuple(sorted(proven | set(error.culprits)))
+            accused = tuple(name for name in self._accused_by_many() if name not in culprits)
+            error = RoundAborted(error.reason, str(error), culprits=culprits, accused=accused)
         self.phase = None
         self.failure = error
         return [RoundFailed(error)]
 
     def _accused_by_many(self) -> list[ParticipantId]:
-        """Those whom more members accuse than may be liars: more than n_C, and two at least."""
+        """Those whom more members accuse than may be liars: more than n_C, and two at least. No proof."""
         enough = max(self.round.config.max_colluding, 1) + 1
-        return sorted(name for name, count in Counter(self._accusations.values()).items() if count >= enough)
+        heard = Counter(told.accused for told in self._accusations.values() if told.verdict is Verdict.HEARSAY)
+        return sorted(name for name, count in heard.items() if count >= enough)
 
 
 def _gone(sender: ParticipantId, phase: Phase) -> NotInRoundError:

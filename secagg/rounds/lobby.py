@@ -27,6 +27,7 @@ class Lobby:
     roster: Roster = field(default_factory=lambda: Roster(()))
     members: dict[Index, Member] = field(default_factory=dict)
     index: dict[ParticipantId, Index] = field(default_factory=dict)
+    digest: bytes = b""  # of the roster
 
     def take(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
         """Keep the sender's keys.
@@ -80,6 +81,7 @@ class Lobby:
     def fix(self) -> None:
         """U1 is complete: assign indices."""
         self.roster = rosters.assign(self.advertised)
+        self.digest = rosters.roster_digest(self.roster)
         self.members = {m.index: m for m in self.roster.members}
         self.index = {m.participant_id: m.index for m in self.roster.members}
 

@@ -1,9 +1,10 @@
-"""Secrets back from revealed shares, with wrong shares corrected and whoever sent or dealt them named."""
+"""Secrets back from revealed shares, with wrong shares corrected and whoever dealt them named."""
 
 import hashlib
 import struct
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from secagg.crypto import shamir
 from secagg.crypto.secret import Secret
@@ -11,29 +12,69 @@ from secagg.errors import AbortReason, RoundAborted
 from secagg.events import WrongShares
 from secagg.messages import Index, Member, ParticipantId
 
+MAX_CORRECTIONS: Final = 16
+"""Decodings in a round. Each takes as long as some hundred secrets whose shares are right, so that all of them together
+take no longer than an honest unmasking.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A secret to be recovered.
+
+    Attributes:
+        owner: who dealt the shares.
+        shares: by holder; each is the one that the owner dealt: it fits the owner's digest.
+        accepts: whether a candidate is what the owner committed to.
+    """
+
+    owner: Index
+    shares: Mapping[int, Secret]
+    accepts: Callable[[Secret], bool]
+
 
 class Recovery:
-    """Recovers secrets of many owners from much the same holders, and remembers who is in conflict with whom."""
+    """Recovers secrets of many owners from much the same holders.
 
-    def __init__(self, members: Mapping[Index, Member], threshold: int, salt: bytes, *, accept_steps: int = 0) -> None:
-        """Args: salt: see `salt_from`. accept_steps: see `shamir.Decoder`."""
+    Holders cannot have changed a share: each was compared with its owner's digest when it came in. So shares that do
+    not lie on one polynomial, or give another secret than the one committed to, were dealt so: that is proof against
+    the owner.
+    """
+
+    def __init__(self, members: Mapping[Index, Member], threshold: int, salt: bytes) -> None:
+        """Args: salt: see `salt_from`."""
         self._members = members
         self._threshold = threshold
         self._salt = salt
-        self._accept_steps = accept_steps
-        self._conflicts: list[tuple[ParticipantId, ParticipantId]] = []
+        self._conflicts: dict[ParticipantId, tuple[tuple[ParticipantId, ParticipantId], ...]] = {}
         self._decoders: dict[tuple[int, ...], shamir.Decoder] = {}
+        self._corrections = MAX_CORRECTIONS
 
-    def secret(self, owner: Index, shares: Mapping[int, Secret], accepts: Callable[[Secret], bool]) -> Secret:
-        """The owner's secret.
-
-        Args:
-            owner: who dealt the shares.
-            shares: by holder; each passed `shamir.decode_share` when it came in.
-            accepts: whether a candidate is what the owner committed to.
+    def secrets(self, wanted: Iterable[Wanted]) -> dict[Index, Secret]:
+        """All secrets, by owner.
 
         Raises:
-            RoundAborted: BELOW_THRESHOLD if there are too few shares, WRONG_SHARES if no correction fits.
+            RoundAborted: BELOW_THRESHOLD if there are too few shares of one; WRONG_SHARES if one cannot be corrected.
+                Culprits are all owners who dealt wrong shares.
+        """
+        found: dict[Index, Secret] = {}
+        lost: RoundAborted | None = None
+        for want in wanted:
+            try:
+                found[want.owner] = self.secret(want.owner, want.shares, want.accepts)
+            except RoundAborted as error:
+                if error.reason is not AbortReason.WRONG_SHARES:
+                    raise
+                lost = lost or error
+        if lost is not None:
+            raise RoundAborted(lost.reason, str(lost), culprits=tuple(sorted(self._conflicts)))
+        return found
+
+    def secret(self, owner: Index, shares: Mapping[int, Secret], accepts: Callable[[Secret], bool]) -> Secret:
+        """One owner's secret; see `Wanted`.
+
+        Raises:
+            RoundAborted: as `secrets`.
         """
         name = self._members[owner].participant_id
         if len(shares) < self._threshold:
@@ -41,36 +82,35 @@ class Recovery:
                 AbortReason.BELOW_THRESHOLD,
                 f"{len(shares)} shares of {name}'s secret are below threshold {self._threshold}",
             )
-        holders = tuple(sorted(shares))
-        decoder = self._decoders.get(holders)
-        if decoder is None:
-            decoder = shamir.Decoder(holders, self._threshold, self._salt, accept_steps=self._accept_steps)
-            self._decoders[holders] = decoder
-        found = decoder.recover({i: shamir.decode_share(s.expose()) for i, s in shares.items()}, accepts)
+        values = {i: shamir.decode_share(s.expose()) for i, s in shares.items()}
+        decoder = self._decoder(tuple(sorted(values)))
+        found = decoder.joined(values, accepts)
+        if found is None and self._corrections > 0:
+            self._corrections -= 1
+            found = decoder.corrected(values, accepts)
+        if found is None or not found.consistent:
+            wrong = () if found is None else found.wrong
+            self._conflicts[name] = tuple((name, self._members[Index(i)].participant_id) for i in wrong)
         if found is None:
             raise RoundAborted(
                 AbortReason.WRONG_SHARES,
-                f"the shares of {name}'s secret are wrong and cannot be corrected: "
-                f"{name} dealt, or holders sent, wrong shares",
+                f"{name} dealt wrong shares of its secret: they cannot be corrected",
+                culprits=(name,),
             )
-        self._conflicts += [(name, self._members[Index(holder)].participant_id) for holder in found.wrong]
         return found.secret
 
+    def _decoder(self, holders: tuple[int, ...]) -> shamir.Decoder:
+        if holders not in self._decoders:
+            self._decoders[holders] = shamir.Decoder(holders, self._threshold, self._salt)
+        return self._decoders[holders]
+
     def wrong_shares(self) -> list[WrongShares]:
-        """Conflicts by whoever is in most of them, one culprit after the other; in a tie the holder is named."""
-        events, left = [], list(self._conflicts)
-        while left:
-            counts = Counter(holder for _, holder in left)
-            counts.update({owner: n for owner, n in Counter(owner for owner, _ in left).items() if n > 1})
-            culprit = max(counts, key=lambda name: (counts[name], any(name == holder for _, holder in left), name))
-            mine = tuple(pair for pair in left if culprit in pair)
-            events.append(WrongShares(culprit, mine))
-            left = [pair for pair in left if culprit not in pair]
-        return events
+        """Who dealt wrong shares that were corrected, or were not needed."""
+        return [WrongShares(owner, conflicts) for owner, conflicts in sorted(self._conflicts.items())]
 
 
 def salt_from(revealed: Mapping[Index, Mapping[Index, Secret]]) -> bytes:
-    """A digest of all revealed shares, by holder and owner: no liar knew the honest holders' when it chose its own."""
+    """A digest of all revealed shares, by holder and owner: no dealer knew the others' when it chose its own."""
     state = hashlib.sha256()
     for holder, shares in sorted(revealed.items()):
         for owner in sorted(shares):

@@ -86,6 +86,11 @@ class Table:
     own_index: Index
     identities: Mapping[Index, VerifiedIdentity]
 
+    @property
+    def signed(self) -> bool:
+        """Whether members sign in this round."""
+        return bool(self.identities)
+
     @classmethod
     def check(cls, seat: Seat, roster: Roster, own_keys: AdvertiseKeys, now: float, *, signed: bool) -> "Table":
         """Check the roster, and certificates and signatures where keys are signed.

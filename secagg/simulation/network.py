@@ -8,9 +8,9 @@ from typing import assert_never
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import Event, MessageAccepted
-from secagg.messages import CoordinatorMessage, Leave, LeaveReason, ParticipantId, ParticipantMessage
+from secagg.messages import CoordinatorMessage, ParticipantId, ParticipantMessage
 from secagg.phases import SENT_IN, Phase
-from secagg.roster import accused_in
+from secagg.roster import refusal
 from secagg.rounds.engine import Engine
 from secagg.schemes import Participant
 from secagg.simulation.stopwatch import Side, Stopwatch
@@ -134,7 +134,7 @@ class Run:
             reply = self.participants[name].receive(down.message, self.now)
         except RemoteError as error:
             self._give_up(name, error)
-            self._send(Up(name, Leave(LeaveReason.REFUSED, accused_in(error)), down.phase))
+            self._send(Up(name, refusal(error), down.phase))
             return
         if reply is None:
             return

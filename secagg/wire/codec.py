@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 
 from secagg.config import MAX_PARTICIPANTS
 from secagg.crypto.secret import Secret
+from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.encoding.packing import CHUNK_BYTES
 from secagg.errors import DecodeError
 from secagg.messages import (
@@ -49,10 +50,11 @@ from secagg.wire.v1 import messages_pb2 as pb
 
 PUBLIC_KEY_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32
-MAX_SEALED_BYTES: Final = 82
 SHARE_BYTES: Final = 33
 MAX_KEY_SHARE_BYTES: Final = 4 << 20
-MAX_SIGNATURE_BYTES: Final = 72
+MAX_SIGNATURE_BYTES: Final = MAX_SIGNATURE_SIZE
+MAX_SEALED_BYTES: Final = 82 + 2 * 32 + MAX_SIGNATURE_BYTES
+ENTRY_DIGEST_BYTES: Final = 32
 MAX_CERTIFICATES: Final = 8
 MAX_CERTIFICATE_BYTES: Final = 16_384
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -249,14 +251,19 @@ def decode_unmask(parts: Iterable[pb.UnmaskPart]) -> Unmask:
 
 def encode_leave(message: Leave) -> pb.Leave:
     """One message."""
-    return pb.Leave(reason=pb.LeaveReason.Name(message.reason.value), accused=message.accused or "")
+    reason = pb.LeaveReason.Name(message.reason.value)
+    return pb.Leave(reason=reason, accused=message.accused or "", refused_entry=message.refused_entry)
 
 
 def decode_leave(message: pb.Leave) -> Leave:
-    """The reason is one of the known; whoever is accused has an id."""
+    """The reason is one of the known; whoever is accused has an id, and an entry only who is accused."""
     accused = decode_participant_id(message.accused) if message.accused else None
+    if message.refused_entry:
+        exactly(message.refused_entry, ENTRY_DIGEST_BYTES, "refused_entry")
+        if accused is None:
+            raise DecodeError("an entry was refused, and nobody is accused")
     try:
-        return Leave(LeaveReason(message.reason), accused)
+        return Leave(LeaveReason(message.reason), accused, message.refused_entry)
     except ValueError:
         raise DecodeError(f"unknown reason {message.reason} for leaving") from None
 

@@ -38,12 +38,13 @@ _KINDS: dict[type[SecAggError], pb.ErrorKind] = {
 
 
 def encode_failure(error: SecAggError) -> pb.ErrorDetail:
-    """What may be told of `error`: its kind, message, reason and culprits."""
+    """What may be told of `error`: its kind, message, reason, culprits and who is accused."""
     kind = next((number for known, number in _KINDS.items() if isinstance(error, known)), pb.ERROR_KIND_PROTOCOL)
     message = str(error)[:MAX_MESSAGE_CHARS]
     if isinstance(error, RoundAborted):
         reason = pb.AbortReason.Name(error.reason.value)
-        return pb.ErrorDetail(kind=kind, message=message, abort_reason=reason, culprits=error.culprits[:MAX_CULPRITS])
+        culprits, accused = error.culprits[:MAX_CULPRITS], error.accused[:MAX_CULPRITS]
+        return pb.ErrorDetail(kind=kind, message=message, abort_reason=reason, culprits=culprits, accused=accused)
     culprit = error.culprit if isinstance(error, RemoteError) else None
     return pb.ErrorDetail(kind=kind, message=message, culprits=[] if culprit is None else [culprit])
 
@@ -54,7 +55,8 @@ def decode_failure(detail: pb.ErrorDetail) -> SecAggError:
     culprit = culprits[0] if culprits else None
     kind = next((known for known, number in _KINDS.items() if number == detail.kind), None)
     if kind is RoundAborted and detail.abort_reason in {reason.value for reason in AbortReason}:
-        return RoundAborted(AbortReason(detail.abort_reason), message, culprits=culprits)
+        accused = tuple(map(_shown, detail.accused[:MAX_CULPRITS]))
+        return RoundAborted(AbortReason(detail.abort_reason), message, culprits=culprits, accused=accused)
     if kind is None or kind is RoundAborted:
         return ProtocolViolation(f"unknown failure {detail.kind}: {message}", culprit="coordinator")
     if issubclass(kind, RemoteError):

@@ -14,6 +14,7 @@ from secagg.events import (
     RoundFailed,
     SumDelivered,
     SumReady,
+    Verdict,
     WrongShares,
 )
 from secagg.messages import ParticipantId
@@ -98,8 +99,9 @@ def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
         case WrongShares(culprit, conflicts):
             pairs = [pb.ShareConflict(owner=owner, holder=holder) for owner, holder in conflicts]
             message.wrong_shares.CopyFrom(pb.WrongShares(culprit=culprit, conflicts=pairs))
-        case Accused(accused, accuser):
-            message.accused.CopyFrom(pb.Accused(accused=accused, accuser=accuser))
+        case Accused(accused, accuser, verdict):
+            told = pb.Verdict.Name(verdict.value)
+            message.accused.CopyFrom(pb.Accused(accused=accused, accuser=accuser, verdict=told))
         case ResultReady(survivors, digest):
             message.sum_ready.CopyFrom(pb.SumReady(survivors=survivors, sums_digest=digest))
         case RoundFailed(error):
@@ -144,7 +146,8 @@ def _cohort_event(message: pb.RoundEvent) -> CohortEvent:  # noqa: PLR0911, one 
             pairs = tuple((ParticipantId(c.owner), ParticipantId(c.holder)) for c in wrong.conflicts)
             return WrongShares(ParticipantId(wrong.culprit), pairs)
         case "accused":
-            return Accused(ParticipantId(message.accused.accused), ParticipantId(message.accused.accuser))
+            told = message.accused
+            return Accused(ParticipantId(told.accused), ParticipantId(told.accuser), _verdict(told.verdict))
         case "sum_ready":
             return ResultReady(message.sum_ready.survivors, message.sum_ready.sums_digest)
         case "round_failed":
@@ -152,6 +155,13 @@ def _cohort_event(message: pb.RoundEvent) -> CohortEvent:  # noqa: PLR0911, one 
             if isinstance(error, RoundAborted):
                 return RoundFailed(error)
     raise DecodeError("an event that this version does not know", culprit="coordinator")
+
+
+def _verdict(number: int) -> Verdict:
+    try:
+        return Verdict(number)
+    except ValueError:
+        raise DecodeError(f"unknown verdict {number}", culprit="coordinator") from None
 
 
 def _drop_reason(number: int) -> DropReason:

@@ -100,7 +100,8 @@ class GroupedRound:
         while self.outcome is None:
             await self._news.wait()
         if isinstance(self.outcome, RoundAborted):
-            raise RoundAborted(self.outcome.reason, str(self.outcome), culprits=self.outcome.culprits)
+            ended = self.outcome
+            raise RoundAborted(ended.reason, str(ended), culprits=ended.culprits, accused=ended.accused)
         return self.outcome
 
     def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:

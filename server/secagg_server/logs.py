@@ -74,15 +74,21 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
         case ParticipantDropped(phase, participant, reason):
             log.info("participant_dropped", phase=str(phase), participant=participant, reason=reason.name)
         case WrongShares(culprit, conflicts):
-            log.warning("wrong_shares_corrected", culprit=culprit, conflicts=list(conflicts))
-        case Accused(accused, accuser):
-            log.warning("accused", accused=accused, accuser=accuser)
+            log.warning("wrong_shares", culprit=culprit, conflicts=list(conflicts), proven=True)
+        case Accused(accused, accuser, verdict):
+            log.warning("accused", accused=accused, accuser=accuser, verdict=verdict.name, proven=event.proven)
         case SumReady(aggregate):
             log.info("sum_ready", survivors=len(aggregate.survivors))
         case SumDelivered():
             log.info("sum_delivered", survivors=len(event.survivors))
         case RoundFailed(error):
-            log.warning("round_failed", reason=error.reason.name, detail=str(error), culprits=error.culprits)
+            log.warning(
+                "round_failed",
+                reason=error.reason.name,
+                detail=str(error),
+                culprits=error.culprits,
+                accused=error.accused,
+            )
         case _:
             assert_never(event)
 

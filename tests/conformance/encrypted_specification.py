@@ -78,11 +78,16 @@ class Encrypted(Rebuilt):
     def roster_digest(self) -> bytes:
         return roster_digest([self.entry(name) for name in self.index])
 
+    def digest_of(self, sender: str, receiver: str, content: bytes) -> bytes:
+        """What stands behind the seal."""
+        raise NotImplementedError
+
     def seal_as(self, label: str, sender: str, receiver: str, plaintext: bytes) -> bytes:
         shared = ref.agree(self.random(sender, "channel_private_key"), self.public(receiver, "channel"))
         ends = (self.bound, sender.encode(), receiver.encode())
         key = ref.hkdf(shared, self.round_id, ref.frame(label.encode(), ref.SUITE, *ends))
-        return ref.seal(key, plaintext, ref.share_associated_data(self.bound, sender, receiver))
+        seal = ref.seal(key, plaintext, ref.share_associated_data(self.bound, sender, receiver))
+        return self.dealt_entry(sender, receiver, seal + self.digest_of(sender, receiver, plaintext))
 
     def message(self, name: str) -> dict[int, int]:
         return dict(enumerate(self.encoded(name)))
@@ -129,6 +134,9 @@ def whole_round(vector: Vector) -> None:
 
 class Dealt(Encrypted):
     """A key dealt by the first who shared one."""
+
+    def digest_of(self, _sender: str, _receiver: str, content: bytes) -> bytes:
+        return ref.digest(b"secagg/v1/dealt-key", self.bound, content)
 
     def check(self) -> None:
         dealer = self.shared[0]
@@ -186,6 +194,9 @@ class Dealt(Encrypted):
 
 class Joint(Encrypted):
     """A key of which everyone has a part."""
+
+    def digest_of(self, sender: str, receiver: str, content: bytes) -> bytes:
+        return ref.share_digest("key-seed", self.bound, sender, receiver, content)
 
     def __init__(self, vector: Vector) -> None:
         self._shares: dict[str, bytes] = {}

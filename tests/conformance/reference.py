@@ -74,6 +74,16 @@ def commitment(bound: bytes, name: str, seed: bytes) -> bytes:
     return digest(b"secagg/v1/self-mask-commitment", bound, name.encode(), seed)
 
 
+def share_digest(kind: str, bound: bytes, owner: str, holder: str, share: bytes) -> bytes:
+    """Of a share of a `mask-key`, a `self-mask` seed or a `key-seed`."""
+    return digest(f"secagg/v1/{kind}-share-digest".encode(), bound, owner.encode(), holder.encode(), share)
+
+
+def dealing_signed(bound: bytes, members: bytes, sender: str, receiver: str, unsigned: bytes) -> bytes:
+    """`members`: the roster digest; `unsigned`: seal and digests."""
+    return frame(b"secagg/v1/dealing-signature", bound, members, sender.encode(), receiver.encode(), unsigned)
+
+
 def sealing_key(shared: bytes, round_id: bytes, bound: bytes, sender: str, receiver: str) -> bytes:
     return hkdf(shared, round_id, frame(b"secagg/v1/share-sealing", SUITE, bound, sender.encode(), receiver.encode()))
 

@@ -15,6 +15,7 @@ from secagg.homomorphic.joint_participant import AwaitingFallen, AwaitingShares
 from secagg.lattice import decoding, parameters, residues
 from secagg.lattice.residues import ResidueVector
 from secagg.policy import Policy
+from secagg.rounds import dealing
 from secagg.rounds.lobby import Lobby
 from secagg.rounds.seat import Table
 from tests.conformance.test_teeth import NOTICED, read
@@ -36,7 +37,7 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("below-policy-collusion", Policy, "check", "fewer than"),
     ("two-dealers", AwaitingKey, "on_delivery", "one dealer"),
     ("dealer-not-on-roster", AwaitingKey, "on_delivery", "one dealer"),
-    ("dealt-no-key", AwaitingKey, "_open", "dealt no key"),
+    ("dealt-another-key", dealing, "unseal", "fit its own digests"),
     ("confirmed-by-a-stranger", Table, "check_signatures", "who are no survivors"),
     ("too-few-confirmed", Table, "check_signatures", "below threshold"),
     ("sum-sets-overlap", dealt_participant, "check_sets", "both survivors and dropped"),
@@ -69,7 +70,7 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("commitment-without-joint-key", Lobby, "_check_sizes", "where the scheme wants"),
     ("no-commitment", Lobby, "_check_sizes", "where the scheme wants"),
     ("key-for-some", DealtKeyCoordinator, "_take_key", "must seal"),
-    ("sealed-key-too-short", DealtKeyCoordinator, "_take_key", "a sealed key is"),
+    ("sealed-key-too-short", DealtKeyCoordinator, "_take_key", "check_size"),
     ("key-digest-too-short", DealtKeyCoordinator, "_take_key", "the digest of a key is"),
     ("key-share-without-joint-key", DealtKeyCoordinator, "_take_key", "the digest of a key is"),
     ("other-key", DealtKeyCoordinator, "_take_key", "another key before"),
@@ -93,7 +94,10 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("reports-disagree", DealtKeyCoordinator, "_compare_reports", "not one"),
     ("other-sum-handed-in", DealtKeyCoordinator, "_take_sum", "reset"),
     ("seed-for-some", JointKeyCoordinator, "_take_share", "must seal"),
-    ("sealed-seed-too-short", JointKeyCoordinator, "_take_share", "a sealed share is"),
+    ("sealed-seed-too-short", JointKeyCoordinator, "_take_share", "check_size"),
+    ("dealt-two-digests", DealtKeyCoordinator, "_take_key", "another key than the one"),
+    ("digest-of-another-seed-share", dealing, "unseal", "fit its own digests"),
+    ("wrong-seed-piece", JointKeyCoordinator, "_take_pieces", "_refuse_wrong_share"),
     ("key-share-exchanged", joint_coordinator, "check_commitment", "does not fit"),
     ("key-share-of-zeros", joint_coordinator, "unpack_key_share", "is zero"),
     ("seed-under-joint-key", JointKeyCoordinator, "_take_input", "no seed"),
@@ -119,7 +123,9 @@ FUNCTIONS: list[tuple[str, Any, str, Callable[..., Any]]] = [
     ("recovery-check-forged", signing, "verify", lambda *_, **__: None),
     ("sum-altered", decoding, "take", _values),
     ("wrong-partial", decoding, "take", _values),
-    ("wrong-seed-piece", joint_coordinator, "check_recovered_seed", lambda *_: None),
+    ("wrongly-dealt-seed", joint_coordinator, "check_recovered_seed", lambda *_: None),
+    ("dealt-key-altered", dealing, "made_by", lambda *_: True),
+    ("seed-share-of-another", dealing, "made_by", lambda *_: True),
 ]
 
 

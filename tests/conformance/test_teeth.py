@@ -11,12 +11,12 @@ from secagg.conformance import vectors
 from secagg.crypto import agreement, shamir, signing
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.masked import unmasking
 from secagg.masked.accumulator import Accumulator
 from secagg.masked.intake import Intake
 from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
 from secagg.policy import Policy
 from secagg.receipts import Receipt
+from secagg.rounds import dealing
 from secagg.rounds.certification import Result
 from secagg.rounds.engine import Engine
 from secagg.rounds.lobby import Lobby
@@ -71,6 +71,12 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("key-of-another", roster, "check_distinct_keys", "stands twice"),
     ("advertised-certificate-of-another", roster, "verify_member", "belongs to"),
     ("neighbour-left-out", Intake, "take_shares", "must seal shares"),
+    ("entry-unsigned", Intake, "take_shares", "check_size"),
+    ("digests-of-other-shares", dealing, "unseal", "fit its own digests"),
+    ("digests-of-other-shares-unsigned", dealing, "unseal", "fit its own digests"),
+    ("wrong-seed-share", Intake, "take_revealed", "_check_dealt"),
+    ("wrong-mask-key-share", Intake, "take_revealed", "_check_dealt"),
+    ("accusation-unfounded", Engine, "_judge", "Verdict.UNFOUNDED"),
     ("chunk-out-of-order", Uploads, "add", "was expected"),
     ("chunk-behind-the-last", Uploads, "add", "behind its last one"),
     ("padding-bits", Accumulator, "_check", "behind the last value"),
@@ -102,7 +108,10 @@ FUNCTIONS: list[tuple[str, Any, str, Callable[..., Any]]] = [
     ("certified-another-result", signing, "verify", lambda *_, **__: None),
     ("weak-mask-key", agreement, "check_public_key", lambda *_, **__: None),
     ("key-in-disguise", agreement, "check_public_key", lambda *_, **__: None),
-    ("wrong-mask-key-share", unmasking, "check_mask_key", lambda *_: True),
+    ("seal-altered", dealing, "made_by", lambda *_: True),
+    ("seal-of-another-sender", dealing, "made_by", lambda *_: True),
+    ("accusation-proven", dealing, "made_by", lambda *_: True),
+    ("accusation-hearsay", dealing, "made_by", lambda *_: False),
 ]
 
 NOTICED = (AssertionError, AttributeError, KeyError, IndexError, pytest.fail.Exception)

@@ -17,6 +17,7 @@ from secagg.encoding.packing import pack, packed_size, unpack
 from secagg.encoding.schema import Schema
 from secagg.errors import DecodeError
 from secagg.masked.masks import Mask, add_masks
+from tests.interpolation import interpolate
 
 secrets = st.binary(min_size=32, max_size=32).map(Secret)
 seeds = st.binary(min_size=32, max_size=32)
@@ -78,7 +79,7 @@ def test_t_minus_one_shares_fit_any_secret(
         st.lists(st.sampled_from(sorted(dealt)), min_size=threshold - 1, max_size=threshold - 1, unique=True)
     )
     ys = [shamir.decode_share(dealt[x].expose()) for x in held]
-    f = polynomial.interpolate([0, *held], [candidate, *ys])
+    f = interpolate([0, *held], [candidate, *ys])
     assert len(f) <= threshold
     assert [polynomial.evaluate(f, x) for x in (0, *held)] == [candidate, *ys]
 
@@ -87,21 +88,20 @@ def test_t_minus_one_shares_fit_any_secret(
 def test_wrong_shares_within_the_spare_are_corrected_and_named(
     data: st.DataObject, secret: Secret, seed: bytes, threshold: int, spare: int
 ) -> None:
-    """Corrected as long as t are right; named for certain as long as half of what is to spare is."""
+    """Corrected and named as long as half of the shares to spare are right."""
     holders = range(1, threshold + spare + 1)
     dealt = {
         x: shamir.decode_share(y.expose()) for x, y in shamir.share(secret, threshold, holders, SeededRng(seed)).items()
     }
-    wrong = data.draw(st.lists(st.sampled_from(holders), max_size=min(spare, threshold - 1), unique=True))
+    wrong = data.draw(st.lists(st.sampled_from(holders), max_size=spare // 2, unique=True))
     for x in wrong:
         dealt[x] = (dealt[x] + data.draw(st.integers(1, PRIME - 1))) % PRIME
     found = shamir.Decoder(holders, threshold).recover(dealt, secret.__eq__)
     assert found is not None
     assert found.secret == secret
-    if 2 * len(wrong) <= spare:
-        assert set(found.wrong) == set(wrong)
-    else:
-        assert len(found.wrong) <= len(wrong)
+    assert found.consistent == (not wrong)
+    in_the_way = min(wrong, default=threshold + 1) <= threshold
+    assert set(found.wrong) == (set(wrong) if in_the_way else set())
 
 
 @given(st.data(), st.sampled_from(["float32", "float64"]), st.integers(2, 32), st.integers(1, 6), seeds)

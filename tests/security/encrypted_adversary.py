@@ -130,7 +130,8 @@ def held_pieces(run: Run, name: ParticipantId) -> tuple[Secret, Mapping[Index, S
 def interpolated(pieces: Mapping[int, Secret]) -> Secret:
     """The seed on the polynomial of lowest degree through the pieces: right if there are t of them."""
     points = {x: shamir.decode_share(piece.expose()) for x, piece in pieces.items()}
-    constant = polynomial.interpolate(tuple(points), tuple(points.values()))[0]
+    weights = polynomial.lagrange_at_zero(tuple(points))
+    constant = sum(a * y for a, y in zip(weights, points.values(), strict=True)) % polynomial.PRIME
     return Secret((constant % (1 << 256)).to_bytes(32, "big"))
 
 

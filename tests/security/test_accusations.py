@@ -7,7 +7,7 @@ import pytest
 
 from secagg.config import RoundConfig
 from secagg.errors import AbortReason, AuthenticationError
-from secagg.events import Accused, ParticipantDropped
+from secagg.events import Accused, ParticipantDropped, Verdict
 from secagg.messages import Leave, LeaveReason, ParticipantId, ShareKeys
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
@@ -37,13 +37,18 @@ def sealing_garbage_to(victims: Iterable[int]) -> Hook:
 
 @everyone
 def test_a_member_that_spoils_the_round_is_named(config: RoundConfig) -> None:
+    """Where members sign, the coordinator sees that the liar did not sign what it sent: proof. Else it is hearsay."""
     run = start(config, hook=sealing_garbage_to(range(1, 9)))
     run.play()
+    signed = config.threat_model is ACTIVE
     assert run.coordinator.failure is not None
     assert run.coordinator.failure.reason is AbortReason.BELOW_THRESHOLD
-    assert run.coordinator.failure.culprits == (LIAR,)
+    assert run.coordinator.failure.culprits == ((LIAR,) if signed else ())
+    assert run.coordinator.failure.accused == (() if signed else (LIAR,))
     told = [event for event in run.events if isinstance(event, Accused)]
-    assert told == [Accused(LIAR, name) for name in NAMES if name != LIAR]
+    verdict = Verdict.PROVEN if signed else Verdict.HEARSAY
+    assert told == [Accused(LIAR, name, verdict) for name in NAMES if name != LIAR]
+    assert [event.proven for event in told] == [signed] * 7
     assert {type(error) for name, error in run.errors.items() if name != LIAR} == {AuthenticationError}
 
 
@@ -53,7 +58,7 @@ def test_one_accusation_costs_the_accuser_its_place_and_nobody_else(config: Roun
     aggregate = run.play().aggregate
     assert aggregate is not None
     assert set(aggregate.survivors) == set(NAMES[1:])
-    assert [event for event in run.events if isinstance(event, Accused)] == [Accused(LIAR, NAMES[0])]
+    assert [(e.accused, e.accuser) for e in run.events if isinstance(e, Accused)] == [(LIAR, NAMES[0])]
 
 
 def accusing(victim: ParticipantId, liars: Iterable[ParticipantId], others_leave: Iterable[ParticipantId]) -> Hook:
@@ -73,11 +78,13 @@ def accusing(victim: ParticipantId, liars: Iterable[ParticipantId], others_leave
 
 
 def falsely_named(config: RoundConfig, liars: int) -> tuple[str, ...]:
+    """Whom the failed round says to be accused by many; by word alone nobody becomes a culprit."""
     run = start(config, hook=accusing(NAMES[7], NAMES[:liars], NAMES[liars:6]))
     run.play()
     assert run.coordinator.failure is not None
     assert ParticipantDropped not in {type(e) for e in run.events if getattr(e, "participant", "") == NAMES[7]}
-    return run.coordinator.failure.culprits
+    assert run.coordinator.failure.culprits == ()
+    return run.coordinator.failure.accused
 
 
 def test_as_many_liars_as_may_collude_cannot_have_an_honest_member_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +93,7 @@ def test_as_many_liars_as_may_collude_cannot_have_an_honest_member_named(monkeyp
     assert falsely_named(config, 2) == ()
 
     def whoever(self: Engine) -> list[ParticipantId]:
-        return sorted(set(self._accusations.values()))
+        return sorted({told.accused for told in self._accusations.values()})
 
     monkeypatch.setattr(Engine, "_accused_by_many", whoever)
     assert falsely_named(config, 2) == (NAMES[7],)
@@ -112,4 +119,6 @@ def test_repeating_an_accusation_does_not_make_it_two() -> None:
 
     run = start(make_config(8), hook=twice)
     run.play()
-    assert [event for event in run.events if isinstance(event, Accused)] == [Accused(NAMES[7], NAMES[0])]
+    assert [event for event in run.events if isinstance(event, Accused)] == [
+        Accused(NAMES[7], NAMES[0], Verdict.HEARSAY)
+    ]

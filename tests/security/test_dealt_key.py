@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from secagg.crypto import labels
 from secagg.encoding.packing import pack
 from secagg.errors import AbortReason, AuthenticationError, ProtocolViolation
-from secagg.events import DropReason, ParticipantDropped
+from secagg.events import Accused, DropReason, ParticipantDropped, Verdict
 from secagg.homomorphic import dealt_coordinator as coordinators
 from secagg.homomorphic import dealt_participant, transcripts
 from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
@@ -32,7 +31,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
-from secagg.rounds import channel as channels
+from secagg.rounds import dealing
 from secagg.rounds.seat import Table
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.faults import chain
@@ -70,15 +69,17 @@ def two_keys(scheme: Scheme = BFV) -> tuple[Run, Wiretap]:
         state = machine(run, DEALER)._state
         assert isinstance(state, AwaitingKey)
         victim = next(m for m in state.table.members.values() if m.participant_id == VICTIM)
-        other = channels.seal(
+        other = dealing.seal(
             state.table.seat.round,
-            labels.DEALT_KEY_SEALING,
+            dealing.DEALT_KEY,
             state.channel,
             sender=DEALER,
             receiver=victim,
-            plaintext=bytes(32),
+            content=bytes(32),
+            digests=message.commitment,
         )
-        return (replace(message, sealed={**message.sealed, victim.index: other}),)
+        signed = dealing.sign(state.table, {victim.index: other})
+        return (replace(message, sealed={**message.sealed, **signed}),)
 
     tap = Wiretap(sending(DEALER, deal))
     run = prepare(encrypted_config(scheme, DEALT), hook=tap)
@@ -87,31 +88,67 @@ def two_keys(scheme: Scheme = BFV) -> tuple[Run, Wiretap]:
 
 @pytest.mark.parametrize("scheme", Scheme)
 def test_a_dealer_of_two_keys_is_named_before_the_victim_encrypts(scheme: Scheme) -> None:
+    """The digest beside the seal is the commitment, the same for all, and the dealer signed it: that is proof for the
+    victim. To the others it is the victim's word.
+    """
     run, tap = two_keys(scheme)
+    run.play()
+    error = run.errors[VICTIM]
+    assert isinstance(error, AuthenticationError)
+    assert error.culprit == DEALER
+    assert tap.inputs(VICTIM) == []
+    assert drops(run)[VICTIM] == (Phase.CONFIRM_KEY, DropReason.REFUSED)
+    assert [e for e in run.events if isinstance(e, Accused)] == [Accused(DEALER, VICTIM, Verdict.HEARSAY)]
+    check_sum(run, REST)
+
+
+def test_a_dealer_commits_to_one_key() -> None:
+    """Another digest beside one of the seals is refused at the door: the dealer's own message proves it."""
+
+    def deal(message: ParticipantMessage) -> Iterable[ParticipantMessage]:
+        if not isinstance(message, ShareKeys):
+            return (message,)
+        entry = bytearray(message.sealed[OWN])
+        entry[dealing.DEALT_KEY.seal_size] ^= 1
+        return (replace(message, sealed={**message.sealed, OWN: bytes(entry)}), message)
+
+    run = prepare(encrypted_config(BFV, DEALT), hook=sending(DEALER, deal))
+    run.play()
+    [(up, error)] = run.refused
+    assert (up.participant, str(error)) == (DEALER, f"{DEALER} dealt another key than the one it committed to")
+    assert isinstance(error, ProtocolViolation)
+    assert error.culprit == DEALER
+    check_sum(run, NAMES)
+
+
+def test_whoever_confirms_another_key_is_to_blame_and_not_the_dealer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compared the key with the dealer's digest, so another confirmation is its own. Without that comparison the
+    victim of a dealer of two keys is taken for the liar.
+    """
+    without_check(monkeypatch, dealing, "unseal", "fit its own digests")
+    run, _ = two_keys()
     run.play()
     [(up, error)] = run.refused[:1]
     assert (up.participant, up.phase) == (VICTIM, Phase.CONFIRM_KEY)
     assert isinstance(error, AuthenticationError)
-    assert error.culprit == DEALER
-    assert tap.inputs(VICTIM) == []
-    assert drops(run)[VICTIM] == (Phase.CONFIRM_KEY, DropReason.DEADLINE)
-    check_sum(run, REST)
+    assert error.culprit == VICTIM
 
 
-def test_participants_name_the_dealer_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A coordinator that lets it pass gains nothing: nobody encrypts."""
-    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "holds another key")
+def test_a_coordinator_that_passes_on_another_confirmation_is_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gains nothing by it: nobody encrypts. An honest one passes on no confirmation of another key."""
+    without_check(monkeypatch, dealing, "unseal", "fit its own digests")
+    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "confirms another key")
     run, tap = two_keys()
     run.play()
     assert {name: type(error) for name, error in run.errors.items()} == dict.fromkeys(NAMES, AuthenticationError)
-    assert all("not all hold the key" in str(error) for error in run.errors.values())
-    assert {error.culprit for error in run.errors.values() if isinstance(error, AuthenticationError)} == {DEALER}
+    assert {error.culprit for error in run.errors.values() if isinstance(error, AuthenticationError)} == {COORDINATOR}
     assert all(tap.inputs(name) == [] for name in NAMES)
 
 
 def test_without_confirmations_the_dealer_would_spoil_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: the victim encrypts under a key that only the dealer has, and nobody can decrypt the sum."""
-    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "holds another key")
+    without_check(monkeypatch, dealing, "unseal", "fit its own digests")
+    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "confirms another key")
     monkeypatch.setattr(Table, "check_signatures", lambda *_: None)
     without_check(monkeypatch, coordinators, "check_chunk", "binding")
     run, tap = two_keys()

@@ -127,7 +127,7 @@ def test_participants_check_key_shares_themselves(monkeypatch: pytest.MonkeyPatc
     for name in NAMES[:4]:
         error = run.errors[name]
         assert isinstance(error, AuthenticationError)
-        assert error.culprit == ATTACKER
+        assert error.culprit == COORDINATOR  # an honest one turns it away at the door
         assert tap.inputs(name) == []
 
 

@@ -4,35 +4,41 @@ Adversary: participants that lie; the coordinator is honest.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from secagg.config import ThreatModel
-from secagg.crypto import polynomial, shamir
+from secagg.crypto import shamir
 from secagg.crypto.polynomial import PRIME
+from secagg.crypto.reed_solomon import Code, Located
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
 from secagg.crypto.shamir import Decoder, Recovered
-from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RemoteError
-from secagg.events import WrongShares
+from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RemoteError, RoundAborted
+from secagg.events import DropReason, ParticipantDropped, WrongShares
 from secagg.masked import coordinator as coordinators
 from secagg.masked import shares
 from secagg.masked.coordinator import Coordinator
 from secagg.masked.intake import Intake
 from secagg.masked.participant import AwaitingRoster
 from secagg.messages import (
+    AdvertiseKeys,
     Index,
     MaskedInputChunk,
     MaskKeyShare,
+    Member,
     ParticipantId,
     RevealedShare,
     SelfMaskShare,
     ShareKeys,
     Unmask,
 )
+from secagg.phases import Phase
+from secagg.rounds import recovery
 from secagg.rounds.lobby import Lobby
+from secagg.rounds.recovery import Recovery, Wanted
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Envelope, Hook, Run, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, seated, start, true_sum
@@ -91,15 +97,20 @@ def assert_right(run: Run) -> None:
 
 @pytest.mark.parametrize("lie", [everything, seeds_only, mask_keys_only])
 @pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
-def test_one_liar_with_shares_to_spare_is_corrected_and_named(lie: Lie, threat_model: ThreatModel) -> None:
+def test_a_liar_is_refused_named_and_counts_as_silent(lie: Lie, threat_model: ThreatModel) -> None:
     config = make_config(7, threat_model, threshold=5 if threat_model is ACTIVE else 4)
     run = start(config, hook=lying({NAMES[1]: lie}, dropped=[DROPPED]))
     assert_right(run)
-    assert culprits(run) == {NAMES[1]}
+    [(up, refused)] = run.refused
+    assert isinstance(refused, AuthenticationError)
+    assert (up.participant, refused.culprit) == (NAMES[1], NAMES[1])
+    [told] = [event for event in run.events if isinstance(event, WrongShares)]
+    assert (told.culprit, told.dealt, len(told.conflicts)) == (NAMES[1], False, 1)
+    assert ParticipantDropped(Phase.UNMASK, NAMES[1], DropReason.DEADLINE) in run.events
 
 
 def test_as_many_liars_as_shares_to_spare() -> None:
-    """n = 7, t = 4: unique decoding ends at one wrong share of seven; the commitment decides up to three."""
+    """n = 7, t = 4: three are refused, four answers are left."""
     liars = {NAMES[1]: everything, NAMES[3]: everything, NAMES[5]: everything}
     run = start(make_config(7, SEMI_HONEST, threshold=4), hook=lying(dict(liars)))
     assert_right(run)
@@ -108,7 +119,9 @@ def test_as_many_liars_as_shares_to_spare() -> None:
 
 @pytest.mark.parametrize("lie", [everything, seeds_only, mask_keys_only])
 def test_a_liar_without_shares_to_spare(monkeypatch: pytest.MonkeyPatch, lie: Lie) -> None:
-    """Exactly t answers: without the comparison with commitment and public key the sum is silent garbage."""
+    """Exactly t answers. Without the owner's digest the liar would have an honest owner named; without the comparison
+    with commitment and public key as well, the sum would be silent garbage.
+    """
 
     def play() -> Run:
         # Two drop, five answer, t = 5.
@@ -117,42 +130,25 @@ def test_a_liar_without_shares_to_spare(monkeypatch: pytest.MonkeyPatch, lie: Li
         return run
 
     with monkeypatch.context() as patch:
-        recover = Decoder.recover
+        without_check(patch, Intake, "take_revealed", "_check_dealt")
+        run = play()
+        assert run.coordinator.failure is not None
+        assert run.coordinator.failure.reason is AbortReason.WRONG_SHARES
+        assert set(run.coordinator.failure.culprits) - {NAMES[1]}
+        joined = Decoder.joined
 
         def without_comparison(self: Decoder, values: dict[int, int], _accepts: object) -> Recovered | None:
-            return recover(self, {x: y % 2**256 for x, y in values.items()}, lambda _: True)
+            return joined(self, {x: y % 2**256 for x, y in values.items()}, lambda _: True)
 
-        patch.setattr(Decoder, "recover", without_comparison)
+        patch.setattr(Decoder, "joined", without_comparison)
         run = play()
         assert run.coordinator.aggregate is not None
         assert not np.array_equal(run.coordinator.aggregate.sums, true_sum(run, NAMES[:5]))
     run = play()
     assert run.coordinator.aggregate is None
     assert run.coordinator.failure is not None
-    assert run.coordinator.failure.reason is AbortReason.WRONG_SHARES
-
-
-def test_two_liars_whose_errors_cancel_in_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Holders 6 and 7 of 7 know which linear check the coordinator makes, and choose errors that it does not see. The
-    salt, a digest of all shares, is what they cannot know.
-    """
-    known = Decoder(range(1, 8), 4)._check
-
-    def sixth(_: Index, share: RevealedShare) -> RevealedShare:
-        return add_to(share, known[6])
-
-    def seventh(_: Index, share: RevealedShare) -> RevealedShare:
-        return add_to(share, -known[5])
-
-    def play() -> Run:
-        run = start(make_config(7, SEMI_HONEST, threshold=4), hook=lying({NAMES[5]: sixth, NAMES[6]: seventh}))
-        assert_right(run)
-        return run
-
-    with monkeypatch.context() as patch:
-        patch.setattr(coordinators, "salt_from", lambda _: b"")
-        assert culprits(play()) == set()
-    assert culprits(play()) == set(NAMES[5:])
+    assert run.coordinator.failure.reason is AbortReason.BELOW_THRESHOLD
+    assert run.coordinator.failure.culprits == (NAMES[1],)
 
 
 # --- dealers ----------------------------------------------------------------------------------------------------------
@@ -171,28 +167,64 @@ def deal_wrong(patch: pytest.MonkeyPatch, dealer: ParticipantId, victims: Collec
     patch.setattr(shares, "seal", sealing)
 
 
-def test_a_dealer_of_some_wrong_shares_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    deal_wrong(monkeypatch, NAMES[2], NAMES[3:5])
+@pytest.mark.parametrize("victim", [0, 3, 6])
+def test_a_dealer_of_one_wrong_share_is_named_and_its_holder_never(
+    monkeypatch: pytest.MonkeyPatch, victim: int
+) -> None:
+    """n = 7, t = 4: whether the share is among the first t or not, round after round."""
+    deal_wrong(monkeypatch, NAMES[2], [NAMES[victim]])
+    for _ in range(3):
+        run = start(make_config(7, SEMI_HONEST, threshold=4))
+        assert_right(run)
+        assert [(e.culprit, e.dealt) for e in run.events if isinstance(e, WrongShares)] == [(NAMES[2], True)]
+        assert run.refused == []
+
+
+def test_a_dealer_who_knows_the_check_is_named_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It chooses errors for holders 6 and 7 of 7 that the coordinator's linear check would not see. The salt, a digest
+    of all shares, is what it cannot know.
+    """
+    known = Decoder(range(1, 8), 4)._check
+    seal = shares.seal
+
+    def sealing(round_, channel, sender, receiver, pair):  # type: ignore[no-untyped-def]
+        error = {6: known[6], 7: -known[5]}.get(receiver.index, 0) if sender == NAMES[2] else 0
+        value = (int.from_bytes(pair.self_mask_seed.expose(), "big") + error) % PRIME
+        return seal(
+            round_, channel, sender, receiver, shares.SharePair(pair.mask_key, Secret(value.to_bytes(33, "big")))
+        )
+
+    def play() -> Run:
+        run = start(make_config(7, SEMI_HONEST, threshold=4))
+        assert_right(run)
+        return run
+
+    monkeypatch.setattr(shares, "seal", sealing)
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinators, "salt_from", lambda _: b"")
+        assert culprits(play()) == set()
+    assert culprits(play()) == {NAMES[2]}
+
+
+def test_dealers_beyond_correction_end_the_round_and_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = shares.seal
+
+    def sealing(round_, channel, sender, receiver, pair):  # type: ignore[no-untyped-def]
+        if sender in NAMES[2:4] and receiver.participant_id in NAMES[:2]:
+            pair = shares.SharePair(pair.mask_key, Secret(b"\0" + receiver.participant_id.encode().rjust(32)))
+        return seal(round_, channel, sender, receiver, pair)
+
+    monkeypatch.setattr(shares, "seal", sealing)
     run = start(make_config(7, SEMI_HONEST, threshold=4))
-    assert_right(run)
-    assert culprits(run) == {NAMES[2]}
-
-
-def test_one_wrong_share_names_both_ends() -> None:
-    """Whether the dealer or the holder lied cannot be told from one share: the event holds both, the holder first."""
-    run = start(make_config(7, SEMI_HONEST, threshold=4), hook=lying({NAMES[1]: only_of_owner_three}))
-    assert_right(run)
-    events = [event for event in run.events if isinstance(event, WrongShares)]
-    assert [event.conflicts for event in events] == [((NAMES[2], NAMES[1]),)]
-
-
-def only_of_owner_three(owner: Index, share: RevealedShare) -> RevealedShare:
-    return add_to(share, 1) if owner == 3 else share
+    run.play()
+    assert run.coordinator.failure is not None
+    assert run.coordinator.failure.reason is AbortReason.WRONG_SHARES
+    assert run.coordinator.failure.culprits == tuple(NAMES[2:4])
 
 
 @pytest.mark.parametrize("drops", [False, True])
 def test_a_dealer_of_wrong_shares_alone_ends_the_round(monkeypatch: pytest.MonkeyPatch, drops: bool) -> None:
-    """Nothing can be corrected, whether its b or its mask key is needed; the message names whose secret it was."""
+    """Nothing can be corrected, whether its b or its mask key is needed; it is proven by its own digests."""
     deal_wrong(monkeypatch, NAMES[2], NAMES)
     run = start(make_config(7), hook=lying({}, dropped=[NAMES[2]] if drops else []))
     coordinator = run.play()
@@ -200,6 +232,7 @@ def test_a_dealer_of_wrong_shares_alone_ends_the_round(monkeypatch: pytest.Monke
     assert coordinator.failure is not None
     assert coordinator.failure.reason is AbortReason.WRONG_SHARES
     assert NAMES[2] in str(coordinator.failure)
+    assert coordinator.failure.culprits == (NAMES[2],)
 
 
 def test_a_false_commitment_ends_the_round() -> None:
@@ -215,6 +248,7 @@ def test_a_false_commitment_ends_the_round() -> None:
     assert coordinator.failure is not None
     assert coordinator.failure.reason is AbortReason.WRONG_SHARES
     assert NAMES[2] in str(coordinator.failure)
+    assert coordinator.failure.culprits == (NAMES[2],)
 
 
 # --- answers that are refused at the door -----------------------------------------------------------------------------
@@ -278,6 +312,7 @@ def test_the_kind_of_share_is_checked_before_it_is_kept(monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch:
         without_check(patch, Intake, "take_revealed", "the wrong kind of share")
+        patch.setattr(Intake, "_check_dealt", lambda *_: None)
         assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare, MaskKeyShare}
     assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare}
 
@@ -303,19 +338,52 @@ def test_low_order_keys_are_turned_away_at_the_door(monkeypatch: pytest.MonkeyPa
     assert refused.culprit == NAMES[2]
 
 
-def test_many_wrong_shares_do_not_keep_the_coordinator_busy() -> None:
-    """The search for wrong shares beyond unique decoding is bounded by work, not only by count."""
-    rng = SeededRng(bytes(32))
-    tried = []
-    interpolate = polynomial.interpolate
-    values = {x: int.from_bytes(rng.token(32), "big") for x in range(1, 61)}
+# --- what it costs ----------------------------------------------------------------------------------------------------
 
-    def counting(xs, ys):  # type: ignore[no-untyped-def]
-        tried.append(len(xs))
-        return interpolate(xs, ys)
+
+def recover_from(liars: Collection[int], errors: int) -> tuple[int, RoundAborted | None]:
+    """Decodings in a round of 40 (t = 27) where the liars dealt wrong shares to the first holders."""
+    members = {Index(i): Member(Index(i), ParticipantId(f"p{i:02}"), AdvertiseKeys(b"", b"")) for i in range(1, 41)}
+    rng, decodings = SeededRng(bytes(32)), 0
+    locate = Code.locate
+
+    def counting(self: Code, values: Sequence[int]) -> Located | None:
+        nonlocal decodings
+        decodings += 1
+        return locate(self, values)
+
+    def wanted() -> Iterator[Wanted]:
+        for owner in members:
+            secret = Secret(rng.token(32))
+            dealt = shamir.share(secret, 27, range(1, 41), rng)
+            if owner in liars:
+                dealt |= {x: Secret(b"\0" + rng.token(32)) for x in range(1, errors + 1)}
+            yield Wanted(owner, dealt, secret.__eq__)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(polynomial, "interpolate", counting)
-        patch.setattr(shamir, "_SEARCH_STEPS", 40 * 40 * 7 - 1)
-        assert Decoder(range(1, 61), 40).recover(values, lambda _: False) is None
-    assert len(tried) == 1 + 7  # once over all points to decode, then seven subsets
+        patch.setattr(Code, "locate", counting)
+        try:
+            Recovery(members, 27, b"").secrets(wanted())
+        except RoundAborted as error:
+            return decodings, error
+    return decodings, None
+
+
+def test_few_dealers_of_wrong_shares_cost_a_decoding_each() -> None:
+    """(40 - 27) / 2 = 6 wrong shares are within reach; a round without them decodes nothing."""
+    assert recover_from([], 6) == (0, None)
+    assert recover_from(range(1, 5), 6) == (4, None)
+
+
+@pytest.mark.parametrize("errors", [1, 6, 7, 40])
+def test_many_dealers_of_wrong_shares_end_the_round_at_a_bounded_price(
+    monkeypatch: pytest.MonkeyPatch, errors: int
+) -> None:
+    """All are proven and named, whatever they dealt; without the bound each would cost a decoding."""
+    decodings, error = recover_from(range(1, 31), errors)
+    assert decodings <= recovery.MAX_CORRECTIONS
+    assert error is not None
+    assert error.reason is AbortReason.WRONG_SHARES
+    assert error.culprits == tuple(f"p{i:02}" for i in range(1, 31))
+    monkeypatch.setattr(recovery, "MAX_CORRECTIONS", 1000)
+    assert recover_from(range(1, 31), errors)[0] == 30

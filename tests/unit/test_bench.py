@@ -157,7 +157,7 @@ def test_a_simulated_round_that_is_not_exact_is_no_figure(monkeypatch: pytest.Mo
 
 
 def test_a_reconstruction_that_is_wrong_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = shamir.Recovered(Secret(bytes(32)), ())
+    wrong = shamir.Recovered(Secret(bytes(32)), consistent=True)
     monkeypatch.setattr(shamir.Decoder, "recover", lambda *_: wrong)
     with pytest.raises(LocalError, match="not the one"):
         secrets.measure(4, 3, repeats=1)

@@ -17,6 +17,13 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_REFUSED: _ClassVar[DropReason]
     DROP_REASON_FAILED: _ClassVar[DropReason]
 
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_HEARSAY: _ClassVar[Verdict]
+    VERDICT_PROVEN: _ClassVar[Verdict]
+    VERDICT_UNFOUNDED: _ClassVar[Verdict]
+
 class RoundState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ROUND_STATE_UNSPECIFIED: _ClassVar[RoundState]
@@ -28,6 +35,10 @@ DROP_REASON_DEADLINE: DropReason
 DROP_REASON_CANCELLED: DropReason
 DROP_REASON_REFUSED: DropReason
 DROP_REASON_FAILED: DropReason
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_HEARSAY: Verdict
+VERDICT_PROVEN: Verdict
+VERDICT_UNFOUNDED: Verdict
 ROUND_STATE_UNSPECIFIED: RoundState
 ROUND_STATE_RUNNING: RoundState
 ROUND_STATE_DONE: RoundState
@@ -120,12 +131,14 @@ class GroupAnomaly(_message.Message):
     def __init__(self, group: _Optional[int] = ..., norm: _Optional[float] = ..., typical: _Optional[float] = ...) -> None: ...
 
 class Accused(_message.Message):
-    __slots__ = ("accused", "accuser")
+    __slots__ = ("accused", "accuser", "verdict")
     ACCUSED_FIELD_NUMBER: _ClassVar[int]
     ACCUSER_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
     accused: str
     accuser: str
-    def __init__(self, accused: _Optional[str] = ..., accuser: _Optional[str] = ...) -> None: ...
+    verdict: Verdict
+    def __init__(self, accused: _Optional[str] = ..., accuser: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ...) -> None: ...
 
 class RoundEvent(_message.Message):
     __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed", "group_anomaly", "accused", "group")

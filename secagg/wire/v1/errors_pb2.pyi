@@ -54,13 +54,15 @@ ABORT_REASON_MALFORMED_SUM: AbortReason
 ABORT_REASON_DIFFERENCING: AbortReason
 
 class ErrorDetail(_message.Message):
-    __slots__ = ("kind", "message", "abort_reason", "culprits")
+    __slots__ = ("kind", "message", "abort_reason", "culprits", "accused")
     KIND_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     ABORT_REASON_FIELD_NUMBER: _ClassVar[int]
     CULPRITS_FIELD_NUMBER: _ClassVar[int]
+    ACCUSED_FIELD_NUMBER: _ClassVar[int]
     kind: ErrorKind
     message: str
     abort_reason: AbortReason
     culprits: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, kind: _Optional[_Union[ErrorKind, str]] = ..., message: _Optional[str] = ..., abort_reason: _Optional[_Union[AbortReason, str]] = ..., culprits: _Optional[_Iterable[str]] = ...) -> None: ...
+    accused: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kind: _Optional[_Union[ErrorKind, str]] = ..., message: _Optional[str] = ..., abort_reason: _Optional[_Union[AbortReason, str]] = ..., culprits: _Optional[_Iterable[str]] = ..., accused: _Optional[_Iterable[str]] = ...) -> None: ...

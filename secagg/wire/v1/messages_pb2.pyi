@@ -250,12 +250,14 @@ class RecoverSeedsPart(_message.Message):
     def __init__(self, shares: _Optional[_Iterable[_Union[SeedShare, _Mapping]]] = ...) -> None: ...
 
 class Leave(_message.Message):
-    __slots__ = ("reason", "accused")
+    __slots__ = ("reason", "accused", "refused_entry")
     REASON_FIELD_NUMBER: _ClassVar[int]
     ACCUSED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_ENTRY_FIELD_NUMBER: _ClassVar[int]
     reason: LeaveReason
     accused: str
-    def __init__(self, reason: _Optional[_Union[LeaveReason, str]] = ..., accused: _Optional[str] = ...) -> None: ...
+    refused_entry: bytes
+    def __init__(self, reason: _Optional[_Union[LeaveReason, str]] = ..., accused: _Optional[str] = ..., refused_entry: _Optional[bytes] = ...) -> None: ...
 
 class AggregatePart(_message.Message):
     __slots__ = ("survivors", "sums_digest", "number", "payload", "group")

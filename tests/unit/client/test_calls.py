@@ -23,7 +23,7 @@ from secagg.encoding.packing import chunk_values, unpack
 from secagg.errors import DecodeError, InputError, ProtocolViolation
 from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
-from secagg.messages import LeaveReason
+from secagg.messages import Leave, LeaveReason
 from secagg.phases import Phase
 from secagg.wire.configuration import decode_config
 from secagg.wire.results import encode_aggregate, sums_digest
@@ -145,7 +145,7 @@ def test_the_roster_of_a_full_cohort_is_within_the_limit() -> None:
 
 
 def test_a_farewell_says_no_more_than_its_reason() -> None:
-    call = LeaveRound(ROUND_ID, make_config(5), LeaveReason.REFUSED)
+    call = LeaveRound(ROUND_ID, make_config(5), Leave(LeaveReason.REFUSED))
     (data,) = call.requests()
     request = pb.LeaveRequest.FromString(data)
     assert request.round_id == ROUND_ID

@@ -250,7 +250,7 @@ def first_call(policy: Policy = LENIENT, digest: bytes = bytes(32), model: Threa
     except SecAggError as error:
         leave = participation.farewell(error)
         assert leave is not None
-        assert leave.reason is LeaveReason.REFUSED
+        assert leave.leave.reason is LeaveReason.REFUSED
         raise
 
 
@@ -457,7 +457,7 @@ def test_a_cheat_is_named_and_nothing_more_leaves(
     assert "Reveal" not in round_.methods(VICTIM)
     leave = round_.farewells[VICTIM]
     assert leave is not None
-    assert leave.reason is LeaveReason.REFUSED
+    assert leave.leave.reason is LeaveReason.REFUSED
 
 
 def test_without_the_check_of_overlaps_shares_would_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -592,7 +592,7 @@ def test_the_farewell_says_why(error: BaseException, reason: LeaveReason | None)
     participation = Participation(make_terms(VICTIM), make_contribution(config, 1), offer)
     participation.advance(None)
     leave = participation.farewell(error)
-    assert (leave and leave.reason) == reason
+    assert (leave and leave.leave.reason) == reason
     roster = in_bytes([messages_pb2.RosterPart()])
     with pytest.raises(ProtocolViolation):  # the secrets are gone
         participation.advance(roster)
