@@ -110,14 +110,28 @@ def _edited(script: Script, edit: Edit) -> bytes:
 
 def homomorphic_vectors(dealt: Script, joint: Script) -> Iterator[Vector]:
     """Offers of homomorphic rounds: file name and content."""
-    wide = list(ntt_primes(4096, 60, 2))
+    *wide, widest = ntt_primes(4096, 60, 3)
+    narrow, split = ntt_primes(4096, 31, 1)[0], ntt_primes(4096, 54, 2)
     composite = dealt.stage.profile.primes[0] - 2 * 4096
     for script, slug, title, change, edit in (
-        (dealt, "profile-insecure", "A profile below 128 bits", "two primes of 60 bits", _profile(primes=wide)),
+        (
+            dealt,
+            "profile-insecure",
+            "A profile below 128 bits",
+            "two primes of 60 bits, and h",
+            _profile(primes=wide, plain_modulus=widest),
+        ),
         (dealt, "profile-composite", "A prime that is none", "another number", _profile(primes=[composite])),
         (dealt, "profile-too-small", "More participants than the profile is for", "7", _profile(summands=7)),
         (dealt, "profile-other-bits", "A profile for other values", "7 bits", _profile(value_bits=7)),
         (dealt, "profile-fields-carry", "Slots that can wrap", "a smaller t", _profile(plain_modulus=40961)),
+        (
+            dealt,
+            "profile-unused-prime",
+            "Primes of which SEAL keeps the last for itself",
+            "two primes of 54 bits, a plaintext modulus of 31",
+            _profile(primes=list(split), plain_modulus=narrow, values_per_slot=1),
+        ),
         (dealt, "homomorphic-active", "More than this scheme holds", "ACTIVE", _active),
         (dealt, "dealt-collusion", "A key that a colluder holds", "n_C is 1", lambda m: setattr(m, "max_colluding", 1)),
         (

@@ -45,7 +45,7 @@ def _profiles() -> Document:
     cases, refused = [], []
     for scheme in Scheme:
         for custody in Custody:
-            for n, bits in (*tasks, (10_000, 32)):
+            for n, bits in (*tasks, (10_000, 32), (10_000, 18)):
                 task = {"scheme": scheme.value, "custody": custody.value, "summands": n, "value_bits": bits}
                 try:
                     cases.append(task | profile_fields(find_profile(scheme, custody, n, bits)))

@@ -154,6 +154,7 @@ class Profile:
         if self.custody is Custody.THRESHOLD:
             _check_smudging(self)
         _check_exactness(self)
+        _check_all_primes_encrypt(self)
 
     def check_summands(self, n: int) -> None:
         """Refuse to add more ciphertexts than the bounds were made for.
@@ -289,6 +290,21 @@ def _check_primes(profile: Profile) -> None:
             raise ConfigError(
                 f"{prime} is not a prime of at most {MAX_PRIME_BITS} bits that is 1 mod {2 * profile.ring_degree}"
             )
+
+
+def _check_all_primes_encrypt(profile: Profile) -> None:
+    """SEAL keeps the last of several primes for switching keys and encrypts modulo the product of the others, if those
+    are parameters by themselves. That is what the special prime is for. Without one, BFV encrypts modulo all primes
+    only where the others are no parameters, because their product is not above t; CKKS, with more than one, never does.
+    """
+    kept_whole = profile.plain_modulus and math.prod(profile.primes[:-1]) <= profile.plain_modulus
+    if len(profile.primes) > 1 and not profile.special_prime and not kept_whole:
+        raise ConfigError(
+            f"nobody can encrypt under {len(profile.primes)} primes without a special prime"
+            + ("" if profile.scheme is Scheme.CKKS else " above this plaintext modulus")
+            + "; use one wider prime, lower n_max or the bits per value, or use "
+            + ("bfv" if profile.scheme is Scheme.CKKS else "a larger plaintext modulus")
+        )
 
 
 def _check_security(profile: Profile) -> None:

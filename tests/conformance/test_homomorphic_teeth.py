@@ -24,6 +24,7 @@ from tests.security.adversary import without_check
 # The vector, and the check: owner, function and a fragment of its text.
 CHECKS: list[tuple[str, Any, str, str]] = [
     ("unsafe-profile-insecure", parameters, "_check_security", "for 128-bit security"),
+    ("unsafe-profile-unused-prime", parameters, "_check_all_primes_encrypt", "nobody can encrypt"),
     ("unsafe-profile-other-bits", RoundConfig, "_check_scheme", "find another profile"),
     ("unsafe-profile-too-small", RoundConfig, "_check_scheme", "check_summands"),
     ("unsafe-homomorphic-active", RoundConfig, "_check_scheme", "stand against a semi-honest coordinator"),

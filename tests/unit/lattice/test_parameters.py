@@ -1,16 +1,22 @@
 """The parameter finder: its primes are SEAL's, its profiles are safe and exact, and everything else is refused."""
 
 import math
+import os
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import tenseal.sealapi as seal
 
-from secagg.errors import ConfigError
+from secagg.crypto.secret import Secret
+from secagg.errors import ConfigError, SecAggError
 from secagg.lattice import parameters
-from secagg.lattice.parameters import MAX_MODULUS_BITS, Custody, Scheme, field_bits, find_profile
+from secagg.lattice.parameters import MAX_MODULUS_BITS, Custody, Profile, Scheme, field_bits, find_profile
 from secagg.lattice.primes import is_prime, ntt_primes, primitive_root
+from secagg.lattice.streams import SeededPolynomials
+from secagg.lattice.tenseal_backend import Decryptor, SymmetricEncryptor
 from tests.encrypted import CASES, profile_of, seal_context
 
 BFV, CKKS = Scheme.BFV, Scheme.CKKS
@@ -143,6 +149,8 @@ def test_vector_lengths_are_bounded() -> None:
         ((CKKS, DEALT), {"summands": 1000}, "can be .* off"),
         ((CKKS, JOINT), {"scale": 1 << 60}, "can be .* off"),
         ((BFV, JOINT), {"summands": 1 << 17}, "flood"),
+        ((BFV, DEALT), {"primes": ntt_primes(4096, 54, 2)}, "nobody can encrypt under 2 primes .* larger plaintext"),
+        ((BFV, DEALT), {"primes": ntt_primes(4096, 36, 3)}, "nobody can encrypt under 3 primes"),
     ],
 )
 def test_a_received_profile_is_checked(case: tuple[Scheme, Custody], change: dict[str, Any], message: str) -> None:
@@ -155,3 +163,85 @@ def test_without_its_check_a_profile_that_rounds_wrongly_would_pass(monkeypatch:
     unsafe = replace(profile_of(CKKS, DEALT), scale=1 << 12)
     monkeypatch.setattr(parameters, "_check_exactness", lambda _: None)
     unsafe.check()
+
+
+# --- the whole grid: what the finder gives encrypts ------------------------------------------------------------------
+
+SUMMANDS = (3, 10, 100, 1000, 3950, 6000, 10_000)
+BITS = range(1, 33)
+
+
+def encrypts_under_all_primes(profile: Profile) -> bool:
+    """SEAL encrypts at the first level of its chain: all primes but the special one, if there is one; else all."""
+    context = seal_context(profile)
+    return bool(context.first_parms_id() == context.key_parms_id()) == (not profile.special_prime)
+
+
+def grid() -> dict[tuple[object, ...], Profile]:
+    """The profiles of all tasks, one for each set of SEAL's parameters."""
+    found: dict[tuple[object, ...], Profile] = {}
+    for (scheme, custody), summands, bits in product(CASES, SUMMANDS, BITS):
+        try:
+            profile = find_profile(scheme, custody, summands, bits)
+        except ConfigError:
+            continue
+        profile.check()
+        found[scheme, profile.ring_degree, profile.key_primes, profile.plain_modulus, custody] = profile
+    return found
+
+
+def test_whatever_is_found_encrypts_under_all_its_primes() -> None:
+    found = grid()
+    assert len(found) > 150
+    assert {len(profile.primes) for profile in found.values()} == {1, 2, 3}
+    wrong = [profile for profile in found.values() if not encrypts_under_all_primes(profile)]
+    assert not wrong
+
+
+def test_without_the_check_wide_ckks_profiles_are_found_that_nobody_encrypts_under(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twin, and what the check says where it is the only reason."""
+    for summands, bits in ((3950, 20), (6000, 19), (10_000, 18)):
+        with pytest.raises(ConfigError, match="use bfv"):
+            find_profile(CKKS, DEALT, summands, bits)
+    with monkeypatch.context() as patch:
+        patch.setattr(parameters, "_check_all_primes_encrypt", lambda _: None)
+        unusable = [find_profile(CKKS, DEALT, *task) for task in ((3950, 20), (6000, 19), (10_000, 18))]
+        small = replace(profile_of(BFV, DEALT), primes=ntt_primes(4096, 54, 2))
+        small.check()
+    for profile in (*unusable, small):
+        with pytest.raises(ConfigError, match="nobody can encrypt under 2 primes without a special prime"):
+            profile.check()
+        assert not encrypts_under_all_primes(profile)
+    monkeypatch.setattr(parameters, "_check_all_primes_encrypt", lambda _: None)
+    for profile in (unusable[0], small):
+        with pytest.raises((ValueError, RuntimeError, SecAggError)):
+            sums_of_the_largest(profile)
+
+
+def sums_of_the_largest(profile: Profile) -> int:
+    """What one participant's block of largest values decrypts to."""
+    seed, context, largest = os.urandom(16), bytes(32), np.full(3, (1 << profile.value_bits) - 1, np.uint64)
+    secret = Secret(bytes(32))
+    encryptor = SymmetricEncryptor(profile, secret, context=context, seed=seed, participant="a")
+    c0 = encryptor.encrypt(largest, 0)[:, 0]
+    c1 = SeededPolynomials(profile, seed, context=context, participant="a").blocks(range(1))
+    (value,) = set(Decryptor(profile, secret, context=context).decrypt(c0, c1, 3, 1).tolist())
+    return int(value)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "summands", "bits"),
+    [
+        (CKKS, 3, 16),
+        (CKKS, 10_000, 17),
+        (CKKS, 3, 28),
+        (BFV, 3, 1),
+        (BFV, 1000, 16),
+        (BFV, 10_000, 18),
+        (BFV, 10_000, 32),
+    ],
+)
+def test_the_largest_values_are_encrypted_and_decrypted(scheme: Scheme, summands: int, bits: int) -> None:
+    assert sums_of_the_largest(find_profile(scheme, DEALT, summands, bits)) == 2**bits - 1
