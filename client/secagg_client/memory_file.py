@@ -169,7 +169,7 @@ class MemoryFile:
         if status.st_size > MAX_BYTES:
             raise self._damaged(f"it has {status.st_size} bytes, more than {MAX_BYTES}")
         identity = status.st_dev, status.st_ino
-        if identity != self._identity:
+        if identity != self._identity or not status.st_size:  # another file, or a new one that got the old number
             self._end = 0
         if status.st_size < self._end:
             raise self._damaged("it has become shorter")
