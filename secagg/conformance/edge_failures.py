@@ -40,6 +40,7 @@ def _offers(script: Script) -> Iterator[Vector]:
         ("cohort-of-two", "A cohort of two", "max_participants is 2", lambda m: setattr(m, "max_participants", 2)),
         ("clip-infinite", "A clip that is no number", "clip is infinite", lambda m: setattr(m.encoding, "clip", 1e999)),
         ("values-too-wide", "Values wider than the code", "q is 33", lambda m: setattr(m.encoding, "value_bits", 33)),
+        ("purpose-unreadable", "A purpose with a space", "purpose is 'to train'", _unreadable_purpose),
         ("array-twice", "Two arrays of one name", "bias twice", lambda m: m.arrays.append(m.arrays[1])),
         ("digest-missing", "No model digest", "model_digest is empty", lambda m: setattr(m, "model_digest", b"")),
     ):
@@ -79,6 +80,22 @@ def _offers(script: Script) -> Iterator[Vector]:
         policy={"tasks": ["another"]},
     )
     yield case(
+        "other-purpose",
+        "C87",
+        "A round for another purpose than the update was made for",
+        "the configuration says evaluate, the participant names train, as where nobody names one",
+        policy,
+        config=edited(lambda m: setattr(m, "purpose", "evaluate")),
+    )
+    yield case(
+        "training-for-evaluation",
+        "C87",
+        "A round to train where the participant evaluates",
+        "the participant names evaluate, the configuration names no purpose, and so train",
+        policy,
+        purpose="evaluate",
+    )
+    yield case(
         "model-mismatch",
         "C4",
         "A round about another model",
@@ -86,6 +103,10 @@ def _offers(script: Script) -> Iterator[Vector]:
         refused("ModelMismatch"),
         model_digest=fixtures.seed("another model"),
     )
+
+
+def _unreadable_purpose(config: Any) -> None:
+    config.purpose = "to train"
 
 
 def _all_but_one_collude(config: Any) -> None:

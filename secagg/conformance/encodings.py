@@ -181,6 +181,7 @@ def _configuration() -> Document:
             model_digest=fixtures.seed("model"),
             release_to_participants=False,
             deadlines=Deadlines(1.5, 2.0, 3.25, 4.0, 0.001),
+            purpose="evaluate",
         ),
     ]
     cases = [
@@ -199,6 +200,7 @@ def _configuration() -> Document:
             "graph": config.graph.name,
             "model_digest": config.model_digest,
             "release_to_participants": config.release_to_participants,
+            "purpose": config.purpose,
             "ring_bits": config.ring_bits,
             "vector_len": config.vector_len,
             "word_bits": 8 * config.ring_dtype.itemsize,

@@ -77,6 +77,7 @@ KINDS: Final[Mapping[str, _Fields]] = {
         "intermediates": dict,
         "outcome": dict,
     },
+    "differencing": _CASES,
     "ring-primes": _CASES,
     "ring-transform": _CASES | {"key": str},
     "residue-packing": _CASES | {"key": str, "refused": dict},

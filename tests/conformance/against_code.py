@@ -44,6 +44,7 @@ from secagg.receipts import Receipt, Statement
 from secagg.robust.grouping import Combine, Groups
 from secagg.robust.groups import combined
 from secagg.rounds.certification import Result
+from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
@@ -357,11 +358,27 @@ def configuration(vector: Vector) -> None:
             "graph": config.graph.name,
             "model_digest": config.model_digest.hex(),
             "release_to_participants": config.release_to_participants,
+            "purpose": config.purpose,
             "ring_bits": config.ring_bits,
             "vector_len": config.vector_len,
             "word_bits": 8 * config.ring_dtype.itemsize,
         }
         assert told == {key: case[key] for key in told}
+
+
+def differencing(vector: Vector) -> None:
+    def release(told: Vector) -> Release:
+        survivors = frozenset(map(ParticipantId, told["survivors"]))
+        return Release(told["model"].encode(), survivors, told["threshold"], told["purpose"])
+
+    for case in vector["cases"]:
+        memory = ReleaseMemory(100)
+        for number, told in enumerate(case["before"]):
+            memory.record(RoundId(bytes([number]) * 16), release(told))
+        before = memory.rounds
+        exposed = memory.claim(RoundId(b"n" * 16), release(case["sum"]))
+        assert sorted(exposed) == case["exposed"]
+        assert (len(memory.rounds) == len(before)) is bool(exposed)
 
 
 def groups(vector: Vector) -> None:
@@ -463,13 +480,13 @@ def offer(vector: Vector) -> None:
         backend=Idle,
     )
 
-    def join(config_bytes: bytes, digest_of_model: bytes, given: Terms) -> object:
-        contribution = Contribution(update=update, weight=1, model_digest=digest_of_model)
+    def join(config_bytes: bytes, digest_of_model: bytes, given: Terms, purpose: str = "train") -> object:
+        contribution = Contribution(update=update, weight=1, model_digest=digest_of_model, purpose=purpose)
         decoded = Offer(stage.round.round_id, decode_config(config_bytes), config_bytes)
         return Participation(given, contribution, decoded).advance(None)
 
     with pytest.raises(RemoteError) as caught:
-        join(unhex(vector["config"]), unhex(vector["model_digest"]), terms)
+        join(unhex(vector["config"]), unhex(vector["model_digest"]), terms, vector.get("purpose", "train"))
     assert refusal(caught.value) == vector["expect"]
     lenient = Terms(credentials.identity, credentials.trust, read_policy({}), SystemRng(), terms.clock, backend=Idle)
     assert isinstance(join(unhex(honest["config"]), unhex(honest["model_digest"]), lenient), Advertise)
@@ -558,6 +575,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "packing": packing,
     "chunks": chunks,
     "configuration": configuration,
+    "differencing": differencing,
     "groups": groups,
     "round": whole_round,
     "failure": failure,

@@ -354,8 +354,24 @@ def configuration(vector: Vector) -> None:
         bits = ref.coordinate_bits(config.encoding.value_bits, config.encoding.max_weight)
         bits += (config.max_participants - 1).bit_length()
         assert (size + 1, bits, ref.word_bits(bits)) == (case["vector_len"], case["ring_bits"], case["word_bits"])
+        assert (config.purpose or "train") == case["purpose"]
         assert 2**bits > config.max_participants * (2**config.encoding.value_bits - 1)
         assert 2**bits > config.max_participants * config.encoding.max_weight
+
+
+def differencing(vector: Vector) -> None:
+    """Cells, from the page: who is survivor of the same sums, held to the largest threshold of these."""
+    for case in vector["cases"]:
+        question = (case["sum"]["model"], case["sum"]["purpose"])
+        sums = [s for s in [case["sum"], *case["before"]] if (s["model"], s["purpose"]) == question]
+        everyone = sorted({name for s in sums for name in s["survivors"]})
+        exposed: set[str] = set()
+        for name in everyone:
+            inside = [s for s in sums if name in s["survivors"]]
+            cell = [other for other in everyone if [s for s in sums if other in s["survivors"]] == inside]
+            if len(cell) < max(s["threshold"] for s in inside) and (not exposed or len(cell) < len(exposed)):
+                exposed = set(cell)
+        assert sorted(exposed) == case["exposed"]
 
 
 def groups(vector: Vector) -> None:
@@ -627,6 +643,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "packing": packing,
     "chunks": chunks,
     "configuration": configuration,
+    "differencing": differencing,
     "groups": groups,
     "round": whole_round,
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from secagg_client.session import Participation
 
 from secagg import roster
 from secagg.config import RoundConfig
@@ -54,6 +55,8 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("survivor-not-on-roster", AwaitingSurvivors, "check", "not on the roster"),
     ("shared-forgotten", AwaitingSurvivors, "check", "not those who shared keys"),
     ("self-called-dropped", AwaitingSurvivors, "check", "our own input is called dropped"),
+    ("other-purpose", Participation, "_join", "was made to"),
+    ("training-for-evaluation", Participation, "_join", "was made to"),
     ("too-few-survivors", AwaitingSurvivors, "check", "below threshold"),
     ("too-few-organisations-left", Policy, "check_organisations", "below the minimum"),
     ("signer-no-survivor", Table, "check_signatures", "who are no survivors"),
@@ -84,8 +87,8 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("wrong-kind-of-share", Intake, "take_revealed", "the wrong kind of share"),
     ("share-not-in-field", shamir, "decode_share", "below the field prime"),
     ("below-threshold-at-keys", Engine, "_close", "_below_threshold"),
-    ("differencing-at-coordinator", Engine, "_claim_release", "singled_out"),
-    ("differencing-at-participant", Table, "check_survivors", "singled_out"),
+    ("differencing-at-coordinator", Engine, "_claim_release", "self._claim("),
+    ("differencing-at-participant", Table, "claim_sum", "self.seat.claim"),
     ("certified-by-dropped", Result, "is_certified", "strangers"),
 ]
 

@@ -116,6 +116,7 @@ SPOILABLE = {
     "encrypted-bindings": ["context", "participant_id", "payload"],
     "homomorphic-signed-bytes": ["context", "roster_digest", "key_digest", "sums_digest", "c1_digest"],
     "ring-transform": ["key"],
+    "differencing": ["cases"],
     "groups": ["parent", "opened", "model_digest", "cases", "digests", "sums_digest"],
     "clipping": ["cases"],
     "sampling": ["context", "key", "cases"],

@@ -53,6 +53,7 @@ def arranged(
     names: Sequence[ParticipantId],
     memories: Memories,
     number: int,
+    *,
     hook: Hook = pass_on,
     claim: Claim = nothing_before,
 ) -> Run:
@@ -124,7 +125,7 @@ def test_two_rounds_at_the_same_time(name: str, claims: bool, monkeypatch: pytes
             second.play()
         return (envelope,)
 
-    first = arranged(config, NAMES, memories, 1, meanwhile)
+    first = arranged(config, NAMES, memories, 1, hook=meanwhile)
     first.play()
     came_out = [run.coordinator.aggregate or run.coordinator.delivered for run in (first, second)]
     assert (None in came_out) is claims
@@ -143,7 +144,7 @@ def test_it_is_claimed_before_anything_is_signed_or_revealed(name: str) -> None:
         return (envelope,)
 
     told: set[ParticipantId] = set()
-    arranged(CONFIGS[name], NAMES, memories, 1, listen).play()
+    arranged(CONFIGS[name], NAMES, memories, 1, hook=listen).play()
     assert known
     assert all(known)
 
@@ -188,7 +189,7 @@ class Job:
             return self.coordinator.claim(round_id, release)
 
         admitted = [n for n in names if self.coordinator.admits((config.model_digest, config.purpose), n)]
-        run = arranged(config, admitted, self.memories, self.rounds, hook, claim=claim)
+        run = arranged(config, admitted, self.memories, self.rounds, hook=hook, claim=claim)
         engine = run.play()
         released = engine.aggregate is not None
         self.coordinator.settle(round_id, released=released, may_be_open=engine.may_be_open)
