@@ -100,7 +100,7 @@ CLAIMS: Final = (
     ))),
     Claim("Inversion of a small released sum", _everywhere(_no("curve"))),
     Claim("Differencing of sums of the same model", _everywhere(_yes(
-        "differencing", "differencing-after-restart", "same-cohort"
+        "differencing", "differencing-after-restart", "hidden-receipt", "two-at-once", "fresh-processes", "same-cohort"
     ))),
     Claim("Differencing of sums of nearly the same model; averaging over many", _everywhere(_if(
         "updates carry distributed noise", "differencing-nudged-model", "varying-cohorts", "averaging",

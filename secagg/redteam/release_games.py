@@ -1,21 +1,30 @@
 """Games that aim at what is released, or use what the protocol is meant to do. Masking stops none of them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
 
+from secagg.context import RoundId
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
-from secagg.messages import MaskedInputChunk, ParticipantId
+from secagg.messages import MaskedInputChunk, ParticipantId, SurvivorSet
+from secagg.policy import Policy
 from secagg.redteam.adversary import truth
 from secagg.redteam.arena import deployment, random_updates, rng_of, small_config, start
 from secagg.redteam.games import Game, Outcome, settle
 from secagg.redteam.modes import MASKED_ACTIVE
 from secagg.redteam.views import record
-from secagg.rounds.releases import Release, nothing_before, remembering
+from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before, remembering
 from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope
+from secagg.simulation.network import Envelope, Hook, Run
+
+Claimed = Callable[[RoundId, Release], frozenset[ParticipantId]]
+"""A memory's way to check and record a sum, with its round."""
 
 PEOPLE: Final = 8
 NAMES: Final = participant_names(PEOPLE)
@@ -72,6 +81,76 @@ def differencing_after_restart() -> Outcome:
 def differencing_of_nudged_models() -> Outcome:
     """Both remember, but the second model differs in a bit: another digest, and as good as the same update."""
     return _two_sums(coordinator=True, participants=True, nudged=True)
+
+
+def _hidden_sum(
+    memories: Callable[[], Mapping[ParticipantId, Claimed]], *, at_once: bool = False, held: str = "nothing"
+) -> Outcome:
+    """A round of everybody whose end nobody is told, and one without the victim at a coordinator with no past.
+
+    Args:
+        memories: what each participant remembers, asked for anew by each of the two rounds.
+        at_once: whether the second round runs while the first one's survivors are on their way.
+        held: what the coordinator gets where the defence holds.
+    """
+
+    def arranged(number: int, hook: Hook) -> Run:
+        mine = memories()
+
+        def recall(name: ParticipantId) -> Claim:
+            return lambda release: mine[name](RoundId(bytes([number]) * 16), release)
+
+        run = start(small_config(PEOPLE), seed=4, recall=recall)
+        run.hook = hook
+        return run
+
+    def without_victim(envelope: Envelope) -> tuple[Envelope, ...]:
+        lost = envelope.participant == VICTIM and isinstance(envelope.message, MaskedInputChunk)
+        return () if lost else (envelope,)
+
+    def attack() -> bool:
+        second = arranged(2, without_victim)
+
+        def meanwhile(envelope: Envelope) -> tuple[Envelope, ...]:
+            if at_once and not second.events and isinstance(envelope.message, SurvivorSet):
+                second.play()
+            return (envelope,)
+
+        first = arranged(1, meanwhile)
+        one, other = first.play(), second.coordinator if at_once else second.play()
+        if one.aggregate is None or other.aggregate is None:
+            raise next(error for run in (first, second) for error in run.errors.values())
+        return np.array_equal(one.aggregate.sums - other.aggregate.sums, truth(first, VICTIM))
+
+    return settle(attack, held=held, got="the victim's exact update: one hidden sum less the other")
+
+
+def _remembering() -> dict[ParticipantId, Claimed]:
+    return {name: ReleaseMemory(100).claim for name in NAMES}
+
+
+def hidden_receipt() -> Outcome:
+    """Reveal is answered with "aborted": no receipt ever says that the first sum is out."""
+    known = _remembering()
+    return _hidden_sum(lambda: known)
+
+
+def two_at_once() -> Outcome:
+    """Both rounds are open at the same time, at coordinators that do not know of each other."""
+    known = _remembering()
+    return _hidden_sum(lambda: known, at_once=True)
+
+
+def fresh_processes() -> Outcome:
+    """Every participant is a new process for each round, and keeps its memory in a file."""
+    from secagg_client.memory import memory_of  # noqa: PLC0415, an extra
+
+    with TemporaryDirectory() as folder:
+
+        def opened() -> dict[ParticipantId, Claimed]:
+            return {name: partial(memory_of(Path(folder) / name, name).claim, policy=Policy()) for name in NAMES}
+
+        return _hidden_sum(opened)
 
 
 IMAGE: Final = 64
@@ -144,6 +223,18 @@ RELEASE_GAMES: Final = (
         "differencing-after-restart", "The same, where the coordinator has forgotten the first", "curious FL server",
         "Dwork & Roth 2014 §1", True, "the same rule at the participants, over the sums that they are in",
         differencing_after_restart,
+    ),
+    Game(
+        "hidden-receipt", "The same, where the coordinator calls the first round aborted", "malicious coordinator",
+        "Dwork & Roth 2014 §1", True, "a sum counts before the shares that open it leave", hidden_receipt,
+    ),
+    Game(
+        "two-at-once", "The same, with both rounds at the same time", "malicious coordinator",
+        "Dwork & Roth 2014 §1", True, "a sum is checked and recorded in one step", two_at_once,
+    ),
+    Game(
+        "fresh-processes", "The same, where participants are new processes", "malicious coordinator",
+        "Dwork & Roth 2014 §1", True, "what is remembered is kept in a file", fresh_processes,
     ),
     Game(
         "differencing-nudged-model", "The same, with a bit of the model changed in between", "malicious FL server",

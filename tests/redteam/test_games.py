@@ -49,6 +49,10 @@ def few_honest(patch: Patch) -> None:
     without_check(patch, Policy, "check", "less max_colluding")
 
 
+def forget_claims(patch: Patch) -> None:
+    patch.setattr(releases.ReleaseMemory, "record", lambda *_: None)
+
+
 def one_context(patch: Patch) -> None:
     patch.setattr(cohort, "bind", lambda *_: Context(bytes(32)))
     patch.setattr(masks, "derive", lambda material, **_: type(material)(material.expose()[:16]))
@@ -69,6 +73,9 @@ DEFENCES: dict[str, Callable[[Patch], None]] = {
     "replay-keys": forget_the_context,
     "differencing": lambda p: p.setattr(releases, "singled_out", lambda _: frozenset()),
     "differencing-after-restart": lambda p: p.setattr(releases, "singled_out", lambda _: frozenset()),
+    "hidden-receipt": forget_claims,
+    "two-at-once": forget_claims,
+    "fresh-processes": forget_claims,
     "restored-snapshot": one_context,
 }
 

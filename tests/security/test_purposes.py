@@ -27,9 +27,13 @@ from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.v1 import config_pb2
 from secagg.wire.v1 import data_plane_pb2 as pb
-from tests.conversing import make_terms
+from tests.conversing import LENIENT, make_terms
 from tests.rounds import make_config, random_update
 from tests.security.adversary import without_check
+from tests.serving import NAMES as PEOPLE
+from tests.serving import PATIENCE_S, stage
+from tests.serving import make_config as served_config
+from tests.taking_part import async_client, client, in_thread
 from tests.unit.server.test_budget import registry
 
 ME = participant_names(5)[2]
@@ -136,3 +140,38 @@ async def test_the_coordinator_offers_rounds_by_purpose_and_admits_who_can_be_in
     with pytest.raises(UnknownRoundError):
         rounds.find_for(ME, before)
     await rounds.shut_down()
+
+
+def test_a_model_that_was_given_once_is_refused_before_a_key_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = replace(make_terms(ME, Policy(once_per_model=True)), memory=memory_of(None, ME))
+    assert not terms.memory.claim(RoundId(bytes(16)), Release(bytes(32), frozenset(participant_names(5)), 4), LENIENT)
+    terms.memory.receive(RoundId(bytes(16)))
+
+    def asked(purpose: str) -> Call[Any] | None:
+        update = random_update(TRAINING.schema, 0)
+        contribution = Contribution(update=update, weight=1, model_digest=bytes(32), purpose=purpose)
+        return Participation(terms, contribution, FindRound(task="digits", purpose=purpose)).advance(None)
+
+    assert isinstance(asked("evaluate"), FindRound)
+    with pytest.raises(PolicyViolation, match="in a released sum already"):
+        asked("train")
+    monkeypatch.setattr(Policy, "check_past", lambda *_: None)  # the twin
+    assert isinstance(asked("train"), FindRound)
+
+
+async def test_both_clients_find_rounds_by_purpose_and_keep_the_memory_they_are_given(tmp_path: Path) -> None:
+    training = served_config(3)
+    evaluation = replace(training, purpose="evaluate")
+    async with stage(tmp_path) as s:
+        first, second = await s.director.open(training), await s.director.open(evaluation)
+        with client(s.server.data_address, PEOPLE[0], memory=tmp_path / "one") as one:
+            for purpose, round_id in (("train", first), ("evaluate", second)):
+                found = await in_thread(one.find_round, task=training.task, purpose=purpose, timeout_s=PATIENCE_S)
+                assert found.round_id == round_id
+        async with async_client(s.server.data_address, PEOPLE[1], memory=str(tmp_path / "two")) as other:
+            found = await other.find_round(task=training.task, purpose="evaluate", timeout_s=PATIENCE_S)
+            assert found.round_id == second
+    for memory in (one._terms.memory, other._terms.memory):
+        memory.check((bytes(32), "train"), LENIENT)
+    assert (tmp_path / "one").exists()
+    assert (tmp_path / "two").exists()
