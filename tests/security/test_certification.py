@@ -267,7 +267,12 @@ def test_nobody_waits_for_who_left_or_came_too_late() -> None:
     timed = Certification(right, [Index(1)])
     timed.close()
     assert timed.closed
+    timed.leave(NAMES[3])
+    assert timed.closed, "what is over stays over"
     assert timed.proof().signatures == {}
+    decryptors = Certification(right, [Index(1), Index(9)])  # under a joint key, one who is not in the sum decrypts too
+    decryptors.receive(NAMES[0], sign[Index(1)])
+    assert decryptors.closed
     assert Certification(right, []).closed
 
 

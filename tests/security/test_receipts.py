@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from secagg.cli.main import build
 from secagg.config import Aggregate
+from secagg.conformance import fixtures
 from secagg.context import Context, RoundId
 from secagg.crypto.authority import Authority, create_authority, issue_server
-from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors, VerifiedCoordinator
+from secagg.crypto.identity import CertificateChain, CoordinatorIdentity, TrustAnchors, VerifiedCoordinator
 from secagg.errors import AuthenticationError, DecodeError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.receipts import Receipt, Statement, Verdict, compare
@@ -231,6 +232,20 @@ def test_one_coordinator_is_known_by_its_key_or_by_a_name() -> None:
     assert verified_as("a", 0).is_same_as(verified_as("b", 0)), "the same key under another name"
     assert verified_as("a", 0).is_same_as(verified_as("a", 1)), "a new key under the same name"
     assert not verified_as("a", 0).is_same_as(verified_as("b", 1))
+
+
+@pytest.mark.parametrize("host", ["*.example.org", "coordinator.example.org", "10.0.0.1", "fd00::1"])
+def test_a_coordinators_certificate_may_name_hosts_in_any_way(host: str) -> None:
+    ca = create_authority(name="names", now=AT)
+    if host.startswith("*"):  # `secagg ca` issues none, other CAs do
+        trust = TrustAnchors.from_pem(fixtures.pem(fixtures.der(fixtures.authority("names"))))
+        chain: CertificateChain = (fixtures.server_certificate(host, "names"),)
+    else:
+        trust = TrustAnchors.from_pem(ca.certificate_pem)
+        authority = Authority.from_pem(ca.certificate_pem, ca.key_pem.expose())
+        made = issue_server(authority, hosts=[host], now=AT)
+        chain = CoordinatorIdentity.from_pem(made.certificate_pem, made.key_pem.expose(), AT).chain
+    assert trust.verify_coordinator(chain, AT).hosts == {host}
 
 
 def test_a_receipt_outlives_the_certificate_and_none_is_made_after_it() -> None:

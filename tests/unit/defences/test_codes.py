@@ -16,6 +16,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding import code as code_module
 from secagg.encoding import noisy
 from secagg.encoding.calibration import Calibration, Cohort, calibrate, norm_bound
+from secagg.encoding.clipping import Clip
 from secagg.encoding.code import Code, Encoded, NoisyCode, NoisyVector, code_for
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
 from secagg.encoding.pipeline import Pipeline
@@ -414,6 +415,13 @@ def test_a_policy_demands_noise(policy: Policy, text: str, refusal: str | None) 
         return
     with pytest.raises(PolicyViolation, match=refusal):
         policy.check(config)
+
+
+def test_the_norm_that_a_clip_allows() -> None:
+    """Of 100 values in four arrays, each update at the bound of its clip."""
+    assert Clip(l2=2.0).norm_bound(4, 100) == 2.0
+    assert Clip(l2=2.0, per_array=True).norm_bound(4, 100) == 4.0
+    assert Clip(linf=2.0).norm_bound(4, 100) == 20.0
 
 
 @pytest.mark.parametrize(
