@@ -154,6 +154,15 @@ async def test_a_signature_of_another_result_is_refused_at_the_door(tmp_path: Pa
             assert isinstance(failure_of(refused.value), error)
 
 
+async def test_who_is_not_in_the_round_does_not_wait_for_its_end(tmp_path: Path) -> None:
+    async with stage(tmp_path) as s:
+        round_id, _ = await s.open(replace(make_config(3), certify=True))
+        request = pb.CertifyRequest(round_id=round_id, signature=b"")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            [part async for part in s.players[NAMES[5]].stub.Certify(request, timeout=PATIENCE_S)]
+        assert isinstance(failure_of(refused.value), NotInRoundError)
+
+
 async def test_nobody_signs_where_the_configuration_does_not_say_so(tmp_path: Path) -> None:
     async with stage(tmp_path) as s:
         _, people = await s.open(make_config(3))
