@@ -325,11 +325,11 @@ class RoundConfig:
 
     @property
     def known_noises(self) -> int:
-        """Honest or not, the participants whose noise somebody who sees the sum may know, and take off: the n_C that
-        collude with the coordinator. Every participant knows its own, so where participants get the sum it is one at
-        least. None where the coordinator adds the noise.
+        """Of participants' noises in a sum, how many somebody who sees the sum may know and take off: those of the n_C
+        that collude with the coordinator. Every participant knows its own, so it is one at least where participants get
+        the sum.
         """
-        return 0 if self.central_noise else max(self.max_colluding, int(self.release_to_participants))
+        return max(self.max_colluding, int(self.release_to_participants))
 
     @property
     def fixed_point(self) -> FixedPoint:

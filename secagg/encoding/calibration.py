@@ -11,6 +11,7 @@ from typing import Final
 
 from secagg.errors import ConfigError
 from secagg.noise.laws import MIN_VARIANCE, Law
+from secagg.scalars import settle
 
 MODULAR_CLIP: Final = 3.9
 """k: the ring holds this many standard deviations of a coordinate's sum to either side, so that one in 10^4 wraps."""
@@ -33,6 +34,9 @@ class Cohort:
     summands: int
     honest: int
     central: bool = False
+
+    def __post_init__(self) -> None:
+        settle(self, integers=("summands", "honest"))
 
     @property
     def draws(self) -> int:

@@ -44,10 +44,11 @@ INTEGERS: list[tuple[Make, dict[str, int]]] = [
     (lambda **some: Pipeline(range=1.0, **some), {"bits": 8, "max_weight": 100}),
     (lambda **some: Groups(combine=Combine.TRIMMED, **some), {"count": 5, "trim": 1}),
     (lambda **some: Task(cohort=Cohort(100, 34), **some), {"values": 250, "rounds": 2, "bits": 16}),
+    (Cohort, {"summands": 100, "honest": 34}),
     (lambda side: ArraySpec("a", (side, 2)), {"side": 3}),
     (profile, {"summands": 10, "value_bits": 16}),
     (RetryPolicy, {"attempts": 3}),
-    (Policy, {"min_cohort": 4, "min_organisations": 2}),
+    (Policy, {"min_cohort": 4, "min_organisations": 2, "min_honest": 3}),
 ]
 NUMBERS: list[tuple[Make, dict[str, float]]] = [
     (Deadlines, {field.name: 0.5 for field in fields(Deadlines)}),
@@ -59,7 +60,7 @@ NUMBERS: list[tuple[Make, dict[str, float]]] = [
     (Budget, {"epsilon": 5.0, "delta": 0.125}),
     (lambda **some: Task(values=650, cohort=Cohort(3, 1), **some), {"clip": 1.0, "epsilon": 2.0, "delta": 0.125}),
     (RetryPolicy, {"first_delay_s": 0.5, "max_delay_s": 1.0, "give_up_after_s": 2.0}),
-    (Policy, {"min_colluding_share": 0.5, "min_noise_multiplier": 2.0}),
+    (Policy, {"min_colluding_share": 0.5, "min_noise_multiplier": 2.0, "max_epsilon": 4.0, "delta": 0.125}),
 ]
 
 
