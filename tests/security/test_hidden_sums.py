@@ -17,7 +17,7 @@ from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.errors import AbortReason, PolicyViolation
-from secagg.messages import ConsistencyCheck, EncryptedSum, ParticipantId, SurvivorSet, Unmask
+from secagg.messages import ConsistencyCheck, EncryptedSum, ParticipantId, SumReport, SurvivorSet, Unmask
 from secagg.policy import Policy
 from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before
 from secagg.simulation.cohort import Contribution, participant_names, set_up
@@ -154,6 +154,27 @@ def test_what_is_refused_leaves_no_mark() -> None:
     arranged(config, NAMES, memories, 1).play()
     arranged(config, without(VICTIM), memories, 2).play()
     assert arranged(config, NAMES, memories, 3).play().aggregate is not None
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_sum_is_recorded_with_its_purpose(name: str) -> None:
+    config, memories, coordinator = replace(CONFIGS[name], purpose="evaluate"), fresh(NAMES), ReleaseMemory(9)
+    arranged(config, NAMES, memories, 1, claim=lambda release: coordinator.claim(RoundId(bytes(16)), release)).play()
+    for memory in (coordinator, *(each._sums for each in memories.values())):
+        assert [release.purpose for release in memory.rounds.values()] == ["evaluate"]
+
+
+@pytest.mark.parametrize(("name", "lost"), [("dealt", SumReport), ("joint", ConsistencyCheck), ("active", Unmask)])
+def test_what_a_coordinator_takes_for_open(name: str, lost: type) -> None:
+    """Who was given the sum under a dealt key can know it without a word. Elsewhere somebody must accept survivors."""
+
+    def silence(envelope: Envelope) -> Iterable[Envelope]:
+        return () if isinstance(envelope.message, lost) else (envelope,)
+
+    run = arranged(CONFIGS[name], NAMES, fresh(NAMES), 1, hook=silence)
+    run.play()
+    assert run.coordinator.failure is not None
+    assert run.coordinator.may_be_open is (name != "joint")
 
 
 # --- a job of ten sites, of which three flap --------------------------------------------------------------------------
