@@ -11,6 +11,7 @@ import typer
 
 from secagg.cli.arrayfiles import check_writable, read_arrays, write_arrays
 from secagg.cli.names import parse_digest, parse_round_id
+from secagg.cli.precision import precision
 from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -133,9 +134,10 @@ def participate(
     if receipt is not None:
         receipt.write_bytes(result.receipt.export())
     if out is not None:
-        if result.mean is None:
+        found = result.mean or result.totals
+        if found is None:
             raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
-        write_arrays(out, result.mean.arrays)
+        write_arrays(out, found.arrays)
     _report(result, out, receipt, as_json)
 
 
@@ -165,11 +167,11 @@ def _report(result: "RoundResult", out: Path | None, receipt: Path | None, as_js
             "sums_digest": result.receipt.sums_digest.hex(),
             "certified": result.certified,
             "receipt": str(receipt) if receipt else None,
-            "total_weight": result.mean.weight if result.mean else None,
-            "error_bound": result.mean.error_bound if result.mean and isfinite(result.mean.error_bound) else None,
+            **precision(result.mean),
             "bytes_sent": result.bytes_sent,
             "bytes_received": result.bytes_received,
-            "mean": str(out) if out else None,
+            "mean": str(out) if out and result.mean else None,
+            "totals": str(out) if out and result.totals else None,
         }
         typer.echo(json.dumps(report, indent=2))
         return
@@ -183,6 +185,8 @@ def _report(result: "RoundResult", out: Path | None, receipt: Path | None, as_js
         bound = result.mean.error_bound
         what = "weighted mean" if result.groups is None else f"combination of {len(result.groups.groups)} groups"
         typer.echo(f"  {what} in {out}" + (f", within {bound:.3g} of the exact one" if isfinite(bound) else ""))
+    if out is not None and result.totals is not None:
+        typer.echo(f"  exact sums of {result.totals.summands} updates in {out}")
 
 
 def _certified(result: "RoundResult") -> str:

@@ -4,6 +4,7 @@ import codecs
 import io
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NoReturn, cast
@@ -68,6 +69,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str], *, failure: int =
     `message`, and what else the error knows: `culprit`, `culprits`, `reason`, `array`, `index`.
     """
     show_on_every_terminal()
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {_line(str(message))}\n"
     as_json = "--json" in arguments
     try:
         code = app(args=list(arguments), prog_name=name, standalone_mode=not as_json)

@@ -12,16 +12,21 @@ import typer
 
 from secagg.cli.arrayfiles import check_writable, read_arrays, read_config, write_arrays
 from secagg.cli.names import CustodyName, SchemeName, ThreatModelName, parse_phase, parse_round_id
+from secagg.cli.precision import precision
 from secagg.cli.receipts import compare
 from secagg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from secagg_client import ControlClient
 
     from secagg.config import RoundConfig
     from secagg.context import RoundId as Id
     from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
+    from secagg.encoding.integers import Integers, IntegerSums
     from secagg.encoding.pipeline import Pipeline
+    from secagg.encoding.schema import NumberArray, Schema
     from secagg.wire.progress import CohortEvent, WatchedEvent
 
 app = typer.Typer(
@@ -57,6 +62,14 @@ def open_round(
     pipeline: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Instead of these three: a pipeline of defences, as secagg plan finds one."),
+    ] = None,
+    integers: Annotated[
+        str | None,
+        typer.Option(metavar="MAX", help="Instead: exact sums of integers from 0 to MAX, or of MIN:MAX."),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", metavar="ARRAY=CLIP", help="Clip one array to its own range; MIN:MAX for integers."),
     ] = None,
     like: Annotated[Path | None, typer.Option(help="An update to take the schema from, if not the model.")] = None,
     scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
@@ -101,7 +114,6 @@ def open_round(
     """
     from secagg.config import Deadlines, RoundConfig, ThreatModel
     from secagg.context import digest_model
-    from secagg.encoding.schema import Schema
     from secagg.robust.grouping import Groups
     from secagg.variants import Variant
     from secagg.wire.configuration import encode_config
@@ -110,8 +122,8 @@ def open_round(
     believed = variant.threat_model(ThreatModel.ACTIVE) if threat_model is None else threat_model.threat_model()
     masked = RoundConfig(
         task=task,
-        schema=Schema.of(arrays if like is None else read_arrays(like)),
-        encoding=_encoding(clip, value_bits, max_weight, pipeline),
+        schema=_schema(arrays if like is None else read_arrays(like), ranges or []),
+        encoding=_encoding(clip, value_bits, max_weight, pipeline, integers),
         max_participants=participants,
         threshold=threshold or variant.default_threshold(participants, believed),
         model_digest=digest_model(arrays),
@@ -150,40 +162,48 @@ def fetch(
     round_id: RoundId,
     *,
     config: Annotated[Path, typer.Option(help="The configuration that --save-config wrote.")],
-    out: Annotated[Path, typer.Option(help="Write the weighted mean to this .npz file.")],
+    out: Annotated[Path, typer.Option(help="Write the weighted mean, or the integer sums, to this .npz file.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the round.")] = False,
     control: Control = SOCKET,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the sum of a round that is over, as the weighted mean.
+    """Fetch the sum of a round that is over, as the weighted mean or as exact integers.
 
     Example: secagg round fetch 3ea1ec2623643f993a2e6456c4117470 --config r.config --out mean.npz
     """
+    from secagg.encoding.integers import IntegerSums
+
     known = read_config(config)
     check_writable(out)
     with _client(control) as client:
-        survivors, mean = _fetched(client, parse_round_id(round_id), known, config.read_bytes(), wait)
-    write_arrays(out, mean.arrays)
-    if as_json:
-        bound = mean.error_bound if isfinite(mean.error_bound) else None
-        report = {"survivors": list(survivors), "total_weight": mean.weight, "error_bound": bound}
-        typer.echo(json.dumps({**report, "mean": str(out)}, indent=2))
+        survivors, found = _fetched(client, parse_round_id(round_id), known, config.read_bytes(), wait)
+    write_arrays(out, found.arrays)
+    if isinstance(found, IntegerSums):
+        report = {"survivors": list(survivors), "summands": found.summands, "totals": str(out)}
+        typer.echo(json.dumps(report, indent=2) if as_json else f"{found.summands} updates, their exact sums in {out}")
         return
-    typer.echo(f"{len(survivors)} updates of total weight {mean.weight}, weighted mean in {out}")
-    if isfinite(mean.error_bound):
-        typer.echo(f"  within {mean.error_bound:.3g} of the exact one")
+    if as_json:
+        typer.echo(json.dumps({"survivors": list(survivors), **precision(found), "mean": str(out)}, indent=2))
+        return
+    typer.echo(f"{len(survivors)} updates of total weight {found.weight}, weighted mean in {out}")
+    if isfinite(found.error_bound):
+        typer.echo(f"  within {found.error_bound:.3g} of the exact one")
 
 
 def _fetched(
     client: "ControlClient", round_id: "Id", config: "RoundConfig", config_bytes: bytes, wait: bool
-) -> tuple[tuple[str, ...], "WeightedMean"]:
-    """Who is in the result, and the weighted mean; of a round in groups, their combination."""
+) -> tuple[tuple[str, ...], "WeightedMean | IntegerSums"]:
+    """Who is in the result, and the weighted mean or the integer sums; of a round in groups, their combination."""
     from secagg.context import bind
+    from secagg.encoding.integers import Integers
 
+    whole = isinstance(config.encoding, Integers)
     if config.groups is not None:
         sums = (client.result_groups if wait else client.fetch_groups)(round_id, config)
-        return sums.survivors, sums.mean(config)
+        return sums.survivors, sums.totals(config) if whole else sums.mean(config)
     aggregate = (client.result if wait else client.fetch)(round_id, config)
+    if whole:
+        return aggregate.survivors, aggregate.totals(config)
     return aggregate.survivors, aggregate.mean(config, bind(round_id, config_bytes, config.model_digest))
 
 
@@ -236,13 +256,45 @@ def list_rounds(
         typer.echo(f"{r.round_id.hex()}  {_clock(r.opened)}  {state:20}  {r.task}")
 
 
-def _encoding(clip: float | None, value_bits: int, max_weight: int, pipeline: str | None) -> "FixedPoint | Pipeline":
+def _encoding(
+    clip: float | None, value_bits: int, max_weight: int, pipeline: str | None, integers: str | None
+) -> "FixedPoint | Pipeline | Integers":
     from secagg.encoding.fixedpoint import FixedPoint
+    from secagg.encoding.integers import Integers
     from secagg.encoding.pipeline import Pipeline
 
-    if (clip is None) == (pipeline is None):
-        raise ConfigError("give either --clip (with --value-bits and --max-weight) or --pipeline")
+    if sum(given is not None for given in (clip, pipeline, integers)) != 1:
+        raise ConfigError("give one of --clip (with --value-bits and --max-weight), --pipeline and --integers")
+    if integers is not None:
+        low, high = _bounds(integers if ":" in integers else f"0:{integers}", "--integers")
+        return Integers(max=high, min=low)
     return FixedPoint(clip, value_bits, max_weight) if clip is not None else Pipeline.parse(pipeline or "")
+
+
+def _schema(example: "Mapping[str, NumberArray]", ranges: list[str]) -> "Schema":
+    """The schema of an example update with the ranges that `--range` gave, each ARRAY=CLIP or ARRAY=MIN:MAX."""
+    from secagg.encoding.schema import Schema
+
+    clips: dict[str, float] = {}
+    bounds: dict[str, tuple[int, int]] = {}
+    for text in ranges:
+        name, _, value = text.rpartition("=")
+        if ":" in value:
+            bounds[name] = _bounds(value, "--range")
+            continue
+        try:
+            clips[name] = float(value)
+        except ValueError:
+            raise ConfigError(f"--range is ARRAY=CLIP, or ARRAY=MIN:MAX for integers, not {text!r}") from None
+    return Schema.of(example, ranges=clips, bounds=bounds)
+
+
+def _bounds(text: str, option: str) -> tuple[int, int]:
+    low, _, high = text.partition(":")
+    try:
+        return int(low), int(high)
+    except ValueError:
+        raise ConfigError(f"{option} takes whole numbers, MIN:MAX, not {text!r}") from None
 
 
 def _client(control: str) -> "ControlClient":
