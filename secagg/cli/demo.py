@@ -148,6 +148,10 @@ def _print_findings(console: "Console", findings: "Findings", report: Path) -> N
     if findings.side_by_side:
         console.print("\n[bold]The same updates, summed in each scheme[/bold] (every site stays)")
         console.print(_scheme_table(findings))
+    if findings.counted is not None:
+        counts = ", ".join(f"{label}: {count}" for label, count in enumerate(findings.counted.counts))
+        exact = "exact" if findings.counted.exact else "[bold red]WRONG[/bold red]"
+        console.print(f"\n[bold]Images of each digit at all sites together[/bold] ({exact})\n{counts}")
     dropouts = sum(len(played.dropped) for played in findings.rounds)
     if findings.missing_phases:
         console.print(f"[bold red]Nobody dropped out in {', '.join(findings.missing_phases)}.[/bold red]")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from secagg.charts.svg import Box, dot, line, path, svg, text
-from secagg.demo.findings import Dropped, Findings, PlayedRound, SchemeRound, Site
+from secagg.demo.findings import Counted, Dropped, Findings, PlayedRound, SchemeRound, Site
 from secagg.phases import INPUT_PHASES
 
 _DIGIT_COLOURS: Final = (
@@ -131,6 +131,22 @@ def scheme_chart(rounds: Sequence[SchemeRound], plain_bytes: int) -> str:
     body.append(line(left + plain_bytes * unit, 4, left + plain_bytes * unit, bottom - 6, "mean"))
     body.append(text(left + plain_bytes * unit, bottom + 8, f"plain float32: {plain_bytes:,}", "tick", "middle"))
     return svg(width, bottom + 14, body, "Bytes of a participant in each scheme")
+
+
+def count_chart(counted: Counted) -> str:
+    """Images of each label at all sites together; a frame around each bar is what there really are."""
+    width, row, left = 520.0, 24.0, 30.0
+    unit = (width - left - 60) / max(*counted.counts, *counted.have, 1)
+    body = []
+    for label, (count, have) in enumerate(zip(counted.counts, counted.have, strict=True)):
+        y = 4 + label * row
+        body += [
+            text(left - 10, y + 13, str(label), "tick", "end"),
+            Box(left, y, have * unit, 17).drawn("frame", f"{have} at the sites"),
+            Box(left, y + 3, count * unit, 11).drawn(fill=_DIGIT_COLOURS[label], story=f"{count} images of {label}"),
+            text(left + max(count, have) * unit + 6, y + 13, str(count), "tick"),
+        ]
+    return svg(width, 8 + len(counted.counts) * row, body, "Images of each digit at all sites together")
 
 
 def label_chart(sites: Mapping[str, Site]) -> str:

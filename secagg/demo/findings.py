@@ -147,6 +147,28 @@ class SchemeRound:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """The last round: images of each label at all sites together, as exact integers.
+
+    Attributes:
+        counts: what came out, by label.
+        have: what the sites really have together.
+        survivors: number of sites in the sum; nobody dropped out.
+        seconds: from opening to the sum.
+    """
+
+    counts: tuple[int, ...]
+    have: tuple[int, ...]
+    survivors: int
+    seconds: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether every count is the right one."""
+        return self.counts == self.have
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """Everything.
 
@@ -156,6 +178,7 @@ class Findings:
         seconds: from the first process to the last.
         plain_bytes: of an update as float32, unprotected.
         side_by_side: one round in each scheme on the same updates; empty where the demo keeps to one scheme.
+        counted: the last round, a histogram; None before it was played.
     """
 
     scheme: str
@@ -176,6 +199,7 @@ class Findings:
     seconds: float
     plain_bytes: int
     side_by_side: tuple[SchemeRound, ...] = ()
+    counted: Counted | None = None
 
     @property
     def same_aggregate(self) -> bool:
@@ -192,11 +216,12 @@ class Findings:
     @property
     def ok(self) -> bool:
         """Every aggregate within its bound and the same in all schemes, a dropout in every phase, one of them with its
-        update in the sum.
+        update in the sum; and the counts of the last round right.
         """
         in_sum = any(dropped.in_sum for played in self.rounds for dropped in played.dropped)
         within = all(played.within_bound for played in self.rounds)
-        return within and not self.missing_phases and in_sum and self.same_aggregate
+        counted = self.counted is None or self.counted.exact
+        return within and not self.missing_phases and in_sum and self.same_aggregate and counted
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

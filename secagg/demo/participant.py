@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from secagg_client import Client
+from secagg_client import Client, RoundResult
+from secagg_client.statistics import Column
 
 from secagg.bench.grid import on_grid
 from secagg.config import ThreatModel
 from secagg.crypto.rng import SystemRng
-from secagg.demo.job import Examples, Model, local_update
+from secagg.demo.job import CLASSES, MAX_EXAMPLES, Examples, Model, local_update
 from secagg.demo.plan import Dropout, Moment
 from secagg.demo.relay import CutRelay
 from secagg.demo.tap import Tap
@@ -30,6 +31,9 @@ from secagg.lattice.rlwe import KEY_SEED_SIZE
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
+
+LABELS: Final = Column(name="label", low=0, high=CLASSES - 1, max_rows=MAX_EXAMPLES, bins=CLASSES)
+"""What the last round counts: a bin for each digit."""
 
 _ENCRYPTED: Final = frozenset(scheme.value for scheme in Scheme)
 
@@ -48,6 +52,7 @@ class Command:
         timeout_s: longest time for the round.
         compared: the scheme of a round that is compared with the same one in other schemes; None for a round that
             trains.
+        counted: whether the round counts labels instead of training: `model` and `seed` are then not read.
     """
 
     round: int
@@ -58,6 +63,7 @@ class Command:
     dropout: Dropout | None
     timeout_s: float
     compared: str | None = None
+    counted: bool = False
 
     def as_json(self) -> str:
         """One line."""
@@ -117,6 +123,9 @@ class DemoParticipant:
         """Train, then give the update to secure aggregation."""
         if (self._encrypts or command.compared in _ENCRYPTED) and not self._workers:
             self._workers.append(_warm_worker())
+        if command.counted:
+            self._count(command)
+            return
         model: Model = load_arrays(command.model)
         update, weight = local_update(model, self._examples, command.seed), len(self._examples)
         if command.compared is not None:  # nothing to round, and everyone alike
@@ -127,12 +136,14 @@ class DemoParticipant:
         result = client.participate(update, weight=weight, task=command.task, model=model, timeout_s=command.timeout_s)
         sent = {f"{number:06d}": np.frombuffer(data, np.uint8) for number, data in enumerate(self._tap.uploaded)}
         save_arrays(command.folder / f"{self._identity.name}.sent.npz", sent)
-        tell(
-            "finished",
-            survivors=len(result.survivors),
-            sums_digest=result.receipt.sums_digest.hex(),
-            bytes_sent=result.bytes_sent,
-            bytes_received=result.bytes_received,
+        _tell_finished(result)
+
+    def _count(self, command: Command) -> None:
+        """Give how many images we have of each label to secure aggregation."""
+        update, client = LABELS.update(self._examples.labels), self._client_for(command)
+        tell("trained")
+        _tell_finished(
+            client.participate(update, task=command.task, model_digest=LABELS.digest, timeout_s=command.timeout_s)
         )
 
     def _client_for(self, command: Command) -> Client:
@@ -157,6 +168,16 @@ class DemoParticipant:
             backend=lambda: self._workers.pop() if self._workers else Worker(),
             interceptors=[self._tap],
         )
+
+
+def _tell_finished(result: RoundResult) -> None:
+    tell(
+        "finished",
+        survivors=len(result.survivors),
+        sums_digest=result.receipt.sums_digest.hex(),
+        bytes_sent=result.bytes_sent,
+        bytes_received=result.bytes_received,
+    )
 
 
 def _encrypting(custody: Custody) -> Policy:

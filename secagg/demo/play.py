@@ -14,9 +14,10 @@ from secagg.config import Aggregate, Deadlines, RoundConfig, ThreatModel
 from secagg.context import RoundId, digest_model
 from secagg.demo import job
 from secagg.demo.comparison import compare, weighted_mean
+from secagg.demo.counting import count_labels, label_config
 from secagg.demo.deployment import build_deployment, participant_names
 from secagg.demo.evidence import Upload, coordinator_view
-from secagg.demo.findings import CoordinatorView, Dropped, Findings, PlayedRound, SchemeRound, Site, Traffic
+from secagg.demo.findings import CoordinatorView, Counted, Dropped, Findings, PlayedRound, SchemeRound, Site, Traffic
 from secagg.demo.participant import Command, load_arrays, save_arrays
 from secagg.demo.plan import RoundPlan, plan_dropouts
 from secagg.demo.processes import START_S, Crew, Sidecar
@@ -103,6 +104,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
             rounds = [training_run.play_round(number, plan) for number, plan in enumerate(plans, start=1)]
             view = training_run.view_of_last()
             compared = training_run.side_by_side() if settings.variant == MASKED else ()
+            counted = training_run.count_labels()
     config = round_config(settings, model, 1)
     return Findings(
         scheme=settings.variant.name,
@@ -123,6 +125,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
         seconds=monotonic() - begin,
         plain_bytes=sum(array.nbytes for array in model.values()),
         side_by_side=compared,
+        counted=counted,
     )
 
 
@@ -214,6 +217,13 @@ class Training:
             self.audience.stage(f"The same updates once more: {variant.title}")
             rounds.append(bench.play(number, variant, self.settings.threat_model))
         return tuple(rounds)
+
+    def count_labels(self) -> Counted:
+        """How many images of each label all sites have, in the scheme of the demo."""
+        self.audience.stage("The last round: how many images of each digit are there?")
+        config = label_config(self.settings.participants, self.settings.variant, self.settings.threat_model)
+        sites = {name: _site(own) for name, own in self.sites.items()}
+        return count_labels(self.crew, self.control, sites, self.folder, config)
 
     def _plain_round(self, number: int, survivors: tuple[str, ...], weights: Mapping[str, int]) -> job.Model:
         """The same local training and the same dropouts, without secure aggregation."""

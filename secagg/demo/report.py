@@ -44,6 +44,12 @@ A ciphertext has room for 4,096 values (ckks) or 8,192 (bfv): a model as small a
 not use, a large one does not.
 """
 
+COUNTED: Final = """
+The last round summed no model but a histogram: each of {survivors} sites counted its images by digit, and the counts \
+were added up as whole numbers, exactly, in {seconds:.2f} seconds. Nobody saw the counts of a single site. The frames \
+are what the sites really have together.
+"""
+
 PROTECTED_IF_ACTIVE: Final = """
 A coordinator that lies: keys are signed under a CA that it does not control, and the survivors agree on who survived \
 before anything is unmasked.
@@ -110,6 +116,7 @@ def render(findings: Findings) -> str:
         rows="".join(map(_row, findings.rounds)),
         plain_bytes=f"{findings.plain_bytes:,}",
         side_by_side=_side_by_side(findings),
+        counted=_counted(findings),
         deadline_s=f"{findings.deadline_s:g}",
         protected_by=protected_by,
         label_chart=charts.label_chart(findings.sites),
@@ -209,6 +216,19 @@ def _side_by_side(findings: Findings) -> str:
     return (
         f'<section class="card"><h2>The same updates in each scheme: {verdict}</h2><p class="note">{SCHEMES}</p>'
         f'<div class="two"><div>{chart}</div><div><table><tr>{heads}</tr>{rows}</table></div></div></section>'
+    )
+
+
+def _counted(findings: Findings) -> str:
+    """A section, once the last round was played."""
+    counted = findings.counted
+    if counted is None:
+        return ""
+    verdict = "exact" if counted.exact else "THE COUNTS ARE WRONG"
+    note = COUNTED.format(survivors=counted.survivors, seconds=counted.seconds)
+    return (
+        f'<section class="card"><h2>How many images of each digit there are: {verdict}</h2><div class="two">'
+        f'<div>{charts.count_chart(counted)}</div><div><p class="note">{note}</p></div></div></section>'
     )
 
 

@@ -85,6 +85,13 @@ def test_every_aggregate_is_the_plain_mean_to_within_rounding(demo: Demo) -> Non
         assert 0 < played["largest_difference"] <= played["error_bound"] < 1e-3
 
 
+def test_the_last_round_counts_every_image(demo: Demo) -> None:
+    sites = demo.document["sites"].values()
+    have = [sum(site["labels"][label] for site in sites) for label in range(10)]
+    assert demo.document["counted"]["counts"] == have
+    assert demo.document["counted"]["survivors"] == PARTICIPANTS
+
+
 def test_the_model_learns_as_in_plain_text(demo: Demo) -> None:
     last = demo.rounds[-1]
     assert demo.document["accuracy_before"] < 0.3

@@ -17,8 +17,10 @@ from secagg.config import Aggregate, RoundConfig, ThreatModel
 from secagg.crypto.secret import Secret
 from secagg.demo import job, png
 from secagg.demo.comparison import compare, weighted_mean
+from secagg.demo.counting import label_config
 from secagg.demo.findings import (
     CoordinatorView,
+    Counted,
     Dropped,
     Findings,
     PlayedRound,
@@ -27,11 +29,12 @@ from secagg.demo.findings import (
     Statistics,
     Traffic,
 )
-from secagg.demo.participant import Command, save_arrays
+from secagg.demo.participant import LABELS, Command, save_arrays
 from secagg.demo.plan import Dropout, Moment, plan_dropouts
 from secagg.demo.play import Settings, Training, round_config
 from secagg.demo.report import render
 from secagg.demo.side_by_side import SIDE_BY_SIDE, Bench, is_exact
+from secagg.encoding.integers import IntegerSums
 from secagg.errors import AbortReason, ConfigError, RoundAborted
 from secagg.events import MessageAccepted
 from secagg.messages import ParticipantId
@@ -239,6 +242,32 @@ def test_schemes_that_differ_or_are_wrong_are_no_success() -> None:
         assert not bad.ok
         assert bad.as_json()["same_aggregate"] is False
         assert "THE AGGREGATES DIFFER" in render(bad)
+
+
+def test_counts_that_are_wrong_are_no_success() -> None:
+    findings = some_findings(1e-5)
+    have = tuple(range(10, 20))
+    right = replace(findings, counted=Counted(have, have, 10, 0.5))
+    assert right.ok
+    assert "there are: exact" in render(right)
+    assert "each of 10 sites" in render(right)
+    assert all(f"{count} images of {label}" in render(right) for label, count in enumerate(have))
+    assert "images of each digit there are" not in render(findings).lower()
+    wrong = replace(findings, counted=Counted((11, *have[1:]), have, 10, 0.5))
+    assert not wrong.ok
+    assert "THE COUNTS ARE WRONG" in render(wrong)
+
+
+@pytest.mark.parametrize(("scheme", "threat_model"), SCHEMES)
+def test_labels_are_counted_in_the_scheme_of_the_demo(scheme: Variant, threat_model: ThreatModel) -> None:
+    """One bin for each digit; the sum of three sites' counts is the counts of all their labels."""
+    counted = label_config(10, scheme, threat_model)
+    assert (counted.scheme, counted.threat_model) == (config(threat_model, scheme=scheme).scheme, threat_model)
+    assert (counted.model_digest, counted.release_to_coordinator) == (LABELS.digest, True)
+    labels = [np.arange(10) % (site + 3) for site in range(3)]
+    sums = {name: np.sum([LABELS.update(own)[name] for own in labels], axis=0) for name in LABELS.update([])}
+    found = LABELS.read(IntegerSums(sums, 3))
+    assert found.histogram.tolist() == np.bincount(np.concatenate(labels), minlength=10).tolist()
 
 
 def test_updates_on_the_grid_add_up_exactly_or_are_told_from_those_that_do_not() -> None:
