@@ -14,12 +14,13 @@ from secagg.encoding import integers as module
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.integers import IntegerEncoder, Integers
 from secagg.encoding.schema import MAX_INTEGER, ArraySpec, Schema
-from secagg.errors import ConfigError, InputError, LocalError, ProtocolViolation
+from secagg.errors import ConfigError, DecodeError, InputError, LocalError, ProtocolViolation
 from secagg.lattice.parameters import find_profile
 from secagg.robust.grouping import Combine, Groups
 from secagg.robust.groups import GroupedAggregate, GroupSum
 from secagg.simulation.cohort import Contribution, participant_names, set_up
 from secagg.wire.configuration import decode_config, encode_config
+from secagg.wire.v1 import config_pb2
 from tests.encrypted_rounds import CASES
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment
 
@@ -95,6 +96,14 @@ def test_the_ends_of_the_bounds_add_up_exactly(low: int, high: int, dtype: str) 
         totals = summed(config, [{"v": np.full(130, value, dtype)} for value in values]).totals(config)
         assert totals.arrays["v"].tolist() == [sum(values)] * 130
     assert config.ring_bits == (high - low).bit_length() + 2
+
+
+@pytest.mark.parametrize("people", range(3, 10))
+def test_the_ring_holds_the_largest_sum(people: int) -> None:
+    """All at the end of the widest bounds, whatever the number of participants."""
+    config = config_of(integers=Integers(7), schema=Schema((ArraySpec("v", (1,), "int8"),)), max_participants=people)
+    totals = summed(config, [{"v": np.array([7], np.int8)}] * people).totals(config)
+    assert totals.arrays["v"].tolist() == [7 * people]
 
 
 @pytest.mark.parametrize("value", [101, -1, 2**63 - 1, -(2**63)])
@@ -205,3 +214,24 @@ def test_arrays_of_another_kind_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"'n' is int64; .*secagg\.encoding\.integers"):
         Schema.of({"n": np.zeros(2, np.int64), "x": np.zeros(2)})
     assert isinstance(config_of().code.encoder(schema.check(update(0)), 1, Secret(bytes(32))), IntegerEncoder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.encoding.SetInParent(), "two of encoding, pipeline and integers"),
+        (lambda m: setattr(m, "pipeline", "quantise(bits=8, range=1.0)"), "two of encoding, pipeline and integers"),
+        (lambda m: m.arrays[1].ClearField("min"), "one of min and max of an array"),
+        (lambda m: m.arrays[1].ClearField("max"), "one of min and max of an array"),
+        (lambda m: setattr(m.arrays[0], "dtype", 11), "dtype 11"),
+        (lambda m: setattr(m.arrays[0], "range", 1.0), "for floats alone"),
+        (lambda m: setattr(m.integers, "max", 2**62 + 1), "within -2^62 to 2^62"),
+        (lambda m: setattr(m.integers, "max", 0), "between a min and a larger max"),
+    ],
+)
+def test_configurations_that_are_refused(change: Callable[[Any], object], words: str) -> None:
+    message = config_pb2.RoundConfig.FromString(encode_config(config_of()))
+    change(message)
+    with pytest.raises((DecodeError, ProtocolViolation)) as caught:
+        decode_config(message.SerializeToString())
+    assert words in str(caught.value)

@@ -81,6 +81,10 @@ def test_each_array_has_its_own_range_step_and_bound(encoding: Any) -> None:
         assert error <= mean.error_bounds[name] + most * 2.0**-23  # the cast to float32
     assert mean.error_bound == mean.error_bounds["squares"]
     assert mean.relative_error == pytest.approx(4 * 2 / (2**24 - 1) * 10 / 22)
+    plain = FixedPoint(1.0, 24, 10)  # which both come to
+    alike = fixedpoint.decode_mean(plain, config.schema, summed(config, updates, weights).sums, 4)
+    assert alike.error_bounds == mean.error_bounds
+    assert all(np.array_equal(alike.arrays[name], mean.arrays[name]) for name in mean.arrays)
 
 
 def test_one_range_for_all_would_drown_the_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
