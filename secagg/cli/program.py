@@ -11,7 +11,7 @@ from typing import Final, NoReturn, cast
 
 import typer
 
-from secagg.errors import SecAggError
+from secagg.errors import Exhibit, SecAggError
 
 # The home of this class differs between the releases of typer that we accept; its children are public in all of them.
 _UsageFailure: Final = cast("type[Exception]", typer.BadParameter.__mro__[2])
@@ -66,7 +66,8 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str], *, failure: int =
 
     The exit code is 0, or what the command says; `failure` for an error and 2 for a wrong command line. An error is one
     line on stderr. Where the command line says `--json`, that line is a JSON object with the keys `error` (the class),
-    `message`, and what else the error knows: `culprit`, `culprits`, `reason`, `array`, `index`.
+    `message`, and what else the error knows: `culprit`, `culprits`, `accused`, `exhibit`, `reason`,
+    `array`, `index`.
     """
     show_on_every_terminal()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {_line(str(message))}\n"
@@ -116,6 +117,8 @@ def _fail_as_json(told: dict[str, object], code: int) -> NoReturn:
 def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.name.lower()
+    if isinstance(value, Exhibit):
+        return {"sender": value.sender, "digest": value.digest.hex()}
     return value if isinstance(value, str | int | float | tuple | list) else str(value)
 
 

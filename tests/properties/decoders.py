@@ -12,7 +12,16 @@ from secagg.config import Aggregate
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.errors import AbortReason, ProtocolViolation, RoundAborted
-from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
+from secagg.events import (
+    Accused,
+    DropReason,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    Verdict,
+    WrongShares,
+)
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,
@@ -125,13 +134,16 @@ def all_decoders() -> tuple[Decoder, ...]:
     sets = SurvivorSet((Index(1), Index(2)), (Index(3),))
     aggregate = Aggregate(np.arange(11, dtype=CONFIG.ring_dtype), tuple(participant_names(3)))
     digest = sums_digest(aggregate, CONFIG)
-    aborted = RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a",))
+    aborted = RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a",), accused=("b",))
     one = ParticipantId("participant-1")
     events = (
         PhaseStarted(Phase.UNMASK, 12.5, 4),
         MessageAccepted(Phase.SHARE_KEYS, one),
         ParticipantDropped(Phase.UNMASK, one, DropReason.REFUSED),
         WrongShares(one, ((one, one),)),
+        Accused(one, ParticipantId("participant-2"), Verdict.HEARSAY),
+        Accused(one, ParticipantId("participant-2"), Verdict.PROVEN),
+        Accused(one, ParticipantId("participant-2"), Verdict.UNFOUNDED),
         ResultReady(3, bytes(32)),
         RoundFailed(aborted),
         InGroup(2, ResultReady(3, bytes(32))),
@@ -164,6 +176,7 @@ def all_decoders() -> tuple[Decoder, ...]:
             codec.decode_leave,
             *map(Leave, LeaveReason),
             Leave(LeaveReason.REFUSED, ParticipantId("p-1")),
+            Leave(LeaveReason.REFUSED, ParticipantId("p-1"), bytes(range(32))),
         ),
         whole(
             pb.KeyConfirmation,

@@ -133,6 +133,26 @@ def test_reasons_for_leaving_that_nobody_knows(reason: int) -> None:
         codec.decode_leave(message)
 
 
+@pytest.mark.parametrize("size", [1, 31, 33])
+def test_a_refused_entry_is_named_by_32_bytes(size: int) -> None:
+    with pytest.raises(DecodeError, match=f"refused_entry has {size} bytes, not 32"):
+        codec.decode_leave(pb.Leave(reason=pb.LEAVE_REASON_REFUSED, accused="p-1", refused_entry=bytes(size)))
+
+
+def test_a_refused_entry_is_somebodys() -> None:
+    with pytest.raises(DecodeError, match="nobody is accused"):
+        codec.decode_leave(pb.Leave(reason=pb.LEAVE_REASON_REFUSED, refused_entry=bytes(32)))
+
+
+def test_an_entry_of_the_longest_form_and_not_a_byte_more() -> None:
+    longest = 82 + 2 * 32 + 72
+    entries = [pb.SealedShares(peer=1, sealed=bytes(longest))]
+    assert codec.decode_share_delivery([pb.ShareDeliveryPart(shares=entries)]).sealed == {1: bytes(longest)}
+    entries = [pb.SealedShares(peer=1, sealed=bytes(longest + 1))]
+    with pytest.raises(DecodeError, match="sealed has 219 bytes, more than 218"):
+        codec.decode_share_delivery([pb.ShareDeliveryPart(shares=entries)])
+
+
 @pytest.mark.parametrize("text", ["", "-a", "a" * 65, "a b", "a\n", "ä", "a/b", ".a"])
 def test_names_that_are_no_ids(text: str) -> None:
     with pytest.raises(DecodeError, match="no participant id"):

@@ -3,6 +3,7 @@
 Adversaries: a coordinator that changes what it passes on, a dealer, a holder, an accuser that lies.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 
 from secagg.config import RoundConfig
 from secagg.crypto.secret import Secret
-from secagg.errors import AbortReason, AuthenticationError, RemoteError
+from secagg.errors import AbortReason, AuthenticationError, DecodeError, RemoteError
 from secagg.events import Accused, Verdict, WrongShares
 from secagg.homomorphic import dealt_participant, joint_participant
 from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
@@ -230,6 +231,25 @@ def test_a_dealer_cannot_have_a_holder_named(monkeypatch: pytest.MonkeyPatch, sc
         assert run.coordinator.aggregate is not None
         assert [e for e in run.events if isinstance(e, WrongShares)] == []
         assert run.errors[victim].culprit == SUSPECT  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("scheme", ROUNDS)
+def test_the_size_of_an_entry_is_checked_at_the_door(scheme: str) -> None:
+    """No signature where nobody looks at one; one of at most 72 bytes where somebody may."""
+    kind, signed = KINDS[scheme], scheme in SIGNED
+    right = {kind.unsigned_size + 1, kind.unsigned_size + 72} if signed else {kind.unsigned_size}
+    tried = (kind.unsigned_size + more for more in (-1, 0, 1, 72, 73))
+
+    def accepted(size: int) -> bool:
+        with contextlib.suppress(DecodeError):
+            kind.check_size(bytes(size), signed=signed, sender=SUSPECT)
+            return True
+        return False
+
+    with pytest.raises(DecodeError) as refused:
+        kind.check_size(b"", signed=signed, sender=SUSPECT)
+    assert refused.value.culprit == SUSPECT
+    assert {size for size in tried if accepted(size)} == right
 
 
 # --- a holder ---------------------------------------------------------------------------------------------------------

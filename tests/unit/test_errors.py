@@ -14,7 +14,7 @@ import secagg_client
 import secagg_server
 
 import secagg
-from secagg.errors import AbortReason, InputError, RemoteError, RoundAborted, SecAggError
+from secagg.errors import AbortReason, Exhibit, InputError, RemoteError, RoundAborted, SecAggError
 
 # Commands, generated code, and what needs an extra that the tests may not have: none of them defines an error.
 LEFT_OUT = {"secagg.redteam", "secagg.cli", "secagg.bench", "secagg.wire.v1", "secagg.conformance"}
@@ -23,6 +23,8 @@ GIVEN: dict[str, Any] = {
     "reason": AbortReason.WRONG_SHARES,
     "culprit": "p1",
     "culprits": ("p1", "p2"),
+    "accused": ("p3",),
+    "exhibit": Exhibit("p3", bytes(32)),
     "array": "w",
     "index": (1, 2),
     "extra": "dp",

@@ -13,7 +13,7 @@ ESCAPES = "all is well\x1b[2K\r\x1b]0;owned\x07\u202e"
     "error",
     [
         ProtocolViolation("too much: ‘ü’", culprit="hospital-7"),
-        RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a", "b")),
+        RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a", "b"), accused=("c",)),
     ],
 )
 def test_an_error_comes_back_as_it_was(error: SecAggError) -> None:
@@ -29,6 +29,7 @@ def test_a_peers_words_cannot_steer_a_terminal(kind: int) -> None:
         kind=pb.ErrorKind.Name(kind),
         message=ESCAPES,
         culprits=[ESCAPES] * 100,
+        accused=[ESCAPES] * 100,
         abort_reason=pb.AbortReason.Name(AbortReason.CANCELLED.value),
     )
     error = decode_failure(detail)
@@ -37,8 +38,8 @@ def test_a_peers_words_cannot_steer_a_terminal(kind: int) -> None:
     if isinstance(error, RemoteError) and error.culprit is not None:
         assert error.culprit.isprintable()
     if isinstance(error, RoundAborted):
-        assert len(error.culprits) == MAX_CULPRITS
-        assert all(name.isprintable() for name in error.culprits)
+        assert len(error.culprits) == len(error.accused) == MAX_CULPRITS
+        assert all(name.isprintable() for name in (*error.culprits, *error.accused))
 
 
 def test_a_peers_words_are_few() -> None:

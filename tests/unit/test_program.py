@@ -15,7 +15,7 @@ import typer
 from secagg.cli import program
 from secagg.cli.arrayfiles import check_writable
 from secagg.cli.main import COMMANDS, build, main
-from secagg.errors import AbortReason, AuthenticationError, ConfigError, InputError, RoundAborted
+from secagg.errors import AbortReason, AuthenticationError, ConfigError, Exhibit, InputError, RoundAborted
 
 
 def ended(*arguments: str) -> int:
@@ -77,8 +77,12 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: tuple[str, ...], capsys:
         (AuthenticationError("altered", culprit="site-2"), {"culprit": "site-2"}),
         (InputError("not finite", array="w", index=(1, 2)), {"array": "w", "index": [1, 2]}),
         (
-            RoundAborted(AbortReason.WRONG_SHARES, "over", culprits=("a", "b")),
-            {"reason": "wrong_shares", "culprits": ["a", "b"]},
+            RoundAborted(AbortReason.WRONG_SHARES, "over", culprits=("a", "b"), accused=("c",)),
+            {"reason": "wrong_shares", "culprits": ["a", "b"], "accused": ["c"]},
+        ),
+        (
+            AuthenticationError("altered", exhibit=Exhibit("site-2", b"\1" * 32)),
+            {"exhibit": {"sender": "site-2", "digest": "01" * 32}},
         ),
     ],
 )
