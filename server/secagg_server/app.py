@@ -54,7 +54,6 @@ OPTIONS: Final = (
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a few bytes would become megabytes before anyone counts
     ("grpc.server_handshake_timeout_ms", 5_000),  # who connects and does not finish TLS
     ("grpc.http2.settings_timeout", 5_000),  # who does not go on from there
-    ("grpc.max_connection_idle_ms", 60_000),  # who makes no call
     ("grpc.keepalive_time_ms", 30_000),  # a participant whose network is gone is noticed within a minute
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.ping_timeout_ms", 20_000),

@@ -24,6 +24,9 @@ MAX_SILENT: Final = 1000
 HELLO_S: Final = 5.0
 """How long a connection may say nothing at all."""
 
+SILENT_S: Final = 60.0
+"""How long it may make no call. One that made a call may be idle: its participant trains."""
+
 _LINGER_S: Final = 1.0  # for the last bytes to arrive
 _BACKLOG: Final = 1024
 _UP_BYTES: Final = 256 << 10
@@ -57,6 +60,7 @@ class Front:
         places: int,
         most_of_one: int,
         hello_s: float = HELLO_S,
+        silent_s: float = SILENT_S,
         max_silent: int = MAX_SILENT,
     ) -> None:
         """Take the port.
@@ -66,6 +70,7 @@ class Front:
             places: most connections.
             most_of_one: most connections of one caller; the oldest goes for a newer one.
             hello_s: seconds for the first bytes.
+            silent_s: seconds for the first call.
             max_silent: most connections that made no call.
 
         Raises:
@@ -76,6 +81,7 @@ class Front:
         self._places = places
         self._most_of_one = most_of_one
         self._hello_s = hello_s
+        self._silent_s = silent_s
         self._max_silent = max_silent
         self._silent: dict[_Connection, None] = {}  # without a call, the oldest first
         self._speaking: dict[str, dict[_Connection, None]] = {}  # by caller, the oldest first
@@ -167,6 +173,12 @@ class Front:
 
     def _check_hello(self, connection: _Connection) -> None:
         if connection.upstream is None:
+            self._drop(connection)
+        elif connection.open:
+            self._loop.call_later(self._silent_s - self._hello_s, self._check_call, connection)
+
+    def _check_call(self, connection: _Connection) -> None:
+        if not connection.caller:
             self._drop(connection)
 
     def _hello(self, connection: _Connection) -> None:

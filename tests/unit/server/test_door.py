@@ -1,0 +1,273 @@
+"""The door without a network: who calls is known and counted before a byte is read, and everything read is bounded."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from secagg_server import door
+from secagg_server.auth import Callers
+from secagg_server.data_plane import PHASE_CALLS, DataPlane
+from secagg_server.door import Answer, Call, Door, Keeper, LocalPeers
+from secagg_server.logs import Sparing
+from secagg_server.store import MemoryStore
+from secagg_server.tally import Tally
+from structlog.testing import capture_logs
+
+from secagg.crypto.identity import TrustAnchors
+from secagg.errors import AuthenticationError, DecodeError, LimitError, NotInRoundError, SecAggError
+from secagg.wire import codec
+from secagg.wire.counting import MAX_FIELDS
+from secagg.wire.failures import TRAILER, decode_failure
+from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1 import errors_pb2, messages_pb2
+from tests.serving import NAMES, PATIENCE_S, site
+
+METHOD = "/service/Method"
+SHARES = messages_pb2.ShareKeysPart
+
+
+class Ended(Exception):
+    """What grpc raises where a call is aborted."""
+
+
+@dataclass
+class Wire:
+    """A call as a handler sees it. A read of nothing waits for ever; so does a write to a peer that takes nothing."""
+
+    arriving: list[bytes] = field(default_factory=list)
+    whole: bool = True
+    taking: bool = True
+    pem: bytes = b""
+    reads: int = 0
+    written: list[bytes] = field(default_factory=list)
+    error: SecAggError | None = None
+
+    async def read(self) -> object:
+        self.reads += 1
+        if self.arriving:
+            return self.arriving.pop(0)
+        if not self.whole:
+            await asyncio.Event().wait()
+        return grpc.aio.EOF
+
+    async def write(self, part: bytes) -> None:
+        if not self.taking:
+            await asyncio.Event().wait()
+        self.written.append(part)
+
+    async def abort(self, code: grpc.StatusCode, details: str, trailer: Any) -> None:
+        self.error = decode_failure(codec.parse(errors_pb2.ErrorDetail, dict(trailer)[TRAILER]))
+        raise Ended
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {"x509_pem_cert": [self.pem]} if self.pem else {}
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+
+class Dropping(LocalPeers):
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+
+    def drop(self, peer: str) -> None:
+        self.dropped.append(peer)
+
+
+def keeper(tally: Tally | None = None, **changes: Any) -> Keeper:
+    given: dict[str, Any] = {"who": lambda _: "clinic", "peers": LocalPeers(), "read_timeout_s": PATIENCE_S}
+    return Keeper(**{**given, "tally": tally or Tally(2, 100), "write_timeout_s": None, **changes})
+
+
+async def made(wire: Wire, answer: Answer, keep: Keeper) -> Wire:
+    handler = Door("service", {"Method": answer}, keep)._handlers[METHOD]
+    try:
+        await handler.stream_stream(None, wire)
+    except Ended:
+        assert wire.error is not None
+    return wire
+
+
+async def echo(call: Call) -> AsyncIterator[bytes]:
+    yield (await call.one(pb.InputProgressRequest)).SerializeToString()
+
+
+async def collect(call: Call) -> AsyncIterator[bytes]:
+    parts = await call.all(SHARES, 1 << 20)
+    yield bytes(len(parts))
+
+
+REQUEST = pb.InputProgressRequest(round_id=bytes(16)).SerializeToString()
+
+
+async def test_a_call_is_answered() -> None:
+    wire = await made(Wire([REQUEST]), echo, keeper())
+    assert wire.written == [REQUEST]
+    wire = await made(Wire([SHARES().SerializeToString()] * 3), collect, keeper())
+    assert wire.written == [bytes(3)]
+
+
+async def test_a_caller_without_room_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = Tally(2, 100)
+    keep = keeper(tally)
+    hanging = [asyncio.ensure_future(made(Wire(whole=False), echo, keep)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with capture_logs() as log:
+        refused = await made(Wire([REQUEST]), echo, keep)
+    assert isinstance(refused.error, LimitError)
+    assert refused.reads == 0
+    assert [(line["event"], line["participant"], line["error"]) for line in log] == [
+        ("call_refused", "clinic", "LimitError")
+    ]
+    for task in hanging:
+        task.cancel()
+    await asyncio.wait(hanging)
+    assert (await made(Wire([REQUEST]), echo, keep)).written == [REQUEST]  # what was cancelled counts no longer
+    monkeypatch.setattr(Tally, "_enter", lambda *_: None)  # the twin: it takes as many as it likes
+    monkeypatch.setattr(Tally, "_leave", lambda *_: None)
+    more = [asyncio.ensure_future(made(Wire(whole=False), echo, keeper(tally))) for _ in range(50)]
+    await asyncio.sleep(0)
+    assert tally._in_all == 50
+    for task in more:
+        task.cancel()
+    await asyncio.wait(more)
+
+
+async def test_an_unknown_caller_is_refused_before_anything_is_read() -> None:
+    def who(_: object) -> str:
+        raise AuthenticationError("nobody")
+
+    wire = await made(Wire([REQUEST]), echo, keeper(who=who))
+    assert isinstance(wire.error, AuthenticationError)
+    assert wire.reads == 0
+
+
+async def test_a_message_that_does_not_arrive_is_a_matter_of_limits() -> None:
+    for answer in (echo, collect):
+        wire = await made(Wire(whole=False), answer, keeper(read_timeout_s=0.02))
+        assert isinstance(wire.error, LimitError)
+        assert "within 0.02 seconds" in str(wire.error)
+
+
+async def test_a_message_of_a_phase_has_until_its_end() -> None:
+    """Slow is not malformed, however long it takes; and what nobody needs any more is not waited for."""
+    over, slow = asyncio.Event(), asyncio.Event()
+
+    class Slow(Wire):
+        async def read(self) -> object:
+            await slow.wait()
+            return await super().read()
+
+    async def phase(call: Call) -> AsyncIterator[bytes]:
+        yield bytes(len(await call.all(SHARES, 1 << 20, over.wait)))  # type: ignore[arg-type]
+
+    keep = keeper(read_timeout_s=0.01)
+    playing = asyncio.ensure_future(made(Slow([SHARES().SerializeToString()]), phase, keep))
+    await asyncio.sleep(0.05)
+    assert not playing.done()
+    slow.set()
+    assert (await playing).written == [bytes(1)]
+    over.set()
+    late = await made(Wire(whole=False), phase, keep)
+    assert isinstance(late.error, NotInRoundError)
+
+
+async def test_long_and_malformed_messages_are_refused_by_name() -> None:
+    empty = bytes([SHARES.DESCRIPTOR.fields_by_name["shares"].number << 3 | 2, 0])
+    for arriving, answer in (
+        ([bytes(2000)], echo),
+        ([b"\xff"], echo),
+        ([], echo),
+        ([SHARES(commitment=bytes(1 << 19)).SerializeToString()] * 3, collect),
+        ([b""] * (door.MAX_PARTS + 1), collect),
+        ([empty * (MAX_FIELDS // 2), empty * (MAX_FIELDS // 2 + 1)], collect),  # one budget for the whole message
+    ):
+        assert isinstance((await made(Wire(list(arriving)), answer, keeper())).error, DecodeError)
+
+
+async def test_bytes_of_one_caller_are_bounded_over_all_of_its_calls() -> None:
+    tally = Tally(9, 99, most_bytes=2500)
+    part = SHARES(commitment=bytes(1000)).SerializeToString()
+    first = asyncio.ensure_future(made(Wire([part] * 2, whole=False), collect, keeper(tally)))
+    await asyncio.sleep(0.01)
+    second = await made(Wire([part]), collect, keeper(tally))
+    assert isinstance(second.error, LimitError)
+    first.cancel()
+    await asyncio.wait([first])
+    assert (await made(Wire([part]), collect, keeper(tally))).written
+
+
+async def test_an_answer_that_nobody_takes_ends_the_connection() -> None:
+    peers, tally = Dropping(), Tally(2, 100)
+    wire = await made(Wire([REQUEST], taking=False), echo, keeper(tally, peers=peers, write_timeout_s=0.02))
+    assert peers.dropped == [wire.peer()]
+    assert isinstance(wire.error, LimitError)
+    assert not tally._calls
+    assert not tally._bytes
+    patient = asyncio.ensure_future(made(Wire([REQUEST], taking=False), echo, keeper(tally, peers=peers)))
+    await asyncio.sleep(0.05)  # without a limit, the call and its count wait
+    assert tally._in_all == 1
+    patient.cancel()
+
+
+async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, checks = time.time(), 0
+    genuine = TrustAnchors.verify_participant
+
+    def counted(self: TrustAnchors, *given: Any) -> Any:
+        nonlocal checks
+        checks += 1
+        return genuine(self, *given)
+
+    monkeypatch.setattr(TrustAnchors, "verify_participant", counted)
+    callers = Callers(site().trust, lambda: now)
+    context: Any = Wire(pem=site().people[NAMES[0]].certificate_pem)
+    assert [callers.of(context)[1] for _ in range(3)] == [True, False, False]
+    assert checks == 1
+    now += 400 * 86_400
+    with pytest.raises(AuthenticationError, match="expired"):
+        callers.of(context)
+    now -= 800 * 86_400
+    with pytest.raises(AuthenticationError, match="not valid before"):
+        callers.of(context)
+    now += 400 * 86_400
+    callers.of(context)
+    callers.trust(TrustAnchors.from_pem(site().ca_pem))
+    assert callers.of(context)[1]  # a new CA: checked anew
+    monkeypatch.setattr("secagg_server.auth.MAX_KNOWN", 1)
+    other: Any = Wire(pem=site().people[NAMES[1]].certificate_pem)
+    assert callers.of(other)[1]
+    assert callers.of(context)[1]  # remembered for one alone
+    with pytest.raises(AuthenticationError, match="no client certificate"):
+        callers.of(Wire())  # type: ignore[arg-type]
+
+
+def test_every_call_of_the_protos_has_an_answer_and_a_phase_one_call() -> None:
+    plane = DataPlane.__new__(DataPlane)
+    names = {method.name for method in pb.DESCRIPTOR.services_by_name["DataPlane"].methods}
+    assert set(plane.answers) == names
+    assert len({row.phase for row in PHASE_CALLS}) == len(PHASE_CALLS)
+    assert MemoryStore().see_identity(NAMES[0], "f")
+
+
+def test_refusals_do_not_fill_the_log() -> None:
+    now = 0.0
+    sparing = Sparing(lambda: now)
+    with capture_logs() as log:
+        for _ in range(1000):
+            sparing.info("refused", "a")
+        sparing.info("refused", "b")
+        now = 1.5
+        sparing.info("refused", "a")
+    assert log == [
+        {"event": "refused", "log_level": "info"},
+        {"event": "refused", "log_level": "info"},
+        {"event": "refused", "log_level": "info", "unlogged": 999},
+    ]
