@@ -31,6 +31,14 @@ def _offers(script: Script) -> Iterator[Vector]:
 
     malformed = refused("DecodeError", None)
     yield case("config-cut", "C1", "Bytes that are no configuration", "cut in a field", malformed, config=honest[:-3])
+    yield case(
+        "config-of-too-many-fields",
+        "C100",
+        "A configuration of empty arrays, two bytes each",
+        "100,065 empty arrays follow; no object may be made of each before they are counted",
+        malformed,
+        followed_by={"bytes": "1200", "times": 100_065},
+    )
     suite = edited(lambda m: setattr(m, "suite", 77))
     yield case("unknown-suite", "C1", "A suite that nobody knows", "suite 77", malformed, config=suite)
     for slug, title, change, edit in (

@@ -85,8 +85,6 @@ def _count(data: bytes, plan: Plan, left: int, at: int, end: int) -> int:
             at += 1
             if size >= _LONG:
                 size, at = _varint(data, at - 1)
-            if at + size > end:
-                raise IndexError(size)
             inner = plan.get(tag >> 3)
             if inner is PACKED:
                 left -= size

@@ -38,7 +38,7 @@ MAX_ADVERTISE_BYTES: Final = 160 << 10
 """Keys with a chain of 8 certificates, each of at most 16 KiB."""
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
-"""Sealed or revealed shares of 10,000 neighbours take less than 2 MiB, a packed share of a joint key at most 4."""
+"""Sealed or revealed shares of 10,000 neighbours take less than 3 MiB, a packed share of a joint key at most 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +247,8 @@ class DataPlane:
 
     async def _find_round(self, call: Call) -> AsyncIterator[bytes]:
         request = await call.one(pb.FindRoundRequest, MAX_FIND_BYTES)
-        call.enter(WAITING)
+        if request.WhichOneof("by") == "task":
+            call.enter(WAITING)
         for part in _offer(await self._found(ParticipantId(call.caller), request)):
             yield part.SerializeToString()
 

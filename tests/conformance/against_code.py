@@ -485,8 +485,10 @@ def offer(vector: Vector) -> None:
         decoded = Offer(stage.round.round_id, decode_config(config_bytes), config_bytes)
         return Participation(given, contribution, decoded).advance(None)
 
+    more = vector.get("followed_by", {"bytes": "", "times": 0})
+    flood = unhex(more["bytes"]) * more["times"]
     with pytest.raises(RemoteError) as caught:
-        join(unhex(vector["config"]), unhex(vector["model_digest"]), terms, vector.get("purpose", "train"))
+        join(unhex(vector["config"]) + flood, unhex(vector["model_digest"]), terms, vector.get("purpose", "train"))
     assert refusal(caught.value) == vector["expect"]
     lenient = Terms(credentials.identity, credentials.trust, read_policy({}), SystemRng(), terms.clock, backend=Idle)
     assert isinstance(join(unhex(honest["config"]), unhex(honest["model_digest"]), lenient), Advertise)

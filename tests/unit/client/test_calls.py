@@ -12,6 +12,7 @@ from secagg_client.calls import (
     InputProgress,
     LeaveRound,
     SendInput,
+    every,
 )
 from secagg_client.control_calls import AbortRound, ListRounds, OpenRound, RoundState, WatchRound
 from secagg_client.fetch_calls import FetchAggregate, aggregate_limit
@@ -191,3 +192,10 @@ def test_summaries() -> None:
     done.state = 9  # type: ignore[assignment]
     with pytest.raises(DecodeError, match="unknown state 9"):
         ListRounds("").read(in_bytes([done]))
+
+
+def test_the_fields_of_an_answer_have_one_budget() -> None:
+    part = messages_pb2.RosterPart(members=[messages_pb2.Member(index=1)] * 10).SerializeToString()
+    assert len(list(every(messages_pb2.RosterPart, deque([part] * 5), 100))) == 5
+    with pytest.raises(DecodeError, match="more fields"):
+        list(every(messages_pb2.RosterPart, deque([part] * 6), 100))

@@ -116,3 +116,11 @@ def test_as_long_as_the_time_says() -> None:
     attempts.begin(1e6 + 1)
     with pytest.raises(TransportError, match="tried 1001 times"):
         attempts.delay_after(BROKEN, 1e6 + 1)
+
+
+def test_a_good_bye_is_said_again_unless_nobody_is_there() -> None:
+    attempts = Attempts(POLICY, insists=False, jitter=most)
+    assert attempts.delay_after(ConnectionBroken("broke", unsent=False), 0.0) > 0
+    assert attempts.delay_after(LimitError("full"), 0.0) > 0
+    with pytest.raises(TransportError, match="not tried again"):
+        attempts.delay_after(ConnectionBroken("refused", unsent=True), 0.0)

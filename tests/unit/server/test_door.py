@@ -182,7 +182,7 @@ async def test_a_message_of_a_phase_has_until_its_end() -> None:
 async def test_long_and_malformed_messages_are_refused_by_name() -> None:
     empty = bytes([SHARES.DESCRIPTOR.fields_by_name["shares"].number << 3 | 2, 0])
     for arriving, answer in (
-        ([bytes(2000)], echo),
+        ([pb.InputProgressRequest(round_id=bytes(2000)).SerializeToString()], echo),
         ([b"\xff"], echo),
         ([], echo),
         ([SHARES(commitment=bytes(1 << 19)).SerializeToString()] * 3, collect),
