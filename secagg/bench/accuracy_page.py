@@ -10,10 +10,12 @@ from secagg.bench.accuracy_findings import LARGEST_RATIO, Findings, Outcome, Stu
 from secagg.bench.learning import DataSet
 from secagg.charts.axes import Axis
 from secagg.charts.lines import Note, Point, Series, line_chart
+from secagg.charts.origin import Origin
 from secagg.charts.page import card, page, tile
 
 _SIZE: Final = (560.0, 330.0)
 _STYLES: Final = {inf: "s6", 8.0: "s1", 2.5: "s2", 1.0: "s4"}
+_PACKAGES: Final = ("numpy", "scikit-learn", "dp-accounting")
 _TITLES: Final = {DataSet.DIGITS: "Handwritten digits", DataSet.CANCER: "Breast tumours"}
 _BIT_STYLES: Final = dict(zip(VALUE_BITS, ("s6", "s1", "s2", "s3", "s4"), strict=True))
 
@@ -280,5 +282,5 @@ def _settings(findings: Findings, command: str) -> str:
         f'<section class="card"><h2>How this was measured</h2><ul>{items}</ul></section>'
         "<footer><p>Data: UCI Machine Learning Repository, by way of scikit-learn: handwritten digits (E. Alpaydin, "
         "C. Kaynak, 1998), breast cancer Wisconsin (W. Wolberg, W. Street, O. Mangasarian, 1995).</p>"
-        f"<p>Again with: <code>{escape(command)}</code></p><p>{escape(machine)}.</p></footer>"
+        f"{Origin.now(command, *_PACKAGES).html}<p>{escape(machine)}.</p></footer>"
     )

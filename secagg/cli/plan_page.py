@@ -1,12 +1,12 @@
 """The page of `secagg plan --draw`: what a plan costs, and what its neighbours would."""
 
 from dataclasses import replace
-from html import escape
 from math import inf, sqrt
 from typing import Final
 
 from secagg.charts.axes import Axis
 from secagg.charts.lines import Note, Point, Series, line_chart
+from secagg.charts.origin import Origin
 from secagg.charts.page import card, page, tile
 from secagg.encoding.pipeline import MAX_RING_BITS
 from secagg.errors import ConfigError
@@ -45,7 +45,7 @@ def render(task: Task, plan: Plan, command: str) -> str:
         plan.pipeline.text,
         f'<section class="tiles">{"".join(tile(*one) for one in tiles)}</section>'
         f'<section class="two">{_rounds_card(task, plan)}{_bits_card(task, plan)}</section>'
-        f"<footer><p>Again with: <code>{escape(command)}</code></p></footer>",
+        f"<footer>{Origin.now(command, 'numpy', 'dp-accounting').html}</footer>",
     )
 
 

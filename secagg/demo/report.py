@@ -6,7 +6,7 @@ from statistics import fmean
 from string import Template
 from typing import Final
 
-from secagg import __version__
+from secagg.charts.origin import Origin
 from secagg.demo import charts
 from secagg.demo.findings import Findings, PlayedRound, SchemeRound, Statistics
 from secagg.demo.png import data_uri, sheet
@@ -125,7 +125,7 @@ def render(findings: Findings) -> str:
         unprotected=_items(
             UNPROTECTED_ALWAYS + UNPROTECTED[opens] + ("" if active else UNPROTECTED_IF_SEMI_HONEST), findings
         ),
-        footer=escape(_footer(findings)),
+        footer=_footer(findings),
     )
 
 
@@ -246,8 +246,13 @@ def _items(lines: str, findings: Findings) -> str:
 
 
 def _footer(findings: Findings) -> str:
+    configuration = (
+        f"secagg demo: scheme {findings.scheme}, {findings.threat_model} coordinator, {len(findings.sites)} sites, "
+        f"{len(findings.rounds)} rounds, threshold {findings.threshold}, {findings.value_bits} bits a value summed in "
+        f"{findings.ring_bits}, seed {findings.seed}"
+    )
+    origin = Origin.now(configuration, "numpy", "cryptography", "grpcio", "scikit-learn", "tenseal")
     return (
-        f"secagg {__version__}, scheme {findings.scheme}, {findings.value_bits} bits a value summed in "
-        f"{findings.ring_bits}, seed {findings.seed}. Optical recognition of handwritten digits: E. Alpaydin and "
-        f"C. Kaynak, UCI Machine Learning Repository, 1998, as shipped with scikit-learn."
+        f"{origin.html}<p>Optical recognition of handwritten digits: E. Alpaydin and C. Kaynak, UCI Machine Learning "
+        "Repository, 1998, as shipped with scikit-learn.</p>"
     )

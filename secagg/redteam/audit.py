@@ -8,8 +8,8 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.lattice.parameters import Custody
 from secagg.redteam.arena import SMALL, random_updates, zero_updates
 from secagg.redteam.cipher_checks import ciphertexts, encryption_noise, exact_release, smudging
-from secagg.redteam.mask_checks import chunks, masks, seeds, two_rounds
-from secagg.redteam.modes import ENCRYPTED, EVERY_MODE, Mode, homomorphic_available
+from secagg.redteam.mask_checks import FEWER, chunks, masks, seeds, two_rounds
+from secagg.redteam.modes import ENCRYPTED, EVERY_MODE, MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode, homomorphic_available
 from secagg.redteam.noise_checks import fresh_noise, released_noise
 from secagg.redteam.shell_checks import shell_available, shell_in_sight
 from secagg.redteam.sight_checks import secrets_in_sight, values_in_sight
@@ -25,6 +25,7 @@ class Check:
         name: for reports.
         title: for people.
         run: what is wrong, given a seed.
+        mode: the way to sum whose rounds it looks at, by name.
         encrypted: whether it needs TenSEAL.
         server: whether it needs the server.
     """
@@ -32,9 +33,13 @@ class Check:
     name: str
     title: str
     run: Callable[[int], list[str]]
+    mode: str
     encrypted: bool = False
     server: bool = False
 
+
+_SEMI_HONEST: Final = MASKED_SEMI_HONEST.name
+_ACTIVE: Final = MASKED_ACTIVE.name
 
 PIPELINES: Final = {
     "compressed": "clip(l2=1.0) | sample(rate=0.5) | rotate | quantise(bits=8, range=0.5)",
@@ -60,39 +65,45 @@ def _for_mode(check: Callable[[Mode, int], list[str]], mode: Mode) -> Callable[[
 
 def _checks() -> tuple[Check, ...]:
     checks = [
-        Check("masks", "masks are uniform and independent, each stream alone", masks),
-        Check("mask-chunks", "no piece of a mask comes again in it", chunks),
-        Check("seeds", "mask streams never begin alike", seeds),
-        Check("two-rounds", "no mask comes again in another round", two_rounds),
-        Check("values-in-sight", "no value in logs or on disk", values_in_sight),
+        Check("masks", "masks are uniform and independent, each stream alone", masks, _SEMI_HONEST),
+        Check("mask-chunks", "no piece of a mask comes again in it", chunks, _SEMI_HONEST),
+        Check("seeds", "mask streams never begin alike", seeds, _SEMI_HONEST),
+        Check("two-rounds", "no mask comes again in another round", two_rounds, _SEMI_HONEST),
         Check(
-            "shell-in-sight",
-            "the running server: nothing of an update in logs, on disk, in events or its journal",
-            shell_in_sight,
-            server=True,
+            "masks-active", "the same of masks, each stream alone, in the active threat model",
+            lambda seed: masks(seed, FEWER, MASKED_ACTIVE), _ACTIVE,
         ),
-        Check("released-noise", "noise has its full size with dropouts", released_noise),
-        Check("fresh-noise", "noise never comes again", fresh_noise),
-    ]
+        Check(
+            "two-rounds-active", "no mask comes again in another round, in the active threat model",
+            lambda seed: two_rounds(seed, mode=MASKED_ACTIVE), _ACTIVE,
+        ),
+        Check("values-in-sight", "no value in logs or on disk", values_in_sight, _ACTIVE),
+        Check(
+            "shell-in-sight", "the running server: nothing of an update in logs, on disk, in events or its journal",
+            shell_in_sight, _ACTIVE, server=True,
+        ),
+        Check("released-noise", "noise has its full size with dropouts", released_noise, _SEMI_HONEST),
+        Check("fresh-noise", "noise never comes again", fresh_noise, _SEMI_HONEST),
+    ]  # fmt: skip
     for mode in EVERY_MODE:
-        need = mode.encrypted
+        need, title = mode.encrypted, mode.title
         checks.append(
-            Check(
-                f"secrets-{mode.name}", f"{mode.title}: no secret in messages", _for_mode(secrets_in_sight, mode), need
-            )
-        )
+            Check(f"secrets-{mode.name}", f"{title}: no secret in messages", _for_mode(secrets_in_sight, mode),
+                  mode.name, need)
+        )  # fmt: skip
         checks.append(
-            Check(f"taint-{mode.name}", f"{mode.title}: only payloads depend on the data", _taint(mode), need)
+            Check(f"taint-{mode.name}", f"{title}: only payloads depend on the data", _taint(mode), mode.name, need)
         )
         for name in PIPELINES:
-            title = f"{mode.title}, {name}: only payloads depend on the data"
-            checks.append(Check(f"taint-{name}-{mode.name}", title, _taint(mode, name), need))
+            told = f"{title}, {name}: only payloads depend on the data"
+            checks.append(Check(f"taint-{name}-{mode.name}", told, _taint(mode, name), mode.name, need))
     for mode in ENCRYPTED:
         checks.append(
             Check(
                 f"ciphertexts-{mode.name}",
                 f"{mode.title}: residues are uniform and independent",
                 _for_mode(ciphertexts, mode),
+                mode.name,
                 True,
             )
         )
@@ -101,6 +112,7 @@ def _checks() -> tuple[Check, ...]:
                 f"release-{mode.name}",
                 f"{mode.title}: the released sum holds no encryption noise",
                 _for_mode(exact_release, mode),
+                mode.name,
                 True,
             )
         )
@@ -110,12 +122,13 @@ def _checks() -> tuple[Check, ...]:
                     f"encryption-noise-{mode.name}",
                     f"{mode.title}: encryption noise is fresh",
                     _for_mode(encryption_noise, mode),
+                    mode.name,
                     True,
                 )
             )
         else:
             title = f"{mode.title}: smudging noise is whole, fresh, and knows nothing of the data"
-            checks.append(Check(f"smudging-{mode.name}", title, _for_mode(smudging, mode), True))
+            checks.append(Check(f"smudging-{mode.name}", title, _for_mode(smudging, mode), mode.name, True))
     return tuple(checks)
 
 

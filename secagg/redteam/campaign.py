@@ -25,6 +25,7 @@ _COMPARED: Final = 8
 _PICTURED: Final = 8
 _FACES: Final = "mlp-faces"
 _LEAD: Final = ATTACKS["first-layer"]
+_LISTED: Final = ATTACKS["membership"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,13 @@ def _measured(piece: measurements.Piece) -> Part:
 
 
 def _curve(subject: Subject, trials: int, seed: int) -> Part:
-    return Part(curve=tuple(gallery.curve(_LEAD, subject.target(_LEAD, seed), trials, seed)))
+    target, listed = subject.target(_LEAD, seed), subject.target(_LISTED, seed)
+    return Part(curve=tuple(gallery.curve(_LEAD, (target, listed), trials, seed)))
 
 
 def _defences(subject: Subject, trials: int, seed: int) -> Part:
-    return Part(defences=tuple(gallery.defences(subject.target(_LEAD, seed), trials, seed)))
+    target, listed = subject.target(_LEAD, seed), subject.target(_LISTED, seed)
+    return Part(defences=tuple(gallery.defences(target, listed, trials, seed)))
 
 
 def _faces(subject: Subject, seed: int) -> Part:

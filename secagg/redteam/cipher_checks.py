@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from secagg.redteam.modes import Mode
 from secagg.redteam.statistics import Battery, birthday_p, pair_tests, prime_tests, ring_tests
 from secagg.redteam.views import Recording, record
 from secagg.simulation.cohort import Contribution, participant_names, set_up
+
+NOISE_VARIANCE: Final = 21
+"""Of the difference of two fresh encryptions of the same numbers."""
+
+SIGMAS: Final = 8
 
 
 def recorded(
@@ -84,11 +89,16 @@ def encryption_noise(mode: Mode, seed: int = 0) -> list[str]:
         difference = ntt(profile.ring_degree, prime).inverse(difference)
     signed = difference.astype(np.int64).reshape(-1)
     signed = np.where(signed > prime // 2, signed - prime, signed).astype(np.float64)
-    # Two centred binomials of variance 21/2 each.
-    z = (float((signed**2).mean()) / 21 - 1) * math.sqrt(len(signed) / 2)
-    if abs(z) < 8:
+    if not wrong_noise(signed):
         return []
-    return [f"noise of two encryptions differs with variance {float((signed**2).mean()):.3g} where 21 is expected"]
+    variance = float((signed**2).mean())
+    return [f"noise of two encryptions differs with variance {variance:.3g} where {NOISE_VARIANCE} is expected"]
+
+
+def wrong_noise(difference: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    """Whether values are no difference of two centred binomials of variance 21/2 each."""
+    z = (float((difference**2).mean()) / NOISE_VARIANCE - 1) * math.sqrt(len(difference) / 2)
+    return abs(z) >= SIGMAS
 
 
 def exact_release(mode: Mode, seed: int = 0) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.redteam.arena import SMALL, random_updates, rng_of
-from secagg.redteam.games import Game, Outcome, settle
+from secagg.redteam.games import Game, Kind, Outcome, settle
 from secagg.redteam.modes import MASKED_SEMI_HONEST
 from secagg.redteam.participation import ManyReleases, determined
 from secagg.redteam.views import record
@@ -54,9 +54,11 @@ COHORT_GAMES: Final = (
         "varying-cohorts", "Many sums whose cohorts vary, of models that hardly move", "curious FL server",
         "So et al. 2021, arXiv 2106.03328", False,
         "distributed noise and a privacy ledger; the same cohort, or cohorts far apart", varying_cohorts,
+        kind=Kind.SUMS, mode="masked-semi-honest",
     ),
     Game(
         "same-cohort", "Many sums of one and the same cohort", "curious FL server", "Dwork & Roth 2014 §1", True,
         "one equation, however often: nobody is told apart from the others", same_cohort,
+        kind=Kind.SUMS, mode="masked-semi-honest",
     ),
 )  # fmt: skip

@@ -24,7 +24,7 @@ from secagg.messages import (
 )
 from secagg.redteam.adversary import Integers, truth
 from secagg.redteam.arena import SMALL, deployment, random_updates, rng_of, small_config, start
-from secagg.redteam.games import Game, Outcome, settle
+from secagg.redteam.games import Game, Kind, Outcome, settle
 from secagg.redteam.modes import ENCRYPTED, mode_named
 from secagg.redteam.views import Recording, Sight, record
 from secagg.simulation.cohort import participant_names
@@ -161,24 +161,28 @@ def _games() -> tuple[Game, ...]:
         games += [
             Game(
                 f"{mode.name}-curious", f"{mode.title}: the coordinator reads every ciphertext", "curious coordinator",
-                "[M21]", True, "the coordinator has no key", curious_coordinator(mode.name), encrypted=True,
+                "[M21]", True, "the coordinator has no key", curious_coordinator(mode.name), Kind.READING, mode.name,
+                encrypted=True,
             ),
             Game(
                 f"{mode.name}-colluder", f"{mode.title}: one participant helps the coordinator",
                 "curious coordinator, 1 of 5 colludes", "[M21] §1", not dealt,
                 "custody threshold, or masked rounds" if dealt else "no participant has the whole key",
-                colluder(mode.name), encrypted=True,
+                colluder(mode.name), Kind.COLLUDING, mode.name,
+                encrypted=True,
             ),
             Game(
                 f"{mode.name}-one-for-the-sum", f"{mode.title}: one ciphertext is passed off as the sum",
                 "malicious coordinator", "[M21] §5", False,
                 "masked rounds, active threat model: homomorphic rounds trust the coordinator to follow the rules",
-                one_for_the_sum(mode.name), encrypted=True,
+                one_for_the_sum(mode.name), Kind.LYING, mode.name,
+                encrypted=True,
             ),
             Game(
                 f"{mode.name}-second-decryption", f"{mode.title}: a second decryption is asked for",
                 "malicious coordinator", "[LM21]; [M21] §5", True, "a participant answers once",
-                second_decryption(mode.name), encrypted=True,
+                second_decryption(mode.name), Kind.LYING, mode.name,
+                encrypted=True,
             ),
         ]  # fmt: skip
     return tuple(games)

@@ -10,7 +10,7 @@ from secagg.charts.axes import Axis
 from secagg.charts.lines import Point, Series, line_chart
 from secagg.charts.svg import Box, svg, text
 from secagg.demo.png import Rgb, data_uri
-from secagg.redteam.measured import NoisePoint, RoundsPoint
+from secagg.redteam.measured import NoisePoint, RoundsPoint, Tried
 from secagg.redteam.results import CurvePoint, DefenceRow, FaceRow, Picture, Quality
 
 _GAP: Final = 2
@@ -56,19 +56,25 @@ def _rgb(picture: Picture) -> Rgb:
 
 
 def identification_chart(points: Sequence[CurvePoint]) -> str:
-    """id@1 against the cohort, with intervals, and a guess."""
-    ends = (points[0].participants, points[-1].participants)
-    attack = Series(
-        "attack",
-        tuple(
-            Point(p.participants, p.identified, interval=p.interval, story=f"n = {p.participants}: {p.identified:.0%}")
-            for p in points
-        ),
-        "s4",
-    )
-    guess = Series("a guess", tuple(Point(end, points[0].chance) for end in ends), "s1", dashed=True, dots=False)
+    """id@1 of each attack against the cohort, with intervals, and a guess."""
+    names = dict.fromkeys(tried.attack for p in points for tried in p.tried)
+    series = [
+        Series(
+            escape(name.partition(" on ")[0]),
+            tuple(_named(p, t) for p in points for t in p.tried if t.attack == name),
+            colour,
+        )
+        for name, colour in zip(names, ("s4", "s2", "s3"), strict=False)
+    ]
+    ends, chance = (points[0].participants, points[-1].participants), max(t.chance for p in points for t in p.tried)
+    guess = Series(f"a guess, {chance:.1%}", tuple(Point(end, chance) for end in ends), "s1", dashed=True, dots=False)
     title = "Re-identification by size of the cohort"
-    return line_chart(title, _cohorts(points), _share(), [attack, guess], size=_SIZE)
+    return line_chart(title, _cohorts(points), _share(), [*series, guess], size=_SIZE)
+
+
+def _named(point: CurvePoint, tried: Tried) -> Point:
+    story = f"n = {point.participants}: {escape(tried.attack)} {tried.told}"
+    return Point(point.participants, tried.identified, interval=tried.interval, story=story)
 
 
 def quality_chart(points: Sequence[CurvePoint]) -> str:
@@ -100,19 +106,20 @@ def _share() -> Axis:
 
 
 def defence_chart(rows: Sequence[DefenceRow]) -> str:
-    """Naive and adaptive side by side."""
+    """The naive attacker and the strongest that was tried, side by side."""
     width, row, left = 560.0, 26.0, 188.0
     span = width - left - 108
-    body = [text(left + span + 8, 12, "naive / adaptive", "tick")]
+    body = [text(left + span + 8, 12, "naive / strongest", "tick")]
     for i, defence in enumerate(rows):
-        y = 20 + i * row
+        y, naive, best = 20 + i * row, defence.naive.identified, defence.strongest
+        told = f"{escape(best.attack)} {best.told}"
         body += [
             text(left - 8, y + 13, escape(defence.title), "tick", "end"),
-            Box(left, y, span * defence.naive + 1, 8).drawn("naive", f"naive {defence.naive:.0%}"),
-            Box(left, y + 9, span * defence.adaptive + 1, 8).drawn("adaptive", f"adaptive {defence.adaptive:.0%}"),
-            text(left + span + 8, y + 13, f"{defence.naive:.0%} / {defence.adaptive:.0%}", "tick"),
+            Box(left, y, span * naive + 1, 8).drawn("naive", f"naive {defence.naive.told}"),
+            Box(left, y + 9, span * best.identified + 1, 8).drawn("adaptive", told),
+            text(left + span + 8, y + 13, f"{naive:.0%} / {best.identified:.0%}", "tick"),
         ]
-    return svg(width, 26 + len(rows) * row, body, "Compression against a naive and an adaptive attacker")
+    return svg(width, 26 + len(rows) * row, body, "Compression against a naive attacker and the strongest one")
 
 
 # --- noise and rounds -------------------------------------------------------------------------------------------------
@@ -127,7 +134,10 @@ def noise_chart(points: Sequence[NoisePoint]) -> str:
     series = [
         Series(
             escape(name),
-            tuple(Point(p.z, p.identified, interval=p.interval, story=f"z = {p.z:g}: {p.identified:.0%}") for p in ps),
+            tuple(
+                Point(p.z, p.found.identified, interval=p.found.interval, story=f"z = {p.z:g}: {p.found.told}")
+                for p in ps
+            ),
             colour,
         )
         for (name, ps), colour in zip(lines.items(), _COLOURS, strict=False)
@@ -144,7 +154,7 @@ def rounds_chart(points: Sequence[RoundsPoint]) -> str:
     series = [
         Series(
             escape(name),
-            tuple(Point(p.rounds, p.identified, story=f"{p.rounds} sums: {p.identified:.0%}") for p in ps),
+            tuple(Point(p.rounds, p.strongest.identified, story=f"{p.rounds} sums: {p.strongest.told}") for p in ps),
             colour,
         )
         for (name, ps), colour in zip(lines.items(), colours, strict=False)

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from secagg.redteam import guidance
-from secagg.redteam.claims import CLAIMS, COLUMNS
+from secagg.redteam.claims import CLAIMS
 from secagg.redteam.fears import FEARS, figures
 from secagg.redteam.results import Findings
 
@@ -27,22 +27,27 @@ def as_document(findings: Findings) -> dict[str, Any]:
         "profile": findings.profile,
         "seed": findings.seed,
         "command": findings.command,
-        "versions": dict(findings.versions),
+        "origin": asdict(findings.origin),
         "seconds": round(findings.seconds, 1),
         "left_out": list(findings.left_out),
         "claims": [
-            {"threat": claim.threat, "mode": column, "holds": cell.holds.value, "condition": cell.condition,
-             "evidence": list(cell.evidence), "shown": cell.shown(findings)}
-            for claim in CLAIMS for column, cell in zip(COLUMNS, claim.cells, strict=True)
+            {"threat": claim.threat, "mode": cell.column.title, "holds": cell.holds.value, "condition": cell.condition,
+             "evidence": [one.name for one in cell.found(findings)], "shown": cell.shown(findings),
+             "verdict": cell.verdict(findings)}
+            for claim in CLAIMS for cell in claim.cells
         ],
-        "audit": [{"name": c.name, "title": c.title, "said": list(c.said)} for c in findings.checks],
+        "audit": [
+            {"name": c.name, "title": c.title, "mode": c.mode, "said": list(c.said)} for c in findings.checks
+        ],
         "games": [
-            {"name": p.game.name, "title": p.game.title, "adversary": p.game.adversary, "source": p.game.source,
+            {"name": p.game.name, "mode": p.game.mode, "kind": p.game.kind.value,
+             "title": p.game.title, "adversary": p.game.adversary, "source": p.game.source,
              "claimed_stopped": p.game.stops, "stopped": p.outcome.stopped, "by": p.outcome.by, "answer": p.game.answer}
             for p in findings.games
         ],
         "attacks": [
-            _finite(asdict(a)) | {"as_claimed": a.as_claimed} for a in findings.attempts
+            _finite(asdict(a) | {"as_claimed": a.as_claimed, "smallest_leak_found": a.smallest})
+            for a in findings.attempts
         ],
         "curve": [asdict(p) for p in findings.curve],
         "defences": [asdict(d) for d in findings.defences],
@@ -88,10 +93,7 @@ def to_junit(findings: Findings) -> str:
     cases += [
         ("attack", f"{a.attack}: {a.sight} ({a.mode})", "" if a.as_claimed else a.achieved) for a in findings.attempts
     ]
-    cases += [
-        ("noise", c.title, "" if c.as_claimed else f"ε is at least {c.bound:.2f}, claimed {c.claim:g}")
-        for c in findings.measured.claims
-    ]
+    cases += [("noise", c.title, "" if c.as_claimed else c.told) for c in findings.measured.claims]
     if findings.self_test is not None:
         verdicts = findings.self_test.verdicts
         cases += [("mutant", v.mutant.title, "" if v.caught else "not caught") for v in verdicts]
@@ -111,7 +113,7 @@ def to_sarif(findings: Findings) -> str:
     found = [("leak", text) for text in findings.leaks] + [("control", text) for text in findings.broken]
     driver = {
         "name": "secagg redteam",
-        "version": findings.versions["secagg"],
+        "version": findings.origin.versions["secagg"],
         "rules": [{"id": key, "shortDescription": {"text": text}} for key, text in rules.items()],
     }
     results = [{"ruleId": rule, "level": "error", "message": {"text": text}} for rule, text in found]

@@ -9,59 +9,95 @@ import numpy as np
 from secagg.redteam import metrics, pictures
 from secagg.redteam.attacks import ATTACKS
 from secagg.redteam.attacks.base import Attack
-from secagg.redteam.defences import DEFENCES
+from secagg.redteam.defences import DEFENCES, Defence
+from secagg.redteam.measured import Tried
 from secagg.redteam.modes import MASKED_ACTIVE
 from secagg.redteam.results import CurvePoint, DefenceRow, FaceRow, Faces
 from secagg.redteam.scenes import PEOPLE, Scene
 from secagg.redteam.target import Target
-from secagg.redteam.trials import Case, Score
+from secagg.redteam.trials import Case, Outcome, Score
 from secagg.redteam.views import Sight
 
 COHORTS: Final = (2, 4, 8, 16, 32, 64)
-
-
-def curve(attack: Attack, target: Target, trials: int, seed: int, cohorts: Sequence[int] = COHORTS) -> list[CurvePoint]:
-    """The attack on means of growing cohorts, as far as there are records, through the real encoder and decoder."""
-    points = []
-    for people in cohorts:
-        if (people + 1) * target.batch >= len(target.records):
-            break
-        outcomes = []
-        for i in range(trials):
-            case = Case.draw(target, attack, people, seed * 1000 + i)
-            outcomes.append(case.play(DEFENCES["16-bit"].release(target, case.updates(), i).adaptive, people))
-        score = Score.of(outcomes)
-        gain = float(np.mean([outcome.gain_db for outcome in outcomes]))
-        looks = pictures.quality(target, outcomes)
-        points.append(CurvePoint(people, score.identified, score.interval, score.chance, gain, looks))
-    return points
-
-
 COMPRESSION: Final = ("none", "16-bit", "8-bit", "4-bit", "2-bit", "1-bit", "sample-.5", "sample-.1", "sample-.01")
 _ENOUGH: Final = 0.9
 _FEW: Final = 3  # trials of what is slow, at least
+_LISTED: Final = ATTACKS["membership"]
 
 
-def defences(target: Target, trials: int, seed: int) -> list[DefenceRow]:
-    """Compression of single updates: against an attacker that takes them as they come, and against the best of those
-    that know how they were compressed. For noise see `secagg.redteam.sweeps`.
+def curve(
+    attack: Attack, targets: tuple[Target, Target], trials: int, seed: int, cohorts: Sequence[int] = COHORTS
+) -> list[CurvePoint]:
+    """The attack on means of growing cohorts, as far as there are records, through the real encoder and decoder; and
+    membership inference from a list of candidates.
+
+    Args:
+        attack: on the first target; the list is of the second.
+        targets: both.
+        trials: of the attack; of the list a third.
+        seed: of all.
+        cohorts: sizes.
     """
-    return [_defence(target, name, trials, seed) for name in COMPRESSION]
+    points, (target, listed) = [], targets
+    for people in cohorts:
+        if (people + 1) * target.batch >= len(target.records):
+            break
+        outcomes = _outcomes(target, attack, people, DEFENCES["16-bit"], range(seed * 1000, seed * 1000 + trials))
+        gain = float(np.mean([outcome.gain_db for outcome in outcomes]))
+        tried = [Score.of(outcomes).by(attack, target)]
+        if _fits(listed, people):
+            tried.append(_listed(listed, people, DEFENCES["16-bit"], max(_FEW, trials // 3), seed))
+        points.append(CurvePoint(tuple(tried), people, gain, pictures.quality(target, outcomes)))
+    return points
 
 
-def _defence(target: Target, name: str, trials: int, seed: int) -> DefenceRow:
-    """A prior learned from public records is slow, and is tried only where the others fall short."""
+def _outcomes(target: Target, attack: Attack, people: int, defence: Defence, seeds: range) -> list[Outcome]:
+    """Of an attack that knows the defence on means of `people`."""
+    cases = [Case.draw(target, attack, people, seed) for seed in seeds]
+    seen = [defence.release(target, case.updates(), i).adaptive for i, case in enumerate(cases)]
+    return [case.play(one, people) for case, one in zip(cases, seen, strict=True)]
+
+
+def _fits(target: Target, people: int) -> bool:
+    """Whether a list of candidates can be drawn: records are values, and there are enough."""
+    return not target.records.vocabulary and (people + 1) * target.batch < len(target.records)
+
+
+def _listed(target: Target, people: int, defence: Defence, trials: int, seed: int) -> Tried:
+    """What a list of candidates makes of a mean."""
+    seeds = range(seed * 1000, seed * 1000 + trials)
+    return Score.of(_outcomes(target, _LISTED, people, defence, seeds)).by(_LISTED, target)
+
+
+def defences(target: Target, listed: Target, trials: int, seed: int) -> list[DefenceRow]:
+    """Compression of single updates: against an attacker that takes them as they come, and against those that know how
+    they were compressed; with a list of candidates, too, on `listed`. For noise see `secagg.redteam.sweeps`.
+    """
+    return [_defence(target, listed, name, trials, seed) for name in COMPRESSION]
+
+
+def _defence(target: Target, listed: Target, name: str, trials: int, seed: int) -> DefenceRow:
+    """What is slow, a list of candidates and a prior learned from public records, is tried less often, and only where
+    the others fall short.
+    """
     plain, defence = ATTACKS["first-layer"], DEFENCES[name]
-    cases = [(i, Case.draw(target, plain, 1, seed * 1000 + i)) for i in range(trials)]
-    releases = [(case, defence.release(target, case.updates(), i)) for i, case in cases]
-    naive = Score.of([case.play(release.naive) for case, release in releases]).identified
-    best, by = Score.of([case.play(release.adaptive) for case, release in releases]), plain
-    for one, count in ((ATTACKS["low-rank"], trials), (ATTACKS["prior"], max(_FEW, trials // 4))):
-        if best.identified < _ENOUGH:
-            played = [replace(case, attack=one).play(release.adaptive) for case, release in releases[:count]]
-            score = Score.of(played)
-            best, by = (score, one) if score.identified > best.identified else (best, by)
-    return DefenceRow(name, defence.title, naive, best.identified, best.interval, by.name, best.trials)
+    cases = [Case.draw(target, plain, 1, seed * 1000 + i) for i in range(trials)]
+    releases = [defence.release(target, case.updates(), i) for i, case in enumerate(cases)]
+    naive = Score.of([case.play(r.naive) for case, r in zip(cases, releases, strict=True)]).by(plain, target)
+    tried: list[Tried] = []
+    for attack, count in ((plain, trials), (ATTACKS["low-rank"], trials), (ATTACKS["prior"], max(_FEW, trials // 4))):
+        if not _named(tried):
+            pairs = zip(cases[:count], releases[:count], strict=True)
+            played = [replace(case, attack=attack).play(release.adaptive) for case, release in pairs]
+            tried.append(Score.of(played).by(attack, target))
+        if attack is ATTACKS["low-rank"] and not _named(tried) and _fits(listed, 1):
+            tried.append(_listed(listed, 1, defence, max(_FEW, trials // 2), seed))
+    return DefenceRow(tuple(tried), name, defence.title, naive)
+
+
+def _named(tried: Sequence[Tried]) -> bool:
+    """Whether one of them named so many that nothing stronger is needed."""
+    return any(t.identified >= _ENOUGH for t in tried)
 
 
 def faces(attack: Attack, target: Target, people: int, seed: int) -> Faces:

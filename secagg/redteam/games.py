@@ -7,8 +7,21 @@ no secure aggregation stops: they are played all the same, and the table says so
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from secagg.errors import SecAggError
+
+
+class Kind(Enum):
+    """What games have in common: counts are made by kind. The value is for people."""
+
+    READING = "reading along"
+    COLLUDING = "colluding participants"
+    LYING = "a coordinator that lies"
+    SYBILS = "Sybils"
+    MODELS = "another model for the victim"
+    MALICIOUS_MODEL = "a malicious model for everybody"
+    SUMS = "several sums put together"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,8 @@ class Game:
         stops: whether the product claims to stop it.
         answer: what stops it, or what would have to be done.
         play: runs it.
+        kind: what it is counted among.
+        mode: the way to sum that it is played against, by the name of `secagg.redteam.modes`.
         encrypted: whether it needs TenSEAL.
     """
 
@@ -47,6 +62,8 @@ class Game:
     stops: bool
     answer: str
     play: Callable[[], Outcome]
+    kind: Kind
+    mode: str = "masked-active"
     encrypted: bool = False
 
 

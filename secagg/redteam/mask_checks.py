@@ -22,7 +22,7 @@ from secagg.messages import (
 from secagg.policy import Policy
 from secagg.redteam.adversary import Adversary, Integers, truth
 from secagg.redteam.arena import WIDE, layers, rng_of, small_config, start
-from secagg.redteam.modes import MASKED_SEMI_HONEST
+from secagg.redteam.modes import MASKED_SEMI_HONEST, Mode
 from secagg.redteam.statistics import Battery, birthday_p, linear_complexity_p, pair_tests, repeats_p, ring_tests
 from secagg.rounds.seat import Seat, Table
 from secagg.simulation.cohort import participant_names
@@ -31,25 +31,28 @@ from secagg.wire.configuration import encode_config
 MANY: Final = 48_000
 """Values, enough to see a bias of one in a thousand in any bit."""
 
+FEWER: Final = 8192
+"""Values where masks were looked at closely already, in the other threat model: the code that makes them is one."""
+
 LONG: Final = 270_000
 """Values, more than one chunk of 32-bit words."""
 
-_COMPLEXITY_BITS: Final = 42_000
+COMPLEXITY_BITS: Final = 42_000
 """More than twice the state of the Mersenne Twister."""
 
 
-def masks(seed: int = 0, values: int = MANY) -> list[str]:
+def masks(seed: int = 0, values: int = MANY, mode: Mode = MASKED_SEMI_HONEST) -> list[str]:
     """Masks of a real round, each as a whole and each stream alone, are uniform and independent."""
-    return mask_battery(seed, values).said()
+    return mask_battery(seed, values, mode).said()
 
 
-def mask_battery(seed: int, values: int) -> Battery:
+def mask_battery(seed: int, values: int, mode: Mode = MASKED_SEMI_HONEST) -> Battery:
     """The tests of `masks`.
 
     What lies over each input is the input as received less what went in. What a pairwise stream or a self mask alone
     would leave is what the coordinator sees with n − 2 colluders, or of a late input.
     """
-    config = MASKED_SEMI_HONEST.config(layers(values), 4, encoding=WIDE)
+    config = mode.config(layers(values), 4, encoding=WIDE)
     names, run = participant_names(4), start(config, seed=seed)
     adversary = Adversary(run, names)
     adversary.collect_inputs()
@@ -64,7 +67,7 @@ def mask_battery(seed: int, values: int) -> Battery:
     for sample, mask in {**{f"mask of {name}": mask for name, mask in over.items()}, **singles}.items():
         for layer, part in _by_layer(config, mask):
             battery.add(f"{sample}, layer {layer}", ring_tests(part, bits))
-        low = (mask[:_COMPLEXITY_BITS] & np.uint64(1)).tolist()
+        low = (mask[:COMPLEXITY_BITS] & np.uint64(1)).tolist()
         battery.add(sample, [("linear complexity of the lowest bit", linear_complexity_p(low))])
     for i, one in enumerate(names):
         for other in names[:i]:
@@ -101,7 +104,14 @@ def chunks(seed: int = 0) -> list[str]:
     return battery.said()
 
 
-def seeds(seed: int = 0, cohorts: int = 5, people: int = 64) -> list[str]:
+COHORTS: Final = 5
+COHORT: Final = 64
+SEEDS_ERROR: Final = 1e-9
+SECOND_ROUND: Final = 8192
+"""Values of each of two rounds."""
+
+
+def seeds(seed: int = 0, cohorts: int = COHORTS, people: int = COHORT) -> list[str]:
     """Thousands of mask streams begin with thousands of different blocks."""
     rng, blocks = rng_of(seed, "census"), []
     for _ in range(cohorts):
@@ -117,7 +127,7 @@ def seeds(seed: int = 0, cohorts: int = 5, people: int = 64) -> list[str]:
             blocks += _stream_heads(round_, members, i, pair, rng)
     p = birthday_p(blocks)
     repeats = len(blocks) - len(set(blocks))
-    return [f"{repeats} of {len(blocks)} mask streams begin like another one (p = {p:.1e})"] if p < 1e-9 else []
+    return [f"{repeats} of {len(blocks)} mask streams begin like another one (p = {p:.1e})"] if p < SEEDS_ERROR else []
 
 
 def _stream_heads(round_: Round, members: Mapping[Index, Member], index: int, pair: KeyPair, rng: Any) -> list[bytes]:
@@ -130,9 +140,9 @@ def _stream_heads(round_: Round, members: Mapping[Index, Member], index: int, pa
     return [MaskStream(mask.key, np.dtype("<u4"), 0, bytearray(256)).next(4).tobytes() for mask in made]
 
 
-def two_rounds(seed: int = 0, values: int = 8192) -> list[str]:
+def two_rounds(seed: int = 0, values: int = SECOND_ROUND, mode: Mode = MASKED_SEMI_HONEST) -> list[str]:
     """Nothing of the masks of one round is in the next."""
-    config = MASKED_SEMI_HONEST.config(layers(values), 4, encoding=WIDE)
+    config = mode.config(layers(values), 4, encoding=WIDE)
     names, ring = participant_names(4), np.uint64((1 << config.ring_bits) - 1)
     over: list[dict[Any, Integers]] = []
     for number in (1, 2):

@@ -17,8 +17,8 @@ from secagg.messages import AdvertiseKeys, ConsistencyProof, ParticipantId, Shar
 from secagg.policy import Policy
 from secagg.redteam.adversary import Adversary, Impostor, Integers, seated, true_sum, truth
 from secagg.redteam.arena import deployment, rng_of, small_config, start
-from secagg.redteam.games import Game, Outcome, settle
-from secagg.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST
+from secagg.redteam.games import Game, Kind, Outcome, settle
+from secagg.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Run
 from secagg.wire.configuration import encode_config
@@ -50,9 +50,9 @@ def late_message() -> Outcome:
     return settle(attack, held="the self mask: nobody reveals its shares for someone who was called dropped", got=EXACT)
 
 
-def both_shares() -> Outcome:
+def both_shares(mode: Mode = MASKED_ACTIVE) -> Outcome:
     """Everyone unmasks; then everyone is asked again, with the victim among the dropped."""
-    run = start(small_config(7))
+    run = start(small_config(7, mode))
 
     def attack() -> bool:
         adversary = Adversary(run)
@@ -325,9 +325,9 @@ def give_another_model(run: Run, name: ParticipantId, model_digest: bytes) -> No
     run.participants[name] = Participant(seat, run.vectors[name])
 
 
-def different_models() -> Outcome:
+def different_models(mode: Mode = MASKED_SEMI_HONEST) -> Outcome:
     """Everyone else gets a model that silences its update, so that the "sum" is the victim's."""
-    run = start(small_config(7, MASKED_SEMI_HONEST))
+    run = start(small_config(7, mode))
     give_another_model(run, VICTIM, b"\1" * 32)
 
     def attack() -> bool:
@@ -395,90 +395,110 @@ MASKED_GAMES: Final = (
     Game(
         "late-message", "An input that comes after its sender was declared dropped", "malicious coordinator",
         "[B17] §6.1", True, "double masking", late_message,
+        kind=Kind.LYING,
     ),
     Game(
         "both-shares", "Both kinds of share of one participant, one request after the other", "malicious coordinator",
         "[B17] §6.2", True, "a participant answers once", both_shares,
+        kind=Kind.LYING,
     ),
     Game(
         "overlapping-sets", "Both kinds of share of one participant, in one request", "malicious coordinator",
         "[B17] §6.2", True, "disjoint sets are demanded; a reply cannot hold both", overlapping_sets,
+        kind=Kind.LYING,
     ),
     Game(
         "two-survivor-sets", "Different survivor sets for different participants",
         "malicious coordinator, 3 of 10 collude", "[B17] §6.2", True, "t signatures on one's own set",
         two_survivor_sets,
+        kind=Kind.LYING,
     ),
     Game(
         "vote-twice", "Colluders sign two survivor sets", "malicious coordinator, 2 of 7 collude", "[B17] §6.2", True,
         "the threshold: 2t > n + n_C", vote_twice,
+        kind=Kind.COLLUDING,
     ),
     Game(
         "key-substitution", "The others' keys are the coordinator's own", "malicious coordinator, 1 colludes",
         "[B17] §6.2", True, "keys are signed under the deployment's CA", key_substitution,
+        kind=Kind.LYING,
     ),
     Game(
         "key-substitution-unsigned", "The same in a round of the semi-honest threat model", "malicious coordinator",
         "[B17] §6.1", False, "the active threat model: semi-honest rounds trust the coordinator to follow the rules",
         key_substitution_semi_honest,
+        kind=Kind.LYING, mode="masked-semi-honest",
     ),
     Game(
         "downgrade", "A semi-honest round where an active one is wanted", "malicious coordinator", "threat model", True,
         "the participant's own policy", downgrade,
+        kind=Kind.LYING, mode="masked-semi-honest",
     ),
     Game(
         "replay-keys", "Signed keys of an earlier round", "malicious coordinator, secrets of an earlier round leaked",
         "threat model", True, "signatures cover the round's context", replay_keys,
+        kind=Kind.LYING,
     ),
     Game(
         "replay-proof", "Signatures of an earlier round on its survivors", "malicious coordinator", "threat model",
         True, "signatures cover the round's context", replay_proof,
+        kind=Kind.LYING,
     ),
     Game(
         "ring-fence", "The victim is told that only a colluder shared keys", "malicious coordinator, 2 of 7 collude",
         "[B17] §6.2", True, "fewer than t shares end the round for the victim", ring_fence_shares,
+        kind=Kind.LYING,
     ),
     Game(
         "one-name-many-times", "One colluder stands for the whole cohort", "malicious coordinator, 1 colludes",
         "Douceur 2002", True, "certificates name their owner", one_name_many_times,
+        kind=Kind.SYBILS,
     ),
     Game(
         "sybils", "All others are Sybils with genuine certificates", "coordinator and n − 1 participants",
         "Douceur 2002", False, "whom the CA certifies; a policy with min_organisations", sybils,
+        kind=Kind.SYBILS,
     ),
     Game(
         "sybils-one-organisation", "The same, and all are of one organisation, the victim's own",
         "coordinator and n − 1 participants", "Douceur 2002", True,
         "the participant's policy: min_organisations=2 (it counts the victim's own)", sybils_of_one_organisation,
+        kind=Kind.SYBILS,
     ),
     Game(
         "cohort-of-one", "A sum over the victim and a colluder", "malicious coordinator, 2 of 5 collude",
         "[P22] §4", True, "fewer than t survivors end the round", cohort_of_one,
+        kind=Kind.LYING, mode="masked-semi-honest",
     ),
     Game(
         "threshold-of-colluders", "A threshold that colluders reach alone", "coordinator, t participants collude",
         "[B17] §6.1", True, "such a configuration is refused", threshold_of_colluders,
+        kind=Kind.COLLUDING, mode="masked-semi-honest",
     ),
     Game(
         "all-but-one-collude", "A round that stands all participants but one",
         "coordinator, n − 1 participants collude", "[B17] §6.1", True, "such a configuration is refused",
-        all_but_one_collude,
+        all_but_one_collude, kind=Kind.COLLUDING,
     ),
     Game(
         "two-majorities", "A threshold that two disjoint views reach", "malicious coordinator with colluders",
         "[B17] §6.2", True, "such a configuration is refused", threshold_of_two_majorities,
+        kind=Kind.COLLUDING,
     ),
     Game(
         "different-models", "Another model for the victim than for the others", "malicious coordinator", "[P22]", True,
         "the context is bound to the model that each participant holds", different_models,
+        kind=Kind.MODELS, mode="masked-semi-honest",
     ),
     Game(
         "restored-snapshot", "A participant repeats its secrets in another round", "coordinator; snapshot restored",
         "threat model", True, "mask keys are derived for one round", restored_snapshot,
+        kind=Kind.SUMS, mode="masked-semi-honest",
     ),
     Game(
         "low-order-key", "Public keys that give no secret", "malicious coordinator", "RFC 7748 §6.1", True,
         "points of low order are refused", low_order_key,
+        kind=Kind.LYING, mode="masked-semi-honest",
     ),
 )  # fmt: skip
 """In the order of the report."""

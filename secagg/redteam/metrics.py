@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.errors import LocalError
+from secagg.redteam.statistics import proportion_interval
 
 MAX_DECIBEL: Final = 60.0
 """What an exact reconstruction counts as: six decimal digits are float32's own limit."""
@@ -26,8 +27,9 @@ HIDDEN_P: Final = 1e-4
 HIDDEN_GAIN_DB: Final = 3.0
 """No trial on a hidden view gains more."""
 
-_BISECTIONS: Final = 60
 _LUCK: Final = 0.95
+_SURE: Final = 0.95
+_FINE: Final = 1e-4
 _SSIM_K: Final = (0.01, 0.03)
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -191,18 +193,23 @@ def _mass(k: int, trials: int, chance: float) -> float:
     return comb(trials, k) * chance**k * (1 - chance) ** (trials - k)
 
 
+def smallest_leak(trials: int, chance: float) -> float:
+    """The smallest share of named victims that the gate of hidden views finds with 95 % in so many trials; inf if none.
+
+    The gate speaks where chance would name as many or more with a probability below 1e-4.
+    """
+    needed = next((hits for hits in range(1, trials + 1) if upper_tail(hits, trials, chance) < HIDDEN_P), None)
+    if needed is None:
+        return inf
+    low, high = 0.0, 1.0
+    while high - low > _FINE:
+        middle = (low + high) / 2
+        low, high = (middle, high) if upper_tail(needed, trials, middle) < _SURE else (low, middle)
+    return high
+
+
 def clopper_pearson(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
     """Two-sided confidence interval of a proportion; it covers the truth with probability 1 − `error` or more."""
     if not 0 <= hits <= trials or trials < 1:
         raise LocalError(f"{hits} hits in {trials} trials is no proportion")
-    low = 0.0 if hits == 0 else _solve(lambda p: upper_tail(hits, trials, p) - error / 2)
-    high = 1.0 if hits == trials else _solve(lambda p: upper_tail(hits + 1, trials, p) - (1 - error / 2))
-    return low, high
-
-
-def _solve(rising: Any) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
-    return (low + high) / 2
+    return proportion_interval(hits, trials, error)

@@ -6,9 +6,8 @@ from typing import Final
 import numpy as np
 
 from secagg.encoding.pipeline import Pipeline
-from secagg.messages import (
-    MaskedInputChunk,
-)
+from secagg.encoding.schema import FloatArray
+from secagg.messages import MaskedInputChunk
 from secagg.redteam.adversary import Integers, truth
 from secagg.redteam.arena import layers, rng_of, zero_updates
 from secagg.redteam.modes import MASKED_SEMI_HONEST
@@ -18,12 +17,13 @@ from secagg.simulation.cohort import Contribution, participant_names, set_up
 from secagg.simulation.network import Envelope
 
 _NOISY: Final = Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=22) | noise(law=skellam, z=1.0)")
-_NOISY_VALUES: Final = 2048
+NOISY_VALUES: Final = 2048
+SIGMAS: Final = 6
 
 
 def released_noise(seed: int = 0) -> list[str]:
     """With as many dropouts as the threshold allows, the noise of the certainly honest still has its full size."""
-    config = MASKED_SEMI_HONEST.config(layers(_NOISY_VALUES), 6, encoding=_NOISY, threshold=4, max_colluding=1)
+    config = MASKED_SEMI_HONEST.config(layers(NOISY_VALUES), 6, encoding=_NOISY, threshold=4, max_colluding=1)
     names = participant_names(6)
     zeros = zero_updates(config, names)
 
@@ -34,19 +34,22 @@ def released_noise(seed: int = 0) -> list[str]:
 
     recording = record(config, zeros, rng=rng_of(seed, "noise"), hook=two_drop)
     mean = np.concatenate([a.reshape(-1) for a in recording.released().values()]).astype(np.float64)
-    survivors, honest, z = 4, config.threshold - config.max_colluding, 1.0
-    measured = float(((mean * survivors) ** 2).mean()) * honest / survivors
-    slack = 6 * math.sqrt(2 / len(mean))
-    if measured >= z**2 * (1 - slack):
+    survivors, honest = 4, config.threshold - config.max_colluding
+    noise = mean * survivors * math.sqrt(honest / survivors)
+    if not too_small(noise):
         return []
-    return [
-        f"the noise of {honest} honest survivors has deviation {math.sqrt(measured):.3f}, below the promised {z:.3f}"
-    ]
+    deviation = math.sqrt(float((noise**2).mean()))
+    return [f"the noise of {honest} honest survivors has deviation {deviation:.3f}, below the promised 1.000"]
+
+
+def too_small(noise: FloatArray) -> bool:
+    """Whether values are no noise of deviation 1: their mean square is `SIGMAS` of its own deviations too small."""
+    return float((noise**2).mean()) < 1 - SIGMAS * math.sqrt(2 / len(noise))
 
 
 def fresh_noise(seed: int = 0) -> list[str]:
     """The noise of two participants, and of two rounds, has nothing in common."""
-    config = MASKED_SEMI_HONEST.config(layers(_NOISY_VALUES), 4, encoding=_NOISY)
+    config = MASKED_SEMI_HONEST.config(layers(NOISY_VALUES), 4, encoding=_NOISY)
     names, ring = participant_names(4), np.uint64((1 << config.ring_bits) - 1)
     middle = np.uint64(1 << (config.ring_bits - 1))
     drawn: dict[str, Integers] = {}

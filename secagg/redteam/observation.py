@@ -29,6 +29,7 @@ class Observation:
             configuration; 0 for exact arrays, and to a naive attacker.
         labels: of the records, where the attacker is told them.
         partial: float32[d] of the victim's record with NaN where the attacker does not know it (attribute inference).
+        sums: float64[rounds, values] of attacks on many sums: released sums, or whatever was seen in their place.
         candidates: records among which the victim's is (membership inference), with their labels.
     """
 
@@ -40,6 +41,7 @@ class Observation:
     labels: Labels | None = None
     partial: Features | None = None
     candidates: tuple[Features, Labels] | None = None
+    sums: np.ndarray[Any, np.dtype[np.float64]] | None = None
 
     def naive(self) -> "Observation":
         """The same for an attacker that knows nothing of the compression."""

@@ -16,7 +16,7 @@ from secagg.messages import MaskedInputChunk, ParticipantId, SurvivorSet
 from secagg.policy import Policy
 from secagg.redteam.adversary import truth
 from secagg.redteam.arena import deployment, random_updates, rng_of, small_config, start
-from secagg.redteam.games import Game, Outcome, settle
+from secagg.redteam.games import Game, Kind, Outcome, settle
 from secagg.redteam.modes import MASKED_ACTIVE
 from secagg.redteam.views import record
 from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before, remembering
@@ -218,36 +218,44 @@ RELEASE_GAMES: Final = (
         "differencing", "Two releases whose cohorts differ by the victim", "curious FL server",
         "Dwork & Roth 2014 §1", True, "sums of one model must show nobody, taken together: at the coordinator",
         differencing,
+        kind=Kind.SUMS,
     ),
     Game(
         "differencing-after-restart", "The same, where the coordinator has forgotten the first", "curious FL server",
         "Dwork & Roth 2014 §1", True, "the same rule at the participants, over the sums that they are in",
         differencing_after_restart,
+        kind=Kind.SUMS,
     ),
     Game(
         "hidden-receipt", "The same, where the coordinator calls the first round aborted", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "a sum counts before the shares that open it leave", hidden_receipt,
+        kind=Kind.SUMS,
     ),
     Game(
         "two-at-once", "The same, with both rounds at the same time", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "a sum is checked and recorded in one step", two_at_once,
+        kind=Kind.SUMS,
     ),
     Game(
         "fresh-processes", "The same, where participants are new processes", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "what is remembered is kept in a file", fresh_processes,
+        kind=Kind.SUMS,
     ),
     Game(
         "differencing-nudged-model", "The same, with a bit of the model changed in between", "malicious FL server",
         "Dwork & Roth 2014 §1", False, "distributed noise; inspect models before training",
         differencing_of_nudged_models,
+        kind=Kind.SUMS,
     ),
     Game(
         "malicious-model", "One malicious model for everybody: an imprint layer", "malicious FL server",
         "Fowl et al. 2022; Boenisch et al. 2023", False,
         "inspect models before training; clipping with noise; sampling per participant", malicious_model,
+        kind=Kind.MALICIOUS_MODEL,
     ),
     Game(
         "averaging", "The same updates in many rounds", "curious coordinator", "Dwork & Roth 2014 §1", False,
         "distributed noise and a privacy ledger: rounding is no noise", averaging,
+        kind=Kind.SUMS,
     ),
 )  # fmt: skip

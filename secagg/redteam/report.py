@@ -5,7 +5,8 @@ from importlib.resources import files
 
 from secagg.charts.page import card, page, tile
 from secagg.redteam import figures, guidance, tables
-from secagg.redteam.results import BROKEN, LEAK, Findings
+from secagg.redteam.claims import COLUMNS
+from secagg.redteam.results import BROKEN, LEAK, Findings, pooled, strongest_eyes
 
 
 def render(findings: Findings) -> str:
@@ -15,6 +16,7 @@ def render(findings: Findings) -> str:
         f'<div class="verdict {style}">{badge}; exit code {findings.exit_code}</div>',
         _alarms(findings),
         f'<section class="tiles">{"".join(tile(number, label) for number, label in _tiles(findings))}</section>',
+        tables.modes(findings),
         _faces(findings),
         _two(_identification(findings), _quality(findings)),
         _two(_compression(findings), _noise(findings)),
@@ -25,6 +27,7 @@ def render(findings: Findings) -> str:
         tables.games(findings),
         tables.mutants(findings),
         _two(tables.noise_audit(findings), tables.detection(findings)),
+        tables.power(findings),
         tables.audit(findings),
         _footer(findings),
     ]
@@ -37,8 +40,17 @@ def _verdict(findings: Findings) -> tuple[str, str, str]:
         return "Something came out that should not", "bad", "LEAK"
     if findings.exit_code == BROKEN:
         return "This run proves nothing", "bad", "NO PROOF: a control failed"
-    heading = "Attacks that work on plain updates see nothing here" if findings.attempts else "Every check held"
-    return heading, "good", "controls worked, nothing leaked beyond the claims"
+    return _heading(findings), "good", "controls worked, nothing leaked beyond the claims"
+
+
+def _heading(findings: Findings) -> str:
+    """What came out of views that must show nothing, and of what is released."""
+    hidden = [a for a in findings.attempts if a.hidden]
+    if not hidden:
+        return "Every check held"
+    shown = bool(findings.curve) and findings.curve[0].beyond_chance
+    through = ", and released sums of few still show people" if shown else ""
+    return f"Attacks learned nothing from hidden updates{through}"
 
 
 def _lead(findings: Findings) -> str:
@@ -60,24 +72,31 @@ def _alarms(findings: Findings) -> str:
 
 def _tiles(findings: Findings) -> list[tuple[str, str]]:
     controls = [a for a in findings.attempts if a.control]
-    hidden = [a for a in findings.attempts if not (a.control or a.exposed_by_design)]
-    gaps = [p for p in findings.games if not p.game.stops]
+    hidden = [a for mode in _modes() for a in strongest_eyes(findings.attempts, mode)]
     tiles = []
     if controls and hidden:
-        worst = max(hidden, key=lambda a: a.identified)
         passed = sum(a.as_claimed for a in controls)
         tiles.append((f"{passed} of {len(controls)}", "attacks succeed on what an unprotected server sees"))
-        told = f"re-identified at most, from {len(hidden)} hidden views; a guess has {worst.chance:.1%}"
-        tiles.append((f"{worst.identified:.0%}", told))
-    if findings.games:
-        stopped = sum(p.outcome.stopped for p in findings.games)
-        told = f"protocol attacks stopped; {len(gaps)} are claimed not to be, and are shown below"
-        tiles.append((f"{stopped} of {len(findings.games)}", told))
+        hits, trials, (_, high) = pooled(hidden)
+        widest = max(a.interval[1] for a in hidden)
+        told = (
+            f"victims named from hidden views: fewer than {high:.1%} with 95 % over all {len(hidden)} attacks, and up "
+            f"to {widest:.0%} for the attack with the fewest trials; a guess names {max(a.chance for a in hidden):.1%}"
+        )
+        tiles.append((f"{hits} of {trials}", told))
+    must, gaps = ([p for p in findings.games if p.game.stops is claimed] for claimed in (True, False))
+    if must:
+        told = f"protocol attacks stopped of those that must be; {len(gaps)} more are not claimed, and are shown below"
+        tiles.append((f"{sum(p.outcome.stopped for p in must)} of {len(must)}", told))
     if findings.self_test is not None:
         tested = findings.self_test
         tiles.append((f"{tested.caught} of {len(tested.verdicts)}", "planted flaws caught"))
     tiles.append((f"{findings.seconds:.0f} s", f"profile {findings.profile}, seed {findings.seed}"))
     return tiles
+
+
+def _modes() -> list[str]:
+    return [mode for column in COLUMNS for mode in column.modes]
 
 
 def _two(one: str, other: str) -> str:
@@ -92,11 +111,15 @@ def _faces(findings: Findings) -> str:
     if findings.faces is None:
         return ""
     note = (
-        "Analytic inversion of the first layer of a small network. What the coordinator receives is noise; what is "
-        "released is a sum, and a sum of few still shows people. The attacker's best guess is shown, chosen with the "
-        "record at hand."
+        "Analytic inversion of the first layer of a small network. What the coordinator receives must show nothing. "
+        "Released means are sums of people, and no secure aggregation hides what a sum of few shows. The attacker's "
+        "best guess is shown, chosen with the record at hand."
     )
-    return card("The same faces, through every eye", note, figures.face_rows(findings.faces.rows))
+    return card(
+        "The same faces, from plain updates, hidden ones and released means",
+        note,
+        figures.face_rows(findings.faces.rows),
+    )
 
 
 def _identification(findings: Findings) -> str:
@@ -104,11 +127,12 @@ def _identification(findings: Findings) -> str:
         return ""
     note = (
         "Victims re-identified (id@1: of all non-participants and the victim, the victim's record is the nearest) from "
-        "the <b>released mean</b> of one-record updates, with 95 % intervals; below it, a guess. Count the honest: "
-        "n less those who collude."
+        "the <b>released mean</b> of one-record updates, with 95 % intervals: by inversion of the first layer, and "
+        "from a list of 300 candidates with the victim among them. Dashed: a guess. Count the honest: n less those who "
+        "collude."
     )
     chart = figures.identification_chart(findings.curve)
-    return card("Small sums are invertible, too", note, chart + _take(guidance.cohorts(findings.curve)))
+    return card("What released sums of few show", note, chart + _take(guidance.cohorts(findings.curve)))
 
 
 def _quality(findings: Findings) -> str:
@@ -126,11 +150,14 @@ def _compression(findings: Findings) -> str:
     if not findings.defences:
         return ""
     note = (
-        "Single updates without secure aggregation: id@1 of an attacker that takes them as they come, and of the best "
-        "that knows how they were compressed and what records look like."
+        "Single updates without secure aggregation: id@1 of an attacker that takes them as they come (naive), and of "
+        "the strongest that was tried of those that know how they were compressed: inversion, rank-one completion, a "
+        "list of 300 candidates, a prior learned from public records. Slow ones only where the others fall short."
     )
     chart = figures.defence_chart(findings.defences) + tables.compression(findings.defences)
-    return card("Compression is no defence", note, chart + _take(guidance.compression(findings.defences)))
+    return card(
+        "What compression stops, and what it does not", note, chart + _take(guidance.compression(findings.defences))
+    )
 
 
 def _noise(findings: Findings) -> str:
@@ -143,7 +170,7 @@ def _noise(findings: Findings) -> str:
         "which the product refuses, floats stand in."
     )
     return card(
-        "Noise is one", note, figures.noise_chart(points) + tables.noise(points) + _take(guidance.noise(points))
+        "What noise stops", note, figures.noise_chart(points) + tables.noise(points) + _take(guidance.noise(points))
     )
 
 
@@ -154,17 +181,16 @@ def _rounds(findings: Findings) -> str:
     note = (
         "The adversary has the sums of many rounds and knows who was in which: linear equations, solved once there are "
         "as many as people, and nearly so long before. First-layer inversion of the least-squares estimate of the "
-        "victim's update; everyone holds one record."
+        "victim's update, and a list of candidates; the stronger counts. Everyone holds one record of the digits."
     )
     content = f'<div class="drawing">{figures.rounds_chart(points)}</div>{tables.rounds(points)}'
     return card("Many rounds, put together", note, content + _take(guidance.rounds(points, findings)))
 
 
 def _footer(findings: Findings) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in findings.versions.items())
     left = "".join(f"<li>{escape(reason)}</li>" for reason in findings.left_out)
     out = f"<p>Left out of this run:</p><ul>{left}</ul>" if left else "<p>Nothing was left out of this profile.</p>"
     return (
-        f"<footer><p>Again with: <code>{escape(findings.command)}</code>; all is drawn from seed {findings.seed}."
-        f"</p><p>{escape(versions)}.</p>{out}<p>The same figures are in report.json.</p></footer>"
+        f"<footer>{findings.origin.html}<p>All is drawn from seed {findings.seed}; profile {findings.profile}.</p>{out}"
+        "<p>The same figures are in report.json.</p></footer>"
     )

@@ -1,15 +1,17 @@
 """What a run of the red team found, and what that means for the exit code."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
+from secagg.charts.origin import Origin
 from secagg.redteam.games import Played
-from secagg.redteam.measured import Measured
-from secagg.redteam.metrics import Bar, at_chance
+from secagg.redteam.measured import Attacked, Measured, Tried
+from secagg.redteam.metrics import Bar, at_chance, smallest_leak
 from secagg.redteam.self_test import SelfTest
+from secagg.redteam.statistics import proportion_interval
 
 Picture = np.ndarray[Any, np.dtype[np.floating[Any]]]
 """float[height, width] or float[height, width, 3], in [0, 1]."""
@@ -21,11 +23,12 @@ BROKEN: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A check of the audit, and what it said of the product; nothing if all is well."""
+    """A check of the audit, what it said of the product (nothing if all is well), and whose rounds it looked at."""
 
     name: str
     title: str
     said: tuple[str, ...]
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,21 @@ class Attempt:
     label_p: float
 
     @property
+    def hits(self) -> int:
+        """Trials with id@1."""
+        return round(self.identified * self.trials)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether this view must show nothing."""
+        return not (self.control or self.exposed_by_design)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest share of named victims that these trials would find with 95 %: 0 to 1; inf if none."""
+        return smallest_leak(self.trials, self.chance)
+
+    @property
     def succeeded(self) -> bool:
         """Whether it worked as a control must."""
         return self.bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
@@ -90,6 +108,18 @@ class Attempt:
         return self.succeeded if self.control or self.exposed_by_design else self.at_chance
 
 
+def strongest_eyes(attempts: Sequence[Attempt], mode: str) -> list[Attempt]:
+    """Of each attack on a mode, the last of the views that must show nothing: who has it has the others, too."""
+    last = {a.name: a for a in attempts if a.hidden and a.mode == mode}
+    return list(last.values())
+
+
+def pooled(attempts: Sequence[Attempt]) -> tuple[int, int, tuple[float, float]]:
+    """Named victims, trials, and the 95 % interval of their share."""
+    hits, trials = sum(a.hits for a in attempts), sum(a.trials for a in attempts)
+    return hits, trials, proportion_interval(hits, trials)
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """How good reconstructions look: means over trials, with 95 % intervals (bootstrap).
@@ -108,35 +138,28 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """Re-identification from the released mean of a cohort; quality is None where records are no pictures."""
+class CurvePoint(Attacked):
+    """Re-identification from the released mean of a cohort; quality is None where records are no pictures.
+
+    Gain and quality are those of the first attack.
+    """
 
     participants: int
-    identified: float
-    interval: tuple[float, float]
-    chance: float
     gain_db: float
     quality: Quality | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class DefenceRow:
-    """One defence without secure aggregation, against an attacker that does not know it and one that does.
+class DefenceRow(Attacked):
+    """One defence without secure aggregation, against attackers that know it, and one that does not.
 
     Attributes:
         naive: id@1 of the attacker that takes updates as they come.
-        adaptive: id@1 of the best that know the defence, with its 95 % interval.
-        by: which attack that was.
-        trials: of that attack.
     """
 
     name: str
     title: str
-    naive: float
-    adaptive: float
-    interval: tuple[float, float] = (0.0, 1.0)
-    by: str = ""
-    trials: int = 0
+    naive: Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +194,14 @@ class Findings:
 
     Attributes:
         command: that repeats the run.
-        versions: of what took part.
+        origin: date, commit and versions.
         left_out: what could not be run, and why.
     """
 
     profile: str
     seed: int
     command: str
-    versions: Mapping[str, str]
+    origin: Origin
     seconds: float = 0.0
     checks: tuple[Checked, ...] = ()
     games: tuple[Played, ...] = ()
@@ -196,8 +219,8 @@ class Findings:
         said = [f"{check.title}: {line}" for check in self.checks for line in check.said]
         said += [f"{p.game.title}: {p.outcome.by}" for p in self.games if p.game.stops and not p.outcome.stopped]
         false = [c for c in self.measured.claims if c.true and not c.as_claimed]
-        said += [f"audit of noise, {c.title}: ε is at least {c.bound:.2f}, claimed {c.claim:g}" for c in false]
-        hidden = [a for a in self.attempts if not (a.control or a.exposed_by_design or a.at_chance)]
+        said += [f"audit of noise, {c.title}: {c.told}" for c in false]
+        hidden = [a for a in self.attempts if a.hidden and not a.at_chance]
         return said + [f"{a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in hidden]
 
     @property
@@ -208,7 +231,11 @@ class Findings:
         wanted = [a for a in self.attempts if (a.control or a.exposed_by_design) and not a.succeeded]
         said += [f"control of {a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in wanted]
         unnoticed = [c for c in self.measured.claims if not (c.true or c.as_claimed)]
-        said += [f"audit of noise, {c.title}: not disproved (ε ≥ {c.bound:.2f})" for c in unnoticed]
+        said += [f"audit of noise, {c.title}: not disproved ({c.told})" for c in unnoticed]
+        blind = [p for p in self.measured.power if not p.as_claimed]
+        said += [
+            f"power of {p.check}: {p.found} of {p.controls} faults noticed ({p.fault} {p.smallest})" for p in blind
+        ]
         if self.self_test is not None and not self.self_test.passed:
             missed = [v.mutant.title for v in self.self_test.verdicts if not v.caught]
             said.append(f"self-test: {self.self_test.score}; missed: {', '.join(missed) or 'nothing'}")

@@ -1,12 +1,10 @@
 """A whole run: audit, games, self-test, and attacks where the extra `redteam` is installed."""
 
-import platform
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from secagg import __version__
+from secagg.charts.origin import Origin
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.redteam.arena import deployment
 from secagg.redteam.audit import CHECKS, missing_extra
@@ -70,7 +68,7 @@ def single(name: str, seed: int, model: str = "") -> Findings:
     findings = _empty("one attack", _command(f"attack {name}", seed, model), seed)
     if name in CHECKS:
         check = CHECKS[name]
-        return replace(findings, checks=(Checked(name, check.title, tuple(check.run(seed))),))
+        return replace(findings, checks=(Checked(name, check.title, tuple(check.run(seed)), check.mode),))
     if name in GAMES:
         return replace(findings, games=(play(GAMES[name]),))
     from secagg.redteam import campaign, targets  # noqa: PLC0415 - need the extra
@@ -83,7 +81,7 @@ def _command(what: str, seed: int, model: str) -> str:
 
 
 def _empty(profile: str, command: str, seed: int) -> Findings:
-    return Findings(profile=profile, seed=seed, command=command, versions=_versions())
+    return Findings(profile=profile, seed=seed, command=command, origin=Origin.now(command, *_PACKAGES))
 
 
 def audited(findings: Findings, tell: Tell) -> Findings:
@@ -98,7 +96,7 @@ def audited(findings: Findings, tell: Tell) -> Findings:
             continue
         tell(f"audit: {check.title}")
         said = [line for i in range(rounds) for line in check.run(findings.seed * 1000 + i)]
-        checks.append(Checked(check.name, check.title, tuple(said)))
+        checks.append(Checked(check.name, check.title, tuple(said), check.mode))
     return replace(findings, checks=tuple(checks), left_out=tuple(left))
 
 
@@ -141,13 +139,3 @@ def attacking(findings: Findings, model: str, workers: Workers) -> Callable[[Fin
         missing = str(error)
         return lambda found: replace(found, left_out=(*found.left_out, missing))
     return campaign.begun(findings, targets.Subject(model), workers)
-
-
-def _versions() -> dict[str, str]:
-    found = {"secagg": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

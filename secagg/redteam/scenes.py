@@ -15,6 +15,7 @@ from secagg.redteam.defences import informed
 from secagg.redteam.modes import Mode
 from secagg.redteam.observation import Observation
 from secagg.redteam.results import Attempt, Picture
+from secagg.redteam.series import COHORT, Series
 from secagg.redteam.target import Target
 from secagg.redteam.trials import Case, Outcome, Score
 from secagg.redteam.views import Arrays, Recording, Sight, record
@@ -97,10 +98,11 @@ def attempts(
         seed: of the rounds.
         sights: whose eyes are tried on the victim's vector.
     """
-    scenes = [Scene.play(target, attack, mode, seed * 1000 + i) for i in range(trials)]
+    kind = Series if attack.rounds > 1 else Scene
+    scenes = [kind.play(target, attack, mode, seed * 1000 + i) for i in range(trials)]
     controls = Score.of([scene.attacked(scene.control()) for scene in scenes])
     made = [_attempt(attack, target, mode, None, controls)]
-    through = (Sight.RELEASED,) if Need.MODEL in attack.needs else ()
+    through = (Sight.RELEASED,) if Need.MODEL in attack.needs or attack.rounds > 1 else ()
     for sight in (*sights, *through):
         outcomes = [scene.attacked(scene.seen(sight)) for scene in scenes]
         made.append(_attempt(attack, target, mode, sight, Score.of(outcomes)))
@@ -117,7 +119,7 @@ def _attempt(attack: Attack, target: Target, mode: Mode, sight: Sight | None, sc
         paper=attack.paper,
         target=target.name,
         mode="none" if sight is None else mode.name,
-        sight=_title(sight, attack.participants),
+        sight=_title(sight, attack),
         participants=people,
         control=sight is None,
         exposed_by_design=opened or sight is Sight.RELEASED,
@@ -126,7 +128,11 @@ def _attempt(attack: Attack, target: Target, mode: Mode, sight: Sight | None, sc
     )
 
 
-def _title(sight: Sight | None, summands: int) -> str:
+def _title(sight: Sight | None, attack: Attack) -> str:
+    if attack.rounds > 1:
+        sums = f"of {attack.rounds} rounds, each of {COHORT} of {attack.participants} people"
+        return f"{Sight.PLAIN.value}: plain sums {sums}" if sight is None else f"{sight.value} {sums}"
     if sight is None:
-        return Sight.PLAIN.value if summands == 1 else f"{Sight.PLAIN.value}: the plain sum of {summands}"
-    return f"{sight.value} of {summands}" if sight is Sight.RELEASED else sight.value
+        plain = Sight.PLAIN.value
+        return plain if attack.participants == 1 else f"{plain}: the plain sum of {attack.participants}"
+    return f"{sight.value} of {attack.participants}" if sight is Sight.RELEASED else sight.value

@@ -8,12 +8,17 @@ from secagg.redteam.audit import CHECKS, missing_extra
 from secagg.redteam.cohort_games import COHORT_GAMES
 from secagg.redteam.encrypted_games import ENCRYPTED_GAMES
 from secagg.redteam.games import Game, play
+from secagg.redteam.input_games import INPUT_GAMES
 from secagg.redteam.masked_games import MASKED_GAMES
+from secagg.redteam.mode_games import MODE_GAMES
 from secagg.redteam.mutants import MUTANTS, Mutant
 from secagg.redteam.release_games import RELEASE_GAMES
 from secagg.redteam.surgery import Patch
 
-GAMES = {game.name: game for game in (*MASKED_GAMES, *RELEASE_GAMES, *COHORT_GAMES, *ENCRYPTED_GAMES)}
+GAMES = {
+    game.name: game
+    for game in (*MASKED_GAMES, *RELEASE_GAMES, *INPUT_GAMES, *COHORT_GAMES, *ENCRYPTED_GAMES, *MODE_GAMES)
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ not uniform bytes, and testing them as such gives false alarms.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,7 @@ CELL_COUNT: Final = 40
 """Fewest expected counts in a cell of a χ² test."""
 
 _MAX_CELL_BITS: Final = 8
+_BISECTIONS: Final = 60
 _LAGS: Final = (1, 2, 3)
 
 Residues = np.ndarray[Any, np.dtype[np.uint64]]
@@ -221,6 +223,7 @@ def _cell_bits(count: int) -> int:
     return max(1, min(_MAX_CELL_BITS, int(math.log2(max(2, count / CELL_COUNT)))))
 
 
+@lru_cache(maxsize=4096)
 def proportion_interval(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
     """Two-sided interval of a proportion that covers it with 1 − `error` or more (Clopper & Pearson 1934)."""
     low = 0.0 if hits == 0 else _crossing(lambda p: _tail(hits, trials, p) - error / 2)
@@ -232,15 +235,22 @@ def _tail(hits: int, trials: int, p: float) -> float:
     """P(X ≥ hits), X binomial: summed in logarithms, so that thousands of trials do not underflow."""
     if p in (0.0, 1.0):
         return float(p == 1.0 or hits == 0)
-    whole = math.lgamma(trials + 1)
-    ks = range(hits, trials + 1)
-    logs = (whole - math.lgamma(k + 1) - math.lgamma(trials - k + 1) for k in ks)
-    return sum(math.exp(c + k * math.log(p) + (trials - k) * math.log1p(-p)) for c, k in zip(logs, ks, strict=True))
+    successes = np.arange(hits, trials + 1)
+    logs = _log_choices(trials)[hits:] + successes * math.log(p) + (trials - successes) * math.log1p(-p)
+    return float(np.exp(logs).sum())
+
+
+@lru_cache(maxsize=8)
+def _log_choices(trials: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """float64[trials + 1]: logarithms of the binomial coefficients."""
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
+    choices: np.ndarray[Any, np.dtype[np.float64]] = factorials[-1] - factorials - factorials[::-1]
+    return choices
 
 
 def _crossing(rising: Callable[[float], float]) -> float:
     low, high = 0.0, 1.0
-    for _ in range(40):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < 0 else (low, middle)
     return (low + high) / 2

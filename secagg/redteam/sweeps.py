@@ -14,6 +14,7 @@ from secagg.redteam.attacks import ATTACKS
 from secagg.redteam.attacks.base import Attack
 from secagg.redteam.attacks.first_layer import FIRST_LAYER, LOW_RANK
 from secagg.redteam.attacks.imprint import IMPRINT
+from secagg.redteam.attacks.membership import MEMBERSHIP
 from secagg.redteam.attacks.prior import PRIOR
 from secagg.redteam.defences import DEFENCES, Defence, clip_and_gauss, flatten, piped
 from secagg.redteam.measured import Exposure, NoisePoint, RoundsPoint
@@ -48,6 +49,7 @@ class _Line:
 
 _LINES: Final = (
     _Line(LOW_RANK, 1, "low-rank, n = 1"),
+    _Line(MEMBERSHIP, 1, "membership, n = 1", quick=(0.1, 1.634)),
     _Line(PRIOR, 1, "prior, n = 1", quick=(0.1,)),
     _Line(IMPRINT, 64, "imprint, n = 64"),
 )
@@ -71,8 +73,7 @@ def _noise_point(line: _Line, z: float, trials: int, seed: int) -> NoisePoint:
     target, defence = target_named(line.attack.target, seed), noisy(z)
     cases = range(seed * 1000, seed * 1000 + trials)
     score = Score.of([_released(target, line.attack, line.people, defence, case) for case in cases])
-    figures = (trials, score.identified, score.interval, score.chance)
-    return NoisePoint(line.title, z, *figures, score.exact, real=z >= _LEAST_Z)
+    return NoisePoint(line.title, z, score.by(line.attack, target), score.exact, real=z >= _LEAST_Z)
 
 
 def _released(target: Target, attack: Attack, people: int, defence: Defence, seed: int) -> Outcome:
@@ -97,14 +98,21 @@ SLOW_KINDS: Final = (
 
 
 def exposures(kind: tuple[str, str], trials: int, seed: int) -> list[Exposure]:
-    """An attack on a plain update, and on the released mean of eight, without noise and with that of ε = 2.5."""
+    """Attacks of a kind on a plain update, and on the released mean of eight, without noise and with that of ε = 2.5.
+
+    Where the first layer is inverted, its rank-one completion is tried too: it stands more noise.
+    """
     name, data = kind
     target, found = target_named(data, seed), []
+    attacks = (FIRST_LAYER, LOW_RANK) if name == FIRST_LAYER.name else (ATTACKS[name],)
     for people, z in ((1, 0.0), (8, 0.0), (8, Z[-1])):
         defence = noisy(z) if z else DEFENCES["16-bit" if people > 1 else "none"]
         cases = range(seed * 1000, seed * 1000 + trials)
-        score = Score.of([_released(target, ATTACKS[name], people, defence, case) for case in cases])
-        found.append(Exposure(name, data, people, z, trials, score.identified, score.interval, score.chance))
+        tried = [
+            Score.of([_released(target, attack, people, defence, case) for case in cases]).by(attack, target)
+            for attack in attacks
+        ]
+        found.append(Exposure(tuple(tried), name, data, people, z))
     return found
 
 
@@ -136,8 +144,8 @@ _SETTINGS: Final = (
 
 
 def many_rounds(trials: int, seed: int) -> list[RoundsPoint]:
-    """36 people with one record each, cohorts of 32: first-layer inversion of the least-squares estimate
-    of the victim's update, after more and more released sums.
+    """36 people with one record each, cohorts of 32: after more and more released sums, first-layer inversion of the
+    least-squares estimate of the victim's update, and membership inference on it from a list of candidates.
 
     Where the model trains, updates of one record change from round to round, and the equations fit the worse.
     """
@@ -145,15 +153,17 @@ def many_rounds(trials: int, seed: int) -> list[RoundsPoint]:
     for setting in _SETTINGS:
         played = [_series(target, setting, seed * 1000 + i) for i in range(trials)]
         for number, rounds in enumerate(_ROUNDS):
-            score = Score.of([outcomes[number] for _, outcomes in played])
+            tried = [
+                Score.of([outcomes[which][number] for _, outcomes in played]).by(attack, target)
+                for which, attack in enumerate((FIRST_LAYER, MEMBERSHIP))
+            ]
             share = float(np.mean([determined(cohorts[:rounds]).mean() for cohorts, _ in played]))
-            figures = (trials, score.identified, score.interval, score.chance)
-            points.append(RoundsPoint(setting.line, rounds, share, *figures))
+            points.append(RoundsPoint(tuple(tried), setting.line, rounds, share))
     return points
 
 
-def _series(target: Target, setting: _Setting, seed: int) -> tuple[Rounds, list[Outcome]]:
-    """Cohorts bool[rounds, people], the victim first, and what comes out after each number of `_ROUNDS`."""
+def _series(target: Target, setting: _Setting, seed: int) -> tuple[Rounds, list[list[Outcome]]]:
+    """Cohorts bool[rounds, people], the victim first, and what each attack makes of each number of `_ROUNDS`."""
     rng, case = np.random.default_rng([seed, 31]), Case.draw(target, FIRST_LAYER, _PEOPLE, seed)
     model, cohorts, sums, spread = dict(target.parameters), np.zeros((_ROUNDS[-1], _PEOPLE), np.bool_), [], 0.0
     for number, cohort in enumerate(cohorts):
@@ -163,7 +173,8 @@ def _series(target: Target, setting: _Setting, seed: int) -> tuple[Rounds, list[
         sums.append(flatten(released.arrays) * _COHORT)
         spread = released.deviation * _COHORT
         model = {n: (a - setting.rate * released.arrays[n]).astype(np.float32) for n, a in model.items()}
-    return cohorts, [_estimated(case, cohorts[:r], np.array(sums[:r]), spread) for r in _ROUNDS]
+    seen = [_estimated(case, cohorts[:r], np.array(sums[:r]), spread) for r in _ROUNDS]
+    return cohorts, [case.all_of(attack, seen) for attack in (FIRST_LAYER, MEMBERSHIP)]
 
 
 def _mean(target: Target, model: Parameters, members: Sequence[Indices], z: float, seed: int) -> Observation:
@@ -175,9 +186,8 @@ def _mean(target: Target, model: Parameters, members: Sequence[Indices], z: floa
     return DEFENCES["16-bit"].release(target, [target.update(model, np.concatenate(members))], seed).adaptive
 
 
-def _estimated(case: Case, cohorts: Rounds, sums: FloatArray, spread: float) -> Outcome:
+def _estimated(case: Case, cohorts: Rounds, sums: FloatArray, spread: float) -> Observation:
     factors = combination(cohorts, 0)
     arrays = case.target.schema.split(factors @ sums)
     others = int(cohorts.any(axis=0).sum())
-    seen = Observation(arrays, others, deviation=spread * float(np.linalg.norm(factors)))
-    return case.play(seen, others)
+    return Observation(arrays, others, deviation=spread * float(np.linalg.norm(factors)))

@@ -1,26 +1,35 @@
 """The report's tables. Rows that do not hold stand among the others, tinted."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
 from secagg.charts.page import card
 from secagg.redteam.claims import CLAIMS, COLUMNS, Cell, Holds
-from secagg.redteam.fears import FEARS, Answer, Fear, Figures, figures
+from secagg.redteam.fears import FEARS, Answer, Fear, Figures, State, figures
 from secagg.redteam.games import Played
-from secagg.redteam.measured import AuditedClaim, Detected, NoisePoint, RoundsPoint
-from secagg.redteam.results import Attempt, Checked, CurvePoint, DefenceRow, Findings
+from secagg.redteam.measured import AuditedClaim, Detected, NoisePoint, Power, RoundsPoint, Tried
+from secagg.redteam.results import Attempt, Checked, CurvePoint, DefenceRow, Findings, pooled, strongest_eyes
 from secagg.redteam.statistics import FAMILY_ERROR, RUN_ERROR
 
+_TAG: Final = re.compile(r"<[^>]*>")
+_CELL: Final = re.compile(r"<td(?=[ >])")
 _STYLE: Final = {Holds.YES: "good", Holds.NO: "bad", Holds.IF: "mid"}
 _ANSWER: Final = {Answer.ENCRYPTION: "good", Answer.CHECKS: "good", Answer.NOISE: "mid", Answer.NOTHING: "bad"}
 
 
 def table(head: Sequence[str], rows: Iterable[str], *, numbers: int = 0) -> str:
     """Args: head: escaped. numbers: how many of the last columns are numbers."""
-    first = len(head) - numbers
+    first, rows = len(head) - numbers, [_labelled(one, head) for one in rows]
     cells = "".join(f"<th{' class=n' if i >= first else ''}>{title}</th>" for i, title in enumerate(head))
     return f'<div class="scroll"><table><tr>{cells}</tr>{"".join(rows)}</table></div>'
+
+
+def _labelled(one: str, head: Sequence[str]) -> str:
+    """With the column's title at each cell: on narrow screens cells stand below each other."""
+    titles = iter(_TAG.sub("", title) for title in head)
+    return _CELL.sub(lambda _: f'<td data-head="{next(titles, "")}"', one)
 
 
 def row(*cells: str, numbers: Sequence[str] = (), gap: bool = False) -> str:
@@ -45,6 +54,13 @@ def share(value: float, interval: tuple[float, float], trials: int) -> str:
     return f'{value:.0%}<span class="why">{low:.0%} to {high:.0%}, {trials} trials</span>'
 
 
+def tried(one: Tried) -> str:
+    """A proportion with its interval, and what a guess has."""
+    low, high = one.interval
+    told = f"{low:.0%} to {high:.0%}, {one.trials} trials, a guess {one.chance:.1%}"
+    return f'{one.identified:.0%}<span class="why">{told}</span>'
+
+
 def fold(summary: str, content: str, *, shown: bool = False) -> str:
     """What is read on demand; printed in any case."""
     return f"<details{' open' if shown else ''}><summary>{escape(summary)}</summary>{content}</details>"
@@ -57,19 +73,24 @@ def claims(findings: Findings) -> str:
     """Threat × mode."""
     rows = [row(escape(c.threat), *(_cell(cell, findings) for cell in c.cells)) for c in CLAIMS]
     note = (
-        "Every cell rests on attacks and checks of this run, which it names. A cell marked “does not hold” was "
-        "attacked, and the attack succeeded. Not claimed anywhere: that it stays hidden who takes part, when, and how "
-        "large the model is; that a participant cannot poison the sum."
+        "Every cell names the attacks and checks of this run that it rests on, all of them played against its own "
+        "modes. “Does not hold” means that it was attacked, and that the attack succeeded; “not attacked” that this "
+        "run shows nothing of it. Not claimed anywhere: that it stays hidden who takes part, when, and how large the "
+        "model is; that a participant cannot poison the sum."
     )
-    return card("What holds, and what does not", note, table(["Adversary or threat", *map(escape, COLUMNS)], rows))
+    head = ["Adversary or threat", *(escape(column.title) for column in COLUMNS)]
+    return card("What holds, and what does not", note, table(head, rows))
 
 
 def _cell(cell: Cell, findings: Findings) -> str:
-    shown = cell.shown(findings)
-    proof = {True: "shown by ", False: "NOT SHOWN by ", None: "not run: "}[shown] + ", ".join(cell.evidence)
-    style, said = ("bad", "NOT SHOWN") if shown is False else (_STYLE[cell.holds], cell.holds.value)
-    pale = why("not run in this profile") if shown is None else ""
-    return f'<span title="{escape(proof)}">{mark(style, said)}</span>{why(cell.condition)}{pale}'
+    shown, verdict = cell.shown(findings), cell.verdict(findings)
+    style = "none" if shown is None else _STYLE[cell.holds] if shown else "bad"
+    if shown is None:
+        return mark(style, verdict) + why(f"claimed: {cell.holds.value} {cell.condition}".strip())
+    failed = [one.name for one in cell.found(findings) if not one.as_claimed]
+    named = [one.name for one in cell.found(findings) if one.as_claimed or not shown]
+    evidence = fold(f"{len(named)} shown by" if shown else "not shown by", why(", ".join(failed or named)), shown=True)
+    return mark(style, verdict) + why(cell.condition) + evidence
 
 
 def fears(findings: Findings) -> str:
@@ -84,22 +105,27 @@ def fears(findings: Findings) -> str:
         "Answered by",
     ]
     note = (
-        "The measured figure stands next to each answer: id@1, or what the attack itself aims at. Noise is clipping "
-        "and z = 1.634. An empty cell was not measured in this profile."
+        "The measured figure stands next to each answer: id@1 of the strongest attack of its kind with its 95 % "
+        "interval and what a guess has, or what the attack itself aims at. Noise is clipping and z = 1.634. What was "
+        "not measured in this profile says so."
     )
     return card("What practitioners fear, one by one", note, table(head, rows))
 
 
 def _fear(fear: Fear, found: Figures) -> str:
-    answers = " ".join(mark(_ANSWER[answer], answer.value) for answer in fear.answers)
+    answers = " ".join(_answered(answer, state) for answer, state in found.answered)
     columns = [_lines(found.plain), _lines(found.held), _lines(found.released), _lines(found.noised)]
-    return row(
-        escape(fear.title) + why(found.games), *columns, answers + why(fear.said), gap=Answer.NOTHING in fear.answers
-    )
+    title = escape(fear.title) + "".join(map(why, found.games))
+    return row(title, *columns, answers + why(fear.said), gap=Answer.NOTHING in fear.answers)
+
+
+def _answered(answer: str, state: str) -> str:
+    style = _ANSWER[Answer(answer)] if state == State.SHOWN.value else "bad" if state == State.FAILED.value else "none"
+    return mark(style, answer) + why(f"{state}")
 
 
 def _lines(said: Sequence[str]) -> str:
-    return "".join(f'<span class="why">{escape(line)}</span>' for line in said)
+    return "".join(f'<span class="why">{escape(line)}</span>' for line in said) or why("not attacked")
 
 
 # --- attacks, games, mutants ------------------------------------------------------------------------------------------
@@ -114,9 +140,13 @@ def attacks(findings: Findings) -> str:
     note = (
         "Controls must reach what their attack aims at, such as id@1 ≥ 90 % and 10 dB over a blind guess in every "
         "trial; hidden views must stay at chance: p ≥ 10<sup>−4</sup>, and at most 3 dB beyond luck (what the same "
-        "guesses gain on non-participants) in every trial. The worst view decides."
+        "guesses gain on non-participants) in every trial. The worst view decides. With few trials, only a large leak "
+        "is sure to be found: its size stands beside."
     )
-    head = ["Attack", "Verdict", "Control", "Hidden views", "worst id@1", "least p", "gain beyond luck"]
+    head = [
+        "Attack", "Verdict", "Control", "Hidden views", "victims named, worst view", "smallest leak found with 95 %",
+        "least p", "gain beyond luck",
+    ]  # fmt: skip
     every = table(
         ["Attack", "What the adversary holds", "Mode", "Verdict", "id@1", "p against chance", "gain, dB"],
         map(_attempt, findings.attempts),
@@ -124,7 +154,7 @@ def attacks(findings: Findings) -> str:
     )
     wrong = not all(a.as_claimed for a in findings.attempts)
     folded = fold(f"All {len(findings.attempts)} rows, and the papers", every + _papers(findings), shown=wrong)
-    return card("Attacks on what each adversary holds", note, table(head, short, numbers=4) + folded)
+    return card("Attacks on what each adversary holds", note, table(head, short, numbers=5) + folded)
 
 
 def _papers(findings: Findings) -> str:
@@ -133,19 +163,62 @@ def _papers(findings: Findings) -> str:
 
 
 def _attack(tried: Sequence[Attempt]) -> str:
-    hidden = [a for a in tried if not (a.control or a.exposed_by_design)]
+    hidden = [a for a in tried if a.hidden]
     control = next((a for a in tried if a.control), None)
     verdict = mark("good", "as claimed") if all(a.as_claimed for a in tried) else mark("bad", "NOT AS CLAIMED")
     exposed = [a for a in tried if a.exposed_by_design and not a.control]
     open_ = "".join(why(f"exposed, as stated: {a.sight} ({a.mode}), {a.achieved}") for a in exposed)
-    numbers = (
-        f"{len(hidden)}",
-        f"{max((a.identified for a in hidden), default=0):.0%}",
-        f"{min((min(a.binomial_p, a.rank_p) for a in hidden), default=1):.1g}",
-        f"{max((a.best_excess_db for a in hidden), default=0):.1f} dB",
-    )
+    if hidden:
+        worst = max(hidden, key=lambda a: (a.identified, a.interval[1]))
+        low, high = worst.interval
+        named = f"{worst.hits} of {worst.trials}" + why(f"{low:.0%} to {high:.0%}; a guess {worst.chance:.1%}")
+        numbers = (
+            f"{len(hidden)}",
+            named,
+            _smallest(hidden),
+            f"{min(min(a.binomial_p, a.rank_p) for a in hidden):.1g}",
+            f"{max(a.best_excess_db for a in hidden):.1f} dB",
+        )
+    else:
+        numbers = ("0", "not attacked", "", "", "")
     achieved = escape(control.achieved) if control else "not run"
     return row(escape(tried[0].attack) + why(tried[0].target) + open_, verdict, achieved, numbers=numbers)
+
+
+def _smallest(hidden: Sequence[Attempt]) -> str:
+    """What the view with the fewest trials would find."""
+    worst = max(a.smallest for a in hidden)
+    return f"{worst:.0%}" if worst <= 1 else "none by id@1 alone"
+
+
+def modes(findings: Findings) -> str:
+    """What this run did against each mode, counted from it."""
+    names = [mode for column in COLUMNS for mode in column.modes]
+    note = (
+        "Counted from this run, each mode for itself. Victims are counted through the strongest eyes that must see "
+        "nothing, over all attacks on them together; the widest interval of a single attack stands below."
+    )
+    head = ["Mode", "games that must be stopped", "games not claimed, won", "checks silent", "victims named"]
+    return card("Mode by mode", note, table(head, [_mode(name, findings) for name in names]))
+
+
+def _mode(name: str, findings: Findings) -> str:
+    games = [p for p in findings.games if p.game.mode == name]
+    must, gaps = [p for p in games if p.game.stops], [p for p in games if not p.game.stops]
+    checks = [c for c in findings.checks if c.mode == name]
+    stopped = f"{sum(p.outcome.stopped for p in must)} of {len(must)} stopped" if must else "not attacked"
+    won = f"{sum(not p.outcome.stopped for p in gaps)} of {len(gaps)}" if gaps else "none played"
+    silent = f"{sum(not c.said for c in checks)} of {len(checks)}" if checks else "not run"
+    return row(escape(name), stopped, won, silent, _named(strongest_eyes(findings.attempts, name)))
+
+
+def _named(attempts: Sequence[Attempt]) -> str:
+    if not attempts:
+        return "not attacked"
+    hits, trials, (low, high) = pooled(attempts)
+    widest = max(a.interval[1] for a in attempts)
+    told = f"{low:.1%} to {high:.1%}, {len(attempts)} attacks; of one attack alone up to {widest:.0%}"
+    return f"{hits} of {trials}" + why(told)
 
 
 def _attempt(a: Attempt) -> str:
@@ -181,7 +254,8 @@ def _game(played: Played) -> str:
     verdict = "stopped" if outcome.stopped else "not stopped"
     said = mark("good" if outcome.stopped else "bad", verdict if played.as_claimed else verdict.upper())
     return row(
-        escape(game.title) + why(game.source), escape(game.adversary), said + why(outcome.by), escape(game.answer),
+        escape(game.title) + why(f"{game.name}; {game.mode}; {game.source}"), escape(game.adversary),
+        said + why(outcome.by), escape(game.answer),
         gap=not game.stops,
     )  # fmt: skip
 
@@ -212,32 +286,31 @@ def mutants(findings: Findings) -> str:
 
 
 def quality(points: Sequence[CurvePoint]) -> str:
-    """PSNR and SSIM in figures."""
+    """PSNR and SSIM in figures, and what each attack names."""
     rows = (
         row(
             f"{p.participants}",
-            numbers=(
-                f"{p.identified:.0%}", f"{q.psnr:.1f} dB", f"{q.blind_psnr:.1f} dB", f"{q.ssim:.2f}",
-                f"{q.blind_ssim:.2f}",
-            ),
+            "".join(why(f"{one.attack}: {one.told}, {one.trials} trials") for one in p.tried),
+            numbers=(f"{q.psnr:.1f} dB", f"{q.blind_psnr:.1f} dB", f"{q.ssim:.2f}", f"{q.blind_ssim:.2f}"),
         )
         for p in points if (q := p.quality) is not None
     )  # fmt: skip
     head = ["n", "id@1", "PSNR", "blind", "SSIM", "blind"]
-    return fold("In figures", table(head, rows, numbers=5))
+    return fold("In figures", table(head, rows, numbers=4))
 
 
 def compression(rows: Sequence[DefenceRow]) -> str:
-    """With intervals, and which attack it was."""
+    """Every attack that was tried, with its interval."""
     made = (
         row(
             escape(r.title),
-            escape(r.by),
-            numbers=(f"{r.naive:.0%}", share(r.adaptive, r.interval, r.trials)),
+            "".join(why(f"{one.attack}: {one.told}, {one.trials} trials") for one in r.tried),
+            numbers=(tried(r.naive), tried(r.strongest)),
         )
         for r in rows
     )
-    return fold("In figures", table(["Compression", "best informed attack", "naive", "adaptive"], made, numbers=2))
+    head = ["Compression", "attackers that know it", "naive", "strongest"]
+    return fold("In figures", table(head, made, numbers=2))
 
 
 def noise(points: Sequence[NoisePoint]) -> str:
@@ -245,7 +318,7 @@ def noise(points: Sequence[NoisePoint]) -> str:
     made = (
         row(
             escape(p.line) + ("" if p.real else why("in floats")),
-            numbers=(f"{p.z:g}", share(p.identified, p.interval, p.trials), f"{p.exact:.1%}"),
+            numbers=(f"{p.z:g}", tried(p.found), f"{p.exact:.1%}"),
         )
         for p in points
     )
@@ -253,15 +326,18 @@ def noise(points: Sequence[NoisePoint]) -> str:
 
 
 def rounds(points: Sequence[RoundsPoint]) -> str:
-    """With how many people the equations determine."""
+    """With how many people the equations determine, and which attack was the strongest."""
     made = (
         row(
             escape(p.line),
-            numbers=(f"{p.rounds}", f"{p.determined:.0%}", share(p.identified, p.interval, p.trials)),
+            escape(p.strongest.attack),
+            numbers=(f"{p.rounds}", f"{p.determined:.0%}", tried(p.strongest)),
         )
         for p in points
     )
-    return fold("In figures", table(["Rounds", "sums", "people determined", "id@1"], made, numbers=3))
+    return fold(
+        "In figures", table(["Rounds", "strongest attack", "sums", "people determined", "id@1"], made, numbers=3)
+    )
 
 
 def noise_audit(findings: Findings) -> str:
@@ -271,16 +347,38 @@ def noise_audit(findings: Findings) -> str:
         return ""
     note = (
         "Thousands of releases with and without a canary through the real encoder; from how well they are told apart "
-        "follows a lower bound on ε (95 %). It can disprove a claim, and proves none: the claim rests on accounting."
+        "follows a lower bound on ε: one that holds whatever the noise is (95 %), and one that holds if it is Gaussian "
+        "(99.998 %). They can disprove a claim, and prove none: the claim rests on accounting."
     )
-    head = ["Noise", "Verdict", "claimed ε", "ε is at least", "releases"]
-    return card("Audit of the noise", note, table(head, map(_audited, found), numbers=3))
+    head = ["Noise", "Verdict", "claimed ε", "ε is at least", "if Gaussian", "releases"]
+    return card("Audit of the noise", note, table(head, map(_audited, found), numbers=4))
 
 
 def _audited(c: AuditedClaim) -> str:
-    said = "not disproved" if c.bound <= c.claim else "disproved"
+    said = "disproved" if c.disproved else "not disproved"
     verdict = mark("good" if c.as_claimed else "bad", said if c.as_claimed else said.upper())
-    return row(escape(c.title), verdict, numbers=(f"{c.claim:g}", f"{c.bound:.2f}", f"2 × {c.trials:,}"))
+    numbers = (f"{c.claim:g}", f"{c.bound:.2f}", f"{c.gaussian:.2f}", f"2 × {c.trials:,}")
+    return row(escape(c.title), verdict, numbers=numbers)
+
+
+def power(findings: Findings) -> str:
+    """What the statistics can see."""
+    found = findings.measured.power
+    if not found:
+        return ""
+    note = (
+        "Of each statistical check, the smallest fault that it finds with 95 %, computed from the number of values and "
+        "its limit. Controls are synthetic values with a fault of just that size, put through the same test. Smaller "
+        "faults can go unnoticed."
+    )
+    head = ["Check", "Fault", "smallest that is found", "controls noticed"]
+    return card("What the statistics can see", note, table(head, map(_power, found), numbers=1))
+
+
+def _power(p: Power) -> str:
+    counted = f"{p.found} of {p.controls}" if p.controls else "always found"
+    noticed = counted if p.as_claimed else mark("bad", counted)
+    return row(f"<code>{escape(p.check)}</code>", escape(p.fault), escape(p.smallest), numbers=(noticed,))
 
 
 def detection(findings: Findings) -> str:
@@ -312,7 +410,7 @@ def audit(findings: Findings) -> str:
     """Every check, and how often a healthy product would be accused."""
     if not findings.checks:
         return ""
-    hidden = sum(not (a.control or a.exposed_by_design) for a in findings.attempts)
+    hidden = sum(a.hidden for a in findings.attempts)
     silent = sum(not check.said for check in findings.checks)
     note = (
         f"Statistics of masks, ciphertexts and smudging noise: χ², bits, serial pairs, correlations at lags 1 to 3, "
@@ -333,4 +431,4 @@ def audit(findings: Findings) -> str:
 
 def _check(check: Checked) -> str:
     verdict = mark("bad", "ALARM") + "".join(map(why, check.said)) if check.said else mark("good", "silent")
-    return row(escape(check.title), verdict)
+    return row(escape(check.title) + why(f"{check.name}; {check.mode}"), verdict)

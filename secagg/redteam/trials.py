@@ -9,7 +9,9 @@ import numpy as np
 from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
 from secagg.redteam import metrics
-from secagg.redteam.attacks.base import Attack, Need
+from secagg.redteam.attacks.base import Attack, Need, Reconstruction
+from secagg.redteam.attacks.membership import Suspects
+from secagg.redteam.measured import Tried
 from secagg.redteam.metrics import Bar, Standing
 from secagg.redteam.observation import Bits, Observation, Parameters
 from secagg.redteam.records import Features, Indices, Labels
@@ -124,8 +126,28 @@ class Case:
 
     def play(self, seen: Observation | Parameters, summands: int = 1) -> Outcome:
         """Run the attack on a view of this case and judge what it finds."""
-        observation = self.observe(seen, summands)
-        found = self.attack.run(self.target, observation, np.random.default_rng([self.seed, 4]))
+        return self.judge(self.attack.run(self.target, self.observe(seen, summands), self.luck()))
+
+    def all_of(self, attack: Attack, seen: Sequence[Observation]) -> list[Outcome]:
+        """Another attack on several views of this case; what a list of candidates costs is paid once."""
+        asked = replace(self, attack=attack)
+        if Need.CANDIDATES not in attack.needs:
+            return [asked.play(one, one.summands) for one in seen]
+        suspects, outcomes = None, []
+        for one in seen:
+            view = asked.observe(one)
+            if suspects is None or view.kept is not None:
+                suspects = Suspects.of(self.target, view)
+            outcomes.append(asked.judge(suspects.named(self.target, view)))
+            suspects = None if view.kept is not None else suspects
+        return outcomes
+
+    def luck(self) -> np.random.Generator:
+        """The attack's own randomness."""
+        return np.random.default_rng([self.seed, 4])
+
+    def judge(self, found: Reconstruction) -> Outcome:
+        """How near the attack came."""
         records = self.target.records
         pool, victim = records.vectors(self.rivals()), records.vectors(self.members[0][:1])[0]
         judged = np.ones(len(victim), np.bool_) if found.judged is None else found.judged
@@ -205,6 +227,10 @@ class Score:
             float(np.mean(labels)) if labels else None,
             metrics.upper_tail(sum(labels), len(labels), outcomes[0].label_chance) if labels else 1.0,
         )
+
+    def by(self, attack: Attack, target: Target) -> Tried:
+        """The same in short, with the name of the attack."""
+        return Tried(f"{attack.name} on {target.name}", self.trials, self.identified, self.interval, self.chance)
 
     def reaches(self, bar: Bar) -> bool:
         """What a positive control must."""

@@ -1,28 +1,37 @@
 """Every game goes as the product says, and each defence is what decides: without it the game is lost."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
+from secagg_client import terms
 
 from secagg import roster as rosters
 from secagg.config import RoundConfig
 from secagg.context import Context
 from secagg.crypto.identity import TrustAnchors
+from secagg.encoding.code import BoundedCode
+from secagg.encoding.fixedpoint import Encoder
 from secagg.masked import masks
 from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
 from secagg.messages import AdvertiseKeys
 from secagg.policy import Policy
-from secagg.redteam import arena
+from secagg.redteam import arena, mutants
 from secagg.redteam.encrypted_games import ENCRYPTED_GAMES
 from secagg.redteam.games import Game, play
+from secagg.redteam.input_games import INPUT_GAMES
 from secagg.redteam.masked_games import MASKED_GAMES
+from secagg.redteam.mode_games import MODE_GAMES
 from secagg.redteam.release_games import RELEASE_GAMES
 from secagg.redteam.surgery import Patch, without_check
 from secagg.rounds import releases
+from secagg.rounds.certification import Result
 from secagg.rounds.seat import Table
 from secagg.simulation import cohort
 
-GAMES = {game.name: game for game in (*MASKED_GAMES, *RELEASE_GAMES, *ENCRYPTED_GAMES)}
+EVERY_GAME = (MASKED_GAMES, RELEASE_GAMES, INPUT_GAMES, ENCRYPTED_GAMES, MODE_GAMES)
+GAMES = {game.name: game for games in EVERY_GAME for game in games}
 
 
 @pytest.mark.parametrize("game", GAMES.values(), ids=GAMES)
@@ -58,6 +67,25 @@ def one_context(patch: Patch) -> None:
     patch.setattr(masks, "derive", lambda material, **_: type(material)(material.expose()[:16]))
 
 
+def weights_in_limbs(patch: Patch) -> None:
+    """Weights in two coordinates of four bits each, instead of in one that is wide enough."""
+    begin, read = Encoder.__init__, Encoder.read
+
+    def longer(self: Encoder, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        self.vector_len += 1
+
+    def limbs(self: Encoder, start: int, stop: int, dtype: Any = None) -> Any:
+        whole = read(self, start, stop - 1, dtype)
+        weight = int(whole[-1])
+        return np.array([*whole[:-1].tolist(), weight & 15, weight >> 4], whole.dtype)
+
+    one = BoundedCode.vector_len
+    patch.setattr(BoundedCode, "vector_len", property(lambda self: one.fget(self) + 1))  # type: ignore[attr-defined]
+    patch.setattr(Encoder, "__init__", longer)
+    patch.setattr(Encoder, "read", limbs)
+
+
 DEFENCES: dict[str, Callable[[Patch], None]] = {
     "late-message": drop_self_mask,
     "cohort-of-one": lambda p: without_check(p, AwaitingSurvivors, "check", "survivors are below threshold"),
@@ -77,6 +105,10 @@ DEFENCES: dict[str, Callable[[Patch], None]] = {
     "two-at-once": forget_claims,
     "fresh-processes": forget_claims,
     "restored-snapshot": one_context,
+    "changed-update": lambda p: p.setattr(terms, "owned", lambda update: update),
+    "limb-sums": weights_in_limbs,
+    "two-results": lambda p: p.setattr(Result, "is_certified", lambda *_: True),
+    "different-models-masked-active": mutants._model_left_out,
 }
 
 
@@ -92,7 +124,7 @@ def test_without_its_defence_the_game_is_lost(name: str) -> None:
 
 
 def test_names_are_distinct_and_every_game_says_what_answers_it() -> None:
-    assert len(GAMES) == len(MASKED_GAMES) + len(RELEASE_GAMES) + len(ENCRYPTED_GAMES)
+    assert len(GAMES) == sum(map(len, EVERY_GAME))
     assert all(game.answer and game.source and game.adversary for game in GAMES.values())
 
 

@@ -20,7 +20,7 @@ from secagg.redteam.audit import CHECKS
 from secagg.redteam.claims import CLAIMS, COLUMNS, Holds
 from secagg.redteam.formats import as_document, to_json, to_junit, to_sarif
 from secagg.redteam.games import Outcome
-from secagg.redteam.measured import AuditedClaim, Detected, Exposure, Measured, NoisePoint, RoundsPoint
+from secagg.redteam.measured import AuditedClaim, Detected, Exposure, Measured, NoisePoint, Power, RoundsPoint, Tried
 from secagg.redteam.metrics import COHORT, MEMBER, RECORD
 from secagg.redteam.mutants import MUTANTS
 from secagg.redteam.report import render
@@ -38,6 +38,7 @@ from secagg.redteam.results import (
     Quality,
 )
 from secagg.redteam.self_test import GAMES
+from secagg.redteam.statistics import proportion_interval
 
 
 def quiet(_: str) -> None:
@@ -64,7 +65,7 @@ def attempt(**changes: object) -> Attempt:
 
 def test_a_healthy_product_gives_0(healthy: Findings) -> None:
     assert (healthy.exit_code, healthy.leaks, healthy.broken) == (OK, [], [])
-    assert {c.shown(healthy) for claim in CLAIMS for c in claim.cells if c.evidence != ("curve",)} == {True}
+    assert {c.shown(healthy) for claim in CLAIMS for c in claim.cells} == {True, None}
 
 
 def test_a_leak_gives_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +131,8 @@ def test_a_leak_counts_even_where_a_control_failed(healthy: Findings) -> None:
 
 def test_the_page_hides_nothing(healthy: Findings, rich: Findings) -> None:
     page = render(rich)
-    assert page.count("does not hold") >= sum(c.holds is Holds.NO for claim in CLAIMS for c in claim.cells)
+    cells = [c for claim in CLAIMS for c in claim.cells if c.holds is Holds.NO and c.shown(rich)]
+    assert page.count(">does not hold<") == len(cells) > 5
     assert page.count(">not stopped<") == sum(not p.game.stops for p in healthy.games)
     for wanted in (
         "something",
@@ -148,22 +150,28 @@ def test_the_page_hides_nothing(healthy: Findings, rich: Findings) -> None:
     assert "found &lt;one&gt;" in broken
 
 
+def tried(attack: str, hits: int, trials: int = 8, chance: float = 0.003) -> Tried:
+    return Tried(attack, trials, hits / trials, proportion_interval(hits, trials), chance)
+
+
 MEASURED = Measured(
     noise=(
-        NoisePoint("low-rank, n = 1", 0.001, 5, 1.0, (0.48, 1.0), 0.001, 0.4, real=True),
-        NoisePoint("low-rank, n = 1", 1.634, 5, 0.0, (0.0, 0.52), 0.001, 0.0, real=True),
+        NoisePoint("low-rank, n = 1", 0.001, tried("low-rank on x", 5, 5), 0.4, real=True),
+        NoisePoint("low-rank, n = 1", 1.634, tried("low-rank on x", 0, 5), 0.0, real=True),
     ),
     rounds=(
-        RoundsPoint("cohorts vary", 1, 0.0, 5, 0.2, (0.0, 0.7), 0.001),
-        RoundsPoint("cohorts vary", 48, 1.0, 5, 1.0, (0.5, 1.0), 0.001),
+        RoundsPoint((tried("first-layer on x", 1),), "cohorts vary", 1, 0.0),
+        RoundsPoint((tried("first-layer on x", 8), tried("membership on x", 2)), "cohorts vary", 48, 1.0),
     ),
-    exposures=(Exposure("first-layer", "mlp-genotypes", 8, 0.0, 5, 0.8, (0.3, 1.0), 0.002),),
+    exposures=(Exposure((tried("first-layer on mlp-genotypes", 4, 5),), "first-layer", "mlp-genotypes", 8, 0.0),),
     claims=(
-        AuditedClaim("the product's", 2.5, 0.76, 1000, true=True),
-        AuditedClaim("control: too little", 2.5, 3.4, 1000, true=False),
+        AuditedClaim("the product's", 2.5, 0.76, 1.9, 1000, true=True),
+        AuditedClaim("control: too little", 2.5, 1.8, 3.4, 1000, true=False),
     ),
+    power=(Power("masks", "a bit is 1 too often", "by 2.1%", 19, 20), Power("mask-chunks", "repeats", "one", 0, 0)),
     detected=(Detected("fidelity", "imprint", True, 2, 2, (0.16, 1.0)),),
 )
+NAIVE = tried("first-layer on x", 0)
 LOOKS = Quality(31.4, (28.0, 34.0), 0.87, (0.8, 0.9), 12.3, 0.34)
 
 
@@ -175,10 +183,10 @@ def rich(healthy: Findings) -> Findings:
         healthy,
         attempts=(attempt(), attempt(control=True, identified=1.0, worst_gain_db=60.0)),
         curve=(
-            CurvePoint(2, 1.0, (0.7, 1.0), 0.001, 60.0, LOOKS),
-            CurvePoint(64, 0.1, (0.0, 0.4), 0.001, 9.0, LOOKS),
+            CurvePoint((tried("first-layer on x", 12, 12), tried("membership on y", 4, 4)), 2, 60.0, LOOKS),
+            CurvePoint((tried("first-layer on x", 1, 12), tried("membership on y", 0, 4)), 64, 9.0, LOOKS),
         ),
-        defences=(DefenceRow("2-bit", "2-bit values", 0.0, 0.62, (0.2, 0.9), "prior", 8),),
+        defences=(DefenceRow((tried("prior on x", 5), tried("low-rank on x", 0)), "2-bit", "2-bit values", NAIVE),),
         faces=Faces((FaceRow("the record", (grey,), 60.0, 1.0), FaceRow("hidden", (grey,), 4.5, 0.01, True))),
         measured=MEASURED,
         left_out=("something",),
@@ -191,11 +199,17 @@ def test_documents_hold_everything_that_the_page_shows(rich: Findings) -> None:
     shown = [*document["left_out"], document["command"]]
     shown += [text for said in document["guidance"].values() for text in said]
     for part, key in (
-        ("audit", "title"), ("games", "title"), ("games", "by"), ("attacks", "sight"), ("claims", "threat"),
-        ("claims", "condition"), ("defences", "title"), ("defences", "by"), ("faces", "title"), ("fears", "title"),
-        ("fears", "said"), ("fears", "games"),
+        ("audit", "title"), ("games", "title"), ("games", "by"), ("games", "name"), ("games", "mode"),
+        ("attacks", "sight"), ("claims", "threat"), ("claims", "condition"), ("claims", "verdict"),
+        ("defences", "title"), ("faces", "title"), ("fears", "title"), ("fears", "said"),
     ):  # fmt: skip
         shown += [row[key] for row in document[part]]
+    shown += [name for row in document["claims"] for name in row["evidence"]]
+    shown += [line for row in document["fears"] for key in ("plain", "held", "released", "noised", "games")
+              for line in row[key]]  # fmt: skip
+    shown += [attack["attack"] for row in (*document["defences"], *document["curve"]) for attack in row["tried"]]
+    shown += [row["smallest"] for row in document["measured"]["power"]]
+    shown += [document["origin"]["date"], document["origin"]["commit"], *document["origin"]["versions"].values()]
     shown += [v[key] for v in document["self_test"]["mutants"] for key in ("title", "check", "said")]
     shown += [row["line"] for part in ("noise", "rounds") for row in document["measured"][part]]
     shown += [row["title"] for row in document["measured"]["claims"]]
@@ -210,14 +224,14 @@ def test_documents_hold_everything_that_the_page_shows(rich: Findings) -> None:
 
 
 def test_a_claim_of_noise_that_the_audit_disproves_is_a_leak_in_every_format(rich: Findings) -> None:
-    false = replace(MEASURED.claims[0], bound=2.7)
+    false = replace(MEASURED.claims[0], gaussian=2.7)
     leaky = replace(rich, attempts=(), measured=replace(MEASURED, claims=(false,)))
     assert leaky.exit_code == LEAK
     assert "ε is at least 2.70" in leaky.leaks[0]
     assert "DISPROVED" in render(leaky)
     assert 'failures="1"' in to_junit(leaky)
     assert len(json.loads(to_sarif(leaky))["runs"][0]["results"]) == 1
-    blind = replace(MEASURED.claims[1], bound=1.0)
+    blind = replace(MEASURED.claims[1], gaussian=1.0)
     assert replace(leaky, measured=replace(MEASURED, claims=(blind,))).exit_code == BROKEN
 
 

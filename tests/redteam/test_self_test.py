@@ -1,5 +1,7 @@
 """The harness is believed because it notices every planted flaw, and is silent on the healthy product."""
 
+from dataclasses import replace
+
 import pytest
 
 from secagg.redteam import audit
@@ -36,7 +38,7 @@ def test_a_flaw_that_no_check_sees_fails_the_run() -> None:
 
 
 def test_a_check_that_speaks_of_the_healthy_product_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CHECKS, "two-rounds", CHECKS["two-rounds"].__class__("two-rounds", "", lambda _: ["wolf"]))
+    monkeypatch.setitem(CHECKS, "two-rounds", replace(CHECKS["two-rounds"], run=lambda _: ["wolf"]))
     found = s.self_test(mutants=tuple(m for m in MUTANTS if m.name == "lasting-keys"))
     assert found.caught == 1
     assert found.false_alarms == ("two-rounds: wolf",)

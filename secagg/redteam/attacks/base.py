@@ -64,6 +64,7 @@ class Attack:
         needs: side knowledge.
         models: the model that each participant gets; active attacks make their own.
         participants: that the attack is sized for: it aims at their sum. 1 for attacks on a single update.
+        rounds: how many sums of overlapping cohorts it takes apart; 1 for attacks on one update or sum.
         bar: what its positive control must reach.
         trials: of the quick profile.
         slow: whether a trial takes a second or more: quick runs then try the strongest adversary alone.
@@ -77,6 +78,7 @@ class Attack:
     needs: frozenset[Need] = field(default_factory=frozenset)
     models: Models = honest
     participants: int = 1
+    rounds: int = 1
     bar: Bar = RECORD
     trials: int = 5
     slow: bool = False

@@ -1,5 +1,6 @@
 """Membership inference: whose gradient points where the aggregate points?"""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -29,24 +30,53 @@ def candidates_of(observation: Observation) -> tuple[Features, Labels]:
     return observation.candidates
 
 
-def scores(target: Target, observation: Observation) -> Exact:
-    """float64[candidates]: how much each candidate's gradient explains of the observed one, the others considered.
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """Candidates and their gradients, made once for any number of observations of the same coordinates.
 
-    Ridge regression of the observed gradient on all candidates', both less the candidates' mean; the coefficients are
-    taken times the gradients' lengths. Members have the largest.
-
-    Raises:
-        LocalError: there are no candidates.
+    Attributes:
+        features: of the candidates, with their `labels`.
+        centred: float64[candidates, known coordinates], gradients less their `centre`.
+        products: float64[candidates, candidates] of the centred gradients.
     """
-    gradients = np.concatenate(list(_gradients(target, observation, *candidates_of(observation)))).astype(np.float64)
-    observed = _flat(target, target.as_gradient(observation.arrays), observation)
-    centre = gradients.mean(axis=0)
-    gradients, observed = gradients - centre, observed - centre
-    products = gradients @ gradients.T
-    ridge = _RIDGE * float(np.trace(products)) / len(products) or 1.0
-    explained = np.linalg.solve(products + ridge * np.eye(len(products)), gradients @ observed)
-    weighted: Exact = explained * np.sqrt(np.diag(products))
-    return weighted
+
+    features: Features
+    labels: Labels
+    centred: Exact
+    centre: Exact
+    products: Exact
+
+    @classmethod
+    def of(cls, target: Target, observation: Observation) -> "Suspects":
+        """Those of an observation.
+
+        Raises:
+            LocalError: there are no candidates, or they are no values.
+        """
+        if target.records.vocabulary:
+            raise LocalError("membership inference takes records that are values, not tokens")
+        features, labels = candidates_of(observation)
+        gradients = np.concatenate(list(_gradients(target, observation, features, labels))).astype(np.float64)
+        centre = gradients.mean(axis=0)
+        gradients -= centre
+        return cls(features, labels, gradients, centre, gradients @ gradients.T)
+
+    def scores(self, target: Target, observation: Observation) -> Exact:
+        """float64[candidates]: how much each candidate's gradient explains of the observed one, the others considered.
+
+        Ridge regression of the observed gradient on all candidates', both less the candidates' mean; the coefficients
+        are taken times the gradients' lengths. Members have the largest.
+        """
+        observed = _flat(target, target.as_gradient(observation.arrays), observation) - self.centre
+        ridge = _RIDGE * float(np.trace(self.products)) / len(self.products) or 1.0
+        explained = np.linalg.solve(self.products + ridge * np.eye(len(self.products)), self.centred @ observed)
+        weighted: Exact = (explained * np.sqrt(np.diag(self.products))).astype(np.float64)
+        return weighted
+
+    def named(self, target: Target, observation: Observation) -> Reconstruction:
+        """The candidate that explains most."""
+        best = int(np.argmax(self.scores(target, observation)))
+        return Reconstruction(self.features[best : best + 1].reshape(1, -1), self.labels[best : best + 1])
 
 
 def _flat(target: Target, arrays: Any, observation: Observation) -> Exact:
@@ -72,13 +102,7 @@ def _gradients(target: Target, observation: Observation, features: Features, lab
 
 
 def _run(target: Target, observation: Observation, rng: Generator) -> Reconstruction:
-    likeness = scores(target, observation)
-    features, labels = candidates_of(observation)
-    best = int(np.argmax(likeness))
-    flat = features[best : best + 1]
-    if target.records.vocabulary:
-        raise LocalError("membership inference takes records that are values, not tokens")
-    return Reconstruction(flat.reshape(1, -1), labels[best : best + 1])
+    return Suspects.of(target, observation).named(target, observation)
 
 
 MEMBERSHIP: Final = Attack(

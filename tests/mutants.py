@@ -1,0 +1,211 @@
+"""Flaws that are planted in the source of client, server and their wiring, one at a time, each with the test that must
+notice.
+
+    python -m tests.mutants            # all of them, in copies of the tree
+    python -m tests.mutants NAME …     # some
+
+A flaw is a piece of text that stands once in its file, and what takes its place. `tests/unit/test_mutants.py` holds
+that every piece is still there and that every named test exists; running them all takes several minutes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+_COPIED: Final = ("secagg", "server", "client", "tests", "pyproject.toml", "proto")
+_PATIENCE_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One flaw.
+
+    Attributes:
+        name: for the command line.
+        path: of the file, from the root.
+        old: a piece of it that stands there once.
+        new: what takes its place.
+        test: what must fail then: a file, or one test of it.
+    """
+
+    name: str
+    path: str
+    old: str
+    new: str
+    test: str
+
+
+_CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
+_RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
+_SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosting.py"
+_SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
+
+MUTANTS: Final = (
+    # --- randomness
+    Mutant("rounding-seed", f"{_CLIENT}/session.py", "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
+           "Secret(bytes(ROUNDING_SEED_SIZE))", _RANDOM),
+    Mutant("rounding-seed-shared", f"{_CLIENT}/session.py", "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
+           "Secret(offer.round_id * 2)", _RANDOM),
+    Mutant("client-seeded", f"{_CLIENT}/sync.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
+    Mutant("async-client-seeded", f"{_CLIENT}/aio.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
+    Mutant("client-ignores-rng", f"{_CLIENT}/sync.py", "rng or SystemRng()", "SystemRng()", _RANDOM),
+    Mutant("jitter", f"{_CLIENT}/retry.py", "return SystemRandom().random()", "return 0.5", _RANDOM),
+    Mutant("server-seeded", f"{_SERVER}/app.py", "rng=SystemRng()", f"rng={_SEEDED}", _RANDOM),
+    Mutant("central-noise-seed", f"{_SERVER}/rounds.py", "Secret(self._rng.token(SEED_SIZE))",
+           "Secret(bytes(SEED_SIZE))", _RANDOM),
+    Mutant("round-id", f"{_SERVER}/rounds.py", "RoundId(self._rng.token(ROUND_ID_SIZE))",
+           "RoundId(len(self._known).to_bytes(ROUND_ID_SIZE, 'big'))", _RANDOM),
+    Mutant("groups-not-drawn", f"{_SERVER}/grouped.py", "int.from_bytes(self._rng.token(_DRAW_BYTES))",
+           "len(self._group_of)", _RANDOM),
+    Mutant("simulated-seed", "secagg/simulation/cohort.py", "            Secret(rng.token(ROUNDING_SEED_SIZE)),",
+           "            Secret(bytes(ROUNDING_SEED_SIZE)),", _RANDOM),
+    Mutant("demo-seeded", "secagg/demo/participant.py", "SystemRng().token(KEY_SEED_SIZE)", "bytes(KEY_SEED_SIZE)",
+           _RANDOM),
+    Mutant("evidence-seeded", "secagg/demo/evidence.py", "Secret(SystemRng().token(32))", "Secret(bytes(32))", _RANDOM),
+    Mutant("bench-seeded", "secagg/bench/privacy.py", "    seed = Secret(SystemRng().token(32))",
+           "    seed = Secret(bytes(32))", _RANDOM),
+    Mutant("system-rng", "secagg/crypto/rng.py", "return os.urandom(size)", "return bytes(size)", _RANDOM),
+    # --- groups and who may join
+    Mutant("any-group", f"{_SERVER}/rounds.py", "return grouped is None or grouped.group_for(participant) is hosted",
+           "return True", _RANDOM),
+    Mutant("fullest-group", f"{_SERVER}/grouped.py", "fewest = min(", "fewest = max(", _RANDOM),
+    Mutant("new-group-each-time", f"{_SERVER}/grouped.py", "            self._group_of[participant] = number\n",
+           "            self._group_of = {participant: number}\n", _RANDOM),
+    Mutant("smallest-threshold", "secagg/rounds/releases.py", "if len(names) < max(release.threshold",
+           "if len(names) < min(release.threshold", "tests/security/test_differencing.py"),
+    Mutant("groups-named-by-server", f"{_SERVER}/rounds.py", "if config.groups is not None and config.groups.number:",
+           "if False:", _WIRING),
+    Mutant("two-groups-of-one-round", f"{_CLIENT}/session.py",
+           "self._terms.seen.claim(self._group.parent)  # nobody is in two groups", "pass",
+           "tests/security/test_groups.py"),
+    # --- a participant's own terms
+    Mutant("twice-in-a-round", f"{_CLIENT}/terms.py",
+           "        if round_id in self._ids:", "        if False:", _SESSION),
+    Mutant("policy-unasked", f"{_CLIENT}/session.py", "        self._terms.policy.check(config)\n", "", _SESSION),
+    Mutant("another-model", f"{_CLIENT}/session.py",
+           "if config.model_digest != mine.model_digest:", "if False:", _SESSION),
+    Mutant("another-purpose", f"{_CLIENT}/session.py",
+           "if config.purpose != mine.purpose:", "if False:",
+           "tests/security/test_differencing.py"),
+    Mutant("receipt-unverified", f"{_CLIENT}/session.py",
+           "        receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))\n", "",
+           "tests/security/test_receipts.py"),
+    Mutant("receipt-of-fewer", f"{_CLIENT}/session.py", "if told.survivors != len(survivors):", "if False:", _SESSION),
+    Mutant("result-unchecked", f"{_CLIENT}/session.py",
+           "            _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)\n",
+           "            pass\n", _SESSION),
+    Mutant("own-validity", f"{_CLIENT}/terms.py",
+           "self.identity.check_validity(datetime.fromtimestamp(self.clock(), UTC))", "pass", _WIRING),
+    Mutant("memory-of-another", f"{_CLIENT}/memory.py", "if self._owner not in {None, owner}:", "if False:", _WIRING),
+    Mutant("claim-unrecorded", f"{_CLIENT}/memory.py", "self._append(Claimed(round_id, release))", "pass", _WIRING),
+    Mutant("claim-before-disk", f"{_CLIENT}/memory.py",
+           "            self._file.append(entry)  # safe on the disk before it counts\n        self._take(entry)",
+           "            self._take(entry)\n            self._file.append(entry)\n        self._take(entry)", _WIRING),
+    Mutant("once-unchecked", f"{_CLIENT}/memory.py",
+           "            self._check(release.question, policy)\n", "", _WIRING),
+    # --- transport of the client
+    Mutant("any-ca", f"{_CLIENT}/channels.py", "root_certificates=trust.pem,", "root_certificates=None,", _WIRING),
+    Mutant("control-anywhere", f"{_CLIENT}/channels.py",
+           'if host != "localhost" and not _is_loopback(host):', "if False:", "tests/unit/client/test_channels.py"),
+    Mutant("grpc-retries", f"{_CLIENT}/channels.py",
+           '("grpc.enable_retries", 0)', '("grpc.enable_retries", 1)', _WIRING),
+    Mutant("retry-for-ever", f"{_CLIENT}/retry.py", "self._failures >= self._policy.attempts or", "False or",
+           "tests/unit/client/test_retry.py"),
+    Mutant("retry-what-may-have-worked", f"{_CLIENT}/retry.py", "if not self._idempotent and not unsent:", "if False:",
+           "tests/unit/client/test_retry.py"),
+    # --- who calls, and how often
+    Mutant("no-client-certificate", f"{_SERVER}/tls.py",
+           "require_client_auth=True", "require_client_auth=False", _WIRING),
+    Mutant("server-any-ca", f"{_SERVER}/tls.py", "root_certificates=trust.pem", "root_certificates=None", _WIRING),
+    Mutant("expired-goes-on", f"{_SERVER}/auth.py", "if caller is not None and begin <= now <= end:",
+           "if caller is not None:", _WIRING),
+    Mutant("chain-never-again", f"{_SERVER}/auth.py", "min(end, now + RECHECK_S)", "end", _WIRING),
+    Mutant("known-without-end", f"{_SERVER}/auth.py", "if len(self._known) >= MAX_KNOWN:", "if False:", _WIRING),
+    Mutant("calls-in-all", f"{_SERVER}/tally.py", "if self._in_all >= self._most_in_all:", "if False:", _WIRING),
+    Mutant("calls-of-one", f"{_SERVER}/tally.py", "if self._calls[caller, place] >= self._most:", "if False:", _WIRING),
+    Mutant("bytes-of-one", f"{_SERVER}/tally.py",
+           "if self._bytes[caller] + size > self._most_bytes:", "if False:", _WIRING),
+    Mutant("calls-never-end", f"{_SERVER}/tally.py", "        self._tally._in_all -= 1\n", "", _WIRING),
+    Mutant("moved-and-counted-twice", f"{_SERVER}/tally.py",
+           "            self._tally._leave(self._caller, self._place)\n            self._place = place",
+           "            self._place = place", _WIRING),
+    # --- the order of writing and telling
+    Mutant("answer-before-journal", f"{_SERVER}/hosting.py",
+           "            self._journal.append(entry_of(now, sender, message))\n", "            pass\n", _HOSTING),
+    Mutant("deadline-unwritten", f"{_SERVER}/hosting.py", "            self._journal.append(DeadlinePassed(now))\n",
+           "            pass\n", _HOSTING),
+    Mutant("end-unwritten", f"{_SERVER}/hosting.py", "            self._journal.finish(outcome)\n", "", _HOSTING),
+    Mutant("sum-before-charge", f"{_SERVER}/hosting.py", "                self._charge.settle(outcome, phase)\n",
+           "                pass\n", "tests/unit/server/test_budget.py"),
+    Mutant("back-after-leaving", f"{_SERVER}/hosting.py", "        if sender in self._left:\n            raise",
+           "        if False:\n            raise", _HOSTING),
+    Mutant("old-upload-goes-on", f"{_SERVER}/hosting.py",
+           "        if self._uploads[sender] != claim:", "        if False:",
+           _HOSTING),
+    Mutant("secrets-outlive-the-round", f"{_SERVER}/hosting.py", "            self._engine.forget()\n", "", _WIRING),
+    Mutant("timer-of-an-old-phase", f"{_SERVER}/hosting.py", "            self._timer.cancel()\n", "            pass\n",
+           _WIRING),
+    Mutant("engine-uses-another-clock", f"{_SERVER}/hosting.py", "now, phase = self._clock(), self._engine.phase",
+           "now, phase = 0.0, self._engine.phase", _HOSTING),
+    # --- limits, health and the end
+    Mutant("rounds-without-end", f"{_SERVER}/rounds.py",
+           "if under_way + wanted > self._settings.max_open_rounds:", "if False:", _WIRING),
+    Mutant("opening-uncounted", f"{_SERVER}/rounds.py", "        self._opening += wanted\n", "", _WIRING),
+    Mutant("open-after-shutdown", f"{_SERVER}/rounds.py", "        self._closed = True\n", "", _WIRING),
+    Mutant("plan-not-given-back", f"{_SERVER}/rounds.py", "            undo.callback(charge.withdraw)\n",
+           "            pass\n", _WIRING),
+    Mutant("forgotten-with-its-sum", f"{_SERVER}/rounds.py",
+           "for oldest in [known for known, done in self._ended.items() if done][:surplus]:",
+           "for oldest in list(self._ended)[:surplus]:", "tests/unit/server/test_forgetting.py"),
+    Mutant("outsiders-after-a-failure", f"{_SERVER}/rounds.py",
+           "        if not self._store.admits((hosted.config.model_digest, hosted.config.purpose), participant):\n"
+           "            return False\n", "", _WIRING),
+    Mutant("claim-of-another-round", f"{_SERVER}/store.py", "return self._releases.claim(round_id, release)",
+           "return frozenset()", "tests/security/test_differencing.py"),
+    Mutant("healthy-while-stopping", f"{_SERVER}/health.py",
+           "self._status = health_pb2.HealthCheckResponse.NOT_SERVING", "pass", _WIRING),
+    Mutant("answers-for-strangers", f"{_SERVER}/health.py", "known = request.service in self._known", "known = True",
+           _WIRING),
+)  # fmt: skip
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether nothing notices."""
+    with TemporaryDirectory() as folder:
+        tree = Path(folder)
+        for name in _COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            else:
+                shutil.copy(source, tree / name)
+        path = tree / mutant.path
+        path.write_text(path.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
+        places = os.pathsep.join(str(tree / name) for name in ("", "server", "client"))
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.test],
+            cwd=tree, env={**os.environ, "PYTHONPATH": places}, capture_output=True, timeout=_PATIENCE_S, check=False,
+        )  # fmt: skip
+        return done.returncode != 1  # 1: tests ran, and some failed
+
+
+def main(names: list[str]) -> int:
+    """Plant the named flaws, or all; print what survives."""
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        verdicts = list(pool.map(survives, chosen))
+    for mutant, alive in zip(chosen, verdicts, strict=True):
+        sys.stdout.write(f"{'SURVIVES' if alive else 'caught  '}  {mutant.name}: {mutant.test}" + "\n")
+    sys.stdout.write(f"{verdicts.count(False)} of {len(verdicts)} caught\n")
+    return 1 if any(verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
