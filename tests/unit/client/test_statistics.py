@@ -60,6 +60,10 @@ def test_other_numbers_are_within_half_a_step() -> None:
     assert (found.histogram.size, found.edges.size) == (0, 0)
 
 
+def test_numbers_are_rounded_to_the_nearest_step() -> None:
+    assert int(Column(**COLUMN).update([0.4, 0.6, 9.9])["sum"]) == 0 + 1 + 10
+
+
 def test_no_rows_at_all() -> None:
     found = asked(AGES, [[], [], []])
     assert (found.sites, found.count, found.histogram.tolist()) == (3, 0, [0] * 12)
