@@ -199,10 +199,12 @@ def survives(mutant: Mutant) -> bool:
 def main(names: list[str]) -> int:
     """Plant the named flaws, or all; print what survives."""
     chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    verdicts = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        verdicts = list(pool.map(survives, chosen))
-    for mutant, alive in zip(chosen, verdicts, strict=True):
-        sys.stdout.write(f"{'SURVIVES' if alive else 'caught  '}  {mutant.name}: {mutant.test}" + "\n")
+        for mutant, alive in zip(chosen, pool.map(survives, chosen), strict=True):
+            sys.stdout.write(f"{'SURVIVES' if alive else 'caught  '}  {mutant.name}: {mutant.test}\n")
+            sys.stdout.flush()
+            verdicts.append(alive)
     sys.stdout.write(f"{verdicts.count(False)} of {len(verdicts)} caught\n")
     return 1 if any(verdicts) else 0
 
