@@ -146,7 +146,7 @@ CLAIMS: Final = (
     _claim("A coordinator that lies: keys, survivor sets, replays", (
         _no("key-substitution-unsigned"),
         _yes("key-substitution", "two-survivor-sets", "both-shares", "replay-keys", "replay-proof", "ring-fence",
-             "two-results"),
+             "two-results", "framing"),
         _no("ckks-one-for-the-sum", "bfv-one-for-the-sum"), _no("ckks-threshold-one-for-the-sum"),
     )),
     _claim("Everyone but the victim is a Sybil with a genuine certificate", (

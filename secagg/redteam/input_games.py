@@ -1,12 +1,14 @@
 """Games about what goes in and what is told: weights, arrays that change, and more than one result for a round."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.messages import ConsistencyProof, Index, Roster
+from secagg.errors import RemoteError
+from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery
 from secagg.redteam.adversary import Adversary
 from secagg.redteam.arena import deployment, random_updates, rng_of, small_config, start
 from secagg.redteam.games import Game, Kind, Outcome, settle
@@ -14,6 +16,7 @@ from secagg.redteam.modes import MASKED_ACTIVE
 from secagg.redteam.release_games import NAMES
 from secagg.rounds.certification import Result
 from secagg.simulation.cohort import Contribution, set_up
+from secagg.simulation.network import Down, Envelope
 
 
 def changed_update() -> Outcome:
@@ -70,6 +73,28 @@ def two_results() -> Outcome:
     return settle(attack, held="t signatures under one result: 2t > n + n_C", got="two results, both certified")
 
 
+def framing() -> Outcome:
+    """The coordinator spoils what one participant dealt, on its way to the others, and has them name the dealer."""
+
+    def attack() -> bool:
+        run, dealer = start(small_config(7)), Index(1)
+
+        def spoil(envelope: Envelope) -> tuple[Envelope, ...]:
+            message = envelope.message
+            if not (isinstance(envelope, Down) and isinstance(message, ShareDelivery) and dealer in message.sealed):
+                return (envelope,)
+            spoiled = {**message.sealed, dealer: bytes(len(message.sealed[dealer]))}
+            return (replace(envelope, message=ShareDelivery(spoiled)),)
+
+        run.hook = spoil
+        run.play()
+        named = {error.culprit for error in run.errors.values() if isinstance(error, RemoteError)}
+        failure = run.coordinator.failure
+        return bool(run.errors) and NAMES[0] in named | set(failure.culprits if failure else ())
+
+    return settle(attack, held="what was dealt is signed: nobody is named who did not sign it", got="an honest culprit")
+
+
 _VALUES: Final = Schema((ArraySpec("values", (64,), "float64"),))
 
 INPUT_GAMES: Final = (
@@ -80,6 +105,10 @@ INPUT_GAMES: Final = (
     Game(
         "changed-update", "An update that changes after participation began", "the participant's own training loop",
         "threat model", True, "the update is copied before anything is checked", changed_update, Kind.READING,
+    ),
+    Game(
+        "framing", "What an honest participant dealt is spoiled on its way, so that others blame it",
+        "malicious coordinator", "threat model", True, "a culprit is named only by what it signed", framing, Kind.LYING,
     ),
     Game(
         "two-results", "Another result for each half of the survivors", "malicious coordinator, 2 of 7 collude",

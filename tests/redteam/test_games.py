@@ -25,7 +25,7 @@ from secagg.redteam.masked_games import MASKED_GAMES
 from secagg.redteam.mode_games import MODE_GAMES
 from secagg.redteam.release_games import RELEASE_GAMES
 from secagg.redteam.surgery import Patch, without_check
-from secagg.rounds import releases
+from secagg.rounds import dealing, releases
 from secagg.rounds.certification import Result
 from secagg.rounds.seat import Table
 from secagg.simulation import cohort
@@ -107,6 +107,7 @@ DEFENCES: dict[str, Callable[[Patch], None]] = {
     "restored-snapshot": one_context,
     "changed-update": lambda p: p.setattr(terms, "owned", lambda update: update),
     "limb-sums": weights_in_limbs,
+    "framing": lambda p: p.setattr(dealing, "made_by", lambda *_: True),
     "two-results": lambda p: p.setattr(Result, "is_certified", lambda *_: True),
     "different-models-masked-active": mutants._model_left_out,
 }
