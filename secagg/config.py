@@ -68,6 +68,9 @@ class Graph(Enum):
 class Deadlines:
     """Longest time each phase stays open, in seconds, 0.001 to 604,800. Whoever has not delivered by then has dropped
     out.
+
+    `join_s` is how long the coordinator waits for the first participant; `advertise_keys_s` then begins when it has
+    come. With 0, the default, `advertise_keys_s` begins when the round is opened.
     """
 
     advertise_keys_s: float = 60.0
@@ -75,10 +78,13 @@ class Deadlines:
     masked_input_s: float = 300.0
     consistency_check_s: float = 60.0
     unmask_s: float = 60.0
+    join_s: float = 0.0
 
     def __post_init__(self) -> None:
         settle(self, numbers=self.__slots__)
         for name in self.__slots__:
+            if name == "join_s" and self.join_s == 0:
+                continue
             if not 0.001 <= getattr(self, name) <= 604_800:
                 raise ConfigError(f"{name} must be 0.001 to 604800 seconds, not {getattr(self, name)}")
 

@@ -11,7 +11,11 @@ from secagg.phases import Phase
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted:
-    """A phase opened. `deadline` is in seconds since 1970; `expected` is how many participants may deliver."""
+    """A phase opened. `deadline` is in seconds since 1970; `expected` is how many participants may deliver.
+
+    Told again of the first phase when the deadline or who is expected changes: with the first participant, where the
+    round waits for it (`join_s`), and when the FL server says who will come.
+    """
 
     phase: Phase
     deadline: float
@@ -33,6 +37,10 @@ class DropReason(Enum):
     CANCELLED = 2
     REFUSED = 3
     FAILED = 4
+    EXCLUDED = 5
+    """The FL server said that it is gone."""
+    EXPIRED = 6
+    """Its certificate did when the list of members was closed, or would have within a minute."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,16 +115,23 @@ def input_phase(config: RoundConfig) -> Phase:
     return next(phase for phase in phases(config) if phase in INPUT_PHASES)
 
 
-def time_limit_s(phase: Phase, deadlines: Deadlines) -> float:
-    """How long `phase` may stay open, in seconds. Phases that move a whole vector have the time of an input."""
+def time_limit(phase: Phase, deadlines: Deadlines) -> tuple[str, float]:
+    """Which setting says how long `phase` may stay open, and its seconds. Phases that move a whole vector have the time
+    of an input.
+    """
     match phase:
         case Phase.ADVERTISE_KEYS:
-            return deadlines.advertise_keys_s
+            return "advertise_keys_s", deadlines.advertise_keys_s
         case Phase.SHARE_KEYS | Phase.CONFIRM_KEY:
-            return deadlines.share_keys_s
+            return "share_keys_s", deadlines.share_keys_s
         case Phase.CONSISTENCY_CHECK | Phase.RECOVERY_CHECK:
-            return deadlines.consistency_check_s
+            return "consistency_check_s", deadlines.consistency_check_s
         case Phase.UNMASK | Phase.RECOVER_SEEDS:
-            return deadlines.unmask_s
+            return "unmask_s", deadlines.unmask_s
         case _:
-            return deadlines.masked_input_s
+            return "masked_input_s", deadlines.masked_input_s
+
+
+def time_limit_s(phase: Phase, deadlines: Deadlines) -> float:
+    """How long `phase` may stay open, in seconds."""
+    return time_limit(phase, deadlines)[1]

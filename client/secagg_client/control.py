@@ -1,7 +1,7 @@
 """What an FL server tells its sidecar: open a round, watch it, fetch the sum."""
 
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import closing
 from time import monotonic
 from types import TracebackType
@@ -21,6 +21,8 @@ from secagg_client import channels
 from secagg_client.calls import Call, ResponseT_co
 from secagg_client.control_calls import (
     AbortRound,
+    Exclude,
+    Expect,
     FetchGroupSums,
     FetchResult,
     GetLedger,
@@ -175,6 +177,40 @@ class ControlClient:
                 if ends(last):
                     break
         end_of(last, round_id)
+
+    def expect(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
+        """Say who will come: participants advertise keys until all of them have, and not longer, up to the deadline.
+        Call it right after `open_round`, and again with the whole list when it changes.
+
+        Others are admitted only where that leaves room for all who are expected. Of a round in groups, each of
+        `participants` is drawn into a group.
+
+        Args:
+            round_id: of the round.
+            participants: their ids: at least the threshold, at most max_participants; as many in each group.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ConfigError: too few, too many, or no id.
+            ProtocolViolation: the list of members is closed.
+            RoundAborted: the round is over without a sum.
+        """
+        self._call(Expect(round_id, participants), timeout_s)
+
+    def exclude(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
+        """Say who is gone, in any phase: nobody waits for them any more, and if they call they are told so. What one
+        has delivered in the open phase stands. If fewer than the threshold are left, the round ends at once.
+
+        Args:
+            round_id: of the round.
+            participants: their ids.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ConfigError: no id.
+            RoundAborted: the round is over without a sum.
+        """
+        self._call(Exclude(round_id, participants), timeout_s)
 
     def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
         """End a round without a sum; participants see `reason` (at most 1,000 bytes of UTF-8)."""

@@ -1,6 +1,6 @@
 """The sidecar's control plane, from asyncio."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from time import monotonic
 from types import TracebackType
@@ -17,6 +17,8 @@ from secagg_client.calls import Call, ResponseT_co
 from secagg_client.control import OpenedRounds, end_of, ends, settings
 from secagg_client.control_calls import (
     AbortRound,
+    Exclude,
+    Expect,
     FetchGroupSums,
     FetchResult,
     GetLedger,
@@ -105,6 +107,16 @@ class AsyncControlClient:
                 if ends(last):
                     break
         end_of(last, round_id)
+
+    async def expect(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
+        """As `ControlClient.expect`."""
+        await self._call(Expect(round_id, participants), timeout_s)
+
+    async def exclude(
+        self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None
+    ) -> None:
+        """As `ControlClient.exclude`."""
+        await self._call(Exclude(round_id, participants), timeout_s)
 
     async def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
         """As `ControlClient.abort`."""

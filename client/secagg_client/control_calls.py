@@ -1,13 +1,14 @@
 """The calls of the FL server to its sidecar, as values. No input or output."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
-from secagg.errors import DecodeError
+from secagg.crypto.identity import is_participant_id
+from secagg.errors import ConfigError, DecodeError
 from secagg.phases import Phase
 from secagg.robust.groups import GroupedAggregate
 from secagg.roster import COORDINATOR
@@ -24,6 +25,7 @@ from secagg_client.fetch_calls import aggregate_limit, groups_limit
 
 SERVICE: Final = "secagg.wire.v1.ControlPlane"
 PIECE_BYTES: Final = 1 << 20
+NAMES_PER_PART: Final = 8192
 UNLIMITED: Final = 1 << 62
 """For streams of the sidecar that are as long as its history."""
 
@@ -150,6 +152,43 @@ class FetchGroupSums(ControlCall[GroupedAggregate]):
         ids = GroupedRoundId(self.round_id, encode_config(self.config))
         sums = decode_groups(every(messages_pb2.AggregatePart, parts), self.config)
         return ids.aggregate(sums, self.config.model_digest)
+
+
+@dataclass(frozen=True)
+class NamingCall(ControlCall[None]):
+    """A call that names participants of a round."""
+
+    round_id: RoundId
+    participants: Collection[str]
+
+    def __post_init__(self) -> None:
+        for name in self.participants:
+            if not is_participant_id(name):
+                raise ConfigError(f"{name!r} is no participant id: 1 to 64 of A-Z a-z 0-9 . _ -")
+
+    def requests(self) -> Iterator[bytes]:
+        """See `Call`."""
+        names = sorted(set(self.participants))
+        yield pb.ParticipantsPart(round_id=self.round_id, participant_ids=names[:NAMES_PER_PART]).SerializeToString()
+        for start in range(NAMES_PER_PART, len(names), NAMES_PER_PART):
+            part = pb.ParticipantsPart(participant_ids=names[start : start + NAMES_PER_PART])
+            yield part.SerializeToString()
+
+    def decode(self, parts: Parts) -> None:
+        """See `Call`."""
+        only(pb.ParticipantsReply, parts)
+
+
+class Expect(NamingCall):
+    """Say who will come."""
+
+    method = "Expect"
+
+
+class Exclude(NamingCall):
+    """Say who is gone."""
+
+    method = "Exclude"
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ class Participation:
         self._backend: ClosableBackend | None = None
         self._loan: Loan | None = None
         self._encoded: Encoded | None = None  # with a loan
+        self._advertising = False  # until the coordinator has answered it
         self._counted = False
         self._group: GroupedRoundId | None = None
         self._refused = False
@@ -135,13 +136,15 @@ class Participation:
     def farewell(self, error: BaseException) -> LeaveRound | None:
         """The good-bye to send after `error`, and the end of our secrets; None if there is nobody to tell.
 
-        A caller's mistake that is found before our keys were advertised needs none: we never joined.
+        A caller's mistake that is found before our keys were advertised needs none: we never joined. If the coordinator
+        refused our keys we did not either, but another process with our certificate may have: a good-bye would be its.
         """
         if self._participant is not None:
             self._participant.abort()
         if self._loan is not None and self._surely_not_summed(error):
             self._loan.not_in_sum()
         known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
+        known |= self._advertising and not self._refused and isinstance(error, RemoteError)
         if self._offer is None or self._over or known or (self._participant is None and not self._refused):
             return None
         leave = refusal(error) if self._refused else Leave(self._reason(error))
@@ -167,7 +170,9 @@ class Participation:
     def _take_part(self, offer: Offer) -> Flow[RoundResult]:
         """Every check of our own side comes before the first message; the protocol's own are in `Participant`."""
         participant = self._join(offer)
+        self._advertising = True
         roster = yield from ask(Advertise(offer.round_id, offer.config, participant.advertisement))
+        self._advertising = False
         sets: SurvivorSet | None = None
         reply = participant.receive(roster, self._terms.clock())
         while not isinstance(call := self._call(offer, reply), LastCall):

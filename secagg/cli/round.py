@@ -104,6 +104,14 @@ def open_round(
         typer.Option("--give-sum", help="With custody participants: they hand the sum to the FL server too."),
     ] = False,
     deadline: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time of each phase.")] = 60.0,
+    join: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long to wait for the first participant, where they train before they come; the first phase "
+            "begins with it. 0: it begins at once.",
+        ),
+    ] = 0.0,
     save_config: Annotated[Path | None, typer.Option(help="Write the configuration here, for fetch.")] = None,
     control: Control = SOCKET,
     as_json: AsJson = False,
@@ -131,7 +139,7 @@ def open_round(
         release_to_participants=not receipt_only,
         purpose=purpose,
         groups=Groups.parse(groups, combine) if groups else None,
-        deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline),
+        deadlines=Deadlines(deadline, deadline, deadline, deadline, deadline, join),
     )
     config = replace(variant.encrypting(masked, give_sum=give_sum), certify=certify)
     check_writable(save_config)
@@ -223,6 +231,37 @@ def abort(
         client.abort(parse_round_id(round_id), reason)
     if as_json:
         typer.echo(json.dumps({"round": round_id, "aborted": True}))
+
+
+Participants = Annotated[list[str], typer.Argument(metavar="PARTICIPANT...", help="Ids, as certificates have them.")]
+
+
+@app.command()
+def expect(
+    round_id: RoundId, participants: Participants, *, control: Control = SOCKET, as_json: AsJson = False
+) -> None:
+    """Say who will come: keys are advertised until all of them have, and not longer. Said again, it replaces the list.
+
+    Example: secagg round expect 3ea1ec2623643f993a2e6456c4117470 clinic-1 clinic-2 clinic-3 clinic-4
+    """
+    with _client(control) as client:
+        client.expect(parse_round_id(round_id), participants)
+    told = {"round": round_id, "expected": sorted(set(participants))}
+    typer.echo(json.dumps(told) if as_json else f"round {round_id} waits for {len(told['expected'])} participants")
+
+
+@app.command()
+def exclude(
+    round_id: RoundId, participants: Participants, *, control: Control = SOCKET, as_json: AsJson = False
+) -> None:
+    """Say who is gone: nobody waits for them any more.
+
+    Example: secagg round exclude 3ea1ec2623643f993a2e6456c4117470 clinic-4
+    """
+    with _client(control) as client:
+        client.exclude(parse_round_id(round_id), participants)
+    told = {"round": round_id, "excluded": sorted(set(participants))}
+    typer.echo(json.dumps(told) if as_json else f"round {round_id} waits no more for {', '.join(told['excluded'])}")
 
 
 @app.command("list")

@@ -11,6 +11,7 @@ and the extended key usage serverAuth.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Final, TypeAlias, TypeVar
@@ -60,12 +61,17 @@ def is_organisation(text: str) -> bool:
     return 0 < len(text) <= MAX_ORGANISATION_CHARS and text.isprintable() and text == text.strip()
 
 
-def parse_der_chain(chain: CertificateChain) -> list[x509.Certificate]:
-    """The certificates of a chain that a peer sent, leaf first."""
+def check_chain_size(chain: Sequence[bytes]) -> None:
+    """Raise unless the chain is as short as everybody takes it."""
     if not 0 < len(chain) <= MAX_CHAIN_LENGTH:
         raise CertificateError(f"a chain holds 1 to {MAX_CHAIN_LENGTH} certificates, this one {len(chain)}")
     if max(map(len, chain)) > MAX_CERTIFICATE_BYTES:
         raise CertificateError(f"a certificate is longer than {MAX_CERTIFICATE_BYTES} bytes")
+
+
+def parse_der_chain(chain: CertificateChain) -> list[x509.Certificate]:
+    """The certificates of a chain that a peer sent, leaf first."""
+    check_chain_size(chain)
     try:
         return [x509.load_der_x509_certificate(der) for der in chain]
     except _UNREADABLE as error:

@@ -31,6 +31,7 @@ from secagg.crypto.certificates import (
     CertificateChain,
     CertificateError,
     Role,
+    check_chain_size,
     check_role,
     check_valid_at,
     host_names_of,
@@ -71,11 +72,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class VerifiedIdentity:
-    """What a chain that verified says about its owner."""
+    """What a chain that verified says about its owner. `not_valid_after` is when its first certificate expires."""
 
     participant_id: str
     organisation: str
     public_key: ec.EllipticCurvePublicKey
+    not_valid_after: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ class TrustAnchors:
             leaf = certificates[0]
             check_valid_at(leaf, now)
             check_role(leaf, Role.PARTICIPANT)
-            identity = VerifiedIdentity(participant_id_of(leaf), organisation_of(leaf), public_key_of(leaf))
+            expires = min(certificate.not_valid_after_utc for certificate in certificates)
+            identity = VerifiedIdentity(participant_id_of(leaf), organisation_of(leaf), public_key_of(leaf), expires)
             self._check_chain(certificates, now)
         except CertificateError as error:
             raise AuthenticationError(f"participant certificate: {error}") from error
@@ -214,6 +217,7 @@ class Identity:
         """
         try:
             certificates = parse_pem_chain(certificate_pem)
+            check_chain_size([certificate.public_bytes(serialization.Encoding.DER) for certificate in certificates])
             leaf = certificates[0]
             check_role(leaf, Role.PARTICIPANT)
             participant_id, organisation = participant_id_of(leaf), organisation_of(leaf)

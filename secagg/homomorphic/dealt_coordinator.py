@@ -31,7 +31,6 @@ from secagg.messages import (
     EncryptedSum,
     Index,
     KeyConfirmation,
-    LeaveReason,
     ParticipantId,
     ParticipantMessage,
     ReleaseOrder,
@@ -43,7 +42,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase, time_limit_s
 from secagg.rounds import dealing
-from secagg.rounds.engine import DROP_REASONS, Engine
+from secagg.rounds.engine import Engine
 from secagg.rounds.releases import Claim
 from secagg.rounds.uploads import Spool, Uploads
 
@@ -242,12 +241,16 @@ class DealtKeyCoordinator(Engine):
         )
         self._sum.forget()
 
-    def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
-        index = self._lobby.index.get(sender)
+    def _miss(self, name: ParticipantId, reason: DropReason) -> list[Event]:
+        index = self._lobby.index.get(name)
         if self.phase is Phase.RELEASE_SUM and index in self._candidates[1:]:
             self._candidates.remove(index)
-            return [ParticipantDropped(self.phase, sender, DROP_REASONS[reason])]
-        return super()._leave(sender, reason, now)
+            return [self._drop(name, reason)]
+        return super()._miss(name, reason)
+
+    def _left_over(self) -> int:
+        """See `Engine`. Any one of those who hold the sum is enough."""
+        return self.round.config.threshold if self.phase is Phase.RELEASE_SUM else super()._left_over()
 
     def _stream(self, owner: Index) -> SeededPolynomials:
         """The c1 of a survivor."""

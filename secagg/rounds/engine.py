@@ -6,13 +6,21 @@ for a participant, as often as it is asked, so a lost connection loses nothing.
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from secagg.config import Aggregate
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
-from secagg.errors import AbortReason, AuthenticationError, NotInRoundError, ProtocolViolation, RoundAborted
+from secagg.errors import (
+    AbortReason,
+    AuthenticationError,
+    ConfigError,
+    NotInRoundError,
+    ProtocolViolation,
+    RoundAborted,
+)
 from secagg.events import (
     Accused,
     DropReason,
@@ -36,7 +44,7 @@ from secagg.messages import (
     ParticipantMessage,
     Roster,
 )
-from secagg.phases import INPUT_PHASES, SENT_IN, Phase, input_phase, phases, time_limit_s
+from secagg.phases import INPUT_PHASES, SENT_IN, Phase, input_phase, phases, time_limit, time_limit_s
 from secagg.rounds import dealing
 from secagg.rounds.dealing import Kind
 from secagg.rounds.lobby import Lobby
@@ -82,8 +90,9 @@ class Engine(ABC):
             claim: the memory of what other rounds released.
         """
         self.round = round_
+        deadlines = round_.config.deadlines
         self.phase: Phase | None = Phase.ADVERTISE_KEYS
-        self.deadline = now + time_limit_s(Phase.ADVERTISE_KEYS, round_.config.deadlines)
+        self.deadline = now + (deadlines.join_s or deadlines.advertise_keys_s)
         self.aggregate: Aggregate | None = None
         self.delivered: SumDelivered | None = None
         self.failure: RoundAborted | None = None
@@ -95,7 +104,11 @@ class Engine(ABC):
         self._forgotten = False
         self._accusations: dict[ParticipantId, Accused] = {}  # of each member that left and accuses another
         self._wrong_holders: dict[ParticipantId, WrongShares] = {}  # whose revealed share was not the one it was dealt
-        self._left: dict[Index, DropReason] = {}  # said good-bye after delivering; missed from the next phase on
+        self._left: dict[Index, DropReason] = {}  # gone after delivering; missed from the next phase on
+        self._awaits_first = deadlines.join_s > 0
+        self._excluded: set[ParticipantId] = set()
+        self._dropped: dict[ParticipantId, ParticipantDropped] = {}
+        self._timed_out: dict[Phase, str] = {}  # phases that the clock closed, with the limit that passed
 
     # --- what a scheme provides ---------------------------------------------------------------------------------------
 
@@ -144,7 +157,7 @@ class Engine(ABC):
 
     def started(self) -> PhaseStarted:
         """The first event of the round."""
-        return PhaseStarted(Phase.ADVERTISE_KEYS, self.deadline, self.round.config.max_participants)
+        return PhaseStarted(Phase.ADVERTISE_KEYS, self.deadline, self._lobby.awaited)
 
     def receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
         """Take a message of `sender`, whom the transport has authenticated.
@@ -166,18 +179,88 @@ class Engine(ABC):
         self._check_turn(sender, phase)
         if isinstance(message, AdvertiseKeys):
             self._lobby.take(sender, message, datetime.fromtimestamp(now, UTC))
-        else:
-            index = self._lobby.index_of(sender)
-            if not self._take(index, message):
-                return []
-            self.may_be_open |= self._order.index(phase) > self._order.index(input_phase(self.round.config))
-            if not self._delivered(index, phase):  # whole, but not what the sender had promised
-                return self._close_if_complete(now)
+            return [*self._begin(now), MessageAccepted(phase, sender), *self._close_if_complete(now)]
+        index = self._lobby.index_of(sender)
+        if not self._take(index, message):
+            return []
+        self.may_be_open |= self._order.index(phase) > self._order.index(input_phase(self.round.config))
+        if not self._delivered(index, phase):  # whole, but not what the sender had promised
+            return self._close_if_complete(now)
         return [MessageAccepted(phase, sender), *self._close_if_complete(now)]
+
+    def _begin(self, now: float) -> list[Event]:
+        """The first participant has come: if the round waited for it, the first phase begins."""
+        if not self._awaits_first:
+            return []
+        self._awaits_first = False
+        self.deadline = now + time_limit_s(Phase.ADVERTISE_KEYS, self.round.config.deadlines)
+        return [self.started()]
+
+    def replaces(self, sender: ParticipantId, keys: AdvertiseKeys) -> bool:
+        """Whether `keys` are others than those that the sender advertised in the open phase."""
+        return self.phase is Phase.ADVERTISE_KEYS and self._lobby.advertised.get(sender, keys) != keys
+
+    def rejoin(self, sender: ParticipantId, keys: AdvertiseKeys, now: float) -> list[Event]:
+        """Take the keys of a new process in place of those of an earlier one, which the transport knows to be gone.
+
+        Raises as `receive`; then the earlier keys stay.
+        """
+        if self.failure is not None:
+            raise self.failure
+        self._check_turn(sender, Phase.ADVERTISE_KEYS)
+        self._lobby.replace(sender, keys, datetime.fromtimestamp(now, UTC))
+        dropped = ParticipantDropped(Phase.ADVERTISE_KEYS, sender, DropReason.FAILED)
+        return [dropped, MessageAccepted(Phase.ADVERTISE_KEYS, sender), *self._close_if_complete(now)]
+
+    def expect(self, participants: Collection[ParticipantId], now: float) -> list[Event]:
+        """Wait for these in the first phase, and for nobody else; replaces whom it waited for before.
+
+        Raises:
+            ConfigError: fewer than the threshold, or more than the round admits.
+            ProtocolViolation: the first phase is over.
+            RoundAborted: the round is over without a sum.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.phase is not Phase.ADVERTISE_KEYS:
+            raise ProtocolViolation("the list of members is closed; say who will come right after opening the round")
+        named, config = frozenset(participants), self.round.config
+        if not config.threshold <= len(named) <= config.max_participants:
+            raise ConfigError(
+                f"{len(named)} participants are expected; the round needs {config.threshold} and admits "
+                f"{config.max_participants}"
+            )
+        if named == self._lobby.expected:
+            return []
+        self._lobby.expected = named
+        return [self.started(), *self._close_if_complete(now)]
+
+    def exclude(self, participants: Collection[ParticipantId], now: float) -> list[Event]:
+        """Do without these from now on. What one has delivered in the open phase stands.
+
+        Raises:
+            RoundAborted: the round is over without a sum.
+        """
+        if self.failure is not None:
+            raise self.failure
+        named = sorted(set(participants) - self._excluded)
+        if self.phase is None:
+            return []
+        self._excluded.update(named)
+        events = [event for name in named for event in self._miss(name, DropReason.EXCLUDED)]
+        if self._left_over() < self.round.config.threshold:
+            return events + self._fail(self._below_threshold(self.phase, self._left_over(), "are left"))
+        return events + self._close_if_complete(now)
 
     def tick(self, now: float) -> list[Event]:
         """Close the phase if its deadline has passed."""
-        return [] if self.phase is None or now < self.deadline else self._close(self.phase, now)
+        if self.phase is None or now < self.deadline:
+            return []
+        setting, limit_s = time_limit(self.phase, self.round.config.deadlines)
+        if self._awaits_first:
+            setting, limit_s = "join_s", self.round.config.deadlines.join_s
+        self._timed_out[self.phase] = f"{setting} is {limit_s:g} s"
+        return self._close(self.phase, now)
 
     def abort(self, reason: AbortReason, message: str) -> list[Event]:
         """End the round without a sum."""
@@ -220,11 +303,14 @@ class Engine(ABC):
         """
         if self.failure is not None:
             raise self.failure
-        index = self._lobby.index_of(participant)
+        self._check_not_excluded(participant)
+        index = self._lobby.index.get(participant)
+        if index is None:
+            raise self._gone(participant, Phase.ADVERTISE_KEYS)
         if phase is Phase.ADVERTISE_KEYS:
             return self._lobby.roster
         if not self._delivered(index, phase):
-            raise _gone(participant, phase)
+            raise self._gone(participant, phase)
         if self._forgotten and phase in _LONG_ANSWERS:
             raise NotInRoundError(f"the round is over: {participant} comes too late for what closed {phase}")
         return self._answer(index, phase)
@@ -242,13 +328,18 @@ class Engine(ABC):
             return phase in self._order and self._delivered(index, phase)
         return self._is_repeated(index, message)
 
+    def _check_not_excluded(self, participant: ParticipantId) -> None:
+        if participant in self._excluded:
+            raise NotInRoundError(f"{participant} was excluded from this round: its FL server says that it is gone")
+
     def _check_turn(self, sender: ParticipantId, phase: Phase) -> None:
+        self._check_not_excluded(sender)
         if phase not in self._order:
             raise ProtocolViolation(f"{sender} sent {phase}, which this round does not have", culprit=sender)
         if self.phase is None or self._order.index(phase) < self._order.index(self.phase):
-            raise _gone(sender, phase)
-        if phase is not Phase.ADVERTISE_KEYS and self._lobby.index_of(sender) not in self._expected:
-            raise _gone(sender, self.phase)
+            raise self._gone(sender, phase)
+        if phase is not Phase.ADVERTISE_KEYS and self._lobby.index.get(sender) not in self._expected:
+            raise self._gone(sender, self.phase)
         if phase is not self.phase:
             raise ProtocolViolation(f"{sender} sent {phase} during {self.phase}", culprit=sender)
 
@@ -285,18 +376,30 @@ class Engine(ABC):
     def _leave(self, sender: ParticipantId, reason: LeaveReason, now: float) -> list[Event]:
         if self.phase is None:
             return []
-        dropped = ParticipantDropped(self.phase, sender, DROP_REASONS[reason])
+        if self.phase is not Phase.ADVERTISE_KEYS:
+            self._lobby.index_of(sender)  # a stranger to the round
+        return [*self._miss(sender, DROP_REASONS[reason]), *self._close_if_complete(now)]
+
+    def _miss(self, name: ParticipantId, reason: DropReason) -> list[Event]:
+        """Do without a participant: at once, or from the next phase on if it has delivered in this one."""
+        if self.phase is None:
+            return []
         if self.phase is Phase.ADVERTISE_KEYS:
-            self._lobby.forget(sender)
-            return [dropped]
-        index = self._lobby.index_of(sender)
+            self._lobby.forget(name)
+            return [self._drop(name, reason)]
+        index = self._lobby.index.get(name)
         if index not in self._expected or index in self._left:
             return []
         if self._delivered(index, self.phase):
-            self._left[index] = dropped.reason  # what it delivered stands
+            self._left[index] = reason  # what it delivered stands
             return []
         self._expected.discard(index)
-        return [dropped, *self._close_if_complete(now)]
+        return [self._drop(name, reason)]
+
+    def _drop(self, name: ParticipantId, reason: DropReason) -> ParticipantDropped:
+        assert self.phase is not None  # noqa: S101 - nobody drops out of a round that is over
+        self._dropped[name] = ParticipantDropped(self.phase, name, reason)
+        return self._dropped[name]
 
     # --- closing phases -----------------------------------------------------------------------------------------------
 
@@ -305,25 +408,33 @@ class Engine(ABC):
         if phase is None:
             return []
         if phase is Phase.ADVERTISE_KEYS:
-            complete = len(self._lobby.advertised) == self.round.config.max_participants
+            if self._lobby.awaited < self.round.config.threshold:
+                return self._fail(self._below_threshold(phase, self._lobby.awaited, "are left"))
+            complete = self._lobby.complete
         else:
             complete = all(self._delivered(i, phase) for i in self._expected)
         return self._close(phase, now) if complete else []
 
+    def _left_over(self) -> int:
+        """The most that can deliver in the open phase."""
+        return self._lobby.awaited if self.phase is Phase.ADVERTISE_KEYS else len(self._expected)
+
     def _close(self, phase: Phase, now: float) -> list[Event]:
         """Declare who dropped; go on with the rest, or end the round."""
+        events: list[Event] = []
         if phase is Phase.ADVERTISE_KEYS:
+            expired = self._lobby.expire(datetime.fromtimestamp(now, UTC))
+            events += [self._drop(name, DropReason.EXPIRED) for name in expired]
             self._lobby.fix()
             alive = self._expected = set(self._lobby.members)
         else:
             alive = {i for i in self._expected if self._delivered(i, phase)}
         late = sorted(self._expected - alive)
-        events: list[Event] = []
         if self._following(phase) is None:
             events += [told for _, told in sorted(self._wrong_holders.items())]
-        events += [ParticipantDropped(phase, self._lobby.name(i), DropReason.DEADLINE) for i in late]
+        events += [self._drop(self._lobby.name(i), DropReason.DEADLINE) for i in late]
         if len(alive) < self.round.config.threshold:
-            return events + self._fail(_below_threshold(phase, len(alive), self.round.config.threshold))
+            return events + self._fail(self._below_threshold(phase, len(alive), "delivered"))
         self._expected = alive
         try:
             if phase in INPUT_PHASES:
@@ -354,7 +465,7 @@ class Engine(ABC):
         gone = sorted(self._expected & set(self._left))
         self._expected -= set(gone)
         events: list[Event] = [PhaseStarted(phase, self.deadline, len(self._expected))]
-        events += [ParticipantDropped(phase, self._lobby.name(i), self._left[i]) for i in gone]
+        events += [self._drop(self._lobby.name(i), self._left[i]) for i in gone]
         return events + self._close_if_complete(now)
 
     def _uploading(self, uploads: Uploads | None, participant: ParticipantId) -> int:
@@ -383,13 +494,38 @@ class Engine(ABC):
         heard = Counter(told.accused for told in self._accusations.values() if told.verdict is Verdict.HEARSAY)
         return sorted(name for name, count in heard.items() if count >= enough)
 
+    def _gone(self, sender: ParticipantId, phase: Phase) -> NotInRoundError:
+        """What to tell somebody who is too late in `phase`."""
+        dropped = self._dropped.get(sender)
+        if dropped is not None and dropped.reason is not DropReason.DEADLINE:
+            return NotInRoundError(f"{sender} dropped out of this round in {dropped.phase}: {_WHY[dropped.reason]}")
+        missed = phase if dropped is None else dropped.phase
+        if missed is self.phase:
+            return NotInRoundError(f"{sender} is not in this round")
+        closed = (
+            f"its deadline passed ({self._timed_out[missed]})" if missed in self._timed_out else "all had delivered"
+        )
+        return NotInRoundError(
+            f"{sender} did not deliver in {missed} in time, or never took part in it; it closed when {closed}"
+        )
 
-def _gone(sender: ParticipantId, phase: Phase) -> NotInRoundError:
-    return NotInRoundError(f"{sender} did not deliver in {phase} in time, or never took part in it")
+    def _below_threshold(self, phase: Phase, count: int, did: str) -> RoundAborted:
+        limit = self._timed_out.get(phase)
+        passed = "" if limit is None else f" when its deadline passed ({limit})"
+        hint = ""
+        if limit is not None and phase is Phase.ADVERTISE_KEYS:
+            hint = "; where participants train before they come, raise join_s or advertise_keys_s"
+        return RoundAborted(
+            AbortReason.BELOW_THRESHOLD,
+            f"{count} participants {did} in {phase}, fewer than the threshold {self.round.config.threshold}"
+            f"{passed}{hint}",
+        )
 
 
-def _below_threshold(phase: Phase, alive: int, threshold: int) -> RoundAborted:
-    return RoundAborted(
-        AbortReason.BELOW_THRESHOLD,
-        f"{alive} participants delivered in {phase}, fewer than the threshold {threshold}",
-    )
+_WHY = {
+    DropReason.CANCELLED: "it left",
+    DropReason.REFUSED: "it left because it refused what it was sent",
+    DropReason.FAILED: "it left because it failed",
+    DropReason.EXCLUDED: "its FL server says that it is gone",
+    DropReason.EXPIRED: "its certificate expired, or was about to, when the list of members was closed",
+}

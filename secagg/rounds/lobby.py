@@ -1,7 +1,9 @@
-"""Round 0 at the coordinator: who advertised keys, and the roster once it is fixed."""
+"""Round 0 at the coordinator: who advertised keys, who is waited for, and the roster once it is fixed."""
 
+from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from secagg import roster as rosters
 from secagg.context import Round
@@ -11,6 +13,14 @@ from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.errors import DecodeError, NotInRoundError, ProtocolViolation, RemoteError
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster
 
+EXPIRY_MARGIN: Final = timedelta(seconds=60)
+"""A certificate must outlast the closing of the roster by so much: participants check it after that, by clocks that may
+be a little fast.
+"""
+
+MAX_COMINGS: Final = 8
+"""How often one participant may come into a round, with new keys each time."""
+
 
 @dataclass(slots=True)
 class Lobby:
@@ -18,12 +28,19 @@ class Lobby:
 
     Attributes:
         trust: the deployment's CA; None where keys are not signed.
+        expected: who will come, as the FL server says; empty if it does not say.
+        gone: who is known not to come, or not again.
+        withdrawn: the last keys of those who left, or came again with others.
     """
 
     round: Round
     trust: TrustAnchors | None
     advertised: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
     identities: dict[ParticipantId, VerifiedIdentity] = field(default_factory=dict)
+    expected: frozenset[ParticipantId] = frozenset()
+    gone: set[ParticipantId] = field(default_factory=set)
+    withdrawn: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
+    comings: Counter[ParticipantId] = field(default_factory=Counter)
     roster: Roster = field(default_factory=lambda: Roster(()))
     members: dict[Index, Member] = field(default_factory=dict)
     index: dict[ParticipantId, Index] = field(default_factory=dict)
@@ -36,9 +53,16 @@ class Lobby:
             RemoteError: other keys before, wrong sizes, a key twice, or a signature that does not verify.
         """
         if sender in self.advertised:
-            raise ProtocolViolation(f"{sender} advertised other keys before", culprit=sender)
-        if len(self.advertised) >= self.round.config.max_participants:
-            raise NotInRoundError(f"the round is full; {sender} came too late")
+            raise ProtocolViolation(
+                f"{sender} advertised other keys before: another process with its certificate takes part in this "
+                "round. End one of the two; if the other is gone, try again in a minute",
+                culprit=sender,
+            )
+        if self.withdrawn.get(sender) == message:
+            raise NotInRoundError(f"{sender} left this round with these keys; to come again, make new ones")
+        if self.comings[sender] >= MAX_COMINGS:
+            raise NotInRoundError(f"{sender} came into this round {MAX_COMINGS} times; wait for the next one")
+        self._check_room(sender)
         self._check_sizes(sender, message)
         try:
             rosters.check_distinct_keys([*self.advertised.values(), message])
@@ -51,6 +75,47 @@ class Lobby:
             except RemoteError as error:
                 raise type(error)(f"{sender}: {error}", culprit=sender) from None
         self.advertised[sender] = message
+        self.comings[sender] += 1
+        self.gone.discard(sender)
+
+    def replace(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
+        """Keep other keys of a sender whose earlier process is gone. Errors as of `take`, and the old keys stay."""
+        keys, identity = self.advertised.pop(sender), self.identities.pop(sender, None)
+        try:
+            self.take(sender, message, at)
+            self.withdrawn[sender] = keys
+        except (RemoteError, NotInRoundError):
+            self.advertised[sender] = keys
+            if identity is not None:
+                self.identities[sender] = identity
+            raise
+
+    def _check_room(self, sender: ParticipantId) -> None:
+        room = self.round.config.max_participants - len(self.advertised)
+        if room <= 0:
+            raise NotInRoundError(f"the round is full; {sender} came too late")
+        if sender not in self.expected and room <= len(self.expected - self.gone - self.advertised.keys()):
+            raise NotInRoundError(f"no place for {sender}: those that are left are for whom the FL server expects")
+
+    @property
+    def awaited(self) -> int:
+        """The most that may still be in the roster: who came, and who may yet come."""
+        most = self.round.config.max_participants
+        return min(most, len(self.advertised.keys() | (self.expected - self.gone))) if self.expected else most
+
+    @property
+    def complete(self) -> bool:
+        """Whether nobody is waited for: all came who are expected and not gone, or as many as there is room for.
+
+        Whoever left would have taken a place. If nobody says who will come, its place is not waited for once the others
+        are enough for a sum.
+        """
+        came, config = len(self.advertised), self.round.config
+        if came >= config.max_participants:
+            return True
+        if self.expected:
+            return self.expected - self.gone <= self.advertised.keys()
+        return came >= config.threshold and came + len(self.gone) >= config.max_participants
 
     def _check_sizes(self, sender: ParticipantId, message: AdvertiseKeys) -> None:
         if len(message.channel_public_key) != KEY_SIZE:
@@ -69,14 +134,18 @@ class Lobby:
             agreement.check_public_key(key, owner=sender)
 
     def forget(self, sender: ParticipantId) -> None:
-        """The sender leaves before the roster is fixed.
-
-        Raises:
-            NotInRoundError: it had not come.
-        """
-        if self.advertised.pop(sender, None) is None:
-            raise NotInRoundError(f"{sender} is not in this round")
+        """The sender is not waited for before the roster is fixed, whether it had come or not."""
+        if sender in self.advertised:
+            self.withdrawn[sender] = self.advertised.pop(sender)
         self.identities.pop(sender, None)
+        self.gone.add(sender)
+
+    def expire(self, at: datetime) -> list[ParticipantId]:
+        """Forget whose certificates are not valid long enough for the others to check them; who that is."""
+        late = [name for name, known in self.identities.items() if known.not_valid_after < at + EXPIRY_MARGIN]
+        for name in late:
+            self.forget(name)
+        return sorted(late)
 
     def fix(self) -> None:
         """U1 is complete: assign indices."""

@@ -10,6 +10,7 @@ from typing import Final
 from google.protobuf.message import DecodeError as ProtobufError
 
 from secagg.config import MAX_PARTICIPANTS
+from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.crypto.secret import Secret
 from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.encoding.packing import CHUNK_BYTES
@@ -55,8 +56,6 @@ MAX_KEY_SHARE_BYTES: Final = 4 << 20
 MAX_SIGNATURE_BYTES: Final = MAX_SIGNATURE_SIZE
 MAX_SEALED_BYTES: Final = 82 + 2 * 32 + MAX_SIGNATURE_BYTES
 ENTRY_DIGEST_BYTES: Final = 32
-MAX_CERTIFICATES: Final = 8
-MAX_CERTIFICATE_BYTES: Final = 16_384
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -99,8 +98,8 @@ def decode_advertise(message: pb.AdvertiseKeys) -> AdvertiseKeys:
     at_most(message.mask_public_key, PUBLIC_KEY_BYTES, "mask_public_key")
     at_most(message.key_share_commitment, COMMITMENT_BYTES, "key_share_commitment")
     at_most(message.signature, MAX_SIGNATURE_BYTES, "signature")
-    if len(message.certificates) > MAX_CERTIFICATES:
-        raise DecodeError(f"{len(message.certificates)} certificates are more than {MAX_CERTIFICATES}")
+    if len(message.certificates) > MAX_CHAIN_LENGTH:
+        raise DecodeError(f"{len(message.certificates)} certificates are more than {MAX_CHAIN_LENGTH}")
     for certificate in message.certificates:
         at_most(certificate, MAX_CERTIFICATE_BYTES, "certificate")
     return AdvertiseKeys(

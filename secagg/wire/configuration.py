@@ -60,6 +60,7 @@ def encode_config(config: RoundConfig) -> bytes:
             masked_input_ms=_milliseconds(deadlines.masked_input_s),
             consistency_check_ms=_milliseconds(deadlines.consistency_check_s),
             unmask_ms=_milliseconds(deadlines.unmask_s),
+            join_ms=_milliseconds(deadlines.join_s) if deadlines.join_s else 0,
         ),
     )
     return message.SerializeToString(deterministic=True)
@@ -121,6 +122,7 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
             d.masked_input_ms / 1000,
             d.consistency_check_ms / 1000,
             d.unmask_ms / 1000,
+            d.join_ms / 1000,
         ),
     )
 

@@ -23,7 +23,7 @@ RECHECK_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated participant. `fingerprint` is SHA-256 over its certificate (DER), in hex."""
+    """An authenticated participant. `fingerprint` is SHA-256 over its own certificate (DER), in hex."""
 
     participant: ParticipantId
     organisation: str
@@ -60,7 +60,8 @@ class Callers:
         Raises:
             AuthenticationError: no participant's certificate, or one that is not valid at this time.
         """
-        pem = tuple((context.auth_context() or {}).get("x509_pem_cert", ()))
+        shown = context.auth_context() or {}
+        pem = (*shown.get("x509_pem_cert", ()), *shown.get("x509_pem_cert_chain", ()))  # leaf; then the others, as one
         caller, begin, end = self._known.get(pem, (None, 0.0, 0.0))
         now = self._clock()
         if caller is not None and begin <= now <= end:
@@ -73,14 +74,14 @@ class Callers:
         return caller, True
 
     def _verified(self, pem: tuple[bytes, ...], now: float) -> tuple[Caller, float, float]:
-        if len(pem) != 1:
+        if not pem:
             raise AuthenticationError("the connection has no client certificate")
         try:
-            certificate = x509.load_pem_x509_certificate(pem[0])
+            certificates = x509.load_pem_x509_certificates(b"".join(pem))
         except ValueError:
             raise AuthenticationError("the client certificate is unreadable") from None
-        der = certificate.public_bytes(Encoding.DER)
-        identity = self._trust.verify_participant((der,), datetime.fromtimestamp(now, UTC))
-        caller = Caller(ParticipantId(identity.participant_id), identity.organisation, sha256(der).hexdigest())
-        begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+        chain = tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
+        identity = self._trust.verify_participant(chain, datetime.fromtimestamp(now, UTC))
+        caller = Caller(ParticipantId(identity.participant_id), identity.organisation, sha256(chain[0]).hexdigest())
+        begin, end = certificates[0].not_valid_before_utc.timestamp(), identity.not_valid_after.timestamp()
         return caller, begin, min(end, now + RECHECK_S)

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
+from secagg.messages import ParticipantId
 from secagg.privacy.ledger import Ledger
+from secagg.wire import codec
 from secagg.wire.configuration import MAX_CONFIG_BYTES
 from secagg.wire.ledgers import encode_ledger
 from secagg.wire.progress import encode_event, encode_phase
@@ -16,6 +18,7 @@ from secagg_server.rounds import Rounds
 
 MAX_REASON_BYTES: Final = 1000
 MAX_ABORT_BYTES: Final = 4 * MAX_REASON_BYTES  # so that a reason that is a little too long is told so
+MAX_PARTICIPANTS_BYTES: Final = 8 << 20  # more than a hundred thousand names
 _FRAMING_BYTES: Final = 1 << 16  # what protobuf adds to the parts of a configuration
 
 
@@ -32,6 +35,8 @@ class ControlPlane:
             "OpenRound": self._open_round,
             "WatchRound": self._watch_round,
             "FetchAggregate": self._fetch_aggregate,
+            "Expect": self._expect,
+            "Exclude": self._exclude,
             "AbortRound": self._abort_round,
             "ListRounds": self._list_rounds,
             "GetLedger": self._get_ledger,
@@ -54,6 +59,22 @@ class ControlPlane:
         for part in released.parts():
             yield part.SerializeToString()
         self._rounds.fetched(opened)
+
+    async def _expect(self, call: Call) -> AsyncIterator[bytes]:
+        opened, participants = await self._named(call)
+        await opened.expect(participants)
+        yield pb.ParticipantsReply().SerializeToString()
+
+    async def _exclude(self, call: Call) -> AsyncIterator[bytes]:
+        opened, participants = await self._named(call)
+        await opened.exclude(participants)
+        yield pb.ParticipantsReply().SerializeToString()
+
+    async def _named(self, call: Call) -> tuple[OpenedRound, frozenset[ParticipantId]]:
+        """The round and the participants that the parts name."""
+        parts = await call.all(pb.ParticipantsPart, MAX_PARTICIPANTS_BYTES)
+        opened = self._rounds.find_opened(b"".join(part.round_id for part in parts))
+        return opened, frozenset(codec.decode_participant_id(name) for part in parts for name in part.participant_ids)
 
     async def _abort_round(self, call: Call) -> AsyncIterator[bytes]:
         request = await call.one(pb.AbortRoundRequest, MAX_ABORT_BYTES)

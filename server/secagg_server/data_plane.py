@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, assert_never
@@ -10,6 +11,7 @@ import structlog
 from google.protobuf.message import Message
 
 from secagg.config import TRAIN
+from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
@@ -34,8 +36,8 @@ MAX_SEEN: Final = 1000
 MAX_FIND_BYTES: Final = 32 << 10
 """A task, and `MAX_SEEN` rounds."""
 
-MAX_ADVERTISE_BYTES: Final = 160 << 10
-"""Keys with a chain of 8 certificates, each of at most 16 KiB."""
+MAX_ADVERTISE_BYTES: Final = (1 << 10) + MAX_CHAIN_LENGTH * (MAX_CERTIFICATE_BYTES + 16)
+"""Keys with a chain of certificates."""
 
 MAX_MESSAGE_BYTES: Final = 8 << 20
 """Sealed or revealed shares of 10,000 neighbours take less than 3 MiB, a packed share of a joint key at most 4."""
@@ -205,12 +207,13 @@ class DataPlane:
 
     async def _phase_call(self, row: PhaseCall, call: Call) -> AsyncIterator[bytes]:
         caller = ParticipantId(call.caller)
-        hosted = await self._receive(row, call, caller)
-        call.taken()
+        async with AsyncExitStack() as waiting:
+            hosted = await self._receive(row, call, caller, waiting)
+            call.taken()
+            answer = None if row.encode is None else await hosted.answer(caller, row.phase)
         if row.encode is None:
             yield await _receipt(hosted)
             return
-        answer = await hosted.answer(caller, row.phase)
         parts: Iterable[bytes]
         if not row.shared:
             parts = (part.SerializeToString() for part in row.encode(answer))
@@ -221,8 +224,8 @@ class DataPlane:
         for part in parts:
             yield part
 
-    async def _receive(self, row: PhaseCall, call: Call, caller: ParticipantId) -> HostedRound:
-        """Take what the call brings; the round that it belongs to."""
+    async def _receive(self, row: PhaseCall, call: Call, caller: ParticipantId, waiting: AsyncExitStack) -> HostedRound:
+        """Take what the call brings; the round that it belongs to. `waiting` is left when the call waits no more."""
         match row.sends:
             case One(kind, field, decode, max_bytes):
                 request: Any = await call.one(kind, max_bytes, self._over(call, caller, row.phase))
@@ -231,7 +234,11 @@ class DataPlane:
                     self._rounds.find_for(caller, request.round_id) if joins else self._rounds.find(request.round_id)
                 )
                 call.enter(hosted.record.round_id)
-                await hosted.receive(caller, decode(getattr(request, field)))
+                message = decode(getattr(request, field))
+                if joins:
+                    await waiting.enter_async_context(hosted.joining(caller, message))
+                else:
+                    await hosted.receive(caller, message)
             case Parts(kind, decode):
                 hosted = await self._member_of(call, caller)
                 parts = await call.all(kind, MAX_MESSAGE_BYTES, self._over(call, caller, row.phase))
@@ -287,7 +294,7 @@ class DataPlane:
 
     async def _leave_round(self, call: Call) -> AsyncIterator[bytes]:
         request = await call.one(pb.LeaveRequest)
-        hosted = self._rounds.find(request.round_id)
+        hosted = self._rounds.find_for(ParticipantId(call.caller), request.round_id)
         await hosted.leave(ParticipantId(call.caller), codec.decode_leave(request.leave))
         yield pb.LeaveReply().SerializeToString()
 

@@ -12,7 +12,7 @@ import structlog
 
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
-from secagg.errors import AbortReason, RoundAborted
+from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
 from secagg.events import RoundFailed
 from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
@@ -80,8 +80,12 @@ class GroupedRound:
         """The one group that the participant may join, the same whenever it asks: a random one of the smallest that
         are open for keys when it first asks. None if none was.
         """
+        number = self._number_for(participant)
+        return None if number is None else self.groups[number]
+
+    def _number_for(self, participant: ParticipantId) -> int | None:
         if participant not in self._group_of:
-            open_ = [n for n, hosted in self.groups.items() if hosted.phase is Phase.ADVERTISE_KEYS]
+            open_ = self._open_for_keys()
             if not open_:
                 return None
             fewest = min(self._sizes[n] for n in open_)
@@ -89,7 +93,45 @@ class GroupedRound:
             number = smallest[int.from_bytes(self._rng.token(_DRAW_BYTES)) % len(smallest)]
             self._group_of[participant] = number
             self._sizes[number] += 1
-        return self.groups[self._group_of[participant]]
+        return self._group_of[participant]
+
+    def _open_for_keys(self) -> list[int]:
+        return [n for n, hosted in self.groups.items() if hosted.phase is Phase.ADVERTISE_KEYS]
+
+    async def expect(self, participants: frozenset[ParticipantId]) -> None:
+        """Draw a group for each of them; each group then waits for its own. See `Engine.expect`.
+
+        Raises:
+            ConfigError: too few or too many for the groups; none of them expects anybody new then.
+            ProtocolViolation: no group is open for keys.
+        """
+        open_ = self._open_for_keys()
+        if not open_:
+            raise ProtocolViolation("no group is open for keys; say who will come right after opening the round")
+        named = self._by_group(participants)
+        for number in open_:
+            count = len(named.get(number, ()))
+            if not self.config.threshold <= count <= self.config.max_participants:
+                raise ConfigError(
+                    f"{len(participants)} participants are expected, {count} of them in group {number}; each group "
+                    f"needs {self.config.threshold} and admits {self.config.max_participants}"
+                )
+        for number in open_:
+            await self.groups[number].expect(named[number])
+
+    async def exclude(self, participants: frozenset[ParticipantId]) -> None:
+        """Do without these in the groups that they are in, or would be. See `Engine.exclude`."""
+        for number, names in self._by_group(participants).items():
+            if self.groups[number].outcome is None:
+                await self.groups[number].exclude(names)
+
+    def _by_group(self, participants: frozenset[ParticipantId]) -> dict[int, frozenset[ParticipantId]]:
+        named: dict[int, set[ParticipantId]] = {}
+        for name in sorted(participants):
+            number = self._number_for(name)
+            if number is not None:
+                named.setdefault(number, set()).add(name)
+        return {number: frozenset(names) for number, names in named.items()}
 
     async def released(self) -> PackedGroups:
         """Wait for the end of all groups.

@@ -6,18 +6,23 @@ the journal before anyone is told.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 import structlog
 
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
 from secagg.messages import (
+    AdvertiseKeys,
     ConsistencyProof,
     CoordinatorMessage,
     EncryptedInputChunk,
     Leave,
+    LeaveReason,
     ParticipantId,
     ParticipantMessage,
 )
@@ -34,8 +39,12 @@ from secagg_server.signing import ReceiptSigner
 from secagg_server.store import (
     Aborted,
     DeadlinePassed,
+    Excluded,
+    Expected,
     Journal,
     Outcome,
+    Received,
+    Rejoined,
     Released,
     RoundRecord,
     SeedReceived,
@@ -50,6 +59,9 @@ Step = Callable[[float], list[Event]]
 """What to do with the engine at a time; runs in a thread."""
 
 INTERNAL = "internal error of the coordinator; its log says more"
+
+GOOD_BYE_PATIENCE_S: Final = 2.0
+"""A good-bye may overtake the end of its sender's waiting call by so much."""
 
 
 class HostedRound:
@@ -91,8 +103,10 @@ class HostedRound:
         self._state = asyncio.Lock()  # who holds it may use the engine
         self._turned, self._news = Bell(), Bell()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
-        self._left: set[ParticipantId] = set()
+        self._left: dict[ParticipantId, LeaveReason] = {}
         self._leaving: set[ParticipantId] = set()  # whose good-byes wait for their turn
+        self._joining: Counter[ParticipantId] = Counter()  # calls that wait for the roster, or are about to
+        self._hung_up = Bell()  # one of them ended
         self._uploads: dict[ParticipantId, int] = {}
         self._claims: dict[ParticipantId, Bell] = {}  # rings when a newer upload is claimed
         self._steps: set[asyncio.Task[None]] = set()
@@ -108,9 +122,12 @@ class HostedRound:
         return None if self.outcome is not None else self._engine.phase
 
     def offered_to(self, participant: ParticipantId) -> bool:
-        """Whether the participant could still join: the round is open for keys and has not seen it yet."""
-        known = participant in self._left or (Phase.ADVERTISE_KEYS, participant) in self._delivered
-        return self.phase is Phase.ADVERTISE_KEYS and not known
+        """Whether the participant could still join: the round is open for keys, and no process of it waits there nor
+        refused it. One that crashed or was interrupted may come again.
+        """
+        there = self._joining[participant] > 0 or participant in self._leaving
+        refused = self._left.get(participant, LeaveReason.CANCELLED) is not LeaveReason.CANCELLED
+        return self.phase is Phase.ADVERTISE_KEYS and not (there or refused)
 
     def delivered(self, participant: ParticipantId, phase: Phase) -> bool:
         """Whether the participant's message of `phase` was accepted."""
@@ -223,15 +240,36 @@ class HostedRound:
             await self._certified.wait()
         return certification.proof()
 
+    @asynccontextmanager
+    async def joining(self, sender: ParticipantId, keys: AdvertiseKeys) -> AsyncIterator[None]:
+        """Take the sender's keys; inside, its process is known to be there, so no other can take its place.
+
+        Raises as `receive`.
+        """
+        others = self._joining[sender]
+        self._joining[sender] += 1
+        try:
+            await self._carry_out(partial(self._join, sender, keys, others))
+            yield
+        finally:
+            self._joining[sender] -= 1
+            self._hung_up.ring()
+
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
         """The sender gives up. Saying so again changes nothing.
 
         Under load a step waits long for its turn. Somebody who leaves has no time for that, and needs no answer that
         follows from it: whoever is known to have joined is let go at once.
+
+        Raises:
+            ProtocolViolation: a process of the sender waits for the roster: it is another one that gives up.
         """
         if self.certification is not None:
             self.certification.leave(sender)
             self._certified.ring()
+        if self.outcome is not None or sender in self._left or sender in self._leaving:
+            return
+        await self._check_hung_up(sender)
         if self.outcome is not None or sender in self._left or sender in self._leaving:
             return
         self._leaving.add(sender)
@@ -244,7 +282,7 @@ class HostedRound:
     async def _leave(self, sender: ParticipantId, message: Leave) -> None:
         try:
             await self._alone(partial(self._receive, sender, message))
-            self._left.add(sender)
+            self._left[sender] = message.reason
         finally:
             self._leaving.discard(sender)
 
@@ -252,6 +290,29 @@ class HostedRound:
         self._steps.discard(leaving)
         if not leaving.cancelled():
             leaving.exception()  # refused, or the round is over: nobody waits to be told
+
+    async def _check_hung_up(self, sender: ParticipantId) -> None:
+        try:
+            async with asyncio.timeout(GOOD_BYE_PATIENCE_S):
+                while self._joining[sender]:
+                    await self._hung_up.wait()
+        except TimeoutError:
+            raise ProtocolViolation(
+                f"another process with the certificate of {sender} waits in this round, so it stays in it",
+                culprit=sender,
+            ) from None
+
+    async def expect(self, participants: frozenset[ParticipantId]) -> None:
+        """See `Engine.expect`."""
+        await self._carry_out(partial(self._expect, participants))
+
+    async def exclude(self, participants: frozenset[ParticipantId]) -> None:
+        """See `Engine.exclude`."""
+        if self.certification is not None:
+            for name in participants:
+                self.certification.leave(name)
+            self._certified.ring()
+        await self._carry_out(partial(self._exclude, participants))
 
     def claim_upload(self, sender: ParticipantId) -> int:
         """A number for a new upload of the sender. Whatever still arrives of an older one is refused from now on."""
@@ -284,6 +345,26 @@ class HostedRound:
             await self._carry_out(partial(self._abort, reason, message))
 
     # --- steps, each in a thread --------------------------------------------------------------------------------------
+
+    def _join(self, sender: ParticipantId, keys: AdvertiseKeys, others: int, now: float) -> list[Event]:
+        again = not others and self._engine.replaces(sender, keys)
+        events = (self._engine.rejoin if again else self._engine.receive)(sender, keys, now)
+        if events:
+            self._left.pop(sender, None)
+            self._journal.append((Rejoined if again else Received)(now, sender, keys))
+        return events
+
+    def _expect(self, participants: frozenset[ParticipantId], now: float) -> list[Event]:
+        events = self._engine.expect(participants, now)
+        if events:
+            self._journal.append(Expected(now, participants))
+        return events
+
+    def _exclude(self, participants: frozenset[ParticipantId], now: float) -> list[Event]:
+        events = self._engine.exclude(participants, now)
+        if self.outcome is None:
+            self._journal.append(Excluded(now, participants))
+        return events
 
     def _receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
         if sender in self._left:

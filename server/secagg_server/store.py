@@ -15,6 +15,7 @@ from typing import Protocol
 from secagg.context import RoundId
 from secagg.errors import AbortReason, RoundAborted
 from secagg.messages import (
+    AdvertiseKeys,
     EncryptedInputChunk,
     MaskedInputChunk,
     PartialChunk,
@@ -75,6 +76,31 @@ class DeadlinePassed:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejoined:
+    """Keys of a new process of the sender took the place of those of an earlier one."""
+
+    time_s: float
+    sender: ParticipantId
+    message: AdvertiseKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The FL server said who will come."""
+
+    time_s: float
+    participants: frozenset[ParticipantId]
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """The FL server said who is gone."""
+
+    time_s: float
+    participants: frozenset[ParticipantId]
+
+
+@dataclass(frozen=True, slots=True)
 class Aborted:
     """The round was ended from outside."""
 
@@ -83,7 +109,7 @@ class Aborted:
     message: str
 
 
-Entry = Received | UploadCompleted | SeedReceived | DeadlinePassed | Aborted
+Entry = Received | UploadCompleted | SeedReceived | DeadlinePassed | Rejoined | Expected | Excluded | Aborted
 
 
 def entry_of(time_s: float, sender: ParticipantId, message: ParticipantMessage) -> Received | UploadCompleted:

@@ -253,10 +253,14 @@ async def test_strangers_and_wrong_phases(tmp_path: Path) -> None:
         round_id, people = await s.open(make_config(3, SEMI_HONEST))
         outsider = s.players[NAMES[5]]
         await outsider.find(round_id=round_id)
-        for work in (outsider.progress(), outsider.upload([]), outsider.leave(), outsider.aggregate()):
+        for work in (outsider.progress(), outsider.upload([]), outsider.aggregate()):
             error = await refused(work, grpc.StatusCode.PERMISSION_DENIED)
             assert isinstance(error, NotInRoundError)
+        await outsider.leave()  # it will not come: nobody waits for it, and fewer than t are still waited for
         await speak(people, 1)
+        other = s.players[NAMES[4]]
+        await other.find(round_id=round_id)
+        assert isinstance(await refused(other.leave(), grpc.StatusCode.PERMISSION_DENIED), NotInRoundError)
         # There is no such phase in this round.
         error = await refused(people[0].send(ConsistencyCheck(b"x")), grpc.StatusCode.FAILED_PRECONDITION)
         assert isinstance(error, ProtocolViolation)

@@ -20,7 +20,7 @@ from secagg.errors import (
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady
 from secagg.masked.coordinator import Coordinator
 from secagg.messages import AdvertiseKeys, Leave, LeaveReason, MaskedInputChunk, ParticipantId, SurvivorSet
-from secagg.phases import Phase
+from secagg.phases import Phase, time_limit
 from secagg.simulation.cohort import participant_names
 from secagg.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config, start, true_sum
@@ -82,7 +82,11 @@ def test_three_of_seven_end_the_round_by_name(phase: Phase) -> None:
     assert coordinator.aggregate is None
     assert coordinator.failure is not None
     assert coordinator.failure.reason is AbortReason.BELOW_THRESHOLD
-    assert str(coordinator.failure) == f"4 participants delivered in {phase}, fewer than the threshold 5"
+    setting, limit_s = time_limit(phase, coordinator.round.config.deadlines)
+    assert str(coordinator.failure).startswith(
+        f"4 participants delivered in {phase}, fewer than the threshold 5 "
+        f"when its deadline passed ({setting} is {limit_s:g} s)"
+    )
     assert isinstance(run.events[-1], RoundFailed)
     for name in NAMES:
         with pytest.raises(RoundAborted):

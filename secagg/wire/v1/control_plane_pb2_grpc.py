@@ -50,6 +50,16 @@ class ControlPlaneStub:
                 request_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.FetchRequest.SerializeToString,
                 response_deserializer=secagg_dot_wire_dot_v1_dot_messages__pb2.AggregatePart.FromString,
                 _registered_method=True)
+        self.Expect = channel.stream_unary(
+                '/secagg.wire.v1.ControlPlane/Expect',
+                request_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsPart.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsReply.FromString,
+                _registered_method=True)
+        self.Exclude = channel.stream_unary(
+                '/secagg.wire.v1.ControlPlane/Exclude',
+                request_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsPart.SerializeToString,
+                response_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsReply.FromString,
+                _registered_method=True)
         self.AbortRound = channel.unary_unary(
                 '/secagg.wire.v1.ControlPlane/AbortRound',
                 request_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.AbortRoundRequest.SerializeToString,
@@ -86,6 +96,21 @@ class ControlPlaneServicer:
 
     def FetchAggregate(self, request, context):
         """The exact sum, once the round is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Expect(self, request_iterator, context):
+        """Who will come: keys are advertised until all of them have, and not longer (PROTOCOL.md, section 12). Replaces what was
+        said before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Exclude(self, request_iterator, context):
+        """Who is gone: nobody waits for them any more, in no phase.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +154,16 @@ def add_ControlPlaneServicer_to_server(servicer, server):
                     servicer.FetchAggregate,
                     request_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.FetchRequest.FromString,
                     response_serializer=secagg_dot_wire_dot_v1_dot_messages__pb2.AggregatePart.SerializeToString,
+            ),
+            'Expect': grpc.stream_unary_rpc_method_handler(
+                    servicer.Expect,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsPart.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsReply.SerializeToString,
+            ),
+            'Exclude': grpc.stream_unary_rpc_method_handler(
+                    servicer.Exclude,
+                    request_deserializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsPart.FromString,
+                    response_serializer=secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsReply.SerializeToString,
             ),
             'AbortRound': grpc.unary_unary_rpc_method_handler(
                     servicer.AbortRound,
@@ -227,6 +262,60 @@ class ControlPlane:
             '/secagg.wire.v1.ControlPlane/FetchAggregate',
             secagg_dot_wire_dot_v1_dot_control__plane__pb2.FetchRequest.SerializeToString,
             secagg_dot_wire_dot_v1_dot_messages__pb2.AggregatePart.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Expect(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/secagg.wire.v1.ControlPlane/Expect',
+            secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsPart.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exclude(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/secagg.wire.v1.ControlPlane/Exclude',
+            secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsPart.SerializeToString,
+            secagg_dot_wire_dot_v1_dot_control__plane__pb2.ParticipantsReply.FromString,
             options,
             channel_credentials,
             insecure,

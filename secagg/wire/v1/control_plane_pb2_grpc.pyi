@@ -40,6 +40,12 @@ class ControlPlaneStub:
     """What happened so far and what happens next, until the round is over."""
     FetchAggregate: _grpc.UnaryStreamMultiCallable[_control_plane_pb2.FetchRequest, _messages_pb2.AggregatePart]
     """The exact sum, once the round is over."""
+    Expect: _grpc.StreamUnaryMultiCallable[_control_plane_pb2.ParticipantsPart, _control_plane_pb2.ParticipantsReply]
+    """Who will come: keys are advertised until all of them have, and not longer (PROTOCOL.md, section 12). Replaces what was
+    said before.
+    """
+    Exclude: _grpc.StreamUnaryMultiCallable[_control_plane_pb2.ParticipantsPart, _control_plane_pb2.ParticipantsReply]
+    """Who is gone: nobody waits for them any more, in no phase."""
     AbortRound: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.AbortRoundRequest, _control_plane_pb2.AbortRoundReply]
     """End a round without a sum."""
     ListRounds: _grpc.UnaryStreamMultiCallable[_control_plane_pb2.ListRoundsRequest, _control_plane_pb2.RoundSummary]
@@ -56,6 +62,12 @@ class ControlPlaneAsyncStub(ControlPlaneStub):
     """What happened so far and what happens next, until the round is over."""
     FetchAggregate: _aio.UnaryStreamMultiCallable[_control_plane_pb2.FetchRequest, _messages_pb2.AggregatePart]  # type: ignore[assignment]
     """The exact sum, once the round is over."""
+    Expect: _aio.StreamUnaryMultiCallable[_control_plane_pb2.ParticipantsPart, _control_plane_pb2.ParticipantsReply]  # type: ignore[assignment]
+    """Who will come: keys are advertised until all of them have, and not longer (PROTOCOL.md, section 12). Replaces what was
+    said before.
+    """
+    Exclude: _aio.StreamUnaryMultiCallable[_control_plane_pb2.ParticipantsPart, _control_plane_pb2.ParticipantsReply]  # type: ignore[assignment]
+    """Who is gone: nobody waits for them any more, in no phase."""
     AbortRound: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.AbortRoundRequest, _control_plane_pb2.AbortRoundReply]  # type: ignore[assignment]
     """End a round without a sum."""
     ListRounds: _aio.UnaryStreamMultiCallable[_control_plane_pb2.ListRoundsRequest, _control_plane_pb2.RoundSummary]  # type: ignore[assignment]
@@ -87,6 +99,24 @@ class ControlPlaneServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_messages_pb2.AggregatePart], _abc.AsyncIterator[_messages_pb2.AggregatePart]]:
         """The exact sum, once the round is over."""
+
+    @_abc_1.abstractmethod
+    def Expect(
+        self,
+        request_iterator: _MaybeAsyncIterator[_control_plane_pb2.ParticipantsPart],
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ParticipantsReply, _abc.Awaitable[_control_plane_pb2.ParticipantsReply]]:
+        """Who will come: keys are advertised until all of them have, and not longer (PROTOCOL.md, section 12). Replaces what was
+        said before.
+        """
+
+    @_abc_1.abstractmethod
+    def Exclude(
+        self,
+        request_iterator: _MaybeAsyncIterator[_control_plane_pb2.ParticipantsPart],
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ParticipantsReply, _abc.Awaitable[_control_plane_pb2.ParticipantsReply]]:
+        """Who is gone: nobody waits for them any more, in no phase."""
 
     @_abc_1.abstractmethod
     def AbortRound(

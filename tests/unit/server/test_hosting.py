@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import structlog
+from secagg_server import hosting
 from secagg_server.boundary import STATUS
 from secagg_server.hosting import HostedRound
 from secagg_server.logs import only_plain_values
@@ -18,9 +19,12 @@ from secagg_server.store import (
     Aborted,
     DeadlinePassed,
     Entry,
+    Excluded,
+    Expected,
     MemoryStore,
     Outcome,
     Received,
+    Rejoined,
     Released,
     RoundRecord,
     SeedReceived,
@@ -29,7 +33,7 @@ from secagg_server.store import (
 
 from secagg import errors
 from secagg.context import RoundId
-from secagg.crypto.rng import SeededRng
+from secagg.crypto.rng import SeededRng, SystemRng
 from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, LocalError, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
 from secagg.events import DropReason, Event, ParticipantDropped, RoundFailed
@@ -188,6 +192,12 @@ def replay(scene: Scene) -> Engine:
                 raise AssertionError("a masked round has no seeds")
             case DeadlinePassed(at):
                 news = engine.tick(at)
+            case Rejoined(at, sender, keys):
+                news = engine.rejoin(sender, keys, at)
+            case Expected(at, participants):
+                news = engine.expect(participants, at)
+            case Excluded(at, participants):
+                news = engine.exclude(participants, at)
             case Aborted(at, reason, message):
                 news = engine.abort(reason, message)
         events += [(at, event) for event in news]
@@ -318,9 +328,9 @@ async def test_repeats_leave_no_trace_in_the_journal() -> None:
     for _ in range(3):
         await scene.speak(PEOPLE[0])
     assert len(scene.journal.entries) == 1
-    with pytest.raises(NotInRoundError):
-        await scene.hosted.leave(PEOPLE[1], Leave(LeaveReason.CANCELLED))  # never came
-    assert len(scene.journal.entries) == 1
+    for _ in range(2):
+        await scene.hosted.leave(PEOPLE[1], Leave(LeaveReason.CANCELLED))  # never came, and says that it will not
+    assert len(scene.journal.entries) == 2
 
 
 async def test_the_clock_closes_phases_without_anyone_calling() -> None:
@@ -513,3 +523,87 @@ async def test_an_embedded_coordinator_logs_no_local_variables(
     said = capsys.readouterr()
     assert "a bug" in said.out + said.err
     assert "a share of somebody" not in said.out + said.err
+
+
+def other_keys(name: ParticipantId) -> AdvertiseKeys:
+    """What another process of the participant makes."""
+    update = {"values": np.zeros(500_000, np.float32)}
+    again = set_up(Scene().hosted.config, {name: Contribution(update)}, rng=SystemRng(), now=NOW)
+    return again.participants[name].advertisement
+
+
+async def settled(scene: Scene) -> None:
+    """A good-bye is answered before its step has had its turn."""
+    await asyncio.gather(*scene.hosted._steps)
+
+
+async def test_a_second_process_neither_takes_the_place_of_the_first_nor_says_good_bye_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosting, "GOOD_BYE_PATIENCE_S", 0.05)
+    scene, other = Scene(), other_keys(PEOPLE[0])
+    first = scene.run.participants[PEOPLE[0]].advertisement
+    async with scene.hosted.joining(PEOPLE[0], first):
+        with pytest.raises(ProtocolViolation, match="another process"):
+            async with scene.hosted.joining(PEOPLE[0], other):
+                raise AssertionError
+        with pytest.raises(ProtocolViolation, match="so it stays in it"):
+            await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
+        async with scene.hosted.joining(PEOPLE[0], first):  # its own retry, while the broken call seems to wait
+            assert not scene.hosted.offered_to(PEOPLE[0])
+    assert scene.hosted._engine._lobby.advertised[PEOPLE[0]] == first
+    assert scene.hosted._joining[PEOPLE[0]] == 0
+
+
+async def test_a_good_bye_throws_the_first_process_out_without_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin."""
+
+    async def believed(*_: object) -> None: ...
+
+    monkeypatch.setattr(HostedRound, "_check_hung_up", believed)
+    scene = Scene()
+    async with scene.hosted.joining(PEOPLE[0], scene.run.participants[PEOPLE[0]].advertisement):
+        await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
+    await settled(scene)
+    assert PEOPLE[0] not in scene.hosted._engine._lobby.advertised
+
+
+async def test_a_good_bye_may_overtake_the_end_of_its_own_call() -> None:
+    scene = Scene()
+    joined = asyncio.Event()
+
+    async def wait_for_the_roster() -> None:
+        async with scene.hosted.joining(PEOPLE[0], scene.run.participants[PEOPLE[0]].advertisement):
+            joined.set()
+            await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(wait_for_the_roster())
+    await joined.wait()
+    leaving = asyncio.create_task(scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.CANCELLED)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await leaving
+    await settled(scene)
+    assert PEOPLE[0] not in scene.hosted._engine._lobby.advertised
+    assert scene.hosted.offered_to(PEOPLE[0])  # interrupted, and perhaps started again
+
+
+async def test_a_restarted_process_joins_with_new_keys_once_the_first_is_gone() -> None:
+    scene, other = Scene(), other_keys(PEOPLE[0])
+    await scene.hosted.expect(frozenset(PEOPLE))
+    async with scene.hosted.joining(PEOPLE[0], scene.run.participants[PEOPLE[0]].advertisement):
+        pass  # its call ended: it crashed
+    assert scene.hosted.offered_to(PEOPLE[0])
+    async with scene.hosted.joining(PEOPLE[0], other):
+        assert not scene.hosted.offered_to(PEOPLE[0])
+    await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
+    await settled(scene)
+    assert not scene.hosted.offered_to(PEOPLE[0])
+    async with scene.hosted.joining(PEOPLE[0], other_keys(PEOPLE[0])):
+        pass
+    await scene.hosted.exclude(frozenset({PEOPLE[3]}))
+    await scene.phase(Phase.ADVERTISE_KEYS, PEOPLE[1:3], [])
+    assert scene.hosted.phase is Phase.SHARE_KEYS
+    replay(scene)
+    kinds = [type(entry) for entry in scene.journal.entries]
+    assert kinds == [Expected, Received, Rejoined, Received, Received, Excluded, Received, Received]
