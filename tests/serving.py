@@ -72,6 +72,7 @@ class Site:
     """A deployment: CA, server certificate and the crowd, and another CA that nobody trusts."""
 
     ca_pem: bytes
+    authority: Authority
     server: IssuedCertificate
     people: dict[ParticipantId, IssuedCertificate]
     strangers: dict[ParticipantId, IssuedCertificate]
@@ -79,6 +80,9 @@ class Site:
     def identity(self, name: ParticipantId) -> Identity:
         made = self.people[name]
         return Identity.from_pem(made.certificate_pem, made.key_pem.expose())
+
+    def another_server(self) -> IssuedCertificate:
+        return issue_server(self.authority, hosts=["localhost", "127.0.0.1"], now=datetime.now(UTC))
 
     @property
     def trust(self) -> TrustAnchors:
@@ -97,7 +101,7 @@ def site() -> Site:
 
     ca_pem, authority, people = deployment("the deployment")
     server = issue_server(authority, hosts=["localhost", "127.0.0.1"], now=now)
-    return Site(ca_pem, server, people, deployment("a foreign CA")[2])
+    return Site(ca_pem, authority, server, people, deployment("a foreign CA")[2])
 
 
 def write_site(folder: Path) -> dict[str, Path]:

@@ -123,6 +123,11 @@ class TrustAnchors:
         """The anchors as one PEM file, as TLS libraries take it."""
         return b"".join(anchor.public_bytes(serialization.Encoding.PEM) for anchor in self._anchors)
 
+    @property
+    def expiries(self) -> list[tuple[str, datetime]]:
+        """The name of each CA, and when its certificate expires."""
+        return [(f"CA {show_name(anchor.subject)}", anchor.not_valid_after_utc) for anchor in self._anchors]
+
     def verify_participant(self, chain: CertificateChain, now: datetime) -> VerifiedIdentity:
         """Whose chain this is, or `AuthenticationError` with the reason it is refused at `now` (timezone-aware)."""
         try:
@@ -290,6 +295,11 @@ class CoordinatorIdentity:
         except CertificateError as error:
             raise IdentityError(f"server certificate: {error}") from error
         return cls(chain, key)
+
+    @property
+    def not_valid_after(self) -> datetime:
+        """When the first certificate of the chain expires."""
+        return min(x509.load_der_x509_certificate(der).not_valid_after_utc for der in self.chain)
 
     def sign(self, message: bytes) -> bytes:
         """See `secagg.crypto.signing.sign`."""

@@ -28,12 +28,13 @@ from secagg_server.front import Front
 from secagg_server.health import Health
 from secagg_server.hosting import Clock
 from secagg_server.ledger_files import LedgerFolder, locked
+from secagg_server.renewal import Renewal
 from secagg_server.rounds import Rounds
 from secagg_server.settings import Settings
 from secagg_server.signing import ReceiptSigner
 from secagg_server.store import MemoryStore, Store
 from secagg_server.tally import Tally
-from secagg_server.tls import load_credentials, load_trust
+from secagg_server.tls import Loaded, load
 
 DATA_PLANE: Final = data_plane_pb2.DESCRIPTOR.services_by_name["DataPlane"].full_name
 CONTROL_PLANE: Final = control_plane_pb2.DESCRIPTOR.services_by_name["ControlPlane"].full_name
@@ -71,12 +72,14 @@ class RunningServer:
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
         connections: of participants, that fit under the limit of open files.
         rounds: what it coordinates.
+        renewal: reads certificate, key and CA again.
     """
 
     data_address: str
     control_address: str
     connections: int
     rounds: Rounds
+    renewal: Renewal
 
 
 @asynccontextmanager
@@ -96,8 +99,7 @@ async def running_server(
         MissingExtraError: there are privacy budgets, and nothing to account for them with.
     """
     check_accounting(settings)
-    trust = load_trust(settings)
-    credentials, identity = load_credentials(settings, trust, clock())
+    loaded = load(settings, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
     connections = descriptors.places()
     with (
@@ -107,9 +109,16 @@ async def running_server(
         _front(settings, connections) as front,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
-        parallel, signer = _side_by_side(pool), ReceiptSigner(identity)
-        rounds = Rounds(settings, trust, store, signer, parallel=parallel, clock=clock, rng=SystemRng())
-        plane = DataPlane(rounds, Callers(trust, clock), store)
+        parallel, signer = _side_by_side(pool), ReceiptSigner(loaded.identity)
+        rounds = Rounds(settings, loaded.trust, store, signer, parallel=parallel, clock=clock, rng=SystemRng())
+        callers = Callers(loaded.trust, clock)
+        plane = DataPlane(rounds, callers, store)
+
+        def renewed(fresh: Loaded) -> None:
+            signer.identity, rounds.trust = fresh.identity, fresh.trust
+            callers.trust(fresh.trust)
+
+        renewal = Renewal(settings, loaded, clock, renewed)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
         streams = max(64, 2 * settings.max_open_rounds)  # well above one client's calls
         data = grpc.aio.server(
@@ -137,13 +146,15 @@ async def running_server(
             control.add_generic_rpc_handlers((Door(service, answers, keeper),))
         # Participants have the protos: reflection is for whoever runs the coordinator.
         reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE, reflection.SERVICE_NAME], control)
-        behind = _listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, credentials))
+        behind = _listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
         control_address = _listen_control(place, control)
         await asyncio.gather(data.start(), control.start())
         front.start(behind.port)
+        renewing = asyncio.create_task(renewal.run())
         try:
-            yield RunningServer(str(front.listens), str(control_address), connections, rounds)
+            yield RunningServer(str(front.listens), str(control_address), connections, rounds, renewal)
         finally:
+            renewing.cancel()
             for check in checks:
                 check.shut_down()
             await rounds.shut_down()

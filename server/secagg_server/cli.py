@@ -20,7 +20,7 @@ from secagg_server.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.logs import announce, configure_logs
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
-from secagg_server.tls import load_credentials, load_trust
+from secagg_server.tls import load
 
 HELP: Final = """The secagg coordinator: relays, sums, and never sees a single update.
 
@@ -46,7 +46,8 @@ def serve(settings: Settings) -> None:
     """Coordinate rounds until SIGTERM or Ctrl-C.
 
     When ready, one log line says where: event "ready", data_plane and control_plane. On a signal, open rounds are
-    aborted by name, whoever waits is told, and the process ends. A second signal ends it at once.
+    aborted by name, whoever waits is told, and the process ends. A second signal ends it at once. Certificate, key and
+    CA are read again when their files change, and on SIGHUP.
 
     Example: secagg-server serve --certificate cert.pem --key key.pem --participant-ca ca.pem --listen 0.0.0.0:7443
     """
@@ -66,7 +67,7 @@ def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None
     if files_only:
         parse_tcp(settings.listen)
         parse_control(settings.control)
-        load_credentials(settings, load_trust(settings), time.time())
+        load(settings, time.time())
         check_accounting(settings)
     else:
         configure_logs(settings.model_copy(update={"log_level": "error"}), sys.stderr)
@@ -110,6 +111,7 @@ async def _serve(settings: Settings) -> None:
             connections=server.connections,
             version=__version__,
         )
+        loop.add_signal_handler(signal.SIGHUP, server.renewal.wake)
         await stop.wait()
 
 

@@ -49,6 +49,7 @@ class Rounds:
 
     Attributes:
         budgets: what tasks with noise have spent.
+        trust: the CA of participants, for rounds that are opened from now on.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Rounds:
         rng: round ids come from it, and the seeds of noise that the coordinator adds.
         """
         self._settings = settings
-        self._trust = trust
+        self.trust = trust
         self._store = store
         self._signer = signer
         self.budgets = Budgets(
@@ -164,7 +165,7 @@ class Rounds:
             engine = coordinate(
                 round_,
                 now=record.opened_s,
-                trust=self._trust,
+                trust=self.trust,
                 spool=journal.spool,
                 parallel=self._parallel,
                 claim=partial(self._store.claim_release, record.round_id),

@@ -1,33 +1,52 @@
 """The data plane's credentials: an ECDSA certificate, which also signs receipts, and client certificates required."""
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import grpc
 
 from secagg.cli.keyfiles import read_private, read_public
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
+from secagg.crypto.secret import Secret
 from secagg_server.settings import Settings
 
 
-def load_trust(settings: Settings) -> TrustAnchors:
-    """The CA whose participants may connect; `IdentityError` when it cannot be read."""
-    return TrustAnchors.from_pem(read_public(settings.participant_ca))
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What certificate, key and CA files hold. They fit each other.
+
+    Attributes:
+        identity: one certificate serves TLS and signs receipts.
+        trust: who may connect.
+    """
+
+    identity: CoordinatorIdentity
+    trust: TrustAnchors
+    _certificate_pem: bytes = field(repr=False)
+    _key_pem: Secret
+
+    def for_grpc(self) -> grpc.ServerCertificateConfiguration:
+        """For new connections."""
+        pairs = [(self._key_pem.expose(), self._certificate_pem)]
+        return grpc.ssl_server_certificate_configuration(pairs, root_certificates=self.trust.pem)
+
+    @property
+    def expiries(self) -> list[tuple[str, datetime]]:
+        """What expires when: the server certificate (with what is in its file), and each CA."""
+        return [("server certificate", self.identity.not_valid_after), *self.trust.expiries]
 
 
-def load_credentials(
-    settings: Settings, trust: TrustAnchors, now: float
-) -> tuple[grpc.ServerCredentials, CoordinatorIdentity]:
-    """Mutual TLS for grpc, and what signs receipts: one certificate for both.
+def load(settings: Settings, now: float) -> Loaded:
+    """Read the files that `settings` name.
 
     Args:
         settings: name the files.
-        trust: who may connect.
         now: seconds since 1970.
 
     Raises:
         IdentityError: a file is missing, open to others, expired, RSA, or does not fit the other.
     """
+    trust = TrustAnchors.from_pem(read_public(settings.participant_ca))
     certificate, key = read_public(settings.certificate), read_private(settings.key)
     identity = CoordinatorIdentity.from_pem(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
-    pairs = [(key.expose(), certificate)]
-    return grpc.ssl_server_credentials(pairs, root_certificates=trust.pem, require_client_auth=True), identity
+    return Loaded(identity, trust, certificate, key)

@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,18 +22,22 @@ import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from secagg_server import app
-from secagg_server.app import CONTROL_PLANE, DATA_PLANE
+from secagg_server.app import CONTROL_PLANE, DATA_PLANE, running_server
+from secagg_server.auth import Callers
+from secagg_server.renewal import Renewal
 
 from secagg.crypto.authority import IssuedCertificate
-from secagg.errors import AbortReason, RoundAborted
+from secagg.crypto.secret import Secret
+from secagg.errors import AbortReason, AuthenticationError, RoundAborted
 from secagg.events import RoundFailed
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ShareKeys, Unmask
+from secagg.wire.configuration import encode_config
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneStub
 from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
@@ -45,6 +51,7 @@ from tests.serving import (
     channel,
     failure_of,
     make_config,
+    make_settings,
     site,
     stage,
     write_site,
@@ -442,3 +449,97 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "precious"
     assert "folder does not exist" in run(flags(tmp_path, control=f"unix:{tmp_path}/no/such.sock")).stderr
     assert "longer than 107 bytes" in run(flags(tmp_path, control=f"unix:{tmp_path}/{'x' * 100}")).stderr
+
+
+async def presented(address: str) -> int:
+    """The serial number of the certificate that a new connection is shown."""
+    host, port = address.rsplit(":", 1)
+    context = ssl.create_default_context(cadata=site().ca_pem.decode())
+    with tempfile.NamedTemporaryFile() as file:
+        made = site().people[NAMES[0]]
+        Path(file.name).write_bytes(made.certificate_pem + made.key_pem.expose())
+        context.load_cert_chain(file.name)
+    context.set_alpn_protocols(["h2"])
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
+    shown = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(True))
+    writer.close()
+    return shown.serial_number
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_new_connections_get_a_renewed_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """And the old one where grpc is never told of another: the twin. Receipts are signed with the new one, too."""
+    if not told:
+        monkeypatch.setattr(Renewal, "_changed", lambda _: None)
+    async with stage(tmp_path) as s:
+        old = await presented(s.server.data_address)
+        made = site().another_server()
+        (tmp_path / "cert.pem").write_bytes(made.certificate_pem)
+        (tmp_path / "key.pem").write_bytes(made.key_pem.expose())
+        s.server.renewal.wake()
+        while old == x509.load_der_x509_certificate(s.server.renewal.loaded.identity.chain[0]).serial_number:
+            await asyncio.sleep(0.02)
+        now = await presented(s.server.data_address)
+        assert (now != old) is told
+        _, people = await s.open(make_config(3, SEMI_HONEST))
+        await asyncio.gather(*(p.play() for p in people))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+async def test_participants_of_an_existing_pki(tmp_path: Path, length: int) -> None:
+    """Certificates of intermediate CAs; everybody trusts the root alone."""
+    root, issued = chain_of(length, NAMES[0])
+    settings = make_settings(tmp_path)
+    settings.participant_ca.write_bytes(site().ca_pem + root)
+    async with running_server(settings) as server:
+        round_id = (await server.rounds.open(encode_config(make_config(3, SEMI_HONEST)))).record.round_id
+        async with channel(server.data_address, issued) as connection:
+            player = Player(NAMES[0], DataPlaneStub(connection))
+            assert (await player.find(round_id=round_id)).round_id == round_id
+
+
+def chain_of(length: int, name: str) -> tuple[bytes, IssuedCertificate]:
+    """A root in PEM, and a participant's certificate with `length` - 1 intermediate CAs behind it."""
+    now = datetime.now(UTC)
+
+    def signed(
+        subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, ca: bool
+    ) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=5))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca, None), critical=True)
+            .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
+        )
+        if not ca:
+            urn = x509.UniformResourceIdentifier(f"urn:secagg:participant:{name}")
+            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName([urn]), critical=False)
+        return builder.sign(by, hashes.SHA256())
+
+    def named(text: str) -> x509.Name:
+        organisation = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "north")] if text == name else []
+        return x509.Name([*organisation, x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(length + 1)]
+    names = [named("root"), *(named(f"CA {i}") for i in range(length - 1)), named(name)]
+    above = [0, *range(length)]
+    made = [signed(names[i], names[up], keys[i], keys[up], i < length) for i, up in enumerate(above)]
+    pem = [certificate.public_bytes(serialization.Encoding.PEM) for certificate in made]
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key = Secret(keys[-1].private_bytes(serialization.Encoding.PEM, *plain))
+    return pem[0], IssuedCertificate(b"".join(reversed(pem[1:])), key)
+
+
+async def test_intermediates_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: a server that looks at the certificate alone refuses whoever has one of an intermediate CA."""
+    verified = Callers._verified
+    monkeypatch.setattr(Callers, "_verified", lambda self, pem, now: verified(self, pem[:1], now))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await test_participants_of_an_existing_pki(tmp_path, 2)
+    assert isinstance(failure_of(refused.value), AuthenticationError)

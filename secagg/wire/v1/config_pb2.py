@@ -24,27 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsecagg/wire/v1/config.proto\x12\x0esecagg.wire.v1\"\xa0\x01\n\tArraySpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\x12$\n\x05\x64type\x18\x03 \x01(\x0e\x32\x15.secagg.wire.v1.Dtype\x12\x12\n\x05range\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03min\x18\x05 \x01(\x12H\x01\x88\x01\x01\x12\x10\n\x03max\x18\x06 \x01(\x12H\x02\x88\x01\x01\x42\x08\n\x06_rangeB\x06\n\x04_minB\x06\n\x04_max\"$\n\x08Integers\x12\x0b\n\x03min\x18\x01 \x01(\x12\x12\x0b\n\x03max\x18\x02 \x01(\x12\"B\n\nFixedPoint\x12\x0c\n\x04\x63lip\x18\x01 \x01(\x01\x12\x12\n\nvalue_bits\x18\x02 \x01(\r\x12\x12\n\nmax_weight\x18\x03 \x01(\r\"\x87\x01\n\tDeadlines\x12\x19\n\x11\x61\x64vertise_keys_ms\x18\x01 \x01(\x04\x12\x15\n\rshare_keys_ms\x18\x02 \x01(\x04\x12\x17\n\x0fmasked_input_ms\x18\x03 \x01(\x04\x12\x1c\n\x14\x63onsistency_check_ms\x18\x04 \x01(\x04\x12\x11\n\tunmask_ms\x18\x05 \x01(\x04\"\x97\x02\n\x12HomomorphicProfile\x12\x31\n\x06scheme\x18\x01 \x01(\x0e\x32!.secagg.wire.v1.HomomorphicScheme\x12(\n\x07\x63ustody\x18\x02 \x01(\x0e\x32\x17.secagg.wire.v1.Custody\x12\x10\n\x08summands\x18\x03 \x01(\r\x12\x12\n\nvalue_bits\x18\x04 \x01(\r\x12\x13\n\x0bring_degree\x18\x05 \x01(\r\x12\x0e\n\x06primes\x18\x06 \x03(\x04\x12\x15\n\rspecial_prime\x18\x07 \x01(\x04\x12\x15\n\rplain_modulus\x18\x08 \x01(\x04\x12\x12\n\nscale_bits\x18\t \x01(\r\x12\x17\n\x0fvalues_per_slot\x18\n \x01(\r\"o\n\x06Groups\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12(\n\x07\x63ombine\x18\x02 \x01(\x0e\x32\x17.secagg.wire.v1.Combine\x12\x0c\n\x04trim\x18\x03 \x01(\r\x12\x0e\n\x06parent\x18\x04 \x01(\x0c\x12\x0e\n\x06number\x18\x05 \x01(\r\"\xfd\x04\n\x0bRoundConfig\x12\x0c\n\x04task\x18\x01 \x01(\t\x12)\n\x06\x61rrays\x18\x02 \x03(\x0b\x32\x19.secagg.wire.v1.ArraySpec\x12,\n\x08\x65ncoding\x18\x03 \x01(\x0b\x32\x1a.secagg.wire.v1.FixedPoint\x12\x18\n\x10max_participants\x18\x04 \x01(\r\x12\x11\n\tthreshold\x18\x05 \x01(\r\x12\x15\n\rmax_colluding\x18\x06 \x01(\r\x12\x31\n\x0cthreat_model\x18\x07 \x01(\x0e\x32\x1b.secagg.wire.v1.ThreatModel\x12$\n\x05suite\x18\x08 \x01(\x0e\x32\x15.secagg.wire.v1.Suite\x12$\n\x05graph\x18\t \x01(\x0e\x32\x15.secagg.wire.v1.Graph\x12\x14\n\x0cmodel_digest\x18\n \x01(\x0c\x12\x1f\n\x17release_to_participants\x18\x0b \x01(\x08\x12,\n\tdeadlines\x18\x0c \x01(\x0b\x32\x19.secagg.wire.v1.Deadlines\x12\x1e\n\x16release_to_coordinator\x18\r \x01(\x08\x12\x37\n\x0bhomomorphic\x18\x0e \x01(\x0b\x32\".secagg.wire.v1.HomomorphicProfile\x12\x10\n\x08pipeline\x18\x0f \x01(\t\x12&\n\x06groups\x18\x10 \x01(\x0b\x32\x16.secagg.wire.v1.Groups\x12\x0f\n\x07purpose\x18\x11 \x01(\t\x12\x0f\n\x07\x63\x65rtify\x18\x12 \x01(\x08\x12*\n\x08integers\x18\x13 \x01(\x0b\x32\x18.secagg.wire.v1.Integers*b\n\x0bThreatModel\x12\x1c\n\x18THREAT_MODEL_UNSPECIFIED\x10\x00\x12\x1c\n\x18THREAT_MODEL_SEMI_HONEST\x10\x01\x12\x17\n\x13THREAT_MODEL_ACTIVE\x10\x02*>\n\x05Suite\x12\x15\n\x11SUITE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUITE_X25519_SHA256_AES128\x10\x01*2\n\x05Graph\x12\x15\n\x11GRAPH_UNSPECIFIED\x10\x00\x12\x12\n\x0eGRAPH_COMPLETE\x10\x01*\xce\x01\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rDTYPE_FLOAT32\x10\x01\x12\x11\n\rDTYPE_FLOAT64\x10\x02\x12\x0e\n\nDTYPE_INT8\x10\x03\x12\x0f\n\x0b\x44TYPE_INT16\x10\x04\x12\x0f\n\x0b\x44TYPE_INT32\x10\x05\x12\x0f\n\x0b\x44TYPE_INT64\x10\x06\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x07\x12\x10\n\x0c\x44TYPE_UINT16\x10\x08\x12\x10\n\x0c\x44TYPE_UINT32\x10\t\x12\x10\n\x0c\x44TYPE_UINT64\x10\n*p\n\x11HomomorphicScheme\x12\"\n\x1eHOMOMORPHIC_SCHEME_UNSPECIFIED\x10\x00\x12\x1b\n\x17HOMOMORPHIC_SCHEME_CKKS\x10\x01\x12\x1a\n\x16HOMOMORPHIC_SCHEME_BFV\x10\x02*S\n\x07\x43ustody\x12\x17\n\x13\x43USTODY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43USTODY_PARTICIPANTS\x10\x01\x12\x15\n\x11\x43USTODY_THRESHOLD\x10\x02*]\n\x07\x43ombine\x12\x17\n\x13\x43OMBINE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43OMBINE_MEDIAN\x10\x01\x12\x13\n\x0f\x43OMBINE_TRIMMED\x10\x02\x12\x10\n\x0c\x43OMBINE_MEAN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsecagg/wire/v1/config.proto\x12\x0esecagg.wire.v1\"\xa0\x01\n\tArraySpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\x12$\n\x05\x64type\x18\x03 \x01(\x0e\x32\x15.secagg.wire.v1.Dtype\x12\x12\n\x05range\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03min\x18\x05 \x01(\x12H\x01\x88\x01\x01\x12\x10\n\x03max\x18\x06 \x01(\x12H\x02\x88\x01\x01\x42\x08\n\x06_rangeB\x06\n\x04_minB\x06\n\x04_max\"$\n\x08Integers\x12\x0b\n\x03min\x18\x01 \x01(\x12\x12\x0b\n\x03max\x18\x02 \x01(\x12\"B\n\nFixedPoint\x12\x0c\n\x04\x63lip\x18\x01 \x01(\x01\x12\x12\n\nvalue_bits\x18\x02 \x01(\r\x12\x12\n\nmax_weight\x18\x03 \x01(\r\"\x98\x01\n\tDeadlines\x12\x19\n\x11\x61\x64vertise_keys_ms\x18\x01 \x01(\x04\x12\x15\n\rshare_keys_ms\x18\x02 \x01(\x04\x12\x17\n\x0fmasked_input_ms\x18\x03 \x01(\x04\x12\x1c\n\x14\x63onsistency_check_ms\x18\x04 \x01(\x04\x12\x11\n\tunmask_ms\x18\x05 \x01(\x04\x12\x0f\n\x07join_ms\x18\x06 \x01(\x04\"\x97\x02\n\x12HomomorphicProfile\x12\x31\n\x06scheme\x18\x01 \x01(\x0e\x32!.secagg.wire.v1.HomomorphicScheme\x12(\n\x07\x63ustody\x18\x02 \x01(\x0e\x32\x17.secagg.wire.v1.Custody\x12\x10\n\x08summands\x18\x03 \x01(\r\x12\x12\n\nvalue_bits\x18\x04 \x01(\r\x12\x13\n\x0bring_degree\x18\x05 \x01(\r\x12\x0e\n\x06primes\x18\x06 \x03(\x04\x12\x15\n\rspecial_prime\x18\x07 \x01(\x04\x12\x15\n\rplain_modulus\x18\x08 \x01(\x04\x12\x12\n\nscale_bits\x18\t \x01(\r\x12\x17\n\x0fvalues_per_slot\x18\n \x01(\r\"o\n\x06Groups\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12(\n\x07\x63ombine\x18\x02 \x01(\x0e\x32\x17.secagg.wire.v1.Combine\x12\x0c\n\x04trim\x18\x03 \x01(\r\x12\x0e\n\x06parent\x18\x04 \x01(\x0c\x12\x0e\n\x06number\x18\x05 \x01(\r\"\xfd\x04\n\x0bRoundConfig\x12\x0c\n\x04task\x18\x01 \x01(\t\x12)\n\x06\x61rrays\x18\x02 \x03(\x0b\x32\x19.secagg.wire.v1.ArraySpec\x12,\n\x08\x65ncoding\x18\x03 \x01(\x0b\x32\x1a.secagg.wire.v1.FixedPoint\x12\x18\n\x10max_participants\x18\x04 \x01(\r\x12\x11\n\tthreshold\x18\x05 \x01(\r\x12\x15\n\rmax_colluding\x18\x06 \x01(\r\x12\x31\n\x0cthreat_model\x18\x07 \x01(\x0e\x32\x1b.secagg.wire.v1.ThreatModel\x12$\n\x05suite\x18\x08 \x01(\x0e\x32\x15.secagg.wire.v1.Suite\x12$\n\x05graph\x18\t \x01(\x0e\x32\x15.secagg.wire.v1.Graph\x12\x14\n\x0cmodel_digest\x18\n \x01(\x0c\x12\x1f\n\x17release_to_participants\x18\x0b \x01(\x08\x12,\n\tdeadlines\x18\x0c \x01(\x0b\x32\x19.secagg.wire.v1.Deadlines\x12\x1e\n\x16release_to_coordinator\x18\r \x01(\x08\x12\x37\n\x0bhomomorphic\x18\x0e \x01(\x0b\x32\".secagg.wire.v1.HomomorphicProfile\x12\x10\n\x08pipeline\x18\x0f \x01(\t\x12&\n\x06groups\x18\x10 \x01(\x0b\x32\x16.secagg.wire.v1.Groups\x12\x0f\n\x07purpose\x18\x11 \x01(\t\x12\x0f\n\x07\x63\x65rtify\x18\x12 \x01(\x08\x12*\n\x08integers\x18\x13 \x01(\x0b\x32\x18.secagg.wire.v1.Integers*b\n\x0bThreatModel\x12\x1c\n\x18THREAT_MODEL_UNSPECIFIED\x10\x00\x12\x1c\n\x18THREAT_MODEL_SEMI_HONEST\x10\x01\x12\x17\n\x13THREAT_MODEL_ACTIVE\x10\x02*>\n\x05Suite\x12\x15\n\x11SUITE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUITE_X25519_SHA256_AES128\x10\x01*2\n\x05Graph\x12\x15\n\x11GRAPH_UNSPECIFIED\x10\x00\x12\x12\n\x0eGRAPH_COMPLETE\x10\x01*\xce\x01\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rDTYPE_FLOAT32\x10\x01\x12\x11\n\rDTYPE_FLOAT64\x10\x02\x12\x0e\n\nDTYPE_INT8\x10\x03\x12\x0f\n\x0b\x44TYPE_INT16\x10\x04\x12\x0f\n\x0b\x44TYPE_INT32\x10\x05\x12\x0f\n\x0b\x44TYPE_INT64\x10\x06\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x07\x12\x10\n\x0c\x44TYPE_UINT16\x10\x08\x12\x10\n\x0c\x44TYPE_UINT32\x10\t\x12\x10\n\x0c\x44TYPE_UINT64\x10\n*p\n\x11HomomorphicScheme\x12\"\n\x1eHOMOMORPHIC_SCHEME_UNSPECIFIED\x10\x00\x12\x1b\n\x17HOMOMORPHIC_SCHEME_CKKS\x10\x01\x12\x1a\n\x16HOMOMORPHIC_SCHEME_BFV\x10\x02*S\n\x07\x43ustody\x12\x17\n\x13\x43USTODY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43USTODY_PARTICIPANTS\x10\x01\x12\x15\n\x11\x43USTODY_THRESHOLD\x10\x02*]\n\x07\x43ombine\x12\x17\n\x13\x43OMBINE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43OMBINE_MEDIAN\x10\x01\x12\x13\n\x0f\x43OMBINE_TRIMMED\x10\x02\x12\x10\n\x0c\x43OMBINE_MEAN\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.config_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_THREATMODEL']._serialized_start=1489
-  _globals['_THREATMODEL']._serialized_end=1587
-  _globals['_SUITE']._serialized_start=1589
-  _globals['_SUITE']._serialized_end=1651
-  _globals['_GRAPH']._serialized_start=1653
-  _globals['_GRAPH']._serialized_end=1703
-  _globals['_DTYPE']._serialized_start=1706
-  _globals['_DTYPE']._serialized_end=1912
-  _globals['_HOMOMORPHICSCHEME']._serialized_start=1914
-  _globals['_HOMOMORPHICSCHEME']._serialized_end=2026
-  _globals['_CUSTODY']._serialized_start=2028
-  _globals['_CUSTODY']._serialized_end=2111
-  _globals['_COMBINE']._serialized_start=2113
-  _globals['_COMBINE']._serialized_end=2206
+  _globals['_THREATMODEL']._serialized_start=1506
+  _globals['_THREATMODEL']._serialized_end=1604
+  _globals['_SUITE']._serialized_start=1606
+  _globals['_SUITE']._serialized_end=1668
+  _globals['_GRAPH']._serialized_start=1670
+  _globals['_GRAPH']._serialized_end=1720
+  _globals['_DTYPE']._serialized_start=1723
+  _globals['_DTYPE']._serialized_end=1929
+  _globals['_HOMOMORPHICSCHEME']._serialized_start=1931
+  _globals['_HOMOMORPHICSCHEME']._serialized_end=2043
+  _globals['_CUSTODY']._serialized_start=2045
+  _globals['_CUSTODY']._serialized_end=2128
+  _globals['_COMBINE']._serialized_start=2130
+  _globals['_COMBINE']._serialized_end=2223
   _globals['_ARRAYSPEC']._serialized_start=48
   _globals['_ARRAYSPEC']._serialized_end=208
   _globals['_INTEGERS']._serialized_start=210
@@ -52,11 +52,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIXEDPOINT']._serialized_start=248
   _globals['_FIXEDPOINT']._serialized_end=314
   _globals['_DEADLINES']._serialized_start=317
-  _globals['_DEADLINES']._serialized_end=452
-  _globals['_HOMOMORPHICPROFILE']._serialized_start=455
-  _globals['_HOMOMORPHICPROFILE']._serialized_end=734
-  _globals['_GROUPS']._serialized_start=736
-  _globals['_GROUPS']._serialized_end=847
-  _globals['_ROUNDCONFIG']._serialized_start=850
-  _globals['_ROUNDCONFIG']._serialized_end=1487
+  _globals['_DEADLINES']._serialized_end=469
+  _globals['_HOMOMORPHICPROFILE']._serialized_start=472
+  _globals['_HOMOMORPHICPROFILE']._serialized_end=751
+  _globals['_GROUPS']._serialized_start=753
+  _globals['_GROUPS']._serialized_end=864
+  _globals['_ROUNDCONFIG']._serialized_start=867
+  _globals['_ROUNDCONFIG']._serialized_end=1504
 # @@protoc_insertion_point(module_scope)

@@ -119,18 +119,20 @@ class FixedPoint(_message.Message):
     def __init__(self, clip: _Optional[float] = ..., value_bits: _Optional[int] = ..., max_weight: _Optional[int] = ...) -> None: ...
 
 class Deadlines(_message.Message):
-    __slots__ = ("advertise_keys_ms", "share_keys_ms", "masked_input_ms", "consistency_check_ms", "unmask_ms")
+    __slots__ = ("advertise_keys_ms", "share_keys_ms", "masked_input_ms", "consistency_check_ms", "unmask_ms", "join_ms")
     ADVERTISE_KEYS_MS_FIELD_NUMBER: _ClassVar[int]
     SHARE_KEYS_MS_FIELD_NUMBER: _ClassVar[int]
     MASKED_INPUT_MS_FIELD_NUMBER: _ClassVar[int]
     CONSISTENCY_CHECK_MS_FIELD_NUMBER: _ClassVar[int]
     UNMASK_MS_FIELD_NUMBER: _ClassVar[int]
+    JOIN_MS_FIELD_NUMBER: _ClassVar[int]
     advertise_keys_ms: int
     share_keys_ms: int
     masked_input_ms: int
     consistency_check_ms: int
     unmask_ms: int
-    def __init__(self, advertise_keys_ms: _Optional[int] = ..., share_keys_ms: _Optional[int] = ..., masked_input_ms: _Optional[int] = ..., consistency_check_ms: _Optional[int] = ..., unmask_ms: _Optional[int] = ...) -> None: ...
+    join_ms: int
+    def __init__(self, advertise_keys_ms: _Optional[int] = ..., share_keys_ms: _Optional[int] = ..., masked_input_ms: _Optional[int] = ..., consistency_check_ms: _Optional[int] = ..., unmask_ms: _Optional[int] = ..., join_ms: _Optional[int] = ...) -> None: ...
 
 class HomomorphicProfile(_message.Message):
     __slots__ = ("scheme", "custody", "summands", "value_bits", "ring_degree", "primes", "special_prime", "plain_modulus", "scale_bits", "values_per_slot")

@@ -16,6 +16,8 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_CANCELLED: _ClassVar[DropReason]
     DROP_REASON_REFUSED: _ClassVar[DropReason]
     DROP_REASON_FAILED: _ClassVar[DropReason]
+    DROP_REASON_EXCLUDED: _ClassVar[DropReason]
+    DROP_REASON_EXPIRED: _ClassVar[DropReason]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +37,8 @@ DROP_REASON_DEADLINE: DropReason
 DROP_REASON_CANCELLED: DropReason
 DROP_REASON_REFUSED: DropReason
 DROP_REASON_FAILED: DropReason
+DROP_REASON_EXCLUDED: DropReason
+DROP_REASON_EXPIRED: DropReason
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_HEARSAY: Verdict
 VERDICT_PROVEN: Verdict
@@ -179,6 +183,18 @@ class AbortRoundRequest(_message.Message):
     def __init__(self, round_id: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class AbortRoundReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ParticipantsPart(_message.Message):
+    __slots__ = ("round_id", "participant_ids")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANT_IDS_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    participant_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, round_id: _Optional[bytes] = ..., participant_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ParticipantsReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

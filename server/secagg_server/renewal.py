@@ -1,0 +1,125 @@
+"""The data plane's certificate, key and CA, read again when their files change, and told before they expire."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+
+from secagg.errors import IdentityError
+from secagg_server.bell import Bell
+from secagg_server.hosting import Clock
+from secagg_server.settings import Settings
+from secagg_server.tls import Loaded, load
+
+LOOK_EVERY_S: Final = 5.0
+"""Files are read once they have looked the same twice in a row, so a certificate and its key may be replaced one after
+the other.
+"""
+
+WARN_AHEAD_S: Final = (14 * 86_400.0, 86_400.0, 3600.0, 0.0)
+
+Stamp = tuple[tuple[int, int, int] | None, ...]
+"""Of each file: when it was changed, its length, and which file it is; None where there is none."""
+
+
+class Renewal:
+    """What is in force, and how that changes. Whatever is wrong with new files, the old ones stay in force.
+
+    Attributes:
+        loaded: what is in force.
+    """
+
+    def __init__(self, settings: Settings, loaded: Loaded, clock: Clock, apply: Callable[[Loaded], None]) -> None:
+        """Args:
+        settings: name the files.
+        loaded: what they held when the coordinator started.
+        clock: seconds since 1970.
+        apply: called on the event loop with what is in force from then on.
+        """
+        self.loaded = loaded
+        self._settings = settings
+        self._clock = clock
+        self._apply = apply
+        self._files = (settings.certificate, settings.key, settings.participant_ca)
+        self._read = self._seen = self._stamp()
+        self._shown = loaded  # by grpc
+        self._told: dict[tuple[str, float], float] = {}  # how far ahead each expiry was told last
+        self._wanted = False
+        self._woken = Bell()
+        self._log = structlog.get_logger()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Mutual TLS for grpc: each new connection gets what is in force then."""
+        # The stubs do not know that None stands for no change.
+        return grpc.dynamic_ssl_server_credentials(self.loaded.for_grpc(), self._changed, True)  # type: ignore[arg-type]
+
+    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Asked by a thread of grpc before each handshake; None where nothing has changed since it last asked."""
+        loaded = self.loaded
+        if loaded is self._shown:
+            return None
+        self._shown = loaded
+        return loaded.for_grpc()
+
+    def wake(self) -> None:
+        """Read the files now, whether they have changed or not."""
+        self._wanted = True
+        self._woken.ring()
+
+    async def run(self) -> None:
+        """Look again and again, until it is cancelled."""
+        self.tell_expiry()
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            await self.look()
+
+    async def look(self) -> None:
+        """Read the files if that is wanted, or if they have changed and have come to rest."""
+        stamp = await asyncio.to_thread(self._stamp)
+        wanted, rested = self._wanted, stamp == self._seen != self._read
+        self._wanted, self._seen = False, stamp
+        if wanted or rested:
+            self._read = stamp
+            await self._renew()
+        self.tell_expiry()
+
+    async def _renew(self) -> None:
+        try:
+            loaded = await asyncio.to_thread(load, self._settings, self._clock())
+        except (IdentityError, OSError) as error:
+            self._log.error("credentials_kept", detail=str(error))
+            return
+        self.loaded = loaded
+        self._apply(loaded)
+        self._log.info("credentials_renewed", **{name: at.isoformat() for name, at in loaded.expiries})
+
+    def tell_expiry(self) -> None:
+        """Log what expires within 14 days, a day or an hour, or has expired: each once."""
+        now = self._clock()
+        for name, at in self.loaded.expiries:
+            left_s = at.timestamp() - now
+            within = min((limit for limit in WARN_AHEAD_S if left_s <= limit), default=None)
+            known = (name, at.timestamp())
+            if within is None or self._told.get(known, float("inf")) <= within:
+                continue
+            self._told[known] = within
+            log, event = (self._log.warning, "expires_soon") if within else (self._log.error, "expired")
+            log(event, what=name, at=at.isoformat(), hours=round(left_s / 3600, 1))
+
+    def _stamp(self) -> Stamp:
+        return tuple(map(_stamp_of, self._files))
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
