@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from secagg.config import Aggregate
+from secagg.config import Aggregate, RoundConfig
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import (
@@ -224,12 +224,8 @@ class Engine(ABC):
             raise self.failure
         if self.phase is not Phase.ADVERTISE_KEYS:
             raise ProtocolViolation("the list of members is closed; say who will come right after opening the round")
-        named, config = frozenset(participants), self.round.config
-        if not config.threshold <= len(named) <= config.max_participants:
-            raise ConfigError(
-                f"{len(named)} participants are expected; the round needs {config.threshold} and admits "
-                f"{config.max_participants}"
-            )
+        named = frozenset(participants)
+        check_expected(named, self.round.config)
         if named == self._lobby.expected:
             return []
         self._lobby.expected = named
@@ -519,6 +515,19 @@ class Engine(ABC):
             AbortReason.BELOW_THRESHOLD,
             f"{count} participants {did} in {phase}, fewer than the threshold {self.round.config.threshold}"
             f"{passed}{hint}",
+        )
+
+
+def check_expected(participants: Collection[ParticipantId], config: RoundConfig) -> None:
+    """Whether a round with `config` can wait for `participants`.
+
+    Raises:
+        ConfigError: fewer than the threshold, or more than the round admits.
+    """
+    if not config.threshold <= len(participants) <= config.max_participants:
+        raise ConfigError(
+            f"{len(participants)} participants are expected; the round needs {config.threshold} and admits "
+            f"{config.max_participants}"
         )
 
 

@@ -29,7 +29,7 @@ from secagg.messages import (
 from secagg.phases import Phase, phases
 from secagg.receipts import Receipt, Statement
 from secagg.rounds.certification import Certification, Result
-from secagg.rounds.engine import Engine
+from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
 from secagg_server.bell import Bell
@@ -304,6 +304,7 @@ class HostedRound:
 
     async def expect(self, participants: frozenset[ParticipantId]) -> None:
         """See `Engine.expect`."""
+        check_expected(participants, self.config)  # in a step the FL server's mistake would be taken for our own
         await self._carry_out(partial(self._expect, participants))
 
     async def exclude(self, participants: frozenset[ParticipantId]) -> None:

@@ -172,9 +172,26 @@ CONFIGS = [
         max_participants=10_000,
         model_digest=bytes(range(32)),
         release_to_participants=False,
-        deadlines=Deadlines(1.5, 2, 3, 4, 604_800),
+        deadlines=Deadlines(1.5, 2, 3, 4, 604_800, 3600.5),
     ),
 ]
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0009, 604_801.0, float("nan"), float("inf")])
+def test_join_s_outside_its_range(seconds: float) -> None:
+    with pytest.raises(ConfigError, match=r"join_s must be 0\.001 to 604800 seconds"):
+        Deadlines(join_s=seconds)
+
+
+def test_a_round_that_does_not_wait_for_the_first_has_the_bytes_of_old() -> None:
+    from secagg.wire.v1 import config_pb2 as pb
+
+    written = pb.RoundConfig.FromString(encode_config(make_config(9))).deadlines
+    assert {field.name for field, _ in written.ListFields()} == {
+        *("advertise_keys_ms", "share_keys_ms", "masked_input_ms", "consistency_check_ms", "unmask_ms")
+    }
+    waiting = replace(make_config(9), deadlines=Deadlines(join_s=0.001))
+    assert pb.RoundConfig.FromString(encode_config(waiting)).deadlines.join_ms == 1
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -584,6 +584,7 @@ def test_a_sum_of_impossible_weight_is_refused(monkeypatch: pytest.MonkeyPatch) 
         (TransportError("gone"), LeaveReason.FAILED),
         (InputError("changed"), LeaveReason.FAILED),
         (NotInRoundError("too late"), None),
+        (ProtocolViolation("another process takes part"), None),  # our keys were refused: a good-bye would be its
     ],
 )
 def test_the_farewell_says_why(error: BaseException, reason: LeaveReason | None) -> None:

@@ -1,0 +1,191 @@
+"""Who takes part, at a running coordinator: who is expected, excluded, interrupted, or started twice."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from secagg_client import AsyncControlClient, ControlClient
+from secagg_client.session import Participation
+from secagg_server.grouped import GroupedRound
+from secagg_server.hosting import HostedRound
+
+from secagg.cli.arrayfiles import write_arrays
+from secagg.config import RoundConfig
+from secagg.errors import ConfigError, NotInRoundError, ProtocolViolation, RoundAborted
+from secagg.events import DropReason, MessageAccepted, ParticipantDropped
+from secagg.messages import Leave, LeaveReason, ParticipantId
+from secagg.robust.grouping import Groups
+from secagg.wire.progress import InGroup
+from tests.serving import CROWD, NAMES, Stage, make_config, site, stage
+from tests.taking_part import QUICK, check_result, drops, in_thread, take_part
+
+CONFIG = replace(make_config(4, threshold=3, deadlines={"join_s": 20.0}), max_colluding=1)
+
+
+async def sum_of(s: Stage, config: RoundConfig, round_id: bytes, names: list[ParticipantId], **options: Any) -> None:
+    people = [take_part(s.server.data_address, n, config, round_id=round_id, **options) for n in names]
+    for result in await asyncio.gather(*people):
+        check_result(config, result, names)
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+async def test_an_fl_server_says_who_comes_and_who_is_gone(tmp_path: Path, synchronous: bool) -> None:
+    async with stage(tmp_path) as s:
+        target = s.server.control_address
+        with ControlClient(target, retry=QUICK) as plain:
+            async with AsyncControlClient(target, retry=QUICK) as other:
+
+                async def call(name: str, *arguments: Any) -> None:
+                    if synchronous:
+                        await in_thread(getattr(plain, name), *arguments)
+                    else:
+                        await getattr(other, name)(*arguments)
+
+                round_id = await other.open_round(CONFIG)
+                await call("expect", round_id, NAMES[:4])
+                await call("exclude", round_id, [NAMES[3]])
+                with pytest.raises(NotInRoundError, match="was excluded"):
+                    await take_part(s.server.data_address, NAMES[3], CONFIG, round_id=round_id)
+                await sum_of(s, CONFIG, round_id, NAMES[:3])
+                with pytest.raises(ProtocolViolation, match="the list of members is closed"):
+                    await call("expect", round_id, NAMES[:4])
+                await call("exclude", round_id, [NAMES[0]])  # the sum is out: nothing changes
+                with pytest.raises(ConfigError, match="is no participant id"):
+                    await call("exclude", round_id, ["nobody/at all"])
+                assert drops(await s.director.watch(round_id)) == {NAMES[3]: DropReason.EXCLUDED}
+
+
+async def test_from_the_command_line(tmp_path: Path) -> None:
+    from tests.integration.test_client_cli import run, succeed
+
+    write_arrays(tmp_path / "model.npz", {"values": np.zeros(50, np.float32)})
+    async with stage(tmp_path) as s:
+        control = ("--control", s.server.control_address)
+        options = ("--model", tmp_path / "model.npz", "-n", "4", "--clip", "1", "--threshold", "3", "--join", "3600")
+        round_id = (await succeed("round", "open", "--task", "t", *options, *control)).strip()
+        hosted = s.server.rounds.find(bytes.fromhex(round_id))
+        assert hosted.config.deadlines.join_s == 3600
+        told = json.loads(await succeed("round", "expect", round_id, *NAMES[:4], "--json", *control))
+        assert told == {"round": round_id, "expected": NAMES[:4]}
+        await succeed("round", "exclude", round_id, NAMES[3], *control)
+        assert hosted._engine._lobby.expected == set(NAMES[:4])
+        assert hosted._engine._excluded == {NAMES[3]}
+        code, _, err = await run("round", "expect", round_id, NAMES[0], *control)
+        assert code == 1
+        assert "1 participants are expected; the round needs 3" in err
+
+
+async def test_groups_wait_for_their_own(tmp_path: Path) -> None:
+    config = replace(make_config(4, size=20, threshold=3), groups=Groups.parse(3, "median"))
+    async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
+        round_id = await control.open_round(config)
+        opened = s.server.rounds.find_opened(round_id)
+        assert isinstance(opened, GroupedRound)
+        with pytest.raises(ConfigError, match="each group needs 3 and admits 4"):
+            await control.expect(round_id, CROWD[:8])
+        assert all(not hosted._engine._lobby.expected for hosted in opened.groups.values())
+        await control.expect(round_id, CROWD[:12])
+        expected = [hosted._engine._lobby.expected for hosted in opened.groups.values()]
+        assert set().union(*expected) == set(CROWD[:12])
+        assert [len(names) for names in expected] == [4, 4, 4]
+        gone = sorted(expected[0])[:2]
+        await control.exclude(
+            round_id, gone
+        )  # two are left in the first group: it ends at once, and the others with it
+        events = await s.director.watch(round_id)
+        inner = [event.event for event in events if isinstance(event, InGroup)]
+        dropped = {event.participant for event in inner if isinstance(event, ParticipantDropped)}
+        assert dropped == set(gone)
+
+
+# --- started twice ----------------------------------------------------------------------------------------------------
+
+
+async def started_twice(s: Stage, synchronous: bool) -> None:
+    round_id = await s.director.open(CONFIG)
+    first = asyncio.create_task(take_part(s.server.data_address, NAMES[0], CONFIG, round_id=round_id))
+    async for _, event in s.server.rounds.find(round_id).watch():
+        if isinstance(event, MessageAccepted):
+            break
+    with pytest.raises(ProtocolViolation, match="another process with its certificate takes part"):
+        await take_part(s.server.data_address, NAMES[0], CONFIG, round_id=round_id, synchronous=synchronous)
+    await s.server.rounds.find(round_id).expect(frozenset(NAMES[:3]))
+    others = (take_part(s.server.data_address, n, CONFIG, round_id=round_id) for n in NAMES[1:3])
+    for result in await asyncio.gather(first, *others):
+        check_result(CONFIG, result, NAMES[:3])
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+async def test_of_one_identity_started_twice_the_first_goes_on(tmp_path: Path, synchronous: bool) -> None:
+    async with stage(tmp_path) as s:
+        await started_twice(s, synchronous)
+
+
+async def test_the_second_throws_the_first_out_without_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: it says good-bye, and the coordinator believes it."""
+
+    async def believed(*_: object) -> None: ...
+
+    def farewell(self: Participation, error: BaseException) -> object:
+        from secagg_client.calls import LeaveRound
+
+        if not isinstance(error, ProtocolViolation) or self._offer is None:
+            return None
+        return LeaveRound(self._offer.round_id, self._offer.config, Leave(LeaveReason.FAILED))
+
+    monkeypatch.setattr(Participation, "farewell", farewell)
+    monkeypatch.setattr(HostedRound, "_check_hung_up", believed)
+    async with stage(tmp_path) as s:
+        with pytest.raises(RoundAborted, match="2 participants are left"):
+            await started_twice(s, False)
+        (hosted,) = s.server.rounds._rounds.values()
+        assert NAMES[0] in hosted._engine._dropped
+
+
+# --- interrupted ------------------------------------------------------------------------------------------------------
+
+SYNCHRONOUS = """
+from secagg_client import Client
+with Client.from_files({address!r}, certificate="cert.pem", key="key.pem", ca="ca.pem") as client:
+    client.participate(np.zeros(50, np.float32), round_id=bytes.fromhex({round_id!r}), model_digest=bytes(32))
+"""
+ASYNCHRONOUS = """
+import asyncio
+from secagg_client import AsyncClient
+async def main():
+    async with AsyncClient.from_files({address!r}, certificate="cert.pem", key="key.pem", ca="ca.pem") as client:
+        await client.participate(
+            np.zeros(50, np.float32), round_id=bytes.fromhex({round_id!r}), model_digest=bytes(32)
+        )
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("program", [SYNCHRONOUS, ASYNCHRONOUS])
+async def test_an_interrupted_program_is_not_waited_for(tmp_path: Path, program: str) -> None:
+    """Control-C, as a terminal sends it."""
+    config = replace(make_config(4, threshold=3), max_colluding=1)
+    made = site().people[NAMES[0]]
+    async with stage(tmp_path) as s:
+        (tmp_path / "cert.pem").write_bytes(made.certificate_pem)
+        (tmp_path / "key.pem").write_bytes(made.key_pem.expose())
+        round_id = await s.director.open(config)
+        code = "import numpy as np\n" + program.format(address=s.server.data_address, round_id=round_id.hex())
+        with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE) as child:
+            async for _, event in s.server.rounds.find(round_id).watch():
+                if isinstance(event, MessageAccepted):
+                    break
+            child.send_signal(signal.SIGINT)
+            await asyncio.to_thread(child.communicate)
+        hosted = s.server.rounds.find(round_id)
+        assert hosted._engine._dropped[NAMES[0]].reason is DropReason.CANCELLED
+        people = [take_part(s.server.data_address, n, config, round_id=round_id) for n in NAMES[1:4]]
+        for result in await asyncio.gather(*people):
+            check_result(config, result, NAMES[1:4])
