@@ -104,6 +104,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     async with running_server(settings) as server:
+        loop.add_signal_handler(signal.SIGHUP, server.renewal.wake)
         announce(
             "ready",
             data_plane=server.data_address,
@@ -111,7 +112,6 @@ async def _serve(settings: Settings) -> None:
             connections=server.connections,
             version=__version__,
         )
-        loop.add_signal_handler(signal.SIGHUP, server.renewal.wake)
         await stop.wait()
 
 

@@ -332,6 +332,17 @@ async def test_a_signal_ends_open_rounds_by_name(tmp_path: Path, number: signal.
     assert {"stopping", "round_failed", "stopped"} <= {line["event"] for line in log}
 
 
+def test_on_sighup_certificates_are_read_again(tmp_path: Path) -> None:
+    """Once they have been, it still ends as asked."""
+    process = start(flags(tmp_path))
+    process.child.send_signal(signal.SIGHUP)
+    assert process.child.stdout is not None
+    events = [json.loads(process.child.stdout.readline())["event"]]
+    log, err, code = stop(process)
+    assert (err, code) == ("", 0)
+    assert "credentials_renewed" in [*events, *(line["event"] for line in log)]
+
+
 async def test_the_log_holds_no_key_share_or_value(tmp_path: Path) -> None:
     """At level debug: what a whole round's messages hold is looked for in hex, base64 and as text."""
     process = await asyncio.to_thread(start, flags(tmp_path))

@@ -54,6 +54,7 @@ async def test_an_fl_server_says_who_comes_and_who_is_gone(tmp_path: Path, synch
                 with pytest.raises(NotInRoundError, match="was excluded"):
                     await take_part(s.server.data_address, NAMES[3], CONFIG, round_id=round_id)
                 await sum_of(s, CONFIG, round_id, NAMES[:3])
+                assert s.server.rounds._ended == {round_id: True}  # participants have the sum: it may be forgotten
                 with pytest.raises(ProtocolViolation, match="the list of members is closed"):
                     await call("expect", round_id, NAMES[:4])
                 await call("exclude", round_id, [NAMES[0]])  # the sum is out: nothing changes
@@ -103,6 +104,17 @@ async def test_groups_wait_for_their_own(tmp_path: Path) -> None:
         inner = [event.event for event in events if isinstance(event, InGroup)]
         dropped = {event.participant for event in inner if isinstance(event, ParticipantDropped)}
         assert dropped == set(gone)
+
+
+async def test_a_sum_may_be_forgotten_once_the_fl_server_has_it(tmp_path: Path) -> None:
+    config = replace(CONFIG, max_participants=3, release_to_participants=False)
+    async with stage(tmp_path) as s:
+        round_id = await s.director.open(config)
+        people = (take_part(s.server.data_address, n, config, round_id=round_id) for n in NAMES[:3])
+        await asyncio.gather(*people)
+        assert s.server.rounds._ended == {round_id: False}
+        await s.director.aggregate(round_id, config)
+        assert s.server.rounds._ended == {round_id: True}
 
 
 # --- started twice ----------------------------------------------------------------------------------------------------

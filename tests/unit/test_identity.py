@@ -4,8 +4,10 @@ import copy
 import pickle
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -23,7 +25,9 @@ from secagg.crypto import signing
 from secagg.crypto.authority import Authority, IssuedCertificate, create_authority, issue_participant, issue_server
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
-from secagg.errors import AuthenticationError, ConfigError, IdentityError
+from secagg.errors import AuthenticationError, ConfigError, DecodeError, IdentityError
+from secagg.messages import AdvertiseKeys
+from secagg.wire.codec import decode_advertise, encode_advertise
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -272,6 +276,26 @@ def test_chain_limits() -> None:
         with pytest.raises(AuthenticationError):
             anchors.verify_participant(chain, NOW)
     assert anchors.verify_participant((leaf, leaf), NOW).participant_id == "clinic-7"
+
+
+def test_one_limit_holds_for_chains_everywhere() -> None:
+    """In the library, at the decoder, for our own file, in the specification and in the .proto."""
+    authority, _ = deployment()
+    own = enrol(authority)
+    keys = AdvertiseKeys(bytes(32), bytes(32), b"", own.chain * MAX_CHAIN_LENGTH)
+    assert decode_advertise(encode_advertise(keys)) == keys
+    too_many = replace(keys, certificates=own.chain * (MAX_CHAIN_LENGTH + 1))
+    too_long = replace(keys, certificates=(bytes(MAX_CERTIFICATE_BYTES + 1),))
+    for altered in (too_many, too_long):
+        with pytest.raises(DecodeError):
+            decode_advertise(encode_advertise(altered))
+    with pytest.raises(IdentityError, match="a chain holds 1 to 4 certificates, this one 5"):
+        Identity.from_pem(own.certificate_pem * 5, own.private_key_pem().expose())
+    root = Path(__file__).parents[2] / "proto"
+    assert (MAX_CHAIN_LENGTH, MAX_CERTIFICATE_BYTES) == (4, 8192)
+    assert "A chain has 1 to 4 certificates, leaf first, each at most 8,192 bytes" in (root / "PROTOCOL.md").read_text()
+    messages = (root / "secagg/wire/v1/messages.proto").read_text()
+    assert "at most 4 of at most 8,192 bytes" in messages
 
 
 def test_own_key_must_match_and_be_readable() -> None:

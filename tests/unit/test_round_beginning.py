@@ -356,6 +356,8 @@ def test_new_keys_of_a_restarted_process_take_the_place_of_the_old() -> None:
     ]
     with pytest.raises(ProtocolViolation):
         stage.come(NAMES[0])  # the old process, late
+    with pytest.raises(NotInRoundError, match="left this round with these keys"):
+        stage.engine.rejoin(NAMES[0], stage.keys(NAMES[0]), NOW)  # and that it comes back when the new one is gone
     stage.come(NAMES[2])
     roster = stage.engine._lobby.roster
     assert {m.participant_id: m.keys for m in roster.members}[NAMES[0]] == new
