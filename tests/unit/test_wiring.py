@@ -21,6 +21,7 @@ from secagg_server.auth import RECHECK_S, Callers
 from secagg_server.budget import Charge
 from secagg_server.health import Health
 from secagg_server.hosting import HostedRound
+from secagg_server.renewal import Renewal
 from secagg_server.rounds import Rounds
 from secagg_server.signing import ReceiptSigner
 from secagg_server.store import MemoryStore
@@ -222,13 +223,17 @@ def test_both_ends_trust_the_deployment_s_ca_alone_and_demand_certificates(
         return lambda *_, **settings: given.update({end: settings})
 
     monkeypatch.setattr(grpc, "ssl_channel_credentials", asked("client"))
-    monkeypatch.setattr(grpc, "ssl_server_credentials", asked("server"))
+    monkeypatch.setattr(grpc, "ssl_server_certificate_configuration", asked("server"))
+    demanded: list[bool] = []
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, __, demand: demanded.append(demand))
     trust, settings = site().trust, make_settings(tmp_path)
     channels.credentials(site().identity(NAMES[0]), trust)
-    tls.load_credentials(settings, trust, datetime.now(UTC).timestamp())
+    loaded = tls.load(settings, datetime.now(UTC).timestamp())
+    Renewal(settings, loaded, lambda: NOW, lambda _: None).credentials()
     assert given["client"]["root_certificates"] == trust.pem
     assert given["client"]["certificate_chain"] == site().identity(NAMES[0]).certificate_pem
-    assert given["server"] == {"root_certificates": trust.pem, "require_client_auth": True}
+    assert given["server"] == {"root_certificates": trust.pem}
+    assert demanded == [True]
 
 
 def test_one_rule_alone_makes_calls_again() -> None:
