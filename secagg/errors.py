@@ -6,7 +6,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 
 class SecAggError(Exception):
@@ -108,10 +108,15 @@ class RemoteError(SecAggError):
         exhibit: the dealt entry that this is about, whoever is to blame for it; None if it is about something else.
     """
 
-    def __init__(self, message: str, *, culprit: str | None = None, exhibit: Exhibit | None = None) -> None:
+    def __init__(self, message: str, *, culprit: str | None = None) -> None:
         super().__init__(message)
         self.culprit = culprit
+        self.exhibit: Exhibit | None = None
+
+    def about(self, exhibit: Exhibit) -> Self:
+        """The same error, showing what it is about."""
         self.exhibit = exhibit
+        return self
 
 
 class DecodeError(RemoteError):
@@ -181,10 +186,13 @@ class RoundAborted(SecAggError):
         accused: participants whom more members accuse than may work together. That is hearsay, no proof.
     """
 
-    def __init__(
-        self, reason: AbortReason, message: str, *, culprits: tuple[str, ...] = (), accused: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, reason: AbortReason, message: str, *, culprits: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.reason = reason
         self.culprits = culprits
+        self.accused: tuple[str, ...] = ()
+
+    def accusing(self, accused: tuple[str, ...]) -> Self:
+        """The same error, with those whom members accuse."""
         self.accused = accused
+        return self

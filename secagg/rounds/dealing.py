@@ -180,7 +180,7 @@ def _blaming(table: Table, kind: Kind, sender: Member, entry: bytes, error: Remo
         entry,
     ):
         culprit, text = None, f"{text}; its signature is not {name}'s: {name} or the coordinator is to blame"
-    return type(error)(text, culprit=culprit, exhibit=Exhibit(name, entry_digest(entry)))
+    return type(error)(text, culprit=culprit).about(Exhibit(name, entry_digest(entry)))
 
 
 def made_by(identity: VerifiedIdentity, kind: Kind, signed: bytes, entry: bytes) -> bool:

@@ -479,7 +479,7 @@ class Engine(ABC):
             proven = {told.accused for told in self._accusations.values() if told.proven} | set(self._wrong_holders)
             culprits = tuple(sorted(proven | set(error.culprits)))
             accused = tuple(name for name in self._accused_by_many() if name not in culprits)
-            error = RoundAborted(error.reason, str(error), culprits=culprits, accused=accused)
+            error = RoundAborted(error.reason, str(error), culprits=culprits).accusing(accused)
         self.phase = None
         self.failure = error
         return [RoundFailed(error)]

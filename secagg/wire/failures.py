@@ -56,7 +56,7 @@ def decode_failure(detail: pb.ErrorDetail) -> SecAggError:
     kind = next((known for known, number in _KINDS.items() if number == detail.kind), None)
     if kind is RoundAborted and detail.abort_reason in {reason.value for reason in AbortReason}:
         accused = tuple(map(_shown, detail.accused[:MAX_CULPRITS]))
-        return RoundAborted(AbortReason(detail.abort_reason), message, culprits=culprits, accused=accused)
+        return RoundAborted(AbortReason(detail.abort_reason), message, culprits=culprits).accusing(accused)
     if kind is None or kind is RoundAborted:
         return ProtocolViolation(f"unknown failure {detail.kind}: {message}", culprit="coordinator")
     if issubclass(kind, RemoteError):

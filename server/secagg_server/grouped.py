@@ -143,7 +143,7 @@ class GroupedRound:
             await self._news.wait()
         if isinstance(self.outcome, RoundAborted):
             ended = self.outcome
-            raise RoundAborted(ended.reason, str(ended), culprits=ended.culprits, accused=ended.accused)
+            raise RoundAborted(ended.reason, str(ended), culprits=ended.culprits).accusing(ended.accused)
         return self.outcome
 
     def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:

@@ -517,7 +517,7 @@ class HostedRound:
     @staticmethod
     def _failure(failure: RoundAborted) -> RoundAborted:
         """A copy: an exception that is raised again and again would collect tracebacks without end."""
-        return RoundAborted(failure.reason, str(failure), culprits=failure.culprits, accused=failure.accused)
+        return RoundAborted(failure.reason, str(failure), culprits=failure.culprits).accusing(failure.accused)
 
 
 def _told(error: Exception) -> str:

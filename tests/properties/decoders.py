@@ -134,7 +134,7 @@ def all_decoders() -> tuple[Decoder, ...]:
     sets = SurvivorSet((Index(1), Index(2)), (Index(3),))
     aggregate = Aggregate(np.arange(11, dtype=CONFIG.ring_dtype), tuple(participant_names(3)))
     digest = sums_digest(aggregate, CONFIG)
-    aborted = RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a",), accused=("b",))
+    aborted = RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a",)).accusing(("b",))
     one = ParticipantId("participant-1")
     events = (
         PhaseStarted(Phase.UNMASK, 12.5, 4),

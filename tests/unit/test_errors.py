@@ -23,8 +23,6 @@ GIVEN: dict[str, Any] = {
     "reason": AbortReason.WRONG_SHARES,
     "culprit": "p1",
     "culprits": ("p1", "p2"),
-    "accused": ("p3",),
-    "exhibit": Exhibit("p3", bytes(32)),
     "array": "w",
     "index": (1, 2),
     "extra": "dp",
@@ -60,7 +58,12 @@ def example(kind: type[SecAggError]) -> SecAggError:
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     named = {p.name: GIVEN[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
     placed = [GIVEN[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return kind(*(placed or ["what happened"]), **named)
+    error = kind(*(placed or ["what happened"]), **named)
+    if isinstance(error, RemoteError):
+        error.about(Exhibit("p3", bytes(32)))
+    if isinstance(error, RoundAborted):
+        error.accusing(("p3",))
+    return error
 
 
 def ways(error: SecAggError) -> dict[str, Any]:

@@ -13,7 +13,7 @@ ESCAPES = "all is well\x1b[2K\r\x1b]0;owned\x07\u202e"
     "error",
     [
         ProtocolViolation("too much: ‘ü’", culprit="hospital-7"),
-        RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a", "b"), accused=("c",)),
+        RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a", "b")).accusing(("c",)),
     ],
 )
 def test_an_error_comes_back_as_it_was(error: SecAggError) -> None:

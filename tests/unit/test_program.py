@@ -77,11 +77,11 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: tuple[str, ...], capsys:
         (AuthenticationError("altered", culprit="site-2"), {"culprit": "site-2"}),
         (InputError("not finite", array="w", index=(1, 2)), {"array": "w", "index": [1, 2]}),
         (
-            RoundAborted(AbortReason.WRONG_SHARES, "over", culprits=("a", "b"), accused=("c",)),
+            RoundAborted(AbortReason.WRONG_SHARES, "over", culprits=("a", "b")).accusing(("c",)),
             {"reason": "wrong_shares", "culprits": ["a", "b"], "accused": ["c"]},
         ),
         (
-            AuthenticationError("altered", exhibit=Exhibit("site-2", b"\1" * 32)),
+            AuthenticationError("altered").about(Exhibit("site-2", b"\1" * 32)),
             {"exhibit": {"sender": "site-2", "digest": "01" * 32}},
         ),
     ],
