@@ -88,7 +88,6 @@ MUTANTS: Final = (
     # --- a participant's own terms
     Mutant("twice-in-a-round", f"{_CLIENT}/terms.py",
            "        if round_id in self._ids:", "        if False:", _SESSION),
-    Mutant("policy-unasked", f"{_CLIENT}/session.py", "        self._terms.policy.check(config)\n", "", _SESSION),
     Mutant("another-model", f"{_CLIENT}/session.py",
            "if config.model_digest != mine.model_digest:", "if False:", _SESSION),
     Mutant("another-purpose", f"{_CLIENT}/session.py",

@@ -34,7 +34,7 @@ def curve(
     Args:
         attack: on the first target; the list is of the second.
         targets: both.
-        trials: of the attack; of the list a third.
+        trials: of the attack; of the list a quarter.
         seed: of all.
         cohorts: sizes.
     """
@@ -46,7 +46,7 @@ def curve(
         gain = float(np.mean([outcome.gain_db for outcome in outcomes]))
         tried = [Score.of(outcomes).by(attack, target)]
         if _fits(listed, people):
-            tried.append(_listed(listed, people, DEFENCES["16-bit"], max(_FEW, trials // 3), seed))
+            tried.append(_listed(listed, people, DEFENCES["16-bit"], max(_FEW, trials // 4), seed))
         points.append(CurvePoint(tuple(tried), people, gain, pictures.quality(target, outcomes)))
     return points
 
@@ -73,26 +73,35 @@ def defences(target: Target, listed: Target, trials: int, seed: int) -> list[Def
     """Compression of single updates: against an attacker that takes them as they come, and against those that know how
     they were compressed; with a list of candidates, too, on `listed`. For noise see `secagg.redteam.sweeps`.
     """
-    return [_defence(target, listed, name, trials, seed) for name in COMPRESSION]
+    named = _named_through(listed, max(_FEW, trials // 2), seed) if _fits(listed, 1) else [[] for _ in COMPRESSION]
+    return [_defence(target, name, trials, seed, found) for name, found in zip(COMPRESSION, named, strict=True)]
 
 
-def _defence(target: Target, listed: Target, name: str, trials: int, seed: int) -> DefenceRow:
-    """What is slow, a list of candidates and a prior learned from public records, is tried less often, and only where
-    the others fall short.
-    """
+def _named_through(target: Target, trials: int, seed: int) -> list[list[Tried]]:
+    """What a list of candidates makes of single updates, through each compression."""
+    outcomes: list[list[Outcome]] = [[] for _ in COMPRESSION]
+    for i in range(trials):
+        case = Case.draw(target, _LISTED, 1, seed * 1000 + i)
+        seen = [DEFENCES[name].release(target, case.updates(), i).adaptive for name in COMPRESSION]
+        for own, outcome in zip(outcomes, case.all_of(_LISTED, seen), strict=True):
+            own.append(outcome)
+    return [[Score.of(own).by(_LISTED, target)] for own in outcomes]
+
+
+def _defence(target: Target, name: str, trials: int, seed: int, listed: list[Tried]) -> DefenceRow:
+    """A prior learned from public records is slow, and is tried less often, and only where the others fall short."""
     plain, defence = ATTACKS["first-layer"], DEFENCES[name]
     cases = [Case.draw(target, plain, 1, seed * 1000 + i) for i in range(trials)]
     releases = [defence.release(target, case.updates(), i) for i, case in enumerate(cases)]
     naive = Score.of([case.play(r.naive) for case, r in zip(cases, releases, strict=True)]).by(plain, target)
     tried: list[Tried] = []
     for attack, count in ((plain, trials), (ATTACKS["low-rank"], trials), (ATTACKS["prior"], max(_FEW, trials // 4))):
-        if not _named(tried):
+        known = [*tried, *listed] if attack.slow else tried
+        if not _named(known):
             pairs = zip(cases[:count], releases[:count], strict=True)
             played = [replace(case, attack=attack).play(release.adaptive) for case, release in pairs]
             tried.append(Score.of(played).by(attack, target))
-        if attack is ATTACKS["low-rank"] and not _named(tried) and _fits(listed, 1):
-            tried.append(_listed(listed, 1, defence, max(_FEW, trials // 2), seed))
-    return DefenceRow(tuple(tried), name, defence.title, naive)
+    return DefenceRow((*tried, *listed), name, defence.title, naive)
 
 
 def _named(tried: Sequence[Tried]) -> bool:

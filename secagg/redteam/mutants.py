@@ -41,6 +41,9 @@ from secagg.noise.table import NoiseTable, noise_table
 from secagg.policy import Policy
 from secagg.redteam import masked_games
 from secagg.redteam.surgery import Patch, without_check
+from secagg.rounds import dealing
+from secagg.rounds.certification import Result
+from secagg.rounds.releases import ReleaseMemory
 from secagg.rounds.seat import Table
 from secagg.simulation import cohort
 
@@ -331,6 +334,24 @@ def _telling_sizes(patch: Patch) -> None:
     patch.setattr(MaskedVector, "__iter__", shorter)
 
 
+def _forgotten_claims(patch: Patch) -> None:
+    patch.setattr(ReleaseMemory, "record", lambda *_: None)
+
+
+def _shared_update(patch: Patch) -> None:
+    from secagg_client import terms  # noqa: PLC0415, the shell's own
+
+    patch.setattr(terms, "owned", lambda update: update)
+
+
+def _blamed_unsigned(patch: Patch) -> None:
+    patch.setattr(dealing, "made_by", lambda *_: True)
+
+
+def _certified_by_few(patch: Patch) -> None:
+    patch.setattr(Result, "is_certified", lambda *_: True)
+
+
 MUTANTS: Final = (
     Mutant("no-self-mask", "no self mask", _some_masks(lambda _, made: made[1:]), "late-message"),
     Mutant("unbound-seed", "mask seeds are not bound to the round", _unbound_masks, "restored-snapshot"),
@@ -384,6 +405,10 @@ MUTANTS: Final = (
     Mutant("seeded-noise", "noise from a generator with a fixed seed", _seeded_noise, "fresh-noise"),
     Mutant("log-line", "a log line with values of an update", _log_line, "values-in-sight"),
     Mutant("server-log", "the server logs words of an upload", _talkative_server, "shell-in-sight", server=True),
+    Mutant("forgotten-claims", "a participant forgets which sums it opened", _forgotten_claims, "hidden-receipt"),
+    Mutant("shared-update", "the update is not copied when participation begins", _shared_update, "changed-update"),
+    Mutant("blamed-unsigned", "who did not sign a share is blamed for it", _blamed_unsigned, "framing"),
+    Mutant("certified-by-few", "any number of signatures certifies a result", _certified_by_few, "two-results"),
     Mutant("telling-sizes", "the size of an upload follows the data", _telling_sizes, "taint-masked-active"),
 )  # fmt: skip
 """Every flaw of the design's list that the product could have, and some more."""

@@ -152,7 +152,7 @@ def _compression(findings: Findings) -> str:
     note = (
         "Single updates without secure aggregation: id@1 of an attacker that takes them as they come (naive), and of "
         "the strongest that was tried of those that know how they were compressed: inversion, rank-one completion, a "
-        "list of 300 candidates, a prior learned from public records. Slow ones only where the others fall short."
+        "list of 300 candidates, a prior learned from public records (slow, and only where the others fall short)."
     )
     chart = figures.defence_chart(findings.defences) + tables.compression(findings.defences)
     return card(

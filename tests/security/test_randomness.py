@@ -6,6 +6,7 @@ masks and noise without any round failing: therefore every shell is looked at he
 
 import ast
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -264,6 +265,9 @@ TIMED = {
 """Files that time encoding and masks under a constant key."""
 
 
+_SECRET_SIZE = re.compile(r"(SEED|KEY)_SIZE$")
+
+
 def shells() -> list[Path]:
     folders = ("client/secagg_client", "server/secagg_server", "secagg/cli", "secagg/demo", "secagg/bench",
                "secagg/sandbox")  # fmt: skip
@@ -280,7 +284,11 @@ def constant(node: ast.expr) -> bool:
 
 
 def secret_of_a_constant(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Name) and call.func.id == "Secret" and constant(call.args[0])
+    """`Secret(CONSTANT)`, or zeros of the size of a seed or key."""
+    if not isinstance(call.func, ast.Name) or not call.args:
+        return False
+    zeros = call.func.id == "bytes" and isinstance(call.args[0], ast.Name) and _SECRET_SIZE.search(call.args[0].id)
+    return bool(zeros) or (call.func.id == "Secret" and constant(call.args[0]))
 
 
 def test_no_shell_makes_a_secret_of_a_constant_or_takes_a_seeded_generator() -> None:
