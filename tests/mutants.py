@@ -92,7 +92,7 @@ MUTANTS: Final = (
            "if config.model_digest != mine.model_digest:", "if False:", _SESSION),
     Mutant("another-purpose", f"{_CLIENT}/session.py",
            "if config.purpose != mine.purpose:", "if False:",
-           "tests/security/test_differencing.py"),
+           "tests/security/test_purposes.py"),
     Mutant("receipt-unverified", f"{_CLIENT}/session.py",
            "        receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))\n", "",
            "tests/security/test_receipts.py"),
@@ -112,7 +112,7 @@ MUTANTS: Final = (
     # --- transport of the client
     Mutant("any-ca", f"{_CLIENT}/channels.py", "root_certificates=trust.pem,", "root_certificates=None,", _WIRING),
     Mutant("control-anywhere", f"{_CLIENT}/channels.py",
-           'if host != "localhost" and not _is_loopback(host):', "if False:", "tests/unit/client/test_channels.py"),
+           'if host != "localhost" and not _is_loopback(host):', "if False:", _WIRING),
     Mutant("grpc-retries", f"{_CLIENT}/channels.py",
            '("grpc.enable_retries", 0)', '("grpc.enable_retries", 1)', _WIRING),
     Mutant("retry-for-ever", f"{_CLIENT}/retry.py", "self._failures >= self._policy.attempts or", "False or",

@@ -107,7 +107,7 @@ def _share() -> Axis:
 
 def defence_chart(rows: Sequence[DefenceRow]) -> str:
     """The naive attacker and the strongest that was tried, side by side."""
-    width, row, left = 560.0, 26.0, 188.0
+    width, row, left = 580.0, 26.0, 208.0
     span = width - left - 108
     body = [text(left + span + 8, 12, "naive / strongest", "tick")]
     for i, defence in enumerate(rows):

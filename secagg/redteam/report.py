@@ -80,8 +80,9 @@ def _tiles(findings: Findings) -> list[tuple[str, str]]:
         hits, trials, (_, high) = pooled(hidden)
         widest = max(a.interval[1] for a in hidden)
         told = (
-            f"victims named from hidden views: fewer than {high:.1%} with 95 % over all {len(hidden)} attacks, and up "
-            f"to {widest:.0%} for the attack with the fewest trials; a guess names {max(a.chance for a in hidden):.1%}"
+            f"victims named from hidden views: fewer than {high:.1%} with 95 % over {len(hidden)} rows of attacks, and "
+            f"up to {widest:.0%} for the attack with the fewest trials; a guess names "
+            f"{max(a.chance for a in hidden):.1%}"
         )
         tiles.append((f"{hits} of {trials}", told))
     must, gaps = ([p for p in findings.games if p.game.stops is claimed] for claimed in (True, False))

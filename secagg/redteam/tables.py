@@ -217,7 +217,8 @@ def _named(attempts: Sequence[Attempt]) -> str:
         return "not attacked"
     hits, trials, (low, high) = pooled(attempts)
     widest = max(a.interval[1] for a in attempts)
-    told = f"{low:.1%} to {high:.1%}, {len(attempts)} attacks; of one attack alone up to {widest:.0%}"
+    count = "one attack" if len(attempts) == 1 else f"{len(attempts)} attacks; of one alone up to {widest:.0%}"
+    told = f"{low:.1%} to {high:.1%}, {count}"
     return f"{hits} of {trials}" + why(told)
 
 

@@ -236,6 +236,14 @@ def test_both_ends_trust_the_deployment_s_ca_alone_and_demand_certificates(
     assert demanded == [True]
 
 
+@pytest.mark.parametrize("target", ["192.0.2.1:50051", "example.org:50051", "[2001:db8::1]:50051"])
+def test_the_control_plane_is_reached_on_this_machine_alone(target: str) -> None:
+    with pytest.raises(ConfigError, match="loopback"):
+        channels.checked_local_target(target)
+    for own in ("127.0.0.1:50051", "localhost:50051", "[::1]:50051", "unix:/run/secagg"):
+        assert channels.checked_local_target(own) == own
+
+
 def test_one_rule_alone_makes_calls_again() -> None:
     assert ("grpc.enable_retries", 0) in channels.options(RetryPolicy())
 
