@@ -83,10 +83,15 @@ class Column:
         utf8(self.name, "name")
         if not -_EXACT <= self.low < self.high <= _EXACT:
             raise ConfigError(f"low and high are numbers within ±2^53, low below high, not {self.low} and {self.high}")
-        if not (isfinite(self.step) and 0 < self.step <= self.high - self.low):
-            raise ConfigError(f"step is a number above 0, at most high − low, not {self.step}")
+        if not (0 < self.step <= self.high - self.low and isfinite((self.high - self.low) / self.step)):
+            raise ConfigError(
+                f"step is a number above 0, at most high − low, and not so small that no float counts the steps, "
+                f"not {self.step}"
+            )
         if not 0 <= self.bins <= MAX_BINS:
             raise ConfigError(f"bins must be 0 to {MAX_BINS}, not {self.bins}")
+        if not (np.diff(self.edges) > 0).all():
+            raise ConfigError(f"no {self.bins} bins fit between {self.low} and {self.high} in float64; ask for fewer")
         if self.max_rows < 1 or self.max_rows * self._steps**2 > _MOST:
             raise ConfigError(
                 f"sums of {self.max_rows} squares of up to {self._steps} steps are not from 1 to 2^62; "
@@ -96,6 +101,11 @@ class Column:
     @property
     def _steps(self) -> int:
         return round((self.high - self.low) / self.step)
+
+    @property
+    def edges(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Of the bins: float64[bins + 1], as `numpy.histogram` gives them; empty where there are no bins."""
+        return np.linspace(self.low, self.high, self.bins + 1) if self.bins else np.zeros(0)
 
     @property
     def digest(self) -> bytes:
@@ -152,7 +162,12 @@ class Column:
         return update
 
     def _checked(self, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-        given = np.asarray(values)
+        if isinstance(values, np.ma.MaskedArray):
+            raise InputError(f"column {self.name!r} has masked values; leave them out, as values.compressed() does")
+        try:
+            given = np.asarray(values)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"column {self.name!r} is no row of numbers: {error}") from error
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iufb"):
             raise InputError(f"column {self.name!r} is {given.dtype} of shape {given.shape}; pass one row of numbers")
         if len(given) > self.max_rows:
@@ -174,14 +189,17 @@ class Column:
 
         Raises:
             InputError: there are no totals: the round gave a receipt only, or was no round of integers.
-            ProtocolViolation: the sums contradict each other: a site sent something else than `update` gives.
+            ProtocolViolation: no rows from `low` to `high` have these sums: a site sent something else than `update`
+                gives.
         """
         if totals is None:
             raise InputError("there are no totals to read: the round gives participants a receipt only")
         count, steps, squares = (int(totals.arrays[name]) for name in ("count", "sum", "squares"))
         histogram = totals.arrays.get("histogram", np.zeros(0, np.int64))
         spread = count * squares - steps**2  # exact, in whole numbers
-        if spread < 0 or (self.bins and int(histogram.sum()) != count):
+        # Of every row's steps k: 0 ≤ k ≤ k² ≤ k·(most steps).
+        possible = spread >= 0 and steps <= count * self._steps and steps <= squares <= steps * self._steps
+        if not possible or (self.bins and int(histogram.sum()) != count):
             raise ProtocolViolation(f"the sums of column {self.name!r} contradict each other: a site made its own up")
         return Summary(
             sites=totals.summands,
@@ -189,5 +207,5 @@ class Column:
             mean=self.low + self.step * (steps / count) if count else nan,
             variance=self.step**2 * (spread / count**2) if count else nan,
             histogram=histogram,
-            edges=np.linspace(self.low, self.high, self.bins + 1) if self.bins else np.zeros(0),
+            edges=self.edges,
         )

@@ -81,6 +81,8 @@ def test_no_rows_at_all() -> None:
         (["7"], "pass one row of numbers"),
         ([[1, 2]], r"of shape \(1, 2\)"),
         ([1] * 101, "101 rows, more than max_rows, 100"),
+        ([[1], [1, 2]], "is no row of numbers"),
+        (np.ma.masked_array([1, 2], mask=[False, True]), r"masked values; leave them out, as values.compressed\(\)"),
     ],
 )
 def test_rows_that_are_refused(rows: Any, words: str) -> None:
@@ -96,7 +98,9 @@ def test_rows_that_are_refused(rows: Any, words: str) -> None:
         ({"low": float("nan")}, "low and high"),
         ({"step": 0}, "step is a number above 0"),
         ({"step": 10.5}, "at most high"),
+        ({"step": 5e-324}, "not so small that no float counts the steps"),
         ({"bins": -1}, "bins must be"),
+        ({"low": 2.0**52, "high": 2.0**52 + 1, "bins": 10}, "ask for fewer"),
         ({"max_rows": 0}, "lower max_rows"),
         ({"step": 1e-9}, "lower max_rows, or widen step"),
         ({"name": "\ud800"}, "lone surrogate"),
@@ -129,3 +133,17 @@ def test_sums_that_contradict_each_other_are_refused() -> None:
             AGES.read(IntegerSums(good | {name: np.array(value)}, 3))
     with pytest.raises(InputError, match="receipt only"):
         AGES.read(None)
+
+
+@pytest.mark.parametrize(
+    ("count", "steps", "squares"),
+    [(2, 21, 300), (2, 20, 201), (2, 3, 2), (0, 0, 1)],
+    ids=["mean above high", "squares above high", "squares below the sum", "squares without rows"],
+)
+def test_sums_that_no_rows_within_the_bounds_have_are_refused(count: int, steps: int, squares: int) -> None:
+    """They fit the bounds of their arrays, for these are of a site with all rows."""
+    sums = {"count": np.array(count), "sum": np.array(steps), "squares": np.array(squares)}
+    with pytest.raises(ProtocolViolation, match="contradict each other"):
+        Column(**COLUMN).read(IntegerSums(sums, 3))
+    ends = {"count": np.array(2), "sum": np.array(20), "squares": np.array(200)}
+    assert Column(**COLUMN).read(IntegerSums(ends, 3)).mean == 10
