@@ -245,6 +245,8 @@ class RoundConfig:
         )
 
     def _check_widths(self) -> None:
+        if self.groups is not None and isinstance(self.code, IntegerCode):
+            self.code.check_total(self.groups.count * self.max_participants)
         if self.ring_bits > MAX_BITS:
             raise ConfigError(
                 f"{self.max_participants} summands of {self.code.value_bits} bits need {self.ring_bits} bits, "

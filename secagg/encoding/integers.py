@@ -77,10 +77,19 @@ class IntegerCode:
                     f"array {spec.name!r} is {spec.dtype}, and this encoding is of integers; "
                     "cast it to int64, or use FixedPoint"
                 )
+        self.check_total(self.summands)
+
+    def check_total(self, summands: int) -> None:
+        """Refuse bounds of which so many integers, those of all groups together, can add up beyond 64-bit integers.
+
+        Raises:
+            ConfigError: they can; names the array.
+        """
+        for spec in self.schema.arrays:
             low, high = self.integers.bounds(spec)
-            if self.summands * max(-low, high) > _MOST:
+            if summands * max(-low, high) > _MOST:
                 raise ConfigError(
-                    f"{self.summands} integers from {low} to {high} can add up to more than 2^63 − 1; "
+                    f"{summands} integers from {low} to {high} can add up to more than 2^63 − 1; "
                     f"narrow the bounds of array {spec.name!r}"
                 )
 

@@ -65,6 +65,8 @@ class ArraySpec:
         if self.range is not None:
             self._check_range(as_number(self.range, f"the range of array {self.name!r}"))
         if self.bounds is not None:
+            if not isinstance(self.bounds, tuple | list) or len(self.bounds) != 2:
+                raise ConfigError(f"array {self.name!r}: bounds are a pair (min, max), not {self.bounds!r}")
             self._check_bounds(*(as_integer(bound, f"a bound of array {self.name!r}") for bound in self.bounds))
 
     def _check_range(self, most: float) -> None:

@@ -172,6 +172,8 @@ def test_what_does_not_fit_together(changes: dict[str, Any], words: str) -> None
         lambda: Integers(1, -(2**62) - 1),
         lambda: Integers(1.5),  # type: ignore[arg-type]
         lambda: ArraySpec("v", (1,), "int64", bounds=(3, 3)),
+        lambda: ArraySpec("v", (1,), "int64", bounds=(0, 1, 2)),  # type: ignore[arg-type]
+        lambda: ArraySpec("v", (1,), "int64", bounds=5),  # type: ignore[arg-type]
         lambda: ArraySpec("v", (1,), "int64", range=1.0),
         lambda: ArraySpec("v", (1,), bounds=(0, 1)),
         lambda: ArraySpec("v", (1,), range=0.0),
@@ -189,6 +191,9 @@ def test_the_sums_of_groups_are_added_up() -> None:
     """A group whose sum is impossible counts as one without, and `summands` says so."""
     plan = Groups(count=3, combine=Combine.MEAN)
     config = config_of(groups=plan)
+    with pytest.raises(ConfigError, match="^12 integers from 0 to .* can add up to more than"):
+        config_of(groups=plan, integers=Integers(2**60))
+    assert config_of(groups=plan, integers=Integers((2**63 - 1) // 12)).max_participants == 4
     sums = {number: GroupSum(summed(config, [update(number)] * 3), bytes(32)) for number in (1, 2, 3)}
     grouped = GroupedAggregate(bytes(RoundId(bytes(16))), sums)
     totals = grouped.totals(config)
