@@ -71,6 +71,15 @@ def participate(
         float,
         typer.Option(min=0, max=1, help="Refuse rounds that a smaller share of participants could open."),
     ] = 0.3,
+    max_epsilon: Annotated[
+        float | None,
+        typer.Option(help="Refuse rounds of which one costs more ε at --delta, for a whole participant."),
+    ] = None,
+    delta: Annotated[float, typer.Option(help="δ of --max-epsilon.")] = 1e-5,
+    min_noise: Annotated[
+        float,
+        typer.Option(metavar="Z", min=0, help="Refuse rounds whose participants add less noise: smallest z."),
+    ] = 0.0,
     allow_semi_honest: Annotated[
         bool, typer.Option("--allow-semi-honest", help="Also take part where the coordinator is trusted not to lie.")
     ] = False,
@@ -110,6 +119,9 @@ def participate(
         min_honest=min_honest,
         min_organisations=min_organisations,
         min_colluding_share=min_colluding_share,
+        max_epsilon=max_epsilon,
+        delta=delta,
+        min_noise_multiplier=min_noise,
         threat_models=frozenset(ThreatModel) if allow_semi_honest else frozenset({ThreatModel.ACTIVE}),
         allow_experimental=allow_experimental,
     )

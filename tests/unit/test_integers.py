@@ -191,7 +191,7 @@ def test_the_sums_of_groups_are_added_up() -> None:
     """A group whose sum is impossible counts as one without, and `summands` says so."""
     plan = Groups(count=3, combine=Combine.MEAN)
     config = config_of(groups=plan)
-    with pytest.raises(ConfigError, match="^12 integers from 0 to .* can add up to more than"):
+    with pytest.raises(ConfigError, match=r"^12 integers from 0 to .* can add up to more than"):
         config_of(groups=plan, integers=Integers(2**60))
     assert config_of(groups=plan, integers=Integers((2**63 - 1) // 12)).max_participants == 4
     sums = {number: GroupSum(summed(config, [update(number)] * 3), bytes(32)) for number in (1, 2, 3)}
