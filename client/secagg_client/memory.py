@@ -11,9 +11,10 @@ from threading import Lock
 from typing import Final
 
 from secagg.context import RoundId
-from secagg.errors import ConfigError
+from secagg.errors import ConfigError, PolicyViolation
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
+from secagg.roster import COORDINATOR
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg_client.memory_file import Claimed, Entry, MemoryFile, Received
 
@@ -62,11 +63,13 @@ class Memory:
         """See `secagg.rounds.releases.Claim`.
 
         Raises:
-            PolicyViolation: the policy allows no second sum. Nothing was recorded.
+            PolicyViolation: the policy allows no second sum, or the round asked for another one before. Nothing was
+                recorded.
             MemoryFileError: as `check`.
         """
         with self._turn():
             self._check(release.question, policy)
+            self._check_first(round_id, release)
             policy.check_cohorts({release.survivors, *(one.survivors for one in self._sums.others(round_id, release))})
             exposed = self._sums.exposed(round_id, release)
             if not exposed:
@@ -85,6 +88,14 @@ class Memory:
     def _check(self, question: tuple[bytes, str], policy: Policy) -> None:
         known = self._sums.rounds
         policy.check_past(sum(known[of].question == question for of in self._received if of in known))
+
+    def _check_first(self, round_id: RoundId, release: Release) -> None:
+        """A round has one sum. A coordinator that lies can ask another process of ours for a second one under its id."""
+        if self._sums.rounds.get(round_id, release) != release:
+            raise PolicyViolation(
+                f"round {round_id.hex()} asks for a second sum; an earlier one that may hold our update is on record",
+                culprit=COORDINATOR,
+            )
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

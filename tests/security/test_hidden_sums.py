@@ -149,6 +149,27 @@ def test_it_is_claimed_before_anything_is_signed_or_revealed(name: str) -> None:
     assert all(known)
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_new_process_is_asked_under_the_same_round_id(
+    name: str, checked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new process has a file that knows the first sum. Twin: the second sum would take the place of the first."""
+    if not checked:
+        monkeypatch.setattr(Memory, "_check_first", lambda *_: None)
+    config, sums = CONFIGS[name], []
+    for names in (NAMES, without(VICTIM)):
+        run = arranged(config, names, {each: memory_of(tmp_path / each, each) for each in names}, 1)
+        run.play()
+        sums.append(run.coordinator.aggregate or run.coordinator.delivered)
+    assert sums[0] is not None
+    assert (sums[1] is None) is checked
+    assert len(refusals(run)) == (5 if checked else 0)
+    known = memory_of(tmp_path / NAMES[0], NAMES[0])
+    with known._turn():
+        assert [len(release.survivors) for release in known._sums.rounds.values()] == [6 if checked else 5]
+
+
 def test_what_is_refused_leaves_no_mark() -> None:
     config, memories = CONFIGS["active"], fresh(NAMES)
     arranged(config, NAMES, memories, 1).play()
