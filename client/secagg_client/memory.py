@@ -90,7 +90,7 @@ class Memory:
         policy.check_past(sum(known[of].question == question for of in self._received if of in known))
 
     def _check_first(self, round_id: RoundId, release: Release) -> None:
-        """A round has one sum. A coordinator that lies can ask another process of ours for a second one under its id."""
+        """A round has one sum; a coordinator that lies can ask another process of ours for a second under its id."""
         if self._sums.rounds.get(round_id, release) != release:
             raise PolicyViolation(
                 f"round {round_id.hex()} asks for a second sum; an earlier one that may hold our update is on record",

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -98,10 +99,11 @@ class MemoryFile:
     """One file. For one thread at a time; other processes may share it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path.resolve()  # an exchange must not replace a link, nor change with the working directory
         self._descriptor = -1
         self._identity: tuple[int, int] | None = None  # of the file that was read so far
         self._end = 0  # of its last whole line
+        self._give_back: Callable[[], object] = lambda: None  # closes the file that was read so far
 
     @contextmanager
     def turn(self, owner: str, known: Callable[[], Sequence[Entry]]) -> Iterator[list[Entry]]:
@@ -186,8 +188,18 @@ class MemoryFile:
             raise self._damaged(f"it is not the memory of {owner} in version {VERSION}, or its first line was changed")
         else:
             self._end += len(data) - len(torn)
+        if identity != self._identity:
+            self._keep_open()
         self._identity = identity
         return [self._entry(line) for line in lines]
+
+    def _keep_open(self) -> None:
+        """Between turns, so that no file that takes its place gets its number: it would be taken for this one."""
+        if sys.platform == "win32":  # there no file is exchanged
+            return
+        self._give_back()
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._give_back = weakref.finalize(self, os.close, descriptor)
 
     def _bytes(self, size: int) -> bytes:
         """From the last whole line that was read to the end."""
@@ -200,7 +212,7 @@ class MemoryFile:
     def _entry(self, line: bytes) -> Entry:
         try:
             return decode(line)
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, ConfigError):
             self._identity = None  # read all of it again, should it be mended
             raise self._damaged("a line is not as it was written") from None
 

@@ -2,6 +2,7 @@
 silently.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -9,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from zlib import crc32
 
 import pytest
 from secagg_client import memory_file
 from secagg_client.memory import Memory, memory_of
-from secagg_client.memory_file import Claimed, Received, decode, encode
+from secagg_client.memory_file import Claimed, MemoryFile, Received, decode, encode
 
 from secagg.context import RoundId
 from secagg.errors import ConfigError, MemoryFileError, PolicyViolation
@@ -136,6 +138,14 @@ def test_damage_is_never_taken_for_an_empty_memory(path: Path) -> None:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(MemoryFileError, match="memory of sums"):
             opened(path).check(EVERYONE.question, LAX)
+    for line in (
+        b'{"kind":"claimed","model":"%s","purpose":"train","round":"%s","survivors":[],"threshold":Infinity}'
+        % (b"00" * 32, b"00" * 16),
+        b"[" * 100_000,
+    ):  # damage that a reader of JSON may stumble over
+        path.write_bytes(whole + b"%08x " % crc32(line) + line + b"\n")
+        with pytest.raises(MemoryFileError, match="a line is not as it was written"):
+            opened(path).check(EVERYONE.question, LAX)
     path.write_bytes(b"junk")
     with pytest.raises(MemoryFileError, match="it is no memory of sums"):
         opened(path).check(EVERYONE.question, LAX)
@@ -218,6 +228,59 @@ def test_a_file_that_has_grown_is_exchanged(path: Path, monkeypatch: pytest.Monk
         assert each.claim(TWO, FEWER, LAX) == {"p5"}
         with pytest.raises(PolicyViolation):
             each.check(EVERYONE.question, ONCE)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_that_was_exchanged_twice_is_not_taken_for_the_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Many file systems give the number of a file that is gone to the next. Twin: then what was written meanwhile to
+    the file's beginning is never read.
+    """
+    if not kept:
+        monkeypatch.setattr(MemoryFile, "_keep_open", lambda _: None)
+    idle, elsewhere = opened(path), replace(EVERYONE, model_digest=bytes([1]) * 32)
+    idle.claim(ONE, elsewhere, LAX)
+    number, lines = path.stat().st_ino, path.read_bytes()
+    for one in (elsewhere, EVERYONE):  # of equal length
+        new = path.with_name("new")
+        new.touch(0o600)
+        new.write_bytes(lines.replace(encode(Claimed(ONE, elsewhere)), encode(Claimed(ONE, one))))
+        new.replace(path)
+    if kept:
+        assert path.stat().st_ino != number
+    elif path.stat().st_ino != number:
+        pytest.skip("this file system gives no number to two files")
+    assert idle.claim(TWO, FEWER, LAX) == ({"p5"} if kept else set())
+
+
+def test_the_files_that_are_kept_open_are_as_many_as_memories(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_file, "GROWN_BYTES", 2000)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    memory = opened(path)
+    for _ in range(60):  # exchanged several times
+        memory.claim(ONE, EVERYONE, LAX)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+    del memory
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("how", ["link", "working directory"])
+def test_one_file_has_one_name(path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """A link stays one when the file is exchanged, and a relative path is taken when the memory is made."""
+    monkeypatch.setattr(memory_file, "GROWN_BYTES", 2000)
+    monkeypatch.chdir(path.parent)
+    given = Path("link") if how == "link" else Path(path.name)
+    if how == "link":
+        given.symlink_to(path)
+    memory, other = opened(given), opened(path)
+    (path.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(path.parent / "elsewhere")
+    for _ in range(40):
+        assert not memory.claim(ONE, EVERYONE, LAX)
+    assert other.claim(TWO, FEWER, LAX) == {"p5"}
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_locks_are_imported_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
