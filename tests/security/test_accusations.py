@@ -122,3 +122,25 @@ def test_repeating_an_accusation_does_not_make_it_two() -> None:
     assert [event for event in run.events if isinstance(event, Accused)] == [
         Accused(NAMES[7], NAMES[0], Verdict.HEARSAY)
     ]
+
+
+def test_a_member_accuses_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accuses one, and then another, while what it delivered still counts: only the first is looked at."""
+    judged: list[ParticipantId] = []
+    judge = Engine._judge
+
+    def counting(self: Engine, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
+        judged.append(accused)
+        return judge(self, accused, accuser, refused)
+
+    def afterwards(envelope: Envelope) -> tuple[Envelope, ...]:
+        if not isinstance(envelope, Up) or not isinstance(envelope.message, ShareKeys) or envelope.participant != LIAR:
+            return (envelope,)
+        blames = [replace(envelope, message=Leave(LeaveReason.REFUSED, NAMES[i])) for i in (6, 7)]
+        return (envelope, *blames)
+
+    monkeypatch.setattr(Engine, "_judge", counting)
+    run = start(make_config(8), hook=afterwards)
+    run.play()
+    assert judged == [NAMES[6]]
+    assert [event.accused for event in run.events if isinstance(event, Accused)] == [NAMES[6]]

@@ -165,3 +165,23 @@ def test_a_share_outside_the_field_is_refused(data: bytes) -> None:
 def test_shares_at_the_ends_of_the_field() -> None:
     assert shamir.decode_share(bytes(33)) == 0
     assert shamir.decode_share((PRIME - 1).to_bytes(33, "big")) == PRIME - 1
+
+
+def spoiled_by(dealt: dict[int, int], wrong: dict[int, int]) -> list[int]:
+    return [(value + wrong.get(x, 0)) % PRIME for x, value in dealt.items()]
+
+
+def test_nothing_is_located_beyond_half_of_what_is_spare() -> None:
+    """A dealer may choose its error so that the algorithm ends with a locator of the right form all the same."""
+    code = reed_solomon.Code(range(1, 6), 4)  # one spare: no error can be located
+    dealt = values(4, 5)
+    error = 3 * pow(code.weights[0], -1, PRIME) % PRIME  # the only syndrome is 3, which is a point
+    assert code.locate(spoiled_by(dealt, {1: error})) is None
+    assert code.locate([*dealt.values()]) == reed_solomon.Located((), int.from_bytes(SECRET.expose(), "big"))
+
+
+def test_a_locator_without_roots_locates_nothing() -> None:
+    code = reed_solomon.Code(range(1, 6), 3)  # two spare: one error can be located, two not
+    dealt = values(3, 5)
+    assert code.locate(spoiled_by(dealt, {2: 7})) == reed_solomon.Located((1,), int.from_bytes(SECRET.expose(), "big"))
+    assert code.locate(spoiled_by(dealt, {2: 7, 4: 9})) is None
