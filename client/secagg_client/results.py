@@ -36,7 +36,7 @@ class RoundResult:
             the round. Keep `receipt.export()`: with the receipt of another participant it shows whether both were
             told the same (`secagg round compare`).
         survivors: ids of the participants whose updates are in the sum, sorted; we are among them.
-        certified: whether t survivors signed the very result that we were given, so that nobody of this round can hold
+        certified: whether t survivors signed the very result that we were given, so that nobody on our roster can hold
             as many signatures under another one. False where the configuration does not say `certify`, and where too
             few signed. Of a round in groups it is about our own group's sum: for the other groups' sums, and so for
             the combined `mean`, there is the coordinator's word.

@@ -1,7 +1,7 @@
 """The last step of a round that asks for it: survivors sign the digest of the result that they were given.
 
 Without it each participant has the coordinator's word alone on the sum. With it, a participant that holds the
-signatures of t survivors under its own digest knows that nobody else can hold as many under another one: an honest
+signatures of t survivors under its own digest knows that no other member can hold as many under another one: an honest
 survivor signs once, and 2t > n + n_C.
 """
 

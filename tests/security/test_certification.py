@@ -9,21 +9,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secagg_client.calls import Call, Certify, Parts, Reveal
+from secagg_client.calls import Call, Certify, FindRound, Parts, Reveal
 from secagg_client.fetch_calls import FetchAggregate
+from secagg_client.results import RoundResult
+from secagg_client.session import Participation
 
 from secagg.config import RoundConfig
 from secagg.crypto import labels
 from secagg.errors import AuthenticationError, ConfigError, DecodeError, NotInRoundError, ProtocolViolation, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ConsistencyProof, Index, ParticipantId
+from secagg.receipts import Verdict, compare
 from secagg.rounds.certification import Certification, Result
 from secagg.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate
-from tests.conversing import Conversation, in_bytes
+from tests.conversing import Conversation, in_bytes, make_contribution, make_terms
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import SEMI_HONEST, deployment, make_config
 from tests.security.adversary import without_check
@@ -200,6 +203,21 @@ def test_no_two_results_of_a_round_are_certified(n: int, data: st.DataObject) ->
     if below >= 3 and honest >= 2:
         first = honest // 2
         assert min(largest_count(first, colluding), largest_count(honest - first, colluding)) >= below, "one less fails"
+
+
+def test_two_lists_of_members_under_one_round_id_contradict_each_other() -> None:
+    """Each list certifies a result of its own, for nobody is on both. The receipts prove that there were two."""
+    config = make_config(4, max_colluding=1, threshold=3, certify=True)
+    held: list[RoundResult] = []
+    for names in (participant_names(8)[:4], participant_names(8)[4:]):
+        round_ = Conversation(config)
+        find = FindRound(task=config.task)
+        round_.play({n: Participation(make_terms(n), make_contribution(config, int(n[-5:])), find) for n in names})
+        assert all(result.certified for result in round_.results.values())
+        held.append(round_.results[names[0]])
+    told = compare(held[0].receipt, held[1].receipt, deployment().trust)
+    assert told.verdict is Verdict.CONTRADICT
+    assert set(told.differences) == {"roster_digest", "survivors", "sums_digest"}
 
 
 def results(round_: Conversation, *digests: bytes) -> list[Result]:
