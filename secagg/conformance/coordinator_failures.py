@@ -37,6 +37,7 @@ def vectors(semi_honest: Script, active: Script) -> Iterator[Vector]:
     """File name and content."""
     yield from _turns(active)
     yield from _keys(semi_honest, active)
+    yield from _places(active)
     yield from _shares(active)
     yield from _accusations(active)
     yield from _inputs(active)
@@ -198,6 +199,64 @@ def _keys(semi_honest: Script, active: Script) -> Iterator[Vector]:
         "the certificate ended a day before the round",
         expect=forged,
         certificates=(expired,),
+    )
+
+
+def _places(script: Script) -> Iterator[Vector]:
+    """Who may come, and who is done without: what the FL server says, and processes that were started again."""
+
+    def after(at: int, *steps: Document) -> list[Document]:
+        now_ms = max(step.get("now_ms", 0) for step in script.vector["steps"][: at + 1])
+        return [{"at": COORDINATOR, "now_ms": now_ms, **step} for step in steps]
+
+    advertising = script.find(at=COORDINATOR, sender=SENDER, message=f"{SENDER}/advertise-keys")
+    yield script.write(
+        Failure("excluded", "C96", "An excluded participant comes", "the FL server has excluded dahlia", GONE),
+        advertising,
+        after(
+            advertising,
+            {"do": "exclude", "participants": [SENDER]},
+            {"do": "receive", "sender": SENDER, "message": f"{SENDER}/advertise-keys"},
+        ),
+        {},
+    )
+    others = [f"expected-{i}" for i in range(script.stage.config.max_participants - 1)]
+    yield script.write(
+        Failure(
+            "no-place-left", "C96", "Keys of somebody for whom no place is left", "the FL server expects others", GONE
+        ),
+        advertising,
+        after(
+            advertising,
+            {"do": "expect", "participants": [FIRST, *others]},
+            {"do": "receive", "sender": SENDER, "message": f"{SENDER}/advertise-keys"},
+        ),
+        {},
+    )
+    keys: AdvertiseKeys = wire.decode(script.message(f"{FIRST}/advertise-keys"))
+    renewed = replace(
+        keys,
+        channel_public_key=KeyPair.from_private(Secret(fixtures.seed("channel key of a new process"))).public,
+        mask_public_key=KeyPair.from_private(Secret(fixtures.seed("mask key of a new process"))).public,
+    )
+    signed = rosters.advertisement_to_sign(script.stage.round.context, participant(FIRST), renewed)
+    renewed = replace(renewed, signature=script.sign(FIRST, signed))
+    at = script.find(at=COORDINATOR, sender=FIRST, message=f"{FIRST}/advertise-keys") + 1
+    yield script.write(
+        Failure(
+            "keys-taken-back",
+            "C95",
+            "Keys that were taken back come again",
+            "a second process of fir replaced its keys; the first process is alive after all, and sends its own again",
+            refused("ProtocolViolation", FIRST),
+        ),
+        at,
+        after(
+            at,
+            {"do": "rejoin", "sender": FIRST, "message": "altered"},
+            {"do": "receive", "sender": FIRST, "message": f"{FIRST}/advertise-keys"},
+        ),
+        {"altered": wire.encode(renewed)},
     )
 
 

@@ -180,7 +180,7 @@ def _configuration() -> Document:
             threat_model=ThreatModel.SEMI_HONEST,
             model_digest=fixtures.seed("model"),
             release_to_participants=False,
-            deadlines=Deadlines(1.5, 2.0, 3.25, 4.0, 0.001),
+            deadlines=Deadlines(1.5, 2.0, 3.25, 4.0, 0.001, join_s=600.0),
             purpose="evaluate",
         ),
     ]
@@ -201,6 +201,7 @@ def _configuration() -> Document:
             "model_digest": config.model_digest,
             "release_to_participants": config.release_to_participants,
             "purpose": config.purpose,
+            "join_ms": round(config.deadlines.join_s * 1000),
             "ring_bits": config.ring_bits,
             "vector_len": config.vector_len,
             "word_bits": 8 * config.ring_dtype.itemsize,

@@ -32,7 +32,7 @@ from secagg.homomorphic.dealt_participant import profile_of
 from secagg.homomorphic.vectors import Backend, OnceVector
 from secagg.lattice.parameters import Custody, Profile
 from secagg.masked.vector import MaskedVector
-from secagg.messages import ParticipantId
+from secagg.messages import AdvertiseKeys, ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.engine import Engine
@@ -182,6 +182,15 @@ class Stage:
         match step["do"]:
             case "tick":
                 events = self.coordinator.tick(now)
+            case "expect":
+                events = self.coordinator.expect([ParticipantId(name) for name in step["participants"]], now)
+            case "exclude":
+                events = self.coordinator.exclude([ParticipantId(name) for name in step["participants"]], now)
+            case "rejoin":
+                message = wire.decode(messages[step["message"]])
+                if not isinstance(message, AdvertiseKeys):
+                    raise TypeError("who comes again advertises keys")
+                events = self.coordinator.rejoin(ParticipantId(step["sender"]), message, now)
             case "answer":
                 answer = self.coordinator.answer(ParticipantId(step["participant"]), Phase[step["phase"]])
                 return {"answer": wire.encode(answer)["parts"]}, [answer]

@@ -359,6 +359,7 @@ def configuration(vector: Vector) -> None:
             "model_digest": config.model_digest.hex(),
             "release_to_participants": config.release_to_participants,
             "purpose": config.purpose,
+            "join_ms": round(config.deadlines.join_s * 1000),
             "ring_bits": config.ring_bits,
             "vector_len": config.vector_len,
             "word_bits": 8 * config.ring_dtype.itemsize,

@@ -355,6 +355,7 @@ def configuration(vector: Vector) -> None:
         bits += (config.max_participants - 1).bit_length()
         assert (size + 1, bits, ref.word_bits(bits)) == (case["vector_len"], case["ring_bits"], case["word_bits"])
         assert (config.purpose or "train") == case["purpose"]
+        assert config.deadlines.join_ms == case["join_ms"]
         assert 2**bits > config.max_participants * (2**config.encoding.value_bits - 1)
         assert 2**bits > config.max_participants * config.encoding.max_weight
 
