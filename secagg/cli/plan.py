@@ -27,7 +27,9 @@ def plan(
     values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of an update.")],
     participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Most participants in a round.")],
     threshold: Annotated[int, typer.Option(help="Fewest survivors; 0 for two thirds and one.")] = 0,
-    colluding: Annotated[int, typer.Option(help="How many may collude; -1 for just under a third.")] = -1,
+    colluding: Annotated[
+        int, typer.Option(help="How many may collude; -1 for under a third, threshold − 2 at most.")
+    ] = -1,
     receipt_only: Annotated[bool, typer.Option("--receipt-only", help="Participants do not get the sum.")] = False,
     rounds: Annotated[int, typer.Option("--rounds", "-r", help="Released sums.")] = 1,
     epsilon: Annotated[float, typer.Option(help="ε of all rounds together.")] = 2.5,
@@ -48,6 +50,10 @@ def plan(
     With --colluding 0 it is a fellow participant, who gets the sum and knows its own noise (threshold less one), unless
     --receipt-only. Nothing is claimed for sampling participants.
 
+    The defaults are those of a masked round. A round of ckks or bfv whose key is with the participants stands no
+    colluding ones and has a lower threshold: say --colluding 0 and --threshold, n/2 rounded down and one more (3 at
+    least), or the planned rounds cost more than planned.
+
     Example: secagg plan --values 650 --participants 100 --rounds 10
 
     Example: secagg plan -m 1000000 -n 100 --bits 18 --z 2.0
@@ -60,7 +66,8 @@ def plan(
     from secagg.privacy.finder import Task, describe, find
 
     threshold = threshold or default_threshold(participants, ThreatModel.ACTIVE)
-    colluding = default_max_colluding(participants) if colluding < 0 else colluding
+    most = min(default_max_colluding(participants), max(0, threshold - MIN_HONEST))
+    colluding = most if colluding < 0 else colluding
     if threshold - colluding < MIN_HONEST:
         raise ConfigError(f"no round has this: the threshold must be {colluding + MIN_HONEST} or more, not {threshold}")
     task = Task(
@@ -140,7 +147,7 @@ _MEANING: Final = {
     "error_over_continuous_gaussian": "1 is what continuous noise of this z has",
     "z_after_rounding": "what the sum really has of z: for a policy's min_noise_multiplier",
     "central_z": "what the coordinator's own noise would need for this ε",
-    "upload_bytes": "of one update, without seals and signatures",
+    "upload_bytes": "of one update in a masked round, without seals and signatures",
 }
 
 

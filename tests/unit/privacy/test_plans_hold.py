@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from secagg.cli.main import main
-from secagg.config import RoundConfig
+from secagg.config import RoundConfig, ThreatModel
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
@@ -21,6 +21,7 @@ from secagg.privacy.charges import View, charge_of, cost_of
 from secagg.privacy.finder import Task, epsilon_for, find
 from secagg.privacy.gaussian import noise_multiplier
 from secagg.privacy.ledger import Budget, Ledger
+from secagg.variants import WITH_PARTICIPANTS
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guide.md"
 
@@ -118,6 +119,30 @@ def test_plans_are_for_the_cohort_that_a_configuration_has_by_default(
 ) -> None:
     facts = planned(capsys, "-m", "31", "-n", str(participants), "--z", "8")
     config = round_of(facts["pipeline"], 31, participants)
+    assert (facts["guaranteed_honest"], facts["noises_counted"]) == (config.guaranteed_honest, charge_of(config).honest)
+
+
+@pytest.mark.parametrize("participants", [4, 10])
+def test_rounds_whose_key_is_with_the_participants_are_planned_as_the_help_says(
+    capsys: pytest.CaptureFixture[str], participants: int
+) -> None:
+    """By default the plan is for a masked round, and fewer of these rounds would fit."""
+    sizes = ("-m", "31", "-n", str(participants), "-r", "4")
+    least = max(3, participants // 2 + 1)
+    told = planned(capsys, *sizes, "--colluding", "0", "--threshold", str(least))
+    by_default = planned(capsys, *sizes)
+    for facts, fits in ((told, True), (by_default, False)):
+        masked = round_of(facts["pipeline"], 31, participants, threat_model=ThreatModel.SEMI_HONEST)
+        config = WITH_PARTICIPANTS[0].encrypting(masked)
+        assert (config.threshold, config.max_colluding) == (least, 0)
+        assert (fitting(config, 4, 2.5) == 4) is fits
+
+
+def test_a_lower_threshold_has_fewer_that_may_collude(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a configuration has by default."""
+    facts = planned(capsys, "-m", "31", "-n", "10", "--threshold", "4", "--z", "8")
+    changes = {"threshold": 4, "threat_model": ThreatModel.SEMI_HONEST}
+    config = round_of(facts["pipeline"], 31, 10, **changes)
     assert (facts["guaranteed_honest"], facts["noises_counted"]) == (config.guaranteed_honest, charge_of(config).honest)
 
 
