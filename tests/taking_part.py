@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -134,15 +134,33 @@ class Wire:
         self.cuts = 0
         self.down = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Future[None]] = set()
 
     async def serve(self, up: asyncio.StreamReader, down: asyncio.StreamWriter) -> None:
-        if self.down:
-            down.close()
-            return
-        reader, writer = await asyncio.open_connection(self._host, self._port)
-        self._writers |= {down, writer}
-        await asyncio.gather(self._pump(up, writer, count=True), self._pump(reader, down, count=False))
-        self._writers -= {down, writer}
+        serving = asyncio.ensure_future(self._serve(up, down))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        await serving
+
+    async def _serve(self, up: asyncio.StreamReader, down: asyncio.StreamWriter) -> None:
+        async with self._closing(down):
+            if self.down:
+                return
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+            async with self._closing(writer):
+                await asyncio.gather(self._pump(up, writer, count=True), self._pump(reader, down, count=False))
+
+    @asynccontextmanager
+    async def _closing(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        """Closed afterwards, and `cut` until it is."""
+        self._writers.add(writer)
+        try:
+            yield
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            self._writers.discard(writer)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, count: bool) -> None:
         try:
@@ -177,5 +195,8 @@ async def wire(target: str) -> AsyncIterator[Wire]:
         yield relay
     finally:
         server.close()
-        relay.cut()
-        await asyncio.sleep(0)
+        for _ in range(5):  # what was just accepted is served first
+            await asyncio.sleep(0)
+        while relay._serving:
+            relay.cut()
+            await asyncio.wait(relay._serving, timeout=0.05)

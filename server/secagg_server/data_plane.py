@@ -23,7 +23,7 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg_server.auth import Callers
 from secagg_server.boundary import Context
-from secagg_server.door import Answer, Call, Over
+from secagg_server.door import Answer, Call, Over, started
 from secagg_server.hosting import HostedRound
 from secagg_server.rounds import Rounds
 from secagg_server.store import Store
@@ -364,7 +364,7 @@ async def _upload(hosted: HostedRound, caller: ParticipantId, phase: Phase, chun
 
 async def _until(work: Coroutine[None, None, None], *ends: Coroutine[None, None, None]) -> None:
     """Do `work`, but not beyond any of `ends`: who sends slowly, or nothing, is cut off when the phase is over."""
-    tasks = [asyncio.ensure_future(one) for one in (work, *ends)]
+    tasks = [started(one) for one in (work, *ends)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

@@ -122,7 +122,7 @@ class Call:
         return await self._in_time(self._all(kind, max_bytes), over)
 
     async def _in_time(self, work: Coroutine[Any, Any, ValueT], over: Over | None) -> ValueT:
-        reading = asyncio.ensure_future(work)
+        reading = started(work)
         try:
             await asyncio.wait({reading}, timeout=self._timeout_s)
             if over is not None and not reading.done():
@@ -218,7 +218,7 @@ class Door(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(handle)
 
     async def _write(self, context: Context, part: bytes) -> None:
-        writing = asyncio.ensure_future(context.write(part))
+        writing = started(context.write(part))
         await asyncio.wait({writing}, timeout=self._keeper.write_timeout_s)
         if not writing.done():
             # Ending this handler would free neither the part nor the stream: the connection has to end.
@@ -227,9 +227,23 @@ class Door(grpc.GenericRpcHandler):
         await writing
 
 
+def started(work: Coroutine[Any, Any, ValueT]) -> "asyncio.Task[ValueT]":
+    """A task whose error is no news where nobody waits for it any more: a peer that hangs up has broken what its call
+    was reading or writing, and asyncio would print each of them.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_look_at)
+    return task
+
+
+def _look_at(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
+
+
 async def _either(reading: "asyncio.Future[Any]", end: Coroutine[None, None, None]) -> None:
     """Wait for the first of both; what goes wrong in `end` is raised."""
-    ending = asyncio.ensure_future(end)
+    ending = started(end)
     try:
         await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
         if ending.done():

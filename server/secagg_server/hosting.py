@@ -81,8 +81,9 @@ class HostedRound:
         engine: Engine,
         journal: Journal,
         clock: Clock,
-        on_end: Callable[[], None],
         *,
+        on_end: Callable[[], None],
+        on_room: Callable[[ParticipantId], None],
         signer: ReceiptSigner,
         charge: Charge | None = None,
     ) -> None:
@@ -98,6 +99,7 @@ class HostedRound:
         self._journal = journal
         self._clock = clock
         self._on_end = on_end
+        self._on_room = on_room  # for another process of this participant, in place of one that is gone
         self._signer = signer
         self._charge = charge  # in the task's privacy ledger; None without noise
         self._state = asyncio.Lock()  # who holds it may use the engine
@@ -254,6 +256,7 @@ class HostedRound:
         finally:
             self._joining[sender] -= 1
             self._hung_up.ring()
+            self._on_room(sender)
 
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
         """The sender gives up. Saying so again changes nothing.
@@ -285,6 +288,7 @@ class HostedRound:
             self._left[sender] = message.reason
         finally:
             self._leaving.discard(sender)
+            self._on_room(sender)
 
     def _left_or_not(self, leaving: asyncio.Task[None]) -> None:
         self._steps.discard(leaving)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -86,7 +87,7 @@ class Rounds:
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
         self._opening = 0
-        self._opened = Bell()
+        self._waiting: WeakValueDictionary[ParticipantId, Bell] = WeakValueDictionary()  # for a round to join
         self._closed = False
         self._log = structlog.get_logger()
 
@@ -123,7 +124,7 @@ class Rounds:
         self._known[opened.record.round_id] = opened
         for hosted in _parts_of(opened):
             self._rounds[hosted.record.round_id] = hosted
-        self._opened.ring()
+        self._ring_all()
         return opened
 
     def _prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
@@ -174,7 +175,16 @@ class Rounds:
         except MemoryError:
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
         on_end = partial(self._cohort_ended, record.round_id)
-        return lambda: HostedRound(record, engine, journal, self._clock, on_end, signer=self._signer, charge=charge)
+        return lambda: HostedRound(
+            record,
+            engine,
+            journal,
+            self._clock,
+            on_end=on_end,
+            on_room=self._ring,
+            signer=self._signer,
+            charge=charge,
+        )
 
     @staticmethod
     def _checked(config_bytes: bytes) -> RoundConfig:
@@ -233,6 +243,7 @@ class Rounds:
         self, task: str, participant: ParticipantId, seen: Collection[bytes], purpose: str = TRAIN
     ) -> HostedRound:
         """Wait for a round of the task, for that purpose, that the participant can join; the oldest first."""
+        bell = self._waiting.setdefault(participant, Bell())
         while True:
             self._check_serving()
             for hosted in self._rounds.values():
@@ -240,7 +251,17 @@ class Rounds:
                 unseen = hosted.record.round_id not in seen
                 if wanted and unseen and hosted.offered_to(participant) and self._admits(hosted, participant):
                     return hosted
-            await self._opened.wait()
+            await bell.wait()
+
+    def _ring(self, participant: ParticipantId) -> None:
+        """Let one look again: the process that it had in a round is gone."""
+        bell = self._waiting.get(participant)
+        if bell is not None:
+            bell.ring()
+
+    def _ring_all(self) -> None:
+        for bell in list(self._waiting.values()):
+            bell.ring()
 
     def newest_first(self) -> Iterator[OpenedRound]:
         """Every round, open or over."""
@@ -249,7 +270,7 @@ class Rounds:
     async def shut_down(self) -> None:
         """Abort every open round by name; open no further one."""
         self._closed = True
-        self._opened.ring()
+        self._ring_all()
         await asyncio.gather(*(self._shut_down(opened) for opened in self._known.values()))
 
     @staticmethod
@@ -265,7 +286,7 @@ class Rounds:
         hosted = self._rounds[round_id]
         released = not isinstance(hosted.outcome, RoundAborted)
         self._store.settle_release(round_id, released=released, may_be_open=hosted.may_be_open)
-        self._opened.ring()  # for those whom the next round about the model admits again
+        self._ring_all()  # for those whom the next round about the model admits again
         if hosted.config.groups is None:  # else the round ends with the last of its groups
             self._round_ended(round_id)
 

@@ -23,7 +23,7 @@ from secagg.events import DropReason, MessageAccepted, ParticipantDropped
 from secagg.messages import Leave, LeaveReason, ParticipantId
 from secagg.robust.grouping import Groups
 from secagg.wire.progress import InGroup
-from tests.serving import CROWD, NAMES, Stage, make_config, site, stage
+from tests.serving import CROWD, NAMES, PATIENCE_S, Stage, make_config, site, stage
 from tests.taking_part import QUICK, check_result, drops, in_thread, take_part
 
 CONFIG = replace(make_config(4, threshold=3, deadlines={"join_s": 20.0}), max_colluding=1)
@@ -159,6 +159,33 @@ async def test_the_second_throws_the_first_out_without_that(tmp_path: Path, monk
             await started_twice(s, False)
         (hosted,) = s.server.rounds._rounds.values()
         assert NAMES[0] in hosted._engine._dropped
+
+
+@pytest.mark.parametrize("ends", ["its call ends", "it says good-bye"])
+async def test_who_waits_for_a_round_is_given_the_place_of_its_earlier_process(tmp_path: Path, ends: str) -> None:
+    """A machine that lost its power and is up again before the coordinator has noticed."""
+    async with stage(tmp_path) as s:
+        round_id, (first, *_) = await s.open(CONFIG)
+        joined = asyncio.create_task(first.say())
+        async for _, event in s.server.rounds.find(round_id).watch():
+            if isinstance(event, MessageAccepted):
+                break
+        waiting = asyncio.create_task(s.server.rounds.next_offer(CONFIG.task, NAMES[0], ()))
+        stranger = asyncio.create_task(s.server.rounds.next_offer("another task", NAMES[1], ()))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        if ends == "its call ends":
+            joined.cancel()
+        else:
+            leaving = asyncio.create_task(first.leave())
+            await asyncio.sleep(0.05)
+            joined.cancel()
+            await leaving
+        assert (await asyncio.wait_for(waiting, PATIENCE_S)).record.round_id == round_id
+        stranger.cancel()
+        await asyncio.wait([stranger])
+        del waiting, stranger
+        assert not s.server.rounds._waiting
 
 
 # --- interrupted ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The door without a network: who calls is known and counted before a byte is read, and everything read is bounded."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -215,6 +216,30 @@ async def test_an_answer_that_nobody_takes_ends_the_connection() -> None:
     await asyncio.sleep(0.05)  # without a limit, the call and its count wait
     assert tally._in_all == 1
     patient.cancel()
+
+
+class Hanging(Wire):
+    """The peer hangs up while a part of the answer is on its way."""
+
+    async def write(self, part: bytes) -> None:
+        await asyncio.sleep(0.01)
+        raise OSError("hung up")
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+async def test_who_hangs_up_on_an_answer_prints_nothing(monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    if not quiet:  # the twin
+        monkeypatch.setattr(door, "started", asyncio.ensure_future)
+    call = asyncio.ensure_future(made(Hanging([REQUEST]), echo, keeper()))
+    await asyncio.sleep(0.005)
+    call.cancel()  # as grpc does
+    await asyncio.wait([call])
+    del call
+    await asyncio.sleep(0.02)
+    gc.collect()
+    assert told == ([] if quiet else ["Task exception was never retrieved"])
 
 
 async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:

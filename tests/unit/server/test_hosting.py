@@ -119,7 +119,8 @@ class Scene:
             engine,
             self.journal,
             lambda: self.now,
-            self.on_end,
+            on_end=self.on_end,
+            on_room=lambda _: None,
             signer=ReceiptSigner(deployment().coordinator),
         )
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
@@ -390,7 +391,7 @@ def test_every_error_has_a_status() -> None:
     """Whatever a peer can cause; the rest are our own bugs and end as INTERNAL."""
     ours = {errors.PolicyViolation, errors.RemoteError, errors.TransportError, SecAggError, errors.LocalError}
     ours |= {errors.InputError, errors.IdentityError, errors.MissingExtraError, errors.WorkerError}
-    ours |= {errors.ModelMismatch, errors.RoundTimeoutError, errors.ParticipationCancelled}
+    ours |= {errors.ModelMismatch, errors.RoundTimeoutError, errors.ParticipationCancelled, errors.MemoryFileError}
     every = {v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, SecAggError)}
     assert every - ours == set(STATUS)
 
