@@ -157,19 +157,23 @@ class TrustAnchors:
             check_role(leaf, Role.SERVER)
             hosts = host_names_of(leaf)
             coordinator = VerifiedCoordinator(frozenset(hosts), public_key_of(leaf))
-            self._check_chain(certificates, now, host=hosts[0])
+            self._check_chain(certificates, now, host=_subject_of(leaf))
         except CertificateError as error:
             raise AuthenticationError(f"coordinator's certificate: {error}", culprit="coordinator") from error
         return coordinator
 
-    def _check_chain(self, certificates: list[x509.Certificate], now: datetime, host: str | None = None) -> None:
+    def _check_chain(
+        self, certificates: list[x509.Certificate], now: datetime, host: x509.DNSName | x509.IPAddress | None = None
+    ) -> None:
         """Path validation for a client's certificate, or for the server `host`."""
         builder = PolicyBuilder().store(self._store).time(now)
-        verifier = builder.build_client_verifier() if host is None else builder.build_server_verifier(_subject(host))
+        verifier = builder.build_client_verifier() if host is None else builder.build_server_verifier(host)
         try:
             verifier.verify(certificates[0], certificates[1:])
         except VerificationError as error:
             raise CertificateError(self._why_untrusted(certificates, now, error)) from error
+        except ValueError as error:  # some of it is read only now
+            raise CertificateError("it, or one behind it, is unreadable") from error
 
     def _why_untrusted(self, certificates: list[x509.Certificate], now: datetime, error: VerificationError) -> str:
         """The reason in the words of somebody who runs a deployment. The decision itself was the library's."""
@@ -191,16 +195,26 @@ class TrustAnchors:
         return f"does not chain to a trusted CA: {printable(str(error))}"
 
 
+def _subject_of(leaf: x509.Certificate) -> x509.DNSName | x509.IPAddress:
+    """One of a certificate's own names, for a library that asks for the name that is looked for: the first that the
+    library takes for a host's.
+    """
+    builder = PolicyBuilder().store(Store([leaf]))
+    for host in host_names_of(leaf):
+        try:
+            subject = _subject(host)
+            builder.build_server_verifier(subject)
+        except ValueError:
+            continue
+        return subject
+    raise CertificateError("none of its names is an IP address, or a DNS name of letters, digits and hyphens")
+
+
 def _subject(host: str) -> x509.DNSName | x509.IPAddress:
-    """One of a certificate's own names, for a library that asks for the name that is looked for."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        pass
-    try:
         return x509.DNSName(host.replace("*", "any", 1))
-    except ValueError as error:
-        raise CertificateError("a DNS name in it is unreadable") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -289,7 +303,7 @@ class CoordinatorIdentity:
             check_role(leaf, Role.SERVER)
             check_valid_at(leaf, now)
             key = _matching_key(leaf, key_pem)
-            host_names_of(leaf)
+            _subject_of(leaf)
             chain = tuple(certificate.public_bytes(serialization.Encoding.DER) for certificate in certificates)
             parse_der_chain(chain)
         except CertificateError as error:

@@ -59,6 +59,7 @@ def odd_certificate(
     key: CertificateIssuerPrivateKeyTypes | None = None,
     organisations: tuple[str, ...] = ("Clinic Seven",),
     names: tuple[str, ...] | None = ("urn:secagg:participant:clinic-7",),
+    hosts: tuple[str, ...] = (),
     usage: x509.ObjectIdentifier | None = ExtendedKeyUsageOID.CLIENT_AUTH,
 ) -> tuple[bytes, bytes]:
     """A certificate (DER) that our CA would not make, signed by our CA all the same, and its key (PEM)."""
@@ -78,8 +79,8 @@ def odd_certificate(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )
     if names is not None:
-        uris = [x509.UniformResourceIdentifier(name) for name in names]
-        builder = builder.add_extension(x509.SubjectAlternativeName(uris), critical=False)
+        known = [*map(x509.UniformResourceIdentifier, names), *map(x509.DNSName, hosts)]
+        builder = builder.add_extension(x509.SubjectAlternativeName(known), critical=False)
     if usage is not None:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     certificate = builder.sign(authority._key, hashes.SHA256())
@@ -395,6 +396,53 @@ def test_trust_anchors_must_be_cas() -> None:
         TrustAnchors.from_pem(enrol(deployment()[0]).certificate_pem)
     with pytest.raises(IdentityError, match="no readable PEM certificate"):
         TrustAnchors.from_pem(b"")
+
+
+@pytest.mark.parametrize("hosts", [("fl_server",), ("a b", "a..b"), ("*.a_b", "fl_server")])
+def test_a_server_certificate_has_a_name_that_can_be_looked_for(hosts: tuple[str, ...]) -> None:
+    """Another PKI may issue any name. Who verifies takes the first that is a host's, if there is one."""
+    der, key = odd_certificate(names=(), hosts=hosts, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    with pytest.raises(AuthenticationError, match="none of its names is") as refused:
+        deployment()[1].verify_coordinator((der,), NOW)
+    assert refused.value.culprit == "coordinator"
+    with pytest.raises(IdentityError, match="server certificate: none of its names is an IP address, or a DNS name"):
+        CoordinatorIdentity.from_pem(x509.load_der_x509_certificate(der).public_bytes(PEM), key, NOW)
+    der, key = odd_certificate(names=(), hosts=(*hosts, "localhost"), usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    assert "localhost" in deployment()[1].verify_coordinator((der,), NOW).hosts
+    CoordinatorIdentity.from_pem(x509.load_der_x509_certificate(der).public_bytes(PEM), key, NOW)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_a_damaged_certificate_of_a_coordinator_is_only_ever_refused(data: st.DataObject) -> None:
+    """It comes with every receipt. Half of the damage is in the names, which are looked at before the signature."""
+    leaf = bytearray(_server_leaf())
+    names = leaf.index(b"aggregator.example.org") - 6
+    where = st.integers(0, len(leaf) - 1) | st.integers(names, names + 32)
+    for position, difference in data.draw(st.dictionaries(where, st.integers(1, 255), min_size=1, max_size=3)).items():
+        leaf[position] ^= difference
+    with pytest.raises(AuthenticationError):
+        _verify_server_quietly(bytes(leaf))
+
+
+def test_a_coordinators_subject_that_cannot_be_read_is_refused() -> None:
+    """Nobody needs it; the library reads it to say which certificate lacks an extension."""
+    leaf = _server_leaf().replace(b"\x55\x1d\x23", b"\x55\x1d\x73")  # an authorityKeyIdentifier no more
+    tag = leaf.index(b"aggregator.example.org") - 2  # of the common name's text
+    with pytest.raises(AuthenticationError, match="coordinator's certificate: it, or one behind it, is unreadable"):
+        _verify_server_quietly(leaf[:tag] + b"\x0d" + leaf[tag + 1 :])
+
+
+def _verify_server_quietly(leaf: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        deployment()[1].verify_coordinator((leaf,), NOW)
+
+
+@cache
+def _server_leaf() -> bytes:
+    issued = issue_server(deployment()[0], hosts=["aggregator.example.org"], now=NOW, validity=30 * DAY)
+    return x509.load_pem_x509_certificate(issued.certificate_pem).public_bytes(serialization.Encoding.DER)
 
 
 def verify_quietly(chain: tuple[bytes, ...]) -> None:
