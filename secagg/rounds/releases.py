@@ -145,7 +145,8 @@ class ReleaseMemory:
 
     def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
         """Whether the participant can be in the next sum of the question: after a round that failed, only those who
-        were in it can, for anybody else would stand out.
+        were in it can, for anybody else would stand out. After several, which may share nobody, the latest counts.
         """
-        failed = [self._releases[round_id] for round_id in self._failed]
-        return all(participant in release.survivors for release in failed if release.question == question)
+        failed = [release for round_id, release in self._releases.items() if round_id in self._failed]
+        asked = [release for release in failed if release.question == question]
+        return not asked or participant in asked[-1].survivors

@@ -303,3 +303,27 @@ def test_a_site_that_never_comes_back_costs_the_model_not_the_job(tmp_path: Path
     assert reason(job.round(TEN[1:])) is AbortReason.DIFFERENCING
     job.config = replace(job.config, model_digest=bytes([77]) * 32)  # what the error says: ask about another model
     assert job.round(TEN[1:]).coordinator.aggregate is not None
+
+
+def test_after_rounds_that_share_nobody_the_latest_can_be_asked_again() -> None:
+    """Two groups of one round failed, say. Twin: if one had to be in both, nobody could be in any further round."""
+    memory = ReleaseMemory(9)
+    question = (bytes(32), "train")
+    for number, names in enumerate((NAMES[:3], NAMES[3:])):
+        round_id, release = RoundId(bytes([number]) * 16), Release(bytes(32), frozenset(names), 3)
+        assert not memory.claim(round_id, release)
+        memory.settle(round_id, released=False, may_be_open=True)
+    assert [memory.admits(question, name) for name in NAMES] == [False] * 3 + [True] * 3
+    assert memory.admits((bytes(32), "evaluate"), NAMES[0])
+    again = Release(bytes(32), frozenset(NAMES[3:]), 3)
+    assert not memory.claim(RoundId(bytes([7]) * 16), again)
+    assert not any(all(name in release.survivors for release in memory.rounds.values()) for name in NAMES)
+
+
+def test_groups_that_are_drawn_anew_show_few() -> None:
+    """What PROTOCOL.md says of a round in groups that failed after its survivors were shown."""
+    memory = ReleaseMemory(9)
+    for number, names in enumerate((NAMES[:3], NAMES[3:])):
+        assert not memory.claim(RoundId(bytes([number]) * 16), Release(bytes(32), frozenset(names), 3))
+    mixed = Release(bytes(32), frozenset(NAMES[1:4]), 3)
+    assert memory.claim(RoundId(bytes([5]) * 16), mixed) in ({NAMES[0]}, set(NAMES[1:3]), {NAMES[3]}, set(NAMES[4:]))
