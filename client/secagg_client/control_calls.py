@@ -26,6 +26,9 @@ from secagg_client.fetch_calls import aggregate_limit, groups_limit
 SERVICE: Final = "secagg.wire.v1.ControlPlane"
 PIECE_BYTES: Final = 1 << 20
 NAMES_PER_PART: Final = 8192
+MAX_NAMES: Final = 40_000
+"""In one call: the sidecar takes no message of more than 50,000 fields."""
+
 UNLIMITED: Final = 1 << 62
 """For streams of the sidecar that are as long as its history."""
 
@@ -162,6 +165,8 @@ class NamingCall(ControlCall[None]):
     participants: Collection[str]
 
     def __post_init__(self) -> None:
+        if len(self.participants) > MAX_NAMES:
+            raise ConfigError(f"{len(self.participants)} participants are named, more than {MAX_NAMES} in one call")
         for name in self.participants:
             if not is_participant_id(name):
                 raise ConfigError(f"{name!r} is no participant id: 1 to 64 of A-Z a-z 0-9 . _ -")

@@ -71,6 +71,19 @@ def parse_control(text: str) -> TcpAddress | UnixAddress:
     return address
 
 
+def network_of(peer: str) -> str:
+    """What peers at this HOST:PORT have in common: the host, or of IPv6 the 64 bits that its owner cannot choose."""
+    host = peer.rpartition(":")[0].strip("[]")
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if address.version == 4:
+        return str(address)
+    mapped = address.ipv4_mapped
+    return str(mapped or ipaddress.ip_network((address, 64), strict=False))
+
+
 def make_way(path: Path) -> None:
     """Remove the socket that a coordinator left behind when it died; its folder must exist.
 

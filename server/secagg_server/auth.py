@@ -45,9 +45,8 @@ class Callers:
         """
         self._trust = trust
         self._clock = clock
-        self._known: dict[
-            tuple[bytes, ...], tuple[Caller, float, float]
-        ] = {}  # with the times that it is valid between
+        # By the digest of what was shown, which may be long and is its sender's choice; with the times of validity.
+        self._known: dict[bytes, tuple[Caller, float, float]] = {}
 
     def trust(self, trust: TrustAnchors) -> None:
         """Check everybody anew, against this CA."""
@@ -62,15 +61,16 @@ class Callers:
         """
         shown = context.auth_context() or {}
         pem = (*shown.get("x509_pem_cert", ()), *shown.get("x509_pem_cert_chain", ()))  # leaf; then the others, as one
-        caller, begin, end = self._known.get(pem, (None, 0.0, 0.0))
+        key = sha256(b"".join(pem)).digest()
+        caller, begin, end = self._known.get(key, (None, 0.0, 0.0))
         now = self._clock()
         if caller is not None and begin <= now <= end:
             return caller, False
-        self._known.pop(pem, None)
+        self._known.pop(key, None)
         caller, begin, end = self._verified(pem, now)
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        self._known[pem] = (caller, begin, end)
+        self._known[key] = (caller, begin, end)
         return caller, True
 
     def _verified(self, pem: tuple[bytes, ...], now: float) -> tuple[Caller, float, float]:

@@ -22,6 +22,7 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.wire.failures import TRAILER, encode_failure
+from secagg_server.addresses import network_of
 from secagg_server.logs import Sparing, plain_traceback
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -60,7 +61,7 @@ async def reported(context: Context, method: str, sparing: Sparing, address: str
         kind = type(error).__name__
         sparing.info(
             "call_refused",
-            (told.caller, method, kind),
+            (told.caller or network_of(address), method, kind),
             method=method,
             participant=told.caller,
             address=address,

@@ -18,7 +18,7 @@ from secagg_server.rounds import Rounds
 
 MAX_REASON_BYTES: Final = 1000
 MAX_ABORT_BYTES: Final = 4 * MAX_REASON_BYTES  # so that a reason that is a little too long is told so
-MAX_PARTICIPANTS_BYTES: Final = 8 << 20  # more than a hundred thousand names
+MAX_PARTICIPANTS_BYTES: Final = 4 << 20  # as many names as a message may have fields
 _FRAMING_BYTES: Final = 1 << 16  # what protobuf adds to the parts of a configuration
 
 

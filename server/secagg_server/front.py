@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Final
 
 from secagg.errors import ConfigError
-from secagg_server.addresses import TcpAddress
+from secagg_server.addresses import TcpAddress, network_of
 from secagg_server.logs import Sparing
 
 MAX_SILENT: Final = 1000
@@ -152,7 +152,7 @@ class Front:
                 return
             while self._count >= self._places or len(self._silent) >= self._max_silent:
                 self._evict()
-            connection = _Connection(client, f"{address[0]}:{address[1]}")
+            connection = _Connection(client, _written(address))
             self._silent[connection] = None
             self._count += 1
             client.setblocking(False)
@@ -164,7 +164,7 @@ class Front:
         """Close the oldest connection without a call; else the oldest of who has most."""
         if self._silent:
             connection = next(iter(self._silent))
-            self._log.info("silent_connection_closed", connection.address.rsplit(":", 1)[0], address=connection.address)
+            self._log.info("silent_connection_closed", network_of(connection.address), address=connection.address)
         else:
             most = max(self._speaking.values(), key=len)
             connection = next(iter(most))
@@ -246,8 +246,7 @@ class Front:
     def _ended(self, connection: _Connection, source: socket.socket, sink: socket.socket) -> None:
         """One side has closed: what it said last must still arrive, so the other one is closed a little later."""
         if source is connection.upstream and not connection.caller:
-            host = connection.address.rsplit(":", 1)[0]
-            self._log.info("connection_without_call", host, address=connection.address)
+            self._log.info("connection_without_call", network_of(connection.address), address=connection.address)
         for one in list(connection.sockets):
             self._unread(connection, one)
         self._loop.remove_writer(source)
@@ -308,6 +307,12 @@ class Front:
         if source in connection.sockets:
             connection.sockets.remove(source)
             self._loop.remove_reader(source)
+
+
+def _written(address: tuple[str, int]) -> str:
+    """HOST:PORT, IPv6 in brackets."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listener(address: TcpAddress) -> socket.socket:

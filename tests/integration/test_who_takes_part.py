@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, ControlClient
+from secagg_client.control_calls import MAX_NAMES
 from secagg_client.session import Participation
 from secagg_server.grouped import GroupedRound
 from secagg_server.hosting import HostedRound
@@ -159,6 +160,16 @@ async def test_the_second_throws_the_first_out_without_that(tmp_path: Path, monk
             await started_twice(s, False)
         (hosted,) = s.server.rounds._rounds.values()
         assert NAMES[0] in hosted._engine._dropped
+
+
+async def test_as_many_are_named_as_the_sidecar_takes(tmp_path: Path) -> None:
+    names = [f"{number:064}" for number in range(MAX_NAMES + 1)]
+    async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address) as control:
+        round_id = await control.open_round(CONFIG)
+        with pytest.raises(ConfigError, match="40000 participants are expected; the round needs 3"):  # so it was read
+            await control.expect(round_id, names[:MAX_NAMES])
+        with pytest.raises(ConfigError, match="40001 participants are named, more than 40000 in one call"):
+            await control.expect(round_id, names)
 
 
 @pytest.mark.parametrize("ends", ["its call ends", "it says good-bye"])

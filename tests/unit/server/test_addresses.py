@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from secagg_server.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
+from secagg_server.addresses import TcpAddress, UnixAddress, network_of, parse_control, parse_tcp
 
 from secagg.errors import ConfigError
 
@@ -51,3 +51,18 @@ def test_the_data_plane_goes_anywhere(text: str) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_tcp(text)
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        ("10.1.2.3:4711", "10.1.2.3"),
+        ("[2001:db8:1:2:aaaa::1]:4711", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2:bbbb::2]:80", "2001:db8:1:2::/64"),  # its owner has all of these
+        ("[fe80::1%eth0]:80", "fe80::/64"),
+        ("[::ffff:10.1.2.3]:80", "10.1.2.3"),  # IPv4 at a listener for both
+        ("unix:", "unix"),
+    ],
+)
+def test_what_peers_have_in_common(peer: str, network: str) -> None:
+    assert network_of(peer) == network

@@ -150,6 +150,24 @@ async def test_an_unknown_caller_is_refused_before_anything_is_read() -> None:
     assert wire.reads == 0
 
 
+async def test_refusals_of_one_unknown_caller_do_not_hide_those_of_another() -> None:
+    def who(_: object) -> str:
+        raise AuthenticationError("nobody")
+
+    at = iter(["10.0.0.1:1", "10.0.0.1:2", "10.0.0.2:1", "[2001:db8::1]:1", "[2001:db8::2]:1"])
+
+    class Addresses(LocalPeers):
+        def address(self, peer: str) -> str:
+            return next(at)
+
+    handler = Door("service", {"Method": echo}, keeper(who=who, peers=Addresses()))._handlers[METHOD]
+    with capture_logs() as log:
+        for _ in range(5):
+            with pytest.raises(Ended):
+                await handler.stream_stream(None, Wire([REQUEST]))
+    assert [line["address"] for line in log] == ["10.0.0.1:1", "10.0.0.2:1", "[2001:db8::1]:1"]
+
+
 async def test_a_message_that_does_not_arrive_is_a_matter_of_limits() -> None:
     for answer in (echo, collect):
         wire = await made(Wire(whole=False), answer, keeper(read_timeout_s=0.02))
@@ -272,6 +290,7 @@ async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypa
     assert callers.of(context)[1]  # remembered for one alone
     with pytest.raises(AuthenticationError, match="no client certificate"):
         callers.of(Wire())  # type: ignore[arg-type]
+    assert [len(key) for key in callers._known] == [32]  # whatever a caller shows beside its certificate
 
 
 def test_every_call_of_the_protos_has_an_answer_and_a_phase_one_call() -> None:

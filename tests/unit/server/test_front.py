@@ -111,6 +111,23 @@ def test_bytes_are_copied_both_ways_however_many(make: Make) -> None:
     until(lambda: not front._by_peer)
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_ipv6_is_served_and_written_in_brackets() -> None:
+    echo = Echo()
+    try:
+        front = Front(TcpAddress("[::1]", 0), places=5, most_of_one=8)
+    except ConfigError:
+        pytest.skip("no loopback of IPv6")
+    front.start(echo.port)
+    try:
+        with socket.create_connection(("::1", front.listens.port), PATIENCE_S) as one:
+            assert says(one, b"hello") == b"hello"
+            assert front.address(echo.peers[0]) == f"[::1]:{one.getsockname()[1]}"
+    finally:
+        front.stop()
+        echo.close()
+
+
 def test_who_says_nothing_or_makes_no_call_is_closed(make: Make) -> None:
     front, echo = make(hello_s=0.05, silent_s=0.1)
     with link(front) as silent, link(front) as greeting, link(front) as calling:
