@@ -1,11 +1,12 @@
 """`secagg participate`: one participation, with the update and the model in files."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -96,7 +97,7 @@ def participate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Take part in one round. Control-C leaves it properly.
+    """Take part in one round. Control-C and SIGTERM leave it properly.
 
     Nothing of the update leaves this machine unmasked, and nothing at all if it does not fit the round, if the round
     is about another model, or if it protects less than the options demand.
@@ -129,6 +130,7 @@ def participate(
     files = {"certificate": certificate, "key": key, "ca": ca}
     kept = None if no_memory else memory or certificate.with_name(MEMORY_NAME)
     with (
+        _ended_by_sigterm(),
         Client.from_files(server, **files, policy=policy, retry=retry, server_name=server_name, memory=kept) as client,
         _kept(client.feedback, task or "", carried),
     ):
@@ -151,6 +153,20 @@ def participate(
             raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
         write_arrays(out, found.arrays)
     _report(result, out, receipt, as_json)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Whoever stops a service or a container sends SIGTERM: it ends the program as Control-C does, after a good-bye."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -218,22 +218,46 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("program", [SYNCHRONOUS, ASYNCHRONOUS])
-async def test_an_interrupted_program_is_not_waited_for(tmp_path: Path, program: str) -> None:
-    """Control-C, as a terminal sends it."""
+COMMAND = """
+from secagg.cli.main import main
+np.savez("u.npz", values=np.zeros(50, np.float32))
+main(["participate", {address!r}, "--update", "u.npz", "--round", {round_id!r}, "--model-digest", "00" * 32, *{more!r}])
+"""
+INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("program", "number", "more"),
+    [
+        (SYNCHRONOUS, INT, []),
+        (ASYNCHRONOUS, INT, []),
+        (COMMAND, INT, []),
+        (COMMAND, TERM, []),
+        (COMMAND, TERM, ["--json"]),
+    ],
+)
+async def test_an_interrupted_program_is_not_waited_for(
+    tmp_path: Path, program: str, number: signal.Signals, more: list[str]
+) -> None:
+    """Control-C, as a terminal sends it, and what stops a service or a container."""
     config = replace(make_config(4, threshold=3), max_colluding=1)
     made = site().people[NAMES[0]]
     async with stage(tmp_path) as s:
-        (tmp_path / "cert.pem").write_bytes(made.certificate_pem)
-        (tmp_path / "key.pem").write_bytes(made.key_pem.expose())
+        for name, data in {"cert": made.certificate_pem, "key": made.key_pem.expose(), "ca": site().ca_pem}.items():
+            (tmp_path / f"{name}.pem").touch(mode=0o600)
+            (tmp_path / f"{name}.pem").write_bytes(data)
         round_id = await s.director.open(config)
-        code = "import numpy as np\n" + program.format(address=s.server.data_address, round_id=round_id.hex())
+        code = "import numpy as np\n" + program.format(
+            address=s.server.data_address, round_id=round_id.hex(), more=more
+        )
         with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE) as child:
             async for _, event in s.server.rounds.find(round_id).watch():
                 if isinstance(event, MessageAccepted):
                     break
-            child.send_signal(signal.SIGINT)
-            await asyncio.to_thread(child.communicate)
+            child.send_signal(number)
+            _, told = await asyncio.to_thread(child.communicate)
+        if number is TERM:
+            assert (child.returncode, told) == (128 + TERM, b"")
         hosted = s.server.rounds.find(round_id)
         assert hosted._engine._dropped[NAMES[0]].reason is DropReason.CANCELLED
         people = [take_part(s.server.data_address, n, config, round_id=round_id) for n in NAMES[1:4]]
