@@ -197,8 +197,8 @@ class Column:
         count, steps, squares = (int(totals.arrays[name]) for name in ("count", "sum", "squares"))
         histogram = totals.arrays.get("histogram", np.zeros(0, np.int64))
         spread = count * squares - steps**2  # exact, in whole numbers
-        # Of every row's steps k: 0 ≤ k ≤ k² ≤ k·(most steps).
-        possible = spread >= 0 and steps <= count * self._steps and steps <= squares <= steps * self._steps
+        # Of every row's steps k: 0 ≤ k ≤ k² ≤ k·(most steps). So the mean is from `low` to `high`, too.
+        possible = spread >= 0 and steps <= squares <= steps * self._steps
         if not possible or (self.bins and int(histogram.sum()) != count):
             raise ProtocolViolation(f"the sums of column {self.name!r} contradict each other: a site made its own up")
         return Summary(

@@ -14,6 +14,7 @@ from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import code_for
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean, spans_of
 from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.rotation import Rotation
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.encoding.stages import Stages
 from secagg.errors import ConfigError, InputError, PrecisionWarning, ProtocolViolation
@@ -181,6 +182,21 @@ def test_the_bound_of_a_rotated_mean_holds(clips: str, bounded: bool, monkeypatc
     assert error <= mean.error_bound
     if clips in {"", "clip(linf=0.5) | "}:  # Twin: were cut-off values not thought of, the bound would be broken
         assert error > 8 * 5 * (1.0 / 65535) / 5
+
+
+def test_the_bound_of_a_rotated_mean_is_reached() -> None:
+    """By the worst rounding there is: every survivor's by a whole step, all towards one value of the update."""
+    schema = Schema.of({"a": np.zeros(64)})
+    config = config_of(Pipeline.parse("clip(l2=0.5) | rotate | quantise(bits=16, range=0.5)"), schema)
+    signs = np.sign(Rotation(64, bytes(32)).forward(np.eye(64)[0], 0)).astype(np.int64)
+    middle = np.append(np.full(64, 5 * 32767), 5)
+    means = [
+        Aggregate((middle + moved).astype(np.uint64), tuple("abcde")).mean(config, bytes(32))
+        for moved in (np.zeros(65, np.int64), np.append(5 * signs, 0))
+    ]
+    moved = float(np.abs(means[1].arrays["a"] - means[0].arrays["a"]).max())
+    assert moved == pytest.approx(np.sqrt(64) / 65535)
+    assert means[0].error_bound == pytest.approx(moved)
 
 
 def test_values_that_would_overflow_in_a_rotation_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def test_without_its_check_a_profile_that_rounds_wrongly_would_pass(monkeypatch:
 # --- the whole grid: what the finder gives encrypts ------------------------------------------------------------------
 
 SUMMANDS = (3, 10, 100, 1000, 3950, 6000, 10_000)
-BITS = range(1, 33)
+BITS = (*range(1, 33), 40, 48)
 
 
 def encrypts_under_all_primes(profile: Profile) -> bool:
@@ -241,6 +241,7 @@ def sums_of_the_largest(profile: Profile) -> int:
         (BFV, 1000, 16),
         (BFV, 10_000, 18),
         (BFV, 10_000, 32),
+        (BFV, 1000, 48),
     ],
 )
 def test_the_largest_values_are_encrypted_and_decrypted(scheme: Scheme, summands: int, bits: int) -> None:

@@ -139,6 +139,15 @@ def test_samplers_cost_almost_nothing_and_that_is_counted() -> None:
         epsilon_of(curve, 1.0)
 
 
+def test_a_plan_pays_for_the_samplers_of_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(values=31, cohort=Cohort(10, 4))
+    monkeypatch.setattr(finder, "sampler_distance", lambda *_: 3e-9)  # of the 4.9e-9 that there are where ε is small
+    monkeypatch.setattr(finder, "_least_z", lambda _: math.inf)
+    assert describe(task, 256.0).epsilon < 0.1
+    with pytest.raises(ConfigError, match="too small for the samplers"):
+        describe(replace(task, rounds=2), 256.0)
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dp_accounting.rdp.rdp_privacy_accountant", None)
     with pytest.raises(MissingExtraError, match=r"secagg\[dp\]"):
