@@ -124,19 +124,22 @@ class Receipt:
         return self.statement.sums_digest
 
     def verify(self, trust: TrustAnchors, at: datetime) -> VerifiedCoordinator:
-        """Who signed.
+        """Who signed. The certificates must be valid at `at`, and when it says that it was signed: as of then others
+        verify it later.
 
         Args:
             trust: the deployment's CA.
-            at: when the certificates must be valid (timezone-aware).
+            at: timezone-aware.
 
         Raises:
-            AuthenticationError: unsigned, not by a coordinator's certificate, or the signature is under something
-                else.
+            AuthenticationError: unsigned, not by a coordinator's certificate, one that was not valid then, or the
+                signature is under something else.
+            DecodeError: the time at which it says that it was signed is none.
         """
         if not (self.seal.signature and self.seal.chain):
             raise AuthenticationError("the coordinator did not sign the receipt", culprit=COORDINATOR)
-        signer = trust.verify_coordinator(self.seal.chain, at)
+        trust.verify_coordinator(self.seal.chain, at)
+        signer = trust.verify_coordinator(self.seal.chain, _signed_at(self))
         signed = self.statement.to_sign(self.seal.signed_ms)
         signing.verify(signer.public_key, signed, self.seal.signature, culprit=COORDINATOR)
         return signer

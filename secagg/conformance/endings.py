@@ -53,8 +53,10 @@ class _Ending:
         at = datetime.fromtimestamp(SIGNED_S, UTC)
         return CoordinatorIdentity.from_pem(fixtures.pem(fixtures.server_certificate(HOST, issuer)), key, at)
 
-    def _receipt(self, statement: Statement | None = None, signer: CoordinatorIdentity | None = None) -> Receipt:
-        return Receipt.sign(statement or self._statement, signer or self._coordinator, SIGNED_S)
+    def _receipt(
+        self, statement: Statement | None = None, signer: CoordinatorIdentity | None = None, at_s: float = SIGNED_S
+    ) -> Receipt:
+        return Receipt.sign(statement or self._statement, signer or self._coordinator, at_s)
 
     def signed(self) -> Document:
         """What both signatures cover."""
@@ -108,6 +110,13 @@ class _Ending:
         )
         foreign = self._receipt(signer=self._identity("Another CA, test only"))
         yield self._failure("by-a-stranger", "C88", "A receipt under a foreign CA", "another CA", receipt=foreign)
+        yield self._failure(
+            "out-of-time",
+            "C88",
+            "A receipt that was signed before its certificate was valid",
+            "signed_ms is 0, and signed so",
+            receipt=self._receipt(at_s=0.0),
+        )
         yield self._failure(
             "of-another-sum",
             "C89",

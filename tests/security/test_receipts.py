@@ -15,6 +15,7 @@ from secagg_client.fetch_calls import FetchAggregate
 from secagg_client.session import Participation
 from typer.testing import CliRunner
 
+from secagg import receipts
 from secagg.cli.main import build
 from secagg.config import Aggregate
 from secagg.conformance import fixtures
@@ -78,6 +79,38 @@ FORGERIES: dict[str, Callable[[Statement], Receipt]] = {
         statement, replace(signed(statement).seal, signed_ms=int(NOW * 1000) + 1)
     ),
 }
+
+
+UNUSABLE_TIMES = {"before its certificate": 0, "after its certificate": 10**13, "in no year": 2**64 - 1}
+
+
+@pytest.mark.parametrize("when", UNUSABLE_TIMES)
+def test_a_receipt_that_nobody_could_use_later_is_refused(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coordinator really signs it, with a time at which its certificate was not valid. Twin: who looks at now
+    alone believes it, and cannot prove anything by it.
+    """
+    at = UNUSABLE_TIMES[when]
+
+    def undated(statement: Statement) -> Receipt:
+        made = signed(statement)
+        return Receipt(statement, replace(made.seal, signature=sign(statement.to_sign(at)), signed_ms=at))
+
+    sign = deployment().coordinator.sign
+    round_ = Conversation(make_config(4))
+    told(round_, undated)
+    round_.play()
+    refused = round_.errors[VICTIM]
+    assert isinstance(refused, AuthenticationError | DecodeError)
+    assert refused.culprit == "coordinator"
+
+    monkeypatch.setattr(receipts, "_signed_at", lambda _: AT)
+    twin = Conversation(make_config(4))
+    told(twin, undated)
+    twin.play()
+    believed = twin.results[VICTIM].receipt
+    monkeypatch.undo()
+    with pytest.raises((AuthenticationError, DecodeError)):
+        compare(believed, twin.results[NAMES[0]].receipt, deployment().trust)
 
 
 def told(round_: Conversation, change: Callable[[Statement], Receipt]) -> None:
