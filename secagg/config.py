@@ -91,8 +91,19 @@ class Deadlines:
 
 def check_purpose(purpose: str) -> None:
     """Raise `ConfigError` if that is no purpose of a round."""
-    if not _PURPOSE.fullmatch(purpose):
-        raise ConfigError(f"a purpose is 1 to 64 of a-z, 0-9, _ and -, not {purpose[:80]!r}")
+    if not isinstance(purpose, str) or not _PURPOSE.fullmatch(purpose):
+        raise ConfigError(f"a purpose is 1 to 64 of a-z, 0-9, _ and -, not {purpose!r:.80}")
+
+
+def check_digest(model_digest: bytes) -> None:
+    """Raise `ConfigError` if that is no digest of a model."""
+    if not isinstance(model_digest, bytes):
+        raise ConfigError(
+            f"model_digest must be {DIGEST_SIZE} bytes, not {type(model_digest).__name__}; "
+            "bytes.fromhex reads what is written in hexadecimal digits"
+        )
+    if len(model_digest) != DIGEST_SIZE:
+        raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(model_digest)}")
 
 
 def default_max_colluding(participants: int) -> int:
@@ -167,8 +178,7 @@ class RoundConfig:
         settle(self, integers=("max_participants", "threshold", "max_colluding"))
         if not 1 <= len(utf8(self.task, "task")) <= MAX_TASK_BYTES:
             raise ConfigError(f"task must be 1 to {MAX_TASK_BYTES} bytes of UTF-8")
-        if len(self.model_digest) != DIGEST_SIZE:
-            raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(self.model_digest)}")
+        check_digest(self.model_digest)
         check_purpose(self.purpose)
         self._fill_defaults()
         self._check_thresholds()

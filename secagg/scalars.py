@@ -4,6 +4,7 @@
 float is no integer even where it is whole.
 """
 
+from math import isinf
 from numbers import Real
 from operator import index
 from typing import Any
@@ -33,7 +34,9 @@ def as_number(value: object, name: str) -> float:
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         try:
-            return float(value)
+            number = float(value)
+            if number == value or not isinf(number):  # NumPy's wide floats become infinite without a word
+                return number
         except OverflowError:
             pass
     raise ConfigError(f"{name} must be a number, not {value!r}")

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from secagg.cli.keyfiles import read_private, read_public
-from secagg.config import TRAIN, check_purpose
+from secagg.config import TRAIN, check_digest, check_purpose
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
@@ -134,11 +134,12 @@ def digest_of(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None, model_
     """The digest of the caller's model, given as arrays or as 32 bytes.
 
     Raises:
-        ConfigError: neither or both.
+        ConfigError: neither or both, or no digest.
     """
     if model is not None and model_digest is None:
         return digest_model(model)
     if model is None and model_digest is not None:
+        check_digest(model_digest)
         return model_digest
     raise ConfigError("pass either the model that the update belongs to, or its digest (secagg.context.digest_model)")
 

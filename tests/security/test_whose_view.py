@@ -16,7 +16,7 @@ from secagg.errors import ConfigError, PolicyViolation
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.policy import Policy
 from secagg.privacy import charges
-from secagg.privacy.accountant import epsilon_of
+from secagg.privacy.accountant import epsilon_of, sampler_distance
 from secagg.privacy.charges import View, charge_of, cost_of
 from secagg.privacy.divergence import epsilon_bound, release_curve
 from secagg.privacy.ledger import Budget, Ledger
@@ -192,6 +192,20 @@ def test_the_samplers_are_paid_for() -> None:
     most = 1e-5 * 2.0**-10 / (1 + exp(epsilon))
     assert epsilon_bound(curve, 1e-5, 0.999 * most) == epsilon
     assert epsilon_bound(curve, 1e-5, 1.001 * most) == inf
+
+
+def test_what_a_round_costs_pays_for_its_samplers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody's, or the coordinator's one."""
+    planned = config()
+    assert planned.code.calibration is not None
+    for people, round_ in ((planned.max_participants, planned), (1, config(by=", by=coordinator"))):
+        calibration = round_.code.calibration
+        assert calibration is not None
+        assert charge_of(round_).distance == sampler_distance(calibration, people) > 0
+    monkeypatch.setattr(charges, "sampler_distance", lambda *_: 1e-6)
+    assert cost_of(planned, 1e-5) == inf
+    with pytest.raises(PolicyViolation, match="costs ε = inf"):
+        Policy(min_colluding_share=0.0, max_epsilon=1e6).check(planned)
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ def test_exactly_the_safe_thresholds_are_taken(n: int, threat_model: ThreatModel
         ({"task": ""}, "task must be 1 to 128 bytes"),
         ({"task": "é" * 65}, "task must be 1 to 128 bytes"),
         ({"model_digest": bytes(31)}, "model_digest must be 32 bytes, not 31"),
+        ({"model_digest": "0" * 32}, "model_digest must be 32 bytes, not str; bytes.fromhex"),
+        ({"purpose": 3}, "a purpose is 1 to 64 of a-z, 0-9, _ and -, not 3"),
         ({"schema": Schema((ArraySpec("a", (2**20, 2**12)),))}, "more than 4294967296; split it"),
         ({"release_to_coordinator": False}, "set release_to_coordinator"),
     ],

@@ -284,6 +284,9 @@ def test_the_model_is_given_once() -> None:
     model = {"w": np.ones(3)}
     assert digest_of(model, None) == digest_model(model)
     assert digest_of(None, bytes(32)) == bytes(32)
+    for wrong in (bytes(31), "00" * 32, bytearray(32)):
+        with pytest.raises(ConfigError, match="model_digest must be 32 bytes, not"):
+            digest_of(None, wrong)  # type: ignore[arg-type]
     for arguments in [(None, None), (model, bytes(32))]:
         with pytest.raises(ConfigError, match="either the model"):
             digest_of(*arguments)
