@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -78,9 +79,10 @@ def flags(folder: Path, **changes: str) -> list[str]:
     return [item for name, value in given.items() for item in ("--" + name.replace("_", "-"), value)]
 
 
-def start(arguments: Sequence[str]) -> Process:
+def start(arguments: Sequence[str], **grpc: str) -> Process:
     command = [sys.executable, "-c", "from secagg_server.cli import main; main()", "serve", *arguments]
-    environment = {k: v for k, v in os.environ.items() if k != "GRPC_SSL_CIPHER_SUITES"}  # it sets that itself
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GRPC_")}  # it sets that itself
+    environment |= grpc
     child = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
@@ -183,6 +185,20 @@ def test_a_certificate_of_a_foreign_ca_is_refused(running: Process, tmp_path: Pa
     said = s_client(running, "-tls1_3", *certificate_options(tmp_path, site().strangers[NAMES[0]]))
     assert "error:" in said
     assert not accepted(said)
+
+
+@pytest.mark.parametrize("verbosity", [None, "INFO"])
+def test_handshakes_that_fail_fill_no_disk(tmp_path: Path, verbosity: str | None) -> None:
+    process = start(flags(tmp_path), **({} if verbosity is None else {"GRPC_VERBOSITY": verbosity}))
+    for _ in range(30):
+        with socket.create_connection(("127.0.0.1", int(process.port)), PATIENCE_S) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                while stranger.recv(1 << 16):
+                    pass
+    lines, err, _ = stop(process)
+    assert 1 <= sum(line["event"] == "connection_without_call" for line in lines) < 30
+    assert (err == "") == (verbosity is None)  # the twin: grpc itself tells of each
 
 
 def test_the_environment_is_what_keeps_tls_1_2_out(tmp_path: Path) -> None:
