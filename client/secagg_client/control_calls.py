@@ -12,6 +12,7 @@ from secagg.errors import ConfigError, DecodeError
 from secagg.phases import Phase
 from secagg.robust.groups import GroupedAggregate
 from secagg.roster import COORDINATOR
+from secagg.scalars import utf8
 from secagg.wire import codec
 from secagg.wire.configuration import encode_config
 from secagg.wire.grouping import GroupedRoundId
@@ -165,6 +166,8 @@ class NamingCall(ControlCall[None]):
     participants: Collection[str]
 
     def __post_init__(self) -> None:
+        if isinstance(self.participants, str):
+            raise ConfigError(f"participants are named in a list, not as one text: [{self.participants!r}]")
         if len(self.participants) > MAX_NAMES:
             raise ConfigError(f"{len(self.participants)} participants are named, more than {MAX_NAMES} in one call")
         for name in self.participants:
@@ -204,6 +207,9 @@ class AbortRound(ControlCall[None]):
     round_id: RoundId
     reason: str
 
+    def __post_init__(self) -> None:
+        utf8(self.reason, "reason")
+
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
         return one(pb.AbortRoundRequest(round_id=self.round_id, reason=self.reason))
@@ -219,6 +225,9 @@ class ListRounds(ControlCall[tuple[RoundSummary, ...]]):
 
     method = "ListRounds"
     task: str
+
+    def __post_init__(self) -> None:
+        utf8(self.task, "task")
 
     @property
     def limit(self) -> int:
@@ -240,6 +249,9 @@ class GetLedger(ControlCall[TaskLedger]):
 
     method = "GetLedger"
     task: str
+
+    def __post_init__(self) -> None:
+        utf8(self.task, "task")
 
     @property
     def limit(self) -> int:

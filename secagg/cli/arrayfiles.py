@@ -1,10 +1,11 @@
 """Named arrays in .npz files, configurations of rounds in files, and whether a file can be written at all."""
 
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zipfile import BadZipFile
 
 from secagg.errors import ConfigError, DecodeError, InputError, ProtocolViolation
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from secagg.config import RoundConfig
 
     Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+_UNREADABLE: Final = (ValueError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError)
+"""What numpy and zipfile raise. RuntimeError: encrypted or unknown members; MemoryError: arrays beyond all memory."""
 
 
 def read_arrays(path: Path) -> "Arrays":
@@ -32,8 +37,8 @@ def read_arrays(path: Path) -> "Arrays":
             if not isinstance(content, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} holds one array without a name; save it with numpy.savez")
             return {name: content[name] for name in content.files}
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} is not a readable .npz file of plain arrays: {error}") from None
+    except _UNREADABLE:  # numpy's own words advise to execute what is in it
+        raise InputError(f"{path} is not a readable .npz file of plain arrays; write it with numpy.savez") from None
 
 
 def write_arrays(path: Path, arrays: "Arrays") -> None:

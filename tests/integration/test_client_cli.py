@@ -262,6 +262,19 @@ async def test_errors_are_one_line(tmp_path: Path, update: Any, model: Any, says
     assert says in err
 
 
+def damages(whole: bytes) -> list[tuple[int, bytes]]:
+    """Where in an .npz file to write what."""
+    central = whole.index(b"PK\x01\x02")
+    deflated = central + 10, b"\x08"  # but it is not
+    return [
+        deflated,
+        (central + 10, b"\x63"),  # an unknown compression
+        (central + 8, b"\x01"),  # encrypted
+        (central + 6, b"\x63"),  # of a later version of the format
+        (whole.index(b"(3,)"), b"(9**9,)"),
+    ]
+
+
 def test_files_that_are_no_arrays_are_named(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for content in (b"", b"PK\x03\x04 broken", b"no arrays"):
@@ -274,6 +287,12 @@ def test_files_that_are_no_arrays_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
     with pytest.raises(InputError, match=r"not a readable \.npz file of plain arrays"):
         read_arrays(tmp_path / "objects.npz")
+    np.savez(path.with_suffix(".npz"), values=np.zeros(3))
+    whole = path.with_suffix(".npz").read_bytes()
+    for at, value in damages(whole):
+        path.write_bytes(whole[:at] + value + whole[at + len(value) :])
+        with pytest.raises(InputError, match=r"plain arrays; write it with numpy\.savez"):
+            read_arrays(path)
     path.write_bytes(b"\xff\xff")
     with pytest.raises(ConfigError, match="file"):
         read_config(path)

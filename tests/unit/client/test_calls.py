@@ -14,14 +14,22 @@ from secagg_client.calls import (
     SendInput,
     every,
 )
-from secagg_client.control_calls import AbortRound, ListRounds, OpenRound, RoundState, WatchRound
+from secagg_client.control_calls import (
+    AbortRound,
+    Exclude,
+    GetLedger,
+    ListRounds,
+    OpenRound,
+    RoundState,
+    WatchRound,
+)
 from secagg_client.fetch_calls import FetchAggregate, aggregate_limit
 
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, unpack
-from secagg.errors import DecodeError, InputError, ProtocolViolation
+from secagg.errors import ConfigError, DecodeError, InputError, ProtocolViolation
 from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
 from secagg.messages import Leave, LeaveReason
@@ -170,6 +178,18 @@ def test_a_configuration_is_opened_as_it_is() -> None:
 def test_opening_again_would_open_another_round_so_it_is_not_repeated() -> None:
     assert not OpenRound.idempotent
     assert all(c.idempotent for c in (AbortRound, ListRounds, WatchRound, SendInput, Advertise))
+
+
+def test_texts_that_utf8_cannot_write_are_refused_by_name() -> None:
+    """A terminal makes them of bytes that are no UTF-8."""
+    for call in (lambda t: AbortRound(ROUND_ID, t), ListRounds, GetLedger):
+        with pytest.raises(ConfigError, match="lone surrogate"):
+            call("\udcff")
+
+
+def test_one_name_is_no_list_of_names() -> None:
+    with pytest.raises(ConfigError, match=r"in a list, not as one text: \['clinic'\]"):
+        Exclude(ROUND_ID, "clinic")
 
 
 def test_summaries() -> None:
