@@ -122,7 +122,7 @@ class GroupedRound:
     async def exclude(self, participants: frozenset[ParticipantId]) -> None:
         """Do without these in the groups that they are in, or would be. See `Engine.exclude`."""
         for number, names in self._by_group(participants).items():
-            if self.groups[number].outcome is None:
+            if not isinstance(self.groups[number].outcome, RoundAborted):  # one with a sum may wait for signatures
                 await self.groups[number].exclude(names)
 
     def _by_group(self, participants: frozenset[ParticipantId]) -> dict[int, frozenset[ParticipantId]]:

@@ -6,12 +6,14 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 import structlog
 from secagg_server import hosting
 from secagg_server.boundary import STATUS
+from secagg_server.grouped import GroupedRound
 from secagg_server.hosting import HostedRound
 from secagg_server.logs import only_plain_values
 from secagg_server.signing import ReceiptSigner
@@ -53,6 +55,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.phases import Phase
+from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine
 from secagg.simulation.cohort import Contribution, set_up
 from secagg.simulation.network import Run
@@ -64,6 +67,7 @@ from tests.rounds import deployment
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, make_config
 
 NOW = 1_700_000_000.0
+AT = datetime.fromtimestamp(NOW, UTC)
 PEOPLE = NAMES[:4]
 
 
@@ -608,3 +612,29 @@ async def test_a_restarted_process_joins_with_new_keys_once_the_first_is_gone() 
     replay(scene)
     kinds = [type(entry) for entry in scene.journal.entries]
     assert kinds == [Expected, Received, Rejoined, Received, Received, Excluded, Received, Received]
+
+
+@pytest.mark.parametrize("in_groups", [False, True])
+async def test_nobody_waits_for_the_signature_of_the_excluded(in_groups: bool) -> None:
+    """The sum is out, and its survivors sign it: all but one, whose FL server says that it is gone."""
+    scene = Scene()
+    outcome = await with_a_dropout(scene)
+    made = deployment()
+    verified = {name: made.trust.verify_participant(made.identities[name].chain, AT) for name in PEOPLE}
+    signers = {Index(i): (name, verified[name].public_key) for i, name in enumerate(PEOPLE, start=1)}
+    scene.hosted.certification = Certification(Result(outcome.digest, signers, 3), signers)
+    signing = [
+        asyncio.create_task(scene.hosted.certify(name, made.identities[name].sign(outcome.digest)))
+        for name in PEOPLE[:3]
+    ]
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in signing)
+    if in_groups:
+        grouped = object.__new__(GroupedRound)
+        grouped.groups, grouped._group_of = {1: scene.hosted}, dict.fromkeys(PEOPLE, 1)
+        await grouped.exclude(frozenset({PEOPLE[3]}))
+    else:
+        await scene.hosted.exclude(frozenset({PEOPLE[3]}))
+    async with asyncio.timeout(PATIENCE_S):
+        proofs = await asyncio.gather(*signing)
+    assert [sorted(proof.signatures) for proof in proofs] == [[1, 2, 3]] * 3
