@@ -11,13 +11,22 @@ import pytest
 
 from secagg.config import RoundConfig
 from secagg.crypto.secret import Secret
-from secagg.errors import AbortReason, AuthenticationError, DecodeError, RemoteError
+from secagg.errors import AbortReason, AuthenticationError, DecodeError, RemoteError, SecAggError
 from secagg.events import Accused, Verdict, WrongShares
 from secagg.homomorphic import dealt_participant, joint_participant
 from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
 from secagg.masked import shares
 from secagg.masked.participant import AwaitingShares
-from secagg.messages import Index, Leave, LeaveReason, ParticipantId, RecoverSeeds, ShareDelivery, ShareKeys, Unmask
+from secagg.messages import (
+    Index,
+    Leave,
+    LeaveReason,
+    ParticipantId,
+    RecoverSeeds,
+    ShareDelivery,
+    ShareKeys,
+    Unmask,
+)
 from secagg.phases import Phase
 from secagg.roster import refusal
 from secagg.rounds import dealing
@@ -250,6 +259,25 @@ def test_the_size_of_an_entry_is_checked_at_the_door(scheme: str) -> None:
         kind.check_size(b"", signed=signed, sender=SUSPECT)
     assert refused.value.culprit == SUSPECT
     assert {size for size in tried if accepted(size)} == right
+
+
+@pytest.mark.parametrize("change", [lambda entry: entry[:-73], lambda entry: entry + bytes(73)], ids=["short", "long"])
+@pytest.mark.parametrize("scheme", ROUNDS)
+def test_an_entry_of_another_size_is_turned_away_at_the_door(
+    scheme: str, change: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twin: without the check the coordinator keeps it and passes it on."""
+
+    def refused() -> list[SecAggError]:
+        run = begin(scheme, dealing_out(change, to=[3]))
+        run.play()
+        return [error for up, error in run.refused if isinstance(up.message, ShareKeys)]
+
+    (error,) = refused()
+    assert isinstance(error, DecodeError)
+    assert error.culprit == SUSPECT
+    monkeypatch.setattr(dealing.Kind, "check_size", lambda *_, **__: None)
+    assert not any(isinstance(error, DecodeError) for error in refused())
 
 
 # --- a holder ---------------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_an_unusable_file_is_named(path: Path, why: str) -> None:
             path = path / "nowhere" / "memory"
         case _:
             opened(path).check(EVERYONE.question, LAX)
-            path.chmod(0o622)
+            path.chmod(0o620)
     with pytest.raises(MemoryFileError, match=str(path)):
         opened(path).check(EVERYONE.question, LAX)
 
