@@ -102,6 +102,9 @@ def test_a_plan_holds(
     assert z <= facts["z"] * 1.001  # the same noise needs no more; found to 1e-4
     central = facts["pipeline"].replace(f"z={facts['z']!r}", f"z={z!r}, by=coordinator")
     assert fitting(round_of(central, values, participants, **changes), rounds, budget) == rounds
+    if values < 100:  # and with less of it, fewer; the small ones tell
+        less = facts["pipeline"].replace(f"z={facts['z']!r}", f"z={ceil(z * 9800) / 1e4!r}, by=coordinator")
+        assert fitting(round_of(less, values, participants, **changes), rounds, budget) < rounds
 
 
 def test_continuous_accounting_would_plan_too_little_central_noise() -> None:
