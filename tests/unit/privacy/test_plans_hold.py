@@ -129,16 +129,18 @@ def test_plans_are_for_the_cohort_that_a_configuration_has_by_default(
 def test_rounds_whose_key_is_with_the_participants_are_planned_as_the_help_says(
     capsys: pytest.CaptureFixture[str], participants: int
 ) -> None:
-    """By default the plan is for a masked round, and fewer of these rounds would fit."""
-    sizes = ("-m", "31", "-n", str(participants), "-r", "4")
+    """By default the plan is for a masked round, and these rounds cost more."""
+    sizes = ("-m", "31", "-n", str(participants), "--z", "8")
     least = max(3, participants // 2 + 1)
     told = planned(capsys, *sizes, "--colluding", "0", "--threshold", str(least))
     by_default = planned(capsys, *sizes)
-    for facts, fits in ((told, True), (by_default, False)):
-        masked = round_of(facts["pipeline"], 31, participants, threat_model=ThreatModel.SEMI_HONEST)
-        config = WITH_PARTICIPANTS[0].encrypting(masked)
-        assert (config.threshold, config.max_colluding) == (least, 0)
-        assert (fitting(config, 4, 2.5) == 4) is fits
+    masked = round_of(told["pipeline"], 31, participants, threat_model=ThreatModel.SEMI_HONEST)
+    config = WITH_PARTICIPANTS[0].encrypting(masked)
+    assert (config.threshold, config.max_colluding) == (least, 0)
+    cost = epsilon_of(charge_of(config).curve, 1e-5)
+    assert told["epsilon"] == pytest.approx(cost)
+    assert told["pipeline"] == by_default["pipeline"]
+    assert by_default["epsilon"] < 0.98 * cost
 
 
 def test_a_lower_threshold_has_fewer_that_may_collude(capsys: pytest.CaptureFixture[str]) -> None:
