@@ -259,7 +259,10 @@ def _check_counts(summands: int, value_bits: int) -> None:
     if not 1 <= summands <= MAX_SUMMANDS:
         raise ConfigError(f"n_max must be 1 to {MAX_SUMMANDS}, not {summands}")
     if not 1 <= value_bits <= MAX_VALUE_BITS:
-        raise ConfigError(f"values have 1 to {MAX_VALUE_BITS} bits, not {value_bits}")
+        raise ConfigError(
+            f"homomorphic rounds take values of 1 to {MAX_VALUE_BITS} bits, not {value_bits}; narrow the bounds of "
+            "integers (of a column: lower max_rows, or widen step), or use the masked scheme"
+        )
 
 
 def _check_ranges(profile: Profile) -> None:

@@ -73,6 +73,12 @@ def test_sums_are_exact_in_every_scheme(mode: Any) -> None:
         assert np.array_equal(sums, exact)
 
 
+@pytest.mark.parametrize("mode", CASES, ids=str)
+def test_what_is_too_wide_to_be_encrypted_says_what_to_do(mode: Any) -> None:
+    with pytest.raises(ConfigError, match=r"values of 1 to 48 bits, not 49; narrow the bounds .*, or use the masked"):
+        config_of(mode, Integers(2**48), schema=Schema((ArraySpec("v", (1,), "int64"),)))
+
+
 def summed(config: RoundConfig, updates: list[dict[str, Any]]) -> Aggregate:
     total = np.zeros(config.vector_len, np.uint64)
     for one in updates:
