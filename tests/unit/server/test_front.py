@@ -11,6 +11,7 @@ import pytest
 from secagg_server import descriptors
 from secagg_server.addresses import TcpAddress
 from secagg_server.front import Front
+from structlog.testing import capture_logs
 
 from secagg.errors import ConfigError
 
@@ -155,8 +156,11 @@ def test_places_go_to_newcomers_and_those_without_a_call_lose_them(make: Make, m
             return first, many, False
 
     front, echo = make(places=5)
-    first, many, served = crowd(front, echo)
+    with capture_logs() as log:
+        first, many, served = crowd(front, echo)
     assert served
+    assert [line["event"] for line in log] == ["silent_connection_closed"]  # of one address, so it is told once
+    assert log[0]["address"].startswith("127.0.0.1:")
     assert front._count <= 5
     assert sum(map(closed, many[:10])) == 10
     first.close()
@@ -174,9 +178,12 @@ def test_places_go_to_newcomers_and_those_without_a_call_lose_them(make: Make, m
 def test_one_caller_has_so_many_connections_and_the_newest_stay(make: Make) -> None:
     front, echo = make(most_of_one=3)
     links = [link(front) for _ in range(5)]
-    for number, one in enumerate(links):
-        assert says(one, b"x") == b"x"
-        front.spoke(echo.peers[number], "greedy")
+    with capture_logs() as log:
+        for number, one in enumerate(links):
+            assert says(one, b"x") == b"x"
+            front.spoke(echo.peers[number], "greedy")
+        until(lambda: bool(log))
+    assert {(line["event"], line["participant"]) for line in log} == {("too_many_connections", "greedy")}
     other = link(front)
     assert says(other, b"x") == b"x"
     front.spoke(echo.peers[5], "clinic")
@@ -198,9 +205,10 @@ def test_when_all_speak_the_one_with_most_connections_loses_one(make: Make) -> N
         assert says(one, b"x") == b"x"
         front.spoke(echo.peers[number], caller)
     until(lambda: sum(map(len, front._speaking.values())) == 4)
-    with link(front) as newcomer:
+    with capture_logs() as log, link(front) as newcomer:
         assert says(newcomer, b"x") == b"x"
         assert closed(links[1])
+        assert [(line["event"], line["participant"]) for line in log] == [("connection_closed_for_another", "greedy")]
         assert says(links[0], b"y") == b"y"
     for one in links:
         one.close()
