@@ -14,6 +14,7 @@ from secagg.errors import DecodeError, LimitError, NotInRoundError, ProtocolViol
 from secagg.messages import Leave, LeaveReason
 from secagg.wire import codec
 from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
 from tests.serving import NAMES, PATIENCE_S, ROUND_METADATA, SEMI_HONEST, channel, failure_of, make_config, site, stage
 
 PREFIX = "/secagg.wire.v1.DataPlane/"
@@ -99,6 +100,24 @@ async def test_beyond_the_calls_of_all_a_client_hears_of_the_limit(tmp_path: Pat
         assert "max_calls" in str(error)
         for task in waiting:
             task.cancel()
+
+
+async def test_the_coordinator_knows_whose_connections_are_whose(tmp_path: Path) -> None:
+    async with stage(tmp_path, max_connections_per_participant=1) as s:
+        greedy, other = site().people[NAMES[4]], site().people[NAMES[5]]
+        async with (
+            channel(s.server.data_address, greedy) as first,
+            channel(s.server.data_address, greedy) as second,
+            channel(s.server.data_address, other) as others,
+        ):
+            waiting = [call(each, PREFIX + "FindRound") for each in (others, first)]
+            for each in waiting:
+                await each.write(pb.FindRoundRequest(task="none").SerializeToString())
+                await asyncio.sleep(0.2)  # so that the first is the older one
+            await DataPlaneStub(second).FindRound(pb.FindRoundRequest(round_id=bytes(16)), timeout=PATIENCE_S).code()
+            assert (await end(waiting[1])).code() is grpc.StatusCode.UNAVAILABLE
+            assert not waiting[0].done()
+            waiting[0].cancel()
 
 
 async def test_who_waits_for_a_round_can_make_other_calls(tmp_path: Path) -> None:
