@@ -120,9 +120,8 @@ MUTANTS: Final = (
     Mutant("retry-what-may-have-worked", f"{_CLIENT}/retry.py", "if not self._idempotent and not unsent:", "if False:",
            "tests/unit/client/test_retry.py"),
     # --- who calls, and how often
-    Mutant("no-client-certificate", f"{_SERVER}/tls.py",
-           "require_client_auth=True", "require_client_auth=False", _WIRING),
-    Mutant("server-any-ca", f"{_SERVER}/tls.py", "root_certificates=trust.pem", "root_certificates=None", _WIRING),
+    Mutant("no-client-certificate", f"{_SERVER}/renewal.py", "self._changed, True)", "self._changed, False)", _WIRING),
+    Mutant("server-any-ca", f"{_SERVER}/tls.py", "root_certificates=self.trust.pem", "root_certificates=None", _WIRING),
     Mutant("expired-goes-on", f"{_SERVER}/auth.py", "if caller is not None and begin <= now <= end:",
            "if caller is not None:", _WIRING),
     Mutant("chain-never-again", f"{_SERVER}/auth.py", "min(end, now + RECHECK_S)", "end", _WIRING),
