@@ -65,7 +65,7 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("aggregate-below-threshold", against_code, "decode_aggregate", "fewer than the threshold"),
     ("aggregate-altered", against_code, "decode_aggregate", "does not match its digest"),
     ("dropped-speaks-again", Engine, "_check_turn", "not in self._expected"),
-    ("late-keys", Engine, "_check_turn", "raise _gone(sender, phase)"),
+    ("late-keys", Engine, "_check_turn", "raise self._gone(sender, phase)"),
     ("message-of-later-phase", Engine, "_check_turn", "during"),
     ("other-keys", Lobby, "take", "advertised other keys before"),
     ("keys-taken-back", Lobby, "take", "advertised other keys before"),

@@ -487,6 +487,6 @@ async def test_a_sum_that_participants_decrypted_counts_though_the_round_failed(
 
 
 async def test_if_it_did_not_count_they_would_know_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HostedRound, "reached", lambda *_: False)
+    monkeypatch.setattr(HostedRound, "may_be_open", False)
     async with stage(tmp_path) as s:
         await ask_again_without_one(s)

@@ -12,6 +12,7 @@ import pytest
 from secagg_server import auth, boundary, data_plane, hosting
 
 from secagg.crypto.secret import Secret
+from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.encoding.packing import chunk_values, packed_size
 from secagg.errors import (
     AbortReason,
@@ -115,7 +116,7 @@ async def test_malformed_shares(tmp_path: Path, broken: str) -> None:
             case "neighbours":
                 del part.shares[0]
             case "size":
-                part.shares[0].sealed += b"x"
+                part.shares[0].sealed += bytes(MAX_SIGNATURE_SIZE)
             case "commitment":
                 part.commitment = b""
             case "twice":

@@ -168,7 +168,7 @@ async def test_groups_are_drawn_and_nobody_picks_one(tmp_path: Path) -> None:
     parent = await rounds.open(encode_config(config))
     assert isinstance(parent, GroupedRound)
     own = {name: parent.group_for(name) for name in participant_names(12)}
-    draws = recorder.of("GroupedRound.group_for")
+    draws = recorder.of("GroupedRound._number_for")
     assert len(draws) == 12
     assert len(set(draws)) == 12
     sizes = Counter(id(group) for group in own.values())
