@@ -33,7 +33,7 @@ def _offers(script: Script) -> Iterator[Vector]:
     yield case("config-cut", "C1", "Bytes that are no configuration", "cut in a field", malformed, config=honest[:-3])
     yield case(
         "config-of-too-many-fields",
-        "C100",
+        "C98",
         "A configuration of empty arrays, two bytes each",
         "100,065 empty arrays follow; no object may be made of each before they are counted",
         malformed,

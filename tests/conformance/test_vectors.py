@@ -25,7 +25,7 @@ from tests.conformance import (
 from tests.conformance.pipeline_reference import Refused
 
 SPECIFICATION = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
-MAX_BYTES = 4_500_000
+MAX_BYTES = 5_000_000
 
 
 @pytest.mark.parametrize("name", vectors.names())
@@ -207,6 +207,7 @@ def test_every_error_class_is_the_one_that_the_specification_gives() -> None:
             events = {
                 "RoundFailed": "RoundAborted",
                 "WrongShares": "WrongShares",
+                "Accused": "Accused",
                 "ParticipantDropped": "ParticipantDropped",
             }
             outcome = expect.get("error") or next(name for event, name in events.items() if event in told)
