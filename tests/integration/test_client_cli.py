@@ -205,8 +205,8 @@ async def test_rounds_of_every_scheme_are_opened(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), "give either --clip"),
-        (("--clip", "1", "--pipeline", PIPELINE), "give either --clip"),
+        ((), "give one of --clip"),
+        (("--clip", "1", "--pipeline", PIPELINE), "give one of --clip"),
         (("--clip", "1", "--custody", "threshold"), "custody threshold belongs to ckks or bfv"),
         (("--clip", "1", "--scheme", "bfv", "--threat-model", "active"), "semi-honest coordinator only"),
     ],
