@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from time import time
 from types import TracebackType
 from typing import Any, Self
@@ -85,10 +86,15 @@ class Client:
             feedback=self.feedback,
         )
         settings = channels.options(retry, server_name)
-        channel = grpc.secure_channel(
-            channels.checked_target(target), channels.credentials(identity, trust), options=settings
-        )
-        self._connection = Connection(grpc.intercept_channel(channel, *interceptors), target, retry)
+        credentials = channels.credentials(identity, trust)
+        channels.checked_target(target)
+
+        def connect() -> Connection:
+            channel = grpc.secure_channel(target, credentials, options=settings)
+            return Connection(grpc.intercept_channel(channel, *interceptors), target, retry)
+
+        self._connect = connect
+        self._connection = connect()
 
     @classmethod
     def from_files(
@@ -189,19 +195,32 @@ class Client:
             call = participation.advance(None)
             while call is not None:
                 call = participation.advance(self._connection.perform(call, scope))
+        except Exception as error:
+            self._leave(participation.farewell(error), self._connection)
+            raise
         except BaseException as error:  # KeyboardInterrupt leaves the round, too
-            self._leave(participation.farewell(error))
+            self._leave_interrupted(participation.farewell(error))
             raise
         finally:
             participation.close()
         sent, received = scope.traffic.sent, scope.traffic.received
         return replace(participation.result, bytes_sent=sent, bytes_received=received)
 
-    def _leave(self, call: LeaveRound | None) -> None:
+    @staticmethod
+    def _leave(call: LeaveRound | None, connection: Connection) -> None:
         """For a short time: the round goes on without us anyway when its deadline passes."""
         if call is None:
             return
         try:
-            self._connection.perform(call, Scope(LEAVE_TIMEOUT_S))
+            connection.perform(call, Scope(LEAVE_TIMEOUT_S))
         except SecAggError:
             return
+
+    def _leave_interrupted(self, call: LeaveRound | None) -> None:
+        """As `_leave`, on a connection of its own. Whoever is interrupted inside of gRPC may hold a lock of the channel
+        for ever; then nothing is answered on it any more, and no time limit ends a call.
+        """
+        if call is not None:
+            teller = Thread(target=self._leave, args=(call, self._connect()), daemon=True)
+            teller.start()
+            teller.join(2 * LEAVE_TIMEOUT_S)

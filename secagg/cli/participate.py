@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from secagg.cli.arrayfiles import check_writable, read_arrays, write_arrays
 from secagg.cli.names import parse_digest, parse_round_id
 from secagg.cli.precision import precision
-from secagg.errors import ConfigError
+from secagg.errors import ConfigError, ParticipationCancelled
 
 if TYPE_CHECKING:
-    from secagg_client import Feedback, RoundResult
+    from secagg_client import Client, Feedback, RoundResult
 
 MEMORY_NAME: Final = "secagg-memory"
 
@@ -130,9 +131,9 @@ def participate(
     files = {"certificate": certificate, "key": key, "ca": ca}
     kept = None if no_memory else memory or certificate.with_name(MEMORY_NAME)
     with (
-        _ended_by_sigterm(),
         Client.from_files(server, **files, policy=policy, retry=retry, server_name=server_name, memory=kept) as client,
         _kept(client.feedback, task or "", carried),
+        _left_on_signals(client),
     ):
         result = client.participate(
             read_arrays(update),
@@ -156,17 +157,36 @@ def participate(
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Whoever stops a service or a container sends SIGTERM: it ends the program as Control-C does, after a good-bye."""
+def _left_on_signals(client: "Client") -> Iterator[None]:
+    """Control-C, and SIGTERM as a service or a container is stopped with, end the program after a good-bye. The second
+    one ends it at once.
 
-    def end(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
+    Another thread cancels: an exception that a signal raises inside of gRPC may leave a lock of it locked for ever.
+    """
+    caught: list[int] = []
+    over = Event()
 
-    before = signal.signal(signal.SIGTERM, end)
+    def cancel() -> None:
+        client.cancel()
+        while not over.wait(0.1):  # the participation may just begin
+            client.cancel()
+
+    def leave(number: int, _: object) -> None:
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        Thread(target=cancel, daemon=True).start()
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except ParticipationCancelled:
+        if not caught:
+            raise
+        raise SystemExit(128 + caught[0]) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        over.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""Control-C inside of gRPC: the good-bye is said on another connection, and never waited for without end."""
+
+from collections import deque
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from secagg_client import Client, sync
+from secagg_client.calls import Call, LeaveRound
+from secagg_client.sync_calls import Connection
+
+from secagg.context import RoundId
+from secagg.errors import AbortReason, RoundAborted
+from secagg.messages import Leave, LeaveReason
+from tests.serving import CROWD, make_config, site
+
+
+class Interrupted:
+    """A participation that is interrupted in its first call, or refused by name."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def advance(self, _: Any) -> Any:
+        raise self._error
+
+    def farewell(self, _: BaseException) -> LeaveRound:
+        return LeaveRound(RoundId(bytes(16)), make_config(3), Leave(LeaveReason.CANCELLED))
+
+    def close(self) -> None:
+        """Nothing was begun."""
+
+
+def drive(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[Connection]:
+    """The connections that a good-bye went over, after `error`; the client's own answers nothing any more."""
+    said: list[Connection] = []
+    client = Client("localhost:1", identity=site().identity(CROWD[0]), trust=site().trust)
+    own = client._connection
+
+    def perform(self: Connection, call: Call[Any], scope: Any) -> Any:
+        said.append(self)
+        if self is own and not isinstance(error, Exception):
+            Event().wait()
+        return deque()
+
+    monkeypatch.setattr(Connection, "perform", perform)
+    with pytest.raises(type(error)):
+        client._drive(Interrupted(error), object())  # type: ignore[arg-type]
+    assert (own in said) is isinstance(error, Exception)
+    return said
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+def test_an_interrupted_client_says_good_bye_elsewhere(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(drive(monkeypatch, error)) == 1
+
+
+def test_after_an_error_of_ours_the_connection_still_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(drive(monkeypatch, RoundAborted(AbortReason.CANCELLED, "over"))) == 1
+
+
+def test_the_twin_would_wait_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "_leave_interrupted", lambda self, call: self._leave(call, self._connection))
+    stuck = Thread(target=drive, args=(monkeypatch, KeyboardInterrupt()), daemon=True)
+    stuck.start()
+    stuck.join(0.5)
+    assert stuck.is_alive()
+
+
+def test_a_good_bye_that_nobody_hears_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "LEAVE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(Client, "_leave", lambda *_: Event().wait())
+    client = Client("localhost:1", identity=site().identity(CROWD[0]), trust=site().trust)
+    with pytest.raises(KeyboardInterrupt):
+        client._drive(Interrupted(KeyboardInterrupt()), object())  # type: ignore[arg-type]
