@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from secagg_client.session import Participation
 
-from secagg import roster
+from secagg import config, roster
 from secagg.config import RoundConfig
 from secagg.conformance import vectors
 from secagg.crypto import agreement, shamir, signing
@@ -33,7 +33,7 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("unsafe-honest-single", RoundConfig, "_check_thresholds", "MIN_HONEST"),
     ("unsafe-clip-infinite", FixedPoint, "__post_init__", "clip must be"),
     ("unsafe-values-too-wide", FixedPoint, "__post_init__", "value_bits must be"),
-    ("unsafe-digest-missing", RoundConfig, "__post_init__", "model_digest must be"),
+    ("unsafe-digest-missing", config, "check_digest", "len(model_digest)"),
     ("below-policy-cohort", Policy, "check", "below the minimum cohort"),
     ("below-policy-honest", Policy, "check", "less max_colluding"),
     ("below-policy-threat-model", Policy, "check", "config.threat_model not in"),

@@ -247,8 +247,12 @@ async def test_an_interrupted_program_is_not_waited_for(
             (tmp_path / f"{name}.pem").touch(mode=0o600)
             (tmp_path / f"{name}.pem").write_bytes(data)
         round_id = await s.director.open(config)
-        code = "import numpy as np\n" + program.format(
-            address=s.server.data_address, round_id=round_id.hex(), more=more
+        # Who runs the tests in the background may have them ignore Control-C, and children inherit that.
+        listening = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        code = (
+            listening
+            + "import numpy as np\n"
+            + program.format(address=s.server.data_address, round_id=round_id.hex(), more=more)
         )
         with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE) as child:
             async for _, event in s.server.rounds.find(round_id).watch():

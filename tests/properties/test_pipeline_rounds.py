@@ -141,6 +141,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
     )
 
 
+@pytest.mark.filterwarnings("ignore::secagg.errors.PrecisionWarning")
 @given(st.data(), pipelines(), st.sampled_from(MODES), st.integers(0, 1000))
 @settings(max_examples=max(60, settings().max_examples))
 def test_any_pipeline_and_any_dropouts(data: st.DataObject, pipeline: Pipeline, mode: object, tag: int) -> None:

@@ -111,6 +111,7 @@ def check_outcome(run: Run) -> None:
     assert all(isinstance(error, RemoteError | NotInRoundError | RoundAborted) for _, error in run.refused)
 
 
+@pytest.mark.filterwarnings("ignore::secagg.errors.PrecisionWarning")
 @given(st.data(), st.integers(0, 2**32))
 @settings(max_examples=max(150, settings().max_examples))
 def test_the_sum_is_exact_for_every_dropout_pattern(data: st.DataObject, seed: int) -> None:

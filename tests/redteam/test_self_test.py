@@ -81,7 +81,7 @@ def test_threshold_ciphertexts_are_healthy_too() -> None:
 def test_a_whole_run_keeps_its_error_rate() -> None:
     """Bonferroni over batteries: those of the audit ten times, as in the full profile, and once in the self-test."""
     judged = [name for name in CHECKS if name.startswith(("mask", "two", "fresh", "cipher", "smudging", "shell"))]
-    assert len(judged) == 11
+    assert len(judged) == 13
     assert 11 * len(judged) * FAMILY_ERROR < RUN_ERROR / 5
 
 
