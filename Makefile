@@ -23,8 +23,8 @@ demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this 
 redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (a minute and a half)
 	$(BIN)/secagg redteam run --profile quick
 
-test: $(INSTALLED) ## Run every test, four at a time: many wait for deadlines (about a quarter of an hour on two cores)
-	$(BIN)/pytest -n 4
+test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (about twelve minutes on two cores)
+	$(BIN)/pytest -n 3
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check $(CHECKED)
