@@ -20,7 +20,7 @@ help: ## Show this list
 demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this machine (at most two minutes)
 	$(BIN)/secagg demo
 
-redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (a minute and a half)
+redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (two to three minutes)
 	$(BIN)/secagg redteam run --profile quick
 
 test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (about twelve minutes on two cores)

@@ -43,7 +43,9 @@ class ProfileName(StrEnum):
 @app.command()
 def run(
     *,
-    profile: Annotated[ProfileName, typer.Option(help="quick: a minute and a half; full: ten.")] = ProfileName.QUICK,
+    profile: Annotated[
+        ProfileName, typer.Option(help="quick: two to three minutes; full: many more.")
+    ] = ProfileName.QUICK,
     model: Model = "",
     seed: Seed = 0,
     jobs: Jobs = 0,
