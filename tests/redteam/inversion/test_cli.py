@@ -1,17 +1,18 @@
 """The command line: exit codes, the examples of docs/redteam.md as they stand, and errors without tracebacks."""
 
+import io
 import json
 import re
 import sys
-from dataclasses import replace
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from secagg.cli.main import build
+from secagg.cli.main import main
 from secagg.masked.participant import AwaitingShares
 from secagg.redteam.attacks import ATTACKS
 from secagg.redteam.attacks.base import Reconstruction, nothing
@@ -23,8 +24,25 @@ from secagg.redteam.workers import Workers
 PAGE = Path(__file__).parents[3] / "docs/redteam.md"
 
 
+@dataclass(frozen=True)
+class Result:
+    """How the program ended, and what it printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """Both."""
+        return self.stdout + self.stderr
+
+
 def redteam(*arguments: str) -> Result:
-    return CliRunner().invoke(build(["redteam"]), ["redteam", *arguments])
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(["redteam", *arguments])
+    return Result(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture
