@@ -48,7 +48,7 @@ proto: $(INSTALLED) ## Generate secagg/wire/v1 from proto/
 		--python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=. $(PROTOS)
 
 vectors: $(INSTALLED) ## Generate the conformance vectors
-	$(BIN)/python -m secagg.conformance.generate
+	$(BIN)/python -m secagg.tools.conformance.generate
 
 # The extra `redteam` is not in the lock file: wheels of torch differ from platform to platform. `make test` and
 # `make lint` do without it. One version of torch, so that the same seed finds the same everywhere.

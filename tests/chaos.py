@@ -25,7 +25,7 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
-from secagg.simulation.network import Down, Envelope, Up
+from secagg.tools.simulation.network import Down, Envelope, Up
 
 Draw = np.random.Generator
 

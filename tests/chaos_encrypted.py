@@ -29,7 +29,7 @@ from secagg.messages import (
     SumChunk,
     SumReport,
 )
-from secagg.simulation.network import Envelope, Run
+from secagg.tools.simulation.network import Envelope, Run
 from tests import chaos
 from tests.chaos import Chaos, Draw, alter_bytes, alter_sets, alter_table, pick
 from tests.encrypted_rounds import encrypted_config, prepare

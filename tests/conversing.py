@@ -34,7 +34,7 @@ from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.receipts import Receipt, Statement
 from secagg.rounds.certification import Certification, Result
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import encode_receipt

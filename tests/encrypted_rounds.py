@@ -34,8 +34,8 @@ from secagg.phases import Phase, phases
 from secagg.policy import Policy
 from secagg.rounds.seat import Credentials, Seat
 from secagg.schemes import coordinate, take_part
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Hook, Run, Up, pass_on
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Hook, Run, Up, pass_on
 from secagg.wire.configuration import encode_config
 from tests.rounds import NOW, SEMI_HONEST, deployment, flat_schema, random_update
 

@@ -13,9 +13,9 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
-from secagg.redteam.adversary import Integers, seated, true_sum, truth
-from secagg.simulation.cohort import Contribution, Deployment, participant_names, set_up
-from secagg.simulation.network import Hook, Run, pass_on
+from secagg.tools.redteam.adversary import Integers, seated, true_sum, truth
+from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
+from secagg.tools.simulation.network import Hook, Run, pass_on
 
 ACTIVE, SEMI_HONEST = ThreatModel.ACTIVE, ThreatModel.SEMI_HONEST
 NOW = 1_700_000_000.0

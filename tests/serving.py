@@ -41,7 +41,7 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.seat import Credentials, Seat
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import TRAILER, decode_failure

@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from secagg.cli.keyfiles import read_private, read_public
 from secagg.config import TRAIN, check_digest, check_purpose
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
@@ -19,6 +18,7 @@ from secagg.errors import ConfigError, LocalError
 from secagg.homomorphic.vectors import Backend
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
+from secagg.programs.keyfiles import read_private, read_public
 from secagg.rounds.releases import Release
 from secagg.rounds.seat import Credentials, Seat
 from secagg.sandbox.worker import Worker

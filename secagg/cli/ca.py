@@ -10,7 +10,6 @@ from typing import Annotated, Final
 import typer
 
 from secagg.cli.certificate_summary import CertificateSummary, summarise
-from secagg.cli.keyfiles import NewFile, read_private, read_public, write_new
 from secagg.crypto.authority import (
     Authority,
     IssuedCertificate,
@@ -19,6 +18,7 @@ from secagg.crypto.authority import (
     issue_server,
 )
 from secagg.errors import IdentityError
+from secagg.programs.keyfiles import NewFile, read_private, read_public, write_new
 
 PASSPHRASE_VARIABLE: Final = "SECAGG_CA_PASSPHRASE"  # noqa: S105, the name of a variable
 CA_CERTIFICATE: Final = "ca.pem"

@@ -1,6 +1,7 @@
 """The entry point of `secagg`: finds the command, and turns errors into one line.
 
-A command is one line in `COMMANDS`: where to find a `typer.Typer` (a group of commands) or a function (one command).
+A command is one line in `COMMANDS`, or in `secagg.tools.commands` if it belongs to the tools: where to find a
+`typer.Typer` (a group of commands) or a function (one command).
 Only the module of the command that runs is imported; `secagg --help` imports them all, so a command module imports
 grpc, numpy and the like inside its functions.
 """
@@ -8,24 +9,25 @@ grpc, numpy and the like inside its functions.
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Final
 
 import typer
 
 from secagg import __version__
-from secagg.cli.program import application, run
+from secagg.programs.program import application, run
 
 COMMANDS: Final = {
-    "bench": "secagg.cli.bench:app",
     "ca": "secagg.cli.ca:app",
-    "demo": "secagg.cli.demo:demo",
     "ledger": "secagg.cli.ledger:app",
     "participate": "secagg.cli.participate:participate",
     "round": "secagg.cli.round:app",
-    "plan": "secagg.cli.plan:plan",
-    "redteam": "secagg.cli.redteam:app",
-    "simulate": "secagg.cli.simulate:simulate",
 }
+
+TOOLS: Final = "secagg.tools.commands"
+"""Has the commands that show something about the product. The service image leaves the whole of `secagg.tools` out, so
+it is loaded by its name, and only if it is there.
+"""
 
 HELP: Final = """Secure aggregation for federated learning: only the sum over a cohort ever comes out.
 
@@ -41,13 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run(build(arguments), "secagg", arguments, failure=2 if arguments[:1] == ["redteam"] else 1)
 
 
+def commands() -> dict[str, str]:
+    """Where each command is found, by its name: `module:attribute`."""
+    tools = import_module(TOOLS).COMMANDS if find_spec("secagg.tools") else {}
+    return dict(sorted((COMMANDS | tools).items()))
+
+
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The application with the command that `arguments` begin with, or with every command when they name none."""
     app = application(HELP)
     app.callback()(_options)
-    named = [name for name in COMMANDS if name in arguments[:1]]
-    for name in named or COMMANDS:
-        module, attribute = COMMANDS[name].split(":")
+    known = commands()
+    named = [name for name in known if name in arguments[:1]]
+    for name in named or known:
+        module, attribute = known[name].split(":")
         command = getattr(import_module(module), attribute)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)

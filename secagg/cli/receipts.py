@@ -31,8 +31,8 @@ def compare(
 
     Example: secagg round compare ours.receipt theirs.receipt --ca ca.pem
     """
-    from secagg.cli.keyfiles import read_public
     from secagg.crypto.identity import TrustAnchors
+    from secagg.programs.keyfiles import read_public
     from secagg.receipts import compare as compared
 
     try:

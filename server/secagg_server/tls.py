@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import grpc
 
-from secagg.cli.keyfiles import read_private, read_public
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.secret import Secret
+from secagg.programs.keyfiles import read_private, read_public
 from secagg_server.settings import Settings
 
 

@@ -21,8 +21,6 @@ from secagg_client.terms import Contribution, Terms
 
 from secagg import roster as rosters
 from secagg.config import Aggregate
-from secagg.conformance import archive, fixtures, vectors, wire
-from secagg.conformance.replay import Draws, Stage, read_arrays, read_policy, refusal
 from secagg.context import Context, Round, RoundId, bind, digest_model
 from secagg.crypto import shamir, signing
 from secagg.crypto.agreement import KeyPair
@@ -45,6 +43,8 @@ from secagg.robust.grouping import Combine, Groups
 from secagg.robust.groups import combined
 from secagg.rounds.certification import Result
 from secagg.rounds.releases import Release, ReleaseMemory
+from secagg.tools.conformance import archive, fixtures, vectors, wire
+from secagg.tools.conformance.replay import Draws, Stage, read_arrays, read_policy, refusal
 from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from secagg.conformance import vectors
+from secagg.tools.conformance import vectors
 from secagg.wire.v1 import config_pb2, data_plane_pb2, messages_pb2
 from tests.conformance import pipeline_reference as pipelines
 from tests.conformance import reference as ref

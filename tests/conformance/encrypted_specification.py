@@ -4,7 +4,7 @@ import base64
 import hashlib
 from typing import Any
 
-from secagg.conformance import vectors
+from secagg.tools.conformance import vectors
 from secagg.wire.v1 import messages_pb2 as pb
 from tests.conformance import reference as ref
 from tests.conformance import ring_reference as ring

@@ -10,9 +10,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg import roster as rosters
-from secagg.conformance import vectors
-from secagg.conformance.encryption import plaintext
-from secagg.conformance.replay import Draws, Stage
 from secagg.context import Context
 from secagg.crypto import labels, signing
 from secagg.crypto.kdf import derive
@@ -32,6 +29,9 @@ from secagg.lattice.rlwe import SecretKey, centred_binomial, lift, rebase, terna
 from secagg.lattice.slots import bfv_slots, ckks_slots
 from secagg.lattice.streams import SeededPolynomials, UniformResidues
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.tools.conformance import vectors
+from secagg.tools.conformance.encryption import plaintext
+from secagg.tools.conformance.replay import Draws, Stage
 
 Vector = dict[str, Any]
 unhex = bytes.fromhex

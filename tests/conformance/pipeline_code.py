@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secagg.conformance.noise_vectors import column
-from secagg.conformance.pipeline_vectors import hexes, named_hexes
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
 from secagg.crypto.secret import Secret
@@ -28,6 +26,8 @@ from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import noise_table
+from secagg.tools.conformance.noise_vectors import column
+from secagg.tools.conformance.pipeline_vectors import hexes, named_hexes
 
 Vector = dict[str, Any]
 unhex, unfloat = bytes.fromhex, float.fromhex

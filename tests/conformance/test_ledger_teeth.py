@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from secagg.conformance import vectors
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy import ledger
 from secagg.privacy.ledger import Ledger
+from secagg.tools.conformance import vectors
 from tests.conformance.ledger_code import privacy_ledger as by_code
 from tests.conformance.ledger_reference import Damaged
 from tests.conformance.ledger_specification import privacy_ledger as by_specification

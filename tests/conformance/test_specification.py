@@ -132,7 +132,7 @@ def test_every_call_of_a_masked_round_exists() -> None:
 
 
 def test_every_vector_that_is_named_exists() -> None:
-    directory = Path(__file__).parents[2] / "secagg" / "conformance" / "vectors"
+    directory = Path(__file__).parents[2] / "proto" / "vectors"
     named = set(re.findall(r"`([a-z0-9*-]+\.json)`", TEXT))
     assert len(named) > 15
     assert [name for name in sorted(named) if not list(directory.glob(name))] == []

@@ -8,7 +8,6 @@ from secagg_client.session import Participation
 
 from secagg import config, roster
 from secagg.config import RoundConfig
-from secagg.conformance import vectors
 from secagg.crypto import agreement, shamir, signing
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
@@ -23,6 +22,7 @@ from secagg.rounds.engine import Engine
 from secagg.rounds.lobby import Lobby
 from secagg.rounds.seat import Table
 from secagg.rounds.uploads import Uploads
+from secagg.tools.conformance import vectors
 from tests.conformance import against_code
 from tests.conformance.against_code import READERS
 from tests.security.adversary import without_check

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from secagg.config import ThreatModel
-from secagg.conformance import generate, vectors
 from secagg.errors import DecodeError, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.phases import phases
+from secagg.tools.conformance import generate, vectors
 from secagg.wire.configuration import decode_config
 from tests.conformance import (
     against_code,

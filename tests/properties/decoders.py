@@ -50,8 +50,8 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.robust.grouping import Groups
 from secagg.robust.groups import Anomaly
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope
 from secagg.wire import codec, homomorphic
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import decode_failure, encode_failure

@@ -20,8 +20,8 @@ from secagg.messages import ParticipantId
 from secagg.phases import MASKED_PHASES, Phase
 from secagg.robust.grouping import Combine, Groups
 from secagg.robust.groups import GroupedAggregate, GroupSum
-from secagg.simulation import faults
-from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation import faults
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from tests.rounds import NOW, SEMI_HONEST, flat_schema, make_config, random_update

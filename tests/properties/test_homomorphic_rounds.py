@@ -13,8 +13,8 @@ from secagg.errors import AbortReason, NotInRoundError, RemoteError, RoundAborte
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Down, Envelope, Run
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Down, Envelope, Run
 from secagg.wire.results import sums_digest
 from tests.encrypted_rounds import (
     CASES,

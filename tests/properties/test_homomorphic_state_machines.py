@@ -16,8 +16,8 @@ from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import Leave, LeaveReason, ParticipantId, ParticipantMessage
 from secagg.phases import Phase
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.chaos_encrypted import alter, check_disorder, disorderly_round, spooled_bytes
 from tests.encrypted_rounds import CASES, chunk_counts, encrypted_config, machine, prepare
 from tests.rounds import true_sum

@@ -22,8 +22,8 @@ from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import ParticipantId
 from secagg.noise.laws import Law
 from secagg.phases import phases
-from secagg.simulation.cohort import Contribution, participant_names, set_up
-from secagg.simulation.network import Run
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.network import Run
 from tests.encrypted_rounds import CASES, HOW, Dropout, Gone, dropping, foreseen
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, random_update, true_sum
 

@@ -16,8 +16,8 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import ParticipantId
-from secagg.simulation.cohort import Contribution, Deployment, participant_names, set_up
-from secagg.simulation.network import Run
+from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
+from secagg.tools.simulation.network import Run
 from tests.rounds import NOW, deployment, random_update, true_sum
 
 PEOPLE = 6

@@ -19,8 +19,8 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import AbortReason, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.messages import Leave, LeaveReason, MaskedInputChunk, ParticipantId
 from secagg.phases import Phase, phases
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.chaos import Chaos
 from tests.rounds import ACTIVE, MOST_PEOPLE, SEMI_HONEST, make_config, start, true_sum
 

@@ -14,8 +14,8 @@ from secagg.masked.session import Ended, Participant
 from secagg.masked.vector import MaskedVector
 from secagg.messages import Leave, LeaveReason, ParticipantId, Unmask
 from secagg.phases import Phase
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.chaos import alter
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config, seated, start, true_sum
 

@@ -17,18 +17,18 @@ from secagg.masked import masks
 from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
 from secagg.messages import AdvertiseKeys
 from secagg.policy import Policy
-from secagg.redteam import arena, mutants
-from secagg.redteam.encrypted_games import ENCRYPTED_GAMES
-from secagg.redteam.games import Game, play
-from secagg.redteam.input_games import INPUT_GAMES
-from secagg.redteam.masked_games import MASKED_GAMES
-from secagg.redteam.mode_games import MODE_GAMES
-from secagg.redteam.release_games import RELEASE_GAMES
-from secagg.redteam.surgery import Patch, without_check
 from secagg.rounds import dealing, releases
 from secagg.rounds.certification import Result
 from secagg.rounds.seat import Table
-from secagg.simulation import cohort
+from secagg.tools.redteam import arena, mutants
+from secagg.tools.redteam.encrypted_games import ENCRYPTED_GAMES
+from secagg.tools.redteam.games import Game, play
+from secagg.tools.redteam.input_games import INPUT_GAMES
+from secagg.tools.redteam.masked_games import MASKED_GAMES
+from secagg.tools.redteam.mode_games import MODE_GAMES
+from secagg.tools.redteam.release_games import RELEASE_GAMES
+from secagg.tools.redteam.surgery import Patch, without_check
+from secagg.tools.simulation import cohort
 
 EVERY_GAME = (MASKED_GAMES, RELEASE_GAMES, INPUT_GAMES, ENCRYPTED_GAMES, MODE_GAMES)
 GAMES = {game.name: game for games in EVERY_GAME for game in games}

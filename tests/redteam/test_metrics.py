@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from secagg.errors import LocalError
-from secagg.redteam import metrics as m
-from secagg.redteam.metrics import Standing
+from secagg.tools.redteam import metrics as m
+from secagg.tools.redteam.metrics import Standing
 
 OTHERS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 VICTIM = np.array([1, 1, 0], np.float32)

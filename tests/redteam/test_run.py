@@ -15,16 +15,25 @@ from typer.testing import CliRunner
 from secagg.cli.main import build
 from secagg.masked import participant
 from secagg.masked.participant import AwaitingShares
-from secagg.redteam import runner, self_test
-from secagg.redteam.audit import CHECKS
-from secagg.redteam.claims import CLAIMS, COLUMNS, Holds
-from secagg.redteam.formats import as_document, to_json, to_junit, to_sarif
-from secagg.redteam.games import Outcome
-from secagg.redteam.measured import AuditedClaim, Detected, Exposure, Measured, NoisePoint, Power, RoundsPoint, Tried
-from secagg.redteam.metrics import COHORT, MEMBER, RECORD
-from secagg.redteam.mutants import MUTANTS
-from secagg.redteam.report import render
-from secagg.redteam.results import (
+from secagg.tools.redteam import runner, self_test
+from secagg.tools.redteam.audit import CHECKS
+from secagg.tools.redteam.claims import CLAIMS, COLUMNS, Holds
+from secagg.tools.redteam.formats import as_document, to_json, to_junit, to_sarif
+from secagg.tools.redteam.games import Outcome
+from secagg.tools.redteam.measured import (
+    AuditedClaim,
+    Detected,
+    Exposure,
+    Measured,
+    NoisePoint,
+    Power,
+    RoundsPoint,
+    Tried,
+)
+from secagg.tools.redteam.metrics import COHORT, MEMBER, RECORD
+from secagg.tools.redteam.mutants import MUTANTS
+from secagg.tools.redteam.report import render
+from secagg.tools.redteam.results import (
     BROKEN,
     LEAK,
     OK,
@@ -37,8 +46,8 @@ from secagg.redteam.results import (
     Findings,
     Quality,
 )
-from secagg.redteam.self_test import GAMES
-from secagg.redteam.statistics import proportion_interval
+from secagg.tools.redteam.self_test import GAMES
+from secagg.tools.redteam.statistics import proportion_interval
 
 
 def quiet(_: str) -> None:
@@ -268,8 +277,8 @@ def test_without_torch_everything_else_runs_and_the_report_says_what_is_missing(
     program = """
 import sys
 sys.modules["torch"] = None
-from secagg.redteam import runner
-from secagg.redteam.workers import Workers
+from secagg.tools.redteam import runner
+from secagg.tools.redteam.workers import Workers
 played = runner.single("both-shares", 0)
 findings = runner.attacking(played, "", Workers(1))(played)
 assert findings.exit_code == 0 and findings.games and not findings.attempts

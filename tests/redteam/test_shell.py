@@ -9,7 +9,7 @@ from secagg_server import addresses
 from secagg_server.hosting import HostedRound
 from secagg_server.store import MemoryJournal
 
-from secagg.redteam.shell_checks import shell_in_sight
+from secagg.tools.redteam.shell_checks import shell_in_sight
 
 
 def test_nothing_of_an_update_stays_behind() -> None:
@@ -49,5 +49,5 @@ def test_a_log_line_that_follows_the_data_is_found(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_round_that_left_no_trace_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secagg.redteam.shell_checks._lines", lambda _: [])
+    monkeypatch.setattr("secagg.tools.redteam.shell_checks._lines", lambda _: [])
     assert "this check saw no round" in shell_in_sight(5)[0]

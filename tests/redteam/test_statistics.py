@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from secagg.redteam import statistics as s
+from secagg.tools.redteam import statistics as s
 
 RNG = np.random.default_rng(7)
 

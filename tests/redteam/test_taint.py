@@ -7,12 +7,12 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.masked import shares, unmasking
 from secagg.masked.vector import MaskedVector
 from secagg.messages import MaskedInputChunk
-from secagg.redteam import taint
-from secagg.redteam.arena import SMALL, random_updates, small_config
-from secagg.redteam.audit import PIPELINES
-from secagg.redteam.modes import EVERY_MODE, MASKED_SEMI_HONEST, Mode
-from secagg.redteam.surgery import Patch
-from secagg.simulation.cohort import participant_names
+from secagg.tools.redteam import taint
+from secagg.tools.redteam.arena import SMALL, random_updates, small_config
+from secagg.tools.redteam.audit import PIPELINES
+from secagg.tools.redteam.modes import EVERY_MODE, MASKED_SEMI_HONEST, Mode
+from secagg.tools.redteam.surgery import Patch
+from secagg.tools.simulation.cohort import participant_names
 
 NAMES = participant_names(4)
 ONE = random_updates(SMALL, NAMES, 1)

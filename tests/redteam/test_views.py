@@ -10,11 +10,11 @@ from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import LocalError
 from secagg.masked.vector import MaskedVector
 from secagg.messages import MaskedInputChunk, ParticipantId
-from secagg.redteam.adversary import truth
-from secagg.redteam.modes import ENCRYPTED, EVERY_MODE, MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode, mode_named
-from secagg.redteam.surgery import Patch
-from secagg.redteam.views import Recording, Sight, record
-from secagg.simulation.cohort import participant_names
+from secagg.tools.redteam.adversary import truth
+from secagg.tools.redteam.modes import ENCRYPTED, EVERY_MODE, MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode, mode_named
+from secagg.tools.redteam.surgery import Patch
+from secagg.tools.redteam.views import Recording, Sight, record
+from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import deployment
 
 NAMES = participant_names(5)

@@ -1,4 +1,4 @@
-"""The adversary of `secagg.redteam`, and how a test asks what became of its attack."""
+"""The adversary of `secagg.tools.redteam`, and how a test asks what became of its attack."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ import pytest
 from secagg.errors import SecAggError
 from secagg.masked.session import Ended
 from secagg.messages import ParticipantId
-from secagg.redteam.adversary import Adversary, Impostor, Pool, seated
-from secagg.redteam.surgery import without_check
-from secagg.simulation.network import Run
+from secagg.tools.redteam.adversary import Adversary, Impostor, Pool, seated
+from secagg.tools.redteam.surgery import without_check
+from secagg.tools.simulation.network import Run
 
 __all__ = ["Adversary", "Impostor", "Pool", "holds_nothing", "refusal", "without_check"]
 

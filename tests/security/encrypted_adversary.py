@@ -26,7 +26,7 @@ from secagg.messages import (
     ShareKeys,
 )
 from secagg.phases import Phase
-from secagg.simulation.network import Down, Envelope, Hook, Run, Up
+from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.encrypted_rounds import machine
 
 

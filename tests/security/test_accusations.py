@@ -11,8 +11,8 @@ from secagg.events import Accused, ParticipantDropped, Verdict
 from secagg.messages import Leave, LeaveReason, ParticipantId, ShareKeys
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Hook, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Hook, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start
 
 NAMES = participant_names(8)

@@ -30,9 +30,9 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.roster import refusal
 from secagg.rounds import dealing
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.faults import chain
-from secagg.simulation.network import Down, Envelope, Hook, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.faults import chain
+from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.encrypted_rounds import BFV, DEALT, JOINT, Dropout, dropping, encrypted_config, machine, prepare
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, seated, start
 from tests.security.adversary import without_check

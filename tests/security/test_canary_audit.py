@@ -26,7 +26,7 @@ from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import noise_table
 from secagg.privacy.finder import Task, find
-from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from tests.rounds import NOW, SEMI_HONEST
 
 SIZE = 64

@@ -20,8 +20,8 @@ from secagg.policy import Policy
 from secagg.privacy.charges import charge_of
 from secagg.privacy.divergence import release_curve
 from secagg.schemes import coordinate
-from secagg.simulation.cohort import Contribution, participant_names, set_up
-from secagg.simulation.network import Run
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.network import Run
 from tests.rounds import NOW, flat_schema
 
 TEXT = "clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=2.0, by=coordinator)"

@@ -21,7 +21,7 @@ from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ConsistencyProof, Index, ParticipantId
 from secagg.receipts import Verdict, compare
 from secagg.rounds.certification import Certification, Result
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.receipts import encode_receipt

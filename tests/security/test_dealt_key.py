@@ -33,9 +33,9 @@ from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.seat import Table
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.faults import chain
-from secagg.simulation.network import Envelope, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.faults import chain
+from secagg.tools.simulation.network import Envelope, Run, Up
 from secagg.wire.results import sums_digest
 from tests.encrypted_rounds import BFV, DEALT, dealt_coordinator, encrypted_config, machine, prepare
 from tests.rounds import Integers, true_sum

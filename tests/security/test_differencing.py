@@ -22,8 +22,8 @@ from secagg.phases import INPUT_PHASES
 from secagg.policy import Policy
 from secagg.rounds import releases
 from secagg.rounds.releases import Release, ReleaseMemory, remembering, singled_out
-from secagg.simulation.cohort import Contribution, participant_names, set_up
-from secagg.simulation.network import Envelope, Hook, Run, pass_on
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.network import Envelope, Hook, Run, pass_on
 from tests.encrypted_rounds import BFV, DEALT, JOINT, encrypted_config
 from tests.rounds import NOW, SEMI_HONEST, deployment, make_config, random_update, truth
 from tests.serving import NAMES as PEOPLE

@@ -14,7 +14,7 @@ from secagg.errors import ConfigError, LocalError, ProtocolViolation
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.robust.grouping import Groups
-from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from tests.conversing import make_contribution, make_terms

@@ -1,6 +1,6 @@
 """T29: a sum that the coordinator hides counts as opened; and a job goes on although it does.
 
-Participants are those of `secagg.simulation` with the client's own memory; the coordinator is one that may lie by
+Participants are those of `secagg.tools.simulation` with the client's own memory; the coordinator is one that may lie by
 knowing nothing of the past, or an honest one whose rounds fail.
 """
 
@@ -20,8 +20,8 @@ from secagg.errors import AbortReason, PolicyViolation
 from secagg.messages import ConsistencyCheck, EncryptedSum, ParticipantId, SumReport, SurvivorSet, Unmask
 from secagg.policy import Policy
 from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before
-from secagg.simulation.cohort import Contribution, participant_names, set_up
-from secagg.simulation.network import Down, Envelope, Hook, Run, Up, pass_on
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up, pass_on
 from tests.encrypted_rounds import BFV, DEALT, JOINT, encrypted_config
 from tests.rounds import NOW, SEMI_HONEST, deployment, make_config, random_update, truth
 

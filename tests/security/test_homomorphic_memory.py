@@ -13,9 +13,9 @@ from secagg.lattice.rlwe import SecretKey
 from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
 from secagg.rounds import channel
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.faults import chain
-from secagg.simulation.network import Down, Envelope, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.faults import chain
+from secagg.tools.simulation.network import Down, Envelope, Run, Up
 from tests.encrypted_rounds import BFV, CASES, DEALT, JOINT, Dropout, dropping, encrypted_config, prepare, short_chunks
 from tests.rounds import true_sum
 from tests.security.encrypted_adversary import held_pieces

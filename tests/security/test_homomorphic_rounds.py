@@ -23,8 +23,8 @@ from secagg.lattice.residues import pack_residues
 from secagg.lattice.rlwe import sub
 from secagg.lattice.streams import SEED_SIZE, SeededPolynomials
 from secagg.messages import EncryptedInputChunk, ParticipantMessage
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.encrypted_rounds import BFV, CASES, DEALT, JOINT, encrypted_config, prepare
 from tests.rounds import true_sum, truth
 from tests.security.adversary import without_check

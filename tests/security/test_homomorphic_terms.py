@@ -13,7 +13,7 @@ from secagg.lattice.parameters import MAX_MODULUS_BITS, Custody, Scheme, find_pr
 from secagg.lattice.primes import ntt_primes
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import decode_config, encode_config
 from tests.encrypted_rounds import BFV, CASES, CKKS, DEALT, JOINT, encrypted_config, prepare
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config

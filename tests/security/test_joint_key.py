@@ -44,9 +44,9 @@ from secagg.roster import COORDINATOR
 from secagg.rounds.releases import nothing_before
 from secagg.rounds.seat import Table
 from secagg.rounds.uploads import MemorySpool
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.faults import chain
-from secagg.simulation.network import Envelope, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.faults import chain
+from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.encrypted_rounds import BFV, JOINT, Dropout, dropping, encrypted_config, machine, prepare
 from tests.rounds import NOW, deployment, true_sum, truth
 from tests.security.adversary import without_check

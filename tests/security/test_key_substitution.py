@@ -24,8 +24,8 @@ from secagg.errors import AuthenticationError, PolicyViolation, ProtocolViolatio
 from secagg.masked import shares
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, ShareDelivery, ShareKeys
 from secagg.policy import Policy
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Run
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Run
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, Integers, deployment, make_config, seated, start, truth
 from tests.security.adversary import Adversary, Impostor, holds_nothing, refusal, without_check
 

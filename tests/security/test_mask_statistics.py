@@ -13,7 +13,7 @@ from secagg.masked import participant
 from secagg.masked.masks import self_mask_key
 from secagg.masked.participant import AwaitingShares
 from secagg.messages import ParticipantId
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, start, truth
 from tests.security.adversary import Adversary
 from tests.security.uniformity import SIGMAS, bit_sigmas, byte_sigmas, correlation_sigmas, looks_uniform

@@ -10,8 +10,8 @@ from secagg.crypto.rng import SeededRng
 from secagg.errors import ConfigError, PolicyViolation
 from secagg.messages import MaskedInputChunk, ParticipantId
 from secagg.policy import Policy
-from secagg.simulation.cohort import Contribution, Deployment, participant_names, set_up
-from secagg.simulation.network import Envelope, Hook
+from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
+from secagg.tools.simulation.network import Envelope, Hook
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, make_config, random_update, start, true_sum, truth
 from tests.security.adversary import Adversary, holds_nothing, refusal, without_check
 

@@ -22,7 +22,7 @@ from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.v1 import config_pb2

@@ -38,7 +38,7 @@ from secagg.masked.accumulator import one_after_the_other
 from secagg.messages import MaskedInputChunk, ParticipantId
 from secagg.robust.grouping import Groups
 from secagg.schemes import coordinate
-from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.wire.configuration import encode_config
 from tests.conversing import Conversation, make_contribution, make_terms
 from tests.recording import RecordingRng
@@ -248,19 +248,19 @@ def test_the_authority_makes_fresh_keys_and_serial_numbers() -> None:
 
 
 SEEDED = {
-    "secagg/cli/simulate.py",  # --seed repeats a simulation; without it the seed is drawn
-    "secagg/bench/cohort.py",  # one cohort is timed again and again
-    "secagg/bench/secrets.py",
-    "secagg/bench/unmasking.py",
+    "secagg/tools/commands/simulate.py",  # --seed repeats a simulation; without it the seed is drawn
+    "secagg/tools/bench/cohort.py",  # one cohort is timed again and again
+    "secagg/tools/bench/secrets.py",
+    "secagg/tools/bench/unmasking.py",
 }
 """The shells' files that may use a generator with a seed: none of them ever touches anybody's data."""
 
 
 TIMED = {
-    "secagg/bench/encoding.py",  # how fast, whatever the seed is
-    "secagg/bench/participant.py",
-    "secagg/bench/secrets.py",
-    "secagg/bench/stream.py",
+    "secagg/tools/bench/encoding.py",  # how fast, whatever the seed is
+    "secagg/tools/bench/participant.py",
+    "secagg/tools/bench/secrets.py",
+    "secagg/tools/bench/stream.py",
 }
 """Files that time encoding and masks under a constant key."""
 

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 from secagg import receipts
 from secagg.cli.main import build
 from secagg.config import Aggregate
-from secagg.conformance import fixtures
 from secagg.context import Context, RoundId
 from secagg.crypto.authority import Authority, create_authority, issue_server
 from secagg.crypto.identity import CertificateChain, CoordinatorIdentity, TrustAnchors, VerifiedCoordinator
 from secagg.errors import AuthenticationError, DecodeError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.receipts import Receipt, Statement, Verdict, compare
-from secagg.simulation.cohort import participant_names
+from secagg.tools.conformance import fixtures
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate, decode_aggregate
 from secagg.wire.v1 import data_plane_pb2 as pb

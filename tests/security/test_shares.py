@@ -17,9 +17,9 @@ from secagg.masked import shares
 from secagg.masked.participant import AwaitingRoster, AwaitingShares
 from secagg.masked.session import Participant
 from secagg.messages import Index, MaskedInputChunk, Member, ParticipantId, ShareDelivery, ShareKeys
-from secagg.simulation import cohort
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Run
+from secagg.tools.simulation import cohort
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Run
 from secagg.wire.configuration import encode_config
 from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, seated, start, true_sum, truth
 from tests.security.adversary import Adversary, holds_nothing, refusal, without_check
@@ -352,7 +352,7 @@ def test_a_participant_draws_new_secrets_for_every_round() -> None:
 def test_an_update_that_changes_while_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that goes on training in place: a chunk that is sent again would show by how much the update moved."""
     from secagg.masked.vector import MaskedVector
-    from secagg.simulation.cohort import Contribution, set_up
+    from secagg.tools.simulation.cohort import Contribution, set_up
     from tests.rounds import random_update
 
     config = make_config(5, SEMI_HONEST)

@@ -18,7 +18,7 @@ from secagg.masked.coordinator import Coordinator
 from secagg.masked.intake import Intake
 from secagg.messages import ConsistencyCheck, ParticipantId, RecoveryCheck
 from secagg.phases import Phase
-from secagg.simulation.network import Envelope, Hook, Run, Up
+from secagg.tools.simulation.network import Envelope, Hook, Run, Up
 from tests.encrypted_rounds import Dropout, dropping, encrypted_config, prepare
 from tests.rounds import ACTIVE, make_config, start
 from tests.security.adversary import without_check

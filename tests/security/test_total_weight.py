@@ -14,7 +14,7 @@ from secagg.encoding.code import BoundedCode, code_for
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.lattice.parameters import find_profile
-from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from tests.encrypted_rounds import CASES, encrypted_config
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, flat_schema, make_config
 

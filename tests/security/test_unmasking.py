@@ -29,8 +29,8 @@ from secagg.messages import (
 )
 from secagg.policy import Policy
 from secagg.rounds.seat import Table
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Run
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Run
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start, true_sum, truth
 from tests.security.adversary import Adversary, holds_nothing, refusal, without_check
 

@@ -39,8 +39,8 @@ from secagg.phases import Phase
 from secagg.rounds import recovery
 from secagg.rounds.lobby import Lobby
 from secagg.rounds.recovery import Recovery, Wanted
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Hook, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Hook, Run, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, seated, start, true_sum
 from tests.security.adversary import without_check
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from secagg.bench import accuracy
-from secagg.bench.accuracy import SETTINGS, Setting, compressed_trials, trials_of
-from secagg.bench.accuracy_findings import LARGEST_RATIO, Findings, Outcome, Study, Trial
-from secagg.bench.accuracy_page import render
-from secagg.bench.federation import Schedule, code_of, cohort_of, train
-from secagg.bench.learning import Clients, DataSet, share_out
-from secagg.cli.bench import app
 from secagg.cli.main import main
 from secagg.encoding.code import Code
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.privacy.finder import Task, describe
+from secagg.tools.bench import accuracy
+from secagg.tools.bench.accuracy import SETTINGS, Setting, compressed_trials, trials_of
+from secagg.tools.bench.accuracy_findings import LARGEST_RATIO, Findings, Outcome, Study, Trial
+from secagg.tools.bench.accuracy_page import render
+from secagg.tools.bench.federation import Schedule, code_of, cohort_of, train
+from secagg.tools.bench.learning import Clients, DataSet, share_out
+from secagg.tools.commands.bench import app
 
 TINY = {
     DataSet.DIGITS: Setting(

@@ -14,14 +14,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from secagg.bench import core, grid, homomorphic, homomorphic_report, round_participant, secrets, unmasking
-from secagg.bench import round as rounds
-from secagg.bench.core import Sizes
-from secagg.bench.measure import seconds_each, take_turns
-from secagg.bench.memory import memory_of
-from secagg.bench.report import Figure, Report, Section, at_least, at_most
-from secagg.bench.round import RoundSetting
-from secagg.cli.bench import app
 from secagg.config import Aggregate, ThreatModel
 from secagg.crypto import shamir
 from secagg.crypto.secret import Secret
@@ -30,6 +22,14 @@ from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.modular import U64
 from secagg.phases import MASKED_PHASES, Phase
+from secagg.tools.bench import core, grid, homomorphic, homomorphic_report, round_participant, secrets, unmasking
+from secagg.tools.bench import round as rounds
+from secagg.tools.bench.core import Sizes
+from secagg.tools.bench.measure import seconds_each, take_turns
+from secagg.tools.bench.memory import memory_of
+from secagg.tools.bench.report import Figure, Report, Section, at_least, at_most
+from secagg.tools.bench.round import RoundSetting
+from secagg.tools.commands.bench import app
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 TINY = Sizes(
@@ -151,7 +151,7 @@ def test_seconds_each_calls_as_often_as_it_says() -> None:
 
 def test_a_simulated_round_that_is_not_exact_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     unmasking.measure(4, 1, [50], repeats=1)
-    monkeypatch.setattr("secagg.simulation.scenario._is_exact", lambda *_: False)
+    monkeypatch.setattr("secagg.tools.simulation.scenario._is_exact", lambda *_: False)
     with pytest.raises(LocalError, match="exact"):
         unmasking.measure(4, 1, [50], repeats=1)
 

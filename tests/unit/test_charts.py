@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg.charts.axes import Axis, Frame, spread_out
-from secagg.charts.lines import Note, Point, Series, line_chart
-from secagg.charts.page import card, page, style, tile
+from secagg.tools.charts.axes import Axis, Frame, spread_out
+from secagg.tools.charts.lines import Note, Point, Series, line_chart
+from secagg.tools.charts.page import card, page, style, tile
 
 X = Axis("bits", 8, 16, ((8, "8"), (12, "12"), (16, "16")))
 Y = Axis("accuracy", 0, 1, ((0, "0 %"), (1, "100 %")))

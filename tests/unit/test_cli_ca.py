@@ -14,11 +14,11 @@ import pytest
 
 from secagg.cli import ca
 from secagg.cli.certificate_summary import summarise
-from secagg.cli.keyfiles import NewFile, read_private, write_new
 from secagg.cli.main import main
 from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.errors import IdentityError
+from secagg.programs.keyfiles import NewFile, read_private, write_new
 
 
 class Cli:

@@ -10,7 +10,7 @@ from secagg import roster as rosters
 from secagg.context import Context, digest_model
 from secagg.errors import ProtocolViolation
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import SEMI_HONEST, make_config, start
 
 MODEL: dict[str, np.ndarray[Any, np.dtype[Any]]] = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(2)}

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from secagg.bench.grid import CODE, on_grid
 from secagg.cli.main import main
 from secagg.config import Aggregate, RoundConfig, ThreatModel
 from secagg.crypto.secret import Secret
-from secagg.demo import job, png
-from secagg.demo.comparison import compare, weighted_mean
-from secagg.demo.counting import label_config
-from secagg.demo.findings import (
+from secagg.encoding.integers import IntegerSums
+from secagg.errors import AbortReason, ConfigError, RoundAborted
+from secagg.events import MessageAccepted
+from secagg.messages import ParticipantId
+from secagg.phases import INPUT_PHASES, Phase, phases
+from secagg.tools.bench.grid import CODE, on_grid
+from secagg.tools.demo import job, png
+from secagg.tools.demo.comparison import compare, weighted_mean
+from secagg.tools.demo.counting import label_config
+from secagg.tools.demo.findings import (
     CoordinatorView,
     Counted,
     Dropped,
@@ -29,22 +34,17 @@ from secagg.demo.findings import (
     Statistics,
     Traffic,
 )
-from secagg.demo.participant import LABELS, Command, save_arrays
-from secagg.demo.plan import Dropout, Moment, plan_dropouts
-from secagg.demo.play import Settings, Training, round_config
-from secagg.demo.report import render
-from secagg.demo.side_by_side import SIDE_BY_SIDE, Bench, is_exact
-from secagg.encoding.integers import IntegerSums
-from secagg.errors import AbortReason, ConfigError, RoundAborted
-from secagg.events import MessageAccepted
-from secagg.messages import ParticipantId
-from secagg.phases import INPUT_PHASES, Phase, phases
+from secagg.tools.demo.participant import LABELS, Command, save_arrays
+from secagg.tools.demo.plan import Dropout, Moment, plan_dropouts
+from secagg.tools.demo.play import Settings, Training, round_config
+from secagg.tools.demo.report import render
+from secagg.tools.demo.side_by_side import SIDE_BY_SIDE, Bench, is_exact
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 if TYPE_CHECKING:
     from secagg_client import ControlClient
 
-    from secagg.demo.processes import Crew
+    from secagg.tools.demo.processes import Crew
 
 NAMES = [f"site-{i:02d}" for i in range(1, 11)]
 MODEL = job.new_model(1)
@@ -305,7 +305,7 @@ def test_the_compared_rounds_differ_in_nothing_but_the_scheme(variant: Variant) 
 def test_a_difference_beyond_the_bound_is_exit_code_1(
     difference: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("secagg.demo.play.play", lambda settings, audience: some_findings(difference))
+    monkeypatch.setattr("secagg.tools.demo.play.play", lambda settings, audience: some_findings(difference))
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--report", str(tmp_path / "page.html")])
     assert (ended.value.code or 0) == code
@@ -344,7 +344,7 @@ def test_without_scikit_learn_the_error_names_the_extra(
 def test_without_the_server_extra_the_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("secagg.demo.processes._SERVER_PACKAGES", ("surely_not_installed",))
+    monkeypatch.setattr("secagg.tools.demo.processes._SERVER_PACKAGES", ("surely_not_installed",))
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--report", str(tmp_path / "page.html")])
     assert ended.value.code == 1

@@ -17,7 +17,7 @@ import secagg
 from secagg.errors import AbortReason, Exhibit, InputError, RemoteError, RoundAborted, SecAggError
 
 # Commands, generated code, and what needs an extra that the tests may not have: none of them defines an error.
-LEFT_OUT = {"secagg.redteam", "secagg.cli", "secagg.bench", "secagg.wire.v1", "secagg.conformance"}
+LEFT_OUT = {"secagg.tools.redteam", "secagg.cli", "secagg.tools.bench", "secagg.wire.v1", "secagg.tools.conformance"}
 GIVEN: dict[str, Any] = {
     "message": "what happened",
     "reason": AbortReason.WRONG_SHARES,

@@ -18,7 +18,7 @@ from secagg.errors import ConfigError, DecodeError, InputError, LocalError, Prot
 from secagg.lattice.parameters import find_profile
 from secagg.robust.grouping import Combine, Groups
 from secagg.robust.groups import GroupedAggregate, GroupSum
-from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.v1 import config_pb2
 from tests.encrypted_rounds import CASES

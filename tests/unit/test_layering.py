@@ -1,8 +1,8 @@
 """The layers of the architecture, checked on every module: an import may only point down.
 
-    shells        secagg_server, secagg_client, secagg.sandbox, secagg.cli, secagg.bench, secagg.demo, secagg.redteam,
-                  secagg.charts
-    drivers       secagg.schemes, secagg.simulation, secagg.conformance
+    tools         secagg.tools: nothing outside imports them
+    shells        secagg_server, secagg_client, secagg.sandbox, secagg.programs, secagg.cli
+    drivers       secagg.schemes; of the tools, secagg.tools.simulation and secagg.tools.conformance
     protocols     secagg.masked, secagg.homomorphic
     ground        secagg.encoding, secagg.lattice, secagg.crypto, secagg.wire, secagg.rounds, and the vocabulary beside
                   them (config, messages …)
@@ -26,15 +26,13 @@ HEIGHT = {
     "secagg.masked": 1,
     "secagg.homomorphic": 1,
     "secagg.schemes": 2,
-    "secagg.simulation": 2,
-    "secagg.conformance": 2,
-    "secagg.redteam": 3,
+    "secagg.tools.simulation": 2,
+    "secagg.tools.conformance": 2,
     "secagg.sandbox": 3,
-    "secagg.charts": 3,
-    "secagg.__main__": 3,
-    "secagg.bench": 3,
-    "secagg.demo": 3,
+    "secagg.programs": 3,
     "secagg.cli": 3,
+    "secagg.__main__": 3,
+    "secagg.tools": 4,
     "secagg_client": 3,
     "secagg_server": 3,
 }
@@ -97,6 +95,12 @@ def core_violations(module: str, source: str, *, package: bool = False) -> list[
     return found + [f"{module} reads the clock in line {line}" for line in _clock_reads(tree)]
 
 
+def tool_imports(module: str, source: str, *, package: bool = False) -> list[str]:
+    """What a module of the product imports from the tools, which the service image leaves out."""
+    names = imports(module, ast.parse(source), package=package)
+    return [f"{module} imports {name}" for name in names if (name + ".").startswith("secagg.tools.")]
+
+
 def client_violations(module: str, source: str, *, package: bool = False) -> list[str]:
     """What a client module imports that `pip install secagg` does not bring, or that belongs to the server."""
     allowed = sys.stdlib_module_names | CLIENT_LIBRARIES | {"secagg", "secagg_client"}
@@ -132,6 +136,51 @@ def test_the_core_is_pure_and_points_down(module: str) -> None:
     assert core_violations(module, path.read_text(), package=path.name == "__init__.py") == []
 
 
+PRODUCT = {
+    name: path
+    for name, path in modules("secagg", "client/secagg_client", "server/secagg_server").items()
+    if not name.startswith("secagg.tools")
+}
+
+
+@pytest.mark.parametrize("module", PRODUCT)
+def test_nothing_outside_the_tools_imports_them(module: str) -> None:
+    path = PRODUCT[module]
+    assert tool_imports(module, path.read_text(), package=path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["from secagg import tools", "import secagg.tools.charts.svg", "def later():\n    from secagg.tools import demo"],
+)
+def test_a_planted_import_of_a_tool_is_found(source: str) -> None:
+    assert len(tool_imports("secagg.cli.planted", source)) == 1
+
+
+def test_the_program_works_where_the_tools_are_left_out() -> None:
+    """As in the service image: `secagg --help` lists what is there, and a tool's name is an unknown command."""
+    without = """
+import sys
+from importlib.machinery import PathFinder
+class NoTools:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if name.startswith("secagg.tools") else PathFinder.find_spec(name, path, target)
+sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder]
+sys.meta_path.append(NoTools)
+from secagg.cli.main import commands, main
+assert sorted(commands()) == ["ca", "ledger", "participate", "round"], commands()
+main([%s])
+"""
+    shown = run(without % '"--help"')
+    assert shown.returncode == 0, shown.stderr
+    assert "participate" in shown.stdout
+    assert "redteam" not in shown.stdout
+    refused = run(without % '"redteam", "run"')
+    assert refused.returncode == 2
+    assert "No such command 'redteam'" in refused.stderr
+
+
 def test_the_client_needs_no_server_extra() -> None:
     found = modules("client/secagg_client")
     assert found
@@ -154,10 +203,10 @@ def test_the_client_needs_no_server_extra() -> None:
         ("secagg.wire.codec", "from secagg.masked.shares import commit"),
         ("secagg.homomorphic.planted", "import secagg.masked.participant"),
         ("secagg.masked.planted", "from secagg import homomorphic"),
-        ("secagg.masked.planted", "from secagg.simulation import network"),
+        ("secagg.masked.planted", "from secagg.tools.simulation import network"),
         ("secagg.masked.planted", "from secagg_server import rounds"),
-        ("secagg.simulation.planted", "import secagg_client"),
-        ("secagg.simulation.planted", "from secagg.cli import main"),
+        ("secagg.tools.simulation.planted", "import secagg_client"),
+        ("secagg.tools.simulation.planted", "from secagg.cli import main"),
         ("secagg.lattice.parameters", "import tenseal"),
         ("secagg.masked.planted", "import structlog"),
         ("secagg.masked.planted", "from datetime import datetime\nstart = datetime.now()"),

@@ -21,8 +21,8 @@ from secagg.events import DropReason, MessageAccepted, ParticipantDropped, Phase
 from secagg.masked.coordinator import Coordinator
 from secagg.messages import AdvertiseKeys, Leave, LeaveReason, MaskedInputChunk, ParticipantId, SurvivorSet
 from secagg.phases import Phase, time_limit
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Down, Envelope, Hook, Run, Up
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config, start, true_sum
 
 NAMES = participant_names(7)

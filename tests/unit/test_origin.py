@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from secagg import __version__
-from secagg.charts import origin
-from secagg.charts.origin import Origin
+from secagg.tools.charts import origin
+from secagg.tools.charts.origin import Origin
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
-    "secagg/redteam/report.py", "secagg/demo/report.py", "secagg/bench/accuracy_page.py", "secagg/cli/plan_page.py",
+    "secagg/tools/redteam/report.py", "secagg/tools/demo/report.py",
+    "secagg/tools/bench/accuracy_page.py", "secagg/tools/commands/plan_page.py",
 )  # fmt: skip
 
 

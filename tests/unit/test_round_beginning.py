@@ -29,7 +29,7 @@ from secagg.rounds.releases import nothing_before
 from secagg.rounds.seat import Credentials, Seat
 from secagg.rounds.uploads import MemorySpool
 from secagg.schemes import coordinate
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, make_config, start
 

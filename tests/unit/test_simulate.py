@@ -10,18 +10,18 @@ import pytest
 
 from secagg.cli.main import main
 from secagg.cli.names import parse_phase
-from secagg.cli.simulate import _dropouts
 from secagg.config import ThreatModel
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.packing import CHUNK_BYTES
 from secagg.errors import AbortReason, ConfigError
 from secagg.messages import MaskedInputChunk
 from secagg.phases import MASKED_PHASES, Phase
-from secagg.simulation import faults
-from secagg.simulation.cohort import participant_names
-from secagg.simulation.network import Envelope, Up
-from secagg.simulation.scenario import Findings, Scenario, play
-from secagg.simulation.stopwatch import Side, Stopwatch
+from secagg.tools.commands.simulate import _dropouts
+from secagg.tools.simulation import faults
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Envelope, Up
+from secagg.tools.simulation.scenario import Findings, Scenario, play
+from secagg.tools.simulation.stopwatch import Side, Stopwatch
 
 SMALL = Scenario(participants=9, values=50, threshold=6)
 SEED = bytes(32)
@@ -71,7 +71,7 @@ def test_an_altered_input_shows_as_a_sum_that_is_not_exact() -> None:
 
 def test_a_wrong_sum_is_exit_code_1(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulated(capsys, "-n", "4", "-m", "3")[1] == 0
-    monkeypatch.setattr("secagg.simulation.scenario._is_exact", lambda run, aggregate: False)
+    monkeypatch.setattr("secagg.tools.simulation.scenario._is_exact", lambda run, aggregate: False)
     document, code = simulated(capsys, "-n", "4", "-m", "3")
     assert document["rounds"][0]["exact"] is False
     assert code == 1

@@ -45,7 +45,7 @@ from secagg.masked.accumulator import one_after_the_other
 from secagg.policy import Policy
 from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import encode_config
 from tests.conversing import make_terms
 from tests.rounds import SEMI_HONEST, deployment, make_config

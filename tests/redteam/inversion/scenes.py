@@ -1,9 +1,9 @@
 """Trials for the tests."""
 
-from secagg.redteam.attacks import Attack
-from secagg.redteam.defences import DEFENCES
-from secagg.redteam.targets import target_named
-from secagg.redteam.trials import Case, Outcome, Score
+from secagg.tools.redteam.attacks import Attack
+from secagg.tools.redteam.defences import DEFENCES
+from secagg.tools.redteam.targets import target_named
+from secagg.tools.redteam.trials import Case, Outcome, Score
 
 
 def outcomes(

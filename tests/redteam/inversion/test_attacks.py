@@ -8,15 +8,15 @@ from sklearn.decomposition import FastICA
 
 from secagg.encoding.schema import ArraySpec, FloatArray
 from secagg.errors import LocalError
-from secagg.redteam.attacks import ATTACKS, Attack, attack_named
-from secagg.redteam.attacks.membership import Suspects
-from secagg.redteam.metrics import RECORD
-from secagg.redteam.modes import MASKED_ACTIVE
-from secagg.redteam.observation import Observation
-from secagg.redteam.series import Series
-from secagg.redteam.targets import target_named
-from secagg.redteam.trials import Case, Outcome, Score
-from secagg.redteam.views import Sight
+from secagg.tools.redteam.attacks import ATTACKS, Attack, attack_named
+from secagg.tools.redteam.attacks.membership import Suspects
+from secagg.tools.redteam.metrics import RECORD
+from secagg.tools.redteam.modes import MASKED_ACTIVE
+from secagg.tools.redteam.observation import Observation
+from secagg.tools.redteam.series import Series
+from secagg.tools.redteam.targets import target_named
+from secagg.tools.redteam.trials import Case, Outcome, Score
+from secagg.tools.redteam.views import Sight
 from tests.redteam.inversion.scenes import outcomes, score
 
 ONE_SUM = [name for name, attack in ATTACKS.items() if attack.rounds == 1]

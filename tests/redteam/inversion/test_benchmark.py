@@ -11,11 +11,11 @@ from rich.console import Console
 
 from secagg.encoding.schema import Update
 from secagg.errors import ConfigError, LocalError
-from secagg.redteam.benchmark import FULL, QUICK, Plan, run
-from secagg.redteam.defences import DEFENCES, Defence, Release, flatten
-from secagg.redteam.observation import Observation
-from secagg.redteam.target import Target
-from secagg.redteam.targets import target_named
+from secagg.tools.redteam.benchmark import FULL, QUICK, Plan, run
+from secagg.tools.redteam.defences import DEFENCES, Defence, Release, flatten
+from secagg.tools.redteam.observation import Observation
+from secagg.tools.redteam.target import Target
+from secagg.tools.redteam.targets import target_named
 
 SMALL = Plan(attacks=("low-rank",), defences=("none", "sample-.1"), cohorts=(1, 4), trials=2)
 

@@ -14,12 +14,12 @@ import pytest
 
 from secagg.cli.main import main
 from secagg.masked.participant import AwaitingShares
-from secagg.redteam.attacks import ATTACKS
-from secagg.redteam.attacks.base import Reconstruction, nothing
-from secagg.redteam.campaign import tried
-from secagg.redteam.scenes import STRONGEST
-from secagg.redteam.targets import Subject
-from secagg.redteam.workers import Workers
+from secagg.tools.redteam.attacks import ATTACKS
+from secagg.tools.redteam.attacks.base import Reconstruction, nothing
+from secagg.tools.redteam.campaign import tried
+from secagg.tools.redteam.scenes import STRONGEST
+from secagg.tools.redteam.targets import Subject
+from secagg.tools.redteam.workers import Workers
 
 PAGE = Path(__file__).parents[3] / "docs/redteam.md"
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from secagg.errors import LocalError
-from secagg.redteam import larger
-from secagg.redteam.attacks import ATTACKS
-from secagg.redteam.records import BUNDLED, Records
-from secagg.redteam.target import Target, load_target
-from secagg.redteam.targets import TARGETS, target_named
-from secagg.redteam.trials import Case
+from secagg.tools.redteam import larger
+from secagg.tools.redteam.attacks import ATTACKS
+from secagg.tools.redteam.records import BUNDLED, Records
+from secagg.tools.redteam.target import Target, load_target
+from secagg.tools.redteam.targets import TARGETS, target_named
+from secagg.tools.redteam.trials import Case
 
 RNG = np.random.default_rng(3)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from secagg.encoding.schema import FloatArray
-from secagg.redteam.attacks import ATTACKS
-from secagg.redteam.defences import DEFENCES, Defence, Release, flatten
-from secagg.redteam.observation import Observation
-from secagg.redteam.targets import target_named
-from secagg.redteam.trials import Case
+from secagg.tools.redteam.attacks import ATTACKS
+from secagg.tools.redteam.defences import DEFENCES, Defence, Release, flatten
+from secagg.tools.redteam.observation import Observation
+from secagg.tools.redteam.targets import target_named
+from secagg.tools.redteam.trials import Case
 
 TARGET = target_named("mlp-breast-cancer")
 CASE = Case.draw(TARGET, ATTACKS["first-layer"], 4, 0)

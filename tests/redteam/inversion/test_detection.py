@@ -8,13 +8,13 @@ import pytest
 
 from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
-from secagg.redteam.attacks.malicious import TRAP_WEIGHTS
-from secagg.redteam.detection import Sign, inspect_model
-from secagg.redteam.detection_rates import HONEST, MALICIOUS, Rate, disguised_imprint, rates, trained
-from secagg.redteam.fidelity import CANARIES, SUSPICIOUS, aggregate_fidelity, model_fidelity
-from secagg.redteam.observation import Observation
-from secagg.redteam.targets import target_named
-from secagg.redteam.trials import Case
+from secagg.tools.redteam.attacks.malicious import TRAP_WEIGHTS
+from secagg.tools.redteam.detection import Sign, inspect_model
+from secagg.tools.redteam.detection_rates import HONEST, MALICIOUS, Rate, disguised_imprint, rates, trained
+from secagg.tools.redteam.fidelity import CANARIES, SUSPICIOUS, aggregate_fidelity, model_fidelity
+from secagg.tools.redteam.observation import Observation
+from secagg.tools.redteam.targets import target_named
+from secagg.tools.redteam.trials import Case
 
 TARGET = target_named("mlp-digits", 3)
 WEIGHT, BIAS = TARGET.first_layer or ("", "")

@@ -29,7 +29,7 @@ from secagg.errors import (
     TransportError,
 )
 from secagg.messages import ParticipantId
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import encode_config
 from tests.conversing import Conversation, make_terms
 from tests.rounds import SEMI_HONEST, make_config, random_update

@@ -16,7 +16,7 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, FlatUpdate, Schema
 from secagg.errors import InputError
 from secagg.messages import ParticipantId
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from tests.conversing import Conversation, make_terms
 from tests.rounds import ACTIVE, make_config, random_update
 

@@ -23,7 +23,7 @@ from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import LocalError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ParticipantId
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.variants import Variant
 from secagg.wire.configuration import encode_config
 from tests.conversing import Conversation, make_terms

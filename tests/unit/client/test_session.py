@@ -45,7 +45,7 @@ from secagg.errors import (
 )
 from secagg.messages import LeaveReason, ParticipantId
 from secagg.policy import Policy
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb

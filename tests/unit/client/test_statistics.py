@@ -10,7 +10,7 @@ from secagg_client.statistics import Column, Summary
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.integers import IntegerSums
 from secagg.errors import ConfigError, InputError, ProtocolViolation
-from secagg.simulation.cohort import Contribution, participant_names, set_up
+from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 from tests.rounds import NOW, SEMI_HONEST, deployment
 

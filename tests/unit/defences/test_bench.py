@@ -1,6 +1,6 @@
 """The benchmark of defences at a toy size: it measures what it says."""
 
-from secagg.bench.privacy import ERROR_BITS, SIGMAS, measure
+from secagg.tools.bench.privacy import ERROR_BITS, SIGMAS, measure
 
 
 def test_every_figure_is_there() -> None:

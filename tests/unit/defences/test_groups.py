@@ -15,7 +15,7 @@ from secagg.lattice.parameters import Custody, Scheme
 from secagg.policy import Policy
 from secagg.robust.grouping import Combine, Groups
 from secagg.robust.groups import GroupedAggregate, GroupSum, Vector, anomalies, combined, plan_of
-from secagg.simulation.cohort import participant_names
+from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import PackedAggregate, PackedGroups, decode_groups

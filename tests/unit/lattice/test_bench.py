@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from secagg.bench import homomorphic
 from secagg.errors import LocalError
+from secagg.tools.bench import homomorphic
 from tests.encrypted import numbers
 
 

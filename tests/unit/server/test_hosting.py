@@ -57,8 +57,8 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine
-from secagg.simulation.cohort import Contribution, set_up
-from secagg.simulation.network import Run
+from secagg.tools.simulation.cohort import Contribution, set_up
+from secagg.tools.simulation.network import Run
 from secagg.wire.configuration import encode_config
 from secagg.wire.progress import encode_event, watched
 from secagg.wire.results import decode_aggregate

@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, threading
-from secagg.bench.memory import memory_of
+from secagg.tools.bench.memory import memory_of
 from secagg_server.memory import give_back
 
 def churn():

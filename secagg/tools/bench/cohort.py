@@ -1,0 +1,90 @@
+"""One participant and its neighbours in the middle of a round, so that its steps can be timed one by one."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from secagg import roster as rosters
+from secagg.config import RoundConfig, ThreatModel
+from secagg.context import Round, RoundId, bind
+from secagg.crypto.rng import SeededRng
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import ArraySpec, Schema
+from secagg.masked import shares
+from secagg.masked.participant import AwaitingRoster, AwaitingShares, join
+from secagg.masked.shares import SharePair
+from secagg.messages import ParticipantId, Roster, ShareDelivery
+from secagg.policy import Policy
+from secagg.rounds.seat import Credentials, Seat
+from secagg.tools.simulation.cohort import Deployment, participant_names
+from secagg.wire.configuration import encode_config
+
+NOW: Final = 1_700_000_000.0
+SEED: Final = b"secagg benchmark, not a secret. "
+
+
+def bench_config(
+    participants: int, values: int, *, threat_model: ThreatModel, threshold: int = 0, value_bits: int = 16
+) -> RoundConfig:
+    """A round of one float32 array; the threshold is the threat model's default if 0."""
+    return RoundConfig(
+        task="bench",
+        schema=Schema((ArraySpec("values", (values,)),)),
+        encoding=FixedPoint(clip=1.0, value_bits=value_bits),
+        max_participants=participants,
+        threshold=threshold,
+        model_digest=bytes(32),
+        threat_model=threat_model,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Everyone has advertised keys; the roster is known.
+
+    Attributes:
+        own: the participant that is timed, index 1.
+        others: its neighbours.
+        roster: of all of them.
+    """
+
+    own: AwaitingRoster
+    others: tuple[AwaitingRoster, ...]
+    roster: Roster
+
+    @classmethod
+    def gather(cls, config: RoundConfig) -> "Cohort":
+        """As many participants as the configuration allows, with certificates if it is active."""
+        rng, config_bytes = SeededRng(SEED), encode_config(config)
+        round_id = RoundId(rng.token(16))
+        round_ = Round(round_id, config, bind(round_id, config_bytes, config.model_digest))
+        names = participant_names(config.max_participants)
+        active = config.threat_model is ThreatModel.ACTIVE
+        deployment = Deployment.create(names, NOW) if active else None
+        policy = Policy(threat_models=frozenset({config.threat_model}))
+
+        def seat(name: ParticipantId) -> Seat:
+            credentials = Credentials(deployment.identities[name], deployment.trust) if deployment else None
+            return Seat(round_, name, policy, rng, credentials)
+
+        joined = {name: join(seat(name)) for name in names}
+        roster = rosters.assign({name: keys for name, (_, keys) in joined.items()})
+        own, *others = (state for state, _ in joined.values())
+        return cls(own, tuple(others), roster)
+
+    def share_keys(self) -> AwaitingShares:
+        """The timed participant's step from the roster to its sealed shares."""
+        state, _ = self.own.on_roster(self.roster, NOW)
+        return state
+
+    def delivery(self) -> ShareDelivery:
+        """A share pair from every neighbour, sealed to the timed participant."""
+        me, *members = self.roster.members
+        round_ = self.own.seat.round
+        rng = SeededRng(SEED)
+        split = shares.split(self.own.mask.private, self.own.channel.private, round_.config.threshold, [me.index], rng)
+        pair: SharePair = split[me.index]
+        sealed = {
+            member.index: shares.seal(round_, other.channel, member.participant_id, me, pair)
+            for member, other in zip(members, self.others, strict=True)
+        }
+        return ShareDelivery(sealed)

@@ -1,0 +1,104 @@
+"""Mask streams: expansion, and expansion with addition, beside what AES and numpy can do here."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from secagg.crypto.prg import STRIDE_BYTES, MaskStream, Words, stride
+from secagg.crypto.secret import Secret
+from secagg.masked.masks import Mask, add_masks
+from secagg.tools.bench.measure import Turns, Work, take_turns, wall_clock
+from secagg.tools.bench.report import Figure, Section, at_least
+
+THREADS: Final = 2
+KEY_SIZE: Final = 16
+RAW_BUFFER_BYTES: Final = 1 << 16
+_WORD: Final = np.dtype("<u4")
+_MORE_TURNS: Final = 4  # for two threads: on a shared machine the second core is not always free
+_VECTOR_BYTES: Final = 1 << 20  # a vector of a chunk's size, masked over and over
+
+
+def measure(total_bytes: int, repeats: int) -> Section:
+    """Rates over `total_bytes` of stream, a multiple of 1 MiB."""
+    works: dict[str, Work] = {
+        "aes": lambda: _raw_aes(total_bytes),
+        "stream": lambda: _expand(total_bytes),
+        "add": lambda: _only_add(total_bytes),
+        "masks": lambda: _add_masks(total_bytes),
+    }
+    one = take_turns(works, repeats)
+    gigabytes = total_bytes / 1e9
+    return Section("mask_stream", "Mask streams", (*_one_thread(one, gigabytes), *_two_threads(works, repeats)))
+
+
+def _one_thread(one: Turns, gigabytes: float) -> tuple[Figure, ...]:
+    aes, stream, add, masks = (gigabytes / one.median(name) for name in ("aes", "stream", "add", "masks"))
+    bound = 1 / (1 / aes + 1 / add)
+    return (
+        Figure("aes_ctr_gb_per_s", aes, note="limit: AES-128-CTR of `cryptography`, update_into one 64 KiB buffer"),
+        Figure("mask_stream_gb_per_s", stream),
+        Figure("mask_stream_to_aes_ratio", one.ratio("aes", "stream"), at_least(0.85), "one thread, CPU time"),
+        Figure("numpy_add_gb_per_s", add, note=f"limit: np.add within the cache, {STRIDE_BYTES >> 10} KiB at a time"),
+        Figure("add_masks_gb_per_s", masks, note="mask bytes expanded and added to a vector of uint32"),
+        Figure("add_masks_limit_gb_per_s", bound, note="limit: 1/(1/AES + 1/add); AES takes most of it"),
+        Figure("add_masks_to_limit_ratio", masks / bound),
+    )
+
+
+def _two_threads(works: dict[str, Work], repeats: int) -> tuple[Figure, ...]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        threaded = {f"{name}_2": _on_all(pool, work) for name, work in works.items() if name != "add"}
+        both = take_turns({**works, **threaded}, _MORE_TURNS * repeats, wall_clock)
+
+    def speedup(name: str) -> float:
+        return THREADS * both.fastest(name) / both.fastest(f"{name}_2")
+
+    note = "two threads beside one, fastest turns of each, wall clock"
+    return (
+        Figure(
+            "aes_ctr_2_threads_speedup",
+            speedup("aes"),
+            note="limit: what raw AES gains here; below 1.7 the machine is busy",
+        ),
+        Figure("mask_stream_2_threads_speedup", speedup("stream"), at_least(1.7), note),
+        Figure("add_masks_2_threads_speedup", speedup("masks"), note=note),
+    )
+
+
+def _on_all(pool: ThreadPoolExecutor, work: Work) -> Callable[[], None]:
+    """The work once on every thread at the same time."""
+
+    def run() -> None:
+        for running in [pool.submit(work) for _ in range(THREADS)]:
+            running.result()
+
+    return run
+
+
+def _raw_aes(total: int) -> None:
+    zeros, out = bytes(RAW_BUFFER_BYTES), bytearray(RAW_BUFFER_BYTES)
+    cipher = Cipher(algorithms.AES(bytes(KEY_SIZE)), modes.CTR(bytes(16))).encryptor()
+    for _ in range(total // RAW_BUFFER_BYTES):
+        cipher.update_into(zeros, out)
+
+
+def _expand(total: int) -> None:
+    stream = MaskStream(Secret(bytes(KEY_SIZE)), _WORD)
+    for _ in range(total // STRIDE_BYTES):
+        stream.next(stride(_WORD))
+
+
+def _only_add(total: int) -> None:
+    block: Words = np.zeros(stride(_WORD), _WORD)
+    mask: Words = np.ones(stride(_WORD), _WORD)
+    for _ in range(total // STRIDE_BYTES):
+        np.add(block, mask, out=block)
+
+
+def _add_masks(total: int) -> None:
+    vector: Words = np.zeros(_VECTOR_BYTES // _WORD.itemsize, _WORD)
+    masks = [Mask(Secret(i.to_bytes(KEY_SIZE, "big")), negative=i % 2 == 1) for i in range(total // _VECTOR_BYTES)]
+    add_masks(vector, 0, masks)

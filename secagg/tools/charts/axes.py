@@ -1,0 +1,102 @@
+"""Where values belong on a drawing: two labelled axes and the grid behind them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log10
+from typing import Final
+
+from secagg.tools.charts.svg import line, text
+
+_TOP: Final = 30.0
+_BOTTOM: Final = 46.0
+_LEFT: Final = 52.0
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One direction.
+
+    Attributes:
+        label: what is on it, with its unit; escaped.
+        low: value at its beginning; above 0 where it is logarithmic.
+        high: value at its end.
+        ticks: values with their words, escaped.
+        log: whether equal steps are equal factors.
+    """
+
+    label: str
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+    log: bool = False
+
+    def share(self, value: float) -> float:
+        """Where `value` lies: 0 at the beginning, 1 at the end."""
+        if self.log:
+            return log10(value / self.low) / log10(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A drawing's area for values, within its margins.
+
+    Attributes:
+        x: left to right.
+        y: bottom to top.
+        width: of the drawing.
+        height: of the drawing.
+        right: room beside the area, for labels.
+    """
+
+    x: Axis
+    y: Axis
+    width: float
+    height: float
+    right: float
+
+    @property
+    def end(self) -> float:
+        """Where the area ends on the right."""
+        return self.width - self.right
+
+    def across(self, value: float) -> float:
+        """x of a value."""
+        return _LEFT + self.x.share(value) * (self.end - _LEFT)
+
+    def up(self, value: float) -> float:
+        """y of a value; what is beyond an axis stays at its end."""
+        share = min(1.0, max(0.0, self.y.share(value)))
+        return self.height - _BOTTOM - share * (self.height - _BOTTOM - _TOP)
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Both."""
+        return self.across(x), self.up(y)
+
+    def drawn(self) -> Iterator[str]:
+        """Grid, ticks, and the axes' labels: that of y lies flat above it, where it can be read."""
+        bottom = self.height - _BOTTOM
+        for value, words in self.y.ticks:
+            yield line(_LEFT, self.up(value), self.end, self.up(value), "rule")
+            yield text(_LEFT - 8, self.up(value) + 4, words, "tick", "end")
+        for value, words in self.x.ticks:
+            yield line(self.across(value), bottom, self.across(value), bottom + 5, "axis")
+            yield text(self.across(value), bottom + 19, words, "tick", "middle")
+        yield line(_LEFT, bottom, self.end, bottom, "axis")
+        yield text((_LEFT + self.end) / 2, self.height - 6, self.x.label, "label", "middle")
+        yield text(4, 14, self.y.label, "label")
+
+
+def spread_out(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
+    """Places for labels, at least `gap` apart, in the order of `wanted` and near it, within [low, high] if they fit."""
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    places = list(wanted)
+    floor = low
+    for i in order:
+        places[i] = max(places[i], floor)
+        floor = places[i] + gap
+    ceiling = high
+    for i in reversed(order):
+        places[i] = min(places[i], ceiling)
+        ceiling = places[i] - gap
+    return places

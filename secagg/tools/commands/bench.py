@@ -1,0 +1,184 @@
+"""`secagg bench`: figures, their targets and the limits they are up against, on this machine."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secagg.cli.arrayfiles import check_writable
+from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from secagg.tools.bench.accuracy_findings import Findings
+    from secagg.tools.bench.comparison import Comparison
+    from secagg.tools.bench.report import Report
+
+HELP = """Measure the real code on real sizes, on this machine.
+
+Every figure has its unit in its name. Limits are measured in the same run:
+what AES, numpy or plain gRPC can do here. Rates are in 10^9 bytes a second.
+
+Figures of one core are CPU time, so other work on the machine hardly matters;
+those of several threads or processes are wall-clock time: keep it idle.
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+
+
+@app.command()
+def core(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repeats: seconds instead of a minute.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The arithmetic of a round: mask streams, encoding, shares, signatures, masked input, unmasking.
+
+    Example: secagg bench core --quick
+    """
+    from secagg.tools.bench.core import QUICK, Sizes, measure
+
+    _print(measure(QUICK if quick else Sizes(), _say), as_json)
+
+
+@app.command("round")
+def round_(
+    *,
+    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Processes that take part.")] = 10,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of each float32 update.")] = 1_000_000,
+    dropouts: Annotated[int, typer.Option(min=0, help="How many leave half-way through their upload.")] = 2,
+    scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
+    custody: Annotated[
+        CustodyName, typer.Option(help="Who holds the key of ckks and bfv; threshold is experimental.")
+    ] = CustodyName.PARTICIPANTS,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every scheme and custody in turn, on the same inputs; sums are compared.")
+    ] = False,
+    threat_model: Annotated[
+        ThreatModelName, typer.Option(help="What the coordinator may do; ckks and bfv are semi-honest.")
+    ] = ThreatModelName.ACTIVE,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to play; the median counts.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="One round.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rounds over real gRPC and TLS 1.3 on loopback: seconds, bytes, memory, exactness.
+
+    The coordinator and every participant are processes of their own, and encrypt in a process of their own.
+    Exit code 1 if a sum was not exact, or not the same in every scheme.
+
+    Example: secagg bench round --participants 10 --values 1000000 --dropouts 2
+
+    Example: secagg bench round --all --json
+    """
+    from secagg.tools.bench.round import RoundSetting, compare, measure
+    from secagg.variants import Variant
+
+    setting = RoundSetting(
+        participants=participants,
+        values=values,
+        dropouts=dropouts,
+        variant=Variant.named(scheme, custody),
+        threat_model=threat_model.threat_model(),
+        rounds=1 if quick else rounds,
+    )
+    _print(compare(setting, progress=_say) if every else measure(setting, _say), as_json)
+
+
+@app.command()
+def homomorphic(
+    *,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of each update.")] = 1_000_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Repeats; the best counts.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="No repeats.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Homomorphic sums in every scheme and custody, beside TenSEAL used as its tutorials do. Needs the extra ckks.
+
+    Targets are for the usual million values on one core. Threshold custody is experimental.
+
+    Example: taskset -c 1 secagg bench homomorphic
+    """
+    from secagg.tools.bench.homomorphic_report import measure
+
+    _print(measure(values, 1 if quick else repeat, _say), as_json)
+
+
+@app.command()
+def privacy(
+    *,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of the update.")] = 1_000_000,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Turns, of which the median counts; with --accuracy, trainings of each kind.")
+    ] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="One turn; two trainings.")] = False,
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Train models instead: what privacy and compression cost in accuracy.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="With --accuracy: also draw an HTML page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Distributed noise: rotation, rounding, samplers, masking, and the error against continuous Gaussian noise.
+
+    With --accuracy small models are trained on two public data sets, through the code of every pipeline: by ε and bits,
+    by the number of clients, and by compression. A few minutes on one core; needs the extras demo and dp.
+
+    Example: taskset -c 1 secagg bench privacy --quick
+
+    Example: secagg bench privacy --accuracy --report privacy.html
+    """
+    if accuracy:
+        _accuracy(2 if quick else repeat, report, as_json)
+        return
+    from secagg.errors import ConfigError
+
+    if report is not None:
+        raise ConfigError("a report is drawn of accuracies; add --accuracy")
+    from secagg.tools.bench.privacy import measure
+
+    _print(measure(values, 1 if quick else repeat, _say), as_json)
+
+
+def _accuracy(seeds: int, report: Path | None, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from secagg.tools.bench import accuracy
+    from secagg.tools.bench.accuracy_page import render
+
+    check_writable(report)
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("")
+
+        def see(done: int, total: int, words: str) -> None:
+            progress.update(bar, completed=done, total=total, description=words)
+
+        findings = accuracy.measure(accuracy.SETTINGS, seeds, see)
+    if report is not None:
+        command = f"secagg bench privacy --accuracy --repeat {seeds} --report {report.name}"
+        report.write_text(render(findings, command), encoding="utf-8")
+        typer.echo(f"drawn: {report}", err=True)
+    _print(findings, as_json)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def _say(matter: str) -> None:
+    """Progress, out of the way of the results."""
+    typer.echo(f"measuring {matter} …", err=True)
+
+
+def _print(report: "Report | Comparison | Findings", as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+    else:
+        report.show(_console())
+    if not report.exact:
+        raise typer.Exit(1)

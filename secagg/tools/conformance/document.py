@@ -1,0 +1,54 @@
+"""A vector as JSON: what every file has, and values as text."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+Document = dict[str, Any]
+"""A JSON object."""
+
+FORMAT: Final = 1
+"""Of the files; grows when a reader has to change."""
+
+MADE_HERE: Final = "made by secagg.tools.conformance.generate"
+
+
+def document(kind: str, title: str, section: str, *, provenance: str = MADE_HERE, **content: Any) -> Document:
+    """A vector file's object.
+
+    Args:
+        kind: which reader understands it.
+        title: what it shows.
+        section: heading of proto/PROTOCOL.md that it belongs to.
+        provenance: where the values come from.
+        content: the rest; bytes become hex.
+    """
+    head = {"format": FORMAT, "kind": kind, "title": title, "section": section, "provenance": provenance}
+    return head | {name: plain(value) for name, value in content.items()}
+
+
+def plain(value: Any) -> Any:
+    """`value` with bytes as hex and arrays as lists, as JSON can hold it.
+
+    Raises:
+        TypeError: of a type that no vector holds.
+    """
+    match value:
+        case bytes():
+            return value.hex()
+        case None | bool() | int() | float() | str():
+            return value
+        case np.ndarray():
+            return value.tolist()
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case Iterable():
+            return [plain(item) for item in value]
+    raise TypeError(f"a vector holds no {type(value).__name__}")
+
+
+def dumps(vector: Document) -> str:
+    """The file's text: keys sorted, one value a line, a newline at the end. The same for the same vector."""
+    return json.dumps(vector, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"

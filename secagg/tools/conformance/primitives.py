@@ -1,0 +1,344 @@
+"""Vectors of the protocol's own derivations: framing, hashes, keys, mask streams and secret sharing."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from secagg import roster as rosters
+from secagg.context import Context, RoundId, bind, digest_model
+from secagg.crypto import labels, polynomial, sealing, shamir
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.kdf import derive
+from secagg.crypto.prg import ALIGNMENT, MaskStream
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import digest, frame
+from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.rounds import dealing
+from secagg.tools.conformance import fixtures
+from secagg.tools.conformance.document import Document, document
+
+SUITE = b"X25519_SHA256_AES128"
+CONTEXT = Context(fixtures.seed("context"))
+ROUND_ID = RoundId(fixtures.seed("round id")[:16])
+ALICE, BOB = ParticipantId("Alice.1"), ParticipantId("bob-2")
+
+
+def vectors() -> Iterator[tuple[str, Document]]:
+    """File name and content."""
+    yield "framing", _framing()
+    yield "model-digest", _model_digest()
+    yield "context", _context()
+    yield "roster-digest", _roster_digest()
+    yield "signed-bytes", _signed_bytes()
+    yield "commitment", _commitment()
+    yield "sealing", _sealing()
+    yield "mask-keys", _mask_keys()
+    yield "mask-stream", _mask_stream()
+    yield "secret-sharing", _secret_sharing()
+    yield "share-correction", _share_correction()
+
+
+def _framing() -> Document:
+    inputs = [(b"label",), (b"label", b""), (b"label", b"a", b"bc"), (b"label", b"ab", b"c"), (b"", bytes(300))]
+    cases = [{"parts": parts, "frame": frame(*parts), "digest": digest(*parts)} for parts in inputs]
+    return document("framing", "Parts with their lengths, and the SHA-256 of the frame", "Framing", cases=cases)
+
+
+def _model_digest() -> Document:
+    models: dict[str, dict[str, np.ndarray[Any, np.dtype[Any]]]] = {
+        "two arrays, out of order": {
+            "weight": np.array([[1, -2, 0.5], [3, 4, -0.0]], np.float32),
+            "bias": np.array([1e-3, -1e300], np.float64),
+        },
+        "a scalar": {"scale": np.array(1.5, np.float32)},
+        "an array of one": {"scale": np.array([1.5], np.float32)},
+        "integers and flags": {"steps": np.array([1, 2**40], np.int64), "frozen": np.array([True, False])},
+        "nothing": {},
+    }
+    cases = [
+        {
+            "title": title,
+            "arrays": {
+                name: {"dtype": a.dtype.name, "shape": list(a.shape), "little_endian": _little_endian(a)}
+                for name, a in model.items()
+            },
+            "hashed": _hashed_model(model),
+            "digest": digest_model(model),
+        }
+        for title, model in models.items()
+    ]
+    return document("model-digest", "The digest of a model", "Model digest", cases=cases)
+
+
+def _little_endian(array: np.ndarray[Any, np.dtype[Any]]) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def _hashed_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
+    parts = [frame(labels.MODEL_DIGEST)]
+    for name in sorted(model):
+        shape = ",".join(map(str, model[name].shape)).encode()
+        parts += [frame(name.encode(), model[name].dtype.name.encode(), shape), _little_endian(model[name])]
+    return b"".join(parts)
+
+
+def _context() -> Document:
+    config, model = b"the configuration, as received", fixtures.seed("model")
+    config_digest = hashlib.sha256(config).digest()
+    return document(
+        "context",
+        "What binds everything to one round, one configuration and one model",
+        "Context",
+        round_id=ROUND_ID,
+        config=config,
+        config_digest=config_digest,
+        model_digest=model,
+        frame=frame(labels.CONTEXT, ROUND_ID, config_digest, model),
+        context=bind(ROUND_ID, config, model),
+    )
+
+
+def _roster() -> Roster:
+    """Two members with certificates, as in the active threat model; the bytes stand for certificates only here."""
+    members = []
+    for i, name in enumerate((ALICE, BOB), start=1):
+        channel, mask = (KeyPair.from_private(Secret(fixtures.seed(f"{kind} of {name}"))) for kind in ("c", "s"))
+        certificates = tuple(f"certificate {k} of {name}".encode() for k in range(i))
+        members.append(Member(Index(i), name, AdvertiseKeys(channel.public, mask.public, b"", certificates)))
+    return Roster(tuple(members))
+
+
+def _roster_fields(roster: Roster) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": m.index,
+            "participant_id": m.participant_id,
+            "channel_public_key": m.keys.channel_public_key,
+            "mask_public_key": m.keys.mask_public_key,
+            "certificates": m.keys.certificates,
+        }
+        for m in roster.members
+    ]
+
+
+def _roster_digest() -> Document:
+    roster = _roster()
+    fields: list[bytes] = []
+    for m in roster.members:
+        keys = m.keys
+        fields += [m.index.to_bytes(4, "big"), m.participant_id.encode(), keys.channel_public_key, keys.mask_public_key]
+        fields += [keys.key_share_commitment, frame(b"", *keys.certificates)]
+    return document(
+        "roster-digest",
+        "The digest of a roster",
+        "Roster",
+        members=_roster_fields(roster),
+        frame=frame(labels.ROSTER_DIGEST, *fields),
+        digest=rosters.roster_digest(roster),
+    )
+
+
+def _signed_bytes() -> Document:
+    roster, key = _roster(), fixtures.signing_key(ALICE)
+    sets = SurvivorSet((Index(1), Index(258)), (Index(3),))
+    advertisement = rosters.advertisement_to_sign(CONTEXT, ALICE, roster.members[0].keys)
+    consistency = rosters.survivors_to_sign(CONTEXT, roster, sets)
+    sign = fixtures.identity(
+        fixtures.certificate(ALICE, "org", "vector CA"), fixtures.scalar_hex(key)
+    ).sign  # RFC 6979, so that the signatures are the same on every run
+    return document(
+        "signed-bytes",
+        "What the two signatures of the active threat model cover",
+        "Signatures",
+        context=CONTEXT,
+        participant_id=ALICE,
+        private_scalar_test_only=fixtures.scalar_hex(key),
+        members=_roster_fields(roster),
+        roster_digest=rosters.roster_digest(roster),
+        survivors=sets.survivors,
+        dropped=sets.dropped,
+        advertise_keys={"signed": advertisement, "signature": sign(advertisement)},
+        consistency_check={"signed": consistency, "signature": sign(consistency)},
+    )
+
+
+def _commitment() -> Document:
+    seed = fixtures.seed("b_u")
+    fields = (labels.SELF_MASK_COMMITMENT, CONTEXT, ALICE.encode(), seed)
+    return document(
+        "commitment",
+        "The commitment to a self-mask seed",
+        "Self-mask commitment",
+        context=CONTEXT,
+        participant_id=ALICE,
+        self_mask_seed=seed,
+        frame=frame(*fields),
+        commitment=digest(*fields),
+    )
+
+
+SHARE_DIGESTS = (labels.MASK_KEY_SHARE_DIGEST, labels.SELF_MASK_SHARE_DIGEST)
+
+
+def _sealing() -> Document:
+    sender, receiver = (KeyPair.from_private(Secret(fixtures.seed(f"channel key of {name}"))) for name in (ALICE, BOB))
+    directions = []
+    for a, b, own, peer in ((ALICE, BOB, sender, receiver), (BOB, ALICE, receiver, sender)):
+        shared = own.agree(peer.public, peer=b)
+        ends = (CONTEXT, a.encode(), b.encode())
+        info = frame(labels.SHARE_SEALING, SUITE, *ends)
+        key = derive(shared, salt=ROUND_ID, info=info, size=16)
+        shares = tuple(b"\0" + fixtures.seed(f"share {k} from {a} to {b}") for k in ("s", "b"))
+        plaintext, associated_data = b"".join(shares), frame(labels.SHARE_ASSOCIATED_DATA, *ends)
+        directions.append(
+            {
+                "sender": a,
+                "receiver": b,
+                "sender_private_key": own.private.expose(),
+                "sender_public_key": own.public,
+                "receiver_public_key": peer.public,
+                "shared_secret": shared.expose(),
+                "info": info,
+                "key": key.expose(),
+                "nonce": bytes(12),
+                "associated_data": associated_data,
+                "mask_key_share": shares[0],
+                "self_mask_share": shares[1],
+                "plaintext": plaintext,
+                "sealed": sealing.seal(key, plaintext, associated_data),
+                "digests": [
+                    dealing.share_digest(label, CONTEXT, ParticipantId(a), ParticipantId(b), Secret(share))
+                    for label, share in zip(SHARE_DIGESTS, shares, strict=True)
+                ],
+            }
+        )
+    return document(
+        "sealing",
+        "A pair of shares sealed in each direction",
+        "Sealed shares",
+        round_id=ROUND_ID,
+        context=CONTEXT,
+        suite=SUITE.decode(),
+        directions=directions,
+    )
+
+
+def _mask_keys() -> Document:
+    one, other = (KeyPair.from_private(Secret(fixtures.seed(f"mask key of {name}"))) for name in (ALICE, BOB))
+    shared, seed = one.agree(other.public, peer=BOB), Secret(fixtures.seed("b_u"))
+    pairwise = frame(labels.PAIRWISE_MASK, SUITE, CONTEXT, ALICE.encode(), BOB.encode())
+    own = frame(labels.SELF_MASK, SUITE, CONTEXT, ALICE.encode())
+    return document(
+        "mask-keys",
+        "Keys of the two kinds of mask streams",
+        "Mask keys",
+        round_id=ROUND_ID,
+        context=CONTEXT,
+        suite=SUITE.decode(),
+        pairwise={
+            "ids": (ALICE, BOB),
+            "private_keys": (one.private.expose(), other.private.expose()),
+            "public_keys": (one.public, other.public),
+            "shared_secret": shared.expose(),
+            "info": pairwise,
+            "key": derive(shared, salt=ROUND_ID, info=pairwise, size=16).expose(),
+        },
+        self_mask={
+            "participant_id": ALICE,
+            "seed": seed.expose(),
+            "info": own,
+            "key": derive(seed, salt=ROUND_ID, info=own, size=16).expose(),
+        },
+    )
+
+
+def _mask_stream() -> Document:
+    key = Secret(fixtures.seed("mask stream")[:16])
+    cases = []
+    for word_bits in (8, 16, 32, 64):
+        for start in (0, ALIGNMENT, 3 * ALIGNMENT, 2**20, 2**32 - ALIGNMENT):
+            dtype = np.dtype(f"<u{word_bits // 8}")
+            words = MaskStream(key, dtype, start).next(5)
+            cases.append(
+                {
+                    "word_bits": word_bits,
+                    "start": start,
+                    "counter": (start * word_bits // 128).to_bytes(16, "big"),
+                    "bytes": words.tobytes(),
+                    "words": words,
+                }
+            )
+    return document(
+        "mask-stream", "Words of one stream at several places", "Mask stream", key=key.expose(), cases=cases
+    )
+
+
+def _secret_sharing() -> Document:
+    cases = []
+    for threshold, holders in ((1, (1,)), (2, (1, 2, 3)), (3, (1, 2, 5, 8, 10_000))):
+        secret, noise = fixtures.seed(f"secret {threshold}"), fixtures.rng(f"coefficients {threshold}")
+        drawn = fixtures.rng(f"coefficients {threshold}").token(48 * (threshold - 1))
+        shares = shamir.share(Secret(secret), threshold, holders, noise)
+        points = list(shares)[-threshold:]
+        cases.append(
+            {
+                "secret": secret,
+                "threshold": threshold,
+                "coefficient_bytes": [drawn[i : i + 48] for i in range(0, len(drawn), 48)],
+                "coefficients": [
+                    (int.from_bytes(drawn[i : i + 48], "big") % polynomial.PRIME).to_bytes(33, "big")
+                    for i in range(0, len(drawn), 48)
+                ],
+                "shares": {x: share.expose() for x, share in shares.items()},
+                "reconstruction": {
+                    "holders": points,
+                    "lagrange_at_zero": [a.to_bytes(33, "big") for a in polynomial.lagrange_at_zero(points)],
+                },
+            }
+        )
+    return document(
+        "secret-sharing",
+        "Shares of a secret, and the secret from as many as the threshold",
+        "Secret sharing",
+        prime=polynomial.PRIME.to_bytes(33, "big"),
+        not_a_share=[polynomial.PRIME.to_bytes(33, "big"), b"\xff" * 33, bytes(32), bytes(34)],
+        cases=cases,
+    )
+
+
+def _share_correction() -> Document:
+    threshold, holders, secret = 3, tuple(range(1, 8)), fixtures.seed("secret to correct")
+    honest = shamir.share(Secret(secret), threshold, holders, fixtures.rng("coefficients to correct"))
+    cases = []
+    for title, liars, used in (
+        ("no wrong share", (), holders),
+        ("as many as unique decoding corrects: (7 - 3) / 2", (2, 6), holders),
+        ("one more: nothing is searched for", (1, 4, 7), holders),
+        ("behind the first t shares: not needed, so not looked for", (4, 6), holders),
+        ("one wrong share among threshold + 2", (3,), holders[:5]),
+        ("one wrong share among threshold + 1: a decoding needs two more", (3,), holders[:4]),
+        ("as few shares as the threshold, one wrong: nothing to correct with", (3,), holders[:3]),
+        ("fewer right shares than the threshold", (1, 2, 4, 5, 7), holders),
+    ):
+        shares = {x: honest[x].expose() for x in used}
+        shares |= {x: bytes(1) + fixtures.seed(f"wrong share {x}") for x in liars}
+        found = shamir.Decoder(used, threshold).recover(
+            {x: shamir.decode_share(share) for x, share in shares.items()},
+            lambda s: hashlib.sha256(s.expose()).digest() == hashlib.sha256(secret).digest(),
+        )
+        outcome = (
+            None
+            if found is None
+            else {"secret": found.secret.expose(), "consistent": found.consistent, "wrong": found.wrong}
+        )
+        cases.append({"title": title, "shares": shares, "outcome": outcome})
+    return document(
+        "share-correction",
+        "Wrong shares: corrected and told, or nothing at all",
+        "Wrong shares",
+        threshold=threshold,
+        secret_sha256=hashlib.sha256(secret).digest(),
+        cases=cases,
+    )

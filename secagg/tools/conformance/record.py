@@ -1,0 +1,91 @@
+"""Records ciphertexts of the vectors with TenSEAL (extra `ckks`): `python -m secagg.tools.conformance.record`.
+
+TenSEAL draws its own randomness, so every run gives other bytes. Run it only when the inputs of a homomorphic round of
+the vectors change, and the generator after it. Everything but these files the generator makes without TenSEAL.
+"""
+
+import base64
+import sys
+from importlib.metadata import version
+
+from secagg.crypto.secret import Secret
+from secagg.homomorphic.vectors import Backend
+from secagg.lattice.jobs import OpenPublicKey, OpenSymmetric
+from secagg.lattice.modular import U64
+from secagg.lattice.residues import pack_residues
+from secagg.lattice.rlwe import SecretKey, rebase
+from secagg.lattice.streams import SeededPolynomials
+from secagg.lattice.tenseal_backend import PublicKeyEncryptor, SymmetricEncryptor
+from secagg.tools.conformance.document import Document, document, dumps
+from secagg.tools.conformance.encrypted_rounds import NAMES, EncryptedRecorder, draft, recording_of
+from secagg.tools.conformance.encryption import ReplayedBackend
+from secagg.tools.conformance.replay import Stage
+from secagg.tools.conformance.vectors import DIRECTORY
+
+
+class RecordingBackend(ReplayedBackend):
+    """Encrypts with TenSEAL where the vectors state recorded ciphertexts, and keeps what it made."""
+
+    def __init__(self, stage: Stage, name: str, made: dict[str, bytes]) -> None:
+        """Args: made: packed residues (c0, c1) by participant, to be filled."""
+        super().__init__(stage.encryption(name), name)
+        self._name = name
+        self._made = made
+
+    def _seeded(self, opened: OpenSymmetric, values: U64) -> U64:
+        key_seed = Secret(opened.key_seed)
+        encryptor = SymmetricEncryptor(
+            opened.profile, key_seed, context=opened.context, seed=opened.seed, participant=opened.participant
+        )
+        fresh = encryptor.fresh(values)
+        self._made[self._name] = pack_residues(fresh, opened.profile.prime_bits)
+        stream = SeededPolynomials(opened.profile, opened.seed, context=opened.context, participant=opened.participant)
+        key = SecretKey(opened.profile, key_seed, opened.context)
+        return rebase(opened.profile, key, fresh[:, 0], fresh[:, 1], stream.blocks(range(1)))[:, None]
+
+    def _public(self, opened: OpenPublicKey, values: U64) -> U64:
+        if "recorded" not in self._encryption:
+            return super()._public(opened, values)
+        residues = PublicKeyEncryptor(opened.profile, opened.joint_key, context=opened.context).encrypt(values, 0)
+        self._made[self._name] = pack_residues(residues, opened.profile.prime_bits)
+        return residues
+
+
+class RecordingStage(Stage):
+    """A stage on which TenSEAL encrypts."""
+
+    def __init__(self, vector: Document) -> None:
+        super().__init__(vector)
+        self.made: dict[str, bytes] = {}
+
+    def backend(self, name: str) -> Backend:
+        """See `Stage`."""
+        return RecordingBackend(self, name, self.made)
+
+
+def record() -> int:
+    """Play every round that has recorded ciphertexts, and write them. How many files."""
+    written = 0
+    for (scheme, custody), name in NAMES.items():
+        vector, cast = draft(scheme, custody)
+        stage = RecordingStage(vector)
+        EncryptedRecorder(stage, cast).play()
+        if not stage.made:
+            continue
+        made = document(
+            "recorded",
+            f"Ciphertexts that TenSEAL made for {name}",
+            "Recorded ciphertexts",
+            provenance=f"made once by TenSEAL {version('tenseal')}, recorded by secagg.tools.conformance.record",
+            round=name,
+            context=stage.round.context,
+            prime_bits=stage.profile.prime_bits,
+            ciphertexts={who: base64.b64encode(packed).decode() for who, packed in sorted(stage.made.items())},
+        )
+        (DIRECTORY / f"{recording_of(name)}.json").write_text(dumps(made))
+        written += 1
+    return written
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{record()} files in {DIRECTORY}; now run python -m secagg.tools.conformance.generate\n")

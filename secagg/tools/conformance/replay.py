@@ -1,0 +1,284 @@
+"""Plays a vector's steps against the real participants and coordinator, and says what came out."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from secagg.config import Aggregate, RoundConfig, Suite, ThreatModel
+from secagg.context import Round, RoundId, bind
+from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.secret import Secret
+from secagg.encoding.code import Encoded
+from secagg.encoding.schema import FloatArray, Schema
+from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
+from secagg.events import (
+    Accused,
+    Event,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    SumDelivered,
+    SumReady,
+    WrongShares,
+)
+from secagg.homomorphic.dealt_participant import profile_of
+from secagg.homomorphic.vectors import Backend, OnceVector
+from secagg.lattice.parameters import Custody, Profile
+from secagg.masked.vector import MaskedVector
+from secagg.messages import AdvertiseKeys, ParticipantId
+from secagg.phases import Phase
+from secagg.policy import Policy
+from secagg.rounds.engine import Engine
+from secagg.rounds.releases import Release, remembering
+from secagg.rounds.seat import Credentials, Seat
+from secagg.schemes import Participant, coordinate, take_part
+from secagg.tools.conformance import fixtures, wire
+from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.encryption import ReplayedBackend
+from secagg.wire.configuration import decode_config
+from secagg.wire.results import sums_digest
+
+REFUSALS = (RemoteError, NotInRoundError, RoundAborted)
+"""What a step may end in, beside an answer."""
+
+DRAWS = {
+    "masked": (
+        "channel_private_key",
+        "mask_private_key",
+        "self_mask_seed",
+        "mask_key_coefficients",
+        "self_mask_coefficients",
+    ),
+    "participants": ("channel_private_key", "key_seed", "stream_seed"),
+    "threshold": ("channel_private_key", "key_seed", "key_seed_coefficients", "flood"),
+}
+"""By scheme or custody, a participant's random values in the order in which it draws them."""
+
+
+class Draws:
+    """An `Rng` that hands out stated values, each once and in the size that is asked for."""
+
+    def __init__(self, values: Iterable[bytes]) -> None:
+        self._values = iter(values)
+
+    def token(self, size: int) -> bytes:
+        """The next value.
+
+        Raises:
+            LocalError: there is none, or it has another size.
+        """
+        value = next(self._values, b"")
+        if len(value) != size:
+            raise LocalError(f"the vector holds {len(value)} random bytes where {size} are drawn")
+        return value
+
+
+class Stage:
+    """One round of a vector, at some point of its steps. Whoever no step needs is never set up."""
+
+    def __init__(
+        self, vector: Document, policy: Document | None = None, released: Sequence[Document] | None = None
+    ) -> None:
+        """Args:
+        vector: of kind `round`.
+        policy: of every participant; the most permissive if None.
+        released: earlier sums of the same model, which everyone remembers; none if None.
+        """
+        self._vector = vector
+        self._policy = read_policy(policy or {})
+        self._participants: dict[str, Participant] = {}
+        config_bytes = bytes.fromhex(vector["config"])
+        self.config: RoundConfig = decode_config(config_bytes)
+        round_id = RoundId(bytes.fromhex(vector["round_id"]))
+        self._memory = remembering(*(read_release(told, self.config) for told in released or ()))
+        self.round = Round(round_id, self.config, bind(round_id, config_bytes, bytes.fromhex(vector["model_digest"])))
+
+    @cached_property
+    def trust(self) -> TrustAnchors | None:
+        """The deployment's CA; None where nothing is signed."""
+        if not self.config.signed:
+            return None
+        return TrustAnchors.from_pem(fixtures.pem(bytes.fromhex(self._vector["authority"]["certificate"])))
+
+    @cached_property
+    def coordinator(self) -> Engine:
+        """Before its first message."""
+        return coordinate(self.round, now=float(fixtures.NOW_S), trust=self.trust, claim=self._memory)
+
+    @property
+    def kind(self) -> str:
+        """`masked`, or the custody of the key."""
+        return "masked" if self.config.homomorphic is None else self.config.homomorphic.custody.value
+
+    def random(self, name: str) -> dict[str, bytes]:
+        """A participant's random values by name. The flood is stated as a seed that SHAKE-256 expands."""
+        stated = {key: bytes.fromhex(value) for key, value in self._vector["participants"][name]["random"].items()}
+        if self.kind == "threshold":
+            size = 8 * self.profile.ring_degree * self.profile.blocks(self.config.vector_len)
+            stated["flood"] = hashlib.shake_256(stated["flood_seed"]).digest(size)
+        return stated
+
+    def draws(self, name: str) -> "Draws":
+        """The same in the order in which they are drawn."""
+        stated = self.random(name)
+        return Draws(stated[draw] for draw in DRAWS[self.kind])
+
+    def learned(self, name: str) -> Aggregate | None:
+        """The sum that a participant decrypted itself."""
+        return self._participants[name].aggregate
+
+    def backend(self, name: str) -> Backend:
+        """What encrypts and decrypts for a participant, without TenSEAL."""
+        return ReplayedBackend(self.encryption(name), name)
+
+    def encryption(self, name: str) -> Document:
+        """Where a participant's ciphertext comes from, as the vector states it."""
+        stated: Document = self._vector["participants"][name]["encryption"]
+        return stated
+
+    @property
+    def profile(self) -> Profile:
+        """The profile of a homomorphic round."""
+        return profile_of(self.config)
+
+    def encoder(self, name: str) -> Encoded:
+        """The participant's encoded update."""
+        mine = self._vector["participants"][name]
+        update = read_arrays(mine["update"], self.config.schema)
+        flat = self.config.schema.check(update)
+        seed = Secret(bytes.fromhex(mine["rounding_seed"]))
+        return self.config.code.encoder(flat, mine["weight"], seed, self.round.context)
+
+    def credentials(self, name: str) -> Credentials | None:
+        """The participant's certificate and key; None if semi-honest."""
+        if self.trust is None:
+            return None
+        mine = self._vector["participants"][name]["identity"]
+        identity = fixtures.identity(bytes.fromhex(mine["certificate"]), mine["private_scalar_test_only"])
+        return Credentials(identity, self.trust)
+
+    def play(self, step: Document, messages: Mapping[str, Document]) -> tuple[Document, list[wire.Protocol]]:
+        """Do one step. What came out, as a vector says it, and the messages behind it."""
+        try:
+            if step["at"] == "coordinator":
+                return self._at_coordinator(step, messages)
+            replies = self._at_participant(step, messages)
+            return {"replies": [wire.encode(reply)["parts"] for reply in replies]}, replies
+        except REFUSALS as error:
+            return refusal(error), []
+
+    def rehearse(self, steps: Sequence[Document], messages: Mapping[str, Document], only: str) -> None:
+        """Play those of `steps` that change the state of `only`: `coordinator` or a participant."""
+        for step in steps:
+            if step["at"] == only and step["do"] != "answer":
+                self.play(step, messages)
+
+    def _at_coordinator(self, step: Document, messages: Mapping[str, Document]) -> tuple[Document, list[wire.Protocol]]:
+        now = step.get("now_ms", 0) / 1000
+        match step["do"]:
+            case "tick":
+                events = self.coordinator.tick(now)
+            case "expect":
+                events = self.coordinator.expect([ParticipantId(name) for name in step["participants"]], now)
+            case "exclude":
+                events = self.coordinator.exclude([ParticipantId(name) for name in step["participants"]], now)
+            case "rejoin":
+                message = wire.decode(messages[step["message"]])
+                if not isinstance(message, AdvertiseKeys):
+                    raise TypeError("who comes again advertises keys")
+                events = self.coordinator.rejoin(ParticipantId(step["sender"]), message, now)
+            case "answer":
+                answer = self.coordinator.answer(ParticipantId(step["participant"]), Phase[step["phase"]])
+                return {"answer": wire.encode(answer)["parts"]}, [answer]
+            case _:
+                message = wire.decode(messages[step["message"]])
+                events = self.coordinator.receive(ParticipantId(step["sender"]), message, now)
+        return {"events": [describe(event, self.config) for event in events]}, []
+
+    def _at_participant(self, step: Document, messages: Mapping[str, Document]) -> list[wire.Protocol]:
+        name = step["at"]
+        if step["do"] == "join":
+            own, draws = ParticipantId(name), self.draws(name)
+            seat = Seat(self.round, own, self._policy, draws, self.credentials(name), self._memory)
+            self._participants[name] = take_part(seat, self.encoder(name), lambda: self.backend(name))
+            return [self._participants[name].advertisement]
+        reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)
+        if reply is None:
+            return []
+        return list(reply) if isinstance(reply, MaskedVector | OnceVector) else [reply]  # type: ignore[list-item]
+
+
+def read_release(told: Document, config: RoundConfig) -> Release:
+    """An earlier sum of the model of `config`, as a vector states it; for the same purpose, unless it says so."""
+    survivors = frozenset(map(ParticipantId, told["survivors"]))
+    return Release(config.model_digest, survivors, told["threshold"], told.get("purpose", config.purpose))
+
+
+def read_policy(policy: Document) -> Policy:
+    """A policy as a vector states it: what it does not name is as permissive as can be."""
+    return Policy(
+        min_cohort=policy.get("min_cohort", 3),
+        min_honest=policy.get("min_honest", 2),
+        min_colluding_share=policy.get("min_colluding_share", 0.0),
+        min_organisations=policy.get("min_organisations", 1),
+        threat_models=frozenset(ThreatModel[name] for name in policy.get("threat_models", ThreatModel.__members__)),
+        schemes=frozenset(policy.get("schemes", ("masked", "ckks", "bfv"))),
+        custodies=frozenset(Custody(name) for name in policy.get("custodies", [custody.value for custody in Custody])),
+        allow_experimental=policy.get("allow_experimental", True),
+        suites=frozenset(Suite[name] for name in policy.get("suites", Suite.__members__)),
+        tasks=None if policy.get("tasks") is None else frozenset(policy["tasks"]),
+        require_distributed_noise=policy.get("require_distributed_noise", False),
+    )
+
+
+def read_arrays(arrays: Mapping[str, str], schema: Schema) -> dict[str, FloatArray]:
+    """Named arrays from the little-endian bytes of each."""
+    return {
+        spec.name: np.frombuffer(bytes.fromhex(arrays[spec.name]), np.dtype(spec.dtype).newbyteorder("<"))
+        .astype(spec.dtype)
+        .reshape(spec.shape)
+        for spec in schema.arrays
+    }
+
+
+def refusal(error: SecAggError) -> Document:
+    """How a vector states an error: class, and culprit or reason where there is one."""
+    told: dict[str, Any] = {"error": type(error).__name__}
+    if isinstance(error, RoundAborted):
+        return told | {"reason": error.reason.name}
+    if isinstance(error, RemoteError) and error.culprit is not None:
+        told["culprit"] = error.culprit
+    return told
+
+
+def describe(event: Event, config: RoundConfig) -> Document:
+    """How a vector states an event."""
+    told: dict[str, Any] = {"event": type(event).__name__}
+    match event:
+        case PhaseStarted(phase, deadline, expected):
+            return told | {"phase": phase.name, "deadline_ms": round(deadline * 1000), "expected": expected}
+        case MessageAccepted(phase, participant):
+            return told | {"phase": phase.name, "participant": participant}
+        case ParticipantDropped(phase, participant, reason):
+            return told | {"phase": phase.name, "participant": participant, "reason": reason.name}
+        case WrongShares(culprit, conflicts):
+            return told | {"culprit": culprit, "conflicts": [list(pair) for pair in conflicts]}
+        case Accused(accused, accuser, verdict):
+            told |= {"accused": accused, "accuser": accuser, "verdict": verdict.name}
+        case SumReady(aggregate):
+            return told | _result(aggregate.survivors, sums_digest(aggregate, config))
+        case SumDelivered(survivors, digest):
+            told |= _result(survivors, digest)
+        case RoundFailed(error):
+            told["reason"] = error.reason.name
+            if error.culprits:
+                told["culprits"] = list(error.culprits)
+    return told
+
+
+def _result(survivors: Sequence[str], digest: bytes) -> Document:
+    return {"survivors": list(survivors), "sums_digest": digest.hex()}

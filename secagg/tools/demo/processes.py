@@ -1,0 +1,212 @@
+"""The demo's processes: one sidecar, and a crew of participants that die and are started again."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final, Self
+
+from secagg.config import ThreatModel
+from secagg.errors import LocalError, MissingExtraError
+from secagg.tools.demo.participant import Command
+from secagg.variants import MASKED, Variant
+
+START_S: Final = 60.0
+"""Longest time for a process to start on a busy machine."""
+
+_STOP_S: Final = 10.0
+# One numerical thread each: the processes are many, the processors few.
+_ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_SERVER_PACKAGES: Final = ("grpc_health", "grpc_reflection", "pydantic_settings", "structlog")
+_SIDECAR: Final = "from secagg_server.cli import main; main()"
+
+
+class DemoProcessError(LocalError):
+    """A process of the demo did not do what it is there for. The message holds the end of what it wrote."""
+
+
+class Sidecar:
+    """The coordinator, as an FL server starts it beside itself."""
+
+    def __init__(self, identity: Path, folder: Path) -> None:
+        """Start it.
+
+        Args:
+            identity: folder with cert.pem, key.pem and ca.pem.
+            folder: for its log and its control socket.
+
+        Raises:
+            MissingExtraError: the server's packages are not installed.
+            DemoProcessError: it does not get ready.
+        """
+        if any(find_spec(package) is None for package in _SERVER_PACKAGES):
+            raise MissingExtraError("the demo's sidecar", "demo")
+        self._log = folder / "sidecar.log"
+        arguments = {
+            "--listen": "127.0.0.1:0",
+            "--control": f"unix:{folder / 'control.sock'}",
+            "--certificate": identity / "cert.pem",
+            "--key": identity / "key.pem",
+            "--participant-ca": identity / "ca.pem",
+            "--log-format": "json",
+        }
+        flags = [str(word) for pair in arguments.items() for word in pair]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603, our own interpreter
+                [sys.executable, "-c", _SIDECAR, "serve", *flags], stdout=log, stderr=subprocess.STDOUT
+            )
+        ready = self._wait_until_ready()
+        self.pid = self._process.pid
+        self.data_plane: str = ready["data_plane"]
+        self.control_plane: str = ready["control_plane"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_until_ready(self) -> dict[str, Any]:
+        end = monotonic() + START_S
+        while monotonic() < end:
+            for line in self._log.read_text(encoding="utf-8").splitlines():
+                if '"event": "ready"' in line:
+                    return dict(json.loads(line))
+            try:
+                self._process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        self._process.kill()
+        raise DemoProcessError(f"the sidecar did not start: {self._log.read_text(encoding='utf-8')[-500:]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recruit:
+    """How to start one participant: its identity's folder, and the file with its own examples."""
+
+    identity: Path
+    data: Path
+
+
+@dataclass(slots=True)
+class Crew:
+    """The participants' processes."""
+
+    target: str
+    threat_model: ThreatModel
+    recruits: Mapping[str, Recruit]
+    log: Path
+    variant: Variant = MASKED
+    _processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    _events: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
+    _listeners: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self.start(self.recruits)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill(self._processes)
+        for listener in self._listeners:
+            listener.join()
+        for process in self._processes.values():
+            _close(process)
+
+    def start(self, names: Iterable[str]) -> None:
+        """Start processes that are not there, or no longer."""
+        for name in names:
+            recruit = self.recruits[name]
+            flags = ["--target", self.target, "--threat-model", self.threat_model.name]
+            flags += [] if self.variant.custody is None else ["--custody", self.variant.custody.value]
+            files = ["--identity", str(recruit.identity), "--data", str(recruit.data)]
+            with self.log.open("ab") as log:
+                process = subprocess.Popen(  # noqa: S603, our own interpreter
+                    [sys.executable, "-P", "-m", "secagg.tools.demo.participant", *flags, *files],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env={**os.environ, **_ENVIRONMENT},
+                )
+            if name in self._processes:
+                _close(self._processes[name])
+            self._processes[name] = process
+            self._listeners.append(threading.Thread(target=self._listen, args=(name, process), daemon=True))
+            self._listeners[-1].start()
+
+    def order(self, name: str, command: Command) -> None:
+        """Hand a command to a participant."""
+        stdin = self._processes[name].stdin
+        if stdin is None:
+            raise DemoProcessError(f"{name} has no standard input")
+        stdin.write(command.as_json() + "\n")
+        stdin.flush()
+
+    def kill(self, names: Iterable[str]) -> None:
+        """End processes, if they are there."""
+        for name in names:
+            self._processes[name].kill()
+
+    def wait(self, wanted: Mapping[str, Collection[str]], timeout_s: float) -> dict[str, dict[str, Any]]:
+        """The first event of each participant that is among those wanted of it; what comes before is skipped.
+
+        The end of a process is the event "exited", with its last words.
+
+        Raises:
+            DemoProcessError: one of them ends and "exited" is not wanted of it, or says nothing in time.
+        """
+        missing = dict(wanted)
+        found: dict[str, dict[str, Any]] = {}
+        end = monotonic() + timeout_s
+        while missing:
+            try:
+                name, event = self._events.get(timeout=max(0.0, end - monotonic()))
+            except queue.Empty:
+                raise DemoProcessError(f"{', '.join(sorted(missing))}: nothing heard for {timeout_s:.0f} s") from None
+            if event["event"] in missing.get(name, ()):
+                found[name] = event
+                del missing[name]
+            elif name in missing and event["event"] == "exited":
+                raise DemoProcessError(f"{name} ended with code {event['code']}: {self._tail()}")
+        return found
+
+    def _listen(self, name: str, process: "subprocess.Popen[str]") -> None:
+        last_words: dict[str, Any] = {}
+        for line in process.stdout or ():
+            event = json.loads(line)
+            if event["event"] == "dying":
+                last_words = event
+            else:
+                self._events.put((name, event))
+        self._events.put((name, {"bytes_sent": 0, **last_words, "event": "exited", "code": process.wait()}))
+
+    def _tail(self) -> str:
+        return self.log.read_text(encoding="utf-8")[-500:].strip() or "nothing in its log"
+
+
+def _close(process: "subprocess.Popen[str]") -> None:
+    """Give back the pipes of a process that has ended."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()

@@ -1,0 +1,81 @@
+"""What a demo participant does beside taking part: keep a copy of what it sends, and die where it was told to.
+
+The tap sits between the client and gRPC, in the participant's own process; the coordinator knows nothing of it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+
+from secagg.phases import INPUT_PHASES, Phase
+from secagg.tools.demo.plan import Dropout, Moment
+from secagg.tools.demo.relay import CutRelay, die
+
+CALLS: Final = {
+    Phase.ADVERTISE_KEYS: "Advertise",
+    Phase.SHARE_KEYS: "Share",
+    Phase.MASKED_INPUT: "SendInput",
+    Phase.CONSISTENCY_CHECK: "Check",
+    Phase.UNMASK: "Reveal",
+    Phase.CONFIRM_KEY: "ConfirmKey",
+    Phase.ENCRYPTED_INPUT: "SendEncrypted",
+    Phase.REPORT_SUM: "ReportSum",
+    Phase.RELEASE_SUM: "SendSum",
+    Phase.PARTIAL_DECRYPTION: "SendPartial",
+    Phase.RECOVERY_CHECK: "CheckRecovery",
+    Phase.RECOVER_SEEDS: "RecoverSeeds",
+}
+"""The call in which a participant sends its message of each phase."""
+
+UPLOAD_CALLS: Final = frozenset(CALLS[phase] for phase in INPUT_PHASES)
+
+
+@dataclass(slots=True)
+class Tap(grpc.StreamStreamClientInterceptor):
+    """A gRPC interceptor.
+
+    Attributes:
+        last_words: called right before the end with the bytes sent in this round.
+        dropout: when to die; never, if None.
+        relay: what the connection goes through if the upload is to break off.
+        uploaded: every message of this round's upload exactly as gRPC got it.
+        bytes_sent: in all calls of this round.
+    """
+
+    last_words: Callable[[int], None]
+    dropout: Dropout | None = None
+    relay: CutRelay | None = None
+    uploaded: list[bytes] = field(default_factory=list)
+    bytes_sent: int = 0
+
+    def begin(self, dropout: Dropout | None, relay: CutRelay | None) -> None:
+        """A new round."""
+        self.dropout, self.relay = dropout, relay
+        self.uploaded, self.bytes_sent = [], 0
+
+    def intercept_stream_stream(
+        self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Iterator[Any]
+    ) -> Any:
+        """See grpc."""
+        call = client_call_details.method.rpartition("/")[2]
+        return continuation(client_call_details, self._passing(call, request_iterator))
+
+    def _passing(self, call: str, requests: Iterator[bytes]) -> Iterator[bytes]:
+        for request in requests:
+            self._strike(call, request)
+            self.bytes_sent += len(request)
+            if call in UPLOAD_CALLS:
+                self.uploaded.append(request)
+            yield request
+
+    def _strike(self, call: str, request: bytes) -> None:
+        if self.dropout is None or call != CALLS[self.dropout.phase]:
+            return
+        if self.dropout.moment is Moment.BEFORE_SENDING:
+            self.last_words(self.bytes_sent)
+            die()
+        elif self.relay is not None:
+            self.last_words(self.bytes_sent + len(request) // 2)
+            self.relay.cut_after(len(request) // 2)

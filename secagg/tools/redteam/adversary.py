@@ -1,0 +1,307 @@
+"""The adversary: a malicious coordinator with colluding participants, against the real participants.
+
+It sees every message, answers whatever it likes, and knows the colluders' round secrets. `Adversary.expose` computes a
+victim's update from nothing but that view.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from secagg import roster as rosters
+from secagg.crypto import polynomial, shamir
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.rng import Rng, SeededRng
+from secagg.crypto.secret import Secret
+from secagg.encoding.packing import unpack
+from secagg.errors import LocalError
+from secagg.masked import shares
+from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
+from secagg.masked.participant import AwaitingRoster
+from secagg.masked.session import Participant, Reply
+from secagg.masked.vector import MaskedVector
+from secagg.messages import (
+    AdvertiseKeys,
+    ConsistencyCheck,
+    ConsistencyProof,
+    CoordinatorMessage,
+    Index,
+    MaskedInputChunk,
+    MaskKeyShare,
+    Member,
+    ParticipantId,
+    ParticipantMessage,
+    Roster,
+    ShareDelivery,
+    ShareKeys,
+    SurvivorSet,
+    Unmask,
+)
+from secagg.tools.simulation.network import Envelope, Run, Up
+
+Integers = np.ndarray[Any, np.dtype[np.uint64]]
+Pool = dict[Index, dict[Index, int]]
+"""Shares by owner and holder."""
+
+
+def seated(run: Run, name: ParticipantId) -> Participant:
+    """The state machine of `name` in a masked round."""
+    participant = run.participants[name]
+    if not isinstance(participant, Participant):
+        raise LocalError("this adversary plays masked rounds")
+    return participant
+
+
+def truth(run: Run, name: ParticipantId) -> Integers:
+    """What `name` puts in: uint64[vector_len]."""
+    config = run.coordinator.round.config
+    words: Integers = run.vectors[name].read(0, config.vector_len, config.ring_dtype).astype(np.uint64)
+    return words
+
+
+def true_sum(run: Run, names: Iterable[ParticipantId]) -> Integers:
+    """Σ of what `names` put in, with room to spare: nothing is reduced."""
+    total: Integers = np.stack([truth(run, name) for name in names]).sum(axis=0, dtype=np.uint64)
+    return total
+
+
+class Adversary:
+    """Everything that the coordinator and its colluders have seen, and what follows from it."""
+
+    def __init__(self, run: Run, colluders: Collection[ParticipantId] = ()) -> None:
+        self.people = {name: seated(run, name) for name in run.participants}
+        self.round = run.coordinator.round
+        self.now = run.now
+        self.advertised = {name: p.advertisement for name, p in self.people.items()}
+        self.reassign()
+        self.channel_keys: dict[ParticipantId, KeyPair] = {}
+        self.mask_keys: dict[ParticipantId, KeyPair] = {}
+        self.shared: dict[ParticipantId, ShareKeys] = {}
+        self.inputs: dict[ParticipantId, Integers] = {}
+        self._chunks: dict[ParticipantId, list[MaskedInputChunk]] = defaultdict(list)
+        self.signatures: dict[tuple[ParticipantId, SurvivorSet], bytes] = {}
+        self.seed_shares: Pool = defaultdict(dict)
+        self.key_shares: Pool = defaultdict(dict)
+        for name in colluders:
+            self.corrupt(name)
+
+    def corrupt(self, name: ParticipantId) -> None:
+        """Learn the fresh round keys of `name`."""
+        state = self.people[name]._state
+        if not isinstance(state, AwaitingRoster):
+            raise LocalError("corrupt a participant before it gets the roster")
+        self.channel_keys[name], self.mask_keys[name] = state.channel, state.mask
+
+    def reassign(self) -> None:
+        """Make the roster anew from `advertised`."""
+        self.roster = rosters.assign(self.advertised)
+        self.members = {m.participant_id: m for m in self.roster.members}
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def ask(self, name: ParticipantId, message: CoordinatorMessage) -> Reply:
+        """Answer `name` with `message` and remember what it says. Raises what the participant raises."""
+        reply = self.people[name].receive(message, self.now)
+        match reply:
+            case ShareKeys():
+                self.shared[name] = reply
+                self._open_shares(name)
+            case MaskedVector():
+                self.inputs[name] = self._vector(reply)
+            case Unmask():
+                self._take_revealed(self.index(name), reply)
+            case ConsistencyCheck():
+                pass
+        return reply
+
+    def __call__(self, envelope: Envelope) -> Iterable[Envelope]:
+        """A `Hook`: listen to a round that the real coordinator runs, and change nothing."""
+        if isinstance(envelope, Up):
+            self._overhear(envelope.participant, envelope.message)
+        return (envelope,)
+
+    def _overhear(self, name: ParticipantId, message: ParticipantMessage) -> None:
+        match message:
+            case ShareKeys():
+                self.shared[name] = message
+                self._open_shares(name)
+            case MaskedInputChunk():
+                self._chunks[name].append(message)
+            case Unmask():
+                self._take_revealed(self.index(name), message)
+            case _:
+                pass
+
+    def assemble(self) -> None:
+        """Put together the inputs that were overheard chunk by chunk."""
+        self.inputs |= {name: self._vector(chunks) for name, chunks in self._chunks.items()}
+
+    def index(self, name: ParticipantId) -> Index:
+        """The place of `name` in the roster."""
+        return self.members[name].index
+
+    def indices(self, names: Collection[ParticipantId]) -> tuple[Index, ...]:
+        """Their places, ascending."""
+        return tuple(sorted(self.index(name) for name in names))
+
+    def collect_shares(self, rosters_for: Callable[[ParticipantId], Roster] | None = None) -> None:
+        """Round 1 with everyone: the honest roster, or what `rosters_for` shows each."""
+        for name in self.people:
+            self.ask(name, rosters_for(name) if rosters_for else self.roster)
+
+    def deliver(self, name: ParticipantId, senders: Collection[ParticipantId]) -> Reply:
+        """Round 2 with `name`: the sealed shares of `senders`."""
+        sealed = {self.index(s): self.shared[s].sealed[self.index(name)] for s in sorted(senders) if s != name}
+        return self.ask(name, ShareDelivery(sealed))
+
+    def collect_inputs(self) -> None:
+        """Rounds 1 and 2 with everyone, honestly."""
+        self.collect_shares()
+        for name in self.people:
+            self.deliver(name, self.people)
+
+    def sets(
+        self, survivors: Collection[ParticipantId], dropped: Collection[ParticipantId] | None = None
+    ) -> SurvivorSet:
+        """The two sets; everyone else dropped if `dropped` is None."""
+        rest = set(self.people) - set(survivors) if dropped is None else dropped
+        return SurvivorSet(self.indices(survivors), self.indices(rest))
+
+    def sign(self, name: ParticipantId, sets: SurvivorSet) -> bytes:
+        """Round 3 with `name`: its signature on `sets`."""
+        reply = self.ask(name, sets)
+        if not isinstance(reply, ConsistencyCheck):
+            raise LocalError("only in the active threat model are survivors signed")
+        self.signatures[name, sets] = reply.signature
+        return reply.signature
+
+    def prove(self, name: ParticipantId, sets: SurvivorSet) -> Reply:
+        """Round 4 with `name` in the active model: every signature on `sets` that there is."""
+        known = {self.index(n): s for (n, signed), s in self.signatures.items() if signed == sets}
+        return self.ask(name, ConsistencyProof(known))
+
+    def unmask(self, sets_for: Mapping[ParticipantId, SurvivorSet]) -> None:
+        """Rounds 3 and 4 as the threat model has them: show each participant its sets and take its shares."""
+        if self.people[next(iter(sets_for))].seat.active:
+            for name, sets in sets_for.items():
+                self.sign(name, sets)
+            for name, sets in sets_for.items():
+                self.prove(name, sets)
+        else:
+            for name, sets in sets_for.items():
+                self.ask(name, sets)
+
+    # --- conclusions --------------------------------------------------------------------------------------------------
+
+    def expose(
+        self, victim: ParticipantId, peers: Collection[ParticipantId], *, self_mask: bool = True
+    ) -> Integers | None:
+        """The victim's encoded update from its masked input, if the view suffices to remove every mask in it.
+
+        Args:
+            victim: whose input came in.
+            peers: whose shares it was delivered, so against whom it masked.
+            self_mask: whether there is a self mask to remove.
+        """
+        known = [self.pairwise(victim, peer) for peer in peers if peer != victim]
+        if self_mask:
+            known.append(self.self_mask(victim))
+        return None if not all(known) else self.strip(self.inputs[victim], [mask for masks in known for mask in masks])
+
+    def self_mask(self, owner: ParticipantId) -> list[Mask]:
+        """What takes PRG(b) off the owner's input; nothing if b is out of reach."""
+        seed = self.recover(self.seed_shares[self.index(owner)])
+        return [] if seed is None else [Mask(self_mask_key(self.round, owner, seed), negative=True)]
+
+    def pairwise(self, owner: ParticipantId, peer: ParticipantId) -> list[Mask]:
+        """What takes the mask with `peer` off the owner's input; nothing if neither's mask key is within reach."""
+        shared = self._pair_secret(owner, peer)
+        if shared is None:
+            return []
+        added = self.index(owner) > self.index(peer)
+        return [Mask(pairwise_mask_key(self.round, owner, peer, shared), negative=added)]
+
+    def sum_over(self, kept: Collection[ParticipantId], dropped: Collection[ParticipantId]) -> Integers | None:
+        """Σ of the updates of `kept`, who all masked against `dropped`; None if the view does not suffice."""
+        known = [self.self_mask(name) for name in kept]
+        known += [self.pairwise(name, gone) for name in kept for gone in dropped]
+        total = np.stack([self.inputs[name] for name in kept]).sum(axis=0, dtype=np.uint64)
+        return None if not all(known) else self.strip(total, [mask for masks in known for mask in masks])
+
+    def strip(self, vector: Integers, masks: list[Mask]) -> Integers:
+        """`vector` plus `masks` in the ring: uint64[vector_len]."""
+        config = self.round.config
+        words = vector.astype(config.ring_dtype)
+        add_masks(words, 0, masks)
+        return words.astype(np.uint64) & np.uint64((1 << config.ring_bits) - 1)
+
+    def recover(self, held: Mapping[Index, int]) -> Secret | None:
+        """A shared secret from t shares; None with fewer."""
+        threshold = self.round.config.threshold
+        if len(held) < threshold:
+            return None
+        xs, ys = zip(*sorted(held.items())[:threshold], strict=True)
+        at_zero = sum(a * y for a, y in zip(polynomial.lagrange_at_zero(xs), ys, strict=True)) % polynomial.PRIME
+        return Secret(at_zero.to_bytes(33, "big")[1:])
+
+    def _pair_secret(self, one: ParticipantId, other: ParticipantId) -> Secret | None:
+        for known, peer in ((one, other), (other, one)):
+            pair = self.mask_keys.get(known)
+            if pair is None and (private := self.recover(self.key_shares[self.index(known)])) is not None:
+                pair = KeyPair.from_private(private)
+            if pair is not None:
+                return pair.agree(self.members[peer].keys.mask_public_key, peer=peer)
+        return None
+
+    def _open_shares(self, sender: ParticipantId) -> None:
+        """What `sender` sealed to those whose channel keys we know. Our own forgeries may not open; others must."""
+        for name, channel in self.channel_keys.items():
+            sealed = self.shared[sender].sealed.get(self.index(name))
+            if sealed is not None and name != sender:
+                pair = shares.open_sealed(self.round, channel, self.members[sender], name, sealed)
+                owner, holder = self.index(sender), self.index(name)
+                self.seed_shares[owner][holder] = shamir.decode_share(pair.self_mask_seed.expose())
+                self.key_shares[owner][holder] = shamir.decode_share(pair.mask_key.expose())
+
+    def _take_revealed(self, holder: Index, answer: Unmask) -> None:
+        for owner, revealed in answer.shares.items():
+            pool = self.key_shares if isinstance(revealed, MaskKeyShare) else self.seed_shares
+            pool[owner][holder] = shamir.decode_share(revealed.share.expose())
+
+    def _vector(self, masked: Iterable[MaskedInputChunk]) -> Integers:
+        bits, left = self.round.config.ring_bits, self.round.config.vector_len
+        words = []
+        for chunk in masked:
+            count = min(left, len(chunk.payload) * 8 // bits)
+            words.append(unpack(chunk.payload, count, bits).astype(np.uint64))
+            left -= count
+        return np.concatenate(words)
+
+
+class Impostor:
+    """Keys that the coordinator made up in others' names, and how it lets them look signed."""
+
+    def __init__(self, adversary: Adversary, names: Collection[ParticipantId], seed: int = 99) -> None:
+        rng: Rng = SeededRng(seed.to_bytes(32, "big"))
+        self.adversary = adversary
+        self.names = tuple(sorted(names))
+        for name in self.names:
+            adversary.channel_keys[name], adversary.mask_keys[name] = KeyPair.generate(rng), KeyPair.generate(rng)
+
+    def advertise(self, name: ParticipantId, *, signature: bytes = b"", certificates: tuple[bytes, ...] = ()) -> None:
+        """Put our keys in the place of `name`'s."""
+        a = self.adversary
+        keys = AdvertiseKeys(a.channel_keys[name].public, a.mask_keys[name].public, signature, certificates)
+        a.advertised[name] = keys
+        a.reassign()
+
+    def deal(self, to: ParticipantId) -> None:
+        """Seal meaningless shares to `to` in everyone's name, so that it goes on."""
+        a = self.adversary
+        junk = shares.SharePair(Secret(bytes(33)), Secret(bytes(33)))
+        receiver: Member = a.members[to]
+        for name in self.names:
+            sealed = shares.seal(a.round, a.channel_keys[name], name, receiver, junk)
+            a.shared[name] = ShareKeys(bytes(32), {a.index(to): sealed})

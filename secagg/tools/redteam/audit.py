@@ -1,0 +1,149 @@
+"""What a healthy product must pass. Each check plays real rounds and says what is wrong; nothing if all is well."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from secagg.encoding.pipeline import Pipeline
+from secagg.lattice.parameters import Custody
+from secagg.tools.redteam.arena import SMALL, random_updates, zero_updates
+from secagg.tools.redteam.cipher_checks import ciphertexts, encryption_noise, exact_release, smudging
+from secagg.tools.redteam.mask_checks import FEWER, chunks, masks, seeds, two_rounds
+from secagg.tools.redteam.modes import (
+    ENCRYPTED,
+    EVERY_MODE,
+    MASKED_ACTIVE,
+    MASKED_SEMI_HONEST,
+    Mode,
+    homomorphic_available,
+)
+from secagg.tools.redteam.noise_checks import fresh_noise, released_noise
+from secagg.tools.redteam.shell_checks import shell_available, shell_in_sight
+from secagg.tools.redteam.sight_checks import secrets_in_sight, values_in_sight
+from secagg.tools.redteam.taint import compare
+from secagg.tools.simulation.cohort import participant_names
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One part of the audit.
+
+    Attributes:
+        name: for reports.
+        title: for people.
+        run: what is wrong, given a seed.
+        mode: the way to sum whose rounds it looks at, by name.
+        encrypted: whether it needs TenSEAL.
+        server: whether it needs the server.
+    """
+
+    name: str
+    title: str
+    run: Callable[[int], list[str]]
+    mode: str
+    encrypted: bool = False
+    server: bool = False
+
+
+_SEMI_HONEST: Final = MASKED_SEMI_HONEST.name
+_ACTIVE: Final = MASKED_ACTIVE.name
+
+PIPELINES: Final = {
+    "compressed": "clip(l2=1.0) | sample(rate=0.5) | rotate | quantise(bits=8, range=0.5)",
+    "noisy": "clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z=1.634)",
+}
+"""What can make sizes depend on data where it is done badly: dropping coordinates, and noise."""
+
+
+def _taint(mode: Mode, pipeline: str = "") -> Callable[[int], list[str]]:
+    def run(seed: int) -> list[str]:
+        names = participant_names(4)
+        encoding = Pipeline.parse(PIPELINES[pipeline]) if pipeline else None
+        config = mode.config(SMALL, 4, encoding=encoding)
+        found = compare(config, random_updates(config.schema, names, seed), zero_updates(config, names), seed)
+        return [f"{leak.where}: {leak.what}" for leak in found]
+
+    return run
+
+
+def _for_mode(check: Callable[[Mode, int], list[str]], mode: Mode) -> Callable[[int], list[str]]:
+    return lambda seed: check(mode, seed)
+
+
+def _checks() -> tuple[Check, ...]:
+    checks = [
+        Check("masks", "masks are uniform and independent, each stream alone", masks, _SEMI_HONEST),
+        Check("mask-chunks", "no piece of a mask comes again in it", chunks, _SEMI_HONEST),
+        Check("seeds", "mask streams never begin alike", seeds, _SEMI_HONEST),
+        Check("two-rounds", "no mask comes again in another round", two_rounds, _SEMI_HONEST),
+        Check(
+            "masks-active", "the same of masks, each stream alone, in the active threat model",
+            lambda seed: masks(seed, FEWER, MASKED_ACTIVE), _ACTIVE,
+        ),
+        Check(
+            "two-rounds-active", "no mask comes again in another round, in the active threat model",
+            lambda seed: two_rounds(seed, mode=MASKED_ACTIVE), _ACTIVE,
+        ),
+        Check("values-in-sight", "no value in logs or on disk", values_in_sight, _ACTIVE),
+        Check(
+            "shell-in-sight", "the running server: nothing of an update in logs, on disk, in events or its journal",
+            shell_in_sight, _ACTIVE, server=True,
+        ),
+        Check("released-noise", "noise has its full size with dropouts", released_noise, _SEMI_HONEST),
+        Check("fresh-noise", "noise never comes again", fresh_noise, _SEMI_HONEST),
+    ]  # fmt: skip
+    for mode in EVERY_MODE:
+        need, title = mode.encrypted, mode.title
+        checks.append(
+            Check(f"secrets-{mode.name}", f"{title}: no secret in messages", _for_mode(secrets_in_sight, mode),
+                  mode.name, need)
+        )  # fmt: skip
+        checks.append(
+            Check(f"taint-{mode.name}", f"{title}: only payloads depend on the data", _taint(mode), mode.name, need)
+        )
+        for name in PIPELINES:
+            told = f"{title}, {name}: only payloads depend on the data"
+            checks.append(Check(f"taint-{name}-{mode.name}", told, _taint(mode, name), mode.name, need))
+    for mode in ENCRYPTED:
+        checks.append(
+            Check(
+                f"ciphertexts-{mode.name}",
+                f"{mode.title}: residues are uniform and independent",
+                _for_mode(ciphertexts, mode),
+                mode.name,
+                True,
+            )
+        )
+        checks.append(
+            Check(
+                f"release-{mode.name}",
+                f"{mode.title}: the released sum holds no encryption noise",
+                _for_mode(exact_release, mode),
+                mode.name,
+                True,
+            )
+        )
+        if mode.variant.custody is Custody.PARTICIPANTS:
+            checks.append(
+                Check(
+                    f"encryption-noise-{mode.name}",
+                    f"{mode.title}: encryption noise is fresh",
+                    _for_mode(encryption_noise, mode),
+                    mode.name,
+                    True,
+                )
+            )
+        else:
+            title = f"{mode.title}: smudging noise is whole, fresh, and knows nothing of the data"
+            checks.append(Check(f"smudging-{mode.name}", title, _for_mode(smudging, mode), mode.name, True))
+    return tuple(checks)
+
+
+CHECKS: Final = {check.name: check for check in _checks()}
+
+
+def missing_extra(*, encrypted: bool, server: bool) -> str:
+    """The extra of `secagg` that a check, game or mutant needs and that is not installed; empty if none."""
+    if encrypted and not homomorphic_available():
+        return "ckks"
+    return "server" if server and not shell_available() else ""

@@ -1,0 +1,117 @@
+"""Games about what goes in and what is told: weights, arrays that change, and more than one result for a round."""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import ArraySpec, Schema
+from secagg.errors import RemoteError
+from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery
+from secagg.rounds.certification import Result
+from secagg.tools.redteam.adversary import Adversary
+from secagg.tools.redteam.arena import deployment, random_updates, rng_of, small_config, start
+from secagg.tools.redteam.games import Game, Kind, Outcome, settle
+from secagg.tools.redteam.modes import MASKED_ACTIVE
+from secagg.tools.redteam.release_games import NAMES
+from secagg.tools.simulation.cohort import Contribution, set_up
+from secagg.tools.simulation.network import Down, Envelope
+
+
+def changed_update() -> Outcome:
+    """Training goes on in the arrays that were handed over: what is sent must be what was looked at."""
+    from secagg_client.terms import Contribution as Brought  # noqa: PLC0415, the shell's own
+
+    def attack() -> bool:
+        live = {name: array.copy() for name, array in random_updates(_VALUES, NAMES[:1], 3)[NAMES[0]].items()}
+        brought = Brought(update=live, weight=1, model_digest=bytes(32))
+        before = {name: array.copy() for name, array in live.items()}
+        for array in live.values():
+            np.multiply(array, 100, out=array)
+        return any(not np.array_equal(np.asarray(dict(brought.update)[name]), before[name]) for name in before)
+
+    return settle(attack, held="the update is copied when participation begins", got="an update beyond the clip")
+
+
+def limb_sums() -> Outcome:
+    """Weights are wider than a value, so that they are sent in parts: each part's sum tells more than their total."""
+
+    def attack() -> bool:
+        names, weights = NAMES[:4], (64, 64, 3, 1)
+        config = MASKED_ACTIVE.config(_VALUES, 4, encoding=FixedPoint(1.0, 4, 100))
+        updates = random_updates(_VALUES, names, 3)
+        brought = {name: Contribution(updates[name], weight) for name, weight in zip(names, weights, strict=True)}
+        run = set_up(config, brought, rng=rng_of(5, "limbs"), deployment=deployment())
+        aggregate = run.play().aggregate
+        if aggregate is None:
+            return False
+        beside = aggregate.sums[_VALUES.size :]
+        return not (len(beside) == 1 and int(beside[0]) == sum(weights))
+
+    return settle(attack, held="the total weight stands in one coordinate", got="sums of parts of the weights")
+
+
+def two_results() -> Outcome:
+    """Half of the survivors are given one result and half another, and everybody is to believe that t signed theirs."""
+
+    def attack() -> bool:
+        run = start(small_config(7))
+        adversary = Adversary(run, NAMES[:2])
+        adversary.collect_inputs()
+        roster: Roster = adversary.roster
+        names = list(run.participants)
+        results = [Result.of(adversary.round, roster, names, bytes([digest]) * 32) for digest in (1, 2)]
+        both, halves = names[:2], (names[2:5], names[5:])
+        proofs = []
+        for result, honest in zip(results, halves, strict=True):
+            signers = [*both, *honest]
+            signed = {Index(names.index(n) + 1): run.participants[n].seat.sign(result.to_sign) for n in signers}
+            proofs.append(ConsistencyProof(signed))
+        return all(result.is_certified(proof) for result, proof in zip(results, proofs, strict=True))
+
+    return settle(attack, held="t signatures under one result: 2t > n + n_C", got="two results, both certified")
+
+
+def framing() -> Outcome:
+    """The coordinator spoils what one participant dealt, on its way to the others, and has them name the dealer."""
+
+    def attack() -> bool:
+        run, dealer = start(small_config(7)), Index(1)
+
+        def spoil(envelope: Envelope) -> tuple[Envelope, ...]:
+            message = envelope.message
+            if not (isinstance(envelope, Down) and isinstance(message, ShareDelivery) and dealer in message.sealed):
+                return (envelope,)
+            spoiled = {**message.sealed, dealer: bytes(len(message.sealed[dealer]))}
+            return (replace(envelope, message=ShareDelivery(spoiled)),)
+
+        run.hook = spoil
+        run.play()
+        named = {error.culprit for error in run.errors.values() if isinstance(error, RemoteError)}
+        failure = run.coordinator.failure
+        return bool(run.errors) and NAMES[0] in named | set(failure.culprits if failure else ())
+
+    return settle(attack, held="what was dealt is signed: nobody is named who did not sign it", got="an honest culprit")
+
+
+_VALUES: Final = Schema((ArraySpec("values", (64,), "float64"),))
+
+INPUT_GAMES: Final = (
+    Game(
+        "limb-sums", "Weights that are wider than a value", "curious coordinator", "threat model", True,
+        "only the total weight comes out, in one coordinate", limb_sums, Kind.READING,
+    ),
+    Game(
+        "changed-update", "An update that changes after participation began", "the participant's own training loop",
+        "threat model", True, "the update is copied before anything is checked", changed_update, Kind.READING,
+    ),
+    Game(
+        "framing", "What an honest participant dealt is spoiled on its way, so that others blame it",
+        "malicious coordinator", "threat model", True, "a culprit is named only by what it signed", framing, Kind.LYING,
+    ),
+    Game(
+        "two-results", "Another result for each half of the survivors", "malicious coordinator, 2 of 7 collude",
+        "threat model", True, "survivors sign the result, and t must have signed the same", two_results, Kind.LYING,
+    ),
+)  # fmt: skip

@@ -1,0 +1,215 @@
+"""How much of a record came back: re-identification first, decibels second, pictures last.
+
+A blurred mean scores well on PSNR and SSIM and tells nobody apart; therefore the gate is re-identification. id@1: of
+all non-participants and the victim, the record that a reconstruction resembles most is the victim. Without leakage
+the victim is any one of them, so id@1 and the rank have exact p-values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, exp, inf, log, log10
+from typing import Any, Final
+
+import numpy as np
+
+from secagg.errors import LocalError
+from secagg.tools.redteam.statistics import proportion_interval
+
+MAX_DECIBEL: Final = 60.0
+"""What an exact reconstruction counts as: six decimal digits are float32's own limit."""
+
+EXACT_DECIBEL: Final = 30.0
+"""A reconstruction with this gain is called exact: its error is a thousandth of the blind guess's."""
+
+HIDDEN_P: Final = 1e-4
+"""A hidden view is no less probable than this under chance."""
+
+HIDDEN_GAIN_DB: Final = 3.0
+"""No trial on a hidden view gains more."""
+
+_LUCK: Final = 0.95
+_SURE: Final = 0.95
+_FINE: Final = 1e-4
+_SSIM_K: Final = (0.01, 0.03)
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+"""float32[count, d]: one record or reconstruction a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the victim stands among those who could have been it.
+
+    Attributes:
+        rank: 1 for the record that reconstructions resemble most; ties count against the victim.
+        pool: number of records, the victim's included.
+    """
+
+    rank: int
+    pool: int
+
+    @property
+    def identified(self) -> bool:
+        """id@1."""
+        return self.rank == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What an attack must reach on its positive control, far beyond any guess; else its failures prove nothing.
+
+    Attributes:
+        judged: what counts as success, for people.
+        identified: least share of trials with id@1.
+        gain_db: least gain over the blind guess in every trial; −∞ where distance says nothing.
+        exact: least share of the whole cohort's records that come back exactly in every trial.
+        labels: least share of trials in which the label is inferred, of attacks that infer one.
+    """
+
+    judged: str = "the victim's record: id@1 in 90 % of the trials, 10 dB over the blind guess in every trial"
+    identified: float = 0.9
+    gain_db: float = 10.0
+    exact: float = 0.0
+    labels: float = 0.9
+
+    def reached(self, identified: float, worst_gain_db: float, least_exact: float, labels: float | None) -> bool:
+        """Whether trials reach it. Args: as the attributes, of the trials; labels is None where none are inferred."""
+        recovered = identified >= self.identified and worst_gain_db >= self.gain_db and least_exact >= self.exact
+        return recovered and (labels is None or labels >= self.labels)
+
+
+RECORD: Final = Bar()
+COHORT: Final = Bar("the cohort's records: 40 % of them exact in every trial", identified=0, gain_db=-inf, exact=0.4)
+MEMBER: Final = Bar("which of 300 candidates took part: the right one in 90 % of the trials", gain_db=-inf)
+
+
+def at_chance(p_values: Sequence[float], best_excess_db: float) -> bool:
+    """What a hidden view must show: no p-value below 1e-4, and a gain of at most 3 dB beyond luck in every trial."""
+    return min(p_values) >= HIDDEN_P and best_excess_db <= HIDDEN_GAIN_DB
+
+
+def identify(candidates: Vectors, victim: Vectors, others: Vectors) -> Standing:
+    """Compare every reconstruction with every record by mean-centred cosine; each record counts with its best one.
+
+    The attacker does not say which of its reconstructions is the victim, so many of them raise no one's chance.
+
+    Args:
+        candidates: float32[k, d], k ≥ 0.
+        victim: float32[d].
+        others: float32[m, d], non-participants; copies of the victim's record are left out.
+    """
+    others = others[np.any(others != victim, axis=1)]
+    if not len(others):
+        raise LocalError("re-identification needs non-participants whose records differ from the victim's")
+    pool = np.concatenate([victim[None], others]).astype(np.float64)
+    if not len(candidates):
+        return Standing(len(pool), len(pool))
+    centre = pool.mean(axis=0)
+    likeness = (_directions(pool - centre) @ _directions(candidates - centre).T).max(axis=1)
+    return Standing(1 + int(np.sum(likeness[1:] >= likeness[0])), len(pool))
+
+
+def _directions(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Rows of length 1; rows that are zero or not finite become zero, which resembles nothing."""
+    rows = np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0).astype(np.float64)
+    scale = np.abs(rows).max(axis=1, keepdims=True)
+    rows = rows / np.where(scale == 0, 1.0, scale)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    directions: np.ndarray[Any, np.dtype[np.float64]] = rows / np.where(lengths == 0, 1.0, lengths)
+    return directions
+
+
+def gain_db(candidates: Vectors, victim: Vectors, blind: Vectors) -> float:
+    """How far the best guess's squared error lies below the blind guess's, at most 60 dB; −∞ without a finite one."""
+    if not len(candidates):
+        return -inf
+    errors = np.mean((candidates.astype(np.float64) - victim) ** 2, axis=1)
+    error = float(np.min(np.where(np.isfinite(errors), errors, inf)))
+    guess = float(np.mean((blind.astype(np.float64) - victim) ** 2))
+    if guess == 0:
+        raise LocalError("the blind guess is the victim's record; draw another victim")
+    if error == inf:
+        return -inf
+    return min(MAX_DECIBEL, 10 * log10(guess / error)) if error else MAX_DECIBEL
+
+
+def luck_db(candidates: Vectors, others: Vectors, blind: Vectors) -> float:
+    """The gain that 95 % of non-participants stay below with the same guesses; at least 0.
+
+    They gave nothing to guess from, so as much is luck: of many guesses at records of few values, one comes near.
+    """
+    if not len(candidates):
+        return 0.0
+    guesses, records = candidates.astype(np.float64), others.astype(np.float64)
+    squares = (guesses**2).sum(axis=1)[None] - 2 * records @ guesses.T + (records**2).sum(axis=1)[:, None]
+    nearest = np.maximum(squares.min(axis=1), np.finfo(np.float32).tiny)
+    misses = np.maximum(((records - blind) ** 2).sum(axis=1), np.finfo(np.float32).tiny)
+    return max(0.0, float(np.quantile(10 * np.log10(misses / nearest), _LUCK)))
+
+
+def psnr(picture: Vectors, original: Vectors, peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB, at most 60."""
+    error = float(np.mean((picture.astype(np.float64) - original) ** 2))
+    return min(MAX_DECIBEL, 10 * log10(peak**2 / error)) if error else MAX_DECIBEL
+
+
+def ssim(picture: Vectors, original: Vectors, peak: float = 1.0) -> float:
+    """Structural similarity over the whole picture as one window, −1 to 1 (Wang et al. 2004, equation 13)."""
+    x, y = picture.astype(np.float64).ravel(), original.astype(np.float64).ravel()
+    c1, c2 = ((k * peak) ** 2 for k in _SSIM_K)
+    covariance = float(np.mean((x - x.mean()) * (y - y.mean())))
+    likeness = (2 * x.mean() * y.mean() + c1) / (x.mean() ** 2 + y.mean() ** 2 + c1)
+    return float(likeness * (2 * covariance + c2) / (x.var() + y.var() + c2))
+
+
+def binomial_p(standings: Sequence[Standing]) -> float:
+    """Probability of at least as many identifications if every victim is any one of its pool.
+
+    Pools of different sizes: chance is taken from the smallest, which makes p larger, never smaller.
+    """
+    chance = 1 / min(standing.pool for standing in standings)
+    return upper_tail(sum(s.identified for s in standings), len(standings), chance)
+
+
+def rank_p(standings: Sequence[Standing]) -> float:
+    """Fisher's combination of the trials' rank/pool. They are no smaller than uniform numbers, so p is an upper bound.
+
+    −2 Σ ln p is χ² with 2T degrees of freedom; its tail is that of a Poisson variable of mean −Σ ln p below T.
+    """
+    half = -sum(log(s.rank / s.pool) for s in standings)
+    term = total = exp(-half)
+    for k in range(1, len(standings)):
+        term *= half / k
+        total += term
+    return min(1.0, total)
+
+
+def upper_tail(hits: int, trials: int, chance: float) -> float:
+    """P(X ≥ hits) of a binomial variable."""
+    return min(1.0, sum(_mass(k, trials, chance) for k in range(hits, trials + 1)))
+
+
+def _mass(k: int, trials: int, chance: float) -> float:
+    return comb(trials, k) * chance**k * (1 - chance) ** (trials - k)
+
+
+def smallest_leak(trials: int, chance: float) -> float:
+    """The smallest share of named victims that the gate of hidden views finds with 95 % in so many trials; inf if none.
+
+    The gate speaks where chance would name as many or more with a probability below 1e-4.
+    """
+    needed = next((hits for hits in range(1, trials + 1) if upper_tail(hits, trials, chance) < HIDDEN_P), None)
+    if needed is None:
+        return inf
+    low, high = 0.0, 1.0
+    while high - low > _FINE:
+        middle = (low + high) / 2
+        low, high = (middle, high) if upper_tail(needed, trials, middle) < _SURE else (low, middle)
+    return high
+
+
+def clopper_pearson(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
+    """Two-sided confidence interval of a proportion; it covers the truth with probability 1 − `error` or more."""
+    if not 0 <= hits <= trials or trials < 1:
+        raise LocalError(f"{hits} hits in {trials} trials is no proportion")
+    return proportion_interval(hits, trials, error)

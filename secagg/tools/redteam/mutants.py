@@ -1,0 +1,414 @@
+"""The product broken on purpose, one flaw at a time, each with the check that must notice.
+
+A mutant is a small patch of the real code at run time. One that nobody notices means that the harness would not notice
+the same flaw in earnest.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+
+from secagg import roster as rosters
+from secagg.config import RoundConfig
+from secagg.context import Context, Round, RoundId
+from secagg.context import bind as bind_context
+from secagg.crypto.kdf import derive
+from secagg.crypto.prg import MaskStream, Words
+from secagg.crypto.rng import Rng, SeededRng
+from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import frame
+from secagg.encoding import noisy
+from secagg.homomorphic import dealt_participant, joint_participant
+from secagg.lattice import slots, streams
+from secagg.lattice.keyshares import fallen_part, partial_decryption
+from secagg.lattice.modular import U64
+from secagg.lattice.parameters import Profile
+from secagg.lattice.rlwe import SecretKey
+from secagg.lattice.tenseal_backend import _Seal
+from secagg.masked import masks, participant, vector
+from secagg.masked.masks import Mask
+from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
+from secagg.masked.session import Participant, Reply, State
+from secagg.masked.vector import MaskedVector
+from secagg.messages import AdvertiseKeys, CoordinatorMessage, MaskedInputChunk, ParticipantId, ShareDelivery, Unmask
+from secagg.noise.laws import Law
+from secagg.noise.stream import NoiseStream
+from secagg.noise.table import NoiseTable, noise_table
+from secagg.policy import Policy
+from secagg.rounds import dealing
+from secagg.rounds.certification import Result
+from secagg.rounds.releases import ReleaseMemory
+from secagg.rounds.seat import Table
+from secagg.tools.redteam import masked_games
+from secagg.tools.redteam.surgery import Patch, without_check
+from secagg.tools.simulation import cohort
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One flaw.
+
+    Attributes:
+        name: for reports.
+        title: what is wrong with the product.
+        apply: breaks it, for as long as the patch lives.
+        check: the check or game that must notice.
+        encrypted: whether that needs TenSEAL.
+        server: whether that needs the server.
+    """
+
+    name: str
+    title: str
+    apply: Callable[[Patch], None]
+    check: str
+    encrypted: bool = False
+    server: bool = False
+
+
+# --- mask streams -----------------------------------------------------------------------------------------------------
+
+
+def _words(change: Callable[[Words], Words]) -> Callable[[Patch], None]:
+    """Every mask word is changed alike wherever a stream is read."""
+
+    def apply(patch: Patch) -> None:
+        expand = MaskStream.next
+        patch.setattr(MaskStream, "next", lambda self, count: change(expand(self, count)))
+
+    return apply
+
+
+def _gaussian(words: Words) -> Words:
+    """What a float generator would give: Box–Muller of the two halves, rounded."""
+    half = np.uint32(16)
+    one, two = (words >> half).astype(np.float64), (words & np.uint32(0xFFFF)).astype(np.float64)
+    normal = np.sqrt(-2 * np.log((one + 1) / 65536)) * np.cos(2 * np.pi * two / 65536)
+    numbers: Words = np.rint(normal * 2.0**26).astype(np.int64).astype(words.dtype)
+    return numbers
+
+
+class _Twister(MaskStream):
+    """A stream of the Mersenne Twister, seeded with the key."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, key: Secret, dtype: Any, start: int = 0, buffer: bytearray | None = None) -> None:
+        super().__init__(key, dtype, start, buffer)
+        self._state = np.random.RandomState(np.frombuffer(key.expose(), np.uint32))
+        self._state.randint(0, 1 << 32, start, np.uint32)
+
+    def next(self, count: int) -> Words:
+        return self._state.randint(0, 1 << 32, count, np.uint32).astype(self._words.dtype)
+
+
+def _always_from_the_start(patch: Patch) -> None:
+    made = MaskStream.__init__
+
+    def begin(self: MaskStream, key: Secret, dtype: Any, _start: int = 0, buffer: bytearray | None = None) -> None:
+        made(self, key, dtype, 0, buffer)
+
+    patch.setattr(MaskStream, "__init__", begin)
+
+
+def _uncovered(keep: Callable[[Words, Words], Words]) -> Callable[[Patch], None]:
+    """Part of each upload is in clear: `keep(covered, clear)` is what leaves."""
+
+    def apply(patch: Patch) -> None:
+        add = masks.add_masks
+
+        def partly(values: Words, start: int, made: tuple[Mask, ...]) -> None:
+            clear = values.copy()
+            add(values, start, made)
+            values[:] = keep(values.copy(), clear)
+
+        patch.setattr(vector, "add_masks", partly)
+
+    return apply
+
+
+def _last_layer(covered: Words, clear: Words) -> Words:
+    return np.concatenate([covered[:-65], clear[-65:]])
+
+
+def _every_second(covered: Words, clear: Words) -> Words:
+    covered[1::2] = clear[1::2]
+    return covered
+
+
+def _bits_in_clear(bits: int) -> Callable[[Words, Words], Words]:
+    return lambda covered, clear: covered & covered.dtype.type(0xFFFFFFFF ^ bits) | clear & clear.dtype.type(bits)
+
+
+# --- keys and seeds ---------------------------------------------------------------------------------------------------
+
+
+def _short_seeds(bits: int) -> Callable[[Patch], None]:
+    def apply(patch: Patch) -> None:
+        whole = masks._mask_key
+
+        def short(round_: Round, label: bytes, material: Secret, *ids: ParticipantId) -> Secret:
+            number = int.from_bytes(whole(round_, label, material, *ids).expose(), "big") % (1 << bits)
+            return Secret(number.to_bytes(16, "big"))
+
+        patch.setattr(masks, "_mask_key", short)
+
+    return apply
+
+
+def _unbound_masks(patch: Patch) -> None:
+    def unbound(round_: Round, label: bytes, material: Secret, *ids: ParticipantId) -> Secret:
+        info = frame(label, *(i.encode() for i in ids))
+        return derive(material, salt=b"", info=info, size=round_.config.suite.key_size)
+
+    patch.setattr(masks, "_mask_key", unbound)
+
+
+def _low_threshold(patch: Patch) -> None:
+    without_check(patch, RoundConfig, "_check_thresholds", "MIN_HONEST")
+    without_check(patch, Policy, "check", "less max_colluding")
+
+
+def _lasting_masks(patch: Patch) -> None:
+    def lasting(round_: Round, label: bytes, _material: Secret, *ids: ParticipantId) -> Secret:
+        info = frame(label, *(i.encode() for i in ids))
+        return derive(Secret(b"a long-term secret"), salt=b"", info=info, size=round_.config.suite.key_size)
+
+    patch.setattr(masks, "_mask_key", lasting)
+
+
+def _group_seed(patch: Patch) -> None:
+    def group(round_: Round, _one: ParticipantId, _other: ParticipantId, _shared: Secret) -> Secret:
+        return derive(Secret(round_.context), salt=b"", info=b"everyone", size=round_.config.suite.key_size)
+
+    patch.setattr(participant, "pairwise_mask_key", group)
+
+
+def _some_masks(choose: Callable[[AwaitingShares, tuple[Mask, ...]], tuple[Mask, ...]]) -> Callable[[Patch], None]:
+    def apply(patch: Patch) -> None:
+        made = AwaitingShares._masks
+
+        def fewer(self: AwaitingShares, delivery: ShareDelivery) -> tuple[Mask, ...]:
+            return choose(self, made(self, delivery))
+
+        patch.setattr(AwaitingShares, "_masks", fewer)
+
+    return apply
+
+
+# --- checks that are gone ---------------------------------------------------------------------------------------------
+
+
+def _without(owner: object, name: str, fragment: str) -> Callable[[Patch], None]:
+    return lambda patch: without_check(patch, owner, name, fragment)
+
+
+def _answers_again(patch: Patch) -> None:
+    """A participant that is back where it awaits the survivors once it has revealed."""
+    receive, kept = Participant.receive, dict[int, State]()
+
+    def again(self: Participant, message: CoordinatorMessage, now: float) -> Reply:
+        if isinstance(self._state, AwaitingSurvivors):
+            kept[id(self)] = self._state
+        reply = receive(self, message, now)
+        if isinstance(reply, Unmask):
+            self._state = kept[id(self)]
+        return reply
+
+    patch.setattr(Participant, "receive", again)
+
+
+def _unbound_keys(patch: Patch) -> None:
+    def unbound(_context: Context, owner: ParticipantId, keys: AdvertiseKeys) -> bytes:
+        return frame(b"keys", owner.encode(), keys.channel_public_key, keys.mask_public_key)
+
+    patch.setattr(rosters, "advertisement_to_sign", unbound)
+
+
+def _model_left_out(patch: Patch) -> None:
+    def without_model(round_id: RoundId, config_bytes: bytes, _digest: bytes) -> Context:
+        return bind_context(round_id, config_bytes, bytes(32))
+
+    patch.setattr(cohort, "bind", without_model)
+    patch.setattr(masked_games, "bind", without_model)
+
+
+# --- ciphertexts ------------------------------------------------------------------------------------------------------
+
+
+def _truncated_values(patch: Patch) -> None:
+    def truncated(parts: Any) -> U64:
+        values: U64 = np.trunc(np.concatenate([parts.real, parts.imag], axis=-1)).astype(np.int64).astype(np.uint64)
+        return values
+
+    patch.setattr(slots, "ckks_values", truncated)
+
+
+def _same_noise(patch: Patch) -> None:
+    encrypt, made = _Seal.encrypt_blocks, dict[bytes, U64]()
+
+    def once(self: _Seal, how: Any, values: U64) -> U64:
+        key = values.tobytes()
+        if key not in made:
+            made[key] = encrypt(self, how, values)
+        return made[key]
+
+    patch.setattr(_Seal, "encrypt_blocks", once)
+
+
+def _one_stream(patch: Patch) -> None:
+    def one(_seed: bytes, salt: bytes, _purpose: bytes, prime: int) -> Secret:
+        return derive(Secret(salt or b"reference"), salt=b"", info=prime.to_bytes(8, "big"), size=32)
+
+    patch.setattr(streams, "_stream_key", one)
+
+
+def _unsmudged(patch: Patch) -> None:
+    patch.setattr(joint_participant, "partial_decryption", lambda _profile, key, c1, _rng: fallen_part(key, c1))
+
+
+def _smudged_alike(patch: Patch) -> None:
+    def alike(profile: Profile, key: SecretKey, c1: U64, _rng: Rng) -> U64:
+        return partial_decryption(profile, key, c1, SeededRng(bytes(32)))
+
+    patch.setattr(joint_participant, "partial_decryption", alike)
+
+
+def _key_for_its_digest(patch: Patch) -> None:
+    patch.setattr(dealt_participant, "dealt_key_digest", lambda _context, seed: seed.expose())
+
+
+# --- noise, logs, sizes -----------------------------------------------------------------------------------------------
+
+
+def _noise_of_everyone(patch: Patch) -> None:
+    patch.setattr(RoundConfig, "guaranteed_honest", property(lambda self: self.max_participants))
+
+
+def _half_the_noise(patch: Patch) -> None:
+    def half(law: Law, variance: Fraction) -> NoiseTable:
+        return noise_table(law, variance / 4)
+
+    patch.setattr(noisy, "noise_table", half)
+
+
+def _seeded_noise(patch: Patch) -> None:
+    patch.setattr(noisy, "NoiseStream", lambda table, _seed: NoiseStream(table, Secret(bytes(32))))
+
+
+def _log_line(patch: Patch) -> None:
+    chunk = MaskedVector.chunk
+
+    def talkative(self: MaskedVector, number: int) -> MaskedInputChunk:
+        first = self._vector.read(0, 64, np.dtype("<u4")).tolist()
+        logging.getLogger("secagg").debug("masking %s", first)
+        return chunk(self, number)
+
+    patch.setattr(MaskedVector, "chunk", talkative)
+
+
+def _talkative_server(patch: Patch) -> None:
+    import structlog  # noqa: PLC0415, an extra
+    from secagg_server.hosting import HostedRound  # noqa: PLC0415
+
+    receive = HostedRound._receive_chunk
+
+    def talkative(self: Any, sender: ParticipantId, claim: int, chunk: Any, now: float) -> Any:
+        structlog.get_logger().debug("chunk", first=np.frombuffer(chunk.payload[:256], "<u4").tolist())
+        return receive(self, sender, claim, chunk, now)
+
+    patch.setattr(HostedRound, "_receive_chunk", talkative)
+
+
+def _telling_sizes(patch: Patch) -> None:
+    each = MaskedVector.__iter__
+
+    def shorter(self: MaskedVector) -> Iterator[MaskedInputChunk]:
+        flat = int(self._vector.read(0, 60, np.dtype("<u4")).var() < 1e6)
+        for made in each(self):
+            yield MaskedInputChunk(made.number, made.payload[: len(made.payload) - flat])
+
+    patch.setattr(MaskedVector, "__iter__", shorter)
+
+
+def _forgotten_claims(patch: Patch) -> None:
+    patch.setattr(ReleaseMemory, "record", lambda *_: None)
+
+
+def _shared_update(patch: Patch) -> None:
+    from secagg_client import terms  # noqa: PLC0415, the shell's own
+
+    patch.setattr(terms, "owned", lambda update: update)
+
+
+def _blamed_unsigned(patch: Patch) -> None:
+    patch.setattr(dealing, "made_by", lambda *_: True)
+
+
+def _certified_by_few(patch: Patch) -> None:
+    patch.setattr(Result, "is_certified", lambda *_: True)
+
+
+MUTANTS: Final = (
+    Mutant("no-self-mask", "no self mask", _some_masks(lambda _, made: made[1:]), "late-message"),
+    Mutant("unbound-seed", "mask seeds are not bound to the round", _unbound_masks, "restored-snapshot"),
+    Mutant("seed-16", "mask keys of 16 bits", _short_seeds(16), "seeds"),
+    Mutant("seed-20", "mask keys of 20 bits", _short_seeds(20), "seeds"),
+    Mutant("mersenne-twister", "masks from MT19937", lambda p: p.setattr(masks, "MaskStream", _Twister), "masks"),
+    Mutant("24-bit-masks", "24-bit masks in a 32-bit ring", _words(lambda w: w & w.dtype.type(0xFFFFFF)), "masks"),
+    Mutant("modulo-3e9", "masks are rand32 mod 3·10⁹", _words(lambda w: w % w.dtype.type(3_000_000_000)), "masks"),
+    Mutant("modulo-mersenne", "masks modulo 2³¹ − 1", _words(lambda w: w % w.dtype.type(2**31 - 1)), "masks"),
+    Mutant("gaussian-masks", "float Gaussian masks", _words(_gaussian), "masks"),
+    Mutant("stream-reused", "each chunk is masked from the start of the stream", _always_from_the_start, "mask-chunks"),
+    Mutant("layer-in-clear", "one layer in clear", _uncovered(_last_layer), "masks"),
+    Mutant("every-second", "every second coordinate in clear", _uncovered(_every_second), "masks"),
+    Mutant("low-byte", "low byte in clear", _uncovered(_bits_in_clear(0xFF)), "masks"),
+    Mutant("sign-bit", "sign bit in clear", _uncovered(_bits_in_clear(0x80000000)), "masks"),
+    Mutant("group-seed", "one seed for the group", _group_seed, "seeds"),
+    Mutant(
+        "fallback", "half the updates unmasked as a fallback",
+        _some_masks(lambda state, made: made if state.table.own_index % 2 else ()), "masks",
+    ),
+    Mutant("lasting-keys", "mask keys reused over rounds", _lasting_masks, "two-rounds"),
+    Mutant(
+        "low-threshold", "threshold ≤ colluders is allowed",
+        _low_threshold, "threshold-of-colluders",
+    ),
+    Mutant("all-but-one-collude", "n_C may leave one honest update in a sum", _low_threshold, "all-but-one-collude"),
+    Mutant("both-shares", "both kinds of share are answered", _answers_again, "both-shares"),
+    Mutant(
+        "survivors-unchecked", "any number of survivors will do",
+        _without(AwaitingSurvivors, "check", "below threshold"), "cohort-of-one",
+    ),
+    Mutant(
+        "signature-unchecked", "signatures of keys unchecked",
+        _without(rosters, "verify_member", "signing.verify"), "key-substitution",
+    ),
+    Mutant(
+        "consistency-unchecked", "one signature on the survivors will do",
+        _without(Table, "check_signatures", "are below threshold"), "two-survivor-sets",
+    ),
+    Mutant("context-unchecked", "keys are not bound to the round", _unbound_keys, "replay-keys"),
+    Mutant("model-unchecked", "the context leaves the model out", _model_left_out, "different-models"),
+    Mutant("ckks-unrounded", "CKKS sums are cut off instead of rounded", _truncated_values, "release-ckks", True),
+    Mutant("ckks-same-noise", "CKKS noise is the same every time", _same_noise, "encryption-noise-ckks", True),
+    Mutant("bfv-same-noise", "BFV noise is the same every time", _same_noise, "encryption-noise-bfv", True),
+    Mutant("equal-streams", "everyone's c1 is the same stream", _one_stream, "ciphertexts-ckks", True),
+    Mutant("key-at-coordinator", "the coordinator is sent the secret key", _key_for_its_digest, "secrets-bfv", True),
+    Mutant("unsmudged", "partial decryptions without smudging noise", _unsmudged, "smudging-bfv-threshold", True),
+    Mutant("smudged-alike", "the same smudging noise for everyone", _smudged_alike, "smudging-bfv-threshold", True),
+    Mutant("noise-of-everyone", "noise is sized for all, dropouts too", _noise_of_everyone, "released-noise"),
+    Mutant("half-the-noise", "noise of half the deviation", _half_the_noise, "released-noise"),
+    Mutant("seeded-noise", "noise from a generator with a fixed seed", _seeded_noise, "fresh-noise"),
+    Mutant("log-line", "a log line with values of an update", _log_line, "values-in-sight"),
+    Mutant("server-log", "the server logs words of an upload", _talkative_server, "shell-in-sight", server=True),
+    Mutant("forgotten-claims", "a participant forgets which sums it opened", _forgotten_claims, "hidden-receipt"),
+    Mutant("shared-update", "the update is not copied when participation begins", _shared_update, "changed-update"),
+    Mutant("blamed-unsigned", "who did not sign a share is blamed for it", _blamed_unsigned, "framing"),
+    Mutant("certified-by-few", "any number of signatures certifies a result", _certified_by_few, "two-results"),
+    Mutant("telling-sizes", "the size of an upload follows the data", _telling_sizes, "taint-masked-active"),
+)  # fmt: skip
+"""Every flaw of the design's list that the product could have, and some more."""

@@ -1,0 +1,197 @@
+"""The red team's report: one self-contained HTML page that convinces in a minute and hides nothing."""
+
+from html import escape
+from importlib.resources import files
+
+from secagg.tools.charts.page import card, page, tile
+from secagg.tools.redteam import figures, guidance, tables
+from secagg.tools.redteam.claims import COLUMNS
+from secagg.tools.redteam.results import BROKEN, LEAK, Findings, pooled, strongest_eyes
+
+
+def render(findings: Findings) -> str:
+    """The page: the verdict and what it rests on first, every row of every table below."""
+    heading, style, badge = _verdict(findings)
+    body = [
+        f'<div class="verdict {style}">{badge}; exit code {findings.exit_code}</div>',
+        _alarms(findings),
+        f'<section class="tiles">{"".join(tile(number, label) for number, label in _tiles(findings))}</section>',
+        tables.modes(findings),
+        _faces(findings),
+        _two(_identification(findings), _quality(findings)),
+        _two(_compression(findings), _noise(findings)),
+        _rounds(findings),
+        tables.claims(findings),
+        tables.fears(findings),
+        tables.attacks(findings),
+        tables.games(findings),
+        tables.mutants(findings),
+        _two(tables.noise_audit(findings), tables.detection(findings)),
+        tables.power(findings),
+        tables.audit(findings),
+        _footer(findings),
+    ]
+    style_sheet = files("secagg.tools.redteam").joinpath("report.css").read_text(encoding="utf-8")
+    return page("secagg red team", heading, _lead(findings), "\n".join(filter(None, body)), more_style=style_sheet)
+
+
+def _verdict(findings: Findings) -> tuple[str, str, str]:
+    if findings.exit_code == LEAK:
+        return "Something came out that should not", "bad", "LEAK"
+    if findings.exit_code == BROKEN:
+        return "This run proves nothing", "bad", "NO PROOF: a control failed"
+    return _heading(findings), "good", "controls worked, nothing leaked beyond the claims"
+
+
+def _heading(findings: Findings) -> str:
+    """What came out of views that must show nothing, and of what is released."""
+    hidden = [a for a in findings.attempts if a.hidden]
+    if not hidden:
+        return "Every check held"
+    shown = bool(findings.curve) and findings.curve[0].beyond_chance
+    through = ", and released sums of few still show people" if shown else ""
+    return f"Attacks learned nothing from hidden updates{through}"
+
+
+def _lead(findings: Findings) -> str:
+    said = (
+        "The same attacks, through the same code and on the same seeds: first on what a server without secure "
+        "aggregation would see, then on what each adversary really holds of rounds of the real code. "
+        "An attack that fails proves something only because it succeeds on the control."
+    )
+    return said if findings.attempts else f"{said} Attacks were left out of this run: they need secagg[redteam]."
+
+
+def _alarms(findings: Findings) -> str:
+    found = [("leak", said) for said in findings.leaks] + [("control", said) for said in findings.broken]
+    if not found:
+        return ""
+    items = "".join(f"<li><b>{kind}</b> {escape(said)}</li>" for kind, said in found)
+    return card("What went wrong", "", f"<ul>{items}</ul>")
+
+
+def _tiles(findings: Findings) -> list[tuple[str, str]]:
+    controls = [a for a in findings.attempts if a.control]
+    hidden = [a for mode in _modes() for a in strongest_eyes(findings.attempts, mode)]
+    tiles = []
+    if controls and hidden:
+        passed = sum(a.as_claimed for a in controls)
+        tiles.append((f"{passed} of {len(controls)}", "attacks succeed on what an unprotected server sees"))
+        hits, trials, (_, high) = pooled(hidden)
+        widest = max(a.interval[1] for a in hidden)
+        told = (
+            f"victims named from hidden views: fewer than {high:.1%} with 95 % over {len(hidden)} rows of attacks, and "
+            f"up to {widest:.0%} for the attack with the fewest trials; a guess names "
+            f"{max(a.chance for a in hidden):.1%}"
+        )
+        tiles.append((f"{hits} of {trials}", told))
+    must, gaps = ([p for p in findings.games if p.game.stops is claimed] for claimed in (True, False))
+    if must:
+        told = f"protocol attacks stopped of those that must be; {len(gaps)} more are not claimed, and are shown below"
+        tiles.append((f"{sum(p.outcome.stopped for p in must)} of {len(must)}", told))
+    if findings.self_test is not None:
+        tested = findings.self_test
+        tiles.append((f"{tested.caught} of {len(tested.verdicts)}", "planted flaws caught"))
+    tiles.append((f"{findings.seconds:.0f} s", f"profile {findings.profile}, seed {findings.seed}"))
+    return tiles
+
+
+def _modes() -> list[str]:
+    return [mode for column in COLUMNS for mode in column.modes]
+
+
+def _two(one: str, other: str) -> str:
+    return f'<div class="two">{one}{other}</div>' if one and other else one or other
+
+
+def _take(sentences: list[str]) -> str:
+    return "".join(f'<p class="take">{escape(sentence)}</p>' for sentence in sentences)
+
+
+def _faces(findings: Findings) -> str:
+    if findings.faces is None:
+        return ""
+    note = (
+        "Analytic inversion of the first layer of a small network. What the coordinator receives must show nothing. "
+        "Released means are sums of people, and no secure aggregation hides what a sum of few shows. The attacker's "
+        "best guess is shown, chosen with the record at hand."
+    )
+    return card(
+        "The same faces, from plain updates, hidden ones and released means",
+        note,
+        figures.face_rows(findings.faces.rows),
+    )
+
+
+def _identification(findings: Findings) -> str:
+    if not findings.curve:
+        return ""
+    note = (
+        "Victims re-identified (id@1: of all non-participants and the victim, the victim's record is the nearest) from "
+        "the <b>released mean</b> of one-record updates, with 95 % intervals: by inversion of the first layer, and "
+        "from a list of 300 candidates with the victim among them. Dashed: a guess. Count the honest: n less those who "
+        "collude."
+    )
+    chart = figures.identification_chart(findings.curve)
+    return card("What released sums of few show", note, chart + _take(guidance.cohorts(findings.curve)))
+
+
+def _quality(findings: Findings) -> str:
+    known = [point for point in findings.curve if point.quality is not None]
+    if not known:
+        return ""
+    note = (
+        "PSNR of the same reconstructions with 95 % intervals, and that of the mean record, which a blind guess gets. "
+        " A blurred mean scores well, too: the verdict rests on re-identification, not on decibels."
+    )
+    return card("How good the pictures are", note, figures.quality_chart(known) + tables.quality(known))
+
+
+def _compression(findings: Findings) -> str:
+    if not findings.defences:
+        return ""
+    note = (
+        "Single updates without secure aggregation: id@1 of an attacker that takes them as they come (naive), and of "
+        "the strongest that was tried of those that know how they were compressed: inversion, rank-one completion, a "
+        "list of 300 candidates, a prior learned from public records (slow, and only where the others fall short)."
+    )
+    chart = figures.defence_chart(findings.defences) + tables.compression(findings.defences)
+    return card(
+        "What compression stops, and what it does not", note, chart + _take(guidance.compression(findings.defences))
+    )
+
+
+def _noise(findings: Findings) -> str:
+    points = findings.measured.noise
+    if not points:
+        return ""
+    note = (
+        "Clipping and distributed noise on the sum, against attackers that know both; z is the noise's deviation over "
+        "the clip. One update stands for a cohort whose other members all collude. Where z is below 2<sup>−10</sup>, "
+        "which the product refuses, floats stand in."
+    )
+    return card(
+        "What noise stops", note, figures.noise_chart(points) + tables.noise(points) + _take(guidance.noise(points))
+    )
+
+
+def _rounds(findings: Findings) -> str:
+    points = findings.measured.rounds
+    if not points:
+        return ""
+    note = (
+        "The adversary has the sums of many rounds and knows who was in which: linear equations, solved once there are "
+        "as many as people, and nearly so long before. First-layer inversion of the least-squares estimate of the "
+        "victim's update, and a list of candidates; the stronger counts. Everyone holds one record of the digits."
+    )
+    content = f'<div class="drawing">{figures.rounds_chart(points)}</div>{tables.rounds(points)}'
+    return card("Many rounds, put together", note, content + _take(guidance.rounds(points, findings)))
+
+
+def _footer(findings: Findings) -> str:
+    left = "".join(f"<li>{escape(reason)}</li>" for reason in findings.left_out)
+    out = f"<p>Left out of this run:</p><ul>{left}</ul>" if left else "<p>Nothing was left out of this profile.</p>"
+    return (
+        f"<footer>{findings.origin.html}<p>All is drawn from seed {findings.seed}; profile {findings.profile}.</p>{out}"
+        "<p>The same figures are in report.json.</p></footer>"
+    )

@@ -1,0 +1,105 @@
+"""The harness tested by its mutants: N of N must be caught, and on the healthy product every check must be silent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from secagg.tools.redteam.arena import deployment
+from secagg.tools.redteam.audit import CHECKS, missing_extra
+from secagg.tools.redteam.cohort_games import COHORT_GAMES
+from secagg.tools.redteam.encrypted_games import ENCRYPTED_GAMES
+from secagg.tools.redteam.games import Game, play
+from secagg.tools.redteam.input_games import INPUT_GAMES
+from secagg.tools.redteam.masked_games import MASKED_GAMES
+from secagg.tools.redteam.mode_games import MODE_GAMES
+from secagg.tools.redteam.mutants import MUTANTS, Mutant
+from secagg.tools.redteam.release_games import RELEASE_GAMES
+from secagg.tools.redteam.surgery import Patch
+
+GAMES = {
+    game.name: game
+    for game in (*MASKED_GAMES, *RELEASE_GAMES, *INPUT_GAMES, *COHORT_GAMES, *ENCRYPTED_GAMES, *MODE_GAMES)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one mutant.
+
+    Attributes:
+        caught: whether its check spoke.
+        said: what the check said; empty if it missed the flaw.
+    """
+
+    mutant: Mutant
+    caught: bool
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """The outcome.
+
+    Attributes:
+        verdicts: of every mutant that could be run.
+        false_alarms: what checks said of the healthy product.
+        left_out: mutants whose libraries are missing.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    false_alarms: tuple[str, ...]
+    left_out: tuple[Mutant, ...]
+
+    @property
+    def caught(self) -> int:
+        """How many mutants were noticed."""
+        return sum(verdict.caught for verdict in self.verdicts)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the harness can be believed."""
+        return self.caught == len(self.verdicts) and not self.false_alarms
+
+    @property
+    def score(self) -> str:
+        """For people."""
+        said = f"{self.caught} of {len(self.verdicts)} caught"
+        if not self.left_out:
+            return said
+        extras = {missing_extra(encrypted=m.encrypted, server=m.server) for m in self.left_out}
+        return f"{said}; {len(self.left_out)} not run: install secagg[{','.join(sorted(extras))}]"
+
+
+def self_test(
+    *, seed: int = 0, mutants: tuple[Mutant, ...] = MUTANTS, told: Callable[[Verdict], None] = lambda _: None
+) -> SelfTest:
+    """Run every mutant, and every check that they need on the healthy product.
+
+    Args:
+        seed: of every round.
+        mutants: which.
+        told: hears of each verdict.
+    """
+    deployment()  # made by the healthy product
+    running = [mutant for mutant in mutants if not missing_extra(encrypted=mutant.encrypted, server=mutant.server)]
+    false_alarms = [f"{name}: {said}" for name in sorted({m.check for m in running}) for said in speak(name, seed)]
+    verdicts = []
+    for mutant in running:
+        with Patch() as patch:
+            mutant.apply(patch)
+            said = speak(mutant.check, seed)
+        verdicts.append(Verdict(mutant, bool(said), said[0] if said else ""))
+        told(verdicts[-1])
+    left_out = tuple(mutant for mutant in mutants if mutant not in running)
+    return SelfTest(tuple(verdicts), tuple(false_alarms), left_out)
+
+
+def speak(name: str, seed: int) -> list[str]:
+    """What a check, or a game that does not go as claimed, says. Empty if all is well."""
+    if name in CHECKS:
+        return CHECKS[name].run(seed)
+    played = play(GAMES[name])
+    return [] if played.as_claimed else [_told(played.game, played.outcome.by)]
+
+
+def _told(game: Game, by: str) -> str:
+    return f"{game.title}: {'not stopped, ' if game.stops else 'stopped, '}{by}"

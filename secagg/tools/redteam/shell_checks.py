@@ -1,0 +1,292 @@
+"""The real server's view: coordinator and participants over TLS in this process, and what stays behind of updates.
+
+The round has known updates on the grid of the encoding, so that raw, encoded and masked words are all known exactly.
+They are looked for in everything that is logged or printed, in every file that appears, in the events that the FL
+server watches, and in the store but for the spool, which holds masked words by design. Needs the extra `server`.
+"""
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from secagg.config import RoundConfig
+from secagg.crypto.authority import Authority, create_authority, issue_participant, issue_server
+from secagg.crypto.identity import Identity, TrustAnchors
+from secagg.crypto.secret import Secret
+from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.errors import MissingExtraError
+from secagg.messages import Index, ParticipantId
+from secagg.phases import Phase
+from secagg.rounds.uploads import MemorySpool
+from secagg.tools.redteam.adversary import Integers
+from secagg.tools.redteam.arena import WIDE
+from secagg.tools.redteam.modes import MASKED_ACTIVE
+from secagg.tools.redteam.statistics import Battery, ring_tests
+from secagg.tools.redteam.views import listening
+from secagg.tools.simulation.cohort import participant_names
+
+if TYPE_CHECKING:
+    from secagg_server.store import Journal, MemoryStore, RoundRecord
+
+VALUES: Final = 2048
+_PEOPLE: Final = 3
+_PATIENCE_S: Final = 60.0
+_WINDOW: Final = 16
+"""Bytes of a vector that are looked for together: no such piece is elsewhere by chance."""
+
+_CHANGES: Final = frozenset({"round_id", "timestamp"})
+"""What differs between the log lines of two rounds anyway."""
+
+Update = dict[str, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a round left behind.
+
+    Attributes:
+        log: everything logged or printed, at the most talkative level.
+        files: every file that appeared, by name, but for certificates and the socket.
+        told: events that the FL server saw, and what the store holds beside its spool, as text.
+        spooled: everything that was ever put into the spool, by participant, in order.
+    """
+
+    log: str
+    files: Mapping[str, bytes]
+    told: str
+    spooled: Mapping[int, bytes]
+
+
+class _Spool(MemorySpool):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[int, bytes] = {}
+
+    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
+        """See `Spool`."""
+        self.written[owner] = self.written.get(owner, b"") + payload
+        super().append(phase, owner, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Certificates of a deployment, as a server and its participants load them."""
+
+    ca: bytes
+    certificate: bytes
+    key: Secret
+    identities: Mapping[ParticipantId, Identity]
+
+
+@cache
+def _site() -> _Site:
+    now = datetime.fromtimestamp(time.time(), UTC)
+    ca = create_authority(name="red team", now=now)
+    authority = Authority.from_pem(ca.certificate_pem, ca.key_pem.expose())
+    people = {}
+    for name in participant_names(_PEOPLE):
+        made = issue_participant(authority, participant_id=name, organisation="north", now=now)
+        people[name] = Identity.from_pem(made.certificate_pem, made.key_pem.expose())
+    server = issue_server(authority, hosts=["localhost", "127.0.0.1"], now=now)
+    return _Site(ca.certificate_pem, server.certificate_pem, server.key_pem, people)
+
+
+def shell_available() -> bool:
+    """Whether the extra `server` is installed."""
+    try:
+        import secagg_client  # noqa: F401, PLC0415
+        import secagg_server.app  # noqa: F401, PLC0415
+    except ImportError:
+        return False
+    return True
+
+
+def shell_in_sight(seed: int = 0) -> list[str]:
+    """Nothing of an update, raw, encoded or masked, is in what the running server leaves behind; log lines are the same
+    for other data; what waits in the spool is noise.
+
+    Raises:
+        MissingExtraError: the extra `server` is not installed.
+    """
+    if not shell_available():
+        raise MissingExtraError("the server's own view", "server")
+    config = MASKED_ACTIVE.config(Schema((ArraySpec("values", (VALUES,), "float64"),)), _PEOPLE, encoding=WIDE)
+    names = participant_names(_PEOPLE)
+    updates = {name: _on_grid(config, seed * _PEOPLE + i) for i, name in enumerate(names)}
+    zeros = {name: {"values": np.full(VALUES, updates[name]["values"][0])} for name in names}
+    left, other = _played(config, updates), _played(config, zeros)
+    if len(left.spooled) != _PEOPLE or not _lines(left.log):
+        return ["nothing was spooled or logged, so nothing could be found: this check saw no round"]
+    said = list(_found(config, updates, left))
+    if _lines(left.log) != _lines(other.log):
+        said.append("log lines differ from those of a round with other data")
+    return said + _spool_battery(config, left).said()
+
+
+def _on_grid(config: RoundConfig, seed: int) -> Update:
+    """Values that encoding does not round: what is encoded is known without the participant's randomness."""
+    levels = np.random.default_rng([seed, 23]).integers(1 << 20, (1 << 30) - 1, VALUES)
+    return {"values": levels / WIDE.levels * 2 * WIDE.clip - WIDE.clip}
+
+
+def _encoded(config: RoundConfig, update: Update, rounding: int) -> Integers:
+    """uint64[values], on either side of each value: float64 may miss the grid by a hair."""
+    encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes([rounding]) * 32))
+    words: Integers = encoder.read(0, VALUES, np.dtype(np.uint64))
+    return words
+
+
+def _played(config: RoundConfig, updates: Mapping[ParticipantId, Update]) -> Left:
+    with TemporaryDirectory(prefix="secagg-redteam-") as name, listening() as heard:
+        folder = Path(name)
+        told, spools = asyncio.run(_round(config, updates, folder, heard))
+        known = {"cert.pem", "key.pem", "ca.pem"}
+        files = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name not in known
+        }
+        return Left(heard.getvalue(), files, told, spools)
+
+
+async def _round(
+    config: RoundConfig, updates: Mapping[ParticipantId, Update], folder: Path, heard: io.StringIO
+) -> tuple[str, dict[int, bytes]]:
+    """The real server, the real clients, TLS on loopback."""
+    from secagg_client import AsyncClient, AsyncControlClient  # noqa: PLC0415, an extra
+    from secagg_server.app import running_server  # noqa: PLC0415
+    from secagg_server.logs import configure_logs  # noqa: PLC0415
+    from secagg_server.settings import load_settings  # noqa: PLC0415
+
+    site, store = _site(), _remembering()
+    for name, content in (("cert.pem", site.certificate), ("ca.pem", site.ca), ("key.pem", site.key.expose())):
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_bytes(content)
+    settings = load_settings(None, {
+        "listen": "127.0.0.1:0", "control": f"unix:{folder}/control.sock", "certificate": folder / "cert.pem",
+        "key": folder / "key.pem", "participant_ca": folder / "ca.pem", "log_level": "debug", "shutdown_grace_s": 1.0,
+    })  # fmt: skip
+    trust = TrustAnchors.from_pem(site.ca)
+    with _own_logs():
+        configure_logs(settings, heard)
+        async with running_server(settings, store=store) as server, AsyncControlClient(server.control_address) as fl:
+            round_id = await fl.open_round(config)
+
+            async def take_part(name: ParticipantId) -> None:
+                async with AsyncClient(server.data_address, identity=site.identities[name], trust=trust) as client:
+                    await client.participate(
+                        updates[name], round_id=round_id, model_digest=config.model_digest, timeout_s=_PATIENCE_S
+                    )
+
+            await asyncio.gather(*map(take_part, updates))
+            events = [repr(event) async for _, event in fl.watch(round_id)]
+            journal = store.journals[round_id]
+            kept = repr((journal.record, journal.entries))
+    spool = journal.spool
+    return "\n".join([*events, kept]), dict(spool.written) if isinstance(spool, _Spool) else {}
+
+
+@contextmanager
+def _own_logs() -> Iterator[None]:
+    """structlog's settings are the process's: they are put back."""
+    import structlog  # noqa: PLC0415
+
+    before = structlog.get_config()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _remembering() -> "MemoryStore":
+    """The server's own store, with a spool that forgets nothing."""
+    from secagg_server.store import MemoryJournal, MemoryStore  # noqa: PLC0415
+
+    class Store(MemoryStore):
+        def open_round(self, record: "RoundRecord") -> "Journal":
+            self.journals[record.round_id] = MemoryJournal(record, spool=_Spool())
+            return self.journals[record.round_id]
+
+    return Store()
+
+
+def _found(config: RoundConfig, updates: Mapping[ParticipantId, Update], left: Left) -> Iterator[str]:
+    places = {"the log": left.log.encode(), "events and journal": left.told.encode(), **left.files}
+    for name, update in updates.items():
+        needles = {kind: set(_texts(words)) | set(_pieces(words)) for kind, words in _words(config, update).items()}
+        for owner, payload in left.spooled.items():
+            masked = np.frombuffer(payload[: len(payload) // 4 * 4], "<u4").astype(np.uint64)
+            needles[f"masked, of number {owner}"] = set(_texts(masked)) | set(_pieces(masked))
+        for place, content in places.items():
+            for kind, wanted in needles.items():
+                hits = [needle for needle in wanted if needle in content]
+                if hits:
+                    yield f"{len(hits)} pieces of the update of {name} ({kind}) are in {place}"
+    clear = [kind for update in updates.values() for kind in _in_spool(config, update, left)]
+    if clear:
+        yield f"the spool holds values that are not masked: {', '.join(sorted(set(clear)))}"
+
+
+def _words(config: RoundConfig, update: Update) -> dict[str, Any]:
+    return {
+        "raw": update["values"], "raw, float32": update["values"].astype(np.float32),
+        "encoded": _encoded(config, update, 0), "encoded, rounded otherwise": _encoded(config, update, 255),
+    }  # fmt: skip
+
+
+def _texts(words: Any) -> Iterator[bytes]:
+    """As logs would print them: decimal, hexadecimal, shortened floats. Short numbers are everywhere by chance."""
+    for value in words[:256].tolist():
+        if isinstance(value, float):
+            yield repr(abs(value))[:10].encode()
+        elif value > 1 << 28:
+            yield from (str(value).encode(), f"{value:x}".encode())
+
+
+def _pieces(words: Any) -> Iterator[bytes]:
+    """As they lie in memory, and as 32-bit words, and both in hexadecimal."""
+    forms = [words.tobytes()] + ([words.astype("<u4").tobytes()] if words.dtype.kind == "u" else [])
+    for form in forms:
+        for at in range(0, len(form) - _WINDOW, 8 * _WINDOW):
+            piece = form[at : at + _WINDOW]
+            yield from (piece, piece.hex().encode())
+
+
+def _in_spool(config: RoundConfig, update: Update, left: Left) -> Iterator[str]:
+    spooled = b"\0".join(left.spooled.values())
+    for kind, words in _words(config, update).items():
+        if any(piece in spooled for piece in _pieces(words)):
+            yield kind
+
+
+def _spool_battery(config: RoundConfig, left: Left) -> Battery:
+    """Ring words of 32 bits: that is how many `WIDE` fills among three."""
+    battery = Battery()
+    for owner, payload in left.spooled.items():
+        words = np.frombuffer(payload[: 4 * VALUES], "<u4").astype(np.uint64)
+        battery.add(f"what the spool holds of number {owner}", ring_tests(words, config.ring_bits))
+    return battery
+
+
+def _lines(log: str) -> list[str]:
+    """The server's lines without times and round ids, in no order: messages cross."""
+    lines = []
+    for line in log.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            lines.append(json.dumps({k: v for k, v in event.items() if k not in _CHANGES}, sort_keys=True))
+    return sorted(lines)

@@ -1,0 +1,242 @@
+"""One trial: a victim, its companions, the non-participants, and what an attack makes of a view of their round."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from secagg.encoding.schema import FloatArray
+from secagg.errors import LocalError
+from secagg.tools.redteam import metrics
+from secagg.tools.redteam.attacks.base import Attack, Need, Reconstruction
+from secagg.tools.redteam.attacks.membership import Suspects
+from secagg.tools.redteam.measured import Tried
+from secagg.tools.redteam.metrics import Bar, Standing
+from secagg.tools.redteam.observation import Bits, Observation, Parameters
+from secagg.tools.redteam.records import Features, Indices, Labels
+from secagg.tools.redteam.target import Target
+
+_CANDIDATES: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one trial ended.
+
+    Attributes:
+        standing: of the victim among the non-participants.
+        gain_db: over the blind guess.
+        luck_db: gain that means nothing: what non-participants' records get from the same guesses.
+        exact: share of all participants' records that came back with a gain of 30 dB or more.
+        label: whether the victim's label was inferred; None where the attack infers none.
+        label_chance: that the commonest label is the victim's.
+        victim: float32[d], the record.
+        best: float32[d], the reconstruction nearest to it; None without any.
+    """
+
+    standing: Standing
+    gain_db: float
+    luck_db: float
+    exact: float
+    label: bool | None
+    label_chance: float
+    victim: Features
+    best: Features | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A drawn cohort under one attack.
+
+    Attributes:
+        target: what is attacked.
+        attack: by what.
+        seed: everything was drawn from it.
+        members: records of each participant; the victim comes first, and its first record is the one that is sought.
+        others: records of non-participants.
+        models: what each participant was given.
+    """
+
+    target: Target
+    attack: Attack
+    seed: int
+    members: tuple[Indices, ...]
+    others: Indices
+    models: tuple[Parameters, ...]
+
+    @classmethod
+    def draw(cls, target: Target, attack: Attack, participants: int, seed: int) -> "Case":
+        """Args: participants: of the cohort. seed: victim, companions and malicious models come from it.
+
+        Raises:
+            LocalError: the data set is too small for the cohort.
+        """
+        rng, records = np.random.default_rng([seed, 1]), target.records
+        eligible = records.victims if len(records.victims) else np.arange(len(records))
+        victim = int(rng.choice(eligible))
+        rest = rng.permutation(np.setdiff1d(np.arange(len(records)), [victim]))
+        needed = participants * target.batch
+        order = np.concatenate([[victim], rest])
+        others = np.intersect1d(order[needed:], eligible)
+        if len(others) < 2:
+            raise LocalError(f"{len(records)} records are too few for {participants} participants of {target.batch}")
+        members = tuple(order[:needed].reshape(participants, target.batch))
+        models = tuple(attack.models(target, participants, 0, np.random.default_rng([seed, 2])))
+        return cls(target, attack, seed, members, others, models)
+
+    @property
+    def victim(self) -> int:
+        """Number of the record that is sought."""
+        return int(self.members[0][0])
+
+    def updates(self) -> list[dict[str, FloatArray]]:
+        """What each participant hands in; the victim's first."""
+        return [self.target.update(model, which) for model, which in zip(self.models, self.members, strict=True)]
+
+    def observe(self, seen: Observation | Parameters, summands: int = 1) -> Observation:
+        """`seen` with the side knowledge that the attack needs; arrays alone are an observation of exact values."""
+        view = seen if isinstance(seen, Observation) else Observation(dict(seen), summands)
+        records, needs = self.target.records, self.attack.needs
+        active = self.models[0] if self.attack.active else None
+        return replace(
+            view,
+            parameters=active,
+            labels=records.labels[[self.victim]] if Need.LABELS in needs else None,
+            partial=self._partial() if Need.PARTIAL in needs else None,
+            candidates=self._candidates() if Need.CANDIDATES in needs else None,
+        )
+
+    def rivals(self) -> Indices:
+        """Non-participants that the victim is told apart from: the other candidates, where there are candidates."""
+        if Need.CANDIDATES not in self.attack.needs:
+            return self.others
+        return np.random.default_rng([self.seed, 3]).permutation(self.others)[: _CANDIDATES - 1]
+
+    def _partial(self) -> Features:
+        """The victim's record with a third of its attributes unknown, the same third for everyone."""
+        record: Features = self.target.records.vectors(self.members[0][:1])[0].copy()
+        record[2::3] = np.nan
+        return record
+
+    def _candidates(self) -> tuple[Features, Labels]:
+        records = self.target.records
+        chosen = np.random.default_rng([self.seed, 5]).permutation(np.append(self.rivals(), self.victim))
+        return records.features[chosen], records.labels[chosen]
+
+    def play(self, seen: Observation | Parameters, summands: int = 1) -> Outcome:
+        """Run the attack on a view of this case and judge what it finds."""
+        return self.judge(self.attack.run(self.target, self.observe(seen, summands), self.luck()))
+
+    def all_of(self, attack: Attack, seen: Sequence[Observation]) -> list[Outcome]:
+        """Another attack on several views of this case; what a list of candidates costs is paid once."""
+        asked = replace(self, attack=attack)
+        if Need.CANDIDATES not in attack.needs:
+            return [asked.play(one, one.summands) for one in seen]
+        suspects, outcomes = None, []
+        for one in seen:
+            view = asked.observe(one)
+            if suspects is None or view.kept is not None:
+                suspects = Suspects.of(self.target, view)
+            outcomes.append(asked.judge(suspects.named(self.target, view)))
+            suspects = None if view.kept is not None else suspects
+        return outcomes
+
+    def luck(self) -> np.random.Generator:
+        """The attack's own randomness."""
+        return np.random.default_rng([self.seed, 4])
+
+    def judge(self, found: Reconstruction) -> Outcome:
+        """How near the attack came."""
+        records = self.target.records
+        pool, victim = records.vectors(self.rivals()), records.vectors(self.members[0][:1])[0]
+        judged = np.ones(len(victim), np.bool_) if found.judged is None else found.judged
+        guesses = found.records
+        blind = pool.mean(axis=0)
+        label = None if found.labels is None else bool(np.isin(records.labels[self.victim], found.labels))
+        return Outcome(
+            metrics.identify(guesses[:, judged], victim[judged], pool[:, judged]),
+            metrics.gain_db(guesses[:, judged], victim[judged], blind[judged]),
+            metrics.luck_db(guesses[:, judged], pool[:, judged], blind[judged]),
+            self._exact(guesses, judged, blind),
+            label,
+            float(np.bincount(records.labels).max() / len(records)),
+            victim,
+            guesses[np.argmin(np.mean((guesses - victim)[:, judged] ** 2, axis=1))] if len(guesses) else None,
+        )
+
+    def _exact(self, guesses: Features, judged: Bits, blind: Features) -> float:
+        everyone = self.target.records.vectors(np.concatenate(self.members))
+        gains = [metrics.gain_db(guesses[:, judged], record[judged], blind[judged]) for record in everyone]
+        return float(np.mean(np.array(gains) >= metrics.EXACT_DECIBEL))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Trials of one attack on one kind of view, taken together.
+
+    Attributes:
+        trials: how many.
+        identified: share with id@1.
+        interval: its 95 % confidence interval (Clopper–Pearson).
+        chance: id@1 of a guess.
+        binomial_p: of id@1 against chance.
+        rank_p: of the ranks against chance.
+        worst_gain_db: smallest gain.
+        best_gain_db: largest gain.
+        best_excess_db: largest gain beyond luck.
+        exact: mean share of exact records.
+        least_exact: the smallest such share of a trial.
+        labels: share of inferred labels; None where none are.
+        label_p: of that share against always naming the commonest label; 1 where none are inferred.
+    """
+
+    trials: int
+    identified: float
+    interval: tuple[float, float]
+    chance: float
+    binomial_p: float
+    rank_p: float
+    worst_gain_db: float
+    best_gain_db: float
+    best_excess_db: float
+    exact: float
+    least_exact: float
+    labels: float | None
+    label_p: float
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> "Score":
+        """Of one or more outcomes."""
+        standings = [outcome.standing for outcome in outcomes]
+        gains = [outcome.gain_db for outcome in outcomes]
+        hits = sum(standing.identified for standing in standings)
+        labels = [outcome.label for outcome in outcomes if outcome.label is not None]
+        return cls(
+            len(outcomes),
+            hits / len(outcomes),
+            metrics.clopper_pearson(hits, len(outcomes)),
+            1 / min(standing.pool for standing in standings),
+            metrics.binomial_p(standings),
+            metrics.rank_p(standings),
+            min(gains),
+            max(gains),
+            max(outcome.gain_db - outcome.luck_db for outcome in outcomes),
+            float(np.mean([outcome.exact for outcome in outcomes])),
+            min(outcome.exact for outcome in outcomes),
+            float(np.mean(labels)) if labels else None,
+            metrics.upper_tail(sum(labels), len(labels), outcomes[0].label_chance) if labels else 1.0,
+        )
+
+    def by(self, attack: Attack, target: Target) -> Tried:
+        """The same in short, with the name of the attack."""
+        return Tried(f"{attack.name} on {target.name}", self.trials, self.identified, self.interval, self.chance)
+
+    def reaches(self, bar: Bar) -> bool:
+        """What a positive control must."""
+        return bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
+
+    @property
+    def at_chance(self) -> bool:
+        """What a hidden view must show: p-values of 1e-4 or more, and 3 dB or less beyond luck in every trial."""
+        return metrics.at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_excess_db)

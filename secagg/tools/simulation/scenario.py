@@ -1,0 +1,198 @@
+"""A simulated round from parameters to findings: what `secagg simulate` plays."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.crypto.rng import Rng
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.packing import chunk_values
+from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.errors import ConfigError, RoundAborted
+from secagg.events import ParticipantDropped, WrongShares
+from secagg.messages import ParticipantId
+from secagg.phases import Phase, phases
+from secagg.tools.simulation import faults
+from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
+from secagg.tools.simulation.network import Hook, Run, pass_on
+from secagg.tools.simulation.stopwatch import Clock, Side, Stopwatch, standing_still
+from secagg.tools.simulation.traffic import Traffic
+
+PLAIN_BYTES = 4
+"""Bytes of a value in a plain float32 update, which traffic is compared with."""
+
+_CLIP = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is played.
+
+    Attributes:
+        participants: n ≥ 3.
+        values: length of each update ≥ 1.
+        threshold: t; 0 stands for the threat model's default.
+        threat_model: what the coordinator may do.
+        value_bits: q.
+        dropouts: participants that drop out, by phase.
+        wrong_shares: holders that lie when shares are revealed.
+    """
+
+    participants: int
+    values: int
+    threshold: int = 0
+    threat_model: ThreatModel = ThreatModel.ACTIVE
+    value_bits: int = 16
+    dropouts: Mapping[Phase, int] = field(default_factory=dict)
+    wrong_shares: int = 0
+
+    def config(self) -> RoundConfig:
+        """The round's configuration.
+
+        Raises:
+            ConfigError: unsafe parameters, or a dropout in a phase that the round does not have.
+        """
+        config = RoundConfig(
+            task="simulation",
+            schema=Schema((ArraySpec("values", (self.values,), "float64"),)),
+            encoding=FixedPoint(_CLIP, self.value_bits),
+            max_participants=self.participants,
+            threshold=self.threshold,
+            threat_model=self.threat_model,
+            model_digest=bytes(32),
+        )
+        if stray := set(self.dropouts) - set(phases(config)):
+            names = ", ".join(sorted(map(str, stray)))
+            raise ConfigError(f"a {self.threat_model.name} round has no phase {names}; drop in another")
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What came out of one round.
+
+    Attributes:
+        survivors: participants in the sum; 0 if the round was aborted.
+        dropped: participants that dropped out, by phase.
+        aborted: why there is no sum.
+        exact: whether the sum is the sum of the survivors' encoded vectors, integer for integer; None without a sum.
+        largest_error: largest distance of the mean from the plain one; None without a sum.
+        error_bound: what the fixed-point code promises.
+        liars: who revealed wrong shares.
+        named: whom the coordinator named for it.
+        seconds: by side and phase, summed over everyone on that side.
+        bytes_up: mean over the participants that stayed to the end.
+        bytes_down: the same, for what they received.
+    """
+
+    survivors: int
+    dropped: Mapping[Phase, int]
+    aborted: RoundAborted | None
+    exact: bool | None
+    largest_error: float | None
+    error_bound: float | None
+    liars: frozenset[ParticipantId]
+    named: frozenset[ParticipantId]
+    seconds: Mapping[tuple[Side, Phase], float]
+    bytes_up: float
+    bytes_down: float
+
+
+def play(
+    scenario: Scenario,
+    *,
+    rng: Rng,
+    deployment: Deployment | None = None,
+    clock: Clock = standing_still,
+    observe: Hook = pass_on,
+) -> Findings:
+    """One round with fresh updates, dropouts and liars.
+
+    Args:
+        scenario: what is played.
+        rng: everything random comes from it, but for the certificates of `deployment`.
+        deployment: identities; made here if None and the threat model is active.
+        clock: seconds; what phases cost is measured on it.
+        observe: sees every message before anything happens to it.
+    """
+    config = scenario.config()
+    names = participant_names(scenario.participants)
+    drops = faults.draw_dropouts(names, scenario.dropouts, rng)
+    honest = [name for name in names if name not in drops]
+    liars = frozenset(faults.draw(honest, scenario.wrong_shares, rng))
+    traffic = Traffic()
+    chunks = -(-config.vector_len // chunk_values(config.ring_bits))
+    hooks = (
+        observe,
+        faults.Dropouts(drops, phases(config), chunks),
+        faults.WrongShares(liars, rng),
+        traffic,
+    )
+    updates = make_updates(names, scenario.values, rng)
+    run = set_up(
+        config,
+        {name: Contribution(update) for name, update in updates.items()},
+        rng=rng,
+        deployment=deployment,
+        hook=faults.chain(*hooks),
+        stopwatch=Stopwatch(clock),
+    )
+    run.play()
+    return _findings(run, updates, drops, liars, traffic)
+
+
+def make_updates(names: list[ParticipantId], values: int, rng: Rng) -> dict[ParticipantId, FloatArray]:
+    """A different float64[values] for everyone: windows on one random vector, so memory does not grow with n · m."""
+    source = np.random.default_rng(int.from_bytes(rng.token(16), "big"))
+    base = source.normal(0, _CLIP / 3, values + len(names))
+    return {name: base[i : i + values] for i, name in enumerate(names)}
+
+
+def _findings(
+    run: Run,
+    updates: Mapping[ParticipantId, FloatArray],
+    drops: Mapping[ParticipantId, Phase],
+    liars: frozenset[ParticipantId],
+    traffic: Traffic,
+) -> Findings:
+    aggregate = run.coordinator.aggregate
+    mean = aggregate.mean(run.coordinator.round.config) if aggregate else None
+    stayed = [name for name in run.participants if name not in drops]
+    return Findings(
+        survivors=len(aggregate.survivors) if aggregate else 0,
+        dropped=_dropped(run, drops),
+        aborted=run.coordinator.failure,
+        exact=_is_exact(run, aggregate) if aggregate else None,
+        largest_error=_largest_error(mean.arrays["values"], aggregate, updates) if mean and aggregate else None,
+        error_bound=mean.error_bound if mean else None,
+        liars=liars,
+        named=frozenset(event.culprit for event in run.events if isinstance(event, WrongShares)),
+        seconds=dict(run.stopwatch.seconds),
+        bytes_up=sum(traffic.up[name] for name in stayed) / max(1, len(stayed)),
+        bytes_down=sum(traffic.down[name] for name in stayed) / max(1, len(stayed)),
+    )
+
+
+def _dropped(run: Run, drops: Mapping[ParticipantId, Phase]) -> dict[Phase, int]:
+    """As the coordinator told it; whoever never came, it cannot know of."""
+    told = Counter(event.phase for event in run.events if isinstance(event, ParticipantDropped))
+    told[Phase.ADVERTISE_KEYS] += sum(phase is Phase.ADVERTISE_KEYS for phase in drops.values())
+    return {phase: told[phase] for phase in phases(run.coordinator.round.config) if told[phase]}
+
+
+def _is_exact(run: Run, aggregate: Aggregate) -> bool:
+    config = run.coordinator.round.config
+    expected = np.zeros(config.vector_len, config.ring_dtype)
+    for name in aggregate.survivors:
+        expected += run.vectors[ParticipantId(name)].read(0, config.vector_len, config.ring_dtype)
+    return bool(np.array_equal(expected, aggregate.sums))
+
+
+def _largest_error(mean: FloatArray, aggregate: Aggregate, updates: Mapping[ParticipantId, FloatArray]) -> float:
+    plain = np.zeros(len(mean))
+    for name in aggregate.survivors:
+        plain += np.clip(updates[ParticipantId(name)], -_CLIP, _CLIP)
+    return float(np.max(np.abs(mean - plain / len(aggregate.survivors))))
