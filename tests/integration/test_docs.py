@@ -188,7 +188,9 @@ def test_the_settings_file_holds_every_setting_and_its_default() -> None:
         assert name in paths or getattr(settings, name) == field.default, name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/deployment.md", "deploy/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/guide.md", "docs/deployment.md", "docs/glossary.md", "deploy/README.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
