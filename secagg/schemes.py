@@ -28,8 +28,8 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds.engine import Engine
+from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim, nothing_before
-from secagg.rounds.seat import Seat
 from secagg.rounds.uploads import MemorySpool, Spool
 
 Chunk = MaskedInputChunk | EncryptedInputChunk | PartialChunk | SumChunk
@@ -60,7 +60,7 @@ class Upload(Protocol):
 class Participant(Protocol):
     """One participant through one round, whatever the scheme."""
 
-    seat: Seat
+    membership: Membership
     advertisement: AdvertiseKeys
 
     @property
@@ -82,11 +82,11 @@ class Participant(Protocol):
         ...
 
 
-def take_part(seat: Seat, vector: IntegerVector, backend: Callable[[], Backend]) -> Participant:
+def take_part(membership: Membership, vector: IntegerVector, backend: Callable[[], Backend]) -> Participant:
     """A participant of the round's scheme.
 
     Args:
-        seat: round, identity and policy.
+        membership: round, identity and policy.
         vector: the encoded update.
         backend: gives what encrypts and decrypts; called in homomorphic rounds only.
 
@@ -94,9 +94,9 @@ def take_part(seat: Seat, vector: IntegerVector, backend: Callable[[], Backend])
         PolicyViolation: the round is below our policy.
         MissingExtraError: the round is homomorphic and TenSEAL is not installed.
     """
-    if seat.round.config.homomorphic is None:
-        return masked.Participant(seat, vector)
-    return HomomorphicParticipant(seat, vector, backend())
+    if membership.round.config.homomorphic is None:
+        return masked.Participant(membership, vector)
+    return HomomorphicParticipant(membership, vector, backend())
 
 
 def coordinate(

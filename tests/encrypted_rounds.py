@@ -32,7 +32,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase, phases
 from secagg.policy import Policy
-from secagg.rounds.seat import Credentials, Seat
+from secagg.rounds.membership import Credentials, Membership
 from secagg.schemes import coordinate, take_part
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Hook, Run, Up, pass_on
@@ -109,7 +109,7 @@ def prepare(
     people = {}
     for name in names:
         credentials = Credentials(made.identities[name], made.trust) if config.signed else None
-        people[name] = take_part(Seat(round_, name, policy, rng, credentials), vectors[name], backend)
+        people[name] = take_part(Membership(round_, name, policy, rng, credentials), vectors[name], backend)
     coordinator = coordinate(round_, now=NOW, trust=made.trust if config.signed else None)
     return Run(coordinator, people, hook, NOW, vectors=vectors)
 

@@ -13,7 +13,7 @@ from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
-from secagg.tools.redteam.adversary import Integers, seated, true_sum, truth
+from secagg.tools.redteam.adversary import Integers, session_of, true_sum, truth
 from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
 from secagg.tools.simulation.network import Hook, Run, pass_on
 
@@ -21,7 +21,7 @@ ACTIVE, SEMI_HONEST = ThreatModel.ACTIVE, ThreatModel.SEMI_HONEST
 NOW = 1_700_000_000.0
 MOST_PEOPLE = 12
 
-__all__ = ["Integers", "seated", "true_sum", "truth"]
+__all__ = ["Integers", "session_of", "true_sum", "truth"]
 
 
 @cache

@@ -40,7 +40,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.policy import Policy
-from secagg.rounds.seat import Credentials, Seat
+from secagg.rounds.membership import Credentials, Membership
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
@@ -220,7 +220,7 @@ class Player:
         encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)), self.round.context)
         policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
         self.vector = encoder
-        self.participant = Participant(Seat(self.round, self.name, policy, SystemRng(), credentials), encoder)
+        self.participant = Participant(Membership(self.round, self.name, policy, SystemRng(), credentials), encoder)
         self.next = self.participant.advertisement
 
     async def say(self) -> None:

@@ -47,7 +47,7 @@ from secagg.receipts import Receipt, Statement
 from secagg.robust.groups import GroupedAggregate, plan_of
 from secagg.roster import COORDINATOR, refusal
 from secagg.rounds.certification import Result
-from secagg.rounds.seat import Seat
+from secagg.rounds.membership import Membership
 from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import SealedDigest
@@ -184,14 +184,14 @@ class Participation:
         told = yield from ask(call)
         self._over = True
         survivors = _names(roster, sets)
-        receipt = self._believed(participant.seat.round, roster, survivors, told)
+        receipt = self._believed(participant.membership.round, roster, survivors, told)
         if self._loan is not None and self._encoded is not None:
             self._loan.into_sum(self._encoded.lost())
         self._terms.memory.receive(offer.round_id)
         if participant.aggregate is not None:  # we decrypted it ourselves
             own = participant.aggregate
             _check_aggregate(own, sums_digest(own, offer.config), survivors, receipt)
-        certified = offer.config.certify and (yield from self._certify(offer, participant.seat, roster, receipt))
+        certified = offer.config.certify and (yield from self._certify(offer, participant.membership, roster, receipt))
         return (yield from self._conclude(offer, survivors, receipt, certified))
 
     def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> Call[Any]:
@@ -221,17 +221,17 @@ class Participation:
             self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, config.groups)
         flat = config.schema.check(mine.update)
         seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
-        seat = self._terms.seat(offer, mine.model_digest)
+        membership = self._terms.membership(offer, mine.model_digest)
         carried = None
         if config.code.feedback:
             self._loan = self._terms.feedback.borrow(config.task, config.schema)
             carried = self._loan.carried
-        encoder = config.code.encoder(flat, mine.weight, seed, seat.round.context, carried)
+        encoder = config.code.encoder(flat, mine.weight, seed, membership.round.context, carried)
         self._encoded = encoder if self._loan is not None else None
         if self._group is not None:
             self._terms.seen.claim(self._group.parent)  # nobody is in two groups
         self._terms.seen.claim(offer.round_id)
-        self._participant = take_part(seat, encoder, self._open_backend)
+        self._participant = take_part(membership, encoder, self._open_backend)
         return self._participant
 
     def _open_backend(self) -> Backend:
@@ -261,10 +261,10 @@ class Participation:
         receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))
         return receipt
 
-    def _certify(self, offer: Offer, seat: Seat, roster: Roster, receipt: Receipt) -> Flow[bool]:
+    def _certify(self, offer: Offer, membership: Membership, roster: Roster, receipt: Receipt) -> Flow[bool]:
         """Sign the result that we were given, once; whether t survivors signed the same."""
-        result = Result.of(seat.round, roster, receipt.statement.survivors, receipt.sums_digest)
-        proof = yield from ask(Certify(offer.round_id, offer.config, seat.sign(result.to_sign)))
+        result = Result.of(membership.round, roster, receipt.statement.survivors, receipt.sums_digest)
+        proof = yield from ask(Certify(offer.round_id, offer.config, membership.sign(result.to_sign)))
         return result.is_certified(proof)
 
     def _conclude(
@@ -284,7 +284,7 @@ class Participation:
             aggregate = yield from ask(FetchAggregate(offer.round_id, config))
         if aggregate is not decrypted:
             _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
-        context = self._terms.seat(offer, self._contribution.model_digest).round.context
+        context = self._terms.membership(offer, self._contribution.model_digest).round.context
         whole = isinstance(config.encoding, Integers)
         return RoundResult(
             round_id=offer.round_id,

@@ -19,8 +19,8 @@ from secagg.homomorphic.vectors import Backend
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.programs.keyfiles import read_private, read_public
+from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Release
-from secagg.rounds.seat import Credentials, Seat
 from secagg.sandbox.worker import Worker
 from secagg.scalars import utf8
 from secagg_client.calls import FindRound
@@ -93,7 +93,7 @@ class Terms:
         """Raise `IdentityError` if our certificate is expired or not yet valid."""
         self.identity.check_validity(datetime.fromtimestamp(self.clock(), UTC))
 
-    def seat(self, offer: Offer, model_digest: bytes) -> Seat:
+    def membership(self, offer: Offer, model_digest: bytes) -> Membership:
         """Our place in the offered round, bound to the model that we hold."""
         round_ = Round(offer.round_id, offer.config, bind(offer.round_id, offer.config_bytes, model_digest))
         credentials = Credentials(self.identity, self.trust)
@@ -102,7 +102,7 @@ class Terms:
         def claim(release: Release) -> frozenset[ParticipantId]:
             return self.memory.claim(offer.round_id, release, self.policy)
 
-        return Seat(round_, own, self.policy, self.rng, credentials, claim)
+        return Membership(round_, own, self.policy, self.rng, credentials, claim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

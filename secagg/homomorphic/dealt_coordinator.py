@@ -95,13 +95,15 @@ class DealtKeyCoordinator(Engine):
         over.
         """
         if phase is Phase.REPORT_SUM and self.phase is Phase.RELEASE_SUM:
-            return [self._lobby.index.get(participant)] == self._candidates[:1]  # nobody, while the last one is let go
+            return [self._joining.index.get(participant)] == self._candidates[
+                :1
+            ]  # nobody, while the last one is let go
         return super().ready(participant, phase)
 
     # --- taking messages ----------------------------------------------------------------------------------------------
 
     def _take(self, index: Index, message: ParticipantMessage) -> bool:
-        name = self._lobby.name(index)
+        name = self._joining.name(index)
         match message:
             case ShareKeys():
                 self._take_key(index, message, name)
@@ -120,7 +122,7 @@ class DealtKeyCoordinator(Engine):
     def _take_key(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         if index in self._shared:
             raise ProtocolViolation(f"{name} shared another key before", culprit=name)
-        if set(message.sealed) != set(self._lobby.members) - {index}:
+        if set(message.sealed) != set(self._joining.members) - {index}:
             raise ProtocolViolation(f"{name} must seal its key to everyone, no more and no fewer", culprit=name)
         for entry in message.sealed.values():
             self._kind.check_size(entry, signed=True, sender=name)
@@ -134,10 +136,10 @@ class DealtKeyCoordinator(Engine):
         if index in self._confirmed:
             raise ProtocolViolation(f"{name} confirmed another key before", culprit=name)
         if message.digest != self._shared[self.dealer].commitment:
-            dealer = self._lobby.name(self.dealer)
+            dealer = self._joining.name(self.dealer)
             raise AuthenticationError(f"{name} confirms another key than {dealer} committed to", culprit=name)
-        signed = transcripts.key_confirmation(self.round.context, self._lobby.roster, self.dealer, message.digest)
-        signing.verify(self._lobby.identities[name].public_key, signed, message.signature, culprit=name)
+        signed = transcripts.key_confirmation(self.round.context, self._joining.roster, self.dealer, message.digest)
+        signing.verify(self._joining.identities[name].public_key, signed, message.signature, culprit=name)
         self._confirmed[index] = message
 
     def _take_input(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> bool:
@@ -167,8 +169,8 @@ class DealtKeyCoordinator(Engine):
         if index in self._reports:
             raise ProtocolViolation(f"{name} reported another sum before", culprit=name)
         survivors = self._encrypted.sets.survivors
-        signed = transcripts.sum_report(self.round.context, self._lobby.roster, survivors, message.digest)
-        signing.verify(self._lobby.identities[name].public_key, signed, message.signature, culprit=name)
+        signed = transcripts.sum_report(self.round.context, self._joining.roster, survivors, message.digest)
+        signing.verify(self._joining.identities[name].public_key, signed, message.signature, culprit=name)
         self._reports[index] = message
 
     def _take_sum(self, index: Index, message: SumChunk, name: ParticipantId) -> bool:
@@ -213,7 +215,7 @@ class DealtKeyCoordinator(Engine):
 
     def _order_for(self, index: Index) -> ReleaseOrder:
         if self._reports[index].digest != self._digest:
-            name = self._lobby.name(index)
+            name = self._joining.name(index)
             raise ProtocolViolation(f"{name} decrypted another sum than the others did", culprit=name)
         return ReleaseOrder(upload=self.phase is Phase.RELEASE_SUM and index == self._candidates[0])
 
@@ -242,7 +244,7 @@ class DealtKeyCoordinator(Engine):
         self._sum.forget()
 
     def _miss(self, name: ParticipantId, reason: DropReason) -> list[Event]:
-        index = self._lobby.index.get(name)
+        index = self._joining.index.get(name)
         if self.phase is Phase.RELEASE_SUM and index in self._candidates[1:]:
             self._candidates.remove(index)
             return [self._drop(name, reason)]
@@ -254,7 +256,7 @@ class DealtKeyCoordinator(Engine):
 
     def _stream(self, owner: Index) -> SeededPolynomials:
         """The c1 of a survivor."""
-        name = self._lobby.name(owner)
+        name = self._joining.name(owner)
         return SeededPolynomials(self._profile, self._seeds[owner], context=self.round.context, participant=name)
 
     def _compare_reports(self, alive: set[Index]) -> list[Event]:
@@ -271,14 +273,14 @@ class DealtKeyCoordinator(Engine):
         self._digest = agreed[0]
         self._candidates = sorted(i for i in alive if self._reports[i].digest == self._digest)
         others = sorted(alive - set(self._candidates))
-        return [ParticipantDropped(Phase.REPORT_SUM, self._lobby.name(i), DropReason.REFUSED) for i in others]
+        return [ParticipantDropped(Phase.REPORT_SUM, self._joining.name(i), DropReason.REFUSED) for i in others]
 
     def _open(self, phase: Phase, now: float) -> list[Event]:
         if phase is not Phase.RELEASE_SUM:
             return super()._open(phase, now)
         gone = [i for i in self._candidates if i in self._left]
         self._candidates = [i for i in self._candidates if i not in self._left]
-        dropped: list[Event] = [ParticipantDropped(phase, self._lobby.name(i), self._left[i]) for i in gone]
+        dropped: list[Event] = [ParticipantDropped(phase, self._joining.name(i), self._left[i]) for i in gone]
         return dropped + self._ask_next(now)
 
     def _close(self, phase: Phase, now: float) -> list[Event]:
@@ -287,13 +289,13 @@ class DealtKeyCoordinator(Engine):
             return super()._close(phase, now)
         asked = self._candidates[0]
         if self._delivered(asked, phase):
-            names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
+            names = tuple(self._joining.name(i) for i in self._encrypted.sets.survivors)
             return self._succeed(Aggregate(self._released.sums, names))
         lied, late = self._releases.complete(asked), asked in self._expected  # else its good-bye was told
         self._releases.discard(asked)
         del self._candidates[0]
         reasons = [DropReason.REFUSED] if lied else [DropReason.DEADLINE] if late else []
-        dropped: list[Event] = [ParticipantDropped(phase, self._lobby.name(asked), reason) for reason in reasons]
+        dropped: list[Event] = [ParticipantDropped(phase, self._joining.name(asked), reason) for reason in reasons]
         return dropped + self._ask_next(now)
 
     def _ask_next(self, now: float) -> list[Event]:
@@ -314,7 +316,7 @@ class DealtKeyCoordinator(Engine):
 
     def _finish(self) -> list[Event]:
         self.phase = None
-        names = tuple(self._lobby.name(i) for i in self._encrypted.sets.survivors)
+        names = tuple(self._joining.name(i) for i in self._encrypted.sets.survivors)
         self.delivered = SumDelivered(names, self._digest)
         return [self.delivered]
 

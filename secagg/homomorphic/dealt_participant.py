@@ -43,97 +43,98 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
-from secagg.rounds.seat import Seat, Table
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.membership import Membership
 from secagg.wire.results import sums_digest
 
 
-def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
+def join(membership: Membership) -> tuple["AwaitingRoster", AdvertiseKeys]:
     """Round 0: a fresh channel key, signed.
 
     Raises:
         PolicyViolation: the round is below our policy.
     """
-    seat.policy.check(seat.round.config)
-    channel = KeyPair.generate(seat.rng)
-    keys = seat.signed_keys(AdvertiseKeys(channel.public, b""))
-    return AwaitingRoster(seat, channel, keys), keys
+    membership.policy.check(membership.round.config)
+    channel = KeyPair.generate(membership.rng)
+    keys = membership.signed_keys(AdvertiseKeys(channel.public, b""))
+    return AwaitingRoster(membership, channel, keys), keys
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingRoster:
     """Keys are advertised; next comes the roster. Holds secrets."""
 
-    seat: Seat
+    membership: Membership
     channel: KeyPair
     keys: AdvertiseKeys
 
     def on_roster(self, roster: Roster, now: float) -> tuple["AwaitingKey", ShareKeys]:
         """Check the roster; seal a fresh key to everyone, in case we are the dealer."""
-        seat = self.seat
-        table = Table.check(seat, roster, self.keys, now, signed=True)
-        seed = Secret(seat.rng.token(KEY_SEED_SIZE))
-        digest = dealt_key_digest(seat.round.context, seed)
+        membership = self.membership
+        checked = CheckedRoster.check(membership, roster, self.keys, now, signed=True)
+        seed = Secret(membership.rng.token(KEY_SEED_SIZE))
+        digest = dealt_key_digest(membership.round.context, seed)
         sealed = {
             i: dealing.seal(
-                seat.round,
+                membership.round,
                 dealing.DEALT_KEY,
                 self.channel,
-                sender=seat.participant_id,
+                sender=membership.participant_id,
                 receiver=member,
                 content=seed.expose(),
                 digests=digest,
             )
-            for i, member in table.members.items()
-            if i != table.own_index
+            for i, member in checked.members.items()
+            if i != checked.own_index
         }
-        return AwaitingKey(table, self.channel, seed), ShareKeys(digest, dealing.sign(table, sealed))
+        return AwaitingKey(checked, self.channel, seed), ShareKeys(digest, dealing.sign(checked, sealed))
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingKey:
     """Our key is out; next comes the dealer's, or nothing if we are the dealer. Holds secrets."""
 
-    table: Table
+    checked: CheckedRoster
     channel: KeyPair
     own_seed: Secret
 
     def on_delivery(self, delivery: ShareDelivery) -> tuple["AwaitingConfirmations", KeyConfirmation]:
         """Open the dealt key and say, signed, which key it is."""
-        table, seat = self.table, self.table.seat
-        if len(delivery.sealed) > 1 or set(delivery.sealed) - (set(table.members) - {table.own_index}):
+        checked, membership = self.checked, self.checked.membership
+        if len(delivery.sealed) > 1 or set(delivery.sealed) - (set(checked.members) - {checked.own_index}):
             raise ProtocolViolation("there is one dealer, on the roster", culprit=COORDINATOR)
-        dealer = next(iter(delivery.sealed), table.own_index)
-        seed = self.own_seed if dealer == table.own_index else self._open(dealer, delivery.sealed[dealer])
-        digest = dealt_key_digest(seat.round.context, seed)
-        message = transcripts.key_confirmation(seat.round.context, table.roster, dealer, digest)
-        state = AwaitingConfirmations(table, dealer, seed, message)
-        return state, KeyConfirmation(digest, seat.sign(message))
+        dealer = next(iter(delivery.sealed), checked.own_index)
+        seed = self.own_seed if dealer == checked.own_index else self._open(dealer, delivery.sealed[dealer])
+        digest = dealt_key_digest(membership.round.context, seed)
+        message = transcripts.key_confirmation(membership.round.context, checked.roster, dealer, digest)
+        state = AwaitingConfirmations(checked, dealer, seed, message)
+        return state, KeyConfirmation(digest, membership.sign(message))
 
     def _open(self, dealer: Index, sealed: bytes) -> Secret:
-        table = self.table
+        checked = self.checked
 
         def read(content: bytes) -> tuple[Secret, bytes]:
             seed = Secret(content)
-            return seed, dealt_key_digest(table.seat.round.context, seed)
+            return seed, dealt_key_digest(checked.membership.round.context, seed)
 
         opened = partial(
             dealing.unseal,
-            table.seat.round,
+            checked.membership.round,
             dealing.DEALT_KEY,
             self.channel,
-            sender=table.members[dealer],
-            receiver=table.seat.participant_id,
+            sender=checked.members[dealer],
+            receiver=checked.membership.participant_id,
             entry=sealed,
             read=read,
         )
-        return dealing.received(table, dealing.DEALT_KEY, dealer, sealed, opened)
+        return dealing.received(checked, dealing.DEALT_KEY, dealer, sealed, opened)
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingConfirmations:
     """We hold a key; next come the others' signatures that they hold the same. Holds secrets."""
 
-    table: Table
+    checked: CheckedRoster
     dealer: Index
     seed: Secret
     message: bytes
@@ -142,45 +143,45 @@ class AwaitingConfirmations:
         self, proof: ConsistencyProof, vector: IntegerVector, backend: Backend
     ) -> tuple["AwaitingSum", OnceVector[EncryptedInputChunk]]:
         """All who go on must have signed our key's digest; then encrypt."""
-        table, seat = self.table, self.table.seat
-        profile = profile_of(seat.round.config)
-        table.check_signatures(proof.signatures, set(table.members), self.message)
-        stream_seed = seat.rng.token(SEED_SIZE)
-        context, name = seat.round.context, seat.participant_id
+        checked, membership = self.checked, self.checked.membership
+        profile = profile_of(membership.round.config)
+        checked.check_signatures(proof.signatures, set(checked.members), self.message)
+        stream_seed = membership.rng.token(SEED_SIZE)
+        context, name = membership.round.context, membership.participant_id
         backend.do(OpenSymmetric(profile, self.seed.expose(), context, stream_seed, name))
         digest = dealt_key_digest(context, self.seed)
         binding = transcripts.input_binding(context, name, profile, digest, stream_seed)
         upload = encrypted_input(profile, vector, backend, seed=stream_seed, binding=binding)
-        return AwaitingSum(table, self.seed, set_of(proof)), upload
+        return AwaitingSum(checked, self.seed, set_of(proof)), upload
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingSum:
     """Our input is out; next comes the encrypted sum. Holds the key."""
 
-    table: Table
+    checked: CheckedRoster
     seed: Secret
     confirmed: frozenset[Index]
 
     def on_sum(self, encrypted: EncryptedSum, backend: Backend) -> tuple["AwaitingOrder", SumReport]:
         """Decrypt, round, and say, signed, which sum it is."""
-        table, seat = self.table, self.table.seat
-        check_sets(table, encrypted.sets, self.confirmed)
+        checked, membership = self.checked, self.checked.membership
+        check_sets(checked, encrypted.sets, self.confirmed)
         sums = self._decrypt(encrypted, backend)
-        names = tuple(table.members[i].participant_id for i in encrypted.sets.survivors)
+        names = tuple(checked.members[i].participant_id for i in encrypted.sets.survivors)
         aggregate = Aggregate(sums, names)
-        digest = sums_digest(aggregate, seat.round.config)
-        message = transcripts.sum_report(seat.round.context, table.roster, encrypted.sets.survivors, digest)
-        return AwaitingOrder(seat, aggregate), SumReport(digest, seat.sign(message))
+        digest = sums_digest(aggregate, membership.round.config)
+        message = transcripts.sum_report(membership.round.context, checked.roster, encrypted.sets.survivors, digest)
+        return AwaitingOrder(membership, aggregate), SumReport(digest, membership.sign(message))
 
     def _decrypt(self, encrypted: EncryptedSum, backend: Backend) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
-        config = self.table.seat.round.config
+        config = self.checked.membership.round.config
         profile = profile_of(config)
         layout = layout_of(profile, config.vector_len, 1)
         check_ciphertext(layout, encrypted.c0)
         check_ciphertext(layout, encrypted.c1)
-        self.table.claim_sum(set(encrypted.sets.survivors))
-        backend.do(OpenDecryption(profile, self.seed.expose(), self.table.seat.round.context))
+        self.checked.claim_sum(set(encrypted.sets.survivors))
+        backend.do(OpenDecryption(profile, self.seed.expose(), self.checked.membership.round.context))
         sums = np.empty(config.vector_len, config.ring_dtype)
         for number in range(layout.chunks):
             start, stop = value_range(profile, layout, number, config.vector_len)
@@ -194,12 +195,12 @@ class AwaitingSum:
 class AwaitingOrder:
     """We know the sum; next the coordinator may ask for it, if the task gives it to the FL server."""
 
-    seat: Seat
+    membership: Membership
     aggregate: Aggregate
 
     def on_order(self, order: ReleaseOrder) -> OnceVector[SumChunk] | None:
         """The packed sum, or nothing."""
-        config = self.seat.round.config
+        config = self.membership.round.config
         if not order.upload:
             return None
         if not config.release_to_coordinator:
@@ -224,11 +225,11 @@ def set_of(proof: ConsistencyProof) -> frozenset[Index]:
     return frozenset(proof.signatures)
 
 
-def check_sets(table: Table, sets: SurvivorSet, takers: frozenset[Index]) -> None:
+def check_sets(checked: CheckedRoster, sets: SurvivorSet, takers: frozenset[Index]) -> None:
     """Refuse survivors that are too few, strangers, or not us.
 
     Args:
-        table: our table.
+        checked: our checked.
         sets: what the coordinator says.
         takers: who could have sent an input: those who shared keys, or confirmed the dealt one.
 
@@ -236,16 +237,18 @@ def check_sets(table: Table, sets: SurvivorSet, takers: frozenset[Index]) -> Non
         ProtocolViolation: sets overlap, do not make up the takers, lack us, or are below the threshold.
         PolicyViolation: too few organisations among the survivors.
     """
-    alive, gone, seat = set(sets.survivors), set(sets.dropped), table.seat
+    alive, gone, membership = set(sets.survivors), set(sets.dropped), checked.membership
     if alive & gone:
         raise ProtocolViolation(f"{sorted(alive & gone)} are called both survivors and dropped", culprit=COORDINATOR)
     if alive | gone != takers:
         raise ProtocolViolation("survivors and dropped are not those who went on to encrypt", culprit=COORDINATOR)
-    if table.own_index not in alive:
+    if checked.own_index not in alive:
         raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
-    if len(alive) < seat.threshold:
-        raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
-    table.check_organisations(alive)
+    if len(alive) < membership.threshold:
+        raise ProtocolViolation(
+            f"{len(alive)} survivors are below threshold {membership.threshold}", culprit=COORDINATOR
+        )
+    checked.check_organisations(alive)
 
 
 def check_ciphertext(layout: Layout, chunks: tuple[bytes, ...]) -> None:

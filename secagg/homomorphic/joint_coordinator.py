@@ -94,7 +94,7 @@ class JointKeyCoordinator(Engine):
     # --- taking messages ----------------------------------------------------------------------------------------------
 
     def _take(self, index: Index, message: ParticipantMessage) -> bool:
-        name = self._lobby.name(index)
+        name = self._joining.name(index)
         match message:
             case ShareKeys():
                 self._take_share(index, message, name)
@@ -105,7 +105,7 @@ class JointKeyCoordinator(Engine):
             case PartialChunk():
                 return self._parts.add(index, message.number, message.payload, name=name)
             case RecoveryCheck():
-                signed = transcripts.recovery(self.round.context, self._lobby.roster, self._fallen)
+                signed = transcripts.recovery(self.round.context, self._joining.roster, self._fallen)
                 self._take_signature(self._agreed, index, message, signed)
             case RecoverSeeds():
                 self._take_pieces(index, message, name)
@@ -114,25 +114,25 @@ class JointKeyCoordinator(Engine):
         return True
 
     def _take_signature(self, kept: dict[Index, SignedT], index: Index, message: SignedT, signed: bytes) -> None:
-        name = self._lobby.name(index)
+        name = self._joining.name(index)
         if index in kept:  # whoever holds the key can make valid signatures without end
             raise ProtocolViolation(f"{name} signed before", culprit=name)
         self._verify(name, signed, message.signature)
         kept[index] = message
 
     def _verify(self, name: ParticipantId, signed: bytes, signature: bytes) -> None:
-        signing.verify(self._lobby.identities[name].public_key, signed, signature, culprit=name)
+        signing.verify(self._joining.identities[name].public_key, signed, signature, culprit=name)
 
     def _take_share(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         if index in self._shared:
             raise ProtocolViolation(f"{name} shared another key before", culprit=name)
-        if set(message.sealed) != set(self._lobby.members) - {index}:
+        if set(message.sealed) != set(self._joining.members) - {index}:
             raise ProtocolViolation(f"{name} must seal its seed to everyone, no more and no fewer", culprit=name)
         if message.commitment:
             raise DecodeError(f"{name}: a commitment, which belongs to the keys of this scheme", culprit=name)
         for entry in message.sealed.values():
             self._kind.check_size(entry, signed=True, sender=name)
-        committed = self._lobby.members[index].keys.key_share_commitment
+        committed = self._joining.members[index].keys.key_share_commitment
         check_commitment(committed, self.round.context, name, message.key_share)
         try:
             unpack_key_share(self._profile, message.key_share)
@@ -163,7 +163,7 @@ class JointKeyCoordinator(Engine):
                 shamir.decode_share(piece.expose())
             except DecodeError as error:
                 raise DecodeError(f"{name}: {error}", culprit=name) from None
-            dealt_by, holder = self._lobby.name(owner), self._lobby.members[index]
+            dealt_by, holder = self._joining.name(owner), self._joining.members[index]
             made = transcripts.seed_share_digest(self.round.context, dealt_by, holder, piece)
             if made != self._kind.digest_in(self._shared[owner].sealed[index], 0):
                 raise self._refuse_wrong_share(dealt_by, name)
@@ -242,7 +242,7 @@ class JointKeyCoordinator(Engine):
         c1 = tuple(self._total.c1.chunk(i) for i in range(self._single.chunks))
         self._encrypted = EncryptedSum(SurvivorSet(tuple(sorted(alive)), tuple(dropped)), (), c1)
         self._to_sign = transcripts.decryption(
-            self.round.context, self._lobby.roster, self._encrypted.sets, self._total.c1.digest()
+            self.round.context, self._joining.roster, self._encrypted.sets, self._total.c1.digest()
         )
 
     def _forget(self) -> None:
@@ -260,7 +260,7 @@ class JointKeyCoordinator(Engine):
         if self._total is None:
             raise ValueError("there is no sum to decrypt")
         salt = salt_from({i: m.shares for i, m in self._revealed.items()})
-        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt)
+        recovery = Recovery(self._joining.members, self.round.config.threshold, salt)
         seeds = recovery.secrets(self._wanted(owner) for owner in self._fallen)
         c0, c1 = self._total.c0.residues[:, 0], self._total.c1.residues[:, 0]
         phase = add(self._profile.primes, c0, self._partials.finish().residues[:, 0])
@@ -269,7 +269,7 @@ class JointKeyCoordinator(Engine):
             phase = add(self._profile.primes, phase, fallen_part(key, c1))
         survivors = self._encrypted.sets.survivors
         sums = self._decoded(phase, len(survivors))
-        aggregate = Aggregate(sums, tuple(self._lobby.name(i) for i in survivors))
+        aggregate = Aggregate(sums, tuple(self._joining.name(i) for i in survivors))
         return [*recovery.wrong_shares(), *self._succeed(aggregate)]
 
     def _decoded(self, phase: U64, survivors: int) -> U64:
@@ -282,7 +282,7 @@ class JointKeyCoordinator(Engine):
         return values.astype(config.ring_dtype)
 
     def _wanted(self, owner: Index) -> Wanted:
-        name = self._lobby.name(owner)
+        name = self._joining.name(owner)
 
         def accepts(seed: Secret) -> bool:
             try:

@@ -54,30 +54,31 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
-from secagg.rounds.seat import Seat, Table
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.membership import Membership
 
 
-def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
+def join(membership: Membership) -> tuple["AwaitingRoster", AdvertiseKeys]:
     """Round 0: a fresh channel key and a commitment to our key share, signed.
 
     Raises:
         PolicyViolation: the round is below our policy.
     """
-    seat.policy.check(seat.round.config)
-    channel = KeyPair.generate(seat.rng)
-    seed = Secret(seat.rng.token(KEY_SEED_SIZE))
-    profile, context = profile_of(seat.round.config), seat.round.context
+    membership.policy.check(membership.round.config)
+    channel = KeyPair.generate(membership.rng)
+    seed = Secret(membership.rng.token(KEY_SEED_SIZE))
+    profile, context = profile_of(membership.round.config), membership.round.context
     share = pack_key_share(profile, key_share(profile, seed, context))
-    committed = commitment(context, seat.participant_id, share)
-    keys = seat.signed_keys(AdvertiseKeys(channel.public, b"", key_share_commitment=committed))
-    return AwaitingRoster(seat, channel, seed, share, keys), keys
+    committed = commitment(context, membership.participant_id, share)
+    keys = membership.signed_keys(AdvertiseKeys(channel.public, b"", key_share_commitment=committed))
+    return AwaitingRoster(membership, channel, seed, share, keys), keys
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingRoster:
     """We committed to a key share; next comes the roster. Holds secrets."""
 
-    seat: Seat
+    membership: Membership
     channel: KeyPair
     seed: Secret
     key_share: bytes
@@ -85,31 +86,31 @@ class AwaitingRoster:
 
     def on_roster(self, roster: Roster, now: float) -> tuple["AwaitingShares", ShareKeys]:
         """Check the roster; show our key share, and split its seed among everyone."""
-        seat = self.seat
-        table = Table.check(seat, roster, self.keys, now, signed=True)
-        pieces = shamir.share(self.seed, seat.threshold, list(table.members), seat.rng)
+        membership = self.membership
+        checked = CheckedRoster.check(membership, roster, self.keys, now, signed=True)
+        pieces = shamir.share(self.seed, membership.threshold, list(checked.members), membership.rng)
         sealed = {
             i: dealing.seal(
-                seat.round,
+                membership.round,
                 dealing.SEED_SHARE,
                 self.channel,
-                sender=seat.participant_id,
+                sender=membership.participant_id,
                 receiver=member,
                 content=pieces[i].expose(),
-                digests=seed_share_digest(seat.round.context, seat.participant_id, member, pieces[i]),
+                digests=seed_share_digest(membership.round.context, membership.participant_id, member, pieces[i]),
             )
-            for i, member in table.members.items()
-            if i != table.own_index
+            for i, member in checked.members.items()
+            if i != checked.own_index
         }
-        state = AwaitingShares(table, self.channel, self.seed, self.key_share, pieces[table.own_index])
-        return state, ShareKeys(b"", dealing.sign(table, sealed), self.key_share)
+        state = AwaitingShares(checked, self.channel, self.seed, self.key_share, pieces[checked.own_index])
+        return state, ShareKeys(b"", dealing.sign(checked, sealed), self.key_share)
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingShares:
     """Our key share is out; next come the others'. Holds secrets."""
 
-    table: Table
+    checked: CheckedRoster
     channel: KeyPair
     seed: Secret
     key_share: bytes
@@ -119,13 +120,13 @@ class AwaitingShares:
         self, delivery: ShareDelivery, vector: IntegerVector, backend: Backend
     ) -> tuple["AwaitingSum", OnceVector[EncryptedInputChunk]]:
         """Open and validate every piece and key share now; then encrypt under the sum of the key shares."""
-        table, seat = self.table, self.table.seat
-        profile, context, own = profile_of(seat.round.config), seat.round.context, table.own_index
-        if set(delivery.sealed) | {own} != set(delivery.key_shares) or set(delivery.key_shares) - set(table.members):
+        checked, membership = self.checked, self.checked.membership
+        profile, context, own = profile_of(membership.round.config), membership.round.context, checked.own_index
+        if set(delivery.sealed) | {own} != set(delivery.key_shares) or set(delivery.key_shares) - set(checked.members):
             raise ProtocolViolation("seed pieces and key shares are not of the same members", culprit=COORDINATOR)
-        if len(delivery.key_shares) < seat.threshold:
+        if len(delivery.key_shares) < membership.threshold:
             raise ProtocolViolation(
-                f"key shares of {len(delivery.key_shares)} participants are below threshold {seat.threshold}",
+                f"key shares of {len(delivery.key_shares)} participants are below threshold {membership.threshold}",
                 culprit=COORDINATOR,
             )
         if delivery.key_shares[own] != self.key_share:
@@ -136,13 +137,13 @@ class AwaitingShares:
         joint = joint_key(profile, [self._checked(profile, i, delivery.key_shares[i]) for i in sorted(held)])
         backend.do(OpenPublicKey(profile, joint, context))
         key_digest = digest(labels.RESIDUES_DIGEST, pack_residues(joint, profile.prime_bits))
-        binding = transcripts.input_binding(context, seat.participant_id, profile, key_digest, b"")
+        binding = transcripts.input_binding(context, membership.participant_id, profile, key_digest, b"")
         upload = encrypted_input(profile, vector, backend, seed=b"", binding=binding)
-        return AwaitingSum(table, self.seed, held), upload
+        return AwaitingSum(checked, self.seed, held), upload
 
     def _open(self, sender: Index, sealed: bytes) -> Secret:
-        table = self.table
-        context, owner = table.seat.round.context, table.members[sender].participant_id
+        checked = self.checked
+        context, owner = checked.membership.round.context, checked.members[sender].participant_id
 
         def read(content: bytes) -> tuple[Secret, bytes]:
             try:
@@ -150,23 +151,23 @@ class AwaitingShares:
             except DecodeError as error:
                 raise DecodeError(f"{owner} dealt no valid share: {error}", culprit=owner) from None
             piece = Secret(content)
-            return piece, seed_share_digest(context, owner, table.members[table.own_index], piece)
+            return piece, seed_share_digest(context, owner, checked.members[checked.own_index], piece)
 
         opened = partial(
             dealing.unseal,
-            table.seat.round,
+            checked.membership.round,
             dealing.SEED_SHARE,
             self.channel,
-            sender=table.members[sender],
-            receiver=table.seat.participant_id,
+            sender=checked.members[sender],
+            receiver=checked.membership.participant_id,
             entry=sealed,
             read=read,
         )
-        return dealing.received(table, dealing.SEED_SHARE, sender, sealed, opened)
+        return dealing.received(checked, dealing.SEED_SHARE, sender, sealed, opened)
 
     def _checked(self, profile: Profile, owner: Index, share: bytes) -> U64:
-        member = self.table.members[owner]
-        name, context = member.participant_id, self.table.seat.round.context
+        member = self.checked.members[owner]
+        name, context = member.participant_id, self.checked.membership.round.context
         try:
             check_commitment(member.keys.key_share_commitment, context, name, share)
             return unpack_key_share(profile, share)
@@ -179,30 +180,30 @@ class AwaitingShares:
 class AwaitingSum:
     """Our input is out; next comes the sum's c1. Holds our key and pieces of the others' seeds."""
 
-    table: Table
+    checked: CheckedRoster
     seed: Secret
     held: Mapping[Index, Secret]  # pieces of key seeds, by owner; its keys are U2
 
     def on_sum(self, encrypted: EncryptedSum) -> tuple["AwaitingProof", ConsistencyCheck]:
         """Sign who is in the sum and what is to be decrypted."""
-        table, seat = self.table, self.table.seat
-        check_sets(table, encrypted.sets, frozenset(self.held))
-        config = seat.round.config
+        checked, membership = self.checked, self.checked.membership
+        check_sets(checked, encrypted.sets, frozenset(self.held))
+        config = membership.round.config
         layout = layout_of(profile_of(config), config.vector_len, 1)
         check_ciphertext(layout, encrypted.c1)
-        table.claim_sum(set(encrypted.sets.survivors))
+        checked.claim_sum(set(encrypted.sets.survivors))
         message = transcripts.decryption(
-            seat.round.context, table.roster, encrypted.sets, chunks_digest(layout, encrypted.c1)
+            membership.round.context, checked.roster, encrypted.sets, chunks_digest(layout, encrypted.c1)
         )
-        state = AwaitingProof(table, self.seed, self.held, encrypted.sets, encrypted.c1, message)
-        return state, ConsistencyCheck(seat.sign(message))
+        state = AwaitingProof(checked, self.seed, self.held, encrypted.sets, encrypted.c1, message)
+        return state, ConsistencyCheck(membership.sign(message))
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingProof:
     """We signed; next come the others' signatures. Holds our key and pieces of the others' seeds."""
 
-    table: Table
+    checked: CheckedRoster
     seed: Secret
     held: Mapping[Index, Secret]
     sets: SurvivorSet
@@ -211,19 +212,19 @@ class AwaitingProof:
 
     def on_proof(self, proof: ConsistencyProof) -> tuple["AwaitingFallen", OnceVector[PartialChunk]]:
         """t survivors must have signed our view; then decrypt our part, smudged, once."""
-        table, seat = self.table, self.table.seat
-        table.check_signatures(proof.signatures, set(self.sets.survivors), self.message)
-        config = seat.round.config
+        checked, membership = self.checked, self.checked.membership
+        checked.check_signatures(proof.signatures, set(self.sets.survivors), self.message)
+        config = membership.round.config
         profile = profile_of(config)
         layout = layout_of(profile, config.vector_len, 1)
-        key = SecretKey(profile, self.seed, seat.round.context)
+        key = SecretKey(profile, self.seed, membership.round.context)
 
         def make(number: int) -> PartialChunk:
             c1 = unpack_chunk(layout, number, self.c1[number])[:, 0]
-            partial = partial_decryption(profile, key, c1, seat.rng)
+            partial = partial_decryption(profile, key, c1, membership.rng)
             return PartialChunk(number, pack_residues(partial[:, None], profile.prime_bits))
 
-        return AwaitingFallen(table, self.held, frozenset(proof.signatures)), OnceVector(
+        return AwaitingFallen(checked, self.held, frozenset(proof.signatures)), OnceVector(
             Phase.PARTIAL_DECRYPTION, layout.chunks, make
         )
 
@@ -232,7 +233,7 @@ class AwaitingProof:
 class AwaitingFallen:
     """Our partial decryption is out; next comes who fell away. Holds pieces of the others' seeds."""
 
-    table: Table
+    checked: CheckedRoster
     held: Mapping[Index, Secret]
     signers: frozenset[Index]
 
@@ -240,32 +241,34 @@ class AwaitingFallen:
         """Sign who fell; nothing if nobody did."""
         if not message.fallen:
             return None
-        table, fallen = self.table, set(message.fallen)
+        checked, fallen = self.checked, set(message.fallen)
         if not fallen <= set(self.held):
             raise ProtocolViolation("fallen decryptors who never shared keys", culprit=COORDINATOR)
-        if table.own_index in fallen:
+        if checked.own_index in fallen:
             raise ProtocolViolation("we are called fallen", culprit=COORDINATOR)
         if not set(self.held) - self.signers <= fallen:
             raise ProtocolViolation("a decryptor that did not sign is not called fallen", culprit=COORDINATOR)
-        if len(self.held) - len(fallen) < table.seat.threshold:
+        if len(self.held) - len(fallen) < checked.membership.threshold:
             raise ProtocolViolation(
-                f"{len(fallen)} fallen leave fewer decryptors than threshold {table.seat.threshold}",
+                f"{len(fallen)} fallen leave fewer decryptors than threshold {checked.membership.threshold}",
                 culprit=COORDINATOR,
             )
-        signed = transcripts.recovery(table.seat.round.context, table.roster, message.fallen)
-        return AwaitingRecoveryProof(table, self.held, message.fallen, signed), RecoveryCheck(table.seat.sign(signed))
+        signed = transcripts.recovery(checked.membership.round.context, checked.roster, message.fallen)
+        return AwaitingRecoveryProof(checked, self.held, message.fallen, signed), RecoveryCheck(
+            checked.membership.sign(signed)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingRecoveryProof:
     """We signed who fell; next come the others' signatures. Holds pieces of the others' seeds."""
 
-    table: Table
+    checked: CheckedRoster
     held: Mapping[Index, Secret]
     fallen: tuple[Index, ...]
     message: bytes
 
     def on_proof(self, proof: ConsistencyProof) -> RecoverSeeds:
         """t decryptors must have signed our list; then reveal our pieces of those seeds, and of no other."""
-        self.table.check_signatures(proof.signatures, set(self.held) - set(self.fallen), self.message)
+        self.checked.check_signatures(proof.signatures, set(self.held) - set(self.fallen), self.message)
         return RecoverSeeds({i: self.held[i] for i in self.fallen})

@@ -31,7 +31,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
-from secagg.rounds.seat import Seat
+from secagg.rounds.membership import Membership
 
 
 class Ended(Enum):
@@ -81,22 +81,25 @@ class HomomorphicParticipant:
         aggregate: the sum, where participants decrypt it themselves; None before, and in custody `threshold`.
     """
 
-    def __init__(self, seat: Seat, vector: IntegerVector, backend: Backend) -> None:
-        """Args: vector: the encoded update; `seat.round.config.vector_len` coordinates. backend: does the encryption.
+    def __init__(self, membership: Membership, vector: IntegerVector, backend: Backend) -> None:
+        """Args:
+        membership: ours in the round.
+        vector: the encoded update; `membership.round.config.vector_len` coordinates.
+        backend: does the encryption.
 
         Raises:
             PolicyViolation: the round is below our policy.
         """
-        self.seat = seat
+        self.membership = membership
         self.aggregate: Aggregate | None = None
         self._vector = vector
         self._upload: Upload | None = None  # under way, or arrived
         self._backend = backend
         self._state: State
-        if profile_of(seat.round.config).custody is Custody.PARTICIPANTS:
-            self._state, self.advertisement = dealt.join(seat)
+        if profile_of(membership.round.config).custody is Custody.PARTICIPANTS:
+            self._state, self.advertisement = dealt.join(membership)
         else:
-            self._state, self.advertisement = joint.join(seat)
+            self._state, self.advertisement = joint.join(membership)
 
     advertisement: AdvertiseKeys
 

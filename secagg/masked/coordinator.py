@@ -66,7 +66,7 @@ class Coordinator(Engine):
             raise ConfigError("the coordinator adds this round's noise: give it a seed of the system's CSPRNG")
         self._noise_seed = noise_seed
         super().__init__(round_, now=now, trust=trust if active else None, claim=claim)
-        self._intake = Intake(round_, self._lobby, self._refuse_wrong_share)
+        self._intake = Intake(round_, self._joining, self._refuse_wrong_share)
         self._accumulator = Accumulator(round_.config, spool or MemorySpool(), parallel)
 
     def received_chunks(self, participant: ParticipantId) -> int:
@@ -75,7 +75,7 @@ class Coordinator(Engine):
 
     def _take(self, index: Index, message: ParticipantMessage) -> bool:
         if isinstance(message, MaskedInputChunk):
-            return self._accumulator.add(index, message, name=self._lobby.name(index))
+            return self._accumulator.add(index, message, name=self._joining.name(index))
         self._intake.take(index, message)
         return True
 
@@ -128,10 +128,10 @@ class Coordinator(Engine):
         kept = self._intake
         commitments = {i: m.commitment for i, m in kept.shared.items()}
         salt = salt_from({i: {owner: r.share for owner, r in m.shares.items()} for i, m in kept.answers.items()})
-        recovery = Recovery(self._lobby.members, self.round.config.threshold, salt)
-        unmasking = Unmasking(self.round, self._lobby.members, kept.graph, commitments, kept.answers, recovery)
+        recovery = Recovery(self._joining.members, self.round.config.threshold, salt)
+        unmasking = Unmasking(self.round, self._joining.members, kept.graph, commitments, kept.answers, recovery)
         masks = unmasking.masks(kept.sets)
-        survivors = tuple(self._lobby.name(i) for i in kept.sets.survivors)
+        survivors = tuple(self._joining.name(i) for i in kept.sets.survivors)
         sums = self._with_noise(self._accumulator.unmasked(masks))
         return [*recovery.wrong_shares(), *self._succeed(Aggregate(sums, survivors))]
 

@@ -23,7 +23,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds import dealing
-from secagg.rounds.lobby import Lobby
+from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 
 COMMITMENT_SIZE = 32
 
@@ -39,7 +39,7 @@ class Intake:
     """
 
     round: Round
-    lobby: Lobby
+    joining: AdvertiseKeysPhase
     wrong_share: Refusal
     graph: Neighbourhoods = field(default_factory=lambda: CompleteGraph(0))
     shared: dict[Index, ShareKeys] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Intake:
 
     def fix_graph(self) -> None:
         """The roster is fixed: so is who neighbours whom."""
-        self.graph = neighbourhoods(self.round.config.graph, len(self.lobby.members))
+        self.graph = neighbourhoods(self.round.config.graph, len(self.joining.members))
 
     def delivered(self, index: Index, phase: Phase) -> bool:
         """Whether the message of `phase` was accepted. The accumulator knows about masked inputs."""
@@ -82,7 +82,7 @@ class Intake:
 
     def take_shares(self, index: Index, message: ShareKeys) -> None:
         """Round 1: a commitment, and one sealed pair for each neighbour."""
-        name = self.lobby.name(index)
+        name = self.joining.name(index)
         if index in self.shared:
             raise ProtocolViolation(f"{name} shared other keys before", culprit=name)
         if len(message.commitment) != COMMITMENT_SIZE or message.key_share:
@@ -90,21 +90,21 @@ class Intake:
         if set(message.sealed) != set(self.graph.of(index)):
             raise ProtocolViolation(f"{name} must seal shares to its neighbours, no more and no fewer", culprit=name)
         for entry in message.sealed.values():
-            dealing.MASKED.check_size(entry, signed=bool(self.lobby.identities), sender=name)
+            dealing.MASKED.check_size(entry, signed=bool(self.joining.identities), sender=name)
         self.shared[index] = message
 
     def take_signature(self, index: Index, message: ConsistencyCheck) -> None:
         """Round 3: a valid signature on our survivor set."""
-        name = self.lobby.name(index)
+        name = self.joining.name(index)
         if index in self.signed:  # whoever holds the key can make valid signatures without end
             raise ProtocolViolation(f"{name} signed before", culprit=name)
-        signed = rosters.survivors_to_sign(self.round.context, self.lobby.roster, self.sets)
-        signing.verify(self.lobby.identities[name].public_key, signed, message.signature, culprit=name)
+        signed = rosters.survivors_to_sign(self.round.context, self.joining.roster, self.sets)
+        signing.verify(self.joining.identities[name].public_key, signed, message.signature, culprit=name)
         self.signed[index] = message
 
     def take_revealed(self, index: Index, message: Unmask) -> None:
         """Round 4: for each neighbour that shared keys one share, of the kind that the survivor set asks for."""
-        name = self.lobby.name(index)
+        name = self.joining.name(index)
         if index in self.answers:
             raise ProtocolViolation(f"{name} revealed other shares before", culprit=name)
         if set(message.shares) != {index, *self.graph.of(index)} & set(self.shared):
@@ -124,6 +124,6 @@ class Intake:
         """Refuse another share than the owner dealt, by the owner's digest. What it dealt to itself only it knows."""
         if owner == holder:
             return
-        name, member = self.lobby.name(owner), self.lobby.members[holder]
+        name, member = self.joining.name(owner), self.joining.members[holder]
         if not fits_digest(self.round.context, name, member, revealed, self.shared[owner].sealed[holder]):
             raise self.wrong_share(name, member.participant_id)

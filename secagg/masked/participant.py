@@ -33,60 +33,63 @@ from secagg.messages import (
 )
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
-from secagg.rounds.seat import Seat, Table
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.membership import Membership
 
 SELF_MASK_SEED_SIZE = 32
 
 
-def join(seat: Seat) -> tuple["AwaitingRoster", AdvertiseKeys]:
+def join(membership: Membership) -> tuple["AwaitingRoster", AdvertiseKeys]:
     """Round 0: fresh keys, signed against an active coordinator.
 
     Raises:
         PolicyViolation: the round is below our policy.
     """
-    seat.policy.check(seat.round.config)
-    channel, mask = KeyPair.generate(seat.rng), KeyPair.generate(seat.rng)
+    membership.policy.check(membership.round.config)
+    channel, mask = KeyPair.generate(membership.rng), KeyPair.generate(membership.rng)
     keys = AdvertiseKeys(channel.public, mask.public)
-    if seat.active:
-        keys = seat.signed_keys(keys)
-    return AwaitingRoster(seat, channel, mask, keys), keys
+    if membership.active:
+        keys = membership.signed_keys(keys)
+    return AwaitingRoster(membership, channel, mask, keys), keys
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingRoster:
     """Keys are advertised; next comes the roster. Holds secrets."""
 
-    seat: Seat
+    membership: Membership
     channel: KeyPair
     mask: KeyPair
     keys: AdvertiseKeys
 
     def on_roster(self, roster: Roster, now: float) -> tuple["AwaitingShares", ShareKeys]:
         """Round 1: check the roster, split our secrets among our neighbours."""
-        seat = self.seat
-        table = Table.check(seat, roster, self.keys, now, signed=seat.active)
-        neighbours = graph_of(table).of(table.own_index)
-        seed = Secret(seat.rng.token(SELF_MASK_SEED_SIZE))
-        holders = (*neighbours, table.own_index)
-        pairs = shares.split(self.mask.private, seed, seat.threshold, holders, seat.rng)
+        membership = self.membership
+        checked = CheckedRoster.check(membership, roster, self.keys, now, signed=membership.active)
+        neighbours = graph_of(checked).of(checked.own_index)
+        seed = Secret(membership.rng.token(SELF_MASK_SEED_SIZE))
+        holders = (*neighbours, checked.own_index)
+        pairs = shares.split(self.mask.private, seed, membership.threshold, holders, membership.rng)
         sealed = {
-            i: shares.seal(seat.round, self.channel, seat.participant_id, table.members[i], pairs[i])
+            i: shares.seal(membership.round, self.channel, membership.participant_id, checked.members[i], pairs[i])
             for i in neighbours
         }
-        message = ShareKeys(shares.commit(seat.round, seat.participant_id, seed), dealing.sign(table, sealed))
-        return AwaitingShares(table, self.channel, self.mask, seed, pairs[table.own_index]), message
+        message = ShareKeys(
+            shares.commit(membership.round, membership.participant_id, seed), dealing.sign(checked, sealed)
+        )
+        return AwaitingShares(checked, self.channel, self.mask, seed, pairs[checked.own_index]), message
 
 
-def graph_of(table: Table) -> Neighbourhoods:
+def graph_of(checked: CheckedRoster) -> Neighbourhoods:
     """Who neighbours whom in this round."""
-    return neighbourhoods(table.seat.round.config.graph, len(table.members))
+    return neighbourhoods(checked.membership.round.config.graph, len(checked.members))
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingShares:
     """Our shares are out; next come our neighbours'. Holds secrets."""
 
-    table: Table
+    checked: CheckedRoster
     channel: KeyPair
     mask: KeyPair
     self_mask_seed: Secret  # b_u
@@ -94,31 +97,31 @@ class AwaitingShares:
 
     def on_delivery(self, delivery: ShareDelivery, vector: IntegerVector) -> tuple["AwaitingSurvivors", MaskedVector]:
         """Round 2: open and validate every share now, before any input leaves; then mask the input."""
-        table, seat = self.table, self.table.seat
-        if strangers := set(delivery.sealed) - set(graph_of(table).of(table.own_index)):
+        checked, membership = self.checked, self.checked.membership
+        if strangers := set(delivery.sealed) - set(graph_of(checked).of(checked.own_index)):
             raise ProtocolViolation(f"shares of {sorted(strangers)}, who are not our neighbours", culprit=COORDINATOR)
-        if len(delivery.sealed) + 1 < seat.threshold:
+        if len(delivery.sealed) + 1 < membership.threshold:
             raise ProtocolViolation(
-                f"shares of {len(delivery.sealed) + 1} participants are below threshold {seat.threshold}",
+                f"shares of {len(delivery.sealed) + 1} participants are below threshold {membership.threshold}",
                 culprit=COORDINATOR,
             )
-        held = {table.own_index: self.own_pair}
+        held = {checked.own_index: self.own_pair}
         for i, entry in delivery.sealed.items():
-            held[i] = shares.receive(table, self.channel, i, entry)
-        masked = MaskedVector(vector, seat.round.config.ring_bits, self._masks(delivery))
-        return AwaitingSurvivors(table, held), masked
+            held[i] = shares.receive(checked, self.channel, i, entry)
+        masked = MaskedVector(vector, membership.round.config.ring_bits, self._masks(delivery))
+        return AwaitingSurvivors(checked, held), masked
 
     def _masks(self, delivery: ShareDelivery) -> tuple[Mask, ...]:
         """PRG(b_u) and ±PRG(s_uv) for every neighbour that shared keys: + if our index is the higher, − if it is the
         lower.
         """
-        table, seat = self.table, self.table.seat
-        masks = [Mask(self_mask_key(seat.round, seat.participant_id, self.self_mask_seed), negative=False)]
+        checked, membership = self.checked, self.checked.membership
+        masks = [Mask(self_mask_key(membership.round, membership.participant_id, self.self_mask_seed), negative=False)]
         for i in sorted(delivery.sealed):
-            peer = table.members[i]
+            peer = checked.members[i]
             shared = self.mask.agree(peer.keys.mask_public_key, peer=peer.participant_id)
-            key = pairwise_mask_key(seat.round, seat.participant_id, peer.participant_id, shared)
-            masks.append(Mask(key, negative=table.own_index < i))
+            key = pairwise_mask_key(membership.round, membership.participant_id, peer.participant_id, shared)
+            masks.append(Mask(key, negative=checked.own_index < i))
         return tuple(masks)
 
 
@@ -126,7 +129,7 @@ class AwaitingShares:
 class AwaitingSurvivors:
     """Our input is out; next comes who survived. Holds our neighbours' shares."""
 
-    table: Table
+    checked: CheckedRoster
     held: Mapping[Index, SharePair]  # by owner; its keys are U2 within our closed neighbourhood
 
     def check(self, survivors: SurvivorSet) -> None:
@@ -134,30 +137,34 @@ class AwaitingSurvivors:
 
         Raises:
             ProtocolViolation: sets overlap, do not make up U2, lack us, or are below the threshold.
-            PolicyViolation: too few organisations among the survivors, or see `Table.claim_sum`.
+            PolicyViolation: too few organisations among the survivors, or see `CheckedRoster.claim_sum`.
         """
-        alive, gone, seat = set(survivors.survivors), set(survivors.dropped), self.table.seat
+        alive, gone, membership = set(survivors.survivors), set(survivors.dropped), self.checked.membership
         if alive & gone:
             raise ProtocolViolation(
                 f"{sorted(alive & gone)} are called both survivors and dropped", culprit=COORDINATOR
             )
-        if not alive | gone <= set(self.table.members):
+        if not alive | gone <= set(self.checked.members):
             raise ProtocolViolation("survivors or dropped are not on the roster", culprit=COORDINATOR)
-        closed = {self.table.own_index, *graph_of(self.table).of(self.table.own_index)}
+        closed = {self.checked.own_index, *graph_of(self.checked).of(self.checked.own_index)}
         if (alive | gone) & closed != set(self.held):
             raise ProtocolViolation("survivors and dropped are not those who shared keys", culprit=COORDINATOR)
-        if self.table.own_index not in alive:
+        if self.checked.own_index not in alive:
             raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
-        if len(alive) < seat.threshold:
-            raise ProtocolViolation(f"{len(alive)} survivors are below threshold {seat.threshold}", culprit=COORDINATOR)
-        self.table.check_organisations(alive)
-        self.table.claim_sum(alive)
+        if len(alive) < membership.threshold:
+            raise ProtocolViolation(
+                f"{len(alive)} survivors are below threshold {membership.threshold}", culprit=COORDINATOR
+            )
+        self.checked.check_organisations(alive)
+        self.checked.claim_sum(alive)
 
     def on_survivors_signed(self, survivors: SurvivorSet) -> tuple["AwaitingProof", ConsistencyCheck]:
         """Round 3 against an active coordinator: sign the sets that we were shown."""
         self.check(survivors)
-        message = rosters.survivors_to_sign(self.table.seat.round.context, self.table.roster, survivors)
-        return AwaitingProof(self.table, self.held, survivors), ConsistencyCheck(self.table.seat.sign(message))
+        message = rosters.survivors_to_sign(self.checked.membership.round.context, self.checked.roster, survivors)
+        return AwaitingProof(self.checked, self.held, survivors), ConsistencyCheck(
+            self.checked.membership.sign(message)
+        )
 
     def on_survivors(self, survivors: SurvivorSet) -> Unmask:
         """Round 4 with a semi-honest coordinator: reveal at once."""
@@ -169,14 +176,14 @@ class AwaitingSurvivors:
 class AwaitingProof:
     """We signed who survived; next come the other survivors' signatures. Holds our neighbours' shares."""
 
-    table: Table
+    checked: CheckedRoster
     held: Mapping[Index, SharePair]
     survivors: SurvivorSet
 
     def on_proof(self, proof: ConsistencyProof) -> Unmask:
         """Round 4 against an active coordinator: t survivors must have signed *our* sets."""
-        message = rosters.survivors_to_sign(self.table.seat.round.context, self.table.roster, self.survivors)
-        self.table.check_signatures(proof.signatures, set(self.survivors.survivors), message)
+        message = rosters.survivors_to_sign(self.checked.membership.round.context, self.checked.roster, self.survivors)
+        self.checked.check_signatures(proof.signatures, set(self.survivors.survivors), message)
         return reveal(self.held, self.survivors)
 
 

@@ -20,7 +20,7 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
-from secagg.rounds.seat import Seat
+from secagg.rounds.membership import Membership
 
 
 class Ended(Enum):
@@ -42,17 +42,17 @@ class Participant:
     restart gets another answer.
     """
 
-    def __init__(self, seat: Seat, vector: IntegerVector) -> None:
-        """Args: vector: the encoded update; `seat.round.config.vector_len` coordinates.
+    def __init__(self, membership: Membership, vector: IntegerVector) -> None:
+        """Args: vector: the encoded update; `membership.round.config.vector_len` coordinates.
 
         Raises:
             PolicyViolation: the round is below our policy.
         """
-        self.seat = seat
+        self.membership = membership
         self.aggregate: Aggregate | None = None  # masked sums come from the coordinator
         self._vector = vector
         self._state: State
-        self._state, self.advertisement = states.join(seat)
+        self._state, self.advertisement = states.join(membership)
 
     @property
     def awaits(self) -> Phase | None:
@@ -93,7 +93,7 @@ class Participant:
                 self._state, reply = state.on_roster(message, now)
             case AwaitingShares(), ShareDelivery():
                 self._state, reply = state.on_delivery(message, self._vector)
-            case AwaitingSurvivors(), SurvivorSet() if self.seat.active:
+            case AwaitingSurvivors(), SurvivorSet() if self.membership.active:
                 self._state, reply = state.on_survivors_signed(message)
             case AwaitingSurvivors(), SurvivorSet():
                 reply = state.on_survivors(message)

@@ -13,7 +13,7 @@ from secagg.crypto.transcript import digest
 from secagg.errors import DecodeError
 from secagg.messages import Index, MaskKeyShare, Member, ParticipantId, RevealedShare, SelfMaskShare
 from secagg.rounds import dealing
-from secagg.rounds.seat import Table
+from secagg.rounds.checked_roster import CheckedRoster
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: Parti
     return dealing.unseal(round_, dealing.MASKED, channel, sender=sender, receiver=receiver, entry=entry, read=read)
 
 
-def receive(table: Table, channel: KeyPair, sender: Index, entry: bytes) -> SharePair:
+def receive(checked: CheckedRoster, channel: KeyPair, sender: Index, entry: bytes) -> SharePair:
     """As `open_sealed`, naming whoever is proven to be at fault; see `dealing.received`."""
-    seat, member = table.seat, table.members[sender]
-    opened = partial(open_sealed, seat.round, channel, member, seat.participant_id, entry)
-    return dealing.received(table, dealing.MASKED, sender, entry, opened)
+    membership, member = checked.membership, checked.members[sender]
+    opened = partial(open_sealed, membership.round, channel, member, membership.participant_id, entry)
+    return dealing.received(checked, dealing.MASKED, sender, entry, opened)
 
 
 def _read(context: Context, owner: ParticipantId, holder: ParticipantId, content: bytes) -> tuple[SharePair, bytes]:

@@ -20,8 +20,8 @@ from secagg.crypto.transcript import digest, frame
 from secagg.errors import AuthenticationError, DecodeError, Exhibit, RemoteError
 from secagg.messages import Index, Member, ParticipantId
 from secagg.roster import roster_digest
-from secagg.rounds import channel as channels
-from secagg.rounds.seat import Table
+from secagg.rounds import peer_sealing
+from secagg.rounds.checked_roster import CheckedRoster
 
 ValueT = TypeVar("ValueT")
 
@@ -99,19 +99,19 @@ def seal(
     round_: Round, kind: Kind, own: KeyPair, *, sender: ParticipantId, receiver: Member, content: bytes, digests: bytes
 ) -> bytes:
     """An entry that is not signed: `content` as only `receiver` can read it, then the digests of it, joined."""
-    return channels.seal(round_, kind.label, own, sender=sender, receiver=receiver, plaintext=content) + digests
+    return peer_sealing.seal(round_, kind.label, own, sender=sender, receiver=receiver, plaintext=content) + digests
 
 
-def sign(table: Table, entries: Mapping[Index, bytes]) -> dict[Index, bytes]:
+def sign(checked: CheckedRoster, entries: Mapping[Index, bytes]) -> dict[Index, bytes]:
     """Our entries by receiver with our signature behind each, where members sign."""
-    if not table.signed:
+    if not checked.signed:
         return dict(entries)
-    seat, members_digest = table.seat, roster_digest(table.roster)
+    membership, members_digest = checked.membership, roster_digest(checked.roster)
     signed = {}
     for index, entry in entries.items():
-        receiver = table.members[index].participant_id
-        covered = entry_to_sign(seat.round.context, members_digest, seat.participant_id, receiver, entry)
-        signed[index] = entry + seat.sign(covered)
+        receiver = checked.members[index].participant_id
+        covered = entry_to_sign(membership.round.context, members_digest, membership.participant_id, receiver, entry)
+        signed[index] = entry + membership.sign(covered)
     return signed
 
 
@@ -141,7 +141,7 @@ def unseal(
         DecodeError: its content is malformed; naming the sender.
     """
     sealed = entry[: kind.seal_size]
-    content = channels.unseal(round_, kind.label, own, sender=sender, receiver=receiver, sealed=sealed)
+    content = peer_sealing.unseal(round_, kind.label, own, sender=sender, receiver=receiver, sealed=sealed)
     value, digests = read(content)
     if digests != entry[kind.seal_size : kind.unsigned_size]:
         name = sender.participant_id
@@ -149,7 +149,7 @@ def unseal(
     return value
 
 
-def received(table: Table, kind: Kind, sender: Index, entry: bytes, opened: Callable[[], ValueT]) -> ValueT:
+def received(checked: CheckedRoster, kind: Kind, sender: Index, entry: bytes, opened: Callable[[], ValueT]) -> ValueT:
     """What `opened` makes of `sender`'s entry. What it raises shows the entry and names whoever is proven to be at
     fault.
 
@@ -159,22 +159,22 @@ def received(table: Table, kind: Kind, sender: Index, entry: bytes, opened: Call
     try:
         return opened()
     except RemoteError as error:
-        raise _blaming(table, kind, table.members[sender], entry, error) from None
+        raise _blaming(checked, kind, checked.members[sender], entry, error) from None
 
 
-def _blaming(table: Table, kind: Kind, sender: Member, entry: bytes, error: RemoteError) -> RemoteError:
+def _blaming(checked: CheckedRoster, kind: Kind, sender: Member, entry: bytes, error: RemoteError) -> RemoteError:
     """`error`, naming whoever is at fault and showing which entry it is about."""
-    name, seat = sender.participant_id, table.seat
+    name, membership = sender.participant_id, checked.membership
     culprit: str | None = name
     text = str(error)
-    if table.signed and not made_by(
-        table.identities[sender.index],
+    if checked.signed and not made_by(
+        checked.identities[sender.index],
         kind,
         entry_to_sign(
-            seat.round.context,
-            roster_digest(table.roster),
+            membership.round.context,
+            roster_digest(checked.roster),
             name,
-            seat.participant_id,
+            membership.participant_id,
             entry[: kind.unsigned_size],
         ),
         entry,

@@ -46,8 +46,8 @@ from secagg.messages import (
 )
 from secagg.phases import INPUT_PHASES, SENT_IN, Phase, input_phase, phases, time_limit, time_limit_s
 from secagg.rounds import dealing
+from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.dealing import Kind
-from secagg.rounds.lobby import Lobby
 from secagg.rounds.releases import Claim, Release, named
 from secagg.rounds.uploads import Uploads
 
@@ -98,7 +98,7 @@ class Engine(ABC):
         self.failure: RoundAborted | None = None
         self.may_be_open = False
         self._order = phases(round_.config)
-        self._lobby = Lobby(round_, trust)
+        self._joining = AdvertiseKeysPhase(round_, trust)
         self._claim = claim
         self._expected: set[Index] = set()  # who may deliver in the open phase
         self._forgotten = False
@@ -157,7 +157,7 @@ class Engine(ABC):
 
     def started(self) -> PhaseStarted:
         """The first event of the round."""
-        return PhaseStarted(Phase.ADVERTISE_KEYS, self.deadline, self._lobby.awaited)
+        return PhaseStarted(Phase.ADVERTISE_KEYS, self.deadline, self._joining.awaited)
 
     def receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
         """Take a message of `sender`, whom the transport has authenticated.
@@ -178,9 +178,9 @@ class Engine(ABC):
         phase = SENT_IN[type(message)]
         self._check_turn(sender, phase)
         if isinstance(message, AdvertiseKeys):
-            self._lobby.take(sender, message, datetime.fromtimestamp(now, UTC))
+            self._joining.take(sender, message, datetime.fromtimestamp(now, UTC))
             return [*self._begin(now), MessageAccepted(phase, sender), *self._close_if_complete(now)]
-        index = self._lobby.index_of(sender)
+        index = self._joining.index_of(sender)
         if not self._take(index, message):
             return []
         self.may_be_open |= self._order.index(phase) > self._order.index(input_phase(self.round.config))
@@ -198,7 +198,7 @@ class Engine(ABC):
 
     def replaces(self, sender: ParticipantId, keys: AdvertiseKeys) -> bool:
         """Whether `keys` are others than those that the sender advertised in the open phase."""
-        return self.phase is Phase.ADVERTISE_KEYS and self._lobby.advertised.get(sender, keys) != keys
+        return self.phase is Phase.ADVERTISE_KEYS and self._joining.advertised.get(sender, keys) != keys
 
     def rejoin(self, sender: ParticipantId, keys: AdvertiseKeys, now: float) -> list[Event]:
         """Take the keys of a new process in place of those of an earlier one, which the transport knows to be gone.
@@ -208,7 +208,7 @@ class Engine(ABC):
         if self.failure is not None:
             raise self.failure
         self._check_turn(sender, Phase.ADVERTISE_KEYS)
-        self._lobby.replace(sender, keys, datetime.fromtimestamp(now, UTC))
+        self._joining.replace(sender, keys, datetime.fromtimestamp(now, UTC))
         dropped = ParticipantDropped(Phase.ADVERTISE_KEYS, sender, DropReason.FAILED)
         return [dropped, MessageAccepted(Phase.ADVERTISE_KEYS, sender), *self._close_if_complete(now)]
 
@@ -226,9 +226,9 @@ class Engine(ABC):
             raise ProtocolViolation("the list of members is closed; say who will come right after opening the round")
         named = frozenset(participants)
         check_expected(named, self.round.config)
-        if named == self._lobby.expected:
+        if named == self._joining.expected:
             return []
-        self._lobby.expected = named
+        self._joining.expected = named
         return [self.started(), *self._close_if_complete(now)]
 
     def exclude(self, participants: Collection[ParticipantId], now: float) -> list[Event]:
@@ -273,7 +273,7 @@ class Engine(ABC):
     @property
     def roster(self) -> Roster:
         """Everyone who could take part; empty until the first phase is over."""
-        return self._lobby.roster
+        return self._joining.roster
 
     @property
     def finishers(self) -> frozenset[Index]:
@@ -300,11 +300,11 @@ class Engine(ABC):
         if self.failure is not None:
             raise self.failure
         self._check_not_excluded(participant)
-        index = self._lobby.index.get(participant)
+        index = self._joining.index.get(participant)
         if index is None:
             raise self._gone(participant, Phase.ADVERTISE_KEYS)
         if phase is Phase.ADVERTISE_KEYS:
-            return self._lobby.roster
+            return self._joining.roster
         if not self._delivered(index, phase):
             raise self._gone(participant, phase)
         if self._forgotten and phase in _LONG_ANSWERS:
@@ -315,8 +315,8 @@ class Engine(ABC):
 
     def _seen(self, sender: ParticipantId, message: ParticipantMessage) -> bool:
         if isinstance(message, AdvertiseKeys):
-            return self._lobby.advertised.get(sender) == message
-        index = self._lobby.index.get(sender)
+            return self._joining.advertised.get(sender) == message
+        index = self._joining.index.get(sender)
         if index is None:
             return False
         if self._forgotten:  # what was delivered stands, whatever comes now
@@ -334,14 +334,14 @@ class Engine(ABC):
             raise ProtocolViolation(f"{sender} sent {phase}, which this round does not have", culprit=sender)
         if self.phase is None or self._order.index(phase) < self._order.index(self.phase):
             raise self._gone(sender, phase)
-        if phase is not Phase.ADVERTISE_KEYS and self._lobby.index.get(sender) not in self._expected:
+        if phase is not Phase.ADVERTISE_KEYS and self._joining.index.get(sender) not in self._expected:
             raise self._gone(sender, self.phase)
         if phase is not self.phase:
             raise ProtocolViolation(f"{sender} sent {phase} during {self.phase}", culprit=sender)
 
     def _accuse(self, sender: ParticipantId, message: Leave) -> list[Event]:
         """Keep and judge the word of a member that takes part; one accusation each, so it costs one verification."""
-        index, accused = self._lobby.index, message.accused
+        index, accused = self._joining.index, message.accused
         member = index.get(sender) in self._expected and sender not in self._accusations
         if not member or accused is None or accused == sender or accused not in index:
             return []
@@ -350,16 +350,16 @@ class Engine(ABC):
         return [self._accusations[sender]]
 
     def _judge(self, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
-        entry = self._dealt(self._lobby.index[accused], self._lobby.index[accuser])
+        entry = self._dealt(self._joining.index[accused], self._joining.index[accuser])
         if not refused or entry is None:
             return Verdict.HEARSAY
         if dealing.entry_digest(entry) != refused:
             return Verdict.UNFOUNDED
-        if accused not in self._lobby.identities:
+        if accused not in self._joining.identities:
             return Verdict.HEARSAY
         unsigned = entry[: self._kind.unsigned_size]
-        signed = dealing.entry_to_sign(self.round.context, self._lobby.digest, accused, accuser, unsigned)
-        good = dealing.made_by(self._lobby.identities[accused], self._kind, signed, entry)
+        signed = dealing.entry_to_sign(self.round.context, self._joining.digest, accused, accuser, unsigned)
+        good = dealing.made_by(self._joining.identities[accused], self._kind, signed, entry)
         return Verdict.HEARSAY if good else Verdict.PROVEN
 
     def _refuse_wrong_share(self, owner: ParticipantId, holder: ParticipantId) -> AuthenticationError:
@@ -373,7 +373,7 @@ class Engine(ABC):
         if self.phase is None:
             return []
         if self.phase is not Phase.ADVERTISE_KEYS:
-            self._lobby.index_of(sender)  # a stranger to the round
+            self._joining.index_of(sender)  # a stranger to the round
         return [*self._miss(sender, DROP_REASONS[reason]), *self._close_if_complete(now)]
 
     def _miss(self, name: ParticipantId, reason: DropReason) -> list[Event]:
@@ -381,9 +381,9 @@ class Engine(ABC):
         if self.phase is None:
             return []
         if self.phase is Phase.ADVERTISE_KEYS:
-            self._lobby.forget(name)
+            self._joining.forget(name)
             return [self._drop(name, reason)]
-        index = self._lobby.index.get(name)
+        index = self._joining.index.get(name)
         if index not in self._expected or index in self._left:
             return []
         if self._delivered(index, self.phase):
@@ -404,31 +404,31 @@ class Engine(ABC):
         if phase is None:
             return []
         if phase is Phase.ADVERTISE_KEYS:
-            if self._lobby.awaited < self.round.config.threshold:
-                return self._fail(self._below_threshold(phase, self._lobby.awaited, "are left"))
-            complete = self._lobby.complete
+            if self._joining.awaited < self.round.config.threshold:
+                return self._fail(self._below_threshold(phase, self._joining.awaited, "are left"))
+            complete = self._joining.complete
         else:
             complete = all(self._delivered(i, phase) for i in self._expected)
         return self._close(phase, now) if complete else []
 
     def _left_over(self) -> int:
         """The most that can deliver in the open phase."""
-        return self._lobby.awaited if self.phase is Phase.ADVERTISE_KEYS else len(self._expected)
+        return self._joining.awaited if self.phase is Phase.ADVERTISE_KEYS else len(self._expected)
 
     def _close(self, phase: Phase, now: float) -> list[Event]:
         """Declare who dropped; go on with the rest, or end the round."""
         events: list[Event] = []
         if phase is Phase.ADVERTISE_KEYS:
-            expired = self._lobby.expire(datetime.fromtimestamp(now, UTC))
+            expired = self._joining.expire(datetime.fromtimestamp(now, UTC))
             events += [self._drop(name, DropReason.EXPIRED) for name in expired]
-            self._lobby.fix()
-            alive = self._expected = set(self._lobby.members)
+            self._joining.fix()
+            alive = self._expected = set(self._joining.members)
         else:
             alive = {i for i in self._expected if self._delivered(i, phase)}
         late = sorted(self._expected - alive)
         if self._following(phase) is None:
             events += [told for _, told in sorted(self._wrong_holders.items())]
-        events += [self._drop(self._lobby.name(i), DropReason.DEADLINE) for i in late]
+        events += [self._drop(self._joining.name(i), DropReason.DEADLINE) for i in late]
         if len(alive) < self.round.config.threshold:
             return events + self._fail(self._below_threshold(phase, len(alive), "delivered"))
         self._expected = alive
@@ -444,7 +444,7 @@ class Engine(ABC):
     def _claim_release(self, survivors: set[Index]) -> None:
         """In one step. Nobody has seen who survived yet, and nothing can be opened without that."""
         config = self.round.config
-        names = frozenset(self._lobby.name(i) for i in survivors)
+        names = frozenset(self._joining.name(i) for i in survivors)
         if exposed := self._claim(Release(config.model_digest, names, config.threshold, config.purpose)):
             raise RoundAborted(
                 AbortReason.DIFFERENCING,
@@ -461,12 +461,12 @@ class Engine(ABC):
         gone = sorted(self._expected & set(self._left))
         self._expected -= set(gone)
         events: list[Event] = [PhaseStarted(phase, self.deadline, len(self._expected))]
-        events += [self._drop(self._lobby.name(i), self._left[i]) for i in gone]
+        events += [self._drop(self._joining.name(i), self._left[i]) for i in gone]
         return events + self._close_if_complete(now)
 
     def _uploading(self, uploads: Uploads | None, participant: ParticipantId) -> int:
         """Chunks of the participant's vector that arrived."""
-        index = self._lobby.index.get(participant)
+        index = self._joining.index.get(participant)
         return 0 if index is None or uploads is None else uploads.received(index)
 
     def _succeed(self, aggregate: Aggregate) -> list[Event]:

@@ -16,8 +16,8 @@ from secagg.lattice import decoding, parameters, residues
 from secagg.lattice.residues import ResidueVector
 from secagg.policy import Policy
 from secagg.rounds import dealing
-from secagg.rounds.lobby import Lobby
-from secagg.rounds.seat import Table
+from secagg.rounds.advertise_keys import AdvertiseKeysPhase
+from secagg.rounds.checked_roster import CheckedRoster
 from tests.conformance.test_teeth import NOTICED, read
 from tests.security.adversary import without_check
 
@@ -39,8 +39,8 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("two-dealers", AwaitingKey, "on_delivery", "one dealer"),
     ("dealer-not-on-roster", AwaitingKey, "on_delivery", "one dealer"),
     ("dealt-another-key", dealing, "unseal", "fit its own digests"),
-    ("confirmed-by-a-stranger", Table, "check_signatures", "who are no survivors"),
-    ("too-few-confirmed", Table, "check_signatures", "below threshold"),
+    ("confirmed-by-a-stranger", CheckedRoster, "check_signatures", "who are no survivors"),
+    ("too-few-confirmed", CheckedRoster, "check_signatures", "below threshold"),
     ("sum-sets-overlap", dealt_participant, "check_sets", "both survivors and dropped"),
     ("sum-of-the-unconfirmed", dealt_participant, "check_sets", "went on to encrypt"),
     ("sum-forgets-one", dealt_participant, "check_sets", "went on to encrypt"),
@@ -59,17 +59,17 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("key-share-of-zeros-delivered", joint_participant, "unpack_key_share", "is zero"),
     ("joint-sum-of-strangers", joint_participant, "check_sets", "went on to encrypt"),
     ("joint-sum-transparent", joint_participant, "check_ciphertext", "transparent"),
-    ("decryption-signed-by-dropped", Table, "check_signatures", "who are no survivors"),
-    ("decryption-signed-by-few", Table, "check_signatures", "below threshold"),
+    ("decryption-signed-by-dropped", CheckedRoster, "check_signatures", "who are no survivors"),
+    ("decryption-signed-by-few", CheckedRoster, "check_signatures", "below threshold"),
     ("fallen-never-shared", AwaitingFallen, "on_fallen", "never shared"),
     ("we-are-fallen", AwaitingFallen, "on_fallen", "we are called fallen"),
     ("unsigned-not-fallen", AwaitingFallen, "on_fallen", "did not sign"),
     ("too-many-fallen", AwaitingFallen, "on_fallen", "fewer decryptors"),
-    ("recovery-signed-by-fallen", Table, "check_signatures", "who are no survivors"),
-    ("recovery-signed-by-few", Table, "check_signatures", "below threshold"),
-    ("mask-key-in-homomorphic-round", Lobby, "_check_sizes", "where the scheme wants"),
-    ("commitment-without-joint-key", Lobby, "_check_sizes", "where the scheme wants"),
-    ("no-commitment", Lobby, "_check_sizes", "where the scheme wants"),
+    ("recovery-signed-by-fallen", CheckedRoster, "check_signatures", "who are no survivors"),
+    ("recovery-signed-by-few", CheckedRoster, "check_signatures", "below threshold"),
+    ("mask-key-in-homomorphic-round", AdvertiseKeysPhase, "_check_sizes", "where the scheme wants"),
+    ("commitment-without-joint-key", AdvertiseKeysPhase, "_check_sizes", "where the scheme wants"),
+    ("no-commitment", AdvertiseKeysPhase, "_check_sizes", "where the scheme wants"),
     ("key-for-some", DealtKeyCoordinator, "_take_key", "must seal"),
     ("sealed-key-too-short", DealtKeyCoordinator, "_take_key", "check_size"),
     ("key-digest-too-short", DealtKeyCoordinator, "_take_key", "the digest of a key is"),

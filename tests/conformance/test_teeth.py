@@ -17,10 +17,10 @@ from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
 from secagg.policy import Policy
 from secagg.receipts import Receipt
 from secagg.rounds import dealing
+from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.certification import Result
+from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.engine import Engine
-from secagg.rounds.lobby import Lobby
-from secagg.rounds.seat import Table
 from secagg.rounds.uploads import Uploads
 from secagg.tools.conformance import vectors
 from tests.conformance import against_code
@@ -59,18 +59,18 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("training-for-evaluation", Participation, "_join", "was made to"),
     ("too-few-survivors", AwaitingSurvivors, "check", "below threshold"),
     ("too-few-organisations-left", Policy, "check_organisations", "below the minimum"),
-    ("signer-no-survivor", Table, "check_signatures", "who are no survivors"),
-    ("too-few-signatures", Table, "check_signatures", "below threshold"),
+    ("signer-no-survivor", CheckedRoster, "check_signatures", "who are no survivors"),
+    ("too-few-signatures", CheckedRoster, "check_signatures", "below threshold"),
     ("aggregate-cut", against_code, "decode_aggregate", "the aggregate ends after"),
     ("aggregate-below-threshold", against_code, "decode_aggregate", "fewer than the threshold"),
     ("aggregate-altered", against_code, "decode_aggregate", "does not match its digest"),
     ("dropped-speaks-again", Engine, "_check_turn", "not in self._expected"),
     ("late-keys", Engine, "_check_turn", "raise self._gone(sender, phase)"),
     ("message-of-later-phase", Engine, "_check_turn", "during"),
-    ("other-keys", Lobby, "take", "advertised other keys before"),
-    ("keys-taken-back", Lobby, "take", "advertised other keys before"),
+    ("other-keys", AdvertiseKeysPhase, "take", "advertised other keys before"),
+    ("keys-taken-back", AdvertiseKeysPhase, "take", "advertised other keys before"),
     ("excluded", Engine, "_check_turn", "_check_not_excluded"),
-    ("no-place-left", Lobby, "_check_room", "no place for"),
+    ("no-place-left", AdvertiseKeysPhase, "_check_room", "no place for"),
     ("other-shares", Intake, "take_shares", "shared other keys before"),
     ("revealed-twice", Intake, "take_revealed", "revealed other shares before"),
     ("commitment-of-31-bytes", Intake, "take_shares", "a commitment is"),
@@ -91,7 +91,7 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("share-not-in-field", shamir, "decode_share", "below the field prime"),
     ("below-threshold-at-keys", Engine, "_close", "_below_threshold"),
     ("differencing-at-coordinator", Engine, "_claim_release", "self._claim("),
-    ("differencing-at-participant", Table, "claim_sum", "self.seat.claim"),
+    ("differencing-at-participant", CheckedRoster, "claim_sum", "self.membership.claim"),
     ("certified-by-dropped", Result, "is_certified", "strangers"),
 ]
 

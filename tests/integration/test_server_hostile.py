@@ -95,7 +95,7 @@ async def test_other_keys_after_the_first(tmp_path: Path) -> None:
     async with stage(tmp_path) as s:
         round_id, people = await s.open(make_config(3))
         waiting = asyncio.create_task(people[0].send(people[0].next))
-        while people[0].name not in s.server.rounds.find(round_id)._engine._lobby.advertised:
+        while people[0].name not in s.server.rounds.find(round_id)._engine._joining.advertised:
             await asyncio.sleep(0.02)
         await people[0].join(round_id)  # fresh keys
         error = await refused(people[0].say(), grpc.StatusCode.FAILED_PRECONDITION)

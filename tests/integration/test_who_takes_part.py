@@ -77,7 +77,7 @@ async def test_from_the_command_line(tmp_path: Path) -> None:
         told = json.loads(await succeed("round", "expect", round_id, *NAMES[:4], "--json", *control))
         assert told == {"round": round_id, "expected": NAMES[:4]}
         await succeed("round", "exclude", round_id, NAMES[3], *control)
-        assert hosted._engine._lobby.expected == set(NAMES[:4])
+        assert hosted._engine._joining.expected == set(NAMES[:4])
         assert hosted._engine._excluded == {NAMES[3]}
         code, _, err = await run("round", "expect", round_id, NAMES[0], *control)
         assert code == 1
@@ -92,9 +92,9 @@ async def test_groups_wait_for_their_own(tmp_path: Path) -> None:
         assert isinstance(opened, GroupedRound)
         with pytest.raises(ConfigError, match="each group needs 3 and admits 4"):
             await control.expect(round_id, CROWD[:8])
-        assert all(not hosted._engine._lobby.expected for hosted in opened.groups.values())
+        assert all(not hosted._engine._joining.expected for hosted in opened.groups.values())
         await control.expect(round_id, CROWD[:12])
-        expected = [hosted._engine._lobby.expected for hosted in opened.groups.values()]
+        expected = [hosted._engine._joining.expected for hosted in opened.groups.values()]
         assert set().union(*expected) == set(CROWD[:12])
         assert [len(names) for names in expected] == [4, 4, 4]
         gone = sorted(expected[0])[:2]

@@ -17,7 +17,7 @@ from secagg.phases import Phase
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.chaos import alter
-from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config, seated, start, true_sum
+from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config, session_of, start, true_sum
 
 NAMES = participant_names(5)
 
@@ -34,7 +34,7 @@ class OneParticipant(RuleBasedStateMachine):
     @initialize(target=messages, threat_model=st.sampled_from([ACTIVE, SEMI_HONEST]))
     def begin(self, threat_model: ThreatModel) -> Any:
         self.run = small_round(threat_model, seed=1)
-        self.participant: Participant = seated(self.run, NAMES[2])
+        self.participant: Participant = session_of(self.run, NAMES[2])
         self.answers = 0
         self.over = False
         # A twin of the same randomness lives through its round: its coordinator's messages fit ours as well.
@@ -155,7 +155,7 @@ class OneCoordinator(RuleBasedStateMachine):
     def collect(self) -> None:
         """Honest participants take what is ready for them, and have their replies waiting."""
         for name in NAMES:
-            participant = seated(self.run, name)
+            participant = session_of(self.run, name)
             awaits = participant.awaits
             while awaits is not None and self.run.coordinator.ready(name, awaits):
                 try:

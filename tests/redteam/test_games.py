@@ -19,7 +19,7 @@ from secagg.messages import AdvertiseKeys
 from secagg.policy import Policy
 from secagg.rounds import dealing, releases
 from secagg.rounds.certification import Result
-from secagg.rounds.seat import Table
+from secagg.rounds.checked_roster import CheckedRoster
 from secagg.tools.redteam import arena, mutants
 from secagg.tools.redteam.encrypted_games import ENCRYPTED_GAMES
 from secagg.tools.redteam.games import Game, play
@@ -89,7 +89,9 @@ def weights_in_limbs(patch: Patch) -> None:
 DEFENCES: dict[str, Callable[[Patch], None]] = {
     "late-message": drop_self_mask,
     "cohort-of-one": lambda p: without_check(p, AwaitingSurvivors, "check", "survivors are below threshold"),
-    "two-survivor-sets": lambda p: without_check(p, Table, "check_signatures", "signatures are below threshold"),
+    "two-survivor-sets": lambda p: without_check(
+        p, CheckedRoster, "check_signatures", "signatures are below threshold"
+    ),
     "ring-fence": lambda p: without_check(p, AwaitingShares, "on_delivery", "below threshold"),
     "key-substitution": lambda p: without_check(p, rosters, "verify_member", "signing.verify"),
     "one-name-many-times": lambda p: without_check(p, rosters, "verify_member", "belongs to"),

@@ -7,7 +7,7 @@ import pytest
 from secagg.errors import SecAggError
 from secagg.masked.session import Ended
 from secagg.messages import ParticipantId
-from secagg.tools.redteam.adversary import Adversary, Impostor, Pool, seated
+from secagg.tools.redteam.adversary import Adversary, Impostor, Pool, session_of
 from secagg.tools.redteam.surgery import without_check
 from secagg.tools.simulation.network import Run
 
@@ -23,4 +23,4 @@ def refusal(act: Callable[[], object]) -> SecAggError:
 
 def holds_nothing(run: Run, name: ParticipantId) -> bool:
     """Whether `name` gave up its round secrets."""
-    return seated(run, name)._state is Ended.ABORTED
+    return session_of(run, name)._state is Ended.ABORTED

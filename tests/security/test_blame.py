@@ -34,7 +34,7 @@ from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.encrypted_rounds import BFV, DEALT, JOINT, Dropout, dropping, encrypted_config, machine, prepare
-from tests.rounds import ACTIVE, SEMI_HONEST, make_config, seated, start
+from tests.rounds import ACTIVE, SEMI_HONEST, make_config, session_of, start
 from tests.security.adversary import without_check
 from tests.security.encrypted_adversary import sending
 
@@ -178,13 +178,13 @@ def dealer_of_garbage(scheme: str) -> Run:
         if not isinstance(message, ShareKeys) or envelope.participant != SUSPECT:
             return (sent,)
         if ROUNDS[scheme].homomorphic is None:
-            state = seated(run, SUSPECT)._state
+            state = session_of(run, SUSPECT)._state
             assert isinstance(state, AwaitingShares)
-            table = state.table
+            table = state.checked
         else:
             encrypted = machine(run, SUSPECT)._state
             assert isinstance(encrypted, dealt_participant.AwaitingKey | joint_participant.AwaitingShares)
-            table = encrypted.table
+            table = encrypted.checked
         return (Up(SUSPECT, replace(message, sealed=dealing.sign(table, message.sealed)), envelope.phase),)
 
     run = begin(scheme, hook)

@@ -32,7 +32,7 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
-from secagg.rounds.seat import Table
+from secagg.rounds.checked_roster import CheckedRoster
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Envelope, Run, Up
@@ -68,9 +68,9 @@ def two_keys(scheme: Scheme = BFV) -> tuple[Run, Wiretap]:
             return (message,)
         state = machine(run, DEALER)._state
         assert isinstance(state, AwaitingKey)
-        victim = next(m for m in state.table.members.values() if m.participant_id == VICTIM)
+        victim = next(m for m in state.checked.members.values() if m.participant_id == VICTIM)
         other = dealing.seal(
-            state.table.seat.round,
+            state.checked.membership.round,
             dealing.DEALT_KEY,
             state.channel,
             sender=DEALER,
@@ -78,7 +78,7 @@ def two_keys(scheme: Scheme = BFV) -> tuple[Run, Wiretap]:
             content=bytes(32),
             digests=message.commitment,
         )
-        signed = dealing.sign(state.table, {victim.index: other})
+        signed = dealing.sign(state.checked, {victim.index: other})
         return (replace(message, sealed={**message.sealed, **signed}),)
 
     tap = Wiretap(sending(DEALER, deal))
@@ -149,7 +149,7 @@ def test_without_confirmations_the_dealer_would_spoil_the_round(monkeypatch: pyt
     """The twin: the victim encrypts under a key that only the dealer has, and nobody can decrypt the sum."""
     without_check(monkeypatch, dealing, "unseal", "fit its own digests")
     without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "confirms another key")
-    monkeypatch.setattr(Table, "check_signatures", lambda *_: None)
+    monkeypatch.setattr(CheckedRoster, "check_signatures", lambda *_: None)
     without_check(monkeypatch, coordinators, "check_chunk", "binding")
     run, tap = two_keys()
     run.play()
@@ -267,15 +267,17 @@ def lied(run: Run, name: ParticipantId) -> tuple[bytes, Integers]:
     assert isinstance(state, AwaitingOrder)
     wrong = replace(state.aggregate, sums=state.aggregate.sums ^ np.uint32(1))
     object.__setattr__(state, "aggregate", wrong)
-    return sums_digest(wrong, state.seat.round.config), wrong.sums
+    return sums_digest(wrong, state.membership.round.config), wrong.sums
 
 
 def false_report(run: Run, name: ParticipantId) -> SumReport:
     digest, _ = lied(run, name)
-    roster = dealt_coordinator(run)._lobby.roster
+    roster = dealt_coordinator(run)._joining.roster
     survivors = dealt_coordinator(run)._encrypted.sets.survivors
-    seat = machine(run, name).seat
-    return SumReport(digest, seat.sign(transcripts.sum_report(seat.round.context, roster, survivors, digest)))
+    membership = machine(run, name).membership
+    return SumReport(
+        digest, membership.sign(transcripts.sum_report(membership.round.context, roster, survivors, digest))
+    )
 
 
 def with_liars(count: int, people: int, threshold: int) -> Run:
@@ -321,7 +323,7 @@ def test_a_report_in_anothers_name() -> None:
     def forge(message: ParticipantMessage) -> Iterable[ParticipantMessage]:
         if not isinstance(message, SumReport):
             return (message,)
-        return (replace(message, signature=machine(run, DEALER).seat.sign(b"anything")),)
+        return (replace(message, signature=machine(run, DEALER).membership.sign(b"anything")),)
 
     run = prepare(encrypted_config(BFV, DEALT), hook=sending(VICTIM, forge))
     run.play()

@@ -12,7 +12,7 @@ from secagg.lattice.parameters import Custody, Scheme
 from secagg.lattice.rlwe import SecretKey
 from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
-from secagg.rounds import channel
+from secagg.rounds import peer_sealing
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Down, Envelope, Run, Up
@@ -132,8 +132,8 @@ def test_of_a_joint_key_it_learns_the_parts_of_the_fallen_alone() -> None:
 @pytest.mark.parametrize("custody", Custody)
 def test_without_sealing_it_would_hold_the_whole_key(monkeypatch: pytest.MonkeyPatch, custody: Custody) -> None:
     """The twin, which also shows that the search finds what is there."""
-    monkeypatch.setattr(channel, "seal", lambda *_, plaintext, **__: plaintext + bytes(TAG_SIZE))
-    monkeypatch.setattr(channel, "unseal", lambda *_, sealed, **__: sealed[:-TAG_SIZE])
+    monkeypatch.setattr(peer_sealing, "seal", lambda *_, plaintext, **__: plaintext + bytes(TAG_SIZE))
+    monkeypatch.setattr(peer_sealing, "unseal", lambda *_, sealed, **__: sealed[:-TAG_SIZE])
     search = searched(BFV, custody)
     hits = search.hits[Phase.SHARE_KEYS]
     if custody is DEALT:

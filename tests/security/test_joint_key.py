@@ -41,8 +41,8 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
+from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.releases import nothing_before
-from secagg.rounds.seat import Table
 from secagg.rounds.uploads import MemorySpool
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
@@ -236,7 +236,7 @@ def test_a_coordinator_that_passes_it_on_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_without_the_signatures_the_victim_would_decrypt_what_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JointKeyCoordinator, "_verify", lambda *_: None)
-    monkeypatch.setattr(Table, "check_signatures", lambda *_: None)
+    monkeypatch.setattr(CheckedRoster, "check_signatures", lambda *_: None)
     run, tap = shown_to_one("c1")
     assert len(tap.sent(VICTIM, PartialChunk)) == 1
     assert run.coordinator.failure is not None
@@ -412,11 +412,11 @@ class TwoFaced(JointKeyCoordinator):
         self._revealed[index] = message
 
     def _answer(self, index: Index, phase: Phase) -> CoordinatorMessage:
-        fallen = TWO_LISTS[self._lobby.name(index)]
+        fallen = TWO_LISTS[self._joining.name(index)]
         if phase is Phase.PARTIAL_DECRYPTION:
             return FallenSet(tuple(map(Index, fallen)))
         if phase is Phase.RECOVERY_CHECK:
-            alike = [i for i in self._agreed if TWO_LISTS[self._lobby.name(i)] == fallen]
+            alike = [i for i in self._agreed if TWO_LISTS[self._joining.name(i)] == fallen]
             return ConsistencyProof({i: self._agreed[i].signature for i in alike})
         return super()._answer(index, phase)
 

@@ -26,7 +26,7 @@ from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster,
 from secagg.policy import Policy
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Run
-from tests.rounds import ACTIVE, NOW, SEMI_HONEST, Integers, deployment, make_config, seated, start, truth
+from tests.rounds import ACTIVE, NOW, SEMI_HONEST, Integers, deployment, make_config, session_of, start, truth
 from tests.security.adversary import Adversary, Impostor, holds_nothing, refusal, without_check
 
 NAMES = participant_names(7)
@@ -163,7 +163,7 @@ def pad_cohort(
     run: Run, victim: ParticipantId, padding: list[tuple[ParticipantId, AdvertiseKeys, KeyPair, KeyPair]]
 ) -> Integers:
     """The victim's update when `padding` stands for all other members, whose keys the adversary holds."""
-    participant, round_ = seated(run, victim), run.coordinator.round
+    participant, round_ = session_of(run, victim), run.coordinator.round
     entries = [(name, keys) for name, keys, _, _ in padding] + [(victim, participant.advertisement)]
     members = tuple(Member(Index(i), name, keys) for i, (name, keys) in enumerate(entries, start=1))
     mine = members[-1]

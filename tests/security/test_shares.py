@@ -21,7 +21,7 @@ from secagg.tools.simulation import cohort
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run
 from secagg.wire.configuration import encode_config
-from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, seated, start, true_sum, truth
+from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, session_of, start, true_sum, truth
 from tests.security.adversary import Adversary, holds_nothing, refusal, without_check
 from tests.security.uniformity import looks_uniform
 
@@ -171,8 +171,8 @@ def reuse_channel_keys(old: Run, new: Run) -> None:
     hold all the same.
     """
     for name in new.participants:
-        participant = seated(new, name)
-        before, state = seated(old, name)._state, seated(new, name)._state
+        participant = session_of(new, name)
+        before, state = session_of(old, name)._state, session_of(new, name)._state
         assert isinstance(before, AwaitingRoster)
         assert isinstance(state, AwaitingRoster)
         keys = dataclasses.replace(state.keys, channel_public_key=before.keys.channel_public_key)
@@ -221,15 +221,15 @@ LARGE = flat_schema(4096)
 
 def give_another_model(run: Run, name: ParticipantId, model_digest: bytes) -> None:
     """`name` computes its context over the model that it was given."""
-    participant = seated(run, name)
-    round_ = participant.seat.round
+    participant = session_of(run, name)
+    round_ = participant.membership.round
     config_bytes = encode_config(round_.config)
-    seat = dataclasses.replace(
-        participant.seat,
+    membership = dataclasses.replace(
+        participant.membership,
         rng=SeededRng(b"\7" * 32),
         round=dataclasses.replace(round_, context=bind(round_.round_id, config_bytes, model_digest)),
     )
-    run.participants[name] = Participant(seat, run.vectors[name])
+    run.participants[name] = Participant(membership, run.vectors[name])
 
 
 @pytest.mark.parametrize("threat_model", ["active", "semi-honest"])
@@ -380,7 +380,7 @@ def test_an_update_that_changes_while_it_is_sent(monkeypatch: pytest.MonkeyPatch
 
 
 def test_states_print_without_their_secrets() -> None:
-    state = seated(start(make_config(7)), VICTIM)._state
+    state = session_of(start(make_config(7)), VICTIM)._state
     assert isinstance(state, AwaitingRoster)
     shown = repr(state)
     assert "redacted" in shown

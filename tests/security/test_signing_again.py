@@ -33,7 +33,7 @@ def signing_again(name: ParticipantId, runs: list[Run], around: Hook) -> Hook:
     def hook(envelope: Envelope) -> Iterable[Envelope]:
         if isinstance(envelope, Up) and envelope.participant == name and isinstance(envelope.message, Signed):
             kind, (run,) = type(envelope.message), runs
-            key = run.participants[name].seat.required_credentials.identity._key
+            key = run.participants[name].membership.required_credentials.identity._key
             for _ in range(AGAIN):
                 signature = key.sign(to_sign(run, kind), ec.ECDSA(hashes.SHA256()))
                 yield Up(name, kind(signature), envelope.phase)
@@ -46,11 +46,11 @@ def signing_again(name: ParticipantId, runs: list[Run], around: Hook) -> Hook:
 def to_sign(run: Run, kind: type[Signed]) -> bytes:
     engine = run.coordinator
     if isinstance(engine, Coordinator):
-        return rosters.survivors_to_sign(engine.round.context, engine._lobby.roster, engine._intake.sets)
+        return rosters.survivors_to_sign(engine.round.context, engine._joining.roster, engine._intake.sets)
     assert isinstance(engine, JointKeyCoordinator)
     if kind is ConsistencyCheck:
         return engine._to_sign
-    return transcripts.recovery(engine.round.context, engine._lobby.roster, engine._fallen)
+    return transcripts.recovery(engine.round.context, engine._joining.roster, engine._fallen)
 
 
 def outcome(make: Callable[[Hook], Run], around: Hook = lambda e: (e,)) -> tuple[Run, dict[Phase, int]]:

@@ -28,7 +28,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.policy import Policy
-from secagg.rounds.seat import Table
+from secagg.rounds.checked_roster import CheckedRoster
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Run
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start, true_sum, truth
@@ -195,7 +195,7 @@ def test_survivors_below_the_threshold(
     config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=1)
     with monkeypatch.context() as patch:
         without_check(patch, AwaitingSurvivors, "check", fragment)
-        patch.setattr(Table, "claim_sum", lambda *_: None)  # it cannot name somebody who is not on the roster
+        patch.setattr(CheckedRoster, "claim_sum", lambda *_: None)  # it cannot name somebody who is not on the roster
         run = start(config)
         assert exposed(isolate(run, survivors), run, LONER)
     run = start(config)
@@ -317,7 +317,7 @@ def test_different_survivors_for_different_participants(
     config = make_config(10)
     assert (config.threshold, config.max_colluding) == (7, 3)
     with monkeypatch.context() as patch:
-        without_check(patch, Table, "check_signatures", fragment)
+        without_check(patch, CheckedRoster, "check_signatures", fragment)
         run = start(config)
         adversary = play_split_views(run, proof_for)
         pair = adversary.sum_over([*KEPT, *BRIBED], CUT)
@@ -340,12 +340,14 @@ def test_signatures_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> N
         for name in survivors[:4]:
             adversary.sign(name, sets)
         message = rosters.survivors_to_sign(adversary.round.context, adversary.roster, sets)
-        adversary.signatures[NAMES[6], sets] = run.participants[NAMES[6]].seat.sign(message)  # a colluder, dropped
+        adversary.signatures[NAMES[6], sets] = run.participants[NAMES[6]].membership.sign(
+            message
+        )  # a colluder, dropped
         adversary.prove(survivors[0], sets)
         return adversary
 
     with monkeypatch.context() as patch:
-        without_check(patch, Table, "check_signatures", "who are no survivors")
+        without_check(patch, CheckedRoster, "check_signatures", "who are no survivors")
         assert play(start(make_config(7))).seed_shares
     run = start(make_config(7))
     assert "who are no survivors" in str(refusal(lambda: play(run)))
@@ -387,7 +389,7 @@ def vote_twice(run: Run) -> Adversary:
     for sets in set(views.values()):
         message = rosters.survivors_to_sign(adversary.round.context, adversary.roster, sets)
         for name in bribed:
-            adversary.signatures[name, sets] = run.participants[name].seat.sign(message)
+            adversary.signatures[name, sets] = run.participants[name].membership.sign(message)
     adversary.unmask(views)
     return adversary
 

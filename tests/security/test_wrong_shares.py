@@ -37,11 +37,11 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.rounds import recovery
-from secagg.rounds.lobby import Lobby
+from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.recovery import Recovery, Wanted
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Hook, Run, Up
-from tests.rounds import ACTIVE, SEMI_HONEST, make_config, seated, start, true_sum
+from tests.rounds import ACTIVE, SEMI_HONEST, make_config, session_of, start, true_sum
 from tests.security.adversary import without_check
 
 NAMES = participant_names(7)
@@ -322,14 +322,14 @@ def test_low_order_keys_are_turned_away_at_the_door(monkeypatch: pytest.MonkeyPa
 
     def with_a_liar() -> Run:
         run = start(make_config(7, SEMI_HONEST))
-        liar = seated(run, NAMES[2])
+        liar = session_of(run, NAMES[2])
         assert isinstance(liar._state, AwaitingRoster)
         liar.advertisement = dataclasses.replace(liar.advertisement, mask_public_key=(1).to_bytes(32, "little"))
         liar._state = dataclasses.replace(liar._state, keys=liar.advertisement)
         return run
 
     with monkeypatch.context() as patch:
-        without_check(patch, Lobby, "_check_sizes", "check_public_key")
+        without_check(patch, AdvertiseKeysPhase, "_check_sizes", "check_public_key")
         assert with_a_liar().play().aggregate is None
     run = with_a_liar()
     assert_right(run)

@@ -198,7 +198,7 @@ def test_the_client_needs_no_server_extra() -> None:
         ("secagg.crypto.prg", "from time import monotonic"),
         ("secagg.crypto.prg", "import threading"),
         ("secagg.crypto.prg", "import secrets"),
-        ("secagg.encoding.planted", "from secagg.masked.participant import Seat"),
+        ("secagg.encoding.planted", "from secagg.masked.participant import Membership"),
         ("secagg.encoding.planted", "from ..masked import participant"),
         ("secagg.wire.codec", "from secagg.masked.shares import commit"),
         ("secagg.homomorphic.planted", "import secagg.masked.participant"),

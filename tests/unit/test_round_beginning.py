@@ -22,11 +22,11 @@ from secagg.masked.coordinator import Coordinator
 from secagg.messages import AdvertiseKeys, Leave, LeaveReason, ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
-from secagg.rounds import lobby
+from secagg.rounds import advertise_keys
+from secagg.rounds.advertise_keys import EXPIRY_MARGIN, MAX_COMINGS, AdvertiseKeysPhase
 from secagg.rounds.engine import Engine
-from secagg.rounds.lobby import EXPIRY_MARGIN, MAX_COMINGS, Lobby
+from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import nothing_before
-from secagg.rounds.seat import Credentials, Seat
 from secagg.rounds.uploads import MemorySpool
 from secagg.schemes import coordinate
 from secagg.tools.simulation.cohort import participant_names
@@ -178,11 +178,11 @@ def test_places_are_kept_for_whom_is_expected() -> None:
 
 def test_uninvited_participants_take_all_places_without_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin."""
-    monkeypatch.setattr(Lobby, "_check_room", lambda *_: None)
+    monkeypatch.setattr(AdvertiseKeysPhase, "_check_room", lambda *_: None)
     stage = Stage(config_of(threshold=3))
     stage.engine.expect(NAMES[:3], NOW)
     stage.come(*NAMES[3:7], NAMES[0])
-    assert set(stage.engine._lobby.index) & set(NAMES[:3]) == {NAMES[0]}
+    assert set(stage.engine._joining.index) & set(NAMES[:3]) == {NAMES[0]}
 
 
 @pytest.mark.parametrize("count", [2, 6])
@@ -190,7 +190,7 @@ def test_expecting_fewer_than_the_threshold_or_more_than_the_room_is_refused(cou
     stage = Stage(config_of())
     with pytest.raises(ConfigError, match=f"{count} participants are expected; the round needs 3 and admits 5"):
         stage.engine.expect(NAMES[:count], NOW)
-    assert stage.engine._lobby.expected == frozenset()
+    assert stage.engine._joining.expected == frozenset()
 
 
 def test_nobody_is_expected_once_the_list_is_closed() -> None:
@@ -210,7 +210,7 @@ def test_nobody_waits_for_the_excluded_in_the_first_phase() -> None:
     events = stage.engine.exclude([NAMES[4], NAMES[3]], NOW)  # one who has not come, and one who came and died
     assert dropped(events) == {NAMES[3]: DropReason.EXCLUDED, NAMES[4]: DropReason.EXCLUDED}
     assert events[-1] == PhaseStarted(Phase.SHARE_KEYS, NOW + 20, 3)
-    assert set(stage.engine._lobby.index) == set(NAMES[:3])
+    assert set(stage.engine._joining.index) == set(NAMES[:3])
     assert stage.engine.exclude([NAMES[3]], NOW) == []
 
 
@@ -247,8 +247,8 @@ def test_what_the_excluded_delivered_stands() -> None:
     stage.now += 1
     stage.share(NAMES[4])
     assert stage.engine.phase is Phase.MASKED_INPUT
-    assert stage.engine._expected == {stage.engine._lobby.index[name] for name in NAMES[1:5]}
-    assert stage.engine._delivered(stage.engine._lobby.index[NAMES[0]], Phase.SHARE_KEYS)
+    assert stage.engine._expected == {stage.engine._joining.index[name] for name in NAMES[1:5]}
+    assert stage.engine._delivered(stage.engine._joining.index[NAMES[0]], Phase.SHARE_KEYS)
 
 
 @pytest.mark.parametrize("phase", [ADVERTISE, Phase.SHARE_KEYS])
@@ -314,7 +314,7 @@ def test_too_few_are_waited_for_though_some_have_left() -> None:
 def test_a_round_waits_for_who_has_left_without_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: counted by places alone, three of four wait for the deadline."""
     full = property(lambda self: len(self.advertised) == self.round.config.max_participants)
-    monkeypatch.setattr(Lobby, "complete", full)
+    monkeypatch.setattr(AdvertiseKeysPhase, "complete", full)
     stage = Stage(config_of(4))
     stage.come(NAMES[0])
     stage.leave(NAMES[0])
@@ -343,7 +343,7 @@ def test_a_second_process_is_refused_by_name_and_the_first_stays() -> None:
         stage.engine.receive(NAMES[0], other, NOW)
     assert refused.value.culprit == NAMES[0]
     assert stage.engine.receive(NAMES[0], stage.keys(NAMES[0]), NOW) == []  # its own retry changes nothing
-    assert stage.engine._lobby.advertised[NAMES[0]] == stage.keys(NAMES[0])
+    assert stage.engine._joining.advertised[NAMES[0]] == stage.keys(NAMES[0])
 
 
 def test_new_keys_of_a_restarted_process_take_the_place_of_the_old() -> None:
@@ -359,7 +359,7 @@ def test_new_keys_of_a_restarted_process_take_the_place_of_the_old() -> None:
     with pytest.raises(NotInRoundError, match="left this round with these keys"):
         stage.engine.rejoin(NAMES[0], stage.keys(NAMES[0]), NOW)  # and that it comes back when the new one is gone
     stage.come(NAMES[2])
-    roster = stage.engine._lobby.roster
+    roster = stage.engine._joining.roster
     assert {m.participant_id: m.keys for m in roster.members}[NAMES[0]] == new
     assert stage.engine.phase is Phase.SHARE_KEYS
     with pytest.raises(NotInRoundError):
@@ -371,7 +371,7 @@ def test_new_keys_that_are_refused_leave_the_old_ones() -> None:
     stage.come(*NAMES[:2])
     with pytest.raises(ProtocolViolation):
         stage.engine.rejoin(NAMES[0], stage.keys(NAMES[1]), NOW)
-    assert stage.engine._lobby.advertised[NAMES[0]] == stage.keys(NAMES[0])
+    assert stage.engine._joining.advertised[NAMES[0]] == stage.keys(NAMES[0])
 
 
 def test_keys_that_were_taken_back_do_not_return() -> None:
@@ -382,7 +382,7 @@ def test_keys_that_were_taken_back_do_not_return() -> None:
     assert "left this round with these keys" in str(refusal(stage, NAMES[0]))
     new = other_keys(stage, NAMES[0])
     assert stage.engine.receive(NAMES[0], new, NOW) == [MessageAccepted(ADVERTISE, NAMES[0])]
-    assert stage.engine._lobby.gone == set()
+    assert stage.engine._joining.gone == set()
 
 
 def test_nobody_comes_again_and_again_for_ever() -> None:
@@ -409,19 +409,19 @@ class Signed:
         run = start(config)
         self.engine = Coordinator(run.coordinator.round, now=NOW, trust=self.trust, spool=MemorySpool())
         policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
-        self.seats: dict[ParticipantId, Seat] = {}
+        self.memberships: dict[ParticipantId, Membership] = {}
         for name, seconds in validity_s.items():
             issued = issue_participant(
                 authority, participant_id=name, organisation="o", now=at, validity=timedelta(seconds=seconds)
             )
             identity = Identity.from_pem(issued.certificate_pem, issued.key_pem.expose())
             credentials = Credentials(identity, self.trust)
-            self.seats[name] = Seat(run.coordinator.round, name, policy, SystemRng(), credentials)
+            self.memberships[name] = Membership(run.coordinator.round, name, policy, SystemRng(), credentials)
         self.run = run
 
     def play(self) -> list[Event]:
-        for name, seat in self.seats.items():
-            keys = seat.signed_keys(self.run.participants[name].advertisement)
+        for name, membership in self.memberships.items():
+            keys = membership.signed_keys(self.run.participants[name].advertisement)
             self.engine.receive(name, keys, NOW)
         return self.engine.tick(self.engine.deadline)
 
@@ -435,17 +435,17 @@ def test_an_expired_certificate_costs_its_owners_place_and_not_the_round() -> No
     events = signed.play()
     assert events[0] == ParticipantDropped(ADVERTISE, NAMES[4], DropReason.EXPIRED)
     assert signed.engine.phase is Phase.SHARE_KEYS
-    assert [m.participant_id for m in signed.engine._lobby.roster.members] == NAMES[:4]
+    assert [m.participant_id for m in signed.engine._joining.roster.members] == NAMES[:4]
     with pytest.raises(NotInRoundError, match="its certificate expired, or was about to"):
         signed.engine.answer(NAMES[4], ADVERTISE)
 
 
 def test_an_expired_certificate_in_the_list_makes_everybody_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: whoever checks the list finds it."""
-    monkeypatch.setattr(Lobby, "expire", lambda *_: [])
+    monkeypatch.setattr(AdvertiseKeysPhase, "expire", lambda *_: [])
     signed = Signed(SHORT)
     signed.play()
-    (bad,) = [m for m in signed.engine._lobby.roster.members if m.participant_id == NAMES[4]]
+    (bad,) = [m for m in signed.engine._joining.roster.members if m.participant_id == NAMES[4]]
     with pytest.raises(Exception, match="expired"):
         signed.trust.verify_participant(bad.keys.certificates, datetime.fromtimestamp(signed.engine.deadline, UTC))
 
@@ -454,7 +454,7 @@ def test_a_certificate_outlasts_the_list_by_a_margin_for_clocks() -> None:
     until = DEADLINES.advertise_keys_s + EXPIRY_MARGIN.total_seconds()
     signed = Signed({**dict.fromkeys(NAMES[:4], DAY), NAMES[4]: until - 1, NAMES[5]: DAY})
     signed.play()  # six came: the list was closed long before
-    assert NAMES[4] in signed.engine._lobby.index
+    assert NAMES[4] in signed.engine._joining.index
     late = Signed({**dict.fromkeys(NAMES[:4], DAY), NAMES[4]: until - 1})
     assert dropped(late.play()) == {NAMES[4]: DropReason.EXPIRED}
     in_time = Signed({**dict.fromkeys(NAMES[:4], DAY), NAMES[4]: until})
@@ -468,4 +468,4 @@ def test_too_few_certificates_that_last_end_the_round_by_name() -> None:
 
 
 def test_the_margin_is_what_the_specification_says() -> None:
-    assert timedelta(minutes=1) == lobby.EXPIRY_MARGIN
+    assert timedelta(minutes=1) == advertise_keys.EXPIRY_MARGIN

@@ -14,7 +14,7 @@ from secagg.masked.participant import AwaitingRoster, AwaitingShares, join
 from secagg.masked.shares import SharePair
 from secagg.messages import ParticipantId, Roster, ShareDelivery
 from secagg.policy import Policy
-from secagg.rounds.seat import Credentials, Seat
+from secagg.rounds.membership import Credentials, Membership
 from secagg.tools.simulation.cohort import Deployment, participant_names
 from secagg.wire.configuration import encode_config
 
@@ -62,11 +62,11 @@ class Cohort:
         deployment = Deployment.create(names, NOW) if active else None
         policy = Policy(threat_models=frozenset({config.threat_model}))
 
-        def seat(name: ParticipantId) -> Seat:
+        def membership(name: ParticipantId) -> Membership:
             credentials = Credentials(deployment.identities[name], deployment.trust) if deployment else None
-            return Seat(round_, name, policy, rng, credentials)
+            return Membership(round_, name, policy, rng, credentials)
 
-        joined = {name: join(seat(name)) for name in names}
+        joined = {name: join(membership(name)) for name in names}
         roster = rosters.assign({name: keys for name, (_, keys) in joined.items()})
         own, *others = (state for state, _ in joined.values())
         return cls(own, tuple(others), roster)
@@ -79,7 +79,7 @@ class Cohort:
     def delivery(self) -> ShareDelivery:
         """A share pair from every neighbour, sealed to the timed participant."""
         me, *members = self.roster.members
-        round_ = self.own.seat.round
+        round_ = self.own.membership.round
         rng = SeededRng(SEED)
         split = shares.split(self.own.mask.private, self.own.channel.private, round_.config.threshold, [me.index], rng)
         pair: SharePair = split[me.index]

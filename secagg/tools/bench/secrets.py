@@ -13,7 +13,7 @@ from secagg.crypto.shamir import SECRET_SIZE, Decoder, share
 from secagg.errors import LocalError
 from secagg.masked import shares
 from secagg.messages import Index
-from secagg.rounds.seat import verify_members
+from secagg.rounds.checked_roster import verify_members
 from secagg.tools.bench.cohort import NOW, SEED, Cohort, bench_config
 from secagg.tools.bench.measure import seconds_each, take_turns
 from secagg.tools.bench.report import Figure, Section, at_most
@@ -66,16 +66,18 @@ def _shamir(holders: int, threshold: int, repeats: int) -> tuple[Figure, ...]:
 def _pairwise(repeats: int) -> tuple[Figure, ...]:
     cohort = Cohort.gather(bench_config(3, 64, threat_model=ThreatModel.ACTIVE))
     own, peer, member = cohort.own, cohort.others[0], cohort.roster.members[1]
-    round_, name = own.seat.round, own.seat.participant_id
+    round_, name = own.membership.round, own.membership.participant_id
     pair = shares.SharePair(Secret(bytes(33)), Secret(bytes(33)))
     sealed = shares.seal(round_, own.channel, name, member, pair)
-    identity, message = own.seat.required_credentials.identity, bytes(256)
+    identity, message = own.membership.required_credentials.identity, bytes(256)
     signature = identity.sign(message)
     public_key = rosters.verify_member(
-        round_, own.seat.required_credentials.trust, cohort.roster.members[0], datetime.fromtimestamp(NOW, UTC)
+        round_, own.membership.required_credentials.trust, cohort.roster.members[0], datetime.fromtimestamp(NOW, UTC)
     ).public_key
     return (
-        Figure("make_key_pair_s", seconds_each(lambda: KeyPair.generate(own.seat.rng), CALLS, repeats), note="X25519"),
+        Figure(
+            "make_key_pair_s", seconds_each(lambda: KeyPair.generate(own.membership.rng), CALLS, repeats), note="X25519"
+        ),
         Figure(
             "agree_s",
             seconds_each(lambda: own.mask.agree(peer.mask.public, peer="peer"), CALLS, repeats),
@@ -111,8 +113,8 @@ def _roster(holders: int, threshold: int, repeats: int) -> tuple[Figure, ...]:
     own, roster = cohort.own, cohort.roster
     turns = take_turns(
         {
-            "check": lambda: rosters.check(roster, own.seat.round, own.seat.participant_id, own.keys),
-            "verify": lambda: verify_members(own.seat, roster, NOW),
+            "check": lambda: rosters.check(roster, own.membership.round, own.membership.participant_id, own.keys),
+            "verify": lambda: verify_members(own.membership, roster, NOW),
             "step": cohort.share_keys,
         },
         repeats,

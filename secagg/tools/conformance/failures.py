@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from secagg import roster as rosters
 from secagg.crypto.agreement import KeyPair
 from secagg.messages import Index, Member, ParticipantId, Roster
-from secagg.rounds import channel, dealing
+from secagg.rounds import dealing, peer_sealing
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.archive import Pieces, abridged
 from secagg.tools.conformance.document import Document, document
@@ -68,7 +68,7 @@ class Script:
         """What `sender` seals to `receiver`."""
         ends = {"sender": ParticipantId(sender), "receiver": self.members[receiver]}
         own = self.channel(sender)
-        return channel.seal(self.stage.round, label, own, plaintext=plaintext, **ends)  # type: ignore[arg-type]
+        return peer_sealing.seal(self.stage.round, label, own, plaintext=plaintext, **ends)  # type: ignore[arg-type]
 
     def signed_entry(self, sender: str, receiver: str, entry: bytes) -> bytes:
         """Seal and digests with the sender's signature behind them."""

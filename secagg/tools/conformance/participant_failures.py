@@ -8,7 +8,7 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto import labels, polynomial
 from secagg.masked import shares
 from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery, SurvivorSet
-from secagg.rounds import channel, dealing
+from secagg.rounds import dealing, peer_sealing
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.failures import Failure, Script, participant, refused
@@ -162,7 +162,7 @@ def _delivery(script: Script) -> Iterator[Vector]:
     )
     bad = polynomial.PRIME.to_bytes(33, "big") + insider.pairs[me.index].self_mask_seed.expose()
     ends = {"sender": participant(PEER), "receiver": me}
-    dealt = channel.seal(script.stage.round, labels.SHARE_SEALING, insider.channel, plaintext=bad, **ends)  # type: ignore[arg-type]
+    dealt = peer_sealing.seal(script.stage.round, labels.SHARE_SEALING, insider.channel, plaintext=bad, **ends)  # type: ignore[arg-type]
     yield case(
         "dealt-no-share",
         "C19",

@@ -33,8 +33,8 @@ from secagg.messages import AdvertiseKeys, ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.engine import Engine
+from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Release, remembering
-from secagg.rounds.seat import Credentials, Seat
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
@@ -203,8 +203,8 @@ class Stage:
         name = step["at"]
         if step["do"] == "join":
             own, draws = ParticipantId(name), self.draws(name)
-            seat = Seat(self.round, own, self._policy, draws, self.credentials(name), self._memory)
-            self._participants[name] = take_part(seat, self.encoder(name), lambda: self.backend(name))
+            membership = Membership(self.round, own, self._policy, draws, self.credentials(name), self._memory)
+            self._participants[name] = take_part(membership, self.encoder(name), lambda: self.backend(name))
             return [self._participants[name].advertisement]
         reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)
         if reply is None:

@@ -46,7 +46,7 @@ Pool = dict[Index, dict[Index, int]]
 """Shares by owner and holder."""
 
 
-def seated(run: Run, name: ParticipantId) -> Participant:
+def session_of(run: Run, name: ParticipantId) -> Participant:
     """The state machine of `name` in a masked round."""
     participant = run.participants[name]
     if not isinstance(participant, Participant):
@@ -71,7 +71,7 @@ class Adversary:
     """Everything that the coordinator and its colluders have seen, and what follows from it."""
 
     def __init__(self, run: Run, colluders: Collection[ParticipantId] = ()) -> None:
-        self.people = {name: seated(run, name) for name in run.participants}
+        self.people = {name: session_of(run, name) for name in run.participants}
         self.round = run.coordinator.round
         self.now = run.now
         self.advertised = {name: p.advertisement for name, p in self.people.items()}
@@ -184,7 +184,7 @@ class Adversary:
 
     def unmask(self, sets_for: Mapping[ParticipantId, SurvivorSet]) -> None:
         """Rounds 3 and 4 as the threat model has them: show each participant its sets and take its shares."""
-        if self.people[next(iter(sets_for))].seat.active:
+        if self.people[next(iter(sets_for))].membership.active:
             for name, sets in sets_for.items():
                 self.sign(name, sets)
             for name, sets in sets_for.items():

@@ -66,7 +66,7 @@ def two_results() -> Outcome:
         proofs = []
         for result, honest in zip(results, halves, strict=True):
             signers = [*both, *honest]
-            signed = {Index(names.index(n) + 1): run.participants[n].seat.sign(result.to_sign) for n in signers}
+            signed = {Index(names.index(n) + 1): run.participants[n].membership.sign(result.to_sign) for n in signers}
             proofs.append(ConsistencyProof(signed))
         return all(result.is_certified(proof) for result, proof in zip(results, proofs, strict=True))
 

@@ -20,7 +20,8 @@ from secagg.messages import (
     ShareDelivery,
 )
 from secagg.policy import Policy
-from secagg.rounds.seat import Seat, Table
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.membership import Membership
 from secagg.tools.redteam.adversary import Adversary, Integers, truth
 from secagg.tools.redteam.arena import WIDE, layers, rng_of, small_config, start
 from secagg.tools.redteam.modes import MASKED_SEMI_HONEST, Mode
@@ -133,9 +134,9 @@ def seeds(seed: int = 0, cohorts: int = COHORTS, people: int = COHORT) -> list[s
 def _stream_heads(round_: Round, members: Mapping[Index, Member], index: int, pair: KeyPair, rng: Any) -> list[bytes]:
     """The first 16 bytes of the self mask and of each mask with a later member, as the participant makes them."""
     own = members[Index(index)]
-    seat = Seat(round_, own.participant_id, Policy(), rng, None)
-    table = Table(seat, Roster(tuple(members.values())), members, own.index, {})
-    state = AwaitingShares(table, pair, pair, Secret(rng.token(32)), SharePair(Secret(bytes(33)), Secret(bytes(33))))
+    membership = Membership(round_, own.participant_id, Policy(), rng, None)
+    checked = CheckedRoster(membership, Roster(tuple(members.values())), members, own.index, {})
+    state = AwaitingShares(checked, pair, pair, Secret(rng.token(32)), SharePair(Secret(bytes(33)), Secret(bytes(33))))
     made = state._masks(ShareDelivery({i: b"" for i in members if i > index}))
     return [MaskStream(mask.key, np.dtype("<u4"), 0, bytearray(256)).next(4).tobytes() for mask in made]
 

@@ -15,7 +15,7 @@ from secagg.masked.participant import AwaitingRoster
 from secagg.masked.session import Participant
 from secagg.messages import AdvertiseKeys, ConsistencyProof, ParticipantId, ShareKeys, SurvivorSet
 from secagg.policy import Policy
-from secagg.tools.redteam.adversary import Adversary, Impostor, Integers, seated, true_sum, truth
+from secagg.tools.redteam.adversary import Adversary, Impostor, Integers, session_of, true_sum, truth
 from secagg.tools.redteam.arena import deployment, rng_of, small_config, start
 from secagg.tools.redteam.games import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode
@@ -121,7 +121,7 @@ def vote_twice() -> Outcome:
         for sets in set(views.values()):
             message = rosters.survivors_to_sign(adversary.round.context, adversary.roster, sets)
             for name in bribed:
-                adversary.signatures[name, sets] = run.participants[name].seat.sign(message)
+                adversary.signatures[name, sets] = run.participants[name].membership.sign(message)
         adversary.unmask(views)
         return exposed(adversary, run)
 
@@ -316,13 +316,13 @@ def threshold_of_two_majorities() -> Outcome:
 
 def give_another_model(run: Run, name: ParticipantId, model_digest: bytes) -> None:
     """`name` computes its context over the model that it was given."""
-    participant = seated(run, name)
-    round_ = participant.seat.round
+    participant = session_of(run, name)
+    round_ = participant.membership.round
     context = bind(round_.round_id, encode_config(round_.config), model_digest)
-    seat = dataclasses.replace(
-        participant.seat, rng=rng_of(7, "another model"), round=dataclasses.replace(round_, context=context)
+    membership = dataclasses.replace(
+        participant.membership, rng=rng_of(7, "another model"), round=dataclasses.replace(round_, context=context)
     )
-    run.participants[name] = Participant(seat, run.vectors[name])
+    run.participants[name] = Participant(membership, run.vectors[name])
 
 
 def different_models(mode: Mode = MASKED_SEMI_HONEST) -> Outcome:
@@ -379,7 +379,7 @@ def low_order_key() -> Outcome:
     def attack() -> bool:
         adversary = Adversary(run)
         points = [bytes(32), (1).to_bytes(32, "little"), (2**255 - 20).to_bytes(32, "little")]
-        state = seated(run, names[2])._state
+        state = session_of(run, names[2])._state
         if not isinstance(state, AwaitingRoster):
             raise ConfigError("the round has begun")
         honest = KeyPair.generate(rng_of(1, "low order"))

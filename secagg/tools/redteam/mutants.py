@@ -41,8 +41,8 @@ from secagg.noise.table import NoiseTable, noise_table
 from secagg.policy import Policy
 from secagg.rounds import dealing
 from secagg.rounds.certification import Result
+from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.releases import ReleaseMemory
-from secagg.rounds.seat import Table
 from secagg.tools.redteam import masked_games
 from secagg.tools.redteam.surgery import Patch, without_check
 from secagg.tools.simulation import cohort
@@ -370,7 +370,7 @@ MUTANTS: Final = (
     Mutant("group-seed", "one seed for the group", _group_seed, "seeds"),
     Mutant(
         "fallback", "half the updates unmasked as a fallback",
-        _some_masks(lambda state, made: made if state.table.own_index % 2 else ()), "masks",
+        _some_masks(lambda state, made: made if state.checked.own_index % 2 else ()), "masks",
     ),
     Mutant("lasting-keys", "mask keys reused over rounds", _lasting_masks, "two-rounds"),
     Mutant(
@@ -389,7 +389,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "consistency-unchecked", "one signature on the survivors will do",
-        _without(Table, "check_signatures", "are below threshold"), "two-survivor-sets",
+        _without(CheckedRoster, "check_signatures", "are below threshold"), "two-survivor-sets",
     ),
     Mutant("context-unchecked", "keys are not bound to the round", _unbound_keys, "replay-keys"),
     Mutant("model-unchecked", "the context leaves the model out", _model_left_out, "different-models"),

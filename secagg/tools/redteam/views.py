@@ -205,7 +205,7 @@ def record(
     contributions = {name: Contribution(update) for name, update in updates.items()}
     run = set_up(config, contributions, rng=rng, deployment=deployment)
     spool = _Disk()
-    trust = next(iter(run.participants.values())).seat.credentials
+    trust = next(iter(run.participants.values())).membership.credentials
     run.coordinator = coordinate(run.coordinator.round, now=run.now, trust=trust.trust if trust else None, spool=spool)
     recording = Recording(run, tuple(colluders))
     hooks: list[Hook] = [recording._note]

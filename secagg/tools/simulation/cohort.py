@@ -17,8 +17,8 @@ from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
+from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Claim, nothing_before
-from secagg.rounds.seat import Credentials, Seat
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.tools.simulation.network import Hook, Run, pass_on
 from secagg.tools.simulation.stopwatch import Side, Stopwatch
@@ -117,7 +117,9 @@ def set_up(
             round_.context,
         )
         stopwatch.start()
-        participants[name] = take_part(Seat(round_, name, policy, rng, credentials, recall(name)), vectors[name], Desk)
+        participants[name] = take_part(
+            Membership(round_, name, policy, rng, credentials, recall(name)), vectors[name], Desk
+        )
         stopwatch.count(Side.PARTICIPANT, Phase.ADVERTISE_KEYS)
     noise_seed = Secret(rng.token(ROUNDING_SEED_SIZE)) if config.central_noise else None
     coordinator = coordinate(

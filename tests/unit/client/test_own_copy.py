@@ -112,8 +112,8 @@ def encoder_of(variant: Variant, encoding: FixedPoint | Pipeline, monkeypatch: p
     own = np.asfortranarray((0.5 * DIRECTION).astype(np.float32))
     seen: list[Any] = []
 
-    def joined(seat: Any, vector: Any, backend: Any) -> Any:
-        del seat, backend
+    def joined(membership: Any, vector: Any, backend: Any) -> Any:
+        del membership, backend
         seen.append(vector)
         raise LocalError("nothing more is looked at")
 

@@ -191,7 +191,7 @@ def replay(scene: Scene) -> Engine:
             case Received(at, sender, message):
                 news = engine.receive(sender, message, at)
             case UploadCompleted(at, sender, phase):
-                chunks = spooled[phase, engine._lobby.index[sender]]
+                chunks = spooled[phase, engine._joining.index[sender]]
                 news = [e for i, c in enumerate(chunks) for e in engine.receive(sender, MaskedInputChunk(i, c), at)]
             case SeedReceived():
                 raise AssertionError("a masked round has no seeds")
@@ -556,7 +556,7 @@ async def test_a_second_process_neither_takes_the_place_of_the_first_nor_says_go
             await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
         async with scene.hosted.joining(PEOPLE[0], first):  # its own retry, while the broken call seems to wait
             assert not scene.hosted.offered_to(PEOPLE[0])
-    assert scene.hosted._engine._lobby.advertised[PEOPLE[0]] == first
+    assert scene.hosted._engine._joining.advertised[PEOPLE[0]] == first
     assert scene.hosted._joining[PEOPLE[0]] == 0
 
 
@@ -570,7 +570,7 @@ async def test_a_good_bye_throws_the_first_process_out_without_that(monkeypatch:
     async with scene.hosted.joining(PEOPLE[0], scene.run.participants[PEOPLE[0]].advertisement):
         await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
     await settled(scene)
-    assert PEOPLE[0] not in scene.hosted._engine._lobby.advertised
+    assert PEOPLE[0] not in scene.hosted._engine._joining.advertised
 
 
 async def test_a_good_bye_may_overtake_the_end_of_its_own_call() -> None:
@@ -589,7 +589,7 @@ async def test_a_good_bye_may_overtake_the_end_of_its_own_call() -> None:
     waiting.cancel()
     await leaving
     await settled(scene)
-    assert PEOPLE[0] not in scene.hosted._engine._lobby.advertised
+    assert PEOPLE[0] not in scene.hosted._engine._joining.advertised
     assert scene.hosted.offered_to(PEOPLE[0])  # interrupted, and perhaps started again
 
 

@@ -23,7 +23,7 @@ MAX_COMINGS: Final = 8
 
 
 @dataclass(slots=True)
-class Lobby:
+class AdvertiseKeysPhase:
     """Accepted keys by sender, and places in the roster. A refused message leaves no trace.
 
     Attributes:
