@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
-from secagg_client.calls import (
+from secagg_client.calls.data_plane import (
     Advertise,
     Call,
     Certify,
@@ -20,9 +20,9 @@ from secagg_client.calls import (
     SendInput,
     Share,
 )
-from secagg_client.results import RoundResult
-from secagg_client.session import Participation
-from secagg_client.terms import Contribution, SeenRounds, Terms
+from secagg_client.participation.results import RoundResult
+from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution, SeenRounds, Terms
 
 from secagg.config import Aggregate, RoundConfig, ThreatModel
 from secagg.context import Round, RoundId, bind

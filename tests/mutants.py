@@ -43,19 +43,21 @@ class Mutant:
 
 
 _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
+_FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
+_SUMS = f"{_CLIENT}/released_sums/memory.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosting.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
 MUTANTS: Final = (
     # --- randomness
-    Mutant("rounding-seed", f"{_CLIENT}/session.py", "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
+    Mutant("rounding-seed", _FLOW, "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
            "Secret(bytes(ROUNDING_SEED_SIZE))", _RANDOM),
-    Mutant("rounding-seed-shared", f"{_CLIENT}/session.py", "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
+    Mutant("rounding-seed-shared", _FLOW, "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
            "Secret(offer.round_id * 2)", _RANDOM),
-    Mutant("client-seeded", f"{_CLIENT}/sync.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
-    Mutant("async-client-seeded", f"{_CLIENT}/aio.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
-    Mutant("client-ignores-rng", f"{_CLIENT}/sync.py", "rng or SystemRng()", "SystemRng()", _RANDOM),
+    Mutant("client-seeded", f"{_CLIENT}/sync/client.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
+    Mutant("async-client-seeded", f"{_CLIENT}/aio/client.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
+    Mutant("client-ignores-rng", f"{_CLIENT}/sync/client.py", "rng or SystemRng()", "SystemRng()", _RANDOM),
     Mutant("jitter", f"{_CLIENT}/retry.py", "return SystemRandom().random()", "return 0.5", _RANDOM),
     Mutant("server-seeded", f"{_SERVER}/app.py", "rng=SystemRng()", f"rng={_SEEDED}", _RANDOM),
     Mutant("central-noise-seed", f"{_SERVER}/rounds.py", "Secret(self._rng.token(SEED_SIZE))",
@@ -83,32 +85,32 @@ MUTANTS: Final = (
            "if len(names) < min(release.threshold", "tests/security/test_differencing.py"),
     Mutant("groups-named-by-server", f"{_SERVER}/rounds.py", "if config.groups is not None and config.groups.number:",
            "if False:", _WIRING),
-    Mutant("two-groups-of-one-round", f"{_CLIENT}/session.py",
+    Mutant("two-groups-of-one-round", _FLOW,
            "self._terms.seen.claim(self._group.parent)  # nobody is in two groups", "pass",
            "tests/security/test_groups.py"),
     # --- a participant's own terms
-    Mutant("twice-in-a-round", f"{_CLIENT}/terms.py",
+    Mutant("twice-in-a-round", _TERMS,
            "        if round_id in self._ids:", "        if False:", _SESSION),
-    Mutant("another-model", f"{_CLIENT}/session.py",
+    Mutant("another-model", _FLOW,
            "if config.model_digest != mine.model_digest:", "if False:", _SESSION),
-    Mutant("another-purpose", f"{_CLIENT}/session.py",
+    Mutant("another-purpose", _FLOW,
            "if config.purpose != mine.purpose:", "if False:",
            "tests/security/test_purposes.py"),
-    Mutant("receipt-unverified", f"{_CLIENT}/session.py",
+    Mutant("receipt-unverified", _FLOW,
            "        receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))\n", "",
            "tests/security/test_receipts.py"),
-    Mutant("receipt-of-fewer", f"{_CLIENT}/session.py", "if told.survivors != len(survivors):", "if False:", _SESSION),
-    Mutant("result-unchecked", f"{_CLIENT}/session.py",
+    Mutant("receipt-of-fewer", _FLOW, "if told.survivors != len(survivors):", "if False:", _SESSION),
+    Mutant("result-unchecked", _FLOW,
            "            _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)\n",
            "            pass\n", _SESSION),
-    Mutant("own-validity", f"{_CLIENT}/terms.py",
+    Mutant("own-validity", _TERMS,
            "self.identity.check_validity(datetime.fromtimestamp(self.clock(), UTC))", "pass", _WIRING),
-    Mutant("memory-of-another", f"{_CLIENT}/memory.py", "if self._owner not in {None, owner}:", "if False:", _WIRING),
-    Mutant("claim-unrecorded", f"{_CLIENT}/memory.py", "self._append(Claimed(round_id, release))", "pass", _WIRING),
-    Mutant("claim-before-disk", f"{_CLIENT}/memory.py",
+    Mutant("memory-of-another", _SUMS, "if self._owner not in {None, owner}:", "if False:", _WIRING),
+    Mutant("claim-unrecorded", _SUMS, "self._append(Claimed(round_id, release))", "pass", _WIRING),
+    Mutant("claim-before-disk", _SUMS,
            "            self._file.append(entry)  # safe on the disk before it counts\n        self._take(entry)",
            "            self._take(entry)\n            self._file.append(entry)\n        self._take(entry)", _WIRING),
-    Mutant("once-unchecked", f"{_CLIENT}/memory.py",
+    Mutant("once-unchecked", _SUMS,
            "            self._check(release.question, policy)\n", "", _WIRING),
     # --- transport of the client
     Mutant("any-ca", f"{_CLIENT}/channels.py", "root_certificates=trust.pem,", "root_certificates=None,", _WIRING),

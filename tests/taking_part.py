@@ -8,7 +8,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pytest
-from secagg_client import AsyncClient, Client, RetryPolicy, RoundResult, aio_calls, sync_calls
+from secagg_client import AsyncClient, Client, RetryPolicy, RoundResult
+from secagg_client.aio import connection as aio_calls
+from secagg_client.sync import connection as sync_calls
 
 from secagg.config import RoundConfig
 from secagg.events import DropReason, ParticipantDropped

@@ -13,16 +13,16 @@ if "grpc" not in sys.modules:  # else it would be too late, and look as if it we
     os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256")
 
 from secagg.receipts import Receipt
-from secagg_client.aio import AsyncClient
-from secagg_client.control import ControlClient
-from secagg_client.control_aio import AsyncControlClient
-from secagg_client.control_calls import RoundState, RoundSummary
-from secagg_client.feedback import Feedback
-from secagg_client.memory import Memory
+from secagg_client.aio.client import AsyncClient
+from secagg_client.aio.control import AsyncControlClient
+from secagg_client.calls.control_plane import RoundState, RoundSummary
 from secagg_client.minimising import Minimised, minimised
-from secagg_client.results import Offer, RoundResult
+from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.results import Offer, RoundResult
+from secagg_client.released_sums.memory import Memory
 from secagg_client.retry import RetryPolicy
-from secagg_client.sync import Client
+from secagg_client.sync.client import Client
+from secagg_client.sync.control import ControlClient
 
 __all__ = [
     "AsyncClient",

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from secagg_client.calls import Advertise
-from secagg_client.results import Offer
-from secagg_client.session import Participation
-from secagg_client.terms import Contribution, Terms
+from secagg_client.calls.data_plane import Advertise
+from secagg_client.participation.results import Offer
+from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution, Terms
 
 from secagg import roster as rosters
 from secagg.config import Aggregate

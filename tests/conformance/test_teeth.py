@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from secagg_client.session import Participation
+from secagg_client.participation.session import Participation
 
 from secagg import config, roster
 from secagg.config import RoundConfig

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import AsyncControlClient, Client, session
+from secagg_client import AsyncControlClient, Client
+from secagg_client.participation import session
 from secagg_server.hosting import HostedRound
 
 from secagg.crypto.authority import Authority, create_authority, issue_participant

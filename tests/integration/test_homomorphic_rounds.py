@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 from secagg_client import AsyncControlClient, RoundResult
-from secagg_client.session import Participation
+from secagg_client.participation.session import Participation
 from secagg_server.hosting import HostedRound
 from secagg_server.store import Entry, MemoryJournal, SeedReceived, UploadCompleted, Withheld
 

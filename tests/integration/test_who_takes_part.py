@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, ControlClient
-from secagg_client.control_calls import MAX_NAMES
-from secagg_client.session import Participation
+from secagg_client.calls.control_plane import MAX_NAMES
+from secagg_client.participation.session import Participation
 from secagg_server.grouped import GroupedRound
 from secagg_server.hosting import HostedRound
 
@@ -147,7 +147,7 @@ async def test_the_second_throws_the_first_out_without_that(tmp_path: Path, monk
     async def believed(*_: object) -> None: ...
 
     def farewell(self: Participation, error: BaseException) -> object:
-        from secagg_client.calls import LeaveRound
+        from secagg_client.calls.data_plane import LeaveRound
 
         if not isinstance(error, ProtocolViolation) or self._offer is None:
             return None

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import terms
+from secagg_client.participation import terms
 
 from secagg import roster as rosters
 from secagg.config import RoundConfig

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secagg_client.calls import Call, Certify, FindRound, Parts, Reveal
-from secagg_client.fetch_calls import FetchAggregate
-from secagg_client.results import RoundResult
-from secagg_client.session import Participation
+from secagg_client.calls.data_plane import Call, Certify, FindRound, Parts, Reveal
+from secagg_client.calls.results import FetchAggregate
+from secagg_client.participation.results import RoundResult
+from secagg_client.participation.session import Participation
 
 from secagg.config import RoundConfig
 from secagg.crypto import labels

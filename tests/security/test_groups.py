@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from secagg_client.results import Offer
-from secagg_client.session import Participation
+from secagg_client.participation.results import Offer
+from secagg_client.participation.session import Participation
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
@@ -69,7 +69,7 @@ def test_a_coordinator_that_offers_a_second_group(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(LocalError, match="took part in round"):
         join_both()
-    claim = "secagg_client.terms.SeenRounds.claim"
+    claim = "secagg_client.participation.terms.SeenRounds.claim"
     monkeypatch.setattr(claim, lambda *_: None)
     join_both()
 
@@ -80,5 +80,5 @@ def test_a_coordinator_that_lies_about_what_a_group_is_of(monkeypatch: pytest.Mo
     lie = replace(offer(1), round_id=RoundId(bytes(16)))
     with pytest.raises(ProtocolViolation, match="is not group 1"):
         Participation(make_terms(name), make_contribution(lie.config, 1), lie).advance(None)
-    monkeypatch.setattr("secagg_client.session.GroupedRoundId.of", lambda *_: GroupedRoundId(PARENT, b""))
+    monkeypatch.setattr("secagg_client.participation.session.GroupedRoundId.of", lambda *_: GroupedRoundId(PARENT, b""))
     assert Participation(make_terms(name), make_contribution(lie.config, 1), lie).advance(None) is not None

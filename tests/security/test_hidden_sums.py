@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from secagg_client.memory import Memory, memory_of
-from secagg_client.memory_file import Claimed, Entry
+from secagg_client.released_sums.file import Claimed, Entry
+from secagg_client.released_sums.memory import Memory, memory_of
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId

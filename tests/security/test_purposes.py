@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secagg_client.calls import Advertise, Call, FindRound
-from secagg_client.memory import memory_of
-from secagg_client.results import Offer
-from secagg_client.session import Participation
-from secagg_client.terms import Contribution, find
+from secagg_client.calls.data_plane import Advertise, Call, FindRound
+from secagg_client.participation.results import Offer
+from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution, find
+from secagg_client.released_sums.memory import memory_of
 from secagg_server.rounds import Rounds
 from secagg_server.store import MemoryStore
 

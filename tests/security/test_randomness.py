@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import AsyncClient, Client
-from secagg_client.calls import FindRound
+from secagg_client.calls.data_plane import FindRound
+from secagg_client.participation.session import Participation
 from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
-from secagg_client.session import Participation
 from secagg_server import rounds as shell
 from secagg_server.app import running_server
 from secagg_server.grouped import GroupedRound

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls import Call, Parts, Reveal
-from secagg_client.fetch_calls import FetchAggregate
-from secagg_client.session import Participation
+from secagg_client.calls.data_plane import Call, Parts, Reveal
+from secagg_client.calls.results import FetchAggregate
+from secagg_client.participation.session import Participation
 from typer.testing import CliRunner
 
 from secagg import receipts

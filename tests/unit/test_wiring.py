@@ -12,8 +12,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from secagg_client import channels
-from secagg_client.memory import Memory
-from secagg_client.memory_file import MemoryFile
+from secagg_client.released_sums.file import MemoryFile
+from secagg_client.released_sums.memory import Memory
 from secagg_client.retry import RetryPolicy
 from secagg_server import auth, tls
 from secagg_server import rounds as shell

@@ -10,7 +10,7 @@ from typing import Final
 
 import grpc
 from secagg_client import channels
-from secagg_client.terms import load
+from secagg_client.participation.terms import load
 
 from secagg.errors import LocalError, TransportError
 from secagg.tools.bench.measure import wall_clock

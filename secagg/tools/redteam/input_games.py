@@ -21,7 +21,7 @@ from secagg.tools.simulation.network import Down, Envelope
 
 def changed_update() -> Outcome:
     """Training goes on in the arrays that were handed over: what is sent must be what was looked at."""
-    from secagg_client.terms import Contribution as Brought  # noqa: PLC0415, the shell's own
+    from secagg_client.participation.terms import Contribution as Brought  # noqa: PLC0415, the shell's own
 
     def attack() -> bool:
         live = {name: array.copy() for name, array in random_updates(_VALUES, NAMES[:1], 3)[NAMES[0]].items()}

@@ -339,7 +339,7 @@ def _forgotten_claims(patch: Patch) -> None:
 
 
 def _shared_update(patch: Patch) -> None:
-    from secagg_client import terms  # noqa: PLC0415, the shell's own
+    from secagg_client.participation import terms  # noqa: PLC0415, the shell's own
 
     patch.setattr(terms, "owned", lambda update: update)
 

@@ -143,7 +143,7 @@ def two_at_once() -> Outcome:
 
 def fresh_processes() -> Outcome:
     """Every participant is a new process for each round, and keeps its memory in a file."""
-    from secagg_client.memory import memory_of  # noqa: PLC0415, an extra
+    from secagg_client.released_sums.memory import memory_of  # noqa: PLC0415, an extra
 
     with TemporaryDirectory() as folder:
 

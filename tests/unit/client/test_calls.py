@@ -5,16 +5,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from secagg_client.calls import (
-    PART_COST,
-    Advertise,
-    Call,
-    InputProgress,
-    LeaveRound,
-    SendInput,
-    every,
-)
-from secagg_client.control_calls import (
+from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
     GetLedger,
@@ -23,7 +14,16 @@ from secagg_client.control_calls import (
     RoundState,
     WatchRound,
 )
-from secagg_client.fetch_calls import FetchAggregate, aggregate_limit
+from secagg_client.calls.data_plane import (
+    PART_COST,
+    Advertise,
+    Call,
+    InputProgress,
+    LeaveRound,
+    SendInput,
+    every,
+)
+from secagg_client.calls.results import FetchAggregate, aggregate_limit
 
 from secagg.config import Aggregate, RoundConfig
 from secagg.context import RoundId

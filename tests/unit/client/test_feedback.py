@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls import Call, FindRound, Parts, Reveal, SendInput, Share
-from secagg_client.feedback import Feedback, Loan
-from secagg_client.results import Offer
-from secagg_client.session import Participation
-from secagg_client.terms import Contribution, Terms
+from secagg_client.calls.data_plane import Call, FindRound, Parts, Reveal, SendInput, Share
+from secagg_client.participation.feedback import Feedback, Loan
+from secagg_client.participation.results import Offer
+from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution, Terms
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId

@@ -5,9 +5,10 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from secagg_client import Client, sync
-from secagg_client.calls import Call, LeaveRound
-from secagg_client.sync_calls import Connection
+from secagg_client import Client
+from secagg_client.calls.data_plane import Call, LeaveRound
+from secagg_client.sync import client as sync
+from secagg_client.sync.connection import Connection
 
 from secagg.context import RoundId
 from secagg.errors import AbortReason, RoundAborted

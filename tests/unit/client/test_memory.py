@@ -14,9 +14,9 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from secagg_client import memory_file
-from secagg_client.memory import Memory, memory_of
-from secagg_client.memory_file import Claimed, MemoryFile, Received, decode, encode
+from secagg_client.released_sums import file as memory_file
+from secagg_client.released_sums.file import Claimed, MemoryFile, Received, decode, encode
+from secagg_client.released_sums.memory import Memory, memory_of
 
 from secagg.context import RoundId
 from secagg.errors import ConfigError, MemoryFileError, PolicyViolation

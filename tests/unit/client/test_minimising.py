@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import minimised
-from secagg_client.calls import Call, FindRound
-from secagg_client.session import Participation
-from secagg_client.terms import Contribution
+from secagg_client.calls.data_plane import Call, FindRound
+from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution
 
 from secagg.config import RoundConfig
 from secagg.crypto.rng import SeededRng

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import secagg_client.terms
-from secagg_client import session
-from secagg_client.calls import Advertise, Call, FindRound, Parts
-from secagg_client.results import Offer
-from secagg_client.session import Participation
-from secagg_client.terms import Contribution
+import secagg_client.participation.terms
+from secagg_client.calls.data_plane import Advertise, Call, FindRound, Parts
+from secagg_client.participation import session
+from secagg_client.participation.results import Offer
+from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
@@ -48,7 +48,7 @@ def spoilt(array: FloatArray) -> None:
 
 def unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the copy."""
-    monkeypatch.setattr(secagg_client.terms, "owned", lambda update: update)
+    monkeypatch.setattr(secagg_client.participation.terms, "owned", lambda update: update)
 
 
 def put_in(encoding: FixedPoint | Pipeline, change: Change) -> float:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import session
-from secagg_client.calls import (
+from secagg_client.calls.data_plane import (
     Advertise,
     Call,
     Check,
@@ -18,10 +17,11 @@ from secagg_client.calls import (
     SendInput,
     Share,
 )
-from secagg_client.fetch_calls import FetchAggregate
-from secagg_client.results import Offer
-from secagg_client.session import Participation
-from secagg_client.terms import Contribution, choose, digest_of, find
+from secagg_client.calls.results import FetchAggregate
+from secagg_client.participation import session
+from secagg_client.participation.results import Offer
+from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution, choose, digest_of, find
 
 from secagg.config import ThreatModel
 from secagg.context import RoundId, digest_model

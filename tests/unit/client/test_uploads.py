@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 
-from secagg_client.homomorphic_calls import SendPartial
+from secagg_client.calls.homomorphic import SendPartial
 
 from secagg.homomorphic.vectors import OnceVector
 from secagg.messages import PartialChunk

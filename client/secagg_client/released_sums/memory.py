@@ -16,7 +16,7 @@ from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.roster import COORDINATOR
 from secagg.rounds.releases import Release, ReleaseMemory
-from secagg_client.memory_file import Claimed, Entry, MemoryFile, Received
+from secagg_client.released_sums.file import Claimed, Entry, MemoryFile, Received
 
 MAX_SUMS: Final = 1000
 """Sums that are remembered; the oldest is forgotten first."""

@@ -20,14 +20,14 @@ from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg_client import channels
-from secagg_client.calls import LeaveRound
-from secagg_client.feedback import Feedback
-from secagg_client.memory import Memory, memory_of
-from secagg_client.results import Offer, RoundResult
+from secagg_client.calls.data_plane import LeaveRound
+from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.results import Offer, RoundResult
+from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
+from secagg_client.participation.terms import ClosableBackend, Contribution, Terms, choose, digest_of, find, load
+from secagg_client.released_sums.memory import Memory, memory_of
 from secagg_client.retry import RetryPolicy
-from secagg_client.session import LEAVE_TIMEOUT_S, Participation
-from secagg_client.sync_calls import Connection, Scope
-from secagg_client.terms import ClosableBackend, Contribution, Terms, choose, digest_of, find, load
+from secagg_client.sync.connection import Connection, Scope
 
 
 class Client:

@@ -18,8 +18,7 @@ from secagg.roster import COORDINATOR
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import ResultReady, WatchedEvent
 from secagg_client import channels
-from secagg_client.calls import Call, ResponseT_co
-from secagg_client.control_calls import (
+from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
     Expect,
@@ -31,8 +30,9 @@ from secagg_client.control_calls import (
     RoundSummary,
     WatchRound,
 )
+from secagg_client.calls.data_plane import Call, ResponseT_co
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
-from secagg_client.sync_calls import Connection
+from secagg_client.sync.connection import Connection
 
 MAX_CONFIGS: Final = 1000
 

@@ -23,10 +23,10 @@ from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Release
 from secagg.sandbox.worker import Worker
 from secagg.scalars import utf8
-from secagg_client.calls import FindRound
-from secagg_client.feedback import Feedback
-from secagg_client.memory import Memory
-from secagg_client.results import Offer
+from secagg_client.calls.data_plane import FindRound
+from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.results import Offer
+from secagg_client.released_sums.memory import Memory
 
 MAX_SEEN: Final = 1000
 """Rounds that FindRound can be told not to offer."""

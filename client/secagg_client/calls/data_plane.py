@@ -38,7 +38,7 @@ from secagg.wire.counting import Budget
 from secagg.wire.receipts import SealedDigest, decode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.results import Offer
+from secagg_client.participation.results import Offer
 
 ROUND_METADATA: Final = "secagg-round-bin"
 """Names the round in calls whose requests are parts of one message."""

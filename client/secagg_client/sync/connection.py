@@ -11,7 +11,7 @@ import grpc
 
 from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError, SecAggError
 from secagg_client import channels
-from secagg_client.calls import PART_COST, Call, Parts, UploadCall
+from secagg_client.calls.data_plane import PART_COST, Call, Parts, UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.traffic import Traffic
 

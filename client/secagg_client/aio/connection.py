@@ -12,7 +12,7 @@ from grpc import aio
 
 from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError, SecAggError
 from secagg_client import channels
-from secagg_client.calls import PART_COST, Call, Parts, UploadCall
+from secagg_client.calls.data_plane import PART_COST, Call, Parts, UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.traffic import Traffic
 

@@ -1,4 +1,4 @@
-"""Taking part from asyncio. The same as `secagg_client.sync`, but for who waits."""
+"""Taking part from asyncio. The same as `secagg_client.sync.client`, but for who waits."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg_client import channels
-from secagg_client.aio_calls import Connection, Scope
-from secagg_client.calls import LeaveRound
-from secagg_client.feedback import Feedback
-from secagg_client.memory import Memory, memory_of
-from secagg_client.results import Offer, RoundResult
+from secagg_client.aio.connection import Connection, Scope
+from secagg_client.calls.data_plane import LeaveRound
+from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.results import Offer, RoundResult
+from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
+from secagg_client.participation.terms import ClosableBackend, Contribution, Terms, choose, digest_of, find, load
+from secagg_client.released_sums.memory import Memory, memory_of
 from secagg_client.retry import RetryPolicy
-from secagg_client.session import LEAVE_TIMEOUT_S, Participation
-from secagg_client.terms import ClosableBackend, Contribution, Terms, choose, digest_of, find, load
 
 
 class AsyncClient:

@@ -9,7 +9,7 @@ from secagg.robust.groups import plan_of
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls import ENTRY_BYTES, SLACK, Parts, RoundCall, every, one
+from secagg_client.calls.data_plane import ENTRY_BYTES, SLACK, Parts, RoundCall, every, one
 
 
 @dataclass(frozen=True)

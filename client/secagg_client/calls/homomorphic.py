@@ -1,4 +1,4 @@
-"""The calls that only homomorphic rounds have; see `secagg_client.calls`."""
+"""The calls that only homomorphic rounds have; see `secagg_client.calls.data_plane`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from secagg.wire import codec, homomorphic
 from secagg.wire.receipts import SealedDigest
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls import PART_COST, Parts, RoundCall, UploadCall, every, one, only, receipt_in
+from secagg_client.calls.data_plane import PART_COST, Parts, RoundCall, UploadCall, every, one, only, receipt_in
 
 
 @dataclass(frozen=True)

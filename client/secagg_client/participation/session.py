@@ -52,7 +52,7 @@ from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import SealedDigest
 from secagg.wire.results import sums_digest
-from secagg_client.calls import (
+from secagg_client.calls.data_plane import (
     Advertise,
     Call,
     Certify,
@@ -67,9 +67,7 @@ from secagg_client.calls import (
     UploadCall,
     ask,
 )
-from secagg_client.feedback import Loan
-from secagg_client.fetch_calls import FetchAggregate, FetchGroups
-from secagg_client.homomorphic_calls import (
+from secagg_client.calls.homomorphic import (
     AwaitReceipt,
     CheckRecovery,
     ConfirmKey,
@@ -79,8 +77,10 @@ from secagg_client.homomorphic_calls import (
     SendSeedShares,
     SendSum,
 )
-from secagg_client.results import Offer, RoundResult
-from secagg_client.terms import ClosableBackend, Contribution, Terms
+from secagg_client.calls.results import FetchAggregate, FetchGroups
+from secagg_client.participation.feedback import Loan
+from secagg_client.participation.results import Offer, RoundResult
+from secagg_client.participation.terms import ClosableBackend, Contribution, Terms
 
 ROUNDING_SEED_SIZE: Final = 32
 LEAVE_TIMEOUT_S: Final = 10.0

@@ -12,10 +12,8 @@ from secagg.robust.groups import GroupedAggregate
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg_client import channels
-from secagg_client.aio_calls import Connection
-from secagg_client.calls import Call, ResponseT_co
-from secagg_client.control import OpenedRounds, end_of, ends, settings
-from secagg_client.control_calls import (
+from secagg_client.aio.connection import Connection
+from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
     Expect,
@@ -27,7 +25,9 @@ from secagg_client.control_calls import (
     RoundSummary,
     WatchRound,
 )
+from secagg_client.calls.data_plane import Call, ResponseT_co
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
+from secagg_client.sync.control import OpenedRounds, end_of, ends, settings
 
 
 class AsyncControlClient:

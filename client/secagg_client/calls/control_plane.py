@@ -21,8 +21,8 @@ from secagg.wire.progress import WatchedEvent, decode_event, decode_phase
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls import Call, Parts, ResponseT_co, every, one, only
-from secagg_client.fetch_calls import aggregate_limit, groups_limit
+from secagg_client.calls.data_plane import Call, Parts, ResponseT_co, every, one, only
+from secagg_client.calls.results import aggregate_limit, groups_limit
 
 SERVICE: Final = "secagg.wire.v1.ControlPlane"
 PIECE_BYTES: Final = 1 << 20
