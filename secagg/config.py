@@ -1,22 +1,21 @@
 """What a round is, agreed by all: `RoundConfig`. Unsafe parameters are refused here, with what to change."""
 
 import re
-import warnings
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
 import numpy as np
 
-from secagg.crypto.prg import Words, word_dtype
+from secagg.crypto.prg import word_dtype
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import Code, code_for
-from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
-from secagg.encoding.integers import IntegerCode, Integers, IntegerSums
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.integers import IntegerCode, Integers
 from secagg.encoding.packing import MAX_BITS
 from secagg.encoding.pipeline import Noise, NoiseBy, Pipeline
 from secagg.encoding.schema import Schema
-from secagg.errors import ConfigError, LocalError, PrecisionWarning
+from secagg.errors import ConfigError, LocalError
 from secagg.lattice.parameters import Custody, Profile
 from secagg.robust.grouping import Combine, Groups
 from secagg.scalars import settle, utf8
@@ -388,56 +387,3 @@ class RoundConfig:
     def ring_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
         """The smallest word that holds a ring element."""
         return word_dtype(self.ring_bits)
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """The exact result of a round.
-
-    Attributes:
-        sums: unsigned words[vector_len], Σ of the survivors' encoded vectors mod 2^b.
-        survivors: participant ids whose updates are in the sum, sorted.
-    """
-
-    sums: Words
-    survivors: tuple[str, ...]
-
-    def mean(self, config: RoundConfig, context: bytes = b"") -> WeightedMean:
-        """The weighted mean that the sum encodes.
-
-        Args:
-            config: of the round.
-            context: of the round; needed where the encoding samples coordinates or rotates them.
-
-        Raises:
-            ProtocolViolation: no survivors can have put this in.
-            LocalError: the context is needed.
-        """
-        mean = config.code.decode_mean(self.sums, len(self.survivors), context)
-        warn_if_imprecise(mean, config)
-        return mean
-
-    def totals(self, config: RoundConfig) -> IntegerSums:
-        """The exact integer sums, in a round whose encoding is `Integers`.
-
-        Raises:
-            ProtocolViolation: no survivors can have put this in.
-            LocalError: the round gives a mean.
-        """
-        if not isinstance(config.code, IntegerCode):
-            raise LocalError("this round gives a weighted mean: read it with mean(config) instead of totals")
-        return config.code.decode_totals(self.sums, len(self.survivors))
-
-
-def warn_if_imprecise(mean: WeightedMean, config: RoundConfig) -> None:
-    """Emit a `PrecisionWarning` where weights were far below `max_weight`: the mean looks like one and says nothing."""
-    if mean.precise or config.encoding.max_weight == 1:
-        return
-    warnings.warn(
-        PrecisionWarning(
-            f"the mean of task {config.task!r} may be off by {mean.relative_error:.3g} times the range of its values: "
-            f"its total weight is {mean.weight}, and max_weight is {config.encoding.max_weight}; lower max_weight to "
-            "about the largest weight that comes, or raise the bits of a value"
-        ),
-        stacklevel=3,
-    )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate
 from secagg.errors import RoundAborted
 from secagg.messages import ParticipantId
 from secagg.phases import Phase

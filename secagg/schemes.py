@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret

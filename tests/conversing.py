@@ -24,7 +24,8 @@ from secagg_client.participation.results import RoundResult
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, SeenRounds, Terms
 
-from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.errors import SecAggError

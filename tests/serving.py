@@ -16,7 +16,8 @@ from secagg_server.app import RunningServer, running_server
 from secagg_server.hosting import Clock
 from secagg_server.settings import Settings
 
-from secagg.config import Aggregate, Deadlines, RoundConfig, ThreatModel, default_threshold
+from secagg.aggregates import Aggregate
+from secagg.config import Deadlines, RoundConfig, ThreatModel, default_threshold
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.authority import Authority, IssuedCertificate, create_authority, issue_participant, issue_server
 from secagg.crypto.identity import Identity, TrustAnchors

@@ -358,7 +358,7 @@ def _clock(at: float) -> str:
 
 
 def _describe(event: "WatchedEvent") -> str:
-    from secagg.robust.groups import Anomaly
+    from secagg.robust.combining import Anomaly
     from secagg.wire.progress import InGroup
 
     match event:

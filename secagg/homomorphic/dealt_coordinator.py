@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate
 from secagg.context import Round
 from secagg.crypto import signing
 from secagg.crypto.identity import TrustAnchors

@@ -9,7 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, pack

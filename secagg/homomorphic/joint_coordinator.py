@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate
 from secagg.context import Round
 from secagg.crypto import labels, shamir, signing
 from secagg.crypto.identity import TrustAnchors

@@ -1,6 +1,7 @@
 """The coordinator of a masked round: collects keys, shares, masked inputs and signatures, and unmasks the sum."""
 
-from secagg.config import Aggregate, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import ThreatModel
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.prg import Words

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import ProtocolViolation
 from secagg.masked import participant as states

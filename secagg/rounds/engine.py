@@ -10,7 +10,8 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import (

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum
 from secagg.context import ROUND_ID_SIZE, Context, RoundId, bind
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest
 from secagg.errors import ProtocolViolation
 from secagg.robust.grouping import Groups
-from secagg.robust.groups import GroupedAggregate, GroupSum
 from secagg.wire.v1 import config_pb2 as pb
 
 

@@ -19,7 +19,7 @@ from secagg.events import (
 )
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
-from secagg.robust.groups import Anomaly
+from secagg.robust.combining import Anomaly
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2

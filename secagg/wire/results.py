@@ -7,10 +7,10 @@ from itertools import groupby
 
 import numpy as np
 
-from secagg.config import MAX_PARTICIPANTS, Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, plan_of
+from secagg.config import MAX_PARTICIPANTS, RoundConfig
 from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.errors import AuthenticationError, DecodeError
-from secagg.robust.groups import plan_of
 from secagg.wire.codec import decode_participant_id
 from secagg.wire.fields import bounded
 from secagg.wire.v1 import messages_pb2 as pb

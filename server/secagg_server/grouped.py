@@ -10,13 +10,14 @@ from math import inf, isfinite
 
 import structlog
 
+from secagg.aggregates import GroupSum, plan_of
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
 from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
 from secagg.events import RoundFailed
 from secagg.messages import ParticipantId
 from secagg.phases import Phase, phases
-from secagg.robust.groups import Anomaly, GroupSum, anomalies, plan_of
+from secagg.robust.combining import Anomaly, anomalies
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
 from secagg.wire.results import PackedGroups, decode_aggregate

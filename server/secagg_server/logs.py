@@ -21,7 +21,7 @@ from secagg.events import (
     SumReady,
     WrongShares,
 )
-from secagg.robust.groups import Anomaly
+from secagg.robust.combining import Anomaly
 from secagg_server.settings import Settings
 
 _KINDS = 4096  # of lines that are held back

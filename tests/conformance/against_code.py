@@ -20,7 +20,7 @@ from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, Terms
 
 from secagg import roster as rosters
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate
 from secagg.context import Context, Round, RoundId, bind, digest_model
 from secagg.crypto import shamir, signing
 from secagg.crypto.agreement import KeyPair
@@ -39,8 +39,8 @@ from secagg.masked import masks, shares
 from secagg.masked.shares import SharePair
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.receipts import Receipt, Statement
+from secagg.robust.combining import combined
 from secagg.robust.grouping import Combine, Groups
-from secagg.robust.groups import combined
 from secagg.rounds.certification import Result
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.tools.conformance import archive, fixtures, vectors, wire

@@ -30,8 +30,8 @@ from secagg.lattice.jobs import Desk
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
+from secagg.robust.combining import Anomaly
 from secagg.robust.grouping import Groups
-from secagg.robust.groups import Anomaly
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
 from tests.serving import CROWD, NAMES, PATIENCE_S, SEMI_HONEST, TASK, Stage, make_config, stage
 from tests.taking_part import DIGEST, QUICK, async_client

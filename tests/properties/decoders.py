@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from secagg.config import Aggregate
+from secagg.aggregates import Aggregate
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.errors import AbortReason, ProtocolViolation, RoundAborted
@@ -48,8 +48,8 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.phases import Phase
+from secagg.robust.combining import Anomaly
 from secagg.robust.grouping import Groups
-from secagg.robust.groups import Anomaly
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope
 from secagg.wire import codec, homomorphic

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum
+from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
@@ -19,7 +20,6 @@ from secagg.errors import ProtocolViolation
 from secagg.messages import ParticipantId
 from secagg.phases import MASKED_PHASES, Phase
 from secagg.robust.grouping import Combine, Groups
-from secagg.robust.groups import GroupedAggregate, GroupSum
 from secagg.tools.simulation import faults
 from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.wire.configuration import decode_config, encode_config

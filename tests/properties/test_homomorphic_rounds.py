@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig
 from secagg.errors import AbortReason, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ParticipantId

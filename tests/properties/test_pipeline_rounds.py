@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.clipping import Clip

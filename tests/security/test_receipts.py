@@ -16,8 +16,8 @@ from secagg_client.participation.session import Participation
 from typer.testing import CliRunner
 
 from secagg import receipts
+from secagg.aggregates import Aggregate
 from secagg.cli.main import build
-from secagg.config import Aggregate
 from secagg.context import Context, RoundId
 from secagg.crypto.authority import Authority, create_authority, issue_server
 from secagg.crypto.identity import CertificateChain, CoordinatorIdentity, TrustAnchors, VerifiedCoordinator

@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from secagg.config import Aggregate, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import ThreatModel
 from secagg.crypto import shamir
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import Encoder
@@ -22,7 +23,7 @@ from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.modular import U64
 from secagg.phases import MASKED_PHASES, Phase
-from secagg.tools.bench import core, grid, homomorphic, homomorphic_report, round_participant, secrets, unmasking
+from secagg.tools.bench import core, homomorphic, homomorphic_report, round_participant, secrets, unmasking
 from secagg.tools.bench import round as rounds
 from secagg.tools.bench.core import Sizes
 from secagg.tools.bench.measure import seconds_each, take_turns
@@ -30,6 +31,7 @@ from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.report import Figure, Report, Section, at_least, at_most
 from secagg.tools.bench.round import RoundSetting
 from secagg.tools.commands.bench import app
+from secagg.tools.simulation import grid
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 TINY = Sizes(

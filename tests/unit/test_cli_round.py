@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from secagg.aggregates import Aggregate
 from secagg.cli import round as commands
 from secagg.cli.main import main
-from secagg.config import Aggregate, RoundConfig
+from secagg.config import RoundConfig
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.integers import Integers

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from secagg.aggregates import Aggregate
 from secagg.config import (
-    Aggregate,
     Deadlines,
     RoundConfig,
     ThreatModel,

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
+from secagg.aggregates import Aggregate
 from secagg.cli.main import main
-from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.secret import Secret
 from secagg.encoding.integers import IntegerSums
 from secagg.errors import AbortReason, ConfigError, RoundAborted
 from secagg.events import MessageAccepted
 from secagg.messages import ParticipantId
 from secagg.phases import INPUT_PHASES, Phase, phases
-from secagg.tools.bench.grid import CODE, on_grid
-from secagg.tools.demo import job, png
+from secagg.tools.charts import png
+from secagg.tools.demo import job
 from secagg.tools.demo.comparison import compare, weighted_mean
 from secagg.tools.demo.counting import label_config
 from secagg.tools.demo.findings import (
@@ -39,6 +40,7 @@ from secagg.tools.demo.plan import Dropout, Moment, plan_dropouts
 from secagg.tools.demo.play import Settings, Training, round_config
 from secagg.tools.demo.report import render
 from secagg.tools.demo.side_by_side import SIDE_BY_SIDE, Bench, is_exact
+from secagg.tools.simulation.grid import CODE, on_grid
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 if TYPE_CHECKING:
@@ -344,7 +346,7 @@ def test_without_scikit_learn_the_error_names_the_extra(
 def test_without_the_server_extra_the_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("secagg.tools.demo.processes._SERVER_PACKAGES", ("surely_not_installed",))
+    monkeypatch.setattr("secagg.tools.deployment.sidecar._SERVER_PACKAGES", ("surely_not_installed",))
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--report", str(tmp_path / "page.html")])
     assert ended.value.code == 1

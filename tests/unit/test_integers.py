@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum
+from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
@@ -17,7 +18,6 @@ from secagg.encoding.schema import MAX_INTEGER, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, InputError, LocalError, ProtocolViolation
 from secagg.lattice.parameters import find_profile
 from secagg.robust.grouping import Combine, Groups
-from secagg.robust.groups import GroupedAggregate, GroupSum
 from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.v1 import config_pb2

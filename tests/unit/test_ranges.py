@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum
+from secagg.config import RoundConfig
 from secagg.crypto.secret import Secret
 from secagg.encoding import fixedpoint
 from secagg.encoding.calibration import Cohort
@@ -19,7 +20,6 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.encoding.stages import Stages
 from secagg.errors import ConfigError, InputError, PrecisionWarning, ProtocolViolation
 from secagg.robust.grouping import Combine, Groups
-from secagg.robust.groups import GroupedAggregate, GroupSum
 from secagg.wire.configuration import decode_config, encode_config
 from tests.rounds import SEMI_HONEST
 

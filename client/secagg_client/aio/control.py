@@ -6,9 +6,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate
+from secagg.config import RoundConfig
 from secagg.context import RoundId
-from secagg.robust.groups import GroupedAggregate
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg_client import channels

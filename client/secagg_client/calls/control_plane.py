@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate
+from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import is_participant_id
 from secagg.errors import ConfigError, DecodeError
 from secagg.phases import Phase
-from secagg.robust.groups import GroupedAggregate
 from secagg.roster import COORDINATOR
 from secagg.scalars import utf8
 from secagg.wire import codec

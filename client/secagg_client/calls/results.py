@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, plan_of
+from secagg.config import RoundConfig
 from secagg.encoding.packing import chunk_values, packed_size
-from secagg.robust.groups import plan_of
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate
+from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.integers import IntegerSums
 from secagg.receipts import Receipt
-from secagg.robust.groups import GroupedAggregate
 
 
 @dataclass(frozen=True, slots=True)

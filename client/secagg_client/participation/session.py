@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate, plan_of
+from secagg.config import RoundConfig
 from secagg.context import Round
 from secagg.crypto.secret import Secret
 from secagg.encoding.code import Encoded
@@ -44,7 +45,6 @@ from secagg.messages import (
 )
 from secagg.phases import Phase
 from secagg.receipts import Receipt, Statement
-from secagg.robust.groups import GroupedAggregate, plan_of
 from secagg.roster import COORDINATOR, refusal
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Membership

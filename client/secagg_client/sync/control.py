@@ -9,11 +9,11 @@ from typing import Final, Self
 
 import grpc
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate
+from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.errors import ConfigError, ProtocolViolation
 from secagg.events import RoundFailed
-from secagg.robust.groups import GroupedAggregate
 from secagg.roster import COORDINATOR
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import ResultReady, WatchedEvent

@@ -14,22 +14,23 @@ from typing import Any, Final
 import numpy as np
 from secagg_client import ControlClient
 
-from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig, ThreatModel
 from secagg.encoding.packing import chunk_values
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.summation import upload_layout
 from secagg.tools.bench import transport
 from secagg.tools.bench.comparison import Comparison
-from secagg.tools.bench.grid import CODE, levels
 from secagg.tools.bench.machine import describe
 from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.report import Figure, Report
 from secagg.tools.bench.round_figures import Played, Said, sections
 from secagg.tools.bench.round_participant import MODEL, digest_of_sums
-from secagg.tools.demo.identities import Identities, create_identities
-from secagg.tools.demo.processes import Sidecar
+from secagg.tools.deployment.identities import Identities, create_identities
+from secagg.tools.deployment.sidecar import Sidecar
 from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.grid import CODE, levels
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 TIMEOUT_S: Final = 300.0

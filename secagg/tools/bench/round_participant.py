@@ -21,8 +21,8 @@ from secagg.crypto.prg import Words
 from secagg.errors import LocalError, ParticipationCancelled, SecAggError
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
-from secagg.tools.bench.grid import update_of
 from secagg.tools.bench.memory import memory_of
+from secagg.tools.simulation.grid import update_of
 
 MODEL: Final = bytes(32)
 """Digest of the model, which the benchmark does without."""

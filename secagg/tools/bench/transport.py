@@ -16,7 +16,7 @@ from secagg.errors import LocalError, TransportError
 from secagg.tools.bench.measure import wall_clock
 from secagg.tools.bench.report import Figure
 from secagg.tools.bench.sink import METHOD, SERVICE
-from secagg.tools.demo.identities import HOST, Identities
+from secagg.tools.deployment.identities import HOST, Identities
 
 MESSAGE_BYTES: Final = 1 << 20
 

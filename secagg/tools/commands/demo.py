@@ -194,7 +194,7 @@ def _strip(pictures: "Pictures") -> "Text":
     """Pictures side by side; one character is two pixels, one above the other."""
     from rich.text import Text
 
-    from secagg.tools.demo.png import sheet
+    from secagg.tools.charts.png import sheet
 
     pixels = sheet(pictures, len(pictures))
     strip = Text()

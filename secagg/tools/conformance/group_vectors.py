@@ -9,8 +9,8 @@ from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
+from secagg.robust.combining import combined
 from secagg.robust.grouping import Groups
-from secagg.robust.groups import combined
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
 from secagg.wire.configuration import encode_config

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.integers import Integers

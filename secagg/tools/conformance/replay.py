@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from secagg.config import Aggregate, RoundConfig, Suite, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig, ThreatModel
 from secagg.context import Round, bind, digest_model
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig
 from secagg.encoding.fixedpoint import decode_mean
 from secagg.encoding.schema import Schema
 from secagg.tools.demo.job import Model

@@ -14,7 +14,8 @@ from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.tools.demo import job
 from secagg.tools.demo.findings import Counted, Site
 from secagg.tools.demo.participant import LABELS, Command
-from secagg.tools.demo.processes import START_S, Crew
+from secagg.tools.demo.processes import Crew
+from secagg.tools.deployment.sidecar import START_S
 from secagg.variants import Variant
 
 _TASK: Final = "labels"
@@ -48,7 +49,7 @@ def count_labels(
 
     Raises:
         RoundAborted: it ended without a sum.
-        DemoProcessError: a participant failed.
+        ProcessError: a participant failed.
     """
     for name in sites:
         crew.order(

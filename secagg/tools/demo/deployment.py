@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from secagg.tools.demo.identities import create_identities
 from secagg.tools.demo.job import Examples
 from secagg.tools.demo.participant import save_arrays
 from secagg.tools.demo.processes import Recruit
+from secagg.tools.deployment.identities import create_identities
 
 
 @dataclass(frozen=True, slots=True)

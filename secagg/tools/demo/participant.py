@@ -26,11 +26,11 @@ from secagg.lattice.rlwe import KEY_SEED_SIZE
 from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
-from secagg.tools.bench.grid import on_grid
 from secagg.tools.demo.job import CLASSES, MAX_EXAMPLES, Examples, Model, local_update
 from secagg.tools.demo.plan import Dropout, Moment
 from secagg.tools.demo.relay import CutRelay
 from secagg.tools.demo.tap import Tap
+from secagg.tools.simulation.grid import on_grid
 
 LABELS: Final = Column(name="label", low=0, high=CLASSES - 1, max_rows=MAX_EXAMPLES, bins=CLASSES)
 """What the last round counts: a bin for each digit."""

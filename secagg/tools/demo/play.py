@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 
 from secagg_client import ControlClient
 
-from secagg.config import Aggregate, Deadlines, RoundConfig, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.context import RoundId, digest_model
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import Schema
@@ -34,8 +35,9 @@ from secagg.tools.demo.findings import (
 )
 from secagg.tools.demo.participant import Command, load_arrays, save_arrays
 from secagg.tools.demo.plan import RoundPlan, plan_dropouts
-from secagg.tools.demo.processes import START_S, Crew, Sidecar
+from secagg.tools.demo.processes import Crew
 from secagg.tools.demo.side_by_side import SIDE_BY_SIDE, Bench
+from secagg.tools.deployment.sidecar import START_S, Sidecar
 from secagg.variants import MASKED, Variant
 from secagg.wire.progress import WatchedEvent
 
@@ -90,7 +92,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
     Raises:
         MissingExtraError: scikit-learn is not installed.
         ConfigError: too few rounds or participants for a dropout in every phase.
-        DemoProcessError: a process does not do what it is there for.
+        ProcessError: a process does not do what it is there for.
         RoundAborted: a round ended without a sum three times.
     """
     begin = monotonic()

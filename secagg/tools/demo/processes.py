@@ -1,4 +1,4 @@
-"""The demo's processes: one sidecar, and a crew of participants that die and are started again."""
+"""The crew of the demo: a process for each participant, which may die and is started again."""
 
 import contextlib
 import json
@@ -9,92 +9,18 @@ import sys
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
 from secagg.config import ThreatModel
-from secagg.errors import LocalError, MissingExtraError
 from secagg.tools.demo.participant import Command
+from secagg.tools.deployment.sidecar import ProcessError
 from secagg.variants import MASKED, Variant
 
-START_S: Final = 60.0
-"""Longest time for a process to start on a busy machine."""
-
-_STOP_S: Final = 10.0
 # One numerical thread each: the processes are many, the processors few.
 _ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_SERVER_PACKAGES: Final = ("grpc_health", "grpc_reflection", "pydantic_settings", "structlog")
-_SIDECAR: Final = "from secagg_server.cli import main; main()"
-
-
-class DemoProcessError(LocalError):
-    """A process of the demo did not do what it is there for. The message holds the end of what it wrote."""
-
-
-class Sidecar:
-    """The coordinator, as an FL server starts it beside itself."""
-
-    def __init__(self, identity: Path, folder: Path) -> None:
-        """Start it.
-
-        Args:
-            identity: folder with cert.pem, key.pem and ca.pem.
-            folder: for its log and its control socket.
-
-        Raises:
-            MissingExtraError: the server's packages are not installed.
-            DemoProcessError: it does not get ready.
-        """
-        if any(find_spec(package) is None for package in _SERVER_PACKAGES):
-            raise MissingExtraError("the demo's sidecar", "demo")
-        self._log = folder / "sidecar.log"
-        arguments = {
-            "--listen": "127.0.0.1:0",
-            "--control": f"unix:{folder / 'control.sock'}",
-            "--certificate": identity / "cert.pem",
-            "--key": identity / "key.pem",
-            "--participant-ca": identity / "ca.pem",
-            "--log-format": "json",
-        }
-        flags = [str(word) for pair in arguments.items() for word in pair]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603, our own interpreter
-                [sys.executable, "-c", _SIDECAR, "serve", *flags], stdout=log, stderr=subprocess.STDOUT
-            )
-        ready = self._wait_until_ready()
-        self.pid = self._process.pid
-        self.data_plane: str = ready["data_plane"]
-        self.control_plane: str = ready["control_plane"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _wait_until_ready(self) -> dict[str, Any]:
-        end = monotonic() + START_S
-        while monotonic() < end:
-            for line in self._log.read_text(encoding="utf-8").splitlines():
-                if '"event": "ready"' in line:
-                    return dict(json.loads(line))
-            try:
-                self._process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        self._process.kill()
-        raise DemoProcessError(f"the sidecar did not start: {self._log.read_text(encoding='utf-8')[-500:]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +83,7 @@ class Crew:
         """Hand a command to a participant."""
         stdin = self._processes[name].stdin
         if stdin is None:
-            raise DemoProcessError(f"{name} has no standard input")
+            raise ProcessError(f"{name} has no standard input")
         stdin.write(command.as_json() + "\n")
         stdin.flush()
 
@@ -172,7 +98,7 @@ class Crew:
         The end of a process is the event "exited", with its last words.
 
         Raises:
-            DemoProcessError: one of them ends and "exited" is not wanted of it, or says nothing in time.
+            ProcessError: one of them ends and "exited" is not wanted of it, or says nothing in time.
         """
         missing = dict(wanted)
         found: dict[str, dict[str, Any]] = {}
@@ -181,12 +107,12 @@ class Crew:
             try:
                 name, event = self._events.get(timeout=max(0.0, end - monotonic()))
             except queue.Empty:
-                raise DemoProcessError(f"{', '.join(sorted(missing))}: nothing heard for {timeout_s:.0f} s") from None
+                raise ProcessError(f"{', '.join(sorted(missing))}: nothing heard for {timeout_s:.0f} s") from None
             if event["event"] in missing.get(name, ()):
                 found[name] = event
                 del missing[name]
             elif name in missing and event["event"] == "exited":
-                raise DemoProcessError(f"{name} ended with code {event['code']}: {self._tail()}")
+                raise ProcessError(f"{name} ended with code {event['code']}: {self._tail()}")
         return found
 
     def _listen(self, name: str, process: "subprocess.Popen[str]") -> None:

@@ -7,9 +7,9 @@ from string import Template
 from typing import Final
 
 from secagg.tools.charts.origin import Origin
+from secagg.tools.charts.png import data_uri, sheet
 from secagg.tools.demo import charts
 from secagg.tools.demo.findings import Findings, PlayedRound, SchemeRound, Statistics
-from secagg.tools.demo.png import data_uri, sheet
 
 _COLUMNS: Final = 8
 

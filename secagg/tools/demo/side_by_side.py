@@ -15,14 +15,16 @@ from typing import Any, Final
 import numpy as np
 from secagg_client import ControlClient
 
-from secagg.config import Aggregate, Deadlines, RoundConfig, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.context import digest_model
 from secagg.encoding.schema import Schema
-from secagg.tools.bench.grid import CODE
 from secagg.tools.demo import job
 from secagg.tools.demo.findings import SchemeRound
 from secagg.tools.demo.participant import Command, load_arrays, save_arrays
-from secagg.tools.demo.processes import START_S, Crew
+from secagg.tools.demo.processes import Crew
+from secagg.tools.deployment.sidecar import START_S
+from secagg.tools.simulation.grid import CODE
 from secagg.variants import MASKED, WITH_PARTICIPANTS, Variant
 
 SIDE_BY_SIDE: Final = (MASKED, *WITH_PARTICIPANTS)
@@ -53,7 +55,7 @@ class Bench:
 
         Raises:
             RoundAborted: it ended without a sum.
-            DemoProcessError: a participant failed.
+            ProcessError: a participant failed.
         """
         config = self.config(variant, threat_model)
         folder = self.folder / f"{_TASK}-{variant.name}"

@@ -8,8 +8,8 @@ import numpy as np
 
 from secagg.tools.charts.axes import Axis
 from secagg.tools.charts.lines import Point, Series, line_chart
+from secagg.tools.charts.png import Rgb, data_uri
 from secagg.tools.charts.svg import Box, svg, text
-from secagg.tools.demo.png import Rgb, data_uri
 from secagg.tools.redteam.measured import NoisePoint, RoundsPoint, Tried
 from secagg.tools.redteam.results import CurvePoint, DefenceRow, FaceRow, Picture, Quality
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from secagg.config import Aggregate, RoundConfig, ThreatModel
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.rng import Rng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.packing import chunk_values

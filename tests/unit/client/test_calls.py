@@ -25,7 +25,8 @@ from secagg_client.calls.data_plane import (
 )
 from secagg_client.calls.results import FetchAggregate, aggregate_limit
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, unpack

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum, plan_of
+from secagg.config import RoundConfig
 from secagg.context import RoundId, bind
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError, DecodeError, LocalError, PolicyViolation, ProtocolViolation
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.policy import Policy
+from secagg.robust.combining import Vector, anomalies, combined
 from secagg.robust.grouping import Combine, Groups
-from secagg.robust.groups import GroupedAggregate, GroupSum, Vector, anomalies, combined, plan_of
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId

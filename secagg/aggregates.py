@@ -1,28 +1,73 @@
-"""Robust combinations of the sums of groups (Yin et al. 2018, arXiv 1803.01498, on groups instead of participants).
+"""What a round gives: the exact sum of its survivors' updates, or of each of its groups, and what it decodes to."""
 
-A poisoned update spoils its group's mean and no other. The coordinate-wise median of g groups stands ⌈g/2⌉ − 1 spoilt
-ones, a mean trimmed by k on either side stands k.
-
-What it costs: the coordinator sees g sums of n/g updates instead of one of n, so an update hides among fewer, and
-every group needs the minimum cohort by itself. With distributed noise each group's sum must carry all of it: local
-noise is sized for the honest survivors that are certain *in one group*.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 import numpy as np
 
-from secagg.config import Aggregate, RoundConfig
+from secagg.config import RoundConfig
+from secagg.crypto.prg import Words
 from secagg.encoding.fixedpoint import WeightedMean
-from secagg.encoding.integers import Integers, IntegerSums
+from secagg.encoding.integers import IntegerCode, Integers, IntegerSums
 from secagg.encoding.schema import NumberArray
-from secagg.errors import LocalError, ProtocolViolation
-from secagg.robust.grouping import Combine, Groups
+from secagg.errors import LocalError, PrecisionWarning, ProtocolViolation
+from secagg.robust.combining import combined
+from secagg.robust.grouping import Groups
 
-Vector = np.ndarray[Any, np.dtype[Any]]
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """The exact result of a round.
+
+    Attributes:
+        sums: unsigned words[vector_len], Σ of the survivors' encoded vectors mod 2^b.
+        survivors: participant ids whose updates are in the sum, sorted.
+    """
+
+    sums: Words
+    survivors: tuple[str, ...]
+
+    def mean(self, config: RoundConfig, context: bytes = b"") -> WeightedMean:
+        """The weighted mean that the sum encodes.
+
+        Args:
+            config: of the round.
+            context: of the round; needed where the encoding samples coordinates or rotates them.
+
+        Raises:
+            ProtocolViolation: no survivors can have put this in.
+            LocalError: the context is needed.
+        """
+        mean = config.code.decode_mean(self.sums, len(self.survivors), context)
+        warn_if_imprecise(mean, config)
+        return mean
+
+    def totals(self, config: RoundConfig) -> IntegerSums:
+        """The exact integer sums, in a round whose encoding is `Integers`.
+
+        Raises:
+            ProtocolViolation: no survivors can have put this in.
+            LocalError: the round gives a mean.
+        """
+        if not isinstance(config.code, IntegerCode):
+            raise LocalError("this round gives a weighted mean: read it with mean(config) instead of totals")
+        return config.code.decode_totals(self.sums, len(self.survivors))
+
+
+def warn_if_imprecise(mean: WeightedMean, config: RoundConfig) -> None:
+    """Emit a `PrecisionWarning` where weights were far below `max_weight`: the mean looks like one and says nothing."""
+    if mean.precise or config.encoding.max_weight == 1:
+        return
+    warnings.warn(
+        PrecisionWarning(
+            f"the mean of task {config.task!r} may be off by {mean.relative_error:.3g} times the range of its values: "
+            f"its total weight is {mean.weight}, and max_weight is {config.encoding.max_weight}; lower max_weight to "
+            "about the largest weight that comes, or raise the bits of a value"
+        ),
+        stacklevel=3,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,44 +180,5 @@ def plan_of(config: RoundConfig) -> Groups:
     return config.groups
 
 
-def combined(means: Sequence[Vector], weights: Sequence[int], plan: Groups) -> Vector:
-    """float64 of the means' shape: the combination that `plan` names.
-
-    Args:
-        means: at least `plan.fewest` arrays of one shape.
-        weights: of the means; they count where the combination is the weighted mean alone.
-        plan: what to do.
-    """
-    stacked = np.stack(means).astype(np.float64)
-    match plan.combine:
-        case Combine.MEDIAN:
-            return np.asarray(np.median(stacked, axis=0))
-        case Combine.TRIMMED:
-            return np.asarray(np.sort(stacked, axis=0)[plan.trim : len(means) - plan.trim].mean(axis=0))
-        case Combine.MEAN:
-            return np.asarray(np.average(stacked, axis=0, weights=weights))
-
-
-@dataclass(frozen=True, slots=True)
-class Anomaly:
-    """A group whose mean is far longer than the others', or whose sum cannot be decoded.
-
-    Attributes:
-        group: its number.
-        norm: of its mean; infinite if its sum cannot be decoded.
-        typical: median norm of all groups' means.
-    """
-
-    group: int
-    norm: float
-    typical: float
-
-
 def _norm(arrays: Iterable[NumberArray]) -> float:
     return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in arrays)))
-
-
-def anomalies(norms: Mapping[int, float], factor: float = 3.0) -> list[Anomaly]:
-    """Groups whose mean is more than `factor` times as long as the median group's, by number."""
-    typical = float(np.median(list(norms.values()))) if norms else 0.0
-    return [Anomaly(group, norm, typical) for group, norm in sorted(norms.items()) if norm > factor * typical]
