@@ -1,42 +1,41 @@
-"""The layers of the architecture, checked on every module: an import may only point down.
+"""The layers of the architecture, checked on every import: it points down, or stays within its package.
 
-    tools         secagg.tools: nothing outside imports them
-    shells        secagg_server, secagg_client, secagg.sandbox, secagg.programs, secagg.cli
-    drivers       secagg.schemes; of the tools, secagg.tools.simulation and secagg.tools.conformance
-    protocols     secagg.masked, secagg.homomorphic
-    ground        secagg.encoding, secagg.lattice, secagg.crypto, secagg.wire, secagg.rounds, and the vocabulary beside
-                  them (config, messages …)
-
-Below the shells nothing touches a socket, a clock, a thread or a source of randomness of its own.
+The table of the layers is the picture in CONTRIBUTING.md, which is read here: one row below another, and packages of
+one row do not know each other. Below the shells nothing touches a socket, a clock, a thread or a source of randomness
+of its own.
 """
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# The longest matching prefix decides; the number is the height.
-HEIGHT = {
-    "secagg": 0,
-    "secagg.masked": 1,
-    "secagg.homomorphic": 1,
-    "secagg.schemes": 2,
-    "secagg.tools.simulation": 2,
-    "secagg.tools.conformance": 2,
-    "secagg.sandbox": 3,
-    "secagg.programs": 3,
-    "secagg.cli": 3,
-    "secagg.__main__": 3,
-    "secagg.tools": 4,
-    "secagg_client": 3,
-    "secagg_server": 3,
-}
-SHELL = 3
+
+def pictured(text: str) -> list[tuple[str, list[str]]]:
+    """The rows of the picture, the highest first: the layer's name, and the packages of one row by their full names."""
+    block = text.split("\n## Layers\n")[1].split("```")[1]
+    rows, layer = [], ""
+    for line in block.strip("\n").splitlines():
+        layer = line[: COLUMN - 1].strip() or layer
+        names = line[COLUMN:].split()
+        rows.append((layer, [name if name.startswith("secagg") else f"secagg.{name}" for name in names]))
+    return rows
+
+
+COLUMN = 10  # of the picture, where the packages begin
+ROWS = pictured((ROOT / "CONTRIBUTING.md").read_text())
+HEIGHT = {package: height for height, (_, row) in enumerate(reversed(ROWS)) for package in row}
+LAYER = {package: layer for layer, row in ROWS for package in row}
+FACE = "secagg"  # secagg/__init__.py alone
+TOP = {path.stem for path in (ROOT / "secagg").iterdir()} - {"__init__", "tools"}
+PURE_LAYERS = frozenset({"face", "protocol", "terms", "ground"})
+PURE_TOOLS = frozenset({"secagg.tools.simulation", "secagg.tools.conformance"})
 CONCURRENCY = frozenset({"asyncio", "concurrent", "multiprocessing", "signal", "subprocess", "threading"})
 NETWORK = frozenset({"grpc", "http", "select", "selectors", "socket", "ssl", "urllib"})
 IMPURE = CONCURRENCY | NETWORK | {"logging", "random", "secrets", "time"}
@@ -50,9 +49,20 @@ CKKS = {
 CLOCK_READS = frozenset({"now", "utcnow", "today"})
 
 
-def height(module: str) -> int:
-    prefixes = [known for known in HEIGHT if module == known or module.startswith(known + ".")]
-    return HEIGHT[max(prefixes, key=len)]
+def package_of(name: str) -> str:
+    """The package of the picture that holds a module, or a name that is imported from one."""
+    parts = name.split(".")
+    inner = [".".join(parts[:length]) for length in range(len(parts), 1, -1)]
+    package = next((known for known in inner if known in HEIGHT), parts[0])
+    shown = package in HEIGHT and not (package == FACE and len(parts) > 1 and parts[1] in TOP)
+    assert shown, f"{name} stands in no row of the picture in CONTRIBUTING.md"
+    return package
+
+
+def is_pure(module: str) -> bool:
+    """Whether a module may touch nothing but its arguments."""
+    package = package_of(module)
+    return LAYER[package] in PURE_LAYERS or package in PURE_TOOLS
 
 
 def modules(*folders: str) -> dict[str, Path]:
@@ -79,6 +89,33 @@ def imports(module: str, tree: ast.Module, *, package: bool) -> Iterator[str]:
             yield from (f"{origin}.{alias.name}" for alias in node.names)
 
 
+def arrows(module: str, source: str, *, package: bool = False) -> Iterator[str]:
+    """What a module imports of other packages of ours. Anybody may ask for the version, which says nothing else."""
+    for name in imports(module, ast.parse(source), package=package):
+        ours = name.split(".")[0] in {"secagg", "secagg_client", "secagg_server"}
+        if ours and name != "secagg.__version__" and package_of(name) != package_of(module):
+            yield name
+
+
+def arrows_up(module: str, source: str, *, package: bool = False) -> list[str]:
+    """The imports of a module that do not point down, one sentence each."""
+    height = HEIGHT[package_of(module)]
+    return [
+        f"{module} reaches up or sideways to {name}"
+        for name in arrows(module, source, package=package)
+        if HEIGHT[package_of(name)] >= height
+    ]
+
+
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """Packages that import each other in a circle, the first one at its end again; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as found:
+        return list(found.args[1])
+    return []
+
+
 def core_violations(module: str, source: str, *, package: bool = False) -> list[str]:
     """What a module below the shells does and must not, one sentence each."""
     tree = ast.parse(source)
@@ -86,8 +123,8 @@ def core_violations(module: str, source: str, *, package: bool = False) -> list[
     for name in imports(module, tree, package=package):
         top = name.split(".")[0]
         if top in {"secagg", "secagg_client", "secagg_server"}:
-            if height(name) > height(module) or {_protocol(name), _protocol(module)} == {"masked", "homomorphic"}:
-                found.append(f"{module} reaches up or sideways to {name}")
+            if not is_pure(name):
+                found.append(f"{module} imports {name}, which is not pure")
         elif module in CKKS.get(top, set()):
             continue  # that it is not loaded before it is used: see the test in a process of its own
         elif top in IMPURE or (top not in sys.stdlib_module_names and top not in LIBRARIES):
@@ -108,11 +145,6 @@ def client_violations(module: str, source: str, *, package: bool = False) -> lis
     return [f"{module} imports {name}" for name in names if name.split(".")[0] not in allowed]
 
 
-def _protocol(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
-
-
 def _clock_reads(tree: ast.Module) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in CLOCK_READS:
@@ -121,26 +153,87 @@ def _clock_reads(tree: ast.Module) -> Iterator[int]:
                 yield node.lineno
 
 
-CORE = {name: path for name, path in modules("secagg").items() if height(name) < SHELL}
+ALL = modules("secagg", "client/secagg_client", "server/secagg_server")
+CORE = {name: path for name, path in ALL.items() if is_pure(name)}
 
 
 def test_the_core_is_found() -> None:
     """An empty list of modules would pass every test below."""
     assert {"secagg.errors", "secagg.crypto.identity", "secagg.masked.participant", "secagg.wire.codec"} <= set(CORE)
+    assert {"secagg.tools.simulation.network", "secagg.tools.conformance.generate"} <= set(CORE)
     assert not [name for name in CORE if name.startswith("secagg.cli")]
 
 
 @pytest.mark.parametrize("module", CORE)
-def test_the_core_is_pure_and_points_down(module: str) -> None:
+def test_the_core_is_pure(module: str) -> None:
     path = CORE[module]
     assert core_violations(module, path.read_text(), package=path.name == "__init__.py") == []
 
 
-PRODUCT = {
-    name: path
-    for name, path in modules("secagg", "client/secagg_client", "server/secagg_server").items()
-    if not name.startswith("secagg.tools")
-}
+@pytest.mark.parametrize("module", ALL)
+def test_imports_point_down(module: str) -> None:
+    path = ALL[module]
+    assert arrows_up(module, path.read_text(), package=path.name == "__init__.py") == []
+
+
+def graph_of(found: Mapping[str, Path]) -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for module, path in found.items():
+        names = arrows(module, path.read_text(), package=path.name == "__init__.py")
+        graph.setdefault(package_of(module), set()).update(map(package_of, names))
+    return graph
+
+
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    """Whatever the rows say: the packages as they are, taken one by one."""
+    graph = graph_of(ALL)
+    assert len(graph) > 20
+    assert circle(graph) == []
+    below = min(graph["secagg.config"])
+    assert circle({**graph, below: graph[below] | {"secagg.config"}}) != []
+
+
+def test_the_picture_shows_every_package_once_and_no_other() -> None:
+    shown = [package for _, row in ROWS for package in row]
+    assert len(shown) == len(set(shown))
+    assert {package_of(module) for module in ALL if module not in {FACE, "secagg.tools"}} == set(shown) - {FACE}
+    assert {layer for layer, _ in ROWS} == PURE_LAYERS | {"tools", "shells"}
+    assert len(LAYER) == len(HEIGHT)
+
+
+def test_a_package_that_the_picture_leaves_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(HEIGHT, "secagg.noise")
+    with pytest.raises(AssertionError, match=r"secagg\.noise\.laws stands in no row"):
+        package_of("secagg.noise.laws")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("secagg.crypto.planted", "from secagg import config"),
+        ("secagg.encoding.planted", "from secagg.masked.participant import Membership"),
+        ("secagg.encoding.planted", "from ..masked import participant"),
+        ("secagg.wire.codec", "from secagg.masked.shares import commit"),
+        ("secagg.homomorphic.planted", "import secagg.masked.participant"),
+        ("secagg.masked.planted", "from secagg import homomorphic"),
+        ("secagg.masked.planted", "from secagg import RoundConfig"),
+        ("secagg.masked.planted", "from secagg_server import rounds"),
+        ("secagg.masked.planted", "def later():\n    from secagg.tools.simulation import network"),
+        ("secagg.programs.planted", "from secagg.cli import main"),
+        ("secagg_server.planted", "from secagg_client import Client"),
+        ("secagg_client.planted", "from secagg_server.cli import main"),
+        ("secagg_client.planted", "from secagg.cli.names import SCHEMES"),
+        ("secagg.cli.planted", "import secagg.tools.commands.bench"),
+        ("secagg.tools.bench.planted", "from secagg.tools.demo import play"),
+        ("secagg.tools.demo.planted", "from secagg.tools.bench import core"),
+        ("secagg.tools.simulation.planted", "from secagg.tools.redteam import arena"),
+    ],
+)
+def test_a_planted_arrow_that_does_not_point_down_is_found(module: str, source: str) -> None:
+    assert len(arrows_up(module, source)) == 1
+
+
+PRODUCT = {name: path for name, path in ALL.items() if not name.startswith("secagg.tools")}
 
 
 @pytest.mark.parametrize("module", PRODUCT)
@@ -198,12 +291,6 @@ def test_the_client_needs_no_server_extra() -> None:
         ("secagg.crypto.prg", "from time import monotonic"),
         ("secagg.crypto.prg", "import threading"),
         ("secagg.crypto.prg", "import secrets"),
-        ("secagg.encoding.planted", "from secagg.masked.participant import Membership"),
-        ("secagg.encoding.planted", "from ..masked import participant"),
-        ("secagg.wire.codec", "from secagg.masked.shares import commit"),
-        ("secagg.homomorphic.planted", "import secagg.masked.participant"),
-        ("secagg.masked.planted", "from secagg import homomorphic"),
-        ("secagg.masked.planted", "from secagg.tools.simulation import network"),
         ("secagg.masked.planted", "from secagg_server import rounds"),
         ("secagg.tools.simulation.planted", "import secagg_client"),
         ("secagg.tools.simulation.planted", "from secagg.cli import main"),
@@ -218,8 +305,8 @@ def test_a_planted_violation_is_found(module: str, source: str) -> None:
 
 
 def test_a_relative_import_of_a_package_is_resolved() -> None:
-    assert core_violations("secagg.encoding", "from . import packing", package=True) == []
-    assert core_violations("secagg.encoding", "from ..masked import phases", package=True) != []
+    assert arrows_up("secagg.encoding", "from . import packing", package=True) == []
+    assert arrows_up("secagg.encoding", "from ..masked import participant", package=True) != []
 
 
 @pytest.mark.parametrize("source", ["import secagg_server", "from grpc_health.v1 import health", "import structlog"])
