@@ -101,7 +101,7 @@ def check_digest(model_digest: bytes) -> None:
             f"model_digest must be {DIGEST_SIZE} bytes, not {type(model_digest).__name__}; "
             "bytes.fromhex reads what is written in hexadecimal digits"
         )
-    if len(model_digest) != DIGEST_SIZE:
+    if len(model_digest) != DIGEST_SIZE:  # check: model-digest-size
         raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(model_digest)}")
 
 
@@ -209,13 +209,13 @@ class RoundConfig:
             raise ConfigError(f"threshold must be {MIN_COHORT} to max_participants ({n}), not {t}")
         if not 0 <= colluding < n:
             raise ConfigError(f"max_colluding must be 0 to {n - 1}, not {colluding}")
-        if self.guaranteed_honest < MIN_HONEST:
+        if self.guaranteed_honest < MIN_HONEST:  # check: honest-updates
             raise ConfigError(
                 f"with {colluding} colluding participants, a sum of {t} holds {max(0, self.guaranteed_honest)} updates "
                 f"of others, and they can compute what these add up to; lower max_colluding to {t - MIN_HONEST} or less"
                 + (f", or raise threshold to {colluding + MIN_HONEST} or more" if colluding + MIN_HONEST <= n else "")
             )
-        if self.threat_model is ThreatModel.ACTIVE and 2 * t <= n + colluding:
+        if self.threat_model is ThreatModel.ACTIVE and 2 * t <= n + colluding:  # check: two-majorities
             raise ConfigError(
                 f"against an active coordinator with {colluding} colluding participants, 2t > n + n_C must hold: "
                 f"raise threshold from {t} to {(n + colluding) // 2 + 1} or more, or lower max_participants"
@@ -266,29 +266,29 @@ class RoundConfig:
 
     def _check_scheme(self) -> None:
         profile, dealt = self.homomorphic, self.dealt
-        if not self.release_to_coordinator and not dealt:
+        if not self.release_to_coordinator and not dealt:  # check: release-without-dealt-key
             raise ConfigError("the coordinator always learns this scheme's sum; set release_to_coordinator")
         if profile is None:
             return
         profile.check()
-        profile.check_summands(self.max_participants)
-        if profile.value_bits != self.code.value_bits:
+        profile.check_summands(self.max_participants)  # check: summands
+        if profile.value_bits != self.code.value_bits:  # check: profile-value-bits
             raise ConfigError(
                 f"the profile is for {profile.value_bits} bits a value, the encoding has {self.code.value_bits}; find "
                 "another profile (values are as wide as max_weight where that is 2^value_bits or more)"
             )
-        if self.threat_model is not ThreatModel.SEMI_HONEST:
+        if self.threat_model is not ThreatModel.SEMI_HONEST:  # check: joint-key-active
             raise ConfigError(
                 "homomorphic rounds stand against a semi-honest coordinator only; "
                 "set threat_model to SEMI_HONEST, or use the masked scheme"
             )
-        if self.joint and 2 * self.threshold <= self.max_participants + self.max_colluding:
+        if self.joint and 2 * self.threshold <= self.max_participants + self.max_colluding:  # check: two-majorities
             least = (self.max_participants + self.max_colluding) // 2 + 1
             raise ConfigError(
                 "with a joint key, 2t > n + n_C must hold, or two lists of whose key seeds are recovered could both be "
                 f"signed: raise threshold from {self.threshold} to {least} or more, or lower max_colluding"
             )
-        if dealt and self.max_colluding > 0:
+        if dealt and self.max_colluding > 0:  # check: dealt-key-colluders
             raise ConfigError(
                 "every participant holds the key of this round: one that works with the coordinator opens every "
                 f"update, so max_colluding must be 0, not {self.max_colluding}; to stand some, use the masked scheme "

@@ -92,23 +92,23 @@ class Policy:
         Raises:
             PolicyViolation: names the demand that is not met.
         """
-        if self.tasks is not None and config.task not in self.tasks:
+        if self.tasks is not None and config.task not in self.tasks:  # check: task
             self._refuse(f"task {config.task!r} is not among the allowed tasks")
-        if config.threat_model not in self.threat_models:
+        if config.threat_model not in self.threat_models:  # check: threat-model
             self._refuse(f"threat model {config.threat_model.name} is not allowed")
         if config.suite not in self.suites:
             self._refuse(f"suite {config.suite.name} is not allowed")
         self._check_scheme(config)
         # The threshold is the smallest cohort that can be released.
-        if config.threshold < self.min_cohort:
+        if config.threshold < self.min_cohort:  # check: min-cohort
             self._refuse(f"threshold {config.threshold} is below the minimum cohort {self.min_cohort}")
         demanded = self._demanded_colluding(config.max_participants)
-        if config.max_colluding < demanded:
+        if config.max_colluding < demanded:  # check: min-colluding-share
             self._refuse(
                 f"the round stands {config.max_colluding} colluding participants, fewer than {demanded}"
                 + ("; to trust all who hold its key, set min_colluding_share=0" if config.dealt else "")
             )
-        if config.guaranteed_honest < self.min_honest:
+        if config.guaranteed_honest < self.min_honest:  # check: min-honest
             self._refuse(
                 f"a sum may hold {config.guaranteed_honest} updates of participants that do not collude (threshold "
                 f"less max_colluding), below {self.min_honest}"
@@ -147,12 +147,12 @@ class Policy:
             )
 
     def _check_scheme(self, config: RoundConfig) -> None:
-        if config.scheme not in self.schemes:
+        if config.scheme not in self.schemes:  # check: scheme
             self._refuse(f"scheme {config.scheme} is not allowed")
         custody = config.homomorphic.custody if config.homomorphic else None
-        if custody is not None and custody not in self.custodies:
+        if custody is not None and custody not in self.custodies:  # check: custody
             self._refuse(f"custody {custody.value} of the key is not allowed")
-        if custody is Custody.THRESHOLD and not self.allow_experimental:
+        if custody is Custody.THRESHOLD and not self.allow_experimental:  # check: experimental
             self._refuse("custody threshold is experimental; to take part all the same, set allow_experimental")
 
     def check_past(self, released: int) -> None:
@@ -189,7 +189,7 @@ class Policy:
         Raises:
             PolicyViolation: names both numbers.
         """
-        if len(organisations) < self.min_organisations:
+        if len(organisations) < self.min_organisations:  # check: C14, C25, C54
             self._refuse(f"{len(organisations)} organisations are below the minimum {self.min_organisations}")
 
     @staticmethod

@@ -40,22 +40,24 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
         ProtocolViolation: too small or large, out of order, an id or public key twice, our entry missing or changed.
     """
     members = roster.members
-    if not round_.config.threshold <= len(members) <= round_.config.max_participants:
+    if not round_.config.threshold <= len(members) <= round_.config.max_participants:  # check: C7
         size = f"threshold {round_.config.threshold} and at most {round_.config.max_participants}"
         raise _violation(f"a roster of {len(members)}; the round wants at least {size}")
-    if [m.index for m in members] != list(range(1, len(members) + 1)):
+    if [m.index for m in members] != list(range(1, len(members) + 1)):  # check: C8-indices
         raise _violation("roster indices are not 1 to n")
     ids = [m.participant_id for m in members]
-    if ids != sorted(set(ids)):
+    if ids != sorted(set(ids)):  # check: C8-ids
         raise _violation("roster ids are not distinct and sorted")
     # Unreduced, one key could stand twice in two encodings.
-    if not all(is_reduced(key) for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)):
+    if not all(
+        is_reduced(key) for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)
+    ):  # check: C9-reduced
         raise _violation("a public key is not the reduced encoding of its point")
-    check_distinct_keys(m.keys for m in members)
+    check_distinct_keys(m.keys for m in members)  # check: C9-distinct
     mine = next((m for m in members if m.participant_id == own_id), None)
-    if mine is None:
+    if mine is None:  # check: C10-there
         raise _violation(f"the roster lacks our own entry ({own_id})")
-    if mine.keys != own_keys:
+    if mine.keys != own_keys:  # check: C10-unchanged
         raise _violation(f"our own entry ({own_id}) was changed")
     return mine
 
@@ -67,7 +69,7 @@ def check_distinct_keys(advertised: Iterable[AdvertiseKeys]) -> None:
         ProtocolViolation: two keys are equal, be they channel or mask keys.
     """
     keys = [key for a in advertised for key in (a.channel_public_key, a.mask_public_key) if key]
-    if len(set(keys)) < len(keys):
+    if len(set(keys)) < len(keys):  # check: C9, C38
         raise _violation("a public key stands twice in the roster")
 
 
@@ -108,13 +110,13 @@ def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: dateti
         ProtocolViolation: the certificate is another participant's.
     """
     identity = trust.verify_participant(member.keys.certificates, at)
-    if identity.participant_id != member.participant_id:
+    if identity.participant_id != member.participant_id:  # check: C12, C39
         raise ProtocolViolation(
             f"the certificate shown for {member.participant_id} belongs to {identity.participant_id}",
             culprit=COORDINATOR,
         )
     signed = advertisement_to_sign(round_.context, member.participant_id, member.keys)
-    signing.verify(identity.public_key, signed, member.keys.signature, culprit=member.participant_id)
+    signing.verify(identity.public_key, signed, member.keys.signature, culprit=member.participant_id)  # check: C13, C39
     return identity
 
 

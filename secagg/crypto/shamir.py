@@ -46,7 +46,7 @@ def decode_share(data: bytes) -> int:
         DecodeError: not 33 bytes, or not below the prime.
     """
     value = int.from_bytes(data, "big")
-    if len(data) != SHARE_SIZE or value >= PRIME:
+    if len(data) != SHARE_SIZE or value >= PRIME:  # check: below-prime
         raise DecodeError(f"a share is {SHARE_SIZE} bytes below the field prime")
     return value
 

@@ -51,9 +51,9 @@ class FixedPoint:
 
     def __post_init__(self) -> None:
         settle(self, integers=("value_bits", "max_weight"), numbers=("clip",))
-        if not MIN_CLIP <= self.clip <= MAX_CLIP:
+        if not MIN_CLIP <= self.clip <= MAX_CLIP:  # check: clip
             raise ConfigError(f"clip must be a number from 2^-64 to 2^64, not {self.clip}; scale the update")
-        if not MIN_VALUE_BITS <= self.value_bits <= MAX_VALUE_BITS:
+        if not MIN_VALUE_BITS <= self.value_bits <= MAX_VALUE_BITS:  # check: value-bits
             raise ConfigError(f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {self.value_bits}")
         if not 1 <= self.max_weight <= MAX_WEIGHT:
             raise ConfigError(f"max_weight must be 1 to {MAX_WEIGHT}, not {self.max_weight}")
@@ -233,7 +233,7 @@ def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int
     if int(sums[:size].max()) > summands * code.levels:
         raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
     weight = int(sums[size])
-    if not summands <= weight <= summands * code.max_weight:
+    if not summands <= weight <= summands * code.max_weight:  # check: C32
         raise ProtocolViolation(f"the sum's weight {weight} is not one that {summands} participants can have")
     return weight
 

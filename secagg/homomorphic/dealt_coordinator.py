@@ -120,22 +120,22 @@ class DealtKeyCoordinator(Engine):
         return True
 
     def _take_key(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
-        if index in self._shared:
+        if index in self._shared:  # check: C35
             raise ProtocolViolation(f"{name} shared another key before", culprit=name)
-        if set(message.sealed) != set(self._joining.members) - {index}:
+        if set(message.sealed) != set(self._joining.members) - {index}:  # check: C69
             raise ProtocolViolation(f"{name} must seal its key to everyone, no more and no fewer", culprit=name)
         for entry in message.sealed.values():
-            self._kind.check_size(entry, signed=True, sender=name)
-        if len(message.commitment) != DIGEST_SIZE or message.key_share:
+            self._kind.check_size(entry, signed=True, sender=name)  # check: C70-entry
+        if len(message.commitment) != DIGEST_SIZE or message.key_share:  # check: C70-commitment
             raise DecodeError(f"{name}: the digest of a key is {DIGEST_SIZE} bytes, without a key share", culprit=name)
-        if any(self._kind.digest_in(entry, 0) != message.commitment for entry in message.sealed.values()):
+        if any(self._kind.digest_in(entry, 0) != message.commitment for entry in message.sealed.values()):  # check: C93
             raise ProtocolViolation(f"{name} dealt another key than the one it committed to", culprit=name)
         self._shared[index] = message
 
     def _take_confirmation(self, index: Index, message: KeyConfirmation, name: ParticipantId) -> None:
         if index in self._confirmed:
             raise ProtocolViolation(f"{name} confirmed another key before", culprit=name)
-        if message.digest != self._shared[self.dealer].commitment:
+        if message.digest != self._shared[self.dealer].commitment:  # check: C72
             dealer = self._joining.name(self.dealer)
             raise AuthenticationError(f"{name} confirms another key than {dealer} committed to", culprit=name)
         signed = transcripts.key_confirmation(self.round.context, self._joining.roster, self.dealer, message.digest)
@@ -157,9 +157,9 @@ class DealtKeyCoordinator(Engine):
 
     def _check_seed(self, index: Index, seed: bytes, name: ParticipantId) -> None:
         """Fresh: under one key, equal seeds would show the difference of two updates."""
-        if len(seed) != SEED_SIZE:
+        if len(seed) != SEED_SIZE:  # check: C74
             raise DecodeError(f"{name}: a seed has {SEED_SIZE} bytes, not {len(seed)}", culprit=name)
-        if self._seed_owners.get(seed, index) != index:
+        if self._seed_owners.get(seed, index) != index:  # check: C75
             raise ProtocolViolation(f"{name} repeats the seed of another participant", culprit=name)
 
     def _check_input(self, number: int, payload: bytes) -> None:
@@ -175,7 +175,7 @@ class DealtKeyCoordinator(Engine):
 
     def _take_sum(self, index: Index, message: SumChunk, name: ParticipantId) -> bool:
         complete = self._releases.add(index, message.number, message.payload, name=name)
-        if complete and self._released.digest() != self._digest:
+        if complete and self._released.digest() != self._digest:  # check: C81
             self._released.reset()
             self._expected.discard(index)  # not what it reported: the next is asked at once
         return complete
@@ -264,7 +264,7 @@ class DealtKeyCoordinator(Engine):
         votes = Counter(self._reports[i].digest for i in sorted(alive))
         threshold = self.round.config.threshold
         agreed = [digest for digest, count in votes.items() if count >= threshold]
-        if len(agreed) != 1:
+        if len(agreed) != 1:  # check: C79
             raise RoundAborted(
                 AbortReason.DISAGREEMENT,
                 f"{len(agreed)} sums were reported by the threshold of {threshold} participants or more, not one; "
@@ -327,7 +327,7 @@ def check_chunk(binding: bytes, message: EncryptedInputChunk, name: ParticipantI
     Raises:
         AuthenticationError: of another round, sender, profile, key or place, or altered.
     """
-    if message.binding != transcripts.chunk_binding(binding, message.number, message.payload):
+    if message.binding != transcripts.chunk_binding(binding, message.number, message.payload):  # check: C76
         raise AuthenticationError(
             f"chunk {message.number} of {name} was altered, or is of another round, sender, profile or key",
             culprit=name,

@@ -102,7 +102,9 @@ class AwaitingKey:
     def on_delivery(self, delivery: ShareDelivery) -> tuple["AwaitingConfirmations", KeyConfirmation]:
         """Open the dealt key and say, signed, which key it is."""
         checked, membership = self.checked, self.checked.membership
-        if len(delivery.sealed) > 1 or set(delivery.sealed) - (set(checked.members) - {checked.own_index}):
+        if len(delivery.sealed) > 1 or set(delivery.sealed) - (
+            set(checked.members) - {checked.own_index}
+        ):  # check: C49
             raise ProtocolViolation("there is one dealer, on the roster", culprit=COORDINATOR)
         dealer = next(iter(delivery.sealed), checked.own_index)
         seed = self.own_seed if dealer == checked.own_index else self._open(dealer, delivery.sealed[dealer])
@@ -204,7 +206,7 @@ class AwaitingOrder:
         config = self.membership.round.config
         if not order.upload:
             return None
-        if not config.release_to_coordinator:
+        if not config.release_to_coordinator:  # check: C58
             raise ProtocolViolation("this task does not give the sum to the FL server", culprit=COORDINATOR)
         size = chunk_values(config.ring_bits)
 
@@ -239,13 +241,13 @@ def check_sets(checked: CheckedRoster, sets: SurvivorSet, takers: frozenset[Inde
         PolicyViolation: too few organisations among the survivors.
     """
     alive, gone, membership = set(sets.survivors), set(sets.dropped), checked.membership
-    if alive & gone:
+    if alive & gone:  # check: C53-disjoint
         raise ProtocolViolation(f"{sorted(alive & gone)} are called both survivors and dropped", culprit=COORDINATOR)
-    if alive | gone != takers:
+    if alive | gone != takers:  # check: C53-takers
         raise ProtocolViolation("survivors and dropped are not those who went on to encrypt", culprit=COORDINATOR)
-    if checked.own_index not in alive:
+    if checked.own_index not in alive:  # check: C53-ourselves
         raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
-    if len(alive) < membership.threshold:
+    if len(alive) < membership.threshold:  # check: C53-threshold
         raise ProtocolViolation(
             f"{len(alive)} survivors are below threshold {membership.threshold}", culprit=COORDINATOR
         )
@@ -259,12 +261,12 @@ def check_ciphertext(layout: Layout, chunks: tuple[bytes, ...]) -> None:
         DecodeError: a missing chunk, a wrong length, a residue that is not below its prime.
         ProtocolViolation: a polynomial is zero.
     """
-    if len(chunks) != layout.chunks:
+    if len(chunks) != layout.chunks:  # check: C55
         raise DecodeError(f"the sum has {len(chunks)} chunks, not {layout.chunks}", culprit=COORDINATOR)
     for number, data in enumerate(chunks):
         try:
             residues = unpack_chunk(layout, number, data)
         except DecodeError as error:
             raise DecodeError(f"the encrypted sum: {error}", culprit=COORDINATOR) from None
-        if not residues.any(axis=(2, 3)).all():
+        if not residues.any(axis=(2, 3)).all():  # check: C56
             raise ProtocolViolation("the encrypted sum is transparent: a polynomial is zero", culprit=COORDINATOR)

@@ -115,7 +115,7 @@ class JointKeyCoordinator(Engine):
 
     def _take_signature(self, kept: dict[Index, SignedT], index: Index, message: SignedT, signed: bytes) -> None:
         name = self._joining.name(index)
-        if index in kept:  # whoever holds the key can make valid signatures without end
+        if index in kept:  # check: C35  # whoever holds the key can make valid signatures without end
             raise ProtocolViolation(f"{name} signed before", culprit=name)
         self._verify(name, signed, message.signature)
         kept[index] = message
@@ -126,14 +126,14 @@ class JointKeyCoordinator(Engine):
     def _take_share(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         if index in self._shared:
             raise ProtocolViolation(f"{name} shared another key before", culprit=name)
-        if set(message.sealed) != set(self._joining.members) - {index}:
+        if set(message.sealed) != set(self._joining.members) - {index}:  # check: C69
             raise ProtocolViolation(f"{name} must seal its seed to everyone, no more and no fewer", culprit=name)
         if message.commitment:
             raise DecodeError(f"{name}: a commitment, which belongs to the keys of this scheme", culprit=name)
         for entry in message.sealed.values():
-            self._kind.check_size(entry, signed=True, sender=name)
+            self._kind.check_size(entry, signed=True, sender=name)  # check: C70-entry
         committed = self._joining.members[index].keys.key_share_commitment
-        check_commitment(committed, self.round.context, name, message.key_share)
+        check_commitment(committed, self.round.context, name, message.key_share)  # check: C71
         try:
             unpack_key_share(self._profile, message.key_share)
         except DecodeError as error:
@@ -141,7 +141,7 @@ class JointKeyCoordinator(Engine):
         self._shared[index] = message
 
     def _take_input(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> bool:
-        if message.seed:
+        if message.seed:  # check: C74
             raise DecodeError(f"{name}: there is no seed under a joint key", culprit=name)
         binding = transcripts.input_binding(self.round.context, name, self._profile, self._joint_digest, b"")
         check_chunk(binding, message, name)
@@ -156,7 +156,7 @@ class JointKeyCoordinator(Engine):
     def _take_pieces(self, index: Index, message: RecoverSeeds, name: ParticipantId) -> None:
         if index in self._revealed:
             raise ProtocolViolation(f"{name} revealed other shares before", culprit=name)
-        if set(message.shares) != set(self._fallen):
+        if set(message.shares) != set(self._fallen):  # check: C82
             raise ProtocolViolation(f"{name} must reveal one share for each fallen decryptor", culprit=name)
         for owner, piece in message.shares.items():
             try:
@@ -165,7 +165,7 @@ class JointKeyCoordinator(Engine):
                 raise DecodeError(f"{name}: {error}", culprit=name) from None
             dealt_by, holder = self._joining.name(owner), self._joining.members[index]
             made = transcripts.seed_share_digest(self.round.context, dealt_by, holder, piece)
-            if made != self._kind.digest_in(self._shared[owner].sealed[index], 0):
+            if made != self._kind.digest_in(self._shared[owner].sealed[index], 0):  # check: C91
                 raise self._refuse_wrong_share(dealt_by, name)
         self._revealed[index] = message
 

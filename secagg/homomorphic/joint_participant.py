@@ -122,14 +122,15 @@ class AwaitingShares:
         """Open and validate every piece and key share now; then encrypt under the sum of the key shares."""
         checked, membership = self.checked, self.checked.membership
         profile, context, own = profile_of(membership.round.config), membership.round.context, checked.own_index
-        if set(delivery.sealed) | {own} != set(delivery.key_shares) or set(delivery.key_shares) - set(checked.members):
+        shared = set(delivery.key_shares)
+        if set(delivery.sealed) | {own} != shared or shared - set(checked.members):  # check: C59-members
             raise ProtocolViolation("seed pieces and key shares are not of the same members", culprit=COORDINATOR)
-        if len(delivery.key_shares) < membership.threshold:
+        if len(delivery.key_shares) < membership.threshold:  # check: C59-threshold
             raise ProtocolViolation(
                 f"key shares of {len(delivery.key_shares)} participants are below threshold {membership.threshold}",
                 culprit=COORDINATOR,
             )
-        if delivery.key_shares[own] != self.key_share:
+        if delivery.key_shares[own] != self.key_share:  # check: C59-our-own
             raise ProtocolViolation("our own key share was changed", culprit=COORDINATOR)
         held = {own: self.own_piece}
         for i, sealed in delivery.sealed.items():
@@ -169,7 +170,7 @@ class AwaitingShares:
         member = self.checked.members[owner]
         name, context = member.participant_id, self.checked.membership.round.context
         try:
-            check_commitment(member.keys.key_share_commitment, context, name, share)
+            check_commitment(member.keys.key_share_commitment, context, name, share)  # check: C61
             return unpack_key_share(profile, share)
         except RemoteError as error:
             # Whosever it is: an honest coordinator turns it away at the door and changes none.
@@ -242,13 +243,13 @@ class AwaitingFallen:
         if not message.fallen:
             return None
         checked, fallen = self.checked, set(message.fallen)
-        if not fallen <= set(self.held):
+        if not fallen <= set(self.held):  # check: C65-shared
             raise ProtocolViolation("fallen decryptors who never shared keys", culprit=COORDINATOR)
-        if checked.own_index in fallen:
+        if checked.own_index in fallen:  # check: C65-ourselves
             raise ProtocolViolation("we are called fallen", culprit=COORDINATOR)
-        if not set(self.held) - self.signers <= fallen:
+        if not set(self.held) - self.signers <= fallen:  # check: C66-unsigned
             raise ProtocolViolation("a decryptor that did not sign is not called fallen", culprit=COORDINATOR)
-        if len(self.held) - len(fallen) < checked.membership.threshold:
+        if len(self.held) - len(fallen) < checked.membership.threshold:  # check: C66-threshold
             raise ProtocolViolation(
                 f"{len(fallen)} fallen leave fewer decryptors than threshold {checked.membership.threshold}",
                 culprit=COORDINATOR,
@@ -270,5 +271,5 @@ class AwaitingRecoveryProof:
 
     def on_proof(self, proof: ConsistencyProof) -> RecoverSeeds:
         """t decryptors must have signed our list; then reveal our pieces of those seeds, and of no other."""
-        self.checked.check_signatures(proof.signatures, set(self.held) - set(self.fallen), self.message)
+        self.checked.check_signatures(proof.signatures, set(self.held) - set(self.fallen), self.message)  # check: C67
         return RecoverSeeds({i: self.held[i] for i in self.fallen})

@@ -38,7 +38,7 @@ def unpack_key_share(profile: Profile, data: bytes) -> U64:
         DecodeError: wrong length, a residue that is not below its prime, or a share of zeros.
     """
     share = unpack_residues(data, (len(profile.key_primes), profile.ring_degree), profile.key_primes)
-    if not share.any():
+    if not share.any():  # check: C62, C71
         raise DecodeError("a key share is zero")
     return share
 
@@ -54,7 +54,7 @@ def check_commitment(committed: bytes, context: bytes, participant: str, share: 
     Raises:
         AuthenticationError: naming the participant.
     """
-    if commitment(context, participant, share) != committed:
+    if commitment(context, participant, share) != committed:  # check: C61, C71
         raise AuthenticationError(f"the key share of {participant} does not fit its commitment", culprit=participant)
 
 

@@ -301,7 +301,7 @@ def _check_all_primes_encrypt(profile: Profile) -> None:
     only where the others are no parameters, because their product is not above t; CKKS, with more than one, never does.
     """
     kept_whole = profile.plain_modulus and math.prod(profile.primes[:-1]) <= profile.plain_modulus
-    if len(profile.primes) > 1 and not profile.special_prime and not kept_whole:
+    if len(profile.primes) > 1 and not profile.special_prime and not kept_whole:  # check: all-primes-encrypt
         raise ConfigError(
             f"nobody can encrypt under {len(profile.primes)} primes without a special prime"
             + ("" if profile.scheme is Scheme.CKKS else " above this plaintext modulus")
@@ -313,7 +313,7 @@ def _check_all_primes_encrypt(profile: Profile) -> None:
 def _check_security(profile: Profile) -> None:
     bits = math.prod(profile.key_primes).bit_length()
     limit = MAX_MODULUS_BITS[profile.ring_degree]
-    if bits > limit:
+    if bits > limit:  # check: 128-bit-security
         raise ConfigError(
             f"log q = {bits} exceeds {limit}, the most at ring degree {profile.ring_degree} for 128-bit security; "
             "lower n_max or the bits per value, or use a larger ring"

@@ -29,7 +29,7 @@ def unpack_residues(data: bytes | memoryview, shape: tuple[int, ...], primes: tu
     residues = unpack(data, int(np.prod(shape)), bits).astype(np.uint64, copy=False).reshape(shape)
     for j, prime in enumerate(primes):
         largest = residues[..., j, :].max()
-        if largest >= prime:
+        if largest >= prime:  # check: C55, C77
             raise DecodeError(f"residue {largest} is not below the prime {prime}")
     return residues
 
@@ -96,7 +96,7 @@ class ResidueVector:
         Raises:
             ProtocolViolation: some polynomial of some block is zero.
         """
-        if not self.residues.any(axis=(2, 3)).all():
+        if not self.residues.any(axis=(2, 3)).all():  # check: C78
             raise ProtocolViolation("a ciphertext has a zero polynomial: it is transparent and hides nothing")
 
 

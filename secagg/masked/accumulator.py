@@ -53,7 +53,7 @@ class Accumulator:
         if len(payload) != size:
             raise DecodeError(f"chunk {number} has {len(payload)} bytes, not {size}")
         spare = -count * self._bits % 8
-        if spare and payload[-1] >> (8 - spare):
+        if spare and payload[-1] >> (8 - spare):  # check: C42
             raise DecodeError(f"chunk {number} has bits set behind the last value")
 
     def _fold(self, number: int, payload: bytes) -> None:

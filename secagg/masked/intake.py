@@ -83,20 +83,20 @@ class Intake:
     def take_shares(self, index: Index, message: ShareKeys) -> None:
         """Round 1: a commitment, and one sealed pair for each neighbour."""
         name = self.joining.name(index)
-        if index in self.shared:
+        if index in self.shared:  # check: C35
             raise ProtocolViolation(f"{name} shared other keys before", culprit=name)
-        if len(message.commitment) != COMMITMENT_SIZE or message.key_share:
+        if len(message.commitment) != COMMITMENT_SIZE or message.key_share:  # check: commitment-size
             raise DecodeError(f"{name}: a commitment is {COMMITMENT_SIZE} bytes, without a key share", culprit=name)
-        if set(message.sealed) != set(self.graph.of(index)):
+        if set(message.sealed) != set(self.graph.of(index)):  # check: C40
             raise ProtocolViolation(f"{name} must seal shares to its neighbours, no more and no fewer", culprit=name)
         for entry in message.sealed.values():
-            dealing.MASKED.check_size(entry, signed=bool(self.joining.identities), sender=name)
+            dealing.MASKED.check_size(entry, signed=bool(self.joining.identities), sender=name)  # check: C93
         self.shared[index] = message
 
     def take_signature(self, index: Index, message: ConsistencyCheck) -> None:
         """Round 3: a valid signature on our survivor set."""
         name = self.joining.name(index)
-        if index in self.signed:  # whoever holds the key can make valid signatures without end
+        if index in self.signed:  # check: C35  # whoever holds the key can make valid signatures without end
             raise ProtocolViolation(f"{name} signed before", culprit=name)
         signed = rosters.survivors_to_sign(self.round.context, self.joining.roster, self.sets)
         signing.verify(self.joining.identities[name].public_key, signed, message.signature, culprit=name)
@@ -105,19 +105,19 @@ class Intake:
     def take_revealed(self, index: Index, message: Unmask) -> None:
         """Round 4: for each neighbour that shared keys one share, of the kind that the survivor set asks for."""
         name = self.joining.name(index)
-        if index in self.answers:
+        if index in self.answers:  # check: C35
             raise ProtocolViolation(f"{name} revealed other shares before", culprit=name)
-        if set(message.shares) != {index, *self.graph.of(index)} & set(self.shared):
+        if set(message.shares) != {index, *self.graph.of(index)} & set(self.shared):  # check: C44
             raise ProtocolViolation(f"{name} must reveal one share for each neighbour that shared keys", culprit=name)
         for owner, revealed in message.shares.items():
             wanted = MaskKeyShare if owner in self.sets.dropped else SelfMaskShare
-            if not isinstance(revealed, wanted):
+            if not isinstance(revealed, wanted):  # check: C45
                 raise ProtocolViolation(f"{name} revealed the wrong kind of share", culprit=name)
             try:
                 shamir.decode_share(revealed.share.expose())
             except DecodeError as error:
                 raise DecodeError(f"{name}: {error}", culprit=name) from None
-            self._check_dealt(index, owner, revealed)
+            self._check_dealt(index, owner, revealed)  # check: C91
         self.answers[index] = message
 
     def _check_dealt(self, holder: Index, owner: Index, revealed: RevealedShare) -> None:

@@ -98,9 +98,9 @@ class AwaitingShares:
     def on_delivery(self, delivery: ShareDelivery, vector: IntegerVector) -> tuple["AwaitingSurvivors", MaskedVector]:
         """Round 2: open and validate every share now, before any input leaves; then mask the input."""
         checked, membership = self.checked, self.checked.membership
-        if strangers := set(delivery.sealed) - set(graph_of(checked).of(checked.own_index)):
+        if strangers := set(delivery.sealed) - set(graph_of(checked).of(checked.own_index)):  # check: C16
             raise ProtocolViolation(f"shares of {sorted(strangers)}, who are not our neighbours", culprit=COORDINATOR)
-        if len(delivery.sealed) + 1 < membership.threshold:
+        if len(delivery.sealed) + 1 < membership.threshold:  # check: C17
             raise ProtocolViolation(
                 f"shares of {len(delivery.sealed) + 1} participants are below threshold {membership.threshold}",
                 culprit=COORDINATOR,
@@ -140,18 +140,18 @@ class AwaitingSurvivors:
             PolicyViolation: too few organisations among the survivors, or see `CheckedRoster.claim_sum`.
         """
         alive, gone, membership = set(survivors.survivors), set(survivors.dropped), self.checked.membership
-        if alive & gone:
+        if alive & gone:  # check: C21
             raise ProtocolViolation(
                 f"{sorted(alive & gone)} are called both survivors and dropped", culprit=COORDINATOR
             )
-        if not alive | gone <= set(self.checked.members):
+        if not alive | gone <= set(self.checked.members):  # check: C22-roster
             raise ProtocolViolation("survivors or dropped are not on the roster", culprit=COORDINATOR)
         closed = {self.checked.own_index, *graph_of(self.checked).of(self.checked.own_index)}
-        if (alive | gone) & closed != set(self.held):
+        if (alive | gone) & closed != set(self.held):  # check: C22-shared
             raise ProtocolViolation("survivors and dropped are not those who shared keys", culprit=COORDINATOR)
-        if self.checked.own_index not in alive:
+        if self.checked.own_index not in alive:  # check: C23
             raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)
-        if len(alive) < membership.threshold:
+        if len(alive) < membership.threshold:  # check: C24
             raise ProtocolViolation(
                 f"{len(alive)} survivors are below threshold {membership.threshold}", culprit=COORDINATOR
             )

@@ -40,7 +40,7 @@ class MaskedVector:
         add_masks(values, start, self._masks)
         payload = pack(values, self._bits)
         digest = hashlib.sha256(payload).digest()
-        if self._digests.setdefault(number, digest) != digest:
+        if self._digests.setdefault(number, digest) != digest:  # check: same-chunk-again
             raise InputError("the update was changed while it was being sent; hand in a copy that stays as it is")
         return MaskedInputChunk(number, payload)
 

@@ -141,7 +141,7 @@ def from_json(body: Mapping[str, Any]) -> Charge:
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise ConfigError("an entry without a charge") from None
     whole = len(charge.curve) == len(ORDERS) and all(0 <= cost <= inf for cost in charge.curve)
-    if not whole or not 0 <= charge.distance < 1:
+    if not whole or not 0 <= charge.distance < 1:  # check: no-charge
         raise ConfigError("a charge that is none")
     return charge
 

@@ -126,7 +126,7 @@ class Ledger:
         Raises:
             LedgerError: an entry is corrupt, missing or of another task; or the ledger was rolled back.
         """
-        if not lines or head is None:
+        if not lines or head is None:  # check: ledger-gone
             raise LedgerError(f"the privacy ledger of task {task!r} is gone")
         same = checked is not None and checked.task == task and tuple(lines[: len(checked.lines)]) == checked.lines
         ledger = checked if checked is not None and same else _opened(task, lines[0])
@@ -135,7 +135,7 @@ class Ledger:
         if ledger.head.entries == head.entries and ledger.head != head:
             raise _corrupt(task, head.entries, "is not the one that the head names")
         ledger.check_head(head)
-        if ledger.head.entries > head.entries:
+        if ledger.head.entries > head.entries:  # check: beyond-the-head
             raise _corrupt(task, head.entries + 1, "is beyond the head")
         return ledger
 
@@ -145,12 +145,12 @@ class Ledger:
         Raises:
             LedgerError: it does not continue from there.
         """
-        if head.entries > self.head.entries:
+        if head.entries > self.head.entries:  # check: rolled-back
             raise LedgerError(
                 f"the privacy ledger of task {self.task!r} was rolled back: "
                 f"{self.head.entries} entries where there were {head.entries}"
             )
-        if head.entries < 1 or _digest(self.lines[head.entries - 1]) != head.digest:
+        if head.entries < 1 or _digest(self.lines[head.entries - 1]) != head.digest:  # check: another-head
             raise LedgerError(f"the privacy ledger of task {self.task!r} is not the one that was seen before")
 
     @property
@@ -170,14 +170,14 @@ class Ledger:
             ConfigError: the round has no noise, belongs to another task, or δ is not below 1/n.
             LedgerError: the round is in the ledger already.
         """
-        if config.task != self.task:
+        if config.task != self.task:  # check: another-task
             raise ConfigError(f"a round of task {config.task!r} does not belong into the ledger of {self.task!r}")
         people = config.max_participants * (config.groups.count if config.groups else 1)
-        if self.budget.delta * people >= 1:
+        if self.budget.delta * people >= 1:  # check: delta
             raise ConfigError(f"δ = {self.budget.delta} must be below 1/n = {1 / people:.3g}")
         charge = charge_of(config)
         after = epsilon_spent([*self.charges.values(), charge], self.budget.delta)
-        if after > self.budget.epsilon:
+        if after > self.budget.epsilon:  # check: epsilon
             raise self._exceeded(config, after)
         return self._appended("planned", round_id.hex(), charge)
 
@@ -215,12 +215,12 @@ class Ledger:
     def _replayed(self, line: bytes) -> "Ledger":
         body, head = _read(line, self.head, self.task)
         round_id, kind = body.get("round"), body.get("kind")
-        if not isinstance(round_id, str) or not _ROUND.fullmatch(round_id):
+        if not isinstance(round_id, str) or not _ROUND.fullmatch(round_id):  # check: round-name
             raise _corrupt(self.task, head.entries, "names no round")
-        if kind not in _KINDS:
+        if kind not in _KINDS:  # check: kind
             raise _corrupt(self.task, head.entries, "is of an unknown kind")
         charges, released = dict(self.charges), self.released
-        if (kind == "planned") == (round_id in charges) or round_id in released:
+        if (kind == "planned") == (round_id in charges) or round_id in released:  # check: order-of-entries
             raise LedgerError(f"round {round_id} of task {self.task!r} cannot be {kind} now (entry {head.entries})")
         if kind == "withdrawn":
             del charges[round_id]
@@ -249,9 +249,9 @@ def _read(line: bytes, previous: Head, task: str) -> tuple[dict[str, Any], Head]
         body = json.loads(line) if len(line) <= MAX_ENTRY_BYTES else None
     except (ValueError, RecursionError):
         body = None
-    if not isinstance(body, dict) or body.get("version") != VERSION:
+    if not isinstance(body, dict) or body.get("version") != VERSION:  # check: version
         raise _corrupt(task, number, f"is no entry of version {VERSION}")
-    if body.get("number") != number or body.get("previous") != previous.digest.hex():
+    if body.get("number") != number or body.get("previous") != previous.digest.hex():  # check: hash-chain
         raise _corrupt(task, number, "does not follow from the one before it")
     if _line(body) != line:
         raise _corrupt(task, number, "is not written as entries are: keys sorted, no spaces")
@@ -260,7 +260,7 @@ def _read(line: bytes, previous: Head, task: str) -> tuple[dict[str, Any], Head]
 
 def _opened(task: str, line: bytes) -> Ledger:
     body, head = _read(line, Head(0, bytes(32)), task)
-    if body.get("kind") != "opened" or body.get("task") != task:
+    if body.get("kind") != "opened" or body.get("task") != task:  # check: opened-for-task
         raise _corrupt(task, 1, "does not open this task's ledger")
     try:
         budget = Budget(float.fromhex(body["epsilon"]), float.fromhex(body["delta"]))

@@ -52,7 +52,7 @@ class AdvertiseKeysPhase:
         Raises:
             RemoteError: other keys before, wrong sizes, a key twice, or a signature that does not verify.
         """
-        if sender in self.advertised:
+        if sender in self.advertised:  # check: C35
             raise ProtocolViolation(
                 f"{sender} advertised other keys before: another process with its certificate takes part in this "
                 "round. End one of the two; if the other is gone, try again in a minute",
@@ -94,7 +94,9 @@ class AdvertiseKeysPhase:
         room = self.round.config.max_participants - len(self.advertised)
         if room <= 0:
             raise NotInRoundError(f"the round is full; {sender} came too late")
-        if sender not in self.expected and room <= len(self.expected - self.gone - self.advertised.keys()):
+        if sender not in self.expected and room <= len(
+            self.expected - self.gone - self.advertised.keys()
+        ):  # check: C96
             raise NotInRoundError(f"no place for {sender}: those that are left are for whom the FL server expects")
 
     @property
@@ -122,7 +124,7 @@ class AdvertiseKeysPhase:
             raise DecodeError(f"{sender}: a public key is {KEY_SIZE} bytes", culprit=sender)
         wanted = rosters.advertised_sizes(self.round.config)
         found = len(message.mask_public_key), len(message.key_share_commitment)
-        if found != wanted:
+        if found != wanted:  # check: C68
             raise DecodeError(
                 f"{sender}: mask key and commitment have {found} bytes where the scheme wants {wanted}", culprit=sender
             )
@@ -131,7 +133,7 @@ class AdvertiseKeysPhase:
             raise DecodeError(f"{sender}: keys are signed, in a round that signs nothing", culprit=sender)
         # A key of low order would make every honest participant leave: it stops here.
         for key in filter(None, (message.channel_public_key, message.mask_public_key)):
-            agreement.check_public_key(key, owner=sender)
+            agreement.check_public_key(key, owner=sender)  # check: C37
 
     def forget(self, sender: ParticipantId) -> None:
         """The sender is not waited for before the roster is fixed, whether it had come or not."""

@@ -56,12 +56,12 @@ class Result:
             AuthenticationError: a signature is under something else. The coordinator made it up, or told its signer
                 another result: an honest one passes on no such signature.
         """
-        if strangers := set(proof.signatures) - set(self.signers):
+        if strangers := set(proof.signatures) - set(self.signers):  # check: C90
             raise ProtocolViolation(f"{sorted(strangers)} signed the result, who are no survivors", culprit=COORDINATOR)
         for index, signature in proof.signatures.items():
             name, key = self.signers[index]
             try:
-                signing.verify(key, self.to_sign, signature, culprit=COORDINATOR)
+                signing.verify(key, self.to_sign, signature, culprit=COORDINATOR)  # check: C90-signatures
             except AuthenticationError as error:
                 raise AuthenticationError(
                     f"the signature of {name} is not under the result that we were given", culprit=COORDINATOR
@@ -100,7 +100,9 @@ class Certification:
             raise NotInRoundError(f"{sender} is not in the sum of this round, so it does not sign the result")
         if self.closed or index in self._signatures:
             return
-        signing.verify(self._result.signers[index][1], self._result.to_sign, signature, culprit=sender)
+        signing.verify(
+            self._result.signers[index][1], self._result.to_sign, signature, culprit=sender
+        )  # check: certification-signature
         self._signatures[index] = signature
         self._close_if_complete()
 

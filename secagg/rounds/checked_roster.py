@@ -70,7 +70,9 @@ class CheckedRoster:
         """
         config = self.membership.round.config
         names = frozenset(self.members[i].participant_id for i in alive)
-        if exposed := self.membership.claim(Release(config.model_digest, names, config.threshold, config.purpose)):
+        if exposed := self.membership.claim(
+            Release(config.model_digest, names, config.threshold, config.purpose)
+        ):  # check: C86
             raise PolicyViolation(
                 f"with the sums of the same model that may hold our update, this one would show the updates of "
                 f"{len(exposed)} participants alone ({named(exposed)}); the coordinator must ask exactly those again "
@@ -87,14 +89,14 @@ class CheckedRoster:
             ProtocolViolation: a stranger signed, or too few.
             AuthenticationError: a signature does not verify, so its signer saw something else, or it was made up.
         """
-        if strangers := set(signatures) - signers:
+        if strangers := set(signatures) - signers:  # check: C26, C51, C63, C67
             raise ProtocolViolation(f"{sorted(strangers)} signed, who are no survivors", culprit=COORDINATOR)
-        if len(signatures) < self.membership.threshold:
+        if len(signatures) < self.membership.threshold:  # check: C27
             raise ProtocolViolation(
                 f"{len(signatures)} signatures are below threshold {self.membership.threshold}", culprit=COORDINATOR
             )
         for i, signature in signatures.items():
-            signing.verify(self.identities[i].public_key, message, signature, culprit=COORDINATOR)
+            signing.verify(self.identities[i].public_key, message, signature, culprit=COORDINATOR)  # check: C28, C52
 
 
 def verify_members(membership: Membership, roster: Roster, now: float) -> dict[Index, VerifiedIdentity]:

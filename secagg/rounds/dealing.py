@@ -143,7 +143,7 @@ def unseal(
     sealed = entry[: kind.seal_size]
     content = peer_sealing.unseal(round_, kind.label, own, sender=sender, receiver=receiver, sealed=sealed)
     value, digests = read(content)
-    if digests != entry[kind.seal_size : kind.unsigned_size]:
+    if digests != entry[kind.seal_size : kind.unsigned_size]:  # check: C92
         name = sender.participant_id
         raise AuthenticationError(f"what {name} dealt does not fit its own digests", culprit=name)
     return value

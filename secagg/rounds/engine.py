@@ -330,14 +330,14 @@ class Engine(ABC):
             raise NotInRoundError(f"{participant} was excluded from this round: its FL server says that it is gone")
 
     def _check_turn(self, sender: ParticipantId, phase: Phase) -> None:
-        self._check_not_excluded(sender)
+        self._check_not_excluded(sender)  # check: C96
         if phase not in self._order:
             raise ProtocolViolation(f"{sender} sent {phase}, which this round does not have", culprit=sender)
-        if self.phase is None or self._order.index(phase) < self._order.index(self.phase):
+        if self.phase is None or self._order.index(phase) < self._order.index(self.phase):  # check: C33-over
             raise self._gone(sender, phase)
-        if phase is not Phase.ADVERTISE_KEYS and self._joining.index.get(sender) not in self._expected:
+        if phase is not Phase.ADVERTISE_KEYS and self._joining.index.get(sender) not in self._expected:  # check: C33
             raise self._gone(sender, self.phase)
-        if phase is not self.phase:
+        if phase is not self.phase:  # check: C34
             raise ProtocolViolation(f"{sender} sent {phase} during {self.phase}", culprit=sender)
 
     def _accuse(self, sender: ParticipantId, message: Leave) -> list[Event]:
@@ -354,7 +354,7 @@ class Engine(ABC):
         entry = self._dealt(self._joining.index[accused], self._joining.index[accuser])
         if not refused or entry is None:
             return Verdict.HEARSAY
-        if dealing.entry_digest(entry) != refused:
+        if dealing.entry_digest(entry) != refused:  # check: C94
             return Verdict.UNFOUNDED
         if accused not in self._joining.identities:
             return Verdict.HEARSAY
@@ -430,7 +430,7 @@ class Engine(ABC):
         if self._following(phase) is None:
             events += [told for _, told in sorted(self._wrong_holders.items())]
         events += [self._drop(self._joining.name(i), DropReason.DEADLINE) for i in late]
-        if len(alive) < self.round.config.threshold:
+        if len(alive) < self.round.config.threshold:  # check: C47
             return events + self._fail(self._below_threshold(phase, len(alive), "delivered"))
         self._expected = alive
         try:
@@ -446,7 +446,7 @@ class Engine(ABC):
         """In one step. Nobody has seen who survived yet, and nothing can be opened without that."""
         config = self.round.config
         names = frozenset(self._joining.name(i) for i in survivors)
-        if exposed := self._claim(Release(config.model_digest, names, config.threshold, config.purpose)):
+        if exposed := self._claim(Release(config.model_digest, names, config.threshold, config.purpose)):  # check: C85
             raise RoundAborted(
                 AbortReason.DIFFERENCING,
                 f"this sum and those of the same model that may have been opened before it would show the updates of "

@@ -76,10 +76,10 @@ class Uploads:
             RemoteError: not the next chunk, or malformed.
         """
         expected = self.received(owner)
-        if expected == self._chunks:
+        if expected == self._chunks:  # check: C41-last
             # Counted, it would make a vector that is in the sum look incomplete.
             raise ProtocolViolation(f"{name} sent chunk {number} behind its last one", culprit=name)
-        if number != expected:
+        if number != expected:  # check: C41-next
             raise ProtocolViolation(f"chunk {number} of {name} came where {expected} was expected", culprit=name)
         try:
             self._check(number, payload)

@@ -105,13 +105,13 @@ def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> 
         sums[start:stop] = unpack(part.payload, stop - start, bits)
         state.update(part.payload)
         start = stop
-    if start < len(sums):
+    if start < len(sums):  # check: C30-complete
         raise DecodeError(f"the aggregate ends after {start} of {len(sums)} coordinates", culprit="coordinator")
-    if survivors != sorted(set(survivors)) or len(survivors) < config.threshold:
+    if survivors != sorted(set(survivors)) or len(survivors) < config.threshold:  # check: C30-threshold
         raise DecodeError(
             "the aggregate's survivors are not sorted, or fewer than the threshold", culprit="coordinator"
         )
-    if state.digest() != digest:
+    if state.digest() != digest:  # check: C31
         raise AuthenticationError("the aggregate does not match its digest", culprit="coordinator")
     return Aggregate(sums, tuple(survivors))
 

@@ -1,5 +1,6 @@
 """The harness is believed because it notices every planted flaw, and is silent on the healthy product."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -98,9 +99,37 @@ def test_a_patch_is_undone_and_refuses_what_is_not_there() -> None:
     assert Thing.value == 1
 
 
-def test_a_fragment_must_name_one_check() -> None:
+def test_a_marker_must_stand_in_the_function() -> None:
     import secagg.roster
 
-    with Patch() as patch, pytest.raises(ValueError, match="names 0 checks"):
-        without_check(patch, secagg.roster, "check", "no such text")
+    with Patch() as patch, pytest.raises(ValueError, match="0 lines marked `# check: no-such-check`"):
+        without_check(patch, secagg.roster, "check", "no-such-check")
     assert secagg.roster.check is check
+
+
+def _two_names() -> list[str]:
+    done: list[str] = []
+    if (
+        len(done) == 0  # check: C1, first
+        and not done
+    ):
+        done.append("refused")
+    elif not done:  # check: twice
+        done.append("kept")
+    done.append("call")  # check: twice
+    other = 1  # check: on-no-check
+    return [*done, str(other)]
+
+
+@pytest.mark.parametrize("name", ["C1", "first"])
+def test_a_marker_is_found_by_either_name_on_any_line_of_the_condition(name: str) -> None:
+    with Patch() as patch:
+        without_check(patch, sys.modules[__name__], "_two_names", name)
+        assert _two_names() == ["kept", "call", "1"]
+    assert _two_names() == ["refused", "call", "1"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("twice", "has 2 lines marked"), ("on-no-check", "no `if`")])
+def test_a_marker_stands_once_and_on_a_check(name: str, said: str) -> None:
+    with Patch() as patch, pytest.raises(ValueError, match=said):
+        without_check(patch, sys.modules[__name__], "_two_names", name)

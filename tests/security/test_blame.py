@@ -230,7 +230,7 @@ def test_a_dealer_cannot_have_a_holder_named(monkeypatch: pytest.MonkeyPatch, sc
 
     monkeypatch.setattr(shares, "seal", sealing)
     with monkeypatch.context() as patch:
-        without_check(patch, dealing, "unseal", "fit its own digests")
+        without_check(patch, dealing, "unseal", "C92")
         run = begin(scheme, lambda envelope: (envelope,))
         run.play()
         assert [e.culprit for e in run.events if isinstance(e, WrongShares)] == [victim]
@@ -302,7 +302,7 @@ def test_a_holder_of_a_key_seed_cannot_have_its_owner_named(monkeypatch: pytest.
         return [(e.culprit, e.dealt) for e in run.events if isinstance(e, WrongShares)]
 
     with monkeypatch.context() as patch:
-        without_check(patch, JointKeyCoordinator, "_take_pieces", "_refuse_wrong_share")
+        without_check(patch, JointKeyCoordinator, "_take_pieces", "C91")
         assert told(with_a_lying_holder()) == [(participant_names(9)[8], True)]
     run = with_a_lying_holder()
     assert told(run) == [(participant_names(9)[0], False)]

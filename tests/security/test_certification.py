@@ -109,7 +109,7 @@ def test_a_signature_under_anything_else_is_refused(
     assert isinstance(refused, AuthenticationError)
     assert refused.culprit == "coordinator"
     assert "is not under the result that we were given" in str(refused)
-    without_check(monkeypatch, Result, "is_certified", "signing.verify")
+    without_check(monkeypatch, Result, "is_certified", "C90-signatures")
     assert proof_for_victim(change).results[VICTIM].certified
 
 
@@ -119,7 +119,7 @@ def test_who_is_no_survivor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
         return kept | {Index(9): signatures[Index(4)]}
 
     assert isinstance(proof_for_victim(stranger).errors[VICTIM], ProtocolViolation)
-    without_check(monkeypatch, Result, "is_certified", "strangers")
+    without_check(monkeypatch, Result, "is_certified", "C90")
     with pytest.raises(KeyError):
         proof_for_victim(stranger)
 
@@ -261,7 +261,7 @@ def test_the_coordinator_takes_true_signatures_of_survivors_alone(monkeypatch: p
     assert collected.closed
     assert collected.proof().signatures == sign
 
-    without_check(monkeypatch, Certification, "receive", "signing.verify")
+    without_check(monkeypatch, Certification, "receive", "certification-signature")
     spoiled = Certification(right, [Index(1)])
     spoiled.receive(NAMES[0], b"forged")
     with pytest.raises(AuthenticationError):

@@ -125,7 +125,7 @@ def test_whoever_confirms_another_key_is_to_blame_and_not_the_dealer(monkeypatch
     """It compared the key with the dealer's digest, so another confirmation is its own. Without that comparison the
     victim of a dealer of two keys is taken for the liar.
     """
-    without_check(monkeypatch, dealing, "unseal", "fit its own digests")
+    without_check(monkeypatch, dealing, "unseal", "C92")
     run, _ = two_keys()
     run.play()
     [(up, error)] = run.refused[:1]
@@ -136,8 +136,8 @@ def test_whoever_confirms_another_key_is_to_blame_and_not_the_dealer(monkeypatch
 
 def test_a_coordinator_that_passes_on_another_confirmation_is_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gains nothing by it: nobody encrypts. An honest one passes on no confirmation of another key."""
-    without_check(monkeypatch, dealing, "unseal", "fit its own digests")
-    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "confirms another key")
+    without_check(monkeypatch, dealing, "unseal", "C92")
+    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "C72")
     run, tap = two_keys()
     run.play()
     assert {name: type(error) for name, error in run.errors.items()} == dict.fromkeys(NAMES, AuthenticationError)
@@ -147,10 +147,10 @@ def test_a_coordinator_that_passes_on_another_confirmation_is_to_blame(monkeypat
 
 def test_without_confirmations_the_dealer_would_spoil_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: the victim encrypts under a key that only the dealer has, and nobody can decrypt the sum."""
-    without_check(monkeypatch, dealing, "unseal", "fit its own digests")
-    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "confirms another key")
+    without_check(monkeypatch, dealing, "unseal", "C92")
+    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "C72")
     monkeypatch.setattr(CheckedRoster, "check_signatures", lambda *_: None)
-    without_check(monkeypatch, coordinators, "check_chunk", "binding")
+    without_check(monkeypatch, coordinators, "check_chunk", "C76")
     run, tap = two_keys()
     run.play()
     assert len(tap.inputs(VICTIM)) == 1
@@ -250,7 +250,7 @@ def test_a_sum_that_is_none_is_not_decrypted(kind: str) -> None:
 
 def test_without_its_check_a_planted_sum_would_be_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: a transparent ciphertext needs no key, so anything can be planted."""
-    without_check(monkeypatch, dealt_participant, "check_ciphertext", "transparent")
+    without_check(monkeypatch, dealt_participant, "check_ciphertext", "C56")
     run = changed_sum(transparent)
     planted = machine(run, VICTIM).aggregate
     assert planted is not None
@@ -312,7 +312,7 @@ def test_disagreement_ends_the_round(liars: int, people: int, threshold: int) ->
 
 
 def test_of_two_sums_without_the_check_the_wrong_one_could_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_check(monkeypatch, DealtKeyCoordinator, "_compare_reports", "agreed")
+    without_check(monkeypatch, DealtKeyCoordinator, "_compare_reports", "C79")
     run = with_liars(3, 6, 3)
     aggregate = run.coordinator.aggregate
     assert aggregate is not None
@@ -405,7 +405,7 @@ def test_a_withheld_sum_is_not_handed_in() -> None:
 
 
 def test_without_the_check_it_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_check(monkeypatch, AwaitingOrder, "on_order", "release_to_coordinator")
+    without_check(monkeypatch, AwaitingOrder, "on_order", "C58")
     _, tap = withheld()
     [chunk] = tap.sent(VICTIM, SumChunk)
     assert isinstance(chunk, SumChunk)

@@ -147,7 +147,7 @@ def test_what_was_refused_leaves_no_trace(custody: Custody, kind: str) -> None:
 
 def test_a_copied_input_would_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Custody `threshold`: what binds a ciphertext to its sender is the binding alone. The sum is wrong, unnoticed."""
-    without_check(monkeypatch, dealt_coordinator, "check_chunk", "binding")
+    without_check(monkeypatch, dealt_coordinator, "check_chunk", "C76")
     monkeypatch.setattr(joint_coordinator, "check_chunk", dealt_coordinator.check_chunk)
     run = attacked(BFV, JOINT, of_another_sender)
     assert run.refused == []
@@ -162,7 +162,7 @@ def test_a_copied_input_would_count_twice(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_bindings_one_bad_input_would_cost_everyone_the_round(
     monkeypatch: pytest.MonkeyPatch, scheme: Scheme, custody: Custody, change: Change
 ) -> None:
-    without_check(monkeypatch, dealt_coordinator, "check_chunk", "binding")
+    without_check(monkeypatch, dealt_coordinator, "check_chunk", "C76")
     monkeypatch.setattr(joint_coordinator, "check_chunk", dealt_coordinator.check_chunk)
     run = attacked(scheme, custody, change)
     assert run.refused == [] or custody is DEALT
@@ -224,7 +224,7 @@ def test_equal_streams_would_show_the_difference_of_two_updates(monkeypatch: pyt
 
     monkeypatch.setattr(tenseal_backend, "SeededPolynomials", nameless)
     monkeypatch.setattr(dealt_coordinator, "SeededPolynomials", nameless)
-    without_check(monkeypatch, DealtKeyCoordinator, "_check_seed", "repeats")
+    without_check(monkeypatch, DealtKeyCoordinator, "_check_seed", "C75")
     tap = Wiretap()
     run = prepare(encrypted_config(BFV, DEALT), hook=tap, rng=RepeatingRng())
     run.play()

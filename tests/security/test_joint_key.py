@@ -121,7 +121,7 @@ def test_a_key_share_that_was_not_committed_to(scheme: Scheme) -> None:
 
 def test_participants_check_key_shares_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A coordinator that lets it pass, or makes up a share itself, gains nothing: nobody encrypts."""
-    without_check(monkeypatch, JointKeyCoordinator, "_take_share", "check_commitment")
+    without_check(monkeypatch, JointKeyCoordinator, "_take_share", "C71")
     run, tap = rogue()
     run.play()
     for name in NAMES[:4]:
@@ -135,8 +135,8 @@ def test_participants_check_key_shares_themselves(monkeypatch: pytest.MonkeyPatc
 def test_without_commitments_the_attacker_could_read_every_update(
     monkeypatch: pytest.MonkeyPatch, scheme: Scheme
 ) -> None:
-    without_check(monkeypatch, JointKeyCoordinator, "_take_share", "check_commitment")
-    without_check(monkeypatch, joint_participant.AwaitingShares, "_checked", "check_commitment")
+    without_check(monkeypatch, JointKeyCoordinator, "_take_share", "C71")
+    without_check(monkeypatch, joint_participant.AwaitingShares, "_checked", "C61")
     run, tap = rogue(scheme)
     state = machine(run, ATTACKER)._state
     assert isinstance(state, joint_participant.AwaitingRoster)
@@ -450,7 +450,7 @@ def test_of_two_lists_only_one_is_signed_by_the_threshold() -> None:
 
 def test_without_the_signatures_two_lists_would_give_the_whole_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: four seeds from two lists, the fifth is the colluder's own; the victim's update lies open."""
-    without_check(monkeypatch, joint_participant.AwaitingRecoveryProof, "on_proof", "check_signatures")
+    without_check(monkeypatch, joint_participant.AwaitingRecoveryProof, "on_proof", "C67")
     run, tap, known = two_lists()
     pieces: dict[int, dict[int, Secret]] = {owner: {3: known[COLLUDER][1][Index(owner)]} for owner in (1, 2, 4, 5)}
     for holder, name in enumerate(NAMES, start=1):

@@ -82,9 +82,9 @@ def certified_as_colluder(adversary: Adversary, name: ParticipantId, keys: Adver
 @pytest.mark.parametrize(
     ("dress", "check", "error"),
     [
-        (unsigned, (rosters, "verify_member", "signing.verify"), AuthenticationError),
-        (certified_elsewhere, (TrustAnchors, "verify_participant", "self._check_chain"), AuthenticationError),
-        (certified_as_colluder, (rosters, "verify_member", "belongs to"), ProtocolViolation),
+        (unsigned, (rosters, "verify_member", "C13"), AuthenticationError),
+        (certified_elsewhere, (TrustAnchors, "verify_participant", "chain"), AuthenticationError),
+        (certified_as_colluder, (rosters, "verify_member", "C12"), ProtocolViolation),
     ],
 )
 def test_substituted_keys(
@@ -109,7 +109,7 @@ def test_a_semi_honest_round_does_not_stand_against_substituted_keys_and_policy_
 ) -> None:
     config = make_config(7, SEMI_HONEST)
     with monkeypatch.context() as patch:
-        without_check(patch, Policy, "check", "config.threat_model.name")
+        without_check(patch, Policy, "check", "threat-model")
         run = start(config, policy=Policy())
         stolen = substitute(run, lambda _adversary, _name, keys: keys)
         assert stolen is not None
@@ -207,7 +207,7 @@ def test_one_id_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """One colluder stands six times in the roster and so receives six shares: enough for t = 5."""
     victim = NAMES[6]
     with monkeypatch.context() as patch:
-        without_check(patch, rosters, "check", "not distinct and sorted")
+        without_check(patch, rosters, "check", "C8-ids")
         run = start(make_config(7))
         assert np.array_equal(pad_cohort(run, victim, colluder_six_times(run)), truth(run, victim))
     run = start(make_config(7))
@@ -225,7 +225,7 @@ def test_one_key_under_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
     victim = NAMES[6]
     config = make_config(7, SEMI_HONEST)
     with monkeypatch.context() as patch:
-        without_check(patch, rosters, "check", "check_distinct_keys")
+        without_check(patch, rosters, "check", "C9-distinct")
         run = start(config)
         assert np.array_equal(pad_cohort(run, victim, one_key_under_six_names(run)), truth(run, victim))
     run = start(config)
@@ -317,15 +317,15 @@ def renumbered(adversary: Adversary, _: ParticipantId) -> Roster:
 
 
 @pytest.mark.parametrize(
-    ("make", "fragment"),
+    ("make", "check", "said"),
     [
-        (changed, "was changed"),
-        (too_few, "a roster of"),
-        (renumbered, "not 1 to n"),
+        (changed, "C10-unchanged", "was changed"),
+        (too_few, "C7", "a roster of"),
+        (renumbered, "C8-indices", "not 1 to n"),
     ],
 )
 def test_a_wrong_roster_gets_no_shares(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[[Adversary, ParticipantId], Roster], fragment: str
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[Adversary, ParticipantId], Roster], check: str, said: str
 ) -> None:
     """Without the check the victim deals its shares into the wrong cohort; with it nothing leaves.
 
@@ -333,7 +333,7 @@ def test_a_wrong_roster_gets_no_shares(
     """
     config = make_config(7, SEMI_HONEST)
     with monkeypatch.context() as patch:
-        without_check(patch, rosters, "check", fragment)
+        without_check(patch, rosters, "check", check)
         adversary = Adversary(start(config))
         assert isinstance(adversary.ask(VICTIM, make(adversary, VICTIM)), ShareKeys)
     run = start(config)
@@ -341,7 +341,7 @@ def test_a_wrong_roster_gets_no_shares(
     error = refusal(lambda: adversary.ask(VICTIM, make(adversary, VICTIM)))
     assert isinstance(error, ProtocolViolation)
     assert error.culprit == "coordinator"
-    assert fragment in str(error)
+    assert said in str(error)
     assert not adversary.shared
     assert holds_nothing(run, VICTIM)
 

@@ -35,7 +35,7 @@ def test_a_cohort_below_the_participants_minimum(monkeypatch: pytest.MonkeyPatch
     config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=1)
     policy = Policy(threat_models=frozenset({SEMI_HONEST}), min_cohort=5)
     with monkeypatch.context() as patch:
-        without_check(patch, Policy, "check", "minimum cohort")
+        without_check(patch, Policy, "check", "min-cohort")
         run = start(config, policy=policy, hook=keep_out(NAMES[2:4]))
         aggregate = run.play().aggregate
         assert aggregate is not None
@@ -116,7 +116,7 @@ def test_sybils_of_one_organisation(monkeypatch: pytest.MonkeyPatch, stage: str)
         return adversary
 
     with monkeypatch.context() as patch:
-        without_check(patch, Policy, "check_organisations", "below the minimum")
+        without_check(patch, Policy, "check_organisations", "C14")
         adversary = play()
         assert adversary.shared if stage == "roster" else adversary.sum_over(SYBILS, ELSEWHERE) is not None
     error = refusal(play)

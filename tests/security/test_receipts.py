@@ -143,7 +143,7 @@ def test_only_the_coordinators_word_on_this_very_round_counts(
     assert VICTIM not in round_.results
     assert set(round_.results) == set(NAMES) - {VICTIM}, "the others were told the truth"
 
-    without_check(monkeypatch, Participation, "_believed", "receipt.verify")
+    without_check(monkeypatch, Participation, "_believed", "C89")
     twin = Conversation(make_config(4, threat_model, threshold=3))
     told(twin, FORGERIES[forgery])
     twin.play()

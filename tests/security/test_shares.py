@@ -53,7 +53,7 @@ def test_shares_of_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     model.
     """
     with monkeypatch.context() as patch:
-        without_check(patch, AwaitingShares, "on_delivery", "below threshold")
+        without_check(patch, AwaitingShares, "on_delivery", "C17")
         run = start(make_config(7))
         stolen = ring_fence(run).expose(VICTIM, [COLLUDERS[0]])
         assert stolen is not None
@@ -372,7 +372,7 @@ def test_an_update_that_changes_while_it_is_sent(monkeypatch: pytest.MonkeyPatch
         return second - first, truth(run, names[0]) - before
 
     with monkeypatch.context() as patch:
-        without_check(patch, MaskedVector, "chunk", "was changed")
+        without_check(patch, MaskedVector, "chunk", "same-chunk-again")
         seen, real = send_twice()
         ring = np.uint64((1 << config.ring_bits) - 1)
         assert np.array_equal(seen & ring, real & ring)

@@ -79,7 +79,7 @@ def test_a_masked_round_keeps_one_signature_of_each() -> None:
 
 
 def test_without_the_check_a_masked_round_takes_every_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_check(monkeypatch, Intake, "take_signature", "signed before")
+    without_check(monkeypatch, Intake, "take_signature", "C35")
     _, accepted = outcome(masked)
     assert accepted[Phase.CONSISTENCY_CHECK] == AGAIN
 
@@ -94,6 +94,6 @@ def test_a_round_with_a_joint_key_keeps_one_signature_of_each() -> None:
 
 
 def test_without_the_check_a_round_with_a_joint_key_takes_every_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_check(monkeypatch, JointKeyCoordinator, "_take_signature", "signed before")
+    without_check(monkeypatch, JointKeyCoordinator, "_take_signature", "C35")
     _, accepted = outcome(joint, dropping(encrypted_config(Scheme.BFV, Custody.THRESHOLD), FALLEN))
     assert accepted[Phase.CONSISTENCY_CHECK] == accepted[Phase.RECOVERY_CHECK] == AGAIN

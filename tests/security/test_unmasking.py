@@ -141,7 +141,7 @@ def test_overlapping_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         return adversary
 
     with monkeypatch.context() as patch:
-        without_check(patch, AwaitingSurvivors, "check", "both survivors and dropped")
+        without_check(patch, AwaitingSurvivors, "check", "C21")
         run = start(make_config(7))
         assert not exposed(play(run), run)
         patch.setattr(states, "reveal", reveal_both)
@@ -180,26 +180,26 @@ def isolate(run: Run, survivors: tuple[int, ...]) -> Adversary:
 
 
 @pytest.mark.parametrize(
-    ("survivors", "fragment"),
+    ("survivors", "check", "said"),
     [
-        ((1, 3), "survivors are below threshold"),
-        ((1, 3, 99), "not on the roster"),
+        ((1, 3), "C24", "survivors are below threshold"),
+        ((1, 3, 99), "C22-roster", "not on the roster"),
     ],
 )
 def test_survivors_below_the_threshold(
-    monkeypatch: pytest.MonkeyPatch, survivors: tuple[int, ...], fragment: str
+    monkeypatch: pytest.MonkeyPatch, survivors: tuple[int, ...], check: str, said: str
 ) -> None:
     """A "sum" over the victim and one colluder: two colluders' shares and the victim's own make three of
     every secret. That is one colluder more than t − n_C ≥ 2 allows for: this check alone still stops them.
     """
     config = make_config(5, SEMI_HONEST, threshold=3, max_colluding=1)
     with monkeypatch.context() as patch:
-        without_check(patch, AwaitingSurvivors, "check", fragment)
+        without_check(patch, AwaitingSurvivors, "check", check)
         patch.setattr(CheckedRoster, "claim_sum", lambda *_: None)  # it cannot name somebody who is not on the roster
         run = start(config)
         assert exposed(isolate(run, survivors), run, LONER)
     run = start(config)
-    assert fragment in str(refusal(lambda: isolate(run, survivors)))
+    assert said in str(refusal(lambda: isolate(run, survivors)))
     assert holds_nothing(run, LONER)
 
 
@@ -218,7 +218,7 @@ def test_our_own_input_called_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         return adversary
 
     with monkeypatch.context() as patch:
-        without_check(patch, AwaitingSurvivors, "check", "our own input is called dropped")
+        without_check(patch, AwaitingSurvivors, "check", "C23")
         run = start(config)
         assert exposed(play(run), run, LONER)
     run = start(config)
@@ -247,7 +247,7 @@ def test_sets_that_do_not_make_up_u2(monkeypatch: pytest.MonkeyPatch, change: st
 
     config = make_config(7, SEMI_HONEST)
     with monkeypatch.context() as patch:
-        without_check(patch, AwaitingSurvivors, "check", "not those who shared keys")
+        without_check(patch, AwaitingSurvivors, "check", "C22-shared")
         adversary = play(start(config))
         if change == "missing":
             assert adversary.seed_shares[adversary.index(shared[5])]
@@ -302,14 +302,14 @@ def play_split_views(run: Run, proof_for: str) -> Adversary:
 
 
 @pytest.mark.parametrize(
-    ("proof_for", "fragment", "error"),
+    ("proof_for", "check", "error"),
     [
-        ("nobody else", "signatures are below threshold", ProtocolViolation),
-        ("forged", "signing.verify", AuthenticationError),
+        ("nobody else", "C27", ProtocolViolation),
+        ("forged", "C28", AuthenticationError),
     ],
 )
 def test_different_survivors_for_different_participants(
-    monkeypatch: pytest.MonkeyPatch, proof_for: str, fragment: str, error: type[Exception]
+    monkeypatch: pytest.MonkeyPatch, proof_for: str, check: str, error: type[Exception]
 ) -> None:
     """Without t signatures on one's own sets, the coordinator gets the sum of two honest updates; t = 7
     promises four.
@@ -317,7 +317,7 @@ def test_different_survivors_for_different_participants(
     config = make_config(10)
     assert (config.threshold, config.max_colluding) == (7, 3)
     with monkeypatch.context() as patch:
-        without_check(patch, CheckedRoster, "check_signatures", fragment)
+        without_check(patch, CheckedRoster, "check_signatures", check)
         run = start(config)
         adversary = play_split_views(run, proof_for)
         pair = adversary.sum_over([*KEPT, *BRIBED], CUT)
@@ -347,7 +347,7 @@ def test_signatures_of_others_do_not_count(monkeypatch: pytest.MonkeyPatch) -> N
         return adversary
 
     with monkeypatch.context() as patch:
-        without_check(patch, CheckedRoster, "check_signatures", "who are no survivors")
+        without_check(patch, CheckedRoster, "check_signatures", "C26")
         assert play(start(make_config(7))).seed_shares
     run = start(make_config(7))
     assert "who are no survivors" in str(refusal(lambda: play(run)))
@@ -397,7 +397,7 @@ def vote_twice(run: Run) -> Adversary:
 def test_an_active_threshold_below_the_safe_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """2t ≤ n + n_C: two sets of survivors can both gather t signatures, and t shares of both kinds come out."""
     with monkeypatch.context() as patch:
-        without_check(patch, RoundConfig, "_check_thresholds", "n_C must hold")
+        without_check(patch, RoundConfig, "_check_thresholds", "two-majorities")
         run = start(make_config(7, ACTIVE, threshold=4, max_colluding=2))
         assert exposed(vote_twice(run), run)
     with pytest.raises(ConfigError, match="raise threshold from 4 to 5 or more"):
@@ -415,8 +415,8 @@ def test_a_semi_honest_threshold_that_colluders_reach(monkeypatch: pytest.Monkey
         return adversary
 
     with monkeypatch.context() as patch:
-        without_check(patch, RoundConfig, "_check_thresholds", "MIN_HONEST")
-        without_check(patch, Policy, "check", "less max_colluding")
+        without_check(patch, RoundConfig, "_check_thresholds", "honest-updates")
+        without_check(patch, Policy, "check", "min-honest")
         run = start(make_config(7, SEMI_HONEST, threshold=3, max_colluding=3))
         assert exposed(listen(run), run)
     with pytest.raises(ConfigError, match="raise threshold to 5 or more"):

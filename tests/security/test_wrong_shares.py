@@ -130,7 +130,7 @@ def test_a_liar_without_shares_to_spare(monkeypatch: pytest.MonkeyPatch, lie: Li
         return run
 
     with monkeypatch.context() as patch:
-        without_check(patch, Intake, "take_revealed", "_check_dealt")
+        without_check(patch, Intake, "take_revealed", "C91")
         run = play()
         assert run.coordinator.failure is not None
         assert run.coordinator.failure.reason is AbortReason.WRONG_SHARES
@@ -311,7 +311,7 @@ def test_the_kind_of_share_is_checked_before_it_is_kept(monkeypatch: pytest.Monk
         return {type(share) for answer in coordinator._intake.answers.values() for share in answer.shares.values()}
 
     with monkeypatch.context() as patch:
-        without_check(patch, Intake, "take_revealed", "the wrong kind of share")
+        without_check(patch, Intake, "take_revealed", "C45")
         patch.setattr(Intake, "_check_dealt", lambda *_: None)
         assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare, MaskKeyShare}
     assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare}
@@ -329,7 +329,7 @@ def test_low_order_keys_are_turned_away_at_the_door(monkeypatch: pytest.MonkeyPa
         return run
 
     with monkeypatch.context() as patch:
-        without_check(patch, AdvertiseKeysPhase, "_check_sizes", "check_public_key")
+        without_check(patch, AdvertiseKeysPhase, "_check_sizes", "C37")
         assert with_a_liar().play().aggregate is None
     run = with_a_liar()
     assert_right(run)

@@ -98,7 +98,7 @@ class Call(ABC, Generic[ResponseT_co]):
     def read(self, parts: Parts) -> ResponseT_co:
         """As `decode`, within the limit. `parts` is emptied on the way, so that it is not held twice."""
         size = sum(len(part) + PART_COST for part in parts)
-        if size > self.limit:
+        if size > self.limit:  # check: longer-than-any-answer
             raise DecodeError(f"the answer to {self.method} is longer than {self.limit} bytes", culprit=COORDINATOR)
         return self.decode(parts)
 
@@ -174,9 +174,9 @@ class FindRound(Call[Offer]):
 
     def _check(self, offer: Offer) -> None:
         parent = offer.config.groups.parent if offer.config.groups else b""
-        if self.round_id is not None and self.round_id not in {offer.round_id, parent}:
+        if self.round_id is not None and self.round_id not in {offer.round_id, parent}:  # check: another-round
             raise _violation(f"round {offer.round_id.hex()} was offered, {self.round_id.hex()} was asked for")
-        if self.task is not None and offer.config.task != self.task:
+        if self.task is not None and offer.config.task != self.task:  # check: another-task
             raise _violation(f"a round of task {offer.config.task!r} was offered, {self.task!r} was asked for")
         if self.task is not None and offer.config.purpose != self.purpose:
             raise _violation(f"a round to {offer.config.purpose} was offered, one to {self.purpose} was asked for")

@@ -188,7 +188,7 @@ class Participation:
         if self._loan is not None and self._encoded is not None:
             self._loan.into_sum(self._encoded.lost())
         self._terms.memory.receive(offer.round_id)
-        if participant.aggregate is not None:  # we decrypted it ourselves
+        if participant.aggregate is not None:  # check: sum-kept-from-coordinator  # we decrypted it ourselves
             own = participant.aggregate
             _check_aggregate(own, sums_digest(own, offer.config), survivors, receipt)
         certified = offer.config.certify and (yield from self._certify(offer, participant.membership, roster, receipt))
@@ -205,12 +205,12 @@ class Participation:
 
     def _join(self, offer: Offer) -> Participant:
         config, mine = offer.config, self._contribution
-        if config.model_digest != mine.model_digest:
+        if config.model_digest != mine.model_digest:  # check: C4
             raise ModelMismatch(
                 f"the round is about model {config.model_digest.hex()[:16]}…, ours is {mine.model_digest.hex()[:16]}…",
                 culprit=COORDINATOR,
             )
-        if config.purpose != mine.purpose:
+        if config.purpose != mine.purpose:  # check: C87
             raise PolicyViolation(
                 f"the round is to {config.purpose}, our update was made to {mine.purpose}; name the round's purpose in "
                 "participate() if that is what the update is for",
@@ -252,13 +252,13 @@ class Participation:
             ProtocolViolation: it speaks of more or fewer survivors than we agreed on.
             AuthenticationError: the coordinator did not sign it, or signed something else.
         """
-        if told.survivors != len(survivors):
+        if told.survivors != len(survivors):  # check: survivor-count
             raise ProtocolViolation(
                 f"the receipt speaks of {told.survivors} survivors, we agreed on {len(survivors)}",
                 culprit=COORDINATOR,
             )
         receipt = Receipt(Statement.of(round_, roster, survivors, told.sums_digest), told.seal)
-        receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))
+        receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))  # check: C89
         return receipt
 
     def _certify(self, offer: Offer, membership: Membership, roster: Roster, receipt: Receipt) -> Flow[bool]:
@@ -338,7 +338,7 @@ def _own_sum(groups: GroupedAggregate, config: RoundConfig) -> Aggregate:
 
 
 def _check_aggregate(aggregate: Aggregate, digest: bytes, survivors: tuple[str, ...], receipt: Receipt) -> None:
-    if aggregate.survivors != survivors:
+    if aggregate.survivors != survivors:  # check: aggregate-survivors
         raise ProtocolViolation("the aggregate names other survivors than we agreed on", culprit=COORDINATOR)
-    if digest != receipt.sums_digest:
+    if digest != receipt.sums_digest:  # check: C31
         raise AuthenticationError("the aggregate is not the one that our receipt certifies", culprit=COORDINATOR)

@@ -63,7 +63,7 @@ class SeenRounds:
             self._ids[round_id] = None
 
     def _check(self, round_id: RoundId) -> None:
-        if round_id in self._ids:
+        if round_id in self._ids:  # check: joined-once
             raise LocalError(f"this client took part in round {round_id.hex()} before; keys are made once per round")
 
 

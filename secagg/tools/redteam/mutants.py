@@ -168,8 +168,8 @@ def _unbound_masks(patch: Patch) -> None:
 
 
 def _low_threshold(patch: Patch) -> None:
-    without_check(patch, RoundConfig, "_check_thresholds", "MIN_HONEST")
-    without_check(patch, Policy, "check", "less max_colluding")
+    without_check(patch, RoundConfig, "_check_thresholds", "honest-updates")
+    without_check(patch, Policy, "check", "min-honest")
 
 
 def _lasting_masks(patch: Patch) -> None:
@@ -202,8 +202,8 @@ def _some_masks(choose: Callable[[AwaitingShares, tuple[Mask, ...]], tuple[Mask,
 # --- checks that are gone ---------------------------------------------------------------------------------------------
 
 
-def _without(owner: object, name: str, fragment: str) -> Callable[[Patch], None]:
-    return lambda patch: without_check(patch, owner, name, fragment)
+def _without(owner: object, name: str, check: str) -> Callable[[Patch], None]:
+    return lambda patch: without_check(patch, owner, name, check)
 
 
 def _answers_again(patch: Patch) -> None:
@@ -381,15 +381,15 @@ MUTANTS: Final = (
     Mutant("both-shares", "both kinds of share are answered", _answers_again, "both-shares"),
     Mutant(
         "survivors-unchecked", "any number of survivors will do",
-        _without(AwaitingSurvivors, "check", "below threshold"), "cohort-of-one",
+        _without(AwaitingSurvivors, "check", "C24"), "cohort-of-one",
     ),
     Mutant(
         "signature-unchecked", "signatures of keys unchecked",
-        _without(rosters, "verify_member", "signing.verify"), "key-substitution",
+        _without(rosters, "verify_member", "C13"), "key-substitution",
     ),
     Mutant(
         "consistency-unchecked", "one signature on the survivors will do",
-        _without(CheckedRoster, "check_signatures", "are below threshold"), "two-survivor-sets",
+        _without(CheckedRoster, "check_signatures", "C27"), "two-survivor-sets",
     ),
     Mutant("context-unchecked", "keys are not bound to the round", _unbound_keys, "replay-keys"),
     Mutant("model-unchecked", "the context leaves the model out", _model_left_out, "different-models"),
