@@ -43,8 +43,9 @@ from secagg.robust.combining import combined
 from secagg.robust.grouping import Combine, Groups
 from secagg.rounds.certification import Result
 from secagg.rounds.releases import Release, ReleaseMemory
-from secagg.tools.conformance import archive, fixtures, vectors, wire
-from secagg.tools.conformance.replay import Draws, Stage, read_arrays, read_policy, refusal
+from secagg.tools.conformance import fixtures, vectors, wire
+from secagg.tools.conformance.replay import archive
+from secagg.tools.conformance.replay.stage import Draws, Stage, read_arrays, read_policy, refusal
 from secagg.wire import codec
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId

@@ -30,8 +30,8 @@ from secagg.lattice.slots import bfv_slots, ckks_slots
 from secagg.lattice.streams import SeededPolynomials, UniformResidues
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.tools.conformance import vectors
-from secagg.tools.conformance.encryption import plaintext
-from secagg.tools.conformance.replay import Draws, Stage
+from secagg.tools.conformance.replay.encryption import plaintext
+from secagg.tools.conformance.replay.stage import Draws, Stage
 
 Vector = dict[str, Any]
 unhex = bytes.fromhex

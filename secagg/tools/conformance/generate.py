@@ -8,36 +8,31 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from secagg.tools.conformance import (
-    archive,
-    binding_vectors,
-    coordinator_failures,
-    dealt_coordinator_failures,
-    dealt_participant_failures,
-    edge_failures,
-    encodings,
-    encrypted_rounds,
-    endings,
-    group_vectors,
-    integer_vectors,
-    joint_coordinator_failures,
-    joint_participant_failures,
-    lattice_vectors,
-    ledger_vectors,
-    noise_vectors,
-    participant_failures,
-    pipeline_vectors,
-    primitives,
-    published,
-    release_failures,
-    ring_vectors,
-    roster_failures,
-    rounds,
-    unmasking_failures,
-)
 from secagg.tools.conformance.document import Document, dumps
-from secagg.tools.conformance.failures import Script
+from secagg.tools.conformance.encodings import fixedpoint, groups, integers, ledger, noise, pipelines
+from secagg.tools.conformance.failures import (
+    dealt_coordinator,
+    dealt_participant,
+    endings,
+    joint_coordinator,
+    joint_participant,
+    masked_coordinator,
+    masked_participant,
+    offers,
+    releases,
+    rosters,
+    unmasking,
+)
+from secagg.tools.conformance.failures.script import Script
+from secagg.tools.conformance.primitives import bindings, derivations, lattice, published, rings
+from secagg.tools.conformance.replay import archive
+from secagg.tools.conformance.rounds import encrypted, masked
 from secagg.tools.conformance.vectors import DIRECTORY, check, load
+
+WITHOUT_ROUND = (
+    (published, derivations, rings, lattice, bindings),
+    (fixedpoint, integers, groups, pipelines, noise, ledger),
+)
 
 
 def generate() -> Iterator[tuple[str, str]]:
@@ -47,45 +42,35 @@ def generate() -> Iterator[tuple[str, str]]:
 
 
 def _vectors() -> Iterator[tuple[str, Document]]:
-    yield from published.vectors()
-    yield from primitives.vectors()
-    yield from encodings.vectors()
-    yield from integer_vectors.vectors()
-    yield from group_vectors.vectors()
-    yield from pipeline_vectors.vectors()
-    yield from noise_vectors.vectors()
-    yield from ledger_vectors.vectors()
-    played = dict(rounds.vectors())
+    for folder in WITHOUT_ROUND:
+        for module in folder:
+            yield from module.vectors()
+    yield from _rounds()
+
+
+def _rounds() -> Iterator[tuple[str, Document]]:
+    """Every round, and what departs from it."""
+    played, hidden = dict(masked.vectors()), dict(encrypted.vectors())
     yield from played.items()
-    semi_honest, active = (Script(name, played[name]) for name in ("round-semi-honest", "round-active"))
-    yield from edge_failures.vectors(active)
-    yield from roster_failures.vectors(semi_honest, active)
-    yield from participant_failures.vectors(active)
-    yield from coordinator_failures.vectors(semi_honest, active)
-    yield from unmasking_failures.vectors(semi_honest, active)
-    yield from release_failures.vectors(active)
-    yield from endings.vectors(active)
-    yield from _homomorphic()
-
-
-def _homomorphic() -> Iterator[tuple[str, Document]]:
-    yield from ring_vectors.vectors()
-    yield from lattice_vectors.vectors()
-    yield from binding_vectors.vectors()
-    played = dict(encrypted_rounds.vectors())
-    for name, vector in played.items():
+    for name, vector in hidden.items():
         yield name, archive.shortened(vector, frozenset({"encrypted-sum"}))
-    for name in sorted(encrypted_rounds.recordings()):
+    for name in sorted(encrypted.recordings()):
         yield name, load(name)
-    bfv, ckks, joint = (
-        Script(name, played[name])
-        for name in ("round-bfv-participants", "round-ckks-participants", "round-bfv-threshold")
-    )
-    yield from dealt_participant_failures.vectors(bfv, ckks)
-    yield from dealt_coordinator_failures.vectors(bfv)
-    yield from joint_participant_failures.vectors(joint)
-    yield from joint_coordinator_failures.vectors(joint)
-    yield from edge_failures.homomorphic_vectors(bfv, joint)
+    scripts = {name: Script(name, vector) for name, vector in (played | hidden).items()}
+    semi_honest, active = scripts["round-semi-honest"], scripts["round-active"]
+    bfv, ckks, joint = (scripts[f"round-{name}"] for name in ("bfv-participants", "ckks-participants", "bfv-threshold"))
+    yield from offers.vectors(active)
+    yield from rosters.vectors(semi_honest, active)
+    yield from masked_participant.vectors(active)
+    yield from masked_coordinator.vectors(semi_honest, active)
+    yield from unmasking.vectors(semi_honest, active)
+    yield from releases.vectors(active)
+    yield from endings.vectors(active)
+    yield from dealt_participant.vectors(bfv, ckks)
+    yield from dealt_coordinator.vectors(bfv)
+    yield from joint_participant.vectors(joint)
+    yield from joint_coordinator.vectors(joint)
+    yield from offers.homomorphic_vectors(bfv, joint)
 
 
 def differences() -> list[str]:

@@ -17,9 +17,9 @@ from secagg.lattice.rlwe import SecretKey, rebase
 from secagg.lattice.streams import SeededPolynomials
 from secagg.lattice.tenseal_backend import PublicKeyEncryptor, SymmetricEncryptor
 from secagg.tools.conformance.document import Document, document, dumps
-from secagg.tools.conformance.encrypted_rounds import NAMES, EncryptedRecorder, draft, recording_of
-from secagg.tools.conformance.encryption import ReplayedBackend
-from secagg.tools.conformance.replay import Stage
+from secagg.tools.conformance.replay.encryption import ReplayedBackend
+from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.rounds.encrypted import NAMES, EncryptedRecorder, draft, recording_of
 from secagg.tools.conformance.vectors import DIRECTORY
 
 

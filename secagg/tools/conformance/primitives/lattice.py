@@ -24,8 +24,8 @@ from secagg.lattice.streams import SeededPolynomials
 from secagg.messages import ParticipantId
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.encryption import bfv_plaintext, plaintext
-from secagg.tools.conformance.ring_vectors import CONTEXT, words_digest
+from secagg.tools.conformance.primitives.rings import CONTEXT, words_digest
+from secagg.tools.conformance.replay.encryption import bfv_plaintext, plaintext
 
 ALICE, BOB = ParticipantId("Alice.1"), ParticipantId("bob-2")
 

@@ -20,9 +20,9 @@ from secagg.messages import (
 )
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures, wire
-from secagg.tools.conformance.dealt_participant_failures import DEALER, ME, PEER, Vector, dealt_seed, first_residue
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import COORDINATOR, Failure, Script, refused
+from secagg.tools.conformance.failures.dealt_participant import DEALER, ME, PEER, Vector, dealt_seed, first_residue
+from secagg.tools.conformance.failures.script import COORDINATOR, Failure, Script, refused
 
 
 def vectors(script: Script) -> Iterator[Vector]:

@@ -8,10 +8,11 @@ from secagg.context import digest_model
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.phases import Phase, phases
-from secagg.tools.conformance import encrypted_intermediates, fixtures
+from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document, plain
-from secagg.tools.conformance.replay import Stage
-from secagg.tools.conformance.rounds import ARRIVAL, SCHEMA, Cast, Recorder, model, outcome, round_inputs
+from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.rounds import encrypted_intermediates
+from secagg.tools.conformance.rounds.masked import ARRIVAL, SCHEMA, Cast, Recorder, model, outcome, round_inputs
 
 RECORDED_ONE = "ginkgo"
 """Whose ciphertext TenSEAL made in the rounds of custody `threshold`; the others' follow from seeds."""

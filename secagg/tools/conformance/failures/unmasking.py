@@ -15,7 +15,7 @@ from secagg.messages import (
 )
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import COORDINATOR, Failure, Script, participant, refused
+from secagg.tools.conformance.failures.script import COORDINATOR, Failure, Script, participant, refused
 from secagg.wire.v1 import messages_pb2 as pb
 
 SENDER = "dahlia"

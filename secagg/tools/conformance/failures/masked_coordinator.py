@@ -19,8 +19,8 @@ from secagg.messages import (
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import COORDINATOR, Failure, Script, participant, refused
-from secagg.tools.conformance.rounds import AUTHORITY, organisation
+from secagg.tools.conformance.failures.script import COORDINATOR, Failure, Script, participant, refused
+from secagg.tools.conformance.rounds.masked import AUTHORITY, organisation
 
 SENDER = "dahlia"
 FIRST = "fir"

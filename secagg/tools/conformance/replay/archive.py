@@ -13,7 +13,7 @@ from typing import Final
 
 from secagg.tools.conformance import vectors, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.replay import Stage
+from secagg.tools.conformance.replay.stage import Stage
 
 Messages = Mapping[str, Document]
 

@@ -8,10 +8,10 @@ from secagg.crypto.agreement import KeyPair
 from secagg.messages import Index, Member, ParticipantId, Roster
 from secagg.rounds import dealing, peer_sealing
 from secagg.tools.conformance import wire
-from secagg.tools.conformance.archive import Pieces, abridged
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.intermediates import Insider
-from secagg.tools.conformance.replay import Stage
+from secagg.tools.conformance.replay.archive import Pieces, abridged
+from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.rounds.masked_intermediates import Insider
 
 COORDINATOR = "coordinator"
 

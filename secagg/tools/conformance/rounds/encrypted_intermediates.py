@@ -20,7 +20,7 @@ from secagg.lattice.streams import SeededPolynomials
 from secagg.messages import EncryptedInputChunk, EncryptedSum, FallenSet, Member, Roster, ShareKeys, SumReport
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.replay import Stage
+from secagg.tools.conformance.replay.stage import Stage
 
 
 def of(vector: Document, stage: Stage) -> dict[str, Any]:

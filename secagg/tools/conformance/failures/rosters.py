@@ -9,8 +9,8 @@ from secagg.context import RoundId, bind
 from secagg.messages import Index, Member, Roster
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import Failure, Script, participant, refused
-from secagg.tools.conformance.rounds import AUTHORITY, organisation
+from secagg.tools.conformance.failures.script import Failure, Script, participant, refused
+from secagg.tools.conformance.rounds.masked import AUTHORITY, organisation
 
 ME = "dahlia"
 """The participant whose checks are tried; it survives both rounds."""

@@ -23,7 +23,8 @@ from secagg.lattice.parameters import Profile, Scheme
 from secagg.lattice.residues import pack_residues, unpack_chunk, unpack_residues
 from secagg.lattice.rlwe import SecretKey, add, centred_binomial, rebase, ternary
 from secagg.lattice.streams import SeededPolynomials, reference_polynomial
-from secagg.tools.conformance import cosines, vectors
+from secagg.tools.conformance import vectors
+from secagg.tools.conformance.replay import cosines
 
 
 class ReplayedBackend:

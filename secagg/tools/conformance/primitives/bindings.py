@@ -13,8 +13,8 @@ from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import AdvertiseKeys, Index, Member, Roster, SurvivorSet
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.lattice_vectors import ALICE, BOB, profile_fields, small_profile
-from secagg.tools.conformance.ring_vectors import CONTEXT
+from secagg.tools.conformance.primitives.lattice import ALICE, BOB, profile_fields, small_profile
+from secagg.tools.conformance.primitives.rings import CONTEXT
 
 
 def vectors() -> Iterator[tuple[str, Document]]:

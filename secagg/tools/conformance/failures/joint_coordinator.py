@@ -23,11 +23,11 @@ from secagg.messages import (
 )
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures, wire
-from secagg.tools.conformance.dealt_coordinator_failures import failed
-from secagg.tools.conformance.dealt_participant_failures import first_residue
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import COORDINATOR, Failure, Script, participant, refused
-from secagg.tools.conformance.joint_participant_failures import ME, Vector, advertised, signed_sum, spoiled_shares
+from secagg.tools.conformance.failures.dealt_coordinator import failed
+from secagg.tools.conformance.failures.dealt_participant import first_residue
+from secagg.tools.conformance.failures.joint_participant import ME, Vector, advertised, signed_sum, spoiled_shares
+from secagg.tools.conformance.failures.script import COORDINATOR, Failure, Script, participant, refused
 
 
 def vectors(script: Script) -> Iterator[Vector]:

@@ -22,9 +22,9 @@ from secagg.messages import (
     SurvivorSet,
 )
 from secagg.tools.conformance import wire
-from secagg.tools.conformance.dealt_participant_failures import first_residue
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import Failure, Script, refused
+from secagg.tools.conformance.failures.dealt_participant import first_residue
+from secagg.tools.conformance.failures.script import Failure, Script, refused
 
 ME, PEER = "dahlia", "ginkgo"
 """Whose checks are tried, and who errs."""

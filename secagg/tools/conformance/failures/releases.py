@@ -8,7 +8,7 @@ from secagg.phases import Phase
 from secagg.rounds.releases import Release, remembering
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.failures import COORDINATOR, Failure, Script, refused
+from secagg.tools.conformance.failures.script import COORDINATOR, Failure, Script, refused
 
 PARTICIPANT = "dahlia"
 VICTIM = "fir"

@@ -18,7 +18,7 @@ from secagg.noise.stream import NoiseStream
 from secagg.noise.table import NoiseTable, noise_table
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.pipeline_vectors import (
+from secagg.tools.conformance.encodings.pipelines import (
     CONTEXT,
     SCHEMA,
     described,

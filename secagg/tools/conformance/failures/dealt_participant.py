@@ -21,7 +21,7 @@ from secagg.messages import (
 )
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import Failure, Script, refused
+from secagg.tools.conformance.failures.script import Failure, Script, refused
 
 ME, PEER = "dahlia", "ginkgo"
 """Whose checks are tried, and who errs."""

@@ -11,8 +11,8 @@ from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery, Surv
 from secagg.rounds import dealing, peer_sealing
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures import Failure, Script, participant, refused
-from secagg.tools.conformance.rounds import organisation
+from secagg.tools.conformance.failures.script import Failure, Script, participant, refused
+from secagg.tools.conformance.rounds.masked import organisation
 from secagg.wire.v1 import messages_pb2 as pb
 
 ME = "dahlia"

@@ -6,7 +6,7 @@ from typing import Any
 from secagg.lattice.primes import ntt_primes
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.failures import Script, refused
+from secagg.tools.conformance.failures.script import Script, refused
 from secagg.wire.v1 import config_pb2, messages_pb2
 
 Vector = tuple[str, Document]

@@ -39,7 +39,7 @@ from secagg.rounds.releases import Release, remembering
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.encryption import ReplayedBackend
+from secagg.tools.conformance.replay.encryption import ReplayedBackend
 from secagg.wire.configuration import decode_config
 from secagg.wire.results import sums_digest
 

@@ -18,8 +18,8 @@ from secagg.messages import Leave, LeaveReason, ReleaseOrder
 from secagg.phases import Phase, phases
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, document, plain
-from secagg.tools.conformance.intermediates import intermediates
-from secagg.tools.conformance.replay import Stage
+from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.rounds.masked_intermediates import intermediates
 from secagg.wire.configuration import encode_config
 from secagg.wire.results import encode_aggregate, sums_digest
 

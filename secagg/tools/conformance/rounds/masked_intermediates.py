@@ -20,7 +20,7 @@ from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.replay import Stage
+from secagg.tools.conformance.replay.stage import Stage
 
 
 class Insider:

@@ -13,8 +13,8 @@ from secagg.roster import result_to_sign, roster_digest
 from secagg.rounds.certification import Result
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.failures import Script, refused
-from secagg.tools.conformance.rounds import AUTHORITY
+from secagg.tools.conformance.failures.script import Script, refused
+from secagg.tools.conformance.rounds.masked import AUTHORITY
 from secagg.wire import codec
 from secagg.wire.receipts import encode_receipt
 

@@ -1,0 +1,1 @@
+"""Vectors of the way from arrays to integers and bytes, and back."""

@@ -1,0 +1,1 @@
+"""Vectors of what must be refused, and of how a round ends."""

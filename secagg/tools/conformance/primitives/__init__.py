@@ -1,0 +1,1 @@
+"""Vectors of the cryptography that the protocol stands on, and of what it derives with it."""

@@ -1,0 +1,1 @@
+"""Plays the steps of a vector on the real participants and coordinator, without TenSEAL."""

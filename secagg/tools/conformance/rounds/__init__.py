@@ -1,0 +1,1 @@
+"""Vectors of whole rounds: inputs, every message, every value in between, and the sum."""
