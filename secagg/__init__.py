@@ -1,5 +1,43 @@
-"""secagg: secure aggregation for federated learning. Only the sum over a cohort ever comes out."""
+"""Secure aggregation for federated learning: a coordinator learns the sum over participants, and no single update.
 
-from typing import Final
+What an FL engineer writes about a round is here: its configuration, what it gives, what a participant insists on, and
+every error. Taking part and opening rounds is in `secagg_client`. All names are loaded when they are first used.
+"""
 
-__version__: Final = "0.1.0"
+from secagg.lazy import face
+
+__version__ = "0.1.0"
+
+__all__, __getattr__, __dir__ = face(
+    __name__,
+    {
+        "secagg.aggregates": "Aggregate GroupSum GroupedAggregate",
+        "secagg.config": "Deadlines Graph RoundConfig Suite ThreatModel",
+        "secagg.context": "RoundId digest_model",
+        "secagg.crypto.identity": "Identity TrustAnchors",
+        "secagg.encoding.clipping": "Clip",
+        "secagg.encoding.fixedpoint": "FixedPoint WeightedMean",
+        "secagg.encoding.integers": "IntegerSums Integers",
+        "secagg.encoding.pipeline": "Noise NoiseBy Pipeline",
+        "secagg.encoding.schema": "ArraySpec Schema Update",
+        "secagg.errors": (
+            "AbortReason AuthenticationError BudgetExceeded ConfigError DecodeError Exhibit IdentityError "
+            "InputError LedgerError LimitError LocalError MemoryFileError MissingExtraError ModelMismatch "
+            "NotInRoundError ParticipationCancelled PolicyViolation PrecisionWarning ProtocolViolation "
+            "RemoteError RoundAborted RoundTimeoutError SecAggError TransportError UnknownRoundError WorkerError"
+        ),
+        "secagg.events": (
+            "Accused DropReason MessageAccepted ParticipantDropped PhaseStarted RoundFailed Verdict WrongShares"
+        ),
+        "secagg.lattice.parameters": "Custody Profile Scheme find_profile",
+        "secagg.noise.laws": "Law",
+        "secagg.phases": "Phase",
+        "secagg.policy": "Policy",
+        "secagg.privacy.ledger": "Ledger",
+        "secagg.receipts": "Receipt",
+        "secagg.robust.combining": "Anomaly",
+        "secagg.robust.grouping": "Combine Groups",
+        "secagg.wire.ledgers": "TaskLedger",
+        "secagg.wire.progress": "InGroup ResultReady WatchedEvent",
+    },
+)

@@ -65,11 +65,17 @@ class Graph(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Longest time each phase stays open, in seconds, 0.001 to 604,800. Whoever has not delivered by then has dropped
-    out.
+    """Longest time that each phase stays open, in seconds, 0.001 to 604,800. A participant that has not delivered by
+    then has dropped out.
 
-    `join_s` is how long the coordinator waits for the first participant; `advertise_keys_s` then begins when it has
-    come. With 0, the default, `advertise_keys_s` begins when the round is opened.
+    Attributes:
+        advertise_keys_s: for participants to join.
+        share_keys_s: for key shares, and for the confirmations of a dealt key.
+        masked_input_s: for updates, masked or encrypted, and for all other phases that move whole vectors.
+        consistency_check_s: for the agreement on who survived.
+        unmask_s: for the shares of secrets that open the sum.
+        join_s: how long the coordinator waits for the first participant; `advertise_keys_s` begins when it has come.
+            With 0, the default, `advertise_keys_s` begins when the round is opened.
     """
 
     advertise_keys_s: float = 60.0

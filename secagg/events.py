@@ -11,10 +11,15 @@ from secagg.phases import Phase
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted:
-    """A phase opened. `deadline` is in seconds since 1970; `expected` is how many participants may deliver.
+    """A phase of the round opened.
 
-    Told again of the first phase when the deadline or who is expected changes: with the first participant, where the
-    round waits for it (`join_s`), and when the FL server says who will come.
+    The first phase is told again when its deadline or the number of expected participants changes: when the first
+    participant has come, where the round waits for it (`join_s`), and when the FL server says who will come.
+
+    Attributes:
+        phase: the phase that is open now.
+        deadline: when it closes, in seconds since 1970.
+        expected: number of participants that may deliver in it.
     """
 
     phase: Phase
@@ -24,7 +29,12 @@ class PhaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class MessageAccepted:
-    """A participant delivered what the phase asks for, whole."""
+    """A participant delivered what the phase asks for, whole.
+
+    Attributes:
+        phase: the open phase.
+        participant: id of the participant.
+    """
 
     phase: Phase
     participant: ParticipantId
@@ -45,7 +55,13 @@ class DropReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ParticipantDropped:
-    """A participant did not deliver in `phase` and takes no further part."""
+    """A participant did not deliver in a phase, and takes no further part in the round.
+
+    Attributes:
+        phase: the phase in which it was missing.
+        participant: id of the participant.
+        reason: why it counts as dropped.
+    """
 
     phase: Phase
     participant: ParticipantId
@@ -88,7 +104,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Accused:
-    """A participant left and said that it refused what `accused` sent to it. Nobody is excluded for it."""
+    """A participant left, and said that it refused what another one sent to it. Nobody is excluded for it.
+
+    Attributes:
+        accused: id of the participant whose entry was refused.
+        accuser: id of the participant that refused it.
+        verdict: what the coordinator can tell about who is at fault.
+    """
 
     accused: ParticipantId
     accuser: ParticipantId

@@ -96,7 +96,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A signed statement.
+    """What the coordinator said of a round that ended with a sum, under its signature.
 
     Attributes:
         statement: what the coordinator says of the round.

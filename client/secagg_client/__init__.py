@@ -9,34 +9,25 @@ beforehand to decide otherwise. Where grpc was imported earlier, the coordinator
 import os
 import sys
 
+from secagg.lazy import face
+
 if "grpc" not in sys.modules:  # else it would be too late, and look as if it were not
     os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256")
 
-from secagg.receipts import Receipt
-from secagg_client.aio.client import AsyncClient
-from secagg_client.aio.control import AsyncControlClient
-from secagg_client.calls.control_plane import RoundState, RoundSummary
-from secagg_client.minimising import Minimised, minimised
-from secagg_client.participation.feedback import Feedback
-from secagg_client.participation.results import Offer, RoundResult
-from secagg_client.released_sums.memory import Memory
-from secagg_client.retry import RetryPolicy
-from secagg_client.sync.client import Client
-from secagg_client.sync.control import ControlClient
-
-__all__ = [
-    "AsyncClient",
-    "AsyncControlClient",
-    "Client",
-    "ControlClient",
-    "Feedback",
-    "Memory",
-    "Minimised",
-    "Offer",
-    "Receipt",
-    "RetryPolicy",
-    "RoundResult",
-    "RoundState",
-    "RoundSummary",
-    "minimised",
-]
+__all__, __getattr__, __dir__ = face(
+    __name__,
+    {
+        "secagg.sandbox.worker": "Limits Worker",
+        "secagg_client.aio.client": "AsyncClient",
+        "secagg_client.sync.control": "ControlClient",
+        "secagg_client.aio.control": "AsyncControlClient",
+        "secagg_client.calls.control_plane": "RoundState RoundSummary",
+        "secagg_client.participation.feedback": "Feedback",
+        "secagg_client.released_sums.memory": "Memory",
+        "secagg_client.minimising": "Minimised minimised",
+        "secagg_client.participation.results": "Offer RoundResult",
+        "secagg_client.retry": "RetryPolicy",
+        "secagg_client.statistics": "Column Summary",
+        "secagg_client.sync.client": "Client",
+    },
+)

@@ -219,7 +219,15 @@ def _subject(host: str) -> x509.DNSName | x509.IPAddress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Identity:
-    """Our own certificate chain and private key. The key does not print and does not pickle."""
+    """Our own certificate chain and private key. The key does not print and does not pickle.
+
+    Attributes:
+        participant_id: the name that the certificate gives us.
+        organisation: the organisation that it names.
+        chain: DER certificates, our own first.
+        not_valid_before: when our certificate begins to be valid.
+        not_valid_after: when it expires.
+    """
 
     participant_id: str
     organisation: str

@@ -20,7 +20,7 @@ _MAX: Final = 2.0**64
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One bound.
+    """One bound on an update: a Euclidean norm, or a magnitude of values. Exactly one of the two is given.
 
     Attributes:
         l2: largest Euclidean norm, 2^-64 to 2^64; longer vectors are scaled down. Infinite where `linf` is meant.

@@ -32,7 +32,7 @@ _ARGUMENT: Final = re.compile(r"([a-z0-9]+)=([a-z0-9.+-]+)")
 
 
 class NoiseBy(Enum):
-    """Who adds noise."""
+    """Who adds the noise that a pipeline asks for."""
 
     PARTICIPANTS = "participants"
     """Each a share of it, to its own update: nobody sees a sum without."""

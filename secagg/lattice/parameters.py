@@ -47,9 +47,11 @@ class Custody(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Everything that both sides must agree on.
+    """The encryption parameters of a homomorphic round, which all sides must agree on. `find_profile` makes them.
 
     Attributes:
+        scheme: CKKS or BFV.
+        custody: who holds the key.
         summands: n_max, the most ciphertexts that are ever added.
         value_bits: every value is an integer in [0, 2**value_bits).
         ring_degree: N.
