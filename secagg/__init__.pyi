@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from secagg.aggregates import Aggregate as Aggregate, GroupSum as GroupSum, GroupedAggregate as GroupedAggregate
 from secagg.config import (
-    Aggregate as Aggregate,
     Deadlines as Deadlines,
     Graph as Graph,
     RoundConfig as RoundConfig,
@@ -66,8 +66,8 @@ from secagg.phases import Phase as Phase
 from secagg.policy import Policy as Policy
 from secagg.privacy.ledger import Ledger as Ledger
 from secagg.receipts import Receipt as Receipt
+from secagg.robust.combining import Anomaly as Anomaly
 from secagg.robust.grouping import Combine as Combine, Groups as Groups
-from secagg.robust.groups import Anomaly as Anomaly, GroupedAggregate as GroupedAggregate, GroupSum as GroupSum
 from secagg.wire.ledgers import TaskLedger as TaskLedger
 from secagg.wire.progress import InGroup as InGroup, ResultReady as ResultReady, WatchedEvent as WatchedEvent
 

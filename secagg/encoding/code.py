@@ -121,7 +121,7 @@ def code_for(
     if whole := next((spec for spec in schema.arrays if spec.whole), None):
         raise ConfigError(
             f"array {whole.name!r} is {whole.dtype}, and this encoding is of floats; cast it, or sum integers exactly "
-            "(secagg.encoding.integers)"
+            "(secagg.Integers)"
         )
     if isinstance(encoding, FixedPoint):
         return BoundedCode(encoding, Stages(schema), summands)

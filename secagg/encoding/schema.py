@@ -256,7 +256,7 @@ def _instead(dtype: np.dtype[Any], wanted: str = "float32") -> str:
         return leave
     return (
         f"if it is a counter or an index, {leave}; if its mean is meant, hand in array.astype('{wanted}'); exact sums "
-        "of integers need a task of their own (secagg.encoding.integers)"
+        "of integers need a task of their own (secagg.Integers)"
     )
 
 

@@ -45,7 +45,7 @@ def run(program: str) -> str:
 
 def stub(path: Path) -> dict[str, str]:
     """The module that each offered name comes from, as the type checker reads it."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and node.module != "typing":
             assert all(alias.asname == alias.name for alias in node.names), ast.unparse(node)

@@ -222,7 +222,7 @@ def test_arrays_of_another_kind_are_refused_by_name() -> None:
         schema.check(update(0) | {"wide": np.zeros(5, np.int64)})
     with pytest.raises(InputError, match=r"'wide' is float32, the task wants uint32"):
         schema.check(update(0) | {"wide": np.zeros(5, np.float32)})
-    with pytest.raises(InputError, match=r"'n' is int64; .*secagg\.encoding\.integers"):
+    with pytest.raises(InputError, match=r"'n' is int64; .*secagg\.Integers"):
         Schema.of({"n": np.zeros(2, np.int64), "x": np.zeros(2)})
     assert isinstance(config_of().code.encoder(schema.check(update(0)), 1, Secret(bytes(32))), IntegerEncoder)
 

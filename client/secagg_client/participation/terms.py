@@ -141,7 +141,7 @@ def digest_of(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None, model_
     if model is None and model_digest is not None:
         check_digest(model_digest)
         return model_digest
-    raise ConfigError("pass either the model that the update belongs to, or its digest (secagg.context.digest_model)")
+    raise ConfigError("pass either the model that the update belongs to, or its digest (secagg.digest_model)")
 
 
 def find(terms: Terms, task: str | None, round_id: bytes | None, purpose: str = TRAIN) -> FindRound:

@@ -145,7 +145,7 @@ class Client:
             round_id: or take part in this round,
             offer: or in this one, from `find_round`.
             model: the model that the update belongs to, as we hold it; the round must be about the same one.
-            model_digest: its digest, instead (`secagg.context.digest_model`).
+            model_digest: its digest, instead (`secagg.digest_model`).
             purpose: what the update was computed for; a round for another purpose is refused. What is remembered of
                 sums is kept apart by it, so an evaluation of a model does not stand in the way of its training.
             fetch_aggregate: whether to get the aggregate, where the round gives it to participants.
