@@ -20,14 +20,15 @@ from secagg.policy import Policy
 from secagg.rounds import dealing, releases
 from secagg.rounds.certification import Result
 from secagg.rounds.checked_roster import CheckedRoster
-from secagg.tools.redteam import arena, mutants
-from secagg.tools.redteam.encrypted_games import ENCRYPTED_GAMES
-from secagg.tools.redteam.games import Game, play
-from secagg.tools.redteam.input_games import INPUT_GAMES
-from secagg.tools.redteam.masked_games import MASKED_GAMES
-from secagg.tools.redteam.mode_games import MODE_GAMES
-from secagg.tools.redteam.release_games import RELEASE_GAMES
-from secagg.tools.redteam.surgery import Patch, without_check
+from secagg.tools.redteam import arena
+from secagg.tools.redteam.attacks.protocol.encrypted import ENCRYPTED_GAMES
+from secagg.tools.redteam.attacks.protocol.game import Game, play
+from secagg.tools.redteam.attacks.protocol.inputs import INPUT_GAMES
+from secagg.tools.redteam.attacks.protocol.masked import MASKED_GAMES
+from secagg.tools.redteam.attacks.protocol.modes import MODE_GAMES
+from secagg.tools.redteam.attacks.protocol.releases import RELEASE_GAMES
+from secagg.tools.redteam.self_test import mutants
+from secagg.tools.redteam.self_test.surgery import Patch, without_check
 from secagg.tools.simulation import cohort
 
 EVERY_GAME = (MASKED_GAMES, RELEASE_GAMES, INPUT_GAMES, ENCRYPTED_GAMES, MODE_GAMES)

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from secagg.messages import ParticipantId
 from secagg.rounds.releases import Release, singled_out
-from secagg.tools.redteam.cohort_games import same_cohort, varying_cohorts
+from secagg.tools.redteam.attacks.protocol.cohorts import same_cohort, varying_cohorts
 from secagg.tools.redteam.participation import Rounds, combination, determined
 
 COHORTS = arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(2, 8)))

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 from secagg.cli.main import build
 from secagg.masked import participant
 from secagg.masked.participant import AwaitingShares
-from secagg.tools.redteam import runner, self_test
+from secagg.tools.redteam import runner
+from secagg.tools.redteam.attacks.protocol import GAMES
+from secagg.tools.redteam.attacks.protocol.game import Outcome
 from secagg.tools.redteam.audit import CHECKS
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS, Holds
 from secagg.tools.redteam.formats import as_document, to_json, to_junit, to_sarif
-from secagg.tools.redteam.games import Outcome
 from secagg.tools.redteam.measured import (
     AuditedClaim,
     Detected,
@@ -31,7 +32,6 @@ from secagg.tools.redteam.measured import (
     Tried,
 )
 from secagg.tools.redteam.metrics import COHORT, MEMBER, RECORD
-from secagg.tools.redteam.mutants import MUTANTS
 from secagg.tools.redteam.report import render
 from secagg.tools.redteam.results import (
     BROKEN,
@@ -46,7 +46,8 @@ from secagg.tools.redteam.results import (
     Findings,
     Quality,
 )
-from secagg.tools.redteam.self_test import GAMES
+from secagg.tools.redteam.self_test import run as self_test
+from secagg.tools.redteam.self_test.mutants import MUTANTS
 from secagg.tools.redteam.statistics import proportion_interval
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from secagg.roster import check
 from secagg.tools.redteam import audit
-from secagg.tools.redteam import self_test as s
 from secagg.tools.redteam.audit import CHECKS
 from secagg.tools.redteam.cipher_checks import ciphertext_battery
 from secagg.tools.redteam.mask_checks import mask_battery
 from secagg.tools.redteam.modes import ENCRYPTED, mode_named
-from secagg.tools.redteam.mutants import MUTANTS, Mutant
+from secagg.tools.redteam.self_test import run as s
+from secagg.tools.redteam.self_test.mutants import MUTANTS, Mutant
+from secagg.tools.redteam.self_test.surgery import Patch, without_check
 from secagg.tools.redteam.statistics import FAMILY_ERROR, RUN_ERROR
-from secagg.tools.redteam.surgery import Patch, without_check
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,16 @@ import pytest
 
 from secagg.tools.charts.origin import Origin
 from secagg.tools.redteam import guidance
+from secagg.tools.redteam.attacks.protocol import GAMES
+from secagg.tools.redteam.attacks.protocol.game import Outcome, Played
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS
 from secagg.tools.redteam.dp_audit import distance_of, epsilon_of, found_with, gaussian_bound
 from secagg.tools.redteam.fears import FEARS, State, figures
-from secagg.tools.redteam.games import Outcome, Played
 from secagg.tools.redteam.measured import Measured, NoisePoint, Power, RoundsPoint, Tried
 from secagg.tools.redteam.metrics import RECORD, smallest_leak, upper_tail
 from secagg.tools.redteam.power import powers
 from secagg.tools.redteam.report import render
 from secagg.tools.redteam.results import BROKEN, Attempt, CurvePoint, DefenceRow, Findings
-from secagg.tools.redteam.self_test import GAMES
 from secagg.tools.redteam.statistics import proportion_interval
 
 EMPTY = Findings(profile="quick", seed=0, command="run", origin=Origin("a day", "abc1234", "run", {"secagg": "0"}))

@@ -2,7 +2,7 @@
 
 Defences are compared on what is *released*, since that is all that they change; what hides single updates is judged
 by the views of real rounds. Adding one takes ten lines: see `secagg.tools.redteam.defences`. Attacks: see
-`secagg.tools.redteam.attacks`. Results are the same for the same seeds, versions and machine.
+`secagg.tools.redteam.attacks.inversion`. Results are the same for the same seeds, versions and machine.
 
 The field's own data sets are not bundled: `targets` takes whatever `secagg.tools.redteam.larger` reads.
 """
@@ -19,7 +19,7 @@ from rich.table import Table
 from secagg import __version__
 from secagg.encoding.schema import Update
 from secagg.errors import ConfigError
-from secagg.tools.redteam.attacks import ATTACKS, Attack, attack_named
+from secagg.tools.redteam.attacks.inversion import ATTACKS, Attack, attack_named
 from secagg.tools.redteam.defences import DEFENCES, Defence, Release, defence_named
 from secagg.tools.redteam.extra import torch
 from secagg.tools.redteam.metrics import Bar

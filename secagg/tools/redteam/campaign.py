@@ -10,7 +10,7 @@ from typing import Final
 
 from secagg.errors import ConfigError, LocalError
 from secagg.tools.redteam import gallery, measurements
-from secagg.tools.redteam.attacks import ATTACKS
+from secagg.tools.redteam.attacks.inversion import ATTACKS
 from secagg.tools.redteam.measured import Measured
 from secagg.tools.redteam.modes import EVERY_MODE, MASKED_ACTIVE, available, mode_named
 from secagg.tools.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, Findings

@@ -8,8 +8,8 @@ import numpy as np
 
 from secagg.encoding.schema import FloatArray
 from secagg.tools.redteam import metrics
-from secagg.tools.redteam.attacks.imprint import IMPRINT
-from secagg.tools.redteam.attacks.malicious import INCONSISTENT, TRAP_WEIGHTS
+from secagg.tools.redteam.attacks.inversion.imprint import IMPRINT
+from secagg.tools.redteam.attacks.inversion.malicious import INCONSISTENT, TRAP_WEIGHTS
 from secagg.tools.redteam.detection import inspect_model
 from secagg.tools.redteam.fidelity import CANARIES, SUSPICIOUS, model_fidelity
 from secagg.tools.redteam.records import Indices

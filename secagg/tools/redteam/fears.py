@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from secagg.tools.redteam.games import Kind, Played
+from secagg.tools.redteam.attacks.protocol.game import Kind, Played
 from secagg.tools.redteam.measured import Exposure
 from secagg.tools.redteam.results import Attempt, Findings
 

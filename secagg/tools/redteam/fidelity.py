@@ -12,9 +12,9 @@ import numpy as np
 from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
 from secagg.tools.redteam import metrics
-from secagg.tools.redteam.attacks.base import Attack
-from secagg.tools.redteam.attacks.first_layer import FIRST_LAYER
-from secagg.tools.redteam.attacks.imprint import IMPRINT
+from secagg.tools.redteam.attacks.inversion.base import Attack
+from secagg.tools.redteam.attacks.inversion.first_layer import FIRST_LAYER
+from secagg.tools.redteam.attacks.inversion.imprint import IMPRINT
 from secagg.tools.redteam.observation import Observation, Parameters
 from secagg.tools.redteam.records import Indices
 from secagg.tools.redteam.target import Target

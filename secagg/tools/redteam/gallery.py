@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from secagg.tools.redteam import metrics, pictures
-from secagg.tools.redteam.attacks import ATTACKS
-from secagg.tools.redteam.attacks.base import Attack
+from secagg.tools.redteam.attacks.inversion import ATTACKS
+from secagg.tools.redteam.attacks.inversion.base import Attack
 from secagg.tools.redteam.defences import DEFENCES, Defence
 from secagg.tools.redteam.measured import Tried
 from secagg.tools.redteam.modes import MASKED_ACTIVE

@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.tools.charts.origin import Origin
-from secagg.tools.redteam.games import Played
+from secagg.tools.redteam.attacks.protocol.game import Played
 from secagg.tools.redteam.measured import Attacked, Measured, Tried
 from secagg.tools.redteam.metrics import Bar, at_chance, smallest_leak
-from secagg.tools.redteam.self_test import SelfTest
+from secagg.tools.redteam.self_test.run import SelfTest
 from secagg.tools.redteam.statistics import proportion_interval
 
 Picture = np.ndarray[Any, np.dtype[np.floating[Any]]]

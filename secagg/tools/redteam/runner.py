@@ -7,11 +7,12 @@ from typing import Final
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.tools.charts.origin import Origin
 from secagg.tools.redteam.arena import deployment
+from secagg.tools.redteam.attacks.protocol import GAMES
+from secagg.tools.redteam.attacks.protocol.game import play
 from secagg.tools.redteam.audit import CHECKS, missing_extra
-from secagg.tools.redteam.games import play
 from secagg.tools.redteam.modes import homomorphic_available
 from secagg.tools.redteam.results import Checked, Findings
-from secagg.tools.redteam.self_test import GAMES, self_test
+from secagg.tools.redteam.self_test.run import self_test
 from secagg.tools.redteam.workers import Workers
 
 Tell = Callable[[str], None]

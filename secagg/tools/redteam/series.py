@@ -10,7 +10,7 @@ from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.messages import ParticipantId
 from secagg.tools.redteam.arena import deployment, rng_of
-from secagg.tools.redteam.attacks.base import Attack
+from secagg.tools.redteam.attacks.inversion.base import Attack
 from secagg.tools.redteam.defences import flatten
 from secagg.tools.redteam.modes import Mode
 from secagg.tools.redteam.observation import Observation

@@ -12,7 +12,7 @@ from secagg.tools.redteam.adversary import truth
 from secagg.tools.redteam.arena import WIDE, deployment, layers, random_updates, rng_of
 from secagg.tools.redteam.cipher_checks import recorded
 from secagg.tools.redteam.modes import MASKED_ACTIVE, Mode
-from secagg.tools.redteam.surgery import Patch
+from secagg.tools.redteam.self_test.surgery import Patch
 from secagg.tools.redteam.views import record
 from secagg.tools.simulation.cohort import participant_names
 

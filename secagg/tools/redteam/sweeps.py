@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 
 from secagg.encoding.schema import FloatArray
-from secagg.tools.redteam.attacks import ATTACKS
-from secagg.tools.redteam.attacks.base import Attack
-from secagg.tools.redteam.attacks.first_layer import FIRST_LAYER, LOW_RANK
-from secagg.tools.redteam.attacks.imprint import IMPRINT
-from secagg.tools.redteam.attacks.membership import MEMBERSHIP
-from secagg.tools.redteam.attacks.prior import PRIOR
+from secagg.tools.redteam.attacks.inversion import ATTACKS
+from secagg.tools.redteam.attacks.inversion.base import Attack
+from secagg.tools.redteam.attacks.inversion.first_layer import FIRST_LAYER, LOW_RANK
+from secagg.tools.redteam.attacks.inversion.imprint import IMPRINT
+from secagg.tools.redteam.attacks.inversion.membership import MEMBERSHIP
+from secagg.tools.redteam.attacks.inversion.prior import PRIOR
 from secagg.tools.redteam.defences import DEFENCES, Defence, clip_and_gauss, flatten, piped
 from secagg.tools.redteam.measured import Exposure, NoisePoint, RoundsPoint
 from secagg.tools.redteam.observation import Observation, Parameters

@@ -6,9 +6,9 @@ from html import escape
 from typing import Final
 
 from secagg.tools.charts.page import card
+from secagg.tools.redteam.attacks.protocol.game import Played
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS, Cell, Holds
 from secagg.tools.redteam.fears import FEARS, Answer, Fear, Figures, State, figures
-from secagg.tools.redteam.games import Played
 from secagg.tools.redteam.measured import AuditedClaim, Detected, NoisePoint, Power, RoundsPoint, Tried
 from secagg.tools.redteam.results import Attempt, Checked, CurvePoint, DefenceRow, Findings, pooled, strongest_eyes
 from secagg.tools.redteam.statistics import FAMILY_ERROR, RUN_ERROR

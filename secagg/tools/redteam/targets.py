@@ -8,7 +8,7 @@ from typing import Final
 
 from secagg.errors import LocalError
 from secagg.tools.redteam import models
-from secagg.tools.redteam.attacks.base import Attack
+from secagg.tools.redteam.attacks.inversion.base import Attack
 from secagg.tools.redteam.larger import LARGER
 from secagg.tools.redteam.models import Build
 from secagg.tools.redteam.records import BUNDLED, Records

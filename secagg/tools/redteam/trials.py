@@ -9,8 +9,8 @@ import numpy as np
 from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
 from secagg.tools.redteam import metrics
-from secagg.tools.redteam.attacks.base import Attack, Need, Reconstruction
-from secagg.tools.redteam.attacks.membership import Suspects
+from secagg.tools.redteam.attacks.inversion.base import Attack, Need, Reconstruction
+from secagg.tools.redteam.attacks.inversion.membership import Suspects
 from secagg.tools.redteam.measured import Tried
 from secagg.tools.redteam.metrics import Bar, Standing
 from secagg.tools.redteam.observation import Bits, Observation, Parameters

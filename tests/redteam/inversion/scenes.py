@@ -1,6 +1,6 @@
 """Trials for the tests."""
 
-from secagg.tools.redteam.attacks import Attack
+from secagg.tools.redteam.attacks.inversion import Attack
 from secagg.tools.redteam.defences import DEFENCES
 from secagg.tools.redteam.targets import target_named
 from secagg.tools.redteam.trials import Case, Outcome, Score

@@ -8,8 +8,8 @@ from sklearn.decomposition import FastICA
 
 from secagg.encoding.schema import ArraySpec, FloatArray
 from secagg.errors import LocalError
-from secagg.tools.redteam.attacks import ATTACKS, Attack, attack_named
-from secagg.tools.redteam.attacks.membership import Suspects
+from secagg.tools.redteam.attacks.inversion import ATTACKS, Attack, attack_named
+from secagg.tools.redteam.attacks.inversion.membership import Suspects
 from secagg.tools.redteam.metrics import RECORD
 from secagg.tools.redteam.modes import MASKED_ACTIVE
 from secagg.tools.redteam.observation import Observation

@@ -14,8 +14,8 @@ import pytest
 
 from secagg.cli.main import main
 from secagg.masked.participant import AwaitingShares
-from secagg.tools.redteam.attacks import ATTACKS
-from secagg.tools.redteam.attacks.base import Reconstruction, nothing
+from secagg.tools.redteam.attacks.inversion import ATTACKS
+from secagg.tools.redteam.attacks.inversion.base import Reconstruction, nothing
 from secagg.tools.redteam.campaign import tried
 from secagg.tools.redteam.scenes import STRONGEST
 from secagg.tools.redteam.targets import Subject

@@ -13,7 +13,7 @@ import torch
 
 from secagg.errors import LocalError
 from secagg.tools.redteam import larger
-from secagg.tools.redteam.attacks import ATTACKS
+from secagg.tools.redteam.attacks.inversion import ATTACKS
 from secagg.tools.redteam.records import BUNDLED, Records
 from secagg.tools.redteam.target import Target, load_target
 from secagg.tools.redteam.targets import TARGETS, target_named

@@ -8,7 +8,7 @@ import pytest
 
 from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
-from secagg.tools.redteam.attacks.malicious import TRAP_WEIGHTS
+from secagg.tools.redteam.attacks.inversion.malicious import TRAP_WEIGHTS
 from secagg.tools.redteam.detection import Sign, inspect_model
 from secagg.tools.redteam.detection_rates import HONEST, MALICIOUS, Rate, disguised_imprint, rates, trained
 from secagg.tools.redteam.fidelity import CANARIES, SUSPICIOUS, aggregate_fidelity, model_fidelity

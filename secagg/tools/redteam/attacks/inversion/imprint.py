@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from secagg.tools.redteam.attacks.base import Attack, Generator, Need, Reconstruction, clipped, nothing
-from secagg.tools.redteam.attacks.first_layer import Exact, layer_of, names_of, quotients
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Need, Reconstruction, clipped, nothing
+from secagg.tools.redteam.attacks.inversion.first_layer import Exact, layer_of, names_of, quotients
 from secagg.tools.redteam.metrics import COHORT
 from secagg.tools.redteam.observation import Bits, Observation, Parameters
 from secagg.tools.redteam.records import Indices

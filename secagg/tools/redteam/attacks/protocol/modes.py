@@ -9,10 +9,10 @@ from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.tools.redteam.adversary import true_sum, truth
 from secagg.tools.redteam.arena import deployment, rng_of, small_config, start
-from secagg.tools.redteam.games import Game, Kind, Outcome, settle
-from secagg.tools.redteam.masked_games import both_shares, different_models
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.masked import both_shares, different_models
+from secagg.tools.redteam.attacks.protocol.releases import BINS, IMAGE, NAMES, imprint_update, read_imprint
 from secagg.tools.redteam.modes import EVERY_MODE, MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode
-from secagg.tools.redteam.release_games import BINS, IMAGE, NAMES, imprint_update, read_imprint
 from secagg.tools.redteam.views import record
 from secagg.tools.simulation.cohort import participant_names
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.errors import LocalError
-from secagg.tools.redteam.attacks.base import Attack, Generator, Need, Reconstruction
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Need, Reconstruction
 from secagg.tools.redteam.extra import torch
 from secagg.tools.redteam.metrics import MEMBER
 from secagg.tools.redteam.observation import Observation

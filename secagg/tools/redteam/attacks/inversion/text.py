@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.errors import LocalError
-from secagg.tools.redteam.attacks.base import Attack, Generator, Reconstruction, nothing
-from secagg.tools.redteam.attacks.matching import label_from_last_layer
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Reconstruction, nothing
+from secagg.tools.redteam.attacks.inversion.matching import label_from_last_layer
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.records import Features
 from secagg.tools.redteam.target import Target

@@ -24,7 +24,7 @@ from secagg.messages import (
 )
 from secagg.tools.redteam.adversary import Integers, truth
 from secagg.tools.redteam.arena import SMALL, deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.games import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import ENCRYPTED, mode_named
 from secagg.tools.redteam.views import Recording, Sight, record
 from secagg.tools.simulation.cohort import participant_names

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.tools.redteam.attacks.base import Attack, Generator, Need, Reconstruction, clipped
-from secagg.tools.redteam.attacks.matching import Search, Tensor, label_from_last_layer, match, tries
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Need, Reconstruction, clipped
+from secagg.tools.redteam.attacks.inversion.matching import Search, Tensor, label_from_last_layer, match, tries
 from secagg.tools.redteam.extra import torch
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.records import Features

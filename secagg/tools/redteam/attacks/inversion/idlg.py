@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.tools.redteam.attacks.base import Attack, Generator, Reconstruction, clipped, nothing
-from secagg.tools.redteam.attacks.matching import Observed, Tensor, label_from_last_layer, uniform
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Reconstruction, clipped, nothing
+from secagg.tools.redteam.attacks.inversion.matching import Observed, Tensor, label_from_last_layer, uniform
 from secagg.tools.redteam.extra import torch
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.records import Features

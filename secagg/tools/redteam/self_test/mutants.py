@@ -43,8 +43,8 @@ from secagg.rounds import dealing
 from secagg.rounds.certification import Result
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.releases import ReleaseMemory
-from secagg.tools.redteam import masked_games
-from secagg.tools.redteam.surgery import Patch, without_check
+from secagg.tools.redteam.attacks.protocol import masked as masked_attacks
+from secagg.tools.redteam.self_test.surgery import Patch, without_check
 from secagg.tools.simulation import cohort
 
 
@@ -233,7 +233,7 @@ def _model_left_out(patch: Patch) -> None:
         return bind_context(round_id, config_bytes, bytes(32))
 
     patch.setattr(cohort, "bind", without_model)
-    patch.setattr(masked_games, "bind", without_model)
+    patch.setattr(masked_attacks, "bind", without_model)
 
 
 # --- ciphertexts ------------------------------------------------------------------------------------------------------

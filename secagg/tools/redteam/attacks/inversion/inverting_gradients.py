@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from secagg.tools.redteam.attacks.base import Attack, Generator, Reconstruction, clipped
-from secagg.tools.redteam.attacks.matching import Search, Tensor, label_from_last_layer, match, tries, uniform
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Reconstruction, clipped
+from secagg.tools.redteam.attacks.inversion.matching import Search, Tensor, label_from_last_layer, match, tries, uniform
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.target import Target
 

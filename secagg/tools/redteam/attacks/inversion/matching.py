@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.tools.redteam.attacks.base import Generator
+from secagg.tools.redteam.attacks.inversion.base import Generator
 from secagg.tools.redteam.extra import torch
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.records import Features, Labels

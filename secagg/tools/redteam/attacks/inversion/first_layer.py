@@ -11,7 +11,7 @@ import numpy as np
 
 from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
-from secagg.tools.redteam.attacks.base import Attack, Generator, Reconstruction, clipped, nothing
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Reconstruction, clipped, nothing
 from secagg.tools.redteam.observation import Bits, Observation
 from secagg.tools.redteam.target import Target
 

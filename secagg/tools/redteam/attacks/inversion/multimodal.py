@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from secagg.tools.redteam.attacks.base import Attack, Generator, Reconstruction, clipped
-from secagg.tools.redteam.attacks.inverting_gradients import total_variation
-from secagg.tools.redteam.attacks.matching import Search, Tensor, label_from_last_layer, match, tries
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Reconstruction, clipped
+from secagg.tools.redteam.attacks.inversion.inverting_gradients import total_variation
+from secagg.tools.redteam.attacks.inversion.matching import Search, Tensor, label_from_last_layer, match, tries
 from secagg.tools.redteam.extra import torch
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.records import Features

@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 
 from secagg.errors import LocalError
-from secagg.tools.redteam.attacks.base import Attack, Generator, Need, Reconstruction, clipped
-from secagg.tools.redteam.attacks.matching import Search, match, tries
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Need, Reconstruction, clipped
+from secagg.tools.redteam.attacks.inversion.matching import Search, match, tries
 from secagg.tools.redteam.extra import torch
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.target import Target

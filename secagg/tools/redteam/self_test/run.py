@@ -4,21 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from secagg.tools.redteam.arena import deployment
+from secagg.tools.redteam.attacks.protocol import GAMES
+from secagg.tools.redteam.attacks.protocol.game import Game, play
 from secagg.tools.redteam.audit import CHECKS, missing_extra
-from secagg.tools.redteam.cohort_games import COHORT_GAMES
-from secagg.tools.redteam.encrypted_games import ENCRYPTED_GAMES
-from secagg.tools.redteam.games import Game, play
-from secagg.tools.redteam.input_games import INPUT_GAMES
-from secagg.tools.redteam.masked_games import MASKED_GAMES
-from secagg.tools.redteam.mode_games import MODE_GAMES
-from secagg.tools.redteam.mutants import MUTANTS, Mutant
-from secagg.tools.redteam.release_games import RELEASE_GAMES
-from secagg.tools.redteam.surgery import Patch
-
-GAMES = {
-    game.name: game
-    for game in (*MASKED_GAMES, *RELEASE_GAMES, *INPUT_GAMES, *COHORT_GAMES, *ENCRYPTED_GAMES, *MODE_GAMES)
-}
+from secagg.tools.redteam.self_test.mutants import MUTANTS, Mutant
+from secagg.tools.redteam.self_test.surgery import Patch
 
 
 @dataclass(frozen=True, slots=True)

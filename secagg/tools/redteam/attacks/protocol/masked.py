@@ -17,7 +17,7 @@ from secagg.messages import AdvertiseKeys, ConsistencyProof, ParticipantId, Shar
 from secagg.policy import Policy
 from secagg.tools.redteam.adversary import Adversary, Impostor, Integers, session_of, true_sum, truth
 from secagg.tools.redteam.arena import deployment, rng_of, small_config, start
-from secagg.tools.redteam.games import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Run

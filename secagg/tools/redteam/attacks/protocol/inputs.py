@@ -12,9 +12,9 @@ from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery
 from secagg.rounds.certification import Result
 from secagg.tools.redteam.adversary import Adversary
 from secagg.tools.redteam.arena import deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.games import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.releases import NAMES
 from secagg.tools.redteam.modes import MASKED_ACTIVE
-from secagg.tools.redteam.release_games import NAMES
 from secagg.tools.simulation.cohort import Contribution, set_up
 from secagg.tools.simulation.network import Down, Envelope
 

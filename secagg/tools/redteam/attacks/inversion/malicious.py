@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from secagg.tools.redteam.attacks.base import Attack, Generator, Need
-from secagg.tools.redteam.attacks.first_layer import FIRST_LAYER, Exact, names_of
+from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Need
+from secagg.tools.redteam.attacks.inversion.first_layer import FIRST_LAYER, Exact, names_of
 from secagg.tools.redteam.metrics import COHORT
 from secagg.tools.redteam.observation import Parameters
 from secagg.tools.redteam.target import Target

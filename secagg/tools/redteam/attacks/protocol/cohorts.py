@@ -7,7 +7,7 @@ import numpy as np
 
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.tools.redteam.arena import SMALL, random_updates, rng_of
-from secagg.tools.redteam.games import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import MASKED_SEMI_HONEST
 from secagg.tools.redteam.participation import ManyReleases, determined
 from secagg.tools.redteam.views import record

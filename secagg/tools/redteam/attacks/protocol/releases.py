@@ -17,7 +17,7 @@ from secagg.policy import Policy
 from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before, remembering
 from secagg.tools.redteam.adversary import truth
 from secagg.tools.redteam.arena import deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.games import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import MASKED_ACTIVE
 from secagg.tools.redteam.views import record
 from secagg.tools.simulation.cohort import participant_names
