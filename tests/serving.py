@@ -44,6 +44,7 @@ from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire import codec
+from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import TRAILER, decode_failure
 from secagg.wire.progress import WatchedEvent, decode_event
@@ -63,7 +64,6 @@ NAMES = participant_names(6)
 CROWD = participant_names(12)
 """Everyone with a certificate, for tests that need more than six."""
 TASK = "digits"
-ROUND_METADATA = "secagg-round-bin"
 PATIENCE_S = 20.0
 """No test waits longer than this for anything."""
 

@@ -17,13 +17,14 @@ from secagg.crypto.rng import SystemRng
 from secagg.errors import ConfigError
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
-from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
+from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
+from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
 from secagg_server import descriptors, health
 from secagg_server.addresses import TcpAddress, UnixAddress, make_way, parse_control, parse_tcp
 from secagg_server.auth import Callers
 from secagg_server.control_plane import ControlPlane
 from secagg_server.data_plane import DataPlane
-from secagg_server.door import MAX_PART_BYTES, Door, Keeper, LocalPeers
+from secagg_server.door import Door, Keeper, LocalPeers
 from secagg_server.front import Front
 from secagg_server.health import Health
 from secagg_server.hosting import Clock
@@ -35,9 +36,6 @@ from secagg_server.signing import ReceiptSigner
 from secagg_server.store import MemoryStore, Store
 from secagg_server.tally import Tally
 from secagg_server.tls import Loaded, load
-
-DATA_PLANE: Final = data_plane_pb2.DESCRIPTOR.services_by_name["DataPlane"].full_name
-CONTROL_PLANE: Final = control_plane_pb2.DESCRIPTOR.services_by_name["ControlPlane"].full_name
 
 FL_SERVER: Final = "the FL server"
 """The one caller of the control plane: whoever reaches its socket."""
@@ -51,7 +49,7 @@ LAST_RESORT: Final = 4
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second coordinator on the port fails instead of taking half of the connections
-    ("grpc.max_receive_message_length", MAX_PART_BYTES),
+    ("grpc.max_receive_message_length", MAX_STREAM_MESSAGE_BYTES),
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a few bytes would become megabytes before anyone counts
     ("grpc.server_handshake_timeout_ms", 5_000),  # who connects and does not finish TLS
     ("grpc.http2.settings_timeout", 5_000),  # who does not go on from there

@@ -2,24 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Final
 
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.privacy.ledger import Ledger
 from secagg.wire import codec
-from secagg.wire.configuration import MAX_CONFIG_BYTES
+from secagg.wire.calls import ABORT_ROUND, EXPECT, OPEN_ROUND
 from secagg.wire.ledgers import encode_ledger
+from secagg.wire.limits import MAX_REASON_BYTES
 from secagg.wire.progress import encode_event, encode_phase
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg_server.door import Answer, Call
 from secagg_server.grouped import OpenedRound
 from secagg_server.rounds import Rounds
-
-MAX_REASON_BYTES: Final = 1000
-MAX_ABORT_BYTES: Final = 4 * MAX_REASON_BYTES  # so that a reason that is a little too long is told so
-MAX_PARTICIPANTS_BYTES: Final = 4 << 20  # as many names as a message may have fields
-_FRAMING_BYTES: Final = 1 << 16  # what protobuf adds to the parts of a configuration
 
 
 class ControlPlane:
@@ -43,7 +38,7 @@ class ControlPlane:
         }
 
     async def _open_round(self, call: Call) -> AsyncIterator[bytes]:
-        parts = await call.all(pb.OpenRoundPart, MAX_CONFIG_BYTES + _FRAMING_BYTES)
+        parts = await call.all(pb.OpenRoundPart, OPEN_ROUND.request_bytes)
         hosted = await self._rounds.open(b"".join(part.config for part in parts))
         yield pb.OpenRoundReply(round_id=hosted.record.round_id).SerializeToString()
 
@@ -72,12 +67,12 @@ class ControlPlane:
 
     async def _named(self, call: Call) -> tuple[OpenedRound, frozenset[ParticipantId]]:
         """The round and the participants that the parts name."""
-        parts = await call.all(pb.ParticipantsPart, MAX_PARTICIPANTS_BYTES)
+        parts = await call.all(pb.ParticipantsPart, EXPECT.request_bytes)
         opened = self._rounds.find_opened(b"".join(part.round_id for part in parts))
         return opened, frozenset(codec.decode_participant_id(name) for part in parts for name in part.participant_ids)
 
     async def _abort_round(self, call: Call) -> AsyncIterator[bytes]:
-        request = await call.one(pb.AbortRoundRequest, MAX_ABORT_BYTES)
+        request = await call.one(pb.AbortRoundRequest, ABORT_ROUND.request_bytes)
         hosted = self._rounds.find_opened(request.round_id)
         if len(request.reason.encode()) > MAX_REASON_BYTES:
             raise DecodeError(f"a reason has at most {MAX_REASON_BYTES} bytes")

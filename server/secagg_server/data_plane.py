@@ -3,24 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, assert_never
 
 import structlog
-from google.protobuf.message import Message
 
 from secagg.config import TRAIN
-from secagg.crypto.identity import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.schemes import Chunk
-from secagg.wire import codec, homomorphic
+from secagg.wire import codec
+from secagg.wire.calls import FIND_ROUND, PHASE_CALLS, ROUND_METADATA, PhaseCall, Transfer
 from secagg.wire.fields import PART_BYTES
+from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
 from secagg_server.auth import Callers
 from secagg_server.boundary import Context
 from secagg_server.door import Answer, Call, Over, started
@@ -28,147 +26,8 @@ from secagg_server.hosting import HostedRound
 from secagg_server.rounds import Rounds
 from secagg_server.store import Store
 
-ROUND_METADATA: Final = "secagg-round-bin"
 WAITING: Final = b"waiting for a round"
 """Where calls count that have been read and belong to no round yet."""
-
-MAX_SEEN: Final = 1000
-MAX_FIND_BYTES: Final = 32 << 10
-"""A task, and `MAX_SEEN` rounds."""
-
-MAX_ADVERTISE_BYTES: Final = (1 << 10) + MAX_CHAIN_LENGTH * (MAX_CERTIFICATE_BYTES + 16)
-"""Keys with a chain of certificates."""
-
-MAX_MESSAGE_BYTES: Final = 8 << 20
-"""Sealed or revealed shares of 10,000 neighbours take less than 3 MiB, a packed share of a joint key at most 4."""
-
-
-@dataclass(frozen=True, slots=True)
-class One:
-    """A call that brings one message, which names its round.
-
-    Attributes:
-        kind: the request.
-        field: of the request that holds the participant's message.
-        decode: makes the message of that field.
-        max_bytes: longest request.
-    """
-
-    kind: type[Message]
-    field: str
-    decode: Callable[[Any], Any]
-    max_bytes: int = 1 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A call that brings one message in parts; the metadata names the round."""
-
-    kind: type[Message]
-    decode: Callable[[list[Any]], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Chunks:
-    """A call that brings a vector chunk by chunk; the metadata names the round. It goes on after a break."""
-
-    kind: type[Message]
-    decode: Callable[[Any], Chunk]
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseCall:
-    """A call that takes a participant's message of a phase, and answers with what closes the phase.
-
-    Attributes:
-        name: as the .proto has it.
-        phase: in which it is sent.
-        sends: what comes up.
-        encode: makes the parts of the answer; None: the answer is the receipt, once the round is over.
-        shared: whether everyone gets the same answer, which is then encoded once.
-    """
-
-    name: str
-    phase: Phase
-    sends: One | Parts | Chunks
-    encode: Callable[[Any], Iterable[Message]] | None
-    shared: bool = False
-
-
-def _alone(encode: Callable[[Any], Message]) -> Callable[[Any], Iterable[Message]]:
-    """For answers of one part."""
-    return lambda message: (encode(message),)
-
-
-PHASE_CALLS: Final = (
-    PhaseCall(
-        "Advertise",
-        Phase.ADVERTISE_KEYS,
-        One(pb.AdvertiseRequest, "keys", codec.decode_advertise, MAX_ADVERTISE_BYTES),
-        codec.encode_roster,
-        shared=True,
-    ),
-    PhaseCall(
-        "Share",
-        Phase.SHARE_KEYS,
-        Parts(messages_pb2.ShareKeysPart, codec.decode_share_keys),
-        codec.encode_share_delivery,
-    ),
-    PhaseCall(
-        "SendInput",
-        Phase.MASKED_INPUT,
-        Chunks(messages_pb2.MaskedInputChunk, codec.decode_chunk),
-        _alone(codec.encode_survivors),
-    ),
-    PhaseCall(
-        "Check",
-        Phase.CONSISTENCY_CHECK,
-        One(pb.CheckRequest, "check", codec.decode_check),
-        codec.encode_proof,
-        shared=True,
-    ),
-    PhaseCall("Reveal", Phase.UNMASK, Parts(messages_pb2.UnmaskPart, codec.decode_unmask), None),
-    PhaseCall(
-        "ConfirmKey",
-        Phase.CONFIRM_KEY,
-        One(pb.ConfirmKeyRequest, "confirmation", homomorphic.decode_confirmation),
-        codec.encode_proof,
-        shared=True,
-    ),
-    PhaseCall(
-        "SendEncrypted",
-        Phase.ENCRYPTED_INPUT,
-        Chunks(messages_pb2.EncryptedInputChunk, homomorphic.decode_encrypted_chunk),
-        homomorphic.encode_encrypted_sum,
-    ),
-    PhaseCall(
-        "ReportSum",
-        Phase.REPORT_SUM,
-        One(pb.ReportSumRequest, "report", homomorphic.decode_report),
-        _alone(homomorphic.encode_order),
-    ),
-    PhaseCall("SendSum", Phase.RELEASE_SUM, Chunks(messages_pb2.SumChunk, homomorphic.decode_sum_chunk), None),
-    PhaseCall(
-        "SendPartial",
-        Phase.PARTIAL_DECRYPTION,
-        Chunks(messages_pb2.PartialChunk, homomorphic.decode_partial_chunk),
-        _alone(homomorphic.encode_fallen),
-    ),
-    PhaseCall(
-        "CheckRecovery",
-        Phase.RECOVERY_CHECK,
-        One(pb.CheckRecoveryRequest, "check", homomorphic.decode_recovery_check),
-        codec.encode_proof,
-        shared=True,
-    ),
-    PhaseCall(
-        "RecoverSeeds",
-        Phase.RECOVER_SEEDS,
-        Parts(messages_pb2.RecoverSeedsPart, homomorphic.decode_recover_seeds),
-        None,
-    ),
-)
-"""The calls of all schemes that carry a protocol message, one a row."""
 
 
 class DataPlane:
@@ -205,55 +64,57 @@ class DataPlane:
             )
         return caller.participant
 
-    async def _phase_call(self, row: PhaseCall, call: Call) -> AsyncIterator[bytes]:
+    async def _phase_call(self, row: PhaseCall[Any], call: Call) -> AsyncIterator[bytes]:
         caller = ParticipantId(call.caller)
         async with AsyncExitStack() as waiting:
             hosted = await self._receive(row, call, caller, waiting)
             call.taken()
-            answer = None if row.encode is None else await hosted.answer(caller, row.phase)
-        if row.encode is None:
+            answer = None if row.ends_round else await hosted.answer(caller, row.phase)
+        if row.ends_round:
             yield await _receipt(hosted)
             return
         parts: Iterable[bytes]
         if not row.shared:
-            parts = (part.SerializeToString() for part in row.encode(answer))
+            parts = (part.SerializeToString() for part in row.answers.parts(answer))
         elif row.phase in hosted.encoded:
             parts = hosted.encoded[row.phase]
         else:
-            parts = hosted.encoded[row.phase] = [part.SerializeToString() for part in row.encode(answer)]
+            parts = hosted.encoded[row.phase] = [part.SerializeToString() for part in row.answers.parts(answer)]
         for part in parts:
             yield part
 
-    async def _receive(self, row: PhaseCall, call: Call, caller: ParticipantId, waiting: AsyncExitStack) -> HostedRound:
+    async def _receive(
+        self, row: PhaseCall[Any], call: Call, caller: ParticipantId, waiting: AsyncExitStack
+    ) -> HostedRound:
         """Take what the call brings; the round that it belongs to. `waiting` is left when the call waits no more."""
-        match row.sends:
-            case One(kind, field, decode, max_bytes):
-                request: Any = await call.one(kind, max_bytes, self._over(call, caller, row.phase))
+        match row.transfer:
+            case Transfer.ONE:
+                request: Any = await call.one(row.request, row.request_bytes, self._over(call, caller, row.phase))
                 joins = row.phase is Phase.ADVERTISE_KEYS
                 hosted = (
                     self._rounds.find_for(caller, request.round_id) if joins else self._rounds.find(request.round_id)
                 )
                 call.enter(hosted.record.round_id)
-                message = decode(getattr(request, field))
+                message = row.brings.decode(getattr(request, row.field))
                 if joins:
                     await waiting.enter_async_context(hosted.joining(caller, message))
                 else:
                     await hosted.receive(caller, message)
-            case Parts(kind, decode):
+            case Transfer.PARTS:
                 hosted = await self._member_of(call, caller)
-                parts = await call.all(kind, MAX_MESSAGE_BYTES, self._over(call, caller, row.phase))
+                parts = await call.all(row.request, row.request_bytes, self._over(call, caller, row.phase))
                 call.enter(hosted.record.round_id)
-                await hosted.receive(caller, decode(parts))
-            case Chunks(kind, decode):
+                await hosted.receive(caller, row.brings.decode(parts))
+            case Transfer.CHUNKS:
                 hosted = await self._member_of(call, caller)
                 call.enter(hosted.record.round_id)
-                await _upload(hosted, caller, row.phase, _decoded(call.each(kind), decode))
+                await _upload(hosted, caller, row.phase, _decoded(call.each(row.request), row.brings.decode))
             case _:
-                assert_never(row.sends)
+                assert_never(row.transfer)
         return hosted
 
     async def _find_round(self, call: Call) -> AsyncIterator[bytes]:
-        request = await call.one(pb.FindRoundRequest, MAX_FIND_BYTES)
+        request = await call.one(pb.FindRoundRequest, FIND_ROUND.request_bytes)
         if request.WhichOneof("by") == "task":
             call.enter(WAITING)
         for part in _offer(await self._found(ParticipantId(call.caller), request)):

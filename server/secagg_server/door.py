@@ -16,16 +16,12 @@ from google.protobuf.message import Message
 from secagg.errors import DecodeError, LimitError, NotInRoundError
 from secagg.wire import codec
 from secagg.wire.counting import Budget
+from secagg.wire.limits import SHORT_BYTES
 from secagg_server.boundary import Context, reported
 from secagg_server.logs import Sparing
 from secagg_server.tally import Place, Tally
 
-MAX_PART_BYTES: Final = (2 << 20) + (1 << 16)
-"""Of one message on the wire: a block of a ciphertext, and what stands beside it. grpc refuses longer ones unread."""
-
 MAX_PARTS: Final = 1000
-SHORT_BYTES: Final = 1 << 10
-"""Of a message that names a round, with a signature or a digest at most."""
 
 MessageT = TypeVar("MessageT", bound=Message)
 ValueT = TypeVar("ValueT")

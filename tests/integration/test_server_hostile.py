@@ -35,6 +35,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.rounds.uploads import Uploads
+from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import encode_config
 from secagg.wire.v1 import config_pb2, messages_pb2
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -42,7 +43,6 @@ from tests.serving import (
     ACTIVE,
     NAMES,
     PATIENCE_S,
-    ROUND_METADATA,
     SEMI_HONEST,
     Player,
     Stage,

@@ -13,9 +13,10 @@ from secagg_server.tally import Tally
 from secagg.errors import DecodeError, LimitError, NotInRoundError, ProtocolViolation, SecAggError
 from secagg.messages import Leave, LeaveReason
 from secagg.wire import codec
+from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
-from tests.serving import NAMES, PATIENCE_S, ROUND_METADATA, SEMI_HONEST, channel, failure_of, make_config, site, stage
+from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, channel, failure_of, make_config, site, stage
 
 PREFIX = "/secagg.wire.v1.DataPlane/"
 

@@ -28,7 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from secagg_server import app
-from secagg_server.app import CONTROL_PLANE, DATA_PLANE, running_server
+from secagg_server.app import running_server
 from secagg_server.auth import Callers
 from secagg_server.renewal import Renewal
 
@@ -38,6 +38,7 @@ from secagg.errors import AbortReason, AuthenticationError, RoundAborted
 from secagg.events import RoundFailed
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ShareKeys, Unmask
+from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 from secagg.wire.configuration import encode_config
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneStub

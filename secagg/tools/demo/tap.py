@@ -9,27 +9,12 @@ from typing import Any, Final
 
 import grpc
 
-from secagg.phases import INPUT_PHASES, Phase
+from secagg.phases import INPUT_PHASES
 from secagg.tools.demo.plan import Dropout, Moment
 from secagg.tools.demo.relay import CutRelay, die
+from secagg.wire.calls import CALL_OF
 
-CALLS: Final = {
-    Phase.ADVERTISE_KEYS: "Advertise",
-    Phase.SHARE_KEYS: "Share",
-    Phase.MASKED_INPUT: "SendInput",
-    Phase.CONSISTENCY_CHECK: "Check",
-    Phase.UNMASK: "Reveal",
-    Phase.CONFIRM_KEY: "ConfirmKey",
-    Phase.ENCRYPTED_INPUT: "SendEncrypted",
-    Phase.REPORT_SUM: "ReportSum",
-    Phase.RELEASE_SUM: "SendSum",
-    Phase.PARTIAL_DECRYPTION: "SendPartial",
-    Phase.RECOVERY_CHECK: "CheckRecovery",
-    Phase.RECOVER_SEEDS: "RecoverSeeds",
-}
-"""The call in which a participant sends its message of each phase."""
-
-UPLOAD_CALLS: Final = frozenset(CALLS[phase] for phase in INPUT_PHASES)
+UPLOAD_CALLS: Final = frozenset(CALL_OF[phase].name for phase in INPUT_PHASES)
 
 
 @dataclass(slots=True)
@@ -71,7 +56,7 @@ class Tap(grpc.StreamStreamClientInterceptor):
             yield request
 
     def _strike(self, call: str, request: bytes) -> None:
-        if self.dropout is None or call != CALLS[self.dropout.phase]:
+        if self.dropout is None or call != CALL_OF[self.dropout.phase].name:
             return
         if self.dropout.moment is Moment.BEFORE_SENDING:
             self.last_words(self.bytes_sent)

@@ -11,7 +11,8 @@ import grpc
 import pytest
 from secagg_server import door
 from secagg_server.auth import Callers
-from secagg_server.data_plane import PHASE_CALLS, DataPlane
+from secagg_server.control_plane import ControlPlane
+from secagg_server.data_plane import DataPlane
 from secagg_server.door import Answer, Call, Door, Keeper, LocalPeers
 from secagg_server.logs import Sparing
 from secagg_server.store import MemoryStore
@@ -21,6 +22,7 @@ from structlog.testing import capture_logs
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import AuthenticationError, DecodeError, LimitError, NotInRoundError, SecAggError
 from secagg.wire import codec
+from secagg.wire.calls import CONTROL_CALLS, DATA_CALLS
 from secagg.wire.counting import MAX_FIELDS
 from secagg.wire.failures import TRAILER, decode_failure
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -293,11 +295,9 @@ async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypa
     assert [len(key) for key in callers._known] == [32]  # whatever a caller shows beside its certificate
 
 
-def test_every_call_of_the_protos_has_an_answer_and_a_phase_one_call() -> None:
-    plane = DataPlane.__new__(DataPlane)
-    names = {method.name for method in pb.DESCRIPTOR.services_by_name["DataPlane"].methods}
-    assert set(plane.answers) == names
-    assert len({row.phase for row in PHASE_CALLS}) == len(PHASE_CALLS)
+def test_every_call_of_the_table_has_an_answer() -> None:
+    assert set(DataPlane.__new__(DataPlane).answers) == {call.name for call in DATA_CALLS}
+    assert set(ControlPlane.__new__(ControlPlane).answers) == {call.name for call in CONTROL_CALLS}
     assert MemoryStore().see_identity(NAMES[0], "f")
 
 

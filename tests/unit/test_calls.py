@@ -1,0 +1,90 @@
+"""The one table of calls, held against the .proto files and against the phases and messages of the protocol."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+from secagg import messages
+from secagg.phases import SENT_IN, Phase
+from secagg.wire import limits
+from secagg.wire.calls import CALL_OF, CONTROL_CALLS, DATA_CALLS, PHASE_CALLS, Call, PhaseCall, Transfer
+from secagg.wire.codecs import CODECS, CONSISTENCY_PROOF, ROSTER
+from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
+
+ROOT = Path(__file__).parents[2]
+SERVICES = {
+    service.full_name: service
+    for file in (data_plane_pb2, control_plane_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+}
+
+
+def method(call: Call[Any]) -> MethodDescriptor:
+    found: MethodDescriptor = SERVICES[call.service].methods_by_name[call.name]
+    return found
+
+
+@pytest.mark.parametrize("calls", [DATA_CALLS, CONTROL_CALLS])
+def test_the_table_has_every_call_of_a_service_once(calls: tuple[Call[Any], ...]) -> None:
+    (service,) = {call.service for call in calls}
+    assert sorted(call.name for call in calls) == sorted(m.name for m in SERVICES[service].methods)
+
+
+@pytest.mark.parametrize("call", [*DATA_CALLS, *CONTROL_CALLS], ids=lambda call: call.path)
+def test_a_row_says_what_the_proto_says(call: Call[Any]) -> None:
+    stated = method(call)
+    assert (stated.input_type, stated.output_type) == (call.request.DESCRIPTOR, call.reply.DESCRIPTOR)
+    assert stated.client_streaming == (call.transfer is not Transfer.ONE)
+    if call.answers is not None:
+        assert call.answers.kind is call.reply
+        assert stated.server_streaming == call.answers.in_parts
+    if call.brings is None:
+        return
+    inside = call.request.DESCRIPTOR.fields_by_name[call.field].message_type if call.field else stated.input_type
+    assert inside == call.brings.kind.DESCRIPTOR
+    assert bool(call.field) == ("round_id" in call.request.DESCRIPTOR.fields_by_name)
+    assert call.brings.in_parts == (call.transfer is Transfer.PARTS)
+
+
+def test_every_phase_has_one_call_which_brings_the_message_of_that_phase() -> None:
+    assert len(CALL_OF) == len(PHASE_CALLS)
+    assert set(CALL_OF) == set(Phase)
+    assert {CODECS[kind].kind: phase for kind, phase in SENT_IN.items()} == {
+        call.brings.kind: call.phase for call in PHASE_CALLS
+    }
+
+
+def test_every_message_of_the_protocol_has_a_codec() -> None:
+    both = (messages.ParticipantMessage, messages.CoordinatorMessage)
+    assert set(CODECS) == {kind for union in both for kind in union.__args__}
+    answers = {call.answers.kind for call in PHASE_CALLS if not call.ends_round}
+    assert answers == {CODECS[kind].kind for kind in messages.CoordinatorMessage.__args__}
+
+
+@pytest.mark.parametrize("call", PHASE_CALLS, ids=lambda call: call.name)
+def test_what_is_the_same_for_everyone_is_encoded_once(call: PhaseCall[Any]) -> None:
+    assert call.shared == (call.answers in {ROSTER, CONSISTENCY_PROOF})
+
+
+def test_every_request_has_a_bound_and_only_a_vector_is_endless() -> None:
+    for call in (*DATA_CALLS, *CONTROL_CALLS):
+        endless = call.request_bytes == limits.MAX_CHUNK_STREAM_BYTES
+        assert endless == (call.transfer is Transfer.CHUNKS)
+        assert call.request_bytes <= limits.MAX_OPEN_BYTES or endless
+
+
+def test_the_specification_says_which_call_brings_which_message() -> None:
+    text = (ROOT / "proto/PROTOCOL.md").read_text()
+    found = re.findall(r"^\| `(\w+)`[^|]*\| (\w+)[^|]*\| (\w+)", text.partition("\n## 15. ")[2], re.M)
+    stated = {name: (brings, answer) for name, brings, answer in found}
+    names = {made: kind.__name__ for kind, made in CODECS.items()}
+    for call in PHASE_CALLS:
+        brings, answer = stated[call.name]
+        assert answer == ("Receipt" if call.ends_round else names[call.answers]), call.name
+        if call.transfer is Transfer.CHUNKS:
+            assert brings == "chunks", call.name
+        elif call.name != "RecoverSeeds":
+            assert brings == names[call.brings], call.name
