@@ -6,13 +6,10 @@ and TLS 1.3 has suites of its own. It holds for every gRPC connection of the pro
 beforehand to decide otherwise. Where grpc was imported earlier, the coordinator still refuses TLS 1.2.
 """
 
-import os
-import sys
-
 from secagg.lazy import face
+from secagg.transport.tls import prefer_tls13
 
-if "grpc" not in sys.modules:  # else it would be too late, and look as if it were not
-    os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256")
+prefer_tls13()
 
 __all__, __getattr__, __dir__ = face(
     __name__,

@@ -1,16 +1,12 @@
 """gRPC channels and their failures, the same for both clients: mutual TLS, settings, and errors by name."""
 
-import ipaddress
-import re
 from collections.abc import Iterable
 from typing import Final, Protocol
 
 import grpc
 
-from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.errors import (
     AuthenticationError,
-    ConfigError,
     DecodeError,
     ProtocolViolation,
     RoundTimeoutError,
@@ -62,61 +58,6 @@ class Failure(Protocol):
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
         """Key and value pairs."""
         ...
-
-
-_HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]+):(\d{1,5})")
-_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:")
-_UNIX: Final = ("unix:", "unix-abstract:")
-
-
-def checked_target(target: str) -> str:
-    """`target`, if it is an address. gRPC itself would look for a host of that name until the time is over.
-
-    Raises:
-        ConfigError: it is neither HOST:PORT nor one of gRPC's names with a scheme.
-    """
-    if not target.startswith(_SCHEMES):
-        _check_host_port(target)
-    return target
-
-
-def checked_local_target(target: str) -> str:
-    """`target`, if it is an address that never leaves this machine: the control plane has no TLS.
-
-    Raises:
-        ConfigError: it is neither unix:PATH nor a loopback HOST:PORT.
-    """
-    if not target.startswith(_UNIX):
-        host = _check_host_port(target).strip("[]")
-        if host != "localhost" and not _is_loopback(host):
-            raise ConfigError(
-                f"the control plane is reached through a unix socket or on loopback only, not at {target!r}: it has no "
-                "TLS; write unix:PATH or 127.0.0.1:PORT"
-            )
-    return target
-
-
-def _check_host_port(target: str) -> str:
-    match = _HOST_PORT.fullmatch(target)
-    if match is None or not 1 <= int(match[2]) <= 65_535:
-        raise ConfigError(f"{target!r} is no address; write HOST:PORT, IPv6 as [::1]:PORT")
-    return match[1]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def credentials(identity: Identity, trust: TrustAnchors) -> grpc.ChannelCredentials:
-    """Mutual TLS: we show our certificate and believe servers of the deployment's CA alone."""
-    return grpc.ssl_channel_credentials(
-        root_certificates=trust.pem,
-        private_key=identity.private_key_pem().expose(),
-        certificate_chain=identity.certificate_pem,
-    )
 
 
 def options(retry: RetryPolicy, server_name: str | None = None) -> Options:

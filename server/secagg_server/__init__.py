@@ -1,8 +1,8 @@
 """The secagg coordinator as a gRPC service."""
 
-from secagg_server.ciphers import offer_tls13_only
+from secagg.transport.tls import demand_tls13
 from secagg_server.core_log import keep_errors_alone
 
 # Before any module of this package can import grpc.
-offer_tls13_only()
+demand_tls13("secagg_server")
 keep_errors_alone()

@@ -17,10 +17,11 @@ from secagg.crypto.rng import SystemRng
 from secagg.errors import ConfigError
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
+from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
 from secagg_server import descriptors, health
-from secagg_server.addresses import TcpAddress, UnixAddress, make_way, parse_control, parse_tcp
+from secagg_server.addresses import make_way
 from secagg_server.auth import Callers
 from secagg_server.control_plane import ControlPlane
 from secagg_server.data_plane import DataPlane

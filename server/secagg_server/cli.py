@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from secagg import __version__
 from secagg.programs.program import application, run
-from secagg_server.addresses import parse_control, parse_tcp
+from secagg.transport.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.logs import announce, configure_logs
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings

@@ -15,7 +15,8 @@ from threading import Thread
 from typing import Final
 
 from secagg.errors import ConfigError
-from secagg_server.addresses import TcpAddress, network_of
+from secagg.transport.addresses import TcpAddress
+from secagg_server.addresses import network_of
 from secagg_server.logs import Sparing
 
 MAX_SILENT: Final = 1000

@@ -9,6 +9,7 @@ import grpc
 import structlog
 
 from secagg.errors import IdentityError
+from secagg.transport.tls import server_credentials
 from secagg_server.bell import Bell
 from secagg_server.hosting import Clock
 from secagg_server.settings import Settings
@@ -53,8 +54,7 @@ class Renewal:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Mutual TLS for grpc: each new connection gets what is in force then."""
-        # The stubs do not know that None stands for no change.
-        return grpc.dynamic_ssl_server_credentials(self.loaded.for_grpc(), self._changed, True)  # type: ignore[arg-type]
+        return server_credentials(self.loaded.for_grpc(), self._changed)
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Asked by a thread of grpc before each handshake; None where nothing has changed since it last asked."""

@@ -8,6 +8,7 @@ import grpc
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.programs.keyfiles import read_private, read_public
+from secagg.transport.tls import server_configuration
 from secagg_server.settings import Settings
 
 
@@ -27,8 +28,7 @@ class Loaded:
 
     def for_grpc(self) -> grpc.ServerCertificateConfiguration:
         """For new connections."""
-        pairs = [(self._key_pem.expose(), self._certificate_pem)]
-        return grpc.ssl_server_certificate_configuration(pairs, root_certificates=self.trust.pem)
+        return server_configuration(self._certificate_pem, self._key_pem, self.trust)
 
     @property
     def expiries(self) -> list[tuple[str, datetime]]:

@@ -270,10 +270,10 @@ def test_an_rsa_certificate_is_refused_at_start(tmp_path: Path, command: str) ->
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"control": "0.0.0.0:0"}, "error: the control plane listens on a unix socket or on loopback only, not on "),
+        ({"control": "0.0.0.0:0"}, "error: the control plane is on a unix socket or on loopback only, not on "),
         (
             {"control": "192.168.0.1:0"},
-            "error: the control plane listens on a unix socket or on loopback only, not on ",
+            "error: the control plane is on a unix socket or on loopback only, not on ",
         ),
         ({"listen": "nowhere"}, "error: 'nowhere' is no address"),
         ({"listen": "192.0.2.1:1"}, "error: cannot listen on 192.0.2.1:1"),

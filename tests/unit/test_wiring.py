@@ -46,6 +46,8 @@ from secagg.policy import Policy
 from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release
 from secagg.tools.simulation.cohort import participant_names
+from secagg.transport.addresses import checked_local_target
+from secagg.transport.tls import client_credentials
 from secagg.wire.configuration import encode_config
 from tests.conversing import make_terms
 from tests.rounds import SEMI_HONEST, deployment, make_config
@@ -227,7 +229,7 @@ def test_both_ends_trust_the_deployment_s_ca_alone_and_demand_certificates(
     demanded: list[bool] = []
     monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, __, demand: demanded.append(demand))
     trust, settings = site().trust, make_settings(tmp_path)
-    channels.credentials(site().identity(NAMES[0]), trust)
+    client_credentials(site().identity(NAMES[0]), trust)
     loaded = tls.load(settings, datetime.now(UTC).timestamp())
     Renewal(settings, loaded, lambda: NOW, lambda _: None).credentials()
     assert given["client"]["root_certificates"] == trust.pem
@@ -239,9 +241,9 @@ def test_both_ends_trust_the_deployment_s_ca_alone_and_demand_certificates(
 @pytest.mark.parametrize("target", ["192.0.2.1:50051", "example.org:50051", "[2001:db8::1]:50051"])
 def test_the_control_plane_is_reached_on_this_machine_alone(target: str) -> None:
     with pytest.raises(ConfigError, match="loopback"):
-        channels.checked_local_target(target)
+        checked_local_target(target)
     for own in ("127.0.0.1:50051", "localhost:50051", "[::1]:50051", "unix:/run/secagg"):
-        assert channels.checked_local_target(own) == own
+        assert checked_local_target(own) == own
 
 
 def test_one_rule_alone_makes_calls_again() -> None:

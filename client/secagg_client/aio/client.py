@@ -18,6 +18,8 @@ from secagg.errors import SecAggError
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
+from secagg.transport.addresses import checked_target
+from secagg.transport.tls import client_credentials
 from secagg_client import channels
 from secagg_client.aio.connection import Connection, Scope
 from secagg_client.calls.data_plane import LeaveRound
@@ -64,9 +66,7 @@ class AsyncClient:
             feedback=self.feedback,
         )
         settings = channels.options(retry, server_name)
-        self._connection = Connection(
-            channels.checked_target(target), retry, settings, channels.credentials(identity, trust)
-        )
+        self._connection = Connection(checked_target(target), retry, settings, client_credentials(identity, trust))
 
     @classmethod
     def from_files(

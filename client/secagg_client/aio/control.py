@@ -9,9 +9,9 @@ from typing import Self
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
 from secagg.context import RoundId
+from secagg.transport.addresses import checked_local_target
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
-from secagg_client import channels
 from secagg_client.aio.connection import Connection
 from secagg_client.calls.control_plane import (
     AbortRound,
@@ -41,7 +41,7 @@ class AsyncControlClient:
     def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
         """As `ControlClient`."""
         self._retry = retry or RetryPolicy()
-        self._connection = Connection(channels.checked_local_target(target), self._retry, settings(self._retry), None)
+        self._connection = Connection(checked_local_target(target), self._retry, settings(self._retry), None)
         self._opened = OpenedRounds()
 
     async def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:

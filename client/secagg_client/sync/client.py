@@ -19,6 +19,8 @@ from secagg.errors import SecAggError
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
+from secagg.transport.addresses import checked_target
+from secagg.transport.tls import client_credentials
 from secagg_client import channels
 from secagg_client.calls.data_plane import LeaveRound
 from secagg_client.participation.feedback import Feedback
@@ -86,8 +88,8 @@ class Client:
             feedback=self.feedback,
         )
         settings = channels.options(retry, server_name)
-        credentials = channels.credentials(identity, trust)
-        channels.checked_target(target)
+        credentials = client_credentials(identity, trust)
+        checked_target(target)
 
         def connect() -> Connection:
             channel = grpc.secure_channel(target, credentials, options=settings)

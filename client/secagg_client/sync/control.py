@@ -15,6 +15,7 @@ from secagg.context import RoundId
 from secagg.errors import ConfigError, ProtocolViolation
 from secagg.events import RoundFailed
 from secagg.roster import COORDINATOR
+from secagg.transport.addresses import checked_local_target
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import ResultReady, WatchedEvent
 from secagg_client import channels
@@ -90,7 +91,7 @@ class ControlClient:
     def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
         """Args: target: "unix:/path", or "127.0.0.1:port": it has no TLS and never leaves the machine."""
         self._retry = retry or RetryPolicy()
-        channel = grpc.insecure_channel(channels.checked_local_target(target), options=settings(self._retry))
+        channel = grpc.insecure_channel(checked_local_target(target), options=settings(self._retry))
         self._connection = Connection(channel, target, self._retry)
         self._opened = OpenedRounds()
 

@@ -9,7 +9,6 @@ from statistics import median
 from typing import Final
 
 import grpc
-from secagg_client import channels
 from secagg_client.participation.terms import load
 
 from secagg.errors import LocalError, TransportError
@@ -17,6 +16,7 @@ from secagg.tools.bench.measure import wall_clock
 from secagg.tools.bench.report import Figure
 from secagg.tools.bench.sink import METHOD, SERVICE
 from secagg.tools.deployment.identities import HOST, Identities
+from secagg.transport.tls import client_credentials
 
 MESSAGE_BYTES: Final = 1 << 20
 
@@ -47,7 +47,7 @@ def _sink(identity: Path) -> Iterator[str]:
 @contextmanager
 def _channel(identity: Path, target: str) -> Iterator[grpc.Channel]:
     own, trust = load(identity / "cert.pem", identity / "key.pem", identity / "ca.pem")
-    with grpc.secure_channel(target, channels.credentials(own, trust)) as channel:
+    with grpc.secure_channel(target, client_credentials(own, trust)) as channel:
         yield channel
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 from secagg_client import AsyncClient, AsyncControlClient, Client, ControlClient
-from secagg_client.channels import checked_local_target, checked_target
 
 from secagg.errors import ConfigError
+from secagg.transport.addresses import checked_local_target, checked_target
 from tests.serving import CROWD, site
 
 RIGHT = ["host:1", "10.0.0.1:65535", "[::1]:7443", "a.example.org:7443", "dns:///a.example.org:1", "unix:/run/x.sock"]

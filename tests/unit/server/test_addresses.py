@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from secagg_server.addresses import TcpAddress, UnixAddress, network_of, parse_control, parse_tcp
+from secagg_server.addresses import network_of
 
 from secagg.errors import ConfigError
+from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from secagg_server import descriptors
-from secagg_server.addresses import TcpAddress
 from secagg_server.front import Front
 from structlog.testing import capture_logs
 
 from secagg.errors import ConfigError
+from secagg.transport.addresses import TcpAddress
 
 PATIENCE_S = 10.0
 
