@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 from secagg_server.app import RunningServer, running_server
-from secagg_server.hosting import Clock
+from secagg_server.rounds.hosted import Clock
 from secagg_server.settings import Settings
 
 from secagg.aggregates import Aggregate

@@ -156,7 +156,7 @@ class _File:
     @property
     def task(self) -> str | None:
         """Whose it says it is; None if it does not say."""
-        from secagg_server.ledger_files import read_files
+        from secagg_server.storage.ledger_files import read_files
 
         from secagg.errors import LedgerError
         from secagg.privacy.ledger import task_of
@@ -167,7 +167,7 @@ class _File:
             return None
 
     def ledger(self) -> "Ledger":
-        from secagg_server.ledger_files import read_files
+        from secagg_server.storage.ledger_files import read_files
 
         from secagg.privacy.ledger import Ledger, task_of
 

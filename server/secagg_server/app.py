@@ -20,23 +20,24 @@ from secagg.privacy.accountant import check_installed
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
-from secagg_server import descriptors, health
-from secagg_server.addresses import make_way
-from secagg_server.auth import Callers
-from secagg_server.control_plane import ControlPlane
-from secagg_server.data_plane import DataPlane
-from secagg_server.door import Door, Keeper, LocalPeers
-from secagg_server.front import Front
-from secagg_server.health import Health
-from secagg_server.hosting import Clock
-from secagg_server.ledger_files import LedgerFolder, locked
-from secagg_server.renewal import Renewal
-from secagg_server.rounds import Rounds
+from secagg_server.calls import health
+from secagg_server.calls.control_plane import ControlPlane
+from secagg_server.calls.data_plane import DataPlane
+from secagg_server.calls.handlers import Door, Keeper, LocalPeers
+from secagg_server.calls.health import Health
+from secagg_server.certificates.callers import Callers
+from secagg_server.certificates.files import Loaded, load
+from secagg_server.certificates.renewal import Renewal
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.limits import open_files as descriptors
+from secagg_server.limits.call_limiter import Tally
+from secagg_server.network.addresses import make_way
+from secagg_server.network.proxy import Front
+from secagg_server.rounds.hosted import Clock
+from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import MemoryStore, Store
-from secagg_server.tally import Tally
-from secagg_server.tls import Loaded, load
+from secagg_server.storage.ledger_files import LedgerFolder, locked
+from secagg_server.storage.store import MemoryStore, Store
 
 FL_SERVER: Final = "the FL server"
 """The one caller of the control plane: whoever reaches its socket."""

@@ -18,9 +18,9 @@ from secagg import __version__
 from secagg.programs.program import application, run
 from secagg.transport.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
-from secagg_server.logs import announce, configure_logs
+from secagg_server.certificates.files import load
+from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
-from secagg_server.tls import load
 
 HELP: Final = """The secagg coordinator: relays, sums, and never sees a single update.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, Client
 from secagg_client.participation import session
-from secagg_server.hosting import HostedRound
+from secagg_server.rounds.hosted import HostedRound
 
 from secagg.crypto.authority import Authority, create_authority, issue_participant
 from secagg.crypto.identity import Identity, TrustAnchors

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, RoundResult, RoundState
-from secagg_server import grouped
+from secagg_server.rounds import grouped
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
@@ -235,7 +235,7 @@ async def test_nobody_picks_a_group(tmp_path: Path) -> None:
 
 async def test_who_could_pick_would_sit_with_its_friends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the check that the test above is about, three that work together fill a group."""
-    monkeypatch.setattr("secagg_server.rounds.Rounds._admits", lambda *_: True)
+    monkeypatch.setattr("secagg_server.rounds.registry.Rounds._admits", lambda *_: True)
     async with stage(tmp_path) as s:
         opened = s.server.rounds.find_opened(await s.director.open(in_groups()))
         assert isinstance(opened, grouped.GroupedRound)

@@ -17,8 +17,8 @@ import grpc
 import pytest
 from secagg_client import AsyncControlClient, RoundResult
 from secagg_client.participation.session import Participation
-from secagg_server.hosting import HostedRound
-from secagg_server.store import Entry, MemoryJournal, SeedReceived, UploadCompleted, Withheld
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.storage.store import Entry, MemoryJournal, SeedReceived, UploadCompleted, Withheld
 
 from secagg.config import RoundConfig
 from secagg.crypto.agreement import KeyPair

@@ -9,7 +9,10 @@ from threading import Event
 import grpc
 import numpy as np
 import pytest
-from secagg_server import auth, boundary, data_plane, hosting
+from secagg_server.calls import data_plane
+from secagg_server.calls import statuses as boundary
+from secagg_server.certificates import callers as auth
+from secagg_server.rounds import hosted as hosting
 
 from secagg.crypto.secret import Secret
 from secagg.crypto.signing import MAX_SIGNATURE_SIZE

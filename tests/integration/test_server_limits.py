@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from secagg_server.tally import Tally
+from secagg_server.limits.call_limiter import Tally
 
 from secagg.errors import DecodeError, LimitError, NotInRoundError, ProtocolViolation, SecAggError
 from secagg.messages import Leave, LeaveReason

@@ -29,8 +29,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from secagg_server import app
 from secagg_server.app import running_server
-from secagg_server.auth import Callers
-from secagg_server.renewal import Renewal
+from secagg_server.certificates.callers import Callers
+from secagg_server.certificates.renewal import Renewal
 
 from secagg.crypto.authority import IssuedCertificate
 from secagg.crypto.secret import Secret

@@ -14,8 +14,8 @@ import pytest
 from secagg_client import AsyncControlClient, ControlClient
 from secagg_client.calls.control_plane import MAX_NAMES
 from secagg_client.participation.session import Participation
-from secagg_server.grouped import GroupedRound
-from secagg_server.hosting import HostedRound
+from secagg_server.rounds.grouped import GroupedRound
+from secagg_server.rounds.hosted import HostedRound
 
 from secagg.cli.arrayfiles import write_arrays
 from secagg.config import RoundConfig

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import structlog
-from secagg_server import addresses
-from secagg_server.hosting import HostedRound
-from secagg_server.store import MemoryJournal
+from secagg_server.network import addresses
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.storage.store import MemoryJournal
 
 from secagg.tools.redteam.shell_checks import shell_in_sight
 

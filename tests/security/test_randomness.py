@@ -19,12 +19,12 @@ from secagg_client import AsyncClient, Client
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.session import Participation
 from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
-from secagg_server import rounds as shell
 from secagg_server.app import running_server
-from secagg_server.grouped import GroupedRound
-from secagg_server.rounds import Rounds
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import MemoryStore
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.rounds import registry as shell
+from secagg_server.rounds.grouped import GroupedRound
+from secagg_server.rounds.registry import Rounds
+from secagg_server.storage.store import MemoryStore
 
 from secagg.config import RoundConfig
 from secagg.crypto.authority import Authority, create_authority, issue_participant

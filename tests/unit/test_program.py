@@ -168,7 +168,8 @@ def test_a_server_without_its_extra_names_it(missing: str) -> None:
 
 def test_a_fault_of_the_server_is_no_missing_extra() -> None:
     """The twin: only what the extra brings counts."""
-    code = "import sys; sys.modules['secagg_server.rounds'] = None; from secagg_server.__main__ import main; main()"
+    missing = "secagg_server.rounds.registry"
+    code = f"import sys; sys.modules[{missing!r}] = None; from secagg_server.__main__ import main; main()"
     done = python("-c", code)
     assert "Traceback" in done.stderr
     assert "secagg[server]" not in done.stderr

@@ -15,17 +15,18 @@ from secagg_client import channels
 from secagg_client.released_sums.file import MemoryFile
 from secagg_client.released_sums.memory import Memory
 from secagg_client.retry import RetryPolicy
-from secagg_server import auth, tls
-from secagg_server import rounds as shell
-from secagg_server.auth import RECHECK_S, Callers
-from secagg_server.budget import Charge
-from secagg_server.health import Health
-from secagg_server.hosting import HostedRound
-from secagg_server.renewal import Renewal
-from secagg_server.rounds import Rounds
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import MemoryStore
-from secagg_server.tally import Tally
+from secagg_server.calls.health import Health
+from secagg_server.certificates import callers as auth
+from secagg_server.certificates import files as tls
+from secagg_server.certificates.callers import RECHECK_S, Callers
+from secagg_server.certificates.renewal import Renewal
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.limits.call_limiter import Tally
+from secagg_server.rounds import registry as shell
+from secagg_server.rounds.budgets import Charge
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.registry import Rounds
+from secagg_server.storage.store import MemoryStore
 
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors

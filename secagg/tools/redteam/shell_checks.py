@@ -37,7 +37,7 @@ from secagg.tools.redteam.views import listening
 from secagg.tools.simulation.cohort import participant_names
 
 if TYPE_CHECKING:
-    from secagg_server.store import Journal, MemoryStore, RoundRecord
+    from secagg_server.storage.store import Journal, MemoryStore, RoundRecord
 
 VALUES: Final = 2048
 _PEOPLE: Final = 3
@@ -166,7 +166,7 @@ async def _round(
     """The real server, the real clients, TLS on loopback."""
     from secagg_client import AsyncClient, AsyncControlClient  # noqa: PLC0415, an extra
     from secagg_server.app import running_server  # noqa: PLC0415
-    from secagg_server.logs import configure_logs  # noqa: PLC0415
+    from secagg_server.observability.logs import configure_logs  # noqa: PLC0415
     from secagg_server.settings import load_settings  # noqa: PLC0415
 
     site, store = _site(), _remembering()
@@ -211,7 +211,7 @@ def _own_logs() -> Iterator[None]:
 
 def _remembering() -> "MemoryStore":
     """The server's own store, with a spool that forgets nothing."""
-    from secagg_server.store import MemoryJournal, MemoryStore  # noqa: PLC0415
+    from secagg_server.storage.store import MemoryJournal, MemoryStore  # noqa: PLC0415
 
     class Store(MemoryStore):
         def open_round(self, record: "RoundRecord") -> "Journal":

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from secagg_server.ledger_files import LedgerFolder
+from secagg_server.storage.ledger_files import LedgerFolder
 
 from secagg.cli.main import main
 from secagg.privacy.ledger import Budget, LedgerBook

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from secagg_server.budget import OPENED_IN, Budgets, Charge
-from secagg_server.grouped import GroupedRound
-from secagg_server.rounds import Rounds
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import MemoryLedgers, MemoryStore, Outcome, Released, Withheld
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.rounds.budgets import OPENED_IN, Budgets, Charge
+from secagg_server.rounds.grouped import GroupedRound
+from secagg_server.rounds.registry import Rounds
+from secagg_server.storage.store import MemoryLedgers, MemoryStore, Outcome, Released, Withheld
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
@@ -108,7 +108,7 @@ def test_what_somebody_may_know_stays_charged(phase: Phase) -> None:
 
 def test_an_opened_sum_is_free_without_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: with every aborted round withdrawn, sums that participants decrypted cost nothing, without end."""
-    monkeypatch.setattr("secagg_server.budget.OPENED_IN", frozenset[Phase]())
+    monkeypatch.setattr("secagg_server.rounds.budgets.OPENED_IN", frozenset[Phase]())
     budgets = budgets_of(MemoryLedgers())
     for value in range(2 * affordable()):
         plan(budgets, value).settle(ABORTED, Phase.REPORT_SUM)
@@ -261,7 +261,7 @@ async def test_a_round_that_cannot_begin_costs_nothing(tmp_path: Path, monkeypat
     def no_room(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("secagg_server.rounds.coordinate", no_room)
+    monkeypatch.setattr("secagg_server.rounds.registry.coordinate", no_room)
     with pytest.raises(Exception, match="no memory"):
         await opened(rounds, 1)
     assert rounds.budgets.read(TASK).epsilon == 0

@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from secagg_server import logs
+import secagg_server
 from secagg_server.settings import Settings
 
 from secagg.events import DropReason
@@ -62,7 +62,7 @@ def test_the_settings_file_of_the_deployment_has_every_setting_and_the_usual_val
 
 def test_the_guide_lists_every_line_of_the_log() -> None:
     told = {name for which, *_ in rows("| event | level |") for name in names(which)}
-    source = "\n".join(path.read_text() for path in Path(logs.__file__).parent.glob("*.py"))
+    source = "\n".join(path.read_text() for path in Path(secagg_server.__file__).parent.rglob("*.py"))
     logged = {name for pair in LOGGED.findall(source) for name in pair if name} | {"ready"}
     assert logged == told
 

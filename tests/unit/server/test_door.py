@@ -9,14 +9,14 @@ from typing import Any
 
 import grpc
 import pytest
-from secagg_server import door
-from secagg_server.auth import Callers
-from secagg_server.control_plane import ControlPlane
-from secagg_server.data_plane import DataPlane
-from secagg_server.door import Answer, Call, Door, Keeper, LocalPeers
-from secagg_server.logs import Sparing
-from secagg_server.store import MemoryStore
-from secagg_server.tally import Tally
+from secagg_server.calls import handlers as door
+from secagg_server.calls.control_plane import ControlPlane
+from secagg_server.calls.data_plane import DataPlane
+from secagg_server.calls.handlers import Answer, Call, Door, Keeper, LocalPeers
+from secagg_server.certificates.callers import Callers
+from secagg_server.limits.call_limiter import Tally
+from secagg_server.observability.logs import Sparing
+from secagg_server.storage.store import MemoryStore
 from structlog.testing import capture_logs
 
 from secagg.crypto.identity import TrustAnchors
@@ -286,7 +286,7 @@ async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypa
     callers.of(context)
     callers.trust(TrustAnchors.from_pem(site().ca_pem))
     assert callers.of(context)[1]  # a new CA: checked anew
-    monkeypatch.setattr("secagg_server.auth.MAX_KNOWN", 1)
+    monkeypatch.setattr("secagg_server.certificates.callers.MAX_KNOWN", 1)
     other: Any = Wire(pem=site().people[NAMES[1]].certificate_pem)
     assert callers.of(other)[1]
     assert callers.of(context)[1]  # remembered for one alone

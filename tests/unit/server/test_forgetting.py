@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from secagg_server.hosting import HostedRound
-from secagg_server.rounds import Rounds
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings, load_settings
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import MemoryStore, Released
+from secagg_server.storage.store import MemoryStore, Released
 
 from secagg.context import RoundId
 from secagg.crypto.rng import SystemRng

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from secagg_server import descriptors
-from secagg_server.front import Front
+from secagg_server.limits import open_files as descriptors
+from secagg_server.network.proxy import Front
 from structlog.testing import capture_logs
 
 from secagg.errors import ConfigError

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import structlog
-from secagg_server import hosting
-from secagg_server.boundary import STATUS
-from secagg_server.grouped import GroupedRound
-from secagg_server.hosting import HostedRound
-from secagg_server.logs import only_plain_values
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import (
+from secagg_server.calls.statuses import STATUS
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.observability.logs import only_plain_values
+from secagg_server.rounds import hosted as hosting
+from secagg_server.rounds.grouped import GroupedRound
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.storage.store import (
     Aborted,
     DeadlinePassed,
     Entry,

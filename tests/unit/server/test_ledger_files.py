@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secagg_server import ledger_files
-from secagg_server.ledger_files import LedgerFolder, locked
+from secagg_server.storage import ledger_files
+from secagg_server.storage.ledger_files import LedgerFolder, locked
 
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook

@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import ctypes, threading
 from secagg.tools.bench.memory import memory_of
-from secagg_server.memory import give_back
+from secagg_server.limits.memory import give_back
 
 def churn():
     held = [bytes([n % 251]) * 100_000 for n in range(600)]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secagg_server import renewal
-from secagg_server.renewal import Renewal
-from secagg_server.tls import Loaded, load
+from secagg_server.certificates import renewal
+from secagg_server.certificates.files import Loaded, load
+from secagg_server.certificates.renewal import Renewal
 from structlog.testing import capture_logs
 
 from secagg.crypto.authority import Authority, IssuedCertificate, create_authority, issue_server

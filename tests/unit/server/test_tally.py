@@ -1,7 +1,7 @@
 """Calls and bytes are counted by caller, by round and in all; what is over is counted no longer."""
 
 import pytest
-from secagg_server.tally import Tally
+from secagg_server.limits.call_limiter import Tally
 
 from secagg.errors import LimitError
 

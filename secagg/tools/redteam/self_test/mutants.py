@@ -312,7 +312,7 @@ def _log_line(patch: Patch) -> None:
 
 def _talkative_server(patch: Patch) -> None:
     import structlog  # noqa: PLC0415, an extra
-    from secagg_server.hosting import HostedRound  # noqa: PLC0415
+    from secagg_server.rounds.hosted import HostedRound  # noqa: PLC0415
 
     receive = HostedRound._receive_chunk
 

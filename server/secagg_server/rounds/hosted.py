@@ -32,11 +32,11 @@ from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
-from secagg_server.bell import Bell
-from secagg_server.budget import Charge
-from secagg_server.logs import log_event, plain_traceback
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import (
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.notifier import Bell
+from secagg_server.observability.logs import log_event, plain_traceback
+from secagg_server.rounds.budgets import Charge
+from secagg_server.storage.store import (
     Aborted,
     DeadlinePassed,
     Excluded,

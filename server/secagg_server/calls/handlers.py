@@ -17,9 +17,9 @@ from secagg.errors import DecodeError, LimitError, NotInRoundError
 from secagg.wire import codec
 from secagg.wire.counting import Budget
 from secagg.wire.limits import SHORT_BYTES
-from secagg_server.boundary import Context, reported
-from secagg_server.logs import Sparing
-from secagg_server.tally import Place, Tally
+from secagg_server.calls.statuses import Context, reported
+from secagg_server.limits.call_limiter import Place, Tally
+from secagg_server.observability.logs import Sparing
 
 MAX_PARTS: Final = 1000
 

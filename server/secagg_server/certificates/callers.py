@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import AuthenticationError
 from secagg.messages import ParticipantId
-from secagg_server.boundary import Context
+from secagg_server.calls.statuses import Context
 
 MAX_KNOWN: Final = 10_000
 """Certificates that are remembered."""

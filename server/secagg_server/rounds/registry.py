@@ -30,14 +30,14 @@ from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import PackedGroups
-from secagg_server.bell import Bell
-from secagg_server.budget import Budgets, Charge
-from secagg_server.grouped import GroupedRound, OpenedRound
-from secagg_server.hosting import Clock, HostedRound
-from secagg_server.memory import GIVE_BACK_AFTER_S, give_back
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
+from secagg_server.notifier import Bell
+from secagg_server.rounds.budgets import Budgets, Charge
+from secagg_server.rounds.grouped import GroupedRound, OpenedRound
+from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.settings import Settings
-from secagg_server.signing import ReceiptSigner
-from secagg_server.store import Released, RoundRecord, Store
+from secagg_server.storage.store import Released, RoundRecord, Store
 
 FoundT = TypeVar("FoundT")
 

@@ -19,12 +19,12 @@ from secagg.wire.fields import PART_BYTES
 from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg_server.auth import Callers
-from secagg_server.boundary import Context
-from secagg_server.door import Answer, Call, Over, started
-from secagg_server.hosting import HostedRound
-from secagg_server.rounds import Rounds
-from secagg_server.store import Store
+from secagg_server.calls.handlers import Answer, Call, Over, started
+from secagg_server.calls.statuses import Context
+from secagg_server.certificates.callers import Callers
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.registry import Rounds
+from secagg_server.storage.store import Store
 
 WAITING: Final = b"waiting for a round"
 """Where calls count that have been read and belong to no round yet."""

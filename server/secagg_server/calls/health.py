@@ -5,7 +5,7 @@ from typing import Final
 
 from grpc_health.v1 import health_pb2
 
-from secagg_server.door import Answer, Call
+from secagg_server.calls.handlers import Answer, Call
 
 SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 

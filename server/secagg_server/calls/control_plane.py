@@ -12,9 +12,9 @@ from secagg.wire.ledgers import encode_ledger
 from secagg.wire.limits import MAX_REASON_BYTES
 from secagg.wire.progress import encode_event, encode_phase
 from secagg.wire.v1 import control_plane_pb2 as pb
-from secagg_server.door import Answer, Call
-from secagg_server.grouped import OpenedRound
-from secagg_server.rounds import Rounds
+from secagg_server.calls.handlers import Answer, Call
+from secagg_server.rounds.grouped import OpenedRound
+from secagg_server.rounds.registry import Rounds
 
 
 class ControlPlane:

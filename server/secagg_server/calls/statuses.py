@@ -22,8 +22,8 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.wire.failures import TRAILER, encode_failure
-from secagg_server.addresses import network_of
-from secagg_server.logs import Sparing, plain_traceback
+from secagg_server.network.addresses import network_of
+from secagg_server.observability.logs import Sparing, plain_traceback
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -16,8 +16,8 @@ from typing import Final
 
 from secagg.errors import ConfigError
 from secagg.transport.addresses import TcpAddress
-from secagg_server.addresses import network_of
-from secagg_server.logs import Sparing
+from secagg_server.network.addresses import network_of
+from secagg_server.observability.logs import Sparing
 
 MAX_SILENT: Final = 1000
 """Connections without a call yet. A crowd that comes at once is silent for the time of a handshake."""

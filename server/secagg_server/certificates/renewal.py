@@ -10,10 +10,10 @@ import structlog
 
 from secagg.errors import IdentityError
 from secagg.transport.tls import server_credentials
-from secagg_server.bell import Bell
-from secagg_server.hosting import Clock
+from secagg_server.certificates.files import Loaded, load
+from secagg_server.notifier import Bell
+from secagg_server.rounds.hosted import Clock
 from secagg_server.settings import Settings
-from secagg_server.tls import Loaded, load
 
 LOOK_EVERY_S: Final = 5.0
 """Files are read once they have looked the same twice in a row, so a certificate and its key may be replaced one after

@@ -21,10 +21,10 @@ from secagg.robust.combining import Anomaly, anomalies
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
 from secagg.wire.results import PackedGroups, decode_aggregate
-from secagg_server.bell import Bell
-from secagg_server.hosting import INTERNAL, Clock, HostedRound
-from secagg_server.logs import log_anomaly, log_event, plain_traceback
-from secagg_server.store import Released, RoundRecord
+from secagg_server.notifier import Bell
+from secagg_server.observability.logs import log_anomaly, log_event, plain_traceback
+from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound
+from secagg_server.storage.store import Released, RoundRecord
 
 _DRAW_BYTES = 8  # of randomness for one choice among at most a thousand groups
 
