@@ -81,14 +81,14 @@ class ControlPlaneServicer:
     """Missing associated documentation comment in .proto file."""
 
     def OpenRound(self, request_iterator, context):
-        """Open a round. The configuration is checked; unsafe parameters are refused with what to change.
+        """Open a round. Unsafe parameters are refused, and the error says what to change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchRound(self, request, context):
-        """What happened so far and what happens next, until the round is over.
+        """Events of a round: first those so far, then each when it happens, until the round is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,15 +102,15 @@ class ControlPlaneServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Expect(self, request_iterator, context):
-        """Who will come: keys are advertised until all of them have, and not longer (PROTOCOL.md, section 12). Replaces what was
-        said before.
+        """Say who will come. The phase ADVERTISE_KEYS closes when all of them have come (PROTOCOL.md, section 12). A later call
+        replaces the list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Exclude(self, request_iterator, context):
-        """Who is gone: nobody waits for them any more, in no phase.
+        """Say who is gone. No phase waits for them any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,7 +131,7 @@ class ControlPlaneServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLedger(self, request, context):
-        """What a task has spent of its privacy budget, entry by entry, and the head to hold later ledgers against.
+        """What a task has spent of its privacy budget, entry by entry, and the head to compare later ledgers with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

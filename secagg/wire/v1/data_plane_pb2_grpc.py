@@ -152,7 +152,7 @@ class DataPlaneServicer:
         raise NotImplementedError('Method not implemented!')
 
     def InputProgress(self, request, context):
-        """Where a broken upload of the open phase goes on.
+        """Ask where to continue a broken upload of the open phase.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,21 +180,21 @@ class DataPlaneServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmKey(self, request, context):
-        """Homomorphic, custody PARTICIPANTS: after Share.
+        """Homomorphic, custody PARTICIPANTS: comes after Share.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendEncrypted(self, request_iterator, context):
-        """Homomorphic: instead of SendInput; goes on after a break as SendInput does.
+        """Homomorphic: replaces SendInput. Continues after a break as SendInput does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportSum(self, request, context):
-        """Custody PARTICIPANTS: answers when the addressee is asked for the sum, or the round is over.
+        """Custody PARTICIPANTS: answers when the caller is asked for the sum, or when the round is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,28 +208,28 @@ class DataPlaneServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendPartial(self, request_iterator, context):
-        """Custody THRESHOLD: after Check; goes on after a break as SendInput does.
+        """Custody THRESHOLD: comes after Check. Continues after a break as SendInput does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckRecovery(self, request, context):
-        """Custody THRESHOLD: when decryptors fell.
+        """Custody THRESHOLD: only when decryptors fell.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecoverSeeds(self, request_iterator, context):
-        """Custody THRESHOLD: when decryptors fell. Answers once the round is over.
+        """Custody THRESHOLD: only when decryptors fell. Answers once the round is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AwaitReceipt(self, request, context):
-        """Waits for the end of a round in which the caller has nothing left to deliver.
+        """Wait for the end of a round in which the caller has nothing left to deliver.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,7 +250,7 @@ class DataPlaneServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LeaveRound(self, request, context):
-        """Give up: counts as a dropout at once.
+        """Leave the round: counts as a dropout at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
