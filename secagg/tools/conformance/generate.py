@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from secagg.tools.conformance.document import Document, dumps
-from secagg.tools.conformance.encodings import fixedpoint, groups, integers, ledger, noise, pipelines
+from secagg.tools.conformance.encodings import fixedpoint, groups, integers, ledger, noise, pipelines, releases
 from secagg.tools.conformance.failures import (
     dealt_coordinator,
     dealt_participant,
@@ -19,11 +19,8 @@ from secagg.tools.conformance.failures import (
     masked_coordinator,
     masked_participant,
     offers,
-    releases,
-    rosters,
-    unmasking,
 )
-from secagg.tools.conformance.failures.script import Script
+from secagg.tools.conformance.failures.script import ACTIVE, Failure, Script
 from secagg.tools.conformance.primitives import bindings, derivations, lattice, published, rings
 from secagg.tools.conformance.replay import archive
 from secagg.tools.conformance.rounds import encrypted, masked
@@ -31,7 +28,17 @@ from secagg.tools.conformance.vectors import DIRECTORY, check, load
 
 WITHOUT_ROUND = (
     (published, derivations, rings, lattice, bindings),
-    (fixedpoint, integers, groups, pipelines, noise, ledger),
+    (fixedpoint, integers, groups, pipelines, noise, ledger, releases),
+)
+FAILURES = (
+    offers,
+    masked_participant,
+    masked_coordinator,
+    dealt_participant,
+    dealt_coordinator,
+    joint_participant,
+    joint_coordinator,
+    endings,
 )
 
 
@@ -57,20 +64,10 @@ def _rounds() -> Iterator[tuple[str, Document]]:
     for name in sorted(encrypted.recordings()):
         yield name, load(name)
     scripts = {name: Script(name, vector) for name, vector in (played | hidden).items()}
-    semi_honest, active = scripts["round-semi-honest"], scripts["round-active"]
-    bfv, ckks, joint = (scripts[f"round-{name}"] for name in ("bfv-participants", "ckks-participants", "bfv-threshold"))
-    yield from offers.vectors(active)
-    yield from rosters.vectors(semi_honest, active)
-    yield from masked_participant.vectors(active)
-    yield from masked_coordinator.vectors(semi_honest, active)
-    yield from unmasking.vectors(semi_honest, active)
-    yield from releases.vectors(active)
-    yield from endings.vectors(active)
-    yield from dealt_participant.vectors(bfv, ckks)
-    yield from dealt_coordinator.vectors(bfv)
-    yield from joint_participant.vectors(joint)
-    yield from joint_coordinator.vectors(joint)
-    yield from offers.homomorphic_vectors(bfv, joint)
+    yield from endings.vectors(scripts[ACTIVE])
+    for module in FAILURES:
+        for table in module.TABLES:
+            yield from (Failure(*row).vector(scripts[name]) for name, rows in table.items() for row in rows)
 
 
 def differences() -> list[str]:

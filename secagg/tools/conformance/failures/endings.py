@@ -1,205 +1,212 @@
-"""How a round ends for a participant: the receipt, the signatures of the result, and what of both is refused (C88 to
-C90 of proto/PROTOCOL.md).
+"""What a participant refuses after a round: sums, receipts, signatures of results (checks C30, C31 and C88 to C90 of
+proto/PROTOCOL.md). Beside them what the honest signatures at the end of a round cover.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from secagg.crypto.identity import CoordinatorIdentity
-from secagg.messages import ConsistencyProof, Index, ParticipantId, Roster, SurvivorSet
+from secagg.messages import ConsistencyProof, ParticipantId
 from secagg.receipts import Receipt, Statement
 from secagg.roster import result_to_sign, roster_digest
 from secagg.rounds.certification import Result
-from secagg.tools.conformance import fixtures, wire
+from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.failures.script import Script, refused
+from secagg.tools.conformance.failures.changes import Edit, flipped, put, same
+from secagg.tools.conformance.failures.script import ACTIVE, ME, Failure, Play, Script, Table, Vector, refused
 from secagg.tools.conformance.rounds.masked import AUTHORITY
 from secagg.wire import codec
 from secagg.wire.receipts import encode_receipt
+from secagg.wire.v1 import messages_pb2
 
 HOST = "coordinator.example"
-PARTICIPANT = "dahlia"
 SIGNED_S = float(fixtures.NOW_S)
-Vector = tuple[str, Document]
+DROPPED = "elm"
+"""Who is not in the sum."""
 
 
-def vectors(script: Script) -> Iterator[Vector]:
-    """File name and content; `script` is an active masked round."""
-    ending = _Ending(script)
-    yield "endings", ending.signed()
-    yield from ending.receipts()
-    yield from ending.certifications()
+def statement(script: Script) -> Statement:
+    """What the coordinator of the honest round signs."""
+    return Statement.of(script.stage.round, script.roster, tuple(script.survivors), _sums_digest(script))
 
 
-class _Ending:
-    """The end of a round of the vectors."""
+def result(script: Script) -> Result:
+    """What the survivors of the honest round sign, if its configuration had `certify`."""
+    return Result.of(script.stage.round, script.roster, tuple(script.survivors), _sums_digest(script))
 
-    def __init__(self, script: Script) -> None:
-        outcome, self._script = script.vector["outcome"], script
-        self._roster: Roster = wire.decode(script.message("roster"))
-        sets: SurvivorSet = wire.decode(script.message("survivors"))
-        self._survivors = sets.survivors
-        self._dropped = next(m for m in self._roster.members if m.index in sets.dropped)
-        names = tuple(outcome["survivors"])
-        digest = bytes.fromhex(outcome["sums_digest"])
-        self._statement = Statement.of(script.stage.round, self._roster, names, digest)
-        self._result = Result.of(script.stage.round, self._roster, names, digest)
-        self._coordinator = self._identity(AUTHORITY)
 
-    @staticmethod
-    def _identity(issuer: str) -> CoordinatorIdentity:
-        key = fixtures.private_pem(fixtures.signing_key(HOST))
-        at = datetime.fromtimestamp(SIGNED_S, UTC)
-        return CoordinatorIdentity.from_pem(fixtures.pem(fixtures.server_certificate(HOST, issuer)), key, at)
+def _sums_digest(script: Script) -> bytes:
+    return bytes.fromhex(script.vector["outcome"]["sums_digest"])
 
-    def _receipt(
-        self, statement: Statement | None = None, signer: CoordinatorIdentity | None = None, at_s: float = SIGNED_S
-    ) -> Receipt:
-        return Receipt.sign(statement or self._statement, signer or self._coordinator, at_s)
 
-    def signed(self) -> Document:
-        """What both signatures cover."""
-        receipt, statement = self._receipt(), self._statement
-        to_sign = self._statement.to_sign(receipt.seal.signed_ms)
-        signature = self._script.sign(PARTICIPANT, self._result.to_sign)
-        return document(
-            "endings",
-            "What the coordinator signs at the end of a round, and what survivors sign",
-            "Receipt",
-            round=self._script.name,
-            round_id=statement.round_id,
-            context=statement.context,
-            task=statement.task,
-            model_digest=statement.model_digest,
-            roster_digest=roster_digest(self._roster),
-            survivors=statement.survivors,
-            indices=self._survivors,
-            sums_digest=statement.sums_digest,
-            signed_ms=receipt.seal.signed_ms,
-            coordinator={
-                "private_scalar_test_only": fixtures.scalar_hex(fixtures.signing_key(HOST)),
-                "certificate": receipt.seal.chain[0],
-            },
-            receipt={"signed": to_sign, "signature": receipt.seal.signature, "message": _bytes(receipt)},
-            result={
-                "signer": PARTICIPANT,
-                "signed": self._result.to_sign,
-                "signature": signature,
-                "signatures": self._proof(self._survivors),
-            },
-        )
+def _coordinator(issuer: str) -> CoordinatorIdentity:
+    key = fixtures.private_pem(fixtures.signing_key(HOST))
+    at = datetime.fromtimestamp(SIGNED_S, UTC)
+    return CoordinatorIdentity.from_pem(fixtures.pem(fixtures.server_certificate(HOST, issuer)), key, at)
 
-    def _proof(self, signers: tuple[Index, ...], signed: bytes = b"") -> list[bytes]:
-        names = {m.index: m.participant_id for m in self._roster.members}
-        message = signed or self._result.to_sign
-        proof = ConsistencyProof({i: self._script.sign(names[i], message) for i in signers})
-        return [part.SerializeToString(deterministic=True) for part in codec.encode_proof(proof)]
 
-    def receipts(self) -> Iterator[Vector]:
-        """Receipts that are refused."""
-        honest, lie = self._receipt(), replace(self._statement, sums_digest=fixtures.seed("another sum"))
-        unsigned = replace(honest, seal=replace(honest.seal, signature=b"", chain=()))
-        yield self._failure("unsigned", "C88", "A receipt that nobody signed", "no signature", receipt=unsigned)
-        yield self._failure(
-            "by-a-participant",
-            "C88",
-            "A receipt that a participant signed",
-            "the signature and the certificate are a participant's",
-            receipt=self._by_participant(),
-        )
-        foreign = self._receipt(signer=self._identity("Another CA, test only"))
-        yield self._failure("by-a-stranger", "C88", "A receipt under a foreign CA", "another CA", receipt=foreign)
-        yield self._failure(
-            "out-of-time",
-            "C88",
-            "A receipt that was signed before its certificate was valid",
-            "signed_ms is 0, and signed so",
-            receipt=self._receipt(at_s=0.0),
-        )
-        yield self._failure(
-            "of-another-sum",
-            "C89",
-            "A receipt that was signed for another sum",
-            "the digest differs from what is signed",
-            receipt=replace(self._receipt(lie), statement=self._statement),
-        )
-        out = self._dropped.participant_id
-        other = replace(self._statement, survivors=(out, *self._statement.survivors[1:]))
-        yield self._failure(
-            "of-other-survivors",
-            "C89",
-            "A receipt that names others than we agreed on",
-            f"{out} stands in the place of the first survivor in what is signed",
-            receipt=self._receipt(other),
-        )
-        told = replace(self._statement, roster_digest=fixtures.seed("another roster"))
-        yield self._failure(
-            "of-another-roster",
-            "C89",
-            "A receipt about another roster",
-            "another roster digest",
-            receipt=self._receipt(told),
-        )
+def receipt(change: Edit = same, *, issuer: str = AUTHORITY, at_s: float = SIGNED_S) -> Callable[[Script], Receipt]:
+    """A receipt of the coordinator on a changed statement."""
+    return lambda script: Receipt.sign(change(statement(script), script), _coordinator(issuer), at_s)
 
-    def _by_participant(self) -> Receipt:
-        credentials = self._script.stage.credentials(PARTICIPANT)
-        if credentials is None:
-            raise ValueError("nothing is signed in this round")
-        honest = self._receipt()
-        signature = self._script.sign(PARTICIPANT, self._statement.to_sign(honest.seal.signed_ms))
-        return replace(honest, seal=replace(honest.seal, signature=signature, chain=credentials.identity.chain))
 
-    def certifications(self) -> Iterator[Vector]:
-        """Signatures of results that are refused, as if the round's configuration had `certify`."""
-        lie = result_to_sign(
-            self._statement.context, self._roster, self._survivors, fixtures.seed("the sum that others were told")
-        )
-        yield self._failure(
-            "certified-another-result",
-            "C90",
-            "Signatures of survivors who were told another result",
-            "everyone signed another digest",
-            receipt=self._receipt(),
-            proof=self._proof(self._survivors, lie),
-        )
-        yield self._failure(
-            "certified-by-dropped",
-            "C90",
-            "A signature of somebody who is not in the sum",
-            f"{self._dropped.participant_id} signed too",
-            receipt=self._receipt(),
-            proof=self._proof((*self._survivors, self._dropped.index)),
-            error="ProtocolViolation",
-        )
-
-    def _failure(
-        self,
-        slug: str,
-        check: str,
-        title: str,
-        change: str,
-        *,
-        receipt: Receipt,
-        proof: list[bytes] | None = None,
-        error: str = "AuthenticationError",
-    ) -> Vector:
-        content: Document = {} if proof is None else {"proof": proof}
-        name = f"failure-{slug}" if proof is not None else f"failure-receipt-{slug}"
-        section = "Receipt" if proof is None else "Certification"
-        return name, document(
-            "ending",
-            title,
-            section,
-            check=check,
-            change=change,
-            round=self._script.name,
-            participant_id=ParticipantId(PARTICIPANT),
-            receipt=_bytes(receipt),
-            expect=refused(error),
-            **content,
-        )
+def proof(script: Script, signers: list[str], signed: bytes) -> list[bytes]:
+    """Signatures of a result."""
+    signatures = ConsistencyProof({script.index(name): script.sign(name, signed) for name in signers})
+    return [part.SerializeToString(deterministic=True) for part in codec.encode_proof(signatures)]
 
 
 def _bytes(receipt: Receipt) -> bytes:
     return encode_receipt(receipt).SerializeToString(deterministic=True)
+
+
+def vectors(script: Script) -> Iterator[Vector]:
+    """What both signatures cover; `script` is an active masked round."""
+    honest, stated, certified = receipt()(script), statement(script), result(script)
+    yield (
+        "endings",
+        document(
+            "endings",
+            "What the coordinator signs at the end of a round, and what survivors sign",
+            "Receipt",
+            round=script.name,
+            round_id=stated.round_id,
+            context=stated.context,
+            task=stated.task,
+            model_digest=stated.model_digest,
+            roster_digest=roster_digest(script.roster),
+            survivors=stated.survivors,
+            indices=script.sets.survivors,
+            sums_digest=stated.sums_digest,
+            signed_ms=honest.seal.signed_ms,
+            coordinator={
+                "private_scalar_test_only": fixtures.scalar_hex(fixtures.signing_key(HOST)),
+                "certificate": honest.seal.chain[0],
+            },
+            receipt={
+                "signed": stated.to_sign(honest.seal.signed_ms),
+                "signature": honest.seal.signature,
+                "message": _bytes(honest),
+            },
+            result={
+                "signer": ME,
+                "signed": certified.to_sign,
+                "signature": script.sign(ME, certified.to_sign),
+                "signatures": proof(script, script.survivors, certified.to_sign),
+            },
+        ),
+    )
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+def handed(receipt: Callable[[Script], Receipt], signatures: Callable[[Script], list[bytes]] | None = None) -> Play:
+    """ME receives a receipt, and where the round is certified signatures of the result."""
+
+    def play(script: Script, failure: Failure) -> Document:
+        certified = {} if signatures is None else {"proof": signatures(script)}
+        return failure.document(
+            "ending",
+            "Receipt" if signatures is None else "Certification",
+            round=script.name,
+            participant_id=ParticipantId(ME),
+            receipt=_bytes(receipt(script)),
+            expect=failure.outcome(script),
+            **certified,
+        )
+
+    return play
+
+
+def handed_sum(change: Edit) -> Play:
+    """ME receives changed parts of the sum."""
+
+    def play(script: Script, failure: Failure) -> Document:
+        parts = [bytes.fromhex(part) for part in script.vector["outcome"]["aggregate"]]
+        made = change(parts, script)
+        return failure.document("aggregate", round=script.name, parts=made, expect=failure.outcome(script))
+
+    return play
+
+
+def _unsigned(script: Script) -> Receipt:
+    honest = receipt()(script)
+    return replace(honest, seal=replace(honest.seal, signature=b"", chain=()))
+
+
+def _by_participant(script: Script) -> Receipt:
+    credentials, honest = script.stage.credentials(ME), receipt()(script)
+    if credentials is None:
+        raise ValueError("nothing is signed in this round")
+    signature = script.sign(ME, honest.statement.to_sign(honest.seal.signed_ms))
+    return replace(honest, seal=replace(honest.seal, signature=signature, chain=credentials.identity.chain))
+
+
+def _of_another_sum(script: Script) -> Receipt:
+    signed = receipt(put(sums_digest=fixtures.seed("another sum")))(script)
+    return replace(signed, statement=statement(script))
+
+
+def _dropped_for_first(survivors: tuple[str, ...], _: Script) -> tuple[str, ...]:
+    return (DROPPED, *survivors[1:])
+
+
+def _on_another_sum(script: Script) -> list[bytes]:
+    lie = fixtures.seed("the sum that others were told")
+    signed = result_to_sign(script.context, script.roster, script.sets.survivors, lie)
+    return proof(script, script.survivors, signed)
+
+
+def _by_dropped_too(script: Script) -> list[bytes]:
+    return proof(script, [*script.survivors, DROPPED], result(script).to_sign)
+
+
+def _six_survivors(parts: list[bytes], _: Script) -> list[bytes]:
+    few = messages_pb2.AggregatePart.FromString(parts[0])
+    del few.survivors[6:]
+    return [few.SerializeToString(deterministic=True), *parts[1:]]
+
+
+def _one_bit(parts: list[bytes], script: Script) -> list[bytes]:
+    other = messages_pb2.AggregatePart.FromString(parts[1])
+    other.payload = flipped(other.payload, script)
+    return [parts[0], other.SerializeToString(deterministic=True)]
+
+
+FORGED, MALFORMED = refused("AuthenticationError"), refused("DecodeError")
+
+# fmt: off
+SUMS: Table = {ACTIVE: [
+    ("aggregate-cut", "C30", "A sum that ends early", "no part with values",
+     handed_sum(lambda parts, _: parts[:1]), MALFORMED),
+    ("aggregate-below-threshold", "C30", "A sum of too few", "six survivors are named, the threshold is 7",
+     handed_sum(_six_survivors), MALFORMED),
+    ("aggregate-altered", "C31", "A sum that is not the one of the receipt", "one bit of the sum",
+     handed_sum(_one_bit), FORGED),
+]}
+
+RECEIPTS: Table = {ACTIVE: [
+    ("receipt-unsigned", "C88", "A receipt that nobody signed", "no signature", handed(_unsigned), FORGED),
+    ("receipt-by-a-participant", "C88", "A receipt that a participant signed",
+     "the signature and the certificate are a participant's", handed(_by_participant), FORGED),
+    ("receipt-by-a-stranger", "C88", "A receipt under a foreign CA", "another CA",
+     handed(receipt(issuer="Another CA, test only")), FORGED),
+    ("receipt-out-of-time", "C88", "A receipt that was signed before its certificate was valid",
+     "signed_ms is 0, and signed so", handed(receipt(at_s=0.0)), FORGED),
+    ("receipt-of-another-sum", "C89", "A receipt that was signed for another sum",
+     "the digest differs from what is signed", handed(_of_another_sum), FORGED),
+    ("receipt-of-other-survivors", "C89", "A receipt that names others than we agreed on",
+     f"{DROPPED} stands in the place of the first survivor in what is signed",
+     handed(receipt(put(survivors=_dropped_for_first))), FORGED),
+    ("receipt-of-another-roster", "C89", "A receipt about another roster", "another roster digest",
+     handed(receipt(put(roster_digest=fixtures.seed("another roster")))), FORGED),
+    ("certified-another-result", "C90", "Signatures of survivors who were told another result",
+     "everyone signed another digest", handed(receipt(), _on_another_sum), FORGED),
+    ("certified-by-dropped", "C90", "A signature of somebody who is not in the sum", f"{DROPPED} signed too",
+     handed(receipt(), _by_dropped_too), refused("ProtocolViolation")),
+]}
+# fmt: on
+
+TABLES = (SUMS, RECEIPTS)

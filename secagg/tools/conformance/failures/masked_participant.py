@@ -1,318 +1,222 @@
-"""What a participant must refuse after the roster: checks C5, C6 and C16 to C29 of proto/PROTOCOL.md."""
+"""What a participant of a masked round must refuse: checks C5 to C29, C86 and C92 of proto/PROTOCOL.md."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from secagg import roster as rosters
-from secagg.context import Round, RoundId, bind
 from secagg.crypto import labels, polynomial
-from secagg.masked import shares
-from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery, SurvivorSet
-from secagg.rounds import dealing, peer_sealing
+from secagg.messages import Index, Member, Roster
+from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.failures.script import Failure, Script, participant, refused
-from secagg.tools.conformance.rounds.masked import organisation
+from secagg.tools.conformance.failures.changes import (
+    STRANGER,
+    agreed,
+    also,
+    before,
+    certified,
+    copied,
+    dropped,
+    entry,
+    few,
+    flipped,
+    honest,
+    key_of,
+    member,
+    members,
+    only,
+    put,
+    same,
+    top_bit,
+    without,
+)
+from secagg.tools.conformance.failures.forgeries import dealt, sealed, signed_keys, signs_sets
+from secagg.tools.conformance.failures.script import ACTIVE, ME, PEER, SEMI_HONEST, Script, Table, refused, without_fir
+from secagg.tools.conformance.failures.stages import after_sums, shown, shown_again, shown_in_turn
 from secagg.wire.v1 import messages_pb2 as pb
 
-ME = "dahlia"
-"""The participant whose checks are tried; it survives both rounds."""
+VIOLATION, FORGED, POLICY = (
+    refused(f"{error}") for error in ("ProtocolViolation", "AuthenticationError", "PolicyViolation")
+)
+BY_PEER, BY_SOMEBODY = refused("AuthenticationError", PEER), refused("AuthenticationError", None)
+MALFORMED = refused("DecodeError", None)
 
-PEER = "ginkgo"
-VIOLATION = refused("ProtocolViolation")
-FORGED = refused("AuthenticationError")
-Vector = tuple[str, Document]
-
-
-def vectors(active: Script) -> Iterator[Vector]:
-    """File name and content."""
-    yield from _any_message(active)
-    yield from _delivery(active)
-    yield from _survivors(active)
-    yield from _proof(active)
+ANOTHER_CA = "Foreign CA, test only"
+ANOTHER_ROUND = fixtures.seed(f"id of {ACTIVE}")[15::-1]
+SEAL = dealing.MASKED.seal_size
+LOW_ORDER = bytes(32)
 
 
-def _any_message(script: Script) -> Iterator[Vector]:
-    failure = Failure(
-        "not-protobuf",
-        "C5",
-        "Bytes that are no message",
-        "the roster's bytes are cut in the middle of a field",
-        refused("DecodeError", None),
-    )
-    roster = script.message("roster")
-    cut = {"type": "Roster", "parts": [roster["parts"][0][:100]]}
-    yield script.at_participant(failure, ME, "roster", cut)
-    failure = Failure(
-        "survivors-not-ascending",
-        "C5",
-        "A survivor named twice",
-        "the first survivor stands twice",
-        refused("DecodeError", None),
-    )
-    sets = wire.parts(script.message("survivors"))[0]
+def _cut_in_a_field(_: Roster, script: Script) -> Document:
+    return {"type": "Roster", "parts": [script.vector["messages"]["roster"]["parts"][0][:100]]}
+
+
+def _named_twice(_: Any, script: Script) -> Document:
+    [sets] = wire.parts(script.vector["messages"]["survivors"])
     doubled = pb.SurvivorSet(survivors=[sets.survivors[0], *sets.survivors], dropped=sets.dropped)
-    yield script.at_participant(failure, ME, "survivors", wire.altered("SurvivorSet", doubled))
-    failure = Failure(
-        "wrong-order",
-        "C6",
-        "A survivor set before the shares",
-        "the survivor set comes where shares are awaited",
-        VIOLATION,
-    )
-    yield script.at_participant(failure, ME, f"{ME}/share-delivery", script.message("survivors"))
+    return wire.altered("SurvivorSet", doubled)
 
 
-def _delivery(script: Script) -> Iterator[Vector]:
-    slug = f"{ME}/share-delivery"
-    honest: ShareDelivery = wire.decode(script.message(slug))
-    me, peer = script.members[ME], script.members[PEER]
-    insider = script.insider(PEER)
-
-    def case(
-        slug_: str, check: str, title: str, change: str, *, sealed: dict[Index, bytes], expect: Document
-    ) -> Vector:
-        altered = wire.encode(ShareDelivery(sealed))
-        return script.at_participant(Failure(slug_, check, title, change, expect), ME, slug, altered)
-
-    def signed(entry: bytes) -> bytes:
-        return script.signed_entry(PEER, ME, entry)
-
-    def with_seal(sealed: bytes) -> dict[Index, bytes]:
-        return {**honest.sealed, peer.index: sealed}
-
-    yield case(
-        "share-of-a-stranger",
-        "C16",
-        "A share of somebody who is no neighbour",
-        "a share under an index that the roster does not have",
-        sealed={**honest.sealed, Index(len(script.members) + 1): honest.sealed[peer.index]},
-        expect=VIOLATION,
-    )
-    few = dict(list(honest.sealed.items())[: script.stage.config.threshold - 2])
-    yield case(
-        "too-few-shared",
-        "C17",
-        "Fewer than t shared keys",
-        f"shares of {len(few)} others only, so {len(few) + 1} with our own",
-        sealed=few,
-        expect=VIOLATION,
-    )
-    broken, nobody = refused("AuthenticationError", PEER), refused("AuthenticationError", None)
-    config_bytes = bytes.fromhex(script.vector["config"])
-    round_id = RoundId(script.stage.round.round_id[::-1])
-    context = bind(round_id, config_bytes, script.stage.config.model_digest)
-    earlier = Round(round_id, script.stage.config, context)
-    replayed = signed(shares.seal(earlier, insider.channel, participant(PEER), me, insider.pairs[me.index]))
-    yield case(
-        "seal-of-another-round",
-        "C18",
-        "A replayed seal",
-        "sealed for another round id",
-        sealed=with_seal(replayed),
-        expect=broken,
-    )
-    other_model = bind(script.stage.round.round_id, config_bytes, fixtures.seed("another model"))
-    misled = Round(script.stage.round.round_id, script.stage.config, other_model)
-    foreign = signed(shares.seal(misled, insider.channel, participant(PEER), me, insider.pairs[me.index]))
-    yield case(
-        "seal-of-another-model",
-        "C18",
-        "A peer that holds another model",
-        f"{PEER} was given another model, so its context differs",
-        sealed=with_seal(foreign),
-        expect=broken,
-    )
-    other = next(i for i in honest.sealed if i != peer.index)
-    yield case(
-        "seal-of-another-sender",
-        "C18",
-        "A seal under another sender's name",
-        f"what index {other} sealed to us is shown as {PEER}'s",
-        sealed=with_seal(honest.sealed[other]),
-        expect=nobody,
-    )
-    third = script.members["fir"]
-    to_third = shares.seal(script.stage.round, insider.channel, participant(PEER), third, insider.pairs[third.index])
-    yield case(
-        "seal-for-another-receiver",
-        "C18",
-        "A seal that was meant for somebody else",
-        f"what {PEER} sealed to fir, and signed for us",
-        sealed=with_seal(signed(to_third)),
-        expect=broken,
-    )
-    flipped = bytes([honest.sealed[peer.index][0] ^ 1]) + honest.sealed[peer.index][1:]
-    yield case(
-        "seal-altered",
-        "C18",
-        "An altered seal",
-        f"one bit of what {PEER} sealed, behind its signature's back: {PEER} or the coordinator",
-        sealed=with_seal(flipped),
-        expect=nobody,
-    )
-    short = honest.sealed[peer.index][: dealing.MASKED.seal_size - 1]
-    yield case(
-        "truncated-seal",
-        "C18",
-        "A seal that is too short",
-        "there is no more of the entry",
-        sealed=with_seal(short),
-        expect=nobody,
-    )
-    bad = polynomial.PRIME.to_bytes(33, "big") + insider.pairs[me.index].self_mask_seed.expose()
-    ends = {"sender": participant(PEER), "receiver": me}
-    dealt = peer_sealing.seal(script.stage.round, labels.SHARE_SEALING, insider.channel, plaintext=bad, **ends)  # type: ignore[arg-type]
-    yield case(
-        "dealt-no-share",
-        "C19",
-        "A dealt share that is no number of the field",
-        f"{PEER} seals the field prime itself as its share",
-        sealed=with_seal(signed(dealt + bytes(64))),
-        expect=refused("DecodeError", PEER),
-    )
-    right = shares.seal(script.stage.round, insider.channel, participant(PEER), me, insider.pairs[me.index])
-    other_digests = right[: dealing.MASKED.seal_size] + bytes(64)
-    for suffix, change, entry, expect in (
-        ("", f"{PEER} signed other digests than those of the shares that it sealed", signed(other_digests), broken),
-        ("-unsigned", "the coordinator changed the digests", other_digests + bytes(70), nobody),
-    ):
-        yield case(
-            f"digests-of-other-shares{suffix}",
-            "C92",
-            "Digests that do not fit the shares",
-            change,
-            sealed=with_seal(entry),
-            expect=expect,
-        )
+def _swapped(members: tuple[Member, ...], _: Script) -> tuple[Member, ...]:
+    first, second, *rest = members
+    return (replace(first, index=Index(2)), replace(second, index=Index(1)), *rest)
 
 
-def _survivors(script: Script) -> Iterator[Vector]:
-    honest: SurvivorSet = wire.decode(script.message("survivors"))
-    me, peer, cedar = (script.index(name) for name in (ME, PEER, "cedar"))
-    alive, gone = honest.survivors, honest.dropped
-
-    def case(slug: str, check: str, title: str, change: str, sets: SurvivorSet, **more: Any) -> Vector:
-        failure = Failure(slug, check, title, change, more.pop("expect", VIOLATION))
-        return script.at_participant(failure, ME, "survivors", wire.encode(sets), more.get("policy"))
-
-    def without(index: Index) -> tuple[Index, ...]:
-        return tuple(i for i in alive if i != index)
-
-    yield case(
-        "overlap",
-        "C21",
-        "Both shares of one participant",
-        f"{PEER} is called a survivor and dropped",
-        SurvivorSet(alive, tuple(sorted((*gone, peer)))),
-    )
-    yield case(
-        "dropped-never-shared",
-        "C22",
-        "Someone called dropped who never shared keys",
-        "cedar is called dropped",
-        SurvivorSet(alive, tuple(sorted((*gone, cedar)))),
-    )
-    yield case(
-        "survivor-not-on-roster",
-        "C22",
-        "A survivor whom the roster does not know",
-        "an index beyond the roster",
-        SurvivorSet((*alive, Index(len(script.members) + 1)), gone),
-    )
-    yield case("shared-forgotten", "C22", "Someone in neither set", f"{PEER} in none", SurvivorSet(without(peer), gone))
-    yield case(
-        "self-called-dropped",
-        "C23",
-        "We ourselves called dropped",
-        f"{ME} is called dropped",
-        SurvivorSet(without(me), tuple(sorted((*gone, me)))),
-    )
-    keep = sorted([me, *without(me)[: script.stage.config.threshold - 2]])
-    rest = tuple(sorted({*alive, *gone} - set(keep)))
-    yield case(
-        "too-few-survivors",
-        "C24",
-        "Fewer than t survivors",
-        f"{len(keep)} survivors, all others called dropped",
-        SurvivorSet(tuple(keep), rest),
-    )
-    lost = organisation("hazel")
-    names = {m.index: m.participant_id for m in script.members.values()}
-    left = [i for i in alive if organisation(names[i]) != lost]
-    rest = tuple(sorted({*alive, *gone} - set(left)))
-    yield case(
-        "too-few-organisations-left",
-        "C25",
-        "Survivors of too few organisations",
-        "hazel, who alone is of its organisation among the survivors, is called dropped; the participant demands 3",
-        SurvivorSet(tuple(left), rest),
-        expect=refused("PolicyViolation"),
-        policy={"min_organisations": 3},
-    )
+def _but_me(members: list[Member]) -> list[Member]:
+    return [m for m in members if m.participant_id != ME]
 
 
-def _proof(script: Script) -> Iterator[Vector]:
-    honest: ConsistencyProof = wire.decode(script.message("consistency-proof"))
-    roster: Roster = wire.decode(script.message("roster"))
-    sets: SurvivorSet = wire.decode(script.message("survivors"))
-    peer = script.index(PEER)
+def _twins(members: list[Member]) -> list[Member]:
+    fir = next(m.participant_id for m in members if m.participant_id == "fir")
+    return [replace(m, participant_id=fir) if m.participant_id == PEER else m for m in members]
 
-    def case(
-        slug: str, check: str, title: str, change: str, *, signatures: dict[Index, bytes], expect: Document
-    ) -> Vector:
-        failure = Failure(slug, check, title, change, expect)
-        return script.at_participant(failure, ME, "consistency-proof", wire.encode(ConsistencyProof(signatures)))
 
-    def signed(name: str, seen: SurvivorSet) -> bytes:
-        credentials = script.stage.credentials(name)
-        if credentials is None:
-            raise AssertionError("the proof is part of the active threat model")
-        return credentials.identity.sign(rosters.survivors_to_sign(script.stage.round.context, roster, seen))
+def _no_share(_: Any, script: Script) -> bytes:
+    seed = script.insider(PEER).pairs[script.index(ME)].self_mask_seed
+    return polynomial.PRIME.to_bytes(33, "big") + seed.expose()
 
-    yield case(
-        "signer-no-survivor",
-        "C26",
-        "A signature of somebody who did not survive",
-        "elm, who dropped, signs the survivor set too",
-        signatures={**honest.signatures, script.index("elm"): signed("elm", sets)},
-        expect=VIOLATION,
-    )
-    few = dict(list(honest.signatures.items())[: script.stage.config.threshold - 1])
-    yield case(
-        "too-few-signatures",
-        "C27",
-        "Fewer than t signatures",
-        f"only {len(few)} signatures",
-        signatures=few,
-        expect=VIOLATION,
-    )
-    without = tuple(i for i in sets.survivors if i != script.index(ME))
-    seen = SurvivorSet(without, tuple(sorted((*sets.dropped, script.index(ME)))))
-    yield case(
-        "signature-on-other-survivors",
-        "C28",
-        "Others were shown another survivor set",
-        f"{PEER} signed a set in which {ME} dropped",
-        signatures={**honest.signatures, peer: signed(PEER, seen)},
-        expect=FORGED,
-    )
-    swapped = SurvivorSet(sets.survivors, ())
-    yield case(
-        "signature-on-other-dropped",
-        "C28",
-        "Others were shown other dropped participants",
-        f"{PEER} signed a set without the dropped",
-        signatures={**honest.signatures, peer: signed(PEER, swapped)},
-        expect=FORGED,
-    )
-    at = script.find(at=ME, do="receive", message="consistency-proof")
-    step = script.vector["steps"][at]
-    failure = Failure(
-        "second-unmask-request",
-        "C29",
-        "Shares asked for a second time",
-        "the same proof again, after the shares were revealed",
-        VIOLATION,
-    )
-    yield script.write(failure, at + 1, [step], {})
+
+def _all_and_without_fir(script: Script) -> list[Document]:
+    return without_fir(script, {"survivors": script.survivors, "threshold": script.stage.config.threshold})
+
+
+# fmt: off
+ANY_MESSAGE: Table = {ACTIVE: [
+    ("not-protobuf", "C5", "Bytes that are no message", "the roster's bytes are cut in the middle of a field",
+     shown("roster", _cut_in_a_field), MALFORMED),
+    ("survivors-not-ascending", "C5", "A survivor named twice", "the first survivor stands twice",
+     shown("survivors", _named_twice), MALFORMED),
+    ("wrong-order", "C6", "A survivor set before the shares", "the survivor set comes where shares are awaited",
+     shown("share-delivery", honest("survivors")), VIOLATION),
+]}
+
+ROSTERS: Table = {
+    ACTIVE: [
+        ("roster-too-small", "C7", "A roster below the threshold", "only 6 members",
+         shown("roster", members(lambda honest: honest[:6])), VIOLATION),
+        ("roster-out-of-order", "C8", "Indices that do not follow the ids", "indices 1 and 2 are swapped",
+         shown("roster", put(members=_swapped)), VIOLATION),
+        ("duplicate-key", "C9", "One public key for two purposes", f"the mask key of {PEER} is its channel key",
+         shown("roster", member(PEER, mask_public_key=key_of(PEER, "channel_public_key"))), VIOLATION),
+        ("key-not-reduced", "C9", "A key in another encoding",
+         f"the ignored top bit is set in the channel key of {PEER}",
+         shown("roster", member(PEER, channel_public_key=top_bit)), VIOLATION),
+        ("own-entry-missing", "C10", "A roster without us", f"{ME} is left out",
+         shown("roster", members(_but_me)), VIOLATION),
+        ("own-entry-changed", "C10", "Our own key replaced", f"another mask key for {ME}",
+         shown("roster", member(ME, mask_public_key=agreed(PEER))), VIOLATION),
+        ("foreign-certificate", "C11", "A certificate of another CA",
+         f"{PEER} shows a certificate of a CA that nobody trusts",
+         shown("roster", member(PEER, certificates=certified(PEER, issuer=ANOTHER_CA))), FORGED),
+        ("expired-certificate", "C11", "An expired certificate",
+         f"the certificate of {PEER} ended a day before the round",
+         shown("roster", member(PEER, certificates=certified(PEER, days=-1))), FORGED),
+        ("certificate-of-another-id", "C12", "A certificate that belongs to somebody else",
+         f"{PEER} is shown with the certificate and signature of fir",
+         shown("roster", member(
+             PEER, certificates=key_of("fir", "certificates"), signature=key_of("fir", "signature"))),
+         VIOLATION),
+        ("key-substituted", "C13", "A key that its owner did not sign",
+         f"another channel key for {PEER}, with the signature of its true keys",
+         shown("roster", member(PEER, channel_public_key=agreed(PEER))), FORGED),
+        ("keys-unsigned", "C13", "Keys without a signature", f"no signature of {PEER}",
+         shown("roster", member(PEER, signature=b"")), FORGED),
+        ("keys-of-another-round", "C13", "Keys replayed from another round",
+         f"{PEER} signed the same keys for round {ANOTHER_ROUND.hex()}",
+         shown("roster", member(PEER, signed_keys(PEER, round_id=ANOTHER_ROUND))), FORGED),
+        ("too-few-organisations-in-roster", "C14", "A cohort of too few organisations",
+         "nothing; the participant demands 4 organisations and the roster has 3",
+         shown("roster", same, policy={"min_organisations": 4}), POLICY),
+    ],
+    SEMI_HONEST: [
+        ("duplicate-id", "C8", "One participant twice", f"{PEER} is called fir, who is there too",
+         shown("roster", members(_twins)), VIOLATION),
+        ("low-order-channel-key", "C15", "A channel key that gives everyone the same secret",
+         f"the channel key of {PEER} is zero",
+         shown("roster", member(PEER, channel_public_key=LOW_ORDER)), BY_PEER),
+        ("low-order-mask-key", "C20", "A mask key that gives everyone the same secret",
+         f"the mask key of {PEER} is zero; the shares are as in the honest round",
+         shown_in_turn({"roster": member(PEER, mask_public_key=LOW_ORDER), "share-delivery": None}), BY_PEER),
+    ],
+}
+
+SHARES: Table = {ACTIVE: [
+    ("share-of-a-stranger", "C16", "A share of somebody who is no neighbour",
+     "a share under an index that the roster does not have",
+     shown("share-delivery", put(sealed=copied(PEER, STRANGER))), VIOLATION),
+    ("too-few-shared", "C17", "Fewer than t shared keys", "shares of 5 others only, so 6 with our own",
+     shown("share-delivery", put(sealed=few(5))), VIOLATION),
+    ("seal-of-another-round", "C18", "A replayed seal", "sealed for another round id",
+     shown("share-delivery", put(sealed=entry(PEER, dealt(elsewhere={"round_id": ANOTHER_ROUND})))), BY_PEER),
+    ("seal-of-another-model", "C18", "A peer that holds another model",
+     f"{PEER} was given another model, so its context differs",
+     shown("share-delivery", put(sealed=entry(PEER, dealt(elsewhere={"model": fixtures.seed("another model")})))),
+     BY_PEER),
+    ("seal-of-another-sender", "C18", "A seal under another sender's name",
+     f"what index 3 sealed to us is shown as {PEER}'s",
+     shown("share-delivery", put(sealed=copied("amber-9", PEER))), BY_SOMEBODY),
+    ("seal-for-another-receiver", "C18", "A seal that was meant for somebody else",
+     f"what {PEER} sealed to fir, and signed for us",
+     shown("share-delivery", put(sealed=entry(PEER, dealt(to="fir")))), BY_PEER),
+    ("seal-altered", "C18", "An altered seal",
+     f"one bit of what {PEER} sealed, behind its signature's back: {PEER} or the coordinator",
+     shown("share-delivery", put(sealed=entry(PEER, flipped))), BY_SOMEBODY),
+    ("truncated-seal", "C18", "A seal that is too short", "there is no more of the entry",
+     shown("share-delivery", put(sealed=entry(PEER, before(SEAL - 1)))), BY_SOMEBODY),
+    ("dealt-no-share", "C19", "A dealt share that is no number of the field",
+     f"{PEER} seals the field prime itself as its share",
+     shown("share-delivery", put(sealed=entry(PEER, sealed(labels.SHARE_SEALING, _no_share, bytes(64))))),
+     refused("DecodeError", PEER)),
+    ("digests-of-other-shares", "C92", "Digests that do not fit the shares",
+     f"{PEER} signed other digests than those of the shares that it sealed",
+     shown("share-delivery", put(sealed=entry(PEER, dealt(edit=lambda e, _: e[:SEAL] + bytes(64))))), BY_PEER),
+    ("digests-of-other-shares-unsigned", "C92", "Digests that do not fit the shares",
+     "the coordinator changed the digests",
+     shown("share-delivery", put(sealed=entry(PEER, dealt(edit=lambda e, _: e[:SEAL] + bytes(64 + 70), signed=False)))),
+     BY_SOMEBODY),
+]}
+
+SURVIVORS: Table = {ACTIVE: [
+    ("overlap", "C21", "Both shares of one participant", f"{PEER} is called a survivor and dropped",
+     shown("survivors", put(dropped=also(PEER))), VIOLATION),
+    ("dropped-never-shared", "C22", "Someone called dropped who never shared keys", "cedar is called dropped",
+     shown("survivors", put(dropped=also("cedar"))), VIOLATION),
+    ("survivor-not-on-roster", "C22", "A survivor whom the roster does not know", "an index beyond the roster",
+     shown("survivors", put(survivors=also(STRANGER))), VIOLATION),
+    ("shared-forgotten", "C22", "Someone in neither set", f"{PEER} in none",
+     shown("survivors", put(survivors=without(PEER))), VIOLATION),
+    ("self-called-dropped", "C23", "We ourselves called dropped", f"{ME} is called dropped",
+     shown("survivors", dropped(ME)), VIOLATION),
+    ("too-few-survivors", "C24", "Fewer than t survivors", "6 survivors, all others called dropped",
+     shown("survivors", only("Aster", "amber-10", "amber-9", ME, "fir", "ginkgo")), VIOLATION),
+    ("too-few-organisations-left", "C25", "Survivors of too few organisations",
+     "hazel, who alone is of its organisation among the survivors, is called dropped; the participant demands 3",
+     shown("survivors", dropped("hazel"), policy={"min_organisations": 3}), POLICY),
+    ("differencing-at-participant", "C86",
+     "A sum that differs by one participant from an earlier one that we are in",
+     "a sum of the same model without fir was released before",
+     after_sums(without_fir, shown="survivors"), POLICY),
+    ("differencing-beside-an-equal-cohort", "C86",
+     "The same cohort was asked before, and beside it one that differs by one participant",
+     "sums of the same model were released before, one of the same cohort and one without fir",
+     after_sums(_all_and_without_fir, shown="survivors"), POLICY),
+]}
+
+SIGNATURES: Table = {ACTIVE: [
+    ("signer-no-survivor", "C26", "A signature of somebody who did not survive",
+     "elm, who dropped, signs the survivor set too",
+     shown("consistency-proof", put(signatures=entry("elm", signs_sets("elm")))), VIOLATION),
+    ("too-few-signatures", "C27", "Fewer than t signatures", "only 6 signatures",
+     shown("consistency-proof", put(signatures=few(6))), VIOLATION),
+    ("signature-on-other-survivors", "C28", "Others were shown another survivor set",
+     f"{PEER} signed a set in which {ME} dropped",
+     shown("consistency-proof", put(signatures=entry(PEER, signs_sets(PEER, dropped(ME))))), FORGED),
+    ("signature-on-other-dropped", "C28", "Others were shown other dropped participants",
+     f"{PEER} signed a set without the dropped",
+     shown("consistency-proof", put(signatures=entry(PEER, signs_sets(PEER, put(dropped=()))))), FORGED),
+    ("second-unmask-request", "C29", "Shares asked for a second time",
+     "the same proof again, after the shares were revealed",
+     shown_again("consistency-proof"), VIOLATION),
+]}
+# fmt: on
+
+TABLES = (ANY_MESSAGE, ROSTERS, SHARES, SURVIVORS, SIGNATURES)

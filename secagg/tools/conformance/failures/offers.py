@@ -1,243 +1,146 @@
-"""What a participant refuses before a round and after it: offers (C1 to C4) and aggregates (C30 and C31)."""
+"""What a participant refuses before a round: offers (checks C1 to C4, C87 and C98 of proto/PROTOCOL.md)."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from secagg.lattice.primes import ntt_primes
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
-from secagg.tools.conformance.failures.script import Script, refused
-from secagg.wire.v1 import config_pb2, messages_pb2
+from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.failures.changes import Edit, changed, same
+from secagg.tools.conformance.failures.script import ACTIVE, BFV, JOINT, Failure, Play, Row, Script, Table, refused
+from secagg.wire.v1 import config_pb2
 
-Vector = tuple[str, Document]
-VIOLATION = refused("ProtocolViolation")
-Edit = Callable[[Any], object]
-
-
-def vectors(active: Script) -> Iterator[Vector]:
-    """File name and content."""
-    yield from _offers(active)
-    yield from _aggregates(active)
+VIOLATION, POLICY, MALFORMED = refused("ProtocolViolation"), refused("PolicyViolation"), refused("DecodeError", None)
 
 
-def _offers(script: Script) -> Iterator[Vector]:
-    honest = bytes.fromhex(script.vector["config"])
+def offer(config: Edit = same, **given: Any) -> Play:
+    """A participant is offered a round with a changed configuration.
 
-    def case(slug: str, check: str, title: str, change: str, expect: Document, **given: Any) -> Vector:
-        return _offer(script, slug, check, title, change=change, expect=expect, **given)
+    Args:
+        config: change of the configuration's bytes.
+        given: `policy` or `purpose` of the participant, the digest of its model, or bytes that follow.
+    """
 
-    def edited(edit: Edit) -> bytes:
-        return _edited(script, edit)
+    def play(script: Script, failure: Failure) -> Document:
+        stated: Document = {
+            "config": config(bytes.fromhex(script.vector["config"]), script),
+            "model_digest": script.stage.config.model_digest,
+            "policy": {},
+            "expect": failure.outcome(script),
+        }
+        return failure.document("offer", **(stated | given))
 
-    malformed = refused("DecodeError", None)
-    yield case("config-cut", "C1", "Bytes that are no configuration", "cut in a field", malformed, config=honest[:-3])
-    yield case(
-        "config-of-too-many-fields",
-        "C98",
-        "A configuration of empty arrays, two bytes each",
-        "100,065 empty arrays follow; no object may be made of each before they are counted",
-        malformed,
-        followed_by={"bytes": "1200", "times": 100_065},
-    )
-    suite = edited(lambda m: setattr(m, "suite", 77))
-    yield case("unknown-suite", "C1", "A suite that nobody knows", "suite 77", malformed, config=suite)
-    for slug, title, change, edit in (
-        ("threshold-too-low", "2t = n + n_C", "max_colluding is 2", lambda m: setattr(m, "max_colluding", 2)),
-        ("honest-single", "One honest update in the sum", "t is 12, n_C is 11", _all_but_one_collude),
-        ("no-threshold", "No threshold at all", "threshold is 0", lambda m: setattr(m, "threshold", 0)),
-        ("cohort-of-two", "A cohort of two", "max_participants is 2", lambda m: setattr(m, "max_participants", 2)),
-        ("clip-infinite", "A clip that is no number", "clip is infinite", lambda m: setattr(m.encoding, "clip", 1e999)),
-        ("values-too-wide", "Values wider than the code", "q is 33", lambda m: setattr(m.encoding, "value_bits", 33)),
-        ("purpose-unreadable", "A purpose with a space", "purpose is 'to train'", _unreadable_purpose),
-        ("array-twice", "Two arrays of one name", "bias twice", lambda m: m.arrays.append(m.arrays[1])),
-        ("digest-missing", "No model digest", "model_digest is empty", lambda m: setattr(m, "model_digest", b"")),
-    ):
-        yield case(f"unsafe-{slug}", "C2", title, change, VIOLATION, config=edited(edit))
-    policy = refused("PolicyViolation")
-    yield case(
-        "below-policy-cohort",
-        "C3",
-        "A threshold below the participant's smallest cohort",
-        "the participant demands a cohort of 8, the threshold is 7",
-        policy,
-        policy={"min_cohort": 8},
-    )
-    yield case(
-        "below-policy-honest",
-        "C3",
-        "Fewer updates of participants that do not collude than the participant demands",
-        "the participant demands 7; the threshold is 7 and n_C is 1",
-        policy,
-        policy={"min_honest": 7},
-    )
-    yield case(
-        "below-policy-threat-model",
-        "C3",
-        "A threat model that the participant's policy rules out",
-        "the configuration says semi-honest, the participant allows the active threat model only",
-        policy,
-        config=edited(lambda m: setattr(m, "threat_model", 1)),
-        policy={"threat_models": ["ACTIVE"]},
-    )
-    yield case(
-        "below-policy-task",
-        "C3",
-        "A task that the participant does not take part in",
-        "the participant allows another task only",
-        policy,
-        policy={"tasks": ["another"]},
-    )
-    yield case(
-        "other-purpose",
-        "C87",
-        "A round for another purpose than the update was made for",
-        "the configuration says evaluate, the participant names train, as where nobody names one",
-        policy,
-        config=edited(lambda m: setattr(m, "purpose", "evaluate")),
-    )
-    yield case(
-        "training-for-evaluation",
-        "C87",
-        "A round to train where the participant evaluates",
-        "the participant names evaluate, the configuration names no purpose, and so train",
-        policy,
-        purpose="evaluate",
-    )
-    yield case(
-        "model-mismatch",
-        "C4",
-        "A round about another model",
-        "the participant holds another model than the configuration names",
-        refused("ModelMismatch"),
-        model_digest=fixtures.seed("another model"),
-    )
+    return play
 
 
-def _unreadable_purpose(config: Any) -> None:
-    config.purpose = "to train"
+def fields(**values: Any) -> Edit:
+    """A configuration with other fields; `a__b` is field b of field a, None clears, an edit starts from the field."""
 
-
-def _all_but_one_collude(config: Any) -> None:
-    config.threshold, config.max_colluding = config.max_participants, config.max_participants - 1
-
-
-def _offer(script: Script, slug: str, check: str, title: str, **given: Any) -> Vector:
-    content = {
-        "config": bytes.fromhex(script.vector["config"]),
-        "model_digest": script.stage.config.model_digest,
-        "policy": {},
-    }
-    return f"failure-{slug}", document("offer", title, "Checks", check=check, **content | given)
-
-
-def _edited(script: Script, edit: Edit) -> bytes:
-    """The script's configuration, changed."""
-    message = config_pb2.RoundConfig.FromString(bytes.fromhex(script.vector["config"]))
-    edit(message)
-    return message.SerializeToString(deterministic=True)
-
-
-def homomorphic_vectors(dealt: Script, joint: Script) -> Iterator[Vector]:
-    """Offers of homomorphic rounds: file name and content."""
-    *wide, widest = ntt_primes(4096, 60, 3)
-    narrow, split = ntt_primes(4096, 31, 1)[0], ntt_primes(4096, 54, 2)
-    composite = dealt.stage.profile.primes[0] - 2 * 4096
-    for script, slug, title, change, edit in (
-        (
-            dealt,
-            "profile-insecure",
-            "A profile below 128 bits",
-            "two primes of 60 bits, and h",
-            _profile(primes=wide, plain_modulus=widest),
-        ),
-        (dealt, "profile-composite", "A prime that is none", "another number", _profile(primes=[composite])),
-        (dealt, "profile-too-small", "More participants than the profile is for", "7", _profile(summands=7)),
-        (dealt, "profile-other-bits", "A profile for other values", "7 bits", _profile(value_bits=7)),
-        (dealt, "profile-fields-carry", "Slots that can wrap", "a smaller t", _profile(plain_modulus=40961)),
-        (
-            dealt,
-            "profile-unused-prime",
-            "Primes of which SEAL keeps the last for itself",
-            "two primes of 54 bits, a plaintext modulus of 31",
-            _profile(primes=list(split), plain_modulus=narrow, values_per_slot=1),
-        ),
-        (dealt, "homomorphic-active", "More than this scheme holds", "ACTIVE", _active),
-        (dealt, "dealt-collusion", "A key that a colluder holds", "n_C is 1", lambda m: setattr(m, "max_colluding", 1)),
-        (
-            joint,
-            "joint-collusion",
-            "Two lists that colluders sign",
-            "2t = n + n_C",
-            lambda m: setattr(m, "max_colluding", 1),
-        ),
-        (joint, "joint-minority", "A minority that decrypts", "t is 7 of 15", lambda m: setattr(m, "threshold", 7)),
-        (
-            joint,
-            "joint-unreleased",
-            "A sum that nobody learns",
-            "none",
-            lambda m: m.ClearField("release_to_coordinator"),
-        ),
-    ):
-        config = _edited(script, edit)
-        yield _offer(script, f"unsafe-{slug}", "C2", title, change=change, expect=VIOLATION, config=config)
-    terms: list[tuple[Script, str, str, Document]] = [
-        (dealt, "scheme", "A scheme that the policy rules out", {"schemes": ["masked", "ckks"]}),
-        (dealt, "custody", "A custody that the policy rules out", {"custodies": ["threshold"]}),
-        (joint, "experimental", "An experimental round without consent", {"allow_experimental": False}),
-        (dealt, "collusion", "Fewer colluders than the policy demands", {"min_colluding_share": 0.5}),
-    ]
-    for script, slug, title, policy in terms:
-        change, expect = "the participant's policy", refused("PolicyViolation")
-        yield _offer(script, f"below-policy-{slug}", "C3", title, change=change, expect=expect, policy=policy)
-
-
-def _active(message: Any) -> None:
-    """The active threat model, at a threshold that it allows."""
-    message.threat_model, message.threshold = 2, message.max_participants
-
-
-def _profile(**changes: Any) -> Edit:
-    """Fields of the profile, changed."""
-
-    def edit(message: Any) -> None:
-        for name, value in changes.items():
-            if isinstance(value, list):
-                getattr(message.homomorphic, name)[:] = value
-            else:
-                setattr(message.homomorphic, name, value)
+    def edit(config: bytes, script: Script) -> bytes:
+        message = config_pb2.RoundConfig.FromString(config)
+        for path, value in values.items():
+            *parents, name = path.split("__")
+            holder: Any = message
+            for parent in parents:
+                holder = getattr(holder, parent)
+            made = changed(value, getattr(holder, name), script)
+            holder.ClearField(name)
+            if isinstance(made, list | tuple):
+                getattr(holder, name).extend(made)
+            elif made is not None:
+                setattr(holder, name, made)
+        return message.SerializeToString(deterministic=True)
 
     return edit
 
 
-def _aggregates(script: Script) -> Iterator[Vector]:
-    honest = [bytes.fromhex(part) for part in script.vector["outcome"]["aggregate"]]
+def _unsafe(slug: str, title: str, change: str, **values: Any) -> Row:
+    return f"unsafe-{slug}", "C2", title, change, offer(fields(**values)), VIOLATION
 
-    def case(slug: str, check: str, title: str, change: str, *, parts: list[bytes], expect: Document) -> Vector:
-        content: Document = {"round": script.name, "parts": parts, "expect": expect}
-        return f"failure-{slug}", document("aggregate", title, "Checks", check=check, change=change, **content)
 
-    malformed = refused("DecodeError")
-    yield case(
-        "aggregate-cut", "C30", "A sum that ends early", "no part with values", parts=honest[:1], expect=malformed
-    )
-    few = messages_pb2.AggregatePart.FromString(honest[0])
-    del few.survivors[6:]
-    yield case(
-        "aggregate-below-threshold",
-        "C30",
-        "A sum of too few",
-        "six survivors are named, the threshold is 7",
-        parts=[few.SerializeToString(deterministic=True), *honest[1:]],
-        expect=malformed,
-    )
-    other = messages_pb2.AggregatePart.FromString(honest[1])
-    other.payload = bytes([other.payload[0] ^ 1]) + other.payload[1:]
-    yield case(
-        "aggregate-altered",
-        "C31",
-        "A sum that is not the one of the receipt",
-        "one bit of the sum",
-        parts=[honest[0], other.SerializeToString(deterministic=True)],
-        expect=refused("AuthenticationError"),
-    )
+def _composite(_: Any, script: Script) -> list[int]:
+    return [script.stage.profile.primes[0] - 2 * 4096]
+
+
+*_WIDE, _WIDEST = ntt_primes(4096, 60, 3)
+[_NARROW], _SPLIT = ntt_primes(4096, 31, 1), ntt_primes(4096, 54, 2)
+
+# fmt: off
+UNREADABLE: Table = {ACTIVE: [
+    ("config-cut", "C1", "Bytes that are no configuration", "cut in a field",
+     offer(lambda config, _: config[:-3]), MALFORMED),
+    ("config-of-too-many-fields", "C98", "A configuration of empty arrays, two bytes each",
+     "100,065 empty arrays follow; no object may be made of each before they are counted",
+     offer(followed_by={"bytes": "1200", "times": 100_065}), MALFORMED),
+    ("unknown-suite", "C1", "A suite that nobody knows", "suite 77", offer(fields(suite=77)), MALFORMED),
+]}
+
+UNSAFE: Table = {
+    ACTIVE: [
+        _unsafe("threshold-too-low", "2t = n + n_C", "max_colluding is 2", max_colluding=2),
+        _unsafe("honest-single", "One honest update in the sum", "t is 12, n_C is 11", threshold=12, max_colluding=11),
+        _unsafe("no-threshold", "No threshold at all", "threshold is 0", threshold=0),
+        _unsafe("cohort-of-two", "A cohort of two", "max_participants is 2", max_participants=2),
+        _unsafe("clip-infinite", "A clip that is no number", "clip is infinite", encoding__clip=float("inf")),
+        _unsafe("values-too-wide", "Values wider than the code", "q is 33", encoding__value_bits=33),
+        _unsafe("purpose-unreadable", "A purpose with a space", "purpose is 'to train'", purpose="to train"),
+        _unsafe("array-twice", "Two arrays of one name", "bias twice", arrays=lambda honest, _: [*honest, honest[1]]),
+        _unsafe("digest-missing", "No model digest", "model_digest is empty", model_digest=b""),
+    ],
+    BFV: [
+        _unsafe("profile-insecure", "A profile below 128 bits", "two primes of 60 bits, and h",
+                homomorphic__primes=_WIDE, homomorphic__plain_modulus=_WIDEST),
+        _unsafe("profile-composite", "A prime that is none", "another number", homomorphic__primes=_composite),
+        _unsafe("profile-too-small", "More participants than the profile is for", "7", homomorphic__summands=7),
+        _unsafe("profile-other-bits", "A profile for other values", "7 bits", homomorphic__value_bits=7),
+        _unsafe("profile-fields-carry", "Slots that can wrap", "a smaller t", homomorphic__plain_modulus=40961),
+        _unsafe("profile-unused-prime", "Primes of which SEAL keeps the last for itself",
+                "two primes of 54 bits, a plaintext modulus of 31", homomorphic__primes=_SPLIT,
+                homomorphic__plain_modulus=_NARROW, homomorphic__values_per_slot=1),
+        _unsafe("homomorphic-active", "More than this scheme holds", "ACTIVE", threat_model=2, threshold=9),
+        _unsafe("dealt-collusion", "A key that a colluder holds", "n_C is 1", max_colluding=1),
+    ],
+    JOINT: [
+        _unsafe("joint-collusion", "Two lists that colluders sign", "2t = n + n_C", max_colluding=1),
+        _unsafe("joint-minority", "A minority that decrypts", "t is 7 of 15", threshold=7),
+        _unsafe("joint-unreleased", "A sum that nobody learns", "none", release_to_coordinator=None),
+    ],
+}
+
+AGAINST_POLICY: Table = {
+    ACTIVE: [
+        ("below-policy-cohort", "C3", "A threshold below the participant's smallest cohort",
+         "the participant demands a cohort of 8, the threshold is 7", offer(policy={"min_cohort": 8}), POLICY),
+        ("below-policy-honest", "C3",
+         "Fewer updates of participants that do not collude than the participant demands",
+         "the participant demands 7; the threshold is 7 and n_C is 1", offer(policy={"min_honest": 7}), POLICY),
+        ("below-policy-threat-model", "C3", "A threat model that the participant's policy rules out",
+         "the configuration says semi-honest, the participant allows the active threat model only",
+         offer(fields(threat_model=1), policy={"threat_models": ["ACTIVE"]}), POLICY),
+        ("below-policy-task", "C3", "A task that the participant does not take part in",
+         "the participant allows another task only", offer(policy={"tasks": ["another"]}), POLICY),
+        ("other-purpose", "C87", "A round for another purpose than the update was made for",
+         "the configuration says evaluate, the participant names train, as where nobody names one",
+         offer(fields(purpose="evaluate")), POLICY),
+        ("training-for-evaluation", "C87", "A round to train where the participant evaluates",
+         "the participant names evaluate, the configuration names no purpose, and so train",
+         offer(purpose="evaluate"), POLICY),
+        ("model-mismatch", "C4", "A round about another model",
+         "the participant holds another model than the configuration names",
+         offer(model_digest=fixtures.seed("another model")), refused("ModelMismatch")),
+    ],
+    BFV: [
+        ("below-policy-scheme", "C3", "A scheme that the policy rules out", "the participant's policy",
+         offer(policy={"schemes": ["masked", "ckks"]}), POLICY),
+        ("below-policy-custody", "C3", "A custody that the policy rules out", "the participant's policy",
+         offer(policy={"custodies": ["threshold"]}), POLICY),
+        ("below-policy-collusion", "C3", "Fewer colluders than the policy demands", "the participant's policy",
+         offer(policy={"min_colluding_share": 0.5}), POLICY),
+    ],
+    JOINT: [
+        ("below-policy-experimental", "C3", "An experimental round without consent", "the participant's policy",
+         offer(policy={"allow_experimental": False}), POLICY),
+    ],
+}
+# fmt: on
+
+TABLES = (UNREADABLE, UNSAFE, AGAINST_POLICY)

@@ -1,11 +1,16 @@
-"""How a failure vector is made: a round of the vectors up to some step, then something that must be refused."""
+"""A failure vector: an honest round that is left at some step, and what comes there that must be refused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from secagg import roster as rosters
+from secagg.context import Context, Round, RoundId, bind
 from secagg.crypto.agreement import KeyPair
-from secagg.messages import Index, Member, ParticipantId, Roster
+from secagg.crypto.secret import Secret
+from secagg.lattice.keyshares import dealt_key_digest
+from secagg.masked import shares
+from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing, peer_sealing
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document, document
@@ -13,26 +18,18 @@ from secagg.tools.conformance.replay.archive import Pieces, abridged
 from secagg.tools.conformance.replay.stage import Stage
 from secagg.tools.conformance.rounds.masked_intermediates import Insider
 
+SEMI_HONEST, ACTIVE = "round-semi-honest", "round-active"
+BFV, CKKS, JOINT = "round-bfv-participants", "round-ckks-participants", "round-bfv-threshold"
+"""The rounds that failures depart from: masked, then homomorphic with a dealt key, then with a joint key."""
+
 COORDINATOR = "coordinator"
+ME, PEER = "dahlia", "ginkgo"
+"""Whose checks are tried or whose messages are altered, and another participant. Both survive every round."""
 
+DEALER = "amber-10"
+"""Whose key counts where keys are dealt; the first of the roster drops out there."""
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One thing that must be refused.
-
-    Attributes:
-        slug: name of the file without `failure-` and ending.
-        check: number in proto/PROTOCOL.md.
-        title: who is attacked or at fault, and how.
-        change: what differs from the honest round.
-        expect: outcome of the last step, stated by hand: generation fails if the code says otherwise.
-    """
-
-    slug: str
-    check: str
-    title: str
-    change: str
-    expect: Document
+Vector = tuple[str, Document]
 
 
 @dataclass(slots=True)
@@ -48,33 +45,79 @@ class Script:
     def __post_init__(self) -> None:
         self.stage = Stage(self.vector)
         self.pieces = Pieces(self.vector["messages"])
-        roster: Roster = wire.decode(self.message("roster"))
-        self.members = {m.participant_id: m for m in roster.members}
+        self.members = {m.participant_id: m for m in self.roster.members}
 
-    def message(self, slug: str) -> Document:
+    @property
+    def roster(self) -> Roster:
+        """Of the honest round."""
+        roster: Roster = wire.decode(self.vector["messages"]["roster"])
+        return roster
+
+    @property
+    def sets(self) -> SurvivorSet:
+        """Who survived the honest round, and who dropped out."""
+        known = self.vector["messages"]
+        sets: SurvivorSet = (
+            wire.decode(known["survivors"]) if "survivors" in known else wire.decode(known["encrypted-sum"]).sets
+        )
+        return sets
+
+    @property
+    def survivors(self) -> list[str]:
+        """Their names, in the order of the roster."""
+        return [m.participant_id for m in self.roster.members if m.index in self.sets.survivors]
+
+    @property
+    def context(self) -> Context:
+        """Of the honest round."""
+        return self.stage.round.context
+
+    @property
+    def key_digest(self) -> bytes:
+        """The digest of the key that inputs are encrypted under."""
+        if self.stage.kind == "participants":
+            return dealt_key_digest(self.context, Secret(self.stage.random(DEALER)["key_seed"]))
+        return bytes.fromhex(self.vector["intermediates"]["joint_key"]["digest"])
+
+    def read(self, slug: str) -> Any:
         """A message of the honest round."""
-        message: Document = self.vector["messages"][slug]
-        return message
+        return wire.decode(self.vector["messages"][slug])
 
     def index(self, name: str) -> Index:
         """A participant's place in the roster."""
         return self.members[name].index
 
-    def channel(self, name: str) -> KeyPair:
-        """A participant's channel key."""
-        return KeyPair.generate(self.stage.draws(name))
+    def elsewhere(self, *, round_id: bytes = b"", model: bytes = b"") -> Round:
+        """The round under another id, or about another model."""
+        honest = self.stage.round
+        other = RoundId(round_id or honest.round_id)
+        context = bind(other, bytes.fromhex(self.vector["config"]), model or self.stage.config.model_digest)
+        return Round(other, honest.config, context)
+
+    def insider(self, name: str) -> Insider:
+        """Everything that a participant of a masked round knows."""
+        return Insider(self.stage, self.members[name], [m.index for m in self.members.values()])
 
     def seal(self, label: bytes, sender: str, receiver: str, plaintext: bytes) -> bytes:
         """What `sender` seals to `receiver`."""
-        ends = {"sender": ParticipantId(sender), "receiver": self.members[receiver]}
-        own = self.channel(sender)
-        return peer_sealing.seal(self.stage.round, label, own, plaintext=plaintext, **ends)  # type: ignore[arg-type]
+        own, to = KeyPair.generate(self.stage.draws(sender)), self.members[receiver]
+        return peer_sealing.seal(
+            self.stage.round, label, own, sender=ParticipantId(sender), receiver=to, plaintext=plaintext
+        )
+
+    def share(self, sender: str, receiver: str, at: Round, self_mask_seed: Secret | None = None) -> bytes:
+        """The pair of shares that `sender` of a masked round seals to `receiver`, and their digests."""
+        insider, to = self.insider(sender), self.members[receiver]
+        pair = insider.pairs[to.index]
+        if self_mask_seed is not None:
+            pair = shares.SharePair(pair.mask_key, self_mask_seed)
+        return shares.seal(at, insider.channel, ParticipantId(sender), to, pair)
 
     def signed_entry(self, sender: str, receiver: str, entry: bytes) -> bytes:
         """Seal and digests with the sender's signature behind them."""
-        members = rosters.roster_digest(Roster(tuple(self.members.values())))
         ends = ParticipantId(sender), ParticipantId(receiver)
-        return entry + self.sign(sender, dealing.entry_to_sign(self.stage.round.context, members, *ends, entry))
+        signed = dealing.entry_to_sign(self.context, rosters.roster_digest(self.roster), *ends, entry)
+        return entry + self.sign(sender, signed)
 
     def sign(self, name: str, message: bytes) -> bytes:
         """A participant's signature.
@@ -87,96 +130,113 @@ class Script:
             raise ValueError("nothing is signed in this round")
         return credentials.identity.sign(message)
 
-    def insider(self, name: str) -> Insider:
-        """Everything that a participant of a masked round knows."""
-        return Insider(self.stage, self.members[name], [m.index for m in self.members.values()])
-
     def find(self, **wanted: str) -> int:
         """The number of the first step with these properties."""
         steps = self.vector["steps"]
         return next(i for i, step in enumerate(steps) if all(step.get(key) == value for key, value in wanted.items()))
 
-    def at_participant(
-        self, failure: Failure, name: str, original: str, altered: Document, policy: Document | None = None
-    ) -> tuple[str, Document]:
-        """`altered` reaches participant `name` where the honest round delivers `original`."""
-        at = self.find(at=name, do="receive", message=original)
-        step = self.vector["steps"][at] | {"message": "altered"}
-        return self.write(failure, at, [step], {"altered": altered}, policy)
+    def received(self, slug: str) -> int:
+        """The number of the first step in which the coordinator receives that message."""
+        return self.find(at=COORDINATOR, do="receive", message=slug)
 
-    def at_coordinator(
-        self, failure: Failure, at: int, sender: str, altered: Document | str, now_ms: int | None = None
-    ) -> tuple[str, Document]:
-        """`sender` sends `altered`, or the honest round's message of that name, to the coordinator before step `at`."""
-        slug = altered if isinstance(altered, str) else "altered"
-        now_ms = now_ms or max(step.get("now_ms", 0) for step in self.vector["steps"][: at + 1])
-        step = {"at": COORDINATOR, "do": "receive", "sender": sender, "message": slug, "now_ms": now_ms}
-        return self.write(failure, at, [step], {} if isinstance(altered, str) else {slug: altered})
+    def opening(self, phase: str) -> int:
+        """The number of the step in which the coordinator opens that phase."""
+        opened = [
+            {event["phase"] for event in step["expect"].get("events", []) if event["event"] == "PhaseStarted"}
+            for step in self.vector["steps"]
+        ]
+        return next(i for i, phases in enumerate(opened) if phase in phases)
 
-    def replaced(
-        self,
-        failure: Failure,
-        altered: Mapping[str, Document],
-        *,
-        missing: str = "",
-        joined: tuple[str, str] = ("", ""),
-    ) -> tuple[str, Document]:
-        """The coordinator's whole round from the first of the `altered` messages on.
+    def now_ms(self, at: int) -> int:
+        """What the clock showed last when step `at` was over."""
+        return max(int(step.get("now_ms", 0)) for step in self.vector["steps"][: at + 1])
 
-        Args:
-            failure: what is made.
-            altered: by name of the honest message.
-            missing: a message that never comes.
-            joined: sender and a message of the honest round that got lost there, and here arrives before the deadline.
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One row of a table: something that must be refused.
+
+    Attributes:
+        slug: name of the file without `failure-` and ending.
+        check: number in proto/PROTOCOL.md.
+        title: who is attacked or at fault, and how.
+        change: what differs from the honest round.
+        play: makes the vector (`stages`, `offers`, `endings`).
+        expect: outcome of the last step, stated by hand: generation fails if the code says otherwise. It may depend on
+            the round.
+    """
+
+    slug: str
+    check: str
+    title: str
+    change: str
+    play: "Play"
+    expect: "Document | Callable[[Script], Document]"
+
+    def vector(self, script: Script) -> Vector:
+        """File name and content."""
+        return f"failure-{self.slug}", self.play(script, self)
+
+    def outcome(self, script: Script) -> Document:
+        """What is expected in this round."""
+        return self.expect(script) if callable(self.expect) else self.expect
+
+    def document(self, kind: str, section: str = "Checks", **content: Any) -> Document:
+        """The vector's object."""
+        return document(kind, self.title, section, check=self.check, change=self.change, **content)
+
+
+Play = Callable[[Script, Failure], Document]
+Row = tuple[str, str, str, str, Play, Document | Callable[[Script], Document]]
+"""The attributes of a `Failure`, in this order."""
+
+Table = dict[str, list[Row]]
+"""By the name of the round that they depart from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Where an honest round is left, and how it goes on.
+
+    Attributes:
+        after: how many steps of the honest round come before.
+        steps: what happens then; the last one must come out as the failure states.
+        messages: those that no honest participant sent, by name.
+        policy: of the participant.
+        released: earlier sums of the same model, which everyone remembers.
+    """
+
+    after: int
+    steps: list[Document]
+    messages: dict[str, Document] = field(default_factory=dict)
+    policy: Document | None = None
+    released: list[Document] | None = None
+
+    def played(self, script: Script, failure: Failure) -> Document:
+        """Play it on the real code: the steps before the last must pass.
+
+        Raises:
+            AssertionError: it comes out otherwise than the failure states.
         """
-        at = min(self.find(at=COORDINATOR, message=slug) for slug in [*altered, *filter(None, [missing])])
-        steps = [s for s in self.vector["steps"][at:] if s["at"] == COORDINATOR and s["do"] != "answer"]
-        steps = [s for s in steps if s.get("message") != missing]
-        if joined[0]:
-            last = {"at": COORDINATOR, "do": "receive", "sender": joined[0], "message": joined[1]}
-            steps[-1:] = [last | {"now_ms": steps[-1]["now_ms"] - 1}]
-        names = {slug: f"altered/{slug}" for slug in altered}
-        steps = [s | {"message": names.get(s["message"], s["message"])} if "message" in s else s for s in steps]
-        return self.write(failure, at, steps, {names[slug]: message for slug, message in altered.items()})
-
-    def write(
-        self,
-        failure: Failure,
-        after: int,
-        steps: list[Document],
-        messages: dict[str, Document],
-        policy: Document | None = None,
-        *,
-        released: list[Document] | None = None,
-    ) -> tuple[str, Document]:
-        """Play it: the steps before the last must pass, the last must come out as stated."""
-        stage, known = Stage(self.vector, policy, released), self.vector["messages"] | messages
-        stage.rehearse(self.vector["steps"][:after], known, steps[0]["at"])
+        stage, known = Stage(script.vector, self.policy, self.released), script.vector["messages"] | self.messages
+        stage.rehearse(script.vector["steps"][: self.after], known, self.steps[0]["at"])
         played: list[Document] = []
-        for step in steps:
+        for step in self.steps:
             honest = {key: value for key, value in step.items() if key != "expect"}
             outcome, _ = stage.play(honest, known)
             played.append(honest | {"expect": abridged(outcome)})
             if "error" in outcome or any(event["event"] == "RoundFailed" for event in outcome.get("events", [])):
                 break
-        if played[-1]["expect"] != failure.expect:
-            raise AssertionError(f"{failure.slug}: {played[-1]['expect']} instead of {failure.expect}")
-        content: Document = {"policy": policy} if policy else {}
-        content |= {"released": released} if released else {}
-        return f"failure-{failure.slug}", document(
-            "failure",
-            failure.title,
-            "Checks",
-            check=failure.check,
-            change=failure.change,
-            round=self.name,
-            after=after,
-            messages={
-                slug: {"type": m["type"], "parts": [self.pieces.express(part) for part in m["parts"]]}
-                for slug, m in messages.items()
-            },
-            steps=played,
-            **content,
+        if played[-1]["expect"] != failure.outcome(script):
+            raise AssertionError(f"{failure.slug}: {played[-1]['expect']} instead of {failure.outcome(script)}")
+        content: Document = {"policy": self.policy} if self.policy else {}
+        content |= {"released": self.released} if self.released else {}
+        messages = {
+            slug: {"type": m["type"], "parts": [script.pieces.express(part) for part in m["parts"]]}
+            for slug, m in self.messages.items()
+        }
+        return failure.document(
+            "failure", round=script.name, after=self.after, messages=messages, steps=played, **content
         )
 
 
@@ -185,6 +245,17 @@ def refused(error: str, culprit: str | None = COORDINATOR) -> Document:
     return {"error": error} | ({} if culprit is None else {"culprit": culprit})
 
 
-def participant(name: str) -> ParticipantId:
-    """`name` as a participant id."""
-    return ParticipantId(name)
+def dropped_out(phase: str, name: str, reason: str = "DEADLINE") -> Document:
+    """The event that somebody is done without."""
+    return {"event": "ParticipantDropped", "phase": phase, "participant": name, "reason": reason}
+
+
+def failed(reason: str, *before: Document, **more: list[str]) -> Document:
+    """The outcome of a step with which the round ends without a sum."""
+    return {"events": [*before, {"event": "RoundFailed", "reason": reason} | more]}
+
+
+def without_fir(script: Script, *others: Document) -> list[Document]:
+    """Earlier sums: one that differs from this round's by fir alone, after `others`."""
+    cohort = [name for name in script.survivors if name != "fir"]
+    return [*others, {"survivors": cohort, "threshold": script.stage.config.threshold - 1}]
