@@ -4,12 +4,12 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, fields, replace
-from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from typer.testing import CliRunner
 
 from secagg.cli.main import build
@@ -158,6 +158,16 @@ def test_the_page_hides_nothing(healthy: Findings, rich: Findings) -> None:
     broken = render(replace(rich, checks=(Checked("x", "no secret", ("found <one>",)),)))
     assert "LEAK" in broken
     assert "found &lt;one&gt;" in broken
+
+
+def test_names_and_titles_are_no_html(rich: Findings) -> None:
+    evil = "<script>alert(1)</script>"
+    attempts = tuple(replace(one, attack=evil, target=evil, sight=evil) for one in rich.attempts)
+    checks = (Checked("x", evil, (evil,)),)
+    curve = tuple(replace(p, tried=tuple(replace(t, attack=evil) for t in p.tried)) for p in rich.curve)
+    page = render(replace(rich, attempts=attempts, checks=checks, curve=curve, left_out=(evil,), command=evil))
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)") > 10
 
 
 def tried(attack: str, hits: int, trials: int = 8, chance: float = 0.003) -> Tried:

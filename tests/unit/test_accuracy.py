@@ -200,6 +200,15 @@ def test_the_page_shows_everything_and_needs_nothing(findings: Findings) -> None
     assert "secagg bench privacy --accuracy</code>" in document
 
 
+def test_what_the_page_is_told_is_no_html(findings: Findings) -> None:
+    outcomes = [replace(one, trial=replace(one.trial, refusal="<script>no")) if one.trial.refusal else one
+                for one in findings.outcomes]  # fmt: skip
+    page = render(replace(findings, outcomes=tuple(outcomes), machine={"<script>cpu": "x"}), "<script>bench")
+    assert "<script" not in page
+    for told in ("no", "cpu", "bench"):
+        assert f"&lt;script&gt;{told}" in page
+
+
 def test_an_error_above_the_bound_is_not_exact(findings: Findings) -> None:
     assert findings.exact
     assert not replace(findings, ratios={"skellam": 1.0, "gaussian": LARGEST_RATIO + 0.01}).exact

@@ -1,7 +1,12 @@
 """Drawings: values are where their axis says, labels keep apart, pages need nothing but themselves."""
 
+import html
 import re
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,7 +15,11 @@ from hypothesis import strategies as st
 
 from secagg.tools.charts.axes import Axis, Frame, spread_out
 from secagg.tools.charts.lines import Note, Point, Series, line_chart
-from secagg.tools.charts.page import card, page, style, tile
+from secagg.tools.charts.origin import Origin
+from secagg.tools.charts.page import Row, card, code, fold, items, mark, page, paragraph, style, table, why
+from secagg.tools.charts.svg import Box
+
+ROOT = Path(__file__).parents[2]
 
 X = Axis("bits", 8, 16, ((8, "8"), (12, "12"), (16, "16")))
 Y = Axis("accuracy", 0, 1, ((0, "0 %"), (1, "100 %")))
@@ -74,9 +83,40 @@ def test_every_class_of_a_drawing_has_a_style() -> None:
     assert "prefers-color-scheme: dark" in style()
 
 
+def test_words_of_a_drawing_are_escaped() -> None:
+    axis = Axis("<script>x", 8, 16, ((8, "<script>tick"),))
+    series = (Series("<script>name", (Point(8, 0.5, story="<script>story"), Point(16, 0.5)), "s1"),)
+    notes = (Note(12, 0.5, "<script>note"),)
+    drawing = line_chart("<script>title", axis, Y, series, notes, size=(520, 300))
+    assert drawing.count("&lt;script&gt;") == 7  # the title stands twice
+    assert "<script" not in drawing
+    assert "<script" not in Box(0, 0, 1, 1).drawn(story="<script>", fill="<script>")
+
+
 def test_a_page_needs_nothing_but_itself_and_escapes_what_it_is_told() -> None:
-    body = card("a < b", "note", "<p>c</p>") + tile("1 & 2", "x > y")
-    document = page("t", "h <b>", "lead & more", body)
-    for part in ("h &lt;b&gt;", "lead &amp; more", "a &lt; b", "1 &amp; 2", "<p>c</p>"):
-        assert part in document
+    rows = [Row(("x > y", mark("good", "<fine>")), gap=True), Row(("1", code("a & b") + why("<why>")))]
+    body = card("a < b", "note", paragraph("<p>") + table(["<column>", "n"], rows, numbers=1) + fold("<more>", "<all>"))
+    made = Origin("<date>", "<commit>", "<what>", {"<package>": "1"})
+    values: dict[str, Any] = {"tiles": [("1 & 2", "<l>")], "cards": (body, items(["<item>"])), "made": made}
+    document = page("commands/plan.html.j2", title="<t>", heading="h <b>", lead="lead & more", **values)
+    escaped = ("<t>", "h <b>", "lead & more", "a < b", "1 & 2", "<l>", "<p>", "<column>", "x > y", "<fine>", "a & b")
+    for told in (*escaped, "<why>", "<more>", "<all>", "<item>", "<date>", "<commit>", "<what>", "<package>"):
+        assert html.escape(told) in document
+        assert told == "<p>" or told not in document
     assert not re.search(r"<script|<link|https?:|url\(|@import", document)
+
+
+def test_every_page_escapes_what_it_is_told() -> None:
+    """All go through `fill`, whose environment escapes; a template that says `safe` says so of what is in itself."""
+    found = sorted((ROOT / "secagg/tools").rglob("*.html.j2"))
+    assert len(found) >= 7
+    for path in found:
+        safe = re.findall(r"(\S+?)\|safe", path.read_text(encoding="utf-8"))
+        assert all(one.endswith("'") for one in safe), path
+        assert "autoescape" not in path.read_text(encoding="utf-8"), path
+
+
+def test_without_jinja_the_error_names_an_extra() -> None:
+    hidden = "import sys; sys.modules['jinja2'] = None; import secagg.tools.charts.page"
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False)
+    assert "pip install 'secagg[demo]'" in done.stderr

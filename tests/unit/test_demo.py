@@ -226,6 +226,21 @@ def some_findings(largest_difference: float = 1e-5) -> Findings:
     )
 
 
+def test_the_name_of_a_participant_is_no_html() -> None:
+    name, findings = "<script>alert(1)</script>", some_findings()
+    (played,) = findings.rounds
+    gone = replace(played.dropped[0], participant=name)
+    named = replace(
+        findings,
+        sites={name: findings.sites["a"]},
+        rounds=(replace(played, survivors=(name,), dropped=(gone,), traffic={name: Traffic(10, 20)}),),
+        view=replace(findings.view, participant=name),
+    )
+    page = render(named)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 6
+
+
 def schemes(*sums: str, exact: bool = True) -> tuple[SchemeRound, ...]:
     names = ("masked", "ckks", "bfv")
     return tuple(

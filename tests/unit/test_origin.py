@@ -8,12 +8,14 @@ import pytest
 from secagg import __version__
 from secagg.tools.charts import origin
 from secagg.tools.charts.origin import Origin
+from secagg.tools.charts.page import fill
 
 ROOT = Path(__file__).parents[2]
-PAGES = (
-    "secagg/tools/redteam/report.py", "secagg/tools/demo/report.py",
-    "secagg/tools/bench/accuracy_page.py", "secagg/tools/commands/plan_page.py",
-)  # fmt: skip
+PAGES = [
+    path
+    for path in sorted((ROOT / "secagg/tools").rglob("*.html.j2"))
+    if "{% extends" in (text := path.read_text(encoding="utf-8")) or "<footer>" in text
+]
 
 
 def test_an_origin_says_all_four() -> None:
@@ -23,8 +25,9 @@ def test_an_origin_says_all_four() -> None:
     assert made.versions["secagg"] == __version__
     assert set(made.versions) == {"secagg", "python", "numpy", "no-such-package"}
     assert made.versions["no-such-package"] == "not installed"
+    shown = fill("commands/plan.html.j2", title="", heading="", lead="", style="", tiles=(), cards=("", ""), made=made)
     for wanted in (made.date, made.commit, "<code>secagg x --seed &lt;1&gt;</code>", f"numpy {made.versions['numpy']}"):
-        assert wanted in made.html
+        assert wanted in shown
 
 
 def test_without_a_checkout_the_commit_is_none_of_another_repository(
@@ -36,6 +39,7 @@ def test_without_a_checkout_the_commit_is_none_of_another_repository(
     assert Origin.now("x").commit.startswith("none")
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_every_page_has_one(path: str) -> None:
-    assert "origin" in (ROOT / path).read_text(encoding="utf-8").lower()
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_page_has_one(path: Path) -> None:
+    assert len(PAGES) == 4
+    assert "{{ origin(" in path.read_text(encoding="utf-8").replace("{{- origin(", "{{ origin(")

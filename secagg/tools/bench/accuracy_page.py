@@ -1,9 +1,10 @@
 """The page of `secagg bench privacy --accuracy`: what privacy and compression cost, to be looked at."""
 
 from collections.abc import Callable, Iterator, Sequence
-from html import escape
 from math import floor, inf, isinf
 from typing import Final
+
+from markupsafe import Markup
 
 from secagg.tools.bench.accuracy import EPSILONS, SETTINGS, VALUE_BITS
 from secagg.tools.bench.accuracy_findings import LARGEST_RATIO, Findings, Outcome, Study, as_percent
@@ -11,7 +12,7 @@ from secagg.tools.bench.learning import DataSet
 from secagg.tools.charts.axes import Axis
 from secagg.tools.charts.lines import Note, Point, Series, line_chart
 from secagg.tools.charts.origin import Origin
-from secagg.tools.charts.page import card, page, tile
+from secagg.tools.charts.page import card, fill, page
 
 _SIZE: Final = (560.0, 330.0)
 _STYLES: Final = {inf: "s6", 8.0: "s1", 2.5: "s2", 1.0: "s4"}
@@ -22,30 +23,32 @@ _BIT_STYLES: Final = dict(zip(VALUE_BITS, ("s6", "s1", "s2", "s3", "s4"), strict
 
 def render(findings: Findings, command: str) -> str:
     """The page. Args: command: what makes it again."""
-    charts = [
-        _pair(_bits_card(findings, data_set) for data_set in _data_sets(findings, Study.BITS)),
-        _pair([*_cohort_cards(findings), _ratio_card(findings)]),
-        *(
-            _pair(_compression_card(findings, data_set, feedback) for feedback in (False, True))
-            for data_set in _data_sets(findings, Study.COMPRESSION)
-        ),
-    ]
     return page(
-        "secagg: what privacy costs",
-        "What privacy and compression cost in accuracy",
-        "Small models, trained by many clients through the real code of each pipeline. ε is for the whole training and "
-        "for a whole client: everything that one of them ever sends, against a coordinator that sees all and colludes "
-        "with just under a third of them.",
-        "".join([_tiles(findings), *charts, _table(findings), _settings(findings, command)]),
+        "bench/accuracy.html.j2",
+        title="secagg: what privacy costs",
+        heading="What privacy and compression cost in accuracy",
+        lead="Small models, trained by many clients through the real code of each pipeline. ε is for the whole "
+        "training and for a whole client: everything that one of them ever sends, against a coordinator that sees all "
+        "and colludes with just under a third of them.",
+        findings=findings,
+        tiles=_tiles(findings),
+        pairs=[
+            [_bits_card(findings, data_set) for data_set in _data_sets(findings, Study.BITS)],
+            [*_cohort_cards(findings), _ratio_card(findings)],
+            *(
+                [_compression_card(findings, data_set, feedback) for feedback in (False, True)]
+                for data_set in _data_sets(findings, Study.COMPRESSION)
+            ),
+        ],
+        columns=_COLUMNS,
+        settings=[(_TITLES[data_set], SETTINGS[data_set]) for data_set in _data_sets(findings, Study.BITS)],
+        delta=f"{findings.delta:g}".replace("e-0", "e-"),
+        made=Origin.now(command, *_PACKAGES),
     )
 
 
 def _data_sets(findings: Findings, study: Study) -> list[DataSet]:
     return [data_set for data_set in DataSet if findings.of(study, data_set)]
-
-
-def _pair(cards: Iterator[str] | Sequence[str]) -> str:
-    return f'<section class="two">{"".join(cards)}</section>'
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -55,18 +58,18 @@ def _epsilon(epsilon: float) -> str:
     return "ε = ∞" if isinf(epsilon) else f"ε = {epsilon:g}"
 
 
-def _tiles(findings: Findings) -> str:
+def _tiles(findings: Findings) -> list[tuple[str, str]]:
     data_set = _data_sets(findings, Study.BITS)[0]
     outcomes = findings.of(Study.BITS, data_set)
     widest = max(o.trial.bits for o in outcomes)
     tiles = [
-        tile(as_percent(o), f"{_TITLES[data_set].lower()}, {_epsilon(o.trial.epsilon)}, {widest} bits")
+        (as_percent(o), f"{_TITLES[data_set].lower()}, {_epsilon(o.trial.epsilon)}, {widest} bits")
         for o in outcomes
         if o.trial.bits == widest and o.accuracies
     ]
     worst = max(findings.ratios.values())
     said = f"times the error of continuous Gaussian noise, at 16 bits; the aim is {LARGEST_RATIO} at most"
-    return f'<section class="tiles">{"".join(tiles)}{tile(f"{worst:.3f}", said)}</section>'
+    return [*tiles, (f"{worst:.3f}", said)]
 
 
 def _accuracy_axis(outcomes: Sequence[Outcome]) -> Axis:
@@ -82,7 +85,7 @@ def _point(x: float, outcome: Outcome) -> Point:
     story = f"{as_percent(outcome)}, {outcome.upload_bytes:,} bytes an update"
     if outcome.trial.pipeline:
         story += f": {outcome.trial.pipeline.text}"
-    return Point(x, outcome.mean, outcome.spread, escape(story))
+    return Point(x, outcome.mean, outcome.spread, story)
 
 
 def _bits_card(findings: Findings, data_set: DataSet) -> str:
@@ -123,19 +126,15 @@ def _refused(outcomes: Sequence[Outcome], axis: Axis) -> Iterator[Note]:
         yield Note(bits, height, words, "refused")
 
 
-def _refusals(outcomes: Sequence[Outcome]) -> str:
+def _refusals(outcomes: Sequence[Outcome]) -> Markup:
     """What was impossible, why, and what is nearest to it; the same reason once."""
     by_reason: dict[tuple[int, str], list[str]] = {}
     for outcome in outcomes:
         trial = outcome.trial
         if trial.refusal:
             by_reason.setdefault((trial.bits, trial.refusal), []).append(_epsilon(trial.epsilon))
-    items = [
-        f"<li><b>{bits} bits, {' and '.join(epsilons)}</b>: {escape(reason)}.</li>"
-        for (bits, reason), epsilons in by_reason.items()
-    ]
-    said = '<p class="note">Refused, and tried with the fewest bits that are possible instead:</p>'
-    return f'{said}<ul class="note">{"".join(items)}</ul>' if items else ""
+    reasons = [(f"{bits} bits, {' and '.join(epsilons)}", reason) for (bits, reason), epsilons in by_reason.items()]
+    return fill("bench/refusals.html.j2", reasons=reasons)
 
 
 def _cohort_cards(findings: Findings) -> Iterator[str]:
@@ -226,61 +225,3 @@ _COLUMNS: Final[tuple[tuple[str, Callable[[Outcome], str]], ...]] = (
     ("bytes", lambda o: f"{o.upload_bytes:,}" if o.accuracies else "–"),
     ("error ÷ Gaussian", lambda o: f"{o.error_ratio:.3f}" if o.error_ratio else "–"),
 )
-
-
-def _table(findings: Findings) -> str:
-    head = "".join(f'<th class="n">{name}</th>' for name, _ in _COLUMNS)
-    rows = "".join(map(_row, findings.outcomes))
-    return (
-        f'<section class="card"><h2>Every training</h2><details><summary>{len(findings.outcomes)} ways to train'
-        f"</summary><table><tr><th>data</th>{head}<th>pipeline</th></tr>{rows}</table></details></section>"
-    )
-
-
-def _row(outcome: Outcome) -> str:
-    trial = outcome.trial
-    cells = "".join(f'<td class="n">{show(outcome)}</td>' for _, show in _COLUMNS)
-    if trial.refusal:
-        last = f'<td class="no">{trial.bits} bits: {escape(trial.refusal)}</td>'
-    else:
-        last = f"<td><code>{escape(trial.pipeline.text if trial.pipeline else 'plain numbers')}</code></td>"
-    return f"<tr><td>{trial.data_set.value}</td>{cells}{last}</tr>"
-
-
-def _settings(findings: Findings, command: str) -> str:
-    delta = f"{findings.delta:g}".replace("e-0", "e-")
-    said = [
-        (
-            "Every client encodes its update with the code of a real round: clip, sample, rotate, round, add noise. "
-            "The integers are added mod 2<sup>b</sup> and the sum is decoded. Masks, encryption and the network are "
-            "left out: sums with them are the same to the bit."
-        ),
-        (
-            f"ε is composed over all rounds at δ = {delta}, by Rényi accounting. Noise is sized for the "
-            "survivors that are certainly honest, t − n_C (threshold and collusion bound of a task's defaults), though "
-            "everyone adds it: nothing is claimed for the rest."
-        ),
-        (
-            "Clip, steps and rounds were chosen by hand, once, and are the same for every ε. Choosing them on data "
-            "that is to be protected would cost privacy, too; that is not counted here."
-        ),
-        (
-            "A fifth of the records is for the test. The others are dealt out, and nobody has one that another has. "
-            "Softmax regression; five steps of gradient descent with rate 0.5 on a client's own records, every round."
-        ),
-    ]
-    for data_set in _data_sets(findings, Study.BITS):
-        setting = SETTINGS[data_set]
-        clip, step = setting.schedule.clip, setting.schedule.server_step
-        said.append(
-            f"{_TITLES[data_set]}: updates are clipped to an L2 norm of {clip:g}, and the model moves {step:g} times "
-            f"their mean. Compressed values range to ± {setting.range:g}."
-        )
-    items = "".join(f"<li>{sentence}</li>" for sentence in said)
-    machine = ", ".join(f"{key} {value}" for key, value in findings.machine.items())
-    return (
-        f'<section class="card"><h2>How this was measured</h2><ul>{items}</ul></section>'
-        "<footer><p>Data: UCI Machine Learning Repository, by way of scikit-learn: handwritten digits (E. Alpaydin, "
-        "C. Kaynak, 1998), breast cancer Wisconsin (W. Wolberg, W. Street, O. Mangasarian, 1995).</p>"
-        f"{Origin.now(command, *_PACKAGES).html}<p>{escape(machine)}.</p></footer>"
-    )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import log10
 from typing import Final
 
+from markupsafe import Markup
+
 from secagg.tools.charts.svg import line, text
 
 _TOP: Final = 30.0
@@ -17,10 +19,10 @@ class Axis:
     """One direction.
 
     Attributes:
-        label: what is on it, with its unit; escaped.
+        label: what is on it, with its unit.
         low: value at its beginning; above 0 where it is logarithmic.
         high: value at its end.
-        ticks: values with their words, escaped.
+        ticks: values with their words.
         log: whether equal steps are equal factors.
     """
 
@@ -73,7 +75,7 @@ class Frame:
         """Both."""
         return self.across(x), self.up(y)
 
-    def drawn(self) -> Iterator[str]:
+    def drawn(self) -> Iterator[Markup]:
         """Grid, ticks, and the axes' labels: that of y lies flat above it, where it can be read."""
         bottom = self.height - _BOTTOM
         for value, words in self.y.ticks:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from markupsafe import Markup
+
 from secagg.tools.charts.axes import Axis, Frame, spread_out
 from secagg.tools.charts.svg import cross, dot, line, path, svg, text
 
@@ -20,7 +22,7 @@ class Point:
         y: on the axis of y.
         spread: half the length of its error bar; 0 draws none.
         interval: both ends of an error bar that is not even; in the place of `spread`.
-        story: shows when the mouse rests on it; escaped.
+        story: shows when the mouse rests on it.
     """
 
     x: float
@@ -40,7 +42,7 @@ class Series:
     """Points that belong together.
 
     Attributes:
-        name: at the line's end; escaped.
+        name: at the line's end.
         points: from left to right.
         style: colour, `s1` to `s6` of the style sheet.
         dashed: the second of a pair, with rings instead of discs.
@@ -61,7 +63,7 @@ class Note:
     Attributes:
         x: on the axis of x.
         y: on the axis of y.
-        words: escaped.
+        words: what is said there.
         style: of the mark: `chosen` is a ring, `refused` an ×, `said` is none.
         anchor: which end of the words is at the mark: `start`, `middle` or `end`.
     """
@@ -75,11 +77,11 @@ class Note:
 
 def line_chart(
     title: str, x: Axis, y: Axis, series: Sequence[Series], notes: Sequence[Note] = (), *, size: tuple[float, float]
-) -> str:
+) -> Markup:
     """A drawing.
 
     Args:
-        title: for those who cannot see it; escaped.
+        title: for those who cannot see it.
         x: left to right.
         y: bottom to top.
         series: the first is drawn first, under the others.
@@ -97,7 +99,7 @@ def line_chart(
     return svg(*size, body, title)
 
 
-def _drawn(frame: Frame, series: Series) -> Iterator[str]:
+def _drawn(frame: Frame, series: Series) -> Iterator[Markup]:
     places = [frame.place(point.x, point.y) for point in series.points]
     dashed = " dashed" if series.dashed else ""
     for (at, _), point in zip(places, series.points, strict=True):
@@ -111,7 +113,7 @@ def _drawn(frame: Frame, series: Series) -> Iterator[str]:
             yield dot(at, height, 3.6, f"{'ring' if series.dashed else 'dot'} {series.style}", point.story)
 
 
-def _names(frame: Frame, series: Sequence[Series]) -> Iterator[str]:
+def _names(frame: Frame, series: Sequence[Series]) -> Iterator[Markup]:
     ends = [frame.up(one.points[-1].y) for one in series]
     places = spread_out(ends, _ROW, 28.0, frame.up(frame.y.low) - 2)
     for one, end, place in zip(series, ends, places, strict=True):
@@ -121,7 +123,7 @@ def _names(frame: Frame, series: Sequence[Series]) -> Iterator[str]:
         yield text(frame.end + 11, place + 4, one.name, f"name {one.style}")
 
 
-def _noted(frame: Frame, note: Note) -> Iterator[str]:
+def _noted(frame: Frame, note: Note) -> Iterator[Markup]:
     x, y = frame.place(note.x, note.y)
     if note.style == "refused":
         yield cross(x, y, 4.5, "refused")

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -43,15 +42,6 @@ class Origin:
             except PackageNotFoundError:
                 found[package] = "not installed"
         return cls(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), _commit(), configuration, found)
-
-    @property
-    def html(self) -> str:
-        """A paragraph for the page's foot."""
-        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
-        return (
-            f'<p class="origin">Made {escape(self.date)}; commit {escape(self.commit)}. '
-            f"Configuration: <code>{escape(self.configuration)}</code>. {escape(versions)}.</p>"
-        )
 
 
 def _commit() -> str:

@@ -12,7 +12,7 @@ from secagg.privacy.gaussian import noise_multiplier
 from secagg.tools.charts.axes import Axis
 from secagg.tools.charts.lines import Note, Point, Series, line_chart
 from secagg.tools.charts.origin import Origin
-from secagg.tools.charts.page import card, page, tile
+from secagg.tools.charts.page import card, page
 
 _EYES: Final = {
     View.COORDINATOR: "the coordinator and those who collude with it",
@@ -40,12 +40,13 @@ def render(task: Task, plan: Plan, command: str) -> str:
         (f"{plan.upload_bytes:,} B", f"an update of {task.values:,} values in {task.bits} bits"),
     )
     return page(
-        "secagg plan",
-        f"{_rounds(task.rounds).capitalize()} at ε = {plan.epsilon:.3g}",
-        plan.pipeline.text,
-        f'<section class="tiles">{"".join(tile(*one) for one in tiles)}</section>'
-        f'<section class="two">{_rounds_card(task, plan)}{_bits_card(task, plan)}</section>'
-        f"<footer>{Origin.now(command, 'numpy', 'dp-accounting').html}</footer>",
+        "commands/plan.html.j2",
+        title="secagg plan",
+        heading=f"{_rounds(task.rounds).capitalize()} at ε = {plan.epsilon:.3g}",
+        lead=plan.pipeline.text,
+        tiles=tiles,
+        cards=(_rounds_card(task, plan), _bits_card(task, plan)),
+        made=Origin.now(command, "numpy", "dp-accounting"),
     )
 
 

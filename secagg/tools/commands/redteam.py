@@ -60,13 +60,14 @@ def run(
 
     Example: secagg redteam run --model my_model:clinic
     """
+    from secagg.tools.redteam.report import render
     from secagg.tools.redteam.runner import run as play
     from secagg.tools.redteam.workers import cores
 
     _find_modules_here()
     out.mkdir(parents=True, exist_ok=True)  # now: it would be a pity to find out afterwards
     findings = play(profile.value, seed, tell=_say, clock=perf_counter, jobs=jobs or cores(), model=model)
-    _write(findings, out)
+    _write(findings, render(findings), out)
     _end(findings, out, as_json)
 
 
@@ -231,13 +232,12 @@ def _find_modules_here() -> None:
     sys.path.append(str(Path.cwd()))
 
 
-def _write(findings: "Findings", out: Path) -> None:
+def _write(findings: "Findings", page: str, out: Path) -> None:
     from secagg.tools.redteam.formats import to_json, to_junit, to_sarif
-    from secagg.tools.redteam.report import render
 
     out.mkdir(parents=True, exist_ok=True)
     for name, made in (
-        ("report.html", render(findings)),
+        ("report.html", page),
         ("report.json", to_json(findings)),
         ("junit.xml", to_junit(findings)),
         ("report.sarif", to_sarif(findings)),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from markupsafe import Markup
+
 from secagg.phases import INPUT_PHASES
 from secagg.tools.charts.svg import Box, dot, line, path, svg, text
 from secagg.tools.demo.findings import Counted, Dropped, Findings, PlayedRound, SchemeRound, Site
@@ -16,7 +18,7 @@ _LABEL: Final = 90.0  # room for a label beside its bar
 _INPUTS: Final = frozenset(map(str, INPUT_PHASES))
 
 
-def accuracy_chart(findings: Findings) -> str:
+def accuracy_chart(findings: Findings) -> Markup:
     """Test accuracy by round: secure as a line, plain as rings around its points."""
     width, height, left, bottom = 520.0, 260.0, 44.0, 34.0
     rounds = len(findings.rounds)
@@ -42,7 +44,7 @@ def accuracy_chart(findings: Findings) -> str:
     return svg(width, height, body, "Test accuracy by round")
 
 
-def difference_chart(rounds: Sequence[PlayedRound]) -> str:
+def difference_chart(rounds: Sequence[PlayedRound]) -> Markup:
     """The largest difference of each round as a bar in the frame of its bound."""
     width, row, left = 520.0, 30.0, 66.0
     largest = max(played.error_bound for played in rounds)
@@ -60,7 +62,7 @@ def difference_chart(rounds: Sequence[PlayedRound]) -> str:
     return svg(width, 10 + len(rounds) * row, body, "Largest difference from the plain weighted mean, and its bound")
 
 
-def dropout_grid(findings: Findings) -> str:
+def dropout_grid(findings: Findings) -> Markup:
     """Participants × rounds, in bands as wide as the page; each cell has one box for each phase."""
     row, left, top, width = 27.0, 74.0, 30.0, 1070.0
     cell = len(findings.phases) * _BOX + 20
@@ -79,7 +81,7 @@ def dropout_grid(findings: Findings) -> str:
     return svg(width, -(-len(findings.rounds) // columns) * band, body, "Who dropped out where")
 
 
-def _cell(x: float, y: float, name: str, phases: Sequence[str], dropped: Dropped | None) -> list[str]:
+def _cell(x: float, y: float, name: str, phases: Sequence[str], dropped: Dropped | None) -> list[Markup]:
     """One participant in one round."""
     end = phases.index(dropped.phase) if dropped else len(phases)
     body = []
@@ -97,7 +99,7 @@ def _cell(x: float, y: float, name: str, phases: Sequence[str], dropped: Dropped
     return body
 
 
-def byte_histogram(histogram: Sequence[int], style: str, title: str) -> str:
+def byte_histogram(histogram: Sequence[int], style: str, title: str) -> Markup:
     """256 bars; the line is the mean."""
     width, height, bottom = 520.0, 130.0, 18.0
     unit = (height - bottom - 4) / max(histogram)
@@ -114,12 +116,12 @@ def byte_histogram(histogram: Sequence[int], style: str, title: str) -> str:
     return svg(width, height, body, title)
 
 
-def scheme_chart(rounds: Sequence[SchemeRound], plain_bytes: int) -> str:
+def scheme_chart(rounds: Sequence[SchemeRound], plain_bytes: int) -> Markup:
     """Bytes of a participant in each scheme, up above down; the line is a plain float32 update."""
     width, row, left = 520.0, 58.0, 66.0
     unit = (width - left - 100) / max(max(played.up, played.down, plain_bytes) for played in rounds)
     bottom = 8 + len(rounds) * row
-    body: list[str] = []
+    body: list[Markup] = []
     for i, played in enumerate(rounds):
         y = 8 + i * row
         body.append(text(left - 10, y + 25, played.scheme, "head", "end"))
@@ -133,7 +135,7 @@ def scheme_chart(rounds: Sequence[SchemeRound], plain_bytes: int) -> str:
     return svg(width, bottom + 14, body, "Bytes of a participant in each scheme")
 
 
-def count_chart(counted: Counted) -> str:
+def count_chart(counted: Counted) -> Markup:
     """Images of each label at all sites together; a frame around each bar is what there really are."""
     width, row, left = 520.0, 24.0, 30.0
     unit = (width - left - 60) / max(*counted.counts, *counted.have, 1)
@@ -149,7 +151,7 @@ def count_chart(counted: Counted) -> str:
     return svg(width, 8 + len(counted.counts) * row, body, "Images of each digit at all sites together")
 
 
-def label_chart(sites: Mapping[str, Site]) -> str:
+def label_chart(sites: Mapping[str, Site]) -> Markup:
     """Each site's examples by label: how unlike the sites are."""
     width, row, left = 520.0, 24.0, 60.0
     largest = max(site.examples for site in sites.values())

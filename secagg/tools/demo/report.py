@@ -1,15 +1,14 @@
 """The demo's report: one self-contained HTML page."""
 
-from html import escape
-from importlib.resources import files
+from functools import partial
 from statistics import fmean
-from string import Template
 from typing import Final
 
 from secagg.tools.charts.origin import Origin
+from secagg.tools.charts.page import fill, style
 from secagg.tools.charts.png import data_uri, sheet
 from secagg.tools.demo import charts
-from secagg.tools.demo.findings import Findings, PlayedRound, SchemeRound, Statistics
+from secagg.tools.demo.findings import Findings, PlayedRound
 
 _COLUMNS: Final = 8
 
@@ -35,20 +34,6 @@ A participant's update and its weight, from the coordinator: it adds up cipherte
 A sum on which fewer than {threshold} participants agree: the round fails by name.
 """,
 }
-
-SCHEMES: Final = """
-What the sites would send next, summed once in each scheme while everyone stays. Values lie on the grid of the \
-fixed-point code, so nothing is rounded and only the scheme differs. Masked rounds can stand against a coordinator \
-that lies; ckks and bfv encrypt, under a key that the participants hold, for a coordinator that follows the protocol. \
-A ciphertext has room for 4,096 values (ckks) or 8,192 (bfv): a model as small as this one pays for room that it does \
-not use, a large one does not.
-"""
-
-COUNTED: Final = """
-The last round summed no model but a histogram: each of {survivors} sites counted its images by digit, and the counts \
-were added up as whole numbers, exactly, in {seconds:.2f} seconds. Nobody saw the counts of a single site. The frames \
-are what the sites really have together.
-"""
 
 PROTECTED_IF_ACTIVE: Final = """
 A coordinator that lies: keys are signed under a CA that it does not control, and the survivors agree on who survived \
@@ -85,47 +70,28 @@ where it may not.
 
 def render(findings: Findings) -> str:
     """The page."""
-    template = Template(files("secagg.tools.demo").joinpath("report.html").read_text(encoding="utf-8"))
-    view, last = findings.view, findings.rounds[-1]
     active = findings.threat_model == "active"
     shared = findings.scheme.endswith("-threshold")
     protected_by = "masked" if findings.scheme == "masked" else "encrypted"
     opens = "shared" if shared else protected_by
-    return template.substitute(
+    return fill(
+        "demo/report.html.j2",
+        style=style("demo/report.css"),
+        charts=charts,
+        findings=findings,
+        view=findings.view,
         verdict="every aggregate within its bound, a dropout in every phase" if findings.ok else "SOMETHING IS WRONG",
-        verdict_style="good" if findings.ok else "bad",
-        lead=escape(_lead(findings)),
-        tiles="".join(_tile(number, label) for number, label in _tiles(findings)),
-        test_examples=findings.test_examples,
-        values=f"{findings.values:,}",
-        accuracy_chart=charts.accuracy_chart(findings),
-        difference_chart=charts.difference_chart(findings.rounds),
-        dropout_grid=charts.dropout_grid(findings),
-        phases=", ".join(findings.phases),
-        participant=view.participant,
-        view_round=view.round,
-        view_survivors=len(last.survivors),
-        true_sheet=data_uri(sheet(view.true_pictures, _COLUMNS)),
-        seen_sheet=data_uri(sheet(view.seen_pictures, _COLUMNS)),
-        mean_sheet=data_uri(sheet(view.mean_pictures, _COLUMNS)),
-        plain_histogram=charts.byte_histogram(view.plain.histogram, "true", "Bytes of the encoded update"),
-        seen_histogram=charts.byte_histogram(view.sent.histogram, "seen", "Bytes that went up"),
-        statistics=_statistics("encoded, unprotected", view.plain)
-        + _statistics("as the coordinator got it", view.sent),
-        head_hex=view.head_hex,
-        rows="".join(map(_row, findings.rounds)),
-        plain_bytes=f"{findings.plain_bytes:,}",
-        side_by_side=_side_by_side(findings),
-        counted=_counted(findings),
-        deadline_s=f"{findings.deadline_s:g}",
+        lead=_lead(findings),
+        tiles=_tiles(findings),
+        picture=lambda pictures: data_uri(sheet(pictures, _COLUMNS)),
+        mean_traffic=mean_traffic,
+        traffic_of=partial(_traffic_of, findings),
         protected_by=protected_by,
-        label_chart=charts.label_chart(findings.sites),
-        byte_rows="".join(_byte_row(name, findings) for name in findings.sites),
-        protected=_items(PROTECTED[protected_by] + (PROTECTED_IF_ACTIVE if active else ""), findings),
-        unprotected=_items(
+        protected=_lines(PROTECTED[protected_by] + (PROTECTED_IF_ACTIVE if active else ""), findings),
+        unprotected=_lines(
             UNPROTECTED_ALWAYS + UNPROTECTED[opens] + ("" if active else UNPROTECTED_IF_SEMI_HONEST), findings
         ),
-        footer=_footer(findings),
+        made=_origin(findings),
     )
 
 
@@ -163,96 +129,24 @@ def _tiles(findings: Findings) -> list[tuple[str, str]]:
     ]
 
 
-def _tile(number: str, label: str) -> str:
-    return f'<div class="tile"><b>{escape(number)}</b><span>{escape(label)}</span></div>'
-
-
-def _statistics(name: str, found: Statistics) -> str:
-    p = f"p = {found.chi_square_p:.2f}" if found.chi_square_p >= 0.001 else "p < 0.001"
-    return (
-        f'<tr><td>{escape(name)}</td><td class="n">{found.bytes:,}</td><td class="n">{found.entropy_bits:.3f} bits</td>'
-        f'<td class="n">{escape(p)}</td><td class="n">{found.correlation:+.3f}</td></tr>'
-    )
-
-
-def _row(played: PlayedRound) -> str:
-    drops = "<br>".join(
-        escape(f"{d.participant}: {d.phase}, {d.moment}{', in the sum' if d.in_sum else ''}") for d in played.dropped
-    )
-    up, down = mean_traffic(played)
-    cells = (
-        f"{len(played.survivors)}",
-        f"{played.accuracy_secure:.1%} / {played.accuracy_plain:.1%}",
-        f"{played.largest_difference:.2e}",
-        f"{played.error_bound:.2e}",
-        f"{up:,.0f}",
-        f"{down:,.0f}",
-        f"{played.seconds:.1f}",
-    )
-    return f"<tr><td>{played.number}</td><td>{drops}</td>" + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>"
-
-
-def _byte_row(name: str, findings: Findings) -> str:
+def _traffic_of(findings: Findings, name: str) -> tuple[str, ...]:
     """One participant over all rounds that it stayed in, on average, against plain float32 both ways."""
     stayed = [t for played in findings.rounds if (t := played.traffic[name]).down is not None]
     if not stayed:
-        return (
-            f'<tr><td>{name}</td><td class="n">0</td><td class="n">-</td><td class="n">-</td><td class="n">-</td></tr>'
-        )
+        return ("0", "-", "-", "-")
     up, down = fmean(t.up for t in stayed), fmean(t.down or 0 for t in stayed)
-    numbers = (f"{len(stayed)}", f"{up:,.0f}", f"{down:,.0f}", f"{up / findings.plain_bytes:.2f} ×")
-    return f"<tr><td>{name}</td>" + "".join(f'<td class="n">{number}</td>' for number in numbers) + "</tr>"
+    return (f"{len(stayed)}", f"{up:,.0f}", f"{down:,.0f}", f"{up / findings.plain_bytes:.2f} ×")
 
 
-def _side_by_side(findings: Findings) -> str:
-    """A section, if the demo compared schemes."""
-    if not findings.side_by_side:
-        return ""
-    verdict = "the same aggregate, bit for bit" if findings.same_aggregate else "THE AGGREGATES DIFFER"
-    heads = '<th>Scheme</th><th>Coordinator</th><th class="n">In the sum</th><th class="n">Seconds</th>'
-    heads += '<th class="far">Sum, SHA-256</th>'
-    rows = "".join(map(_scheme_row, findings.side_by_side))
-    chart = charts.scheme_chart(findings.side_by_side, findings.plain_bytes)
-    return (
-        f'<section class="card"><h2>The same updates in each scheme: {verdict}</h2><p class="note">{SCHEMES}</p>'
-        f'<div class="two"><div>{chart}</div><div><table><tr>{heads}</tr>{rows}</table></div></div></section>'
-    )
+def _lines(text: str, findings: Findings) -> list[str]:
+    told = text.format(colluding=findings.max_colluding, threshold=findings.threshold)
+    return [line for line in told.splitlines() if line]
 
 
-def _counted(findings: Findings) -> str:
-    """A section, once the last round was played."""
-    counted = findings.counted
-    if counted is None:
-        return ""
-    verdict = "exact" if counted.exact else "THE COUNTS ARE WRONG"
-    note = COUNTED.format(survivors=counted.survivors, seconds=counted.seconds)
-    return (
-        f'<section class="card"><h2>How many images of each digit there are: {verdict}</h2><div class="two">'
-        f'<div>{charts.count_chart(counted)}</div><div><p class="note">{note}</p></div></div></section>'
-    )
-
-
-def _scheme_row(played: SchemeRound) -> str:
-    digest = f"<code>{played.sums_sha256[:16]}</code>" if played.exact else "not exact"
-    numbers = (f"{played.survivors}", f"{played.seconds:.2f}")
-    cells = "".join(f'<td class="n">{number}</td>' for number in numbers)
-    coordinator = escape(played.threat_model.replace("_", "-"))
-    return f'<tr><td>{escape(played.scheme)}</td><td>{coordinator}</td>{cells}<td class="far">{digest}</td></tr>'
-
-
-def _items(lines: str, findings: Findings) -> str:
-    told = lines.format(colluding=findings.max_colluding, threshold=findings.threshold).splitlines()
-    return "".join(f"<li>{escape(line)}</li>" for line in told if line)
-
-
-def _footer(findings: Findings) -> str:
+def _origin(findings: Findings) -> Origin:
     configuration = (
         f"secagg demo: scheme {findings.scheme}, {findings.threat_model} coordinator, {len(findings.sites)} sites, "
         f"{len(findings.rounds)} rounds, threshold {findings.threshold}, {findings.value_bits} bits a value summed in "
         f"{findings.ring_bits}, seed {findings.seed}"
     )
-    origin = Origin.now(configuration, "numpy", "cryptography", "grpcio", "scikit-learn", "tenseal")
-    return (
-        f"{origin.html}<p>Optical recognition of handwritten digits: E. Alpaydin and C. Kaynak, UCI Machine Learning "
-        "Repository, 1998, as shipped with scikit-learn.</p>"
-    )
+    return Origin.now(configuration, "numpy", "cryptography", "grpcio", "scikit-learn", "tenseal")

@@ -1,13 +1,14 @@
 """The report's drawings: pictures of faces, and what attacks get against cohort, noise, compression and rounds."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import Final
 
 import numpy as np
+from markupsafe import Markup
 
 from secagg.tools.charts.axes import Axis
 from secagg.tools.charts.lines import Point, Series, line_chart
+from secagg.tools.charts.page import fill
 from secagg.tools.charts.png import Rgb, data_uri
 from secagg.tools.charts.svg import Box, svg, text
 from secagg.tools.redteam.measured import NoisePoint, RoundsPoint, Tried
@@ -23,17 +24,9 @@ _COLOURS: Final = ("s4", "s2", "s3", "s5")
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def face_rows(rows: Sequence[FaceRow]) -> str:
+def face_rows(rows: Sequence[FaceRow]) -> Markup:
     """Pictures of the same records, one row for each eye."""
-    drawn = []
-    for number, row in enumerate(rows):
-        style = "" if number == 0 else "cool" if row.hidden else "hot"
-        said = "" if number == 0 else f"<small>PSNR {row.psnr:.1f} dB, SSIM {row.ssim:.2f}</small>"
-        drawn.append(
-            f'<span class="{style}">{escape(row.title)}{said}</span>'
-            f'<img alt="{escape(row.title)}" src="{data_uri(strip(row.pictures))}">'
-        )
-    return f'<div class="faces">{"".join(drawn)}</div>'
+    return fill("redteam/faces.html.j2", rows=[(row, data_uri(strip(row.pictures))) for row in rows])
 
 
 def strip(pictures: tuple[Picture, ...]) -> Rgb:
@@ -55,12 +48,12 @@ def _rgb(picture: Picture) -> Rgb:
 # --- cohorts ----------------------------------------------------------------------------------------------------------
 
 
-def identification_chart(points: Sequence[CurvePoint]) -> str:
+def identification_chart(points: Sequence[CurvePoint]) -> Markup:
     """id@1 of each attack against the cohort, with intervals, and a guess."""
     names = dict.fromkeys(tried.attack for p in points for tried in p.tried)
     series = [
         Series(
-            escape(name.partition(" on ")[0]),
+            name.partition(" on ")[0],
             tuple(_named(p, t) for p in points for t in p.tried if t.attack == name),
             colour,
         )
@@ -73,11 +66,11 @@ def identification_chart(points: Sequence[CurvePoint]) -> str:
 
 
 def _named(point: CurvePoint, tried: Tried) -> Point:
-    story = f"n = {point.participants}: {escape(tried.attack)} {tried.told}"
+    story = f"n = {point.participants}: {tried.attack} {tried.told}"
     return Point(point.participants, tried.identified, interval=tried.interval, story=story)
 
 
-def quality_chart(points: Sequence[CurvePoint]) -> str:
+def quality_chart(points: Sequence[CurvePoint]) -> Markup:
     """PSNR of the best guess against the cohort, beside that of the mean record."""
     known = [(p.participants, p.quality) for p in points if p.quality is not None]
     attack = Series("attack", tuple(_psnr(people, quality) for people, quality in known), "s4")
@@ -105,16 +98,16 @@ def _share() -> Axis:
 # --- compression ------------------------------------------------------------------------------------------------------
 
 
-def defence_chart(rows: Sequence[DefenceRow]) -> str:
+def defence_chart(rows: Sequence[DefenceRow]) -> Markup:
     """The naive attacker and the strongest that was tried, side by side."""
     width, row, left = 580.0, 26.0, 208.0
     span = width - left - 108
     body = [text(left + span + 8, 12, "naive / strongest", "tick")]
     for i, defence in enumerate(rows):
         y, naive, best = 20 + i * row, defence.naive.identified, defence.strongest
-        told = f"{escape(best.attack)} {best.told}"
+        told = f"{best.attack} {best.told}"
         body += [
-            text(left - 8, y + 13, escape(defence.title), "tick", "end"),
+            text(left - 8, y + 13, defence.title, "tick", "end"),
             Box(left, y, span * naive + 1, 8).drawn("naive", f"naive {defence.naive.told}"),
             Box(left, y + 9, span * best.identified + 1, 8).drawn("adaptive", told),
             text(left + span + 8, y + 13, f"{naive:.0%} / {best.identified:.0%}", "tick"),
@@ -125,7 +118,7 @@ def defence_chart(rows: Sequence[DefenceRow]) -> str:
 # --- noise and rounds -------------------------------------------------------------------------------------------------
 
 
-def noise_chart(points: Sequence[NoisePoint]) -> str:
+def noise_chart(points: Sequence[NoisePoint]) -> Markup:
     """id@1 against z, one line an attack."""
     zs = sorted({p.z for p in points})
     ticks = tuple((z, f"{z:g}") for z in zs)
@@ -133,7 +126,7 @@ def noise_chart(points: Sequence[NoisePoint]) -> str:
     lines = {p.line: tuple(q for q in points if q.line == p.line) for p in points}
     series = [
         Series(
-            escape(name),
+            name,
             tuple(
                 Point(p.z, p.found.identified, interval=p.found.interval, story=f"z = {p.z:g}: {p.found.told}")
                 for p in ps
@@ -145,7 +138,7 @@ def noise_chart(points: Sequence[NoisePoint]) -> str:
     return line_chart("Re-identification by noise", axis, _share(), series, size=_SIZE)
 
 
-def rounds_chart(points: Sequence[RoundsPoint]) -> str:
+def rounds_chart(points: Sequence[RoundsPoint]) -> Markup:
     """id@1 against the number of released sums, one line a setting."""
     numbers = sorted({p.rounds for p in points})
     axis = Axis("released sums", numbers[0], numbers[-1], tuple((float(n), str(n)) for n in numbers), log=True)
@@ -153,7 +146,7 @@ def rounds_chart(points: Sequence[RoundsPoint]) -> str:
     colours = ("s6", "s4", "s3", "s1")
     series = [
         Series(
-            escape(name),
+            name,
             tuple(Point(p.rounds, p.strongest.identified, story=f"{p.rounds} sums: {p.strongest.told}") for p in ps),
             colour,
         )

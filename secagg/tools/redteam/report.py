@@ -1,9 +1,6 @@
 """The red team's report: one self-contained HTML page that convinces in a minute and hides nothing."""
 
-from html import escape
-from importlib.resources import files
-
-from secagg.tools.charts.page import card, page, tile
+from secagg.tools.charts.page import card, drawing, page, style, takes
 from secagg.tools.redteam import figures, guidance, tables
 from secagg.tools.redteam.claims import COLUMNS
 from secagg.tools.redteam.results import BROKEN, LEAK, Findings, pooled, strongest_eyes
@@ -11,28 +8,21 @@ from secagg.tools.redteam.results import BROKEN, LEAK, Findings, pooled, stronge
 
 def render(findings: Findings) -> str:
     """The page: the verdict and what it rests on first, every row of every table below."""
-    heading, style, badge = _verdict(findings)
-    body = [
-        f'<div class="verdict {style}">{badge}; exit code {findings.exit_code}</div>',
-        _alarms(findings),
-        f'<section class="tiles">{"".join(tile(number, label) for number, label in _tiles(findings))}</section>',
-        tables.modes(findings),
-        _faces(findings),
-        _two(_identification(findings), _quality(findings)),
-        _two(_compression(findings), _noise(findings)),
-        _rounds(findings),
-        tables.claims(findings),
-        tables.fears(findings),
-        tables.attacks(findings),
-        tables.games(findings),
-        tables.mutants(findings),
-        _two(tables.noise_audit(findings), tables.detection(findings)),
-        tables.power(findings),
-        tables.audit(findings),
-        _footer(findings),
-    ]
-    style_sheet = files("secagg.tools.redteam").joinpath("report.css").read_text(encoding="utf-8")
-    return page("secagg red team", heading, _lead(findings), "\n".join(filter(None, body)), more_style=style_sheet)
+    heading, colour, badge = _verdict(findings)
+    return page(
+        "redteam/report.html.j2",
+        title="secagg red team",
+        heading=heading,
+        lead=_lead(findings),
+        more_style=style("redteam/report.css"),
+        findings=findings,
+        colour=colour,
+        badge=badge,
+        tiles=_tiles(findings),
+        tables=tables,
+        alone={"faces": _faces(findings), "rounds": _rounds(findings)},
+        side_by_side=((_identification(findings), _quality(findings)), (_compression(findings), _noise(findings))),
+    )
 
 
 def _verdict(findings: Findings) -> tuple[str, str, str]:
@@ -60,14 +50,6 @@ def _lead(findings: Findings) -> str:
         "An attack that fails proves something only because it succeeds on the control."
     )
     return said if findings.attempts else f"{said} Attacks were left out of this run: they need secagg[redteam]."
-
-
-def _alarms(findings: Findings) -> str:
-    found = [("leak", said) for said in findings.leaks] + [("control", said) for said in findings.broken]
-    if not found:
-        return ""
-    items = "".join(f"<li><b>{kind}</b> {escape(said)}</li>" for kind, said in found)
-    return card("What went wrong", "", f"<ul>{items}</ul>")
 
 
 def _tiles(findings: Findings) -> list[tuple[str, str]]:
@@ -100,14 +82,6 @@ def _modes() -> list[str]:
     return [mode for column in COLUMNS for mode in column.modes]
 
 
-def _two(one: str, other: str) -> str:
-    return f'<div class="two">{one}{other}</div>' if one and other else one or other
-
-
-def _take(sentences: list[str]) -> str:
-    return "".join(f'<p class="take">{escape(sentence)}</p>' for sentence in sentences)
-
-
 def _faces(findings: Findings) -> str:
     if findings.faces is None:
         return ""
@@ -128,12 +102,12 @@ def _identification(findings: Findings) -> str:
         return ""
     note = (
         "Victims re-identified (id@1: of all non-participants and the victim, the victim's record is the nearest) from "
-        "the <b>released mean</b> of one-record updates, with 95 % intervals: by inversion of the first layer, and "
+        "the released mean of one-record updates, with 95 % intervals: by inversion of the first layer, and "
         "from a list of 300 candidates with the victim among them. Dashed: a guess. Count the honest: n less those who "
         "collude."
     )
     chart = figures.identification_chart(findings.curve)
-    return card("What released sums of few show", note, chart + _take(guidance.cohorts(findings.curve)))
+    return card("What released sums of few show", note, chart + takes(guidance.cohorts(findings.curve)))
 
 
 def _quality(findings: Findings) -> str:
@@ -157,7 +131,7 @@ def _compression(findings: Findings) -> str:
     )
     chart = figures.defence_chart(findings.defences) + tables.compression(findings.defences)
     return card(
-        "What compression stops, and what it does not", note, chart + _take(guidance.compression(findings.defences))
+        "What compression stops, and what it does not", note, chart + takes(guidance.compression(findings.defences))
     )
 
 
@@ -167,11 +141,11 @@ def _noise(findings: Findings) -> str:
         return ""
     note = (
         "Clipping and distributed noise on the sum, against attackers that know both; z is the noise's deviation over "
-        "the clip. One update stands for a cohort whose other members all collude. Where z is below 2<sup>−10</sup>, "
+        "the clip. One update stands for a cohort whose other members all collude. Where z is below 2⁻¹⁰, "
         "which the product refuses, floats stand in."
     )
     return card(
-        "What noise stops", note, figures.noise_chart(points) + tables.noise(points) + _take(guidance.noise(points))
+        "What noise stops", note, figures.noise_chart(points) + tables.noise(points) + takes(guidance.noise(points))
     )
 
 
@@ -184,14 +158,5 @@ def _rounds(findings: Findings) -> str:
         "as many as people, and nearly so long before. First-layer inversion of the least-squares estimate of the "
         "victim's update, and a list of candidates; the stronger counts. Everyone holds one record of the digits."
     )
-    content = f'<div class="drawing">{figures.rounds_chart(points)}</div>{tables.rounds(points)}'
-    return card("Many rounds, put together", note, content + _take(guidance.rounds(points, findings)))
-
-
-def _footer(findings: Findings) -> str:
-    left = "".join(f"<li>{escape(reason)}</li>" for reason in findings.left_out)
-    out = f"<p>Left out of this run:</p><ul>{left}</ul>" if left else "<p>Nothing was left out of this profile.</p>"
-    return (
-        f"<footer>{findings.origin.html}<p>All is drawn from seed {findings.seed}; profile {findings.profile}.</p>{out}"
-        "<p>The same figures are in report.json.</p></footer>"
-    )
+    content = drawing(figures.rounds_chart(points)) + tables.rounds(points)
+    return card("Many rounds, put together", note, content + takes(guidance.rounds(points, findings)))

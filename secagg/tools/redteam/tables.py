@@ -1,11 +1,11 @@
 """The report's tables. Rows that do not hold stand among the others, tinted."""
 
-import re
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import Final
 
-from secagg.tools.charts.page import card
+from markupsafe import Markup
+
+from secagg.tools.charts.page import Row, card, code, fold, items, mark, paragraph, table, why
 from secagg.tools.redteam.attacks.protocol.game import Played
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS, Cell, Holds
 from secagg.tools.redteam.fears import FEARS, Answer, Fear, Figures, State, figures
@@ -13,57 +13,26 @@ from secagg.tools.redteam.measured import AuditedClaim, Detected, NoisePoint, Po
 from secagg.tools.redteam.results import Attempt, Checked, CurvePoint, DefenceRow, Findings, pooled, strongest_eyes
 from secagg.tools.redteam.statistics import FAMILY_ERROR, RUN_ERROR
 
-_TAG: Final = re.compile(r"<[^>]*>")
-_CELL: Final = re.compile(r"<td(?=[ >])")
 _STYLE: Final = {Holds.YES: "good", Holds.NO: "bad", Holds.IF: "mid"}
 _ANSWER: Final = {Answer.ENCRYPTION: "good", Answer.CHECKS: "good", Answer.NOISE: "mid", Answer.NOTHING: "bad"}
 
 
-def table(head: Sequence[str], rows: Iterable[str], *, numbers: int = 0) -> str:
-    """Args: head: escaped. numbers: how many of the last columns are numbers."""
-    first, rows = len(head) - numbers, [_labelled(one, head) for one in rows]
-    cells = "".join(f"<th{' class=n' if i >= first else ''}>{title}</th>" for i, title in enumerate(head))
-    return f'<div class="scroll"><table><tr>{cells}</tr>{"".join(rows)}</table></div>'
+def row(*cells: str, gap: bool = False) -> Row:
+    """A row of a table; `gap` tints it."""
+    return Row(cells, gap)
 
 
-def _labelled(one: str, head: Sequence[str]) -> str:
-    """With the column's title at each cell: on narrow screens cells stand below each other."""
-    titles = iter(_TAG.sub("", title) for title in head)
-    return _CELL.sub(lambda _: f'<td data-head="{next(titles, "")}"', one)
-
-
-def row(*cells: str, numbers: Sequence[str] = (), gap: bool = False) -> str:
-    """Args: cells, numbers: HTML. gap: whether it is tinted."""
-    made = "".join(f"<td>{cell}</td>" for cell in cells) + "".join(f'<td class="n">{cell}</td>' for cell in numbers)
-    return f"<tr{' class=gap' if gap else ''}>{made}</tr>"
-
-
-def mark(style: str, said: str) -> str:
-    """A word with a colour."""
-    return f'<span class="mark {style}">{escape(said)}</span>'
-
-
-def why(said: str) -> str:
-    """A line below."""
-    return f'<span class="why">{escape(said)}</span>' if said else ""
-
-
-def share(value: float, interval: tuple[float, float], trials: int) -> str:
+def share(value: float, interval: tuple[float, float], trials: int) -> Markup:
     """A proportion with its interval."""
     low, high = interval
-    return f'{value:.0%}<span class="why">{low:.0%} to {high:.0%}, {trials} trials</span>'
+    return f"{value:.0%}" + why(f"{low:.0%} to {high:.0%}, {trials} trials")
 
 
-def tried(one: Tried) -> str:
+def tried(one: Tried) -> Markup:
     """A proportion with its interval, and what a guess has."""
     low, high = one.interval
     told = f"{low:.0%} to {high:.0%}, {one.trials} trials, a guess {one.chance:.1%}"
-    return f'{one.identified:.0%}<span class="why">{told}</span>'
-
-
-def fold(summary: str, content: str, *, shown: bool = False) -> str:
-    """What is read on demand; printed in any case."""
-    return f"<details{' open' if shown else ''}><summary>{escape(summary)}</summary>{content}</details>"
+    return f"{one.identified:.0%}" + why(told)
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -71,14 +40,14 @@ def fold(summary: str, content: str, *, shown: bool = False) -> str:
 
 def claims(findings: Findings) -> str:
     """Threat × mode."""
-    rows = [row(escape(c.threat), *(_cell(cell, findings) for cell in c.cells)) for c in CLAIMS]
+    rows = [row(c.threat, *(_cell(cell, findings) for cell in c.cells)) for c in CLAIMS]
     note = (
         "Every cell names the attacks and checks of this run that it rests on, all of them played against its own "
         "modes. “Does not hold” means that it was attacked, and that the attack succeeded; “not attacked” that this "
         "run shows nothing of it. Not claimed anywhere: that it stays hidden who takes part, when, and how large the "
         "model is; that a participant cannot poison the sum."
     )
-    head = ["Adversary or threat", *(escape(column.title) for column in COLUMNS)]
+    head = ["Adversary or threat", *(column.title for column in COLUMNS)]
     return card("What holds, and what does not", note, table(head, rows))
 
 
@@ -112,10 +81,10 @@ def fears(findings: Findings) -> str:
     return card("What practitioners fear, one by one", note, table(head, rows))
 
 
-def _fear(fear: Fear, found: Figures) -> str:
-    answers = " ".join(_answered(answer, state) for answer, state in found.answered)
+def _fear(fear: Fear, found: Figures) -> Row:
+    answers = Markup(" ").join(_answered(answer, state) for answer, state in found.answered)
     columns = [_lines(found.plain), _lines(found.held), _lines(found.released), _lines(found.noised)]
-    title = escape(fear.title) + "".join(map(why, found.games))
+    title = fear.title + Markup().join(map(why, found.games))
     return row(title, *columns, answers + why(fear.said), gap=Answer.NOTHING in fear.answers)
 
 
@@ -125,7 +94,7 @@ def _answered(answer: str, state: str) -> str:
 
 
 def _lines(said: Sequence[str]) -> str:
-    return "".join(f'<span class="why">{escape(line)}</span>' for line in said) or why("not attacked")
+    return Markup().join(map(why, said)) or why("not attacked")
 
 
 # --- attacks, games, mutants ------------------------------------------------------------------------------------------
@@ -139,7 +108,7 @@ def attacks(findings: Findings) -> str:
     short = [_attack([a for a in findings.attempts if (a.name, a.target) == key]) for key in names]
     note = (
         "Controls must reach what their attack aims at, such as id@1 ≥ 90 % and 10 dB over a blind guess in every "
-        "trial; hidden views must stay at chance: p ≥ 10<sup>−4</sup>, and at most 3 dB beyond luck (what the same "
+        "trial; hidden views must stay at chance: p ≥ 10⁻⁴, and at most 3 dB beyond luck (what the same "
         "guesses gain on non-participants) in every trial. The worst view decides. With few trials, only a large leak "
         "is sure to be found: its size stands beside."
     )
@@ -159,20 +128,20 @@ def attacks(findings: Findings) -> str:
 
 def _papers(findings: Findings) -> str:
     papers = dict.fromkeys(f"{a.attack}: {a.paper}" for a in findings.attempts)
-    return f"<ul>{''.join(f'<li>{escape(paper)}</li>' for paper in papers)}</ul>"
+    return items(papers)
 
 
-def _attack(tried: Sequence[Attempt]) -> str:
+def _attack(tried: Sequence[Attempt]) -> Row:
     hidden = [a for a in tried if a.hidden]
     control = next((a for a in tried if a.control), None)
     verdict = mark("good", "as claimed") if all(a.as_claimed for a in tried) else mark("bad", "NOT AS CLAIMED")
     exposed = [a for a in tried if a.exposed_by_design and not a.control]
-    open_ = "".join(why(f"exposed, as stated: {a.sight} ({a.mode}), {a.achieved}") for a in exposed)
+    open_ = Markup().join(why(f"exposed, as stated: {a.sight} ({a.mode}), {a.achieved}") for a in exposed)
     if hidden:
         worst = max(hidden, key=lambda a: (a.identified, a.interval[1]))
         low, high = worst.interval
         named = f"{worst.hits} of {worst.trials}" + why(f"{low:.0%} to {high:.0%}; a guess {worst.chance:.1%}")
-        numbers = (
+        numbers: tuple[str, ...] = (
             f"{len(hidden)}",
             named,
             _smallest(hidden),
@@ -181,8 +150,8 @@ def _attack(tried: Sequence[Attempt]) -> str:
         )
     else:
         numbers = ("0", "not attacked", "", "", "")
-    achieved = escape(control.achieved) if control else "not run"
-    return row(escape(tried[0].attack) + why(tried[0].target) + open_, verdict, achieved, numbers=numbers)
+    achieved = control.achieved if control else "not run"
+    return row(tried[0].attack + why(tried[0].target) + open_, verdict, achieved, *numbers)
 
 
 def _smallest(hidden: Sequence[Attempt]) -> str:
@@ -202,14 +171,14 @@ def modes(findings: Findings) -> str:
     return card("Mode by mode", note, table(head, [_mode(name, findings) for name in names]))
 
 
-def _mode(name: str, findings: Findings) -> str:
+def _mode(name: str, findings: Findings) -> Row:
     games = [p for p in findings.games if p.game.mode == name]
     must, gaps = [p for p in games if p.game.stops], [p for p in games if not p.game.stops]
     checks = [c for c in findings.checks if c.mode == name]
     stopped = f"{sum(p.outcome.stopped for p in must)} of {len(must)} stopped" if must else "not attacked"
     won = f"{sum(not p.outcome.stopped for p in gaps)} of {len(gaps)}" if gaps else "none played"
     silent = f"{sum(not c.said for c in checks)} of {len(checks)}" if checks else "not run"
-    return row(escape(name), stopped, won, silent, _named(strongest_eyes(findings.attempts, name)))
+    return row(name, stopped, won, silent, _named(strongest_eyes(findings.attempts, name)))
 
 
 def _named(attempts: Sequence[Attempt]) -> str:
@@ -222,7 +191,7 @@ def _named(attempts: Sequence[Attempt]) -> str:
     return f"{hits} of {trials}" + why(told)
 
 
-def _attempt(a: Attempt) -> str:
+def _attempt(a: Attempt) -> Row:
     kind = "control" if a.control else "exposed, as stated" if a.exposed_by_design else "hidden"
     style = ("mid" if a.control else "bad" if a.exposed_by_design else "good") if a.as_claimed else "bad"
     verdict = kind if a.as_claimed else "CONTROL FAILED" if a.control or a.exposed_by_design else "LEAK"
@@ -231,9 +200,9 @@ def _attempt(a: Attempt) -> str:
         f"{min(a.binomial_p, a.rank_p):.1g}",
         f"{a.worst_gain_db:.1f} to {a.best_gain_db:.1f}",
     )
-    tried = escape(a.name) + why(a.target)
+    tried = a.name + why(a.target)
     return row(
-        tried, escape(a.sight), escape(a.mode), mark(style, verdict) + why(a.achieved), numbers=numbers,
+        tried, a.sight, a.mode, mark(style, verdict) + why(a.achieved), *numbers,
         gap=a.exposed_by_design,
     )  # fmt: skip
 
@@ -250,13 +219,13 @@ def games(findings: Findings) -> str:
     return card("Protocol games", note, table(head, map(_game, findings.games)))
 
 
-def _game(played: Played) -> str:
+def _game(played: Played) -> Row:
     game, outcome = played.game, played.outcome
     verdict = "stopped" if outcome.stopped else "not stopped"
     said = mark("good" if outcome.stopped else "bad", verdict if played.as_claimed else verdict.upper())
     return row(
-        escape(game.title) + why(f"{game.name}; {game.mode}; {game.source}"), escape(game.adversary),
-        said + why(outcome.by), escape(game.answer),
+        game.title + why(f"{game.name}; {game.mode}; {game.source}"), game.adversary,
+        said + why(outcome.by), game.answer,
         gap=not game.stops,
     )  # fmt: skip
 
@@ -269,18 +238,18 @@ def mutants(findings: Findings) -> str:
         "notices fails the run, and so does a check that speaks of the healthy product."
     )
     if tested is None:
-        return card(title, note, "<p>Not run.</p>")
+        return card(title, note, paragraph("Not run."))
     rows = (
         row(
-            escape(v.mutant.title),
+            v.mutant.title,
             mark("good", "caught") if v.caught else mark("bad", "MISSED"),
-            f"<code>{escape(v.mutant.check)}</code>{why(v.said)}",
+            code(v.mutant.check) + why(v.said),
         )
         for v in tested.verdicts
     )
     every = fold("Every flaw, and what noticed it", table(["Flaw", "", "Noticed by"], rows), shown=not tested.passed)
     score = mark("good" if tested.passed else "bad", tested.score)
-    return card(title, note, f"<p>{score} {len(tested.false_alarms)} false alarms.</p>{every}")
+    return card(title, note, paragraph(score + f" {len(tested.false_alarms)} false alarms.") + every)
 
 
 # --- measurements -----------------------------------------------------------------------------------------------------
@@ -291,8 +260,8 @@ def quality(points: Sequence[CurvePoint]) -> str:
     rows = (
         row(
             f"{p.participants}",
-            "".join(why(f"{one.attack}: {one.told}, {one.trials} trials") for one in p.tried),
-            numbers=(f"{q.psnr:.1f} dB", f"{q.blind_psnr:.1f} dB", f"{q.ssim:.2f}", f"{q.blind_ssim:.2f}"),
+            Markup().join(why(f"{one.attack}: {one.told}, {one.trials} trials") for one in p.tried),
+            f"{q.psnr:.1f} dB", f"{q.blind_psnr:.1f} dB", f"{q.ssim:.2f}", f"{q.blind_ssim:.2f}",
         )
         for p in points if (q := p.quality) is not None
     )  # fmt: skip
@@ -304,9 +273,10 @@ def compression(rows: Sequence[DefenceRow]) -> str:
     """Every attack that was tried, with its interval."""
     made = (
         row(
-            escape(r.title),
-            "".join(why(f"{one.attack}: {one.told}, {one.trials} trials") for one in r.tried),
-            numbers=(tried(r.naive), tried(r.strongest)),
+            r.title,
+            Markup().join(why(f"{one.attack}: {one.told}, {one.trials} trials") for one in r.tried),
+            tried(r.naive),
+            tried(r.strongest),
         )
         for r in rows
     )
@@ -318,8 +288,10 @@ def noise(points: Sequence[NoisePoint]) -> str:
     """With the share of exact records."""
     made = (
         row(
-            escape(p.line) + ("" if p.real else why("in floats")),
-            numbers=(f"{p.z:g}", tried(p.found), f"{p.exact:.1%}"),
+            p.line + ("" if p.real else why("in floats")),
+            f"{p.z:g}",
+            tried(p.found),
+            f"{p.exact:.1%}",
         )
         for p in points
     )
@@ -330,9 +302,11 @@ def rounds(points: Sequence[RoundsPoint]) -> str:
     """With how many people the equations determine, and which attack was the strongest."""
     made = (
         row(
-            escape(p.line),
-            escape(p.strongest.attack),
-            numbers=(f"{p.rounds}", f"{p.determined:.0%}", tried(p.strongest)),
+            p.line,
+            p.strongest.attack,
+            f"{p.rounds}",
+            f"{p.determined:.0%}",
+            tried(p.strongest),
         )
         for p in points
     )
@@ -355,11 +329,11 @@ def noise_audit(findings: Findings) -> str:
     return card("Audit of the noise", note, table(head, map(_audited, found), numbers=4))
 
 
-def _audited(c: AuditedClaim) -> str:
+def _audited(c: AuditedClaim) -> Row:
     said = "disproved" if c.disproved else "not disproved"
     verdict = mark("good" if c.as_claimed else "bad", said if c.as_claimed else said.upper())
     numbers = (f"{c.claim:g}", f"{c.bound:.2f}", f"{c.gaussian:.2f}", f"2 × {c.trials:,}")
-    return row(escape(c.title), verdict, numbers=numbers)
+    return row(c.title, verdict, *numbers)
 
 
 def power(findings: Findings) -> str:
@@ -376,10 +350,10 @@ def power(findings: Findings) -> str:
     return card("What the statistics can see", note, table(head, map(_power, found), numbers=1))
 
 
-def _power(p: Power) -> str:
+def _power(p: Power) -> Row:
     counted = f"{p.found} of {p.controls}" if p.controls else "always found"
     noticed = counted if p.as_claimed else mark("bad", counted)
-    return row(f"<code>{escape(p.check)}</code>", escape(p.fault), escape(p.smallest), numbers=(noticed,))
+    return row(code(p.check), p.fault, p.smallest, noticed)
 
 
 def detection(findings: Findings) -> str:
@@ -388,8 +362,8 @@ def detection(findings: Findings) -> str:
     if not found:
         return ""
     note = (
-        "How often the two checks of a received model speak: <code>inspection</code> looks at its weights, "
-        "<code>fidelity</code> at what it gives away of canaries. A silenced model (the others' in “another model for "
+        "How often the two checks of a received model speak: “inspection” looks at its weights, "
+        "“fidelity” at what it gives away of canaries. A silenced model (the others' in “another model for "
         "the victim”) leaks nothing of its own, so fidelity is silent on it. Who knows them can stay below them."
     )
     return card(
@@ -397,11 +371,11 @@ def detection(findings: Findings) -> str:
     )
 
 
-def _spoke(d: Detected) -> str:
+def _spoke(d: Detected) -> Row:
     kind = mark("bad", "malicious") if d.malicious else mark("good", "honest")
     low, high = d.interval
-    figure = f'{d.spoke} of {d.shown}<span class="why">{low:.0%} to {high:.0%}</span>'
-    return row(escape(d.models), f"<code>{escape(d.check)}</code>", kind, numbers=(figure,))
+    figure = f"{d.spoke} of {d.shown}" + why(f"{low:.0%} to {high:.0%}")
+    return row(d.models, code(d.check), kind, figure)
 
 
 # --- audit ------------------------------------------------------------------------------------------------------------
@@ -415,10 +389,10 @@ def audit(findings: Findings) -> str:
     silent = sum(not check.said for check in findings.checks)
     note = (
         f"Statistics of masks, ciphertexts and smudging noise: χ², bits, serial pairs, correlations at lags 1 to 3, "
-        f"repeats, linear complexity; residues modulo 2<sup>b</sup> and modulo each prime. Each battery has an error "
+        f"repeats, linear complexity; residues modulo 2ᵇ and modulo each prime. Each battery has an error "
         f"rate of {FAMILY_ERROR:g} (Bonferroni over its tests), and all of a run together one below {RUN_ERROR:g}. "
         f"Attacks have gates of their own, "
-        f"10<sup>−4</sup> for each of {hidden} hidden views, so a new seed accuses a healthy product in less than "
+        f"10⁻⁴ for each of {hidden} hidden views, so a new seed accuses a healthy product in less than "
         f"{min(1.0, 3 * hidden * 1e-4):.1%} of runs."
     )
     rows = map(_check, findings.checks)
@@ -426,9 +400,9 @@ def audit(findings: Findings) -> str:
     score = mark(
         "good" if silent == len(findings.checks) else "bad", f"{silent} of {len(findings.checks)} checks silent"
     )
-    return card("Audit and statistics", note, f"<p>{score}</p>{every}")
+    return card("Audit and statistics", note, paragraph(score) + every)
 
 
-def _check(check: Checked) -> str:
-    verdict = mark("bad", "ALARM") + "".join(map(why, check.said)) if check.said else mark("good", "silent")
-    return row(escape(check.title) + why(f"{check.name}; {check.mode}"), verdict)
+def _check(check: Checked) -> Row:
+    verdict = mark("bad", "ALARM") + Markup().join(map(why, check.said)) if check.said else mark("good", "silent")
+    return row(check.title + why(f"{check.name}; {check.mode}"), verdict)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from secagg.cli.main import main
+from secagg.encoding.calibration import Cohort
+from secagg.privacy.finder import Task, find
+from secagg.tools.commands.plan_page import render
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -52,6 +55,13 @@ def test_a_plan_is_drawn_with_its_neighbours(capsys: pytest.CaptureFixture[str],
     (again,) = re.findall(r"<code>secagg plan (.*?)</code>", document)
     facts = json.loads(run(capsys, *task, "--json")[1])
     assert json.loads(run(capsys, *shlex.split(again), "--json")[1]) == facts
+
+
+def test_the_command_line_on_the_page_is_no_html() -> None:
+    task = Task(values=650, cohort=Cohort(100, 60), rounds=10, bits=16)
+    page = render(task, find(task), "<script>plan")
+    assert "<script" not in page
+    assert "&lt;script&gt;plan" in page
 
 
 def test_a_plan_of_much_noise_in_one_round_is_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
