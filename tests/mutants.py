@@ -49,7 +49,7 @@ _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
 _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
-_SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosting.py"
+_SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
 MUTANTS: Final = (
@@ -136,9 +136,9 @@ MUTANTS: Final = (
     Mutant("calls-of-one", _LIMITER, "if self._calls[caller, place] >= self._most:", "if False:", _WIRING),
     Mutant("bytes-of-one", _LIMITER,
            "if self._bytes[caller] + size > self._most_bytes:", "if False:", _WIRING),
-    Mutant("calls-never-end", _LIMITER, "        self._tally._in_all -= 1\n", "", _WIRING),
+    Mutant("calls-never-end", _LIMITER, "        self._limiter._in_all -= 1\n", "", _WIRING),
     Mutant("moved-and-counted-twice", _LIMITER,
-           "            self._tally._leave(self._caller, self._place)\n            self._place = place",
+           "            self._limiter._leave(self._caller, self._place)\n            self._place = place",
            "            self._place = place", _WIRING),
     # --- the order of writing and telling
     Mutant("answer-before-journal", _HOSTED,

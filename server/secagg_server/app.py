@@ -14,25 +14,25 @@ import structlog
 from grpc_reflection.v1alpha import reflection
 
 from secagg.crypto.rng import SystemRng
-from secagg.errors import ConfigError
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
-from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
+from secagg.transport.addresses import TcpAddress, parse_tcp
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
-from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
 from secagg_server.calls import health
 from secagg_server.calls.control_plane import ControlPlane
 from secagg_server.calls.data_plane import DataPlane
-from secagg_server.calls.handlers import Door, Keeper, LocalPeers
+from secagg_server.calls.handlers import Plane, ServiceHandler
 from secagg_server.calls.health import Health
 from secagg_server.certificates.callers import Callers
 from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.certificates.signing import ReceiptSigner
-from secagg_server.limits import open_files as descriptors
-from secagg_server.limits.call_limiter import Tally
-from secagg_server.network.addresses import make_way
-from secagg_server.network.proxy import Front
+from secagg_server.limits import open_files
+from secagg_server.limits.call_limiter import CallLimiter
+from secagg_server.network.listening import control_place, listen_control, listen_tcp
+from secagg_server.network.options import OPTIONS
+from secagg_server.network.peers import LocalPeers
+from secagg_server.network.proxy import ConnectionProxy
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
@@ -48,19 +48,6 @@ MAX_CONTROL_BYTES: Final = 256 << 20
 
 LAST_RESORT: Final = 4
 """grpc itself refuses calls, without a name, from so many times `max_calls` on."""
-
-OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),  # a second coordinator on the port fails instead of taking half of the connections
-    ("grpc.max_receive_message_length", MAX_STREAM_MESSAGE_BYTES),
-    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a few bytes would become megabytes before anyone counts
-    ("grpc.server_handshake_timeout_ms", 5_000),  # who connects and does not finish TLS
-    ("grpc.http2.settings_timeout", 5_000),  # who does not go on from there
-    ("grpc.keepalive_time_ms", 30_000),  # a participant whose network is gone is noticed within a minute
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # participants may ask as often
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +88,18 @@ async def running_server(
     check_accounting(settings)
     loaded = load(settings, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
-    connections = descriptors.places()
+    connections = open_files.places()
     with (
         ThreadPoolExecutor(threads, "unmask") as pool,
-        _control_place(settings) as place,
+        control_place(settings) as place,
         _ledgers(settings) as ledgers,
-        _front(settings, connections) as front,
+        _proxy(settings, connections) as proxy,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
         parallel, signer = _side_by_side(pool), ReceiptSigner(loaded.identity)
         rounds = Rounds(settings, loaded.trust, store, signer, parallel=parallel, clock=clock, rng=SystemRng())
         callers = Callers(loaded.trust, clock)
-        plane = DataPlane(rounds, callers, store)
+        data_plane = DataPlane(rounds, callers, store)
 
         def renewed(fresh: Loaded) -> None:
             signer.identity, rounds.trust = fresh.identity, fresh.trust
@@ -126,33 +113,33 @@ async def running_server(
             maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls,
         )
         control = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=LAST_RESORT * MAX_CONTROL_CALLS)
-        keeper = Keeper(
-            who=plane.who,
-            tally=Tally(settings.max_calls_per_participant, settings.max_calls),
-            peers=front,
+        plane = Plane(
+            who=data_plane.who,
+            limiter=CallLimiter(settings.max_calls_per_participant, settings.max_calls),
+            peers=proxy,
             read_timeout_s=settings.read_timeout_s,
             write_timeout_s=settings.write_timeout_s,
         )
-        for service, answers in ((DATA_PLANE, plane.answers), (health.SERVICE, checks[0].answers)):
-            data.add_generic_rpc_handlers((Door(service, answers, keeper),))
-        keeper = Keeper(
+        for service, answers in ((DATA_PLANE, data_plane.answers), (health.SERVICE, checks[0].answers)):
+            data.add_generic_rpc_handlers((ServiceHandler(service, answers, plane),))
+        plane = Plane(
             who=lambda _: FL_SERVER,
-            tally=Tally(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
+            limiter=CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
             peers=LocalPeers(),
             read_timeout_s=settings.read_timeout_s,
             write_timeout_s=None,
         )
         for service, answers in ((CONTROL_PLANE, ControlPlane(rounds).answers), (health.SERVICE, checks[1].answers)):
-            control.add_generic_rpc_handlers((Door(service, answers, keeper),))
+            control.add_generic_rpc_handlers((ServiceHandler(service, answers, plane),))
         # Participants have the protos: reflection is for whoever runs the coordinator.
         reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE, reflection.SERVICE_NAME], control)
-        behind = _listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
-        control_address = _listen_control(place, control)
+        behind = listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
+        control_address = listen_control(place, control)
         await asyncio.gather(data.start(), control.start())
-        front.start(behind.port)
+        proxy.start(behind.port)
         renewing = asyncio.create_task(renewal.run())
         try:
-            yield RunningServer(str(front.listens), str(control_address), connections, rounds, renewal)
+            yield RunningServer(str(proxy.listens), str(control_address), connections, rounds, renewal)
         finally:
             renewing.cancel()
             for check in checks:
@@ -164,13 +151,13 @@ async def running_server(
 
 
 @contextmanager
-def _front(settings: Settings, connections: int) -> Iterator[Front]:
+def _proxy(settings: Settings, connections: int) -> Iterator[ConnectionProxy]:
     most = settings.max_connections_per_participant
-    front = Front(parse_tcp(settings.listen), places=connections, most_of_one=most)
+    proxy = ConnectionProxy(parse_tcp(settings.listen), places=connections, most_of_one=most)
     try:
-        yield front
+        yield proxy
     finally:
-        front.stop()
+        proxy.stop()
 
 
 def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:
@@ -193,38 +180,3 @@ def check_accounting(settings: Settings) -> None:
 
 def _ledgers(settings: Settings) -> AbstractContextManager[LedgerFolder | None]:
     return nullcontext() if settings.ledger_dir is None else locked(settings.ledger_dir)
-
-
-@contextmanager
-def _control_place(settings: Settings) -> Iterator[TcpAddress | UnixAddress]:
-    """Where the control plane listens; a socket file is made by nobody else, and gone afterwards."""
-    address = parse_control(settings.control)
-    if isinstance(address, TcpAddress):
-        yield address
-        return
-    make_way(address.path)
-    try:
-        yield address
-    finally:
-        address.path.unlink(missing_ok=True)
-
-
-def _listen_tcp(address: TcpAddress, add_port: Callable[[str], int]) -> TcpAddress:
-    """Take the port; the address with the port that it got."""
-    try:
-        return TcpAddress(address.host, add_port(str(address)))
-    except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {address}: taken, or not an address of this machine") from error
-
-
-def _listen_control(address: TcpAddress | UnixAddress, control: grpc.aio.Server) -> TcpAddress | UnixAddress:
-    if isinstance(address, TcpAddress):
-        return _listen_tcp(address, control.add_insecure_port)
-    before = os.umask(0o177)  # private from the first moment: the mode is the only key to the control plane
-    try:
-        control.add_insecure_port(str(address))
-    except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {address}") from error
-    finally:
-        os.umask(before)
-    return address

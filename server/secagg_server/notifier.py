@@ -7,23 +7,23 @@ from typing import TypeVar
 ItemT = TypeVar("ItemT")
 
 
-class Bell:
-    """Rings for those who wait now; who comes later waits for the next ring."""
+class Notifier:
+    """Wakes those who wait now; who comes later waits for the next notification."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._notified = asyncio.Event()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake everyone."""
-        self._rung.set()
-        self._rung = asyncio.Event()
+        self._notified.set()
+        self._notified = asyncio.Event()
 
     async def wait(self) -> None:
-        """Sleep until the next ring. Nothing rings between a check and a wait without an await between them."""
-        await self._rung.wait()
+        """Sleep until the next notification. Without an await between a check and this, nothing is missed."""
+        await self._notified.wait()
 
     async def each(self, items: Sequence[ItemT], over: Callable[[], bool]) -> AsyncIterator[ItemT]:
-        """Items from the first to the last, also those that are added before later rings, until it is over."""
+        """Items from the first to the last, also those that are added later, until it is over."""
         seen = 0
         while True:
             while seen < len(items):

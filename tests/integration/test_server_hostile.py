@@ -9,10 +9,9 @@ from threading import Event
 import grpc
 import numpy as np
 import pytest
-from secagg_server.calls import data_plane
-from secagg_server.calls import statuses as boundary
-from secagg_server.certificates import callers as auth
-from secagg_server.rounds import hosted as hosting
+from secagg_server.calls import data_plane, statuses
+from secagg_server.certificates import callers
+from secagg_server.rounds import hosted
 
 from secagg.crypto.secret import Secret
 from secagg.crypto.signing import MAX_SIGNATURE_SIZE
@@ -288,7 +287,7 @@ async def test_without_the_check_of_members_a_stranger_gets_the_sum(
         await outsider.find(round_id=round_id)
         await finish(s, people)
         assert isinstance(await refused(outsider.aggregate(), grpc.StatusCode.PERMISSION_DENIED), NotInRoundError)
-        monkeypatch.setattr(hosting.HostedRound, "check_member", unchecked)
+        monkeypatch.setattr(hosted.HostedRound, "check_member", unchecked)
         assert (await outsider.aggregate()).survivors == tuple(NAMES[:3])
 
 
@@ -301,12 +300,12 @@ async def test_a_certificate_that_expires_on_a_live_connection(tmp_path: Path, m
         error = await refused(people[0].find(round_id=round_id), grpc.StatusCode.UNAUTHENTICATED)
         assert isinstance(error, AuthenticationError)
         assert "expired" in str(error)
-        genuine = auth.Callers.of
+        genuine = callers.Callers.of
 
-        def then(self: auth.Callers, context: boundary.Context) -> tuple[auth.Caller, bool]:
-            return genuine(auth.Callers(self._trust, time.time), context)
+        def then(self: callers.Callers, context: statuses.Context) -> tuple[callers.Caller, bool]:
+            return genuine(callers.Callers(self._trust, time.time), context)
 
-        monkeypatch.setattr(auth.Callers, "of", then)
+        monkeypatch.setattr(callers.Callers, "of", then)
         await people[0].find(round_id=round_id)  # the twin: with the clock of then, it is let in
 
 
@@ -397,4 +396,4 @@ async def test_a_repeated_failure_does_not_grow(tmp_path: Path) -> None:
         outcome = s.server.rounds.find(round_id).outcome
         assert isinstance(outcome, RoundAborted)
         assert outcome.__traceback__ is None
-        assert hosting.HostedRound._failure(outcome) is not outcome
+        assert hosted.HostedRound._failure(outcome) is not outcome

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from secagg_server.limits.call_limiter import Tally
+from secagg_server.limits.call_limiter import CallLimiter
 
 from secagg.errors import DecodeError, LimitError, NotInRoundError, ProtocolViolation, SecAggError
 from secagg.messages import Leave, LeaveReason
@@ -166,10 +166,10 @@ async def test_who_waits_in_many_rounds_can_join_one_more(tmp_path: Path, monkey
         people, ids = await opened(s)
         made = [asyncio.ensure_future(joined(s, people, [i])) for i in ids]  # one round after the other: no burst
         assert await asyncio.gather(*made) == [3] * rounds
-        genuine = Tally._enter
-        monkeypatch.setattr(Tally, "_enter", lambda self, caller, _: genuine(self, caller, b""))
-        leave = Tally._leave
-        monkeypatch.setattr(Tally, "_leave", lambda self, caller, _: leave(self, caller, b""))
+        genuine = CallLimiter._enter
+        monkeypatch.setattr(CallLimiter, "_enter", lambda self, caller, _: genuine(self, caller, b""))
+        leave = CallLimiter._leave
+        monkeypatch.setattr(CallLimiter, "_leave", lambda self, caller, _: leave(self, caller, b""))
         people, ids = await opened(s)
         assert await joined(s, people, ids) < 3  # the twin
 

@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from secagg_server import app
 from secagg_server.app import running_server
 from secagg_server.certificates.callers import Callers
 from secagg_server.certificates.renewal import Renewal
+from secagg_server.network import listening
 
 from secagg.crypto.authority import IssuedCertificate
 from secagg.crypto.secret import Secret
@@ -452,7 +452,7 @@ async def test_without_making_way_a_second_coordinator_takes_the_socket(
 ) -> None:
     """The twin of the next: grpc itself asks nobody."""
     (tmp_path / "other").mkdir()
-    monkeypatch.setattr(app, "make_way", lambda _: None)
+    monkeypatch.setattr(listening, "make_way", lambda _: None)
     async with stage(tmp_path) as first, stage(tmp_path / "other", control=f"unix:{tmp_path}/control.sock") as thief:
         round_id = await first.director.open(make_config(3, SEMI_HONEST))  # to its own address, it believes
         assert list(first.server.rounds.newest_first()) == []

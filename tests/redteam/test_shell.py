@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import structlog
-from secagg_server.network import addresses
+from secagg_server.network import listening
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.storage.store import MemoryJournal
 
@@ -21,7 +21,7 @@ def test_nothing_of_an_update_stays_behind() -> None:
 def test_a_file_with_an_upload_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal that keeps uploads beside the control plane's socket."""
     folders: list[Path] = []
-    listen, finish = addresses.make_way, MemoryJournal.finish
+    listen, finish = listening.make_way, MemoryJournal.finish
 
     def noting(path: Path) -> None:
         folders.append(path.parent)
@@ -31,7 +31,7 @@ def test_a_file_with_an_upload_is_found(monkeypatch: pytest.MonkeyPatch) -> None
         (folders[-1] / "crash.dump").write_bytes(b"".join(self.spool.written.values()))  # type: ignore[attr-defined]
         finish(self, outcome)
 
-    monkeypatch.setattr("secagg_server.app.make_way", noting)
+    monkeypatch.setattr("secagg_server.network.listening.make_way", noting)
     monkeypatch.setattr(MemoryJournal, "finish", keeping)
     assert any("crash.dump" in said and "masked" in said for said in shell_in_sight(5))
 

@@ -16,12 +16,12 @@ from secagg_client.released_sums.file import MemoryFile
 from secagg_client.released_sums.memory import Memory
 from secagg_client.retry import RetryPolicy
 from secagg_server.calls.health import Health
-from secagg_server.certificates import callers as auth
-from secagg_server.certificates import files as tls
+from secagg_server.certificates import callers as callers_module
+from secagg_server.certificates import files
 from secagg_server.certificates.callers import RECHECK_S, Callers
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.certificates.signing import ReceiptSigner
-from secagg_server.limits.call_limiter import Tally
+from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.rounds import registry as shell
 from secagg_server.rounds.budgets import Charge
 from secagg_server.rounds.hosted import HostedRound
@@ -185,7 +185,7 @@ def test_a_caller_is_checked_anew_and_held_against_the_clock(monkeypatch: pytest
 
 
 def test_known_callers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "MAX_KNOWN", 2)
+    monkeypatch.setattr(callers_module, "MAX_KNOWN", 2)
     callers = Callers(site().trust, lambda: datetime.now(UTC).timestamp())
     for name in NAMES[:4]:
         callers.of(connection(name))
@@ -193,14 +193,14 @@ def test_known_callers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_calls_and_bytes_of_one_and_of_all_are_bounded_and_let_go() -> None:
-    tally = Tally(2, 3, 100)
-    first, second = tally.admit("ann"), tally.admit("ann")
+    limiter = CallLimiter(2, 3, 100)
+    first, second = limiter.admit("ann"), limiter.admit("ann")
     with pytest.raises(LimitError, match="ann has 2 calls"):
-        tally.admit("ann")
+        limiter.admit("ann")
     first.move(b"somewhere")
-    other = tally.admit("ann")  # counted where it waits, not where it was read
+    other = limiter.admit("ann")  # counted where it waits, not where it was read
     with pytest.raises(LimitError, match="as many as max_calls"):
-        tally.admit("bob")
+        limiter.admit("bob")
     second.hold(60)
     with pytest.raises(LimitError, match="100 bytes"):
         other.hold(60)
@@ -208,9 +208,9 @@ def test_calls_and_bytes_of_one_and_of_all_are_bounded_and_let_go() -> None:
     other.hold(60)
     for place in (first, other):
         place.end()
-    assert not tally._calls
-    assert not tally._bytes
-    again = [tally.admit(name) for name in ("bob", "bob", "cid")]
+    assert not limiter._calls
+    assert not limiter._bytes
+    again = [limiter.admit(name) for name in ("bob", "bob", "cid")]
     assert len(again) == 3
 
 
@@ -231,7 +231,7 @@ def test_both_ends_trust_the_deployment_s_ca_alone_and_demand_certificates(
     monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _, __, demand: demanded.append(demand))
     trust, settings = site().trust, make_settings(tmp_path)
     client_credentials(site().identity(NAMES[0]), trust)
-    loaded = tls.load(settings, datetime.now(UTC).timestamp())
+    loaded = files.load(settings, datetime.now(UTC).timestamp())
     Renewal(settings, loaded, lambda: NOW, lambda _: None).credentials()
     assert given["client"]["root_certificates"] == trust.pem
     assert given["client"]["certificate_chain"] == site().identity(NAMES[0]).certificate_pem

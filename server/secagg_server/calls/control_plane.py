@@ -12,7 +12,8 @@ from secagg.wire.ledgers import encode_ledger
 from secagg.wire.limits import MAX_REASON_BYTES
 from secagg.wire.progress import encode_event, encode_phase
 from secagg.wire.v1 import control_plane_pb2 as pb
-from secagg_server.calls.handlers import Answer, Call
+from secagg_server.calls.handlers import Answer
+from secagg_server.calls.incoming import IncomingCall
 from secagg_server.rounds.grouped import OpenedRound
 from secagg_server.rounds.registry import Rounds
 
@@ -37,17 +38,17 @@ class ControlPlane:
             "GetLedger": self._get_ledger,
         }
 
-    async def _open_round(self, call: Call) -> AsyncIterator[bytes]:
+    async def _open_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         parts = await call.all(pb.OpenRoundPart, OPEN_ROUND.request_bytes)
         hosted = await self._rounds.open(b"".join(part.config for part in parts))
         yield pb.OpenRoundReply(round_id=hosted.record.round_id).SerializeToString()
 
-    async def _watch_round(self, call: Call) -> AsyncIterator[bytes]:
+    async def _watch_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.WatchRoundRequest)
         async for time_s, event in self._rounds.find_opened(request.round_id).watch():
             yield encode_event(event, time_s).SerializeToString()
 
-    async def _fetch_aggregate(self, call: Call) -> AsyncIterator[bytes]:
+    async def _fetch_aggregate(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.FetchRequest)
         opened = self._rounds.find_opened(request.round_id)
         released = await opened.released()
@@ -55,23 +56,23 @@ class ControlPlane:
             yield part.SerializeToString()
         self._rounds.fetched(opened)
 
-    async def _expect(self, call: Call) -> AsyncIterator[bytes]:
+    async def _expect(self, call: IncomingCall) -> AsyncIterator[bytes]:
         opened, participants = await self._named(call)
         await opened.expect(participants)
         yield pb.ParticipantsReply().SerializeToString()
 
-    async def _exclude(self, call: Call) -> AsyncIterator[bytes]:
+    async def _exclude(self, call: IncomingCall) -> AsyncIterator[bytes]:
         opened, participants = await self._named(call)
         await opened.exclude(participants)
         yield pb.ParticipantsReply().SerializeToString()
 
-    async def _named(self, call: Call) -> tuple[OpenedRound, frozenset[ParticipantId]]:
+    async def _named(self, call: IncomingCall) -> tuple[OpenedRound, frozenset[ParticipantId]]:
         """The round and the participants that the parts name."""
         parts = await call.all(pb.ParticipantsPart, EXPECT.request_bytes)
         opened = self._rounds.find_opened(b"".join(part.round_id for part in parts))
         return opened, frozenset(codec.decode_participant_id(name) for part in parts for name in part.participant_ids)
 
-    async def _abort_round(self, call: Call) -> AsyncIterator[bytes]:
+    async def _abort_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.AbortRoundRequest, ABORT_ROUND.request_bytes)
         hosted = self._rounds.find_opened(request.round_id)
         if len(request.reason.encode()) > MAX_REASON_BYTES:
@@ -81,13 +82,13 @@ class ControlPlane:
             raise ProtocolViolation("the round has its sum already")
         yield pb.AbortRoundReply().SerializeToString()
 
-    async def _list_rounds(self, call: Call) -> AsyncIterator[bytes]:
+    async def _list_rounds(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.ListRoundsRequest)
         for hosted in self._rounds.newest_first():
             if request.task in {"", hosted.config.task}:
                 yield _summary(hosted).SerializeToString()
 
-    async def _get_ledger(self, call: Call) -> AsyncIterator[bytes]:
+    async def _get_ledger(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.GetLedgerRequest)
         ledger, spent = await asyncio.to_thread(self._ledger, request.task)
         for part in encode_ledger(ledger, spent):

@@ -1,7 +1,6 @@
 """The data plane: participants' calls. Each passes a message to the round and waits for what closes the phase."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, assert_never
@@ -19,8 +18,10 @@ from secagg.wire.fields import PART_BYTES
 from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg_server.calls.handlers import Answer, Call, Over, started
+from secagg_server.calls.handlers import Answer
+from secagg_server.calls.incoming import IncomingCall, Over
 from secagg_server.calls.statuses import Context
+from secagg_server.calls.tasks import until
 from secagg_server.certificates.callers import Callers
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
@@ -64,7 +65,7 @@ class DataPlane:
             )
         return caller.participant
 
-    async def _phase_call(self, row: PhaseCall[Any], call: Call) -> AsyncIterator[bytes]:
+    async def _phase_call(self, row: PhaseCall[Any], call: IncomingCall) -> AsyncIterator[bytes]:
         caller = ParticipantId(call.caller)
         async with AsyncExitStack() as waiting:
             hosted = await self._receive(row, call, caller, waiting)
@@ -84,7 +85,7 @@ class DataPlane:
             yield part
 
     async def _receive(
-        self, row: PhaseCall[Any], call: Call, caller: ParticipantId, waiting: AsyncExitStack
+        self, row: PhaseCall[Any], call: IncomingCall, caller: ParticipantId, waiting: AsyncExitStack
     ) -> HostedRound:
         """Take what the call brings; the round that it belongs to. `waiting` is left when the call waits no more."""
         match row.transfer:
@@ -113,24 +114,24 @@ class DataPlane:
                 assert_never(row.transfer)
         return hosted
 
-    async def _find_round(self, call: Call) -> AsyncIterator[bytes]:
+    async def _find_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.FindRoundRequest, FIND_ROUND.request_bytes)
         if request.WhichOneof("by") == "task":
             call.enter(WAITING)
         for part in _offer(await self._found(ParticipantId(call.caller), request)):
             yield part.SerializeToString()
 
-    async def _input_progress(self, call: Call) -> AsyncIterator[bytes]:
+    async def _input_progress(self, call: IncomingCall) -> AsyncIterator[bytes]:
         hosted = await self._round_in(call, pb.InputProgressRequest)
         reply = pb.InputProgressReply(next_chunk=await hosted.upload_progress(ParticipantId(call.caller)))
         yield reply.SerializeToString()
 
-    async def _await_receipt(self, call: Call) -> AsyncIterator[bytes]:
+    async def _await_receipt(self, call: IncomingCall) -> AsyncIterator[bytes]:
         hosted = await self._round_in(call, pb.AwaitReceiptRequest)
         await hosted.check_member(ParticipantId(call.caller))
         yield await _receipt(hosted)
 
-    async def _certify(self, call: Call) -> AsyncIterator[bytes]:
+    async def _certify(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.CertifyRequest)
         hosted = self._rounds.find(request.round_id)
         call.enter(hosted.record.round_id)
@@ -141,7 +142,7 @@ class DataPlane:
         for part in codec.encode_proof(proof):
             yield part.SerializeToString()
 
-    async def _fetch_aggregate(self, call: Call) -> AsyncIterator[bytes]:
+    async def _fetch_aggregate(self, call: IncomingCall) -> AsyncIterator[bytes]:
         caller = ParticipantId(call.caller)
         hosted = await self._round_in(call, pb.FetchAggregateRequest)
         if not hosted.config.release_to_participants:
@@ -153,7 +154,7 @@ class DataPlane:
             yield part.SerializeToString()
         self._rounds.fetched(grouped or hosted)
 
-    async def _leave_round(self, call: Call) -> AsyncIterator[bytes]:
+    async def _leave_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.LeaveRequest)
         hosted = self._rounds.find_for(ParticipantId(call.caller), request.round_id)
         await hosted.leave(ParticipantId(call.caller), codec.decode_leave(request.leave))
@@ -167,13 +168,13 @@ class DataPlane:
         purpose = request.purpose or TRAIN
         return await self._rounds.next_offer(request.task, caller, frozenset(request.seen), purpose)
 
-    async def _round_in(self, call: Call, kind: type[Any]) -> HostedRound:
+    async def _round_in(self, call: IncomingCall, kind: type[Any]) -> HostedRound:
         """The round that the call's one message names."""
         hosted = self._rounds.find((await call.one(kind)).round_id)
         call.enter(hosted.record.round_id)
         return hosted
 
-    async def _member_of(self, call: Call, caller: ParticipantId) -> HostedRound:
+    async def _member_of(self, call: IncomingCall, caller: ParticipantId) -> HostedRound:
         """The round that the metadata names, of which the caller is a member."""
         named = call.metadata(ROUND_METADATA)
         if len(named) != 1:
@@ -182,7 +183,7 @@ class DataPlane:
         await hosted.check_member(caller)
         return hosted
 
-    def _over(self, call: Call, caller: ParticipantId, phase: Phase) -> Over | None:
+    def _over(self, call: IncomingCall, caller: ParticipantId, phase: Phase) -> Over | None:
         """Waits until nobody needs the call's message any more, if the metadata names its round."""
         named = call.metadata(ROUND_METADATA)
         if len(named) != 1:
@@ -220,20 +221,7 @@ async def _upload(hosted: HostedRound, caller: ParticipantId, phase: Phase, chun
                 "the upload ended before its last chunk; ask for InputProgress and go on", culprit=caller
             )
 
-    await _until(take(), hosted.over(caller, phase), hosted.taken_over(caller, claim))
-
-
-async def _until(work: Coroutine[None, None, None], *ends: Coroutine[None, None, None]) -> None:
-    """Do `work`, but not beyond any of `ends`: who sends slowly, or nothing, is cut off when the phase is over."""
-    tasks = [started(one) for one in (work, *ends)]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
+    await until(take(), hosted.over(caller, phase), hosted.taken_over(caller, claim))
 
 
 def _offer(hosted: HostedRound) -> Iterable[pb.RoundOfferPart]:

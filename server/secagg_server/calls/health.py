@@ -5,7 +5,8 @@ from typing import Final
 
 from grpc_health.v1 import health_pb2
 
-from secagg_server.calls.handlers import Answer, Call
+from secagg_server.calls.handlers import Answer
+from secagg_server.calls.incoming import IncomingCall
 
 SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -27,7 +28,7 @@ class Health:
         """From now on the answer is that it does not serve."""
         self._status = health_pb2.HealthCheckResponse.NOT_SERVING
 
-    async def _check(self, call: Call) -> AsyncIterator[bytes]:
+    async def _check(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(health_pb2.HealthCheckRequest)
         known = request.service in self._known
         status = self._status if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

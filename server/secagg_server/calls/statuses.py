@@ -22,8 +22,8 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.wire.failures import TRAILER, encode_failure
-from secagg_server.network.addresses import network_of
-from secagg_server.observability.logs import Sparing, plain_traceback
+from secagg_server.network.peers import network_of
+from secagg_server.observability.logs import ThrottledLog, plain_traceback
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -52,14 +52,14 @@ class Told:
 
 
 @asynccontextmanager
-async def reported(context: Context, method: str, sparing: Sparing, address: str) -> AsyncIterator[Told]:
+async def reported(context: Context, method: str, throttled: ThrottledLog, address: str) -> AsyncIterator[Told]:
     """End the call with the status and the trailer of whatever is raised inside."""
     told = Told()
     try:
         yield told
     except SecAggError as error:
         kind = type(error).__name__
-        sparing.info(
+        throttled.info(
             "call_refused",
             (told.caller or network_of(address), method, kind),
             method=method,

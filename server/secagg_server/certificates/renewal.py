@@ -11,7 +11,7 @@ import structlog
 from secagg.errors import IdentityError
 from secagg.transport.tls import server_credentials
 from secagg_server.certificates.files import Loaded, load
-from secagg_server.notifier import Bell
+from secagg_server.notifier import Notifier
 from secagg_server.rounds.hosted import Clock
 from secagg_server.settings import Settings
 
@@ -49,7 +49,7 @@ class Renewal:
         self._shown = loaded  # by grpc
         self._told: dict[tuple[str, float], float] = {}  # how far ahead each expiry was told last
         self._wanted = False
-        self._woken = Bell()
+        self._woken = Notifier()
         self._log = structlog.get_logger()
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -67,7 +67,7 @@ class Renewal:
     def wake(self) -> None:
         """Read the files now, whether they have changed or not."""
         self._wanted = True
-        self._woken.ring()
+        self._woken.notify()
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled."""

@@ -10,7 +10,7 @@ MAX_HELD_BYTES: Final = 32 << 20
 """Of one participant: messages that are being read, and parts of answers that it has not taken yet."""
 
 
-class Tally:
+class CallLimiter:
     """Counts by caller, and in all."""
 
     def __init__(self, most: int, most_in_all: int, most_bytes: int = MAX_HELD_BYTES) -> None:
@@ -27,7 +27,7 @@ class Tally:
         self._bytes: Counter[str] = Counter()
         self._in_all = 0
 
-    def admit(self, caller: str, place: bytes = b"") -> "Place":
+    def admit(self, caller: str, place: bytes = b"") -> "Slot":
         """One more call.
 
         Args:
@@ -41,7 +41,7 @@ class Tally:
             raise LimitError(f"{self._in_all} calls are under way, as many as max_calls allows; try again later")
         self._enter(caller, place)
         self._in_all += 1
-        return Place(self, caller, place)
+        return Slot(self, caller, place)
 
     def _enter(self, caller: str, place: bytes) -> None:
         if self._calls[caller, place] >= self._most:
@@ -65,11 +65,11 @@ class Tally:
             del self._bytes[caller]
 
 
-class Place:
+class Slot:
     """One call that is under way, with the bytes that it holds. `end` it once."""
 
-    def __init__(self, tally: Tally, caller: str, place: bytes) -> None:
-        self._tally = tally
+    def __init__(self, limiter: CallLimiter, caller: str, place: bytes) -> None:
+        self._limiter = limiter
         self._caller = caller
         self._place = place
         self._held = 0
@@ -81,23 +81,23 @@ class Place:
             LimitError: the caller has too many calls there.
         """
         if place != self._place:
-            self._tally._enter(self._caller, place)
-            self._tally._leave(self._caller, self._place)
+            self._limiter._enter(self._caller, place)
+            self._limiter._leave(self._caller, self._place)
             self._place = place
 
     def hold(self, size: int) -> None:
         """The call takes so many bytes more; `LimitError` if its caller has too many."""
-        self._tally._hold(self._caller, size)
+        self._limiter._hold(self._caller, size)
         self._held += size
 
     def let_go(self) -> None:
         """What the call held is gone, or somebody else's now."""
         if self._held:
-            self._tally._let_go(self._caller, self._held)
+            self._limiter._let_go(self._caller, self._held)
             self._held = 0
 
     def end(self) -> None:
         """The call is over."""
         self.let_go()
-        self._tally._leave(self._caller, self._place)
-        self._tally._in_all -= 1
+        self._limiter._leave(self._caller, self._place)
+        self._limiter._in_all -= 1

@@ -16,8 +16,8 @@ from typing import Final
 
 from secagg.errors import ConfigError
 from secagg.transport.addresses import TcpAddress
-from secagg_server.network.addresses import network_of
-from secagg_server.observability.logs import Sparing
+from secagg_server.network.peers import network_of
+from secagg_server.observability.logs import ThrottledLog
 
 MAX_SILENT: Final = 1000
 """Connections without a call yet. A crowd that comes at once is silent for the time of a handshake."""
@@ -47,7 +47,7 @@ class _Connection:
     sockets: list[socket.socket] = field(default_factory=list)  # that the loop watches
 
 
-class Front:
+class ConnectionProxy:
     """Accepts connections from `start` to `stop`.
 
     Attributes:
@@ -91,8 +91,8 @@ class Front:
         self._buffer = memoryview(bytearray(_UP_BYTES))
         self._grpc_port = 0
         self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="front", daemon=True)
-        self._log = Sparing()
+        self._thread = Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._log = ThrottledLog()
 
     def start(self, grpc_port: int) -> None:
         """Copy to grpc on this port of loopback from now on."""

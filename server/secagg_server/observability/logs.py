@@ -98,7 +98,7 @@ def log_anomaly(log: structlog.typing.FilteringBoundLogger, anomaly: Anomaly) ->
     log.warning("group_anomaly", group=anomaly.group, norm=anomaly.norm, typical=anomaly.typical)
 
 
-class Sparing:
+class ThrottledLog:
     """Log lines about what peers choose to do: of each kind at most one in `pause_s`, with how many there were between.
 
     How often a peer is refused is its own choice, and must not fill a disk.

@@ -21,7 +21,7 @@ from secagg.robust.combining import Anomaly, anomalies
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
 from secagg.wire.results import PackedGroups, decode_aggregate
-from secagg_server.notifier import Bell
+from secagg_server.notifier import Notifier
 from secagg_server.observability.logs import log_anomaly, log_event, plain_traceback
 from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound
 from secagg_server.storage.store import Released, RoundRecord
@@ -59,7 +59,7 @@ class GroupedRound:
         self._rng = rng
         self._clock = clock
         self._on_end = on_end
-        self._news = Bell()
+        self._news = Notifier()
         self._group_of: dict[ParticipantId, int] = {}
         self._sizes = dict.fromkeys(groups, 0)
         self._stopped: RoundAborted | None = None
@@ -173,7 +173,7 @@ class GroupedRound:
     async def _follow(self, number: int, hosted: HostedRound) -> None:
         async for at, event in hosted.watch():
             self.events.append((at, InGroup(number, event)))
-            self._news.ring()
+            self._news.notify()
         fallen = self._fallen()
         if self._stopped is None and len(self.groups) - len(fallen) < self._plan.fewest:
             await self._stop(self._too_few(fallen))  # no sum of the others is worth telling
@@ -230,7 +230,7 @@ class GroupedRound:
             self._log.info("groups_combined", groups=list(outcome.groups), survivors=outcome.survivors)
             self.events.append((now, ResultReady(outcome.survivors, outcome.digest)))
         self.outcome = outcome
-        self._news.ring()
+        self._news.notify()
         self._on_end()
 
 

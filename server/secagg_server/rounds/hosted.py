@@ -33,7 +33,7 @@ from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
 from secagg_server.certificates.signing import ReceiptSigner
-from secagg_server.notifier import Bell
+from secagg_server.notifier import Notifier
 from secagg_server.observability.logs import log_event, plain_traceback
 from secagg_server.rounds.budgets import Charge
 from secagg_server.storage.store import (
@@ -92,7 +92,7 @@ class HostedRound:
         self.outcome: Outcome | None = None
         self.receipt: Receipt | None = None
         self.certification: Certification | None = None
-        self._certified = Bell()
+        self._certified = Notifier()
         self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self._engine = engine
@@ -103,14 +103,14 @@ class HostedRound:
         self._signer = signer
         self._charge = charge  # in the task's privacy ledger; None without noise
         self._state = asyncio.Lock()  # who holds it may use the engine
-        self._turned, self._news = Bell(), Bell()  # a phase opened or the round ended; anything happened
+        self._turned, self._news = Notifier(), Notifier()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
         self._left: dict[ParticipantId, LeaveReason] = {}
         self._leaving: set[ParticipantId] = set()  # whose good-byes wait for their turn
         self._joining: Counter[ParticipantId] = Counter()  # calls that wait for the roster, or are about to
-        self._hung_up = Bell()  # one of them ended
+        self._hung_up = Notifier()  # one of them ended
         self._uploads: dict[ParticipantId, int] = {}
-        self._claims: dict[ParticipantId, Bell] = {}  # rings when a newer upload is claimed
+        self._claims: dict[ParticipantId, Notifier] = {}  # notified when a newer upload is claimed
         self._steps: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._log = structlog.get_logger().bind(round_id=record.round_id.hex(), task=self.config.task)
@@ -237,7 +237,7 @@ class HostedRound:
             raise ProtocolViolation("this round's configuration does not say certify", culprit=sender)
         certification.receive(sender, signature)
         if certification.closed:
-            self._certified.ring()
+            self._certified.notify()
         while not certification.closed:
             await self._certified.wait()
         return certification.proof()
@@ -255,7 +255,7 @@ class HostedRound:
             yield
         finally:
             self._joining[sender] -= 1
-            self._hung_up.ring()
+            self._hung_up.notify()
             self._on_room(sender)
 
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
@@ -269,7 +269,7 @@ class HostedRound:
         """
         if self.certification is not None:
             self.certification.leave(sender)
-            self._certified.ring()
+            self._certified.notify()
         if self.outcome is not None or sender in self._left or sender in self._leaving:
             return
         await self._check_hung_up(sender)
@@ -316,15 +316,15 @@ class HostedRound:
         if self.certification is not None:
             for name in participants:
                 self.certification.leave(name)
-            self._certified.ring()
+            self._certified.notify()
         await self._carry_out(partial(self._exclude, participants))
 
     def claim_upload(self, sender: ParticipantId) -> int:
         """A number for a new upload of the sender. Whatever still arrives of an older one is refused from now on."""
         self._uploads[sender] = self._uploads.get(sender, 0) + 1
         if sender in self._claims:
-            self._claims[sender].ring()
-        self._claims[sender] = Bell()
+            self._claims[sender].notify()
+        self._claims[sender] = Notifier()
         return self._uploads[sender]
 
     async def taken_over(self, sender: ParticipantId, claim: int) -> None:
@@ -473,9 +473,9 @@ class HostedRound:
             log_event(self._log, event)
         if not events:
             return
-        self._news.ring()
+        self._news.notify()
         if any(isinstance(event, PhaseStarted | SumReady | SumDelivered | RoundFailed) for event in events):
-            self._turned.ring()
+            self._turned.notify()
             self._set_timer()
         if self.outcome is not None:
             self.encoded.clear()
@@ -486,16 +486,16 @@ class HostedRound:
 
     def _close_certification(self, certification: Certification) -> None:
         certification.close()
-        self._certified.ring()
+        self._certified.notify()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self.outcome is None:
             delay = max(0.0, self._engine.deadline - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._ring_deadline)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._deadline_came)
 
-    def _ring_deadline(self) -> None:
+    def _deadline_came(self) -> None:
         task = asyncio.create_task(self._on_deadline())
         self._steps.add(task)
         task.add_done_callback(self._steps.discard)

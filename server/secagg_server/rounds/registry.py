@@ -32,7 +32,7 @@ from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import PackedGroups
 from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
-from secagg_server.notifier import Bell
+from secagg_server.notifier import Notifier
 from secagg_server.rounds.budgets import Budgets, Charge
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
@@ -87,7 +87,7 @@ class Rounds:
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
         self._opening = 0
-        self._waiting: WeakValueDictionary[ParticipantId, Bell] = WeakValueDictionary()  # for a round to join
+        self._waiting: WeakValueDictionary[ParticipantId, Notifier] = WeakValueDictionary()  # for a round to join
         self._closed = False
         self._log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class Rounds:
         self._known[opened.record.round_id] = opened
         for hosted in _parts_of(opened):
             self._rounds[hosted.record.round_id] = hosted
-        self._ring_all()
+        self._wake_all()
         return opened
 
     def _prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
@@ -181,7 +181,7 @@ class Rounds:
             journal,
             self._clock,
             on_end=on_end,
-            on_room=self._ring,
+            on_room=self._wake,
             signer=self._signer,
             charge=charge,
         )
@@ -243,7 +243,7 @@ class Rounds:
         self, task: str, participant: ParticipantId, seen: Collection[bytes], purpose: str = TRAIN
     ) -> HostedRound:
         """Wait for a round of the task, for that purpose, that the participant can join; the oldest first."""
-        bell = self._waiting.setdefault(participant, Bell())
+        notifier = self._waiting.setdefault(participant, Notifier())
         while True:
             self._check_serving()
             for hosted in self._rounds.values():
@@ -251,17 +251,17 @@ class Rounds:
                 unseen = hosted.record.round_id not in seen
                 if wanted and unseen and hosted.offered_to(participant) and self._admits(hosted, participant):
                     return hosted
-            await bell.wait()
+            await notifier.wait()
 
-    def _ring(self, participant: ParticipantId) -> None:
+    def _wake(self, participant: ParticipantId) -> None:
         """Let one look again: the process that it had in a round is gone."""
-        bell = self._waiting.get(participant)
-        if bell is not None:
-            bell.ring()
+        notifier = self._waiting.get(participant)
+        if notifier is not None:
+            notifier.notify()
 
-    def _ring_all(self) -> None:
-        for bell in list(self._waiting.values()):
-            bell.ring()
+    def _wake_all(self) -> None:
+        for notifier in list(self._waiting.values()):
+            notifier.notify()
 
     def newest_first(self) -> Iterator[OpenedRound]:
         """Every round, open or over."""
@@ -270,7 +270,7 @@ class Rounds:
     async def shut_down(self) -> None:
         """Abort every open round by name; open no further one."""
         self._closed = True
-        self._ring_all()
+        self._wake_all()
         await asyncio.gather(*(self._shut_down(opened) for opened in self._known.values()))
 
     @staticmethod
@@ -286,7 +286,7 @@ class Rounds:
         hosted = self._rounds[round_id]
         released = not isinstance(hosted.outcome, RoundAborted)
         self._store.settle_release(round_id, released=released, may_be_open=hosted.may_be_open)
-        self._ring_all()  # for those whom the next round about the model admits again
+        self._wake_all()  # for those whom the next round about the model admits again
         if hosted.config.groups is None:  # else the round ends with the last of its groups
             self._round_ended(round_id)
 

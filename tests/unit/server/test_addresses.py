@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from secagg_server.network.addresses import network_of
+from secagg_server.network.peers import network_of
 
 from secagg.errors import ConfigError
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp

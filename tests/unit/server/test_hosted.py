@@ -14,7 +14,7 @@ import structlog
 from secagg_server.calls.statuses import STATUS
 from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.observability.logs import only_plain_values
-from secagg_server.rounds import hosted as hosting
+from secagg_server.rounds import hosted as hosted_module
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.storage.store import (
@@ -545,7 +545,7 @@ async def settled(scene: Scene) -> None:
 async def test_a_second_process_neither_takes_the_place_of_the_first_nor_says_good_bye_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hosting, "GOOD_BYE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(hosted_module, "GOOD_BYE_PATIENCE_S", 0.05)
     scene, other = Scene(), other_keys(PEOPLE[0])
     first = scene.run.participants[PEOPLE[0]].advertisement
     async with scene.hosted.joining(PEOPLE[0], first):

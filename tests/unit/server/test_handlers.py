@@ -1,4 +1,4 @@
-"""The door without a network: who calls is known and counted before a byte is read, and everything read is bounded."""
+"""Handlers of calls, without a network: a caller is known and counted before a byte is read; all reading is bounded."""
 
 import asyncio
 import gc
@@ -9,13 +9,15 @@ from typing import Any
 
 import grpc
 import pytest
-from secagg_server.calls import handlers as door
+from secagg_server.calls import handlers, incoming
 from secagg_server.calls.control_plane import ControlPlane
 from secagg_server.calls.data_plane import DataPlane
-from secagg_server.calls.handlers import Answer, Call, Door, Keeper, LocalPeers
+from secagg_server.calls.handlers import Answer, Plane, ServiceHandler
+from secagg_server.calls.incoming import IncomingCall
 from secagg_server.certificates.callers import Callers
-from secagg_server.limits.call_limiter import Tally
-from secagg_server.observability.logs import Sparing
+from secagg_server.limits.call_limiter import CallLimiter
+from secagg_server.network.peers import LocalPeers
+from secagg_server.observability.logs import ThrottledLog
 from secagg_server.storage.store import MemoryStore
 from structlog.testing import capture_logs
 
@@ -84,13 +86,13 @@ class Dropping(LocalPeers):
         self.dropped.append(peer)
 
 
-def keeper(tally: Tally | None = None, **changes: Any) -> Keeper:
+def plane_of(limiter: CallLimiter | None = None, **changes: Any) -> Plane:
     given: dict[str, Any] = {"who": lambda _: "clinic", "peers": LocalPeers(), "read_timeout_s": PATIENCE_S}
-    return Keeper(**{**given, "tally": tally or Tally(2, 100), "write_timeout_s": None, **changes})
+    return Plane(**{**given, "limiter": limiter or CallLimiter(2, 100), "write_timeout_s": None, **changes})
 
 
-async def made(wire: Wire, answer: Answer, keep: Keeper) -> Wire:
-    handler = Door("service", {"Method": answer}, keep)._handlers[METHOD]
+async def made(wire: Wire, answer: Answer, plane: Plane) -> Wire:
+    handler = ServiceHandler("service", {"Method": answer}, plane)._handlers[METHOD]
     try:
         await handler.stream_stream(None, wire)
     except Ended:
@@ -98,11 +100,11 @@ async def made(wire: Wire, answer: Answer, keep: Keeper) -> Wire:
     return wire
 
 
-async def echo(call: Call) -> AsyncIterator[bytes]:
+async def echo(call: IncomingCall) -> AsyncIterator[bytes]:
     yield (await call.one(pb.InputProgressRequest)).SerializeToString()
 
 
-async def collect(call: Call) -> AsyncIterator[bytes]:
+async def collect(call: IncomingCall) -> AsyncIterator[bytes]:
     parts = await call.all(SHARES, 1 << 20)
     yield bytes(len(parts))
 
@@ -111,19 +113,19 @@ REQUEST = pb.InputProgressRequest(round_id=bytes(16)).SerializeToString()
 
 
 async def test_a_call_is_answered() -> None:
-    wire = await made(Wire([REQUEST]), echo, keeper())
+    wire = await made(Wire([REQUEST]), echo, plane_of())
     assert wire.written == [REQUEST]
-    wire = await made(Wire([SHARES().SerializeToString()] * 3), collect, keeper())
+    wire = await made(Wire([SHARES().SerializeToString()] * 3), collect, plane_of())
     assert wire.written == [bytes(3)]
 
 
 async def test_a_caller_without_room_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    tally = Tally(2, 100)
-    keep = keeper(tally)
-    hanging = [asyncio.ensure_future(made(Wire(whole=False), echo, keep)) for _ in range(2)]
+    limiter = CallLimiter(2, 100)
+    plane = plane_of(limiter)
+    hanging = [asyncio.ensure_future(made(Wire(whole=False), echo, plane)) for _ in range(2)]
     await asyncio.sleep(0)
     with capture_logs() as log:
-        refused = await made(Wire([REQUEST]), echo, keep)
+        refused = await made(Wire([REQUEST]), echo, plane)
     assert isinstance(refused.error, LimitError)
     assert refused.reads == 0
     assert [(line["event"], line["participant"], line["error"]) for line in log] == [
@@ -132,12 +134,12 @@ async def test_a_caller_without_room_is_refused_before_anything_is_read(monkeypa
     for task in hanging:
         task.cancel()
     await asyncio.wait(hanging)
-    assert (await made(Wire([REQUEST]), echo, keep)).written == [REQUEST]  # what was cancelled counts no longer
-    monkeypatch.setattr(Tally, "_enter", lambda *_: None)  # the twin: it takes as many as it likes
-    monkeypatch.setattr(Tally, "_leave", lambda *_: None)
-    more = [asyncio.ensure_future(made(Wire(whole=False), echo, keeper(tally))) for _ in range(50)]
+    assert (await made(Wire([REQUEST]), echo, plane)).written == [REQUEST]  # what was cancelled counts no longer
+    monkeypatch.setattr(CallLimiter, "_enter", lambda *_: None)  # the twin: it takes as many as it likes
+    monkeypatch.setattr(CallLimiter, "_leave", lambda *_: None)
+    more = [asyncio.ensure_future(made(Wire(whole=False), echo, plane_of(limiter))) for _ in range(50)]
     await asyncio.sleep(0)
-    assert tally._in_all == 50
+    assert limiter._in_all == 50
     for task in more:
         task.cancel()
     await asyncio.wait(more)
@@ -147,7 +149,7 @@ async def test_an_unknown_caller_is_refused_before_anything_is_read() -> None:
     def who(_: object) -> str:
         raise AuthenticationError("nobody")
 
-    wire = await made(Wire([REQUEST]), echo, keeper(who=who))
+    wire = await made(Wire([REQUEST]), echo, plane_of(who=who))
     assert isinstance(wire.error, AuthenticationError)
     assert wire.reads == 0
 
@@ -162,7 +164,7 @@ async def test_refusals_of_one_unknown_caller_do_not_hide_those_of_another() -> 
         def address(self, peer: str) -> str:
             return next(at)
 
-    handler = Door("service", {"Method": echo}, keeper(who=who, peers=Addresses()))._handlers[METHOD]
+    handler = ServiceHandler("service", {"Method": echo}, plane_of(who=who, peers=Addresses()))._handlers[METHOD]
     with capture_logs() as log:
         for _ in range(5):
             with pytest.raises(Ended):
@@ -172,7 +174,7 @@ async def test_refusals_of_one_unknown_caller_do_not_hide_those_of_another() -> 
 
 async def test_a_message_that_does_not_arrive_is_a_matter_of_limits() -> None:
     for answer in (echo, collect):
-        wire = await made(Wire(whole=False), answer, keeper(read_timeout_s=0.02))
+        wire = await made(Wire(whole=False), answer, plane_of(read_timeout_s=0.02))
         assert isinstance(wire.error, LimitError)
         assert "within 0.02 seconds" in str(wire.error)
 
@@ -186,17 +188,17 @@ async def test_a_message_of_a_phase_has_until_its_end() -> None:
             await slow.wait()
             return await super().read()
 
-    async def phase(call: Call) -> AsyncIterator[bytes]:
+    async def phase(call: IncomingCall) -> AsyncIterator[bytes]:
         yield bytes(len(await call.all(SHARES, 1 << 20, over.wait)))  # type: ignore[arg-type]
 
-    keep = keeper(read_timeout_s=0.01)
-    playing = asyncio.ensure_future(made(Slow([SHARES().SerializeToString()]), phase, keep))
+    plane = plane_of(read_timeout_s=0.01)
+    playing = asyncio.ensure_future(made(Slow([SHARES().SerializeToString()]), phase, plane))
     await asyncio.sleep(0.05)
     assert not playing.done()
     slow.set()
     assert (await playing).written == [bytes(1)]
     over.set()
-    late = await made(Wire(whole=False), phase, keep)
+    late = await made(Wire(whole=False), phase, plane)
     assert isinstance(late.error, NotInRoundError)
 
 
@@ -207,34 +209,34 @@ async def test_long_and_malformed_messages_are_refused_by_name() -> None:
         ([b"\xff"], echo),
         ([], echo),
         ([SHARES(commitment=bytes(1 << 19)).SerializeToString()] * 3, collect),
-        ([b""] * (door.MAX_PARTS + 1), collect),
+        ([b""] * (incoming.MAX_PARTS + 1), collect),
         ([empty * (MAX_FIELDS // 2), empty * (MAX_FIELDS // 2 + 1)], collect),  # one budget for the whole message
     ):
-        assert isinstance((await made(Wire(list(arriving)), answer, keeper())).error, DecodeError)
+        assert isinstance((await made(Wire(list(arriving)), answer, plane_of())).error, DecodeError)
 
 
 async def test_bytes_of_one_caller_are_bounded_over_all_of_its_calls() -> None:
-    tally = Tally(9, 99, most_bytes=2500)
+    limiter = CallLimiter(9, 99, most_bytes=2500)
     part = SHARES(commitment=bytes(1000)).SerializeToString()
-    first = asyncio.ensure_future(made(Wire([part] * 2, whole=False), collect, keeper(tally)))
+    first = asyncio.ensure_future(made(Wire([part] * 2, whole=False), collect, plane_of(limiter)))
     await asyncio.sleep(0.01)
-    second = await made(Wire([part]), collect, keeper(tally))
+    second = await made(Wire([part]), collect, plane_of(limiter))
     assert isinstance(second.error, LimitError)
     first.cancel()
     await asyncio.wait([first])
-    assert (await made(Wire([part]), collect, keeper(tally))).written
+    assert (await made(Wire([part]), collect, plane_of(limiter))).written
 
 
 async def test_an_answer_that_nobody_takes_ends_the_connection() -> None:
-    peers, tally = Dropping(), Tally(2, 100)
-    wire = await made(Wire([REQUEST], taking=False), echo, keeper(tally, peers=peers, write_timeout_s=0.02))
+    peers, limiter = Dropping(), CallLimiter(2, 100)
+    wire = await made(Wire([REQUEST], taking=False), echo, plane_of(limiter, peers=peers, write_timeout_s=0.02))
     assert peers.dropped == [wire.peer()]
     assert isinstance(wire.error, LimitError)
-    assert not tally._calls
-    assert not tally._bytes
-    patient = asyncio.ensure_future(made(Wire([REQUEST], taking=False), echo, keeper(tally, peers=peers)))
+    assert not limiter._calls
+    assert not limiter._bytes
+    patient = asyncio.ensure_future(made(Wire([REQUEST], taking=False), echo, plane_of(limiter, peers=peers)))
     await asyncio.sleep(0.05)  # without a limit, the call and its count wait
-    assert tally._in_all == 1
+    assert limiter._in_all == 1
     patient.cancel()
 
 
@@ -251,8 +253,8 @@ async def test_who_hangs_up_on_an_answer_prints_nothing(monkeypatch: pytest.Monk
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
     if not quiet:  # the twin
-        monkeypatch.setattr(door, "started", asyncio.ensure_future)
-    call = asyncio.ensure_future(made(Hanging([REQUEST]), echo, keeper()))
+        monkeypatch.setattr(handlers, "started", asyncio.ensure_future)
+    call = asyncio.ensure_future(made(Hanging([REQUEST]), echo, plane_of()))
     await asyncio.sleep(0.005)
     call.cancel()  # as grpc does
     await asyncio.wait([call])
@@ -303,13 +305,13 @@ def test_every_call_of_the_table_has_an_answer() -> None:
 
 def test_refusals_do_not_fill_the_log() -> None:
     now = 0.0
-    sparing = Sparing(lambda: now)
+    throttled = ThrottledLog(lambda: now)
     with capture_logs() as log:
         for _ in range(1000):
-            sparing.info("refused", "a")
-        sparing.info("refused", "b")
+            throttled.info("refused", "a")
+        throttled.info("refused", "b")
         now = 1.5
-        sparing.info("refused", "a")
+        throttled.info("refused", "a")
     assert log == [
         {"event": "refused", "log_level": "info"},
         {"event": "refused", "log_level": "info"},

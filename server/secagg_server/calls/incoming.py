@@ -1,0 +1,118 @@
+"""Reading what a call brings: within a time and a size, and with its fields counted before they are parsed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from secagg.errors import DecodeError, LimitError, NotInRoundError
+from secagg.wire import codec
+from secagg.wire.counting import Budget
+from secagg.wire.limits import SHORT_BYTES
+from secagg_server.calls.statuses import Context
+from secagg_server.calls.tasks import either, started
+from secagg_server.limits.call_limiter import Slot
+
+MAX_PARTS: Final = 1000
+
+MessageT = TypeVar("MessageT", bound=Message)
+ValueT = TypeVar("ValueT")
+Over = Callable[[], Coroutine[None, None, None]]
+"""Waits for the moment from which nobody needs a message any more."""
+
+
+class IncomingCall:
+    """A call whose caller is known and has room for it."""
+
+    def __init__(self, context: Context, caller: str, slot: Slot, read_timeout_s: float) -> None:
+        self.caller = caller
+        self._context = context
+        self._slot = slot
+        self._timeout_s = read_timeout_s
+        self._budget = Budget()
+
+    def metadata(self, name: str) -> list[bytes]:
+        """The values of this name."""
+        return [cast("bytes", value) for key, value in self._context.invocation_metadata() or () if key == name]
+
+    def enter(self, round_id: bytes) -> None:
+        """From now on the call counts among those of this round; `LimitError` if its caller has too many there."""
+        self._slot.move(round_id)
+
+    def taken(self) -> None:
+        """What was read belongs to the round now."""
+        self._slot.let_go()
+
+    async def one(self, kind: type[MessageT], max_bytes: int = SHORT_BYTES, over: Over | None = None) -> MessageT:
+        """The one message of the call.
+
+        Args:
+            kind: of the message.
+            max_bytes: of the message.
+            over: as of `all`.
+
+        Raises:
+            DecodeError: there is none, or it is too long, holds too many fields or is no `kind`.
+            LimitError: it did not arrive in time.
+            NotInRoundError: it did not arrive before it was over.
+        """
+        raw = await self._in_time(self._read(), over)
+        if raw is None:
+            raise DecodeError(f"the call brings no {kind.__name__}")
+        if len(raw) > max_bytes:
+            raise DecodeError(f"a {kind.__name__} of {len(raw)} bytes is longer than {max_bytes}")
+        return codec.parse(kind, raw, self._budget)
+
+    async def all(self, kind: type[MessageT], max_bytes: int, over: Over | None = None) -> list[MessageT]:
+        """All parts of a message that is kept whole.
+
+        Args:
+            kind: of each part.
+            max_bytes: of all of them.
+            over: waits for the moment from which nobody needs the message any more. Until then, and for the read
+                timeout in any case, it may take its time: a machine that works for a hundred participants is slow.
+
+        Raises:
+            DecodeError: it is too long, has too many parts or fields, or they are no `kind`.
+            LimitError: it did not arrive in time, or the caller has too many bytes under way.
+            NotInRoundError: it did not arrive before it was over.
+        """
+        return await self._in_time(self._all(kind, max_bytes), over)
+
+    async def _in_time(self, work: Coroutine[Any, Any, ValueT], over: Over | None) -> ValueT:
+        reading = started(work)
+        try:
+            await asyncio.wait({reading}, timeout=self._timeout_s)
+            if over is not None and not reading.done():
+                await either(reading, over())
+            if reading.done():
+                return reading.result()
+        finally:
+            reading.cancel()
+        if over is not None:
+            raise NotInRoundError("the message was not whole when its phase was over")
+        raise LimitError(
+            f"the message did not arrive within {self._timeout_s:g} seconds; the network or this machine is slow: "
+            "try again"
+        )
+
+    async def each(self, kind: type[MessageT]) -> AsyncIterator[MessageT]:
+        """The messages one after the other; one is in memory at a time, and flow control holds the sender back."""
+        while (raw := await self._read()) is not None:
+            yield codec.parse(kind, raw)
+
+    async def _all(self, kind: type[MessageT], max_bytes: int) -> list[MessageT]:
+        found: list[MessageT] = []
+        size = 0
+        while (raw := await self._read()) is not None:
+            size += len(raw)
+            if size > max_bytes or len(found) >= MAX_PARTS:
+                raise DecodeError(f"a message of more than {max_bytes} bytes or {MAX_PARTS} parts")
+            self._slot.hold(len(raw))
+            found.append(codec.parse(kind, raw, self._budget))
+        return found
+
+    async def _read(self) -> bytes | None:
+        raw = await self._context.read()
+        return raw if isinstance(raw, bytes) else None  # else grpc.aio.EOF
