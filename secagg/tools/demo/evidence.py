@@ -12,12 +12,18 @@ from secagg.crypto.prg import Words
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, pack, unpack
+from secagg.errors import MissingExtraError
 from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.summation import upload_layout
 from secagg.tools.demo.findings import CoordinatorView, Pictures, Statistics
 from secagg.tools.demo.job import HIDDEN, PIXELS, Model
 from secagg.wire import codec, homomorphic
 from secagg.wire.v1 import messages_pb2
+
+try:
+    from scipy import special
+except ImportError:
+    raise MissingExtraError("the demo's statistics", "demo") from None
 
 _SIDE = math.isqrt(PIXELS)
 _HEAD_BYTES = 64
@@ -96,10 +102,6 @@ def _statistics(payload: bytes, numbers: Words, values: np.ndarray[Any, Any]) ->
 
 
 def _chi_square_p(histogram: np.ndarray[Any, Any]) -> float:
-    """Upper tail of the chi-square statistic against uniform bytes (Wilson and Hilferty, 1931)."""
+    """How likely uniform bytes are to be as uneven as these, or more (Pearson's χ²)."""
     expected = histogram.sum() / len(histogram)
-    freedom = len(histogram) - 1
-    statistic = float(((histogram - expected) ** 2 / expected).sum())
-    spread = 2 / (9 * freedom)
-    z = ((statistic / freedom) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
-    return math.erfc(z / math.sqrt(2)) / 2
+    return float(special.chdtrc(len(histogram) - 1, ((histogram - expected) ** 2 / expected).sum()))

@@ -7,13 +7,13 @@ the victim is any one of them, so id@1 and the rank have exact p-values.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, exp, inf, log, log10
+from math import inf, log, log10
 from typing import Any, Final
 
 import numpy as np
 
 from secagg.errors import LocalError
-from secagg.tools.redteam.statistics import proportion_interval
+from secagg.tools.redteam.statistics import chi_square_p, proportion_interval, special
 
 MAX_DECIBEL: Final = 60.0
 """What an exact reconstruction counts as: six decimal digits are float32's own limit."""
@@ -29,7 +29,6 @@ HIDDEN_GAIN_DB: Final = 3.0
 
 _LUCK: Final = 0.95
 _SURE: Final = 0.95
-_FINE: Final = 1e-4
 _SSIM_K: Final = (0.01, 0.03)
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -174,23 +173,14 @@ def binomial_p(standings: Sequence[Standing]) -> float:
 def rank_p(standings: Sequence[Standing]) -> float:
     """Fisher's combination of the trials' rank/pool. They are no smaller than uniform numbers, so p is an upper bound.
 
-    −2 Σ ln p is χ² with 2T degrees of freedom; its tail is that of a Poisson variable of mean −Σ ln p below T.
+    −2 Σ ln p is χ² with 2T degrees of freedom.
     """
-    half = -sum(log(s.rank / s.pool) for s in standings)
-    term = total = exp(-half)
-    for k in range(1, len(standings)):
-        term *= half / k
-        total += term
-    return min(1.0, total)
+    return chi_square_p(-2 * sum(log(s.rank / s.pool) for s in standings), 2 * len(standings))
 
 
 def upper_tail(hits: int, trials: int, chance: float) -> float:
-    """P(X ≥ hits) of a binomial variable."""
-    return min(1.0, sum(_mass(k, trials, chance) for k in range(hits, trials + 1)))
-
-
-def _mass(k: int, trials: int, chance: float) -> float:
-    return comb(trials, k) * chance**k * (1 - chance) ** (trials - k)
+    """How likely a binomial variable is to be `hits` or more."""
+    return float(special.bdtrc(hits - 1, trials, chance)) if hits else 1.0
 
 
 def smallest_leak(trials: int, chance: float) -> float:
@@ -201,11 +191,7 @@ def smallest_leak(trials: int, chance: float) -> float:
     needed = next((hits for hits in range(1, trials + 1) if upper_tail(hits, trials, chance) < HIDDEN_P), None)
     if needed is None:
         return inf
-    low, high = 0.0, 1.0
-    while high - low > _FINE:
-        middle = (low + high) / 2
-        low, high = (middle, high) if upper_tail(needed, trials, middle) < _SURE else (low, middle)
-    return high
+    return float(special.betaincinv(needed, trials - needed + 1, _SURE))  # where as many are named with 95 %
 
 
 def clopper_pearson(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:

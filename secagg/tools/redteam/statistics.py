@@ -10,12 +10,19 @@ not uniform bytes, and testing them as such gives false alarms.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+
+from secagg.errors import MissingExtraError
+
+try:
+    from scipy import special as special  # noqa: PLC0414 - exported
+except ImportError:
+    raise MissingExtraError("the red team's statistics", "redteam") from None
 
 FAMILY_ERROR: Final = 1e-7
 """Of one battery."""
@@ -27,7 +34,6 @@ CELL_COUNT: Final = 40
 """Fewest expected counts in a cell of a χ² test."""
 
 _MAX_CELL_BITS: Final = 8
-_BISECTIONS: Final = 60
 _LAGS: Final = (1, 2, 3)
 
 Residues = np.ndarray[Any, np.dtype[np.uint64]]
@@ -182,12 +188,8 @@ def pairs_p(cells: Residues, count: int) -> float:
 
 
 def chi_square_p(statistic: float, freedom: int) -> float:
-    """Upper tail of χ² (Wilson and Hilferty 1931)."""
-    if freedom == 1:
-        return math.erfc(math.sqrt(statistic / 2))
-    spread = 2 / (9 * freedom)
-    z = ((statistic / freedom) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
-    return math.erfc(z / math.sqrt(2)) / 2
+    """How likely χ² with so many degrees of freedom is to be as large as the statistic, or larger."""
+    return float(special.chdtrc(freedom, statistic))
 
 
 def coin_p(ones: int, count: int) -> float:
@@ -226,31 +228,6 @@ def _cell_bits(count: int) -> int:
 @lru_cache(maxsize=4096)
 def proportion_interval(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
     """Two-sided interval of a proportion that covers it with 1 − `error` or more (Clopper & Pearson 1934)."""
-    low = 0.0 if hits == 0 else _crossing(lambda p: _tail(hits, trials, p) - error / 2)
-    high = 1.0 if hits == trials else _crossing(lambda p: _tail(hits + 1, trials, p) - (1 - error / 2))
+    low = 0.0 if hits == 0 else float(special.betaincinv(hits, trials - hits + 1, error / 2))
+    high = 1.0 if hits == trials else float(special.betaincinv(hits + 1, trials - hits, 1 - error / 2))
     return low, high
-
-
-def _tail(hits: int, trials: int, p: float) -> float:
-    """P(X ≥ hits), X binomial: summed in logarithms, so that thousands of trials do not underflow."""
-    if p in (0.0, 1.0):
-        return float(p == 1.0 or hits == 0)
-    successes = np.arange(hits, trials + 1)
-    logs = _log_choices(trials)[hits:] + successes * math.log(p) + (trials - successes) * math.log1p(-p)
-    return float(np.exp(logs).sum())
-
-
-@lru_cache(maxsize=8)
-def _log_choices(trials: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """float64[trials + 1]: logarithms of the binomial coefficients."""
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
-    choices: np.ndarray[Any, np.dtype[np.float64]] = factorials[-1] - factorials - factorials[::-1]
-    return choices
-
-
-def _crossing(rising: Callable[[float], float]) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
-    return (low + high) / 2
