@@ -8,11 +8,11 @@ INSTALLED := $(VENV)/.installed
 ATTACKS := $(VENV)/.attacks
 UV_VERSION := 0.13.8
 TORCH_VERSION := 2.13.0
-CHECKED := secagg server client tests
+CHECKED := secagg server client tests docs
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo redteam test lint format lock proto vectors clean
+.PHONY: help demo redteam test lint format docs lock proto vectors clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,10 @@ lint: $(INSTALLED) ## ruff check, ruff format --check, mypy --strict
 format: $(INSTALLED) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format $(CHECKED)
 	$(BIN)/ruff check --fix $(CHECKED)
+
+docs: $(INSTALLED) ## Build guide, specification and API reference into build/site; open build/site/index.html
+	$(BIN)/python docs/assemble.py
+	$(BIN)/zensical build --strict --clean
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (every Python >= 3.11, with hashes)
 	$(PYTHON) -m venv build/lock
