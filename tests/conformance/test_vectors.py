@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from secagg.config import ThreatModel
-from secagg.errors import DecodeError, SecAggError
+from secagg.errors import DecodeError, LocalError, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.phases import phases
 from secagg.tools.conformance import generate, vectors
@@ -68,7 +68,7 @@ def test_generating_anew_gives_the_same_bytes() -> None:
 def test_a_stale_missing_or_stray_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in vectors.names():
         (tmp_path / f"{name}.json").write_text((vectors.DIRECTORY / f"{name}.json").read_text())
-    monkeypatch.setattr(generate, "DIRECTORY", tmp_path)
+    monkeypatch.setattr(vectors, "DIRECTORY", tmp_path)
     assert generate.differences() == []
     (tmp_path / "framing.json").write_text("{}\n")
     (tmp_path / "context.json").unlink()
@@ -76,6 +76,25 @@ def test_a_stale_missing_or_stray_file_is_found(tmp_path: Path, monkeypatch: pyt
     assert generate.differences() == ["context.json", "framing.json", "stray.json"]
     assert generate.write() == len(vectors.names())
     assert generate.differences() == []
+
+
+def test_without_a_checkout_the_error_says_where_the_vectors_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vectors, "DIRECTORY", tmp_path / "proto" / "vectors")
+    for read in (vectors.names, lambda: vectors.load("framing"), generate.differences, generate.write):
+        with pytest.raises(LocalError, match="proto/vectors of the source"):
+            read()
+    monkeypatch.setattr("sys.argv", ["generate", "--check"])
+    with pytest.raises(SystemExit, match="2"):
+        generate.main()
+    assert "get a checkout" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_vector_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(LocalError, match="no vector unheard-of"):
+        vectors.load("unheard-of")
 
 
 def test_the_files_are_small_and_end_in_a_newline() -> None:

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
+from secagg.errors import LocalError
 from secagg.tools.conformance.document import Document, dumps
 from secagg.tools.conformance.encodings import fixedpoint, groups, integers, ledger, noise, pipelines, releases
 from secagg.tools.conformance.failures import (
@@ -24,7 +25,7 @@ from secagg.tools.conformance.failures.script import ACTIVE, Failure, Script
 from secagg.tools.conformance.primitives import bindings, derivations, lattice, published, rings
 from secagg.tools.conformance.replay import archive
 from secagg.tools.conformance.rounds import encrypted, masked
-from secagg.tools.conformance.vectors import DIRECTORY, check, load
+from secagg.tools.conformance.vectors import check, directory, load
 
 WITHOUT_ROUND = (
     (published, derivations, rings, lattice, bindings),
@@ -72,20 +73,19 @@ def _rounds() -> Iterator[tuple[str, Document]]:
 
 def differences() -> list[str]:
     """Files that are not what this code makes, missing and stray ones among them."""
+    found = {path.name: path.read_text() for path in directory().glob("*.json")}
     made = dict(generate())
-    found = {path.name: path.read_text() for path in DIRECTORY.glob("*.json")}
     return sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
 
 
 def write() -> int:
     """Write every vector and remove stray ones. How many there are."""
-    made = dict(generate())
-    DIRECTORY.mkdir(exist_ok=True)
-    for path in DIRECTORY.glob("*.json"):
+    folder, made = directory(), dict(generate())
+    for path in folder.glob("*.json"):
         if path.name not in made:
             path.unlink()
     for name, text in made.items():
-        (DIRECTORY / name).write_text(text)
+        (folder / name).write_text(text)
     return len(made)
 
 
@@ -93,8 +93,13 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Write the conformance vectors.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
-    if not parser.parse_args().check:
-        sys.stdout.write(f"{write()} vectors in {DIRECTORY}\n")
+    given = parser.parse_args()
+    try:
+        folder = directory()
+    except LocalError as error:
+        parser.error(str(error))
+    if not given.check:
+        sys.stdout.write(f"{write()} vectors in {folder}\n")
         return 0
     stale = differences()
     for name in stale:

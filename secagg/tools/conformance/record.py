@@ -20,7 +20,7 @@ from secagg.tools.conformance.document import Document, document, dumps
 from secagg.tools.conformance.replay.encryption import ReplayedBackend
 from secagg.tools.conformance.replay.stage import Stage
 from secagg.tools.conformance.rounds.encrypted import NAMES, EncryptedRecorder, draft, recording_of
-from secagg.tools.conformance.vectors import DIRECTORY
+from secagg.tools.conformance.vectors import directory
 
 
 class RecordingBackend(ReplayedBackend):
@@ -82,10 +82,10 @@ def record() -> int:
             prime_bits=stage.profile.prime_bits,
             ciphertexts={who: base64.b64encode(packed).decode() for who, packed in sorted(stage.made.items())},
         )
-        (DIRECTORY / f"{recording_of(name)}.json").write_text(dumps(made))
+        (directory() / f"{recording_of(name)}.json").write_text(dumps(made))
         written += 1
     return written
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{record()} files in {DIRECTORY}; now run python -m secagg.tools.conformance.generate\n")
+    sys.stdout.write(f"{record()} files in {directory()}; now run python -m secagg.tools.conformance.generate\n")

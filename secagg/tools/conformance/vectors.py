@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from secagg.errors import DecodeError
+from secagg.errors import DecodeError, LocalError
 from secagg.tools.conformance.document import FORMAT, Document
 
 DIRECTORY: Final = Path(__file__).parents[3] / "proto" / "vectors"
-"""In a checkout. The wheel holds no vectors: they belong to the specification, beside which they stand."""
+"""In a checkout; see `directory`."""
 
 _Fields = dict[str, type[object]]
 
@@ -101,18 +101,40 @@ KINDS: Final[Mapping[str, _Fields]] = {
 """What a vector of each kind must have beside the head."""
 
 
+def directory() -> Path:
+    """The folder of the vectors. The wheel holds none: they belong to the specification, beside which they stand.
+
+    Raises:
+        LocalError: this is no checkout.
+    """
+    if not DIRECTORY.is_dir():
+        raise LocalError(
+            f"there are no vectors in {DIRECTORY}: an installed secagg comes without them. They stand in the folder "
+            "proto/vectors of the source; get a checkout and run this from there"
+        )
+    return DIRECTORY
+
+
 def names() -> list[str]:
-    """Every vector, without the ending."""
-    return sorted(path.stem for path in DIRECTORY.glob("*.json"))
+    """Every vector, without the ending.
+
+    Raises:
+        LocalError: there are none here.
+    """
+    return sorted(path.stem for path in directory().glob("*.json"))
 
 
 def load(name: str) -> Document:
     """One vector.
 
     Raises:
+        LocalError: it is not here.
         DecodeError: the file is no vector that this version can read.
     """
-    return check(json.loads((DIRECTORY / f"{name}.json").read_text()), name)
+    path = directory() / f"{name}.json"
+    if not path.is_file():
+        raise LocalError(f"there is no vector {name} in {DIRECTORY}")
+    return check(json.loads(path.read_text()), name)
 
 
 def load_kind(kind: str) -> Iterator[tuple[str, Document]]:
