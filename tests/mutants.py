@@ -47,6 +47,7 @@ _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation
 _SUMS = f"{_CLIENT}/released_sums/memory.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
+_JOURNALLED = f"{_SERVER}/rounds/journalled.py"
 _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
@@ -141,19 +142,18 @@ MUTANTS: Final = (
            "            self._limiter._leave(self._caller, self._place)\n            self._place = place",
            "            self._place = place", _WIRING),
     # --- the order of writing and telling
-    Mutant("answer-before-journal", _HOSTED,
+    Mutant("answer-before-journal", _JOURNALLED,
            "            self._journal.append(entry_of(now, sender, message))\n", "            pass\n", _HOSTING),
-    Mutant("deadline-unwritten", _HOSTED, "            self._journal.append(DeadlinePassed(now))\n",
+    Mutant("deadline-unwritten", _JOURNALLED, "            self._journal.append(DeadlinePassed(now))\n",
            "            pass\n", _HOSTING),
-    Mutant("end-unwritten", _HOSTED, "            self._journal.finish(outcome)\n", "", _HOSTING),
+    Mutant("end-unwritten", _JOURNALLED, "        self._journal.finish(outcome)\n", "", _HOSTING),
     Mutant("sum-before-charge", _HOSTED, "                self._charge.settle(outcome, phase)\n",
            "                pass\n", "tests/unit/server/test_budget.py"),
-    Mutant("back-after-leaving", _HOSTED, "        if sender in self._left:\n            raise",
-           "        if False:\n            raise", _HOSTING),
-    Mutant("old-upload-goes-on", _HOSTED,
-           "        if self._uploads[sender] != claim:", "        if False:",
-           _HOSTING),
-    Mutant("secrets-outlive-the-round", _HOSTED, "            self._engine.forget()\n", "", _WIRING),
+    Mutant("back-after-leaving", f"{_SERVER}/rounds/processes.py", "        if participant in self.left:",
+           "        if False:", _HOSTING),
+    Mutant("old-upload-goes-on", f"{_SERVER}/rounds/uploads.py",
+           "        if self._newest[sender] != number:", "        if False:", _HOSTING),
+    Mutant("secrets-outlive-the-round", _JOURNALLED, "        self._engine.forget()\n", "", _WIRING),
     Mutant("timer-of-an-old-phase", _HOSTED, "            self._timer.cancel()\n", "            pass\n",
            _WIRING),
     Mutant("engine-uses-another-clock", _HOSTED, "now, phase = self._clock(), self._engine.phase",

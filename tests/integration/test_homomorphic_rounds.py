@@ -18,6 +18,7 @@ import pytest
 from secagg_client import AsyncControlClient, RoundResult
 from secagg_client.participation.session import Participation
 from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.storage.store import Entry, MemoryJournal, SeedReceived, UploadCompleted, Withheld
 
 from secagg.config import RoundConfig
@@ -215,13 +216,13 @@ async def test_the_fl_server_does_not_get_a_withheld_sum(tmp_path: Path, scheme:
 
 async def test_a_receipt_for_another_sum_than_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The coordinator signs a digest that is not of the sum that participants decrypted."""
-    honest = HostedRound._conclude
+    honest = JournalledEngine.outcome
 
-    def lying(hosted: HostedRound) -> Any:
-        outcome = honest(hosted)
+    def lying(engine: JournalledEngine) -> Any:
+        outcome = honest(engine)
         return Withheld(outcome.survivors, bytes(32)) if isinstance(outcome, Withheld) else outcome
 
-    monkeypatch.setattr(HostedRound, "_conclude", lying)
+    monkeypatch.setattr(JournalledEngine, "outcome", lying)
     config = encrypted_config(BFV, DEALT, 3, threshold=3, release_to_coordinator=False, certify=True)
 
     async def play() -> list[Any]:

@@ -188,9 +188,9 @@ async def test_a_good_bye_does_not_wait_for_its_turn(tmp_path: Path) -> None:
             await people[0].leave()
             await hosted.leave(people[0].name, Leave(LeaveReason.CANCELLED))
             assert len(hosted._steps) == 1
-        while people[0].name not in hosted._left:
+        while people[0].name not in hosted._processes.left:
             await asyncio.sleep(0.01)
-        assert not hosted._leaving
+        assert not hosted._processes.leaving
         for task in joining:
             task.cancel()
 

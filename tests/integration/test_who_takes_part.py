@@ -15,7 +15,7 @@ from secagg_client import AsyncControlClient, ControlClient
 from secagg_client.calls.control_plane import MAX_NAMES
 from secagg_client.participation.session import Participation
 from secagg_server.rounds.grouped import GroupedRound
-from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.processes import Processes
 
 from secagg.cli.arrayfiles import write_arrays
 from secagg.config import RoundConfig
@@ -154,7 +154,7 @@ async def test_the_second_throws_the_first_out_without_that(tmp_path: Path, monk
         return LeaveRound(self._offer.round_id, self._offer.config, Leave(LeaveReason.FAILED))
 
     monkeypatch.setattr(Participation, "farewell", farewell)
-    monkeypatch.setattr(HostedRound, "_check_hung_up", believed)
+    monkeypatch.setattr(Processes, "check_hung_up", believed)
     async with stage(tmp_path) as s:
         with pytest.raises(RoundAborted, match="2 participants are left"):
             await started_twice(s, False)

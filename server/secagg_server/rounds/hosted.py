@@ -6,11 +6,9 @@ the journal before anyone is told.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
 
 import structlog
 
@@ -20,15 +18,12 @@ from secagg.messages import (
     AdvertiseKeys,
     ConsistencyProof,
     CoordinatorMessage,
-    EncryptedInputChunk,
     Leave,
-    LeaveReason,
     ParticipantId,
     ParticipantMessage,
 )
 from secagg.phases import Phase, phases
-from secagg.receipts import Receipt, Statement
-from secagg.rounds.certification import Certification, Result
+from secagg.receipts import Receipt
 from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
@@ -36,21 +31,11 @@ from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.notifier import Notifier
 from secagg_server.observability.logs import log_event, plain_traceback
 from secagg_server.rounds.budgets import Charge
-from secagg_server.storage.store import (
-    Aborted,
-    DeadlinePassed,
-    Excluded,
-    Expected,
-    Journal,
-    Outcome,
-    Received,
-    Rejoined,
-    Released,
-    RoundRecord,
-    SeedReceived,
-    Withheld,
-    entry_of,
-)
+from secagg_server.rounds.certifying import Certifying
+from secagg_server.rounds.journalled import JournalledEngine
+from secagg_server.rounds.processes import Processes
+from secagg_server.rounds.uploads import Uploads
+from secagg_server.storage.store import Journal, Outcome, Released, RoundRecord, Withheld
 
 Clock = Callable[[], float]
 """Seconds since 1970."""
@@ -60,9 +45,6 @@ Step = Callable[[float], list[Event]]
 
 INTERNAL = "internal error of the coordinator; its log says more"
 
-GOOD_BYE_PATIENCE_S: Final = 2.0
-"""A good-bye may overtake the end of its sender's waiting call by so much."""
-
 
 class HostedRound:
     """A round and its calls.
@@ -70,7 +52,7 @@ class HostedRound:
     Attributes:
         outcome: how the round ended; None while it runs.
         receipt: signed once, when the round ended with a sum.
-        certification: the survivors' signatures under the result, once there is one, where the round asks for them.
+        certifying: the survivors' signatures under the result.
         events: what happened, with times in seconds since 1970.
         encoded: answers that are the same for every participant, by phase.
     """
@@ -91,26 +73,20 @@ class HostedRound:
         self.config = engine.round.config
         self.outcome: Outcome | None = None
         self.receipt: Receipt | None = None
-        self.certification: Certification | None = None
-        self._certified = Notifier()
+        self.certifying = Certifying()
         self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self._engine = engine
-        self._journal = journal
+        self._journalled = JournalledEngine(engine, journal)
         self._clock = clock
         self._on_end = on_end
-        self._on_room = on_room  # for another process of this participant, in place of one that is gone
         self._signer = signer
         self._charge = charge  # in the task's privacy ledger; None without noise
         self._state = asyncio.Lock()  # who holds it may use the engine
         self._turned, self._news = Notifier(), Notifier()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
-        self._left: dict[ParticipantId, LeaveReason] = {}
-        self._leaving: set[ParticipantId] = set()  # whose good-byes wait for their turn
-        self._joining: Counter[ParticipantId] = Counter()  # calls that wait for the roster, or are about to
-        self._hung_up = Notifier()  # one of them ended
-        self._uploads: dict[ParticipantId, int] = {}
-        self._claims: dict[ParticipantId, Notifier] = {}  # notified when a newer upload is claimed
+        self._processes = Processes(on_room)
+        self._uploads = Uploads()
         self._steps: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._log = structlog.get_logger().bind(round_id=record.round_id.hex(), task=self.config.task)
@@ -127,9 +103,7 @@ class HostedRound:
         """Whether the participant could still join: the round is open for keys, and no process of it waits there nor
         refused it. One that crashed or was interrupted may come again.
         """
-        there = self._joining[participant] > 0 or participant in self._leaving
-        refused = self._left.get(participant, LeaveReason.CANCELLED) is not LeaveReason.CANCELLED
-        return self.phase is Phase.ADVERTISE_KEYS and not (there or refused)
+        return self.phase is Phase.ADVERTISE_KEYS and self._processes.may_join(participant)
 
     def delivered(self, participant: ParticipantId, phase: Phase) -> bool:
         """Whether the participant's message of `phase` was accepted."""
@@ -232,15 +206,7 @@ class HostedRound:
             AuthenticationError: the signature is under something else.
         """
         await self.ended()
-        certification = self.certification
-        if certification is None:
-            raise ProtocolViolation("this round's configuration does not say certify", culprit=sender)
-        certification.receive(sender, signature)
-        if certification.closed:
-            self._certified.notify()
-        while not certification.closed:
-            await self._certified.wait()
-        return certification.proof()
+        return await self.certifying.sign(sender, signature)
 
     @asynccontextmanager
     async def joining(self, sender: ParticipantId, keys: AdvertiseKeys) -> AsyncIterator[None]:
@@ -248,15 +214,9 @@ class HostedRound:
 
         Raises as `receive`.
         """
-        others = self._joining[sender]
-        self._joining[sender] += 1
-        try:
-            await self._carry_out(partial(self._join, sender, keys, others))
+        with self._processes.waiting(sender) as alone:
+            await self._carry_out(partial(self._join, sender, keys, alone))
             yield
-        finally:
-            self._joining[sender] -= 1
-            self._hung_up.notify()
-            self._on_room(sender)
 
     async def leave(self, sender: ParticipantId, message: Leave) -> None:
         """The sender gives up. Saying so again changes nothing.
@@ -267,15 +227,14 @@ class HostedRound:
         Raises:
             ProtocolViolation: a process of the sender waits for the roster: it is another one that gives up.
         """
-        if self.certification is not None:
-            self.certification.leave(sender)
-            self._certified.notify()
-        if self.outcome is not None or sender in self._left or sender in self._leaving:
+        self.certifying.without((sender,))
+        processes = self._processes
+        if self.outcome is not None or processes.has_left(sender):
             return
-        await self._check_hung_up(sender)
-        if self.outcome is not None or sender in self._left or sender in self._leaving:
+        await processes.check_hung_up(sender)  # check: leave-of-another-process
+        if self.outcome is not None or processes.has_left(sender):
             return
-        self._leaving.add(sender)
+        processes.leaving.add(sender)
         leaving = asyncio.create_task(self._leave(sender, message))
         self._steps.add(leaving)
         leaving.add_done_callback(self._left_or_not)
@@ -283,55 +242,31 @@ class HostedRound:
             await asyncio.shield(leaving)
 
     async def _leave(self, sender: ParticipantId, message: Leave) -> None:
-        try:
+        with self._processes.leaving_for(sender, message.reason):
             await self._alone(partial(self._receive, sender, message))
-            self._left[sender] = message.reason
-        finally:
-            self._leaving.discard(sender)
-            self._on_room(sender)
 
     def _left_or_not(self, leaving: asyncio.Task[None]) -> None:
         self._steps.discard(leaving)
         if not leaving.cancelled():
             leaving.exception()  # refused, or the round is over: nobody waits to be told
 
-    async def _check_hung_up(self, sender: ParticipantId) -> None:
-        try:
-            async with asyncio.timeout(GOOD_BYE_PATIENCE_S):
-                while self._joining[sender]:
-                    await self._hung_up.wait()
-        except TimeoutError:
-            raise ProtocolViolation(
-                f"another process with the certificate of {sender} waits in this round, so it stays in it",
-                culprit=sender,
-            ) from None
-
     async def expect(self, participants: frozenset[ParticipantId]) -> None:
         """See `Engine.expect`."""
         check_expected(participants, self.config)  # in a step the FL server's mistake would be taken for our own
-        await self._carry_out(partial(self._expect, participants))
+        await self._carry_out(partial(self._journalled.expect, participants))
 
     async def exclude(self, participants: frozenset[ParticipantId]) -> None:
         """See `Engine.exclude`."""
-        if self.certification is not None:
-            for name in participants:
-                self.certification.leave(name)
-            self._certified.notify()
-        await self._carry_out(partial(self._exclude, participants))
+        self.certifying.without(participants)
+        await self._carry_out(partial(self._journalled.exclude, participants))
 
     def claim_upload(self, sender: ParticipantId) -> int:
         """A number for a new upload of the sender. Whatever still arrives of an older one is refused from now on."""
-        self._uploads[sender] = self._uploads.get(sender, 0) + 1
-        if sender in self._claims:
-            self._claims[sender].notify()
-        self._claims[sender] = Notifier()
-        return self._uploads[sender]
+        return self._uploads.begin(sender)
 
     async def taken_over(self, sender: ParticipantId, claim: int) -> None:
         """Wait until a newer upload is claimed than the one with the number `claim`, and refuse that one."""
-        if self._uploads[sender] == claim:
-            await self._claims[sender].wait()
-        raise ProtocolViolation("another call took over this upload", culprit=sender)
+        await self._uploads.taken_over(sender, claim)
 
     async def receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk) -> None:
         """`receive` for a chunk of the upload with the number `claim`."""
@@ -347,57 +282,23 @@ class HostedRound:
     async def abort(self, reason: AbortReason, message: str) -> None:
         """End the round without a sum, unless it is over."""
         if self.outcome is None:
-            await self._carry_out(partial(self._abort, reason, message))
+            await self._carry_out(partial(self._journalled.abort, reason, message))
 
     # --- steps, each in a thread --------------------------------------------------------------------------------------
 
-    def _join(self, sender: ParticipantId, keys: AdvertiseKeys, others: int, now: float) -> list[Event]:
-        again = not others and self._engine.replaces(sender, keys)
-        events = (self._engine.rejoin if again else self._engine.receive)(sender, keys, now)
+    def _join(self, sender: ParticipantId, keys: AdvertiseKeys, alone: bool, now: float) -> list[Event]:
+        events = self._journalled.join(sender, keys, now, alone=alone)
         if events:
-            self._left.pop(sender, None)
-            self._journal.append((Rejoined if again else Received)(now, sender, keys))
-        return events
-
-    def _expect(self, participants: frozenset[ParticipantId], now: float) -> list[Event]:
-        events = self._engine.expect(participants, now)
-        if events:
-            self._journal.append(Expected(now, participants))
-        return events
-
-    def _exclude(self, participants: frozenset[ParticipantId], now: float) -> list[Event]:
-        events = self._engine.exclude(participants, now)
-        if self.outcome is None:
-            self._journal.append(Excluded(now, participants))
+            self._processes.came_back(sender)
         return events
 
     def _receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
-        if sender in self._left:
-            raise NotInRoundError(f"{sender} left this round")
-        events = self._engine.receive(sender, message, now)
-        if isinstance(message, EncryptedInputChunk) and message.seed:  # accepted, so it is the first of its vector
-            self._journal.append(SeedReceived(now, sender, message.seed))
-        # Else a repeat, or a chunk that the spool has; or a good-bye after the end.
-        if events or (isinstance(message, Leave) and self.outcome is None):
-            self._journal.append(entry_of(now, sender, message))
-        return events
+        self._processes.check_there(sender)
+        return self._journalled.receive(sender, message, now)
 
     def _receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk, now: float) -> list[Event]:
-        if self._uploads[sender] != claim:
-            raise ProtocolViolation("another call took over this upload", culprit=sender)
+        self._uploads.check_newest(sender, claim)
         return self._receive(sender, chunk, now)
-
-    def _tick(self, now: float) -> list[Event]:
-        events = self._engine.tick(now)
-        if events:
-            self._journal.append(DeadlinePassed(now))
-        return events
-
-    def _abort(self, reason: AbortReason, message: str, now: float) -> list[Event]:
-        events = self._engine.abort(reason, message)
-        if events:  # else the round ended while this step waited for its turn
-            self._journal.append(Aborted(now, reason, message))
-        return events
 
     def _perform(self, step: Step) -> tuple[float, list[Event], Outcome | None]:
         self._check_running()
@@ -405,35 +306,15 @@ class HostedRound:
         events = step(now)
         if self.outcome is not None:
             return now, events, self.outcome
-        outcome = self._conclude()
+        outcome = self._journalled.outcome()
         if outcome is not None:
             if self._charge is not None:
                 self._charge.settle(outcome, phase)
             if not isinstance(outcome, RoundAborted):
-                self.receipt = self._signer.sign(self._statement(outcome), now)
-                self.certification = self._certification(outcome)
-            self._journal.finish(outcome)
-            self._engine.forget()
+                self.receipt = self._signer.sign(self._journalled.statement(outcome), now)
+                self.certifying.certification = self._journalled.certification(outcome)
+            self._journalled.finish(outcome)
         return now, events, outcome
-
-    def _conclude(self) -> Outcome | None:
-        engine = self._engine
-        if engine.failure is not None:
-            return engine.failure
-        if engine.aggregate is not None:
-            return Released.of(engine.aggregate, self.config)
-        if engine.delivered is not None:
-            return Withheld(engine.delivered.survivors, engine.delivered.sums_digest)
-        return None
-
-    def _statement(self, outcome: Released | Withheld) -> Statement:
-        return Statement.of(self._engine.round, self._engine.roster, outcome.survivors, outcome.digest)
-
-    def _certification(self, outcome: Released | Withheld) -> Certification | None:
-        if not self.config.certify:
-            return None
-        result = Result.of(self._engine.round, self._engine.roster, outcome.survivors, outcome.digest)
-        return Certification(result, self._engine.finishers)
 
     # --- on the event loop --------------------------------------------------------------------------------------------
 
@@ -479,14 +360,10 @@ class HostedRound:
             self._set_timer()
         if self.outcome is not None:
             self.encoded.clear()
-            if self.certification is not None:
+            if self.certifying.certification is not None:
                 time_limit = self.config.deadlines.consistency_check_s
-                asyncio.get_running_loop().call_later(time_limit, self._close_certification, self.certification)
+                asyncio.get_running_loop().call_later(time_limit, self.certifying.close)
             self._on_end()
-
-    def _close_certification(self, certification: Certification) -> None:
-        certification.close()
-        self._certified.notify()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -502,7 +379,7 @@ class HostedRound:
 
     async def _on_deadline(self) -> None:
         try:
-            await self._alone(self._tick)
+            await self._alone(self._journalled.tick)
         except RoundAborted:
             return  # over already, or broken: told and logged
         except (

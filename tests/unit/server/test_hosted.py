@@ -14,9 +14,10 @@ import structlog
 from secagg_server.calls.statuses import STATUS
 from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.observability.logs import only_plain_values
-from secagg_server.rounds import hosted as hosted_module
+from secagg_server.rounds import processes
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.processes import Processes
 from secagg_server.storage.store import (
     Aborted,
     DeadlinePassed,
@@ -545,7 +546,7 @@ async def settled(scene: Scene) -> None:
 async def test_a_second_process_neither_takes_the_place_of_the_first_nor_says_good_bye_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hosted_module, "GOOD_BYE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(processes, "LEAVE_PATIENCE_S", 0.05)
     scene, other = Scene(), other_keys(PEOPLE[0])
     first = scene.run.participants[PEOPLE[0]].advertisement
     async with scene.hosted.joining(PEOPLE[0], first):
@@ -557,7 +558,7 @@ async def test_a_second_process_neither_takes_the_place_of_the_first_nor_says_go
         async with scene.hosted.joining(PEOPLE[0], first):  # its own retry, while the broken call seems to wait
             assert not scene.hosted.offered_to(PEOPLE[0])
     assert scene.hosted._engine._joining.advertised[PEOPLE[0]] == first
-    assert scene.hosted._joining[PEOPLE[0]] == 0
+    assert scene.hosted._processes._waiting[PEOPLE[0]] == 0
 
 
 async def test_a_good_bye_throws_the_first_process_out_without_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,7 +566,7 @@ async def test_a_good_bye_throws_the_first_process_out_without_that(monkeypatch:
 
     async def believed(*_: object) -> None: ...
 
-    monkeypatch.setattr(HostedRound, "_check_hung_up", believed)
+    monkeypatch.setattr(Processes, "check_hung_up", believed)
     scene = Scene()
     async with scene.hosted.joining(PEOPLE[0], scene.run.participants[PEOPLE[0]].advertisement):
         await scene.hosted.leave(PEOPLE[0], Leave(LeaveReason.REFUSED))
@@ -622,7 +623,7 @@ async def test_nobody_waits_for_the_signature_of_the_excluded(in_groups: bool) -
     made = deployment()
     verified = {name: made.trust.verify_participant(made.identities[name].chain, AT) for name in PEOPLE}
     signers = {Index(i): (name, verified[name].public_key) for i, name in enumerate(PEOPLE, start=1)}
-    scene.hosted.certification = Certification(Result(outcome.digest, signers, 3), signers)
+    scene.hosted.certifying.certification = Certification(Result(outcome.digest, signers, 3), signers)
     signing = [
         asyncio.create_task(scene.hosted.certify(name, made.identities[name].sign(outcome.digest)))
         for name in PEOPLE[:3]
