@@ -7,7 +7,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +24,7 @@ from secagg.rounds.releases import Release, ReleaseMemory, remembering, singled_
 from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.tools.simulation.network import Envelope, Hook, Run, pass_on
 from tests.encrypted_rounds import BFV, DEALT, JOINT, encrypted_config
-from tests.rounds import NOW, SEMI_HONEST, deployment, make_config, random_update, truth
+from tests.rounds import NOW, SEMI_HONEST, deployment, make_config, random_update
 from tests.serving import NAMES as PEOPLE
 from tests.serving import PATIENCE_S, Stage, stage
 from tests.serving import make_config as served_config
@@ -187,19 +186,6 @@ def test_participants_remember_what_the_coordinator_forgot(name: str) -> None:
     refused = [error for error in run.errors.values() if isinstance(error, PolicyViolation)]
     assert len(refused) == 5
     assert "would show the updates of 1 participants alone" in str(refused[0])
-
-
-@pytest.mark.parametrize("who", ["coordinator", "participants"])
-def test_without_the_check_the_difference_is_the_victims_update(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = CONFIGS["active"]
-    first = played(config)
-    monkeypatch.setattr(releases, "singled_out", lambda _: frozenset())
-    memory = remembering(with_everybody(config))
-    second = played(config, **({"claim": memory} if who == "coordinator" else {"recall": lambda _: memory}))
-    one, other = first.coordinator.aggregate, second.coordinator.aggregate
-    assert one is not None
-    assert other is not None
-    assert np.array_equal(one.sums - other.sums, truth(first, VICTIM))
 
 
 async def everyone(s: Stage, config: RoundConfig, names: list[ParticipantId]) -> None:

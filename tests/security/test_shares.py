@@ -4,63 +4,28 @@ T13).
 Adversary: a malicious coordinator, with colluders where a test says so.
 """
 
-import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from secagg.context import Context, RoundId, bind
-from secagg.crypto.rng import Rng, SeededRng
 from secagg.errors import AuthenticationError, ProtocolViolation
 from secagg.masked import shares
-from secagg.masked.participant import AwaitingRoster, AwaitingShares
-from secagg.masked.session import Participant
+from secagg.masked.participant import AwaitingRoster
 from secagg.messages import Index, MaskedInputChunk, Member, ParticipantId, ShareDelivery, ShareKeys
+from secagg.tools.redteam.attacks.protocol.shares import difference_of_inputs, give_another_model
 from secagg.tools.simulation import cohort
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run
-from secagg.wire.configuration import encode_config
 from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, session_of, start, true_sum, truth
-from tests.security.adversary import Adversary, holds_nothing, refusal, without_check
+from tests.security.adversary import Adversary, holds_nothing, refusal
 from tests.security.uniformity import looks_uniform
 
 NAMES = participant_names(7)
 VICTIM = NAMES[3]
 COLLUDERS = NAMES[:2]
 HONEST = [name for name in NAMES if name not in (VICTIM, *COLLUDERS)]
-
-
-# --- U2 below the threshold -------------------------------------------------------------------------------------------
-
-
-def ring_fence(run: Run) -> Adversary:
-    """Tell the victim that one colluder alone shared keys; play an honest round with everyone else."""
-    adversary = Adversary(run, COLLUDERS)
-    adversary.collect_shares()
-    for name in NAMES:
-        if name != VICTIM:
-            adversary.deliver(name, NAMES)
-    others = [name for name in NAMES if name != VICTIM]
-    everyone = adversary.sets(NAMES)
-    adversary.unmask(dict.fromkeys(others, everyone))  # they have no reason to refuse: b of the victim is out
-    adversary.deliver(VICTIM, [COLLUDERS[0]])
-    return adversary
-
-
-def test_shares_of_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masked against a colluder alone, the victim's input hides behind b only, and that the others reveal. Active
-    model.
-    """
-    with monkeypatch.context() as patch:
-        without_check(patch, AwaitingShares, "on_delivery", "C17")
-        run = start(make_config(7))
-        stolen = ring_fence(run).expose(VICTIM, [COLLUDERS[0]])
-        assert stolen is not None
-        assert np.array_equal(stolen, truth(run, VICTIM))
-    run = start(make_config(7))
-    assert "below threshold" in str(refusal(lambda: ring_fence(run)))
-    assert holds_nothing(run, VICTIM)
 
 
 def test_shares_of_strangers_are_refused() -> None:
@@ -163,73 +128,9 @@ def test_garbage_for_shares_keeps_the_input_in(monkeypatch: pytest.MonkeyPatch) 
     assert holds_nothing(run, VICTIM)
 
 
-# --- T13: shares of another round -------------------------------------------------------------------------------------
-
-
-def reuse_channel_keys(old: Run, new: Run) -> None:
-    """A participant that keeps its channel keys over rounds. The design forbids it; the context must
-    hold all the same.
-    """
-    for name in new.participants:
-        participant = session_of(new, name)
-        before, state = session_of(old, name)._state, session_of(new, name)._state
-        assert isinstance(before, AwaitingRoster)
-        assert isinstance(state, AwaitingRoster)
-        keys = dataclasses.replace(state.keys, channel_public_key=before.keys.channel_public_key)
-        participant._state = dataclasses.replace(state, channel=before.channel, keys=keys)
-        participant.advertisement = keys
-
-
-def replay_shares() -> tuple[Adversary, Integers]:
-    """Everyone survives round 1, so b of the victim is known. In round 2 its shares of round 1 are handed out again,
-    and it is declared dropped: holders reveal what they take for its mask key of round 2.
-    """
-    config = make_config(7, SEMI_HONEST)
-    first_run, second_run = start(config, seed=1), start(config, seed=2)
-    reuse_channel_keys(first_run, second_run)
-    first, second = Adversary(first_run), Adversary(second_run)
-    first.collect_inputs()
-    first.unmask(dict.fromkeys(NAMES, first.sets(NAMES)))
-    second.collect_shares()
-    second.shared[VICTIM] = first.shared[VICTIM]
-    others = [name for name in NAMES if name != VICTIM]
-    for name in others:
-        second.deliver(name, NAMES)
-    second.unmask(dict.fromkeys(others, second.sets(others)))
-    first.key_shares[first.index(VICTIM)] |= second.key_shares[second.index(VICTIM)]
-    return first, truth(first_run, VICTIM)
-
-
-def test_replayed_shares_of_another_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(cohort, "bind", lambda *_: Context(bytes(32)))
-        patch.setattr(cohort, "RoundId", lambda _: bytes(16))
-        adversary, update = replay_shares()
-        stolen = adversary.expose(VICTIM, NAMES)
-        assert stolen is not None
-        assert np.array_equal(stolen, update)
-    error = refusal(replay_shares)
-    assert isinstance(error, AuthenticationError)
-    assert error.culprit == VICTIM
-
-
 # --- T7: different models ---------------------------------------------------------------------------------------------
 
-SILENCED = {"model": bytes(32)}
 LARGE = flat_schema(4096)
-
-
-def give_another_model(run: Run, name: ParticipantId, model_digest: bytes) -> None:
-    """`name` computes its context over the model that it was given."""
-    participant = session_of(run, name)
-    round_ = participant.membership.round
-    config_bytes = encode_config(round_.config)
-    membership = dataclasses.replace(
-        participant.membership,
-        rng=SeededRng(b"\7" * 32),
-        round=dataclasses.replace(round_, context=bind(round_.round_id, config_bytes, model_digest)),
-    )
-    run.participants[name] = Participant(membership, run.vectors[name])
 
 
 @pytest.mark.parametrize("threat_model", ["active", "semi-honest"])
@@ -306,38 +207,14 @@ def test_the_context_is_over_round_configuration_and_model() -> None:
 # --- T14: secrets of one round in another -----------------------------------------------------------------------------
 
 
-class Resumed:
-    """Randomness after a restored snapshot: what comes after the round id is the same again."""
-
-    def __init__(self, round_id: bytes) -> None:
-        self._first = [round_id]
-        self._rest: Rng = SeededRng(b"\3" * 32)
-
-    def token(self, size: int) -> bytes:
-        return self._first.pop() if self._first else self._rest.token(size)
-
-
-def difference_of_inputs(*round_ids: bytes) -> tuple[Integers, Integers]:
-    """Two rounds with other updates and the same secrets: y₂ − y₁ and x₂ − x₁ of the victim, mod 2^b."""
-    config = make_config(7, SEMI_HONEST, schema=LARGE)
-    seen, real = [], []
-    for seed, round_id in enumerate(round_ids):
-        run = start(config, seed=100 * seed, rng=Resumed(round_id))
-        adversary = Adversary(run)
-        adversary.collect_inputs()
-        seen.append(adversary.inputs[VICTIM])
-        real.append(truth(run, VICTIM))
-    ring = np.uint64((1 << config.ring_bits) - 1)
-    return (seen[1] - seen[0]) & ring, (real[1] - real[0]) & ring
-
-
 def test_secrets_reused_in_another_round() -> None:
     """The same masks twice show the difference of two updates; the round id in every derivation makes them others."""
-    seen, real = difference_of_inputs(bytes(16), bytes(16))
+    config = make_config(7, SEMI_HONEST, schema=LARGE)
+    seen, real = difference_of_inputs(config, bytes(16), bytes(16))
     assert np.array_equal(seen, real)
-    seen, real = difference_of_inputs(bytes(16), b"\1" * 16)
+    seen, real = difference_of_inputs(config, bytes(16), b"\1" * 16)
     assert not np.array_equal(seen, real)
-    assert looks_uniform(seen, make_config(7, SEMI_HONEST).ring_bits)
+    assert looks_uniform(seen, config.ring_bits)
 
 
 def test_a_participant_draws_new_secrets_for_every_round() -> None:
@@ -347,36 +224,6 @@ def test_a_participant_draws_new_secrets_for_every_round() -> None:
         assert {one.channel_public_key, one.mask_public_key}.isdisjoint(
             {other.channel_public_key, other.mask_public_key}
         )
-
-
-def test_an_update_that_changes_while_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller that goes on training in place: a chunk that is sent again would show by how much the update moved."""
-    from secagg.masked.vector import MaskedVector
-    from secagg.tools.simulation.cohort import Contribution, set_up
-    from tests.rounds import random_update
-
-    config = make_config(5, SEMI_HONEST)
-    names = participant_names(5)
-    updates = {name: random_update(config.schema, i) for i, name in enumerate(names)}
-
-    def send_twice() -> tuple[Integers, Integers]:
-        brought = {name: Contribution(update) for name, update in updates.items()}
-        run = set_up(config, brought, rng=SeededRng(bytes(32)))
-        adversary = Adversary(run)
-        adversary.collect_shares()
-        masked = adversary.deliver(names[0], names)
-        assert isinstance(masked, MaskedVector)
-        first, before = adversary.inputs[names[0]], truth(run, names[0])
-        updates[names[0]]["values"] *= np.float32(0.5)
-        second = adversary._vector(masked)
-        return second - first, truth(run, names[0]) - before
-
-    with monkeypatch.context() as patch:
-        without_check(patch, MaskedVector, "chunk", "same-chunk-again")
-        seen, real = send_twice()
-        ring = np.uint64((1 << config.ring_bits) - 1)
-        assert np.array_equal(seen & ring, real & ring)
-    assert "was changed" in str(refusal(send_twice))
 
 
 def test_states_print_without_their_secrets() -> None:

@@ -109,7 +109,7 @@ class Adversary:
                 self.shared[name] = reply
                 self._open_shares(name)
             case MaskedVector():
-                self.inputs[name] = self._vector(reply)
+                self.inputs[name] = self.read(reply)
             case Unmask():
                 self._take_revealed(self.index(name), reply)
             case ConsistencyCheck():
@@ -136,7 +136,7 @@ class Adversary:
 
     def assemble(self) -> None:
         """Put together the inputs that were overheard chunk by chunk."""
-        self.inputs |= {name: self._vector(chunks) for name, chunks in self._chunks.items()}
+        self.inputs |= {name: self.read(chunks) for name, chunks in self._chunks.items()}
 
     def index(self, name: ParticipantId) -> Index:
         """The place of `name` in the roster."""
@@ -270,7 +270,8 @@ class Adversary:
             pool = self.key_shares if isinstance(revealed, MaskKeyShare) else self.seed_shares
             pool[owner][holder] = shamir.decode_share(revealed.share.expose())
 
-    def _vector(self, masked: Iterable[MaskedInputChunk]) -> Integers:
+    def read(self, masked: Iterable[MaskedInputChunk]) -> Integers:
+        """The masked values that these chunks hold: uint64[vector_len]."""
         bits, left = self.round.config.ring_bits, self.round.config.vector_len
         words = []
         for chunk in masked:
@@ -278,6 +279,12 @@ class Adversary:
             words.append(unpack(chunk.payload, count, bits).astype(np.uint64))
             left -= count
         return np.concatenate(words)
+
+
+def exposed(adversary: Adversary, run: Run, victim: ParticipantId, *, self_mask: bool = True) -> bool:
+    """Whether the adversary's view of masks against everybody gives the victim's exact update."""
+    stolen = adversary.expose(victim, run.participants, self_mask=self_mask)
+    return stolen is not None and np.array_equal(stolen, truth(run, victim))
 
 
 class Impostor:

@@ -23,6 +23,12 @@ WIDE: Final = FixedPoint(1.0, 30)
 
 SMALL: Final = Schema((ArraySpec("layer.weight", (6, 10)), ArraySpec("layer.bias", (4,))))
 
+SEVEN: Final = participant_names(7)
+VICTIM: Final = SEVEN[3]
+OTHERS: Final = [name for name in SEVEN if name != VICTIM]
+COLLUDERS: Final = SEVEN[:2]
+EXACT: Final = "the victim's exact update"
+
 
 @cache
 def deployment(people: int = MOST_PEOPLE) -> Deployment:

@@ -12,10 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg import roster as rosters
 from secagg.config import RoundConfig
-from secagg.context import Context, Round, RoundId
-from secagg.context import bind as bind_context
+from secagg.context import Round
 from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, Words
 from secagg.crypto.rng import Rng, SeededRng
@@ -31,21 +29,14 @@ from secagg.lattice.rlwe import SecretKey
 from secagg.lattice.tenseal_backend import _Seal
 from secagg.masked import masks, participant, vector
 from secagg.masked.masks import Mask
-from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
-from secagg.masked.session import Participant, Reply, State
+from secagg.masked.participant import AwaitingShares
 from secagg.masked.vector import MaskedVector
-from secagg.messages import AdvertiseKeys, CoordinatorMessage, MaskedInputChunk, ParticipantId, ShareDelivery, Unmask
+from secagg.messages import MaskedInputChunk, ParticipantId, ShareDelivery
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import NoiseTable, noise_table
-from secagg.policy import Policy
-from secagg.rounds import dealing
-from secagg.rounds.certification import Result
-from secagg.rounds.checked_roster import CheckedRoster
-from secagg.rounds.releases import ReleaseMemory
-from secagg.tools.redteam.attacks.protocol import masked as masked_attacks
-from secagg.tools.redteam.self_test.surgery import Patch, without_check
-from secagg.tools.simulation import cohort
+from secagg.tools.redteam.attacks.protocol import GAMES
+from secagg.tools.redteam.self_test.surgery import Patch, take_away
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +158,6 @@ def _unbound_masks(patch: Patch) -> None:
     patch.setattr(masks, "_mask_key", unbound)
 
 
-def _low_threshold(patch: Patch) -> None:
-    without_check(patch, RoundConfig, "_check_thresholds", "honest-updates")
-    without_check(patch, Policy, "check", "min-honest")
-
-
 def _lasting_masks(patch: Patch) -> None:
     def lasting(round_: Round, label: bytes, _material: Secret, *ids: ParticipantId) -> Secret:
         info = frame(label, *(i.encode() for i in ids))
@@ -197,43 +183,6 @@ def _some_masks(choose: Callable[[AwaitingShares, tuple[Mask, ...]], tuple[Mask,
         patch.setattr(AwaitingShares, "_masks", fewer)
 
     return apply
-
-
-# --- checks that are gone ---------------------------------------------------------------------------------------------
-
-
-def _without(owner: object, name: str, check: str) -> Callable[[Patch], None]:
-    return lambda patch: without_check(patch, owner, name, check)
-
-
-def _answers_again(patch: Patch) -> None:
-    """A participant that is back where it awaits the survivors once it has revealed."""
-    receive, kept = Participant.receive, dict[int, State]()
-
-    def again(self: Participant, message: CoordinatorMessage, now: float) -> Reply:
-        if isinstance(self._state, AwaitingSurvivors):
-            kept[id(self)] = self._state
-        reply = receive(self, message, now)
-        if isinstance(reply, Unmask):
-            self._state = kept[id(self)]
-        return reply
-
-    patch.setattr(Participant, "receive", again)
-
-
-def _unbound_keys(patch: Patch) -> None:
-    def unbound(_context: Context, owner: ParticipantId, keys: AdvertiseKeys) -> bytes:
-        return frame(b"keys", owner.encode(), keys.channel_public_key, keys.mask_public_key)
-
-    patch.setattr(rosters, "advertisement_to_sign", unbound)
-
-
-def _model_left_out(patch: Patch) -> None:
-    def without_model(round_id: RoundId, config_bytes: bytes, _digest: bytes) -> Context:
-        return bind_context(round_id, config_bytes, bytes(32))
-
-    patch.setattr(cohort, "bind", without_model)
-    patch.setattr(masked_attacks, "bind", without_model)
 
 
 # --- ciphertexts ------------------------------------------------------------------------------------------------------
@@ -334,26 +283,16 @@ def _telling_sizes(patch: Patch) -> None:
     patch.setattr(MaskedVector, "__iter__", shorter)
 
 
-def _forgotten_claims(patch: Patch) -> None:
-    patch.setattr(ReleaseMemory, "record", lambda *_: None)
+# --- defences against attacks on rounds -------------------------------------------------------------------------------
 
 
-def _shared_update(patch: Patch) -> None:
-    from secagg_client.participation import terms  # noqa: PLC0415, the shell's own
-
-    patch.setattr(terms, "owned", lambda update: update)
-
-
-def _blamed_unsigned(patch: Patch) -> None:
-    patch.setattr(dealing, "made_by", lambda *_: True)
-
-
-def _certified_by_few(patch: Patch) -> None:
-    patch.setattr(Result, "is_certified", lambda *_: True)
+def _undefended(name: str, title: str, game: str) -> Mutant:
+    """What the game names as the defence against its attack is gone."""
+    return Mutant(name, title, lambda patch: take_away(patch, GAMES[game].defences), game)
 
 
 MUTANTS: Final = (
-    Mutant("no-self-mask", "no self mask", _some_masks(lambda _, made: made[1:]), "late-message"),
+    _undefended("no-self-mask", "no self mask", "late-message"),
     Mutant("unbound-seed", "mask seeds are not bound to the round", _unbound_masks, "restored-snapshot"),
     Mutant("seed-16", "mask keys of 16 bits", _short_seeds(16), "seeds"),
     Mutant("seed-20", "mask keys of 20 bits", _short_seeds(20), "seeds"),
@@ -373,26 +312,14 @@ MUTANTS: Final = (
         _some_masks(lambda state, made: made if state.checked.own_index % 2 else ()), "masks",
     ),
     Mutant("lasting-keys", "mask keys reused over rounds", _lasting_masks, "two-rounds"),
-    Mutant(
-        "low-threshold", "threshold ≤ colluders is allowed",
-        _low_threshold, "threshold-of-colluders",
-    ),
-    Mutant("all-but-one-collude", "n_C may leave one honest update in a sum", _low_threshold, "all-but-one-collude"),
-    Mutant("both-shares", "both kinds of share are answered", _answers_again, "both-shares"),
-    Mutant(
-        "survivors-unchecked", "any number of survivors will do",
-        _without(AwaitingSurvivors, "check", "C24"), "cohort-of-one",
-    ),
-    Mutant(
-        "signature-unchecked", "signatures of keys unchecked",
-        _without(rosters, "verify_member", "C13"), "key-substitution",
-    ),
-    Mutant(
-        "consistency-unchecked", "one signature on the survivors will do",
-        _without(CheckedRoster, "check_signatures", "C27"), "two-survivor-sets",
-    ),
-    Mutant("context-unchecked", "keys are not bound to the round", _unbound_keys, "replay-keys"),
-    Mutant("model-unchecked", "the context leaves the model out", _model_left_out, "different-models"),
+    _undefended("low-threshold", "threshold ≤ colluders is allowed", "threshold-of-colluders"),
+    _undefended("all-but-one-collude", "n_C may leave one honest update in a sum", "all-but-one-collude"),
+    _undefended("both-shares", "both kinds of share are answered", "both-shares"),
+    _undefended("survivors-unchecked", "any number of survivors will do", "cohort-of-one"),
+    _undefended("signature-unchecked", "signatures of keys unchecked", "key-substitution"),
+    _undefended("consistency-unchecked", "one signature on the survivors will do", "two-survivor-sets"),
+    _undefended("context-unchecked", "keys are not bound to the round", "replay-keys"),
+    _undefended("model-unchecked", "the context leaves the model out", "different-models"),
     Mutant("ckks-unrounded", "CKKS sums are cut off instead of rounded", _truncated_values, "release-ckks", True),
     Mutant("ckks-same-noise", "CKKS noise is the same every time", _same_noise, "encryption-noise-ckks", True),
     Mutant("bfv-same-noise", "BFV noise is the same every time", _same_noise, "encryption-noise-bfv", True),
@@ -405,10 +332,10 @@ MUTANTS: Final = (
     Mutant("seeded-noise", "noise from a generator with a fixed seed", _seeded_noise, "fresh-noise"),
     Mutant("log-line", "a log line with values of an update", _log_line, "values-in-sight"),
     Mutant("server-log", "the server logs words of an upload", _talkative_server, "shell-in-sight", server=True),
-    Mutant("forgotten-claims", "a participant forgets which sums it opened", _forgotten_claims, "hidden-receipt"),
-    Mutant("shared-update", "the update is not copied when participation begins", _shared_update, "changed-update"),
-    Mutant("blamed-unsigned", "who did not sign a share is blamed for it", _blamed_unsigned, "framing"),
-    Mutant("certified-by-few", "any number of signatures certifies a result", _certified_by_few, "two-results"),
+    _undefended("forgotten-claims", "a participant forgets which sums it opened", "hidden-receipt"),
+    _undefended("shared-update", "the update is not copied when participation begins", "changed-update"),
+    _undefended("blamed-unsigned", "who did not sign a share is blamed for it", "framing"),
+    _undefended("certified-by-few", "any number of signatures certifies a result", "two-results"),
     Mutant("telling-sizes", "the size of an upload follows the data", _telling_sizes, "taint-masked-active"),
 )  # fmt: skip
 """Every flaw of the design's list that the product could have, and some more."""

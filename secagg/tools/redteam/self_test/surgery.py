@@ -20,9 +20,12 @@ import io
 import re
 import textwrap
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Protocol
+
+from secagg.tools.redteam.attacks.protocol.game import Check, Measure
 
 _MARKER: Final = re.compile(r"#\s*check:\s*([\w-]+(?:,\s*[\w-]+)*)")
 
@@ -59,6 +62,16 @@ class Patch:
         while self._before:
             target, name, value = self._before.pop()
             setattr(target, name, value)
+
+
+def take_away(patch: Patcher, defences: Iterable[Check | Measure]) -> None:
+    """Leave the product without these defences, as an attack on it names them."""
+    for defence in defences:
+        if isinstance(defence, Check):
+            without_check(patch, defence.owner, defence.function, defence.marker)
+        else:
+            owner = import_module(defence.owner) if isinstance(defence.owner, str) else defence.owner
+            patch.setattr(owner, defence.name, defence.weakened(inspect.getattr_static(owner, defence.name)))
 
 
 def without_check(patch: Patcher, owner: object, name: str, marker: str) -> None:

@@ -9,14 +9,26 @@ and the adversary must win once the defence is taken away.
 from typing import Final
 
 from secagg.tools.redteam.attacks.protocol.cohorts import COHORT_GAMES
+from secagg.tools.redteam.attacks.protocol.colluders import COLLUDER_GAMES
 from secagg.tools.redteam.attacks.protocol.encrypted import ENCRYPTED_GAMES
 from secagg.tools.redteam.attacks.protocol.inputs import INPUT_GAMES
-from secagg.tools.redteam.attacks.protocol.masked import MASKED_GAMES
-from secagg.tools.redteam.attacks.protocol.modes import MODE_GAMES
+from secagg.tools.redteam.attacks.protocol.keys import KEY_GAMES
+from secagg.tools.redteam.attacks.protocol.malicious_models import MODEL_GAMES
 from secagg.tools.redteam.attacks.protocol.releases import RELEASE_GAMES
+from secagg.tools.redteam.attacks.protocol.shares import SHARE_GAMES
+from secagg.tools.redteam.attacks.protocol.unmasking import UNMASKING_GAMES
 
-GAMES: Final = {
-    game.name: game
-    for game in (*MASKED_GAMES, *RELEASE_GAMES, *INPUT_GAMES, *COHORT_GAMES, *ENCRYPTED_GAMES, *MODE_GAMES)
-}
-"""By name, in the order of the report."""
+EVERY_GAME: Final = (
+    *KEY_GAMES,
+    *SHARE_GAMES,
+    *UNMASKING_GAMES,
+    *COLLUDER_GAMES,
+    *INPUT_GAMES,
+    *RELEASE_GAMES,
+    *COHORT_GAMES,
+    *MODEL_GAMES,
+    *ENCRYPTED_GAMES,
+)
+"""In the order of the report: as a round goes, then what its sums tell, then homomorphic rounds."""
+
+GAMES: Final = {game.name: game for game in EVERY_GAME}

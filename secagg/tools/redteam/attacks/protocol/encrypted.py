@@ -24,7 +24,7 @@ from secagg.messages import (
 )
 from secagg.tools.redteam.adversary import Integers, truth
 from secagg.tools.redteam.arena import SMALL, deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, Refusal, settle
 from secagg.tools.redteam.modes import ENCRYPTED, mode_named
 from secagg.tools.redteam.views import Recording, Sight, record
 from secagg.tools.simulation.cohort import participant_names
@@ -182,7 +182,7 @@ def _games() -> tuple[Game, ...]:
                 f"{mode.name}-second-decryption", f"{mode.title}: a second decryption is asked for",
                 "malicious coordinator", "[LM21]; [M21] §5", True, "a participant answers once",
                 second_decryption(mode.name), Kind.LYING, mode.name,
-                encrypted=True,
+                encrypted=True, refused=Refusal(),
             ),
         ]  # fmt: skip
     return tuple(games)

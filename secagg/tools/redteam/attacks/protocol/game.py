@@ -8,8 +8,11 @@ no secure aggregation stops: they are played all the same, and the table says so
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-from secagg.errors import SecAggError
+from secagg.errors import ProtocolViolation, RemoteError, SecAggError
+from secagg.masked.session import Ended, Participant
+from secagg.roster import COORDINATOR
 
 
 class Kind(Enum):
@@ -25,6 +28,49 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A check of the product that stops an attack, by the marker `# check: …` on its line.
+
+    Attributes:
+        owner: the module or class of the function.
+        function: its name.
+        marker: as it stands behind `# check:`.
+    """
+
+    owner: object
+    function: str
+    marker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What stops an attack without being a check, such as a mask or a value that is bound to the round.
+
+    Attributes:
+        owner: the module or class that has it; a module by its name where it belongs to an extra.
+        name: of the attribute.
+        weakened: makes what would stand there without the defence, of what stands there.
+    """
+
+    owner: object
+    name: str
+    weakened: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How a participant, or the configuration, says no.
+
+    Attributes:
+        error: its class.
+        culprit: whom it names.
+    """
+
+    error: type[SecAggError] = ProtocolViolation
+    culprit: str | None = COORDINATOR
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a game went.
 
@@ -32,10 +78,14 @@ class Outcome:
         stopped: whether the adversary went away without an update.
         by: the check that stopped it, as its error names itself, or what kept the update in; what the adversary got,
             if it was not stopped.
+        refused: how it was refused, if it was.
+        gave_up: whether whoever refused holds no more secrets of the round; true as well where it was not looked at.
     """
 
     stopped: bool
     by: str
+    refused: Refusal | None = None
+    gave_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +103,9 @@ class Game:
         kind: what it is counted among.
         mode: the way to sum that it is played against, by the name of `secagg.tools.redteam.modes`.
         encrypted: whether it needs TenSEAL.
+        defences: what must be taken away, all of it, for the adversary to win. Empty where the product does not stop
+            it, or where no single place of the code does.
+        refused: with what error it is stopped; None where the adversary is told nothing and holds nothing.
     """
 
     name: str
@@ -65,6 +118,8 @@ class Game:
     kind: Kind
     mode: str = "masked-active"
     encrypted: bool = False
+    defences: tuple[Check | Measure, ...] = ()
+    refused: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +142,21 @@ def play(game: Game) -> Played:
     return Played(game, game.play())
 
 
-def settle(attack: Callable[[], bool], *, held: str, got: str) -> Outcome:
+def settle(
+    attack: Callable[[], bool], *, got: str, held: str = "nothing", refusing: Participant | None = None
+) -> Outcome:
     """The outcome of an attack.
 
     Args:
         attack: plays, and says whether the adversary holds the update; what a check raises ends it.
-        held: what kept the update in, where nothing was raised.
         got: what the adversary has if it won.
+        held: what kept the update in, where nothing was raised.
+        refusing: who is to refuse, and then to give up its secrets.
     """
     try:
         won = attack()
     except SecAggError as error:
-        return Outcome(True, f"{type(error).__name__}: {error}")
+        culprit = error.culprit if isinstance(error, RemoteError) else None
+        gave_up = refusing is None or refusing._state is Ended.ABORTED
+        return Outcome(True, f"{type(error).__name__}: {error}", Refusal(type(error), culprit), gave_up)
     return Outcome(False, got) if won else Outcome(True, held)

@@ -1,20 +1,24 @@
 """Games about what goes in and what is told: weights, arrays that change, and more than one result for a round."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.code import BoundedCode
+from secagg.encoding.fixedpoint import Encoder, FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.errors import RemoteError
+from secagg.errors import InputError, LocalError, RemoteError
+from secagg.masked.vector import MaskedVector
 from secagg.messages import ConsistencyProof, Index, Roster, ShareDelivery
+from secagg.rounds import dealing
 from secagg.rounds.certification import Result
-from secagg.tools.redteam.adversary import Adversary
+from secagg.tools.redteam.adversary import Adversary, truth
 from secagg.tools.redteam.arena import deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, Outcome, Refusal, settle
 from secagg.tools.redteam.attacks.protocol.releases import NAMES
-from secagg.tools.redteam.modes import MASKED_ACTIVE
+from secagg.tools.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST
 from secagg.tools.simulation.cohort import Contribution, set_up
 from secagg.tools.simulation.network import Down, Envelope
 
@@ -95,23 +99,80 @@ def framing() -> Outcome:
     return settle(attack, held="what was dealt is signed: nobody is named who did not sign it", got="an honest culprit")
 
 
+def chunk_sent_again() -> Outcome:
+    """A caller trains on in place while its update is sent: a chunk that is asked for again shows how far it moved."""
+
+    def attack() -> bool:
+        config, names = MASKED_SEMI_HONEST.config(_VALUES, 5), NAMES[:5]
+        updates = random_updates(_VALUES, names, 3)
+        run = set_up(config, {name: Contribution(updates[name]) for name in names}, rng=rng_of(5, "again"))
+        adversary = Adversary(run)
+        adversary.collect_shares()
+        masked = adversary.deliver(names[0], names)
+        if not isinstance(masked, MaskedVector):
+            raise LocalError("no input came")
+        first, before = adversary.inputs[names[0]], truth(run, names[0])
+        updates[names[0]]["values"] *= 0.5
+        moved, ring = adversary.read(masked) - first, np.uint64((1 << config.ring_bits) - 1)
+        return np.array_equal(moved & ring, (truth(run, names[0]) - before) & ring)
+
+    return settle(attack, got="the difference of two updates")
+
+
+def weights_in_limbs(one: Any) -> Any:
+    """A code with two coordinates for the weight."""
+    return property(lambda self: one.fget(self) + 1)
+
+
+def longer_encoder(begin: Callable[..., None]) -> Callable[..., None]:
+    """Of an encoder with two coordinates for the weight."""
+
+    def longer(self: Encoder, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        self.vector_len += 1
+
+    return longer
+
+
+def limbs_of_weight(read: Callable[..., Any]) -> Callable[..., Any]:
+    """The weight in two coordinates of four bits each, instead of in one that is wide enough."""
+
+    def limbs(self: Encoder, start: int, stop: int, dtype: Any = None) -> Any:
+        whole = read(self, start, stop - 1, dtype)
+        weight = int(whole[-1])
+        return np.array([*whole[:-1].tolist(), weight & 15, weight >> 4], whole.dtype)
+
+    return limbs
+
+
 _VALUES: Final = Schema((ArraySpec("values", (64,), "float64"),))
 
 INPUT_GAMES: Final = (
     Game(
         "limb-sums", "Weights that are wider than a value", "curious coordinator", "threat model", True,
         "only the total weight comes out, in one coordinate", limb_sums, Kind.READING,
+        defences=(Measure(BoundedCode, "vector_len", weights_in_limbs), Measure(Encoder, "__init__", longer_encoder),
+                  Measure(Encoder, "read", limbs_of_weight)),
     ),
     Game(
         "changed-update", "An update that changes after participation began", "the participant's own training loop",
         "threat model", True, "the update is copied before anything is checked", changed_update, Kind.READING,
+        defences=(Measure("secagg_client.participation.terms", "owned", lambda _: lambda update: update),),
+    ),
+    Game(
+        "chunk-sent-again", "A chunk is asked for again when the update has changed", "curious coordinator",
+        "threat model", True, "a chunk is the same whenever it is sent", chunk_sent_again, Kind.READING,
+        MASKED_SEMI_HONEST.name, defences=(Check(MaskedVector, "chunk", "same-chunk-again"),),
+        refused=Refusal(InputError, None),
     ),
     Game(
         "framing", "What an honest participant dealt is spoiled on its way, so that others blame it",
         "malicious coordinator", "threat model", True, "a culprit is named only by what it signed", framing, Kind.LYING,
+        defences=(Measure(dealing, "made_by", lambda _: lambda *_: True),),
     ),
     Game(
         "two-results", "Another result for each half of the survivors", "malicious coordinator, 2 of 7 collude",
         "threat model", True, "survivors sign the result, and t must have signed the same", two_results, Kind.LYING,
+        defences=(Measure(Result, "is_certified", lambda _: lambda *_: True),),
     ),
 )  # fmt: skip

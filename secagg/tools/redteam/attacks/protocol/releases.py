@@ -11,13 +11,15 @@ import numpy as np
 
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
+from secagg.errors import PolicyViolation, RoundAborted, SecAggError
 from secagg.messages import MaskedInputChunk, ParticipantId, SurvivorSet
 from secagg.policy import Policy
+from secagg.rounds import releases
 from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before, remembering
 from secagg.tools.redteam.adversary import truth
 from secagg.tools.redteam.arena import deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Measure, Outcome, Refusal, settle
 from secagg.tools.redteam.modes import MASKED_ACTIVE
 from secagg.tools.redteam.views import record
 from secagg.tools.simulation.cohort import participant_names
@@ -61,11 +63,17 @@ def _two_sums(*, coordinator: bool, participants: bool, nudged: bool = False) ->
         second.hook = without_victim
         other = second.play()
         if one is None or other.aggregate is None:
-            refusals = [*second.errors.values(), *([other.failure] if other.failure else [])]
-            raise refusals[0]
+            raise _refusal(second)
         return np.array_equal(one.sums - other.aggregate.sums, truth(first, VICTIM))
 
-    return settle(attack, held="nothing", got="the victim's exact update: one released sum less the other")
+    return settle(attack, got="the victim's exact update: one released sum less the other")
+
+
+def _refusal(*runs: Run) -> SecAggError:
+    """What these rounds ended with: the refusal of a participant, or else what the coordinator said."""
+    ends = [*(e for run in runs for e in run.errors.values()), *(run.coordinator.failure for run in runs)]
+    found = [error for error in ends if error is not None]
+    return next((error for error in found if isinstance(error, PolicyViolation)), found[0])
 
 
 def differencing() -> Outcome:
@@ -83,15 +91,12 @@ def differencing_of_nudged_models() -> Outcome:
     return _two_sums(coordinator=True, participants=True, nudged=True)
 
 
-def _hidden_sum(
-    memories: Callable[[], Mapping[ParticipantId, Claimed]], *, at_once: bool = False, held: str = "nothing"
-) -> Outcome:
+def _hidden_sum(memories: Callable[[], Mapping[ParticipantId, Claimed]], *, at_once: bool = False) -> Outcome:
     """A round of everybody whose end nobody is told, and one without the victim at a coordinator with no past.
 
     Args:
         memories: what each participant remembers, asked for anew by each of the two rounds.
         at_once: whether the second round runs while the first one's survivors are on their way.
-        held: what the coordinator gets where the defence holds.
     """
 
     def arranged(number: int, hook: Hook) -> Run:
@@ -119,10 +124,10 @@ def _hidden_sum(
         first = arranged(1, meanwhile)
         one, other = first.play(), second.coordinator if at_once else second.play()
         if one.aggregate is None or other.aggregate is None:
-            raise next(error for run in (first, second) for error in run.errors.values())
+            raise _refusal(first, second)
         return np.array_equal(one.aggregate.sums - other.aggregate.sums, truth(first, VICTIM))
 
-    return settle(attack, held=held, got="the victim's exact update: one hidden sum less the other")
+    return settle(attack, got="the victim's exact update: one hidden sum less the other")
 
 
 def _remembering() -> dict[ParticipantId, Claimed]:
@@ -153,48 +158,6 @@ def fresh_processes() -> Outcome:
         return _hidden_sum(opened)
 
 
-IMAGE: Final = 64
-BINS: Final = 96
-
-
-def imprint_update(record_: FloatArray, probe: FloatArray, edges: FloatArray) -> dict[str, FloatArray]:
-    """The gradient of one record through a layer whose rows are all `probe` and whose biases are −`edges`.
-
-    ReLU row k is open for records with probe·x > edges[k]; there its weight gradient is the record, its bias gradient 1
-    (Fowl et al. 2022, "Robbing the Fed").
-    """
-    open_rows = (float(probe @ record_) > edges).astype(np.float64)
-    return {"imprint.weight": np.outer(open_rows, record_), "imprint.bias": open_rows}
-
-
-def read_imprint(mean: dict[str, FloatArray], people: int) -> list[FloatArray]:
-    """Records that lie alone between two edges: the difference of neighbouring rows, where that of the biases is 1."""
-    weights, bias = mean["imprint.weight"] * people, mean["imprint.bias"] * people
-    rows, counts = weights[:-1] - weights[1:], bias[:-1] - bias[1:]
-    return [row for row, count in zip(rows, counts, strict=True) if abs(count - 1) < 0.1]
-
-
-def malicious_model() -> Outcome:
-    """The same model for everybody, with an imprint layer: the sum is correct, and holds records one by one."""
-
-    def attack() -> bool:
-        rng = np.random.default_rng(11)
-        records = {name: rng.uniform(0, 1, IMAGE) for name in NAMES}
-        probe = np.full(IMAGE, 1 / IMAGE)
-        edges = np.linspace(0.3, 0.7, BINS)
-        schema = Schema(
-            (ArraySpec("imprint.weight", (BINS, IMAGE), "float64"), ArraySpec("imprint.bias", (BINS,), "float64"))
-        )
-        config = MASKED_ACTIVE.config(schema, PEOPLE, encoding=FixedPoint(1.0, 24))
-        updates = {name: imprint_update(x, probe, edges) for name, x in records.items()}
-        recording = record(config, updates, rng=rng_of(1, "imprint"), deployment=deployment())
-        found = read_imprint(recording.released(), PEOPLE)
-        exact = [bool(min(np.abs(row - x).max() for x in records.values()) < 1e-3) for row in found]
-        return exact.count(True) >= PEOPLE // 2
-
-    return settle(attack, held="nothing", got="most participants' exact records, out of a correct sum")
-
-
 def averaging() -> Outcome:
     """The same update in many rounds: what each release adds to rounding (not to noise) averages away."""
 
@@ -210,52 +173,46 @@ def averaging() -> Outcome:
         ]
         return bool(np.abs(np.mean(means, axis=0) - true).mean() < 0.5 * np.abs(means[0] - true).mean())
 
-    return settle(attack, held="nothing", got="the mean, finer with every round than its rounding")
+    return settle(attack, got="the mean, finer with every round than its rounding")
 
+
+_CELLS: Final = (Measure(releases, "singled_out", lambda _: lambda _: frozenset()),)
+_CLAIM: Final = (Measure(ReleaseMemory, "record", lambda _: lambda *_: None),)
 
 RELEASE_GAMES: Final = (
     Game(
         "differencing", "Two releases whose cohorts differ by the victim", "curious FL server",
         "Dwork & Roth 2014 §1", True, "sums of one model must show nobody, taken together: at the coordinator",
-        differencing,
-        kind=Kind.SUMS,
+        differencing, Kind.SUMS, defences=_CELLS, refused=Refusal(RoundAborted, None),
     ),
     Game(
         "differencing-after-restart", "The same, where the coordinator has forgotten the first", "curious FL server",
         "Dwork & Roth 2014 §1", True, "the same rule at the participants, over the sums that they are in",
-        differencing_after_restart,
-        kind=Kind.SUMS,
+        differencing_after_restart, Kind.SUMS, defences=_CELLS, refused=Refusal(PolicyViolation),
     ),
     Game(
         "hidden-receipt", "The same, where the coordinator calls the first round aborted", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "a sum counts before the shares that open it leave", hidden_receipt,
-        kind=Kind.SUMS,
+        Kind.SUMS, defences=_CLAIM, refused=Refusal(PolicyViolation),
     ),
     Game(
         "two-at-once", "The same, with both rounds at the same time", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "a sum is checked and recorded in one step", two_at_once,
-        kind=Kind.SUMS,
+        Kind.SUMS, defences=_CLAIM, refused=Refusal(PolicyViolation),
     ),
     Game(
         "fresh-processes", "The same, where participants are new processes", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "what is remembered is kept in a file", fresh_processes,
-        kind=Kind.SUMS,
+        Kind.SUMS, defences=_CLAIM, refused=Refusal(PolicyViolation),
     ),
     Game(
         "differencing-nudged-model", "The same, with a bit of the model changed in between", "malicious FL server",
         "Dwork & Roth 2014 §1", False, "distributed noise; inspect models before training",
-        differencing_of_nudged_models,
-        kind=Kind.SUMS,
-    ),
-    Game(
-        "malicious-model", "One malicious model for everybody: an imprint layer", "malicious FL server",
-        "Fowl et al. 2022; Boenisch et al. 2023", False,
-        "inspect models before training; clipping with noise; sampling per participant", malicious_model,
-        kind=Kind.MALICIOUS_MODEL,
+        differencing_of_nudged_models, Kind.SUMS,
     ),
     Game(
         "averaging", "The same updates in many rounds", "curious coordinator", "Dwork & Roth 2014 §1", False,
         "distributed noise and a privacy ledger: rounding is no noise", averaging,
-        kind=Kind.SUMS,
+        Kind.SUMS,
     ),
 )  # fmt: skip
