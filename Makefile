@@ -12,7 +12,7 @@ CHECKED := secagg server client tests docs
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo redteam test lint format docs lock proto vectors clean
+.PHONY: help demo redteam test lint format docs lock proto sync vectors clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ proto: $(INSTALLED) ## Generate secagg/wire/v1 from proto/
 	rm -f secagg/wire/v1/*_pb2*.py secagg/wire/v1/*_pb2*.pyi
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto \
 		--python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=. $(PROTOS)
+
+sync: $(INSTALLED) ## Make the synchronous clients of the asynchronous ones
+	$(BIN)/python client/derive_sync.py
 
 vectors: $(INSTALLED) ## Generate the conformance vectors
 	$(BIN)/python -m secagg.tools.conformance.generate

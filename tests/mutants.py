@@ -44,7 +44,7 @@ class Mutant:
 
 _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
 _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
-_SUMS = f"{_CLIENT}/released_sums/memory.py"
+_SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
 _JOURNALLED = f"{_SERVER}/rounds/journalled.py"
@@ -120,7 +120,7 @@ MUTANTS: Final = (
     Mutant("any-ca", _TLS, "root_certificates=trust.pem,", "root_certificates=None,", _WIRING),
     Mutant("control-anywhere", _ADDRESSES,
            'if address.host != "localhost" and not _is_loopback(address.host.strip("[]")):', "if False:", _WIRING),
-    Mutant("grpc-retries", f"{_CLIENT}/channels.py",
+    Mutant("grpc-retries", _CHANNELS,
            '("grpc.enable_retries", 0)', '("grpc.enable_retries", 1)', _WIRING),
     Mutant("retry-for-ever", f"{_CLIENT}/retry.py", "self._failures >= self._policy.attempts or", "False or",
            "tests/unit/client/test_retry.py"),

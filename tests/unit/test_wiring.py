@@ -11,10 +11,10 @@ from typing import Any, cast
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from secagg_client import channels
 from secagg_client.released_sums.file import MemoryFile
 from secagg_client.released_sums.memory import Memory
 from secagg_client.retry import RetryPolicy
+from secagg_client.transport import channels
 from secagg_server.calls.health import Health
 from secagg_server.certificates import callers as callers_module
 from secagg_server.certificates import files

@@ -1,4 +1,4 @@
-"""The sidecar's control plane, from asyncio."""
+"""What an FL server tells its sidecar from asyncio: open a round, watch it, fetch the sum."""
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
@@ -26,12 +26,14 @@ from secagg_client.calls.control_plane import (
     WatchRound,
 )
 from secagg_client.calls.data_plane import Call, ResponseT_co
+from secagg_client.opened_rounds import OpenedRounds, end_of, ends
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
-from secagg_client.sync.control import OpenedRounds, end_of, ends, settings
+from secagg_client.transport import channels
+from secagg_client.transport.aio import Channel
 
 
 class AsyncControlClient:
-    """As `ControlClient`, method by method. Belongs to the event loop that first uses it.
+    """The sidecar's control plane. Belongs to the event loop that first uses it.
 
     >>> async with AsyncControlClient("unix:/run/secagg/control.sock") as control:
     ...     round_id = await control.open_round(config)
@@ -39,13 +41,21 @@ class AsyncControlClient:
     """
 
     def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
-        """As `ControlClient`."""
+        """Args: target: "unix:/path", or "127.0.0.1:port": it has no TLS and never leaves the machine."""
         self._retry = retry or RetryPolicy()
-        self._connection = Connection(checked_local_target(target), self._retry, settings(self._retry), None)
+        channel = Channel(checked_local_target(target), channels.local_options(self._retry))
+        self._connection = Connection(channel, self._retry)
         self._opened = OpenedRounds()
 
     async def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:
-        """As `ControlClient.open_round`."""
+        """Open a round.
+
+        Raises:
+            BudgetExceeded: its noise is too weak for what is left of the task's privacy budget.
+            ConfigError: the sidecar refuses the configuration.
+            LedgerError: the task's privacy ledger is damaged, or cannot be written.
+            TransportError: the sidecar cannot be reached. If the connection broke under way, the round may be open.
+        """
         round_id = await self._call(OpenRound(config), timeout_s)
         self._opened.remember(round_id, config)
         return round_id
@@ -53,7 +63,13 @@ class AsyncControlClient:
     async def watch(
         self, round_id: RoundId, *, timeout_s: float | None = None
     ) -> AsyncGenerator[tuple[float, WatchedEvent], None]:
-        """As `ControlClient.watch`."""
+        """What happened and what happens, each with its time in seconds since 1970, until the round is over.
+
+        After a broken connection it goes on where it was.
+
+        Raises:
+            UnknownRoundError: there is no such round.
+        """
         call, told = WatchRound(round_id), 0
         attempts = Attempts(self._retry)
         with self._connection.scope(timeout_s) as scope:
@@ -61,13 +77,14 @@ class AsyncControlClient:
                 attempts.begin(monotonic())
                 try:
                     async with aclosing(self._connection.stream(call, scope)) as parts:
-                        number = 0
+                        repeated = told
                         async for part in parts:
-                            number += 1
-                            if number > told:
-                                told = number
-                                attempts.progressed()
-                                yield call.event(part)
+                            if repeated:
+                                repeated -= 1
+                                continue
+                            told += 1
+                            attempts.progressed()
+                            yield call.event(part)
                     return
                 except RETRYABLE as error:
                     await scope.wait(attempts.delay_after(error, monotonic()))
@@ -75,13 +92,22 @@ class AsyncControlClient:
     async def fetch(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
     ) -> Aggregate:
-        """As `ControlClient.fetch`."""
+        """The exact sum of a round that is over, checked against its digest.
+
+        Args:
+            round_id: of the round.
+            config: needed only for a round that this client did not open.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            RoundAborted: there is none.
+        """
         return await self._call(FetchResult(round_id, self._opened.config(round_id, config)), timeout_s)
 
     async def result(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
     ) -> Aggregate:
-        """As `ControlClient.result`."""
+        """Wait for the end of the round and fetch the sum. Arguments and errors as of `fetch`."""
         config = self._opened.config(round_id, config)
         await self._wait(round_id, timeout_s)
         return await self.fetch(round_id, config)
@@ -89,13 +115,13 @@ class AsyncControlClient:
     async def fetch_groups(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
     ) -> GroupedAggregate:
-        """As `ControlClient.fetch_groups`."""
+        """The exact sums of a round in groups that is over; their `mean` is the combination. Else as `fetch`."""
         return await self._call(FetchGroupSums(round_id, self._opened.config(round_id, config)), timeout_s)
 
     async def result_groups(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
     ) -> GroupedAggregate:
-        """As `ControlClient.result_groups`."""
+        """Wait for the end of a round in groups and fetch their sums. Arguments and errors as of `fetch_groups`."""
         config = self._opened.config(round_id, config)
         await self._wait(round_id, timeout_s)
         return await self.fetch_groups(round_id, config)
@@ -109,29 +135,61 @@ class AsyncControlClient:
         end_of(last, round_id)
 
     async def expect(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
-        """As `ControlClient.expect`."""
+        """Say who will come: participants advertise keys until all of them have, and not longer, up to the deadline.
+        Call it right after `open_round`, and again with the whole list when it changes.
+
+        Others are admitted only where that leaves room for all who are expected. Of a round in groups, each of
+        `participants` is drawn into a group.
+
+        Args:
+            round_id: of the round.
+            participants: their ids: at least the threshold, at most max_participants; as many in each group.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ConfigError: too few, too many, or no id.
+            ProtocolViolation: the list of members is closed.
+            RoundAborted: the round is over without a sum.
+        """
         await self._call(Expect(round_id, participants), timeout_s)
 
     async def exclude(
         self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None
     ) -> None:
-        """As `ControlClient.exclude`."""
+        """Say who is gone, in any phase: nobody waits for them any more, and if they call they are told so. What one
+        has delivered in the open phase stands. If fewer than the threshold are left, the round ends at once.
+
+        Args:
+            round_id: of the round.
+            participants: their ids.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ConfigError: no id.
+            RoundAborted: the round is over without a sum.
+        """
         await self._call(Exclude(round_id, participants), timeout_s)
 
     async def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
-        """As `ControlClient.abort`."""
+        """End a round without a sum; participants see `reason` (at most 1,000 bytes of UTF-8)."""
         await self._call(AbortRound(round_id, reason), timeout_s)
 
     async def list_rounds(self, task: str | None = None, *, timeout_s: float | None = None) -> tuple[RoundSummary, ...]:
-        """As `ControlClient.list_rounds`."""
+        """The rounds that the sidecar knows, newest first; of one task, if one is named."""
         return await self._call(ListRounds(task or ""), timeout_s)
 
     async def ledger(self, task: str, *, timeout_s: float | None = None) -> TaskLedger:
-        """As `ControlClient.ledger`."""
+        """What a task has spent of its privacy budget, entry by entry. Keep its head: `ledger.check_head` holds a later
+        ledger against it.
+
+        Raises:
+            ConfigError: the task has no ledger.
+            LedgerError: it is corrupt or was rolled back.
+        """
         return await self._call(GetLedger(task), timeout_s)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """End what is under way and close the connection."""
         await self._connection.close()
 
     async def __aenter__(self) -> Self:

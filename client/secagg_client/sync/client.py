@@ -1,14 +1,13 @@
-"""Taking part from plain, synchronous code."""
+# Made of secagg_client/aio/client.py by `make sync`: change that file, not this one.
+"""Taking part from plain code."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from time import time
 from types import TracebackType
 from typing import Any, Self
 
-import grpc
 import numpy as np
 
 from secagg.config import TRAIN
@@ -21,19 +20,29 @@ from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg.transport.addresses import checked_target
 from secagg.transport.tls import client_credentials
-from secagg_client import channels
 from secagg_client.calls.data_plane import LeaveRound
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
-from secagg_client.participation.terms import ClosableBackend, Contribution, Terms, choose, digest_of, find, load
+from secagg_client.participation.terms import (
+    ClosableBackend,
+    Contribution,
+    Terms,
+    choose,
+    digest_of,
+    find,
+    load,
+)
 from secagg_client.released_sums.memory import Memory, memory_of
 from secagg_client.retry import RetryPolicy
 from secagg_client.sync.connection import Connection, Scope
+from secagg_client.transport import channels
+from secagg_client.transport.sync import Channel, Interceptor, aside, compute, usable_after
 
 
 class Client:
-    """One participant. Safe to use from several threads; each call of `participate` is one participation.
+    """One participant. Safe to use from several threads; each call of `participate` is one
+    participation, and several may run side by side.
 
     Attributes:
         feedback: what rounds lost of our updates, by task.
@@ -55,7 +64,7 @@ class Client:
         backend: Callable[[], ClosableBackend] = Worker,
         feedback: Feedback | None = None,
         memory: Memory | str | Path | None = None,
-        interceptors: Sequence[grpc.StreamStreamClientInterceptor] = (),
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Connects when it is first needed.
 
@@ -92,8 +101,7 @@ class Client:
         checked_target(target)
 
         def connect() -> Connection:
-            channel = grpc.secure_channel(target, credentials, options=settings)
-            return Connection(grpc.intercept_channel(channel, *interceptors), target, retry)
+            return Connection(Channel(target, settings, credentials, interceptors), retry)
 
         self._connect = connect
         self._connection = connect()
@@ -136,7 +144,8 @@ class Client:
         fetch_aggregate: bool = True,
         timeout_s: float | None = None,
     ) -> RoundResult:
-        """Take part in one round, from joining it to its result.
+        """Take part in one round, from joining it to its result. When this is cancelled or interrupted, the coordinator
+        is told that we have left before it ends.
 
         Args:
             update: float32 or float64 arrays by name, as the round's schema wants them; a lone array is the special
@@ -165,12 +174,14 @@ class Client:
             ParticipationCancelled: `cancel` was called.
         """
         self._terms.check_own_validity()
-        contribution = Contribution(
-            update=update,
-            weight=weight,
-            model_digest=digest_of(model, model_digest),
-            fetch_aggregate=fetch_aggregate,
-            purpose=purpose,
+        contribution = compute(
+            lambda: Contribution(
+                update=update,
+                weight=weight,
+                model_digest=digest_of(model, model_digest),
+                fetch_aggregate=fetch_aggregate,
+                purpose=purpose,
+            )
         )
         participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer, purpose))
         with self._connection.scope(timeout_s) as scope:
@@ -194,35 +205,36 @@ class Client:
 
     def _drive(self, participation: Participation, scope: Scope) -> RoundResult:
         try:
-            call = participation.advance(None)
+            call = compute(participation.advance, None)
             while call is not None:
-                call = participation.advance(self._connection.perform(call, scope))
-        except Exception as error:
-            self._leave(participation.farewell(error), self._connection)
-            raise
-        except BaseException as error:  # KeyboardInterrupt leaves the round, too
-            self._leave_interrupted(participation.farewell(error))
+                answer = self._connection.perform(call, scope)
+                call = compute(participation.advance, answer)
+        except BaseException as error:  # who is cancelled or interrupted leaves the round, too
+            self._leave(participation.farewell(error), error)
             raise
         finally:
             participation.close()
-        sent, received = scope.traffic.sent, scope.traffic.received
-        return replace(participation.result, bytes_sent=sent, bytes_received=received)
+        return replace(participation.result, bytes_sent=scope.bytes_sent, bytes_received=scope.bytes_received)
 
-    @staticmethod
-    def _leave(call: LeaveRound | None, connection: Connection) -> None:
-        """For a short time: the round goes on without us anyway when its deadline passes."""
+    def _leave(self, call: LeaveRound | None, error: BaseException) -> None:
         if call is None:
             return
+        if usable_after(error):
+            self._say(call, self._connection)
+        else:
+            aside(lambda: self._say_elsewhere(call), patience_s=2 * LEAVE_TIMEOUT_S)
+
+    def _say_elsewhere(self, call: LeaveRound) -> None:
+        connection = self._connect()
+        try:
+            self._say(call, connection)
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _say(call: LeaveRound, connection: Connection) -> None:
+        """For a short time: the round goes on without us anyway when its deadline passes."""
         try:
             connection.perform(call, Scope(LEAVE_TIMEOUT_S))
         except SecAggError:
             return
-
-    def _leave_interrupted(self, call: LeaveRound | None) -> None:
-        """As `_leave`, on a connection of its own. Whoever is interrupted inside of gRPC may hold a lock of the channel
-        for ever; then nothing is answered on it any more, and no time limit ends a call.
-        """
-        if call is not None:
-            teller = Thread(target=self._leave, args=(call, self._connect()), daemon=True)
-            teller.start()
-            teller.join(2 * LEAVE_TIMEOUT_S)

@@ -1,31 +1,36 @@
-"""Making calls, synchronously: retries, time limits, cancellation. Knows nothing of rounds."""
+# Made of secagg_client/aio/connection.py by `make sync`: change that file, not this one.
+"""Making calls: retries, time limits, cancellation. Knows nothing of rounds."""
 
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from threading import Condition, Event, Lock
+from threading import Lock
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
-import grpc
-
-from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError, SecAggError
-from secagg_client import channels
+from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError
 from secagg_client.calls.data_plane import PART_COST, Call, Parts, UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
-from secagg_client.traffic import Traffic
+from secagg_client.transport.channels import CallFailed, named_error
+from secagg_client.transport.sync import Channel, Event, RunningCall, compute, wait
 
 
 class Scope:
-    """The limits of some calls that belong together: time and cancellation. Counts their bytes."""
+    """The limits of some calls that belong together: time and cancellation. Counts their bytes.
+
+    Attributes:
+        bytes_sent: message bytes that went up, repetitions included, without HTTP/2 and TLS.
+        bytes_received: message bytes that came down.
+    """
 
     def __init__(self, timeout_s: float | None = None) -> None:
         """Args: timeout_s: from now on; no limit if None."""
-        self.traffic = Traffic()
+        self.bytes_sent = 0
+        self.bytes_received = 0
         self._end = None if timeout_s is None else monotonic() + timeout_s
         self._cancelled = Event()
         self._lock = Lock()
-        self._running: grpc.Call | None = None
+        self._running: RunningCall | None = None
 
     def cancel(self) -> None:
         """End the running call, and every one after it."""
@@ -51,12 +56,12 @@ class Scope:
     def wait(self, delay_s: float) -> None:
         """Wait, but not past the end; raises as `remaining_s`."""
         left = self.remaining_s()
-        self._cancelled.wait(delay_s if left is None else min(delay_s, left))
+        wait(self._cancelled, delay_s if left is None else min(delay_s, left))
         self.remaining_s()
 
     @contextmanager
-    def running(self, call: grpc.Call) -> Iterator[None]:
-        """While inside, `cancel` ends `call`."""
+    def running(self, call: RunningCall) -> Iterator[None]:
+        """While inside, `cancel` ends `call`; afterwards it is over."""
         with self._lock:
             self._running = call
             if self._cancelled.is_set():
@@ -70,14 +75,13 @@ class Scope:
 
 
 class Connection:
-    """A channel to one server. Safe to use from several threads."""
+    """Makes calls over one channel. Safe to use from several threads."""
 
-    def __init__(self, channel: grpc.Channel, target: str, retry: RetryPolicy) -> None:
+    def __init__(self, channel: Channel, retry: RetryPolicy) -> None:
         self._channel = channel
-        self._target = target
         self._retry = retry
-        self._changed = Condition()
-        self._scopes: set[Scope] = set()
+        self._lock = Lock()
+        self._scopes: dict[Scope, Event] = {}  # with what tells that it was left
         self._closed = False
 
     @contextmanager
@@ -87,32 +91,34 @@ class Connection:
         Raises:
             LocalError: the connection is closed.
         """
-        scope = Scope(timeout_s)
-        with self._changed:
+        scope, left = Scope(timeout_s), Event()
+        with self._lock:
             if self._closed:
                 raise LocalError("this client is closed")
-            self._scopes.add(scope)
+            self._scopes[scope] = left
         try:
             yield scope
         finally:
-            with self._changed:
-                self._scopes.discard(scope)
-                self._changed.notify_all()
+            with self._lock:
+                del self._scopes[scope]
+            left.set()
 
     def cancel(self) -> None:
         """End all scopes."""
-        with self._changed:
+        with self._lock:
             scopes = list(self._scopes)
         for scope in scopes:
             scope.cancel()
 
     def close(self, patience_s: float = 0.0) -> None:
         """End all scopes, wait for them to be left, but not longer than `patience_s`, and close the channel."""
-        with self._changed:
+        with self._lock:
             self._closed = True
+            under_way = list(self._scopes.values())
         self.cancel()
-        with self._changed:
-            self._changed.wait_for(lambda: not self._scopes, patience_s)
+        end = monotonic() + patience_s
+        for left in under_way:
+            wait(left, max(0.0, end - monotonic()))
         self._channel.close()
 
     def perform(self, call: Call[Any], scope: Scope) -> Parts:
@@ -121,24 +127,19 @@ class Connection:
         Raises:
             SecAggError: what the server says.
             TransportError: it cannot be reached.
-            ParticipationCancelled, RoundTimeoutError: see `Scope`.
+            ParticipationCancelled: the scope was cancelled.
+            RoundTimeoutError: the scope's time is over; says what the last attempt ran into.
         """
         attempts = Attempts(self._retry, idempotent=call.idempotent, insists=call.insists)
-        while True:
-            attempts.begin(monotonic())
-            try:
-                if isinstance(call, UploadCall) and attempts.retrying:
-                    call = self._resume(call, attempts, scope)
-                return self.exchange(call, scope)
-            except RETRYABLE as error:
-                self._wait(scope, attempts, attempts.delay_after(error, monotonic()))
-            except RoundTimeoutError as over:
-                raise attempts.explained(over) from None
-
-    @staticmethod
-    def _wait(scope: Scope, attempts: Attempts, delay_s: float) -> None:
         try:
-            scope.wait(delay_s)
+            while True:
+                attempts.begin(monotonic())
+                try:
+                    if isinstance(call, UploadCall) and attempts.retrying:
+                        call = self._resume(call, attempts, scope)
+                    return self.exchange(call, scope)
+                except RETRYABLE as error:
+                    scope.wait(attempts.delay_after(error, monotonic()))
         except RoundTimeoutError as over:
             raise attempts.explained(over) from None
 
@@ -150,47 +151,52 @@ class Connection:
 
     def exchange(self, call: Call[Any], scope: Scope) -> Parts:
         """Make the call once. More than the call's limit is not read."""
-        return deque(self.stream(call, scope))
+        parts: Parts = deque()
+        for part in self.stream(call, scope):
+            parts.append(part)
+        return parts
 
     def stream(self, call: Call[Any], scope: Scope) -> Generator[bytes, None, None]:
         """Make the call once, and yield the parts of the answer as they arrive, up to the call's limit."""
         timeout_s = scope.remaining_s()
-        requests = _Requests(call, scope.traffic)
-        # Without serialisers gRPC passes bytes as they are.
-        make: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(call.path)
-        running = make(requests, timeout=timeout_s, metadata=call.metadata)
+        requests = _Requests(call, scope)
+        running = self._channel.call(call.path, requests, timeout_s, call.metadata)
         size = 0
         with scope.running(running):
             try:
-                for part in running:
-                    scope.traffic.received += len(part)
+                while (part := running.read()) is not None:
+                    scope.bytes_received += len(part)
                     size += len(part) + PART_COST
                     yield part
                     if size > call.limit:
                         return
-            except grpc.RpcError as error:
+            except (CallFailed, ParticipationCancelled) as error:
                 if requests.error is not None:
                     raise requests.error from None
                 scope.remaining_s()
-                raise channels.named_error(cast("channels.Failure", error), self._target, call.method) from None
+                if isinstance(error, ParticipationCancelled):
+                    raise
+                raise named_error(error.failure, self._channel.target, call.method) from None
 
 
 class _Requests:
-    """The requests of a call, counted. gRPC reads them in a thread of its own, and would drop an error there."""
+    """The requests of a call, counted. gRPC reads them beside us, and would drop an error there: `error` keeps it."""
 
-    def __init__(self, call: Call[Any], traffic: Traffic) -> None:
-        self.error: SecAggError | None = None
-        self._requests = call.requests()
-        self._traffic = traffic
+    def __init__(self, call: Call[Any], scope: Scope) -> None:
+        self.error: Exception | None = None
+        self._requests: Iterator[bytes] = call.requests()
+        self._scope = scope
 
     def __iter__(self) -> "_Requests":
         return self
 
     def __next__(self) -> bytes:
         try:
-            data = next(self._requests)
-        except SecAggError as error:
+            data: bytes | None = compute(next, self._requests, None)
+        except Exception as error:  # raised again here, and where the answer is awaited
             self.error = error
             raise
-        self._traffic.sent += len(data)
+        if data is None:
+            raise StopIteration
+        self._scope.bytes_sent += len(data)
         return data

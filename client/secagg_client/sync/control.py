@@ -1,24 +1,18 @@
-"""What an FL server tells its sidecar: open a round, watch it, fetch the sum."""
+# Made of secagg_client/aio/control.py by `make sync`: change that file, not this one.
+"""What an FL server tells its sidecar from plain code: open a round, watch it, fetch the sum."""
 
-from collections import OrderedDict
 from collections.abc import Collection, Generator
 from contextlib import closing
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
-
-import grpc
+from typing import Self
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
 from secagg.context import RoundId
-from secagg.errors import ConfigError, ProtocolViolation
-from secagg.events import RoundFailed
-from secagg.roster import COORDINATOR
 from secagg.transport.addresses import checked_local_target
 from secagg.wire.ledgers import TaskLedger
-from secagg.wire.progress import ResultReady, WatchedEvent
-from secagg_client import channels
+from secagg.wire.progress import WatchedEvent
 from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
@@ -32,56 +26,15 @@ from secagg_client.calls.control_plane import (
     WatchRound,
 )
 from secagg_client.calls.data_plane import Call, ResponseT_co
+from secagg_client.opened_rounds import OpenedRounds, end_of, ends
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.sync.connection import Connection
-
-MAX_CONFIGS: Final = 1000
-
-
-class OpenedRounds:
-    """The configurations of the rounds that were opened here, so that nobody has to pass them again."""
-
-    def __init__(self) -> None:
-        self._configs: OrderedDict[RoundId, RoundConfig] = OrderedDict()
-
-    def remember(self, round_id: RoundId, config: RoundConfig) -> None:
-        """Keep the latest `MAX_CONFIGS`."""
-        self._configs[round_id] = config
-        while len(self._configs) > MAX_CONFIGS:
-            self._configs.popitem(last=False)
-
-    def config(self, round_id: RoundId, given: RoundConfig | None) -> RoundConfig:
-        """The one that is given, or the one of the round that was opened here.
-
-        Raises:
-            ConfigError: there is neither.
-        """
-        config = given or self._configs.get(round_id)
-        if config is None:
-            raise ConfigError(f"round {round_id.hex()} was not opened by this client: pass its configuration")
-        return config
-
-
-def settings(retry: RetryPolicy) -> channels.Options:
-    """Of a channel that never leaves the machine: no proxy."""
-    return (*channels.options(retry), ("grpc.enable_http_proxy", 0))
-
-
-def ends(event: WatchedEvent) -> bool:
-    """Whether nothing can follow."""
-    return isinstance(event, ResultReady | RoundFailed)
-
-
-def end_of(event: WatchedEvent | None, round_id: RoundId) -> None:
-    """Raise what the last event of a round tells: `RoundAborted`; or that there was no last event."""
-    if isinstance(event, RoundFailed):
-        raise event.error
-    if not isinstance(event, ResultReady):
-        raise ProtocolViolation(f"the events of round {round_id.hex()} ended before the round", culprit=COORDINATOR)
+from secagg_client.transport import channels
+from secagg_client.transport.sync import Channel
 
 
 class ControlClient:
-    """The sidecar's control plane, from plain code. Safe to use from several threads.
+    """The sidecar's control plane. Safe to use from several threads.
 
     >>> with ControlClient("unix:/run/secagg/control.sock") as control:
     ...     round_id = control.open_round(config)
@@ -91,8 +44,8 @@ class ControlClient:
     def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
         """Args: target: "unix:/path", or "127.0.0.1:port": it has no TLS and never leaves the machine."""
         self._retry = retry or RetryPolicy()
-        channel = grpc.insecure_channel(checked_local_target(target), options=settings(self._retry))
-        self._connection = Connection(channel, target, self._retry)
+        channel = Channel(checked_local_target(target), channels.local_options(self._retry))
+        self._connection = Connection(channel, self._retry)
         self._opened = OpenedRounds()
 
     def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:
@@ -125,11 +78,14 @@ class ControlClient:
                 attempts.begin(monotonic())
                 try:
                     with closing(self._connection.stream(call, scope)) as parts:
-                        for number, part in enumerate(parts):
-                            if number >= told:
-                                told = number + 1
-                                attempts.progressed()
-                                yield call.event(part)
+                        repeated = told
+                        for part in parts:
+                            if repeated:
+                                repeated -= 1
+                                continue
+                            told += 1
+                            attempts.progressed()
+                            yield call.event(part)
                     return
                 except RETRYABLE as error:
                     scope.wait(attempts.delay_after(error, monotonic()))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import grpc
 import pytest
-from secagg_client import RetryPolicy, channels
+from secagg_client import RetryPolicy
 from secagg_client.retry import RETRYABLE, ConnectionBroken
+from secagg_client.transport import channels
 
 from secagg.errors import (
     AbortReason,

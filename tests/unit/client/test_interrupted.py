@@ -1,17 +1,19 @@
 """Control-C inside of gRPC: the good-bye is said on another connection, and never waited for without end."""
 
+import asyncio
 from collections import deque
 from threading import Event, Thread
 from typing import Any
 
 import pytest
-from secagg_client import Client
+from secagg_client import AsyncClient, Client
+from secagg_client.aio.connection import Connection as AsyncConnection
 from secagg_client.calls.data_plane import Call, LeaveRound
 from secagg_client.sync import client as sync
 from secagg_client.sync.connection import Connection
 
 from secagg.context import RoundId
-from secagg.errors import AbortReason, RoundAborted
+from secagg.errors import AbortReason, LocalError, RoundAborted
 from secagg.messages import Leave, LeaveReason
 from tests.serving import CROWD, make_config, site
 
@@ -53,15 +55,19 @@ def drive(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[Connect
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
 def test_an_interrupted_client_says_good_bye_elsewhere(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(drive(monkeypatch, error)) == 1
+    (fresh,) = drive(monkeypatch, error)
+    with pytest.raises(LocalError, match="closed"), fresh.scope():
+        pass
 
 
 def test_after_an_error_of_ours_the_connection_still_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(drive(monkeypatch, RoundAborted(AbortReason.CANCELLED, "over"))) == 1
+    (own,) = drive(monkeypatch, RoundAborted(AbortReason.CANCELLED, "over"))
+    with own.scope():
+        pass
 
 
 def test_the_twin_would_wait_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Client, "_leave_interrupted", lambda self, call: self._leave(call, self._connection))
+    monkeypatch.setattr(sync, "usable_after", lambda error: True)
     stuck = Thread(target=drive, args=(monkeypatch, KeyboardInterrupt()), daemon=True)
     stuck.start()
     stuck.join(0.5)
@@ -70,7 +76,31 @@ def test_the_twin_would_wait_without_end(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_good_bye_that_nobody_hears_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "LEAVE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(Client, "_leave", lambda *_: Event().wait())
+    monkeypatch.setattr(Client, "_say", lambda *_: Event().wait())
     client = Client("localhost:1", identity=site().identity(CROWD[0]), trust=site().trust)
     with pytest.raises(KeyboardInterrupt):
         client._drive(Interrupted(KeyboardInterrupt()), object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "elsewhere"),
+    [(KeyboardInterrupt(), True), (asyncio.CancelledError(), False), (RoundAborted(AbortReason.CANCELLED, "o"), False)],
+)
+async def test_an_asynchronous_client_does_the_same(
+    error: BaseException, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who cancels its task does not disturb gRPC, and needs no other connection."""
+    said: list[AsyncConnection] = []
+
+    async def perform(self: AsyncConnection, call: Call[Any], scope: Any) -> Any:
+        said.append(self)
+        return deque()
+
+    monkeypatch.setattr(AsyncConnection, "perform", perform)
+    client = AsyncClient("localhost:1", identity=site().identity(CROWD[0]), trust=site().trust)
+
+    # Not by `_drive`: a task that ends by KeyboardInterrupt ends the event loop, too.
+    await client._leave(Interrupted(error).farewell(error), error)
+    (connection,) = said
+    assert (connection is not client._connection) is elsewhere
+    assert connection._closed is elsewhere

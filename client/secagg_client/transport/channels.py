@@ -20,6 +20,7 @@ from secagg.wire.v1 import errors_pb2
 from secagg_client.retry import ConnectionBroken, RetryPolicy
 
 Options = tuple[tuple[str, str | int], ...]
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 KEEPALIVE_S: Final = 60
 """A call may wait for hours; this is how long a dead connection goes unnoticed."""
@@ -60,6 +61,14 @@ class Failure(Protocol):
         ...
 
 
+class CallFailed(Exception):
+    """A call failed; `failure` is what gRPC says of it. Never leaves this package: `named_error` says what it means."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
 def options(retry: RetryPolicy, server_name: str | None = None) -> Options:
     """Settings of a channel.
 
@@ -79,6 +88,11 @@ def options(retry: RetryPolicy, server_name: str | None = None) -> Options:
         ("grpc.http2.max_pings_without_data", 0),
     )
     return (*settings, ("grpc.ssl_target_name_override", server_name)) if server_name else settings
+
+
+def local_options(retry: RetryPolicy) -> Options:
+    """Settings of a channel that never leaves the machine: no proxy."""
+    return (*options(retry), ("grpc.enable_http_proxy", 0))
 
 
 def named_error(failure: Failure, target: str, method: str) -> SecAggError:

@@ -1,0 +1,1 @@
+"""What the clients share of gRPC, and the two files that differ between asynchronous and synchronous."""
