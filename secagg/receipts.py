@@ -136,12 +136,12 @@ class Receipt:
                 signature is under something else.
             DecodeError: the time at which it says that it was signed is none.
         """
-        if not (self.seal.signature and self.seal.chain):
+        if not (self.seal.signature and self.seal.chain):  # check: C88-sealed
             raise AuthenticationError("the coordinator did not sign the receipt", culprit=COORDINATOR)
-        trust.verify_coordinator(self.seal.chain, at)
+        trust.verify_coordinator(self.seal.chain, at)  # check: C88-now
         signer = trust.verify_coordinator(self.seal.chain, _signed_at(self))
         signed = self.statement.to_sign(self.seal.signed_ms)
-        signing.verify(signer.public_key, signed, self.seal.signature, culprit=COORDINATOR)
+        signing.verify(signer.public_key, signed, self.seal.signature, culprit=COORDINATOR)  # check: C89
         return signer
 
     def export(self) -> bytes:

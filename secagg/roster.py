@@ -110,7 +110,7 @@ def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: dateti
         ProtocolViolation: the certificate is another participant's.
     """
     identity = trust.verify_participant(member.keys.certificates, at)
-    if identity.participant_id != member.participant_id:  # check: C12, C39
+    if identity.participant_id != member.participant_id:  # check: C12, C39-id
         raise ProtocolViolation(
             f"the certificate shown for {member.participant_id} belongs to {identity.participant_id}",
             culprit=COORDINATOR,

@@ -137,7 +137,7 @@ class TrustAnchors:
             check_role(leaf, Role.PARTICIPANT)
             expires = min(certificate.not_valid_after_utc for certificate in certificates)
             identity = VerifiedIdentity(participant_id_of(leaf), organisation_of(leaf), public_key_of(leaf), expires)
-            self._check_chain(certificates, now)  # check: chain
+            self._check_chain(certificates, now)  # check: C11, C39
         except CertificateError as error:
             raise AuthenticationError(f"participant certificate: {error}") from error
         return identity

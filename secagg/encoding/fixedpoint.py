@@ -230,7 +230,7 @@ def decode_flat(spans: tuple[Span, ...], sums: Words, summands: int) -> tuple[Fl
 
 def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int:
     """Σ w, which stands behind the sums of `size` values; refuses impossible ones as `decode_mean` says."""
-    if int(sums[:size].max()) > summands * code.levels:
+    if int(sums[:size].max()) > summands * code.levels:  # check: C32-range
         raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
     weight = int(sums[size])
     if not summands <= weight <= summands * code.max_weight:  # check: C32
@@ -269,7 +269,7 @@ def check_magnitude(mean: FloatArray, bound: float) -> None:
         ProtocolViolation: as above. Nobody can tell who made it up.
     """
     most = max(-float(mean.min()), float(mean.max()))
-    if not most <= bound * _ARITHMETIC:
+    if not most <= bound * _ARITHMETIC:  # check: C32
         raise ProtocolViolation(
             f"the mean has a value of magnitude {most:.6g}; no inputs within the clip exceed {bound:.6g}"
         )
@@ -278,7 +278,7 @@ def check_magnitude(mean: FloatArray, bound: float) -> None:
 def check_length(mean: FloatArray, bound: float) -> None:
     """As `check_magnitude`, for the Euclidean norm of the whole."""
     length = float(np.linalg.norm(mean)) if bound < inf else 0.0
-    if not length <= bound * _ARITHMETIC:
+    if not length <= bound * _ARITHMETIC:  # check: C32
         raise ProtocolViolation(f"the mean has norm {length:.6g}; no inputs within the clip exceed {bound:.6g}")
 
 

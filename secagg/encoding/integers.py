@@ -150,7 +150,7 @@ class IntegerCode:
         for spec in self.schema.arrays:
             low, high = self.integers.bounds(spec)
             part = sums[at : at + spec.size]
-            if int(part.max()) > summands * (high - low):
+            if int(part.max()) > summands * (high - low):  # check: C97
                 raise ProtocolViolation(
                     f"array {spec.name!r} has a sum beyond what {summands} integers from {low} to {high} have"
                 )

@@ -139,7 +139,7 @@ class DealtKeyCoordinator(Engine):
             dealer = self._joining.name(self.dealer)
             raise AuthenticationError(f"{name} confirms another key than {dealer} committed to", culprit=name)
         signed = transcripts.key_confirmation(self.round.context, self._joining.roster, self.dealer, message.digest)
-        signing.verify(self._joining.identities[name].public_key, signed, message.signature, culprit=name)
+        signing.verify(self._joining.identities[name].public_key, signed, message.signature, culprit=name)  # check: C73
         self._confirmed[index] = message
 
     def _take_input(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> bool:
@@ -170,7 +170,7 @@ class DealtKeyCoordinator(Engine):
             raise ProtocolViolation(f"{name} reported another sum before", culprit=name)
         survivors = self._encrypted.sets.survivors
         signed = transcripts.sum_report(self.round.context, self._joining.roster, survivors, message.digest)
-        signing.verify(self._joining.identities[name].public_key, signed, message.signature, culprit=name)
+        signing.verify(self._joining.identities[name].public_key, signed, message.signature, culprit=name)  # check: C73
         self._reports[index] = message
 
     def _take_sum(self, index: Index, message: SumChunk, name: ParticipantId) -> bool:

@@ -55,7 +55,7 @@ def join(membership: Membership) -> tuple["AwaitingRoster", AdvertiseKeys]:
     Raises:
         PolicyViolation: the round is below our policy.
     """
-    membership.policy.check(membership.round.config)
+    membership.policy.check(membership.round.config)  # check: C3
     channel = KeyPair.generate(membership.rng)
     keys = membership.signed_keys(AdvertiseKeys(channel.public, b""))
     return AwaitingRoster(membership, channel, keys), keys

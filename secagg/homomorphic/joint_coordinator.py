@@ -121,7 +121,7 @@ class JointKeyCoordinator(Engine):
         kept[index] = message
 
     def _verify(self, name: ParticipantId, signed: bytes, signature: bytes) -> None:
-        signing.verify(self._joining.identities[name].public_key, signed, signature, culprit=name)
+        signing.verify(self._joining.identities[name].public_key, signed, signature, culprit=name)  # check: C73
 
     def _take_share(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         if index in self._shared:

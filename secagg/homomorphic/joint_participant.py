@@ -64,7 +64,7 @@ def join(membership: Membership) -> tuple["AwaitingRoster", AdvertiseKeys]:
     Raises:
         PolicyViolation: the round is below our policy.
     """
-    membership.policy.check(membership.round.config)
+    membership.policy.check(membership.round.config)  # check: C3
     channel = KeyPair.generate(membership.rng)
     seed = Secret(membership.rng.token(KEY_SEED_SIZE))
     profile, context = profile_of(membership.round.config), membership.round.context

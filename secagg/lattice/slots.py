@@ -58,11 +58,11 @@ def ckks_values(slots: Complex) -> U64:
     """
     parts = np.concatenate([slots.real, slots.imag], axis=-1)
     # Written so that NaN is refused as well.
-    if not (parts.min() >= -CKKS_ROUNDING_LIMIT and parts.max() < 2.0**53):
+    if not (parts.min() >= -CKKS_ROUNDING_LIMIT and parts.max() < 2.0**53):  # check: C57-range
         raise ProtocolViolation("a decrypted value is out of range")
     nearest = np.rint(parts)
     distance = np.abs(parts - nearest).max()
-    if distance > CKKS_ROUNDING_LIMIT:
+    if distance > CKKS_ROUNDING_LIMIT:  # check: C57-integer
         raise ProtocolViolation(f"a decrypted value is {distance:.3g} from an integer, beyond {CKKS_ROUNDING_LIMIT}")
     values: U64 = nearest.astype(np.uint64)
     return values
@@ -76,8 +76,8 @@ def take(profile: Profile, values: U64, count: int, summands: int) -> U64:
     """
     flat = values.reshape(-1)
     largest = summands * ((1 << profile.value_bits) - 1)
-    if flat.max(initial=0) > largest:
+    if flat.max(initial=0) > largest:  # check: C57-largest, C84-largest
         raise ProtocolViolation(f"a decrypted value exceeds {largest}, the largest sum of {summands} values")
-    if flat[count:].any():
+    if flat[count:].any():  # check: C57-filler, C84-filler
         raise ProtocolViolation("the filling of the last block is not zero")
     return flat[:count]

@@ -99,7 +99,7 @@ class Intake:
         if index in self.signed:  # check: C35  # whoever holds the key can make valid signatures without end
             raise ProtocolViolation(f"{name} signed before", culprit=name)
         signed = rosters.survivors_to_sign(self.round.context, self.joining.roster, self.sets)
-        signing.verify(self.joining.identities[name].public_key, signed, message.signature, culprit=name)
+        signing.verify(self.joining.identities[name].public_key, signed, message.signature, culprit=name)  # check: C43
         self.signed[index] = message
 
     def take_revealed(self, index: Index, message: Unmask) -> None:

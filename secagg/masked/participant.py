@@ -45,7 +45,7 @@ def join(membership: Membership) -> tuple["AwaitingRoster", AdvertiseKeys]:
     Raises:
         PolicyViolation: the round is below our policy.
     """
-    membership.policy.check(membership.round.config)
+    membership.policy.check(membership.round.config)  # check: C3
     channel, mask = KeyPair.generate(membership.rng), KeyPair.generate(membership.rng)
     keys = AdvertiseKeys(channel.public, mask.public)
     if membership.active:

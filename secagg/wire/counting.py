@@ -64,7 +64,7 @@ def count(data: bytes, plan: Plan, left: int) -> int:
         left = _count(data, plan, left, 0, len(data))
     except (IndexError, KeyError):  # cut off, or a wire type that this protocol does not have
         raise DecodeError("cut off, or of another form") from None
-    if left < 0:
+    if left < 0:  # check: C98
         raise DecodeError("it has more fields than any message of this protocol")
     return left
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +134,13 @@ def test_a_marker_is_found_by_either_name_on_any_line_of_the_condition(name: str
 def test_a_marker_stands_once_and_on_a_check(name: str, said: str) -> None:
     with Patch() as patch, pytest.raises(ValueError, match=said):
         without_check(patch, sys.modules[__name__], "_two_names", name)
+
+
+def test_only_the_runner_and_its_results_import_what_changes_live_functions() -> None:
+    root, package = Path(__file__).parents[2], "secagg.tools.redteam.self_test"
+    found = set()
+    for path in (path for folder in ("secagg", "client", "server") for path in (root / folder).rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if package in path.read_text(encoding="utf-8") and "redteam/self_test/" not in name:
+            found.add(name.removeprefix("secagg/tools/redteam/"))
+    assert found == {"runner.py", "results.py"}

@@ -216,7 +216,7 @@ class Participation:
                 "participate() if that is what the update is for",
                 culprit=COORDINATOR,
             )
-        self._terms.policy.check(config)
+        self._terms.policy.check(config)  # check: C3
         if config.groups is not None:
             self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, config.groups)
         flat = config.schema.check(mine.update)

@@ -66,7 +66,7 @@ class ServiceHandler(grpc.GenericRpcHandler):
             async with reported(context, name, self._throttled, plane.peers.address(peer)) as told:
                 told.caller = caller = plane.who(context)
                 plane.peers.spoke(peer, caller)
-                slot = plane.limiter.admit(caller)  # check: calls-limited
+                slot = plane.limiter.admit(caller)
                 try:
                     async for part in answer(IncomingCall(context, caller, slot, plane.read_timeout_s)):
                         slot.let_go()

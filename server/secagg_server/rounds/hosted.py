@@ -231,7 +231,7 @@ class HostedRound:
         processes = self._processes
         if self.outcome is not None or processes.has_left(sender):
             return
-        await processes.check_hung_up(sender)  # check: leave-of-another-process
+        await processes.check_hung_up(sender)  # check: C95
         if self.outcome is not None or processes.has_left(sender):
             return
         processes.leaving.add(sender)

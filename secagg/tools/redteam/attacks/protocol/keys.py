@@ -258,7 +258,7 @@ KEY_GAMES: Final = (
     Game(
         "certified-elsewhere", "The same, under a CA of the coordinator's own", "malicious coordinator", "[B17] §6.2",
         True, "certificates are verified up to the deployment's CA", partial(substituted, certified_elsewhere),
-        Kind.LYING, defences=(Check(TrustAnchors, "verify_participant", "chain"),), refused=_FORGED,
+        Kind.LYING, defences=(Check(TrustAnchors, "verify_participant", "C11"),), refused=_FORGED,
     ),
     Game(
         "key-substitution-unsigned", "The same in a round of the semi-honest threat model", "malicious coordinator",
