@@ -36,8 +36,10 @@ from secagg.policy import Policy
 from secagg.receipts import Receipt, Statement
 from secagg.rounds.certification import Certification, Result
 from secagg.tools.simulation.cohort import participant_names
-from secagg.wire import codec
+from secagg.wire.agreement import decode_check, decode_leave, encode_proof
 from secagg.wire.configuration import encode_config
+from secagg.wire.keys import decode_advertise, decode_share_keys, encode_roster, encode_share_delivery
+from secagg.wire.masked import decode_chunk, decode_unmask, encode_survivors
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -158,7 +160,7 @@ class Conversation:
         leave = self.farewells[name] = participation.farewell(error)
         participation.close()
         if leave is not None:
-            message = codec.decode_leave(pb.LeaveRequest.FromString(next(leave.requests())).leave)
+            message = decode_leave(pb.LeaveRequest.FromString(next(leave.requests())).leave)
             self.coordinator.receive(name, message, NOW)
 
     def _deliver(self, name: ParticipantId, call: Call[Any]) -> None:
@@ -167,21 +169,21 @@ class Conversation:
         match call:
             case Advertise():
                 keys = pb.AdvertiseRequest.FromString(data[0]).keys
-                self.coordinator.receive(name, codec.decode_advertise(keys), NOW)
+                self.coordinator.receive(name, decode_advertise(keys), NOW)
             case Share():
                 parts = [messages_pb2.ShareKeysPart.FromString(d) for d in data]
-                self.coordinator.receive(name, codec.decode_share_keys(parts), NOW)
+                self.coordinator.receive(name, decode_share_keys(parts), NOW)
             case SendInput():
                 for d in data:
                     chunk = messages_pb2.MaskedInputChunk.FromString(d)
-                    self.coordinator.receive(name, codec.decode_chunk(chunk), NOW)
+                    self.coordinator.receive(name, decode_chunk(chunk), NOW)
             case Check():
-                self.coordinator.receive(name, codec.decode_check(pb.CheckRequest.FromString(data[0]).check), NOW)
+                self.coordinator.receive(name, decode_check(pb.CheckRequest.FromString(data[0]).check), NOW)
             case Certify():
                 self.certification.receive(name, pb.CertifyRequest.FromString(data[0]).signature)
             case Reveal():
                 revealed = [messages_pb2.UnmaskPart.FromString(d) for d in data]
-                self.coordinator.receive(name, codec.decode_unmask(revealed), NOW)
+                self.coordinator.receive(name, decode_unmask(revealed), NOW)
 
     def _answer(self, name: ParticipantId, call: Call[Any]) -> Parts | SecAggError | None:
         """The honest answer; None while it is not there."""
@@ -196,7 +198,7 @@ class Conversation:
 
     def _ending(self, call: Call[Any], aggregate: Aggregate) -> Parts | None:
         if isinstance(call, Certify):
-            return in_bytes(codec.encode_proof(self.certification.proof())) if self.certification.closed else None
+            return in_bytes(encode_proof(self.certification.proof())) if self.certification.closed else None
         packed = PackedAggregate.of(aggregate, self.config)
         if isinstance(call, Reveal):
             return in_bytes([encode_receipt(self.receipt(packed.survivors, packed.digest))])
@@ -224,13 +226,13 @@ class Conversation:
             return error
         match message:
             case Roster():
-                return in_bytes(codec.encode_roster(message))
+                return in_bytes(encode_roster(message))
             case ShareDelivery():
-                return in_bytes(codec.encode_share_delivery(message))
+                return in_bytes(encode_share_delivery(message))
             case SurvivorSet():
-                return in_bytes([codec.encode_survivors(message)])
+                return in_bytes([encode_survivors(message)])
             case ConsistencyProof():
-                return in_bytes(codec.encode_proof(message))
+                return in_bytes(encode_proof(message))
         raise TypeError(type(message).__name__)
 
 

@@ -43,10 +43,12 @@ from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
 from secagg.tools.simulation.cohort import participant_names
-from secagg.wire import codec
+from secagg.wire.agreement import decode_proof, encode_check, encode_leave
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import TRAILER, decode_failure
+from secagg.wire.keys import decode_roster, decode_share_delivery, encode_advertise, encode_share_keys
+from secagg.wire.masked import decode_survivors, encode_chunk, encode_unmask
 from secagg.wire.progress import WatchedEvent, decode_event
 from secagg.wire.results import decode_aggregate
 from secagg.wire.v1 import control_plane_pb2 as control_pb
@@ -236,31 +238,31 @@ class Player:
             case AdvertiseKeys():
                 return await self.advertise(message)
             case ShareKeys():
-                call = self.stub.Share(codec.encode_share_keys(message), **self.options)
-                return codec.decode_share_delivery([part async for part in call])
+                call = self.stub.Share(encode_share_keys(message), **self.options)
+                return decode_share_delivery([part async for part in call])
             case MaskedVector():
                 return await self.upload(message)
             case ConsistencyCheck():
-                request = pb.CheckRequest(round_id=self.round.round_id, check=codec.encode_check(message))
-                return codec.decode_proof([p async for p in self.stub.Check(request, timeout=PATIENCE_S)])
+                request = pb.CheckRequest(round_id=self.round.round_id, check=encode_check(message))
+                return decode_proof([p async for p in self.stub.Check(request, timeout=PATIENCE_S)])
             case Unmask():
-                self.receipt = await self.stub.Reveal(codec.encode_unmask(message), **self.options)
+                self.receipt = await self.stub.Reveal(encode_unmask(message), **self.options)
                 return None
 
     async def advertise(self, keys: AdvertiseKeys) -> CoordinatorMessage:
-        request = pb.AdvertiseRequest(round_id=self.round.round_id, keys=codec.encode_advertise(keys))
-        return codec.decode_roster([part async for part in self.stub.Advertise(request, timeout=PATIENCE_S)])
+        request = pb.AdvertiseRequest(round_id=self.round.round_id, keys=encode_advertise(keys))
+        return decode_roster([part async for part in self.stub.Advertise(request, timeout=PATIENCE_S)])
 
     async def upload(self, chunks: Iterable[MaskedInputChunk]) -> CoordinatorMessage:
-        sent = (codec.encode_chunk(chunk) for chunk in chunks)
-        return codec.decode_survivors(await self.stub.SendInput(sent, **self.options))
+        sent = (encode_chunk(chunk) for chunk in chunks)
+        return decode_survivors(await self.stub.SendInput(sent, **self.options))
 
     async def progress(self) -> int:
         request = pb.InputProgressRequest(round_id=self.round.round_id)
         return (await self.stub.InputProgress(request, timeout=PATIENCE_S)).next_chunk
 
     async def leave(self, reason: LeaveReason = LeaveReason.CANCELLED) -> None:
-        request = pb.LeaveRequest(round_id=self.round.round_id, leave=codec.encode_leave(Leave(reason)))
+        request = pb.LeaveRequest(round_id=self.round.round_id, leave=encode_leave(Leave(reason)))
         await self.stub.LeaveRound(request, timeout=PATIENCE_S)
 
     async def aggregate(self) -> Aggregate:

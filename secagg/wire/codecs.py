@@ -28,7 +28,26 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
-from secagg.wire import codec, homomorphic
+from secagg.wire import homomorphic
+from secagg.wire.agreement import decode_check, decode_leave, decode_proof, encode_check, encode_leave, encode_proof
+from secagg.wire.keys import (
+    decode_advertise,
+    decode_roster,
+    decode_share_delivery,
+    decode_share_keys,
+    encode_advertise,
+    encode_roster,
+    encode_share_delivery,
+    encode_share_keys,
+)
+from secagg.wire.masked import (
+    decode_chunk,
+    decode_survivors,
+    decode_unmask,
+    encode_chunk,
+    encode_survivors,
+    encode_unmask,
+)
 from secagg.wire.v1 import messages_pb2 as pb
 
 ValueT_co = TypeVar("ValueT_co", covariant=True)
@@ -56,18 +75,16 @@ class Codec(Generic[ValueT_co]):
         return found
 
 
-ADVERTISE_KEYS: Final = Codec(pb.AdvertiseKeys, codec.encode_advertise, codec.decode_advertise)
-ROSTER: Final = Codec(pb.RosterPart, codec.encode_roster, codec.decode_roster, in_parts=True)
-SHARE_KEYS: Final = Codec(pb.ShareKeysPart, codec.encode_share_keys, codec.decode_share_keys, in_parts=True)
-SHARE_DELIVERY: Final = Codec(
-    pb.ShareDeliveryPart, codec.encode_share_delivery, codec.decode_share_delivery, in_parts=True
-)
-MASKED_INPUT_CHUNK: Final = Codec(pb.MaskedInputChunk, codec.encode_chunk, codec.decode_chunk)
-SURVIVOR_SET: Final = Codec(pb.SurvivorSet, codec.encode_survivors, codec.decode_survivors)
-CONSISTENCY_CHECK: Final = Codec(pb.ConsistencyCheck, codec.encode_check, codec.decode_check)
-CONSISTENCY_PROOF: Final = Codec(pb.ConsistencyProofPart, codec.encode_proof, codec.decode_proof, in_parts=True)
-UNMASK: Final = Codec(pb.UnmaskPart, codec.encode_unmask, codec.decode_unmask, in_parts=True)
-LEAVE: Final = Codec(pb.Leave, codec.encode_leave, codec.decode_leave)
+ADVERTISE_KEYS: Final = Codec(pb.AdvertiseKeys, encode_advertise, decode_advertise)
+ROSTER: Final = Codec(pb.RosterPart, encode_roster, decode_roster, in_parts=True)
+SHARE_KEYS: Final = Codec(pb.ShareKeysPart, encode_share_keys, decode_share_keys, in_parts=True)
+SHARE_DELIVERY: Final = Codec(pb.ShareDeliveryPart, encode_share_delivery, decode_share_delivery, in_parts=True)
+MASKED_INPUT_CHUNK: Final = Codec(pb.MaskedInputChunk, encode_chunk, decode_chunk)
+SURVIVOR_SET: Final = Codec(pb.SurvivorSet, encode_survivors, decode_survivors)
+CONSISTENCY_CHECK: Final = Codec(pb.ConsistencyCheck, encode_check, decode_check)
+CONSISTENCY_PROOF: Final = Codec(pb.ConsistencyProofPart, encode_proof, decode_proof, in_parts=True)
+UNMASK: Final = Codec(pb.UnmaskPart, encode_unmask, decode_unmask, in_parts=True)
+LEAVE: Final = Codec(pb.Leave, encode_leave, decode_leave)
 KEY_CONFIRMATION: Final = Codec(pb.KeyConfirmation, homomorphic.encode_confirmation, homomorphic.decode_confirmation)
 ENCRYPTED_INPUT_CHUNK: Final = Codec(
     pb.EncryptedInputChunk, homomorphic.encode_encrypted_chunk, homomorphic.decode_encrypted_chunk

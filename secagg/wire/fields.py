@@ -1,19 +1,25 @@
 """Checks on single fields and lists, and splitting lists over parts: what every decoder is made of."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
 from secagg.config import MAX_PARTICIPANTS
+from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.errors import DecodeError
-from secagg.messages import Index
+from secagg.messages import Index, ParticipantId
 
 PART_BYTES: Final = 1 << 20
 """No part of a message is longer."""
 
 MAX_PARTS: Final = 1 << 17
 """No message has more: a stream that holds nothing must end too."""
+
+MAX_SIGNATURE_BYTES: Final = MAX_SIGNATURE_SIZE
+SHARE_BYTES: Final = 33
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 MessageT = TypeVar("MessageT", bound=Message)
 ItemT = TypeVar("ItemT", bound=Message)
@@ -99,3 +105,10 @@ def at_most(value: bytes, size: int, what: str) -> bytes:
     if len(value) > size:
         raise DecodeError(f"{what} has {len(value)} bytes, more than {size}")
     return value
+
+
+def decode_participant_id(text: str) -> ParticipantId:
+    """1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit."""
+    if not _ID.fullmatch(text):
+        raise DecodeError(f"{text[:80]!r} is no participant id")
+    return ParticipantId(text)

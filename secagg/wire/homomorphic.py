@@ -1,4 +1,4 @@
-"""The messages of homomorphic rounds to protobuf and back; see `secagg.wire.codec`."""
+"""The messages of homomorphic rounds alone, from KeyConfirmation to RecoverSeeds."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -19,8 +19,18 @@ from secagg.messages import (
     SumChunk,
     SumReport,
 )
-from secagg.wire.codec import MAX_SIGNATURE_BYTES, SHARE_BYTES, decode_survivors, encode_survivors
-from secagg.wire.fields import ascending, at_most, bounded, exactly, fresh_index, limited, split
+from secagg.wire.fields import (
+    MAX_SIGNATURE_BYTES,
+    SHARE_BYTES,
+    ascending,
+    at_most,
+    bounded,
+    exactly,
+    fresh_index,
+    limited,
+    split,
+)
+from secagg.wire.masked import decode_survivors, encode_survivors
 from secagg.wire.v1 import messages_pb2 as pb
 
 DIGEST_BYTES: Final = 32

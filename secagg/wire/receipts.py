@@ -6,8 +6,7 @@ from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError
 from secagg.receipts import Receipt, Seal
-from secagg.wire.codec import MAX_SIGNATURE_BYTES
-from secagg.wire.fields import at_most, exactly
+from secagg.wire.fields import MAX_SIGNATURE_BYTES, at_most, exactly
 from secagg.wire.v1 import data_plane_pb2 as pb
 
 

@@ -11,8 +11,7 @@ from secagg.aggregates import Aggregate, plan_of
 from secagg.config import MAX_PARTICIPANTS, RoundConfig
 from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.errors import AuthenticationError, DecodeError
-from secagg.wire.codec import decode_participant_id
-from secagg.wire.fields import bounded
+from secagg.wire.fields import bounded, decode_participant_id
 from secagg.wire.v1 import messages_pb2 as pb
 
 _NAMES_PER_PART = 8192  # of at most 64 characters: well below 1 MiB

@@ -46,7 +46,7 @@ from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.tools.conformance import fixtures, vectors, wire
 from secagg.tools.conformance.replay import archive
 from secagg.tools.conformance.replay.stage import Draws, Stage, read_arrays, read_policy, refusal
-from secagg.wire import codec
+from secagg.wire.agreement import decode_proof
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import decode_receipt
@@ -549,7 +549,7 @@ def _believed(vector: Vector) -> bytes:
     if "proof" in vector:
         parts = map(messages_pb2.ConsistencyProofPart.FromString, map(unhex, vector["proof"]))
         result = Result.of(stage.round, roster, survivors, told.sums_digest)
-        assert result.is_certified(codec.decode_proof(parts))
+        assert result.is_certified(decode_proof(parts))
     return told.sums_digest
 
 

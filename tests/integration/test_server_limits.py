@@ -12,8 +12,8 @@ from secagg_server.limits.call_limiter import CallLimiter
 
 from secagg.errors import DecodeError, LimitError, NotInRoundError, ProtocolViolation, SecAggError
 from secagg.messages import Leave, LeaveReason
-from secagg.wire import codec
 from secagg.wire.calls import ROUND_METADATA
+from secagg.wire.keys import encode_advertise
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, channel, failure_of, make_config, site, stage
@@ -158,7 +158,7 @@ async def test_who_waits_in_many_rounds_can_join_one_more(tmp_path: Path, monkey
             ids.append(round_id)
             for player in people:
                 await player.join(round_id)
-                keys[player.name, round_id] = codec.encode_advertise(player.next)
+                keys[player.name, round_id] = encode_advertise(player.next)
         return people, ids
 
     keys: dict[tuple[str, bytes], Any] = {}

@@ -52,9 +52,11 @@ from secagg.robust.combining import Anomaly
 from secagg.robust.grouping import Groups
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope
-from secagg.wire import codec, homomorphic
+from secagg.wire.codecs import CODECS
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import decode_failure, encode_failure
+from secagg.wire.fields import decode_participant_id
+from secagg.wire.parsing import parse
 from secagg.wire.progress import InGroup, ResultReady, decode_event, encode_event
 from secagg.wire.results import (
     PackedAggregate,
@@ -102,7 +104,7 @@ def messages() -> dict[type, list[Any]]:
 
 
 def of(kind: type[Message], data: Iterable[bytes]) -> Iterator[Any]:
-    return (codec.parse(kind, part) for part in data)
+    return (parse(kind, part) for part in data)
 
 
 def whole(kind: type[Message], encode: Callable[[Any], Message], decode: Callable[[Any], Any], *values: Any) -> Decoder:
@@ -112,7 +114,7 @@ def whole(kind: type[Message], encode: Callable[[Any], Message], decode: Callabl
         return (encode(value).SerializeToString(),)
 
     def read(data: Iterable[bytes]) -> Any:
-        return decode(codec.parse(kind, b"".join(data)))
+        return decode(parse(kind, b"".join(data)))
 
     return Decoder(decode.__name__, tuple(again(value) for value in values), read, again)
 
@@ -126,6 +128,12 @@ def parted(
         return tuple(part.SerializeToString() for part in encode(value))
 
     return Decoder(decode.__name__, tuple(again(value) for value in values), lambda data: decode(of(kind, data)), again)
+
+
+def of_codec(*values: Any) -> Decoder:
+    """A message of the protocol, of the type that all the values have."""
+    codec = CODECS[type(values[0])]
+    return (parted if codec.in_parts else whole)(codec.kind, codec.encode, codec.decode, *values)
 
 
 @cache
@@ -155,69 +163,30 @@ def all_decoders() -> tuple[Decoder, ...]:
         n: PackedAggregate.of(replace(aggregate, survivors=tuple(people[3 * n - 3 : 3 * n])), CONFIG) for n in (1, 2, 3)
     }
     return (
-        whole(pb.AdvertiseKeys, codec.encode_advertise, codec.decode_advertise, *seen[AdvertiseKeys][:2]),
-        parted(pb.RosterPart, codec.encode_roster, codec.decode_roster, seen[Roster][0]),
-        parted(pb.ShareKeysPart, codec.encode_share_keys, codec.decode_share_keys, *seen[ShareKeys][:2]),
-        parted(
-            pb.ShareDeliveryPart,
-            codec.encode_share_delivery,
-            codec.decode_share_delivery,
-            seen[ShareDelivery][0],
-            ShareDelivery({}, {Index(1): b"share", Index(2): b"other"}),
-        ),
-        whole(pb.MaskedInputChunk, codec.encode_chunk, codec.decode_chunk, seen[MaskedInputChunk][0]),
-        whole(pb.SurvivorSet, codec.encode_survivors, codec.decode_survivors, seen[SurvivorSet][0], sets),
-        whole(pb.ConsistencyCheck, codec.encode_check, codec.decode_check, seen[ConsistencyCheck][0]),
-        parted(pb.ConsistencyProofPart, codec.encode_proof, codec.decode_proof, seen[ConsistencyProof][0]),
-        parted(pb.UnmaskPart, codec.encode_unmask, codec.decode_unmask, *seen[Unmask][:2]),
-        whole(
-            pb.Leave,
-            codec.encode_leave,
-            codec.decode_leave,
+        of_codec(*seen[AdvertiseKeys][:2]),
+        of_codec(seen[Roster][0]),
+        of_codec(*seen[ShareKeys][:2]),
+        of_codec(seen[ShareDelivery][0], ShareDelivery({}, {Index(1): b"share", Index(2): b"other"})),
+        of_codec(seen[MaskedInputChunk][0]),
+        of_codec(seen[SurvivorSet][0], sets),
+        of_codec(seen[ConsistencyCheck][0]),
+        of_codec(seen[ConsistencyProof][0]),
+        of_codec(*seen[Unmask][:2]),
+        of_codec(
             *map(Leave, LeaveReason),
             Leave(LeaveReason.REFUSED, ParticipantId("p-1")),
             Leave(LeaveReason.REFUSED, ParticipantId("p-1"), bytes(range(32))),
         ),
-        whole(
-            pb.KeyConfirmation,
-            homomorphic.encode_confirmation,
-            homomorphic.decode_confirmation,
-            KeyConfirmation(bytes(32), b"signature"),
-        ),
-        whole(
-            pb.EncryptedInputChunk,
-            homomorphic.encode_encrypted_chunk,
-            homomorphic.decode_encrypted_chunk,
-            EncryptedInputChunk(0, b"payload", seed=bytes(16), binding=bytes(32)),
-        ),
-        parted(
-            pb.EncryptedSumPart,
-            homomorphic.encode_encrypted_sum,
-            homomorphic.decode_encrypted_sum,
-            EncryptedSum(sets, (b"c0", b"more"), (b"c1",)),
-        ),
-        whole(pb.SumReport, homomorphic.encode_report, homomorphic.decode_report, SumReport(bytes(32), b"signature")),
-        whole(pb.ReleaseOrder, homomorphic.encode_order, homomorphic.decode_order, ReleaseOrder(True)),
-        whole(pb.SumChunk, homomorphic.encode_sum_chunk, homomorphic.decode_sum_chunk, SumChunk(3, b"payload")),
-        whole(
-            pb.PartialChunk,
-            homomorphic.encode_partial_chunk,
-            homomorphic.decode_partial_chunk,
-            PartialChunk(3, b"payload"),
-        ),
-        whole(pb.FallenSet, homomorphic.encode_fallen, homomorphic.decode_fallen, FallenSet((Index(2), Index(5)))),
-        whole(
-            pb.RecoveryCheck,
-            homomorphic.encode_recovery_check,
-            homomorphic.decode_recovery_check,
-            RecoveryCheck(b"signature"),
-        ),
-        parted(
-            pb.RecoverSeedsPart,
-            homomorphic.encode_recover_seeds,
-            homomorphic.decode_recover_seeds,
-            RecoverSeeds({Index(2): Secret(bytes(33))}),
-        ),
+        of_codec(KeyConfirmation(bytes(32), b"signature")),
+        of_codec(EncryptedInputChunk(0, b"payload", seed=bytes(16), binding=bytes(32))),
+        of_codec(EncryptedSum(sets, (b"c0", b"more"), (b"c1",))),
+        of_codec(SumReport(bytes(32), b"signature")),
+        of_codec(ReleaseOrder(True)),
+        of_codec(SumChunk(3, b"payload")),
+        of_codec(PartialChunk(3, b"payload")),
+        of_codec(FallenSet((Index(2), Index(5)))),
+        of_codec(RecoveryCheck(b"signature")),
+        of_codec(RecoverSeeds({Index(2): Secret(bytes(33))})),
         Decoder(
             "decode_config",
             ((encode_config(CONFIG),), (encode_config(make_config(9)),), (encode_config(grouped),)),
@@ -239,7 +208,7 @@ def all_decoders() -> tuple[Decoder, ...]:
         Decoder(
             "decode_event",
             tuple((encode_event(event, 1.0).SerializeToString(),) for event in events),
-            lambda data: decode_event(codec.parse(control_plane_pb2.RoundEvent, b"".join(data))),
+            lambda data: decode_event(parse(control_plane_pb2.RoundEvent, b"".join(data))),
             None,
         ),
         whole(
@@ -254,4 +223,4 @@ def all_decoders() -> tuple[Decoder, ...]:
 
 
 def read_id(data: Iterable[bytes]) -> ParticipantId:
-    return codec.decode_participant_id(b"".join(data).decode("latin-1"))
+    return decode_participant_id(b"".join(data).decode("latin-1"))

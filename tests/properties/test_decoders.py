@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from secagg.errors import DecodeError, RemoteError
 from secagg.messages import Index, LeaveReason, MaskedInputChunk, ShareDelivery
-from secagg.wire import codec, fields
+from secagg.wire import fields
+from secagg.wire.agreement import decode_leave
+from secagg.wire.fields import decode_participant_id
+from secagg.wire.keys import decode_roster, decode_share_delivery, decode_share_keys, encode_share_delivery
+from secagg.wire.masked import decode_chunk, decode_unmask, encode_chunk
+from secagg.wire.parsing import parse
 from secagg.wire.v1 import messages_pb2 as pb
 from tests.properties.decoders import Decoder, all_decoders
 from tests.properties.mutation import mutate
@@ -67,23 +72,23 @@ def test_mutation_reaches_both_outcomes() -> None:
 
 def test_no_part_is_longer_than_a_mebibyte() -> None:
     delivery = ShareDelivery({Index(i): bytes([i % 256]) * 82 for i in range(1, 10_001)}, {Index(1): bytes(3 << 20)})
-    parts = list(codec.encode_share_delivery(delivery))
+    parts = list(encode_share_delivery(delivery))
     assert len(parts) > 4
     assert max(part.ByteSize() for part in parts) <= fields.PART_BYTES
-    assert codec.decode_share_delivery(parts) == delivery
+    assert decode_share_delivery(parts) == delivery
 
 
 def test_more_entries_than_participants() -> None:
     entries = [pb.SealedShares(peer=i, sealed=bytes(82)) for i in range(1, 10_002)]
     with pytest.raises(DecodeError, match="more than 10000 entries"):
-        codec.decode_share_delivery([pb.ShareDeliveryPart(shares=entries)])
+        decode_share_delivery([pb.ShareDeliveryPart(shares=entries)])
 
 
 @pytest.mark.parametrize("peer", [0, 10_001, 7])
 def test_an_index_stands_once_and_is_one(peer: int) -> None:
     twice = [pb.SealedShares(peer=7, sealed=bytes(82)), pb.SealedShares(peer=peer, sealed=bytes(82))]
     with pytest.raises(DecodeError, match=f"peer {peer} stands twice or is no index"):
-        codec.decode_share_delivery([pb.ShareDeliveryPart(shares=twice)])
+        decode_share_delivery([pb.ShareDeliveryPart(shares=twice)])
 
 
 def test_a_stream_of_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +99,7 @@ def test_a_stream_of_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
             yield pb.RosterPart()
 
     with pytest.raises(DecodeError, match="more than 100 parts"):
-        codec.decode_roster(forever())
+        decode_roster(forever())
 
 
 def test_a_stream_of_pieces_is_cut_off_before_it_is_kept() -> None:
@@ -107,13 +112,13 @@ def test_a_stream_of_pieces_is_cut_off_before_it_is_kept() -> None:
             yield pb.ShareKeysPart(key_share=bytes(1 << 20))
 
     with pytest.raises(DecodeError, match="key share has more than 4194304 bytes"):
-        codec.decode_share_keys(forever())
+        decode_share_keys(forever())
     assert len(taken) == 5
 
 
 def test_a_chunk_of_more_than_a_mebibyte() -> None:
     with pytest.raises(DecodeError, match="payload has 1048577 bytes"):
-        codec.decode_chunk(codec.encode_chunk(MaskedInputChunk(0, bytes((1 << 20) + 1))))
+        decode_chunk(encode_chunk(MaskedInputChunk(0, bytes((1 << 20) + 1))))
 
 
 def test_both_shares_of_one_owner_cannot_be_written() -> None:
@@ -122,38 +127,38 @@ def test_both_shares_of_one_owner_cannot_be_written() -> None:
     both.self_mask_share = bytes(33)
     assert both.WhichOneof("share") == "self_mask_share"
     with pytest.raises(DecodeError, match="owner 1 stands twice"):
-        codec.decode_unmask([pb.UnmaskPart(shares=[both, pb.RevealedShare(owner=1, mask_key_share=bytes(33))])])
+        decode_unmask([pb.UnmaskPart(shares=[both, pb.RevealedShare(owner=1, mask_key_share=bytes(33))])])
 
 
 @pytest.mark.parametrize("reason", [0, 4, 99])
 def test_reasons_for_leaving_that_nobody_knows(reason: int) -> None:
     assert reason not in {known.value for known in LeaveReason}
-    message = codec.parse(pb.Leave, bytes([8, reason]))
+    message = parse(pb.Leave, bytes([8, reason]))
     with pytest.raises(DecodeError, match="unknown reason"):
-        codec.decode_leave(message)
+        decode_leave(message)
 
 
 @pytest.mark.parametrize("size", [1, 31, 33])
 def test_a_refused_entry_is_named_by_32_bytes(size: int) -> None:
     with pytest.raises(DecodeError, match=f"refused_entry has {size} bytes, not 32"):
-        codec.decode_leave(pb.Leave(reason=pb.LEAVE_REASON_REFUSED, accused="p-1", refused_entry=bytes(size)))
+        decode_leave(pb.Leave(reason=pb.LEAVE_REASON_REFUSED, accused="p-1", refused_entry=bytes(size)))
 
 
 def test_a_refused_entry_is_somebodys() -> None:
     with pytest.raises(DecodeError, match="nobody is accused"):
-        codec.decode_leave(pb.Leave(reason=pb.LEAVE_REASON_REFUSED, refused_entry=bytes(32)))
+        decode_leave(pb.Leave(reason=pb.LEAVE_REASON_REFUSED, refused_entry=bytes(32)))
 
 
 def test_an_entry_of_the_longest_form_and_not_a_byte_more() -> None:
     longest = 82 + 2 * 32 + 72
     entries = [pb.SealedShares(peer=1, sealed=bytes(longest))]
-    assert codec.decode_share_delivery([pb.ShareDeliveryPart(shares=entries)]).sealed == {1: bytes(longest)}
+    assert decode_share_delivery([pb.ShareDeliveryPart(shares=entries)]).sealed == {1: bytes(longest)}
     entries = [pb.SealedShares(peer=1, sealed=bytes(longest + 1))]
     with pytest.raises(DecodeError, match="sealed has 219 bytes, more than 218"):
-        codec.decode_share_delivery([pb.ShareDeliveryPart(shares=entries)])
+        decode_share_delivery([pb.ShareDeliveryPart(shares=entries)])
 
 
 @pytest.mark.parametrize("text", ["", "-a", "a" * 65, "a b", "a\n", "ä", "a/b", ".a"])
 def test_names_that_are_no_ids(text: str) -> None:
     with pytest.raises(DecodeError, match="no participant id"):
-        codec.decode_participant_id(text)
+        decode_participant_id(text)

@@ -22,7 +22,8 @@ from secagg.messages import ConsistencyProof, Index, ParticipantId
 from secagg.receipts import Verdict, compare
 from secagg.rounds.certification import Certification, Result
 from secagg.tools.simulation.cohort import participant_names
-from secagg.wire import codec
+from secagg.wire import agreement
+from secagg.wire.agreement import encode_proof
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate
@@ -66,7 +67,7 @@ def proof_for_victim(change: Callable[[Conversation, Signatures], Signatures]) -
         if not isinstance(made, Certify) or name != VICTIM:
             return parts
         changed = change(round_, dict(round_.certification.proof().signatures))
-        return in_bytes(codec.encode_proof(ConsistencyProof(changed)))
+        return in_bytes(encode_proof(ConsistencyProof(changed)))
 
     return certifying(tamper)
 
@@ -130,13 +131,11 @@ def test_one_signer_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
             return parts
         signature = round_.certification.proof().signatures[Index(1)]
         return deque(
-            part.SerializeToString()
-            for _ in range(3)
-            for part in codec.encode_proof(ConsistencyProof({Index(1): signature}))
+            part.SerializeToString() for _ in range(3) for part in encode_proof(ConsistencyProof({Index(1): signature}))
         )
 
     assert isinstance(certifying(repeated).errors[VICTIM], DecodeError)
-    monkeypatch.setattr(codec, "fresh_index", lambda key, *_: Index(key))
+    monkeypatch.setattr(agreement, "fresh_index", lambda key, *_: Index(key))
     assert not certifying(repeated).results[VICTIM].certified, "by index they count once all the same"
 
 
@@ -170,7 +169,7 @@ class Split(Conversation):
             return super()._answer(name, call)
         if sum(map(len, self.signed.values())) < 4:
             return None
-        return in_bytes(codec.encode_proof(ConsistencyProof(self.signed[NAMES.index(name) // 2])))
+        return in_bytes(encode_proof(ConsistencyProof(self.signed[NAMES.index(name) // 2])))
 
 
 def test_a_cohort_that_is_told_two_results_certifies_neither() -> None:

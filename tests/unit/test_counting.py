@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from secagg.encoding.schema import MAX_ARRAYS, MAX_DIMENSIONS
 from secagg.errors import DecodeError
-from secagg.wire import codec, configuration, counting
+from secagg.wire import configuration, counting
 from secagg.wire.configuration import decode_config
 from secagg.wire.counting import MAX_FIELDS, Budget, count, plan_of
+from secagg.wire.parsing import parse
 from secagg.wire.v1 import config_pb2, messages_pb2
 
 SHARES = messages_pb2.ShareKeysPart
@@ -43,9 +44,9 @@ def test_a_budget_is_spent_to_the_last_field_and_no_further() -> None:
 
 def test_a_flood_ends_at_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DecodeError, match="not a ShareKeysPart: it has more fields"):
-        codec.parse(SHARES, EMPTY * (1 << 16))
+        parse(SHARES, EMPTY * (1 << 16))
     monkeypatch.setattr(Budget, "spend", lambda *_: None)  # the twin: each becomes an object
-    assert len(codec.parse(SHARES, EMPTY * (1 << 16)).shares) == 1 << 16
+    assert len(parse(SHARES, EMPTY * (1 << 16)).shares) == 1 << 16
 
 
 def test_ten_thousand_neighbours_are_within_the_budget() -> None:

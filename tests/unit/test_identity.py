@@ -27,7 +27,7 @@ from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.errors import AuthenticationError, ConfigError, DecodeError, IdentityError
 from secagg.messages import AdvertiseKeys
-from secagg.wire.codec import decode_advertise, encode_advertise
+from secagg.wire.keys import decode_advertise, encode_advertise
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

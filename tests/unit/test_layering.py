@@ -159,7 +159,7 @@ CORE = {name: path for name, path in ALL.items() if is_pure(name)}
 
 def test_the_core_is_found() -> None:
     """An empty list of modules would pass every test below."""
-    assert {"secagg.errors", "secagg.crypto.identity", "secagg.masked.participant", "secagg.wire.codec"} <= set(CORE)
+    assert {"secagg.errors", "secagg.crypto.identity", "secagg.masked.participant", "secagg.wire.keys"} <= set(CORE)
     assert {"secagg.tools.simulation.network", "secagg.tools.conformance.generate"} <= set(CORE)
     assert not [name for name in CORE if name.startswith("secagg.cli")]
 
@@ -213,7 +213,7 @@ def test_a_package_that_the_picture_leaves_out_is_found(monkeypatch: pytest.Monk
         ("secagg.crypto.planted", "from secagg import config"),
         ("secagg.encoding.planted", "from secagg.masked.participant import Membership"),
         ("secagg.encoding.planted", "from ..masked import participant"),
-        ("secagg.wire.codec", "from secagg.masked.shares import commit"),
+        ("secagg.wire.keys", "from secagg.masked.shares import commit"),
         ("secagg.homomorphic.planted", "import secagg.masked.participant"),
         ("secagg.masked.planted", "from secagg import homomorphic"),
         ("secagg.masked.planted", "from secagg import RoundConfig"),
@@ -286,8 +286,8 @@ def test_the_client_needs_no_server_extra() -> None:
     [
         ("secagg.masked.planted", "import grpc"),
         ("secagg.masked.planted", "import grpc.aio as transport"),
-        ("secagg.wire.codec", "from socket import socket"),
-        ("secagg.wire.codec", "def later():\n    import asyncio"),
+        ("secagg.wire.keys", "from socket import socket"),
+        ("secagg.wire.keys", "def later():\n    import asyncio"),
         ("secagg.crypto.prg", "from time import monotonic"),
         ("secagg.crypto.prg", "import threading"),
         ("secagg.crypto.prg", "import secrets"),

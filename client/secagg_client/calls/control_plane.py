@@ -13,10 +13,10 @@ from secagg.errors import ConfigError, DecodeError
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.scalars import utf8
-from secagg.wire import codec
 from secagg.wire.configuration import encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.ledgers import TaskLedger, decode_ledger
+from secagg.wire.parsing import parse
 from secagg.wire.progress import WatchedEvent, decode_event, decode_phase
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.v1 import control_plane_pb2 as pb
@@ -109,7 +109,7 @@ class WatchRound(ControlCall[None]):
     @staticmethod
     def event(part: bytes) -> tuple[float, WatchedEvent]:
         """When it happened, in seconds since 1970, and what."""
-        return decode_event(codec.parse(pb.RoundEvent, part))
+        return decode_event(parse(pb.RoundEvent, part))
 
 
 @dataclass(frozen=True)

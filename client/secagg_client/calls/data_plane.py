@@ -32,9 +32,12 @@ from secagg.messages import (
 )
 from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
-from secagg.wire import codec
+from secagg.wire.agreement import decode_proof, encode_check, encode_leave
 from secagg.wire.configuration import MAX_CONFIG_BYTES, decode_config
 from secagg.wire.counting import Budget
+from secagg.wire.keys import decode_roster, decode_share_delivery, encode_advertise, encode_share_keys
+from secagg.wire.masked import decode_survivors, encode_chunk, encode_unmask
+from secagg.wire.parsing import parse
 from secagg.wire.receipts import SealedDigest, decode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
@@ -116,14 +119,14 @@ def every(kind: type[MessageT], parts: Parts, fields: int = MAX_ANSWER_FIELDS) -
     """The messages in `parts`, which is emptied. They have at most `fields` fields, all together."""
     budget = Budget(fields)
     while parts:
-        yield codec.parse(kind, parts.popleft(), budget)
+        yield parse(kind, parts.popleft(), budget)
 
 
 def only(kind: type[MessageT], parts: Parts) -> MessageT:
     """The one message in `parts`."""
     if len(parts) != 1:
         raise DecodeError(f"{len(parts)} answers where one {kind.__name__} belongs", culprit=COORDINATOR)
-    return codec.parse(kind, parts.popleft())
+    return parse(kind, parts.popleft())
 
 
 def one(message: Message) -> Iterator[bytes]:
@@ -216,11 +219,11 @@ class Advertise(RoundCall[Roster]):
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
-        return one(pb.AdvertiseRequest(round_id=self.round_id, keys=codec.encode_advertise(self.keys)))
+        return one(pb.AdvertiseRequest(round_id=self.round_id, keys=encode_advertise(self.keys)))
 
     def decode(self, parts: Parts) -> Roster:
         """See `Call`."""
-        return codec.decode_roster(every(messages_pb2.RosterPart, parts))
+        return decode_roster(every(messages_pb2.RosterPart, parts))
 
 
 @dataclass(frozen=True)
@@ -241,11 +244,11 @@ class Share(RoundCall[ShareDelivery]):
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
-        return (part.SerializeToString() for part in codec.encode_share_keys(self.message))
+        return (part.SerializeToString() for part in encode_share_keys(self.message))
 
     def decode(self, parts: Parts) -> ShareDelivery:
         """See `Call`."""
-        return codec.decode_share_delivery(every(messages_pb2.ShareDeliveryPart, parts))
+        return decode_share_delivery(every(messages_pb2.ShareDeliveryPart, parts))
 
 
 @dataclass(frozen=True)
@@ -314,11 +317,11 @@ class SendInput(UploadCall[SurvivorSet]):
     def encode(self, chunk: Chunk) -> Message:
         """See `UploadCall`."""
         assert isinstance(chunk, MaskedInputChunk)  # noqa: S101 - the call was chosen by the upload's phase
-        return codec.encode_chunk(chunk)
+        return encode_chunk(chunk)
 
     def decode(self, parts: Parts) -> SurvivorSet:
         """See `Call`."""
-        return codec.decode_survivors(only(messages_pb2.SurvivorSet, parts))
+        return decode_survivors(only(messages_pb2.SurvivorSet, parts))
 
 
 @dataclass(frozen=True)
@@ -330,11 +333,11 @@ class Check(RoundCall[ConsistencyProof]):
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
-        return one(pb.CheckRequest(round_id=self.round_id, check=codec.encode_check(self.message)))
+        return one(pb.CheckRequest(round_id=self.round_id, check=encode_check(self.message)))
 
     def decode(self, parts: Parts) -> ConsistencyProof:
         """See `Call`."""
-        return codec.decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
+        return decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
 
 
 @dataclass(frozen=True)
@@ -346,7 +349,7 @@ class Reveal(RoundCall[SealedDigest]):
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
-        return (part.SerializeToString() for part in codec.encode_unmask(self.message))
+        return (part.SerializeToString() for part in encode_unmask(self.message))
 
     def decode(self, parts: Parts) -> SealedDigest:
         """See `Call`."""
@@ -366,7 +369,7 @@ class Certify(RoundCall[ConsistencyProof]):
 
     def decode(self, parts: Parts) -> ConsistencyProof:
         """See `Call`."""
-        return codec.decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
+        return decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
 
 
 @dataclass(frozen=True)
@@ -379,7 +382,7 @@ class LeaveRound(RoundCall[None]):
 
     def requests(self) -> Iterator[bytes]:
         """See `Call`."""
-        return one(pb.LeaveRequest(round_id=self.round_id, leave=codec.encode_leave(self.leave)))
+        return one(pb.LeaveRequest(round_id=self.round_id, leave=encode_leave(self.leave)))
 
     def decode(self, parts: Parts) -> None:
         """See `Call`."""

@@ -20,7 +20,8 @@ from secagg.messages import (
     SumReport,
 )
 from secagg.schemes import Chunk
-from secagg.wire import codec, homomorphic
+from secagg.wire import homomorphic
+from secagg.wire.agreement import decode_proof
 from secagg.wire.receipts import SealedDigest
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
@@ -41,7 +42,7 @@ class ConfirmKey(RoundCall[ConsistencyProof]):
 
     def decode(self, parts: Parts) -> ConsistencyProof:
         """See `Call`."""
-        return codec.decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
+        return decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class CheckRecovery(RoundCall[ConsistencyProof]):
 
     def decode(self, parts: Parts) -> ConsistencyProof:
         """See `Call`."""
-        return codec.decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
+        return decode_proof(every(messages_pb2.ConsistencyProofPart, parts))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from secagg.errors import (
     TransportError,
 )
 from secagg.roster import COORDINATOR
-from secagg.wire import codec
 from secagg.wire.failures import TRAILER, decode_failure
+from secagg.wire.parsing import parse
 from secagg.wire.v1 import errors_pb2
 from secagg_client.retry import ConnectionBroken, RetryPolicy
 
@@ -116,7 +116,7 @@ def named_error(failure: Failure, target: str, method: str) -> SecAggError:
 
 def _told(detail: bytes) -> SecAggError:
     try:
-        return decode_failure(codec.parse(errors_pb2.ErrorDetail, detail))
+        return decode_failure(parse(errors_pb2.ErrorDetail, detail))
     except DecodeError as error:
         return error
 

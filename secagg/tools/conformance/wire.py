@@ -8,8 +8,8 @@ from google.protobuf.message import Message
 
 from secagg import messages
 from secagg.tools.conformance.document import Document
-from secagg.wire import codec
 from secagg.wire.codecs import CODECS, Codec
+from secagg.wire.parsing import parse
 
 _BY_NAME: Final[Mapping[str, Codec[Any]]] = {kind.__name__: made for kind, made in CODECS.items()}
 
@@ -41,7 +41,7 @@ def parts(message: Document) -> list[Any]:
         DecodeError: the bytes are none.
     """
     kind = _BY_NAME[message["type"]].kind
-    return [codec.parse(kind, bytes.fromhex(part)) for part in message["parts"]]
+    return [parse(kind, bytes.fromhex(part)) for part in message["parts"]]
 
 
 def decode(message: Document) -> Any:

@@ -17,7 +17,9 @@ from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.summation import upload_layout
 from secagg.tools.demo.findings import CoordinatorView, Pictures, Statistics
 from secagg.tools.demo.job import HIDDEN, PIXELS, Model
-from secagg.wire import codec, homomorphic
+from secagg.wire import homomorphic
+from secagg.wire.masked import decode_chunk
+from secagg.wire.parsing import parse
 from secagg.wire.v1 import messages_pb2
 
 try:
@@ -71,8 +73,8 @@ def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Mod
 
 def _payload(message: bytes, config: RoundConfig) -> bytes:
     if config.homomorphic is None:
-        return codec.decode_chunk(codec.parse(messages_pb2.MaskedInputChunk, message)).payload
-    return homomorphic.decode_encrypted_chunk(codec.parse(messages_pb2.EncryptedInputChunk, message)).payload
+        return decode_chunk(parse(messages_pb2.MaskedInputChunk, message)).payload
+    return homomorphic.decode_encrypted_chunk(parse(messages_pb2.EncryptedInputChunk, message)).payload
 
 
 def _numbers(number: int, payload: bytes, config: RoundConfig) -> Words:

@@ -1,49 +1,17 @@
 """How many bytes the messages of a simulated round are on the wire (without the transport's own framing)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
 
-from google.protobuf.message import Message
-
-from secagg.messages import (
-    AdvertiseKeys,
-    ConsistencyCheck,
-    ConsistencyProof,
-    CoordinatorMessage,
-    Leave,
-    MaskedInputChunk,
-    ParticipantId,
-    ParticipantMessage,
-    Roster,
-    ShareDelivery,
-    ShareKeys,
-    SurvivorSet,
-    Unmask,
-)
+from secagg.messages import CoordinatorMessage, ParticipantId, ParticipantMessage, Roster
 from secagg.tools.simulation.network import Envelope, Up
-from secagg.wire import codec
+from secagg.wire.codecs import CODECS
 
 
 def wire_size(message: ParticipantMessage | CoordinatorMessage) -> int:
-    """Bytes of a masked round's message as protobuf encodes it, all parts together."""
-    encoded = _ENCODERS[type(message)](message)
-    return encoded.ByteSize() if isinstance(encoded, Message) else sum(part.ByteSize() for part in encoded)
-
-
-_ENCODERS: Final[dict[type, Callable[[Any], Message | Iterable[Message]]]] = {
-    AdvertiseKeys: codec.encode_advertise,
-    Roster: codec.encode_roster,
-    ShareKeys: codec.encode_share_keys,
-    ShareDelivery: codec.encode_share_delivery,
-    MaskedInputChunk: codec.encode_chunk,
-    SurvivorSet: codec.encode_survivors,
-    ConsistencyCheck: codec.encode_check,
-    ConsistencyProof: codec.encode_proof,
-    Unmask: codec.encode_unmask,
-    Leave: codec.encode_leave,
-}
+    """Bytes of a message as protobuf encodes it, all parts together."""
+    return sum(part.ByteSize() for part in CODECS[type(message)].parts(message))
 
 
 @dataclass(slots=True)

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.privacy.ledger import Ledger
-from secagg.wire import codec
 from secagg.wire.calls import ABORT_ROUND, EXPECT, OPEN_ROUND
+from secagg.wire.fields import decode_participant_id
 from secagg.wire.ledgers import encode_ledger
 from secagg.wire.limits import MAX_REASON_BYTES
 from secagg.wire.progress import encode_event, encode_phase
@@ -70,7 +70,7 @@ class ControlPlane:
         """The round and the participants that the parts name."""
         parts = await call.all(pb.ParticipantsPart, EXPECT.request_bytes)
         opened = self._rounds.find_opened(b"".join(part.round_id for part in parts))
-        return opened, frozenset(codec.decode_participant_id(name) for part in parts for name in part.participant_ids)
+        return opened, frozenset(decode_participant_id(name) for part in parts for name in part.participant_ids)
 
     async def _abort_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.AbortRoundRequest, ABORT_ROUND.request_bytes)

@@ -12,7 +12,7 @@ from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.schemes import Chunk
-from secagg.wire import codec
+from secagg.wire.agreement import decode_leave, decode_signature, encode_proof
 from secagg.wire.calls import FIND_ROUND, PHASE_CALLS, ROUND_METADATA, PhaseCall, Transfer
 from secagg.wire.fields import PART_BYTES
 from secagg.wire.limits import MAX_SEEN
@@ -138,8 +138,8 @@ class DataPlane:
         call.taken()
         caller = ParticipantId(call.caller)
         await hosted.check_member(caller)
-        proof = await hosted.certify(caller, codec.decode_signature(request.signature))
-        for part in codec.encode_proof(proof):
+        proof = await hosted.certify(caller, decode_signature(request.signature))
+        for part in encode_proof(proof):
             yield part.SerializeToString()
 
     async def _fetch_aggregate(self, call: IncomingCall) -> AsyncIterator[bytes]:
@@ -157,7 +157,7 @@ class DataPlane:
     async def _leave_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.LeaveRequest)
         hosted = self._rounds.find_for(ParticipantId(call.caller), request.round_id)
-        await hosted.leave(ParticipantId(call.caller), codec.decode_leave(request.leave))
+        await hosted.leave(ParticipantId(call.caller), decode_leave(request.leave))
         yield pb.LeaveReply().SerializeToString()
 
     async def _found(self, caller: ParticipantId, request: pb.FindRoundRequest) -> HostedRound:

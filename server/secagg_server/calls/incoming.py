@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar, cast
 from google.protobuf.message import Message
 
 from secagg.errors import DecodeError, LimitError, NotInRoundError
-from secagg.wire import codec
 from secagg.wire.counting import Budget
 from secagg.wire.limits import SHORT_BYTES
+from secagg.wire.parsing import parse
 from secagg_server.calls.statuses import Context
 from secagg_server.calls.tasks import either, started
 from secagg_server.limits.call_limiter import Slot
@@ -62,7 +62,7 @@ class IncomingCall:
             raise DecodeError(f"the call brings no {kind.__name__}")
         if len(raw) > max_bytes:
             raise DecodeError(f"a {kind.__name__} of {len(raw)} bytes is longer than {max_bytes}")
-        return codec.parse(kind, raw, self._budget)
+        return parse(kind, raw, self._budget)
 
     async def all(self, kind: type[MessageT], max_bytes: int, over: Over | None = None) -> list[MessageT]:
         """All parts of a message that is kept whole.
@@ -100,7 +100,7 @@ class IncomingCall:
     async def each(self, kind: type[MessageT]) -> AsyncIterator[MessageT]:
         """The messages one after the other; one is in memory at a time, and flow control holds the sender back."""
         while (raw := await self._read()) is not None:
-            yield codec.parse(kind, raw)
+            yield parse(kind, raw)
 
     async def _all(self, kind: type[MessageT], max_bytes: int) -> list[MessageT]:
         found: list[MessageT] = []
@@ -110,7 +110,7 @@ class IncomingCall:
             if size > max_bytes or len(found) >= MAX_PARTS:
                 raise DecodeError(f"a message of more than {max_bytes} bytes or {MAX_PARTS} parts")
             self._slot.hold(len(raw))
-            found.append(codec.parse(kind, raw, self._budget))
+            found.append(parse(kind, raw, self._budget))
         return found
 
     async def _read(self) -> bytes | None:

@@ -23,10 +23,10 @@ from structlog.testing import capture_logs
 
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import AuthenticationError, DecodeError, LimitError, NotInRoundError, SecAggError
-from secagg.wire import codec
 from secagg.wire.calls import CONTROL_CALLS, DATA_CALLS
 from secagg.wire.counting import MAX_FIELDS
 from secagg.wire.failures import TRAILER, decode_failure
+from secagg.wire.parsing import parse
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import errors_pb2, messages_pb2
 from tests.serving import NAMES, PATIENCE_S, site
@@ -65,7 +65,7 @@ class Wire:
         self.written.append(part)
 
     async def abort(self, code: grpc.StatusCode, details: str, trailer: Any) -> None:
-        self.error = decode_failure(codec.parse(errors_pb2.ErrorDetail, dict(trailer)[TRAILER]))
+        self.error = decode_failure(parse(errors_pb2.ErrorDetail, dict(trailer)[TRAILER]))
         raise Ended
 
     def peer(self) -> str:

@@ -16,7 +16,7 @@ from secagg.tools.conformance.document import Document, document
 from secagg.tools.conformance.failures.changes import Edit, flipped, put, same
 from secagg.tools.conformance.failures.script import ACTIVE, ME, Failure, Play, Script, Table, Vector, refused
 from secagg.tools.conformance.rounds.masked import AUTHORITY
-from secagg.wire import codec
+from secagg.wire.agreement import encode_proof
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import messages_pb2
 
@@ -54,7 +54,7 @@ def receipt(change: Edit = same, *, issuer: str = AUTHORITY, at_s: float = SIGNE
 def proof(script: Script, signers: list[str], signed: bytes) -> list[bytes]:
     """Signatures of a result."""
     signatures = ConsistencyProof({script.index(name): script.sign(name, signed) for name in signers})
-    return [part.SerializeToString(deterministic=True) for part in codec.encode_proof(signatures)]
+    return [part.SerializeToString(deterministic=True) for part in encode_proof(signatures)]
 
 
 def _bytes(receipt: Receipt) -> bytes:

@@ -1,0 +1,69 @@
+"""The messages by which participants agree or leave: ConsistencyCheck, ConsistencyProof, signatures and Leave."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from secagg.errors import DecodeError
+from secagg.messages import ConsistencyCheck, ConsistencyProof, Index, Leave, LeaveReason
+from secagg.wire.fields import (
+    MAX_SIGNATURE_BYTES,
+    at_most,
+    bounded,
+    decode_participant_id,
+    exactly,
+    fresh_index,
+    limited,
+    split,
+)
+from secagg.wire.v1 import messages_pb2 as pb
+
+ENTRY_DIGEST_BYTES: Final = 32
+
+
+def encode_check(message: ConsistencyCheck) -> pb.ConsistencyCheck:
+    """One message."""
+    return pb.ConsistencyCheck(signature=message.signature)
+
+
+def decode_check(message: pb.ConsistencyCheck) -> ConsistencyCheck:
+    """The signature is checked by the protocol."""
+    return ConsistencyCheck(at_most(message.signature, MAX_SIGNATURE_BYTES, "signature"))
+
+
+def encode_proof(message: ConsistencyProof) -> Iterator[pb.ConsistencyProofPart]:
+    """Parts of at most 1 MiB."""
+    items = (pb.SignedBy(signer=i, signature=s) for i, s in message.signatures.items())
+    return split(items, lambda some: pb.ConsistencyProofPart(signatures=some))
+
+
+def decode_proof(parts: Iterable[pb.ConsistencyProofPart]) -> ConsistencyProof:
+    """Signatures are checked by the protocol."""
+    signatures: dict[Index, bytes] = {}
+    for item in limited(item for part in bounded(parts) for item in part.signatures):
+        signer = fresh_index(item.signer, signatures, "signer")
+        signatures[signer] = at_most(item.signature, MAX_SIGNATURE_BYTES, "signature")
+    return ConsistencyProof(signatures)
+
+
+def decode_signature(signature: bytes) -> bytes:
+    """At most 72 bytes. Whether it is one is for who verifies it."""
+    return at_most(signature, MAX_SIGNATURE_BYTES, "signature")
+
+
+def encode_leave(message: Leave) -> pb.Leave:
+    """One message."""
+    reason = pb.LeaveReason.Name(message.reason.value)
+    return pb.Leave(reason=reason, accused=message.accused or "", refused_entry=message.refused_entry)
+
+
+def decode_leave(message: pb.Leave) -> Leave:
+    """The reason is one of the known; whoever is accused has an id, and an entry only who is accused."""
+    accused = decode_participant_id(message.accused) if message.accused else None
+    if message.refused_entry:
+        exactly(message.refused_entry, ENTRY_DIGEST_BYTES, "refused_entry")
+        if accused is None:
+            raise DecodeError("an entry was refused, and nobody is accused")
+    try:
+        return Leave(LeaveReason(message.reason), accused, message.refused_entry)
+    except ValueError:
+        raise DecodeError(f"unknown reason {message.reason} for leaving") from None

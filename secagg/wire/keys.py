@@ -1,0 +1,149 @@
+"""The messages that deal keys and shares: AdvertiseKeys, Roster, ShareKeys and ShareDelivery.
+
+Sizes and counts are checked here, once. Messages that grow with the cohort are split into parts of at most 1 MiB, so
+gRPC's message limit never matters.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from secagg.config import MAX_PARTICIPANTS
+from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
+from secagg.errors import DecodeError
+from secagg.messages import AdvertiseKeys, Index, Member, Roster, ShareDelivery, ShareKeys
+from secagg.wire.fields import (
+    MAX_SIGNATURE_BYTES,
+    PART_BYTES,
+    Pieces,
+    at_most,
+    bounded,
+    decode_participant_id,
+    exactly,
+    fresh_index,
+    limited,
+    split,
+)
+from secagg.wire.v1 import messages_pb2 as pb
+
+PUBLIC_KEY_BYTES: Final = 32
+COMMITMENT_BYTES: Final = 32
+MAX_KEY_SHARE_BYTES: Final = 4 << 20
+MAX_SEALED_BYTES: Final = 82 + 2 * 32 + MAX_SIGNATURE_BYTES
+
+
+def encode_advertise(message: AdvertiseKeys) -> pb.AdvertiseKeys:
+    """One message."""
+    return pb.AdvertiseKeys(
+        channel_public_key=message.channel_public_key,
+        mask_public_key=message.mask_public_key,
+        signature=message.signature,
+        certificates=message.certificates,
+        key_share_commitment=message.key_share_commitment,
+    )
+
+
+def decode_advertise(message: pb.AdvertiseKeys) -> AdvertiseKeys:
+    """Sizes are checked here, signatures by the protocol."""
+    exactly(message.channel_public_key, PUBLIC_KEY_BYTES, "channel_public_key")
+    at_most(message.mask_public_key, PUBLIC_KEY_BYTES, "mask_public_key")
+    at_most(message.key_share_commitment, COMMITMENT_BYTES, "key_share_commitment")
+    at_most(message.signature, MAX_SIGNATURE_BYTES, "signature")
+    if len(message.certificates) > MAX_CHAIN_LENGTH:
+        raise DecodeError(f"{len(message.certificates)} certificates are more than {MAX_CHAIN_LENGTH}")
+    for certificate in message.certificates:
+        at_most(certificate, MAX_CERTIFICATE_BYTES, "certificate")
+    return AdvertiseKeys(
+        message.channel_public_key,
+        message.mask_public_key,
+        message.signature,
+        tuple(message.certificates),
+        message.key_share_commitment,
+    )
+
+
+def encode_roster(roster: Roster) -> Iterator[pb.RosterPart]:
+    """Parts of at most 1 MiB."""
+    members = (
+        pb.Member(index=m.index, participant_id=m.participant_id, keys=encode_advertise(m.keys)) for m in roster.members
+    )
+    return split(members, lambda items: pb.RosterPart(members=items))
+
+
+def decode_roster(parts: Iterable[pb.RosterPart]) -> Roster:
+    """Order, distinctness and our own entry are checked by the protocol."""
+    members = []
+    for m in limited(item for part in bounded(parts) for item in part.members):
+        keys = decode_advertise(m.keys)
+        members.append(Member(Index(m.index), decode_participant_id(m.participant_id), keys))
+    return Roster(tuple(members))
+
+
+def encode_share_keys(message: ShareKeys) -> Iterator[pb.ShareKeysPart]:
+    """The commitment in the first part, then pieces of a key share; parts of at most 1 MiB."""
+    parts = split(_sealed(message.sealed.items()), lambda items: pb.ShareKeysPart(shares=items))
+    first = next(parts)
+    first.commitment = message.commitment
+    yield first
+    yield from parts
+    for piece in _pieces(message.key_share):
+        yield pb.ShareKeysPart(key_share=piece)
+
+
+def decode_share_keys(parts: Iterable[pb.ShareKeysPart]) -> ShareKeys:
+    """Receivers, commitment and key share are checked by the protocol."""
+    commitments: list[bytes] = []
+    pieces = Pieces(MAX_KEY_SHARE_BYTES, "key share")
+
+    def shares() -> Iterator[pb.SealedShares]:
+        for part in bounded(parts):
+            if part.commitment or not commitments:
+                commitments.append(part.commitment)
+            pieces.add(part.key_share)
+            yield from part.shares
+
+    sealed = _decode_sealed(shares())
+    if len(commitments) != 1:
+        raise DecodeError("the commitment stands in the first part, and there alone")
+    commitment = at_most(commitments[0], COMMITMENT_BYTES, "commitment")
+    return ShareKeys(commitment, sealed, pieces.join())
+
+
+def encode_share_delivery(message: ShareDelivery) -> Iterator[pb.ShareDeliveryPart]:
+    """Sealed shares, then pieces of the key shares; parts of at most 1 MiB."""
+    yield from split(_sealed(message.sealed.items()), lambda items: pb.ShareDeliveryPart(shares=items))
+    for owner, share in message.key_shares.items():
+        for piece in _pieces(share):
+            yield pb.ShareDeliveryPart(key_shares=[pb.KeySharePiece(owner=owner, piece=piece)])
+
+
+def decode_share_delivery(parts: Iterable[pb.ShareDeliveryPart]) -> ShareDelivery:
+    """Senders and key shares are checked by the protocol."""
+    pieces: dict[Index, Pieces] = {}
+
+    def shares() -> Iterator[pb.SealedShares]:
+        for part in bounded(parts):
+            for piece in part.key_shares:
+                if not 1 <= piece.owner <= MAX_PARTICIPANTS:
+                    raise DecodeError(f"{piece.owner} is no index")
+                pieces.setdefault(Index(piece.owner), Pieces(MAX_KEY_SHARE_BYTES, "key share")).add(piece.piece)
+            yield from part.shares
+
+    sealed = _decode_sealed(shares())
+    return ShareDelivery(sealed, {owner: p.join() for owner, p in pieces.items()})
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    step = PART_BYTES - 64
+    return (data[start : start + step] for start in range(0, len(data), step))
+
+
+def _sealed(items: Iterable[tuple[Index, bytes]]) -> Iterator[pb.SealedShares]:
+    return (pb.SealedShares(peer=peer, sealed=sealed) for peer, sealed in items)
+
+
+def _decode_sealed(items: Iterable[pb.SealedShares]) -> dict[Index, bytes]:
+    sealed: dict[Index, bytes] = {}
+    for item in limited(items):
+        peer = fresh_index(item.peer, sealed, "peer")
+        sealed[peer] = at_most(item.sealed, MAX_SEALED_BYTES, "sealed")
+    return sealed
