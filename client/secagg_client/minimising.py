@@ -7,7 +7,7 @@ from secagg.encoding.schema import NumberArray, Schema, Update, named
 
 @dataclass(frozen=True, slots=True)
 class Minimised:
-    """What the task's schema names, and what it does not.
+    """An update that was cut down to what the task's schema names.
 
     Attributes:
         update: the arrays of the schema, in its order; the same objects, not copies.
@@ -19,12 +19,17 @@ class Minimised:
 
 
 def minimised(update: Update | NumberArray, schema: Schema) -> Minimised:
-    """`update` without the arrays that `schema` does not name.
+    """Drop the arrays that the schema does not name.
 
-    `participate` refuses such arrays, for they may be there by mistake: dropping them is the caller's decision.
+    `Client.participate` refuses such arrays, because they may be there by mistake. Its caller decides to drop them.
+
+    Args:
+        update: arrays by name.
+        schema: of the round, `offer.config.schema`.
 
     Raises:
-        InputError: an array of the schema is missing, has another shape or dtype, or holds NaN or infinity; says which.
+        InputError: an array of the schema is missing, has another shape or dtype, or holds NaN or infinity. The error
+            says which.
     """
     arrays = named(update)
     wanted = {spec.name for spec in schema.arrays}

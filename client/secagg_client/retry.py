@@ -19,14 +19,15 @@ def system_jitter() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How stubborn a client is. Calls that broke, or that found the server full, are made again with the same bytes.
+    """How often and how long a client tries again. A call that broke, or that found the server full, is made again with
+    the same bytes.
 
     Attributes:
-        attempts: most failures in a row; an attempt that held for `max_delay_s` or brought an upload forward begins
-            a new row. 1 stands for no retry.
-        first_delay_s: wait after the first failure, in seconds; it doubles with every further one.
-        max_delay_s: longest wait.
-        give_up_after_s: longest time from the first failure in a row to the last attempt.
+        attempts: most failures in a row. An attempt that held for `max_delay_s`, or that brought an upload forward,
+            begins a new row. With 1 nothing is tried again.
+        first_delay_s: wait after the first failure, in seconds. It doubles with every further failure.
+        max_delay_s: longest wait, in seconds.
+        give_up_after_s: longest time from the first failure in a row to the last attempt, in seconds.
     """
 
     attempts: int = 8
@@ -36,7 +37,7 @@ class RetryPolicy:
 
     @classmethod
     def lasting(cls, seconds: float) -> "RetryPolicy":
-        """Try again for so long, however often that is."""
+        """Try again for so many seconds, however often that is."""
         return cls(attempts=sys.maxsize, give_up_after_s=seconds)
 
     def __post_init__(self) -> None:

@@ -1,16 +1,6 @@
 """Count, mean, variance and histogram of a column over sites, exactly, by one round of integer sums.
 
-The FL server and every site describe the column in the same words. The server makes the round's configuration of it,
-each site its update, and both read the result:
-
->>> ages = Column(name="age", low=0, high=120, max_rows=100_000, bins=12)
->>> round_id = control.open_round(ages.config(task="ages", max_participants=10))                   # the FL server
->>> result = client.participate(ages.update(rows["age"]), task="ages", model_digest=ages.digest)   # a site
->>> ages.read(result.totals).mean
-
-Nothing here sends anything. What comes out is exact and carries no noise: a histogram cell of few people may tell who
-they are, and two sums whose sites differ by one tell that site's numbers (the same column is one model digest, so the
-coordinator and the sites refuse such sums as they do for updates of one model).
+Nothing here sends anything: the FL server and the sites hand what `Column` makes to their clients.
 """
 
 from dataclasses import dataclass
@@ -33,7 +23,7 @@ _MOST: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What all sites' rows together are like.
+    """Count, mean, variance and histogram of the rows of all sites together.
 
     Attributes:
         sites: how many sites' rows are in it; one without rows counts too.
@@ -59,16 +49,29 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """What the FL server and the sites agree on about a column.
+    """A column of which the sum over all sites is wanted. The FL server and every site describe it in the same words.
+
+    The FL server opens a round with the column's `config`. Each site takes part with its `update`. Both `read` the
+    result.
+
+    The result is exact and carries no noise. A histogram cell of few people may tell who they are. Two sums whose sites
+    differ by one tell that site's numbers; the coordinator and the sites refuse the second, because both are about the
+    same digest.
 
     Attributes:
-        name: of the column. Together with all below it makes the digest that the round is about.
+        name: name of the column. Together with everything below it makes the digest that the round is about.
         low: smallest value, within ±2^53.
         high: largest value.
-        max_rows: most rows of a site.
+        max_rows: most rows that a site may have.
         step: values are rounded to the nearest low + k·step before they are summed, so the mean is within step/2 of the
             mean of the rows, and exact where all rows are such values (as whole numbers are, with the default 1).
-        bins: of the histogram, of equal width from `low` to `high`; 0 for none.
+        bins: number of the histogram's bins, of equal width from `low` to `high`; 0 for no histogram.
+
+    Examples:
+        >>> ages = Column(name="age", low=0, high=120, max_rows=100_000, bins=12)
+        >>> opened = control.open_round(ages.config(task="ages", max_participants=10))  # the FL server
+        >>> result = client.participate(ages.update(rows), task="ages", model_digest=ages.digest)  # a site
+        >>> ages.read(result.totals).mean
     """
 
     name: str
@@ -104,18 +107,18 @@ class Column:
 
     @property
     def edges(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Of the bins: float64[bins + 1], as `numpy.histogram` gives them; empty where there are no bins."""
+        """Edges of the bins: float64[bins + 1], as `numpy.histogram` gives them. Empty where there are no bins."""
         return np.linspace(self.low, self.high, self.bins + 1) if self.bins else np.zeros(0)
 
     @property
     def digest(self) -> bytes:
-        """32 bytes, what the round is about, in place of a model's: participants pass it as `model_digest`."""
+        """What the round is about, 32 bytes. Participants pass it as `model_digest`, in place of a model's."""
         numbers = np.array([self.low, self.high, self.step, self.max_rows, self.bins], np.float64)
         return digest_model({"column": np.frombuffer(self.name.encode() + b"\0", np.uint8), "agreed": numbers})
 
     @property
     def schema(self) -> Schema:
-        """Of the round: what a site sends, int64."""
+        """The arrays that a site sends, int64."""
         rows, steps = self.max_rows, self._steps
         most = {"count": ((), rows), "sum": ((), rows * steps), "squares": ((), rows * steps**2)}
         arrays = [ArraySpec(name, shape, "int64", bounds=(0, top)) for name, (shape, top) in most.items()]
@@ -124,15 +127,15 @@ class Column:
         return Schema(tuple(arrays))
 
     def config(self, *, task: str, max_participants: int, **options: Any) -> RoundConfig:
-        """The round's configuration, for the FL server.
+        """The configuration of a round about this column, for the FL server.
 
         Args:
-            task: as participants await it.
-            max_participants: most sites.
-            options: anything else of `RoundConfig`.
+            task: name of the task that participants wait for.
+            max_participants: most sites that may take part.
+            options: any other argument of `RoundConfig`.
 
         Raises:
-            ConfigError: it is unsafe, or the sums of so many sites do not fit 64 bits; says what to change.
+            ConfigError: it is unsafe, or the sums of so many sites do not fit 64 bits. The error says what to change.
         """
         return RoundConfig(
             task=task,
@@ -144,7 +147,7 @@ class Column:
         )
 
     def update(self, values: Any) -> dict[str, IntegerArray]:
-        """What a site brings, for `participate`.
+        """The update of a site, for `Client.participate`.
 
         Args:
             values: the site's rows: numbers, one-dimensional; empty where it has none.
@@ -185,7 +188,7 @@ class Column:
         return rows
 
     def read(self, totals: IntegerSums | None) -> Summary:
-        """The result, from `RoundResult.totals` or `Aggregate.totals(config)`.
+        """The statistics, from `RoundResult.totals` at a site or `Aggregate.totals(config)` at the FL server.
 
         Raises:
             InputError: there are no totals: the round gave a receipt only, or was no round of integers.

@@ -44,14 +44,14 @@ class RoundState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RoundSummary:
-    """One line of the list of rounds.
+    """One round, as `ControlClient.list_rounds` lists it.
 
     Attributes:
-        round_id: 16 bytes.
-        task: whose round it is.
+        round_id: id of the round, 16 bytes.
+        task: name of its task.
         state: whether it runs, ended with a sum, or without.
-        phase: the open phase; None unless it runs.
-        opened: seconds since 1970.
+        phase: the open phase; None unless the round runs.
+        opened: when it was opened, in seconds since 1970.
     """
 
     round_id: RoundId

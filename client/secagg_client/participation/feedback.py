@@ -24,10 +24,11 @@ _Shapes = dict[str, tuple[int, ...]]
 
 
 class Feedback:
-    """What is carried, by task. Lives in memory and is as private as the updates: it stays on this machine.
+    """What rounds lost of our updates to rounding and sampling, by task, until a later round sends it. It is kept in
+    memory and is as private as the updates: it stays on this machine.
 
     Safe to use from several threads, and by several clients of one participant. Rounds of one task that overlap never
-    send the same twice: the first one borrows, the others find nothing, and what each lost is added up.
+    send the same thing twice: the first takes what there is, the others find nothing, and what each loses is added up.
     """
 
     def __init__(self) -> None:
@@ -35,19 +36,19 @@ class Feedback:
         self._lock = Lock()
 
     def arrays(self, task: str) -> dict[str, FloatArray]:
-        """Copies of what is carried, float32 by name, to be saved (`np.savez`); empty if there is nothing, or if a
-        round has borrowed it.
+        """Copies of what is carried for a task, float32 arrays by name, to be saved with `np.savez`. Empty if there is
+        nothing, or if a round under way has taken it.
         """
         with self._lock:
             account = self._tasks.get(task)
             return {} if account is None else account.arrays()
 
     def restore(self, task: str, arrays: Update) -> None:
-        """Carry what `arrays` gave earlier; nothing if it is empty.
+        """Carry what `arrays` gave earlier, in another process for example.
 
         Raises:
             InputError: an array is not float32, or holds NaN or infinity.
-            LocalError: something is carried already, or borrowed; `forget` it first.
+            LocalError: something is carried already, or a round has taken it; `forget` it first.
         """
         if not arrays:
             return
@@ -59,7 +60,7 @@ class Feedback:
             self._tasks[task] = account
 
     def forget(self, task: str) -> None:
-        """Carry nothing any more; a round under way puts nothing back either."""
+        """Carry nothing more for a task. A round under way puts nothing back either."""
         with self._lock:
             self._tasks.pop(task, None)
 

@@ -12,12 +12,12 @@ from secagg.receipts import Receipt
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A round that one may take part in.
+    """A round that a participant may join, before it has joined.
 
     Attributes:
-        round_id: 16 bytes.
-        config: decoded from `config_bytes`.
-        config_bytes: as received; they enter the context.
+        round_id: id of the round, 16 bytes.
+        config: the configuration, decoded from `config_bytes`.
+        config_bytes: the configuration as it was received. Every key of the round is bound to these bytes.
     """
 
     round_id: RoundId
@@ -27,26 +27,26 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundResult:
-    """One participation, ended well.
+    """What one participation in a round gives.
 
     Attributes:
-        round_id: 16 bytes.
-        config: of the round.
+        round_id: id of the round, 16 bytes.
+        config: configuration of the round.
         receipt: what the coordinator signed: the survivors and the digest of the sum, checked against what we saw of
             the round. Keep `receipt.export()`: with the receipt of another participant it shows whether both were
             told the same (`secagg round compare`).
         survivors: ids of the participants whose updates are in the sum, sorted; we are among them.
-        certified: whether t survivors signed the very result that we were given, so that nobody on our roster can hold
-            as many signatures under another one. False where the configuration does not say `certify`, and where too
-            few signed. Of a round in groups it is about our own group's sum: for the other groups' sums, and so for
-            the combined `mean`, there is the coordinator's word.
+        certified: whether t survivors signed the same result as we were given, so that nobody on our roster can hold as
+            many signatures under another one. False where the configuration does not say `certify`, and where too few
+            signed. In a round in groups it is about our own group's sum: for the other groups' sums, and so for the
+            combined `mean`, there is the coordinator's word alone.
         aggregate: the exact sum; None where the round gives participants a receipt only, or it was not wanted.
         mean: the weighted mean that the sum encodes; None without `aggregate`, and in a round of integers.
         totals: the exact sums of a round of integers; None without `aggregate`, and in any other round.
-        groups: of a round in groups, every group's sum; `receipt`, `survivors` and `aggregate` are of our own group,
-            `mean` is the combination of all, `totals` their sum.
-        bytes_sent: message bytes that went up, repetitions included (without HTTP/2 and TLS).
-        bytes_received: message bytes that came down.
+        groups: every group's sum, in a round in groups. There `receipt`, `survivors` and `aggregate` are about our own
+            group, `mean` is the combination of all groups, and `totals` is their sum.
+        bytes_sent: bytes of messages that we sent, repetitions included, HTTP/2 and TLS left out.
+        bytes_received: bytes of messages that we received.
     """
 
     round_id: RoundId

@@ -23,15 +23,18 @@ MAX_SUMS: Final = 1000
 
 
 class Memory:
-    """Sums that may hold an update of one participant. Safe to use from several threads; kept in a file also from
-    several processes, which then share what they know.
+    """What a participant remembers of sums that may hold its update, so that later sums do not show that update.
 
-    One memory serves every client of a participant. What is remembered is by model and purpose; the update itself is
-    not kept.
+    One memory serves every client of a participant, from several threads; if it is kept in a file, also from several
+    processes, which then share what they know. It remembers by model and purpose. It does not keep updates.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        """Args: path: the file that keeps it, made when there is none; None for as long as this object lives."""
+        """The memory of a file, or a new one.
+
+        Args:
+            path: the file that keeps it, made when there is none. With None it lasts as long as this object.
+        """
         self._file = None if path is None else MemoryFile(Path(path))
         self._lock = Lock()
         self._owner: ParticipantId | None = None

@@ -41,14 +41,17 @@ from secagg_client.transport.sync import Channel, Interceptor, aside, compute, u
 
 
 class Client:
-    """One participant. Safe to use from several threads; each call of `participate` is one
-    participation, and several may run side by side.
+    """One participant's connection to the coordinator. Safe to use from several threads.
+
+    Each call of `participate` is one participation in one round. Several may run side by side.
 
     Attributes:
-        feedback: what rounds lost of our updates, by task.
+        feedback: what earlier rounds lost of our updates, by task.
 
-    >>> with Client.from_files("host:8443", certificate="cert.pem", key="key.pem", ca="ca.pem") as client:
-    ...     result = client.participate(update, weight=120, task="digits", model=global_weights, timeout_s=300)
+    Examples:
+        >>> files = {"certificate": "cert.pem", "key": "key.pem", "ca": "ca.pem"}
+        >>> with Client.from_files("host:8443", **files) as client:
+        ...     result = client.participate(update, weight=120, task="digits", model=model, timeout_s=300)
     """
 
     def __init__(
@@ -66,23 +69,24 @@ class Client:
         memory: Memory | str | Path | None = None,
         interceptors: Sequence[Interceptor] = (),
     ) -> None:
-        """Connects when it is first needed.
+        """The connection is made when it is first needed.
 
         Args:
-            target: "host:port" of the coordinator's data plane.
+            target: address of the coordinator's data plane, "host:port".
             identity: our certificate and key.
-            trust: the deployment's CA, for the server's certificate and for the other participants'.
-            policy: our own terms; a cohort of three and the active threat model at least, if None.
-            retry: how stubborn to be.
+            trust: the deployment's CA. It vouches for the coordinator and for the other participants.
+            policy: what we demand of a round. The default is a cohort of three and the active threat model.
+            retry: when a call that broke is made again.
             server_name: the name in the server's certificate, if it is not the one in `target`.
-            rng: the operating system's, if None.
-            backend: opens what encrypts in a homomorphic round; a `Worker` process with its usual limits, unless told.
-            feedback: what earlier rounds lost, where a task's pipeline says `feedback`; nothing yet, if None. The
-                client keeps it up from round to round, as `client.feedback`.
-            memory: what is remembered of sums that may hold an update of ours: the path of a file, made when there is
-                none, so that it outlasts the process; or a `Memory` that several clients of ours share. If None, it
-                lasts as long as this client: whoever makes a client for each round must give one.
-            interceptors: of gRPC, for tracing and the like; every call is a stream of bytes both ways.
+            rng: source of randomness. The default is the operating system's.
+            backend: makes what encrypts in a homomorphic round. The default is a `Worker` process with its usual
+                limits.
+            feedback: what earlier rounds lost, for tasks whose pipeline says `feedback`. The default is nothing yet.
+                The client updates it from round to round.
+            memory: what we remember of sums that may hold an update of ours. Give the path of a file, which is made
+                when there is none, so that the memory outlasts the process; or a `Memory` that several clients share.
+                With None it lasts as long as this client, so give one if you make a client for each round.
+            interceptors: gRPC interceptors, for tracing and the like. Every call is a stream of bytes both ways.
         """
         retry = retry or RetryPolicy()
         self.feedback = feedback or Feedback()
@@ -110,7 +114,18 @@ class Client:
     def from_files(
         cls, target: str, *, certificate: str | Path, key: str | Path, ca: str | Path, **options: Any
     ) -> Self:
-        """As the constructor, with PEM files. Raise `IdentityError` if one is missing, or the key is not private."""
+        """A client whose certificate, key and CA are read from files.
+
+        Args:
+            target: address of the coordinator's data plane, "host:port".
+            certificate: our certificate chain, PEM.
+            key: our private key, PEM; nobody but its owner may be able to read the file.
+            ca: the deployment's CA, PEM.
+            options: every other argument of the constructor.
+
+        Raises:
+            IdentityError: a file is missing or unreadable, does not fit the others, or others may read the key.
+        """
         identity, trust = load(certificate, key, ca)
         return cls(target, identity=identity, trust=trust, **options)
 
@@ -122,8 +137,13 @@ class Client:
         purpose: str = TRAIN,
         timeout_s: float | None = None,
     ) -> Offer:
-        """Wait for the next round of `task` for `purpose`, or look up `round_id`; for `participate(offer=…)`, once its
-        configuration was looked at. Finding is not joining.
+        """Wait for a round without joining it, to look at its configuration first. Then call `participate(offer=…)`.
+
+        Args:
+            task: wait for the next round of this task.
+            round_id: or look up this round.
+            purpose: what the round must be for.
+            timeout_s: longest time; no limit if None.
         """
         self._terms.check_own_validity()
         call = find(self._terms, task, round_id, purpose)
@@ -147,18 +167,21 @@ class Client:
         """Take part in one round, from joining it to its result. When this is cancelled or interrupted, the coordinator
         is told that we have left before it ends.
 
+        Say which round with one of `task`, `round_id` and `offer`, and say which model with one of `model` and
+        `model_digest`.
+
         Args:
-            update: float32 or float64 arrays by name, as the round's schema wants them; a lone array is the special
-                case of one array called "values". It is copied when this begins, before anything of it is checked: what
-                happens to the caller's arrays afterwards does not matter. Memory: one update more until this returns.
-            weight: integer from 1 to the task's max_weight; an update counts in proportion.
-            task: wait for the next round of this task,
-            round_id: or take part in this round,
-            offer: or in this one, from `find_round`.
-            model: the model that the update belongs to, as we hold it; the round must be about the same one.
-            model_digest: its digest, instead (`secagg.digest_model`).
-            purpose: what the update was computed for; a round for another purpose is refused. What is remembered of
-                sums is kept apart by it, so an evaluation of a model does not stand in the way of its training.
+            update: arrays by name, as the round's schema wants them. A lone array stands for one array called
+                "values". The update is copied first, so the caller may change its arrays afterwards; the copy takes as
+                much memory as the update until this returns.
+            weight: integer from 1 to the task's max_weight. An update counts in proportion to it.
+            task: wait for the next round of this task.
+            round_id: take part in this round.
+            offer: take part in this round, which `find_round` gave.
+            model: the model that the update belongs to, as we hold it. The round must be about the same one.
+            model_digest: the digest of that model, from `digest_model`.
+            purpose: what the update was computed for; a round for another purpose is refused. Memory is kept apart by
+                purpose, so an evaluation of a model does not stand in the way of its training.
             fetch_aggregate: whether to get the aggregate, where the round gives it to participants.
             timeout_s: longest time for everything, waiting included; no limit if None.
 
@@ -170,7 +193,8 @@ class Client:
                 below our policy or about another model. We have left the round.
             RoundAborted: the round ended without a sum, for everyone.
             NotInRoundError: we came too late for a phase.
-            TransportError: the coordinator could not be reached; `RoundTimeoutError`: not in time.
+            RoundTimeoutError: `timeout_s` is over.
+            TransportError: the coordinator could not be reached.
             ParticipationCancelled: `cancel` was called.
         """
         self._terms.check_own_validity()
@@ -188,11 +212,11 @@ class Client:
             return self._drive(participation, scope)
 
     def cancel(self) -> None:
-        """From another thread: end every participation of this client that is under way, and say good-bye."""
+        """From another thread: end every participation that is under way, and tell the coordinator that we left."""
         self._connection.cancel()
 
     def close(self) -> None:
-        """Cancel what is under way, wait for its good-byes, and close the connection."""
+        """End what is under way as `cancel` does, wait until the coordinator is told, and close the connection."""
         self._connection.close(patience_s=2 * LEAVE_TIMEOUT_S)
 
     def __enter__(self) -> Self:

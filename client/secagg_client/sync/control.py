@@ -34,22 +34,32 @@ from secagg_client.transport.sync import Channel
 
 
 class ControlClient:
-    """The sidecar's control plane. Safe to use from several threads.
+    """The FL server's connection to the coordinator beside it. Safe to use from several threads.
 
-    >>> with ControlClient("unix:/run/secagg/control.sock") as control:
-    ...     round_id = control.open_round(config)
-    ...     mean = control.result(round_id).mean(config)
+    Examples:
+        >>> with ControlClient("unix:/run/secagg/control.sock") as control:
+        ...     round_id = control.open_round(config)
+        ...     mean = control.result(round_id).mean(config)
     """
 
     def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
-        """Args: target: "unix:/path", or "127.0.0.1:port": it has no TLS and never leaves the machine."""
+        """The connection is made when it is first needed. It has no TLS, and never leaves the machine.
+
+        Args:
+            target: address of the control plane, "unix:/path" or "127.0.0.1:port".
+            retry: when a call that broke is made again.
+        """
         self._retry = retry or RetryPolicy()
         channel = Channel(checked_local_target(target), channels.local_options(self._retry))
         self._connection = Connection(channel, self._retry)
         self._opened = OpenedRounds()
 
     def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:
-        """Open a round.
+        """Open a round and give its id. Participants who wait for the task are offered it at once.
+
+        Args:
+            config: describes the round.
+            timeout_s: longest time; no limit if None.
 
         Raises:
             BudgetExceeded: its noise is too weak for what is left of the task's privacy budget.
@@ -64,9 +74,13 @@ class ControlClient:
     def watch(
         self, round_id: RoundId, *, timeout_s: float | None = None
     ) -> Generator[tuple[float, WatchedEvent], None, None]:
-        """What happened and what happens, each with its time in seconds since 1970, until the round is over.
+        """The events of a round from its beginning until it is over, each with its time in seconds since 1970.
 
         After a broken connection it goes on where it was.
+
+        Args:
+            round_id: id of the round.
+            timeout_s: longest time; no limit if None.
 
         Raises:
             UnknownRoundError: there is no such round.
@@ -96,7 +110,7 @@ class ControlClient:
         """The exact sum of a round that is over, checked against its digest.
 
         Args:
-            round_id: of the round.
+            round_id: id of the round.
             config: needed only for a round that this client did not open.
             timeout_s: longest time; no limit if None.
 
@@ -108,7 +122,7 @@ class ControlClient:
     def result(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
     ) -> Aggregate:
-        """Wait for the end of the round and fetch the sum. Arguments and errors as of `fetch`."""
+        """Wait for the end of the round, then do as `fetch` does."""
         config = self._opened.config(round_id, config)
         self._wait(round_id, timeout_s)
         return self.fetch(round_id, config)
@@ -116,13 +130,13 @@ class ControlClient:
     def fetch_groups(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
     ) -> GroupedAggregate:
-        """The exact sums of a round in groups that is over; their `mean` is the combination. Else as `fetch`."""
+        """The exact sums of a round in groups that is over. Arguments and errors are those of `fetch`."""
         return self._call(FetchGroupSums(round_id, self._opened.config(round_id, config)), timeout_s)
 
     def result_groups(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
     ) -> GroupedAggregate:
-        """Wait for the end of a round in groups and fetch their sums. Arguments and errors as of `fetch_groups`."""
+        """Wait for the end of a round in groups, then do as `fetch_groups` does."""
         config = self._opened.config(round_id, config)
         self._wait(round_id, timeout_s)
         return self.fetch_groups(round_id, config)
@@ -143,8 +157,8 @@ class ControlClient:
         `participants` is drawn into a group.
 
         Args:
-            round_id: of the round.
-            participants: their ids: at least the threshold, at most max_participants; as many in each group.
+            round_id: id of the round.
+            participants: ids: at least the threshold, at most max_participants; as many in each group.
             timeout_s: longest time; no limit if None.
 
         Raises:
@@ -159,8 +173,8 @@ class ControlClient:
         has delivered in the open phase stands. If fewer than the threshold are left, the round ends at once.
 
         Args:
-            round_id: of the round.
-            participants: their ids.
+            round_id: id of the round.
+            participants: ids.
             timeout_s: longest time; no limit if None.
 
         Raises:
@@ -170,16 +184,22 @@ class ControlClient:
         self._call(Exclude(round_id, participants), timeout_s)
 
     def abort(self, round_id: RoundId, reason: str, *, timeout_s: float | None = None) -> None:
-        """End a round without a sum; participants see `reason` (at most 1,000 bytes of UTF-8)."""
+        """End a round without a sum.
+
+        Args:
+            round_id: id of the round.
+            reason: shown to participants; at most 1,000 bytes of UTF-8.
+            timeout_s: longest time; no limit if None.
+        """
         self._call(AbortRound(round_id, reason), timeout_s)
 
     def list_rounds(self, task: str | None = None, *, timeout_s: float | None = None) -> tuple[RoundSummary, ...]:
-        """The rounds that the sidecar knows, newest first; of one task, if one is named."""
+        """The rounds that the coordinator remembers, newest first; of one task, if one is named."""
         return self._call(ListRounds(task or ""), timeout_s)
 
     def ledger(self, task: str, *, timeout_s: float | None = None) -> TaskLedger:
-        """What a task has spent of its privacy budget, entry by entry. Keep its head: `ledger.check_head` holds a later
-        ledger against it.
+        """What a task has spent of its privacy budget, entry by entry. Keep its head: `Ledger.check_head` tells with it
+        whether a later ledger continues from this one.
 
         Raises:
             ConfigError: the task has no ledger.
