@@ -26,8 +26,8 @@ from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import noise_table
+from secagg.tools.conformance.document import hexes, named_hexes
 from secagg.tools.conformance.encodings.noise import column
-from secagg.tools.conformance.encodings.pipelines import hexes, named_hexes
 
 Vector = dict[str, Any]
 unhex, unfloat = bytes.fromhex, float.fromhex

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from secagg.encoding.schema import Schema
+
 Document = dict[str, Any]
 """A JSON object."""
 
@@ -52,3 +54,23 @@ def plain(value: Any) -> Any:
 def dumps(vector: Document) -> str:
     """The file's text: keys sorted, one value a line, a newline at the end. The same for the same vector."""
     return json.dumps(vector, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def hexes(values: np.ndarray[Any, Any]) -> list[str]:
+    """Floats in C99 hex, which states them exactly."""
+    return [float(v).hex() for v in values.reshape(-1)]
+
+
+def named_hexes(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, list[str]]:
+    """The same, by name of the array."""
+    return {name: hexes(array) for name, array in arrays.items()}
+
+
+def little_endian(array: np.ndarray[Any, Any]) -> bytes:
+    """The bytes of an array, the same on every machine."""
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def described(schema: Schema) -> list[Document]:
+    """The arrays of a schema."""
+    return [{"name": spec.name, "shape": spec.shape, "dtype": spec.dtype} for spec in schema.arrays]

@@ -19,7 +19,8 @@ from secagg.lattice.tenseal_backend import PublicKeyEncryptor, SymmetricEncrypto
 from secagg.tools.conformance.document import Document, document, dumps
 from secagg.tools.conformance.replay.encryption import ReplayedBackend
 from secagg.tools.conformance.replay.stage import Stage
-from secagg.tools.conformance.rounds.encrypted import NAMES, EncryptedRecorder, draft, recording_of
+from secagg.tools.conformance.rounds.encrypted import NAMES, draft, recording_of
+from secagg.tools.conformance.rounds.recorder import Recorder
 from secagg.tools.conformance.vectors import directory
 
 
@@ -69,7 +70,7 @@ def record() -> int:
     for (scheme, custody), name in NAMES.items():
         vector, cast = draft(scheme, custody)
         stage = RecordingStage(vector)
-        EncryptedRecorder(stage, cast).play()
+        Recorder(stage, cast).play()
         if not stage.made:
             continue
         made = document(

@@ -15,7 +15,7 @@ from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Document, described, document, hexes, named_hexes
 from secagg.wire.configuration import encode_config
 
 WIDTHS = (1, 2, 3, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 31, 32, 33, 40, 45, 48, 57, 59, 63, 64)
@@ -70,7 +70,7 @@ def _encoded(code: FixedPoint, values: np.ndarray[Any, np.dtype[np.floating[Any]
         "weight": weight,
         "max_weight": code.max_weight,
         "dtype": values.dtype.name,
-        "values": [float(v).hex() for v in values],
+        "values": hexes(values),
         "step": code.step.hex(),
         "rounding_seed": seed,
         "rounding_info": info,
@@ -100,12 +100,12 @@ def _decoding() -> Document:
                 "clip": float(clip).hex(),
                 "value_bits": value_bits,
                 "max_weight": max_weight,
-                "arrays": [{"name": s.name, "shape": s.shape, "dtype": s.dtype} for s in schema.arrays],
+                "arrays": described(schema),
                 "sums": sums,
                 "summands": len(weights),
                 "weight": mean.weight,
                 "error_bound": mean.error_bound.hex(),
-                "mean": {name: [float(v).hex() for v in a.reshape(-1)] for name, a in mean.arrays.items()},
+                "mean": named_hexes(mean.arrays),
             }
         )
     impossible = [
@@ -188,7 +188,7 @@ def _configuration() -> Document:
         {
             "bytes": encode_config(config),
             "task": config.task,
-            "arrays": [{"name": a.name, "shape": a.shape, "dtype": a.dtype} for a in config.schema.arrays],
+            "arrays": described(config.schema),
             "clip": float(config.fixed_point.clip).hex(),
             "value_bits": config.fixed_point.value_bits,
             "max_weight": config.fixed_point.max_weight,

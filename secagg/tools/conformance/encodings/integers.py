@@ -13,7 +13,7 @@ from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import Schema
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Document, document, named_hexes
 from secagg.wire.configuration import encode_config
 
 PEOPLE = ("a", "b", "c")
@@ -61,7 +61,7 @@ def _ranges() -> Document:
             encoder = config.code.encoder(schema.check(update), weight, Secret(seed), bytes(32))
             encoded = encoder.read(0, config.vector_len, np.dtype("<u8"))
             total += encoded
-            values = {array: [float(v).hex() for v in update[array].reshape(-1)] for array in update}
+            values = named_hexes(update)
             people.append({"values": values, "weight": weight, "rounding_seed": seed, "encoded": encoded})
         mean = Aggregate(total, PEOPLE).mean(config)
         cases.append(
@@ -71,7 +71,7 @@ def _ranges() -> Document:
                 "sums": total,
                 "weight": mean.weight,
                 "error_bounds": {array: bound.hex() for array, bound in mean.error_bounds.items()},
-                "mean": {array: [float(v).hex() for v in a.reshape(-1)] for array, a in mean.arrays.items()},
+                "mean": named_hexes(mean.arrays),
             }
         )
     return document("ranges", "Arrays with ranges of their own", "Encoding", cases=cases)

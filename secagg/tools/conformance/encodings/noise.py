@@ -17,13 +17,10 @@ from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import NoiseTable, noise_table
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Document, described, document, hexes, named_hexes
 from secagg.tools.conformance.encodings.pipelines import (
     CONTEXT,
     SCHEMA,
-    described,
-    hexes,
-    named_hexes,
     summed,
     update,
     whole,

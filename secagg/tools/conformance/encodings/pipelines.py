@@ -20,7 +20,7 @@ from secagg.encoding.rotation import Rotated, Rotation
 from secagg.encoding.sampling import Selection
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Document, described, document, hexes, named_hexes
 
 CONTEXT = fixtures.seed("context of pipelines")
 SCHEMA = Schema((ArraySpec("w", (2, 3)), ArraySpec("b", (3,), "float64"), ArraySpec("s", ())))
@@ -235,11 +235,6 @@ def _encoding() -> Document:
                     context=CONTEXT, arrays=described(SCHEMA), cases=cases)  # fmt: skip
 
 
-def described(schema: Schema) -> list[dict[str, Any]]:
-    """A schema as a vector states it."""
-    return [{"name": spec.name, "shape": spec.shape, "dtype": spec.dtype} for spec in schema.arrays]
-
-
 def floats(tag: str) -> FloatArray:
     """float64[SCHEMA.size], each a small multiple of 1/16 in [−2, 2): the squares add up exactly, in whatever order."""
     drawn = np.frombuffer(fixtures.rng(tag).token(SCHEMA.size), np.uint8)
@@ -249,16 +244,6 @@ def floats(tag: str) -> FloatArray:
 def update(tag: str) -> dict[str, FloatArray]:
     """Arrays for `SCHEMA`."""
     return SCHEMA.split(floats(tag))
-
-
-def hexes(values: FloatArray) -> list[str]:
-    """C99 hex of each."""
-    return [float(v).hex() for v in values.reshape(-1)]
-
-
-def named_hexes(arrays: dict[str, FloatArray]) -> dict[str, list[str]]:
-    """C99 hex of each value, by array."""
-    return {name: hexes(array) for name, array in arrays.items()}
 
 
 def whole(encoder: Encoded, code: Code) -> list[int]:

@@ -11,7 +11,7 @@ from secagg.encoding.packing import pack, unpack
 from secagg.messages import Index, Member, Roster, SurvivorSet
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.failures.script import Script
-from secagg.tools.conformance.rounds.masked import AUTHORITY, organisation
+from secagg.tools.conformance.rounds.inputs import AUTHORITY, organisation
 
 Edit = Callable[[Any, Script], Any]
 """The altered value, from the honest one and what is known of the round."""

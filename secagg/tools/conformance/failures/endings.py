@@ -15,7 +15,7 @@ from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document
 from secagg.tools.conformance.failures.changes import Edit, flipped, put, same
 from secagg.tools.conformance.failures.script import ACTIVE, ME, Failure, Play, Script, Table, Vector, refused
-from secagg.tools.conformance.rounds.masked import AUTHORITY
+from secagg.tools.conformance.rounds.inputs import AUTHORITY
 from secagg.wire.agreement import encode_proof
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import messages_pb2

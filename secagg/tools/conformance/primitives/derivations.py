@@ -17,7 +17,7 @@ from secagg.crypto.transcript import digest, frame
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Document, document, little_endian
 
 SUITE = b"X25519_SHA256_AES128"
 CONTEXT = Context(fixtures.seed("context"))
@@ -61,7 +61,7 @@ def _model_digest() -> Document:
         {
             "title": title,
             "arrays": {
-                name: {"dtype": a.dtype.name, "shape": list(a.shape), "little_endian": _little_endian(a)}
+                name: {"dtype": a.dtype.name, "shape": list(a.shape), "little_endian": little_endian(a)}
                 for name, a in model.items()
             },
             "hashed": _hashed_model(model),
@@ -72,15 +72,11 @@ def _model_digest() -> Document:
     return document("model-digest", "The digest of a model", "Model digest", cases=cases)
 
 
-def _little_endian(array: np.ndarray[Any, np.dtype[Any]]) -> bytes:
-    return array.astype(array.dtype.newbyteorder("<")).tobytes()
-
-
 def _hashed_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
     parts = [frame(labels.MODEL_DIGEST)]
     for name in sorted(model):
         shape = ",".join(map(str, model[name].shape)).encode()
-        parts += [frame(name.encode(), model[name].dtype.name.encode(), shape), _little_endian(model[name])]
+        parts += [frame(name.encode(), model[name].dtype.name.encode(), shape), little_endian(model[name])]
     return b"".join(parts)
 
 

@@ -4,27 +4,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from secagg.config import RoundConfig, ThreatModel
-from secagg.context import digest_model
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.phases import Phase, phases
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document, plain
-from secagg.tools.conformance.replay.stage import Stage
 from secagg.tools.conformance.rounds import encrypted_intermediates
-from secagg.tools.conformance.rounds.masked import ARRIVAL, SCHEMA, Cast, Recorder, model, outcome, round_inputs
+from secagg.tools.conformance.rounds.inputs import ARRIVAL, NOTE, Cast, round_config, round_inputs
+from secagg.tools.conformance.rounds.recorder import finished
 
 RECORDED_ONE = "ginkgo"
 """Whose ciphertext TenSEAL made in the rounds of custody `threshold`; the others' follow from seeds."""
 
-_DEALT_DROPS = {
-    Phase.SHARE_KEYS: "Aster",  # the first of the roster: the next deals the key
-    Phase.CONFIRM_KEY: "elm",
-    Phase.ENCRYPTED_INPUT: "juniper",
-    Phase.REPORT_SUM: "birch",
-    Phase.RELEASE_SUM: "amber-10",  # asked first
-}
-_DEALT = Cast(tuple(name for name in ARRIVAL if name not in {"fir", "hazel", "iris"}), "cedar", _DEALT_DROPS)
+_DEALT = Cast.without(
+    *("fir", "hazel", "iris"),
+    leaves_first="cedar",
+    SHARE_KEYS="Aster",  # the first of the roster: the next deals the key
+    CONFIRM_KEY="elm",
+    ENCRYPTED_INPUT="juniper",
+    REPORT_SUM="birch",
+    RELEASE_SUM="amber-10",  # asked first
+)
 _JOINT_DROPS = {
     Phase.SHARE_KEYS: "cedar",
     Phase.ENCRYPTED_INPUT: "elm",
@@ -46,7 +46,9 @@ NAMES = {
 def vectors() -> Iterator[tuple[str, Document]]:
     """File name and content."""
     for (scheme, custody), name in NAMES.items():
-        yield name, _finished(scheme, custody)
+        vector, cast = draft(scheme, custody)
+        vector["intermediates"] = plain(encrypted_intermediates.of(vector, finished(vector, cast)))
+        yield name, vector
 
 
 def draft(scheme: Scheme, custody: Custody) -> tuple[Document, Cast]:
@@ -57,7 +59,7 @@ def draft(scheme: Scheme, custody: Custody) -> tuple[Document, Cast]:
         "round",
         f"A round in {scheme.name}, custody {custody.value}, with a dropout in each phase",
         "Homomorphic rounds",
-        note="Every private value here is derived from a published label: for tests only.",
+        note=NOTE,
         **round_inputs(name, config, cast),
     )
     for who in cast.everyone:
@@ -90,15 +92,13 @@ def _cast(config: RoundConfig) -> Cast:
 def _config(scheme: Scheme, custody: Custody) -> RoundConfig:
     joint = custody is Custody.THRESHOLD
     people, encoding = len((_JOINT if joint else _DEALT).everyone), FixedPoint(1.0, 8, 1000)
-    return RoundConfig(
-        task=f"conformance/{scheme.value}-{custody.value}",
-        schema=SCHEMA,
+    return round_config(
+        f"{scheme.value}-{custody.value}",
         encoding=encoding,
         max_participants=people,
         threshold=8 if joint else 3,
         max_colluding=0,
         threat_model=ThreatModel.SEMI_HONEST,
-        model_digest=digest_model(model()),
         release_to_coordinator=joint or scheme is Scheme.BFV,
         homomorphic=find_profile(scheme, custody, people, encoding.coordinate_bits),
     )
@@ -109,42 +109,3 @@ def _encryption(name: str, who: str) -> dict[str, Any]:
     if name != NAMES[Scheme.CKKS, Custody.THRESHOLD] and ("participants" in name or who == RECORDED_ONE):
         return {"recorded": recording_of(name)}
     return {draw: fixtures.seed(f"{draw} of {who} in {name}") for draw in ("u", "e0", "e1")}
-
-
-def _finished(scheme: Scheme, custody: Custody) -> Document:
-    vector, cast = draft(scheme, custody)
-    record = EncryptedRecorder(Stage(vector), cast)
-    record.play()
-    vector["messages"], vector["steps"] = record.messages, record.steps
-    stage, learner = record.stage, cast.everyone[-1]
-    aggregate = stage.coordinator.aggregate or stage.learned(learner)
-    if aggregate is None:
-        raise AssertionError("the round of the vectors did not end with a sum")
-    told = {"intermediates": encrypted_intermediates.of(vector, stage), "outcome": outcome(aggregate, stage.round)}
-    vector |= plain(told)
-    return vector
-
-
-class EncryptedRecorder(Recorder):
-    """Plays a homomorphic round."""
-
-    def play(self) -> None:
-        """See `Recorder`. In the end everyone who reported a sum hears that nothing more is asked of it."""
-        super().play()
-        if Phase.REPORT_SUM in phases(self.stage.config):
-            gone = {self._cast.leaves_first, *self._cast.drops.values()}
-            for name in self._cast.everyone:
-                if name not in {*gone, self._handed_in}:
-                    self._receive(name, Phase.REPORT_SUM)
-
-    _handed_in = ""
-
-    def _phase(self, before: Phase, phase: Phase, alive: list[str]) -> None:
-        if phase is not Phase.RELEASE_SUM:
-            super()._phase(before, phase, alive)
-            return
-        silent = self._cast.drops[phase]
-        self._receive(silent, before)
-        self._close(phase)
-        self._handed_in = min(name for name in alive if name != silent)
-        self._up(self._handed_in, self._receive(self._handed_in, before))
