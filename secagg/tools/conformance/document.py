@@ -1,7 +1,7 @@
 """A vector as JSON: what every file has, and values as text."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +10,9 @@ from secagg.encoding.schema import Schema
 
 Document = dict[str, Any]
 """A JSON object."""
+
+Contents = dict[str, tuple[str, str, Callable[[], Document | Iterator[Document]]]]
+"""Vectors of a module, by name: title, section of proto/PROTOCOL.md, and what makes the rest, or the cases alone."""
 
 FORMAT: Final = 1
 """Of the files; grows when a reader has to change."""
@@ -29,6 +32,14 @@ def document(kind: str, title: str, section: str, *, provenance: str = MADE_HERE
     """
     head = {"format": FORMAT, "kind": kind, "title": title, "section": section, "provenance": provenance}
     return head | {name: plain(value) for name, value in content.items()}
+
+
+def vectors_of(contents: Contents) -> Iterator[tuple[str, Document]]:
+    """File name and content of each. The name is the kind too, unless the content states another."""
+    for name, (title, section, make) in contents.items():
+        made = make()
+        content = made if isinstance(made, dict) else {"cases": made}
+        yield name, document(**{"kind": name, "title": title, "section": section} | content)
 
 
 def plain(value: Any) -> Any:

@@ -13,13 +13,7 @@ DIRECTORY: Final = Path(__file__).parents[3] / "proto" / "vectors"
 
 _Fields = dict[str, type[object]]
 
-_HEAD: Final[_Fields] = {
-    "format": int,
-    "kind": str,
-    "title": str,
-    "section": str,
-    "provenance": str,
-}
+_HEAD: Final[_Fields] = {"format": int, "kind": str, "title": str, "section": str, "provenance": str}
 _CASES: Final[_Fields] = {"cases": list}
 _FAILS: Final[_Fields] = {"check": str, "change": str}
 

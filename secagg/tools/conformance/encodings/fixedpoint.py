@@ -15,19 +15,10 @@ from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, described, document, hexes, named_hexes
+from secagg.tools.conformance.document import Contents, Document, described, hexes, named_hexes
 from secagg.wire.configuration import encode_config
 
 WIDTHS = (1, 2, 3, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 31, 32, 33, 40, 45, 48, 57, 59, 63, 64)
-
-
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "encoding", _encoding()
-    yield "decoding", _decoding()
-    yield "packing", _packing()
-    yield "chunks", _chunks()
-    yield "configuration", _configuration()
 
 
 def _edge_values(clip: float, levels: int) -> list[float]:
@@ -38,8 +29,7 @@ def _edge_values(clip: float, levels: int) -> list[float]:
     return [*inside, *edge, 2 * clip, -1e30, 5e-324]
 
 
-def _encoding() -> Document:
-    cases = []
+def _encoding() -> Iterator[Document]:
     for value_bits, clip, weight, max_weight in (
         (2, 1.0, 1, 1),
         (8, 0.1, 1, 1),
@@ -52,10 +42,9 @@ def _encoding() -> Document:
     ):
         code = FixedPoint(clip, value_bits, max_weight)
         values = np.array(_edge_values(clip, code.levels), np.float64)
-        cases.append(_encoded(code, values, weight))
+        yield _encoded(code, values, weight)
     values32 = np.array([0.1, -0.1, 1 / 3, 1.0, -1.0, 16777216.0], np.float32)
-    cases.append(_encoded(FixedPoint(1.0, 16, 10), values32, 3))
-    return document("encoding", "Floats to integers, rounded by a stated stream", "Encoding", cases=cases)
+    yield _encoded(FixedPoint(1.0, 16, 10), values32, 3)
 
 
 def _encoded(code: FixedPoint, values: np.ndarray[Any, np.dtype[np.floating[Any]]], weight: int) -> dict[str, Any]:
@@ -119,9 +108,7 @@ def _decoding() -> Document:
             "why": "a mean of 7.5 where 1.0001 is the most that values clipped to 1 give",
         },
     ]
-    return document(
-        "decoding", "An exact sum to the weighted mean", "Result", cases=cases, refused=impossible, check="C32"
-    )
+    return {"cases": cases, "refused": impossible, "check": "C32"}
 
 
 def _packing() -> Document:
@@ -138,27 +125,21 @@ def _packing() -> Document:
         {"bits": 3, "count": 5, "packed": "d158" + "00", "outcome": "too long"},
         {"bits": 20, "count": 3, "packed": "00" * 7, "outcome": "too short"},
     ]
-    return document(
-        "packing", "Integers at exactly b bits each", "Bit packing", cases=cases, refused=refused, check="C42"
-    )
+    return {"cases": cases, "refused": refused, "check": "C42"}
 
 
-def _chunks() -> Document:
-    cases = []
+def _chunks() -> Iterator[Document]:
     for bits in (1, 12, 16, 20, 24, 33, 42, 64):
         per_chunk = chunk_values(bits)
         for length in (1, per_chunk - 1, per_chunk, per_chunk + 1, 2 * per_chunk + 13):
             counts = [min(per_chunk, length - start) for start in range(0, length, per_chunk)]
-            cases.append(
-                {
-                    "bits": bits,
-                    "vector_len": length,
-                    "values_per_chunk": per_chunk,
-                    "counts": counts,
-                    "sizes": [packed_size(count, bits) for count in counts],
-                }
-            )
-    return document("chunks", "Where a vector is cut", "Chunks", cases=cases)
+            yield {
+                "bits": bits,
+                "vector_len": length,
+                "values_per_chunk": per_chunk,
+                "counts": counts,
+                "sizes": [packed_size(count, bits) for count in counts],
+            }
 
 
 def _configuration() -> Document:
@@ -208,4 +189,13 @@ def _configuration() -> Document:
         }
         for config in configs
     ]
-    return document("configuration", "Configurations and what follows from them", "Configuration", cases=cases)
+    return {"cases": cases}
+
+
+VECTORS: Contents = {
+    "encoding": ("Floats to integers, rounded by a stated stream", "Encoding", _encoding),
+    "decoding": ("An exact sum to the weighted mean", "Result", _decoding),
+    "packing": ("Integers at exactly b bits each", "Bit packing", _packing),
+    "chunks": ("Where a vector is cut", "Chunks", _chunks),
+    "configuration": ("Configurations and what follows from them", "Configuration", _configuration),
+}

@@ -1,6 +1,5 @@
 """Vectors of rounds in groups: what each group's round is called and bound to, and what their sums combine to."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.robust.combining import combined
 from secagg.robust.grouping import Groups
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Contents, Document
 from secagg.wire.configuration import encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import PackedAggregate, PackedGroups
@@ -39,11 +38,6 @@ MEANS = (
 WEIGHTS = (3, 12, 700, 5, 3, 41)
 
 
-def vectors() -> Iterator[tuple[str, Document]]:
-    """Name and object of each."""
-    yield "groups", _groups()
-
-
 def _groups() -> Document:
     model_digest, parent = fixtures.seed("model"), RoundId(fixtures.seed("grouped round")[:16])
     config = RoundConfig(
@@ -66,18 +60,15 @@ def _groups() -> Document:
     ]
     digests = {number: fixtures.seed(f"sum of group {number}") for number in NUMBERS}
     packed = PackedGroups({number: PackedAggregate((), (), digest) for number, digest in digests.items()})
-    return document(
-        "groups",
-        "The rounds that the groups of a round are, and what is made of their sums",
-        "Groups",
-        model_digest=model_digest,
-        parent=parent,
-        opened=ids.config_bytes,
-        cases=cases,
-        combinations=[_combination(plan) for plan in PLANS],
-        digests=digests,
-        sums_digest=packed.digest,
-    )
+    return {
+        "model_digest": model_digest,
+        "parent": parent,
+        "opened": ids.config_bytes,
+        "cases": cases,
+        "combinations": [_combination(plan) for plan in PLANS],
+        "digests": digests,
+        "sums_digest": packed.digest,
+    }
 
 
 def _combination(plan: Groups) -> dict[str, Any]:
@@ -89,3 +80,8 @@ def _combination(plan: Groups) -> dict[str, Any]:
         "weights": weights,
         "result": combined([np.array(mean) for mean in means], weights, plan),
     }
+
+
+VECTORS: Contents = {
+    "groups": ("The rounds that the groups of a round are, and what is made of their sums", "Groups", _groups)
+}

@@ -13,17 +13,11 @@ from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import Schema
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document, named_hexes
+from secagg.tools.conformance.document import Contents, Document, named_hexes
 from secagg.wire.configuration import encode_config
 
 PEOPLE = ("a", "b", "c")
 _RANGES = {"squares": 2.0**40, "loss": 10.0}
-
-
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "ranges", _ranges()
-    yield "integers", _integers()
 
 
 def _config(schema: Schema, encoding: FixedPoint | Pipeline | Integers) -> RoundConfig:
@@ -48,8 +42,7 @@ def _statistics(number: int) -> dict[str, Any]:
     }
 
 
-def _ranges() -> Document:
-    cases = []
+def _ranges() -> Iterator[Document]:
     schema = Schema.of(_statistics(0), ranges=_RANGES)
     pipeline = Pipeline.parse("clip(l2=16777216.0, per=array) | weigh(max=10) | quantise(bits=20, range=1000000.0)")
     for encoding in (FixedPoint(1.0e6, 24, 10), pipeline):
@@ -64,17 +57,14 @@ def _ranges() -> Document:
             values = named_hexes(update)
             people.append({"values": values, "weight": weight, "rounding_seed": seed, "encoded": encoded})
         mean = Aggregate(total, PEOPLE).mean(config)
-        cases.append(
-            {
-                "config": encode_config(config),
-                "people": people,
-                "sums": total,
-                "weight": mean.weight,
-                "error_bounds": {array: bound.hex() for array, bound in mean.error_bounds.items()},
-                "mean": named_hexes(mean.arrays),
-            }
-        )
-    return document("ranges", "Arrays with ranges of their own", "Encoding", cases=cases)
+        yield {
+            "config": encode_config(config),
+            "people": people,
+            "sums": total,
+            "weight": mean.weight,
+            "error_bounds": {array: bound.hex() for array, bound in mean.error_bounds.items()},
+            "mean": named_hexes(mean.arrays),
+        }
 
 
 def _counted(number: int) -> dict[str, Any]:
@@ -108,20 +98,23 @@ def _integers() -> Document:
         {"sums": _raised(top, at), "why": f"the sum of array {name} is above 3·(max − min)"}
         for at, name in ((0, "histogram"), (4, "wide"), (6, "signed"))
     ]
-    return document(
-        "integers",
-        "Exact sums of integers",
-        "Integers",
-        cases=cases,
-        config=encode_config(config),
-        summands=3,
-        largest=top,
-        refused=refused,
-        check="C97",
-    )
+    return {
+        "cases": cases,
+        "config": encode_config(config),
+        "summands": 3,
+        "largest": top,
+        "refused": refused,
+        "check": "C97",
+    }
 
 
 def _raised(sums: np.ndarray[Any, np.dtype[np.uint64]], at: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
     above = sums.copy()
     above[at] += np.uint64(1)
     return above
+
+
+VECTORS: Contents = {
+    "ranges": ("Arrays with ranges of their own", "Encoding", _ranges),
+    "integers": ("Exact sums of integers", "Integers", _integers),
+}

@@ -14,7 +14,7 @@ from secagg.privacy.charges import charge_of
 from secagg.privacy.ledger import MAX_ENTRY_BYTES, Budget, Head, Ledger
 from secagg.robust.grouping import Groups
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Contents, Document
 from secagg.wire.configuration import encode_config
 
 TASK: Final = "ledger"
@@ -80,17 +80,8 @@ _REFUSED_PLANS: Final = (
     ("more than is left", "BudgetExceeded", _config(f"{_CLIPPED}(bits=12) | noise(law=skellam, z=0.5)")),
     ("no noise", "ConfigError", _config("")),
     ("another task's", "ConfigError", _config(f"{_CLIPPED}(bits=12) | noise(law=skellam, z=6.0)", task="another")),
-    (
-        "δ is not below 1/n",
-        "ConfigError",
-        _config(f"{_CLIPPED}(bits=24) | noise(law=skellam, z=64.0)", groups=1000),
-    ),
+    ("δ is not below 1/n", "ConfigError", _config(f"{_CLIPPED}(bits=24) | noise(law=skellam, z=64.0)", groups=1000)),
 )
-
-
-def vectors() -> Iterator[tuple[str, Document]]:
-    """Name and object of each."""
-    yield "privacy-ledger", _ledger()
 
 
 def _round_id(name: str) -> bytes:
@@ -109,22 +100,19 @@ def _ledger() -> Document:
         for step, ledger in zip(happened, ledgers, strict=True)
     ]
     rounds = {name: {"round_id": _round_id(name), "config": encode_config(config)} for name, config in _CONFIGS.items()}
-    return document(
-        "privacy-ledger",
-        "A task's ledger, what its rounds cost, and ledgers that are damaged",
-        "Ledger",
-        task=TASK,
-        epsilon=BUDGET.epsilon,
-        delta=BUDGET.delta,
-        rounds=rounds,
-        entries=entries,
-        charges=[_charge(shows, _config(text), survivors) for shows, text, survivors in _CHARGED]
+    return {
+        "task": TASK,
+        "epsilon": BUDGET.epsilon,
+        "delta": BUDGET.delta,
+        "rounds": rounds,
+        "entries": entries,
+        "charges": [_charge(shows, _config(text), survivors) for shows, text, survivors in _CHARGED]
         + [_charge(shows, _config(_WITH_NOISE, **changes), survivors) for shows, survivors, changes in _FELLOWS],
-        plans_refused=[
+        "plans_refused": [
             {"why": why, "expect": expect, "config": encode_config(config)} for why, expect, config in _REFUSED_PLANS
         ],
-        refused=list(_refused(ledgers[-1])),
-    )
+        "refused": list(_refused(ledgers[-1])),
+    }
 
 
 def _after(ledger: Ledger, kind: str, name: str, survivors: int) -> Ledger:
@@ -255,3 +243,8 @@ def _faulty(change: str, before: list[int | str], body: Mapping[str, Any]) -> di
 
 def _digest(line: bytes) -> bytes:
     return digest(labels.LEDGER_ENTRY, line)
+
+
+VECTORS: Contents = {
+    "privacy-ledger": ("A task's ledger, what its rounds cost, and ledgers that are damaged", "Ledger", _ledger)
+}

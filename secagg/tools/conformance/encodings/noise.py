@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -17,14 +16,8 @@ from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import NoiseTable, noise_table
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, described, document, hexes, named_hexes
-from secagg.tools.conformance.encodings.pipelines import (
-    CONTEXT,
-    SCHEMA,
-    summed,
-    update,
-    whole,
-)
+from secagg.tools.conformance.document import Contents, Document, described, hexes, named_hexes
+from secagg.tools.conformance.encodings.pipelines import CONTEXT, SCHEMA, summed, update, whole
 
 MAX_PARTICIPANTS, THRESHOLD, MAX_COLLUDING = 4, 3, 1
 ENCODED = (
@@ -36,13 +29,6 @@ ENCODED = (
 )
 ROUNDED_TWICE = ", 48"
 """By trying: with it the first rounding of the third participant is beyond the norm bound, in rings of 8 bits."""
-
-
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "noise-calibration", _calibration()
-    yield "noise-table", _table()
-    yield "noisy-encoding", _encoding()
 
 
 def _calibration() -> Document:
@@ -82,12 +68,10 @@ def _calibration() -> Document:
                 "norm_bound": made.norm_bound,
             }
         )
-    title = "Scale, variance of each participant's noise and norm bound"
-    return document("noise-calibration", title, "Noise", cases=cases, refused=refused)
+    return {"cases": cases, "refused": refused}
 
 
-def _table() -> Document:
-    cases = []
+def _table() -> Iterator[Document]:
     for law in Law:
         for variance in (Fraction(1, 4), Fraction(1), Fraction(21, 2), Fraction(float.fromhex("0x1.91eb851eb851fp+7"))):
             table, seed = noise_table(law, variance), fixtures.seed(f"noise {law.value} {variance}")
@@ -96,27 +80,23 @@ def _table() -> Document:
             stream.add_to(samples, 0)
             later = np.zeros(8, np.int64)
             stream.add_to(later, 1 << 20)
-            cases.append(
-                {
-                    "law": law.value,
-                    "variance": float(variance).hex(),
-                    "largest": table.largest,
-                    "column_bits": table.column_bits,
-                    "probabilities": [f"{p:032x}" for p in table.probabilities[:4]],
-                    "probabilities_sha256": hashlib.sha256(
-                        b"".join(p.to_bytes(16, "big") for p in table.probabilities)
-                    ).digest(),
-                    "first_columns": [column(table, j).hex() for j in range(4)],
-                    "columns_sha256": hashlib.sha256(
-                        b"".join(column(table, j) for j in range(1 << table.column_bits))
-                    ).digest(),
-                    "seed": seed,
-                    "samples": samples,
-                    "samples_from_2_20": later,
-                }
-            )
-    return document("noise-table", "The reference sampler: columns, and samples of a seed", "Reference sampler",
-                    cases=cases)  # fmt: skip
+            yield {
+                "law": law.value,
+                "variance": float(variance).hex(),
+                "largest": table.largest,
+                "column_bits": table.column_bits,
+                "probabilities": [f"{p:032x}" for p in table.probabilities[:4]],
+                "probabilities_sha256": hashlib.sha256(
+                    b"".join(p.to_bytes(16, "big") for p in table.probabilities)
+                ).digest(),
+                "first_columns": [column(table, j).hex() for j in range(4)],
+                "columns_sha256": hashlib.sha256(
+                    b"".join(column(table, j) for j in range(1 << table.column_bits))
+                ).digest(),
+                "seed": seed,
+                "samples": samples,
+                "samples_from_2_20": later,
+            }
 
 
 def column(table: NoiseTable, j: int) -> bytes:
@@ -125,9 +105,8 @@ def column(table: NoiseTable, j: int) -> bytes:
     return stay.to_bytes(16, "big") + int(table.alias[j]).to_bytes(4, "big", signed=True)
 
 
-def _encoding() -> Document:
+def _encoding() -> Iterator[Document]:
     cohort = Cohort(MAX_PARTICIPANTS, THRESHOLD - MAX_COLLUDING)
-    cases: list[dict[str, Any]] = []
     for text, wraps in ENCODED:
         pipeline = Pipeline.parse(text)
         code = code_for(pipeline, SCHEMA, cohort, wraps=wraps)
@@ -141,15 +120,22 @@ def _encoding() -> Document:
             people.append(person | ({"lost": hexes(encoder.lost())} if pipeline.feedback else {}))
         stated = {"text": text, "homomorphic": not wraps, "value_bits": code.value_bits, "people": people}
         noise_seed = fixtures.seed(f"noise of the coordinator, {text}") if "by=coordinator" in text else b""
-        cases.append(stated | summed(code, encoders, noise_seed) | {"coordinator_seed": noise_seed})
-    return document(
-        "noisy-encoding",
+        yield stated | summed(code, encoders, noise_seed) | {"coordinator_seed": noise_seed}
+
+
+VECTORS: Contents = {
+    "noise-calibration": ("Scale, variance of each participant's noise and norm bound", "Noise", _calibration),
+    "noise-table": ("The reference sampler: columns, and samples of a seed", "Reference sampler", _table),
+    "noisy-encoding": (
         "Updates through pipelines with noise, and back",
         "Noise",
-        context=CONTEXT,
-        arrays=described(SCHEMA),
-        max_participants=MAX_PARTICIPANTS,
-        threshold=THRESHOLD,
-        max_colluding=MAX_COLLUDING,
-        cases=cases,
-    )
+        lambda: {
+            "context": CONTEXT,
+            "arrays": described(SCHEMA),
+            "max_participants": MAX_PARTICIPANTS,
+            "threshold": THRESHOLD,
+            "max_colluding": MAX_COLLUDING,
+            "cases": _encoding(),
+        },
+    ),
+}

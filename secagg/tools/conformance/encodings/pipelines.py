@@ -20,7 +20,7 @@ from secagg.encoding.rotation import Rotated, Rotation
 from secagg.encoding.sampling import Selection
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, described, document, hexes, named_hexes
+from secagg.tools.conformance.document import Contents, Document, described, hexes, named_hexes
 
 CONTEXT = fixtures.seed("context of pipelines")
 SCHEMA = Schema((ArraySpec("w", (2, 3)), ArraySpec("b", (3,), "float64"), ArraySpec("s", ())))
@@ -102,15 +102,6 @@ IN_A_GROUP = (
 PARENT = fixtures.seed("id of a round in groups")[:16]
 
 
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "pipeline-text", _text()
-    yield "clipping", _clipping()
-    yield "sampling", _sampling()
-    yield "rotation", _rotation()
-    yield "pipeline-encoding", _encoding()
-
-
 def _text() -> Document:
     cases = []
     for text in TEXTS:
@@ -130,8 +121,7 @@ def _text() -> Document:
             }
         )
     refused = [{"text": text, "why": why} for text, why in REFUSED]
-    title = "Texts, what they say, and texts that are refused"
-    return document("pipeline-text", title, "Pipelines", cases=cases, refused=refused)
+    return {"cases": cases, "refused": refused}
 
 
 def _noise(noise: Noise) -> dict[str, Any]:
@@ -142,10 +132,9 @@ def _hex(number: float) -> str | None:
     return None if number == inf else float(number).hex()
 
 
-def _clipping() -> Document:
+def _clipping() -> Iterator[Document]:
     """The squares of these values add up exactly, in whatever order."""
     halves = [1.5, -2.0, 0.0, 6.0, 8.0, -0.25, 12.0, 0.5]
-    cases = []
     for sizes, clips in (
         ([8], [Clip(linf=1.75)]),
         ([2, 3, 1, 2], [Clip(l2=5.0, per_array=True)]),
@@ -158,38 +147,29 @@ def _clipping() -> Document:
         source: Any = Schema((ArraySpec("v", (8,), "float64"),)).check({"v": values})
         for clip in clips:
             source = Clipped(source, clip, sizes)
-        cases.append(
-            {
-                "sizes": sizes,
-                "clips": [{"l2": _hex(c.l2), "linf": _hex(c.linf), "per_array": c.per_array} for c in clips],
-                "values": hexes(values),
-                "clipped": hexes(source.read(0, 8)),
-            }
-        )
-    return document("clipping", "Values within their bounds", "Clipping", cases=cases)
+        yield {
+            "sizes": sizes,
+            "clips": [{"l2": _hex(c.l2), "linf": _hex(c.linf), "per_array": c.per_array} for c in clips],
+            "values": hexes(values),
+            "clipped": hexes(source.read(0, 8)),
+        }
 
 
-def _sampling() -> Document:
-    cases = []
+def _sampling() -> Iterator[Document]:
     for size, rate in ((1, 0.01), (10, 0.3), (200, 0.1), (200, 0.999), (65_536, 0.001), (70_000, 0.001)):
         selection = Selection(size, rate, CONTEXT)
         blocks = range(selection.blocks)
         chosen = np.concatenate([selection.block(number) for number in blocks])
-        cases.append(
-            {
-                "size": size,
-                "rate": rate.hex(),
-                "kept": chosen,
-                "factors": [selection.scale(number).hex() for number in blocks],
-            }
-        )
-    return document("sampling", "Which coordinates are kept", "Sampling", context=CONTEXT, cases=cases,
-                    key=_key(labels.COORDINATE_SAMPLING))  # fmt: skip
+        yield {
+            "size": size,
+            "rate": rate.hex(),
+            "kept": chosen,
+            "factors": [selection.scale(number).hex() for number in blocks],
+        }
 
 
-def _rotation() -> Document:
+def _rotation() -> Iterator[Document]:
     """Value i is ((37·i) mod 1001 − 500)/512."""
-    cases: list[dict[str, Any]] = []
     for size in (1, 3, 64, 65, 100, 4096, 4097, 4608, 65_536, 70_000):
         rotation = Rotation(size, CONTEXT)
         values = ((37 * np.arange(size)) % 1001 - 500) / 512
@@ -203,17 +183,14 @@ def _rotation() -> Document:
         }
         if size <= 65:
             case["rotated"] = hexes(rotated)
-        cases.append(case | {"undone_sha256": hashlib.sha256(rotation.undo(rotated).astype("<f8").tobytes()).digest()})
-    return document("rotation", "Signs, then a Walsh-Hadamard transform, block by block", "Rotation", context=CONTEXT,
-                    key=_key(labels.ROTATION), values="((37 i) mod 1001 - 500) / 512", cases=cases)  # fmt: skip
+        yield case | {"undone_sha256": hashlib.sha256(rotation.undo(rotated).astype("<f8").tobytes()).digest()}
 
 
 def _key(label: bytes) -> bytes:
     return derive(Secret(CONTEXT), salt=b"", info=frame(label), size=16).expose()
 
 
-def _encoding() -> Document:
-    cases = []
+def _encoding() -> Iterator[Document]:
     for text, parent in (*((text, b"") for text in ENCODED), *((text, PARENT) for text in IN_A_GROUP)):
         pipeline = Pipeline.parse(text)
         code = code_for(pipeline, SCHEMA, Cohort(summands=2, honest=1), wraps=True, parent=parent)
@@ -230,9 +207,7 @@ def _encoding() -> Document:
             if carried is not None:
                 person |= {"carried": hexes(carried), "lost": hexes(encoder.lost())}
             people.append(person | {"encoded": whole(encoder, code)})
-        cases.append({"text": text, "parent": parent, "people": people} | summed(code, encoders))
-    return document("pipeline-encoding", "Updates through pipelines without noise, and back", "Pipelines",
-                    context=CONTEXT, arrays=described(SCHEMA), cases=cases)  # fmt: skip
+        yield {"text": text, "parent": parent, "people": people} | summed(code, encoders)
 
 
 def floats(tag: str) -> FloatArray:
@@ -265,3 +240,29 @@ def summed(code: Code, encoders: list[Encoded], noise_seed: bytes = b"") -> dict
         "error_bound": _hex(mean.error_bound),
         "mean": named_hexes(mean.arrays),
     }
+
+
+VECTORS: Contents = {
+    "pipeline-text": ("Texts, what they say, and texts that are refused", "Pipelines", _text),
+    "clipping": ("Values within their bounds", "Clipping", _clipping),
+    "sampling": (
+        "Which coordinates are kept",
+        "Sampling",
+        lambda: {"context": CONTEXT, "key": _key(labels.COORDINATE_SAMPLING), "cases": _sampling()},
+    ),
+    "rotation": (
+        "Signs, then a Walsh-Hadamard transform, block by block",
+        "Rotation",
+        lambda: {
+            "context": CONTEXT,
+            "key": _key(labels.ROTATION),
+            "values": "((37 i) mod 1001 - 500) / 512",
+            "cases": _rotation(),
+        },
+    ),
+    "pipeline-encoding": (
+        "Updates through pipelines without noise, and back",
+        "Pipelines",
+        lambda: {"context": CONTEXT, "arrays": described(SCHEMA), "cases": _encoding()},
+    ),
+}

@@ -5,15 +5,10 @@ from collections.abc import Iterator
 from secagg.config import TRAIN
 from secagg.messages import ParticipantId
 from secagg.rounds.releases import Release, remembering
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Contents, Document
 
 
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "differencing", _cells()
-
-
-def _cells() -> Document:
+def _cells() -> Iterator[Document]:
     """What sums of one model show together, without a round around them."""
     crowd = [f"p{i:02d}" for i in range(12)]
 
@@ -25,7 +20,6 @@ def _cells() -> Document:
         return Release(stated["model"].encode(), survivors, stated["threshold"], stated["purpose"])
 
     everyone = told(crowd[:9])
-    cases = []
     for title, before, now in (
         ("one fewer", [everyone], told(crowd[:8])),
         ("the first sum", [], everyone),
@@ -44,5 +38,7 @@ def _cells() -> Document:
         ),
     ):
         memory = remembering(*map(release, before))
-        cases.append({"title": title, "before": before, "sum": now, "exposed": sorted(memory(release(now)))})
-    return document("differencing", "What sums of one model show together", "Sums of the same model", cases=cases)
+        yield {"title": title, "before": before, "sum": now, "exposed": sorted(memory(release(now)))}
+
+
+VECTORS: Contents = {"differencing": ("What sums of one model show together", "Sums of the same model", _cells)}

@@ -4,16 +4,7 @@ from secagg.crypto import labels
 from secagg.crypto.secret import Secret
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.failures.changes import (
-    FIRST,
-    before,
-    cut,
-    entry,
-    first_residue,
-    put,
-    without,
-    zeros,
-)
+from secagg.tools.conformance.failures.changes import FIRST, before, cut, entry, first_residue, put, without, zeros
 from secagg.tools.conformance.failures.dealt_coordinator import zero_inputs
 from secagg.tools.conformance.failures.forgeries import (
     committing,

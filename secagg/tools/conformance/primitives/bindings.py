@@ -1,7 +1,6 @@
 """Vectors of what homomorphic rounds bind and sign."""
 
 import hashlib
-from collections.abc import Iterator
 
 from secagg import roster as rosters
 from secagg.crypto import labels
@@ -12,15 +11,9 @@ from secagg.homomorphic import transcripts
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import AdvertiseKeys, Index, Member, Roster, SurvivorSet
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Contents, Document
 from secagg.tools.conformance.primitives.lattice import ALICE, BOB, profile_fields, small_profile
 from secagg.tools.conformance.primitives.rings import CONTEXT
-
-
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "encrypted-bindings", _bindings()
-    yield "homomorphic-signed-bytes", _signed_bytes()
 
 
 def _bindings() -> Document:
@@ -60,15 +53,7 @@ def _bindings() -> Document:
                     ],
                 }
             )
-    return document(
-        "encrypted-bindings",
-        "What ties an encrypted chunk to its round, sender, profile, key, seed and place",
-        "Encrypted inputs",
-        context=CONTEXT,
-        participant_id=ALICE,
-        payload=payload,
-        cases=cases,
-    )
+    return {"context": CONTEXT, "participant_id": ALICE, "payload": payload, "cases": cases}
 
 
 def _signed_bytes() -> Document:
@@ -90,14 +75,11 @@ def _signed_bytes() -> Document:
         "consistency_check": transcripts.decryption(CONTEXT, roster, sets, digests["c1 digest"]),
         "recovery_check": transcripts.recovery(CONTEXT, roster, fallen),
     }
-    return document(
-        "homomorphic-signed-bytes",
-        "What the signatures of homomorphic rounds cover",
-        "Signatures of homomorphic rounds",
-        context=CONTEXT,
-        participant_id=ALICE,
-        private_scalar_test_only=fixtures.scalar_hex(key),
-        members=[
+    return {
+        "context": CONTEXT,
+        "participant_id": ALICE,
+        "private_scalar_test_only": fixtures.scalar_hex(key),
+        "members": [
             {
                 "index": m.index,
                 "participant_id": m.participant_id,
@@ -108,13 +90,27 @@ def _signed_bytes() -> Document:
             }
             for m in members
         ],
-        roster_digest=rosters.roster_digest(roster),
-        dealer=2,
-        survivors=sets.survivors,
-        dropped=sets.dropped,
-        fallen=fallen,
-        key_digest=digests["key digest"],
-        sums_digest=digests["sums digest"],
-        c1_digest=digests["c1 digest"],
-        signatures={name: {"signed": message, "signature": sign(message)} for name, message in signed.items()},
-    )
+        "roster_digest": rosters.roster_digest(roster),
+        "dealer": 2,
+        "survivors": sets.survivors,
+        "dropped": sets.dropped,
+        "fallen": fallen,
+        "key_digest": digests["key digest"],
+        "sums_digest": digests["sums digest"],
+        "c1_digest": digests["c1 digest"],
+        "signatures": {name: {"signed": message, "signature": sign(message)} for name, message in signed.items()},
+    }
+
+
+VECTORS: Contents = {
+    "encrypted-bindings": (
+        "What ties an encrypted chunk to its round, sender, profile, key, seed and place",
+        "Encrypted inputs",
+        _bindings,
+    ),
+    "homomorphic-signed-bytes": (
+        "What the signatures of homomorphic rounds cover",
+        "Signatures of homomorphic rounds",
+        _signed_bytes,
+    ),
+}

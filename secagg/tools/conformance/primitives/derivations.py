@@ -17,7 +17,7 @@ from secagg.crypto.transcript import digest, frame
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document, little_endian
+from secagg.tools.conformance.document import Contents, Document, little_endian
 
 SUITE = b"X25519_SHA256_AES128"
 CONTEXT = Context(fixtures.seed("context"))
@@ -25,25 +25,10 @@ ROUND_ID = RoundId(fixtures.seed("round id")[:16])
 ALICE, BOB = ParticipantId("Alice.1"), ParticipantId("bob-2")
 
 
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "framing", _framing()
-    yield "model-digest", _model_digest()
-    yield "context", _context()
-    yield "roster-digest", _roster_digest()
-    yield "signed-bytes", _signed_bytes()
-    yield "commitment", _commitment()
-    yield "sealing", _sealing()
-    yield "mask-keys", _mask_keys()
-    yield "mask-stream", _mask_stream()
-    yield "secret-sharing", _secret_sharing()
-    yield "share-correction", _share_correction()
-
-
 def _framing() -> Document:
     inputs = [(b"label",), (b"label", b""), (b"label", b"a", b"bc"), (b"label", b"ab", b"c"), (b"", bytes(300))]
     cases = [{"parts": parts, "frame": frame(*parts), "digest": digest(*parts)} for parts in inputs]
-    return document("framing", "Parts with their lengths, and the SHA-256 of the frame", "Framing", cases=cases)
+    return {"cases": cases}
 
 
 def _model_digest() -> Document:
@@ -69,7 +54,7 @@ def _model_digest() -> Document:
         }
         for title, model in models.items()
     ]
-    return document("model-digest", "The digest of a model", "Model digest", cases=cases)
+    return {"cases": cases}
 
 
 def _hashed_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
@@ -83,17 +68,14 @@ def _hashed_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
 def _context() -> Document:
     config, model = b"the configuration, as received", fixtures.seed("model")
     config_digest = hashlib.sha256(config).digest()
-    return document(
-        "context",
-        "What binds everything to one round, one configuration and one model",
-        "Context",
-        round_id=ROUND_ID,
-        config=config,
-        config_digest=config_digest,
-        model_digest=model,
-        frame=frame(labels.CONTEXT, ROUND_ID, config_digest, model),
-        context=bind(ROUND_ID, config, model),
-    )
+    return {
+        "round_id": ROUND_ID,
+        "config": config,
+        "config_digest": config_digest,
+        "model_digest": model,
+        "frame": frame(labels.CONTEXT, ROUND_ID, config_digest, model),
+        "context": bind(ROUND_ID, config, model),
+    }
 
 
 def _roster() -> Roster:
@@ -126,14 +108,11 @@ def _roster_digest() -> Document:
         keys = m.keys
         fields += [m.index.to_bytes(4, "big"), m.participant_id.encode(), keys.channel_public_key, keys.mask_public_key]
         fields += [keys.key_share_commitment, frame(b"", *keys.certificates)]
-    return document(
-        "roster-digest",
-        "The digest of a roster",
-        "Roster",
-        members=_roster_fields(roster),
-        frame=frame(labels.ROSTER_DIGEST, *fields),
-        digest=rosters.roster_digest(roster),
-    )
+    return {
+        "members": _roster_fields(roster),
+        "frame": frame(labels.ROSTER_DIGEST, *fields),
+        "digest": rosters.roster_digest(roster),
+    }
 
 
 def _signed_bytes() -> Document:
@@ -144,35 +123,29 @@ def _signed_bytes() -> Document:
     sign = fixtures.identity(
         fixtures.certificate(ALICE, "org", "vector CA"), fixtures.scalar_hex(key)
     ).sign  # RFC 6979, so that the signatures are the same on every run
-    return document(
-        "signed-bytes",
-        "What the two signatures of the active threat model cover",
-        "Signatures",
-        context=CONTEXT,
-        participant_id=ALICE,
-        private_scalar_test_only=fixtures.scalar_hex(key),
-        members=_roster_fields(roster),
-        roster_digest=rosters.roster_digest(roster),
-        survivors=sets.survivors,
-        dropped=sets.dropped,
-        advertise_keys={"signed": advertisement, "signature": sign(advertisement)},
-        consistency_check={"signed": consistency, "signature": sign(consistency)},
-    )
+    return {
+        "context": CONTEXT,
+        "participant_id": ALICE,
+        "private_scalar_test_only": fixtures.scalar_hex(key),
+        "members": _roster_fields(roster),
+        "roster_digest": rosters.roster_digest(roster),
+        "survivors": sets.survivors,
+        "dropped": sets.dropped,
+        "advertise_keys": {"signed": advertisement, "signature": sign(advertisement)},
+        "consistency_check": {"signed": consistency, "signature": sign(consistency)},
+    }
 
 
 def _commitment() -> Document:
     seed = fixtures.seed("b_u")
     fields = (labels.SELF_MASK_COMMITMENT, CONTEXT, ALICE.encode(), seed)
-    return document(
-        "commitment",
-        "The commitment to a self-mask seed",
-        "Self-mask commitment",
-        context=CONTEXT,
-        participant_id=ALICE,
-        self_mask_seed=seed,
-        frame=frame(*fields),
-        commitment=digest(*fields),
-    )
+    return {
+        "context": CONTEXT,
+        "participant_id": ALICE,
+        "self_mask_seed": seed,
+        "frame": frame(*fields),
+        "commitment": digest(*fields),
+    }
 
 
 SHARE_DIGESTS = (labels.MASK_KEY_SHARE_DIGEST, labels.SELF_MASK_SHARE_DIGEST)
@@ -210,15 +183,7 @@ def _sealing() -> Document:
                 ],
             }
         )
-    return document(
-        "sealing",
-        "A pair of shares sealed in each direction",
-        "Sealed shares",
-        round_id=ROUND_ID,
-        context=CONTEXT,
-        suite=SUITE.decode(),
-        directions=directions,
-    )
+    return {"round_id": ROUND_ID, "context": CONTEXT, "suite": SUITE.decode(), "directions": directions}
 
 
 def _mask_keys() -> Document:
@@ -226,14 +191,11 @@ def _mask_keys() -> Document:
     shared, seed = one.agree(other.public, peer=BOB), Secret(fixtures.seed("b_u"))
     pairwise = frame(labels.PAIRWISE_MASK, SUITE, CONTEXT, ALICE.encode(), BOB.encode())
     own = frame(labels.SELF_MASK, SUITE, CONTEXT, ALICE.encode())
-    return document(
-        "mask-keys",
-        "Keys of the two kinds of mask streams",
-        "Mask keys",
-        round_id=ROUND_ID,
-        context=CONTEXT,
-        suite=SUITE.decode(),
-        pairwise={
+    return {
+        "round_id": ROUND_ID,
+        "context": CONTEXT,
+        "suite": SUITE.decode(),
+        "pairwise": {
             "ids": (ALICE, BOB),
             "private_keys": (one.private.expose(), other.private.expose()),
             "public_keys": (one.public, other.public),
@@ -241,13 +203,13 @@ def _mask_keys() -> Document:
             "info": pairwise,
             "key": derive(shared, salt=ROUND_ID, info=pairwise, size=16).expose(),
         },
-        self_mask={
+        "self_mask": {
             "participant_id": ALICE,
             "seed": seed.expose(),
             "info": own,
             "key": derive(seed, salt=ROUND_ID, info=own, size=16).expose(),
         },
-    )
+    }
 
 
 def _mask_stream() -> Document:
@@ -266,42 +228,29 @@ def _mask_stream() -> Document:
                     "words": words,
                 }
             )
-    return document(
-        "mask-stream", "Words of one stream at several places", "Mask stream", key=key.expose(), cases=cases
-    )
+    return {"key": key.expose(), "cases": cases}
 
 
-def _secret_sharing() -> Document:
-    cases = []
+def _secret_sharing() -> Iterator[Document]:
     for threshold, holders in ((1, (1,)), (2, (1, 2, 3)), (3, (1, 2, 5, 8, 10_000))):
         secret, noise = fixtures.seed(f"secret {threshold}"), fixtures.rng(f"coefficients {threshold}")
         drawn = fixtures.rng(f"coefficients {threshold}").token(48 * (threshold - 1))
         shares = shamir.share(Secret(secret), threshold, holders, noise)
         points = list(shares)[-threshold:]
-        cases.append(
-            {
-                "secret": secret,
-                "threshold": threshold,
-                "coefficient_bytes": [drawn[i : i + 48] for i in range(0, len(drawn), 48)],
-                "coefficients": [
-                    (int.from_bytes(drawn[i : i + 48], "big") % polynomial.PRIME).to_bytes(33, "big")
-                    for i in range(0, len(drawn), 48)
-                ],
-                "shares": {x: share.expose() for x, share in shares.items()},
-                "reconstruction": {
-                    "holders": points,
-                    "lagrange_at_zero": [a.to_bytes(33, "big") for a in polynomial.lagrange_at_zero(points)],
-                },
-            }
-        )
-    return document(
-        "secret-sharing",
-        "Shares of a secret, and the secret from as many as the threshold",
-        "Secret sharing",
-        prime=polynomial.PRIME.to_bytes(33, "big"),
-        not_a_share=[polynomial.PRIME.to_bytes(33, "big"), b"\xff" * 33, bytes(32), bytes(34)],
-        cases=cases,
-    )
+        yield {
+            "secret": secret,
+            "threshold": threshold,
+            "coefficient_bytes": [drawn[i : i + 48] for i in range(0, len(drawn), 48)],
+            "coefficients": [
+                (int.from_bytes(drawn[i : i + 48], "big") % polynomial.PRIME).to_bytes(33, "big")
+                for i in range(0, len(drawn), 48)
+            ],
+            "shares": {x: share.expose() for x, share in shares.items()},
+            "reconstruction": {
+                "holders": points,
+                "lagrange_at_zero": [a.to_bytes(33, "big") for a in polynomial.lagrange_at_zero(points)],
+            },
+        }
 
 
 def _share_correction() -> Document:
@@ -330,11 +279,27 @@ def _share_correction() -> Document:
             else {"secret": found.secret.expose(), "consistent": found.consistent, "wrong": found.wrong}
         )
         cases.append({"title": title, "shares": shares, "outcome": outcome})
-    return document(
-        "share-correction",
-        "Wrong shares: corrected and told, or nothing at all",
-        "Wrong shares",
-        threshold=threshold,
-        secret_sha256=hashlib.sha256(secret).digest(),
-        cases=cases,
-    )
+    return {"threshold": threshold, "secret_sha256": hashlib.sha256(secret).digest(), "cases": cases}
+
+
+VECTORS: Contents = {
+    "framing": ("Parts with their lengths, and the SHA-256 of the frame", "Framing", _framing),
+    "model-digest": ("The digest of a model", "Model digest", _model_digest),
+    "context": ("What binds everything to one round, one configuration and one model", "Context", _context),
+    "roster-digest": ("The digest of a roster", "Roster", _roster_digest),
+    "signed-bytes": ("What the two signatures of the active threat model cover", "Signatures", _signed_bytes),
+    "commitment": ("The commitment to a self-mask seed", "Self-mask commitment", _commitment),
+    "sealing": ("A pair of shares sealed in each direction", "Sealed shares", _sealing),
+    "mask-keys": ("Keys of the two kinds of mask streams", "Mask keys", _mask_keys),
+    "mask-stream": ("Words of one stream at several places", "Mask stream", _mask_stream),
+    "secret-sharing": (
+        "Shares of a secret, and the secret from as many as the threshold",
+        "Secret sharing",
+        lambda: {
+            "prime": polynomial.PRIME.to_bytes(33, "big"),
+            "not_a_share": [polynomial.PRIME.to_bytes(33, "big"), b"\xff" * 33, bytes(32), bytes(34)],
+            "cases": _secret_sharing(),
+        },
+    ),
+    "share-correction": ("Wrong shares: corrected and told, or nothing at all", "Wrong shares", _share_correction),
+}

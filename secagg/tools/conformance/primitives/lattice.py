@@ -23,21 +23,11 @@ from secagg.lattice.slots import bfv_slots, ckks_slots
 from secagg.lattice.streams import SeededPolynomials
 from secagg.messages import ParticipantId
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Contents, Document
 from secagg.tools.conformance.primitives.rings import CONTEXT, words_digest
 from secagg.tools.conformance.replay.encryption import bfv_plaintext, plaintext
 
 ALICE, BOB = ParticipantId("Alice.1"), ParticipantId("bob-2")
-
-
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "profiles", _profiles()
-    yield "slots", _slots()
-    yield "seeded-encryption", _seeded_encryption()
-    yield "key-shares", _key_shares()
-    yield "partial-decryption", _partial_decryption()
-    yield "sum-decoding", _decoding()
 
 
 def _profiles() -> Document:
@@ -51,13 +41,7 @@ def _profiles() -> Document:
                     cases.append(task | profile_fields(find_profile(scheme, custody, n, bits)))
                 except ConfigError:
                     refused.append(task)
-    return document(
-        "profiles",
-        "The profile that the finder gives, its bounds, and tasks for which there is none",
-        "Homomorphic profiles",
-        cases=cases,
-        none_for=refused,
-    )
+    return {"cases": cases, "none_for": refused}
 
 
 def profile_fields(profile: Profile) -> dict[str, Any]:
@@ -91,8 +75,7 @@ def _block(profile: Profile, name: str, bits: int) -> U64:
     return words.astype(np.uint64) & np.uint64((1 << bits) - 1)
 
 
-def _slots() -> Document:
-    cases = []
+def _slots() -> Iterator[Document]:
     for title, profile in (
         ("BFV, two values a slot", small_profile(Scheme.BFV)),
         ("BFV, one value a slot", find_profile(Scheme.BFV, Custody.PARTICIPANTS, 1000, 30)),
@@ -100,14 +83,7 @@ def _slots() -> Document:
     ):
         block = _block(profile, f"values of {title}", profile.value_bits)
         case = {"title": title, "values_seed": fixtures.seed(f"values of {title}"), "values": _sample(block)}
-        cases.append(case | {"profile": profile_fields(profile)} | _encoded(profile, block))
-    return document(
-        "slots",
-        "Values, slots and plaintext polynomials; the numbers at some places, and digests of all",
-        "Slots",
-        cases=cases,
-        sparse=_sparse(),
-    )
+        yield case | {"profile": profile_fields(profile)} | _encoded(profile, block)
 
 
 _PLACES = (0, 1, 2, 2047, 2048, 2049, 4095)
@@ -162,38 +138,24 @@ def _fresh(profile: Profile, seed: Secret, values: U64) -> tuple[U64, U64, I64]:
     return c0, c1, error
 
 
-def _seeded_encryption() -> Document:
-    cases = []
+def _seeded_encryption() -> Iterator[Document]:
     for scheme in Scheme:
         profile, seed, stream_seed = small_profile(scheme), Secret(fixtures.seed("dealt key")), fixtures.seed("a")[:16]
         values = np.array([1, 200, 255], np.uint64)
         c0, c1, _ = _fresh(profile, seed, values)
         stream = SeededPolynomials(profile, stream_seed, context=CONTEXT, participant=ALICE).blocks(range(1))
         moved = rebase(profile, SecretKey(profile, seed, CONTEXT), c0, c1, stream)
-        cases.append(
-            {
-                "profile": profile_fields(profile),
-                "key_seed": seed.expose(),
-                "dealt_key_digest": keyshares.dealt_key_digest(CONTEXT, seed),
-                "values": values,
-                "fresh_c0": _polynomials(profile, c0),
-                "fresh_c1": _polynomials(profile, c1),
-                "stream_seed": stream_seed,
-                "c1": _polynomials(profile, stream),
-                "c0": _polynomials(profile, moved),
-            }
-        )
-    return document(
-        "seeded-encryption",
-        "A fresh ciphertext moved onto the c1 of a seed",
-        "Seeded ciphertexts",
-        context=CONTEXT,
-        participant_id=ALICE,
-        fresh_seed=fixtures.seed("c1'")[:16],
-        fresh_participant_id="fresh",
-        fresh_error_seed=fixtures.seed("fresh error"),
-        cases=cases,
-    )
+        yield {
+            "profile": profile_fields(profile),
+            "key_seed": seed.expose(),
+            "dealt_key_digest": keyshares.dealt_key_digest(CONTEXT, seed),
+            "values": values,
+            "fresh_c0": _polynomials(profile, c0),
+            "fresh_c1": _polynomials(profile, c1),
+            "stream_seed": stream_seed,
+            "c1": _polynomials(profile, stream),
+            "c0": _polynomials(profile, moved),
+        }
 
 
 def _polynomials(profile: Profile, residues: U64) -> dict[str, Any]:
@@ -202,8 +164,7 @@ def _polynomials(profile: Profile, residues: U64) -> dict[str, Any]:
     return {"first": first, "packed_sha256": hashlib.sha256(packed).digest()}
 
 
-def _key_shares() -> Document:
-    cases = []
+def _key_shares() -> Iterator[Document]:
     for scheme in Scheme:
         profile, shares, told = small_profile(scheme, Custody.THRESHOLD), [], []
         for name in (ALICE, BOB, "carol"):
@@ -222,25 +183,15 @@ def _key_shares() -> Document:
             )
         joint = keyshares.joint_key(profile, shares)
         packed = pack_residues(joint, profile.prime_bits)
-        cases.append(
-            {
-                "profile": profile_fields(profile),
-                "shares": told,
-                "joint_key": _polynomials(profile, joint),
-                "joint_key_digest": digest(labels.RESIDUES_DIGEST, packed),
-            }
-        )
-    return document(
-        "key-shares",
-        "Key shares from seeds, their commitments, and the joint key",
-        "Key shares",
-        context=CONTEXT,
-        cases=cases,
-    )
+        yield {
+            "profile": profile_fields(profile),
+            "shares": told,
+            "joint_key": _polynomials(profile, joint),
+            "joint_key_digest": digest(labels.RESIDUES_DIGEST, packed),
+        }
 
 
-def _partial_decryption() -> Document:
-    cases = []
+def _partial_decryption() -> Iterator[Document]:
     for scheme in Scheme:
         profile, seed = small_profile(scheme, Custody.THRESHOLD), Secret(fixtures.seed("key seed of Alice.1"))
         c1 = np.ascontiguousarray(
@@ -250,27 +201,15 @@ def _partial_decryption() -> Document:
         key = SecretKey(profile, seed, CONTEXT)
         partial = keyshares.partial_decryption(profile, key, c1, _Once(flood))
         layout = layout_of(profile, 1, 1)
-        cases.append(
-            {
-                "profile": profile_fields(profile),
-                "key_seed": seed.expose(),
-                "c1": _polynomials(profile, c1),
-                "c1_digest": ResidueVector(layout, c1[:, None]).digest(),
-                "flood": (np.frombuffer(flood, "<i8") >> 1)[:8],
-                "c1_times_s": _polynomials(profile, keyshares.fallen_part(key, c1)),
-                "partial": _polynomials(profile, partial),
-            }
-        )
-    return document(
-        "partial-decryption",
-        "What a decryptor sends, with a fixed flood, and what its recovered seed gives",
-        "Partial decryptions",
-        context=CONTEXT,
-        c1_seed=fixtures.seed("sum")[:16],
-        c1_participant_id="sum",
-        flood_seed=fixtures.seed("flood"),
-        cases=cases,
-    )
+        yield {
+            "profile": profile_fields(profile),
+            "key_seed": seed.expose(),
+            "c1": _polynomials(profile, c1),
+            "c1_digest": ResidueVector(layout, c1[:, None]).digest(),
+            "flood": (np.frombuffer(flood, "<i8") >> 1)[:8],
+            "c1_times_s": _polynomials(profile, keyshares.fallen_part(key, c1)),
+            "partial": _polynomials(profile, partial),
+        }
 
 
 class _Once:
@@ -286,8 +225,7 @@ class _Once:
         return self._value
 
 
-def _decoding() -> Document:
-    cases: list[dict[str, Any]] = []
+def _decoding() -> Iterator[Document]:
     for scheme in Scheme:
         for custody in Custody:
             profile = small_profile(scheme, custody)
@@ -300,14 +238,7 @@ def _decoding() -> Document:
                     case["values"] = decode(profile, phase, count, summands)
                 except ProtocolViolation:
                     case["values"] = None
-                cases.append(case)
-    return document(
-        "sum-decoding",
-        "Decrypted phases, c0 + c1 s, and the sums in them; null where the phase must be refused",
-        "Decoding an encrypted sum",
-        hidden=[0, 1, 2040, 777, 2039],
-        cases=cases,
-    )
+                yield case
 
 
 def _errors(profile: Profile) -> list[tuple[str, int, int, int]]:
@@ -333,3 +264,50 @@ def _phase(profile: Profile, values: U64, error: int) -> U64:
         if profile.ntt_form:
             phase[j] = ntt(profile.ring_degree, prime).forward(phase[j])
     return phase[None]
+
+
+VECTORS: Contents = {
+    "profiles": (
+        "The profile that the finder gives, its bounds, and tasks for which there is none",
+        "Homomorphic profiles",
+        _profiles,
+    ),
+    "slots": (
+        "Values, slots and plaintext polynomials; the numbers at some places, and digests of all",
+        "Slots",
+        lambda: {"sparse": _sparse(), "cases": _slots()},
+    ),
+    "seeded-encryption": (
+        "A fresh ciphertext moved onto the c1 of a seed",
+        "Seeded ciphertexts",
+        lambda: {
+            "context": CONTEXT,
+            "participant_id": ALICE,
+            "fresh_seed": fixtures.seed("c1'")[:16],
+            "fresh_participant_id": "fresh",
+            "fresh_error_seed": fixtures.seed("fresh error"),
+            "cases": _seeded_encryption(),
+        },
+    ),
+    "key-shares": (
+        "Key shares from seeds, their commitments, and the joint key",
+        "Key shares",
+        lambda: {"context": CONTEXT, "cases": _key_shares()},
+    ),
+    "partial-decryption": (
+        "What a decryptor sends, with a fixed flood, and what its recovered seed gives",
+        "Partial decryptions",
+        lambda: {
+            "context": CONTEXT,
+            "c1_seed": fixtures.seed("sum")[:16],
+            "c1_participant_id": "sum",
+            "flood_seed": fixtures.seed("flood"),
+            "cases": _partial_decryption(),
+        },
+    ),
+    "sum-decoding": (
+        "Decrypted phases, c0 + c1 s, and the sums in them; null where the phase must be refused",
+        "Decoding an encrypted sum",
+        lambda: {"hidden": [0, 1, 2040, 777, 2039], "cases": _decoding()},
+    ),
+}

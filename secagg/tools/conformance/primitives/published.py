@@ -1,28 +1,15 @@
 """Values that others published, for the primitives that the protocol stands on."""
 
-from collections.abc import Iterator
-
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Contents, Document
 
 SECTION = "Primitives"
 
 
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "published-x25519", _x25519()
-    yield "published-hkdf-sha256", _hkdf()
-    yield "published-aes-128-ctr", _aes_ctr()
-    yield "published-aes-128-gcm", _aes_gcm()
-    yield "published-ecdsa-p256", _ecdsa()
-
-
 def _x25519() -> Document:
-    return document(
-        "x25519",
-        "X25519: scalar multiplication and Diffie-Hellman",
-        SECTION,
-        provenance="RFC 7748, sections 5.2 and 6.1",
-        multiplications=[
+    return {
+        "kind": "x25519",
+        "provenance": "RFC 7748, sections 5.2 and 6.1",
+        "multiplications": [
             {
                 "scalar": "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
                 "u": "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
@@ -34,27 +21,25 @@ def _x25519() -> Document:
                 "result": "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957",
             },
         ],
-        iterated=[
+        "iterated": [
             {"times": 1, "result": "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"},
             {"times": 1000, "result": "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"},
         ],
-        agreement={
+        "agreement": {
             "private_a": "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
             "public_a": "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
             "private_b": "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
             "public_b": "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
             "shared": "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742",
         },
-    )
+    }
 
 
 def _hkdf() -> Document:
-    return document(
-        "hkdf",
-        "HKDF with SHA-256",
-        SECTION,
-        provenance="RFC 5869, appendices A.1, A.2 and A.3",
-        derivations=[
+    return {
+        "kind": "hkdf",
+        "provenance": "RFC 5869, appendices A.1, A.2 and A.3",
+        "derivations": [
             {
                 "key_material": "0b" * 22,
                 "salt": "000102030405060708090a0b0c",
@@ -79,16 +64,14 @@ def _hkdf() -> Document:
                 "result": "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8",
             },
         ],
-    )
+    }
 
 
 def _aes_ctr() -> Document:
-    return document(
-        "aes-ctr",
-        "AES-128 in counter mode",
-        SECTION,
-        provenance="NIST SP 800-38A, appendix F.5.1",
-        encryptions=[
+    return {
+        "kind": "aes-ctr",
+        "provenance": "NIST SP 800-38A, appendix F.5.1",
+        "encryptions": [
             {
                 "key": "2b7e151628aed2a6abf7158809cf4f3c",
                 "counter": "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
@@ -98,7 +81,7 @@ def _aes_ctr() -> Document:
                 "5ae4df3edbd5d35e5b4f09020db03eab1e031dda2fbe03d1792170a0f3009cee",
             }
         ],
-    )
+    }
 
 
 def _aes_gcm() -> Document:
@@ -111,12 +94,10 @@ def _aes_gcm() -> Document:
         "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e"
         "21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091473f5985"
     )
-    return document(
-        "aes-gcm",
-        "AES-128-GCM with a 96-bit nonce",
-        SECTION,
-        provenance="McGrew and Viega, The Galois/Counter Mode of Operation (GCM), appendix B, test cases 1 to 4",
-        encryptions=[
+    return {
+        "kind": "aes-gcm",
+        "provenance": "McGrew and Viega, The Galois/Counter Mode of Operation (GCM), appendix B, test cases 1 to 4",
+        "encryptions": [
             {
                 "key": "00" * 16,
                 "nonce": "00" * 12,
@@ -150,19 +131,17 @@ def _aes_gcm() -> Document:
                 "tag": "5bc94fbc3221a5db94fae95ae7121a47",
             },
         ],
-    )
+    }
 
 
 def _ecdsa() -> Document:
-    return document(
-        "ecdsa",
-        "ECDSA over P-256 with SHA-256 and deterministic nonces",
-        SECTION,
-        provenance="RFC 6979, appendix A.2.5",
-        private_scalar="c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721",
-        public_x="60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6",
-        public_y="7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299",
-        signatures=[
+    return {
+        "kind": "ecdsa",
+        "provenance": "RFC 6979, appendix A.2.5",
+        "private_scalar": "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721",
+        "public_x": "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6",
+        "public_y": "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299",
+        "signatures": [
             {
                 "message": b"sample",
                 "r": "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716",
@@ -174,4 +153,13 @@ def _ecdsa() -> Document:
                 "s": "019f4113742a2b14bd25926b49c649155f267e60d3814b4c0cc84250e46f0083",
             },
         ],
-    )
+    }
+
+
+VECTORS: Contents = {
+    "published-x25519": ("X25519: scalar multiplication and Diffie-Hellman", SECTION, _x25519),
+    "published-hkdf-sha256": ("HKDF with SHA-256", SECTION, _hkdf),
+    "published-aes-128-ctr": ("AES-128 in counter mode", SECTION, _aes_ctr),
+    "published-aes-128-gcm": ("AES-128-GCM with a 96-bit nonce", SECTION, _aes_gcm),
+    "published-ecdsa-p256": ("ECDSA over P-256 with SHA-256 and deterministic nonces", SECTION, _ecdsa),
+}

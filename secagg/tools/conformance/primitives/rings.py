@@ -19,7 +19,7 @@ from secagg.lattice.residues import pack_residues
 from secagg.lattice.rlwe import centred_binomial, ternary
 from secagg.lattice.streams import UniformResidues
 from secagg.tools.conformance import fixtures
-from secagg.tools.conformance.document import Document, document
+from secagg.tools.conformance.document import Contents, Document
 
 CONTEXT = Context(fixtures.seed("context"))
 PARTICIPANT = "Alice.1"
@@ -27,57 +27,34 @@ DEGREES = (4096, 8192, 16384, 32768)
 WIDTHS = ((30, 3), (38, 1), (48, 3), (54, 2), (60, 3))
 
 
-def vectors() -> Iterator[tuple[str, Document]]:
-    """File name and content."""
-    yield "ring-primes", _primes()
-    yield "ring-transform", _transform()
-    yield "residue-packing", _packing()
-    yield "residue-stream", _streams()
-    yield "small-polynomials", _small()
-
-
 def words_digest(words: U64) -> bytes:
     """SHA-256 over 64-bit little-endian words."""
     return hashlib.sha256(np.ascontiguousarray(words, "<u8").tobytes()).digest()
 
 
-def _primes() -> Document:
-    cases = []
+def _primes() -> Iterator[Document]:
     for degree in DEGREES:
         for bits, count in WIDTHS:
             primes = ntt_primes(degree, bits, count)
             roots = [primitive_root(degree, prime) for prime in primes] if degree < 16384 else []
-            cases.append({"ring_degree": degree, "bits": bits, "primes": primes, "roots": roots})
-    return document(
-        "ring-primes", "Primes in the order in which they are used, and their roots", "Primes and roots", cases=cases
-    )
+            yield {"ring_degree": degree, "bits": bits, "primes": primes, "roots": roots}
 
 
-def _transform() -> Document:
-    cases = []
+def _transform() -> Iterator[Document]:
     for degree, bits in ((8, 30), (16, 30), (16, 60), (4096, 54), (8192, 60)):
         [prime] = ntt_primes(degree, bits, 1)
         for title, coefficients in (("X", _monomial(degree)), ("pseudo-random", _residues(degree, prime, "transform"))):
             values = ntt(degree, prime).forward(coefficients)
-            cases.append(
-                {
-                    "title": title,
-                    "ring_degree": degree,
-                    "prime": prime,
-                    "root": primitive_root(degree, prime),
-                    "coefficients": coefficients[:16],
-                    "values": values[:16],
-                    "coefficients_sha256": words_digest(coefficients),
-                    "values_sha256": words_digest(values),
-                }
-            )
-    return document(
-        "ring-transform",
-        "Coefficients and their transform; the first 16, and digests of all as 64-bit little-endian words",
-        "Transform",
-        key=_stream_key("transform"),
-        cases=cases,
-    )
+            yield {
+                "title": title,
+                "ring_degree": degree,
+                "prime": prime,
+                "root": primitive_root(degree, prime),
+                "coefficients": coefficients[:16],
+                "values": values[:16],
+                "coefficients_sha256": words_digest(coefficients),
+                "values_sha256": words_digest(values),
+            }
 
 
 def _monomial(degree: int) -> U64:
@@ -124,14 +101,11 @@ def _packing() -> Document:
         {"change": "the last residue is the prime", "packed": _last(1073741441)},
         {"change": "the last residue has all bits set", "packed": _last(2**30 - 1)},
     ]
-    return document(
-        "residue-packing",
-        "Where residues lie, and how they are packed",
-        "Residues",
-        key=_stream_key("packing"),
-        cases=cases,
-        refused={"ring_degree": 64, "prime": 1073741441, "packed": refused},
-    )
+    return {
+        "key": _stream_key("packing"),
+        "cases": cases,
+        "refused": {"ring_degree": 64, "prime": 1073741441, "packed": refused},
+    }
 
 
 def _last(value: int) -> bytes:
@@ -167,16 +141,7 @@ def _streams() -> Document:
             info = frame(*label) + prime.to_bytes(8, "big")
             key = derive(Secret(given[0]), salt=given[1], info=info, size=32).expose()
             cases.append({"purpose": purpose, "prime": prime, "info": info, "key": key} | _elements(key, prime, degree))
-    return document(
-        "residue-stream",
-        "Uniform residues from a seed, and the common reference string",
-        "Seeded streams",
-        seed=seed,
-        context=CONTEXT,
-        participant_id=PARTICIPANT,
-        cases=cases,
-        redraws=_redraws(),
-    )
+    return {"seed": seed, "context": CONTEXT, "participant_id": PARTICIPANT, "cases": cases, "redraws": _redraws()}
 
 
 def _elements(key: bytes, prime: int, degree: int) -> dict[str, Any]:
@@ -210,25 +175,32 @@ def _redraws() -> list[dict[str, Any]]:
     return out
 
 
-def _small() -> Document:
-    cases = []
+def _small() -> Iterator[Document]:
     for degree in (16, 4096, 8192):
         seed = fixtures.seed(f"small polynomial {degree}")
         key, error = ternary(Secret(seed), CONTEXT, degree), centred_binomial(Secret(seed), CONTEXT, degree)
-        cases.append(
-            {
-                "ring_degree": degree,
-                "seed": seed,
-                "ternary": key[:32],
-                "ternary_sha256": hashlib.sha256(key.astype(np.int8).tobytes()).digest(),
-                "centred_binomial": error[:32],
-                "centred_binomial_sha256": hashlib.sha256(error.astype(np.int8).tobytes()).digest(),
-            }
-        )
-    return document(
-        "small-polynomials",
+        yield {
+            "ring_degree": degree,
+            "seed": seed,
+            "ternary": key[:32],
+            "ternary_sha256": hashlib.sha256(key.astype(np.int8).tobytes()).digest(),
+            "centred_binomial": error[:32],
+            "centred_binomial_sha256": hashlib.sha256(error.astype(np.int8).tobytes()).digest(),
+        }
+
+
+VECTORS: Contents = {
+    "ring-primes": ("Primes in the order in which they are used, and their roots", "Primes and roots", _primes),
+    "ring-transform": (
+        "Coefficients and their transform; the first 16, and digests of all as 64-bit little-endian words",
+        "Transform",
+        lambda: {"key": _stream_key("transform"), "cases": _transform()},
+    ),
+    "residue-packing": ("Where residues lie, and how they are packed", "Residues", _packing),
+    "residue-stream": ("Uniform residues from a seed, and the common reference string", "Seeded streams", _streams),
+    "small-polynomials": (
         "Secrets and errors from a seed; the first 32 coefficients, and digests of all as signed bytes",
         "Small polynomials",
-        context=CONTEXT,
-        cases=cases,
-    )
+        lambda: {"context": CONTEXT, "cases": _small()},
+    ),
+}
