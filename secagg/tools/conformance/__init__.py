@@ -15,8 +15,9 @@ the place in the round in `failures/stages.py`. The outcome is stated by hand: t
 code and fails if something else comes out. If the check is new, proto/PROTOCOL.md needs its row too.
 
 **Any other vector** without a round is an entry of `VECTORS` at the end of its module: name, title, section of the
-specification, and the function that makes the content. A new kind needs a line in `vectors.KINDS`, a reader in `tests/conformance/against_code.py`, and where the
-specification alone says what must come out, one in `tests/conformance/against_specification.py`.
+specification, and the function that makes the content. A new kind needs a line in `vectors.KINDS`, a reader in
+`tests/conformance/against_code.py`, and where the specification alone says what must come out, one in
+`tests/conformance/against_specification.py`.
 
 Then run `make vectors` and the tests in `tests/conformance`, and commit the code with the files. Randomness comes from
 `fixtures`, whose values are hashes of labels: a vector comes out the same byte for byte wherever it is made.
