@@ -15,7 +15,7 @@ __all__, __getattr__, __dir__ = face(
         "secagg.config": "Deadlines Graph RoundConfig Suite ThreatModel",
         "secagg.context": "RoundId digest_model",
         "secagg.crypto.identity": "Identity TrustAnchors",
-        "secagg.encoding.clipping": "Clip",
+        "secagg.encoding.steps.clip": "Clip",
         "secagg.encoding.fixedpoint": "FixedPoint WeightedMean",
         "secagg.encoding.integers": "IntegerSums Integers",
         "secagg.encoding.pipeline": "Noise NoiseBy Pipeline",

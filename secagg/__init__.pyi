@@ -12,7 +12,7 @@ from secagg.config import (
 )
 from secagg.context import RoundId as RoundId, digest_model as digest_model
 from secagg.crypto.identity import Identity as Identity, TrustAnchors as TrustAnchors
-from secagg.encoding.clipping import Clip as Clip
+from secagg.encoding.steps.clip import Clip as Clip
 from secagg.encoding.fixedpoint import FixedPoint as FixedPoint, WeightedMean as WeightedMean
 from secagg.encoding.integers import Integers as Integers, IntegerSums as IntegerSums
 from secagg.encoding.pipeline import Noise as Noise, NoiseBy as NoiseBy, Pipeline as Pipeline

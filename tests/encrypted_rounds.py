@@ -12,8 +12,8 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.crypto.secret import Secret
 from secagg.encoding import packing
-from secagg.encoding.code import Encoded
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.vector import EncodedUpdate
 from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
 from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
 from secagg.homomorphic.session import HomomorphicParticipant
@@ -80,14 +80,14 @@ def masked_config(config: RoundConfig) -> RoundConfig:
     return replace(config, homomorphic=None, release_to_coordinator=True)
 
 
-def inputs(config: RoundConfig, names: Iterable[ParticipantId], seed: int) -> dict[ParticipantId, Encoded]:
+def inputs(config: RoundConfig, names: Iterable[ParticipantId], seed: int) -> dict[ParticipantId, EncodedUpdate]:
     """A random update and weight for each; the same for the same seed, whatever the scheme."""
     made = {}
     for name in names:
         tag = seed * 1000 + int(name.rsplit("-", 1)[1])
         flat = config.schema.check(random_update(config.schema, tag))
         rounding = Secret(SeededRng(tag.to_bytes(32, "big")).token(32))
-        made[name] = config.code.encoder(flat, 1 + tag % 100, rounding)
+        made[name] = config.code.encode(flat, 1 + tag % 100, rounding)
     return made
 
 

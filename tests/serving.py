@@ -220,7 +220,7 @@ class Player:
         if config.threat_model is ACTIVE:
             credentials = Credentials(site().identity(self.name), site().trust)
         update = {"values": np.full(config.schema.arrays[0].shape, self.value, np.float32)}
-        encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)), self.round.context)
+        encoder = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)), self.round.context)
         policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
         self.vector = encoder
         self.participant = Participant(Membership(self.round, self.name, policy, SystemRng(), credentials), encoder)

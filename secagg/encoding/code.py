@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from math import inf, sqrt
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
 from secagg.encoding.fixedpoint import (
-    Encoder,
     FixedPoint,
+    FixedPointUpdate,
     Span,
     WeightedMean,
     check_length,
@@ -22,27 +20,14 @@ from secagg.encoding.fixedpoint import (
     spans_of,
 )
 from secagg.encoding.integers import IntegerCode, Integers
-from secagg.encoding.noisy import Grid, NoisyEncoder
+from secagg.encoding.noisy import Grid, NoisyUpdate
 from secagg.encoding.pipeline import NoiseBy, Pipeline
-from secagg.encoding.schema import FloatArray, Schema
-from secagg.encoding.source import Source
-from secagg.encoding.stages import Compensated, Stages, difference
-from secagg.errors import ConfigError, InputError, LocalError, ProtocolViolation
+from secagg.encoding.schema import FloatArray, Schema, Values
+from secagg.encoding.steps.chain import Steps
+from secagg.encoding.steps.feedback import difference, with_carried
+from secagg.encoding.vector import EncodedUpdate
+from secagg.errors import ConfigError, InputError, ProtocolViolation
 from secagg.scalars import as_integer
-
-
-class Encoded(Protocol):
-    """One participant's integers; see `secagg.masked.vector.IntegerVector`."""
-
-    vector_len: int
-
-    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> Words:
-        """Integers in [0, 2^value_bits) of the coordinates [start, stop); `start` is a multiple of 64."""
-        ...
-
-    def lost(self) -> FloatArray:
-        """float32[schema.size]: what clipping left of the update minus what these integers say of it, noise aside."""
-        ...
 
 
 class Code(Protocol):
@@ -68,9 +53,9 @@ class Code(Protocol):
         """Scale and noise on the grid; None without noise."""
         ...
 
-    def encoder(
-        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
-    ) -> Encoded:
+    def encode(
+        self, update: Values, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> EncodedUpdate:
         """One participant's vector.
 
         Args:
@@ -124,13 +109,13 @@ def code_for(
             "(secagg.Integers)"
         )
     if isinstance(encoding, FixedPoint):
-        return BoundedCode(encoding, Stages(schema), summands)
+        return BoundedCode(encoding, Steps(schema), summands)
     if any(spec.range is not None for spec in schema.arrays):
         _check_ranges(encoding)
     shared_seed = b"" if encoding.per_group else parent
-    stages = Stages(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback, shared_seed)
+    steps = Steps(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback, shared_seed)
     if encoding.noise is None:
-        return BoundedCode(encoding.code(), stages, summands)
+        return BoundedCode(encoding.code(), steps, summands)
     if encoding.noise.by is NoiseBy.COORDINATOR:
         cohort = Cohort(summands, 1, central=True)
     calibration = calibrate(
@@ -139,10 +124,10 @@ def code_for(
         z=encoding.noise.z,
         clip=encoding.clips[-1].l2,
         bits=encoding.bits,
-        block=stages.block,
-        dimension=stages.size,
+        block=steps.block,
+        dimension=steps.size,
     )
-    return NoisyCode(stages, calibration, Grid(encoding.bits) if wraps else Grid.raised(calibration), summands, wraps)
+    return NoisyCode(steps, calibration, Grid(encoding.bits) if wraps else Grid.raised(calibration), summands, wraps)
 
 
 def _check_ranges(pipeline: Pipeline) -> None:
@@ -165,13 +150,13 @@ class BoundedCode:
     """Quantised values within a range, without noise. Sums never wrap."""
 
     code: FixedPoint
-    stages: Stages
+    steps: Steps
     summands: int
 
     @property
     def vector_len(self) -> int:
         """The values, then the weight."""
-        return self.stages.size + 1
+        return self.steps.size + 1
 
     @property
     def value_bits(self) -> int:
@@ -186,58 +171,58 @@ class BoundedCode:
     @property
     def spans(self) -> tuple[Span, ...]:
         """Which range holds where."""
-        ranged = any(spec.range is not None for spec in self.stages.schema.arrays)
-        return spans_of(self.code, self.stages.schema) if ranged else (Span(0, self.stages.size, self.code),)
+        ranged = any(spec.range is not None for spec in self.steps.schema.arrays)
+        return spans_of(self.code, self.steps.schema) if ranged else (Span(0, self.steps.size, self.code),)
 
     @property
     def feedback(self) -> bool:
         """See `Code`."""
-        return self.stages.feedback
+        return self.steps.feedback
 
     @property
     def calibration(self) -> None:
         """There is no noise."""
         return None
 
-    def encoder(
-        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
-    ) -> Encoded:
+    def encode(
+        self, update: Values, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> EncodedUpdate:
         """See `Code`."""
-        clipped = self.stages.clipped(_compensated(update, carried, self.stages))
+        clipped = self.steps.clipped(with_carried(update, carried, feedback=self.steps.feedback))
         return BoundedVector(self, clipped, weight, seed, context)
 
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
         """See `Code`."""
-        spans, schema = self.spans, self.stages.schema
+        spans, schema = self.spans, self.steps.schema
         flat, weight = decode_flat(spans, sums, summands)
         errors = ((span.stop - span.start) * error_bound(span.code, summands, weight) ** 2 for span in spans)
-        check_length(flat, self.stages.norm_bound + sqrt(sum(errors)))
-        arrays = schema.split(self.stages.undo(flat, context))
-        bounds = error_bounds(self.code, schema, summands, weight, self.stages.error_factor(self.code.clip))
+        check_length(flat, self.steps.norm_bound + sqrt(sum(errors)))
+        arrays = schema.split(self.steps.undo(flat, context))
+        bounds = error_bounds(self.code, schema, summands, weight, self.steps.error_factor(self.code.clip))
         return WeightedMean(arrays, weight, bounds, relative_error(self.code, summands, weight))
 
 
-class BoundedVector(Encoder):
+class BoundedVector(FixedPointUpdate):
     """What a participant sends under a `BoundedCode`."""
 
-    def __init__(self, code: BoundedCode, clipped: Source, weight: int, seed: Secret, context: bytes) -> None:
-        super().__init__(code.code, code.stages.transformed(clipped, context), weight, seed, code.spans)
+    def __init__(self, code: BoundedCode, clipped: Values, weight: int, seed: Secret, context: bytes) -> None:
+        super().__init__(code.code, code.steps.transformed(clipped, context), weight, seed, code.spans)
         self._bounded = code
         self._clipped = clipped
         self._context = context
 
     def lost(self) -> FloatArray:
-        """See `Encoded`."""
+        """See `EncodedUpdate`."""
         code = self._bounded
         sent, _ = decode_flat(code.spans, self.read(0, self.vector_len), 1)
-        return difference(self._clipped, code.stages.undo(sent, self._context))
+        return difference(self._clipped, code.steps.undo(sent, self._context))
 
 
 @dataclass(frozen=True, slots=True)
 class NoisyCode:
     """Updates of bounded norm with noise. Every participant counts once, so no weight is sent."""
 
-    stages: Stages
+    steps: Steps
     calibration: Calibration
     grid: Grid
     summands: int
@@ -246,7 +231,7 @@ class NoisyCode:
     @property
     def vector_len(self) -> int:
         """The rotated values."""
-        return self.stages.size
+        return self.steps.size
 
     @property
     def value_bits(self) -> int:
@@ -261,15 +246,17 @@ class NoisyCode:
     @property
     def feedback(self) -> bool:
         """See `Code`."""
-        return self.stages.feedback
+        return self.steps.feedback
 
-    def encoder(
-        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
-    ) -> Encoded:
+    def encode(
+        self, update: Values, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> EncodedUpdate:
         """See `Code`."""
         if as_integer(weight, "weight", InputError) != 1:
             raise InputError(f"with noise every participant has weight 1, not {weight}")
-        return NoisyVector(self, self.stages.clipped(_compensated(update, carried, self.stages)), seed, context)
+        return NoisyVector(
+            self, self.steps.clipped(with_carried(update, carried, feedback=self.steps.feedback)), seed, context
+        )
 
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
         """See `Code`."""
@@ -277,31 +264,21 @@ class NoisyCode:
             raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
         flat = self.grid.decode(sums, summands)
         flat /= self.calibration.scale * summands
-        schema = self.stages.schema
+        schema = self.steps.schema
         bounds = dict.fromkeys((spec.name for spec in schema.arrays), inf)
-        return WeightedMean(schema.split(self.stages.undo(flat, context)), summands, bounds)
+        return WeightedMean(schema.split(self.steps.undo(flat, context)), summands, bounds)
 
 
-class NoisyVector(NoisyEncoder):
+class NoisyVector(NoisyUpdate):
     """What a participant sends under a `NoisyCode`."""
 
-    def __init__(self, code: NoisyCode, clipped: Source, seed: Secret, context: bytes) -> None:
-        stages = code.stages
-        super().__init__(stages.transformed(clipped, context), stages.block, code.calibration, code.grid, seed)
-        self._stages = stages
+    def __init__(self, code: NoisyCode, clipped: Values, seed: Secret, context: bytes) -> None:
+        steps = code.steps
+        super().__init__(steps.transformed(clipped, context), steps.block, code.calibration, code.grid, seed)
+        self._stages = steps
         self._clipped = clipped
         self._context = context
 
     def lost(self) -> FloatArray:
-        """See `Encoded`."""
+        """See `EncodedUpdate`."""
         return difference(self._clipped, self._stages.undo(self.rounded(), self._context))
-
-
-def _compensated(update: Source, carried: FloatArray | None, stages: Stages) -> Source:
-    if carried is None:
-        return update
-    if not stages.feedback:
-        raise LocalError("something is carried over from earlier rounds, and this round has no feedback")
-    if carried.shape != (update.size,):
-        raise LocalError(f"what is carried over has shape {carried.shape}, the update has {update.size} values")
-    return Compensated(update, carried)

@@ -18,8 +18,7 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import MAX_CLIP, MIN_CLIP, ArraySpec, FloatArray, Schema
-from secagg.encoding.source import Source
+from secagg.encoding.schema import MAX_CLIP, MIN_CLIP, ArraySpec, FloatArray, Schema, Values
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 from secagg.scalars import as_integer, settle
 
@@ -118,11 +117,11 @@ def _cut(spans: tuple[Span, ...], start: int, stop: int) -> Iterator[Span]:
         start, at = end, at + 1
 
 
-class Encoder:
+class FixedPointUpdate:
     """One participant's encoded vector, computed range by range and always the same for the same range."""
 
     def __init__(
-        self, code: FixedPoint, source: Source, weight: int, rounding_seed: Secret, spans: tuple[Span, ...] = ()
+        self, code: FixedPoint, source: Values, weight: int, rounding_seed: Secret, spans: tuple[Span, ...] = ()
     ) -> None:
         """Args:
             source: the update's values.

@@ -13,8 +13,7 @@ import numpy as np
 from secagg.crypto.prg import Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import WeightedMean
-from secagg.encoding.schema import ArraySpec, FlatUpdate, FloatArray, NumberArray, Schema, check_bounds
-from secagg.encoding.source import Source
+from secagg.encoding.schema import ArraySpec, FlatUpdate, FloatArray, NumberArray, Schema, Values, check_bounds
 from secagg.errors import ConfigError, InputError, LocalError, ProtocolViolation
 from secagg.scalars import as_integer, settle
 
@@ -118,9 +117,9 @@ class IntegerCode:
         """There is no noise."""
         return None
 
-    def encoder(
-        self, update: Source, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
-    ) -> "IntegerEncoder":
+    def encode(
+        self, update: Values, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
+    ) -> "IntegerUpdate":
         """One participant's vector. `seed` and `context` are not needed: nothing is rounded.
 
         Raises:
@@ -133,7 +132,7 @@ class IntegerCode:
             raise LocalError("something is carried over from earlier rounds, and this round has no feedback")
         if not isinstance(update, FlatUpdate):
             raise LocalError("integers are read from what Schema.check gives: anything else here is made of floats")
-        return IntegerEncoder(self, update.flats)
+        return IntegerUpdate(self, update.flats)
 
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
         """Raises LocalError: there is no mean."""
@@ -161,7 +160,7 @@ class IntegerCode:
         return IntegerSums(arrays, summands)
 
 
-class IntegerEncoder:
+class IntegerUpdate:
     """One participant's integers, read range by range."""
 
     def __init__(self, code: IntegerCode, flats: tuple[NumberArray, ...]) -> None:

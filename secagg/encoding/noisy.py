@@ -13,8 +13,7 @@ from secagg.crypto.prg import MaskStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.calibration import Calibration
-from secagg.encoding.schema import FloatArray
-from secagg.encoding.source import Source
+from secagg.encoding.schema import FloatArray, Values
 from secagg.errors import InputError
 from secagg.noise.stream import Integers, NoiseStream
 from secagg.noise.table import noise_table
@@ -63,16 +62,16 @@ class Grid:
         return signed.astype(np.float64)
 
 
-class NoisyEncoder:
+class NoisyUpdate:
     """One participant's noisy vector, computed block by block and always the same for the same range."""
 
-    def __init__(self, source: Source, block: int, calibration: Calibration, grid: Grid, seed: Secret) -> None:
+    def __init__(self, source: Values, block: int, calibration: Calibration, grid: Grid, seed: Secret) -> None:
         """Args:
         source: rotated values, whole blocks.
         block: coordinates worked on together, a multiple of 64.
         calibration: scale, noise and norm bound.
         grid: how signed integers are sent.
-        seed: see `Code.encoder`.
+        seed: see `Code.encode`.
         """
         self.vector_len = source.size
         self.dtype = word_dtype(grid.bits)

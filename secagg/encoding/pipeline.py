@@ -8,14 +8,16 @@ Steps stand in this order; `quantise` alone must be there. One pipeline has one 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import Final
+from typing import Any, Final
 
-from secagg.encoding.clipping import Clip
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.steps import clip, sample
+from secagg.encoding.steps.clip import Clip
+from secagg.encoding.steps.text import Arguments, arguments, real, whole
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.scalars import settle
@@ -28,7 +30,6 @@ MIN_RING_BITS: Final = 4
 MAX_RING_BITS: Final = 32
 
 _STEP: Final = re.compile(r"([a-z]+)(?:\(([^()|]*)\))?")
-_ARGUMENT: Final = re.compile(r"([a-z0-9]+)=([a-z0-9.+-]+)")
 
 
 class NoiseBy(Enum):
@@ -130,24 +131,9 @@ class Pipeline:
     @property
     def text(self) -> str:
         """The one text of this pipeline."""
-        return " | ".join(self._steps())
-
-    def _steps(self) -> Iterator[str]:
-        if self.feedback:
-            yield "feedback"
-        for clip in self.clips:
-            bound = f"l2={clip.l2!r}" if clip.l2 != inf else f"linf={clip.linf!r}"
-            yield f"clip({bound}{', per=array' if clip.per_array else ''})"
-        if self.rate != 1:
-            yield f"sample(rate={self.rate!r}{', per=group' if self.per_group else ''})"
-        if self.rotate:
-            yield "rotate"
-        if self.max_weight != 1:
-            yield f"weigh(max={self.max_weight})"
-        yield f"quantise(bits={self.bits}{'' if self.range is None else f', range={self.range!r}'})"
-        if self.noise is not None:
-            by = "" if self.noise.by is NoiseBy.PARTICIPANTS else f", by={self.noise.by.value}"
-            yield f"noise(law={self.noise.law.value}, z={self.noise.z!r}{by})"
+        return " | ".join(
+            f"{name}({words})" if words else name for name, form in _FORMS.items() for words in form.written(self)
+        )
 
     @classmethod
     def parse(cls, text: str) -> "Pipeline":
@@ -159,104 +145,77 @@ class Pipeline:
         """
         if len(text) > MAX_TEXT:
             raise ConfigError(f"a pipeline's text has at most {MAX_TEXT} characters, not {len(text)}")
-        draft = _Draft({}, [])
+        fields: dict[str, Any] = {}
         for step in text.split(" | "):
-            draft.add(step)
-        pipeline = draft.pipeline()
+            match = _STEP.fullmatch(step)
+            if match is None or match[1] not in _FORMS:
+                raise ConfigError(f"unknown step {step[:40]!r}; steps are {', '.join(_FORMS)}")
+            form = _FORMS[match[1]]
+            read = form.read(arguments(match[1], match[2], form.keys))
+            fields |= read | {"clips": fields.get("clips", ()) + read.get("clips", ())}
+        if "bits" not in fields:
+            raise ConfigError("a pipeline needs quantise(bits=…)")
+        pipeline = cls(**fields)
         if pipeline.text != text:
             raise ConfigError(f"write the pipeline as: {pipeline.text}")
         return pipeline
 
 
-Arguments = Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    fields: dict[str, object]
-    clips: list[Clip]
+class _Form:
+    """How a step is written: its name, and `(key=value, …)` where it has parameters.
 
-    def add(self, step: str) -> None:
-        match = _STEP.fullmatch(step)
-        if match is None or match[1] not in _STEPS:
-            raise ConfigError(f"unknown step {step[:40]!r}; steps are {', '.join(_STEPS)}")
-        known, fill = _STEPS[match[1]]
-        fill(self, _arguments(match[1], match[2], known))
+    Attributes:
+        keys: the names of its parameters.
+        read: the fields of `Pipeline` that its parameters say.
+        written: its parameters in a pipeline, once for each time that it stands there.
+    """
 
-    def pipeline(self) -> Pipeline:
-        if "bits" not in self.fields:
-            raise ConfigError("a pipeline needs quantise(bits=…)")
-        return Pipeline(clips=tuple(self.clips), **self.fields)  # type: ignore[arg-type]
-
-    def feedback(self, _: Arguments) -> None:
-        self.fields["feedback"] = True
-
-    def clip(self, arguments: Arguments) -> None:
-        if arguments.get("per", "array") != "array":
-            raise ConfigError("clip knows per=array only; leave per out for a bound on the whole update")
-        bounds = {name: _number(arguments, name) for name in ("l2", "linf") if name in arguments}
-        self.clips.append(Clip(**bounds, per_array="per" in arguments))
-
-    def sample(self, arguments: Arguments) -> None:
-        if arguments.get("per", "group") != "group":
-            raise ConfigError("sample knows per=group only; leave per out for the same coordinates in the whole round")
-        self.fields["rate"] = _number(arguments, "rate")
-        self.fields["per_group"] = "per" in arguments
-
-    def rotate(self, _: Arguments) -> None:
-        self.fields["rotate"] = True
-
-    def weigh(self, arguments: Arguments) -> None:
-        self.fields["max_weight"] = _integer(arguments, "max")
-
-    def quantise(self, arguments: Arguments) -> None:
-        self.fields["bits"] = _integer(arguments, "bits")
-        self.fields["range"] = _number(arguments, "range") if "range" in arguments else None
-
-    def noise(self, arguments: Arguments) -> None:
-        names = [law.value for law in Law]
-        if arguments.get("law") not in names:
-            raise ConfigError(f"noise has law={' or law='.join(names)}, not {arguments.get('law')}")
-        sources = [by.value for by in NoiseBy]
-        by = arguments.get("by", NoiseBy.PARTICIPANTS.value)
-        if by not in sources:
-            raise ConfigError(f"noise has by={' or by='.join(sources)}, not {by}")
-        self.fields["noise"] = Noise(Law(arguments["law"]), _number(arguments, "z"), NoiseBy(by))
+    keys: frozenset[str]
+    read: Callable[[Arguments], dict[str, Any]]
+    written: Callable[[Pipeline], Iterable[str]]
 
 
-_STEPS: Final[dict[str, tuple[frozenset[str], Callable[[_Draft, Arguments], None]]]] = {
-    "feedback": (frozenset(), _Draft.feedback),
-    "clip": (frozenset({"l2", "linf", "per"}), _Draft.clip),
-    "sample": (frozenset({"rate", "per"}), _Draft.sample),
-    "rotate": (frozenset(), _Draft.rotate),
-    "weigh": (frozenset({"max"}), _Draft.weigh),
-    "quantise": (frozenset({"bits", "range"}), _Draft.quantise),
-    "noise": (frozenset({"law", "z", "by"}), _Draft.noise),
+def _read_quantise(given: Arguments) -> dict[str, Any]:
+    return {"bits": whole(given, "bits"), "range": real(given, "range") if "range" in given else None}
+
+
+def _written_quantise(pipeline: Pipeline) -> Iterable[str]:
+    yield f"bits={pipeline.bits}" + ("" if pipeline.range is None else f", range={pipeline.range!r}")
+
+
+def _read_noise(given: Arguments) -> dict[str, Any]:
+    names = [law.value for law in Law]
+    if given.get("law") not in names:
+        raise ConfigError(f"noise has law={' or law='.join(names)}, not {given.get('law')}")
+    sources = [by.value for by in NoiseBy]
+    by = given.get("by", NoiseBy.PARTICIPANTS.value)
+    if by not in sources:
+        raise ConfigError(f"noise has by={' or by='.join(sources)}, not {by}")
+    return {"noise": Noise(Law(given["law"]), real(given, "z"), NoiseBy(by))}
+
+
+def _written_noise(pipeline: Pipeline) -> Iterable[str]:
+    if (noise := pipeline.noise) is not None:
+        by = "" if noise.by is NoiseBy.PARTICIPANTS else f", by={noise.by.value}"
+        yield f"law={noise.law.value}, z={noise.z!r}{by}"
+
+
+# In the order in which the steps stand in a text.
+_FORMS: Final = {
+    "feedback": _Form(frozenset(), lambda _: {"feedback": True}, lambda p: [""] * p.feedback),
+    "clip": _Form(
+        frozenset({"l2", "linf", "per"}),
+        lambda given: {"clips": (clip.read(given),)},
+        lambda p: map(clip.written, p.clips),
+    ),
+    "sample": _Form(frozenset({"rate", "per"}), sample.read, lambda p: sample.written(p.rate, per_group=p.per_group)),
+    "rotate": _Form(frozenset(), lambda _: {"rotate": True}, lambda p: [""] * p.rotate),
+    "weigh": _Form(
+        frozenset({"max"}),
+        lambda given: {"max_weight": whole(given, "max")},
+        lambda p: [f"max={p.max_weight}"] if p.max_weight != 1 else [],
+    ),
+    "quantise": _Form(frozenset({"bits", "range"}), _read_quantise, _written_quantise),
+    "noise": _Form(frozenset({"law", "z", "by"}), _read_noise, _written_noise),
 }
-
-
-def _arguments(step: str, text: str | None, known: frozenset[str]) -> Arguments:
-    arguments: dict[str, str] = {}
-    for part in text.split(", ") if text is not None else ():
-        match = _ARGUMENT.fullmatch(part)
-        if match is None or match[1] not in known or match[1] in arguments:
-            allowed = ", ".join(sorted(known)) or "nothing"
-            raise ConfigError(f"{step} takes {allowed}, not {part[:40]!r}")
-        arguments[match[1]] = match[2]
-    return arguments
-
-
-def _number(arguments: Arguments, name: str) -> float:
-    try:
-        return float(arguments[name])
-    except KeyError:
-        raise ConfigError(f"{name}=… is missing") from None
-    except ValueError:
-        raise ConfigError(f"{name} is a number, not {arguments[name]!r}") from None
-
-
-def _integer(arguments: Arguments, name: str) -> int:
-    text = arguments.get(name, "")
-    if not text.isdecimal() or len(text) > 10:
-        raise ConfigError(f"{name} is a whole number, not {text[:40]!r}")
-    return int(text)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -171,8 +171,23 @@ class Schema:
         return self.arrays_from(lambda start, stop: flat[start:stop])
 
 
+class Values(Protocol):
+    """A float64 vector that is read by range and is the same on every call: an update, or what a step made of it. Each
+    reads the one before it, so that nothing is copied whole.
+    """
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        ...
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """A fresh float64[stop − start] of the coordinates [start, stop)."""
+        ...
+
+
 class FlatUpdate:
-    """A checked update, read as one float64 vector without ever copying the whole."""
+    """The arrays of a checked update as one vector of `Values`."""
 
     __slots__ = ("flats", "size")
 

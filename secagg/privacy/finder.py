@@ -6,9 +6,9 @@ from sys import float_info
 from typing import Final
 
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
-from secagg.encoding.clipping import Clip
 from secagg.encoding.pipeline import MAX_RING_BITS, MIN_RING_BITS, MIN_Z, Noise, Pipeline
-from secagg.encoding.rotation import block_size, padded_size
+from secagg.encoding.steps.clip import Clip
+from secagg.encoding.steps.rotate import block_size, padded_size
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.privacy.accountant import epsilon_of, sampler_distance

@@ -30,7 +30,7 @@ from secagg.crypto.rng import SystemRng
 from secagg.crypto.sealing import seal
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
-from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
+from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import DecodeError, ProtocolViolation, RemoteError, SecAggError
@@ -256,7 +256,7 @@ def encoding(vector: Vector) -> None:
         values = np.array([float.fromhex(v) for v in case["values"]], case["dtype"])
         schema = Schema((ArraySpec("values", values.shape, case["dtype"]),))
         seed = Secret(unhex(case["rounding_seed"]))
-        encoder = Encoder(code, schema.check({"values": values}), case["weight"], seed)
+        encoder = FixedPointUpdate(code, schema.check({"values": values}), case["weight"], seed)
         assert (code.step.hex(), code.coordinate_bits) == (case["step"], case["coordinate_bits"])
         assert encoder.read(0, encoder.vector_len).tolist() == case["encoded"]
 
@@ -288,7 +288,7 @@ def ranges(vector: Vector) -> None:
                 for spec in config.schema.arrays
             }
             seed = Secret(unhex(person["rounding_seed"]))
-            encoder = config.code.encoder(config.schema.check(update), person["weight"], seed, bytes(32))
+            encoder = config.code.encode(config.schema.check(update), person["weight"], seed, bytes(32))
             assert encoder.read(0, config.vector_len, np.dtype("<u8")).tolist() == person["encoded"]
             total = total + encoder.read(0, config.vector_len, np.dtype("<u8"))
         assert total.tolist() == case["sums"]
@@ -309,7 +309,7 @@ def integers(vector: Vector) -> None:
                 spec.name: np.array(person["values"][spec.name], spec.dtype).reshape(spec.shape)
                 for spec in config.schema.arrays
             }
-            encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)))
+            encoder = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
             assert encoder.read(0, config.vector_len, np.dtype("<u8")).tolist() == person["encoded"]
             total = total + encoder.read(0, config.vector_len, np.dtype("<u8"))
         assert total.tolist() == case["sums"]

@@ -14,14 +14,13 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
-from secagg.encoding.clipping import Clip, Clipped
 from secagg.encoding.code import Code, code_for
 from secagg.encoding.noisy import add_noise
 from secagg.encoding.pipeline import Noise, NoiseBy, Pipeline
-from secagg.encoding.rotation import Rotated, Rotation, block_size, padded_size
-from secagg.encoding.sampling import Selection
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
-from secagg.encoding.source import Source
+from secagg.encoding.schema import ArraySpec, FloatArray, Schema, Values
+from secagg.encoding.steps.clip import Clip, Clipped
+from secagg.encoding.steps.rotate import Rotated, Rotation, block_size, padded_size
+from secagg.encoding.steps.sample import Selection
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
@@ -59,7 +58,7 @@ def pipeline_text(vector: Vector) -> None:
             Pipeline.parse(case["text"])
 
 
-def _flat(values: FloatArray) -> Source:
+def _flat(values: FloatArray) -> Values:
     return Schema((ArraySpec("v", values.shape, "float64"),)).check({"v": values})
 
 
@@ -109,7 +108,7 @@ def _check(vector: Vector, case: Vector, code: Code, schema: Schema) -> None:
         }
         carried = _floats(person["carried"], "float32") if "carried" in person else None
         seed = Secret(unhex(person["rounding_seed"]))
-        encoder = code.encoder(schema.check(update), person.get("weight", 1), seed, context, carried)
+        encoder = code.encode(schema.check(update), person.get("weight", 1), seed, context, carried)
         encoded = encoder.read(0, code.vector_len, np.dtype("<u8"))
         assert encoded.tolist() == person["encoded"]
         if "lost" in person:

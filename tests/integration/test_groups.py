@@ -14,7 +14,7 @@ from secagg_server.rounds import grouped
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.crypto.prg import Words
-from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.fixedpoint import FixedPointUpdate
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import (
     AbortReason,
@@ -146,13 +146,13 @@ async def test_an_input_of_garbage(tmp_path: Path, count: int, monkeypatch: pyte
     """Nobody can decode its group's sum: that group counts as fallen, and three others have their result."""
     people = CROWD[: 3 * count]
     updates = {name: honest(name) for name in people} | {people[0]: np.full(SIZE, -1.0, np.float32)}
-    encoded = Encoder.read
+    encoded = FixedPointUpdate.read
 
-    def read(self: Encoder, start: int, stop: int, dtype: Any = None) -> Words:
+    def read(self: FixedPointUpdate, start: int, stop: int, dtype: Any = None) -> Words:
         values = encoded(self, start, stop, dtype)
         return np.full_like(values, np.iinfo(values.dtype).max) if self._source.read(0, 1)[0] == -1 else values
 
-    monkeypatch.setattr(Encoder, "read", read)
+    monkeypatch.setattr(FixedPointUpdate, "read", read)
     config = in_groups(count)
     async with stage(tmp_path) as s, AsyncControlClient(s.server.control_address, retry=QUICK) as control:
         round_id = await control.open_round(config)

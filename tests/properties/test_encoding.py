@@ -12,7 +12,7 @@ from secagg.crypto.polynomial import PRIME
 from secagg.crypto.prg import ALIGNMENT, word_dtype
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
+from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate, decode_mean
 from secagg.encoding.packing import pack, packed_size, unpack
 from secagg.encoding.schema import Schema
 from secagg.errors import DecodeError
@@ -117,7 +117,7 @@ def test_the_mean_is_within_its_bound(
     sums = np.zeros(code.vector_len(schema), np.uint64)
     for i, (update, weight) in enumerate(zip(updates, weights, strict=True)):
         rounding = Secret(bytes([i]) + seed[1:])
-        encoder = Encoder(code, schema.check(update), weight, rounding)
+        encoder = FixedPointUpdate(code, schema.check(update), weight, rounding)
         sums += encoder.read(0, encoder.vector_len, np.dtype("<u8"))
     mean = decode_mean(code, schema, sums, people)
     clipped = [np.clip(update.astype(np.float64), -code.clip, code.clip) for update in updates]

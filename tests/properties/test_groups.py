@@ -118,7 +118,7 @@ def decoded(config: RoundConfig, tag: int, values: Values) -> GroupedAggregate:
         group = group_of(config, number, ids.parent)
         context = ids.context(number, group.model_digest)
         seed = Secret((GROUPS * tag + number).to_bytes(32, "big"))
-        vector = group.code.encoder(group.schema.check({"values": values}), 1, seed, context)
+        vector = group.code.encode(group.schema.check({"values": values}), 1, seed, context)
         sums[number] = Aggregate(vector.read(0, group.vector_len, group.ring_dtype), (f"p{number}",))
     return ids.aggregate(sums, config.model_digest)
 

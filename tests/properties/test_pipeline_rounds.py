@@ -14,10 +14,10 @@ from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.calibration import Cohort
-from secagg.encoding.clipping import Clip
 from secagg.encoding.code import code_for
 from secagg.encoding.pipeline import Noise, Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
+from secagg.encoding.steps.clip import Clip
 from secagg.errors import AbortReason, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import ParticipantId

@@ -80,16 +80,16 @@ def check_exact(run: Run) -> WeightedMean:
 
 @pytest.mark.parametrize("text", BOUNDED)
 def test_means_are_within_the_bound(text: str) -> None:
-    """Against the mean of what the stages leave of the updates."""
+    """Against the mean of what the steps leave of the updates."""
     config = config_of(text)
     run = play(config, tag=7)
     mean, context = check_exact(run), run.coordinator.round.context
-    stages, weights, total = config.code.stages, 0, np.zeros(SCHEMA.size)  # type: ignore[attr-defined]
+    steps, weights, total = config.code.steps, 0, np.zeros(SCHEMA.size)  # type: ignore[attr-defined]
     for i in range(PEOPLE):
         weight = min(1 + i, config.encoding.max_weight)
-        source = stages.transformed(stages.clipped(SCHEMA.check(random_update(SCHEMA, 7 + i))), context)
-        values = np.clip(source.read(0, stages.size), -config.encoding.code().clip, config.encoding.code().clip)  # type: ignore[union-attr]
-        total += weight * stages.undo(values, context)
+        source = steps.transformed(steps.clipped(SCHEMA.check(random_update(SCHEMA, 7 + i))), context)
+        values = np.clip(source.read(0, steps.size), -config.encoding.code().clip, config.encoding.code().clip)  # type: ignore[union-attr]
+        total += weight * steps.undo(values, context)
         weights += weight
     assert mean.weight == weights
     got = np.concatenate([mean.arrays["a"].reshape(-1), mean.arrays["b"]])

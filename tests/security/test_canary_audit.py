@@ -49,7 +49,7 @@ def pipeline_for(epsilon: float, cohort: Cohort, law: Law = Law.SKELLAM) -> Pipe
 def released(code: Code, update: Floats, tag: int) -> Floats:
     """One round in which this update alone is unknown."""
     seed = Secret(SeededRng(tag.to_bytes(32, "big")).token(32))
-    vector = code.encoder(SCHEMA.check({"v": update}), 1, seed, CONTEXT)
+    vector = code.encode(SCHEMA.check({"v": update}), 1, seed, CONTEXT)
     sums = vector.read(0, code.vector_len, np.dtype("<u4"))
     return np.asarray(code.decode_mean(sums, 1, CONTEXT).arrays["v"], np.float64)
 

@@ -78,11 +78,11 @@ def test_updates_carry_none() -> None:
     """Twice the same rounding, with a seed that would give other noise."""
     central, distributed = config_of(), config_of(TEXT.replace(", by=coordinator", ""))
     update = central.schema.check({"values": np.full(SIZE, 0.01, np.float32)})
-    vector = central.code.encoder(update, 1, Secret(bytes(32)), b"context")
+    vector = central.code.encode(update, 1, Secret(bytes(32)), b"context")
     scale = central.code.calibration.scale  # type: ignore[union-attr]
     encoded = vector.read(0, central.vector_len, central.ring_dtype).astype(np.int16)
     np.testing.assert_array_equal(encoded, np.rint(vector.rounded() * scale))  # type: ignore[attr-defined]
-    noisy = distributed.code.encoder(update, 1, Secret(bytes(32)), b"context")
+    noisy = distributed.code.encode(update, 1, Secret(bytes(32)), b"context")
     assert np.abs(noisy.read(0, 3000, distributed.ring_dtype).astype(np.int16)).std() > 2 * encoded.std()
 
 

@@ -55,13 +55,13 @@ DISTRIBUTED = Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=16) | noise(
 def with_seeds_seen(monkeypatch: pytest.MonkeyPatch, config: RoundConfig) -> list[bytes]:
     """The seeds of rounding and noise that encoders of this configuration get."""
     seen, code = list[bytes](), type(config.code)
-    encoder = code.encoder
+    encoder = code.encode
 
     def watched(self: Any, flat: Any, weight: int, seed: Secret, *rest: Any) -> Any:
         seen.append(seed.expose())
         return encoder(self, flat, weight, seed, *rest)
 
-    monkeypatch.setattr(code, "encoder", watched)
+    monkeypatch.setattr(code, "encode", watched)
     return seen
 
 

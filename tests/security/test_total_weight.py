@@ -73,14 +73,14 @@ def limbs(weight: int, bits: int) -> Words:
 def test_pieces_of_a_weight_would_tell_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: values of one bit, and each bit of the weights summed by itself."""
     config = config_of(ENCODINGS[0], SEMI_HONEST)
-    encoder = BoundedCode.encoder
+    encoder = BoundedCode.encode
 
     def in_limbs(self: BoundedCode, update: Any, weight: int, *rest: Any) -> InLimbs:
         whole = encoder(self, update, weight, *rest)
         return InLimbs(self, whole.read(0, SIZE + 1, np.dtype(np.uint64)), weight)
 
     monkeypatch.setattr(BoundedCode, "vector_len", property(lambda _: SIZE + 7))
-    monkeypatch.setattr(BoundedCode, "encoder", in_limbs)
+    monkeypatch.setattr(BoundedCode, "encode", in_limbs)
     told = behind_the_values(config)
     fit = [some for some in combinations_with_replacement(range(1, 101), 3) if sum(some) == sum(WEIGHTS)]
     left = [some for some in fit if tuple(sum(limbs(w, 1)[i] for w in some) for i in range(7)) == told]

@@ -18,7 +18,7 @@ from secagg.aggregates import Aggregate
 from secagg.config import ThreatModel
 from secagg.crypto import shamir
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder
+from secagg.encoding.fixedpoint import FixedPointUpdate
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.modular import U64
@@ -170,7 +170,7 @@ def test_updates_on_the_grid_encode_to_their_levels_whatever_is_drawn(seed: int)
     update, expected = grid.update_of("someone", 5000), grid.levels("someone", 5000)
     assert update.dtype == np.float32
     schema = Schema.of(update)
-    encoder = Encoder(grid.CODE, schema.check(update), 1, Secret(bytes([seed]) * 32))
+    encoder = FixedPointUpdate(grid.CODE, schema.check(update), 1, Secret(bytes([seed]) * 32))
     np.testing.assert_array_equal(encoder.read(0, 5000), expected)
     assert expected.min() < 100
     assert expected.max() > 2**16 - 100

@@ -94,7 +94,7 @@ def test_options_that_do_not_fit(
 
 
 def summed(config: RoundConfig, update: dict[str, Any]) -> Aggregate:
-    encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)))
+    encoder = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
     return Aggregate(encoder.read(0, config.vector_len, np.dtype(np.uint64)) * np.uint64(3), ("a", "b", "c"))
 
 

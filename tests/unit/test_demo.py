@@ -156,7 +156,7 @@ def aggregated(updates: dict[str, job.Model], weights: dict[str, int], settings:
     sums = np.zeros(settings.vector_len, settings.ring_dtype)
     for name, update in updates.items():
         seed = Secret(name.encode().ljust(32))
-        encoder = settings.code.encoder(settings.schema.check(update), weights[name], seed)
+        encoder = settings.code.encode(settings.schema.check(update), weights[name], seed)
         sums += encoder.read(0, settings.vector_len, settings.ring_dtype)
     return Aggregate(sums, tuple(sorted(updates)))
 
@@ -300,7 +300,7 @@ def test_updates_on_the_grid_add_up_exactly_or_are_told_from_those_that_do_not()
     bench = Bench(None, None, {name: [1] for name in "abc"}, MODEL, Path())  # type: ignore[arg-type]
     settings = bench.config(MASKED, ThreatModel.ACTIVE)
     flats = [settings.schema.check(update) for update in updates]
-    encoded = [settings.code.encoder(flat, 1, Secret(bytes([i]) * 32)) for i, flat in enumerate(flats)]
+    encoded = [settings.code.encode(flat, 1, Secret(bytes([i]) * 32)) for i, flat in enumerate(flats)]
     sums = np.sum([encoder.read(0, settings.vector_len, settings.ring_dtype) for encoder in encoded], axis=0)
     assert is_exact(Aggregate(sums, tuple("abc")), settings, updates)
     assert not is_exact(Aggregate(sums, tuple("abc")), settings, updates[:2])

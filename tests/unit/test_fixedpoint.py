@@ -9,16 +9,16 @@ from secagg.config import MAX_PARTICIPANTS
 from secagg.crypto.prg import Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.encoding import fixedpoint
-from secagg.encoding.fixedpoint import MAX_WEIGHT, Encoder, FixedPoint, decode_mean
+from secagg.encoding.fixedpoint import MAX_WEIGHT, FixedPoint, FixedPointUpdate, decode_mean
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 
 
 def encoder(
     code: FixedPoint, values: np.ndarray[Any, np.dtype[Any]], weight: int = 1, seed: int = 0
-) -> tuple[Encoder, Schema]:
+) -> tuple[FixedPointUpdate, Schema]:
     schema = Schema.of(values)
-    return Encoder(code, schema.check(values), weight, Secret(seed.to_bytes(32, "big"))), schema
+    return FixedPointUpdate(code, schema.check(values), weight, Secret(seed.to_bytes(32, "big"))), schema
 
 
 def encode(code: FixedPoint, values: np.ndarray[Any, np.dtype[Any]], weight: int = 1, seed: int = 0) -> Words:
@@ -147,7 +147,7 @@ def test_the_mean_is_of_the_schemas_shapes_and_dtypes() -> None:
     schema = Schema((ArraySpec("w", (2, 3)), ArraySpec("b", (), "float64")))
     given = {"w": np.full((2, 3), 0.25, np.float32), "b": np.array(-0.5)}
     code = FixedPoint(1.0, 32)
-    made = Encoder(code, schema.check(given), 1, Secret(bytes(32)))
+    made = FixedPointUpdate(code, schema.check(given), 1, Secret(bytes(32)))
     mean = decode_mean(code, schema, made.read(0, made.vector_len, np.dtype("<u8")), 1)
     assert mean.arrays["w"].shape == (2, 3)
     assert mean.arrays["w"].dtype == np.float32
@@ -187,7 +187,9 @@ def test_codes_that_are_refused(value_bits: int, max_weight: int) -> None:
 def extreme_sums(code: FixedPoint, schema: Schema, weights: list[int], sign: int) -> Words:
     """Everyone puts in its clip, or the negative of it."""
     values = np.full(schema.size, sign * 3 * code.clip)
-    made = [Encoder(code, schema.check({"v": values}), w, Secret(i.to_bytes(32))) for i, w in enumerate(weights)]
+    made = [
+        FixedPointUpdate(code, schema.check({"v": values}), w, Secret(i.to_bytes(32))) for i, w in enumerate(weights)
+    ]
     return np.asarray(np.sum([e.read(0, e.vector_len, np.dtype("<u8")) for e in made], axis=0), np.uint64)
 
 

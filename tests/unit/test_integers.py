@@ -13,7 +13,7 @@ from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
 from secagg.encoding import integers as module
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.integers import IntegerEncoder, Integers
+from secagg.encoding.integers import Integers, IntegerUpdate
 from secagg.encoding.schema import MAX_INTEGER, ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, InputError, LocalError, ProtocolViolation
 from secagg.lattice.parameters import find_profile
@@ -82,7 +82,7 @@ def test_what_is_too_wide_to_be_encrypted_says_what_to_do(mode: Any) -> None:
 def summed(config: RoundConfig, updates: list[dict[str, Any]]) -> Aggregate:
     total = np.zeros(config.vector_len, np.uint64)
     for one in updates:
-        encoder = config.code.encoder(config.schema.check(one), 1, Secret(bytes(32)))
+        encoder = config.code.encode(config.schema.check(one), 1, Secret(bytes(32)))
         parts = [encoder.read(at, min(at + 64, config.vector_len), np.dtype("<u8")) for at in range(0, len(total), 64)]
         assert max(int(part.max()) for part in parts) < 1 << config.code.value_bits
         total += np.concatenate(parts)
@@ -118,10 +118,10 @@ def test_a_value_out_of_bounds_is_named(value: int, monkeypatch: pytest.MonkeyPa
     config = config_of(schema=Schema((ArraySpec("v", (2, 2), "int64"),)))
     bad = {"v": np.array([[0, 1], [value, 2]])}
     with pytest.raises(InputError, match=rf"array 'v' is {value} at index \(1, 0\), the task takes 0 to 100") as caught:
-        config.code.encoder(config.schema.check(bad), 1, Secret(bytes(32)))
+        config.code.encode(config.schema.check(bad), 1, Secret(bytes(32)))
     assert (caught.value.array, caught.value.index) == ("v", (1, 0))
     monkeypatch.setattr(module, "_check", lambda *_: None)
-    encoder = config.code.encoder(config.schema.check(bad), 1, Secret(bytes(32)))
+    encoder = config.code.encode(config.schema.check(bad), 1, Secret(bytes(32)))
     assert int(encoder.read(0, 4, np.dtype("<u8")).max()) > 100
 
 
@@ -129,9 +129,9 @@ def test_there_is_no_weight_and_no_mean() -> None:
     config = config_of()
     flat = config.schema.check(update(0))
     with pytest.raises(InputError, match="every participant has weight 1, not 2"):
-        config.code.encoder(flat, 2, Secret(bytes(32)))
+        config.code.encode(flat, 2, Secret(bytes(32)))
     with pytest.raises(LocalError, match="no feedback"):
-        config.code.encoder(flat, 1, Secret(bytes(32)), bytes(32), np.zeros(flat.size, np.float32))
+        config.code.encode(flat, 1, Secret(bytes(32)), bytes(32), np.zeros(flat.size, np.float32))
     aggregate = summed(config, [update(i) for i in range(3)])
     with pytest.raises(LocalError, match="read the sums with totals"):
         aggregate.mean(config)
@@ -224,7 +224,7 @@ def test_arrays_of_another_kind_are_refused_by_name() -> None:
         schema.check(update(0) | {"wide": np.zeros(5, np.float32)})
     with pytest.raises(InputError, match=r"'n' is int64; .*secagg\.Integers"):
         Schema.of({"n": np.zeros(2, np.int64), "x": np.zeros(2)})
-    assert isinstance(config_of().code.encoder(schema.check(update(0)), 1, Secret(bytes(32))), IntegerEncoder)
+    assert isinstance(config_of().code.encode(schema.check(update(0)), 1, Secret(bytes(32))), IntegerUpdate)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import code_for
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean, spans_of
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.rotation import Rotation
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.encoding.stages import Stages
+from secagg.encoding.steps.chain import Steps
+from secagg.encoding.steps.rotate import Rotation
 from secagg.errors import ConfigError, InputError, PrecisionWarning, ProtocolViolation
 from secagg.robust.grouping import Combine, Groups
 from secagg.wire.configuration import decode_config, encode_config
@@ -55,7 +55,7 @@ def config_of(encoding: Any, schema: Schema | None = None, **changes: Any) -> Ro
 def summed(config: RoundConfig, updates: list[Any], weights: list[int]) -> Aggregate:
     total = np.zeros(config.vector_len, np.uint64)
     for i, (one, weight) in enumerate(zip(updates, weights, strict=True)):
-        encoder = config.code.encoder(config.schema.check(one), weight, Secret(bytes([i] * 32)), bytes(32))
+        encoder = config.code.encode(config.schema.check(one), weight, Secret(bytes([i] * 32)), bytes(32))
         total += encoder.read(0, config.vector_len, np.dtype("<u8"))
     return Aggregate(total, tuple(map(str, range(len(updates)))))
 
@@ -175,8 +175,8 @@ def test_the_bound_of_a_rotated_mean_holds(clips: str, bounded: bool, monkeypatc
     schema, updates = Schema.of(example), [example] * 5
     config = config_of(Pipeline.parse(f"{clips}rotate | quantise(bits=16, range=0.5)"), schema)
     mean = summed(config, updates, [1] * 5).mean(config, bytes(32))
-    stages = Stages(schema, config.encoding.clips)  # type: ignore[union-attr]
-    clipped = stages.clipped(schema.check(example)).read(0, 64)
+    steps = Steps(schema, config.encoding.clips)  # type: ignore[union-attr]
+    clipped = steps.clipped(schema.check(example)).read(0, 64)
     error = np.abs(np.concatenate([mean.arrays["a"], mean.arrays["b"]]) - clipped).max()
     assert (mean.error_bound < inf) is bounded
     assert error <= mean.error_bound
@@ -205,11 +205,11 @@ def test_values_that_would_overflow_in_a_rotation_are_refused(monkeypatch: pytes
     rng = np.random.default_rng(0)
     for size in (1.7e308, 2.0**1000 * 1.01):
         with pytest.raises(InputError, match="beyond what can be rotated"):
-            code.encoder(schema.check(rng.choice([-1, 1], 64) * size), 1, Secret(bytes(32)), bytes(32))
-    edge = code.encoder(schema.check(rng.choice([-1, 1], 64) * 2.0**1000), 1, Secret(bytes(32)), bytes(32))
+            code.encode(schema.check(rng.choice([-1, 1], 64) * size), 1, Secret(bytes(32)), bytes(32))
+    edge = code.encode(schema.check(rng.choice([-1, 1], 64) * 2.0**1000), 1, Secret(bytes(32)), bytes(32))
     assert int(edge.read(0, 64, np.dtype("<u8")).max()) < 256
-    monkeypatch.setattr("secagg.encoding.stages.check_rotatable", lambda _: None)
-    largest = code.encoder(schema.check(rng.choice([-1, 1], 64) * 1.7e308), 1, Secret(bytes(32)), bytes(32))
+    monkeypatch.setattr("secagg.encoding.steps.chain.check_rotatable", lambda _: None)
+    largest = code.encode(schema.check(rng.choice([-1, 1], 64) * 1.7e308), 1, Secret(bytes(32)), bytes(32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert int(largest.read(0, 64, np.dtype("<u8")).max()) >= 256

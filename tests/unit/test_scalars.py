@@ -11,11 +11,11 @@ from secagg_client import RetryPolicy
 from secagg.config import Deadlines, RoundConfig
 from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Cohort
-from secagg.encoding.clipping import Clip
 from secagg.encoding.code import code_for
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Noise, Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
+from secagg.encoding.steps.clip import Clip
 from secagg.errors import ConfigError, InputError, LocalError
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.noise.laws import Law
@@ -129,13 +129,13 @@ def test_a_weight_of_numpy_counts(encoding: FixedPoint | Pipeline) -> None:
     weight = 1 if encoding is NOISY else 120
     kinds: list[Any] = [int, np.int64, np.uint8]
     vectors = [
-        code.encoder(update, kind(weight), seed, bytes(32)).read(0, code.vector_len, np.dtype(np.uint64))
+        code.encode(update, kind(weight), seed, bytes(32)).read(0, code.vector_len, np.dtype(np.uint64))
         for kind in kinds
     ]
     assert all((vector == vectors[0]).all() for vector in vectors)
     for wrong in (True, 1.0, np.float64(1), "1", None):
         with pytest.raises(InputError, match="weight must be an integer"):
-            code.encoder(update, wrong, seed, bytes(32))  # type: ignore[arg-type]
+            code.encode(update, wrong, seed, bytes(32))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class _Account:
         return taken
 
     def add(self, lost: FloatArray) -> None:
-        """Add up what overlapping rounds lost. A sum beyond float32 is cut off, as `Encoded.lost` is."""
+        """Add up what overlapping rounds lost. A sum beyond float32 is cut off, as `EncodedUpdate.lost` is."""
         if self.flat is None:
             self.flat = lost
             return

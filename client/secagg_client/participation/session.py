@@ -10,8 +10,8 @@ from secagg.aggregates import Aggregate, GroupedAggregate, plan_of
 from secagg.config import RoundConfig
 from secagg.context import Round
 from secagg.crypto.secret import Secret
-from secagg.encoding.code import Encoded
 from secagg.encoding.integers import Integers
+from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import (
     AuthenticationError,
     LocalError,
@@ -98,7 +98,7 @@ class Participation:
         self._participant: Participant | None = None
         self._backend: ClosableBackend | None = None
         self._loan: Loan | None = None
-        self._encoded: Encoded | None = None  # with a loan
+        self._encoded: EncodedUpdate | None = None  # with a loan
         self._advertising = False  # until the coordinator has answered it
         self._counted = False
         self._group: GroupedRoundId | None = None
@@ -226,7 +226,7 @@ class Participation:
         if config.code.feedback:
             self._loan = self._terms.feedback.borrow(config.task, config.schema)
             carried = self._loan.carried
-        encoder = config.code.encoder(flat, mine.weight, seed, membership.round.context, carried)
+        encoder = config.code.encode(flat, mine.weight, seed, membership.round.context, carried)
         self._encoded = encoder if self._loan is not None else None
         if self._group is not None:
             self._terms.seen.claim(self._group.parent)  # nobody is in two groups

@@ -6,10 +6,10 @@ from math import inf, isinf, sqrt
 from statistics import fmean
 from typing import Final
 
-from secagg.encoding.clipping import Clip
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.rotation import block_size
-from secagg.encoding.sampling import kept_size
+from secagg.encoding.steps.clip import Clip
+from secagg.encoding.steps.rotate import block_size
+from secagg.encoding.steps.sample import kept_size
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.privacy.finder import DEFAULT_DELTA, Task, find

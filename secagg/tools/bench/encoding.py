@@ -7,7 +7,7 @@ import numpy as np
 
 from secagg.crypto.prg import word_dtype
 from secagg.crypto.secret import Secret
-from secagg.encoding.fixedpoint import Encoder, FixedPoint
+from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate
 from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.tools.bench.measure import take_turns
@@ -38,7 +38,7 @@ def _measure_width(values: int, value_bits: int, repeats: int) -> tuple[Figure, 
     ranges = [(start, min(start + size, total)) for start in range(0, total, size)]
 
     def quantise_and_pack() -> list[bytes]:
-        encoder = Encoder(code, schema.check(update), 1, Secret(bytes(32)))
+        encoder = FixedPointUpdate(code, schema.check(update), 1, Secret(bytes(32)))
         return [pack(encoder.read(start, stop, dtype), bits) for start, stop in ranges]
 
     chunks = list(zip(quantise_and_pack(), ranges, strict=True))

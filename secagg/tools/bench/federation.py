@@ -16,8 +16,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import Code, code_for
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import FloatArray, Schema
-from secagg.encoding.source import Source
+from secagg.encoding.schema import FloatArray, Schema, Values
 from secagg.tools.bench.learning import Clients, Floats
 
 
@@ -88,14 +87,14 @@ def train(clients: Clients, code: Code | None, schedule: Schedule, seed: int) ->
 
 
 def _through(
-    code: Code, updates: Sequence[Source], context: bytes, carried: list[FloatArray | None], rng: np.random.Generator
+    code: Code, updates: Sequence[Values], context: bytes, carried: list[FloatArray | None], rng: np.random.Generator
 ) -> Floats:
     """One round: what comes out of the sum of what everyone sends. What is lost goes into `carried`."""
     dtype = word_dtype(code.ring_bits)
     total = np.zeros(code.vector_len, dtype)
     for number, update in enumerate(updates):
         seed = Secret(rng.bytes(32))  # of a generator that can be replayed: nobody's secret is at stake here
-        encoded = code.encoder(update, 1, seed, context, carried[number])
+        encoded = code.encode(update, 1, seed, context, carried[number])
         total += encoded.read(0, code.vector_len, dtype)
         if code.feedback:
             carried[number] = encoded.lost()

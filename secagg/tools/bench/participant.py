@@ -2,7 +2,7 @@
 
 from secagg.config import ThreatModel
 from secagg.crypto.secret import Secret
-from secagg.encoding.code import Encoded
+from secagg.encoding.vector import EncodedUpdate
 from secagg.masked.vector import MaskedVector
 from secagg.tools.bench.cohort import Cohort, bench_config
 from secagg.tools.bench.encoding import sample_update
@@ -16,9 +16,9 @@ def measure(values: int, neighbours: int, repeats: int) -> Section:
     cohort, update = Cohort.gather(config), sample_update(values)
     state, delivery = cohort.share_keys(), cohort.delivery()
 
-    def encoder() -> Encoded:
+    def encoder() -> EncodedUpdate:
         flat = config.schema.check(update)
-        return config.code.encoder(flat, 1, Secret(bytes(32)))
+        return config.code.encode(flat, 1, Secret(bytes(32)))
 
     def open_shares() -> MaskedVector:
         _, masked = state.on_delivery(delivery, encoder())

@@ -11,11 +11,12 @@ from secagg.crypto.prg import word_dtype
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Cohort
-from secagg.encoding.code import Encoded, NoisyCode, code_for
+from secagg.encoding.code import NoisyCode, code_for
 from secagg.encoding.packing import chunk_values, pack
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.rotation import Rotated, Rotation
 from secagg.encoding.schema import Schema
+from secagg.encoding.steps.rotate import Rotated, Rotation
+from secagg.encoding.vector import EncodedUpdate
 from secagg.masked.masks import Mask, add_masks, opposite
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
@@ -74,19 +75,19 @@ def _steps(law: Law, values: int, repeat: int) -> tuple[Figure, ...]:
     code = noisy_code(law, BITS, schema, Cohort(PARTICIPANTS, HONEST))
     flat, size, dtype = schema.check(update), chunk_values(BITS), word_dtype(BITS)
     ranges = [(start, min(start + size, code.vector_len)) for start in range(0, code.vector_len, size)]
-    calibration, clipped = code.calibration, code.stages.clipped(flat)
+    calibration, clipped = code.calibration, code.steps.clipped(flat)
     masks = tuple(Mask(Secret(i.to_bytes(16, "big")), negative=i % 2 == 0) for i in range(PARTICIPANTS))
     seed = Secret(SystemRng().token(32))
     noise = NoiseStream(noise_table(calibration.law, calibration.variance), seed)
     vector = np.zeros(code.vector_len, dtype)
 
-    def encoder() -> Encoded:
-        return code.encoder(flat, 1, seed, _CONTEXT)
+    def encoder() -> EncodedUpdate:
+        return code.encode(flat, 1, seed, _CONTEXT)
 
     def rotate() -> None:
         rotated = Rotated(clipped, Rotation(values, _CONTEXT))
-        for start in range(0, code.vector_len, code.stages.block):
-            rotated.read(start, start + code.stages.block)
+        for start in range(0, code.vector_len, code.steps.block):
+            rotated.read(start, start + code.steps.block)
 
     def read() -> None:
         made = encoder()
@@ -94,8 +95,8 @@ def _steps(law: Law, values: int, repeat: int) -> tuple[Figure, ...]:
             made.read(start, stop, dtype)
 
     def add_noise() -> None:
-        for start in range(0, code.vector_len, code.stages.block):
-            noise.add_to(np.zeros(code.stages.block, np.int64), start)
+        for start in range(0, code.vector_len, code.steps.block):
+            noise.add_to(np.zeros(code.steps.block, np.int64), start)
 
     def mask() -> None:
         for start, stop in ranges:
@@ -108,7 +109,7 @@ def _steps(law: Law, values: int, repeat: int) -> tuple[Figure, ...]:
             add_masks(part, start, masks)
             pack(part, BITS)
 
-    works = {"clip": lambda: code.stages.clipped(flat), "rotate": rotate, "noise": add_noise, "mask": mask}
+    works = {"clip": lambda: code.steps.clipped(flat), "rotate": rotate, "noise": add_noise, "mask": mask}
     turns = take_turns({**works, "accept": encoder, "encode": read, "everything": everything}, repeat)
     return (
         Figure(f"{law.value}_clip_norm_s", turns.median("clip"), note="one pass for the L2 norm"),
@@ -126,7 +127,7 @@ def _unmasks(law: Law) -> bool:
     update = sample_update(10_000)
     schema = Schema.of(update)
     code = noisy_code(law, BITS, schema, Cohort(PARTICIPANTS, HONEST))
-    made = code.encoder(schema.check(update), 1, Secret(SystemRng().token(32)), _CONTEXT)
+    made = code.encode(schema.check(update), 1, Secret(SystemRng().token(32)), _CONTEXT)
     first, second = (made.read(0, code.vector_len, word_dtype(BITS)) for _ in range(2))
     masks = [Mask(Secret(SystemRng().token(16)), negative=False) for _ in range(3)]
     add_masks(first, 0, [*masks, *opposite(masks)])
@@ -154,7 +155,7 @@ def error_ratio(law: Law, bits: int) -> tuple[float, float]:
     code = noisy_code(law, bits, schema, Cohort(PARTICIPANTS, HONEST))
     flat, total = schema.check(update), np.zeros(code.vector_len, np.uint32)
     for _ in range(PARTICIPANTS):
-        total += code.encoder(flat, 1, Secret(SystemRng().token(32)), _CONTEXT).read(0, len(total), total.dtype)
+        total += code.encode(flat, 1, Secret(SystemRng().token(32)), _CONTEXT).read(0, len(total), total.dtype)
     total &= np.uint32((1 << bits) - 1)
     mean = code.decode_mean(total, PARTICIPANTS, _CONTEXT).arrays["values"]
     error = float(np.sqrt(np.mean((mean - update) ** 2)))

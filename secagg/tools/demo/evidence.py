@@ -56,7 +56,7 @@ def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Mod
     seen = np.concatenate([_numbers(number, data, config) for number, data in enumerate(payloads)])
     flat = config.schema.check(upload.update)
     # Rounded with another seed than the participant's own: it may differ from what was masked by one step.
-    encoder = config.code.encoder(flat, upload.weight, Secret(SystemRng().token(32)))
+    encoder = config.code.encode(flat, upload.weight, Secret(SystemRng().token(32)))
     encoded = encoder.read(0, config.vector_len, config.ring_dtype)
     values = flat.read(0, config.schema.size)
     return CoordinatorView(

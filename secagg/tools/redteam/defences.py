@@ -22,9 +22,9 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import BoundedCode, Code, code_for
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.sampling import Selection
 from secagg.encoding.schema import FloatArray, Update
-from secagg.encoding.stages import Stages
+from secagg.encoding.steps.chain import Steps
+from secagg.encoding.steps.sample import Selection
 from secagg.errors import ConfigError, LocalError
 from secagg.tools.redteam.observation import Bits, Observation
 from secagg.tools.redteam.target import Target, load
@@ -92,7 +92,7 @@ def encode(target: Target, updates: Sequence[Update], pipeline: Pipeline, seed: 
     context, mask = rng.token(_SEED_SIZE), np.uint64((1 << code.ring_bits) - 1)
     total = np.zeros(code.vector_len, np.uint64)
     for update in updates:
-        encoder = code.encoder(schema.check(update), 1, Secret(rng.token(_SEED_SIZE)), context)
+        encoder = code.encode(schema.check(update), 1, Secret(rng.token(_SEED_SIZE)), context)
         total += encoder.read(0, code.vector_len, np.dtype(np.uint64))
     mean = code.decode_mean(total & mask, count, context)
     naive = Observation(mean.arrays, count)
@@ -103,28 +103,28 @@ def informed(naive: Observation, code: Code, context: bytes) -> Observation:
     """What an attacker makes of decoded arrays that knows the round's context and configuration.
 
     Raises:
-        LocalError: the encoding has no stages to know about.
+        LocalError: the encoding has no steps to know about.
     """
-    stages = getattr(code, "stages", None)
-    if not isinstance(stages, Stages):
+    steps = getattr(code, "steps", None)
+    if not isinstance(steps, Steps):
         raise LocalError("this encoding cannot be read in parts")
     arrays, kept = dict(naive.arrays), None
-    if stages.rate < 1:
-        flags, scale = _sampled(stages, context)
-        split = stages.schema.split(flatten(naive.arrays) / scale)
-        arrays, kept = dict(split), _split_flags(stages, flags)
+    if steps.rate < 1:
+        flags, scale = _sampled(steps, context)
+        split = steps.schema.split(flatten(naive.arrays) / scale)
+        arrays, kept = dict(split), _split_flags(steps, flags)
     return Observation(arrays, naive.summands, kept=kept, deviation=_deviation(code, naive.summands))
 
 
-def _sampled(stages: Stages, context: bytes) -> tuple[Bits, FloatArray]:
+def _sampled(steps: Steps, context: bytes) -> tuple[Bits, FloatArray]:
     """Which coordinates are sent, and by what decoding multiplied each."""
-    selection = Selection(stages.schema.size, stages.rate, context)
-    spread = selection.spread(np.ones(selection.kept), unbiased=not stages.feedback)
+    selection = Selection(steps.schema.size, steps.rate, context)
+    spread = selection.spread(np.ones(selection.kept), unbiased=not steps.feedback)
     return spread != 0, np.where(spread == 0, 1.0, spread)
 
 
-def _split_flags(stages: Stages, flags: Bits) -> dict[str, Bits]:
-    return {name: array != 0 for name, array in stages.schema.split(flags.astype(np.float64)).items()}
+def _split_flags(steps: Steps, flags: Bits) -> dict[str, Bits]:
+    return {name: array != 0 for name, array in steps.schema.split(flags.astype(np.float64)).items()}
 
 
 def _deviation(code: Code, count: int) -> float:

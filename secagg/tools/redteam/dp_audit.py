@@ -91,7 +91,7 @@ def _scores(code: Code, update: Scores, direction: Scores, trials: int, rng: Rng
     """How much of the canary each release shows."""
     out = np.empty(trials)
     for i in range(trials):
-        vector = code.encoder(_SCHEMA.check({"values": update}), 1, Secret(rng.token(32)), _CONTEXT)
+        vector = code.encode(_SCHEMA.check({"values": update}), 1, Secret(rng.token(32)), _CONTEXT)
         sums = vector.read(0, code.vector_len, np.dtype("<u4"))
         out[i] = code.decode_mean(sums, 1, _CONTEXT).arrays["values"] @ direction
     return out

@@ -142,7 +142,7 @@ def _on_grid(config: RoundConfig, seed: int) -> Update:
 
 def _encoded(config: RoundConfig, update: Update, rounding: int) -> Integers:
     """uint64[values], on either side of each value: float64 may miss the grid by a hair."""
-    encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes([rounding]) * 32))
+    encoder = config.code.encode(config.schema.check(update), 1, Secret(bytes([rounding]) * 32))
     words: Integers = encoder.read(0, VALUES, np.dtype(np.uint64))
     return words
 

@@ -237,10 +237,10 @@ def decode_as_update(config: RoundConfig, residues: Integers, context: bytes, mo
         pass
     if not isinstance(config.code, BoundedCode | NoisyCode):
         raise LocalError("this encoding cannot be read in parts")
-    stages = config.code.stages
-    spread = residues[: stages.size].astype(np.float64) / modulus * 2 - 1
+    steps = config.code.steps
+    spread = residues[: steps.size].astype(np.float64) / modulus * 2 - 1
     clip = config.code.code.clip if isinstance(config.code, BoundedCode) else 1.0
-    return stages.schema.split(stages.undo(spread * clip, context))
+    return steps.schema.split(steps.undo(spread * clip, context))
 
 
 def _decoded(profile: Profile, phase: Integers) -> Integers:

@@ -110,7 +110,7 @@ def set_up(
     vectors: dict[ParticipantId, IntegerVector] = {}
     for name, contribution in contributions.items():
         credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and signed else None
-        vectors[name] = config.code.encoder(
+        vectors[name] = config.code.encode(
             config.schema.check(contribution.update),
             contribution.weight,
             Secret(rng.token(ROUNDING_SEED_SIZE)),

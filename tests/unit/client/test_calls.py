@@ -49,7 +49,7 @@ MiB = 1 << 20
 
 def upload(update: np.ndarray[tuple[int], np.dtype[np.float32]]) -> SendInput:
     config = make_config(5, SEMI_HONEST, schema=flat_schema(len(update)))
-    encoder = config.code.encoder(config.schema.check(update), 1, Secret(bytes(32)))
+    encoder = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
     masks = tuple(Mask(Secret(bytes([i] * 16)), negative=i % 2 == 1) for i in range(4))
     return SendInput(ROUND_ID, config, MaskedVector(encoder, config.ring_bits, masks))
 

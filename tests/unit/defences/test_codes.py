@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from secagg.crypto.secret import Secret
 from secagg.encoding import code as code_module
 from secagg.encoding import noisy
 from secagg.encoding.calibration import Calibration, Cohort, calibrate, norm_bound
-from secagg.encoding.clipping import Clip
-from secagg.encoding.code import Code, Encoded, NoisyCode, NoisyVector, code_for
+from secagg.encoding.code import Code, NoisyCode, NoisyVector, code_for
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.encoding.stages import Stages, difference
+from secagg.encoding.steps.chain import Steps
+from secagg.encoding.steps.clip import Clip
+from secagg.encoding.steps.feedback import difference, with_carried
+from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import ConfigError, InputError, LocalError, PolicyViolation, ProtocolViolation
 from secagg.noise.laws import Law
 from secagg.noise.table import noise_table
@@ -52,12 +55,12 @@ def noisy_code(size: int, *, law: str = "skellam", bits: int = 16, z: float = 1.
     return code
 
 
-def encode(code: Code, values: Values, tag: int = 0, weight: int = 1, carried: Values | None = None) -> Encoded:
+def encode(code: Code, values: Values, tag: int = 0, weight: int = 1, carried: Values | None = None) -> EncodedUpdate:
     update = flat(len(values)).check({"v": values})
-    return code.encoder(update, weight, seed(tag), CONTEXT, carried)
+    return code.encode(update, weight, seed(tag), CONTEXT, carried)
 
 
-def summed(code: Code, encoded: list[Encoded]) -> WeightedMean:
+def summed(code: Code, encoded: list[EncodedUpdate]) -> WeightedMean:
     total = np.zeros(code.vector_len, np.uint64)
     for vector in encoded:
         total += vector.read(0, code.vector_len, np.dtype("<u8"))
@@ -108,7 +111,7 @@ def test_sampling_is_unbiased_and_sends_less() -> None:
     total = np.zeros(64)
     for tag in range(times):
         context = tag.to_bytes(32, "big")
-        vector = code.encoder(flat(64).check({"v": values}), 1, seed(tag), context)
+        vector = code.encode(flat(64).check({"v": values}), 1, seed(tag), context)
         sums = vector.read(0, code.vector_len, np.dtype("<u8"))
         total += code.decode_mean(sums, 1, context).arrays["v"]
     assert (np.abs(total / times - values) < 5 * 2 * np.abs(values) / math.sqrt(times) + 1e-4).all()
@@ -132,7 +135,7 @@ def test_feedback_makes_up_for_what_was_lost(text: str) -> None:
     carried: Values = np.zeros(128, np.float32)
     for tag in range(60):
         context = tag.to_bytes(32, "big")
-        vector = code.encoder(flat(128).check({"v": update}), 1, seed(tag), context, carried)
+        vector = code.encode(flat(128).check({"v": update}), 1, seed(tag), context, carried)
         sent += code.decode_mean(vector.read(0, code.vector_len, np.dtype("<u8")), 1, context).arrays["v"]
         carried = vector.lost()
     np.testing.assert_allclose(sent + carried, 60 * update, atol=1e-4)
@@ -167,9 +170,10 @@ def test_what_is_carried_is_within_the_clip_too(monkeypatch: pytest.MonkeyPatch)
     assert length() < 1.1
 
     # The twin: added behind the clip, it breaks the bound so far that no rounding is within.
-    compensated, clipped = code_module._compensated, Stages.clipped
-    monkeypatch.setattr(code_module, "_compensated", lambda update, carried, stages: update)
-    monkeypatch.setattr(Stages, "clipped", lambda s, source: compensated(clipped(s, source), carried, s))
+    clipped = Steps.clipped
+    monkeypatch.setattr("secagg.encoding.code.with_carried", lambda update, carried, feedback: update)
+    late = partial(with_carried, carried=carried)
+    monkeypatch.setattr(Steps, "clipped", lambda s, values: late(clipped(s, values), feedback=s.feedback))
     with pytest.raises(InputError, match="norm bound"):
         length()
 

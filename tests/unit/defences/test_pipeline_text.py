@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg.encoding.clipping import Clip
 from secagg.encoding.pipeline import Noise, Pipeline
+from secagg.encoding.steps.clip import Clip
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 

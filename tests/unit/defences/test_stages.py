@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import hadamard as hadamard_matrix
 
-from secagg.encoding.clipping import Clip, Clipped, norm
-from secagg.encoding.rotation import MAX_BLOCK, Rotated, Rotation, block_size, hadamard, padded_size
-from secagg.encoding.sampling import BLOCK, Sampled, Selection, kept_size
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.encoding.stages import Stages
+from secagg.encoding.steps.chain import Steps
+from secagg.encoding.steps.clip import Clip, Clipped, norm
+from secagg.encoding.steps.rotate import MAX_BLOCK, Rotated, Rotation, block_size, hadamard, padded_size
+from secagg.encoding.steps.sample import BLOCK, Sampled, Selection, kept_size
 from secagg.errors import ConfigError, InputError, LocalError
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -170,18 +170,18 @@ def test_a_clip_has_one_bound() -> None:
 @pytest.mark.parametrize("rate", [1.0, 0.4])
 @pytest.mark.parametrize("rotate", [False, True])
 def test_stages_are_undone(rotate: bool, rate: float, feedback: bool) -> None:
-    stages = Stages(SCHEMA, rate=rate, rotate=rotate, feedback=feedback)
+    steps = Steps(SCHEMA, rate=rate, rotate=rotate, feedback=feedback)
     source = normal(306)
-    sent = stages.transformed(source, CONTEXT).read(0, stages.size)
-    back = stages.undo(sent, CONTEXT)
+    sent = steps.transformed(source, CONTEXT).read(0, steps.size)
+    back = steps.undo(sent, CONTEXT)
     kept = np.flatnonzero(back)
-    assert len(kept) == stages.kept
-    scale = 1.0 if feedback else 306 / stages.kept
+    assert len(kept) == steps.kept
+    scale = 1.0 if feedback else 306 / steps.kept
     np.testing.assert_allclose(back[kept], source.values[kept] * scale, atol=1e-12)
 
 
 def test_stages_that_need_the_context_ask_for_it() -> None:
     with pytest.raises(LocalError, match="pass it"):
-        Stages(SCHEMA, rotate=True).transformed(normal(306), b"")
+        Steps(SCHEMA, rotate=True).transformed(normal(306), b"")
     with pytest.raises(LocalError, match="pass it"):
-        Stages(SCHEMA, rate=0.5).undo(np.zeros(153), b"")
+        Steps(SCHEMA, rate=0.5).undo(np.zeros(153), b"")

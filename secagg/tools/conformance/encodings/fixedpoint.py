@@ -11,7 +11,7 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.fixedpoint import Encoder, FixedPoint, decode_mean
+from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.tools.conformance import fixtures
@@ -50,7 +50,7 @@ def _encoding() -> Iterator[Document]:
 def _encoded(code: FixedPoint, values: np.ndarray[Any, np.dtype[np.floating[Any]]], weight: int) -> dict[str, Any]:
     seed = fixtures.seed(f"rounding {code.value_bits} {weight}")
     schema = Schema((ArraySpec("values", values.shape, values.dtype.name),))
-    encoder = Encoder(code, schema.check({"values": values}), weight, Secret(seed))
+    encoder = FixedPointUpdate(code, schema.check({"values": values}), weight, Secret(seed))
     info = frame(labels.ROUNDING)
     key = derive(Secret(seed), salt=b"", info=info, size=16)
     return {
@@ -82,7 +82,7 @@ def _decoding() -> Document:
                 "b": np.array(-clip * (k + 1) / 4, np.float64),
             }
             seed = Secret(fixtures.seed(f"decoding {value_bits} {k}"))
-            sums += Encoder(code, schema.check(update), weight, seed).read(0, len(sums), np.dtype("<u8"))
+            sums += FixedPointUpdate(code, schema.check(update), weight, seed).read(0, len(sums), np.dtype("<u8"))
         mean = decode_mean(code, schema, sums, len(weights))
         cases.append(
             {

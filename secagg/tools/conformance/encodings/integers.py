@@ -51,7 +51,7 @@ def _ranges() -> Iterator[Document]:
         for number, name in enumerate(PEOPLE):
             seed, weight = fixtures.seed(f"ranges {name}"), 3 * number + 1
             update = _statistics(number)
-            encoder = config.code.encoder(schema.check(update), weight, Secret(seed), bytes(32))
+            encoder = config.code.encode(schema.check(update), weight, Secret(seed), bytes(32))
             encoded = encoder.read(0, config.vector_len, np.dtype("<u8"))
             total += encoded
             values = named_hexes(update)
@@ -83,7 +83,7 @@ def _integers() -> Document:
         people, total = [], np.zeros(config.vector_len, np.uint64)
         for number in range(len(PEOPLE)):
             update = _counted(number)
-            encoder = config.code.encoder(schema.check(update), 1, Secret(bytes(32)))
+            encoder = config.code.encode(schema.check(update), 1, Secret(bytes(32)))
             encoded = encoder.read(0, config.vector_len, np.dtype("<u8"))
             total += encoded
             values = {array: update[array].reshape(-1) for array in update}

@@ -10,7 +10,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.calibration import Cohort, calibrate
 from secagg.encoding.code import code_for
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.rotation import block_size, padded_size
+from secagg.encoding.steps.rotate import block_size, padded_size
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
@@ -114,7 +114,7 @@ def _encoding() -> Iterator[Document]:
         for number in range(3):
             tag = f"{text} {number}"
             values, seed = update(tag), fixtures.seed(f"noise {tag}{ROUNDED_TWICE if number == 2 else ''}")
-            encoder = code.encoder(SCHEMA.check(values), 1, Secret(seed), CONTEXT)
+            encoder = code.encode(SCHEMA.check(values), 1, Secret(seed), CONTEXT)
             encoders.append(encoder)
             person = {"values": named_hexes(values), "rounding_seed": seed, "encoded": whole(encoder, code)}
             people.append(person | ({"lost": hexes(encoder.lost())} if pipeline.feedback else {}))

@@ -12,13 +12,14 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.calibration import Cohort
-from secagg.encoding.clipping import Clip, Clipped
-from secagg.encoding.code import Code, Encoded, code_for
+from secagg.encoding.code import Code, code_for
 from secagg.encoding.noisy import add_noise
 from secagg.encoding.pipeline import Noise, Pipeline
-from secagg.encoding.rotation import Rotated, Rotation
-from secagg.encoding.sampling import Selection
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.steps.clip import Clip, Clipped
+from secagg.encoding.steps.rotate import Rotated, Rotation
+from secagg.encoding.steps.sample import Selection
+from secagg.encoding.vector import EncodedUpdate
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document, described, hexes, named_hexes
 
@@ -201,7 +202,7 @@ def _encoding() -> Iterator[Document]:
             values = update(tag)
             seed = fixtures.seed(f"rounding {tag}")
             carried = floats(f"carried {tag}").astype(np.float32) if pipeline.feedback else None
-            encoder = code.encoder(SCHEMA.check(values), weight, Secret(seed), CONTEXT, carried)
+            encoder = code.encode(SCHEMA.check(values), weight, Secret(seed), CONTEXT, carried)
             encoders.append(encoder)
             person = {"values": named_hexes(values), "weight": weight, "rounding_seed": seed}
             if carried is not None:
@@ -221,12 +222,12 @@ def update(tag: str) -> dict[str, FloatArray]:
     return SCHEMA.split(floats(tag))
 
 
-def whole(encoder: Encoded, code: Code) -> list[int]:
+def whole(encoder: EncodedUpdate, code: Code) -> list[int]:
     """The encoded vector."""
     return [int(x) for x in encoder.read(0, code.vector_len, np.dtype("<u8"))]
 
 
-def summed(code: Code, encoders: list[Encoded], noise_seed: bytes = b"") -> dict[str, Any]:
+def summed(code: Code, encoders: list[EncodedUpdate], noise_seed: bytes = b"") -> dict[str, Any]:
     """The sum of these in the code's ring, with the coordinator's noise if there is a seed, and the mean of it."""
     total = np.sum([encoder.read(0, code.vector_len, np.dtype("<u8")) for encoder in encoders], axis=0, dtype="<u8")
     total &= np.uint64((1 << code.ring_bits) - 1)

@@ -12,8 +12,8 @@ from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
-from secagg.encoding.code import Encoded
 from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import (
     Accused,
@@ -146,13 +146,13 @@ class Stage:
         """The profile of a homomorphic round."""
         return profile_of(self.config)
 
-    def encoder(self, name: str) -> Encoded:
+    def encoder(self, name: str) -> EncodedUpdate:
         """The participant's encoded update."""
         mine = self._vector["participants"][name]
         update = read_arrays(mine["update"], self.config.schema)
         flat = self.config.schema.check(update)
         seed = Secret(bytes.fromhex(mine["rounding_seed"]))
-        return self.config.code.encoder(flat, mine["weight"], seed, self.round.context)
+        return self.config.code.encode(flat, mine["weight"], seed, self.round.context)
 
     def credentials(self, name: str) -> Credentials | None:
         """The participant's certificate and key; None if semi-honest."""

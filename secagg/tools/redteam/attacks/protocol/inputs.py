@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.encoding.code import BoundedCode
-from secagg.encoding.fixedpoint import Encoder, FixedPoint
+from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import InputError, LocalError, RemoteError
 from secagg.masked.vector import MaskedVector
@@ -127,7 +127,7 @@ def weights_in_limbs(one: Any) -> Any:
 def longer_encoder(begin: Callable[..., None]) -> Callable[..., None]:
     """Of an encoder with two coordinates for the weight."""
 
-    def longer(self: Encoder, *arguments: Any, **named: Any) -> None:
+    def longer(self: FixedPointUpdate, *arguments: Any, **named: Any) -> None:
         begin(self, *arguments, **named)
         self.vector_len += 1
 
@@ -137,7 +137,7 @@ def longer_encoder(begin: Callable[..., None]) -> Callable[..., None]:
 def limbs_of_weight(read: Callable[..., Any]) -> Callable[..., Any]:
     """The weight in two coordinates of four bits each, instead of in one that is wide enough."""
 
-    def limbs(self: Encoder, start: int, stop: int, dtype: Any = None) -> Any:
+    def limbs(self: FixedPointUpdate, start: int, stop: int, dtype: Any = None) -> Any:
         whole = read(self, start, stop - 1, dtype)
         weight = int(whole[-1])
         return np.array([*whole[:-1].tolist(), weight & 15, weight >> 4], whole.dtype)
@@ -151,8 +151,9 @@ INPUT_GAMES: Final = (
     Game(
         "limb-sums", "Weights that are wider than a value", "curious coordinator", "threat model", True,
         "only the total weight comes out, in one coordinate", limb_sums, Kind.READING,
-        defences=(Measure(BoundedCode, "vector_len", weights_in_limbs), Measure(Encoder, "__init__", longer_encoder),
-                  Measure(Encoder, "read", limbs_of_weight)),
+        defences=(Measure(BoundedCode, "vector_len", weights_in_limbs),
+                  Measure(FixedPointUpdate, "__init__", longer_encoder),
+                  Measure(FixedPointUpdate, "read", limbs_of_weight)),
     ),
     Game(
         "changed-update", "An update that changes after participation began", "the participant's own training loop",

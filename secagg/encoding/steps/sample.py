@@ -14,14 +14,27 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import FloatArray
-from secagg.encoding.source import Source
+from secagg.encoding.schema import FloatArray, Values
+from secagg.encoding.steps.text import Arguments, real
+from secagg.errors import ConfigError
 
 BLOCK: Final = 1 << 16
 _KEY: Final = np.dtype("<u4")
 _INDEX_BITS: Final = 16
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def read(given: Arguments) -> dict[str, object]:
+    """The fields of a pipeline that the text of this step says."""
+    if given.get("per", "group") != "group":
+        raise ConfigError("sample knows per=group only; leave per out for the same coordinates in the whole round")
+    return {"rate": real(given, "rate"), "per_group": "per" in given}
+
+
+def written(rate: float, *, per_group: bool) -> list[str]:
+    """Its text, if a pipeline has this step."""
+    return [f"rate={rate!r}{', per=group' if per_group else ''}"] if rate != 1 else []
 
 
 def kept_of(count: int, rate: float) -> int:
@@ -89,13 +102,13 @@ class Selection:
 class Sampled:
     """The kept coordinates of a source."""
 
-    def __init__(self, source: Source, selection: Selection) -> None:
+    def __init__(self, source: Values, selection: Selection) -> None:
         self.size = selection.kept
         self._source = source
         self._selection = selection
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """See `Source`."""
+        """See `Values`."""
         out = np.empty(stop - start, np.float64)
         selection = self._selection
         for number in range(start // selection.per_block, -(-stop // selection.per_block)):

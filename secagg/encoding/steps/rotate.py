@@ -13,8 +13,7 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import FloatArray
-from secagg.encoding.source import Source
+from secagg.encoding.schema import FloatArray, Values
 from secagg.errors import InputError
 
 MAX_BLOCK: Final = 1 << 16
@@ -84,7 +83,7 @@ class Rotation:
         return signs
 
 
-def check_rotatable(source: Source) -> None:
+def check_rotatable(source: Values) -> None:
     """Refuse values that a rotation could make infinite.
 
     Raises:
@@ -102,14 +101,14 @@ def check_rotatable(source: Source) -> None:
 class Rotated:
     """A source, rotated, and zeros behind its end rotated with it. Keeps the block that it read last."""
 
-    def __init__(self, source: Source, rotation: Rotation) -> None:
+    def __init__(self, source: Values, rotation: Rotation) -> None:
         self.size = rotation.padded
         self._source = source
         self._rotation = rotation
         self._last: tuple[int, FloatArray] | None = None
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """See `Source`."""
+        """See `Values`."""
         block = self._rotation.block
         out = np.empty(stop - start, np.float64)
         for number in range(start // block, -(-stop // block)):

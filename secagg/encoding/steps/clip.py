@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray
-from secagg.encoding.source import Source
+from secagg.encoding.schema import FloatArray, Values
+from secagg.encoding.steps.text import Arguments, real
 from secagg.errors import ConfigError, InputError
 from secagg.scalars import settle
 
@@ -47,10 +47,24 @@ class Clip:
         return self.l2 * sqrt(arrays) if self.per_array else self.l2
 
 
+def read(given: Arguments) -> Clip:
+    """The bound that a text says."""
+    if given.get("per", "array") != "array":
+        raise ConfigError("clip knows per=array only; leave per out for a bound on the whole update")
+    bounds = {name: real(given, name) for name in ("l2", "linf") if name in given}
+    return Clip(**bounds, per_array="per" in given)
+
+
+def written(clip: Clip) -> str:
+    """Its text."""
+    bound = f"l2={clip.l2!r}" if clip.l2 != inf else f"linf={clip.linf!r}"
+    return f"{bound}{', per=array' if clip.per_array else ''}"
+
+
 class Clipped:
     """A source within its bound."""
 
-    def __init__(self, source: Source, clip: Clip, sizes: Sequence[int]) -> None:
+    def __init__(self, source: Values, clip: Clip, sizes: Sequence[int]) -> None:
         """Args: sizes: values in each array of the schema, in its order.
 
         Raises:
@@ -72,7 +86,7 @@ class Clipped:
         return 1.0 if length <= bound else bound / length
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """See `Source`."""
+        """See `Values`."""
         values = self._source.read(start, stop)
         if self._linf != inf:
             return np.clip(values, -self._linf, self._linf, out=values)
@@ -82,7 +96,7 @@ class Clipped:
         return values
 
 
-def norm(source: Source, start: int, stop: int) -> float:
+def norm(source: Values, start: int, stop: int) -> float:
     """Euclidean norm of the coordinates [start, stop); infinite if its square is beyond float64."""
     total = 0.0
     for low in range(start, stop, _STRIDE):

@@ -1,20 +1,17 @@
-"""The stages of a pipeline before it quantises, and the way back from a mean."""
+"""The steps of a pipeline before it quantises, in their order, and the way back from a mean."""
 
 from dataclasses import dataclass
 from math import inf, sqrt
 
-import numpy as np
-
-from secagg.encoding.clipping import Clip, Clipped
-from secagg.encoding.rotation import Rotated, Rotation, block_size, check_rotatable, padded_size
-from secagg.encoding.sampling import Sampled, Selection, kept_size
-from secagg.encoding.schema import FloatArray, Schema
-from secagg.encoding.source import Source
+from secagg.encoding.schema import FloatArray, Schema, Values
+from secagg.encoding.steps.clip import Clip, Clipped
+from secagg.encoding.steps.rotate import Rotated, Rotation, block_size, check_rotatable, padded_size
+from secagg.encoding.steps.sample import Sampled, Selection, kept_size
 from secagg.errors import LocalError
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class Steps:
     """From the values of a schema to those that are quantised.
 
     Attributes:
@@ -61,14 +58,14 @@ class Stages:
         """No update is longer (Euclidean norm) once it is clipped, sampled and rotated; infinite without a clip."""
         return min((clip.norm_bound(len(self.schema.arrays), self.schema.size) for clip in self.clips), default=inf)
 
-    def clipped(self, source: Source) -> Source:
+    def clipped(self, source: Values) -> Values:
         """Within all bounds."""
         sizes = [spec.size for spec in self.schema.arrays]
         for clip in self.clips:
             source = Clipped(source, clip, sizes)
         return source
 
-    def transformed(self, source: Source, context: bytes) -> Source:
+    def transformed(self, source: Values, context: bytes) -> Values:
         """Sampled and rotated, as the round's context says."""
         self._check(context)
         if self.rate < 1:
@@ -92,30 +89,3 @@ class Stages:
     def _check(self, context: bytes) -> None:
         if not context and (self.rotate or self.rate < 1):
             raise LocalError("the rotation and the sample of a round come from its context; pass it")
-
-
-class Compensated:
-    """A source with what earlier rounds lost added to it."""
-
-    def __init__(self, source: Source, lost: FloatArray) -> None:
-        """Args: lost: float32[size], see `Encoded.lost`."""
-        self.size = source.size
-        self._source = source
-        self._lost = lost
-
-    def read(self, start: int, stop: int) -> FloatArray:
-        """See `Source`."""
-        values = self._source.read(start, stop)
-        values += self._lost[start:stop]
-        return values
-
-
-def difference(source: Source, sent: FloatArray) -> FloatArray:
-    """float32[size] of `source` − `sent`. What is beyond float32 is cut off: an infinity would be carried for ever."""
-    stride = 1 << 16
-    most = float(np.finfo(np.float32).max)
-    out = np.empty(source.size, np.float32)
-    for start in range(0, source.size, stride):
-        stop = min(start + stride, source.size)
-        out[start:stop] = np.clip(source.read(start, stop) - sent[start:stop], -most, most)
-    return out
