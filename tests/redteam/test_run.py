@@ -43,8 +43,8 @@ from secagg.tools.redteam.results import (
     DefenceRow,
     FaceRow,
     Faces,
-    Findings,
     Quality,
+    RedTeamFindings,
 )
 from secagg.tools.redteam.self_test import run as self_test
 from secagg.tools.redteam.self_test.mutants import MUTANTS
@@ -56,7 +56,7 @@ def quiet(_: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def healthy() -> Findings:
+def healthy() -> RedTeamFindings:
     """Everything but the attacks, which need torch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "attacking", lambda *_: lambda findings: findings)
@@ -73,7 +73,7 @@ def attempt(**changes: object) -> Attempt:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def test_a_healthy_product_gives_0(healthy: Findings) -> None:
+def test_a_healthy_product_gives_0(healthy: RedTeamFindings) -> None:
     assert (healthy.exit_code, healthy.leaks, healthy.broken) == (OK, [], [])
     assert {c.shown(healthy) for claim in CLAIMS for c in claim.cells} == {True, None}
 
@@ -89,7 +89,7 @@ def test_a_leak_gives_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == LEAK
 
 
-def test_an_alarm_of_the_audit_gives_1(healthy: Findings) -> None:
+def test_an_alarm_of_the_audit_gives_1(healthy: RedTeamFindings) -> None:
     found = replace(healthy, checks=(Checked("masks", "masks are uniform", ("bit 31 (p = 1e-40)",)),))
     assert found.exit_code == LEAK
     assert found.leaks == ["masks are uniform: bit 31 (p = 1e-40)"]
@@ -130,16 +130,16 @@ def test_a_gap_that_cannot_be_shown_gives_2(monkeypatch: pytest.MonkeyPatch) -> 
         ({"exposed_by_design": True, "identified": 1.0, "worst_gain_db": 60.0}, OK),
     ],
 )
-def test_attacks_decide_by_their_gates(healthy: Findings, changes: dict[str, object], code: int) -> None:
+def test_attacks_decide_by_their_gates(healthy: RedTeamFindings, changes: dict[str, object], code: int) -> None:
     assert replace(healthy, attempts=(attempt(**changes),)).exit_code == code
 
 
-def test_a_leak_counts_even_where_a_control_failed(healthy: Findings) -> None:
+def test_a_leak_counts_even_where_a_control_failed(healthy: RedTeamFindings) -> None:
     both = (attempt(control=True), attempt(rank_p=1e-9))
     assert replace(healthy, attempts=both).exit_code == LEAK
 
 
-def test_the_page_hides_nothing(healthy: Findings, rich: Findings) -> None:
+def test_the_page_hides_nothing(healthy: RedTeamFindings, rich: RedTeamFindings) -> None:
     page = render(rich)
     cells = [c for claim in CLAIMS for c in claim.cells if c.holds is Holds.NO and c.shown(rich)]
     assert page.count(">does not hold<") == len(cells) > 5
@@ -160,7 +160,7 @@ def test_the_page_hides_nothing(healthy: Findings, rich: Findings) -> None:
     assert "found &lt;one&gt;" in broken
 
 
-def test_names_and_titles_are_no_html(rich: Findings) -> None:
+def test_names_and_titles_are_no_html(rich: RedTeamFindings) -> None:
     evil = "<script>alert(1)</script>"
     attempts = tuple(replace(one, attack=evil, target=evil, sight=evil) for one in rich.attempts)
     checks = (Checked("x", evil, (evil,)),)
@@ -196,7 +196,7 @@ LOOKS = Quality(31.4, (28.0, 34.0), 0.87, (0.8, 0.9), 12.3, 0.34)
 
 
 @pytest.fixture(scope="module")
-def rich(healthy: Findings) -> Findings:
+def rich(healthy: RedTeamFindings) -> RedTeamFindings:
     """With something of everything."""
     grey = np.full((4, 4), 0.5)
     return replace(
@@ -213,7 +213,7 @@ def rich(healthy: Findings) -> Findings:
     )
 
 
-def test_documents_hold_everything_that_the_page_shows(rich: Findings) -> None:
+def test_documents_hold_everything_that_the_page_shows(rich: RedTeamFindings) -> None:
     """What is named, and what follows from it, stands in both; what is measured, in full in the document."""
     page, document = render(rich), json.loads(to_json(rich))
     shown = [*document["left_out"], document["command"]]
@@ -221,11 +221,11 @@ def test_documents_hold_everything_that_the_page_shows(rich: Findings) -> None:
     for part, key in (
         ("audit", "title"), ("games", "title"), ("games", "by"), ("games", "name"), ("games", "mode"),
         ("attacks", "sight"), ("claims", "threat"), ("claims", "condition"), ("claims", "verdict"),
-        ("defences", "title"), ("faces", "title"), ("fears", "title"), ("fears", "said"),
+        ("defences", "title"), ("faces", "title"), ("risks", "title"), ("risks", "said"),
     ):  # fmt: skip
         shown += [row[key] for row in document[part]]
     shown += [name for row in document["claims"] for name in row["evidence"]]
-    shown += [line for row in document["fears"] for key in ("plain", "held", "released", "noised", "games")
+    shown += [line for row in document["risks"] for key in ("plain", "held", "released", "noised", "games")
               for line in row[key]]  # fmt: skip
     shown += [attack["attack"] for row in (*document["defences"], *document["curve"]) for attack in row["tried"]]
     shown += [row["smallest"] for row in document["measured"]["power"]]
@@ -238,12 +238,12 @@ def test_documents_hold_everything_that_the_page_shows(rich: Findings) -> None:
     assert all(document["guidance"].values())
     # Every field of the findings has its place, but for pictures' pixels.
     places = {"checks": "audit", "attempts": "attacks"}
-    assert {places.get(f.name, f.name) for f in fields(Findings)} <= set(document)
+    assert {places.get(f.name, f.name) for f in fields(RedTeamFindings)} <= set(document)
     assert document["measured"] == json.loads(json.dumps(asdict(MEASURED)))
     assert document["curve"][0]["quality"] == json.loads(json.dumps(asdict(LOOKS)))
 
 
-def test_a_claim_of_noise_that_the_audit_disproves_is_a_leak_in_every_format(rich: Findings) -> None:
+def test_a_claim_of_noise_that_the_audit_disproves_is_a_leak_in_every_format(rich: RedTeamFindings) -> None:
     false = replace(MEASURED.claims[0], gaussian=2.7)
     leaky = replace(rich, attempts=(), measured=replace(MEASURED, claims=(false,)))
     assert leaky.exit_code == LEAK
@@ -255,7 +255,7 @@ def test_a_claim_of_noise_that_the_audit_disproves_is_a_leak_in_every_format(ric
     assert replace(leaky, measured=replace(MEASURED, claims=(blind,))).exit_code == BROKEN
 
 
-def test_documents_for_programs(healthy: Findings) -> None:
+def test_documents_for_programs(healthy: RedTeamFindings) -> None:
     document = json.loads(to_json(healthy))
     assert document["exit_code"] == 0
     assert len(document["claims"]) == len(CLAIMS) * len(COLUMNS)
@@ -269,7 +269,7 @@ def test_documents_for_programs(healthy: Findings) -> None:
     assert (result["ruleId"], result["message"]["text"]) == ("leak", "no secret: found one")
 
 
-def test_the_report_is_read_again_with_its_exit_code(tmp_path: Path, healthy: Findings) -> None:
+def test_the_report_is_read_again_with_its_exit_code(tmp_path: Path, healthy: RedTeamFindings) -> None:
     (tmp_path / "report.json").write_text(to_json(replace(healthy, attempts=(attempt(rank_p=1e-9),))))
     result = CliRunner().invoke(build(["redteam"]), ["redteam", "report", "--out", str(tmp_path)])
     assert result.exit_code == LEAK

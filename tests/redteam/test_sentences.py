@@ -11,15 +11,17 @@ from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.game import Outcome, Played
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS
 from secagg.tools.redteam.dp_audit import distance_of, epsilon_of, found_with, gaussian_bound
-from secagg.tools.redteam.fears import FEARS, State, figures
 from secagg.tools.redteam.measured import Measured, NoisePoint, Power, RoundsPoint, Tried
 from secagg.tools.redteam.metrics import RECORD, smallest_leak, upper_tail
 from secagg.tools.redteam.power import powers
 from secagg.tools.redteam.report import render
-from secagg.tools.redteam.results import BROKEN, Attempt, CurvePoint, DefenceRow, Findings
+from secagg.tools.redteam.results import BROKEN, Attempt, CurvePoint, DefenceRow, RedTeamFindings
+from secagg.tools.redteam.risks import RISKS, State, figures
 from secagg.tools.redteam.statistics import proportion_interval
 
-EMPTY = Findings(profile="quick", seed=0, command="run", origin=Origin("a day", "abc1234", "run", {"secagg": "0"}))
+EMPTY = RedTeamFindings(
+    profile="quick", seed=0, command="run", origin=Origin("a day", "abc1234", "run", {"secagg": "0"})
+)
 
 
 def tried(attack: str, hits: int, trials: int = 8) -> Tried:
@@ -85,7 +87,7 @@ def attempt(**changes: object) -> Attempt:
 
 
 def test_an_answer_to_a_fear_is_what_the_run_says() -> None:
-    images = next(fear for fear in FEARS if fear.attacks[:1] == ("first-layer",))
+    images = next(risk for risk in RISKS if risk.attacks[:1] == ("first-layer",))
     assert [state for _, state in figures(images, EMPTY).answered] == [State.NOT_ATTACKED.value] * 2
     held = replace(EMPTY, attempts=(attempt(),))
     assert figures(images, held).answered[0] == ("secure aggregation", State.SHOWN.value)
@@ -98,7 +100,7 @@ def test_an_answer_to_a_fear_is_what_the_run_says() -> None:
 def test_games_are_counted_by_mode_and_those_that_nobody_stops_are_counted_too() -> None:
     names = ("key-substitution", "key-substitution-unsigned", "cohort-of-one")
     games = tuple(Played(GAMES[name], Outcome(GAMES[name].stops, "")) for name in names)
-    lying = next(fear for fear in FEARS if "lies about keys" in fear.title)
+    lying = next(risk for risk in RISKS if "lies about keys" in risk.title)
     assert figures(lying, replace(EMPTY, games=games)).games == (
         "masked-active: 1 of 1 stopped",
         "masked-semi-honest: 1 of 2 stopped; not: key-substitution-unsigned",

@@ -12,7 +12,7 @@ import typer
 from secagg.cli.arrayfiles import check_writable
 
 if TYPE_CHECKING:
-    from secagg.tools.redteam.results import Findings
+    from secagg.tools.redteam.results import RedTeamFindings
 
 HELP = """Prove that only aggregates come out, by attacking them.
 
@@ -232,7 +232,7 @@ def _find_modules_here() -> None:
     sys.path.append(str(Path.cwd()))
 
 
-def _write(findings: "Findings", page: str, out: Path) -> None:
+def _write(findings: "RedTeamFindings", page: str, out: Path) -> None:
     from secagg.tools.redteam.formats import to_json, to_junit, to_sarif
 
     out.mkdir(parents=True, exist_ok=True)
@@ -245,7 +245,7 @@ def _write(findings: "Findings", page: str, out: Path) -> None:
         (out / name).write_text(made, encoding="utf-8")
 
 
-def _end(findings: "Findings", out: Path | None, as_json: bool) -> None:
+def _end(findings: "RedTeamFindings", out: Path | None, as_json: bool) -> None:
     from secagg.tools.redteam.formats import to_json
 
     if as_json:
@@ -257,7 +257,7 @@ def _end(findings: "Findings", out: Path | None, as_json: bool) -> None:
     sys.exit(findings.exit_code)
 
 
-def _summarise(findings: "Findings") -> None:
+def _summarise(findings: "RedTeamFindings") -> None:
     _clear()
     for attempt in findings.attempts:
         verdict = "as claimed" if attempt.as_claimed else "NOT AS CLAIMED"

@@ -13,7 +13,7 @@ from secagg.tools.redteam import gallery, measurements
 from secagg.tools.redteam.attacks.inversion import ATTACKS
 from secagg.tools.redteam.measured import Measured
 from secagg.tools.redteam.modes import EVERY_MODE, MASKED_ACTIVE, available, mode_named
-from secagg.tools.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, Findings
+from secagg.tools.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, RedTeamFindings
 from secagg.tools.redteam.scenes import HIDDEN, STRONGEST, attempts
 from secagg.tools.redteam.targets import Subject, target_named
 from secagg.tools.redteam.views import Sight
@@ -43,7 +43,9 @@ class Part:
 Piece = Callable[[], Part]
 
 
-def begun(findings: Findings, subject: Subject, workers: Workers) -> Callable[[Findings], Findings]:
+def begun(
+    findings: RedTeamFindings, subject: Subject, workers: Workers
+) -> Callable[[RedTeamFindings], RedTeamFindings]:
     """Begin with every attack of the findings' profile.
 
     Returns:
@@ -61,7 +63,7 @@ def begun(findings: Findings, subject: Subject, workers: Workers) -> Callable[[F
     return lambda found: _joined(found, [result() for result in results])
 
 
-def _attacks(subject: Subject, findings: Findings, more: int) -> Iterable[Piece]:
+def _attacks(subject: Subject, findings: RedTeamFindings, more: int) -> Iterable[Piece]:
     """The slowest first, so that no process is left with one at the end."""
     lead = _against_every_mode(subject, findings.seed)
     for attack in sorted(ATTACKS.values(), key=lambda a: (not a.slow, a.participants == 1)):
@@ -127,7 +129,7 @@ def _where_it_fits(subject: Subject, what: str, piece: Piece) -> Part:
         return Part(left_out=(f"{what}: {error}",))
 
 
-def _joined(findings: Findings, parts: Sequence[Part]) -> Findings:
+def _joined(findings: RedTeamFindings, parts: Sequence[Part]) -> RedTeamFindings:
     """In the order of attacks and modes, each attack's control once.
 
     Raises:
@@ -151,7 +153,7 @@ def _joined(findings: Findings, parts: Sequence[Part]) -> Findings:
     )
 
 
-def conduct_one(findings: Findings, name: str, subject: Subject) -> Findings:
+def conduct_one(findings: RedTeamFindings, name: str, subject: Subject) -> RedTeamFindings:
     """One attack against the control and the views of the masked mode.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from secagg.tools.redteam.results import Findings
+from secagg.tools.redteam.results import RedTeamFindings
 
 
 class Holds(Enum):
@@ -62,7 +62,7 @@ class Cell:
     evidence: tuple[str, ...]
     condition: str = ""
 
-    def found(self, findings: Findings) -> tuple[Shown, ...]:
+    def found(self, findings: RedTeamFindings) -> tuple[Shown, ...]:
         """What this run has of the evidence, played against a mode of this column."""
         wanted = {name for base in self.evidence for name in (base, *(f"{base}-{mode}" for mode in self.column.modes))}
         played = [(p.game.name, p.game.mode, p.as_claimed) for p in findings.games]
@@ -77,12 +77,12 @@ class Cell:
             shown.append(Shown("sums of growing cohorts, outside a round", findings.curve[0].beyond_chance))
         return tuple(shown)
 
-    def shown(self, findings: Findings) -> bool | None:
+    def shown(self, findings: RedTeamFindings) -> bool | None:
         """Whether the evidence says so; None if this run attacked nothing of it."""
         found = self.found(findings)
         return all(one.as_claimed for one in found) if found else None
 
-    def verdict(self, findings: Findings) -> str:
+    def verdict(self, findings: RedTeamFindings) -> str:
         """For people: the claim, that it was not borne out, or that nothing was attacked."""
         shown = self.shown(findings)
         if shown is None:

@@ -1,4 +1,4 @@
-"""Findings for programs: JSON, JUnit XML for test runners, SARIF 2.1.0 for code scanners."""
+"""RedTeamFindings for programs: JSON, JUnit XML for test runners, SARIF 2.1.0 for code scanners."""
 
 import json
 from dataclasses import asdict
@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 
 from secagg.tools.redteam import guidance
 from secagg.tools.redteam.claims import CLAIMS
-from secagg.tools.redteam.fears import FEARS, figures
-from secagg.tools.redteam.results import Findings
+from secagg.tools.redteam.results import RedTeamFindings
+from secagg.tools.redteam.risks import RISKS, figures
 
 
-def to_json(findings: Findings) -> str:
+def to_json(findings: RedTeamFindings) -> str:
     """One document, without pictures."""
     return json.dumps(as_document(findings), indent=2, ensure_ascii=False)
 
 
-def as_document(findings: Findings) -> dict[str, Any]:
+def as_document(findings: RedTeamFindings) -> dict[str, Any]:
     """The document as values."""
     tested = findings.self_test
     return {
@@ -56,10 +56,10 @@ def as_document(findings: Findings) -> dict[str, Any]:
             for r in (findings.faces.rows if findings.faces else ())
         ],
         "measured": asdict(findings.measured),
-        "fears": [
-            {"title": fear.title, "answers": [answer.value for answer in fear.answers], "said": fear.said}
-            | asdict(figures(fear, findings))
-            for fear in FEARS
+        "risks": [
+            {"title": risk.title, "answers": [answer.value for answer in risk.answers], "said": risk.said}
+            | asdict(figures(risk, findings))
+            for risk in RISKS
         ],
         "guidance": guidance.everything(findings),
         "self_test": tested and {
@@ -86,7 +86,7 @@ def _endless(value: object) -> bool:
     return isinstance(value, float) and not isfinite(value)
 
 
-def to_junit(findings: Findings) -> str:
+def to_junit(findings: RedTeamFindings) -> str:
     """One test case for each check, game, attack, audited claim of ε, and mutant."""
     cases = [("audit", c.title, "; ".join(c.said)) for c in findings.checks]
     cases += [("game", p.game.title, "" if p.as_claimed else p.outcome.by) for p in findings.games]
@@ -107,7 +107,7 @@ def to_junit(findings: Findings) -> str:
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def to_sarif(findings: Findings) -> str:
+def to_sarif(findings: RedTeamFindings) -> str:
     """A result for each leak and each broken control."""
     rules = {"leak": "Something came out that secagg claims to keep in.", "control": "A control failed: no proof."}
     found = [("leak", text) for text in findings.leaks] + [("control", text) for text in findings.broken]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from secagg.tools.redteam.measured import NoisePoint, RoundsPoint, Tried
-from secagg.tools.redteam.results import CurvePoint, DefenceRow, Findings
+from secagg.tools.redteam.results import CurvePoint, DefenceRow, RedTeamFindings
 
 _ENOUGH: Final = 0.05
 """Re-identification that is certainly below this is called enough."""
@@ -79,7 +79,7 @@ def noise(points: Sequence[NoisePoint]) -> list[str]:
     return [f"{'; '.join(said)}. {end}"]
 
 
-def rounds(points: Sequence[RoundsPoint], findings: Findings) -> list[str]:
+def rounds(points: Sequence[RoundsPoint], findings: RedTeamFindings) -> list[str]:
     """What more sums give, and what refuses them."""
     said = []
     for line in dict.fromkeys(p.line for p in points):
@@ -105,7 +105,7 @@ def _most(tried: Sequence[Tried]) -> float:
     return max(t.interval[1] for t in tried)
 
 
-def everything(findings: Findings) -> dict[str, list[str]]:
+def everything(findings: RedTeamFindings) -> dict[str, list[str]]:
     """By what it is about."""
     measured = findings.measured
     return {

@@ -3,10 +3,10 @@
 from secagg.tools.charts.page import card, drawing, page, style, takes
 from secagg.tools.redteam import figures, guidance, tables
 from secagg.tools.redteam.claims import COLUMNS
-from secagg.tools.redteam.results import BROKEN, LEAK, Findings, pooled, strongest_eyes
+from secagg.tools.redteam.results import BROKEN, LEAK, RedTeamFindings, pooled, strongest_eyes
 
 
-def render(findings: Findings) -> str:
+def render(findings: RedTeamFindings) -> str:
     """The page: the verdict and what it rests on first, every row of every table below."""
     heading, colour, badge = _verdict(findings)
     return page(
@@ -25,7 +25,7 @@ def render(findings: Findings) -> str:
     )
 
 
-def _verdict(findings: Findings) -> tuple[str, str, str]:
+def _verdict(findings: RedTeamFindings) -> tuple[str, str, str]:
     if findings.exit_code == LEAK:
         return "Something came out that should not", "bad", "LEAK"
     if findings.exit_code == BROKEN:
@@ -33,7 +33,7 @@ def _verdict(findings: Findings) -> tuple[str, str, str]:
     return _heading(findings), "good", "controls worked, nothing leaked beyond the claims"
 
 
-def _heading(findings: Findings) -> str:
+def _heading(findings: RedTeamFindings) -> str:
     """What came out of views that must show nothing, and of what is released."""
     hidden = [a for a in findings.attempts if a.hidden]
     if not hidden:
@@ -43,7 +43,7 @@ def _heading(findings: Findings) -> str:
     return f"Attacks learned nothing from hidden updates{through}"
 
 
-def _lead(findings: Findings) -> str:
+def _lead(findings: RedTeamFindings) -> str:
     said = (
         "The same attacks, through the same code and on the same seeds: first on what a server without secure "
         "aggregation would see, then on what each adversary really holds of rounds of the real code. "
@@ -52,7 +52,7 @@ def _lead(findings: Findings) -> str:
     return said if findings.attempts else f"{said} Attacks were left out of this run: they need secagg[redteam]."
 
 
-def _tiles(findings: Findings) -> list[tuple[str, str]]:
+def _tiles(findings: RedTeamFindings) -> list[tuple[str, str]]:
     controls = [a for a in findings.attempts if a.control]
     hidden = [a for mode in _modes() for a in strongest_eyes(findings.attempts, mode)]
     tiles = []
@@ -82,7 +82,7 @@ def _modes() -> list[str]:
     return [mode for column in COLUMNS for mode in column.modes]
 
 
-def _faces(findings: Findings) -> str:
+def _faces(findings: RedTeamFindings) -> str:
     if findings.faces is None:
         return ""
     note = (
@@ -97,7 +97,7 @@ def _faces(findings: Findings) -> str:
     )
 
 
-def _identification(findings: Findings) -> str:
+def _identification(findings: RedTeamFindings) -> str:
     if not findings.curve:
         return ""
     note = (
@@ -110,7 +110,7 @@ def _identification(findings: Findings) -> str:
     return card("What released sums of few show", note, chart + takes(guidance.cohorts(findings.curve)))
 
 
-def _quality(findings: Findings) -> str:
+def _quality(findings: RedTeamFindings) -> str:
     known = [point for point in findings.curve if point.quality is not None]
     if not known:
         return ""
@@ -121,7 +121,7 @@ def _quality(findings: Findings) -> str:
     return card("How good the pictures are", note, figures.quality_chart(known) + tables.quality(known))
 
 
-def _compression(findings: Findings) -> str:
+def _compression(findings: RedTeamFindings) -> str:
     if not findings.defences:
         return ""
     note = (
@@ -135,7 +135,7 @@ def _compression(findings: Findings) -> str:
     )
 
 
-def _noise(findings: Findings) -> str:
+def _noise(findings: RedTeamFindings) -> str:
     points = findings.measured.noise
     if not points:
         return ""
@@ -149,7 +149,7 @@ def _noise(findings: Findings) -> str:
     )
 
 
-def _rounds(findings: Findings) -> str:
+def _rounds(findings: RedTeamFindings) -> str:
     points = findings.measured.rounds
     if not points:
         return ""

@@ -189,8 +189,8 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """Everything.
+class RedTeamFindings:
+    """What one run found: checks, games, attacks, and the test of the red team itself.
 
     Attributes:
         command: that repeats the run.

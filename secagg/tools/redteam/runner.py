@@ -11,7 +11,7 @@ from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.game import play
 from secagg.tools.redteam.audit import CHECKS, missing_extra
 from secagg.tools.redteam.modes import homomorphic_available
-from secagg.tools.redteam.results import Checked, Findings
+from secagg.tools.redteam.results import Checked, RedTeamFindings
 from secagg.tools.redteam.self_test.run import self_test
 from secagg.tools.redteam.workers import Workers
 
@@ -22,7 +22,7 @@ PROFILES: Final = ("quick", "full")
 _PACKAGES: Final = ("numpy", "cryptography", "tenseal", "torch", "scikit-learn")
 
 
-def run(profile: str, seed: int, *, tell: Tell, clock: Clock, jobs: int = 1, model: str = "") -> Findings:
+def run(profile: str, seed: int, *, tell: Tell, clock: Clock, jobs: int = 1, model: str = "") -> RedTeamFindings:
     """Everything that the profile asks for.
 
     Args:
@@ -49,12 +49,12 @@ def run(profile: str, seed: int, *, tell: Tell, clock: Clock, jobs: int = 1, mod
         return replace(finished(findings), seconds=clock() - began)
 
 
-def only_self_test(seed: int, *, tell: Tell) -> Findings:
+def only_self_test(seed: int, *, tell: Tell) -> RedTeamFindings:
     """Nothing but the mutants."""
     return self_tested(_empty("self-test", _command("self-test", seed, ""), seed), tell)
 
 
-def single(name: str, seed: int, model: str = "") -> Findings:
+def single(name: str, seed: int, model: str = "") -> RedTeamFindings:
     """One check, game or attack, by name.
 
     Args:
@@ -81,11 +81,11 @@ def _command(what: str, seed: int, model: str) -> str:
     return f"secagg redteam {what} --seed {seed}" + (f" --model {model}" if model else "")
 
 
-def _empty(profile: str, command: str, seed: int) -> Findings:
-    return Findings(profile=profile, seed=seed, command=command, origin=Origin.now(command, *_PACKAGES))
+def _empty(profile: str, command: str, seed: int) -> RedTeamFindings:
+    return RedTeamFindings(profile=profile, seed=seed, command=command, origin=Origin.now(command, *_PACKAGES))
 
 
-def audited(findings: Findings, tell: Tell) -> Findings:
+def audited(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
     """With every check of the audit, ten times as many seeds in the full profile."""
     rounds = 10 if findings.profile == "full" else 1
     checks, left = [], list(findings.left_out)
@@ -101,7 +101,7 @@ def audited(findings: Findings, tell: Tell) -> Findings:
     return replace(findings, checks=tuple(checks), left_out=tuple(left))
 
 
-def played(findings: Findings, tell: Tell) -> Findings:
+def played(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
     """With every protocol game."""
     possible, left, games = homomorphic_available(), list(findings.left_out), []
     for game in GAMES.values():
@@ -113,7 +113,7 @@ def played(findings: Findings, tell: Tell) -> Findings:
     return replace(findings, games=tuple(games), left_out=tuple(left))
 
 
-def self_tested(findings: Findings, tell: Tell) -> Findings:
+def self_tested(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
     """With every mutant."""
     found = self_test(seed=findings.seed, told=lambda v: tell(f"mutant: {v.mutant.title}"))
     left = tuple(
@@ -123,7 +123,7 @@ def self_tested(findings: Findings, tell: Tell) -> Findings:
     return replace(findings, self_test=found, left_out=findings.left_out + left)
 
 
-def attacking(findings: Findings, model: str, workers: Workers) -> Callable[[Findings], Findings]:
+def attacking(findings: RedTeamFindings, model: str, workers: Workers) -> Callable[[RedTeamFindings], RedTeamFindings]:
     """Begin with attacks; they are named as left out where their libraries are missing.
 
     Returns:

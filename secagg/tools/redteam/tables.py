@@ -8,9 +8,17 @@ from markupsafe import Markup
 from secagg.tools.charts.page import Row, card, code, fold, items, mark, paragraph, table, why
 from secagg.tools.redteam.attacks.protocol.game import Played
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS, Cell, Holds
-from secagg.tools.redteam.fears import FEARS, Answer, Fear, Figures, State, figures
 from secagg.tools.redteam.measured import AuditedClaim, Detected, NoisePoint, Power, RoundsPoint, Tried
-from secagg.tools.redteam.results import Attempt, Checked, CurvePoint, DefenceRow, Findings, pooled, strongest_eyes
+from secagg.tools.redteam.results import (
+    Attempt,
+    Checked,
+    CurvePoint,
+    DefenceRow,
+    RedTeamFindings,
+    pooled,
+    strongest_eyes,
+)
+from secagg.tools.redteam.risks import RISKS, Answer, Figures, Risk, State, figures
 from secagg.tools.redteam.statistics import FAMILY_ERROR, RUN_ERROR
 
 _STYLE: Final = {Holds.YES: "good", Holds.NO: "bad", Holds.IF: "mid"}
@@ -38,7 +46,7 @@ def tried(one: Tried) -> Markup:
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
-def claims(findings: Findings) -> str:
+def claims(findings: RedTeamFindings) -> str:
     """Threat × mode."""
     rows = [row(c.threat, *(_cell(cell, findings) for cell in c.cells)) for c in CLAIMS]
     note = (
@@ -51,7 +59,7 @@ def claims(findings: Findings) -> str:
     return card("What holds, and what does not", note, table(head, rows))
 
 
-def _cell(cell: Cell, findings: Findings) -> str:
+def _cell(cell: Cell, findings: RedTeamFindings) -> str:
     shown, verdict = cell.shown(findings), cell.verdict(findings)
     style = "none" if shown is None else _STYLE[cell.holds] if shown else "bad"
     if shown is None:
@@ -62,11 +70,11 @@ def _cell(cell: Cell, findings: Findings) -> str:
     return mark(style, verdict) + why(cell.condition) + evidence
 
 
-def fears(findings: Findings) -> str:
+def risks(findings: RedTeamFindings) -> str:
     """One by one, with figures."""
-    rows = [_fear(fear, figures(fear, findings)) for fear in FEARS]
+    rows = [_risk(risk, figures(risk, findings)) for risk in RISKS]
     head = [
-        "Fear",
+        "Risk",
         "On plain updates",
         "What the coordinator holds",
         "Released sum",
@@ -81,11 +89,11 @@ def fears(findings: Findings) -> str:
     return card("What practitioners fear, one by one", note, table(head, rows))
 
 
-def _fear(fear: Fear, found: Figures) -> Row:
+def _risk(risk: Risk, found: Figures) -> Row:
     answers = Markup(" ").join(_answered(answer, state) for answer, state in found.answered)
     columns = [_lines(found.plain), _lines(found.held), _lines(found.released), _lines(found.noised)]
-    title = fear.title + Markup().join(map(why, found.games))
-    return row(title, *columns, answers + why(fear.said), gap=Answer.NOTHING in fear.answers)
+    title = risk.title + Markup().join(map(why, found.games))
+    return row(title, *columns, answers + why(risk.said), gap=Answer.NOTHING in risk.answers)
 
 
 def _answered(answer: str, state: str) -> str:
@@ -100,7 +108,7 @@ def _lines(said: Sequence[str]) -> str:
 # --- attacks, games, mutants ------------------------------------------------------------------------------------------
 
 
-def attacks(findings: Findings) -> str:
+def attacks(findings: RedTeamFindings) -> str:
     """In short by attack, and every row on demand."""
     if not findings.attempts:
         return ""
@@ -126,7 +134,7 @@ def attacks(findings: Findings) -> str:
     return card("Attacks on what each adversary holds", note, table(head, short, numbers=5) + folded)
 
 
-def _papers(findings: Findings) -> str:
+def _papers(findings: RedTeamFindings) -> str:
     papers = dict.fromkeys(f"{a.attack}: {a.paper}" for a in findings.attempts)
     return items(papers)
 
@@ -160,7 +168,7 @@ def _smallest(hidden: Sequence[Attempt]) -> str:
     return f"{worst:.0%}" if worst <= 1 else "none by id@1 alone"
 
 
-def modes(findings: Findings) -> str:
+def modes(findings: RedTeamFindings) -> str:
     """What this run did against each mode, counted from it."""
     names = [mode for column in COLUMNS for mode in column.modes]
     note = (
@@ -171,7 +179,7 @@ def modes(findings: Findings) -> str:
     return card("Mode by mode", note, table(head, [_mode(name, findings) for name in names]))
 
 
-def _mode(name: str, findings: Findings) -> Row:
+def _mode(name: str, findings: RedTeamFindings) -> Row:
     games = [p for p in findings.games if p.game.mode == name]
     must, gaps = [p for p in games if p.game.stops], [p for p in games if not p.game.stops]
     checks = [c for c in findings.checks if c.mode == name]
@@ -207,7 +215,7 @@ def _attempt(a: Attempt) -> Row:
     )  # fmt: skip
 
 
-def games(findings: Findings) -> str:
+def games(findings: RedTeamFindings) -> str:
     """Each with the check that stopped it."""
     if not findings.games:
         return ""
@@ -230,7 +238,7 @@ def _game(played: Played) -> Row:
     )  # fmt: skip
 
 
-def mutants(findings: Findings) -> str:
+def mutants(findings: RedTeamFindings) -> str:
     """N of N."""
     title, tested = "Mutants: is this harness worth believing?", findings.self_test
     note = (
@@ -315,7 +323,7 @@ def rounds(points: Sequence[RoundsPoint]) -> str:
     )
 
 
-def noise_audit(findings: Findings) -> str:
+def noise_audit(findings: RedTeamFindings) -> str:
     """The DP audit."""
     found = findings.measured.claims
     if not found:
@@ -336,7 +344,7 @@ def _audited(c: AuditedClaim) -> Row:
     return row(c.title, verdict, *numbers)
 
 
-def power(findings: Findings) -> str:
+def power(findings: RedTeamFindings) -> str:
     """What the statistics can see."""
     found = findings.measured.power
     if not found:
@@ -356,7 +364,7 @@ def _power(p: Power) -> Row:
     return row(code(p.check), p.fault, p.smallest, noticed)
 
 
-def detection(findings: Findings) -> str:
+def detection(findings: RedTeamFindings) -> str:
     """True and false positives."""
     found = findings.measured.detected
     if not found:
@@ -381,7 +389,7 @@ def _spoke(d: Detected) -> Row:
 # --- audit ------------------------------------------------------------------------------------------------------------
 
 
-def audit(findings: Findings) -> str:
+def audit(findings: RedTeamFindings) -> str:
     """Every check, and how often a healthy product would be accused."""
     if not findings.checks:
         return ""

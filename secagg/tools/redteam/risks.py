@@ -10,7 +10,7 @@ from typing import Final
 
 from secagg.tools.redteam.attacks.protocol.game import Kind, Played
 from secagg.tools.redteam.measured import Exposure
-from secagg.tools.redteam.results import Attempt, Findings
+from secagg.tools.redteam.results import Attempt, RedTeamFindings
 
 
 class Answer(Enum):
@@ -31,8 +31,8 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fear:
-    """One worry.
+class Risk:
+    """One risk of training together.
 
     Attributes:
         title: for people.
@@ -53,43 +53,43 @@ class Fear:
 
 _HIDDEN_THEN_NOISE: Final = (Answer.ENCRYPTION, Answer.NOISE)
 
-FEARS: Final = (
-    Fear("Gradient inversion of images", ("first-layer", "low-rank", "idlg", "inverting-gradients"),
+RISKS: Final = (
+    Risk("Gradient inversion of images", ("first-layer", "low-rank", "idlg", "inverting-gradients"),
          (("first-layer", "mlp-faces"),), (), _HIDDEN_THEN_NOISE,
          "Secure aggregation hides single updates. A released sum of few is another matter: see its column."),
-    Fear("Gradient inversion of tables and genotypes", (),
+    Risk("Gradient inversion of tables and genotypes", (),
          (("first-layer", "mlp-genotypes"), ("first-layer", "mlp-breast-cancer")), (), _HIDDEN_THEN_NOISE,
          "As for images. Many independent values, as genotypes have, tell people apart."),
-    Fear("Text: which words someone wrote", ("text",), (("text", "text-sentences"),), (), _HIDDEN_THEN_NOISE,
+    Risk("Text: which words someone wrote", ("text",), (("text", "text-sentences"),), (), _HIDDEN_THEN_NOISE,
          "Rows of an embedding's gradient name the words; in a sum they mix."),
-    Fear("Attribute inference", ("attribute",), (("attribute", "smooth-breast-cancer"),), (), _HIDDEN_THEN_NOISE,
+    Risk("Attribute inference", ("attribute",), (("attribute", "smooth-breast-cancer"),), (), _HIDDEN_THEN_NOISE,
          "What the released model itself says about everyone, no aggregation hides."),
-    Fear("Membership inference", ("membership",), (("membership", "mlp-genotypes"),), (), _HIDDEN_THEN_NOISE,
+    Risk("Membership inference", ("membership",), (("membership", "mlp-genotypes"),), (), _HIDDEN_THEN_NOISE,
          "The attacker has a list of candidates and needs no reconstruction. ε bounds what anyone can infer."),
-    Fear("Generative priors fill in what is missing", ("prior",), (("prior", "mlp-digits"),), (), _HIDDEN_THEN_NOISE,
+    Risk("Generative priors fill in what is missing", ("prior",), (("prior", "mlp-digits"),), (), _HIDDEN_THEN_NOISE,
          "A prior needs something to start from. A masked or encrypted update has nothing of the record in it."),
-    Fear("Several modalities of one record", ("multimodal",), (("multimodal", "multimodal-patients"),), (),
+    Risk("Several modalities of one record", ("multimodal",), (("multimodal", "multimodal-patients"),), (),
          _HIDDEN_THEN_NOISE, "Each modality makes the next one easier, on plain updates."),
-    Fear("A malicious model: imprint, trap weights", ("imprint", "trap-weights"), (), (Kind.MALICIOUS_MODEL,),
+    Risk("A malicious model: imprint, trap weights", ("imprint", "trap-weights"), (), (Kind.MALICIOUS_MODEL,),
          (Answer.NOISE,), "It passes through any correct sum. Clip and add noise, and inspect models before training."),
-    Fear("Another model for the victim alone", ("inconsistent-models",), (), (Kind.MODELS,),
+    Risk("Another model for the victim alone", ("inconsistent-models",), (), (Kind.MODELS,),
          (Answer.CHECKS,), "Rounds are bound to the model: who got another one gets no sum together with the others."),
-    Fear("Sums of many rounds, put together", ("unmix",), (), (Kind.SUMS,), (Answer.CHECKS, Answer.NOISE),
+    Risk("Sums of many rounds, put together", ("unmix",), (), (Kind.SUMS,), (Answer.CHECKS, Answer.NOISE),
          "Sums of the same model are refused where they show too few. Of a model that moves, only noise helps."),
-    Fear("A server that lies about keys or survivors; colluding participants", (), (), (Kind.LYING, Kind.COLLUDING),
+    Risk("A server that lies about keys or survivors; colluding participants", (), (), (Kind.LYING, Kind.COLLUDING),
          (Answer.CHECKS,), "In the active threat model. Semi-honest rounds and encrypted ones trust it to follow."),
-    Fear("A server that reads along", (), (), (Kind.READING,), (Answer.ENCRYPTION,),
+    Risk("A server that reads along", (), (), (Kind.READING,), (Answer.ENCRYPTION,),
          "The coordinator has no key of any update."),
-    Fear("Sybils: everyone else is the attacker", (), (), (Kind.SYBILS,), (Answer.NOTHING,),
+    Risk("Sybils: everyone else is the attacker", (), (), (Kind.SYBILS,), (Answer.NOTHING,),
          "Cryptography cannot count people. The CA decides whom it certifies; policies can ask for organisations."),
-    Fear("Poisoned updates; who takes part, when, how large the model is", (), (), (), (Answer.NOTHING,),
+    Risk("Poisoned updates; who takes part, when, how large the model is", (), (), (), (Answer.NOTHING,),
          "Not claimed and not measured: a hidden update cannot be looked at, and traffic shows who sends."),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured of a fear; empty where nothing was.
+    """What was measured of a risk; empty where nothing was.
 
     Attributes:
         plain: on plain updates or sums.
@@ -108,30 +108,30 @@ class Figures:
     answered: tuple[tuple[str, str], ...]
 
 
-def figures(fear: Fear, findings: Findings) -> Figures:
+def figures(risk: Risk, findings: RedTeamFindings) -> Figures:
     """Everything that this run has on it."""
-    tried = [a for a in findings.attempts if a.name in fear.attacks]
-    shown = [e for e in findings.measured.exposures if (e.attack, e.target) in fear.kinds]
+    tried = [a for a in findings.attempts if a.name in risk.attacks]
+    shown = [e for e in findings.measured.exposures if (e.attack, e.target) in risk.kinds]
     hidden = [a for a in tried if not (a.control or a.exposed_by_design)]
     plain = [_attempt(a) for a in tried if a.control] + [_exposure(e) for e in shown if e.participants == 1]
     through = [a for a in tried if a.exposed_by_design and not a.control and "released" in a.sight]
     released = [_attempt(a) for a in through] + [_exposure(e) for e in shown if e.participants > 1 and not e.noise]
     noised = [_exposure(e) for e in shown if e.noise]
     noise = [e.beyond_chance for e in shown if e.noise]
-    if "imprint" in fear.attacks:
+    if "imprint" in risk.attacks:
         strong = [p for p in findings.measured.noise if p.line.startswith("imprint") and p.z > 1]
         noised += [f"{p.line}: {p.found.told}" for p in strong]
         noise += [p.found.beyond_chance for p in strong]
-    if "membership" in fear.attacks:
+    if "membership" in risk.attacks:
         strong = [p for p in findings.measured.noise if p.line.startswith("membership") and p.z > 1]
         noised += [f"{p.line}: {p.found.told}" for p in strong]
         noise += [p.found.beyond_chance for p in strong]
-    if Kind.SUMS in fear.games:
+    if Kind.SUMS in risk.games:
         last = [p for p in findings.measured.rounds if p.rounds == max(q.rounds for q in findings.measured.rounds)]
         released += [f"{p.rounds} sums, {p.line}: {p.strongest.told}" for p in last if "noise" not in p.line]
         noised += [f"{p.rounds} sums, {p.line}: {p.strongest.told}" for p in last if "noise" in p.line]
         noise += [p.beyond_chance for p in last if "noise" in p.line]
-    played = [p for p in findings.games if p.game.kind in fear.games]
+    played = [p for p in findings.games if p.game.kind in risk.games]
     by_answer = {
         Answer.ENCRYPTION: [a.as_claimed for a in hidden]
         + [p.as_claimed for p in played if p.game.kind is Kind.READING],
@@ -139,7 +139,7 @@ def figures(fear: Fear, findings: Findings) -> Figures:
         Answer.NOISE: [not beyond for beyond in noise],
         Answer.NOTHING: [p.as_claimed for p in played],
     }
-    answered = tuple((answer.value, _state(by_answer[answer]).value) for answer in fear.answers)
+    answered = tuple((answer.value, _state(by_answer[answer]).value) for answer in risk.answers)
     return Figures(tuple(plain), _worst(hidden), tuple(released), tuple(noised), _games(played), answered)
 
 
