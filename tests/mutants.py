@@ -47,6 +47,7 @@ _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
+_OPENING = f"{_SERVER}/rounds/opening.py"
 _JOURNALLED = f"{_SERVER}/rounds/journalled.py"
 _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
@@ -64,10 +65,10 @@ MUTANTS: Final = (
     Mutant("client-ignores-rng", f"{_CLIENT}/sync/client.py", "rng or SystemRng()", "SystemRng()", _RANDOM),
     Mutant("jitter", f"{_CLIENT}/retry.py", "return SystemRandom().random()", "return 0.5", _RANDOM),
     Mutant("server-seeded", f"{_SERVER}/app.py", "rng=SystemRng()", f"rng={_SEEDED}", _RANDOM),
-    Mutant("central-noise-seed", _REGISTRY, "Secret(self._rng.token(SEED_SIZE))",
+    Mutant("central-noise-seed", _OPENING, "Secret(self._rng.token(SEED_SIZE))",
            "Secret(bytes(SEED_SIZE))", _RANDOM),
-    Mutant("round-id", _REGISTRY, "RoundId(self._rng.token(ROUND_ID_SIZE))",
-           "RoundId(len(self._known).to_bytes(ROUND_ID_SIZE, 'big'))", _RANDOM),
+    Mutant("round-id", _OPENING, "RoundId(self._rng.token(ROUND_ID_SIZE))",
+           "RoundId(round(self._clock()).to_bytes(ROUND_ID_SIZE, 'big'))", _RANDOM),
     Mutant("groups-not-drawn", f"{_SERVER}/rounds/grouped.py", "int.from_bytes(self._rng.token(_DRAW_BYTES))",
            "len(self._group_of)", _RANDOM),
     Mutant("simulated-seed", "secagg/tools/simulation/cohort.py", "            Secret(rng.token(ROUNDING_SEED_SIZE)),",
@@ -87,7 +88,7 @@ MUTANTS: Final = (
            "            self._group_of = {participant: number}\n", _RANDOM),
     Mutant("smallest-threshold", "secagg/rounds/releases.py", "if len(names) < max(release.threshold",
            "if len(names) < min(release.threshold", "tests/security/test_differencing.py"),
-    Mutant("groups-named-by-server", _REGISTRY, "if config.groups is not None and config.groups.number:",
+    Mutant("groups-named-by-server", _OPENING, "if config.groups is not None and config.groups.number:",
            "if False:", _WIRING),
     Mutant("two-groups-of-one-round", _FLOW,
            "self._terms.seen.claim(self._group.parent)  # nobody is in two groups", "pass",
@@ -163,7 +164,7 @@ MUTANTS: Final = (
            "if under_way + wanted > self._settings.max_open_rounds:", "if False:", _WIRING),
     Mutant("opening-uncounted", _REGISTRY, "        self._opening += wanted\n", "", _WIRING),
     Mutant("open-after-shutdown", _REGISTRY, "        self._closed = True\n", "", _WIRING),
-    Mutant("plan-not-given-back", _REGISTRY, "            undo.callback(charge.withdraw)\n",
+    Mutant("plan-not-given-back", _OPENING, "            undo.callback(charge.withdraw)\n",
            "            pass\n", _WIRING),
     Mutant("forgotten-with-its-sum", _REGISTRY,
            "for oldest in [known for known, done in self._ended.items() if done][:surplus]:",
@@ -171,7 +172,7 @@ MUTANTS: Final = (
     Mutant("outsiders-after-a-failure", _REGISTRY,
            "        if not self._store.admits((hosted.config.model_digest, hosted.config.purpose), participant):\n"
            "            return False\n", "", _WIRING),
-    Mutant("claim-of-another-round", f"{_SERVER}/storage/store.py", "return self._releases.claim(round_id, release)",
+    Mutant("claim-of-another-round", f"{_SERVER}/storage/memory.py", "return self._releases.claim(round_id, release)",
            "return frozenset()", "tests/security/test_differencing.py"),
     Mutant("healthy-while-stopping", f"{_SERVER}/calls/health.py",
            "self._status = health_pb2.HealthCheckResponse.NOT_SERVING", "pass", _WIRING),

@@ -37,7 +37,8 @@ from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 from secagg_server.storage.ledger_files import LedgerFolder, locked
-from secagg_server.storage.store import MemoryStore, Store
+from secagg_server.storage.memory import MemoryStore
+from secagg_server.storage.store import Store
 
 FL_SERVER: Final = "the FL server"
 """The one caller of the control plane: whoever reaches its socket."""
@@ -102,7 +103,7 @@ async def running_server(
         data_plane = DataPlane(rounds, callers, store)
 
         def renewed(fresh: Loaded) -> None:
-            signer.identity, rounds.trust = fresh.identity, fresh.trust
+            signer.identity, rounds.opener.trust = fresh.identity, fresh.trust
             callers.trust(fresh.trust)
 
         renewal = Renewal(settings, loaded, clock, renewed)

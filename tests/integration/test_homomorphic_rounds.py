@@ -19,7 +19,8 @@ from secagg_client import AsyncControlClient, RoundResult
 from secagg_client.participation.session import Participation
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.journalled import JournalledEngine
-from secagg_server.storage.store import Entry, MemoryJournal, SeedReceived, UploadCompleted, Withheld
+from secagg_server.storage.memory import MemoryJournal
+from secagg_server.storage.records import Entry, SeedReceived, UploadCompleted, Withheld
 
 from secagg.config import RoundConfig
 from secagg.crypto.agreement import KeyPair

@@ -7,7 +7,7 @@ import pytest
 import structlog
 from secagg_server.network import listening
 from secagg_server.rounds.hosted import HostedRound
-from secagg_server.storage.store import MemoryJournal
+from secagg_server.storage.memory import MemoryJournal
 
 from secagg.tools.redteam.shell_checks import shell_in_sight
 

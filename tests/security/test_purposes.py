@@ -13,7 +13,7 @@ from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, find
 from secagg_client.released_sums.memory import memory_of
 from secagg_server.rounds.registry import Rounds
-from secagg_server.storage.store import MemoryStore
+from secagg_server.storage.memory import MemoryStore
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId, bind

@@ -21,10 +21,10 @@ from secagg_client.participation.session import Participation
 from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
 from secagg_server.app import running_server
 from secagg_server.certificates.signing import ReceiptSigner
-from secagg_server.rounds import registry as shell
+from secagg_server.rounds import opening
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
-from secagg_server.storage.store import MemoryStore
+from secagg_server.storage.memory import MemoryStore
 
 from secagg.config import RoundConfig
 from secagg.crypto.authority import Authority, create_authority, issue_participant
@@ -129,7 +129,7 @@ def test_clients_that_broke_together_do_not_come_back_together() -> None:
 
 async def test_the_running_server_draws_from_the_operating_system(tmp_path: Path) -> None:
     async with running_server(make_settings(tmp_path)) as server:
-        assert type(server.rounds._rng) is SystemRng
+        assert type(server.rounds.opener._rng) is SystemRng
 
 
 def registry(folder: Path, recorder: RecordingRng) -> Rounds:
@@ -149,13 +149,13 @@ async def test_the_coordinator_draws_round_ids_and_the_seed_of_its_noise(
         given.append(named["noise_seed"])
         return coordinate(*arguments, **named)
 
-    monkeypatch.setattr(shell, "coordinate", watched)
+    monkeypatch.setattr(opening, "coordinate", watched)
     rounds = registry(tmp_path, recorder)
     config = encode_config(make_config(4, SEMI_HONEST, schema=SCHEMA, encoding=CENTRAL))
     opened = [await rounds.open(config) for _ in range(2)]
-    assert [one.record.round_id for one in opened] == recorder.of("Rounds._prepare")
+    assert [one.record.round_id for one in opened] == recorder.of("RoundOpener.prepare")
     seeds = [seed.expose() for seed in given]
-    assert seeds == recorder.of("Rounds._prepare_cohort")
+    assert seeds == recorder.of("RoundOpener._prepare_cohort")
     assert len(set(seeds)) == 2
     assert {len(seed) for seed in seeds} == {32}
     await rounds.shut_down()

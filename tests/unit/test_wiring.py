@@ -22,11 +22,11 @@ from secagg_server.certificates.callers import RECHECK_S, Callers
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.limits.call_limiter import CallLimiter
-from secagg_server.rounds import registry as shell
+from secagg_server.rounds import opening
 from secagg_server.rounds.budgets import Charge
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
-from secagg_server.storage.store import MemoryStore
+from secagg_server.storage.memory import MemoryStore
 
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
@@ -111,7 +111,7 @@ async def test_what_a_round_would_cost_is_given_back_if_it_does_not_open(
     def no_memory(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(shell, "coordinate", no_memory)
+    monkeypatch.setattr(opening, "coordinate", no_memory)
     monkeypatch.setattr(Charge, "withdraw", lambda _: given_back.append(True))
     with pytest.raises(LimitError, match="no memory"):
         await registry(tmp_path).open(encode_config(make_config(4, SEMI_HONEST, encoding=NOISY)))

@@ -37,7 +37,9 @@ from secagg.tools.redteam.views import listening
 from secagg.tools.simulation.cohort import participant_names
 
 if TYPE_CHECKING:
-    from secagg_server.storage.store import Journal, MemoryStore, RoundRecord
+    from secagg_server.storage.memory import MemoryStore
+    from secagg_server.storage.records import RoundRecord
+    from secagg_server.storage.store import Journal
 
 VALUES: Final = 2048
 _PEOPLE: Final = 3
@@ -211,7 +213,7 @@ def _own_logs() -> Iterator[None]:
 
 def _remembering() -> "MemoryStore":
     """The server's own store, with a spool that forgets nothing."""
-    from secagg_server.storage.store import MemoryJournal, MemoryStore  # noqa: PLC0415
+    from secagg_server.storage.memory import MemoryJournal, MemoryStore  # noqa: PLC0415
 
     class Store(MemoryStore):
         def open_round(self, record: "RoundRecord") -> "Journal":

@@ -95,7 +95,7 @@ class ControlPlane:
             yield part.SerializeToString()
 
     def _ledger(self, task: str) -> tuple[Ledger, float]:
-        ledger = self._rounds.budgets.read(task)
+        ledger = self._rounds.opener.budgets.read(task)
         return ledger, ledger.epsilon
 
 

@@ -16,7 +16,8 @@ from secagg.context import RoundId
 from secagg.errors import ConfigError, LedgerError, MissingExtraError, RoundAborted
 from secagg.phases import Phase
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
-from secagg_server.storage.store import LedgerStore, Outcome
+from secagg_server.storage.records import Outcome
+from secagg_server.storage.store import LedgerStore
 
 OPENED_IN: Final = frozenset(
     {

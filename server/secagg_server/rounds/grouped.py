@@ -24,7 +24,7 @@ from secagg.wire.results import PackedGroups, decode_aggregate
 from secagg_server.notifier import Notifier
 from secagg_server.observability.logs import log_anomaly, log_event, plain_traceback
 from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound
-from secagg_server.storage.store import Released, RoundRecord
+from secagg_server.storage.records import Released, RoundRecord
 
 _DRAW_BYTES = 8  # of randomness for one choice among at most a thousand groups
 

@@ -35,7 +35,8 @@ from secagg_server.rounds.certifying import Certifying
 from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.rounds.processes import Processes
 from secagg_server.rounds.uploads import Uploads
-from secagg_server.storage.store import Journal, Outcome, Released, RoundRecord, Withheld
+from secagg_server.storage.records import Outcome, Released, RoundRecord, Withheld
+from secagg_server.storage.store import Journal
 
 Clock = Callable[[], float]
 """Seconds since 1970."""

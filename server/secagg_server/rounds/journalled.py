@@ -10,12 +10,11 @@ from secagg.messages import AdvertiseKeys, EncryptedInputChunk, Leave, Participa
 from secagg.receipts import Statement
 from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine
-from secagg_server.storage.store import (
+from secagg_server.storage.records import (
     Aborted,
     DeadlinePassed,
     Excluded,
     Expected,
-    Journal,
     Outcome,
     Received,
     Rejoined,
@@ -24,6 +23,7 @@ from secagg_server.storage.store import (
     Withheld,
     entry_of,
 )
+from secagg_server.storage.store import Journal
 
 
 class JournalledEngine:

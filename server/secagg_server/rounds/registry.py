@@ -1,56 +1,49 @@
 """Every round that the coordinator knows: opened, offered, and forgotten some time after its end."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, suppress
-from functools import partial
-from typing import Final, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 
 from secagg.config import TRAIN, RoundConfig
-from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind
+from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import Rng
-from secagg.crypto.secret import Secret
 from secagg.errors import (
     AbortReason,
-    ConfigError,
     DecodeError,
     LimitError,
     NotInRoundError,
-    ProtocolViolation,
     RoundAborted,
     UnknownRoundError,
 )
 from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
-from secagg.schemes import coordinate
-from secagg.wire.configuration import decode_config
-from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.results import PackedGroups
 from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.notifier import Notifier
-from secagg_server.rounds.budgets import Budgets, Charge
+from secagg_server.rounds.budgets import Budgets
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
+from secagg_server.rounds.opening import RoundOpener
 from secagg_server.settings import Settings
-from secagg_server.storage.store import Released, RoundRecord, Store
+from secagg_server.storage.records import Released
+from secagg_server.storage.store import Store
 
 FoundT = TypeVar("FoundT")
 
-SEED_SIZE: Final = 32
 SHUTDOWN = "the coordinator is shutting down"
 
 
 class Rounds:
-    """The registry.
+    """All of them, by id.
 
     Attributes:
-        budgets: what tasks with noise have spent.
-        trust: the CA of participants, for rounds that are opened from now on.
+        opener: makes rounds of configurations.
     """
 
     def __init__(
@@ -74,15 +67,20 @@ class Rounds:
         rng: round ids come from it, and the seeds of noise that the coordinator adds.
         """
         self._settings = settings
-        self.trust = trust
         self._store = store
-        self._signer = signer
-        self.budgets = Budgets(
-            store.ledgers, settings.budget.value, {task: own.value for task, own in settings.budgets.items()}
+        own = {task: setting.value for task, setting in settings.budgets.items()}
+        self.opener = RoundOpener(
+            store,
+            signer,
+            Budgets(store.ledgers, settings.budget.value, own),
+            trust,
+            parallel=parallel,
+            clock=clock,
+            rng=rng,
+            on_cohort_end=self._cohort_ended,
+            on_round_end=self._round_ended,
+            on_room=self._wake,
         )
-        self._parallel = parallel
-        self._clock = clock
-        self._rng = rng
         self._known: dict[RoundId, OpenedRound] = {}  # by the ids that were given out, oldest first
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
@@ -103,7 +101,7 @@ class Rounds:
             RoundAborted: the coordinator shuts down.
         """
         self._check_serving()
-        config = await asyncio.to_thread(self._checked, config_bytes)
+        config = await asyncio.to_thread(self.opener.read, config_bytes)
         wanted = 1 if config.groups is None else config.groups.count
         under_way = sum(1 for r in self._rounds.values() if r.outcome is None) + self._opening
         if under_way + wanted > self._settings.max_open_rounds:
@@ -117,7 +115,7 @@ class Rounds:
 
     async def _open(self, config: RoundConfig, config_bytes: bytes, wanted: int) -> OpenedRound:
         try:
-            start = await asyncio.to_thread(self._prepare, config, config_bytes)
+            start = await asyncio.to_thread(self.opener.prepare, config, config_bytes)
         finally:
             self._opening -= wanted
         opened = start()
@@ -126,75 +124,6 @@ class Rounds:
             self._rounds[hosted.record.round_id] = hosted
         self._wake_all()
         return opened
-
-    def _prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
-        """Store a round in a thread; what it returns starts it on the event loop."""
-        record = RoundRecord(RoundId(self._rng.token(ROUND_ID_SIZE)), config_bytes, self._clock())
-        with ExitStack() as undo:
-            start = self._prepare_all(record, config, undo)
-            undo.pop_all()
-            return start
-
-    def _prepare_all(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], OpenedRound]:
-        charge = self.budgets.plan(record.round_id, config)
-        if charge is not None:
-            undo.callback(charge.withdraw)
-        if config.groups is None:
-            return self._prepare_cohort(record, config, charge, undo)
-        ids = GroupedRoundId(record.round_id, record.config_bytes)
-        starts: dict[int, Callable[[], HostedRound]] = {}
-        for number in range(1, config.groups.count + 1):
-            group = RoundRecord(ids.round_id(number), ids.group_config(number), record.opened_s)
-            starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes), charge, undo)
-        return lambda: GroupedRound(
-            record,
-            config,
-            {number: start() for number, start in starts.items()},
-            rng=self._rng,
-            clock=self._clock,
-            on_end=lambda: self._round_ended(record.round_id),
-        )
-
-    def _prepare_cohort(
-        self, record: RoundRecord, config: RoundConfig, charge: Charge | None, undo: ExitStack
-    ) -> Callable[[], HostedRound]:
-        context = bind(record.round_id, record.config_bytes, config.model_digest)
-        round_ = Round(record.round_id, config, context)
-        journal = self._store.open_round(record)
-        undo.callback(self._store.forget_round, record.round_id)
-        try:
-            engine = coordinate(
-                round_,
-                now=record.opened_s,
-                trust=self.trust,
-                spool=journal.spool,
-                parallel=self._parallel,
-                claim=partial(self._store.claim_release, record.round_id),
-                noise_seed=Secret(self._rng.token(SEED_SIZE)) if config.central_noise else None,
-            )
-        except MemoryError:
-            raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
-        on_end = partial(self._cohort_ended, record.round_id)
-        return lambda: HostedRound(
-            record,
-            engine,
-            journal,
-            self._clock,
-            on_end=on_end,
-            on_room=self._wake,
-            signer=self._signer,
-            charge=charge,
-        )
-
-    @staticmethod
-    def _checked(config_bytes: bytes) -> RoundConfig:
-        try:
-            config = decode_config(config_bytes)
-        except ProtocolViolation as error:  # the wording for participants; here the caller itself chose the parameters
-            raise ConfigError(str(error)) from None
-        if config.groups is not None and config.groups.number:
-            raise ConfigError("the coordinator names and numbers groups; leave parent and number out")
-        return config
 
     def find_opened(self, round_id: bytes) -> OpenedRound:
         """The round of this id, for the FL server: a round in groups is one round.

@@ -10,7 +10,8 @@ from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.rounds.budgets import OPENED_IN, Budgets, Charge
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
-from secagg_server.storage.store import MemoryLedgers, MemoryStore, Outcome, Released, Withheld
+from secagg_server.storage.memory import MemoryLedgers, MemoryStore
+from secagg_server.storage.records import Outcome, Released, Withheld
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
@@ -236,7 +237,7 @@ async def test_a_round_is_planned_before_anyone_can_find_it(tmp_path: Path) -> N
     assert ledgers.visible == [0, 0, 1]
     with pytest.raises(BudgetExceeded):
         await opened(rounds, 20)
-    planned = rounds.budgets.read(TASK).charges
+    planned = rounds.opener.budgets.read(TASK).charges
     assert set(planned) == {hosted.record.round_id.hex() for hosted in rounds.newest_first()}
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
@@ -244,7 +245,7 @@ async def test_a_round_is_planned_before_anyone_can_find_it(tmp_path: Path) -> N
     with pytest.raises(UnknownRoundError):
         rounds.find(number(77))
     await rounds.shut_down()
-    assert rounds.budgets.read(TASK).epsilon == 0
+    assert rounds.opener.budgets.read(TASK).epsilon == 0
 
 
 async def test_a_budget_is_overrun_without_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,10 +262,10 @@ async def test_a_round_that_cannot_begin_costs_nothing(tmp_path: Path, monkeypat
     def no_room(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("secagg_server.rounds.registry.coordinate", no_room)
+    monkeypatch.setattr("secagg_server.rounds.opening.coordinate", no_room)
     with pytest.raises(Exception, match="no memory"):
         await opened(rounds, 1)
-    assert rounds.budgets.read(TASK).epsilon == 0
+    assert rounds.opener.budgets.read(TASK).epsilon == 0
 
 
 async def test_an_open_that_is_given_up_leaves_a_round_that_can_be_aborted(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ async def test_an_open_that_is_given_up_leaves_a_round_that_can_be_aborted(tmp_p
     async with asyncio.timeout(PATIENCE_S):
         await rounds.next_offer(TASK, NAMES[0], [])
     await rounds.shut_down()
-    assert rounds.budgets.read(TASK).epsilon == 0
+    assert rounds.opener.budgets.read(TASK).epsilon == 0
 
 
 async def open_until_refused(rounds: Rounds, config: RoundConfig) -> int:
@@ -298,14 +299,14 @@ async def test_a_round_in_groups_is_planned_once(tmp_path: Path) -> None:
     rounds = registry(tmp_path, MemoryStore())
     opened = await rounds.open(encode_config(GROUPED))
     assert isinstance(opened, GroupedRound)
-    planned = rounds.budgets.read(TASK)
+    planned = rounds.opener.budgets.read(TASK)
     assert set(planned.charges) == {opened.record.round_id.hex()}
     alone = Ledger.open(TASK, Budget()).plan(number(0), replace(GROUPED, groups=None))
     assert planned.epsilon == alone.epsilon
     count = 1 + await open_until_refused(rounds, GROUPED)
-    assert len(rounds.budgets.read(TASK).charges) == count
+    assert len(rounds.opener.budgets.read(TASK).charges) == count
     await rounds.shut_down()
-    assert rounds.budgets.read(TASK).epsilon == 0
+    assert rounds.opener.budgets.read(TASK).epsilon == 0
 
 
 SUM = Released(SURVIVORS, (), b"")

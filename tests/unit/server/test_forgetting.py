@@ -7,7 +7,8 @@ from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings, load_settings
-from secagg_server.storage.store import MemoryStore, Released
+from secagg_server.storage.memory import MemoryStore
+from secagg_server.storage.records import Released
 
 from secagg.context import RoundId
 from secagg.crypto.rng import SystemRng

@@ -18,7 +18,7 @@ from secagg_server.certificates.callers import Callers
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.network.peers import LocalPeers
 from secagg_server.observability.logs import ThrottledLog
-from secagg_server.storage.store import MemoryStore
+from secagg_server.storage.memory import MemoryStore
 from structlog.testing import capture_logs
 
 from secagg.crypto.identity import TrustAnchors

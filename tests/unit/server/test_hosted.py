@@ -18,13 +18,13 @@ from secagg_server.rounds import processes
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.processes import Processes
-from secagg_server.storage.store import (
+from secagg_server.storage.memory import MemoryStore
+from secagg_server.storage.records import (
     Aborted,
     DeadlinePassed,
     Entry,
     Excluded,
     Expected,
-    MemoryStore,
     Outcome,
     Received,
     Rejoined,

@@ -1,0 +1,146 @@
+"""How a configuration becomes a round, or several if it is in groups, in a thread: all of it or nothing."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
+
+from secagg.config import RoundConfig
+from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind
+from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.rng import Rng
+from secagg.crypto.secret import Secret
+from secagg.errors import ConfigError, LimitError, ProtocolViolation
+from secagg.masked.accumulator import Parallel
+from secagg.messages import ParticipantId
+from secagg.schemes import coordinate
+from secagg.wire.configuration import decode_config
+from secagg.wire.grouping import GroupedRoundId
+from secagg_server.certificates.signing import ReceiptSigner
+from secagg_server.rounds.budgets import Budgets, Charge
+from secagg_server.rounds.grouped import GroupedRound, OpenedRound
+from secagg_server.rounds.hosted import Clock, HostedRound
+from secagg_server.storage.records import RoundRecord
+from secagg_server.storage.store import Store
+
+SEED_SIZE: Final = 32
+
+
+class RoundOpener:
+    """Makes rounds of configurations.
+
+    Attributes:
+        budgets: what tasks with noise have spent.
+        trust: the CA of participants, for rounds that are opened from now on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        signer: ReceiptSigner,
+        budgets: Budgets,
+        trust: TrustAnchors,
+        *,
+        parallel: Parallel,
+        clock: Clock,
+        rng: Rng,
+        on_cohort_end: Callable[[RoundId], None],
+        on_round_end: Callable[[RoundId], None],
+        on_room: Callable[[ParticipantId], None],
+    ) -> None:
+        """Args:
+        store: what must not be forgotten.
+        signer: signs receipts.
+        budgets: plan what noise costs.
+        trust: the CA of participants.
+        parallel: unmasks over ranges.
+        clock: seconds since 1970.
+        rng: round ids come from it, and the seeds of noise that the coordinator adds.
+        on_cohort_end: called with the id of a round or of a group when it is over.
+        on_round_end: called with the id of a round in groups when all of its groups are over.
+        on_room: called when another process of a participant may join a round in place of one that is gone.
+        """
+        self.budgets = budgets
+        self.trust = trust
+        self._store = store
+        self._signer = signer
+        self._parallel = parallel
+        self._clock = clock
+        self._rng = rng
+        self._on_cohort_end = on_cohort_end
+        self._on_round_end = on_round_end
+        self._on_room = on_room
+
+    @staticmethod
+    def read(config_bytes: bytes) -> RoundConfig:
+        """The configuration in these bytes.
+
+        Raises:
+            ConfigError: it is unsafe, or names what the coordinator alone may name.
+            DecodeError: it is no configuration.
+        """
+        try:
+            config = decode_config(config_bytes)
+        except ProtocolViolation as error:  # the wording for participants; here the caller itself chose the parameters
+            raise ConfigError(str(error)) from None
+        if config.groups is not None and config.groups.number:  # check: groups-named-by-us
+            raise ConfigError("the coordinator names and numbers groups; leave parent and number out")
+        return config
+
+    def prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
+        """Store a new round; what is returned starts it, on the event loop. If anything fails, nothing is left."""
+        record = RoundRecord(RoundId(self._rng.token(ROUND_ID_SIZE)), config_bytes, self._clock())
+        with ExitStack() as undo:
+            start = self._prepare_all(record, config, undo)
+            undo.pop_all()
+            return start
+
+    def _prepare_all(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], OpenedRound]:
+        charge = self.budgets.plan(record.round_id, config)
+        if charge is not None:
+            undo.callback(charge.withdraw)
+        if config.groups is None:
+            return self._prepare_cohort(record, config, charge, undo)
+        ids = GroupedRoundId(record.round_id, record.config_bytes)
+        starts: dict[int, Callable[[], HostedRound]] = {}
+        for number in range(1, config.groups.count + 1):
+            group = RoundRecord(ids.round_id(number), ids.group_config(number), record.opened_s)
+            starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes), charge, undo)
+        return lambda: GroupedRound(
+            record,
+            config,
+            {number: start() for number, start in starts.items()},
+            rng=self._rng,
+            clock=self._clock,
+            on_end=partial(self._on_round_end, record.round_id),
+        )
+
+    def _prepare_cohort(
+        self, record: RoundRecord, config: RoundConfig, charge: Charge | None, undo: ExitStack
+    ) -> Callable[[], HostedRound]:
+        context = bind(record.round_id, record.config_bytes, config.model_digest)
+        round_ = Round(record.round_id, config, context)
+        journal = self._store.open_round(record)
+        undo.callback(self._store.forget_round, record.round_id)
+        try:
+            engine = coordinate(
+                round_,
+                now=record.opened_s,
+                trust=self.trust,
+                spool=journal.spool,
+                parallel=self._parallel,
+                claim=partial(self._store.claim_release, record.round_id),
+                noise_seed=Secret(self._rng.token(SEED_SIZE)) if config.central_noise else None,
+            )
+        except MemoryError:
+            raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
+        return lambda: HostedRound(
+            record,
+            engine,
+            journal,
+            self._clock,
+            on_end=partial(self._on_cohort_end, record.round_id),
+            on_room=self._on_room,
+            signer=self._signer,
+            charge=charge,
+        )

@@ -1,0 +1,94 @@
+"""A store in memory: a restart forgets everything but the privacy ledgers, where those are kept elsewhere."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+from secagg.context import RoundId
+from secagg.messages import ParticipantId
+from secagg.privacy import ledger
+from secagg.rounds.releases import Release, ReleaseMemory
+from secagg.rounds.uploads import MemorySpool, Spool
+from secagg_server.storage.records import Entry, Outcome, RoundRecord
+from secagg_server.storage.store import Journal, LedgerStore
+
+
+@dataclass(slots=True)
+class MemoryJournal:
+    """A journal that lives as long as the process."""
+
+    record: RoundRecord
+    spool: Spool = field(default_factory=MemorySpool)
+    entries: list[Entry] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+    def append(self, entry: Entry) -> None:
+        """See `Journal`."""
+        self.entries.append(entry)
+
+    def finish(self, outcome: Outcome) -> None:
+        """See `Journal`."""
+        self.outcome = outcome
+        self.entries.clear()
+
+
+class MemoryLedgers:
+    """Ledgers that live as long as the process."""
+
+    durable = False
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[bytes, ...], ledger.Head]] = {}
+
+    def read(self, task: str) -> tuple[Sequence[bytes], ledger.Head | None]:
+        """See `LedgerStore`."""
+        return self._kept.get(task, ((), None))
+
+    def append(self, task: str, entry: bytes, head: ledger.Head) -> None:
+        """See `LedgerStore`."""
+        self._kept[task] = ((*self.read(task)[0], entry), head)
+
+
+class MemoryStore:
+    """A store that lives as long as the process, but for its ledgers where they are kept elsewhere."""
+
+    def __init__(self, remember_releases: int = 200, ledgers: LedgerStore | None = None) -> None:
+        """Args:
+        remember_releases: how many; the oldest is forgotten first.
+        ledgers: in memory too if None.
+        """
+        self._releases = ReleaseMemory(remember_releases)
+        self._lock = Lock()  # rounds claim in threads
+        self.ledgers: LedgerStore = ledgers or MemoryLedgers()
+        self.journals: dict[RoundId, MemoryJournal] = {}
+        self._seen: Counter[tuple[ParticipantId, str]] = Counter()
+
+    def open_round(self, record: RoundRecord) -> Journal:
+        """See `Store`."""
+        self.journals[record.round_id] = MemoryJournal(record)
+        return self.journals[record.round_id]
+
+    def forget_round(self, round_id: RoundId) -> None:
+        """See `Store`."""
+        del self.journals[round_id]
+
+    def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
+        """See `Store`."""
+        with self._lock:
+            return self._releases.claim(round_id, release)
+
+    def settle_release(self, round_id: RoundId, *, released: bool, may_be_open: bool) -> None:
+        """See `Store`."""
+        with self._lock:
+            self._releases.settle(round_id, released=released, may_be_open=may_be_open)
+
+    def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
+        """See `Store`."""
+        with self._lock:
+            return self._releases.admits(question, participant)
+
+    def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
+        """See `Store`."""
+        self._seen[participant, fingerprint] += 1
+        return self._seen[participant, fingerprint] == 1
