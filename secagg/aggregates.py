@@ -19,7 +19,7 @@ from secagg.robust.grouping import Groups
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """The exact result of a round.
+    """The exact sum of a round, still encoded. `mean` or `totals` reads it.
 
     Attributes:
         sums: unsigned words[vector_len], Σ of the survivors' encoded vectors mod 2^b.
@@ -30,14 +30,14 @@ class Aggregate:
     survivors: tuple[str, ...]
 
     def mean(self, config: RoundConfig, context: bytes = b"") -> WeightedMean:
-        """The weighted mean that the sum encodes.
+        """The weighted mean that the sum encodes. A `PrecisionWarning` says when it is too coarse to be of use.
 
         Args:
-            config: of the round.
-            context: of the round; needed where the encoding samples coordinates or rotates them.
+            config: configuration of the round.
+            context: context of the round, 32 bytes; needed where the encoding samples coordinates or rotates them.
 
         Raises:
-            ProtocolViolation: no survivors can have put this in.
+            ProtocolViolation: no updates of the survivors can have this sum.
             LocalError: the context is needed.
         """
         mean = config.code.decode_mean(self.sums, len(self.survivors), context)
@@ -47,8 +47,11 @@ class Aggregate:
     def totals(self, config: RoundConfig) -> IntegerSums:
         """The exact integer sums, in a round whose encoding is `Integers`.
 
+        Args:
+            config: configuration of the round.
+
         Raises:
-            ProtocolViolation: no survivors can have put this in.
+            ProtocolViolation: no updates of the survivors can have this sum.
             LocalError: the round gives a mean.
         """
         if not isinstance(config.code, IntegerCode):
@@ -72,21 +75,22 @@ def warn_if_imprecise(mean: WeightedMean, config: RoundConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GroupSum:
-    """One group's exact sum.
+    """The exact sum of one group, in a round in groups.
 
     Attributes:
-        aggregate: sum and survivors.
-        context: of the group's round; rotation and sample come from it.
+        aggregate: the sum, and whose updates are in it.
+        context: context of the group's round, 32 bytes; its rotation and its sample of coordinates come from it.
     """
 
     aggregate: Aggregate
     context: bytes
 
     def mean(self, config: RoundConfig) -> WeightedMean | None:
-        """What the sum says; None if no survivors can have put this in. See `Aggregate.mean`.
+        """As `Aggregate.mean`; None if no updates of the survivors can have this sum.
 
         Args:
-            config: of a group of the round, not of the whole: it names what groups sample by.
+            config: configuration of a group of the round, not of the whole, because groups may sample coordinates of
+                their own.
         """
         try:
             return self.aggregate.mean(config, self.context)
@@ -94,14 +98,14 @@ class GroupSum:
             return None
 
     def totals(self, config: RoundConfig) -> IntegerSums | None:
-        """The integer sums; None if no survivors can have put them in. See `Aggregate.totals`."""
+        """As `Aggregate.totals`; None if no updates of the survivors can have this sum."""
         try:
             return self.aggregate.totals(config)
         except ProtocolViolation:
             return None
 
     def norm(self, config: RoundConfig) -> float:
-        """Euclidean norm over all arrays of the mean; infinite for a sum that cannot be decoded."""
+        """Euclidean norm of the mean over all arrays; infinite for a sum that cannot be decoded."""
         if isinstance(config.encoding, Integers):
             totals = self.totals(config)
             return inf if totals is None else _norm(totals.arrays.values()) / totals.summands
@@ -114,8 +118,8 @@ class GroupedAggregate:
     """What a round in groups releases: the exact sum of every group that has one.
 
     Attributes:
-        parent: 16 bytes, id of the grouped round.
-        groups: sums by number of the group, in ascending order. Nobody is in two.
+        parent: id of the round in groups, 16 bytes.
+        groups: the sums by number of the group, in ascending order. No participant is in two groups.
     """
 
     parent: bytes
@@ -127,13 +131,13 @@ class GroupedAggregate:
         return tuple(sorted(name for group in self.groups.values() for name in group.aggregate.survivors))
 
     def mean(self, config: RoundConfig) -> WeightedMean:
-        """The combination that the configuration names. A group whose sum cannot be decoded counts as one without.
+        """The groups' means, combined as the configuration says. A group whose sum cannot be decoded is left out.
 
-        `weight` is that of all combined groups; `error_bounds` the largest of theirs, which holds for every
-        combination: each is a mean of order statistics, or a weighted mean.
+        Its `weight` is the weight of all combined groups. Its `error_bounds` are the largest of theirs; they hold for
+        every combination, because each is a mean of order statistics or a weighted mean.
 
         Args:
-            config: of the round in groups, or of any of its groups.
+            config: configuration of the round in groups, or of any of its groups.
 
         Raises:
             ProtocolViolation: too few groups are left.
@@ -153,10 +157,10 @@ class GroupedAggregate:
 
     def totals(self, config: RoundConfig) -> IntegerSums:
         """The exact integer sums over all groups, in a round whose encoding is `Integers`. A group whose sum cannot be
-        decoded counts as one without; `summands` says how many participants are in it.
+        decoded is left out; `summands` says how many participants are in the result.
 
         Args:
-            config: of the round in groups, or of any of its groups.
+            config: configuration of the round in groups, or of any of its groups.
 
         Raises:
             ProtocolViolation: no group is left.

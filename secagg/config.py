@@ -38,29 +38,31 @@ DIGEST_SIZE: Final = 32
 
 
 class ThreatModel(Enum):
-    """What the coordinator may do. The value is the number on the wire."""
+    """What participants assume that the coordinator may do. The value is the number on the wire."""
 
     SEMI_HONEST = 1
-    """It follows the protocol and reads everything."""
+    """The coordinator follows the protocol, and reads everything that it receives."""
     ACTIVE = 2
-    """It may lie: keys are signed and survivors agree on who survived before anything is unmasked."""
+    """The coordinator may lie. So keys are signed, and survivors agree on who survived before anything is unmasked."""
 
 
 class Suite(Enum):
-    """Primitives of a round. The value is the number on the wire."""
+    """The cryptographic primitives of a round. The value is the number on the wire."""
 
     X25519_SHA256_AES128 = 1
+    """Key agreement X25519, hashes and key derivation SHA-256, masks and encryption AES-128."""
 
     @property
     def key_size(self) -> int:
-        """Bytes of an AES key."""
+        """Size of an AES key, in bytes."""
         return 16
 
 
 class Graph(Enum):
-    """Who shares masks and key shares with whom. The value is the number on the wire."""
+    """Which participants share masks and key shares with each other. The value is the number on the wire."""
 
     COMPLETE = 1
+    """Every participant with every other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,38 +128,39 @@ def default_threshold(participants: int, threat_model: ThreatModel) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundConfig:
-    """Everything about a round but its id. Its serialised bytes enter the context, so all participants have the same
-    or nothing.
+    """Everything about a round but its id. Every key of the round is bound to the bytes of its configuration, so all
+    participants have the same one, or there is no sum.
+
+    A configuration that is unsafe, or whose parts do not fit together, is a `ConfigError` that says what to change.
 
     Attributes:
-        task: 1 to 128 bytes of UTF-8; what a participant's policy allows by name.
+        task: name of the task that participants wait for, and that a policy allows; 1 to 128 bytes of UTF-8.
         schema: arrays of the update.
-        encoding: the plain fixed-point code, a pipeline of defences, or exact sums of integers.
-        max_participants: n_max, 3 to 10,000; the ring is wide enough for that many.
-        threshold: t; fewer survivors give no sum. 0 stands for the default of the threat model; under a joint key, for
-            that of the active one.
-        max_colluding: n_C, participants that may collude with the coordinator; at most t − 2. −1 stands for the largest
-            n_C < n/3 (but t − 2 at most), and for 0 where every participant holds the key (custody `participants`):
-            there no more is allowed.
-        threat_model: ACTIVE unless the deployment knows better.
-        suite: primitives.
-        graph: complete for now.
-        model_digest: 32 bytes; SHA-256 over the model that the update belongs to. Participants compare it with their
-            own.
+        encoding: how values become integers: a plain fixed-point code, a pipeline, or exact sums of integers.
+        max_participants: most participants, n_max; 3 to 10,000. Ask for more than the threshold.
+        threshold: fewest survivors, t; fewer give no sum. With 0 it is the default of the threat model; under a joint
+            key, the default of the active one.
+        max_colluding: participants that may collude with the coordinator, n_C; at most t − 2. With −1 it is the largest
+            number below n_max/3 (and at most t − 2), or 0 where every participant holds the key (custody
+            `participants`), where no more is allowed.
+        threat_model: what the coordinator may do.
+        suite: the cryptographic primitives.
+        graph: which participants share masks; every one with every other is the only choice now.
+        model_digest: 32 bytes, SHA-256 over the model that the update belongs to, from `digest_model`. Participants
+            compare it with that of their own model.
         release_to_participants: whether participants get the aggregate, or a receipt only.
-        release_to_coordinator: whether the coordinator, and so the FL server, gets the aggregate. None stands for what
-            the scheme suggests: yes, but where a homomorphic round's key is with the participants. Only there it can
-            be otherwise.
-        homomorphic: how updates are encrypted; None for a masked round.
+        release_to_coordinator: whether the coordinator, and so the FL server, gets the aggregate. With None it does,
+            unless the participants hold the key of a homomorphic round. Only in such rounds can this be chosen.
+        homomorphic: parameters of the encryption, from `find_profile`; None for a masked round.
         certify: whether survivors sign the result at the end, so that `RoundResult.certified` can be true. Needs signed
             messages, and 2t > n_max + n_C. In a round in groups each group certifies its own sum.
         deadlines: longest time of each phase.
-        purpose: what participants compute for the model, 1 to 64 of `a-z 0-9 _ -`: "train", "evaluate" and the like.
-            Sums of one model for different purposes are different questions. Participants name it, too, and refuse
-            another.
-        groups: how the round is split into groups; None for one cohort. `max_participants`, `threshold`,
-            `max_colluding` and the noise that is sized for them are then those of each group.
-        code: what `encoding` comes to in this round.
+        purpose: what participants compute for the model, such as "train" or "evaluate"; 1 to 64 of `a-z 0-9 _ -`. Sums
+            of one model for different purposes are different questions. Participants name the purpose, too, and refuse
+            another one.
+        groups: how the round is split into groups; None for one cohort. With groups, `max_participants`, `threshold`,
+            `max_colluding` and the noise are those of each group.
+        code: how `encoding` is applied in this round; computed from the rest.
     """
 
     task: str
@@ -321,7 +324,7 @@ class RoundConfig:
 
     @property
     def scheme(self) -> str:
-        """`masked`, `ckks` or `bfv`."""
+        """How updates are protected: `masked`, `ckks` or `bfv`."""
         return "masked" if self.homomorphic is None else self.homomorphic.scheme.value
 
     @property
@@ -341,16 +344,16 @@ class RoundConfig:
 
     @property
     def guaranteed_honest(self) -> int:
-        """t − n_C, 2 at least: survivors of any released sum that do not collude; distributed noise is sized for them
-        alone.
+        """Fewest survivors of a released sum that do not collude: t − n_C, at least 2. Distributed noise is sized for
+        them alone.
         """
         return self.threshold - self.max_colluding
 
     @property
     def known_noises(self) -> int:
-        """Of participants' noises in a sum, how many somebody who sees the sum may know and take off: those of the n_C
-        that collude with the coordinator. Every participant knows its own, so it is one at least where participants get
-        the sum.
+        """How many participants' shares of the noise somebody who sees the sum may know, and take off: those of the n_C
+        that collude with the coordinator. It is at least one where participants get the sum, because each knows its
+        own.
         """
         return max(self.max_colluding, int(self.release_to_participants))
 
@@ -374,22 +377,22 @@ class RoundConfig:
 
     @property
     def central_noise(self) -> bool:
-        """Whether the coordinator adds the noise, and so sees the sum without."""
+        """Whether the coordinator adds the noise. It then sees the sum without noise."""
         return self.noise is not None and self.noise.by is NoiseBy.COORDINATOR
 
     @property
     def ring_bits(self) -> int:
-        """b: sums are taken mod 2^b. Without noise no sum of n_max encoded vectors wraps; with noise in a masked round
-        they are meant to.
+        """Sums are taken modulo two to this power, b. Without noise no sum of n_max encoded vectors wraps around; with
+        noise in a masked round, sums are meant to.
         """
         return self.code.ring_bits
 
     @property
     def vector_len(self) -> int:
-        """Coordinates of the encoded vector."""
+        """Number of coordinates of the encoded vector."""
         return self.code.vector_len
 
     @property
     def ring_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """The smallest word that holds a ring element."""
+        """The smallest unsigned dtype that holds a value modulo 2^b."""
         return word_dtype(self.ring_bits)

@@ -47,11 +47,15 @@ class Round:
 
 
 def digest_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
-    """SHA-256 over the arrays in name order: name, dtype, shape and little-endian bytes of each.
+    """The digest of a model, 32 bytes. It is SHA-256 over name, dtype, shape and little-endian bytes of each array, in
+    the order of names.
+
+    Args:
+        model: arrays of numbers by name.
 
     Raises:
-        InputError: something in it is no array of numbers, such as a PyTorch tensor that numpy cannot read (bfloat16,
-            or one that requires grad); names the array and says what to do.
+        InputError: something is no array of numbers, such as a PyTorch tensor that NumPy cannot read (bfloat16, or one
+            that requires grad). The error names the array and says what to do.
         ConfigError: a name is no text that UTF-8 can write.
     """
     if not isinstance(model, Mapping):

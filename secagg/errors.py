@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class SecAggError(Exception):
-    """Base of every error that secagg raises on purpose. Pickled or copied, each comes back as it was: its class, its
+    """Base of every error that secagg raises on purpose. When it is pickled or copied, an error keeps its class, its
     message and its attributes.
     """
 
@@ -20,7 +20,9 @@ class SecAggError(Exception):
 
 
 class PrecisionWarning(UserWarning):
-    """A mean whose rounding error may exceed any value in it: `max_weight` is far above the weights that came."""
+    """The rounding error of a mean may be larger than any value in it, because `max_weight` is far above the weights
+    that came.
+    """
 
 
 def _made_again(kind: type[SecAggError], args: tuple[object, ...], attributes: dict[str, object]) -> SecAggError:
@@ -30,7 +32,7 @@ def _made_again(kind: type[SecAggError], args: tuple[object, ...], attributes: d
 
 
 class LocalError(SecAggError):
-    """The caller did something the protocol does not allow now."""
+    """The fault is on our own side: in the caller, its configuration or its machine."""
 
 
 class ConfigError(LocalError):
@@ -38,11 +40,12 @@ class ConfigError(LocalError):
 
 
 class InputError(LocalError):
-    """An update that cannot be encoded. Raised before anything leaves the machine.
+    """The update cannot be encoded. Raised before anything leaves the machine.
 
     Attributes:
-        array: name of the offending array, or None when the whole update is meant.
-        index: multi-dimensional index of the first offending value, or None.
+        array: name of the array that does not fit; None if the whole update is meant.
+        index: index of the first value that does not fit, one number for each side of the array; None if no single
+            value is meant.
     """
 
     def __init__(self, message: str, *, array: str | None = None, index: tuple[int, ...] | None = None) -> None:
@@ -56,14 +59,14 @@ class BudgetExceeded(LocalError):
 
 
 class LedgerError(LocalError):
-    """The record of what a task spent is corrupt, missing or was rolled back. No round with noise runs until that is
-    settled.
+    """The record of what a task has spent of its privacy budget is corrupt, missing or was rolled back. No round of the
+    task with noise runs until that is settled.
     """
 
 
 class MemoryFileError(LocalError):
-    """The file in which a participant keeps what sums may hold its update cannot be read or written, or is damaged.
-    Nothing that opens a sum leaves until that is settled.
+    """The file in which a participant remembers sums that may hold its update cannot be read or written, or is damaged.
+    The participant takes part in no sum until that is settled.
     """
 
 
@@ -72,7 +75,11 @@ class IdentityError(LocalError):
 
 
 class MissingExtraError(LocalError):
-    """An optional dependency is not installed. The message holds the command that installs it."""
+    """An optional dependency is not installed. The message holds the command that installs it.
+
+    Attributes:
+        extra: name of the extra of the package that brings it.
+    """
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional dependency; install it with: pip install 'secagg[{extra}]'")
@@ -80,20 +87,20 @@ class MissingExtraError(LocalError):
 
 
 class WorkerError(LocalError):
-    """A worker process crashed, was killed, or ran out of memory or time. Only its job is lost."""
+    """The process that encrypts crashed, was killed, or ran out of memory or time. Only its job is lost."""
 
 
 class ParticipationCancelled(LocalError):
-    """Our own caller gave up waiting; the coordinator was told, as far as it could be reached."""
+    """Our own caller cancelled the participation. The coordinator was told, if it could be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """What a participant refused of what another one dealt to it through the coordinator.
+    """An entry that a participant refused: another participant dealt it, and the coordinator passed it on.
 
     Attributes:
-        sender: whose entry the coordinator said it was.
-        digest: 32 bytes over the entry as it was received.
+        sender: the participant who dealt it, as the coordinator says.
+        digest: 32 bytes, over the entry as it was received.
     """
 
     sender: str
@@ -101,11 +108,12 @@ class Exhibit:
 
 
 class RemoteError(SecAggError):
-    """A peer sent something the protocol does not allow.
+    """The fault is on the side of a peer, which sent something that the protocol or our policy does not allow.
 
     Attributes:
-        culprit: participant id or "coordinator"; None when the culprit cannot be told.
-        exhibit: the dealt entry that this is about, whoever is to blame for it; None if it is about something else.
+        culprit: id of a participant, or "coordinator"; None if nobody can tell who is at fault.
+        exhibit: the dealt entry that the error is about, whoever is to blame for it; None if it is about something
+            else.
     """
 
     def __init__(self, message: str, *, culprit: str | None = None) -> None:
@@ -114,39 +122,39 @@ class RemoteError(SecAggError):
         self.exhibit: Exhibit | None = None
 
     def about(self, exhibit: Exhibit) -> Self:
-        """The same error, showing what it is about."""
+        """This error, with the entry that it is about."""
         self.exhibit = exhibit
         return self
 
 
 class DecodeError(RemoteError):
-    """Bytes that are not a well-formed message."""
+    """A peer sent bytes that are not a well-formed message."""
 
 
 class AuthenticationError(RemoteError):
-    """A signature, seal, commitment or certificate that does not verify."""
+    """A signature, commitment or certificate does not verify, or something encrypted does not decrypt."""
 
 
 class ProtocolViolation(RemoteError):
-    """A well-formed message that the protocol does not allow here."""
+    """A peer sent a well-formed message that the protocol does not allow here."""
 
 
 class PolicyViolation(RemoteError):
-    """The coordinator asks for less protection than the participant's own policy demands."""
+    """The round protects less than the participant's own policy demands."""
 
 
 class ModelMismatch(RemoteError):
-    """The round belongs to another model than the one we hold. Taking part would spoil the sum, or show our update of
-    a model that nobody else was given.
+    """The round is about another model than the one that we hold. To take part would spoil the sum, or would show our
+    update of a model that nobody else was given.
     """
 
 
 class TransportError(SecAggError):
-    """The peer could not be reached or the connection broke; nothing is known about fault."""
+    """The peer could not be reached, or the connection broke. Nothing is known about who is at fault."""
 
 
 class RoundTimeoutError(TransportError):
-    """The time that our caller allows is over."""
+    """The time that our caller allowed, `timeout_s`, is over."""
 
 
 class NotInRoundError(SecAggError):
@@ -165,10 +173,15 @@ class AbortReason(Enum):
     """Why a round ended without a sum. The value is the number on the wire (`AbortReason`)."""
 
     BELOW_THRESHOLD = 1
+    """Fewer participants than the threshold are left."""
     WRONG_SHARES = 2
+    """More shares of a secret are wrong than can be corrected."""
     CANCELLED = 3
+    """The FL server aborted the round."""
     COORDINATOR_SHUTDOWN = 4
+    """The coordinator shut down."""
     INTERNAL = 5
+    """The coordinator failed."""
     DISAGREEMENT = 6
     """Participants who hold the key decrypted different sums, or nobody handed the sum in."""
     MALFORMED_SUM = 7
@@ -178,11 +191,11 @@ class AbortReason(Enum):
 
 
 class RoundAborted(SecAggError):
-    """The round ended without a sum; nothing was released.
+    """The round ended without a sum, for everybody. Nothing was released.
 
     Attributes:
-        reason: the named cause.
-        culprits: participants whose fault is proven to the coordinator; empty when none is.
+        reason: why it ended.
+        culprits: participants whose fault is proven to the coordinator; empty if none is.
         accused: participants whom more members accuse than may work together. That is hearsay, no proof.
     """
 
@@ -193,6 +206,6 @@ class RoundAborted(SecAggError):
         self.accused: tuple[str, ...] = ()
 
     def accusing(self, accused: tuple[str, ...]) -> Self:
-        """The same error, with those whom members accuse."""
+        """This error, with the participants whom members accuse."""
         self.accused = accused
         return self

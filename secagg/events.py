@@ -44,13 +44,17 @@ class DropReason(Enum):
     """Why a participant counts as dropped. The value is the number on the wire."""
 
     DEADLINE = 1
+    """It had not delivered when the phase closed."""
     CANCELLED = 2
+    """It left, because its caller gave up."""
     REFUSED = 3
+    """It left, because a check failed or its policy forbids the round."""
     FAILED = 4
+    """It left, because something failed on its side."""
     EXCLUDED = 5
     """The FL server said that it is gone."""
     EXPIRED = 6
-    """Its certificate did when the list of members was closed, or would have within a minute."""
+    """Its certificate had expired when the list of members was closed, or would have within a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class ParticipantDropped:
 
 @dataclass(frozen=True, slots=True)
 class WrongShares:
-    """A participant dealt or revealed wrong shares. This is proof: the digests that came with the shares show whose
+    """A participant dealt or revealed wrong shares. This is proven: the digests that came with the shares show whose
     they are.
 
     Attributes:
@@ -85,7 +89,7 @@ class WrongShares:
 
     @property
     def dealt(self) -> bool:
-        """Whether the culprit dealt the shares; else it revealed another one than it was dealt."""
+        """Whether the culprit dealt the wrong shares. Otherwise it revealed another share than it was dealt."""
         return all(owner == self.culprit for owner, _ in self.conflicts)
 
 
@@ -144,7 +148,11 @@ class SumDelivered:
 
 @dataclass(frozen=True, slots=True)
 class RoundFailed:
-    """The round ended without a sum."""
+    """The round ended without a sum.
+
+    Attributes:
+        error: why, as participants are told.
+    """
 
     error: RoundAborted
 

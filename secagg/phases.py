@@ -23,24 +23,35 @@ from secagg.messages import (
 
 
 class Phase(Enum):
-    """The value is the number on the wire less one; 0 to 4 are the rounds of Bonawitz et al. (2017), figure 4."""
+    """A phase of a round. Participants send what it asks for, and the coordinator answers all of them when it closes.
+
+    The value is the number on the wire less one. 0 to 4 are the rounds of Bonawitz et al. (2017), figure 4.
+    """
 
     ADVERTISE_KEYS = 0
+    """Participants join with their public keys, and receive the roster."""
     SHARE_KEYS = 1
+    """Each participant deals shares of its secrets to the others."""
     MASKED_INPUT = 2
+    """Participants send masked updates, and learn who survived."""
     CONSISTENCY_CHECK = 3
+    """Against an active coordinator: survivors sign who survived."""
     UNMASK = 4
+    """Survivors reveal the shares that take the masks off the sum."""
     CONFIRM_KEY = 5
-    """Homomorphic, custody `participants`: all hold the dealer's key."""
+    """Homomorphic, custody `participants`: participants confirm that they hold the dealer's key."""
     ENCRYPTED_INPUT = 6
+    """Homomorphic: participants send encrypted updates."""
     REPORT_SUM = 7
-    """Custody `participants`: who decrypted what."""
+    """Custody `participants`: each reports the digest of the sum that it decrypted."""
     RELEASE_SUM = 8
     """Custody `participants`, where the FL server gets the sum: one participant hands it in."""
     PARTIAL_DECRYPTION = 9
+    """Custody `threshold`: each decrypts the sum with its part of the key."""
     RECOVERY_CHECK = 10
-    """Custody `threshold`, when decryptors fell: the others agree on who."""
+    """Custody `threshold`, when some did not decrypt: the others sign who they are."""
     RECOVER_SEEDS = 11
+    """Custody `threshold`: the others reveal their shares of the missing parts of the key."""
 
     def __str__(self) -> str:
         """As the paper spells it, in every text for people and in all JSON of the command line: `MaskedInput`."""

@@ -19,7 +19,7 @@ ROUNDING_SHARE: Final = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A participant's own terms. A round below them is refused before any key leaves the machine.
+    """What a participant demands of a round. A round that protects less is refused before any key leaves the machine.
 
     Attributes:
         min_cohort: fewest participants whose updates may be in a released sum.
@@ -34,11 +34,11 @@ class Policy:
         threat_models: allowed threat models. Homomorphic rounds are SEMI_HONEST.
         schemes: allowed schemes, as `RoundConfig.scheme` names them.
         custodies: allowed custodies of a homomorphic round's key.
-        allow_experimental: whether custody `threshold` is taken part in. Its key shares and partial decryptions are not
-            proven correct, ciphertexts are malleable, and it has not been reviewed: a coordinator that departs from
-            the protocol may learn more than the sum.
+        allow_experimental: whether to take part in rounds of custody `threshold`. Its key shares and partial
+            decryptions are not proven correct, ciphertexts are malleable, and it has not been reviewed: a coordinator
+            that departs from the protocol may learn more than the sum.
         suites: allowed suites.
-        tasks: tasks taken part in; None allows every task.
+        tasks: allowed tasks; None allows every task.
         once_per_model: whether an update of one model goes into sums of one cohort only, and into no further sum once
             the coordinator has said that one came out; as far as the client remembers, and for each purpose. Without
             it, a sum is opened if it and those before it show nobody alone.
@@ -50,7 +50,7 @@ class Policy:
         max_epsilon: the most that one round may cost: ε at `delta`, for a whole participant, in the eyes of whoever
             sees least noise. None demands nothing. Rounds add up; the coordinator's ledger does that.
         delta: δ of `max_epsilon`, in (0, 1); below 1/n to mean something.
-        allow_groups: whether rounds in groups are taken part in. The coordinator then learns a sum per group; every
+        allow_groups: whether to take part in rounds in groups. The coordinator then learns a sum per group; every
             demand here is of our own group.
     """
 

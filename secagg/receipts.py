@@ -124,17 +124,17 @@ class Receipt:
         return self.statement.sums_digest
 
     def verify(self, trust: TrustAnchors, at: datetime) -> VerifiedCoordinator:
-        """Who signed. The certificates must be valid at `at`, and when it says that it was signed: as of then others
-        verify it later.
+        """Check the signature, and tell who signed. The certificates must be valid at `at`, and at the time of signing
+        that the receipt gives, because others verify it later as of that time.
 
         Args:
             trust: the deployment's CA.
-            at: timezone-aware.
+            at: now, timezone-aware.
 
         Raises:
-            AuthenticationError: unsigned, not by a coordinator's certificate, one that was not valid then, or the
-                signature is under something else.
-            DecodeError: the time at which it says that it was signed is none.
+            AuthenticationError: it is not signed, not with the certificate of a coordinator, with one that was not
+                valid, or the signature is under something else.
+            DecodeError: the time of signing is no time.
         """
         if not (self.seal.signature and self.seal.chain):  # check: C88-sealed
             raise AuthenticationError("the coordinator did not sign the receipt", culprit=COORDINATOR)
@@ -145,7 +145,7 @@ class Receipt:
         return signer
 
     def export(self) -> bytes:
-        """A small JSON file for others to verify and compare; `Receipt.parse` reads it. It holds nothing secret."""
+        """The receipt as a small JSON file, for others to verify and compare. It holds nothing secret."""
         seal = self.seal
         signed = {"signed_ms": seal.signed_ms, "signature": _text(seal.signature), "chain": [*map(_text, seal.chain)]}
         document = {"kind": _KIND, "version": _VERSION, **_plain(self.statement), **signed}
@@ -153,10 +153,10 @@ class Receipt:
 
     @classmethod
     def parse(cls, data: bytes) -> "Receipt":
-        """An exported receipt. Nothing is verified yet.
+        """The receipt that `export` wrote. Nothing is verified yet.
 
         Raises:
-            DecodeError: it is no exported receipt.
+            DecodeError: this is no exported receipt.
         """
         if len(data) > MAX_EXPORT_BYTES:
             raise DecodeError(f"an exported receipt has at most {MAX_EXPORT_BYTES} bytes, this file {len(data)}")

@@ -98,7 +98,7 @@ class VerifiedCoordinator:
 
 
 class TrustAnchors:
-    """The CA certificates a deployment trusts. During a rotation it holds the old one and the new one together."""
+    """The CA certificates that a deployment trusts: during a rotation, the old one and the new one together."""
 
     __slots__ = ("_anchors", "_store")
 
@@ -108,7 +108,11 @@ class TrustAnchors:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> "TrustAnchors":
-        """One or more concatenated PEM certificates; `IdentityError` when one is unreadable or no CA."""
+        """The anchors of a PEM file, which holds one or more certificates.
+
+        Raises:
+            IdentityError: a certificate is unreadable, or is not that of a CA.
+        """
         try:
             anchors = parse_pem_chain(pem)
         except CertificateError as error:
@@ -125,7 +129,7 @@ class TrustAnchors:
 
     @property
     def expiries(self) -> list[tuple[str, datetime]]:
-        """The name of each CA, and when its certificate expires."""
+        """For each CA its name, and when its certificate expires."""
         return [(f"CA {show_name(anchor.subject)}", anchor.not_valid_after_utc) for anchor in self._anchors]
 
     def verify_participant(self, chain: CertificateChain, now: datetime) -> VerifiedIdentity:
@@ -238,9 +242,11 @@ class Identity:
 
     @classmethod
     def from_pem(cls, certificate_pem: bytes, key_pem: bytes) -> "Identity":
-        """Raise `IdentityError` when either is unreadable, outside the profile, or they do not belong together.
+        """The identity of a certificate chain and its key. Whether it has expired is not checked here but by
+        `check_validity`, so that an expired one can be looked at.
 
-        Validity in time is checked by `check_validity` and not here, so that an expired identity can be looked at.
+        Raises:
+            IdentityError: one of them is unreadable or is not as secagg needs it, or they do not belong together.
         """
         try:
             certificates = parse_pem_chain(certificate_pem)
@@ -276,7 +282,14 @@ class Identity:
         return signing.sign(self._key, message)
 
     def check_validity(self, now: datetime) -> None:
-        """Raise `IdentityError` when our certificate is expired or not yet valid at `now` (timezone-aware)."""
+        """Check that our certificate is valid at a time.
+
+        Args:
+            now: timezone-aware.
+
+        Raises:
+            IdentityError: it has expired, or is not yet valid.
+        """
         try:
             check_valid_at(x509.load_der_x509_certificate(self.chain[0]), now)
         except CertificateError as error:

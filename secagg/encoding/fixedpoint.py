@@ -33,15 +33,15 @@ _ARITHMETIC: Final = 1 + 2.0**-20
 
 @dataclass(frozen=True, slots=True)
 class FixedPoint:
-    """The fixed-point code of a round.
+    """The plain way to turn floats into integers: each value is clipped, and rounded without bias to one of 2^q levels.
 
     Attributes:
-        clip: c, 2^-64 to 2^64; values are clipped to [−c, c]. An array with a `range` of its own is clipped to that,
-            and has a step of its own.
+        clip: c, 2^-64 to 2^64; values are clipped to [−c, c]. An array with a `range` of its own is clipped to that
+            range, and has a step of its own.
         value_bits: q, 1 to 32; the step is 2c/(2^q − 1). One bit is a sign, flipped at random so that it is unbiased.
         max_weight: w_max, 1 to 2^32 − 1; a participant's weight is an integer in [1, w_max]. Values are scaled by
-            w/w_max, so the relative precision of a participant falls as its weight does: choose w_max no larger than
-            needed. Below 2^q it costs no bits; from there on every coordinate travels as wide as w_max is.
+            w/w_max, so the smaller the weight of a participant, the coarser its values: choose w_max no larger than
+            needed. Below 2^q it costs no bits; from there on every coordinate is as wide as w_max.
     """
 
     clip: float
@@ -59,7 +59,7 @@ class FixedPoint:
 
     @property
     def levels(self) -> int:
-        """The largest encoded integer: 2^q − 1."""
+        """The largest integer that a value is encoded as: 2^q − 1."""
         return (1 << self.value_bits) - 1
 
     @property
@@ -69,15 +69,15 @@ class FixedPoint:
 
     @property
     def coordinate_bits(self) -> int:
-        """v: bits that hold a value as well as a weight. More than q where `max_weight` is 2^q or more."""
+        """Bits that hold a value as well as a weight, v. More than q where `max_weight` is 2^q or more."""
         return max(self.value_bits, self.max_weight.bit_length())
 
     def vector_len(self, schema: Schema) -> int:
-        """Coordinates of the encoded vector: the values, then the weight."""
+        """Number of coordinates of the encoded vector: the values, then the weight."""
         return schema.size + 1
 
     def ring_bits(self, summands: int) -> int:
-        """b with 2^b > summands·(2^v − 1): the sum of that many encoded vectors cannot wrap."""
+        """The b for which 2^b > summands·(2^v − 1): the sum of so many encoded vectors cannot wrap around."""
         return self.coordinate_bits + (summands - 1).bit_length()
 
 
@@ -174,15 +174,15 @@ class FixedPointUpdate:
 
 @dataclass(frozen=True, slots=True)
 class WeightedMean:
-    """What the sum says.
+    """The weighted mean of the updates in a sum, and how exact it is.
 
     Attributes:
-        arrays: Σ w·v / Σ w over the summands, in the schema's shapes and dtypes.
-        weight: Σ w, exact.
-        error_bounds: by array: no value of it is further than this from the weighted mean of the clipped inputs
-            (before the cast to the dtype). Infinite where nothing can be promised: with noise, with coordinates left
-            out (`sample`), and with `rotate` unless a clip keeps every update's norm within `range`; else rotated
-            values may have been cut off, and nobody knows by how much.
+        arrays: Σ w·v / Σ w over the updates in the sum, in the schema's shapes and dtypes.
+        weight: total weight Σ w, exact.
+        error_bounds: by array: no value of it is further than this from the weighted mean of the clipped updates
+            (before the cast to the dtype). Infinite where nothing can be promised: with noise; with coordinates left
+            out (`sample`); and with `rotate`, unless a clip keeps the norm of every update within `range`, because
+            rotated values may have been cut off, and nobody knows by how much.
         relative_error: the largest rounding error of a quantised value, in units of its range. Above 1 it is larger
             than any value may be. 0 with noise, whose size has nothing to do with rounding.
     """

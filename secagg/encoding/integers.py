@@ -23,12 +23,12 @@ _MOST: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Integers:
-    """Exact sums of integers.
+    """Whole numbers are summed exactly: no clip, no rounding, no weight. A value outside of the bounds is an error.
 
     Attributes:
-        max: largest value of an array that has no `bounds` of its own; at most 2^62, and a sum of all participants
-            stays below 2^63.
-        min: smallest value of such an array, −2^62 to max − 1.
+        max: largest value of an array that has no `bounds` of its own; at most 2^62, and the sum over all participants
+            must stay below 2^63.
+        min: smallest value of such an array; −2^62 to `max` − 1.
     """
 
     max: int
@@ -40,21 +40,21 @@ class Integers:
 
     @property
     def max_weight(self) -> int:
-        """Every participant counts once."""
+        """Always 1: every participant counts once."""
         return 1
 
     def bounds(self, spec: ArraySpec) -> tuple[int, int]:
-        """(min, max) of an array."""
+        """The smallest and the largest value of an array: its own bounds, or those of the encoding."""
         return spec.bounds or (self.min, self.max)
 
 
 @dataclass(frozen=True, slots=True)
 class IntegerSums:
-    """What the sum says, exactly.
+    """The exact sums of a round of integers.
 
     Attributes:
-        arrays: int64 Σ x over the summands, in the schema's shapes.
-        summands: how many participants are in it.
+        arrays: Σ x over the participants in the sum, int64, in the schema's shapes.
+        summands: number of participants in the sum.
     """
 
     arrays: dict[str, IntegerArray]

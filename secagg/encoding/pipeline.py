@@ -36,19 +36,19 @@ class NoiseBy(Enum):
     """Who adds the noise that a pipeline asks for."""
 
     PARTICIPANTS = "participants"
-    """Each a share of it, to its own update: nobody sees a sum without."""
+    """Each participant adds a share of it to its own update, so nobody sees a sum without noise."""
     COORDINATOR = "coordinator"
-    """All of it, to the sum, which it sees without: whoever takes part trusts it to."""
+    """The coordinator adds all of it to the sum. It sees the sum without noise, so participants must trust it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The noise that the sum will carry.
+    """The noise that a sum carries, so that it says little about any one participant.
 
     Attributes:
-        law: its distribution.
-        z: standard deviation of the noise of the guaranteed honest survivors together, or of the coordinator's, in
-            units of the L2 clip; 2^-10 to 2^10.
+        law: how the noise is distributed.
+        z: its standard deviation in units of the L2 clip, 2^-10 to 2^10. If participants add it, this is the noise of
+            the guaranteed honest survivors together.
         by: who adds it.
     """
 
@@ -64,19 +64,27 @@ class Noise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """The steps, each with its parameters or left out.
+    """What happens to an update before it is summed: clipping, sampling, rotation, few bits, noise.
+
+    `Pipeline.parse` reads a pipeline from a line of text. Steps stand in this order, and only `quantise` must be there:
+
+    ```text
+    feedback | clip(l2=1.0) | sample(rate=0.1) | rotate | weigh(max=100) | quantise(bits=8, range=0.05)
+    clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.634)
+    ```
 
     Attributes:
-        bits: without noise the bits of a value (1 to 32), with noise those of the ring that sums are taken in (4 to
-            32).
-        range: without noise: values are clipped to [−range, range] before they are quantised. None with noise.
+        bits: `quantise(bits=…)`. Without noise the bits of a value, 1 to 32; with noise those of the ring in which sums
+            are taken, 4 to 32.
+        range: `quantise(range=…)`. Without noise, values are clipped to [−range, range] before they are quantised. None
+            with noise.
         feedback: whether participants add what earlier rounds lost to rounding and sampling.
         clips: bounds, applied one after the other.
-        rate: share of the coordinates that is sent, in (0, 1]; 1 sends all.
-        per_group: whether each group of a round in groups sends coordinates of its own.
+        rate: `sample(rate=…)`, the share of the coordinates that is sent, in (0, 1]; 1 sends all.
+        per_group: `sample(per=group)`, whether each group of a round in groups sends coordinates of its own.
         rotate: whether updates are rotated.
-        max_weight: w_max; see `FixedPoint`.
-        noise: None where updates carry none.
+        max_weight: `weigh(max=…)`; as in `FixedPoint`.
+        noise: the noise that the sum carries; None for no noise.
     """
 
     bits: int
@@ -130,18 +138,18 @@ class Pipeline:
 
     @property
     def text(self) -> str:
-        """The one text of this pipeline."""
+        """The text of this pipeline. Each pipeline has exactly one."""
         return " | ".join(
             f"{name}({words})" if words else name for name, form in _FORMS.items() for words in form.written(self)
         )
 
     @classmethod
     def parse(cls, text: str) -> "Pipeline":
-        """The pipeline of a text.
+        """The pipeline that a text describes.
 
         Raises:
-            ConfigError: an unknown step or parameter, a step twice or out of order, values that do not fit, or a text
-                that is not the one of its pipeline.
+            ConfigError: a step or a parameter is unknown, a step stands twice or out of order, values do not fit, or
+                the text is not the one that the pipeline has as `text`.
         """
         if len(text) > MAX_TEXT:
             raise ConfigError(f"a pipeline's text has at most {MAX_TEXT} characters, not {len(text)}")

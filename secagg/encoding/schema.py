@@ -35,12 +35,12 @@ class ArraySpec:
 
     Attributes:
         name: 1 to 512 bytes of UTF-8, unique in the schema.
-        shape: up to 32 sides, also `()`; a zero-sized array is refused.
+        shape: up to 32 sides, or `()` for a single number. An array without values is refused.
         dtype: "float32" or "float64"; in a round of exact integer sums one of "int8" to "int64", "uint8" to "uint64".
-        range: of floats, 2^-64 to 2^64: values of this array are clipped to plus and minus this, and its step follows
-            from it. None for the range of the whole encoding.
-        bounds: of integers: the smallest and the largest value of this array, -2^62 to 2^62. None for those of the
-            whole encoding.
+        range: for floats, 2^-64 to 2^64: values of this array are clipped to plus and minus this, and its step follows
+            from it. None for the range of the encoding.
+        bounds: for integers, the smallest and the largest value of this array, −2^62 to 2^62. None for those of the
+            encoding.
     """
 
     name: str
@@ -82,18 +82,22 @@ class ArraySpec:
 
     @property
     def whole(self) -> bool:
-        """Whether its values are integers."""
+        """Whether the values of this array are integers."""
         return self.dtype in INTEGERS
 
     @property
     def size(self) -> int:
-        """Number of values."""
+        """Number of values in this array."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The arrays of an update in the order of their values in the flat vector (C order within an array)."""
+    """The arrays of an update: names, shapes and dtypes.
+
+    Attributes:
+        arrays: in the order of their values in the flat vector, with C order within each array.
+    """
 
     arrays: tuple[ArraySpec, ...]
 
@@ -112,16 +116,16 @@ class Schema:
         ranges: Mapping[str, float] | None = None,
         bounds: Mapping[str, tuple[int, int]] | None = None,
     ) -> "Schema":
-        """The schema of an example update; a lone array is called `values`.
+        """The schema of an example update, such as the model itself. A lone array is called `values`.
 
         Args:
-            update: arrays of floats; or of integers alone, for a round of exact integer sums.
-            ranges: see `ArraySpec.range`, by name of the array; others have that of the encoding.
-            bounds: see `ArraySpec.bounds`, in the same way.
+            update: arrays of floats by name; or of integers alone, for a round of exact integer sums.
+            ranges: `ArraySpec.range` by name of the array. Arrays that are not named have the range of the encoding.
+            bounds: `ArraySpec.bounds` by name of the array, likewise.
 
         Raises:
-            InputError: something in it is no numpy array of these dtypes; names the array and says what to do.
-            ConfigError: a name or a shape that no schema has, or a range or bounds of an array that is not there.
+            InputError: something is no NumPy array of these dtypes. The error names the array and says what to do.
+            ConfigError: a schema cannot have a name or shape, or there is no array to give a range or bounds to.
         """
         ranges, bounds = ranges or {}, bounds or {}
         arrays = dict(_number_arrays(update))
@@ -138,7 +142,7 @@ class Schema:
 
     @property
     def size(self) -> int:
-        """Number of values in all arrays: m."""
+        """Number of values in all arrays together, m."""
         return sum(spec.size for spec in self.arrays)
 
     def check(self, update: Update | NumberArray) -> "FlatUpdate":

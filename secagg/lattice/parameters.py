@@ -32,17 +32,21 @@ MAX_VALUES: Final = 1 << noise.MAX_VALUES_BITS
 
 
 class Scheme(Enum):
-    """Who encodes. CKKS: approximate, rounded back to integers. BFV: exact."""
+    """The homomorphic encryption that a round uses. Sums are the same to the bit in both."""
 
     CKKS = "ckks"
+    """Computes with approximate numbers, which are rounded back to the exact integers."""
     BFV = "bfv"
+    """Computes with integers exactly."""
 
 
 class Custody(Enum):
-    """Who holds the key: every participant the whole of it, or each a part."""
+    """Who holds the key of a homomorphic round."""
 
     PARTICIPANTS = "participants"
+    """Every participant holds the whole key: one that works with the coordinator opens every update."""
     THRESHOLD = "threshold"
+    """Every participant holds a part, and as many as the threshold are needed to decrypt. Experimental."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,14 @@ def field_bits(value_bits: int, summands: int) -> int:
 
 
 def find_profile(scheme: Scheme, custody: Custody, summands: int, value_bits: int) -> Profile:
-    """The profile with the fewest bytes per value at the smallest ring degree. Pure: both sides find the same.
+    """The parameters for a homomorphic round: the fewest bytes a value at the smallest ring degree. The same arguments
+    always give the same parameters.
+
+    Args:
+        scheme: CKKS or BFV.
+        custody: who holds the key.
+        summands: most updates in a sum, the round's `max_participants`.
+        value_bits: bits of an encoded value, as the round's encoding has them.
 
     Raises:
         ConfigError: no parameters of at least 128-bit security give an exact sum.

@@ -82,15 +82,15 @@ class LedgerStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The entries of one task, checked. Values do not change: what is done gives another ledger.
+    """The entries of one task, checked. A ledger does not change: to add an entry gives another ledger.
 
     Attributes:
-        task: whose it is.
-        budget: what may be spent.
-        charges: what counts, by round id in hex: planned or released, not withdrawn.
-        released: rounds among them that are over.
-        lines: entries as bytes.
-        head: of the last.
+        task: name of the task.
+        budget: what its rounds may spend together.
+        charges: what counts, by round id in hexadecimal digits: planned or released, not withdrawn.
+        released: those of these rounds that released a sum.
+        lines: the entries as bytes.
+        head: number and digest of the last entry.
     """
 
     task: str
@@ -140,7 +140,7 @@ class Ledger:
         return ledger
 
     def check_head(self, head: Head) -> None:
-        """Hold this ledger against a head that was seen before.
+        """Check that this ledger continues from a head that was seen before.
 
         Raises:
             LedgerError: it does not continue from there.

@@ -42,9 +42,9 @@ class Anomaly:
     """A group whose mean is far longer than the others', or whose sum cannot be decoded.
 
     Attributes:
-        group: its number.
-        norm: of its mean; infinite if its sum cannot be decoded.
-        typical: median norm of all groups' means.
+        group: number of the group.
+        norm: norm of its mean; infinite if its sum cannot be decoded.
+        typical: median of the norms of all groups' means.
     """
 
     group: int

@@ -22,19 +22,19 @@ class Combine(Enum):
     TRIMMED = 2
     """In every coordinate the mean of the groups' means without the largest and smallest `trim`."""
     MEAN = 3
-    """The weighted mean of all, as of one cohort. Stands nobody's poison."""
+    """The weighted mean of all updates, as of one cohort. It does not stand any poisoned update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """A round in groups. Each group is a round of its own; one result is made of their sums.
+    """How a round is split into groups. Each group is a round of its own, and one result is made of their sums.
 
     Attributes:
-        count: g, 3 to 1000.
+        count: number of groups, g; 3 to 1000.
         combine: how the groups' sums become one result.
-        trim: k ≥ 1 with 2k < g where `combine` is TRIMMED, else 0.
-        parent: 16 bytes, id of the grouped round; empty in the configuration that opens it.
-        number: 1 to `count`, which group this round is; 0 in the configuration that opens the grouped round.
+        trim: groups that are left out at either end, k, if `combine` is TRIMMED: at least 1, and 2k < g. Otherwise 0.
+        parent: id of the round in groups, 16 bytes; empty in the configuration that opens it.
+        number: which group this round is, 1 to `count`; 0 in the configuration that opens the round in groups.
     """
 
     count: int
@@ -72,16 +72,16 @@ class Groups:
 
     @property
     def text(self) -> str:
-        """`median`, `trimmed:k` or `mean`."""
+        """How the groups are combined, as text: `median`, `trimmed:k` or `mean`."""
         name = self.combine.name.lower()
         return f"{name}:{self.trim}" if self.trim else name
 
     @classmethod
     def parse(cls, count: int, text: str) -> "Groups":
-        """`count` groups, combined as `text` says; see there.
+        """So many groups, combined as a text such as `trimmed:2` says.
 
         Raises:
-            ConfigError: another text, or numbers that do not fit.
+            ConfigError: the text says something else, or the numbers do not fit.
         """
         name, _, trim = text.partition(":")
         if name not in {"median", "trimmed", "mean"} or (name == "trimmed") != trim.isdecimal() or len(trim) > 4:

@@ -45,11 +45,11 @@ _REFUSALS: Final[Mapping[str, type[SecAggError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may use.
+    """How much memory and time the process that encrypts may use.
 
     Attributes:
-        memory_bytes: address space beyond the libraries; on Linux alone.
-        seconds: without progress, for the start and for each job.
+        memory_bytes: address space beyond that of the libraries. Enforced on Linux alone.
+        seconds: longest time without progress, at the start and in each job.
     """
 
     memory_bytes: int = 1 << 30
@@ -57,10 +57,15 @@ class Limits:
 
 
 class Worker:
-    """A worker process; one job at a time, whatever thread asks. Close it, or use it as a context manager."""
+    """The process in which TenSEAL encrypts and decrypts, with limits on memory and time. It does one job at a time,
+    whatever thread asks. Close it, or use it as a context manager.
+    """
 
     def __init__(self, limits: Limits | None = None) -> None:
         """Start the process.
+
+        Args:
+            limits: how much it may use; the usual limits, if None.
 
         Raises:
             MissingExtraError: TenSEAL is not installed.

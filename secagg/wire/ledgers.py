@@ -13,11 +13,11 @@ _ENTRIES_PER_PART = (1 << 20) // MAX_ENTRY_BYTES - 1
 
 @dataclass(frozen=True, slots=True)
 class TaskLedger:
-    """What a task has spent.
+    """What a task has spent of its privacy budget, as the coordinator tells it.
 
     Attributes:
-        ledger: its entries, checked here: a chain that ends at the head.
-        epsilon: ε spent at the budget's δ, as the coordinator counts.
+        ledger: the entries. Their chain was checked when they were received.
+        epsilon: ε that is spent at the budget's δ, as the coordinator counts.
     """
 
     ledger: Ledger

@@ -27,11 +27,11 @@ from secagg.wire.v1 import messages_pb2
 
 @dataclass(frozen=True, slots=True)
 class ResultReady:
-    """`SumReady` or `SumDelivered` as seen from outside: fetch the aggregate to see the sum.
+    """The round ended with an exact sum, which can be fetched now.
 
     Attributes:
         survivors: number of participants whose updates are in the sum.
-        sums_digest: SHA-256 over the packed sum.
+        sums_digest: SHA-256 over the packed sum, 32 bytes.
     """
 
     survivors: int
@@ -44,11 +44,11 @@ CohortEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares 
 
 @dataclass(frozen=True, slots=True)
 class InGroup:
-    """What happened in one group of a round in groups. The group's end is not the round's.
+    """An event of one group, in a round in groups. When a group ends, the round need not be over.
 
     Attributes:
-        group: its number, from 1.
-        event: as in a round of one cohort.
+        group: number of the group, from 1.
+        event: what happened in the group, as in a round of one cohort.
     """
 
     group: int
@@ -56,6 +56,7 @@ class InGroup:
 
 
 WatchedEvent = CohortEvent | InGroup | Anomaly
+"""What `ControlClient.watch` yields. The last event of a round is a `ResultReady` or a `RoundFailed`."""
 
 
 def watched(event: Event, digest: bytes) -> CohortEvent:
