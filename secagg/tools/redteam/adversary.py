@@ -143,7 +143,7 @@ class Adversary:
         return self.members[name].index
 
     def indices(self, names: Collection[ParticipantId]) -> tuple[Index, ...]:
-        """Their places, ascending."""
+        """The places of `names` in the roster, ascending."""
         return tuple(sorted(self.index(name) for name in names))
 
     def collect_shares(self, rosters_for: Callable[[ParticipantId], Roster] | None = None) -> None:

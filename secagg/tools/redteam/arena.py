@@ -86,5 +86,5 @@ def layers(values: int) -> Schema:
 
 
 def zero_updates(config: RoundConfig, names: list[ParticipantId]) -> dict[ParticipantId, dict[str, FloatArray]]:
-    """Updates of zeros."""
+    """An update of zeros for everyone, as the round's schema has it."""
     return {name: {a.name: np.zeros(a.shape, a.dtype) for a in config.schema.arrays} for name in names}

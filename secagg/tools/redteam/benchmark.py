@@ -87,7 +87,7 @@ class Cell:
     adaptive: Score
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The cell as it stands in the document of `--json`."""
         bar = ATTACKS[self.attack].bar
         scores = {"naive": score_json(self.naive, bar), "adaptive": score_json(self.adaptive, bar)}
         head = {"attack": self.attack, "target": self.target, "defence": self.defence, "cohort": self.cohort}
@@ -102,7 +102,7 @@ class Benchmark:
     cells: tuple[Cell, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """For programs: versions, seeds, what attacks and defences are, and every cell."""
+        """The document of `--json`: versions, seeds, what attacks and defences are, and every cell."""
         return {
             "benchmark": "secagg redteam",
             "version": __version__,

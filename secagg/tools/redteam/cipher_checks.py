@@ -167,7 +167,7 @@ def _first_sum(recording: Recording) -> list[EncryptedSum]:
 
 
 def _partial_of(recording: Recording, name: ParticipantId) -> Integers:
-    """uint64[blocks, primes, N]."""
+    """What `name` sent as its partial decryption: uint64[blocks, primes, N]."""
     profile = profile_of(recording.config)
     layout = layout_of(profile, recording.config.vector_len, 1)
     chunks = [e.message for e in recording.sent(name) if isinstance(e.message, PartialChunk)]

@@ -45,12 +45,12 @@ class Rate:
 
     @property
     def share(self) -> float:
-        """0 to 1."""
+        """How often the check spoke, of all that it was shown: 0 to 1."""
         return self.spoke / self.shown
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 %, Clopper–Pearson."""
+        """Where that share lies with 95 % certainty (Clopper–Pearson)."""
         return metrics.clopper_pearson(self.spoke, self.shown)
 
 

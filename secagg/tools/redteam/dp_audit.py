@@ -155,7 +155,7 @@ def epsilon_of(distance: float, delta: float) -> float:
 
 
 def _delta_of(distance: float, epsilon: float) -> float:
-    """δ at `epsilon`."""
+    """The δ that a Gaussian mechanism of this distance has at `epsilon`."""
     near, far = distance / 2 - epsilon / distance, -distance / 2 - epsilon / distance
     return _NORMAL.cdf(near) - math.exp(epsilon) * _NORMAL.cdf(far)
 

@@ -50,7 +50,7 @@ def aggregate_fidelity(target: Target, aggregate: Observation, canaries: Indices
     if not len(canaries):
         raise LocalError("fidelity is measured on canaries; set some records aside")
     if target.first_layer is None:
-        return 0.0  # no linear layer sees single records
+        return 0.0  # analytic inversion needs a linear first layer
     rng = np.random.default_rng(0)  # analytic inversion draws nothing
     guesses = np.concatenate([attack.run(target, aggregate, rng).records for attack in _ANALYTIC])
     blind: FloatArray = target.records.vectors().mean(axis=0)

@@ -23,7 +23,7 @@ class Tried:
 
     @property
     def told(self) -> str:
-        """For people: the share, its interval, and what a guess has."""
+        """A sentence for the report: the share, its interval, and what a guess has."""
         low, high = self.interval
         return f"{self.identified:.0%} (95 %: {low:.0%} to {high:.0%}; a guess {self.chance:.1%})"
 
@@ -121,7 +121,7 @@ class AuditedClaim:
 
     @property
     def told(self) -> str:
-        """For people."""
+        """A sentence for the report: what the audit found beside what was claimed."""
         return f"ε is at least {max(self.bound, self.gaussian):.2f}, claimed {self.claim:g}"
 
     @property

@@ -49,7 +49,7 @@ class Standing:
 
     @property
     def identified(self) -> bool:
-        """id@1."""
+        """Whether the true record is the nearest to the guess of all candidates (id@1)."""
         return self.rank == 1
 
 

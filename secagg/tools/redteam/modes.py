@@ -33,7 +33,7 @@ class Mode:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """What the report calls it."""
         if self.variant.scheme is not None:
             return self.variant.title
         active = self.threat_model is ThreatModel.ACTIVE

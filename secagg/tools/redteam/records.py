@@ -56,7 +56,7 @@ class Records:
 
     @property
     def classes(self) -> int:
-        """Number of labels."""
+        """How many labels there are: they are 0 to one less."""
         return int(self.labels.max()) + 1
 
     @property

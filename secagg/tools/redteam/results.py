@@ -73,7 +73,7 @@ class Attempt:
 
     @property
     def hits(self) -> int:
-        """Trials with id@1."""
+        """In how many trials the true record was the nearest to the guess (id@1)."""
         return round(self.identified * self.trials)
 
     @property

@@ -86,7 +86,7 @@ def _empty(profile: str, command: str, seed: int) -> RedTeamFindings:
 
 
 def audited(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
-    """With every check of the audit, ten times as many seeds in the full profile."""
+    """The findings with every check of the audit; the full profile runs each with ten seeds."""
     rounds = 10 if findings.profile == "full" else 1
     checks, left = [], list(findings.left_out)
     deployment()
@@ -102,7 +102,7 @@ def audited(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
 
 
 def played(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
-    """With every protocol game."""
+    """The findings with every attack on rounds, played once."""
     possible, left, games = homomorphic_available(), list(findings.left_out), []
     for game in GAMES.values():
         if game.encrypted and not possible:
@@ -114,7 +114,7 @@ def played(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
 
 
 def self_tested(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
-    """With every mutant."""
+    """The findings with the red team's self-test: every mutant, and what noticed it."""
     found = self_test(seed=findings.seed, told=lambda v: tell(f"mutant: {v.mutant.title}"))
     left = tuple(
         f"mutant {mutant.title}: needs secagg[{missing_extra(encrypted=mutant.encrypted, server=mutant.server)}]"

@@ -76,7 +76,7 @@ class _Spool(MemorySpool):
         self.written: dict[int, bytes] = {}
 
     def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
-        """See `Spool`."""
+        """Keep the payload in the spool, and a copy of what was written for each owner."""
         self.written[owner] = self.written.get(owner, b"") + payload
         super().append(phase, owner, payload)
 

@@ -77,7 +77,7 @@ class Battery:
 
     @property
     def lowest(self) -> float:
-        """The smallest p-value."""
+        """The smallest p-value of the battery; 1 if it has no tests."""
         return min((test.p for test in self.tests), default=1.0)
 
     def said(self) -> list[str]:

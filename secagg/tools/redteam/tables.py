@@ -47,7 +47,7 @@ def tried(one: Tried) -> Markup:
 
 
 def claims(findings: RedTeamFindings) -> str:
-    """Threat × mode."""
+    """What is claimed of each threat in each way to sum, with what it rests on."""
     rows = [row(c.threat, *(_cell(cell, findings) for cell in c.cells)) for c in CLAIMS]
     note = (
         "Every cell names the attacks and checks of this run that it rests on, all of them played against its own "
@@ -239,7 +239,7 @@ def _game(played: Played) -> Row:
 
 
 def mutants(findings: RedTeamFindings) -> str:
-    """N of N."""
+    """Every mutant of the self-test, and what noticed it."""
     title, tested = "Mutants: is this harness worth believing?", findings.self_test
     note = (
         "The product is broken on purpose, one flaw at a time, and the same checks run again. A flaw that no check "
@@ -324,7 +324,7 @@ def rounds(points: Sequence[RoundsPoint]) -> str:
 
 
 def noise_audit(findings: RedTeamFindings) -> str:
-    """The DP audit."""
+    """What the audit of differential privacy found, beside what was claimed; nothing if none was made."""
     found = findings.measured.claims
     if not found:
         return ""

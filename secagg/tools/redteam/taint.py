@@ -115,7 +115,7 @@ def _fields(a: Envelope, b: Envelope, *, encrypted: bool) -> Iterator[Leak]:
 
 
 def _shape(value: Any) -> object:
-    """Lengths alone."""
+    """What may be compared of a value that depends on the data: its lengths."""
     return [len(part) for part in value] if isinstance(value, tuple) else len(value)
 
 

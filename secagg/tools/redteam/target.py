@@ -77,7 +77,7 @@ class Target:
 
     @property
     def schema(self) -> Schema:
-        """Of an update."""
+        """Names, shapes and dtypes of an update of this target."""
         return Schema.of(self.parameters)
 
     @cached_property
@@ -148,7 +148,7 @@ def tensors(parameters: Parameters) -> dict[str, Any]:
 
 
 def arrays(parameters: Mapping[str, Any]) -> dict[str, FloatArray]:
-    """As numpy arrays."""
+    """The parameters of a torch model as numpy arrays, by their names."""
     return {name: tensor.detach().numpy() for name, tensor in parameters.items()}
 
 

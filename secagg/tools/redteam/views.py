@@ -77,7 +77,7 @@ class Recording:
 
     @property
     def config(self) -> RoundConfig:
-        """Of the round."""
+        """The configuration of the round that was recorded."""
         return self.run.coordinator.round.config
 
     def residues(self, victim: ParticipantId, sight: Sight) -> Integers:
@@ -262,7 +262,7 @@ class _Disk(MemorySpool):
         self.written = bytearray()
 
     def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
-        """See `Spool`."""
+        """Keep the payload in the spool, and a copy of all that was written."""
         self.written += payload
         super().append(phase, owner, payload)
 

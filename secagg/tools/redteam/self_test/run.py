@@ -51,7 +51,7 @@ class SelfTest:
 
     @property
     def score(self) -> str:
-        """For people."""
+        """A sentence for the report: how many were caught, and which extras are missing for the rest."""
         said = f"{self.caught} of {len(self.verdicts)} caught"
         if not self.left_out:
             return said

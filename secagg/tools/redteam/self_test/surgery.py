@@ -34,7 +34,7 @@ class Patcher(Protocol):
     """Replaces attributes until it is undone: a `Patch`, or pytest's own."""
 
     def setattr(self, target: object, name: str, value: object) -> None:
-        """Replace `target.name`."""
+        """Put `value` in the place of an attribute, until the patch is undone."""
         ...
 
 

@@ -1,4 +1,9 @@
-"""The attacks by name. A new one is a module with an `Attack` and a line here."""
+"""Attacks on what is shown: they compute training records from updates, sums or released means.
+
+To add one, write a module with an `Attack` (see `base`), and name it in the table below. The `Attack` says the target
+of its control, what it needs to know, the cohort that it is sized for, and the bar that it must reach. The red team
+then tries it through the eyes of every adversary, beside its control on a bare update.
+"""
 
 from typing import Final
 

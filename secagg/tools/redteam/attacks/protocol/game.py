@@ -138,7 +138,7 @@ class Played:
 
 
 def play(game: Game) -> Played:
-    """Play one game."""
+    """Play one game, against the product as it is at this moment."""
     return Played(game, game.play())
 
 
