@@ -48,7 +48,7 @@ class Variant:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The name that reports and pages show."""
         if self.scheme is None:
             return "masked"
         if self.experimental:

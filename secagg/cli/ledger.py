@@ -47,7 +47,7 @@ class Row:
     released: bool
 
     def facts(self) -> dict[str, Any]:
-        """By name."""
+        """What the ledger says of a task, as names and values."""
         from secagg.encoding.pipeline import Pipeline
 
         noise = Pipeline.parse(self.charge.pipeline).noise

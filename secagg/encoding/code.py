@@ -160,7 +160,7 @@ class BoundedCode:
 
     @property
     def value_bits(self) -> int:
-        """v."""
+        """Bits of a value or of a weight, whichever is wider (v)."""
         return self.code.coordinate_bits
 
     @property
@@ -176,7 +176,7 @@ class BoundedCode:
 
     @property
     def feedback(self) -> bool:
-        """See `Code`."""
+        """Whether the pipeline has the step `feedback`."""
         return self.steps.feedback
 
     @property
@@ -187,12 +187,12 @@ class BoundedCode:
     def encode(
         self, update: Values, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
     ) -> EncodedUpdate:
-        """See `Code`."""
+        """The update clipped, sampled, rotated and rounded, with its weight behind the values."""
         clipped = self.steps.clipped(with_carried(update, carried, feedback=self.steps.feedback))
         return BoundedVector(self, clipped, weight, seed, context)
 
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
-        """See `Code`."""
+        """The mean; each of its values and its norm are held against what clipped updates can have."""
         spans, schema = self.spans, self.steps.schema
         flat, weight = decode_flat(spans, sums, summands)
         errors = ((span.stop - span.start) * error_bound(span.code, summands, weight) ** 2 for span in spans)
@@ -212,7 +212,7 @@ class BoundedVector(FixedPointUpdate):
         self._context = context
 
     def lost(self) -> FloatArray:
-        """See `EncodedUpdate`."""
+        """The clipped update less what its own integers decode to."""
         code = self._bounded
         sent, _ = decode_flat(code.spans, self.read(0, self.vector_len), 1)
         return difference(self._clipped, code.steps.undo(sent, self._context))
@@ -245,13 +245,13 @@ class NoisyCode:
 
     @property
     def feedback(self) -> bool:
-        """See `Code`."""
+        """Whether the pipeline has the step `feedback`."""
         return self.steps.feedback
 
     def encode(
         self, update: Values, weight: int, seed: Secret, context: bytes = b"", carried: FloatArray | None = None
     ) -> EncodedUpdate:
-        """See `Code`."""
+        """The update clipped, sampled, rotated and rounded, with its share of the noise. Its weight must be 1."""
         if as_integer(weight, "weight", InputError) != 1:
             raise InputError(f"with noise every participant has weight 1, not {weight}")
         return NoisyVector(
@@ -259,7 +259,7 @@ class NoisyCode:
         )
 
     def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
-        """See `Code`."""
+        """The mean with its noise. A sum that does not wrap is held against the largest that so many can have."""
         if not self.wraps and int(sums.max()) > summands * 2 * self.grid.raised_by:
             raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
         flat = self.grid.decode(sums, summands)
@@ -280,5 +280,5 @@ class NoisyVector(NoisyUpdate):
         self._context = context
 
     def lost(self) -> FloatArray:
-        """See `EncodedUpdate`."""
+        """The clipped update less what its rounded values decode to; the noise is not counted as lost."""
         return difference(self._clipped, self._stages.undo(self.rounded(), self._context))

@@ -55,7 +55,7 @@ class Modulus:
         return self.reduce_once(a + (self._q - b))
 
     def neg(self, a: U64) -> U64:
-        """-a."""
+        """The number that gives 0 with `a`, modulo q."""
         return self.reduce_once(self._q - a)
 
     def lift(self, signed: I64) -> U64:

@@ -84,7 +84,7 @@ class Profile:
 
     @property
     def modulus(self) -> int:
-        """Q."""
+        """The ciphertext modulus Q: the product of the primes."""
         return math.prod(self.primes)
 
     @property

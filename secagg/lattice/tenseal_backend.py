@@ -51,7 +51,7 @@ class SymmetricEncryptor:
         self._encryptor = self._seal.api.Encryptor(self._seal.context, self._seal.secret_key(self._key.residues()))
 
     def encrypt(self, values: U64, first_block: int) -> U64:
-        """See `Encryptor`: uint64[blocks, 1, primes, N]."""
+        """Encryption under the secret key: uint64[blocks, 1, primes, N], for c1 comes from a seed that is known."""
         fresh = self.fresh(values)
         stream = self._stream.blocks(range(first_block, first_block + len(fresh)))
         return rebase(self._profile, self._key, fresh[:, 0], fresh[:, 1], stream)[:, None]
@@ -71,7 +71,7 @@ class PublicKeyEncryptor:
         self._encryptor = self._seal.api.Encryptor(self._seal.context, public)
 
     def encrypt(self, values: U64, first_block: int) -> U64:
-        """See `Encryptor`: uint64[blocks, 2, primes, N]. c1 is fresh, so the position plays no part."""
+        """Encryption under the public key: uint64[blocks, 2, primes, N]. c1 is fresh, so the position plays no part."""
         return self._seal.encrypt_blocks(self._encryptor.encrypt, values)
 
 
@@ -130,7 +130,7 @@ class _Seal:
         return out
 
     def decode(self, plain: Any) -> U64:
-        """uint64[values_per_block], rounded."""
+        """The values of a plaintext, rounded to integers: uint64[values_per_block]."""
         if self.profile.scheme is Scheme.BFV:
             return slots.bfv_values(self.profile, np.array(self._encoder.decode_uint64(plain), np.uint64))
         return slots.ckks_values(np.array(self._encoder.decode_complex(plain), np.complex128))

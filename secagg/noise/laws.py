@@ -81,7 +81,7 @@ def half_law(law: Law, variance: Fraction, tail: int) -> HalfLaw:
 
 
 def _gaussian_ratios(variance: Fraction) -> Iterator[Interval]:
-    """exp(−(2k+1)/2σ²)."""
+    """Intervals around P(k+1)/P(k) = exp(−(2k+1)/2σ²), for k = 0, 1, 2 and so on."""
     ratio = exp_minus(1 / (2 * variance))
     step = ratio * ratio
     while True:

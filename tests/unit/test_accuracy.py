@@ -19,8 +19,8 @@ from secagg.errors import ConfigError, MissingExtraError
 from secagg.privacy.finder import Task, describe
 from secagg.tools.bench import accuracy
 from secagg.tools.bench.accuracy import SETTINGS, Setting, compressed_trials, trials_of
-from secagg.tools.bench.accuracy_findings import LARGEST_RATIO, Findings, Outcome, Study, Trial
 from secagg.tools.bench.accuracy_page import render
+from secagg.tools.bench.accuracy_results import LARGEST_RATIO, AccuracyResult, Outcome, Study, Trial
 from secagg.tools.bench.federation import Schedule, code_of, cohort_of, train
 from secagg.tools.bench.learning import Clients, DataSet, share_out
 from secagg.tools.commands.bench import app
@@ -168,7 +168,7 @@ def test_compression_is_compared_at_equal_bytes(data_set: DataSet) -> None:
 
 
 @pytest.fixture(scope="module")
-def findings() -> Findings:
+def findings() -> AccuracyResult:
     seen: list[tuple[int, int, str]] = []
     found = accuracy.measure(TINY, 2, lambda *told: seen.append(told))
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
@@ -176,7 +176,7 @@ def findings() -> Findings:
     return found
 
 
-def test_findings_are_for_programs_too(findings: Findings) -> None:
+def test_findings_are_for_programs_too(findings: AccuracyResult) -> None:
     document = json.loads(json.dumps(findings.as_json(), allow_nan=False))
     assert document["error_ratio_at_16_bits"].keys() == {"skellam", "gaussian"}
     assert len(document["outcomes"]) == len(findings.outcomes)
@@ -188,7 +188,7 @@ def test_findings_are_for_programs_too(findings: Findings) -> None:
             assert outcome["upload_bytes"] > 0
 
 
-def test_the_page_shows_everything_and_needs_nothing(findings: Findings) -> None:
+def test_the_page_shows_everything_and_needs_nothing(findings: AccuracyResult) -> None:
     document = render(findings, "secagg bench privacy --accuracy")
     assert not re.search(r"<script|<link|https?:|url\(", document)
     drawn = unescape(document)
@@ -200,7 +200,7 @@ def test_the_page_shows_everything_and_needs_nothing(findings: Findings) -> None
     assert "secagg bench privacy --accuracy</code>" in document
 
 
-def test_what_the_page_is_told_is_no_html(findings: Findings) -> None:
+def test_what_the_page_is_told_is_no_html(findings: AccuracyResult) -> None:
     outcomes = [replace(one, trial=replace(one.trial, refusal="<script>no")) if one.trial.refusal else one
                 for one in findings.outcomes]  # fmt: skip
     page = render(replace(findings, outcomes=tuple(outcomes), machine={"<script>cpu": "x"}), "<script>bench")
@@ -209,7 +209,7 @@ def test_what_the_page_is_told_is_no_html(findings: Findings) -> None:
         assert f"&lt;script&gt;{told}" in page
 
 
-def test_an_error_above_the_bound_is_not_exact(findings: Findings) -> None:
+def test_an_error_above_the_bound_is_not_exact(findings: AccuracyResult) -> None:
     assert findings.exact
     assert not replace(findings, ratios={"skellam": 1.0, "gaussian": LARGEST_RATIO + 0.01}).exact
 
@@ -220,10 +220,12 @@ def test_one_training_has_no_spread() -> None:
     assert (outcome.mean, outcome.spread, trial.epsilon) == (0.5, 0.0, inf)
 
 
-def test_the_command_draws_and_prints(findings: Findings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command_draws_and_prints(
+    findings: AccuracyResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[int] = []
 
-    def measured(_: object, seeds: int, __: object) -> Findings:
+    def measured(_: object, seeds: int, __: object) -> AccuracyResult:
         asked.append(seeds)
         return findings
 

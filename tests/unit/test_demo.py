@@ -24,21 +24,21 @@ from secagg.tools.charts import png
 from secagg.tools.demo import job
 from secagg.tools.demo.comparison import compare, weighted_mean
 from secagg.tools.demo.counting import label_config
-from secagg.tools.demo.findings import (
+from secagg.tools.demo.participant import LABELS, Command, save_arrays
+from secagg.tools.demo.plan import Dropout, Moment, plan_dropouts
+from secagg.tools.demo.play import Settings, Training, round_config
+from secagg.tools.demo.report import render
+from secagg.tools.demo.results import (
     CoordinatorView,
     Counted,
+    DemoResult,
     Dropped,
-    Findings,
     PlayedRound,
     SchemeRound,
     Site,
     Statistics,
     Traffic,
 )
-from secagg.tools.demo.participant import LABELS, Command, save_arrays
-from secagg.tools.demo.plan import Dropout, Moment, plan_dropouts
-from secagg.tools.demo.play import Settings, Training, round_config
-from secagg.tools.demo.report import render
 from secagg.tools.demo.side_by_side import SIDE_BY_SIDE, Bench, is_exact
 from secagg.tools.simulation.grid import CODE, on_grid
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
@@ -189,7 +189,7 @@ def test_a_weighted_mean_clips() -> None:
 # --- findings, report, exit code --------------------------------------------------------------------------------------
 
 
-def some_findings(largest_difference: float = 1e-5) -> Findings:
+def some_findings(largest_difference: float = 1e-5) -> DemoResult:
     statistics = Statistics(256, (1,) * 256, 8.0, 0.5, 0.0)
     pictures = [np.full((8, 8), float(i)) for i in range(32)]
     dropped = [Dropped("a", phase, "before sending", phase == "Unmask") for phase in ("MaskedInput", "Unmask")]
@@ -205,7 +205,7 @@ def some_findings(largest_difference: float = 1e-5) -> Findings:
         2e-5,
         {"a": Traffic(10, 20), "b": Traffic(5, None)},
     )
-    return Findings(
+    return DemoResult(
         scheme="masked",
         threat_model="active",
         seed=7,

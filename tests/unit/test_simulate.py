@@ -20,14 +20,14 @@ from secagg.tools.commands.simulate import _dropouts
 from secagg.tools.simulation import faults
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Up
-from secagg.tools.simulation.scenario import Findings, Scenario, play
+from secagg.tools.simulation.scenario import Scenario, ScenarioResult, play
 from secagg.tools.simulation.stopwatch import Side, Stopwatch
 
 SMALL = Scenario(participants=9, values=50, threshold=6)
 SEED = bytes(32)
 
 
-def played(scenario: Scenario, **options: Any) -> Findings:
+def played(scenario: Scenario, **options: Any) -> ScenarioResult:
     return play(scenario, rng=SeededRng(SEED), **options)
 
 

@@ -56,7 +56,7 @@ def read(given: Arguments) -> Clip:
 
 
 def written(clip: Clip) -> str:
-    """Its text."""
+    """The parameters of a clip as they stand in a pipeline's text."""
     bound = f"l2={clip.l2!r}" if clip.l2 != inf else f"linf={clip.linf!r}"
     return f"{bound}{', per=array' if clip.per_array else ''}"
 
@@ -86,7 +86,7 @@ class Clipped:
         return 1.0 if length <= bound else bound / length
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """See `Values`."""
+        """The values, shrunk or cut to the bound."""
         values = self._source.read(start, stop)
         if self._linf != inf:
             return np.clip(values, -self._linf, self._linf, out=values)

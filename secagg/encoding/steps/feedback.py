@@ -16,7 +16,7 @@ class Compensated:
         self._lost = lost
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """See `Values`."""
+        """The values, each with what was lost of it."""
         values = self._source.read(start, stop)
         values += self._lost[start:stop]
         return values

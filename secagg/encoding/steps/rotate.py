@@ -108,7 +108,7 @@ class Rotated:
         self._last: tuple[int, FloatArray] | None = None
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """See `Values`."""
+        """The rotated values: whole blocks are read and transformed, and the range is cut out of them."""
         block = self._rotation.block
         out = np.empty(stop - start, np.float64)
         for number in range(start // block, -(-stop // block)):

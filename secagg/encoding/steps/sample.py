@@ -108,7 +108,7 @@ class Sampled:
         self._selection = selection
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """See `Values`."""
+        """The kept values, gathered block by block."""
         out = np.empty(stop - start, np.float64)
         selection = self._selection
         for number in range(start // selection.per_block, -(-stop // selection.per_block)):

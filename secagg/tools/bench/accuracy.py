@@ -13,7 +13,7 @@ from secagg.encoding.steps.sample import kept_size
 from secagg.errors import ConfigError
 from secagg.noise.laws import Law
 from secagg.privacy.finder import DEFAULT_DELTA, Task, find
-from secagg.tools.bench.accuracy_findings import RATIO_BITS, Findings, Outcome, Study, Trial
+from secagg.tools.bench.accuracy_results import RATIO_BITS, AccuracyResult, Outcome, Study, Trial
 from secagg.tools.bench.federation import Schedule, Trained, code_of, cohort_of, train
 from secagg.tools.bench.learning import Clients, DataSet, share_out
 from secagg.tools.bench.machine import describe
@@ -74,7 +74,7 @@ Progress = Callable[[int, int, str], None]
 """Told trainings done, trainings in all, and what comes next."""
 
 
-def measure(settings: dict[DataSet, Setting], seeds: int, progress: Progress) -> Findings:
+def measure(settings: dict[DataSet, Setting], seeds: int, progress: Progress) -> AccuracyResult:
     """Train everything.
 
     Args:
@@ -105,7 +105,7 @@ def measure(settings: dict[DataSet, Setting], seeds: int, progress: Progress) ->
         outcomes.append(_outcome(trial, trained))
     progress(done, total, "error of 20,000 values")
     ratios = {law.value: error_ratio(law, RATIO_BITS)[0] for law in Law}
-    return Findings(machine, seeds, DEFAULT_DELTA, tuple(outcomes), ratios)
+    return AccuracyResult(machine, seeds, DEFAULT_DELTA, tuple(outcomes), ratios)
 
 
 def _train(trial: Trial, clients: Clients, seed: int) -> Trained:

@@ -7,7 +7,7 @@ from typing import Final
 from markupsafe import Markup
 
 from secagg.tools.bench.accuracy import EPSILONS, SETTINGS, VALUE_BITS
-from secagg.tools.bench.accuracy_findings import LARGEST_RATIO, Findings, Outcome, Study, as_percent
+from secagg.tools.bench.accuracy_results import LARGEST_RATIO, AccuracyResult, Outcome, Study, as_percent
 from secagg.tools.bench.learning import DataSet
 from secagg.tools.charts.axes import Axis
 from secagg.tools.charts.lines import Note, Point, Series, line_chart
@@ -21,7 +21,7 @@ _TITLES: Final = {DataSet.DIGITS: "Handwritten digits", DataSet.CANCER: "Breast 
 _BIT_STYLES: Final = dict(zip(VALUE_BITS, ("s6", "s1", "s2", "s3", "s4"), strict=True))
 
 
-def render(findings: Findings, command: str) -> str:
+def render(findings: AccuracyResult, command: str) -> str:
     """The page. Args: command: what makes it again."""
     return page(
         "bench/accuracy.html.j2",
@@ -47,7 +47,7 @@ def render(findings: Findings, command: str) -> str:
     )
 
 
-def _data_sets(findings: Findings, study: Study) -> list[DataSet]:
+def _data_sets(findings: AccuracyResult, study: Study) -> list[DataSet]:
     return [data_set for data_set in DataSet if findings.of(study, data_set)]
 
 
@@ -58,7 +58,7 @@ def _epsilon(epsilon: float) -> str:
     return "ε = ∞" if isinf(epsilon) else f"ε = {epsilon:g}"
 
 
-def _tiles(findings: Findings) -> list[tuple[str, str]]:
+def _tiles(findings: AccuracyResult) -> list[tuple[str, str]]:
     data_set = _data_sets(findings, Study.BITS)[0]
     outcomes = findings.of(Study.BITS, data_set)
     widest = max(o.trial.bits for o in outcomes)
@@ -88,7 +88,7 @@ def _point(x: float, outcome: Outcome) -> Point:
     return Point(x, outcome.mean, outcome.spread, story)
 
 
-def _bits_card(findings: Findings, data_set: DataSet) -> str:
+def _bits_card(findings: AccuracyResult, data_set: DataSet) -> str:
     outcomes = findings.of(Study.BITS, data_set)
     trained = [o for o in outcomes if o.accuracies]
     axis = _accuracy_axis(trained)
@@ -137,7 +137,7 @@ def _refusals(outcomes: Sequence[Outcome]) -> Markup:
     return fill("bench/refusals.html.j2", reasons=reasons)
 
 
-def _cohort_cards(findings: Findings) -> Iterator[str]:
+def _cohort_cards(findings: AccuracyResult) -> Iterator[str]:
     for data_set in _data_sets(findings, Study.COHORT):
         outcomes = findings.of(Study.COHORT, data_set)
         cohorts = sorted({o.trial.participants for o in outcomes})
@@ -163,7 +163,7 @@ def _ticks(values: Sequence[int]) -> tuple[tuple[float, str], ...]:
     return tuple((value, f"{value:,}") for value in values)
 
 
-def _ratio_card(findings: Findings) -> str:
+def _ratio_card(findings: AccuracyResult) -> str:
     data_set = _data_sets(findings, Study.BITS)[0]
     outcomes = [o for o in findings.of(Study.BITS, data_set) if o.error_ratio]
     series = [Series("at most", (Point(8, LARGEST_RATIO), Point(16, LARGEST_RATIO)), "s5", dashed=True, dots=False)]
@@ -186,7 +186,7 @@ def _ratio_card(findings: Findings) -> str:
     )
 
 
-def _compression_card(findings: Findings, data_set: DataSet, feedback: bool) -> str:
+def _compression_card(findings: AccuracyResult, data_set: DataSet, feedback: bool) -> str:
     everything = findings.of(Study.COMPRESSION, data_set)
     plain = next(o for o in everything if o.trial.pipeline is None)
     series = []

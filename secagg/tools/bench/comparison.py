@@ -47,12 +47,12 @@ class Comparison:
         return self.identical and all(report.exact for report in self.reports.values())
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The values that `--json` prints."""
         reports = {title: report.as_json() for title, report in self.reports.items()}
         return {"bench": self.bench, "machine": self.machine, "identical": self.identical, "variants": reports}
 
     def show(self, console: Console) -> None:
-        """For people."""
+        """Print tables to the terminal."""
         console.print(escape(", ".join(f"{key} {value}" for key, value in self.machine.items())), style="dim")
         setting = next(iter(self.reports.values())).setting
         told = {key: setting[key] for key in ("participants", "values", "dropouts", "rounds")}
@@ -77,9 +77,7 @@ class Comparison:
         table.add_column("", ratio=1)
         for title, report in self.reports.items():
             section = next(section for section in report.sections if section.name == "round")
-            told = [
-                f"{figure.name.removesuffix('_s').replace('_', ' ')} {as_text(figure)}" for figure in section.figures
-            ]
+            told = [_told(figure) for figure in section.figures]
             table.add_row(title + _mark(report), ", ".join(told[1:]))
         return table
 

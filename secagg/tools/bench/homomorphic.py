@@ -83,7 +83,7 @@ def run(values: int = 1_000_000, repeat: int = 3) -> Figures:
     return figures
 
 
-class _Clock:
+class _BestTimes:
     """Best times by name."""
 
     def __init__(self) -> None:
@@ -103,38 +103,38 @@ class _Clock:
 
 def _participants_custody(scheme: Scheme, vectors: list[U64], repeat: int, rng: Rng) -> Figures:
     profile = find_profile(scheme, Custody.PARTICIPANTS, SUMMANDS, VALUE_BITS)
-    count, clock = len(vectors[0]), _Clock()
+    count, times = len(vectors[0]), _BestTimes()
     for _ in range(repeat):
-        _seeded_round(profile, vectors, clock, rng)
+        _seeded_round(profile, vectors, times, rng)
     with Worker() as worker:
         seed, key_seed, context = rng.token(SEED_SIZE), rng.token(KEY_SEED_SIZE), rng.token(32)
         worker.do(OpenSymmetric(profile, key_seed, context, seed, _PARTICIPANTS[0]))
-        clock.time("encrypt_and_pack_in_worker", _encrypt, worker.do, profile, vectors[0])
-    figures = clock.figures()
+        times.time("encrypt_and_pack_in_worker", _encrypt, worker.do, profile, vectors[0])
+    figures = times.figures()
     figures["expand_c1_per_participant_s"] = round(figures.pop("expand_all_c1_s") / _EXPANDED_TOGETHER, 5)
     return _described(profile) | figures | {"bytes_per_value_up": _per_value(upload_layout(profile, count), count)}
 
 
-def _seeded_round(profile: Profile, vectors: list[U64], clock: _Clock, rng: Rng) -> None:
+def _seeded_round(profile: Profile, vectors: list[U64], times: _BestTimes, rng: Rng) -> None:
     context, key_seed, count, desk = rng.token(32), rng.token(KEY_SEED_SIZE), len(vectors[0]), Desk()
     total, streams = SeededSum(profile, count), []
     for participant, vector in zip(_PARTICIPANTS, vectors, strict=True):
         seed = rng.token(SEED_SIZE)
         desk.do(OpenSymmetric(profile, key_seed, context, seed, participant))
-        chunks = clock.time("encrypt_and_pack", _encrypt, desk.do, profile, vector)
-        clock.time("unpack_check_fold", _fold, total, chunks)
+        chunks = times.time("encrypt_and_pack", _encrypt, desk.do, profile, vector)
+        times.time("unpack_check_fold", _fold, total, chunks)
         streams.append(SeededPolynomials(profile, seed, context=context, participant=participant))
-    clock.time("expand_all_c1", sum_streams, total.upload, (streams * _EXPANDED_TOGETHER)[:_EXPANDED_TOGETHER])
+    times.time("expand_all_c1", sum_streams, total.upload, (streams * _EXPANDED_TOGETHER)[:_EXPANDED_TOGETHER])
     aggregate = total.finish(streams)
     desk.do(OpenDecryption(profile, key_seed, context))
-    _check(clock.time("decrypt_and_decode", _decrypt, desk.do, profile, aggregate, count), vectors)
+    _check(times.time("decrypt_and_decode", _decrypt, desk.do, profile, aggregate, count), vectors)
 
 
 def _threshold_custody(scheme: Scheme, vectors: list[U64], repeat: int, rng: Rng) -> Figures:
     profile = find_profile(scheme, Custody.THRESHOLD, SUMMANDS, VALUE_BITS)
-    count, clock = len(vectors[0]), _Clock()
+    count, times = len(vectors[0]), _BestTimes()
     for _ in range(repeat):
-        _threshold_round(profile, vectors, clock, rng)
+        _threshold_round(profile, vectors, times, rng)
     ciphertext, part = (_per_value(layout_of(profile, count, polynomials), count) for polynomials in (2, 1))
     sizes = {
         "flood_bits": profile.flood_bits,
@@ -144,25 +144,25 @@ def _threshold_custody(scheme: Scheme, vectors: list[U64], repeat: int, rng: Rng
         "c1_bytes_per_value_down": part,
         "key_share_bytes": len(profile.key_primes) * profile.ring_degree * profile.prime_bits // 8,
     }
-    return _described(profile) | clock.figures() | sizes
+    return _described(profile) | times.figures() | sizes
 
 
-def _threshold_round(profile: Profile, vectors: list[U64], clock: _Clock, rng: Rng) -> None:
+def _threshold_round(profile: Profile, vectors: list[U64], times: _BestTimes, rng: Rng) -> None:
     context, count, desk = rng.token(32), len(vectors[0]), Desk()
     seeds = [Secret(rng.token(KEY_SEED_SIZE)) for _ in vectors]
-    shares = [clock.time("key_share", key_share, profile, seed, context) for seed in seeds]
+    shares = [times.time("key_share", key_share, profile, seed, context) for seed in seeds]
     desk.do(OpenPublicKey(profile, joint_key(profile, shares), context))
     total = PublicKeySum(profile, count)
     for vector in vectors:
-        chunks = clock.time("encrypt_and_pack", _encrypt, desk.do, profile, vector)
-        clock.time("unpack_check_fold", _fold, total, chunks)
+        chunks = times.time("encrypt_and_pack", _encrypt, desk.do, profile, vector)
+        times.time("unpack_check_fold", _fold, total, chunks)
     aggregate = total.finish()
     phase = Accumulator(aggregate.c0.layout)
     _fold(phase, aggregate.c0.all_chunks())
     for seed in seeds:
         key = SecretKey(profile, seed, context)
-        clock.time("combine", _fold, phase, clock.time("partial", _partial, profile, key, aggregate, rng))
-    opened = clock.time("decode", decode, profile, phase.finish().residues[:, 0], count, len(vectors))
+        times.time("combine", _fold, phase, times.time("partial", _partial, profile, key, aggregate, rng))
+    opened = times.time("decode", decode, profile, phase.finish().residues[:, 0], count, len(vectors))
     _check(opened, vectors)
 
 
@@ -179,18 +179,18 @@ def _tenseal(vectors: list[U64], repeat: int) -> Figures:
         with contextlib.redirect_stdout(io.StringIO()):  # it warns that the vector needs several ciphertexts
             return bytes(tenseal.ckks_vector(context, plain).serialize())
 
-    clock, size = _Clock(), 0
+    times, size = _BestTimes(), 0
     for _ in range(repeat):
         sent = [
-            clock.time("encrypt_and_serialize", encrypt_and_serialize, v.astype(np.float64).tolist()) for v in vectors
+            times.time("encrypt_and_serialize", encrypt_and_serialize, v.astype(np.float64).tolist()) for v in vectors
         ]
         size = len(sent[0])
         total = tenseal.ckks_vector_from(context, sent[0])
         for data in sent[1:]:
-            clock.time("parse_and_add", _parse_and_add, tenseal, context, total, data)
-        clock.time("decrypt", total.decrypt)
+            times.time("parse_and_add", _parse_and_add, tenseal, context, total, data)
+        times.time("decrypt", total.decrypt)
     described = {"ring_degree": _TUTORIAL_DEGREE, "prime_bits": _TUTORIAL_PRIME_BITS}
-    return described | clock.figures() | {"bytes_per_value_up": round(size / len(vectors[0]), 3)}
+    return described | times.figures() | {"bytes_per_value_up": round(size / len(vectors[0]), 3)}
 
 
 def _parse_and_add(tenseal: Any, context: Any, total: Any, data: bytes) -> None:

@@ -48,7 +48,7 @@ class Clients:
 
     @property
     def model_shape(self) -> tuple[int, int]:
-        """(d, classes)."""
+        """Rows and columns of a softmax regression for this data: features and classes."""
         return self.inputs.shape[2], self.targets.shape[2]
 
     def updates(self, model: Floats) -> Floats:

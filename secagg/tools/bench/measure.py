@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from secagg.tools.simulation.stopwatch import Clock
+
 Work = Callable[[], object]
-Clock = Callable[[], float]
 
 cpu_clock: Clock = time.process_time
 """Seconds of this process on a core: for work on one thread, what an idle core would take, however busy the machine."""

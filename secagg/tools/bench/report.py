@@ -82,7 +82,7 @@ class Report:
     exact: bool = field(default=True)
 
     def figures(self) -> Iterator[Figure]:
-        """All figures."""
+        """The figures of all sections, in their order."""
         return (figure for section in self.sections for figure in section.figures)
 
     def as_json(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Report:
         }
 
     def show(self, console: Console) -> None:
-        """For people."""
+        """Print tables to the terminal."""
         console.print(escape(", ".join(f"{key} {value}" for key, value in self.machine.items())), style="dim")
         console.print(escape(", ".join(f"{key} {value}" for key, value in self.setting.items())), style="dim")
         for section in self.sections:

@@ -39,7 +39,7 @@ class LeaveHalfway(grpc.StreamStreamClientInterceptor):  # type: ignore[misc, un
     def intercept_stream_stream(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
     ) -> Any:
-        """See grpc."""
+        """Count what goes up on the stream of an upload, as gRPC hands it over."""
         upload = client_call_details.method.endswith(("/SendInput", "/SendEncrypted"))
         return continuation(client_call_details, self._halved(request_iterator) if upload else request_iterator)
 
@@ -58,7 +58,7 @@ class WatchedWorker(Worker):
     """Of the last one."""
 
     def close(self) -> None:
-        """See `Worker`."""
+        """End the worker, whether it still runs or not."""
         with suppress(LocalError):  # closed before, or it ended by itself
             WatchedWorker.peak_bytes = memory_of(self.pid).peak_bytes
         super().close()

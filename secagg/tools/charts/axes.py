@@ -72,7 +72,7 @@ class Frame:
         return self.height - _BOTTOM - share * (self.height - _BOTTOM - _TOP)
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Both."""
+        """x and y of a point on the drawing."""
         return self.across(x), self.up(y)
 
     def drawn(self) -> Iterator[Markup]:

@@ -12,7 +12,7 @@ from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from secagg.tools.bench.accuracy_findings import Findings
+    from secagg.tools.bench.accuracy_results import AccuracyResult
     from secagg.tools.bench.comparison import Comparison
     from secagg.tools.bench.report import Report
 
@@ -175,7 +175,7 @@ def _say(matter: str) -> None:
     typer.echo(f"measuring {matter} …", err=True)
 
 
-def _print(report: "Report | Comparison | Findings", as_json: bool) -> None:
+def _print(report: "Report | Comparison | AccuracyResult", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from secagg.tools.demo.findings import CoordinatorView, Findings, Pictures, PlayedRound
+    from secagg.tools.demo.results import CoordinatorView, DemoResult, Pictures, PlayedRound
 
 _PICTURES: Final = 8  # neurons shown on the terminal; the report has them all
 
@@ -134,7 +134,7 @@ def _round_table(played: "PlayedRound") -> "Table":
     return table
 
 
-def _print_findings(console: "Console", findings: "Findings", report: Path) -> None:
+def _print_findings(console: "Console", findings: "DemoResult", report: Path) -> None:
     view = findings.view
     console.print(
         f"\n[bold]What {view.participant} sent, and what the coordinator saw of it[/bold] (round {view.round})"
@@ -166,7 +166,7 @@ def _print_findings(console: "Console", findings: "Findings", report: Path) -> N
     )
 
 
-def _scheme_table(findings: "Findings") -> "Table":
+def _scheme_table(findings: "DemoResult") -> "Table":
     from rich.table import Table
 
     table = Table("", "coordinator", box=None)

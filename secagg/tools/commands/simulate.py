@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from secagg.crypto.rng import Rng
     from secagg.phases import Phase
     from secagg.tools.simulation.network import Envelope
-    from secagg.tools.simulation.scenario import Findings, Scenario
+    from secagg.tools.simulation.scenario import Scenario, ScenarioResult
     from secagg.tools.simulation.stopwatch import Side
 
 
@@ -105,7 +105,7 @@ def _count(text: str, participants: int) -> int:
     return count
 
 
-def _play_all(scenario: "Scenario", rounds: int, rng: "Rng") -> "list[Findings]":
+def _play_all(scenario: "Scenario", rounds: int, rng: "Rng") -> "list[ScenarioResult]":
     from secagg.config import ThreatModel
     from secagg.phases import phases
     from secagg.tools.simulation.cohort import START, Deployment, participant_names
@@ -144,7 +144,7 @@ class _Watch:
         self._progress.stop()
 
     def see(self, envelope: "Envelope") -> "Iterable[Envelope]":
-        """See `Hook`."""
+        """Notice what passes, and change nothing."""
         from secagg.messages import MaskedInputChunk
         from secagg.tools.simulation.network import Up
 
@@ -154,7 +154,7 @@ class _Watch:
         return (envelope,)
 
 
-def _as_json(scenario: "Scenario", seed: int, found: "list[Findings]") -> dict[str, object]:
+def _as_json(scenario: "Scenario", seed: int, found: "list[ScenarioResult]") -> dict[str, object]:
     config = scenario.config()
     return {
         "seed": seed,
@@ -168,7 +168,7 @@ def _as_json(scenario: "Scenario", seed: int, found: "list[Findings]") -> dict[s
     }
 
 
-def _round_as_json(scenario: "Scenario", findings: "Findings") -> dict[str, object]:
+def _round_as_json(scenario: "Scenario", findings: "ScenarioResult") -> dict[str, object]:
     from secagg.tools.simulation.scenario import PLAIN_BYTES
     from secagg.tools.simulation.stopwatch import Side
 
@@ -196,7 +196,7 @@ def _by_phase(seconds: "Mapping[tuple[Side, Phase], float]", side: "Side") -> di
     return {str(phase): spent for (whose, phase), spent in seconds.items() if whose is side}
 
 
-def _print(console: "Console", scenario: "Scenario", seed: int, found: "list[Findings]") -> None:
+def _print(console: "Console", scenario: "Scenario", seed: int, found: "list[ScenarioResult]") -> None:
     config = scenario.config()
     console.print(
         f"{scenario.participants} participants, threshold {config.threshold}, {scenario.threat_model.name.lower()} "
@@ -211,7 +211,7 @@ def _print(console: "Console", scenario: "Scenario", seed: int, found: "list[Fin
         console.print(_times(scenario, findings))
 
 
-def _outcome(findings: "Findings") -> str:
+def _outcome(findings: "ScenarioResult") -> str:
     if findings.aborted is not None:
         return f"[yellow]no sum, nothing released:[/yellow] {findings.aborted}"
     if findings.exact:
@@ -219,7 +219,7 @@ def _outcome(findings: "Findings") -> str:
     return "[red]WRONG SUM[/red]"
 
 
-def _lines(scenario: "Scenario", findings: "Findings") -> "Iterable[tuple[str, str]]":
+def _lines(scenario: "Scenario", findings: "ScenarioResult") -> "Iterable[tuple[str, str]]":
     from secagg.tools.simulation.scenario import PLAIN_BYTES
 
     if findings.dropped:
@@ -234,7 +234,7 @@ def _lines(scenario: "Scenario", findings: "Findings") -> "Iterable[tuple[str, s
     yield "expansion", f"{up / plain:.2f} up, {(up + down) / plain:.2f} both ways, against a plain float32 update"
 
 
-def _times(scenario: "Scenario", findings: "Findings") -> "Table":
+def _times(scenario: "Scenario", findings: "ScenarioResult") -> "Table":
     from rich.table import Table
 
     from secagg.phases import phases

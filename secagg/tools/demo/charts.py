@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from secagg.phases import INPUT_PHASES
 from secagg.tools.charts.svg import Box, dot, line, path, svg, text
-from secagg.tools.demo.findings import Counted, Dropped, Findings, PlayedRound, SchemeRound, Site
+from secagg.tools.demo.results import Counted, DemoResult, Dropped, PlayedRound, SchemeRound, Site
 
 _DIGIT_COLOURS: Final = (
     "#1d4ed8", "#0891b2", "#0f766e", "#4d7c0f", "#a16207", "#c2410c", "#be123c", "#a21caf", "#6d28d9", "#475569",
@@ -18,7 +18,7 @@ _LABEL: Final = 90.0  # room for a label beside its bar
 _INPUTS: Final = frozenset(map(str, INPUT_PHASES))
 
 
-def accuracy_chart(findings: Findings) -> Markup:
+def accuracy_chart(findings: DemoResult) -> Markup:
     """Test accuracy by round: secure as a line, plain as rings around its points."""
     width, height, left, bottom = 520.0, 260.0, 44.0, 34.0
     rounds = len(findings.rounds)
@@ -62,7 +62,7 @@ def difference_chart(rounds: Sequence[PlayedRound]) -> Markup:
     return svg(width, 10 + len(rounds) * row, body, "Largest difference from the plain weighted mean, and its bound")
 
 
-def dropout_grid(findings: Findings) -> Markup:
+def dropout_grid(findings: DemoResult) -> Markup:
     """Participants × rounds, in bands as wide as the page; each cell has one box for each phase."""
     row, left, top, width = 27.0, 74.0, 30.0, 1070.0
     cell = len(findings.phases) * _BOX + 20

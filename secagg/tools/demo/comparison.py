@@ -17,7 +17,7 @@ Mean = dict[str, np.ndarray[Any, np.dtype[np.float64]]]
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """See `PlayedRound`."""
+    """How far the aggregate of a round is from the plain mean of the same updates."""
 
     largest_difference: float
     error_bound: float

@@ -12,9 +12,9 @@ from secagg_client import ControlClient
 
 from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.tools.demo import job
-from secagg.tools.demo.findings import Counted, Site
 from secagg.tools.demo.participant import LABELS, Command
 from secagg.tools.demo.processes import Crew
+from secagg.tools.demo.results import Counted, Site
 from secagg.tools.deployment.sidecar import START_S
 from secagg.variants import Variant
 

@@ -15,8 +15,8 @@ from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.errors import MissingExtraError
 from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.summation import upload_layout
-from secagg.tools.demo.findings import CoordinatorView, Pictures, Statistics
 from secagg.tools.demo.job import HIDDEN, PIXELS, Model
+from secagg.tools.demo.results import CoordinatorView, Pictures, Statistics
 from secagg.wire import homomorphic
 from secagg.wire.masked import decode_chunk
 from secagg.wire.parsing import parse

@@ -80,7 +80,7 @@ def _feed_the_smallest(parts: list[list[int]]) -> None:
 
 
 def new_model(seed: int) -> Model:
-    """He initialisation."""
+    """A network that has learned nothing: random weights after He et al. (2015)."""
     rng = np.random.default_rng([seed, 2])
     return {
         "hidden.weight": (rng.normal(0, np.sqrt(2 / PIXELS), (PIXELS, HIDDEN))).astype(np.float32),

@@ -66,7 +66,7 @@ class Command:
     counted: bool = False
 
     def as_json(self) -> str:
-        """One line."""
+        """The command as one line of JSON, as the participant reads it."""
         dropout = self.dropout and [self.dropout.phase.name, self.dropout.moment.name]
         fields = {"model": str(self.model), "folder": str(self.folder), "dropout": dropout}
         return json.dumps({name: fields.get(name, getattr(self, name)) for name in self.__slots__})

@@ -23,19 +23,19 @@ from secagg.tools.demo.comparison import compare, weighted_mean
 from secagg.tools.demo.counting import count_labels, label_config
 from secagg.tools.demo.deployment import build_deployment, participant_names
 from secagg.tools.demo.evidence import Upload, coordinator_view
-from secagg.tools.demo.findings import (
+from secagg.tools.demo.participant import Command, load_arrays, save_arrays
+from secagg.tools.demo.plan import RoundPlan, plan_dropouts
+from secagg.tools.demo.processes import Crew
+from secagg.tools.demo.results import (
     CoordinatorView,
     Counted,
+    DemoResult,
     Dropped,
-    Findings,
     PlayedRound,
     SchemeRound,
     Site,
     Traffic,
 )
-from secagg.tools.demo.participant import Command, load_arrays, save_arrays
-from secagg.tools.demo.plan import RoundPlan, plan_dropouts
-from secagg.tools.demo.processes import Crew
 from secagg.tools.demo.side_by_side import SIDE_BY_SIDE, Bench
 from secagg.tools.deployment.sidecar import START_S, Sidecar
 from secagg.variants import MASKED, Variant
@@ -52,7 +52,7 @@ _TASK: Final = "digits"
 
 
 class Audience(Protocol):
-    """Who watches."""
+    """Is told what the demo does while it runs."""
 
     def stage(self, text: str) -> None:
         """What happens now."""
@@ -86,7 +86,7 @@ class Ended:
     folder: Path
 
 
-def play(settings: Settings, audience: Audience) -> Findings:
+def play(settings: Settings, audience: Audience) -> DemoResult:
     """The whole demo.
 
     Raises:
@@ -117,7 +117,7 @@ def play(settings: Settings, audience: Audience) -> Findings:
             compared = training_run.side_by_side() if settings.variant == MASKED else ()
             counted = training_run.count_labels()
     config = round_config(settings, model, 1)
-    return Findings(
+    return DemoResult(
         scheme=settings.variant.name,
         threat_model=settings.threat_model.name.lower(),
         seed=settings.seed,

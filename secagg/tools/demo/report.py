@@ -8,7 +8,7 @@ from secagg.tools.charts.origin import Origin
 from secagg.tools.charts.page import fill, style
 from secagg.tools.charts.png import data_uri, sheet
 from secagg.tools.demo import charts
-from secagg.tools.demo.findings import Findings, PlayedRound
+from secagg.tools.demo.results import DemoResult, PlayedRound
 
 _COLUMNS: Final = 8
 
@@ -68,8 +68,8 @@ where it may not.
 """
 
 
-def render(findings: Findings) -> str:
-    """The page."""
+def render(findings: DemoResult) -> str:
+    """The page that shows what the demo found."""
     active = findings.threat_model == "active"
     shared = findings.scheme.endswith("-threshold")
     protected_by = "masked" if findings.scheme == "masked" else "encrypted"
@@ -101,7 +101,7 @@ def mean_traffic(played: PlayedRound) -> tuple[float, float]:
     return fmean(up for up, _ in stayed), fmean(down for _, down in stayed)
 
 
-def _lead(findings: Findings) -> str:
+def _lead(findings: DemoResult) -> str:
     active = findings.threat_model == "active"
     coordinator = "may lie" if active else "is trusted to follow the protocol, and reads everything"
     return (
@@ -112,7 +112,7 @@ def _lead(findings: Findings) -> str:
     )
 
 
-def _tiles(findings: Findings) -> list[tuple[str, str]]:
+def _tiles(findings: DemoResult) -> list[tuple[str, str]]:
     last = findings.rounds[-1]
     worst = max(played.largest_difference / played.error_bound for played in findings.rounds)
     dropped = [d for played in findings.rounds for d in played.dropped]
@@ -129,7 +129,7 @@ def _tiles(findings: Findings) -> list[tuple[str, str]]:
     ]
 
 
-def _traffic_of(findings: Findings, name: str) -> tuple[str, ...]:
+def _traffic_of(findings: DemoResult, name: str) -> tuple[str, ...]:
     """One participant over all rounds that it stayed in, on average, against plain float32 both ways."""
     stayed = [t for played in findings.rounds if (t := played.traffic[name]).down is not None]
     if not stayed:
@@ -138,12 +138,12 @@ def _traffic_of(findings: Findings, name: str) -> tuple[str, ...]:
     return (f"{len(stayed)}", f"{up:,.0f}", f"{down:,.0f}", f"{up / findings.plain_bytes:.2f} ×")
 
 
-def _lines(text: str, findings: Findings) -> list[str]:
+def _lines(text: str, findings: DemoResult) -> list[str]:
     told = text.format(colluding=findings.max_colluding, threshold=findings.threshold)
     return [line for line in told.splitlines() if line]
 
 
-def _origin(findings: Findings) -> Origin:
+def _origin(findings: DemoResult) -> Origin:
     configuration = (
         f"secagg demo: scheme {findings.scheme}, {findings.threat_model} coordinator, {len(findings.sites)} sites, "
         f"{len(findings.rounds)} rounds, threshold {findings.threshold}, {findings.value_bits} bits a value summed in "

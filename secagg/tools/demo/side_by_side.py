@@ -20,9 +20,9 @@ from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.context import digest_model
 from secagg.encoding.schema import Schema
 from secagg.tools.demo import job
-from secagg.tools.demo.findings import SchemeRound
 from secagg.tools.demo.participant import Command, load_arrays, save_arrays
 from secagg.tools.demo.processes import Crew
+from secagg.tools.demo.results import SchemeRound
 from secagg.tools.deployment.sidecar import START_S
 from secagg.tools.simulation.grid import CODE
 from secagg.variants import MASKED, WITH_PARTICIPANTS, Variant

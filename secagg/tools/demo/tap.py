@@ -43,7 +43,7 @@ class Tap(grpc.StreamStreamClientInterceptor):
     def intercept_stream_stream(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Iterator[Any]
     ) -> Any:
-        """See grpc."""
+        """Hand a stream on to gRPC; what goes up on it is counted, uploads are kept, and the dropout strikes here."""
         call = client_call_details.method.rpartition("/")[2]
         return continuation(client_call_details, self._passing(call, request_iterator))
 

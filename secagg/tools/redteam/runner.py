@@ -14,9 +14,9 @@ from secagg.tools.redteam.modes import homomorphic_available
 from secagg.tools.redteam.results import Checked, RedTeamFindings
 from secagg.tools.redteam.self_test.run import self_test
 from secagg.tools.redteam.workers import Workers
+from secagg.tools.simulation.stopwatch import Clock
 
 Tell = Callable[[str], None]
-Clock = Callable[[], float]
 
 PROFILES: Final = ("quick", "full")
 _PACKAGES: Final = ("numpy", "cryptography", "tenseal", "torch", "scikit-learn")

@@ -62,7 +62,7 @@ class Dropouts:
     chunks: int
 
     def __call__(self, envelope: Envelope) -> Iterable[Envelope]:
-        """See `Hook`."""
+        """Pass the message on if its participant is alive to send or receive it."""
         drops_in = self.phase_of.get(envelope.participant)
         return (envelope,) if drops_in is None or self._alive(envelope, drops_in) else ()
 
@@ -85,7 +85,7 @@ class WrongShares:
     rng: Rng
 
     def __call__(self, envelope: Envelope) -> Iterable[Envelope]:
-        """See `Hook`."""
+        """Pass the message on, with random shares in the place of what a liar reveals."""
         if isinstance(envelope, Up) and envelope.participant in self.liars and isinstance(envelope.message, Unmask):
             lies = {owner: self._lie(share) for owner, share in envelope.message.shares.items()}
             return (Up(envelope.participant, Unmask(lies), envelope.phase),)

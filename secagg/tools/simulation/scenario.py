@@ -72,7 +72,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ScenarioResult:
     """What came out of one round.
 
     Attributes:
@@ -109,7 +109,7 @@ def play(
     deployment: Deployment | None = None,
     clock: Clock = standing_still,
     observe: Hook = pass_on,
-) -> Findings:
+) -> ScenarioResult:
     """One round with fresh updates, dropouts and liars.
 
     Args:
@@ -158,11 +158,11 @@ def _findings(
     drops: Mapping[ParticipantId, Phase],
     liars: frozenset[ParticipantId],
     traffic: Traffic,
-) -> Findings:
+) -> ScenarioResult:
     aggregate = run.coordinator.aggregate
     mean = aggregate.mean(run.coordinator.round.config) if aggregate else None
     stayed = [name for name in run.participants if name not in drops]
-    return Findings(
+    return ScenarioResult(
         survivors=len(aggregate.survivors) if aggregate else 0,
         dropped=_dropped(run, drops),
         aborted=run.coordinator.failure,

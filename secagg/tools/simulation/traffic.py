@@ -23,7 +23,7 @@ class Traffic:
     _roster: tuple[Roster, int] | None = None  # everyone gets the same one, and it is long
 
     def __call__(self, envelope: Envelope) -> Iterable[Envelope]:
-        """See `Hook`."""
+        """Count the message, and pass it on."""
         counter = self.up if isinstance(envelope, Up) else self.down
         counter[envelope.participant] += self._size(envelope.message)
         return (envelope,)

@@ -169,7 +169,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class DemoResult:
     """Everything.
 
     Attributes:
@@ -224,7 +224,7 @@ class Findings:
         return within and not self.missing_phases and in_sum and self.same_aggregate and counted
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The values that `--json` prints."""
         fields = asdict(self)
         for pictures in ("true_pictures", "seen_pictures", "mean_pictures"):
             fields["view"][pictures] = [np.round(picture, 6).tolist() for picture in fields["view"][pictures]]

@@ -89,7 +89,7 @@ class Outcome:
         return stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The values that `--json` prints."""
         trial = self.trial
         return {
             "study": trial.study.value,
@@ -109,7 +109,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class AccuracyResult:
     """Everything that one run found.
 
     Attributes:
@@ -136,7 +136,7 @@ class Findings:
         return [o for o in self.outcomes if (o.trial.study, o.trial.data_set) == (study, data_set)]
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The values that `--json` prints."""
         return {
             "bench": "accuracy",
             "machine": self.machine,
@@ -147,7 +147,7 @@ class Findings:
         }
 
     def show(self, console: Console) -> None:
-        """For people."""
+        """Print tables to the terminal."""
         for data_set in DataSet:
             for study in Study:
                 if outcomes := self.of(study, data_set):
