@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from secagg.context import Context
 from secagg.crypto.certificates import PARTICIPANT_URN
 from secagg.crypto.identity import Identity
 from secagg.crypto.rng import SeededRng
+from secagg.messages import ParticipantId
 
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 NOW_S: Final = 1_700_000_000
@@ -27,6 +29,12 @@ _DAY: Final = timedelta(days=1)
 def seed(name: str) -> bytes:
     """32 bytes for one purpose."""
     return hashlib.sha256(b"secagg conformance, test only: " + name.encode()).digest()
+
+
+CONTEXT: Final = Context(seed("context"))
+ALICE: Final = ParticipantId("Alice.1")
+BOB: Final = ParticipantId("bob-2")
+"""Where there is no round: what binds to one, and two participants."""
 
 
 def rng(name: str) -> SeededRng:
@@ -59,44 +67,16 @@ def authority(name: str) -> x509.Certificate:
 
 def certificate(participant_id: str, organisation: str, issuer: str, *, days: int = 365) -> bytes:
     """A participant's certificate by the CA called `issuer`, in DER. `days`: negative for one that is expired."""
-    ca, key = authority(issuer), signing_key(participant_id)
-    subject = [
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-        x509.NameAttribute(NameOID.COMMON_NAME, participant_id),
-    ]
-    names = [x509.UniformResourceIdentifier(PARTICIPANT_URN + participant_id)]
-    builder = (
-        _builder(x509.Name(subject), ca.subject, key, serial=f"{issuer}/{participant_id}/{days}", days=days)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key(issuer).public_key()), critical=False
-        )
-    )
-    return builder.sign(signing_key(issuer), hashes.SHA256(), ecdsa_deterministic=True).public_bytes(
-        serialization.Encoding.DER
-    )
+    subject = [(NameOID.ORGANIZATION_NAME, organisation), (NameOID.COMMON_NAME, participant_id)]
+    name = x509.UniformResourceIdentifier(PARTICIPANT_URN + participant_id)
+    serial = f"{issuer}/{participant_id}/{days}"
+    return _issued(issuer, participant_id, subject, name, ExtendedKeyUsageOID.CLIENT_AUTH, serial=serial, days=days)
 
 
 def server_certificate(host: str, issuer: str) -> bytes:
     """A coordinator's certificate by the CA called `issuer`, in DER. Its key is that of `host`."""
-    ca, key = authority(issuer), signing_key(host)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    builder = (
-        _builder(subject, ca.subject, key, serial=f"{issuer}/{host}", days=365)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key(issuer).public_key()), critical=False
-        )
-    )
-    return builder.sign(signing_key(issuer), hashes.SHA256(), ecdsa_deterministic=True).public_bytes(
-        serialization.Encoding.DER
-    )
+    subject, name = [(NameOID.COMMON_NAME, host)], x509.DNSName(host)
+    return _issued(issuer, host, subject, name, ExtendedKeyUsageOID.SERVER_AUTH, serial=f"{issuer}/{host}", days=365)
 
 
 def identity(certificate_der: bytes, scalar: str) -> Identity:
@@ -120,6 +100,29 @@ def pem(certificate_der: bytes) -> bytes:
     return x509.load_der_x509_certificate(certificate_der).public_bytes(serialization.Encoding.PEM)
 
 
+def _issued(
+    issuer: str,
+    holder: str,
+    subject: list[tuple[x509.ObjectIdentifier, str]],
+    name: x509.GeneralName,
+    purpose: x509.ObjectIdentifier,
+    *,
+    serial: str,
+    days: int,
+) -> bytes:
+    ca, key = signing_key(issuer), signing_key(holder)
+    holders = x509.Name([x509.NameAttribute(kind, value) for kind, value in subject])
+    builder = (
+        _builder(holders, authority(issuer).subject, key, serial=serial, days=days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key()), critical=False)
+    )
+    return der(builder.sign(ca, hashes.SHA256(), ecdsa_deterministic=True))
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, serial: str, days: int
 ) -> x509.CertificateBuilder:
@@ -137,14 +140,10 @@ def _builder(
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    never = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
         crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
+        **dict.fromkeys((*never, "encipher_only", "decipher_only"), False),
     )

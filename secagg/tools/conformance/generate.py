@@ -22,13 +22,13 @@ from secagg.tools.conformance.failures import (
     offers,
 )
 from secagg.tools.conformance.failures.script import ACTIVE, Failure, Script
-from secagg.tools.conformance.primitives import bindings, derivations, lattice, published, rings
+from secagg.tools.conformance.primitives import bindings, derivations, lattice, published, rings, signatures
 from secagg.tools.conformance.replay import archive
 from secagg.tools.conformance.rounds import encrypted, masked
 from secagg.tools.conformance.vectors import check, directory, load
 
 WITHOUT_ROUND = (
-    (published, derivations, rings, lattice, bindings),
+    (published, derivations, signatures, rings, lattice, bindings),
     (fixedpoint, integers, groups, pipelines, noise, ledger, releases),
 )
 FAILURES = (

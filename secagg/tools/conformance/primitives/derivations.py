@@ -6,23 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from secagg import roster as rosters
-from secagg.context import Context, RoundId, bind, digest_model
+from secagg.context import RoundId, bind, digest_model
 from secagg.crypto import labels, polynomial, sealing, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
 from secagg.crypto.prg import ALIGNMENT, MaskStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
-from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
+from secagg.messages import ParticipantId
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document, little_endian
+from secagg.tools.conformance.fixtures import ALICE, BOB, CONTEXT
 
 SUITE = b"X25519_SHA256_AES128"
-CONTEXT = Context(fixtures.seed("context"))
 ROUND_ID = RoundId(fixtures.seed("round id")[:16])
-ALICE, BOB = ParticipantId("Alice.1"), ParticipantId("bob-2")
 
 
 def _framing() -> Document:
@@ -75,64 +73,6 @@ def _context() -> Document:
         "model_digest": model,
         "frame": frame(labels.CONTEXT, ROUND_ID, config_digest, model),
         "context": bind(ROUND_ID, config, model),
-    }
-
-
-def _roster() -> Roster:
-    """Two members with certificates, as in the active threat model; the bytes stand for certificates only here."""
-    members = []
-    for i, name in enumerate((ALICE, BOB), start=1):
-        channel, mask = (KeyPair.from_private(Secret(fixtures.seed(f"{kind} of {name}"))) for kind in ("c", "s"))
-        certificates = tuple(f"certificate {k} of {name}".encode() for k in range(i))
-        members.append(Member(Index(i), name, AdvertiseKeys(channel.public, mask.public, b"", certificates)))
-    return Roster(tuple(members))
-
-
-def _roster_fields(roster: Roster) -> list[dict[str, Any]]:
-    return [
-        {
-            "index": m.index,
-            "participant_id": m.participant_id,
-            "channel_public_key": m.keys.channel_public_key,
-            "mask_public_key": m.keys.mask_public_key,
-            "certificates": m.keys.certificates,
-        }
-        for m in roster.members
-    ]
-
-
-def _roster_digest() -> Document:
-    roster = _roster()
-    fields: list[bytes] = []
-    for m in roster.members:
-        keys = m.keys
-        fields += [m.index.to_bytes(4, "big"), m.participant_id.encode(), keys.channel_public_key, keys.mask_public_key]
-        fields += [keys.key_share_commitment, frame(b"", *keys.certificates)]
-    return {
-        "members": _roster_fields(roster),
-        "frame": frame(labels.ROSTER_DIGEST, *fields),
-        "digest": rosters.roster_digest(roster),
-    }
-
-
-def _signed_bytes() -> Document:
-    roster, key = _roster(), fixtures.signing_key(ALICE)
-    sets = SurvivorSet((Index(1), Index(258)), (Index(3),))
-    advertisement = rosters.advertisement_to_sign(CONTEXT, ALICE, roster.members[0].keys)
-    consistency = rosters.survivors_to_sign(CONTEXT, roster, sets)
-    sign = fixtures.identity(
-        fixtures.certificate(ALICE, "org", "vector CA"), fixtures.scalar_hex(key)
-    ).sign  # RFC 6979, so that the signatures are the same on every run
-    return {
-        "context": CONTEXT,
-        "participant_id": ALICE,
-        "private_scalar_test_only": fixtures.scalar_hex(key),
-        "members": _roster_fields(roster),
-        "roster_digest": rosters.roster_digest(roster),
-        "survivors": sets.survivors,
-        "dropped": sets.dropped,
-        "advertise_keys": {"signed": advertisement, "signature": sign(advertisement)},
-        "consistency_check": {"signed": consistency, "signature": sign(consistency)},
     }
 
 
@@ -286,8 +226,6 @@ VECTORS: Contents = {
     "framing": ("Parts with their lengths, and the SHA-256 of the frame", "Framing", _framing),
     "model-digest": ("The digest of a model", "Model digest", _model_digest),
     "context": ("What binds everything to one round, one configuration and one model", "Context", _context),
-    "roster-digest": ("The digest of a roster", "Roster", _roster_digest),
-    "signed-bytes": ("What the two signatures of the active threat model cover", "Signatures", _signed_bytes),
     "commitment": ("The commitment to a self-mask seed", "Self-mask commitment", _commitment),
     "sealing": ("A pair of shares sealed in each direction", "Sealed shares", _sealing),
     "mask-keys": ("Keys of the two kinds of mask streams", "Mask keys", _mask_keys),

@@ -21,13 +21,12 @@ from secagg.lattice.residues import ResidueVector, pack_residues
 from secagg.lattice.rlwe import SecretKey, centred_binomial, lift, rebase
 from secagg.lattice.slots import bfv_slots, ckks_slots
 from secagg.lattice.streams import SeededPolynomials
-from secagg.messages import ParticipantId
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document
-from secagg.tools.conformance.primitives.rings import CONTEXT, words_digest
+from secagg.tools.conformance.fixtures import ALICE, BOB, CONTEXT
+from secagg.tools.conformance.primitives.rings import words_digest
 from secagg.tools.conformance.replay.encryption import bfv_plaintext, plaintext
-
-ALICE, BOB = ParticipantId("Alice.1"), ParticipantId("bob-2")
+from secagg.tools.conformance.replay.stage import Draws
 
 
 def _profiles() -> Document:
@@ -199,7 +198,7 @@ def _partial_decryption() -> Iterator[Document]:
         )
         flood = hashlib.shake_256(fixtures.seed("flood")).digest(8 * profile.ring_degree)
         key = SecretKey(profile, seed, CONTEXT)
-        partial = keyshares.partial_decryption(profile, key, c1, _Once(flood))
+        partial = keyshares.partial_decryption(profile, key, c1, Draws([flood]))
         layout = layout_of(profile, 1, 1)
         yield {
             "profile": profile_fields(profile),
@@ -210,19 +209,6 @@ def _partial_decryption() -> Iterator[Document]:
             "c1_times_s": _polynomials(profile, keyshares.fallen_part(key, c1)),
             "partial": _polynomials(profile, partial),
         }
-
-
-class _Once:
-    """An `Rng` of one draw."""
-
-    def __init__(self, value: bytes) -> None:
-        self._value = value
-
-    def token(self, size: int) -> bytes:
-        """The value, of exactly this size."""
-        if size != len(self._value):
-            raise ValueError(f"{size} bytes are drawn, {len(self._value)} are stated")
-        return self._value
 
 
 def _decoding() -> Iterator[Document]:

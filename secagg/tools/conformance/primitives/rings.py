@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from secagg.context import Context
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
 from secagg.crypto.secret import Secret
@@ -20,9 +19,8 @@ from secagg.lattice.rlwe import centred_binomial, ternary
 from secagg.lattice.streams import UniformResidues
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document
+from secagg.tools.conformance.fixtures import ALICE, CONTEXT
 
-CONTEXT = Context(fixtures.seed("context"))
-PARTICIPANT = "Alice.1"
 DEGREES = (4096, 8192, 16384, 32768)
 WIDTHS = ((30, 3), (38, 1), (48, 3), (54, 2), (60, 3))
 
@@ -137,11 +135,11 @@ def _streams() -> Document:
         for purpose in ("input", "reference"):
             [prime] = ntt_primes(degree, bits, 1)
             given = (seed, CONTEXT) if purpose == "input" else (CONTEXT, b"")
-            label = (labels.RESIDUE_STREAM, PARTICIPANT.encode()) if purpose == "input" else (labels.REFERENCE_STRING,)
+            label = (labels.RESIDUE_STREAM, ALICE.encode()) if purpose == "input" else (labels.REFERENCE_STRING,)
             info = frame(*label) + prime.to_bytes(8, "big")
             key = derive(Secret(given[0]), salt=given[1], info=info, size=32).expose()
             cases.append({"purpose": purpose, "prime": prime, "info": info, "key": key} | _elements(key, prime, degree))
-    return {"seed": seed, "context": CONTEXT, "participant_id": PARTICIPANT, "cases": cases, "redraws": _redraws()}
+    return {"seed": seed, "context": CONTEXT, "participant_id": ALICE, "cases": cases, "redraws": _redraws()}
 
 
 def _elements(key: bytes, prime: int, degree: int) -> dict[str, Any]:
