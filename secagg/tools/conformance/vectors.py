@@ -13,6 +13,15 @@ DIRECTORY: Final = Path(__file__).parents[3] / "proto" / "vectors"
 
 _Fields = dict[str, type[object]]
 
+
+def _texts(names: str) -> _Fields:
+    return dict.fromkeys(names.split(), str)
+
+
+def _lists(names: str) -> _Fields:
+    return dict.fromkeys(names.split(), list)
+
+
 _HEAD: Final[_Fields] = {"format": int, "kind": str, "title": str, "section": str, "provenance": str}
 _CASES: Final[_Fields] = {"cases": list}
 _FAILS: Final[_Fields] = {"check": str, "change": str}
@@ -52,26 +61,11 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "noise-calibration": _CASES | {"refused": list},
     "noise-table": _CASES,
     "noisy-encoding": _CASES | {"context": str, "arrays": list, "max_participants": int, "threshold": int},
-    "privacy-ledger": {
-        "task": str,
-        "epsilon": float,
-        "delta": float,
-        "rounds": dict,
-        "entries": list,
-        "charges": list,
-        "plans_refused": list,
-        "refused": list,
-    },
-    "round": {
-        "config": str,
-        "round_id": str,
-        "model_digest": str,
-        "participants": dict,
-        "messages": dict,
-        "steps": list,
-        "intermediates": dict,
-        "outcome": dict,
-    },
+    "privacy-ledger": _texts("task")
+    | {"epsilon": float, "delta": float, "rounds": dict}
+    | _lists("entries charges plans_refused refused"),
+    "round": _texts("config round_id model_digest")
+    | {"participants": dict, "messages": dict, "steps": list, "intermediates": dict, "outcome": dict},
     "differencing": _CASES,
     "ring-primes": _CASES,
     "ring-transform": _CASES | {"key": str},

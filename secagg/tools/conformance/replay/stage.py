@@ -46,18 +46,17 @@ from secagg.wire.results import sums_digest
 REFUSALS = (RemoteError, NotInRoundError, RoundAborted)
 """What a step may end in, beside an answer."""
 
-DRAWS = {
-    "masked": (
-        "channel_private_key",
-        "mask_private_key",
-        "self_mask_seed",
-        "mask_key_coefficients",
-        "self_mask_coefficients",
-    ),
-    "participants": ("channel_private_key", "key_seed", "stream_seed"),
-    "threshold": ("channel_private_key", "key_seed", "key_seed_coefficients", "flood"),
-}
-"""By scheme or custody, a participant's random values in the order in which it draws them."""
+
+def draw_sizes(config: RoundConfig) -> dict[str, int]:
+    """Bytes of a participant's random values, by name, in the order in which it draws them."""
+    polynomial = 48 * (config.threshold - 1)
+    if config.homomorphic is None:
+        keys = dict.fromkeys(("channel_private_key", "mask_private_key", "self_mask_seed"), 32)
+        return keys | dict.fromkeys(("mask_key_coefficients", "self_mask_coefficients"), polynomial)
+    keys = {"channel_private_key": 32, "key_seed": 32}
+    if config.homomorphic.custody is Custody.PARTICIPANTS:
+        return keys | {"stream_seed": 16}
+    return keys | {"key_seed_coefficients": polynomial, "flood_seed": 32}
 
 
 class Draws:
@@ -120,13 +119,13 @@ class Stage:
         stated = {key: bytes.fromhex(value) for key, value in self._vector["participants"][name]["random"].items()}
         if self.kind == "threshold":
             size = 8 * self.profile.ring_degree * self.profile.blocks(self.config.vector_len)
-            stated["flood"] = hashlib.shake_256(stated["flood_seed"]).digest(size)
+            stated["flood_seed"] = hashlib.shake_256(stated["flood_seed"]).digest(size)
         return stated
 
     def draws(self, name: str) -> "Draws":
         """The same in the order in which they are drawn."""
         stated = self.random(name)
-        return Draws(stated[draw] for draw in DRAWS[self.kind])
+        return Draws(stated[draw] for draw in draw_sizes(self.config))
 
     def learned(self, name: str) -> Aggregate | None:
         """The sum that a participant decrypted itself."""

@@ -8,10 +8,10 @@ import numpy as np
 from secagg.config import RoundConfig
 from secagg.context import bind, digest_model
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.lattice.parameters import Custody
 from secagg.phases import Phase
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import little_endian
+from secagg.tools.conformance.replay.stage import draw_sizes
 from secagg.wire.configuration import encode_config
 
 SCHEMA = Schema((ArraySpec("dense/weight", (2, 3)), ArraySpec("bias", (3,), "float64"), ArraySpec("scale", ())))
@@ -97,15 +97,3 @@ def participant_inputs(round_name: str, name: str, config: RoundConfig) -> dict[
             "certificate": fixtures.certificate(name, organisation(name), AUTHORITY),
         }
     return inputs
-
-
-def draw_sizes(config: RoundConfig) -> dict[str, int]:
-    """Bytes of a participant's random values, by name."""
-    polynomial = 48 * (config.threshold - 1)
-    if config.homomorphic is None:
-        keys = dict.fromkeys(("channel_private_key", "mask_private_key", "self_mask_seed"), 32)
-        return keys | dict.fromkeys(("mask_key_coefficients", "self_mask_coefficients"), polynomial)
-    keys = {"channel_private_key": 32, "key_seed": 32}
-    if config.homomorphic.custody is Custody.PARTICIPANTS:
-        return keys | {"stream_seed": 16}
-    return keys | {"key_seed_coefficients": polynomial, "flood_seed": 32}
