@@ -1,5 +1,6 @@
 """The phases of a round and their order: the one table that code, tests and documentation read."""
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -94,20 +95,38 @@ JOINT_KEY_PHASES: Final = (
 INPUT_PHASES: Final = frozenset({Phase.MASKED_INPUT, Phase.ENCRYPTED_INPUT})
 """Where updates go up: who delivers there is in the sum."""
 
-SENT_IN: Final[dict[type[ParticipantMessage], Phase]] = {
-    AdvertiseKeys: Phase.ADVERTISE_KEYS,
-    ShareKeys: Phase.SHARE_KEYS,
-    MaskedInputChunk: Phase.MASKED_INPUT,
-    ConsistencyCheck: Phase.CONSISTENCY_CHECK,
-    Unmask: Phase.UNMASK,
-    KeyConfirmation: Phase.CONFIRM_KEY,
-    EncryptedInputChunk: Phase.ENCRYPTED_INPUT,
-    SumReport: Phase.REPORT_SUM,
-    SumChunk: Phase.RELEASE_SUM,
-    PartialChunk: Phase.PARTIAL_DECRYPTION,
-    RecoveryCheck: Phase.RECOVERY_CHECK,
-    RecoverSeeds: Phase.RECOVER_SEEDS,
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """What is fixed for a phase in every round.
+
+    Attributes:
+        message: what a participant sends in it: one message, or the chunks of one vector.
+        time_limit: the field of `Deadlines` that says how long it may stay open. Phases that move a whole vector have
+            the time of an input.
+    """
+
+    message: type[ParticipantMessage]
+    time_limit: str
+
+
+PHASES: Final = {
+    Phase.ADVERTISE_KEYS: PhaseRow(AdvertiseKeys, "advertise_keys_s"),
+    Phase.SHARE_KEYS: PhaseRow(ShareKeys, "share_keys_s"),
+    Phase.MASKED_INPUT: PhaseRow(MaskedInputChunk, "masked_input_s"),
+    Phase.CONSISTENCY_CHECK: PhaseRow(ConsistencyCheck, "consistency_check_s"),
+    Phase.UNMASK: PhaseRow(Unmask, "unmask_s"),
+    Phase.CONFIRM_KEY: PhaseRow(KeyConfirmation, "share_keys_s"),
+    Phase.ENCRYPTED_INPUT: PhaseRow(EncryptedInputChunk, "masked_input_s"),
+    Phase.REPORT_SUM: PhaseRow(SumReport, "masked_input_s"),
+    Phase.RELEASE_SUM: PhaseRow(SumChunk, "masked_input_s"),
+    Phase.PARTIAL_DECRYPTION: PhaseRow(PartialChunk, "masked_input_s"),
+    Phase.RECOVERY_CHECK: PhaseRow(RecoveryCheck, "consistency_check_s"),
+    Phase.RECOVER_SEEDS: PhaseRow(RecoverSeeds, "unmask_s"),
 }
+"""Every phase, with its message and its time limit."""
+
+SENT_IN: Final[dict[type[ParticipantMessage], Phase]] = {row.message: phase for phase, row in PHASES.items()}
 """The phase in which a participant sends each message."""
 
 
@@ -127,20 +146,9 @@ def input_phase(config: RoundConfig) -> Phase:
 
 
 def time_limit(phase: Phase, deadlines: Deadlines) -> tuple[str, float]:
-    """Which setting says how long `phase` may stay open, and its seconds. Phases that move a whole vector have the time
-    of an input.
-    """
-    match phase:
-        case Phase.ADVERTISE_KEYS:
-            return "advertise_keys_s", deadlines.advertise_keys_s
-        case Phase.SHARE_KEYS | Phase.CONFIRM_KEY:
-            return "share_keys_s", deadlines.share_keys_s
-        case Phase.CONSISTENCY_CHECK | Phase.RECOVERY_CHECK:
-            return "consistency_check_s", deadlines.consistency_check_s
-        case Phase.UNMASK | Phase.RECOVER_SEEDS:
-            return "unmask_s", deadlines.unmask_s
-        case _:
-            return "masked_input_s", deadlines.masked_input_s
+    """Which setting says how long `phase` may stay open, and its seconds."""
+    setting = PHASES[phase].time_limit
+    return setting, getattr(deadlines, setting)
 
 
 def time_limit_s(phase: Phase, deadlines: Deadlines) -> float:

@@ -9,14 +9,15 @@ from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import ConfigError
-from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
-from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
-from secagg.homomorphic.session import HomomorphicParticipant
+from secagg.homomorphic.dealt_key.scheme import DealtKeyParticipant
+from secagg.homomorphic.dealt_key.scheme import coordinator as dealt_key_coordinator
+from secagg.homomorphic.joint_key.scheme import JointKeyParticipant
+from secagg.homomorphic.joint_key.scheme import coordinator as joint_key_coordinator
 from secagg.homomorphic.vectors import Backend
 from secagg.lattice.parameters import Custody
-from secagg.masked import session as masked
 from secagg.masked.accumulator import Parallel, one_after_the_other
-from secagg.masked.coordinator import Coordinator
+from secagg.masked.scheme import Participant as MaskedParticipant
+from secagg.masked.scheme import coordinator as masked_coordinator
 from secagg.messages import (
     AdvertiseKeys,
     CoordinatorMessage,
@@ -94,9 +95,11 @@ def take_part(membership: Membership, vector: IntegerVector, backend: Callable[[
         PolicyViolation: the round is below our policy.
         MissingExtraError: the round is homomorphic and TenSEAL is not installed.
     """
-    if membership.round.config.homomorphic is None:
-        return masked.Participant(membership, vector)
-    return HomomorphicParticipant(membership, vector, backend())
+    profile = membership.round.config.homomorphic
+    if profile is None:
+        return MaskedParticipant(membership, vector)
+    session = JointKeyParticipant if profile.custody is Custody.THRESHOLD else DealtKeyParticipant
+    return session(membership, vector, backend())
 
 
 def coordinate(
@@ -125,10 +128,10 @@ def coordinate(
     """
     profile = round_.config.homomorphic
     if profile is None:
-        return Coordinator(
+        return masked_coordinator(
             round_, now=now, trust=trust, spool=spool, parallel=parallel, claim=claim, noise_seed=noise_seed
         )
     if trust is None:
         raise ConfigError("homomorphic rounds need the CA's certificate at the coordinator")
-    scheme = JointKeyCoordinator if profile.custody is Custody.THRESHOLD else DealtKeyCoordinator
-    return scheme(round_, now=now, trust=trust, spool=spool or MemorySpool(), claim=claim)
+    made = joint_key_coordinator if profile.custody is Custody.THRESHOLD else dealt_key_coordinator
+    return made(round_, now=now, trust=trust, spool=spool or MemorySpool(), claim=claim)

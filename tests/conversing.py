@@ -29,7 +29,7 @@ from secagg.config import RoundConfig, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.errors import SecAggError
-from secagg.masked.coordinator import Coordinator
+from secagg.masked import scheme as masked
 from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelivery, SurvivorSet
 from secagg.phases import Phase
 from secagg.policy import Policy
@@ -99,7 +99,7 @@ class Conversation:
     def __post_init__(self) -> None:
         data = self.offered = self.offered or encode_config(self.config)
         round_ = Round(self.round_id, self.config, bind(self.round_id, data, self.config.model_digest))
-        self.coordinator = Coordinator(round_, now=NOW, trust=deployment().trust)
+        self.coordinator = masked.coordinator(round_, now=NOW, trust=deployment().trust)
 
     def people(self) -> dict[ParticipantId, Participation]:
         """As many as the round has room for, each looking for the round by its task."""

@@ -14,8 +14,8 @@ from secagg.crypto.secret import Secret
 from secagg.encoding import packing
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.vector import EncodedUpdate
-from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
-from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
+from secagg.homomorphic.dealt_key.state import DealtKeyState
+from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.session import HomomorphicParticipant
 from secagg.homomorphic.vectors import Backend
 from secagg.lattice import layout
@@ -114,20 +114,22 @@ def prepare(
     return Run(coordinator, people, hook, NOW, vectors=vectors)
 
 
-def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant:
+def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant[Any]:
     participant = run.participants[name]
     assert isinstance(participant, HomomorphicParticipant)
     return participant
 
 
-def dealt_coordinator(run: Run) -> DealtKeyCoordinator:
-    assert isinstance(run.coordinator, DealtKeyCoordinator)
-    return run.coordinator
+def dealt_state(run: Run) -> DealtKeyState:
+    """What the coordinator knows."""
+    assert isinstance(run.coordinator._state, DealtKeyState)
+    return run.coordinator._state
 
 
-def joint_coordinator(run: Run) -> JointKeyCoordinator:
-    assert isinstance(run.coordinator, JointKeyCoordinator)
-    return run.coordinator
+def joint_state(run: Run) -> JointKeyState:
+    """What the coordinator knows."""
+    assert isinstance(run.coordinator._state, JointKeyState)
+    return run.coordinator._state
 
 
 def short_chunks(patch: pytest.MonkeyPatch) -> None:

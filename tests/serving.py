@@ -26,7 +26,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import SecAggError
-from secagg.masked.session import Participant, Reply
+from secagg.masked.scheme import Participant, Reply
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     AdvertiseKeys,

@@ -60,7 +60,7 @@ def _over(number: int) -> NoReturn:
     raise LocalError(f"chunk {number} is asked for after its phase; made again it would be another one")
 
 
-def encrypted_input(
+def encrypted_vector(
     profile: Profile, vector: IntegerVector, backend: Backend, *, seed: bytes, binding: bytes
 ) -> OnceVector[EncryptedInputChunk]:
     """The encrypted update. `backend` has an encryption open.

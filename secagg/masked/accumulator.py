@@ -9,7 +9,6 @@ from secagg.crypto.prg import ALIGNMENT, Words
 from secagg.encoding.packing import chunk_values, packed_size, unpack
 from secagg.errors import DecodeError
 from secagg.masked.masks import Mask, add_masks
-from secagg.messages import Index, MaskedInputChunk
 from secagg.phases import Phase
 from secagg.rounds.uploads import Spool, Uploads
 
@@ -25,7 +24,11 @@ def one_after_the_other(work: Callable[[int, int], None], ranges: Sequence[Range
 
 
 class Accumulator:
-    """Σ y_u over the inputs that came in whole, mod 2^word."""
+    """Σ y_u over the inputs that came in whole, mod 2^word.
+
+    Attributes:
+        uploads: the vectors under way; a whole one is added to the sum.
+    """
 
     def __init__(self, config: RoundConfig, spool: Spool, parallel: Parallel = one_after_the_other) -> None:
         self._bits = config.ring_bits
@@ -37,20 +40,11 @@ class Accumulator:
             Phase.MASKED_INPUT, -(-self._len // self._size), spool, check=self._check, fold=self._fold
         )
 
-    def add(self, owner: Index, chunk: MaskedInputChunk, *, name: str) -> bool:
-        """Take the owner's next chunk; fold the vector with the last one. True once the vector is in the sum.
-
-        Raises:
-            ProtocolViolation: not the next chunk.
-            DecodeError: wrong length, or bits set behind the last value.
-        """
-        return self.uploads.add(owner, chunk.number, chunk.payload, name=name)
-
     def _check(self, number: int, payload: bytes) -> None:
         """Lengths are fixed by the configuration, so once each chunk passed here folding cannot fail."""
         count = min(self._size, self._len - number * self._size)
         size = packed_size(count, self._bits)
-        if len(payload) != size:
+        if len(payload) != size:  # check: C42-length
             raise DecodeError(f"chunk {number} has {len(payload)} bytes, not {size}")
         spare = -count * self._bits % 8
         if spare and payload[-1] >> (8 - spare):  # check: C42

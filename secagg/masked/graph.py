@@ -1,9 +1,10 @@
 """Who shares masks and key shares with whom."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Protocol
 
-from secagg.config import Graph
+from secagg.config import Graph, RoundConfig
 from secagg.messages import Index
 
 
@@ -26,8 +27,8 @@ class CompleteGraph:
         return tuple(Index(i) for i in range(1, self.members + 1) if i != index)
 
 
-def neighbourhoods(graph: Graph, members: int) -> Neighbourhoods:
-    """The graph of a round on a roster of `members`."""
-    match graph:
+def neighbourhoods(config: RoundConfig, members: Sized) -> Neighbourhoods:
+    """The graph of a round with these members."""
+    match config.graph:
         case Graph.COMPLETE:
-            return CompleteGraph(members)
+            return CompleteGraph(len(members))

@@ -1,4 +1,12 @@
-"""Round 0 at the coordinator: who advertised keys, who is waited for, and the roster once it is fixed."""
+"""Round 0, AdvertiseKeys, at the coordinator: the same for every scheme (Bonawitz et al. 2017, figure 4, round 0).
+
+Participant: makes fresh keys and sends the public ones, signed where messages are signed. Which keys depends on the
+scheme: see `advertise_keys` of the scheme's folder.
+
+Coordinator: keeps the keys of each participant, up to `max_participants` of them, after it has checked sizes,
+signatures and certificates, and that no key is anybody else's. When all are there who may come, or the time is over
+and at least t came, it sorts them by name, numbers them from 1, and answers everyone with that roster (U1).
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,7 +19,8 @@ from secagg.crypto import agreement
 from secagg.crypto.agreement import KEY_SIZE
 from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.errors import DecodeError, NotInRoundError, ProtocolViolation, RemoteError
-from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster
+from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId
+from secagg.rounds.members import Members
 
 EXPIRY_MARGIN: Final = timedelta(seconds=60)
 """A certificate must outlast the closing of the roster by so much: participants check it after that, by clocks that may
@@ -24,9 +33,13 @@ MAX_COMINGS: Final = 8
 
 @dataclass(slots=True)
 class AdvertiseKeysPhase:
-    """Accepted keys by sender, and places in the roster. A refused message leaves no trace.
+    """Accepted keys by sender, and who is still waited for. A refused message leaves no trace.
+
+    It is no `CoordinatorPhase`: until it is closed nobody has an index, participants may come and go, and the FL server
+    may say who will come.
 
     Attributes:
+        members: filled in at the close.
         trust: the deployment's CA; None where keys are not signed.
         expected: who will come, as the FL server says; empty if it does not say.
         gone: who is known not to come, or not again.
@@ -34,6 +47,7 @@ class AdvertiseKeysPhase:
     """
 
     round: Round
+    members: Members
     trust: TrustAnchors | None
     advertised: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
     identities: dict[ParticipantId, VerifiedIdentity] = field(default_factory=dict)
@@ -41,10 +55,6 @@ class AdvertiseKeysPhase:
     gone: set[ParticipantId] = field(default_factory=set)
     withdrawn: dict[ParticipantId, AdvertiseKeys] = field(default_factory=dict)
     comings: Counter[ParticipantId] = field(default_factory=Counter)
-    roster: Roster = field(default_factory=lambda: Roster(()))
-    members: dict[Index, Member] = field(default_factory=dict)
-    index: dict[ParticipantId, Index] = field(default_factory=dict)
-    digest: bytes = b""  # of the roster
 
     def take(self, sender: ParticipantId, message: AdvertiseKeys, at: datetime) -> None:
         """Keep the sender's keys.
@@ -150,22 +160,5 @@ class AdvertiseKeysPhase:
         return sorted(late)
 
     def fix(self) -> None:
-        """U1 is complete: assign indices."""
-        self.roster = rosters.assign(self.advertised)
-        self.digest = rosters.roster_digest(self.roster)
-        self.members = {m.index: m for m in self.roster.members}
-        self.index = {m.participant_id: m.index for m in self.roster.members}
-
-    def name(self, index: Index) -> ParticipantId:
-        """The participant at `index` of the roster."""
-        return self.members[index].participant_id
-
-    def index_of(self, sender: ParticipantId) -> Index:
-        """The sender's place in the roster.
-
-        Raises:
-            NotInRoundError: it has none.
-        """
-        if sender not in self.index:
-            raise NotInRoundError(f"{sender} is not in this round")
-        return self.index[sender]
+        """The phase is over and U1 complete: assign indices."""
+        self.members.fix(rosters.assign(self.advertised), self.identities)

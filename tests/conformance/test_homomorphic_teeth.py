@@ -7,17 +7,26 @@ import pytest
 
 from secagg.config import RoundConfig
 from secagg.crypto import shamir, signing
-from secagg.homomorphic import dealt_coordinator, dealt_participant, joint_coordinator, joint_participant
-from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
-from secagg.homomorphic.dealt_participant import AwaitingKey, AwaitingOrder
-from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
-from secagg.homomorphic.joint_participant import AwaitingFallen, AwaitingShares
+from secagg.homomorphic import encrypted_input, encrypted_sum
+from secagg.homomorphic.dealt_key.confirm_key import AwaitingKey, ConfirmKeyPhase
+from secagg.homomorphic.dealt_key.encrypted_input import EncryptedInputPhase as DealtKeyInput
+from secagg.homomorphic.dealt_key.release_sum import AwaitingOrder, ReleaseSumPhase
+from secagg.homomorphic.dealt_key.report_sum import ReportSumPhase
+from secagg.homomorphic.dealt_key.share_keys import ShareKeysPhase as DealtKeyShares
+from secagg.homomorphic.joint_key import encrypted_input as joint_input
+from secagg.homomorphic.joint_key import opening, share_keys
+from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares
+from secagg.homomorphic.joint_key.encrypted_input import EncryptedInputPhase as JointKeyInput
+from secagg.homomorphic.joint_key.recover_seeds import RecoverSeedsPhase
+from secagg.homomorphic.joint_key.recovery_check import AwaitingFallen
+from secagg.homomorphic.joint_key.share_keys import ShareKeysPhase as JointKeyShares
 from secagg.lattice import decoding, parameters, residues
 from secagg.lattice.residues import ResidueVector
 from secagg.policy import Policy
 from secagg.rounds import dealing
 from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.coordinator_phase import OneMessagePhase
 from tests.conformance.test_teeth import NOTICED, read
 from tests.security.adversary import without_check
 
@@ -41,24 +50,24 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("dealt-another-key", dealing, "unseal", "C92"),
     ("confirmed-by-a-stranger", CheckedRoster, "check_signatures", "C26"),
     ("too-few-confirmed", CheckedRoster, "check_signatures", "C27"),
-    ("sum-sets-overlap", dealt_participant, "check_sets", "C53-disjoint"),
-    ("sum-of-the-unconfirmed", dealt_participant, "check_sets", "C53-takers"),
-    ("sum-forgets-one", dealt_participant, "check_sets", "C53-takers"),
-    ("sum-without-us", dealt_participant, "check_sets", "C53-ourselves"),
-    ("sum-of-two", dealt_participant, "check_sets", "C53-threshold"),
+    ("sum-sets-overlap", encrypted_sum, "check_sets", "C53-disjoint"),
+    ("sum-of-the-unconfirmed", encrypted_sum, "check_sets", "C53-takers"),
+    ("sum-forgets-one", encrypted_sum, "check_sets", "C53-takers"),
+    ("sum-without-us", encrypted_sum, "check_sets", "C53-ourselves"),
+    ("sum-of-two", encrypted_sum, "check_sets", "C53-threshold"),
     ("sum-of-few-organisations", Policy, "check_organisations", "C14"),
-    ("sum-without-c1", dealt_participant, "check_ciphertext", "C55"),
-    ("sum-transparent", dealt_participant, "check_ciphertext", "C56"),
-    ("sum-of-nothing", dealt_participant, "check_ciphertext", "C56"),
+    ("sum-without-c1", encrypted_sum, "check_ciphertext", "C55"),
+    ("sum-transparent", encrypted_sum, "check_ciphertext", "C56"),
+    ("sum-of-nothing", encrypted_sum, "check_ciphertext", "C56"),
     ("order-against-the-task", AwaitingOrder, "on_order", "C58"),
     ("key-share-missing", AwaitingShares, "on_delivery", "C59-members"),
     ("too-few-key-shares", AwaitingShares, "on_delivery", "C59-threshold"),
     ("own-key-share-changed", AwaitingShares, "on_delivery", "C59-our-own"),
     ("seed-share-no-share", shamir, "decode_share", "below-prime"),
-    ("rogue-key-share", joint_participant, "check_commitment", "C61"),
-    ("key-share-of-zeros-delivered", joint_participant, "unpack_key_share", "C62"),
-    ("joint-sum-of-strangers", joint_participant, "check_sets", "C53-takers"),
-    ("joint-sum-transparent", joint_participant, "check_ciphertext", "C56"),
+    ("rogue-key-share", joint_input, "check_commitment", "C61"),
+    ("key-share-of-zeros-delivered", joint_input, "unpack_key_share", "C62"),
+    ("joint-sum-of-strangers", encrypted_sum, "check_sets", "C53-takers"),
+    ("joint-sum-transparent", encrypted_sum, "check_ciphertext", "C56"),
     ("decryption-signed-by-dropped", CheckedRoster, "check_signatures", "C26"),
     ("decryption-signed-by-few", CheckedRoster, "check_signatures", "C27"),
     ("fallen-never-shared", AwaitingFallen, "on_fallen", "C65-shared"),
@@ -70,39 +79,39 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("mask-key-in-homomorphic-round", AdvertiseKeysPhase, "_check_sizes", "C68"),
     ("commitment-without-joint-key", AdvertiseKeysPhase, "_check_sizes", "C68"),
     ("no-commitment", AdvertiseKeysPhase, "_check_sizes", "C68"),
-    ("key-for-some", DealtKeyCoordinator, "_take_key", "C69"),
-    ("sealed-key-too-short", DealtKeyCoordinator, "_take_key", "C70-entry"),
-    ("key-digest-too-short", DealtKeyCoordinator, "_take_key", "C70-commitment"),
-    ("key-share-without-joint-key", DealtKeyCoordinator, "_take_key", "C70-commitment"),
-    ("other-key", DealtKeyCoordinator, "_take_key", "C35"),
-    ("another-key-dealt", DealtKeyCoordinator, "_take_confirmation", "C72"),
-    ("seedless-input", DealtKeyCoordinator, "_check_seed", "C74"),
-    ("seed-too-short", DealtKeyCoordinator, "_check_seed", "C74"),
-    ("repeated-seed", DealtKeyCoordinator, "_check_seed", "C75"),
-    ("binding-altered", dealt_coordinator, "check_chunk", "C76"),
-    ("input-altered", dealt_coordinator, "check_chunk", "C76"),
-    ("input-of-another-round", dealt_coordinator, "check_chunk", "C76"),
-    ("input-of-another-sender", dealt_coordinator, "check_chunk", "C76"),
-    ("input-of-another-profile", dealt_coordinator, "check_chunk", "C76"),
-    ("input-under-another-key", dealt_coordinator, "check_chunk", "C76"),
-    ("seed-exchanged", dealt_coordinator, "check_chunk", "C76"),
+    ("key-for-some", DealtKeyShares, "check", "C69"),
+    ("sealed-key-too-short", DealtKeyShares, "check", "C70-entry"),
+    ("key-digest-too-short", DealtKeyShares, "check", "C70-commitment"),
+    ("key-share-without-joint-key", DealtKeyShares, "check", "C70-commitment"),
+    ("other-key", OneMessagePhase, "take", "C35"),
+    ("another-key-dealt", ConfirmKeyPhase, "check_signed", "C72"),
+    ("seedless-input", DealtKeyInput, "_check_seed", "C74"),
+    ("seed-too-short", DealtKeyInput, "_check_seed", "C74"),
+    ("repeated-seed", DealtKeyInput, "_check_seed", "C75"),
+    ("binding-altered", encrypted_input, "check_chunk", "C76"),
+    ("input-altered", encrypted_input, "check_chunk", "C76"),
+    ("input-of-another-round", encrypted_input, "check_chunk", "C76"),
+    ("input-of-another-sender", encrypted_input, "check_chunk", "C76"),
+    ("input-of-another-profile", encrypted_input, "check_chunk", "C76"),
+    ("input-under-another-key", encrypted_input, "check_chunk", "C76"),
+    ("seed-exchanged", encrypted_input, "check_chunk", "C76"),
     ("input-residue-too-large", residues, "unpack_residues", "C55"),
     ("partial-residue-too-large", residues, "unpack_residues", "C55"),
     ("joint-sum-residue-too-large", residues, "unpack_residues", "C55"),
     ("sum-residue-too-large", residues, "unpack_residues", "C55"),
     ("transparent-inputs", ResidueVector, "refuse_zero", "C78"),
     ("joint-inputs-transparent", ResidueVector, "refuse_zero", "C78"),
-    ("reports-disagree", DealtKeyCoordinator, "_compare_reports", "C79"),
-    ("other-sum-handed-in", DealtKeyCoordinator, "_take_sum", "C81"),
-    ("seed-for-some", JointKeyCoordinator, "_take_share", "C69"),
-    ("sealed-seed-too-short", JointKeyCoordinator, "_take_share", "C70-entry"),
-    ("dealt-two-digests", DealtKeyCoordinator, "_take_key", "C93"),
+    ("reports-disagree", ReportSumPhase, "close", "C79"),
+    ("other-sum-handed-in", ReleaseSumPhase, "completed", "C81"),
+    ("seed-for-some", JointKeyShares, "check", "C69"),
+    ("sealed-seed-too-short", JointKeyShares, "check", "C70-entry"),
+    ("dealt-two-digests", DealtKeyShares, "check", "C93"),
     ("digest-of-another-seed-share", dealing, "unseal", "C92"),
-    ("wrong-seed-piece", JointKeyCoordinator, "_take_pieces", "C91"),
-    ("key-share-exchanged", joint_coordinator, "check_commitment", "C61"),
-    ("key-share-of-zeros", joint_coordinator, "unpack_key_share", "C62"),
-    ("seed-under-joint-key", JointKeyCoordinator, "_take_input", "C74"),
-    ("fallen-left-out", JointKeyCoordinator, "_take_pieces", "C82"),
+    ("wrong-seed-piece", RecoverSeedsPhase, "check", "C91"),
+    ("key-share-exchanged", share_keys, "check_commitment", "C61"),
+    ("key-share-of-zeros", share_keys, "unpack_key_share", "C62"),
+    ("seed-under-joint-key", JointKeyInput, "check", "C74"),
+    ("fallen-left-out", RecoverSeedsPhase, "check", "C82"),
     ("seed-share-not-in-field", shamir, "decode_share", "below-prime"),
 ]
 
@@ -124,7 +133,7 @@ FUNCTIONS: list[tuple[str, Any, str, Callable[..., Any]]] = [
     ("recovery-check-forged", signing, "verify", lambda *_, **__: None),
     ("sum-altered", decoding, "take", _values),
     ("wrong-partial", decoding, "take", _values),
-    ("wrongly-dealt-seed", joint_coordinator, "check_recovered_seed", lambda *_: None),
+    ("wrongly-dealt-seed", opening, "check_recovered_seed", lambda *_: None),
     ("dealt-key-altered", dealing, "made_by", lambda *_: True),
     ("seed-share-of-another", dealing, "made_by", lambda *_: True),
 ]

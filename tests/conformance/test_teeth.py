@@ -12,14 +12,18 @@ from secagg.crypto import agreement, shamir, signing
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.masked.accumulator import Accumulator
-from secagg.masked.intake import Intake
-from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
+from secagg.masked.consistency_check import AwaitingSurvivors
+from secagg.masked.masked_input import AwaitingShares
+from secagg.masked.share_keys import ShareKeysPhase
+from secagg.masked.unmask import UnmaskPhase
 from secagg.policy import Policy
 from secagg.receipts import Receipt
 from secagg.rounds import dealing
+from secagg.rounds.accusations import Accusations
 from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.certification import Result
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.coordinator_phase import OneMessagePhase
 from secagg.rounds.engine import Engine
 from secagg.rounds.uploads import Uploads
 from secagg.tools.conformance import vectors
@@ -71,25 +75,25 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("keys-taken-back", AdvertiseKeysPhase, "take", "C35"),
     ("excluded", Engine, "_check_turn", "C96"),
     ("no-place-left", AdvertiseKeysPhase, "_check_room", "C96"),
-    ("other-shares", Intake, "take_shares", "C35"),
-    ("revealed-twice", Intake, "take_revealed", "C35"),
-    ("commitment-of-31-bytes", Intake, "take_shares", "commitment-size"),
+    ("other-shares", OneMessagePhase, "take", "C35"),
+    ("revealed-twice", OneMessagePhase, "take", "C35"),
+    ("commitment-of-31-bytes", ShareKeysPhase, "check", "commitment-size"),
     ("key-of-another", roster, "check_distinct_keys", "C9"),
     ("advertised-certificate-of-another", roster, "verify_member", "C12"),
-    ("neighbour-left-out", Intake, "take_shares", "C40"),
-    ("entry-unsigned", Intake, "take_shares", "C93"),
+    ("neighbour-left-out", ShareKeysPhase, "check", "C40"),
+    ("entry-unsigned", ShareKeysPhase, "check", "C93"),
     ("digests-of-other-shares", dealing, "unseal", "C92"),
     ("digests-of-other-shares-unsigned", dealing, "unseal", "C92"),
-    ("wrong-seed-share", Intake, "take_revealed", "C91"),
-    ("wrong-mask-key-share", Intake, "take_revealed", "C91"),
-    ("accusation-unfounded", Engine, "_judge", "C94"),
+    ("wrong-seed-share", UnmaskPhase, "check", "C91"),
+    ("wrong-mask-key-share", UnmaskPhase, "check", "C91"),
+    ("accusation-unfounded", Accusations, "_judge", "C94"),
     ("chunk-out-of-order", Uploads, "add", "C41-next"),
     ("chunk-behind-the-last", Uploads, "add", "C41-last"),
     ("padding-bits", Accumulator, "_check", "C42"),
-    ("owner-left-out", Intake, "take_revealed", "C44"),
-    ("wrong-kind-of-share", Intake, "take_revealed", "C45"),
+    ("owner-left-out", UnmaskPhase, "check", "C44"),
+    ("wrong-kind-of-share", UnmaskPhase, "check", "C45"),
     ("share-not-in-field", shamir, "decode_share", "below-prime"),
-    ("below-threshold-at-keys", Engine, "_close", "C47"),
+    ("below-threshold-at-keys", Engine, "_close_joining", "C47"),
     ("differencing-at-coordinator", Engine, "_claim_release", "C85"),
     ("differencing-at-participant", CheckedRoster, "claim_sum", "C86"),
     ("certified-by-dropped", Result, "is_certified", "C90"),

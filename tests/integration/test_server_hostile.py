@@ -36,6 +36,7 @@ from secagg.messages import (
     ShareKeys,
     Unmask,
 )
+from secagg.phases import Phase
 from secagg.rounds.uploads import Uploads
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import encode_config
@@ -237,7 +238,7 @@ async def test_second_unmask_differs(tmp_path: Path) -> None:
         good = people[0].next
         assert isinstance(good, Unmask)
         waiting = asyncio.create_task(people[0].say())
-        while not s.server.rounds.find(round_id)._engine._intake.answers:  # type: ignore[attr-defined]
+        while not s.server.rounds.find(round_id)._engine._units[Phase.UNMASK].accepted:  # type: ignore[attr-defined]
             await asyncio.sleep(0.02)
         other: dict[int, RevealedShare] = {owner: SelfMaskShare(Secret(bytes(33))) for owner in good.shares}
         error = await refused(people[0].send(Unmask(other)), grpc.StatusCode.FAILED_PRECONDITION)  # type: ignore[arg-type]

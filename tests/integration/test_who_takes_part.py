@@ -78,7 +78,7 @@ async def test_from_the_command_line(tmp_path: Path) -> None:
         assert told == {"round": round_id, "expected": NAMES[:4]}
         await succeed("round", "exclude", round_id, NAMES[3], *control)
         assert hosted._engine._joining.expected == set(NAMES[:4])
-        assert hosted._engine._excluded == {NAMES[3]}
+        assert hosted._engine._dropouts.excluded == {NAMES[3]}
         code, _, err = await run("round", "expect", round_id, NAMES[0], *control)
         assert code == 1
         assert "1 participants are expected; the round needs 3" in err
@@ -159,7 +159,7 @@ async def test_the_second_throws_the_first_out_without_that(tmp_path: Path, monk
         with pytest.raises(RoundAborted, match="2 participants are left"):
             await started_twice(s, False)
         (hosted,) = s.server.rounds._rounds.values()
-        assert NAMES[0] in hosted._engine._dropped
+        assert NAMES[0] in hosted._engine._dropouts.dropped
 
 
 async def test_as_many_are_named_as_the_sidecar_takes(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ async def test_an_interrupted_program_is_not_waited_for(
         if number is TERM:
             assert (child.returncode, told) == (128 + TERM, b"")
         hosted = s.server.rounds.find(round_id)
-        assert hosted._engine._dropped[NAMES[0]].reason is DropReason.CANCELLED
+        assert hosted._engine._dropouts.dropped[NAMES[0]].reason is DropReason.CANCELLED
         people = [take_part(s.server.data_address, n, config, round_id=round_id) for n in NAMES[1:4]]
         for result in await asyncio.gather(*people):
             check_result(config, result, NAMES[1:4])

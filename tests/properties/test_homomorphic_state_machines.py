@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted
-from secagg.homomorphic.session import Ended
 from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import Leave, LeaveReason, ParticipantId, ParticipantMessage
 from secagg.phases import Phase
+from secagg.rounds.session import Ended
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.chaos_encrypted import alter, check_disorder, disorderly_round, spooled_bytes

@@ -10,10 +10,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from secagg.config import ThreatModel
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted
-from secagg.masked.session import Ended, Participant
+from secagg.masked.scheme import Participant
 from secagg.masked.vector import MaskedVector
 from secagg.messages import Leave, LeaveReason, ParticipantId, Unmask
 from secagg.phases import Phase
+from secagg.rounds.session import Ended
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.chaos import alter

@@ -13,8 +13,7 @@ from markupsafe import escape
 from typer.testing import CliRunner
 
 from secagg.cli.main import build
-from secagg.masked import participant
-from secagg.masked.participant import AwaitingShares
+from secagg.masked.masked_input import AwaitingShares
 from secagg.tools.redteam import runner
 from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.game import Outcome
@@ -81,7 +80,7 @@ def test_a_healthy_product_gives_0(healthy: RedTeamFindings) -> None:
 def test_a_leak_gives_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """A participant without a self mask: the late message is open, and the audit's game says so."""
     made = AwaitingShares._masks
-    monkeypatch.setattr(participant.AwaitingShares, "_masks", lambda self, delivery: made(self, delivery)[1:])
+    monkeypatch.setattr(AwaitingShares, "_masks", lambda self, delivery: made(self, delivery)[1:])
     found = runner.single("late-message", 0)
     assert found.exit_code == LEAK
     assert "the victim's exact update" in found.leaks[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from secagg.encoding.pipeline import Pipeline
-from secagg.masked import shares, unmasking
+from secagg.masked import shares, unmask
 from secagg.masked.vector import MaskedVector
 from secagg.messages import MaskedInputChunk
 from secagg.tools.redteam import taint
@@ -71,5 +71,5 @@ def test_a_field_that_follows_the_data_is_found() -> None:
         return commit(round_, owner + "'" if second else owner, seed)
 
     with Patch() as patch:
-        patch.setattr(unmasking, "commit", other)
+        patch.setattr(unmask, "commit", other)
         assert "ShareKeys.commitment" in found(shares, "commit", other)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from secagg.errors import SecAggError
-from secagg.masked.session import Ended
 from secagg.messages import ParticipantId
+from secagg.rounds.session import Ended
 from secagg.tools.redteam.adversary import Adversary, Impostor, Pool, session_of
 from secagg.tools.redteam.self_test.surgery import without_check
 from secagg.tools.simulation.network import Run

@@ -8,7 +8,8 @@ import numpy as np
 from secagg.crypto import labels, polynomial, shamir
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
-from secagg.homomorphic import joint_participant, transcripts
+from secagg.homomorphic import transcripts
+from secagg.homomorphic.joint_key.consistency_check import AwaitingSum
 from secagg.lattice.decoding import bfv_decode, ckks_decode
 from secagg.lattice.keyshares import joint_key, unpack_key_share
 from secagg.lattice.modular import U64
@@ -123,7 +124,7 @@ def residues_of(run: Run, chunk: bytes) -> U64:
 def held_pieces(run: Run, name: ParticipantId) -> tuple[Secret, Mapping[Index, Secret]]:
     """What `name` knows once inputs are encrypted under a joint key: its own seed, and a piece of everyone's."""
     state = machine(run, name)._state
-    assert isinstance(state, joint_participant.AwaitingSum)
+    assert isinstance(state, AwaitingSum)
     return state.seed, state.held
 
 

@@ -10,7 +10,7 @@ from secagg.errors import AbortReason, AuthenticationError
 from secagg.events import Accused, ParticipantDropped, Verdict
 from secagg.messages import Leave, LeaveReason, ParticipantId, ShareKeys
 from secagg.phases import Phase
-from secagg.rounds.engine import Engine
+from secagg.rounds.accusations import Accusations
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Hook, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start
@@ -92,10 +92,10 @@ def test_as_many_liars_as_may_collude_cannot_have_an_honest_member_named(monkeyp
     assert config.max_colluding == 2
     assert falsely_named(config, 2) == ()
 
-    def whoever(self: Engine) -> list[ParticipantId]:
-        return sorted({told.accused for told in self._accusations.values()})
+    def whoever(self: Accusations) -> list[ParticipantId]:
+        return sorted({told.accused for told in self._by_accuser.values()})
 
-    monkeypatch.setattr(Engine, "_accused_by_many", whoever)
+    monkeypatch.setattr(Accusations, "_accused_by_many", whoever)
     assert falsely_named(config, 2) == (NAMES[7],)
 
 
@@ -127,9 +127,9 @@ def test_repeating_an_accusation_does_not_make_it_two() -> None:
 def test_a_member_accuses_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It accuses one, and then another, while what it delivered still counts: only the first is looked at."""
     judged: list[ParticipantId] = []
-    judge = Engine._judge
+    judge = Accusations._judge
 
-    def counting(self: Engine, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
+    def counting(self: Accusations, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
         judged.append(accused)
         return judge(self, accused, accuser, refused)
 
@@ -139,7 +139,7 @@ def test_a_member_accuses_once(monkeypatch: pytest.MonkeyPatch) -> None:
         blames = [replace(envelope, message=Leave(LeaveReason.REFUSED, NAMES[i])) for i in (6, 7)]
         return (envelope, *blames)
 
-    monkeypatch.setattr(Engine, "_judge", counting)
+    monkeypatch.setattr(Accusations, "_judge", counting)
     run = start(make_config(8), hook=afterwards)
     run.play()
     assert judged == [NAMES[6]]

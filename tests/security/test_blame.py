@@ -13,10 +13,11 @@ from secagg.config import RoundConfig
 from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, RemoteError, SecAggError
 from secagg.events import Accused, Verdict, WrongShares
-from secagg.homomorphic import dealt_participant, joint_participant
-from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
+from secagg.homomorphic.dealt_key.confirm_key import AwaitingKey
+from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares as AwaitingSeedShares
+from secagg.homomorphic.joint_key.recover_seeds import RecoverSeedsPhase
 from secagg.masked import shares
-from secagg.masked.participant import AwaitingShares
+from secagg.masked.masked_input import AwaitingShares
 from secagg.messages import (
     Index,
     Leave,
@@ -183,7 +184,7 @@ def dealer_of_garbage(scheme: str) -> Run:
             table = state.checked
         else:
             encrypted = machine(run, SUSPECT)._state
-            assert isinstance(encrypted, dealt_participant.AwaitingKey | joint_participant.AwaitingShares)
+            assert isinstance(encrypted, AwaitingKey | AwaitingSeedShares)
             table = encrypted.checked
         return (Up(SUSPECT, replace(message, sealed=dealing.sign(table, message.sealed)), envelope.phase),)
 
@@ -302,7 +303,7 @@ def test_a_holder_of_a_key_seed_cannot_have_its_owner_named(monkeypatch: pytest.
         return [(e.culprit, e.dealt) for e in run.events if isinstance(e, WrongShares)]
 
     with monkeypatch.context() as patch:
-        without_check(patch, JointKeyCoordinator, "_take_pieces", "C91")
+        without_check(patch, RecoverSeedsPhase, "check", "C91")
         assert told(with_a_lying_holder()) == [(participant_names(9)[8], True)]
     run = with_a_lying_holder()
     assert told(run) == [(participant_names(9)[0], False)]

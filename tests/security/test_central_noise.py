@@ -106,7 +106,7 @@ def test_a_coordinator_without_a_seed_does_not_begin() -> None:
 
 def test_the_sum_leaves_without_noise_where_it_is_not_added(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: what the coordinator alone sees is the exact sum."""
-    monkeypatch.setattr("secagg.masked.coordinator.add_noise", lambda *_: None)
+    monkeypatch.setattr("secagg.masked.unmask.add_noise", lambda *_: None)
     assert not noise_in(a_round(config_of())).any()
 
 

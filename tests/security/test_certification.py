@@ -19,6 +19,7 @@ from secagg.crypto import labels
 from secagg.errors import AuthenticationError, ConfigError, DecodeError, NotInRoundError, ProtocolViolation, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ConsistencyProof, Index, ParticipantId
+from secagg.phases import Phase
 from secagg.receipts import Verdict, compare
 from secagg.rounds.certification import Certification, Result
 from secagg.tools.simulation.cohort import participant_names
@@ -98,7 +99,9 @@ def of_another_round(round_: Conversation, signatures: Signatures) -> Signatures
 
 def of_other_phase(round_: Conversation, signatures: Signatures) -> Signatures:
     """The same participant's signature of the survivors."""
-    return signatures | {Index(3): round_.coordinator._intake.signed[Index(3)].signature}
+    proof = round_.coordinator.answer(ParticipantId("participant-00003"), Phase.CONSISTENCY_CHECK)
+    assert isinstance(proof, ConsistencyProof)
+    return signatures | {Index(3): proof.signatures[Index(3)]}
 
 
 @pytest.mark.parametrize("change", [forged, of_another_round, of_other_phase])

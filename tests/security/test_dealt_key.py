@@ -9,10 +9,10 @@ import pytest
 from secagg.encoding.packing import pack
 from secagg.errors import AbortReason, AuthenticationError, ProtocolViolation
 from secagg.events import Accused, DropReason, ParticipantDropped, Verdict
-from secagg.homomorphic import dealt_coordinator as coordinators
-from secagg.homomorphic import dealt_participant, transcripts
-from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
-from secagg.homomorphic.dealt_participant import AwaitingKey, AwaitingOrder
+from secagg.homomorphic import encrypted_input, encrypted_sum, transcripts
+from secagg.homomorphic.dealt_key.confirm_key import AwaitingKey, ConfirmKeyPhase
+from secagg.homomorphic.dealt_key.release_sum import AwaitingOrder, ReleaseSumPhase
+from secagg.homomorphic.dealt_key.report_sum import ReportSumPhase
 from secagg.lattice.parameters import Scheme
 from secagg.lattice.residues import pack_residues
 from secagg.messages import (
@@ -37,7 +37,7 @@ from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Envelope, Run, Up
 from secagg.wire.results import sums_digest
-from tests.encrypted_rounds import BFV, DEALT, dealt_coordinator, encrypted_config, machine, prepare
+from tests.encrypted_rounds import BFV, DEALT, dealt_state, encrypted_config, machine, prepare
 from tests.rounds import Integers, true_sum
 from tests.security.adversary import without_check
 from tests.security.encrypted_adversary import Wiretap, answering, sending
@@ -137,7 +137,7 @@ def test_whoever_confirms_another_key_is_to_blame_and_not_the_dealer(monkeypatch
 def test_a_coordinator_that_passes_on_another_confirmation_is_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gains nothing by it: nobody encrypts. An honest one passes on no confirmation of another key."""
     without_check(monkeypatch, dealing, "unseal", "C92")
-    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "C72")
+    without_check(monkeypatch, ConfirmKeyPhase, "check_signed", "C72")
     run, tap = two_keys()
     run.play()
     assert {name: type(error) for name, error in run.errors.items()} == dict.fromkeys(NAMES, AuthenticationError)
@@ -148,9 +148,9 @@ def test_a_coordinator_that_passes_on_another_confirmation_is_to_blame(monkeypat
 def test_without_confirmations_the_dealer_would_spoil_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: the victim encrypts under a key that only the dealer has, and nobody can decrypt the sum."""
     without_check(monkeypatch, dealing, "unseal", "C92")
-    without_check(monkeypatch, DealtKeyCoordinator, "_take_confirmation", "C72")
+    without_check(monkeypatch, ConfirmKeyPhase, "check_signed", "C72")
     monkeypatch.setattr(CheckedRoster, "check_signatures", lambda *_: None)
-    without_check(monkeypatch, coordinators, "check_chunk", "C76")
+    without_check(monkeypatch, encrypted_input, "check_chunk", "C76")
     run, tap = two_keys()
     run.play()
     assert len(tap.inputs(VICTIM)) == 1
@@ -163,7 +163,7 @@ def test_two_dealers_are_refused() -> None:
 
     def more(message: CoordinatorMessage) -> CoordinatorMessage:
         assert isinstance(message, ShareDelivery)
-        shared = dealt_coordinator(run)._shared
+        shared = dealt_state(run).shared
         return ShareDelivery({i: m.sealed[victim] for i, m in shared.items() if i != victim})
 
     run = prepare(encrypted_config(BFV, DEALT), hook=answering(VICTIM, Phase.SHARE_KEYS, more))
@@ -250,7 +250,7 @@ def test_a_sum_that_is_none_is_not_decrypted(kind: str) -> None:
 
 def test_without_its_check_a_planted_sum_would_be_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: a transparent ciphertext needs no key, so anything can be planted."""
-    without_check(monkeypatch, dealt_participant, "check_ciphertext", "C56")
+    without_check(monkeypatch, encrypted_sum, "check_ciphertext", "C56")
     run = changed_sum(transparent)
     planted = machine(run, VICTIM).aggregate
     assert planted is not None
@@ -272,8 +272,8 @@ def lied(run: Run, name: ParticipantId) -> tuple[bytes, Integers]:
 
 def false_report(run: Run, name: ParticipantId) -> SumReport:
     digest, _ = lied(run, name)
-    roster = dealt_coordinator(run)._joining.roster
-    survivors = dealt_coordinator(run)._encrypted.sets.survivors
+    roster = dealt_state(run).members.roster
+    survivors = dealt_state(run).sets.survivors
     membership = machine(run, name).membership
     return SumReport(
         digest, membership.sign(transcripts.sum_report(membership.round.context, roster, survivors, digest))
@@ -312,7 +312,7 @@ def test_disagreement_ends_the_round(liars: int, people: int, threshold: int) ->
 
 
 def test_of_two_sums_without_the_check_the_wrong_one_could_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_check(monkeypatch, DealtKeyCoordinator, "_compare_reports", "C79")
+    without_check(monkeypatch, ReportSumPhase, "close", "C79")
     run = with_liars(3, 6, 3)
     aggregate = run.coordinator.aggregate
     assert aggregate is not None
@@ -358,8 +358,8 @@ def test_another_sum_than_reported_is_refused_and_the_next_is_asked(liars: int) 
 
 def test_without_the_digest_the_fl_server_would_get_the_wrong_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     run = prepare(encrypted_config(BFV, DEALT), hook=sending(DEALER, hand_in_another))
-    coordinator = dealt_coordinator(run)
-    monkeypatch.setattr(coordinators._ReleasedSum, "digest", lambda _: coordinator._digest)
+    coordinator, state = run.coordinator, dealt_state(run)
+    monkeypatch.setattr(ReleaseSumPhase, "digest", lambda _: state.sum_digest)
     run.play()
     aggregate = coordinator.aggregate
     assert aggregate is not None

@@ -13,8 +13,9 @@ import pytest
 from secagg.context import RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RemoteError
-from secagg.homomorphic import dealt_coordinator, joint_coordinator
-from secagg.homomorphic.dealt_coordinator import DealtKeyCoordinator
+from secagg.homomorphic import encrypted_input
+from secagg.homomorphic.dealt_key import encrypted_input as dealt_input
+from secagg.homomorphic.dealt_key.encrypted_input import EncryptedInputPhase
 from secagg.lattice import tenseal_backend
 from secagg.lattice.decoding import bfv_decode
 from secagg.lattice.modular import U64
@@ -147,8 +148,7 @@ def test_what_was_refused_leaves_no_trace(custody: Custody, kind: str) -> None:
 
 def test_a_copied_input_would_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Custody `threshold`: what binds a ciphertext to its sender is the binding alone. The sum is wrong, unnoticed."""
-    without_check(monkeypatch, dealt_coordinator, "check_chunk", "C76")
-    monkeypatch.setattr(joint_coordinator, "check_chunk", dealt_coordinator.check_chunk)
+    without_check(monkeypatch, encrypted_input, "check_chunk", "C76")
     run = attacked(BFV, JOINT, of_another_sender)
     assert run.refused == []
     aggregate = run.coordinator.aggregate
@@ -162,8 +162,7 @@ def test_a_copied_input_would_count_twice(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_bindings_one_bad_input_would_cost_everyone_the_round(
     monkeypatch: pytest.MonkeyPatch, scheme: Scheme, custody: Custody, change: Change
 ) -> None:
-    without_check(monkeypatch, dealt_coordinator, "check_chunk", "C76")
-    monkeypatch.setattr(joint_coordinator, "check_chunk", dealt_coordinator.check_chunk)
+    without_check(monkeypatch, encrypted_input, "check_chunk", "C76")
     run = attacked(scheme, custody, change)
     assert run.refused == [] or custody is DEALT
     assert run.coordinator.aggregate is None
@@ -223,8 +222,8 @@ def test_equal_streams_would_show_the_difference_of_two_updates(monkeypatch: pyt
         return SeededPolynomials(*arguments, participant="", **rest)
 
     monkeypatch.setattr(tenseal_backend, "SeededPolynomials", nameless)
-    monkeypatch.setattr(dealt_coordinator, "SeededPolynomials", nameless)
-    without_check(monkeypatch, DealtKeyCoordinator, "_check_seed", "C75")
+    monkeypatch.setattr(dealt_input, "SeededPolynomials", nameless)
+    without_check(monkeypatch, EncryptedInputPhase, "_check_seed", "C75")
     tap = Wiretap()
     run = prepare(encrypted_config(BFV, DEALT), hook=tap, rng=RepeatingRng())
     run.play()

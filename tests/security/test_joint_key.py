@@ -13,9 +13,13 @@ import pytest
 from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, AuthenticationError, ProtocolViolation
 from secagg.events import WrongShares
-from secagg.homomorphic import joint_participant
-from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
-from secagg.homomorphic.joint_participant import AwaitingFallen
+from secagg.homomorphic.joint_key import scheme as joint_key_scheme
+from secagg.homomorphic.joint_key.consistency_check import ConsistencyCheckPhase
+from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares
+from secagg.homomorphic.joint_key.partial_decryption import PartialDecryptionPhase
+from secagg.homomorphic.joint_key.recover_seeds import AwaitingRecoveryProof, RecoverSeedsPhase
+from secagg.homomorphic.joint_key.recovery_check import AwaitingFallen, RecoveryCheckPhase
+from secagg.homomorphic.joint_key.share_keys import AwaitingRoster, ShareKeysPhase
 from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.keyshares import joint_key, pack_key_share, unpack_key_share
 from secagg.lattice.layout import layout_of
@@ -42,8 +46,7 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
-from secagg.rounds.releases import nothing_before
-from secagg.rounds.uploads import MemorySpool
+from secagg.schemes import coordinate
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Envelope, Run, Up
@@ -121,7 +124,7 @@ def test_a_key_share_that_was_not_committed_to(scheme: Scheme) -> None:
 
 def test_participants_check_key_shares_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A coordinator that lets it pass, or makes up a share itself, gains nothing: nobody encrypts."""
-    without_check(monkeypatch, JointKeyCoordinator, "_take_share", "C71")
+    without_check(monkeypatch, ShareKeysPhase, "check", "C71")
     run, tap = rogue()
     run.play()
     for name in NAMES[:4]:
@@ -135,11 +138,11 @@ def test_participants_check_key_shares_themselves(monkeypatch: pytest.MonkeyPatc
 def test_without_commitments_the_attacker_could_read_every_update(
     monkeypatch: pytest.MonkeyPatch, scheme: Scheme
 ) -> None:
-    without_check(monkeypatch, JointKeyCoordinator, "_take_share", "C71")
-    without_check(monkeypatch, joint_participant.AwaitingShares, "_checked", "C61")
+    without_check(monkeypatch, ShareKeysPhase, "check", "C71")
+    without_check(monkeypatch, AwaitingShares, "_checked", "C61")
     run, tap = rogue(scheme)
     state = machine(run, ATTACKER)._state
-    assert isinstance(state, joint_participant.AwaitingRoster)
+    assert isinstance(state, AwaitingRoster)
     tap.change = chain(tap.change, until(Phase.ENCRYPTED_INPUT))
     play_until(run)
     assert np.array_equal(opened_with(run, tap.inputs(VICTIM)[0], [state.seed]), truth(run, VICTIM))
@@ -224,7 +227,7 @@ def test_another_view_is_not_signed_by_the_others(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["survivors", "c1"])
 def test_a_coordinator_that_passes_it_on_is_named(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """The list, or the ciphertext, is another than the others signed: nothing is decrypted by anyone."""
-    monkeypatch.setattr(JointKeyCoordinator, "_verify", lambda *_: None)
+    monkeypatch.setattr(ConsistencyCheckPhase, "check", lambda *_: None)
     run, tap = shown_to_one(kind)
     for name in NAMES:
         error = run.errors[name]
@@ -235,7 +238,7 @@ def test_a_coordinator_that_passes_it_on_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_the_signatures_the_victim_would_decrypt_what_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JointKeyCoordinator, "_verify", lambda *_: None)
+    monkeypatch.setattr(ConsistencyCheckPhase, "check", lambda *_: None)
     monkeypatch.setattr(CheckedRoster, "check_signatures", lambda *_: None)
     run, tap = shown_to_one("c1")
     assert len(tap.sent(VICTIM, PartialChunk)) == 1
@@ -399,26 +402,32 @@ TWO_LISTS = {
 COLLUDER = NAMES[2]
 
 
-class TwoFaced(JointKeyCoordinator):
-    """Tells two lists of fallen decryptors when nobody fell; shows each the signatures that fit."""
+class TwoFacedAtTheFallen(PartialDecryptionPhase):
+    """Tells two lists of fallen decryptors when nobody fell."""
 
-    def _following(self, phase: Phase) -> Phase | None:
-        return super(JointKeyCoordinator, self)._following(phase)
+    ends_the_round = False
 
-    def _verify(self, name: ParticipantId, signed: bytes, signature: bytes) -> None:
+    def answer(self, index: Index) -> FallenSet:
+        return FallenSet(tuple(map(Index, TWO_LISTS[self.state.members.name(index)])))
+
+
+class TwoFacedAtTheCheck(RecoveryCheckPhase):
+    """Shows each the signatures that fit its list."""
+
+    def check(self, index: Index, message: RecoveryCheck, name: ParticipantId) -> None:
         return
 
-    def _take_pieces(self, index: Index, message: RecoverSeeds, name: ParticipantId) -> None:
-        self._revealed[index] = message
+    def answer(self, index: Index) -> CoordinatorMessage:
+        fallen = TWO_LISTS[self.state.members.name(index)]
+        alike = [i for i in self.accepted if TWO_LISTS[self.state.members.name(i)] == fallen]
+        return ConsistencyProof({i: self.accepted[i].signature for i in alike})
 
-    def _answer(self, index: Index, phase: Phase) -> CoordinatorMessage:
-        fallen = TWO_LISTS[self._joining.name(index)]
-        if phase is Phase.PARTIAL_DECRYPTION:
-            return FallenSet(tuple(map(Index, fallen)))
-        if phase is Phase.RECOVERY_CHECK:
-            alike = [i for i in self._agreed if TWO_LISTS[self._joining.name(i)] == fallen]
-            return ConsistencyProof({i: self._agreed[i].signature for i in alike})
-        return super()._answer(index, phase)
+
+class AnySeeds(RecoverSeedsPhase):
+    """Takes whatever is revealed."""
+
+    def check(self, index: Index, message: RecoverSeeds, name: ParticipantId) -> None:
+        return
 
 
 def two_lists() -> tuple[Run, Wiretap, dict[ParticipantId, tuple[Secret, Mapping[Index, Secret]]]]:
@@ -432,9 +441,11 @@ def two_lists() -> tuple[Run, Wiretap, dict[ParticipantId, tuple[Secret, Mapping
 
     tap = Wiretap(note)
     run = prepare(encrypted_config(BFV, JOINT), hook=tap)
-    run.coordinator = TwoFaced(
-        run.coordinator.round, now=NOW, trust=deployment().trust, spool=MemorySpool(), claim=nothing_before
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joint_key_scheme, "PartialDecryptionPhase", TwoFacedAtTheFallen)
+        patch.setattr(joint_key_scheme, "RecoveryCheckPhase", TwoFacedAtTheCheck)
+        patch.setattr(joint_key_scheme, "RecoverSeedsPhase", AnySeeds)
+        run.coordinator = coordinate(run.coordinator.round, now=NOW, trust=deployment().trust)
     run.play()
     return run, tap, known
 
@@ -450,7 +461,7 @@ def test_of_two_lists_only_one_is_signed_by_the_threshold() -> None:
 
 def test_without_the_signatures_two_lists_would_give_the_whole_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: four seeds from two lists, the fifth is the colluder's own; the victim's update lies open."""
-    without_check(monkeypatch, joint_participant.AwaitingRecoveryProof, "on_proof", "C67")
+    without_check(monkeypatch, AwaitingRecoveryProof, "on_proof", "C67")
     run, tap, known = two_lists()
     pieces: dict[int, dict[int, Secret]] = {owner: {3: known[COLLUDER][1][Index(owner)]} for owner in (1, 2, 4, 5)}
     for holder, name in enumerate(NAMES, start=1):

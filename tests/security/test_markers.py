@@ -27,16 +27,13 @@ UNMARKED = {
     "C6": "an arm of the session's `match`: what no state awaits",
     "C15": "the key agreement itself, which gives no secret (`KeyPair.agree`)",
     "C18": "the seal itself, which does not open (AES-GCM)",
-    "C19": "C60 and C46 are the same function: `below-prime` in `shamir.decode_share`",
+    "C19": "the share itself: `below-prime` in `shamir.decode_share`",
     "C20": "the key agreement itself, as C15",
     "C29": "an arm of the session's `match`: a participant that has revealed",
     "C36": "as C5, at the coordinator",
-    "C46": "as C19",
     "C48": "a decoding that finds no polynomial, or another secret than was committed to: the result is what it is",
     "C50": "the seal itself, as C18",
-    "C60": "the seal itself, as C18, and the share, as C19",
     "C64": "arms of the session's `match`, as C29",
-    "C80": "as C42, in the same function",
     "C83": "as C48: a seed that gives another key share than was sent",
 }
 """Checks of PROTOCOL's tables that are no `if` and no call of their own, and what they are."""

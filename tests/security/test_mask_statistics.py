@@ -9,9 +9,9 @@ from secagg.crypto import prg
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.masked import participant
+from secagg.masked import masked_input
+from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.masks import self_mask_key
-from secagg.masked.participant import AwaitingShares
 from secagg.messages import ParticipantId
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, start, truth
@@ -79,7 +79,7 @@ def test_one_mask_for_two_participants_is_caught(monkeypatch: pytest.MonkeyPatch
         return keys(round_, who, seeds.setdefault(who, seed))
 
     masks = AwaitingShares._masks
-    monkeypatch.setattr(participant, "self_mask_key", shared_key)
+    monkeypatch.setattr(masked_input, "self_mask_key", shared_key)
     monkeypatch.setattr(AwaitingShares, "_masks", lambda self, delivery: masks(self, delivery)[:1])
     inputs, bits = masked_inputs(13)
     assert looks_uniform(inputs[NAMES[0]], bits)

@@ -12,7 +12,7 @@ import pytest
 from secagg.context import Context, RoundId, bind
 from secagg.errors import AuthenticationError, ProtocolViolation
 from secagg.masked import shares
-from secagg.masked.participant import AwaitingRoster
+from secagg.masked.share_keys import AwaitingRoster
 from secagg.messages import Index, MaskedInputChunk, Member, ParticipantId, ShareDelivery, ShareKeys
 from secagg.tools.redteam.attacks.protocol.shares import difference_of_inputs, give_another_model
 from secagg.tools.simulation import cohort

@@ -12,12 +12,11 @@ from secagg import roster as rosters
 from secagg.errors import ProtocolViolation
 from secagg.events import MessageAccepted
 from secagg.homomorphic import transcripts
-from secagg.homomorphic.joint_coordinator import JointKeyCoordinator
+from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.lattice.parameters import Custody, Scheme
-from secagg.masked.coordinator import Coordinator
-from secagg.masked.intake import Intake
 from secagg.messages import ConsistencyCheck, ParticipantId, RecoveryCheck
 from secagg.phases import Phase
+from secagg.rounds.coordinator_phase import OneMessagePhase
 from secagg.tools.simulation.network import Envelope, Hook, Run, Up
 from tests.encrypted_rounds import Dropout, dropping, encrypted_config, prepare
 from tests.rounds import ACTIVE, make_config, start
@@ -44,13 +43,12 @@ def signing_again(name: ParticipantId, runs: list[Run], around: Hook) -> Hook:
 
 
 def to_sign(run: Run, kind: type[Signed]) -> bytes:
-    engine = run.coordinator
-    if isinstance(engine, Coordinator):
-        return rosters.survivors_to_sign(engine.round.context, engine._joining.roster, engine._intake.sets)
-    assert isinstance(engine, JointKeyCoordinator)
+    state = run.coordinator._state
+    if not isinstance(state, JointKeyState):
+        return rosters.survivors_to_sign(state.round.context, state.members.roster, state.sets)
     if kind is ConsistencyCheck:
-        return engine._to_sign
-    return transcripts.recovery(engine.round.context, engine._joining.roster, engine._fallen)
+        return state.to_sign
+    return transcripts.recovery(state.round.context, state.members.roster, state.fallen)
 
 
 def outcome(make: Callable[[Hook], Run], around: Hook = lambda e: (e,)) -> tuple[Run, dict[Phase, int]]:
@@ -79,7 +77,7 @@ def test_a_masked_round_keeps_one_signature_of_each() -> None:
 
 
 def test_without_the_check_a_masked_round_takes_every_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_check(monkeypatch, Intake, "take_signature", "C35")
+    without_check(monkeypatch, OneMessagePhase, "take", "C35")
     _, accepted = outcome(masked)
     assert accepted[Phase.CONSISTENCY_CHECK] == AGAIN
 
@@ -94,6 +92,6 @@ def test_a_round_with_a_joint_key_keeps_one_signature_of_each() -> None:
 
 
 def test_without_the_check_a_round_with_a_joint_key_takes_every_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_check(monkeypatch, JointKeyCoordinator, "_take_signature", "C35")
+    without_check(monkeypatch, OneMessagePhase, "take", "C35")
     _, accepted = outcome(joint, dropping(encrypted_config(Scheme.BFV, Custody.THRESHOLD), FALLEN))
     assert accepted[Phase.CONSISTENCY_CHECK] == accepted[Phase.RECOVERY_CHECK] == AGAIN

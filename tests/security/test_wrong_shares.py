@@ -18,11 +18,9 @@ from secagg.crypto.secret import Secret
 from secagg.crypto.shamir import Decoder, Recovered
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import DropReason, ParticipantDropped, WrongShares
-from secagg.masked import coordinator as coordinators
-from secagg.masked import shares
-from secagg.masked.coordinator import Coordinator
-from secagg.masked.intake import Intake
-from secagg.masked.participant import AwaitingRoster
+from secagg.masked import shares, unmask
+from secagg.masked.share_keys import AwaitingRoster
+from secagg.masked.unmask import UnmaskPhase
 from secagg.messages import (
     AdvertiseKeys,
     Index,
@@ -130,7 +128,7 @@ def test_a_liar_without_shares_to_spare(monkeypatch: pytest.MonkeyPatch, lie: Li
         return run
 
     with monkeypatch.context() as patch:
-        without_check(patch, Intake, "take_revealed", "C91")
+        without_check(patch, UnmaskPhase, "check", "C91")
         run = play()
         assert run.coordinator.failure is not None
         assert run.coordinator.failure.reason is AbortReason.WRONG_SHARES
@@ -201,7 +199,7 @@ def test_a_dealer_who_knows_the_check_is_named_all_the_same(monkeypatch: pytest.
 
     monkeypatch.setattr(shares, "seal", sealing)
     with monkeypatch.context() as patch:
-        patch.setattr(coordinators, "salt_from", lambda _: b"")
+        patch.setattr(unmask, "salt_from", lambda _: b"")
         assert culprits(play()) == set()
     assert culprits(play()) == {NAMES[2]}
 
@@ -306,13 +304,13 @@ def test_the_kind_of_share_is_checked_before_it_is_kept(monkeypatch: pytest.Monk
 
     def kept(run: Run) -> set[type[RevealedShare]]:
         run.play()
-        coordinator = run.coordinator
-        assert isinstance(coordinator, Coordinator)
-        return {type(share) for answer in coordinator._intake.answers.values() for share in answer.shares.values()}
+        unit = run.coordinator._units[Phase.UNMASK]
+        assert isinstance(unit, UnmaskPhase)
+        return {type(share) for answer in unit.accepted.values() for share in answer.shares.values()}
 
     with monkeypatch.context() as patch:
-        without_check(patch, Intake, "take_revealed", "C45")
-        patch.setattr(Intake, "_check_dealt", lambda *_: None)
+        without_check(patch, UnmaskPhase, "check", "C45")
+        patch.setattr(UnmaskPhase, "_check_dealt", lambda *_: None)
         assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare, MaskKeyShare}
     assert kept(start(make_config(7), hook=rewrite(other_kind))) == {SelfMaskShare}
 

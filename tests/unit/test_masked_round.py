@@ -18,7 +18,7 @@ from secagg.errors import (
     RoundAborted,
 )
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady
-from secagg.masked.coordinator import Coordinator
+from secagg.masked import scheme as masked
 from secagg.messages import AdvertiseKeys, Leave, LeaveReason, MaskedInputChunk, ParticipantId, SurvivorSet
 from secagg.phases import Phase, time_limit
 from secagg.tools.simulation.cohort import participant_names
@@ -260,7 +260,7 @@ def test_an_aborted_round_tells_everyone() -> None:
 def test_an_active_round_needs_the_ca() -> None:
     round_ = start(make_config(7)).coordinator.round
     with pytest.raises(ConfigError, match="needs the CA's certificate"):
-        Coordinator(round_, now=0.0)
+        masked.coordinator(round_, now=0.0)
 
 
 def test_messages_can_come_in_any_order_within_a_phase() -> None:

@@ -17,8 +17,8 @@ from secagg.crypto.rng import SystemRng
 from secagg.errors import AbortReason, ConfigError, NotInRoundError, ProtocolViolation, RoundAborted
 from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed
 from secagg.lattice.parameters import Custody, Scheme
+from secagg.masked import scheme as masked
 from secagg.masked.accumulator import one_after_the_other
-from secagg.masked.coordinator import Coordinator
 from secagg.messages import AdvertiseKeys, Leave, LeaveReason, ParticipantId
 from secagg.phases import Phase
 from secagg.policy import Policy
@@ -49,7 +49,7 @@ class Stage:
     def __init__(self, config: RoundConfig) -> None:
         self.run = start(config, people=min(config.max_participants + 2, 8))
         self.round: Round = self.run.coordinator.round
-        self.engine: Engine = Coordinator(self.round, now=NOW, spool=MemorySpool())
+        self.engine: Engine = masked.coordinator(self.round, now=NOW, spool=MemorySpool())
         self.now = NOW
 
     def keys(self, name: ParticipantId) -> AdvertiseKeys:
@@ -182,7 +182,7 @@ def test_uninvited_participants_take_all_places_without_that(monkeypatch: pytest
     stage = Stage(config_of(threshold=3))
     stage.engine.expect(NAMES[:3], NOW)
     stage.come(*NAMES[3:7], NAMES[0])
-    assert set(stage.engine._joining.index) & set(NAMES[:3]) == {NAMES[0]}
+    assert set(stage.engine._members.index) & set(NAMES[:3]) == {NAMES[0]}
 
 
 @pytest.mark.parametrize("count", [2, 6])
@@ -210,7 +210,7 @@ def test_nobody_waits_for_the_excluded_in_the_first_phase() -> None:
     events = stage.engine.exclude([NAMES[4], NAMES[3]], NOW)  # one who has not come, and one who came and died
     assert dropped(events) == {NAMES[3]: DropReason.EXCLUDED, NAMES[4]: DropReason.EXCLUDED}
     assert events[-1] == PhaseStarted(Phase.SHARE_KEYS, NOW + 20, 3)
-    assert set(stage.engine._joining.index) == set(NAMES[:3])
+    assert set(stage.engine._members.index) == set(NAMES[:3])
     assert stage.engine.exclude([NAMES[3]], NOW) == []
 
 
@@ -247,8 +247,8 @@ def test_what_the_excluded_delivered_stands() -> None:
     stage.now += 1
     stage.share(NAMES[4])
     assert stage.engine.phase is Phase.MASKED_INPUT
-    assert stage.engine._expected == {stage.engine._joining.index[name] for name in NAMES[1:5]}
-    assert stage.engine._delivered(stage.engine._joining.index[NAMES[0]], Phase.SHARE_KEYS)
+    assert stage.engine._expected == {stage.engine._members.index[name] for name in NAMES[1:5]}
+    assert stage.engine._units[Phase.SHARE_KEYS].delivered(stage.engine._members.index[NAMES[0]])
 
 
 @pytest.mark.parametrize("phase", [ADVERTISE, Phase.SHARE_KEYS])
@@ -359,7 +359,7 @@ def test_new_keys_of_a_restarted_process_take_the_place_of_the_old() -> None:
     with pytest.raises(NotInRoundError, match="left this round with these keys"):
         stage.engine.rejoin(NAMES[0], stage.keys(NAMES[0]), NOW)  # and that it comes back when the new one is gone
     stage.come(NAMES[2])
-    roster = stage.engine._joining.roster
+    roster = stage.engine._members.roster
     assert {m.participant_id: m.keys for m in roster.members}[NAMES[0]] == new
     assert stage.engine.phase is Phase.SHARE_KEYS
     with pytest.raises(NotInRoundError):
@@ -407,7 +407,7 @@ class Signed:
         self.trust = TrustAnchors.from_pem(made.certificate_pem)
         config = replace(make_config(6, ACTIVE, threshold=4, max_colluding=1), deadlines=DEADLINES)
         run = start(config)
-        self.engine = Coordinator(run.coordinator.round, now=NOW, trust=self.trust, spool=MemorySpool())
+        self.engine = masked.coordinator(run.coordinator.round, now=NOW, trust=self.trust, spool=MemorySpool())
         policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
         self.memberships: dict[ParticipantId, Membership] = {}
         for name, seconds in validity_s.items():
@@ -435,7 +435,7 @@ def test_an_expired_certificate_costs_its_owners_place_and_not_the_round() -> No
     events = signed.play()
     assert events[0] == ParticipantDropped(ADVERTISE, NAMES[4], DropReason.EXPIRED)
     assert signed.engine.phase is Phase.SHARE_KEYS
-    assert [m.participant_id for m in signed.engine._joining.roster.members] == NAMES[:4]
+    assert [m.participant_id for m in signed.engine._members.roster.members] == NAMES[:4]
     with pytest.raises(NotInRoundError, match="its certificate expired, or was about to"):
         signed.engine.answer(NAMES[4], ADVERTISE)
 
@@ -445,7 +445,7 @@ def test_an_expired_certificate_in_the_list_makes_everybody_leave(monkeypatch: p
     monkeypatch.setattr(AdvertiseKeysPhase, "expire", lambda *_: [])
     signed = Signed(SHORT)
     signed.play()
-    (bad,) = [m for m in signed.engine._joining.roster.members if m.participant_id == NAMES[4]]
+    (bad,) = [m for m in signed.engine._members.roster.members if m.participant_id == NAMES[4]]
     with pytest.raises(Exception, match="expired"):
         signed.trust.verify_participant(bad.keys.certificates, datetime.fromtimestamp(signed.engine.deadline, UTC))
 
@@ -454,7 +454,7 @@ def test_a_certificate_outlasts_the_list_by_a_margin_for_clocks() -> None:
     until = DEADLINES.advertise_keys_s + EXPIRY_MARGIN.total_seconds()
     signed = Signed({**dict.fromkeys(NAMES[:4], DAY), NAMES[4]: until - 1, NAMES[5]: DAY})
     signed.play()  # six came: the list was closed long before
-    assert NAMES[4] in signed.engine._joining.index
+    assert NAMES[4] in signed.engine._members.index
     late = Signed({**dict.fromkeys(NAMES[:4], DAY), NAMES[4]: until - 1})
     assert dropped(late.play()) == {NAMES[4]: DropReason.EXPIRED}
     in_time = Signed({**dict.fromkeys(NAMES[:4], DAY), NAMES[4]: until})

@@ -10,7 +10,9 @@ from secagg.crypto.rng import SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.masked import shares
-from secagg.masked.participant import AwaitingRoster, AwaitingShares, join
+from secagg.masked.advertise_keys import join
+from secagg.masked.masked_input import AwaitingShares
+from secagg.masked.share_keys import AwaitingRoster
 from secagg.masked.shares import SharePair
 from secagg.messages import ParticipantId, Roster, ShareDelivery
 from secagg.policy import Policy

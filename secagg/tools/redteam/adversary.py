@@ -19,8 +19,8 @@ from secagg.encoding.packing import unpack
 from secagg.errors import LocalError
 from secagg.masked import shares
 from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
-from secagg.masked.participant import AwaitingRoster
-from secagg.masked.session import Participant, Reply
+from secagg.masked.scheme import Participant, Reply
+from secagg.masked.share_keys import AwaitingRoster
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     AdvertiseKeys,

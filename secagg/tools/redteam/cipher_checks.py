@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from secagg.encoding.schema import Update
-from secagg.homomorphic.dealt_participant import profile_of
+from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.session import HomomorphicParticipant
 from secagg.lattice.layout import layout_of
 from secagg.lattice.ntt import ntt

@@ -10,7 +10,7 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.prg import MaskStream
 from secagg.crypto.secret import Secret
-from secagg.masked.participant import AwaitingShares
+from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.shares import SharePair
 from secagg.messages import (
     AdvertiseKeys,

@@ -21,7 +21,8 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.code import BoundedCode, NoisyCode
 from secagg.encoding.schema import FloatArray, Update
 from secagg.errors import LocalError, ProtocolViolation
-from secagg.homomorphic import dealt_participant, joint_participant
+from secagg.homomorphic.dealt_key.report_sum import AwaitingSum as AwaitingDealtSum
+from secagg.homomorphic.joint_key.consistency_check import AwaitingSum as AwaitingJointSum
 from secagg.homomorphic.session import HomomorphicParticipant
 from secagg.lattice.decoding import bfv_decode, ckks_decode
 from secagg.lattice.layout import Layout
@@ -178,7 +179,7 @@ class Recording:
         if name in self.colluders and isinstance(envelope.message, EncryptedInputChunk):
             participant = self.run.participants[name]
             state = participant._state if isinstance(participant, HomomorphicParticipant) else None
-            if isinstance(state, dealt_participant.AwaitingSum | joint_participant.AwaitingSum):
+            if isinstance(state, AwaitingDealtSum | AwaitingJointSum):
                 self._key_seeds[name] = state.seed
         return (envelope,)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from secagg.cli.main import main
-from secagg.masked.participant import AwaitingShares
+from secagg.masked.masked_input import AwaitingShares
 from secagg.tools.redteam.attacks.inversion import ATTACKS
 from secagg.tools.redteam.attacks.inversion.base import Reconstruction, nothing
 from secagg.tools.redteam.campaign import tried

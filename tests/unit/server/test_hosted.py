@@ -41,7 +41,7 @@ from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, LocalError, NotInRoundError, ProtocolViolation, RoundAborted, SecAggError
 from secagg.events import DropReason, Event, ParticipantDropped, RoundFailed
 from secagg.lattice.parameters import Custody, Scheme
-from secagg.masked.coordinator import Coordinator
+from secagg.masked import scheme as masked
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     AdvertiseKeys,
@@ -63,7 +63,7 @@ from secagg.tools.simulation.network import Run
 from secagg.wire.configuration import encode_config
 from secagg.wire.progress import encode_event, watched
 from secagg.wire.results import decode_aggregate
-from tests.encrypted_rounds import dealt_coordinator, encrypted_config, prepare
+from tests.encrypted_rounds import encrypted_config, prepare
 from tests.rounds import deployment
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, make_config
 
@@ -118,7 +118,7 @@ class Scene:
         self.journal.gate.set()
         self.record = RoundRecord(round_.round_id, encode_config(made), NOW)
         self.ended = 0
-        engine = Coordinator(round_, now=NOW, spool=self.journal.spool)
+        engine = masked.coordinator(round_, now=NOW, spool=self.journal.spool)
         self.hosted = HostedRound(
             self.record,
             engine,
@@ -185,14 +185,14 @@ async def with_a_dropout(scene: Scene) -> Released:
 def replay(scene: Scene) -> Engine:
     """A fresh engine, fed with nothing but the record, the journal and the spooled chunks."""
     spooled = dict(scene.journal.spool.chunks)
-    engine = Coordinator(scene.run.coordinator.round, now=scene.record.opened_s, spool=KeepingSpool())
+    engine = masked.coordinator(scene.run.coordinator.round, now=scene.record.opened_s, spool=KeepingSpool())
     events: list[tuple[float, Event]] = [(scene.record.opened_s, engine.started())]
     for entry in scene.journal.entries:
         match entry:
             case Received(at, sender, message):
                 news = engine.receive(sender, message, at)
             case UploadCompleted(at, sender, phase):
-                chunks = spooled[phase, engine._joining.index[sender]]
+                chunks = spooled[phase, engine._members.index[sender]]
                 news = [e for i, c in enumerate(chunks) for e in engine.receive(sender, MaskedInputChunk(i, c), at)]
             case SeedReceived():
                 raise AssertionError("a masked round has no seeds")
@@ -461,7 +461,7 @@ async def test_a_deadline_that_cannot_be_handled_ends_the_round(
     def broken(*_: object) -> list[Event]:
         raise error
 
-    monkeypatch.setattr(Coordinator, "_close", broken)
+    monkeypatch.setattr(Engine, "_close", broken)
     await scene.pass_deadline()
     with pytest.raises(RoundAborted) as caught:
         await scene.hosted.ended()
@@ -490,8 +490,8 @@ async def test_asking_whether_a_phase_is_over_while_a_step_ends_the_round() -> N
 
 async def test_asking_a_round_that_lets_its_last_candidate_go() -> None:
     """Between the last candidate and the failure that follows there is nobody whose turn it is to hand in the sum."""
-    engine = dealt_coordinator(prepare(encrypted_config(Scheme.BFV, Custody.PARTICIPANTS)))
-    engine.phase, engine._candidates = Phase.RELEASE_SUM, []
+    engine = prepare(encrypted_config(Scheme.BFV, Custody.PARTICIPANTS)).coordinator
+    engine.phase, engine._going_on = Phase.RELEASE_SUM, []
     assert not engine.ready(PEOPLE[0], Phase.REPORT_SUM)
 
 
@@ -504,7 +504,7 @@ async def test_a_mistake_of_our_own_is_not_taken_for_the_senders(monkeypatch: py
     def broken(*_: object) -> list[Event]:
         raise LocalError("nothing was added")
 
-    monkeypatch.setattr(Coordinator, "_closed", broken)
+    monkeypatch.setattr(Engine, "_open", broken)
     with pytest.raises(RoundAborted):
         await scene.speak(PEOPLE[3])
     with pytest.raises(RoundAborted) as caught:

@@ -26,7 +26,7 @@ from secagg.events import (
     SumReady,
     WrongShares,
 )
-from secagg.homomorphic.dealt_participant import profile_of
+from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.vectors import Backend, OnceVector
 from secagg.lattice.parameters import Custody, Profile
 from secagg.masked.vector import MaskedVector

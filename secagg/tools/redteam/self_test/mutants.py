@@ -20,16 +20,17 @@ from secagg.crypto.rng import Rng, SeededRng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding import noisy
-from secagg.homomorphic import dealt_participant, joint_participant
+from secagg.homomorphic.dealt_key import confirm_key, encrypted_input, share_keys
+from secagg.homomorphic.joint_key import partial_decryption as decrypting
 from secagg.lattice import slots, streams
 from secagg.lattice.keyshares import fallen_part, partial_decryption
 from secagg.lattice.modular import U64
 from secagg.lattice.parameters import Profile
 from secagg.lattice.rlwe import SecretKey
 from secagg.lattice.tenseal_backend import _Seal
-from secagg.masked import masks, participant, vector
+from secagg.masked import masked_input, masks, vector
+from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.masks import Mask
-from secagg.masked.participant import AwaitingShares
 from secagg.masked.vector import MaskedVector
 from secagg.messages import MaskedInputChunk, ParticipantId, ShareDelivery
 from secagg.noise.laws import Law
@@ -170,7 +171,7 @@ def _group_seed(patch: Patch) -> None:
     def group(round_: Round, _one: ParticipantId, _other: ParticipantId, _shared: Secret) -> Secret:
         return derive(Secret(round_.context), salt=b"", info=b"everyone", size=round_.config.suite.key_size)
 
-    patch.setattr(participant, "pairwise_mask_key", group)
+    patch.setattr(masked_input, "pairwise_mask_key", group)
 
 
 def _some_masks(choose: Callable[[AwaitingShares, tuple[Mask, ...]], tuple[Mask, ...]]) -> Callable[[Patch], None]:
@@ -216,18 +217,19 @@ def _one_stream(patch: Patch) -> None:
 
 
 def _unsmudged(patch: Patch) -> None:
-    patch.setattr(joint_participant, "partial_decryption", lambda _profile, key, c1, _rng: fallen_part(key, c1))
+    patch.setattr(decrypting, "partial_decryption", lambda _profile, key, c1, _rng: fallen_part(key, c1))
 
 
 def _smudged_alike(patch: Patch) -> None:
     def alike(profile: Profile, key: SecretKey, c1: U64, _rng: Rng) -> U64:
         return partial_decryption(profile, key, c1, SeededRng(bytes(32)))
 
-    patch.setattr(joint_participant, "partial_decryption", alike)
+    patch.setattr(decrypting, "partial_decryption", alike)
 
 
 def _key_for_its_digest(patch: Patch) -> None:
-    patch.setattr(dealt_participant, "dealt_key_digest", lambda _context, seed: seed.expose())
+    for phase in (share_keys, confirm_key, encrypted_input):
+        patch.setattr(phase, "dealt_key_digest", lambda _context, seed: seed.expose())
 
 
 # --- noise, logs, sizes -----------------------------------------------------------------------------------------------

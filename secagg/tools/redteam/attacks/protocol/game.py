@@ -11,8 +11,9 @@ from enum import Enum
 from typing import Any
 
 from secagg.errors import ProtocolViolation, RemoteError, SecAggError
-from secagg.masked.session import Ended, Participant
+from secagg.masked.scheme import Participant
 from secagg.roster import COORDINATOR
+from secagg.rounds.session import Ended
 
 
 class Kind(Enum):

@@ -13,8 +13,9 @@ from secagg.config import RoundConfig
 from secagg.context import bind
 from secagg.errors import AuthenticationError, NotInRoundError
 from secagg.masked import masks
-from secagg.masked.participant import AwaitingRoster, AwaitingShares
-from secagg.masked.session import Participant
+from secagg.masked.masked_input import AwaitingShares
+from secagg.masked.scheme import Participant
+from secagg.masked.share_keys import AwaitingRoster
 from secagg.messages import ParticipantId
 from secagg.tools.redteam.adversary import Adversary, Integers, session_of, true_sum, truth
 from secagg.tools.redteam.arena import COLLUDERS, EXACT, OTHERS, SEVEN, VICTIM, rng_of, small_config, start

@@ -11,9 +11,10 @@ import numpy as np
 
 from secagg import roster as rosters
 from secagg.errors import AuthenticationError
-from secagg.masked import participant as states
-from secagg.masked.participant import AwaitingShares, AwaitingSurvivors
-from secagg.masked.session import Participant, Reply, State
+from secagg.masked import unmask
+from secagg.masked.consistency_check import AwaitingSurvivors
+from secagg.masked.masked_input import AwaitingShares
+from secagg.masked.scheme import Participant, Reply, State
 from secagg.masked.shares import SharePair
 from secagg.messages import (
     ConsistencyProof,
@@ -314,7 +315,7 @@ UNMASKING_GAMES: Final = (
     Game(
         "overlapping-sets", "Both kinds of share of one participant, in one request", "malicious coordinator",
         "[B17] §6.2", True, "disjoint sets are demanded; a reply cannot hold both", overlapping_sets, Kind.LYING,
-        defences=(Check(AwaitingSurvivors, "check", "C21"), Measure(states, "reveal", two_of_each_owner)),
+        defences=(Check(AwaitingSurvivors, "check", "C21"), Measure(unmask, "reveal", two_of_each_owner)),
         refused=Refusal(),
     ),
     Game(

@@ -1,0 +1,93 @@
+"""The phase CONFIRM_KEY, only in custody `participants`: everyone must hold the same key before anyone encrypts.
+
+A dealer that gave two participants different keys would make the sum one that nobody can decrypt; whoever passed on
+another key would learn what is encrypted under it.
+
+Participant: opens the dealer's key, and signs its digest together with who the dealer is.
+
+Coordinator: takes one confirmation of each member, of the key that the dealer committed to. It answers everyone with
+all signatures.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.secret import Secret
+from secagg.errors import AuthenticationError, ProtocolViolation
+from secagg.homomorphic import transcripts
+from secagg.homomorphic.dealt_key.encrypted_input import AwaitingConfirmations
+from secagg.homomorphic.dealt_key.state import DealtKeyState
+from secagg.lattice.keyshares import dealt_key_digest
+from secagg.messages import Index, KeyConfirmation, ParticipantId, ShareDelivery
+from secagg.phases import Phase
+from secagg.roster import COORDINATOR
+from secagg.rounds import dealing
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.coordinator_phase import SignaturePhase
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingKey:
+    """Our key is out; next comes the dealer's, or nothing if we are the dealer. Holds secrets."""
+
+    awaits: ClassVar = Phase.SHARE_KEYS
+    checked: CheckedRoster
+    channel: KeyPair
+    own_seed: Secret
+
+    def on_delivery(self, delivery: ShareDelivery) -> tuple[AwaitingConfirmations, KeyConfirmation]:
+        """Open the dealt key and say, signed, which key it is."""
+        checked, membership = self.checked, self.checked.membership
+        others = set(checked.members) - {checked.own_index}
+        if len(delivery.sealed) > 1 or set(delivery.sealed) - others:  # check: C49
+            raise ProtocolViolation("there is one dealer, on the roster", culprit=COORDINATOR)
+        dealer = next(iter(delivery.sealed), checked.own_index)
+        seed = self.own_seed if dealer == checked.own_index else self._open(dealer, delivery.sealed[dealer])
+        digest = dealt_key_digest(membership.round.context, seed)
+        message = transcripts.key_confirmation(membership.round.context, checked.roster, dealer, digest)
+        state = AwaitingConfirmations(checked, dealer, seed, message)
+        return state, KeyConfirmation(digest, membership.sign(message))
+
+    def _open(self, dealer: Index, sealed: bytes) -> Secret:
+        checked = self.checked
+
+        def read(content: bytes) -> tuple[Secret, bytes]:
+            seed = Secret(content)
+            return seed, dealt_key_digest(checked.membership.round.context, seed)
+
+        opened = partial(
+            dealing.unseal,
+            checked.membership.round,
+            dealing.DEALT_KEY,
+            self.channel,
+            sender=checked.members[dealer],
+            receiver=checked.membership.participant_id,
+            entry=sealed,
+            read=read,
+        )
+        return dealing.received(checked, dealing.DEALT_KEY, dealer, sealed, opened)
+
+
+class ConfirmKeyPhase(SignaturePhase[KeyConfirmation]):
+    """CONFIRM_KEY at the coordinator."""
+
+    phase = Phase.CONFIRM_KEY
+    another = "confirmed another key"
+
+    def __init__(self, state: DealtKeyState) -> None:
+        super().__init__(state)
+        self._state = state
+        self.accepted = state.confirmed
+
+    def check_signed(self, message: KeyConfirmation, name: ParticipantId) -> None:
+        """The digest must be that of the dealer's key."""
+        if message.digest != self._state.key_digest:  # check: C72
+            dealer = self._state.members.name(self._state.dealer)
+            raise AuthenticationError(f"{name} confirms another key than {dealer} committed to", culprit=name)
+
+    def to_sign(self, message: KeyConfirmation) -> bytes:
+        """Who the dealer is, and which key it dealt."""
+        state = self._state
+        return transcripts.key_confirmation(state.round.context, state.members.roster, state.dealer, message.digest)

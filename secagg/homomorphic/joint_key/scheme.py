@@ -1,0 +1,84 @@
+"""A round with a joint key put together from its phases: which state of the participant takes which message, and which
+units the coordinator's engine drives.
+"""
+
+from secagg.context import Round
+from secagg.crypto.identity import TrustAnchors
+from secagg.encoding.vector import IntegerVector
+from secagg.homomorphic.joint_key.advertise_keys import join
+from secagg.homomorphic.joint_key.consistency_check import AwaitingSum, ConsistencyCheckPhase
+from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares, EncryptedInputPhase
+from secagg.homomorphic.joint_key.partial_decryption import AwaitingProof, PartialDecryptionPhase
+from secagg.homomorphic.joint_key.recover_seeds import AwaitingRecoveryProof, RecoverSeedsPhase
+from secagg.homomorphic.joint_key.recovery_check import AwaitingFallen, RecoveryCheckPhase
+from secagg.homomorphic.joint_key.share_keys import AwaitingRoster, ShareKeysPhase
+from secagg.homomorphic.joint_key.state import JointKeyState
+from secagg.homomorphic.profile import profile_of
+from secagg.homomorphic.session import HomomorphicParticipant, Reply
+from secagg.homomorphic.vectors import Backend
+from secagg.lattice.layout import layout_of
+from secagg.lattice.residues import Accumulator
+from secagg.lattice.summation import PublicKeySum
+from secagg.messages import (
+    ConsistencyProof,
+    CoordinatorMessage,
+    EncryptedSum,
+    FallenSet,
+    Roster,
+    ShareDelivery,
+)
+from secagg.rounds.engine import Engine
+from secagg.rounds.members import Members
+from secagg.rounds.membership import Membership
+from secagg.rounds.releases import Claim
+from secagg.rounds.session import Ended, unexpected
+from secagg.rounds.uploads import Spool
+
+# --- participant ------------------------------------------------------------------------------------------------------
+
+State = AwaitingRoster | AwaitingShares | AwaitingSum | AwaitingProof | AwaitingFallen | AwaitingRecoveryProof
+
+
+class JointKeyParticipant(HomomorphicParticipant[State]):
+    """One participant in custody `threshold`, where the coordinator gets the sum."""
+
+    def __init__(self, membership: Membership, vector: IntegerVector, backend: Backend) -> None:
+        """Raises:
+        PolicyViolation: the round is below our policy.
+        """
+        super().__init__(membership, *join(membership), vector, backend)
+
+    def _advance(self, state: State, message: CoordinatorMessage, now: float) -> tuple[State | Ended, Reply | None]:
+        match state, message:
+            case AwaitingRoster(), Roster():
+                return state.on_roster(message, now)
+            case AwaitingShares(), ShareDelivery():
+                return state.on_delivery(message, self._vector, self._backend)
+            case AwaitingSum(), EncryptedSum():
+                return state.on_sum(message)
+            case AwaitingProof(), ConsistencyProof():
+                return state.on_proof(message)
+            case AwaitingFallen(), FallenSet():
+                return state.on_fallen(message) or (Ended.DONE, None)
+            case AwaitingRecoveryProof(), ConsistencyProof():
+                return Ended.DONE, state.on_proof(message)
+            case _:
+                raise unexpected(message)
+
+
+# --- coordinator ------------------------------------------------------------------------------------------------------
+
+
+def coordinator(round_: Round, *, now: float, trust: TrustAnchors, spool: Spool, claim: Claim) -> Engine:
+    """A round in custody `threshold`, in its first phase; arguments as of `schemes.coordinate`."""
+    state = JointKeyState(round_, Members())
+    profile, values = profile_of(round_.config), round_.config.vector_len
+    partials = Accumulator(layout_of(profile, values, 1))
+    units = (
+        EncryptedInputPhase(state, PublicKeySum(profile, values), spool),
+        ConsistencyCheckPhase(state),
+        PartialDecryptionPhase(state, partials, spool),
+        RecoveryCheckPhase(state),
+        RecoverSeedsPhase(state, partials),
+    )
+    return Engine(state, ShareKeysPhase(state), units, now=now, trust=trust, claim=claim)

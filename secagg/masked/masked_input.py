@@ -1,0 +1,102 @@
+"""Round 2, MaskedInput (Bonawitz et al. 2017, figure 4, round 2).
+
+Participant: opens and checks every share that was sealed to it, before any input leaves: the shares that it holds are
+what lets the sum be unmasked later. Then it adds to its input the stream of its own seed (b_u) and, for every neighbour
+that shared keys, a stream that both of them know, with opposite signs. It sends the masked vector in chunks.
+
+Coordinator: checks the length and order of chunks, and adds whole vectors up. Whoever delivered is a survivor (U3);
+whoever shared keys and did not deliver is called dropped. It answers everyone with both sets.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.secret import Secret
+from secagg.encoding.vector import IntegerVector
+from secagg.errors import ProtocolViolation
+from secagg.events import Event
+from secagg.masked import shares
+from secagg.masked.accumulator import Accumulator
+from secagg.masked.consistency_check import AwaitingSurvivors
+from secagg.masked.graph import neighbourhoods
+from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
+from secagg.masked.shares import SharePair
+from secagg.masked.vector import MaskedVector
+from secagg.messages import Index, MaskedInputChunk, ShareDelivery, SurvivorSet
+from secagg.phases import Phase
+from secagg.roster import COORDINATOR
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.coordinator_phase import UploadPhase
+from secagg.rounds.shared_state import SharedState
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingShares:
+    """Our shares are out; next come our neighbours'. Holds secrets."""
+
+    awaits: ClassVar = Phase.SHARE_KEYS
+    checked: CheckedRoster
+    channel: KeyPair
+    mask: KeyPair
+    self_mask_seed: Secret  # b_u
+    own_pair: SharePair
+
+    def on_delivery(self, delivery: ShareDelivery, vector: IntegerVector) -> tuple[AwaitingSurvivors, MaskedVector]:
+        """Open and validate every share now, before any input leaves; then mask the input."""
+        checked, config = self.checked, self.checked.membership.round.config
+        threshold = config.threshold
+        neighbours = neighbourhoods(config, checked.members).of(checked.own_index)
+        if strangers := set(delivery.sealed) - set(neighbours):  # check: C16
+            raise ProtocolViolation(f"shares of {sorted(strangers)}, who are not our neighbours", culprit=COORDINATOR)
+        if len(delivery.sealed) + 1 < threshold:  # check: C17
+            raise ProtocolViolation(
+                f"shares of {len(delivery.sealed) + 1} participants are below threshold {threshold}",
+                culprit=COORDINATOR,
+            )
+        held = {checked.own_index: self.own_pair}
+        for i, entry in delivery.sealed.items():
+            held[i] = shares.receive(checked, self.channel, i, entry)
+        masked = MaskedVector(vector, config.ring_bits, self._masks(delivery))
+        return AwaitingSurvivors(checked, held), masked
+
+    def _masks(self, delivery: ShareDelivery) -> tuple[Mask, ...]:
+        """PRG(b_u) and ±PRG(s_uv) for every neighbour that shared keys: + if our index is the higher, − if it is the
+        lower.
+        """
+        checked, membership = self.checked, self.checked.membership
+        own = self_mask_key(membership.round, membership.participant_id, self.self_mask_seed)
+        masks = [Mask(own, negative=False)]
+        for i in sorted(delivery.sealed):
+            peer = checked.members[i]
+            shared = self.mask.agree(peer.keys.mask_public_key, peer=peer.participant_id)
+            key = pairwise_mask_key(membership.round, membership.participant_id, peer.participant_id, shared)
+            masks.append(Mask(key, negative=checked.own_index < i))
+        return tuple(masks)
+
+
+class MaskedInputPhase(UploadPhase[MaskedInputChunk]):
+    """Round 2 at the coordinator."""
+
+    phase = Phase.MASKED_INPUT
+
+    def __init__(self, state: SharedState, accumulator: Accumulator) -> None:
+        """Args:
+        state: of the round.
+        accumulator: the sum of the masked vectors, and the chunks of those that are under way.
+        """
+        super().__init__(state, accumulator.uploads)
+        self._accumulator = accumulator
+
+    def close(self, alive: set[Index]) -> list[Event]:
+        """U3, and U2 without U3. A vector that came in part is forgotten."""
+        self.fix_survivors(self.state.shared, alive)
+        return []
+
+    def answer(self, index: Index) -> SurvivorSet:
+        """The same sets for everyone."""
+        return self.state.sets
+
+    def forget(self) -> None:
+        """Drop the sum of the masked vectors, too."""
+        self._accumulator.forget()

@@ -1,0 +1,117 @@
+"""A masked round put together from its phases: which state of the participant takes which message, and which units the
+coordinator's engine drives.
+"""
+
+from secagg.config import ThreatModel
+from secagg.context import Round
+from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.secret import Secret
+from secagg.encoding.vector import IntegerVector
+from secagg.errors import ConfigError, ProtocolViolation
+from secagg.masked.accumulator import Accumulator, Parallel, one_after_the_other
+from secagg.masked.advertise_keys import join
+from secagg.masked.consistency_check import AwaitingSurvivors, ConsistencyCheckPhase
+from secagg.masked.masked_input import AwaitingShares, MaskedInputPhase
+from secagg.masked.share_keys import AwaitingRoster, ShareKeysPhase
+from secagg.masked.unmask import AwaitingProof, UnmaskPhase
+from secagg.masked.vector import MaskedVector
+from secagg.messages import (
+    ConsistencyCheck,
+    ConsistencyProof,
+    CoordinatorMessage,
+    Roster,
+    ShareDelivery,
+    ShareKeys,
+    SurvivorSet,
+    Unmask,
+)
+from secagg.rounds.engine import Engine
+from secagg.rounds.members import Members
+from secagg.rounds.membership import Membership
+from secagg.rounds.releases import Claim, nothing_before
+from secagg.rounds.session import Ended, Session, unexpected
+from secagg.rounds.shared_state import SharedState
+from secagg.rounds.uploads import MemorySpool, Spool
+
+# --- participant ------------------------------------------------------------------------------------------------------
+
+State = AwaitingRoster | AwaitingShares | AwaitingSurvivors | AwaitingProof
+Reply = ShareKeys | MaskedVector | ConsistencyCheck | Unmask
+
+
+class Participant(Session[State, Reply]):
+    """One participant through one masked round. Shares are revealed once."""
+
+    again = "a second unmask request: shares are revealed once per round"
+
+    def __init__(self, membership: Membership, vector: IntegerVector) -> None:
+        """Args:
+        membership: ours in the round.
+        vector: the encoded update; `membership.round.config.vector_len` coordinates.
+
+        Raises:
+            PolicyViolation: the round is below our policy.
+        """
+        super().__init__(membership, *join(membership))
+        self._vector = vector
+
+    def _advance(self, state: State, message: CoordinatorMessage, now: float) -> tuple[State | Ended, Reply]:
+        match state, message:
+            case AwaitingRoster(), Roster():
+                return state.on_roster(message, now)
+            case AwaitingShares(), ShareDelivery():
+                return state.on_delivery(message, self._vector)
+            case AwaitingSurvivors(), SurvivorSet() if self.membership.active:
+                return state.on_survivors_signed(message)
+            case AwaitingSurvivors(), SurvivorSet():
+                return Ended.DONE, state.on_survivors(message)
+            case AwaitingProof(), ConsistencyProof():
+                return Ended.DONE, state.on_proof(message)
+            case _:
+                raise unexpected(message)
+
+    def _refused(self, state: Ended, message: CoordinatorMessage) -> ProtocolViolation:
+        """Says whether shares were revealed before."""
+        return super()._refused(state, message) if state is Ended.DONE else unexpected(message)
+
+
+# --- coordinator ------------------------------------------------------------------------------------------------------
+
+
+def coordinator(
+    round_: Round,
+    *,
+    now: float,
+    trust: TrustAnchors | None = None,
+    spool: Spool | None = None,
+    parallel: Parallel = one_after_the_other,
+    claim: Claim = nothing_before,
+    noise_seed: Secret | None = None,
+) -> Engine:
+    """A masked round in its first phase.
+
+    Args:
+        round_: id, configuration and context.
+        now: seconds since 1970.
+        trust: the deployment's CA; needed in the active threat model, to turn away unsigned keys at the door.
+        spool: where incomplete vectors wait; in memory if None.
+        parallel: runs unmasking over ranges.
+        claim: the memory of what other rounds released.
+        noise_seed: 32 fresh bytes of the operating system's CSPRNG, where the coordinator adds the noise.
+
+    Raises:
+        ConfigError: an active round without `trust`, or noise without its seed.
+    """
+    active = round_.config.threat_model is ThreatModel.ACTIVE
+    if active and trust is None:
+        raise ConfigError("the active threat model needs the CA's certificate at the coordinator")
+    if round_.config.central_noise and noise_seed is None:
+        raise ConfigError("the coordinator adds this round's noise: give it a seed of the system's CSPRNG")
+    state = SharedState(round_, Members())
+    accumulator = Accumulator(round_.config, spool or MemorySpool(), parallel)
+    units = (
+        MaskedInputPhase(state, accumulator),
+        ConsistencyCheckPhase(state),
+        UnmaskPhase(state, accumulator, noise_seed),
+    )
+    return Engine(state, ShareKeysPhase(state), units, now=now, trust=trust if active else None, claim=claim)

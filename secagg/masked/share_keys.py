@@ -1,0 +1,76 @@
+"""Round 1, ShareKeys, of a masked round (Bonawitz et al. 2017, figure 4, round 1).
+
+Participant: checks the roster. It draws the seed of its self-mask (b_u), splits the mask key and b_u with threshold t
+among its neighbours and itself, and seals one pair of shares to each neighbour. It sends the sealed pairs, and a
+commitment to b_u by which the coordinator will know the right seed when it is recovered.
+
+Coordinator: takes one message of each member if it has one entry for each neighbour, each of the right size. Whoever
+delivered is in U2. It answers each member with the entries that its neighbours in U2 sealed to it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.secret import Secret
+from secagg.errors import DecodeError, ProtocolViolation
+from secagg.masked import shares
+from secagg.masked.graph import neighbourhoods
+from secagg.masked.masked_input import AwaitingShares
+from secagg.messages import AdvertiseKeys, Index, ParticipantId, Roster, ShareDelivery, ShareKeys
+from secagg.phases import Phase
+from secagg.rounds import dealing
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.coordinator_phase import DealingPhase
+from secagg.rounds.membership import Membership
+
+SELF_MASK_SEED_SIZE = 32
+COMMITMENT_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingRoster:
+    """Keys are advertised; next comes the roster. Holds secrets."""
+
+    awaits: ClassVar = Phase.ADVERTISE_KEYS
+    membership: Membership
+    channel: KeyPair
+    mask: KeyPair
+    keys: AdvertiseKeys
+
+    def on_roster(self, roster: Roster, now: float) -> tuple[AwaitingShares, ShareKeys]:
+        """Check the roster; split our secrets among our neighbours."""
+        membership = self.membership
+        checked = CheckedRoster.check(membership, roster, self.keys, now, signed=membership.active)
+        neighbours = neighbourhoods(membership.round.config, checked.members).of(checked.own_index)
+        seed = Secret(membership.rng.token(SELF_MASK_SEED_SIZE))
+        holders = (*neighbours, checked.own_index)
+        pairs = shares.split(self.mask.private, seed, membership.threshold, holders, membership.rng)
+        sealed = {
+            i: shares.seal(membership.round, self.channel, membership.participant_id, checked.members[i], pairs[i])
+            for i in neighbours
+        }
+        commitment = shares.commit(membership.round, membership.participant_id, seed)
+        message = ShareKeys(commitment, dealing.sign(checked, sealed))
+        return AwaitingShares(checked, self.channel, self.mask, seed, pairs[checked.own_index]), message
+
+
+class ShareKeysPhase(DealingPhase):
+    """Round 1 at the coordinator."""
+
+    kind = dealing.MASKED
+    another = "shared other keys"
+
+    def check(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
+        """A commitment, and one sealed pair for each neighbour."""
+        members = self.state.members
+        if len(message.commitment) != COMMITMENT_SIZE or message.key_share:  # check: commitment-size
+            raise DecodeError(f"{name}: a commitment is {COMMITMENT_SIZE} bytes, without a key share", culprit=name)
+        if set(message.sealed) != set(neighbourhoods(self.state.round.config, members.at).of(index)):  # check: C40
+            raise ProtocolViolation(f"{name} must seal shares to its neighbours, no more and no fewer", culprit=name)
+        for entry in message.sealed.values():
+            self.kind.check_size(entry, signed=bool(members.identities), sender=name)  # check: C93
+
+    def answer(self, index: Index) -> ShareDelivery:
+        """What the member's neighbours in U2 sealed to it."""
+        return ShareDelivery({i: m.sealed[index] for i, m in self.accepted.items() if index in m.sealed})

@@ -1,0 +1,198 @@
+"""Round 4, Unmask (Bonawitz et al. 2017, figure 4, round 4): the end of a masked round.
+
+Participant: where the coordinator may lie, checks first that t survivors signed the very sets that it saw. Then it
+reveals, for each neighbour that shared keys, one share and never the other: of the mask key if that neighbour dropped,
+of the self-mask seed if it survived. It does so once.
+
+Coordinator: takes the shares of each survivor if they are exactly those that are due, and each is the one that its
+owner dealt. From t shares it recovers the seeds of the survivors and the mask keys of the dropped, checks each secret,
+takes the masks out of the sum and, where that is its task, adds noise. Then it has the sum of the survivors' inputs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from secagg import roster as rosters
+from secagg.aggregates import Aggregate
+from secagg.crypto import shamir
+from secagg.crypto.agreement import KeyPair
+from secagg.crypto.prg import Words
+from secagg.crypto.secret import Secret
+from secagg.encoding.noisy import add_noise
+from secagg.errors import DecodeError, ProtocolViolation
+from secagg.events import Event, SumReady
+from secagg.masked.accumulator import Accumulator
+from secagg.masked.graph import neighbourhoods
+from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
+from secagg.masked.shares import SharePair, check_mask_key, commit, fits_digest
+from secagg.messages import (
+    ConsistencyProof,
+    Index,
+    MaskKeyShare,
+    ParticipantId,
+    RevealedShare,
+    SelfMaskShare,
+    SurvivorSet,
+    Unmask,
+)
+from secagg.phases import Phase
+from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.coordinator_phase import OneMessagePhase
+from secagg.rounds.recovery import Recovery, Wanted, salt_from
+from secagg.rounds.shared_state import SharedState
+
+# --- participant ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingProof:
+    """We signed who survived; next come the other survivors' signatures. Holds our neighbours' shares."""
+
+    awaits: ClassVar = Phase.CONSISTENCY_CHECK
+    checked: CheckedRoster
+    held: Mapping[Index, SharePair]
+    survivors: SurvivorSet
+
+    def on_proof(self, proof: ConsistencyProof) -> Unmask:
+        """Round 4 against an active coordinator: t survivors must have signed *our* sets."""
+        message = rosters.survivors_to_sign(self.checked.membership.round.context, self.checked.roster, self.survivors)
+        self.checked.check_signatures(proof.signatures, set(self.survivors.survivors), message)  # check: C26-C28
+        return reveal(self.held, self.survivors)
+
+
+def reveal(held: Mapping[Index, SharePair], survivors: SurvivorSet) -> Unmask:
+    """For each owner exactly one share: of the mask key if it dropped, of the self-mask seed if it survived."""
+    dropped = set(survivors.dropped)
+    revealed: dict[Index, RevealedShare] = {}
+    for owner, pair in held.items():
+        revealed[owner] = MaskKeyShare(pair.mask_key) if owner in dropped else SelfMaskShare(pair.self_mask_seed)
+    return Unmask(revealed)
+
+
+# --- coordinator ------------------------------------------------------------------------------------------------------
+
+
+class UnmaskPhase(OneMessagePhase[Unmask]):
+    """Round 4 at the coordinator."""
+
+    phase = Phase.UNMASK
+    another = "revealed other shares"
+
+    def __init__(self, state: SharedState, accumulator: Accumulator, noise_seed: Secret | None) -> None:
+        """Args:
+        state: of the round.
+        accumulator: the sum of the masked vectors.
+        noise_seed: where the coordinator adds the noise.
+        """
+        super().__init__(state)
+        self._accumulator = accumulator
+        self._noise_seed = noise_seed
+
+    def check(self, index: Index, message: Unmask, name: ParticipantId) -> None:
+        """For each neighbour that shared keys one share, of the kind that the survivor set asks for."""
+        state = self.state
+        neighbours = neighbourhoods(state.round.config, state.members.at).of(index)
+        if set(message.shares) != {index, *neighbours} & set(state.shared):  # check: C44
+            raise ProtocolViolation(f"{name} must reveal one share for each neighbour that shared keys", culprit=name)
+        for owner, revealed in message.shares.items():
+            wanted = MaskKeyShare if owner in state.sets.dropped else SelfMaskShare
+            if not isinstance(revealed, wanted):  # check: C45
+                raise ProtocolViolation(f"{name} revealed the wrong kind of share", culprit=name)
+            try:
+                shamir.decode_share(revealed.share.expose())  # check: C46
+            except DecodeError as error:
+                raise DecodeError(f"{name}: {error}", culprit=name) from None
+            self._check_dealt(index, owner, revealed)  # check: C91
+
+    def _check_dealt(self, holder: Index, owner: Index, revealed: RevealedShare) -> None:
+        """Refuse another share than the owner dealt, by the owner's digest. What it dealt to itself only it knows."""
+        if owner == holder:
+            return
+        members = self.state.members
+        name, member = members.name(owner), members.at[holder]
+        if not fits_digest(self.state.round.context, name, member, revealed, self.state.shared[owner].sealed[holder]):
+            raise self.state.refuse_wrong_share(name, member.participant_id)
+
+    def finish(self) -> list[Event]:
+        """Unmask the sum."""
+        shares = {i: {owner: r.share for owner, r in m.shares.items()} for i, m in self.accepted.items()}
+        recovery = Recovery(self.state.members.at, self.state.round.config.threshold, salt_from(shares))
+        masks = Unmasking(self.state, self.accepted, recovery).masks()
+        sums = self._with_noise(self._accumulator.unmasked(masks))
+        return [*recovery.wrong_shares(), SumReady(Aggregate(sums, self.state.survivors))]
+
+    def _with_noise(self, sums: Words) -> Words:
+        """What may leave this class: nobody gets the sum without the noise that is the coordinator's to add."""
+        config = self.state.round.config
+        if self._noise_seed is not None and config.code.calibration is not None:
+            add_noise(sums, config.code.calibration, config.ring_bits, self._noise_seed)
+            self._noise_seed = None
+        return sums
+
+    def forget(self) -> None:
+        """Drop the revealed shares."""
+        for index in self.accepted:
+            self.accepted[index] = Unmask({})
+
+
+class Unmasking:
+    """From revealed shares to the masks that are still in the sum."""
+
+    def __init__(self, state: SharedState, answers: Mapping[Index, Unmask], recovery: Recovery) -> None:
+        """Args:
+        state: of the round, with the sets of survivors and dropped.
+        answers: revealed shares by holder (U5).
+        recovery: makes secrets of shares.
+        """
+        self._state = state
+        self._members = state.members.at
+        self._answers = answers
+        self._recovery = recovery
+
+    def masks(self) -> list[Mask]:
+        """What to add to the sum so that Σ x_u over U3 remains.
+
+        Raises:
+            RoundAborted: BELOW_THRESHOLD if a secret has too few shares, WRONG_SHARES if no correction fits.
+        """
+        sets = self._state.sets
+        secrets = self._recovery.secrets(self._wanted(sets))
+        masks = [self._self_mask(owner, secrets[owner]) for owner in sets.survivors]
+        for owner in sets.dropped:
+            masks += self._pairwise_masks(owner, secrets[owner], sets)
+        return masks
+
+    def _wanted(self, sets: SurvivorSet) -> Iterable[Wanted]:
+        """The seed of each survivor, and the mask key of each who dropped."""
+        for owner in sets.survivors:
+            yield Wanted(owner, self._shares_of(owner), partial(self._is_seed, owner))
+        for owner in sets.dropped:
+            public = self._members[owner].keys.mask_public_key
+            yield Wanted(owner, self._shares_of(owner), partial(check_mask_key, public_key=public))
+
+    def _is_seed(self, owner: Index, candidate: Secret) -> bool:
+        committed = self._state.shared[owner].commitment
+        return commit(self._state.round, self._members[owner].participant_id, candidate) == committed
+
+    def _self_mask(self, owner: Index, seed: Secret) -> Mask:
+        """−PRG(b_u)."""
+        return Mask(self_mask_key(self._state.round, self._members[owner].participant_id, seed), negative=True)
+
+    def _pairwise_masks(self, owner: Index, private: Secret, sets: SurvivorSet) -> Iterable[Mask]:
+        """∓PRG(s_uv) for each survivor v that masked against the dropped u; v added it if its index is the higher."""
+        dropped = self._members[owner]
+        pair = KeyPair(private, dropped.keys.mask_public_key)
+        neighbours = set(neighbourhoods(self._state.round.config, self._members).of(owner))
+        for i in sets.survivors:
+            if i in neighbours:
+                peer = self._members[i]
+                shared = pair.agree(peer.keys.mask_public_key, peer=peer.participant_id)
+                key = pairwise_mask_key(self._state.round, dropped.participant_id, peer.participant_id, shared)
+                yield Mask(key, negative=i > owner)
+
+    def _shares_of(self, owner: Index) -> dict[int, Secret]:
+        return {
+            holder: answer.shares[owner].share for holder, answer in self._answers.items() if owner in answer.shares
+        }

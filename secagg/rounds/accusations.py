@@ -1,0 +1,67 @@
+"""Who accuses whom in a round, what the coordinator can prove of it, and whom a failed round names."""
+
+from collections import Counter
+from typing import Final
+
+from secagg.errors import AbortReason, RoundAborted
+from secagg.events import Accused, Verdict
+from secagg.messages import Leave, ParticipantId
+from secagg.rounds import dealing
+from secagg.rounds.coordinator_phase import DealingPhase
+from secagg.rounds.shared_state import SharedState
+
+_NAMES_CULPRITS: Final = frozenset({AbortReason.BELOW_THRESHOLD, AbortReason.WRONG_SHARES})
+"""Failures that name who may have caused them."""
+
+
+class Accusations:
+    """The words of members that left because they refused what another one had dealt to them, and proofs of wrong
+    shares.
+    """
+
+    def __init__(self, state: SharedState, dealing_phase: DealingPhase) -> None:
+        """Args:
+        state: of the round.
+        dealing_phase: knows what passed through the coordinator.
+        """
+        self._state = state
+        self._dealing = dealing_phase
+        self._by_accuser: dict[ParticipantId, Accused] = {}
+
+    def hear(self, accuser: ParticipantId, message: Leave) -> list[Accused]:
+        """Keep and judge the word of a member; one accusation each, so it costs one verification."""
+        accused, index = message.accused, self._state.members.index
+        if accuser in self._by_accuser or accused is None or accused == accuser or accused not in index:
+            return []
+        told = Accused(accused, accuser, self._judge(accused, accuser, message.refused_entry))
+        self._by_accuser[accuser] = told
+        return [told]
+
+    def _judge(self, accused: ParticipantId, accuser: ParticipantId, refused: bytes) -> Verdict:
+        members, kind = self._state.members, self._dealing.kind
+        entry = self._dealing.dealt(members.index[accused], members.index[accuser])
+        if not refused or entry is None:
+            return Verdict.HEARSAY
+        if dealing.entry_digest(entry) != refused:  # check: C94
+            return Verdict.UNFOUNDED
+        if accused not in members.identities:
+            return Verdict.HEARSAY
+        unsigned = entry[: kind.unsigned_size]
+        signed = dealing.entry_to_sign(self._state.round.context, members.digest, accused, accuser, unsigned)
+        good = dealing.made_by(members.identities[accused], kind, signed, entry)
+        return Verdict.HEARSAY if good else Verdict.PROVEN
+
+    def name_culprits(self, error: RoundAborted) -> RoundAborted:
+        """`error`, with everyone who is proven to be at fault, and those whom many accuse."""
+        if error.reason not in _NAMES_CULPRITS:
+            return error
+        proven = {told.accused for told in self._by_accuser.values() if told.proven} | set(self._state.wrong_holders)
+        culprits = tuple(sorted(proven | set(error.culprits)))
+        accused = tuple(name for name in self._accused_by_many() if name not in culprits)
+        return RoundAborted(error.reason, str(error), culprits=culprits).accusing(accused)
+
+    def _accused_by_many(self) -> list[ParticipantId]:
+        """Those whom more members accuse than may be liars: more than n_C, and two at least. No proof."""
+        enough = max(self._state.round.config.max_colluding, 1) + 1
+        heard = Counter(told.accused for told in self._by_accuser.values() if told.verdict is Verdict.HEARSAY)
+        return sorted(name for name, count in heard.items() if count >= enough)

@@ -1,0 +1,41 @@
+"""What the coordinator's phases of one round know together: what one of them concludes, and later ones read."""
+
+from dataclasses import dataclass, field
+
+from secagg.context import Round
+from secagg.errors import AuthenticationError
+from secagg.events import WrongShares
+from secagg.messages import Index, ParticipantId, ShareKeys, SurvivorSet
+from secagg.rounds.members import Members
+
+
+@dataclass(slots=True)
+class SharedState:
+    """What every scheme has; a scheme adds what its own phases conclude.
+
+    Attributes:
+        round: id, configuration and context.
+        members: who is in the round, once ADVERTISE_KEYS is closed.
+        shared: the accepted ShareKeys messages, by sender; its keys are U2 once SHARE_KEYS is closed.
+        sets: who is in the sum, and who shared keys but is not, once inputs are closed.
+        wrong_holders: who revealed another share than it was dealt, with the first such share.
+    """
+
+    round: Round
+    members: Members
+    shared: dict[Index, ShareKeys] = field(default_factory=dict)
+    sets: SurvivorSet = field(default_factory=lambda: SurvivorSet((), ()))
+    wrong_holders: dict[ParticipantId, WrongShares] = field(default_factory=dict)
+
+    @property
+    def survivors(self) -> tuple[ParticipantId, ...]:
+        """The names of those whose updates are in the sum."""
+        return tuple(self.members.name(i) for i in self.sets.survivors)
+
+    def refuse_wrong_share(self, owner: ParticipantId, holder: ParticipantId) -> AuthenticationError:
+        """The error for a holder that revealed another share than the owner dealt to it.
+
+        The holder is remembered: it may still send the right share, and is named if the round fails.
+        """
+        self.wrong_holders.setdefault(holder, WrongShares(holder, ((owner, holder),)))
+        return AuthenticationError(f"{holder} revealed another share than {owner} dealt to it", culprit=holder)
