@@ -30,6 +30,8 @@ ELSEWHERE: Final = {
 }
 """Where the site has files that are not in docs/."""
 
+WRITTEN: Final = {f"docs/{page}": page for page in (SETTINGS, COMMANDS)}
+
 _LINK: Final = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
 _MARKUP: Final = re.compile(r"\[/?(bold|italic|dim)\]")
 
@@ -75,9 +77,10 @@ def turned(text: str, source: str, places: dict[str, str]) -> str:
             return match[0]
         path, hash_, anchor = target.partition("#")
         place = (ROOT / source).parent.joinpath(path).resolve()
-        if not place.exists():
+        name = str(place.relative_to(ROOT))
+        page = WRITTEN.get(name) or places.get(name)
+        if not (place.exists() or page):
             raise ValueError(f"{source}: the link to {target} leads nowhere")
-        page = places.get(str(place.relative_to(ROOT)))
         if page is None:
             return words
         return f"{image}[{words}]({relpath(page, Path(places[source]).parent)}{hash_}{anchor})"

@@ -2,6 +2,7 @@
 
 What an FL engineer writes about a round is here: its configuration, what it gives, what a participant insists on, and
 every error. Taking part and opening rounds is in `secagg_client`. All names are loaded when they are first used.
+Modules and names that neither package offers are internal.
 """
 
 from secagg.lazy import face
