@@ -28,8 +28,8 @@ KEY: Final = "key.pem"
 
 HELP: Final = """Make a deployment CA and the identities of participants and coordinators.
 
-Participants trust this CA and not the coordinator: who holds [bold]ca.key[/bold]
-decides who takes part. Keep it off the coordinator's machine.
+Participants trust this CA and not the coordinator. Whoever holds [bold]ca.key[/bold] decides
+who takes part, so keep that file away from the coordinator's machine.
 
 [bold]A new deployment[/bold]
 
@@ -39,16 +39,16 @@ decides who takes part. Keep it off the coordinator's machine.
 
   secagg ca issue participant clinic-7 --organisation "Clinic Seven"
 
-Each identity is one folder (cert.pem, key.pem, ca.pem).
-Hand it over by a safe way, then delete it here.
+Each identity is one folder (cert.pem, key.pem, ca.pem). Give it to its owner in a way that
+nobody else can read, then delete it here.
 
 [bold]Rotation[/bold]
 
-  Make a new CA in another folder and let everybody trust both for a while:
+  Make a new CA in another folder, and let everybody trust both CAs for a while:
 
   cat secagg-ca/ca.pem new-ca/ca.pem > trusted.pem
 
-  Then issue everybody anew from the new one, and drop the old one.
+  Then issue new identities to everybody from the new CA, and stop trusting the old one.
 
 [bold]What expires when[/bold]
 
@@ -59,25 +59,25 @@ app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 issue = typer.Typer(help="Issue the identity of a participant or of a coordinator.", no_args_is_help=True)
 app.add_typer(issue, name="issue")
 
-Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the CA.")]
-Days = Annotated[int, typer.Option("--days", min=1, max=36500, help="Days until it expires.")]
+Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder that holds the CA.")]
+Days = Annotated[int, typer.Option("--days", min=1, max=36500, help="The number of days until it expires.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Where the new identity goes.", show_default=False)
+    Path | None, typer.Option("--out", metavar="DIR", help="The folder for the new identity.", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def init(
     folder: Folder = Path("secagg-ca"),
-    name: Annotated[str, typer.Option(help="The CA's name, as it appears in errors.")] = "secagg deployment CA",
+    name: Annotated[str, typer.Option(help="The name of the CA, as errors show it.")] = "secagg deployment CA",
     days: Days = 3650,
     encrypt: Annotated[
         bool, typer.Option("--encrypt", help=f"Encrypt ca.key; asks, or takes ${PASSPHRASE_VARIABLE}.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new CA: ca.pem, which everybody gets, and ca.key (mode 0600), which nobody gets.
+    """Make a new CA: ca.pem for everybody, and ca.key (mode 0600), which must stay secret.
 
     Example: secagg ca init --dir heart-study-ca --name "Heart study" --encrypt
     """
@@ -90,9 +90,11 @@ def init(
 
 @issue.command()
 def participant(
-    participant_id: Annotated[str, typer.Argument(metavar="ID", help="1 to 64 of A-Z a-z 0-9 . _ -")],
+    participant_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The participant's id: 1 to 64 of A-Z a-z 0-9 . _ -")
+    ],
     *,
-    organisation: Annotated[str, typer.Option("--organisation", help="Who runs this participant.")],
+    organisation: Annotated[str, typer.Option("--organisation", help="The organisation that runs this participant.")],
     folder: Folder = Path("secagg-ca"),
     out: Out = None,
     days: Days = 365,
@@ -116,7 +118,10 @@ def participant(
 
 @issue.command()
 def server(
-    hosts: Annotated[list[str], typer.Option("--host", help="A DNS name or IP address participants use; repeatable.")],
+    hosts: Annotated[
+        list[str],
+        typer.Option("--host", help="A DNS name or an IP address that participants connect to. May be repeated."),
+    ],
     folder: Folder = Path("secagg-ca"),
     out: Out = None,
     days: Days = 365,
@@ -134,7 +139,10 @@ def server(
 def show(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="Certificate files; without any, the whole CA folder."),
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Certificate files. Without any, every certificate in the folder of the CA is listed.",
+        ),
     ] = None,
     folder: Folder = Path("secagg-ca"),
     as_json: AsJson = False,

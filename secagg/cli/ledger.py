@@ -12,28 +12,32 @@ if TYPE_CHECKING:
     from secagg.privacy.charges import Charge
     from secagg.privacy.ledger import Ledger
 
-HELP = """What tasks spent of their privacy budgets.
+HELP = """Show what tasks spent of their privacy budgets, and check that the record is whole.
 
 A coordinator plans the cost of every round with noise before anybody is offered it, and charges what is released. \
-The record is a chain: each entry holds the digest of the one before it, and the last one's, with their number, is \
-the [bold]head[/bold]. Keep heads where the coordinator cannot reach them: whoever has one can tell a ledger that was \
-rolled back.
+The record is a chain: each entry holds the digest of the entry before it. The digest of the last entry, with the \
+number of entries, is the [bold]head[/bold]. Keep heads where the coordinator cannot change them: with a head you \
+notice a ledger from which entries were removed.
 
-Read a ledger where it lies (a folder, ledger_dir of the coordinator, or one of its .jsonl files), or ask a running \
-coordinator.
+Name a ledger by its path (the coordinator's folder ledger_dir, or one of the .jsonl files in it), or leave the path \
+out to ask a running coordinator.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 
 Where = Annotated[
     Path | None,
-    typer.Argument(metavar="PATH", help="A ledger_dir or one .jsonl file of it; else the sidecar is asked."),
+    typer.Argument(
+        metavar="PATH",
+        help="A folder ledger_dir, or one .jsonl file in it. Without a path, the running coordinator is asked.",
+    ),
 ]
-Task = Annotated[str | None, typer.Option(help="Of this task alone; needed to ask a sidecar.")]
+Task = Annotated[str | None, typer.Option(help="Only this task. A running coordinator must be asked about one task.")]
 Control = Annotated[
-    str, typer.Option(help="The sidecar's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL")
+    str,
+    typer.Option(help="The coordinator's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SOCKET = "unix:secagg-control.sock"
 
 
@@ -100,7 +104,7 @@ def verify(
     task: Task = None,
     head: Annotated[
         str | None,
-        typer.Option(metavar="NUMBER:DIGEST", help="A head that was seen before; the ledger must contain it."),
+        typer.Option(metavar="NUMBER:DIGEST", help="A head that was seen before. The ledger must still contain it."),
     ] = None,
     control: Control = SOCKET,
     as_json: AsJson = False,

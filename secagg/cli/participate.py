@@ -23,67 +23,96 @@ MEMORY_NAME: Final = "secagg-memory"
 
 
 def participate(
-    server: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The coordinator's data plane.")],
+    server: Annotated[
+        str,
+        typer.Argument(metavar="HOST:PORT", help="The address of the coordinator for participants (its data plane)."),
+    ],
     *,
-    update: Annotated[Path, typer.Option(help="The update: an .npz file with the round's arrays.")],
-    certificate: Annotated[Path, typer.Option(help="Our certificate, PEM.")] = Path("cert.pem"),
-    key: Annotated[Path, typer.Option(help="Our private key, PEM, readable by us alone.")] = Path("key.pem"),
-    ca: Annotated[Path, typer.Option(help="The deployment's CA, PEM.")] = Path("ca.pem"),
-    task: Annotated[str | None, typer.Option(help="Wait for the next round of this task.")] = None,
-    round_id: Annotated[str | None, typer.Option("--round", metavar="HEX", help="Or take part in this round.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The model that the update belongs to: .npz.")] = None,
-    model_digest: Annotated[str | None, typer.Option(metavar="HEX", help="Or the digest of that model.")] = None,
+    update: Annotated[Path, typer.Option(help="The update: an .npz file with the arrays of the round.")],
+    certificate: Annotated[Path, typer.Option(help="The certificate of this participant (PEM).")] = Path("cert.pem"),
+    key: Annotated[
+        Path, typer.Option(help="The private key of this participant (PEM). Nobody else may be able to read the file.")
+    ] = Path("key.pem"),
+    ca: Annotated[Path, typer.Option(help="The certificate of the deployment's CA (PEM).")] = Path("ca.pem"),
+    task: Annotated[str | None, typer.Option(help="Take part in the next round of this task, and wait for it.")] = None,
+    round_id: Annotated[
+        str | None, typer.Option("--round", metavar="HEX", help="Take part in the round with this id.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="The model that the update belongs to, as an .npz file.")] = None,
+    model_digest: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The digest of that model, in the place of --model.")
+    ] = None,
     purpose: Annotated[
-        str, typer.Option(help="What the update was computed for; the round must say the same.")
+        str, typer.Option(help="What the update was computed for. The round must have the same purpose.")
     ] = "train",
-    weight: Annotated[int, typer.Option(min=1, help="For example the number of our samples.")] = 1,
+    weight: Annotated[
+        int, typer.Option(min=1, help="The weight of the update in the mean, such as the number of samples behind it.")
+    ] = 1,
     carried: Annotated[
         Path | None,
         typer.Option(
-            help="Where the task's pipeline says feedback: the .npz file that keeps what rounds lost of our updates, "
-            "one for each task. Made when there is none; while a round is under way it is away. Keep it private."
+            help="For a task whose pipeline has the step feedback: the .npz file that keeps what rounding and sampling "
+            "lost of our updates. Use one file for each task, and keep it private. It is made when it is missing, and "
+            "is moved away while a round runs."
         ),
     ] = None,
     memory: Annotated[
         Path | None,
         typer.Option(
-            help="The file that keeps which sums may hold our updates, so that a later one does not show one alone; "
-            f"made when there is none. {MEMORY_NAME} beside the certificate, if not given."
+            help="The file that keeps which released sums may hold our updates, so that no later sum shows our update "
+            f"alone. It is made when it is missing. Default: {MEMORY_NAME} beside the certificate."
         ),
     ] = None,
     no_memory: Annotated[
         bool,
-        typer.Option("--no-memory", help="Keep none: later rounds about the same model are not held against this one."),
+        typer.Option(
+            "--no-memory", help="Keep no such file. Later rounds of the same model are then not compared with this one."
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
     receipt: Annotated[
         Path | None,
-        typer.Option(help="Write what the coordinator signed to this file; secagg round compare reads it."),
+        typer.Option(help="Write what the coordinator signed to this file. secagg round compare reads it."),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", min=0.001, help="Give up after so long; until then, try broken calls again."),
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="Give up after this many seconds. Until then, calls that fail are tried again.",
+        ),
     ] = None,
-    min_cohort: Annotated[int, typer.Option(min=3, help="Refuse smaller thresholds.")] = 3,
+    min_cohort: Annotated[int, typer.Option(min=3, help="Refuse rounds with a smaller threshold.")] = 3,
     min_honest: Annotated[
-        int, typer.Option(min=2, help="Refuse sums that may hold fewer updates of participants that do not collude.")
+        int,
+        typer.Option(min=2, help="Refuse rounds whose sum may hold fewer updates of participants that do not collude."),
     ] = 2,
-    min_organisations: Annotated[int, typer.Option(min=1, help="Refuse cohorts of fewer organisations.")] = 1,
+    min_organisations: Annotated[
+        int, typer.Option(min=1, help="Refuse rounds with participants of fewer organisations.")
+    ] = 1,
     min_colluding_share: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Refuse rounds that a smaller share of participants could open."),
+        typer.Option(
+            min=0, max=1, help="Refuse rounds in which a smaller share of colluding participants could learn an update."
+        ),
     ] = 0.3,
     max_epsilon: Annotated[
         float | None,
-        typer.Option(help="Refuse rounds of which one costs more ε at --delta, for a whole participant."),
+        typer.Option(help="Refuse a round that costs a participant more ε than this, at --delta."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="δ of --max-epsilon.")] = 1e-5,
+    delta: Annotated[float, typer.Option(help="The δ at which --max-epsilon is meant.")] = 1e-5,
     min_noise: Annotated[
         float,
-        typer.Option(metavar="Z", min=0, help="Refuse rounds whose participants add less noise: smallest z."),
+        typer.Option(
+            metavar="Z", min=0, help="Refuse rounds whose participants add less noise than this noise multiplier z."
+        ),
     ] = 0.0,
     allow_semi_honest: Annotated[
-        bool, typer.Option("--allow-semi-honest", help="Also take part where the coordinator is trusted not to lie.")
+        bool,
+        typer.Option(
+            "--allow-semi-honest",
+            help="Also take part in rounds that protect only if the coordinator follows the protocol.",
+        ),
     ] = False,
     allow_experimental: Annotated[
         bool,
@@ -94,11 +123,11 @@ def participate(
         ),
     ] = False,
     server_name: Annotated[
-        str | None, typer.Option(help="The name in the server's certificate, if it is another.")
+        str | None, typer.Option(help="The name in the certificate of the coordinator, where it is not HOST.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Take part in one round. Control-C and SIGTERM leave it properly.
+    """Take part in one round. Control-C and SIGTERM make the participant leave and tell the coordinator.
 
     Nothing of the update leaves this machine unmasked, and nothing at all if it does not fit the round, if the round
     is about another model, or if it protects less than the options demand.

@@ -15,11 +15,11 @@ _EXIT_CODES = {"agree": 0, "contradict": 1, "unrelated": 2, "invalid": 2}
 
 
 def compare(
-    receipt: Annotated[Path, typer.Argument(help="A receipt, as secagg participate --receipt wrote it.")],
+    receipt: Annotated[Path, typer.Argument(help="A receipt: the file that secagg participate --receipt wrote.")],
     other: Annotated[Path, typer.Argument(help="The receipt of another participant.")],
     *,
-    ca: Annotated[Path, typer.Option(help="The deployment's CA, PEM.")] = Path("ca.pem"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    ca: Annotated[Path, typer.Option(help="The certificate of the deployment's CA (PEM).")] = Path("ca.pem"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell whether two receipts contradict each other.
 

@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from secagg.wire.progress import CohortEvent, WatchedEvent
 
 app = typer.Typer(
-    help="Open rounds at the sidecar, watch them, fetch their sums, compare receipts.",
+    help="Open rounds at a coordinator, watch them, fetch their sums, and compare receipts.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
 
 Control = Annotated[
-    str, typer.Option(help="The sidecar's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL")
+    str,
+    typer.Option(help="The coordinator's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL"),
 ]
-RoundId = Annotated[str, typer.Argument(metavar="ROUND", help="32 hexadecimal digits.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RoundId = Annotated[str, typer.Argument(metavar="ROUND", help="The id of the round: 32 hexadecimal digits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app.command()(compare)
 
@@ -48,62 +49,103 @@ SOCKET = "unix:secagg-control.sock"
 
 @app.command("open")
 def open_round(
-    task: Annotated[str, typer.Option(help="Its participants wait for rounds of this name.")],
-    model: Annotated[Path, typer.Option(help="The model that updates belong to: .npz.")],
-    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Most that may take part.")],
+    task: Annotated[
+        str, typer.Option(help="The name of the task. Participants wait for rounds of a task by its name.")
+    ],
+    model: Annotated[Path, typer.Option(help="The model that the updates belong to, as an .npz file.")],
+    participants: Annotated[
+        int, typer.Option("--participants", "-n", min=3, help="The largest number of participants that may take part.")
+    ],
     *,
     clip: Annotated[
-        float | None, typer.Option(help="Values of updates are clipped to plus and minus this.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Each value of an update is clipped to the range from minus this number to plus this number.",
+            show_default=False,
+        ),
     ] = None,
-    value_bits: Annotated[int, typer.Option(help="Bits of each encoded value.")] = 16,
+    value_bits: Annotated[int, typer.Option(help="The number of bits of each encoded value.")] = 16,
     max_weight: Annotated[
-        int, typer.Option(min=1, help="Largest weight of a participant. Below 2^value-bits it costs no bytes.")
+        int,
+        typer.Option(min=1, help="The largest weight of a participant. A number below 2^value-bits costs no bytes."),
     ] = 1,
     pipeline: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Instead of these three: a pipeline of defences, as secagg plan finds one."),
+        typer.Option(
+            metavar="TEXT",
+            help="A pipeline of defences in place of --clip, --value-bits and --max-weight; secagg plan prints one.",
+        ),
     ] = None,
     integers: Annotated[
         str | None,
-        typer.Option(metavar="MAX", help="Instead: exact sums of integers from 0 to MAX, or of MIN:MAX."),
+        typer.Option(
+            metavar="MAX",
+            help="Exact sums of integers in the place of a mean: integers from 0 to MAX, or from MIN to MAX (MIN:MAX).",
+        ),
     ] = None,
     ranges: Annotated[
         list[str] | None,
-        typer.Option("--range", metavar="ARRAY=CLIP", help="Clip one array to its own range; MIN:MAX for integers."),
+        typer.Option(
+            "--range",
+            metavar="ARRAY=CLIP",
+            help="A range of its own for one array (for integers MIN:MAX). May be repeated.",
+        ),
     ] = None,
-    like: Annotated[Path | None, typer.Option(help="An update to take the schema from, if not the model.")] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="An update from which names, shapes and types of the arrays are taken. Default: the model."),
+    ] = None,
     scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
     custody: Annotated[
         CustodyName,
-        typer.Option(help="Who holds the key of ckks and bfv. threshold is EXPERIMENTAL: participants must allow it."),
+        typer.Option(
+            help="Who holds the key of ckks and bfv. Custody threshold is EXPERIMENTAL, and participants must allow it."
+        ),
     ] = CustodyName.PARTICIPANTS,
-    threshold: Annotated[int, typer.Option(help="t; 0 stands for the threat model's default.")] = 0,
+    threshold: Annotated[
+        int, typer.Option(help="The fewest participants in a released sum; 0 takes the default of the threat model.")
+    ] = 0,
     threat_model: Annotated[
         ThreatModelName | None,
         typer.Option(
-            help="What the coordinator may do; active where the scheme stands against it.", show_default=False
+            help="What the coordinator may do. Default: active, where the scheme protects against it.",
+            show_default=False,
         ),
     ] = None,
     groups: Annotated[
-        int, typer.Option(help="Split the round into so many groups; -n and --threshold are then of each.")
+        int,
+        typer.Option(
+            help="Split the round into this many groups. The numbers -n and --threshold then hold for each group."
+        ),
     ] = 0,
     combine: Annotated[
-        str, typer.Option(help="How the groups' sums become one result: median, trimmed:K or mean.")
+        str, typer.Option(help="How the sums of the groups become one result: median, trimmed:K or mean.")
     ] = "median",
     purpose: Annotated[
-        str, typer.Option(help="What participants compute for the model; they name it, too: train, evaluate, …")
+        str,
+        typer.Option(
+            help="What participants compute for the model: train, evaluate and so on. Participants must name the same."
+        ),
     ] = "train",
     receipt_only: Annotated[
-        bool, typer.Option("--receipt-only", help="Participants do not get the aggregate.")
+        bool, typer.Option("--receipt-only", help="Do not give the aggregate to participants.")
     ] = False,
     certify: Annotated[
-        bool, typer.Option("--certify", help="Survivors sign the result, so that all can see that there is only one.")
+        bool,
+        typer.Option(
+            "--certify",
+            help="Let the surviving participants sign the result, so that everybody sees that there is only one.",
+        ),
     ] = False,
     give_sum: Annotated[
         bool,
-        typer.Option("--give-sum", help="With custody participants: they hand the sum to the FL server too."),
+        typer.Option(
+            "--give-sum", help="With custody participants: the participants also give the sum to the FL server."
+        ),
     ] = False,
-    deadline: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time of each phase.")] = 60.0,
+    deadline: Annotated[
+        float, typer.Option(metavar="SECONDS", help="The longest time that a phase stays open, in seconds.")
+    ] = 60.0,
     join: Annotated[
         float,
         typer.Option(
@@ -112,7 +154,9 @@ def open_round(
             "begins with it. 0: it begins at once.",
         ),
     ] = 0.0,
-    save_config: Annotated[Path | None, typer.Option(help="Write the configuration here, for fetch.")] = None,
+    save_config: Annotated[
+        Path | None, typer.Option(help="Write the configuration to this file; secagg round fetch reads it.")
+    ] = None,
     control: Control = SOCKET,
     as_json: AsJson = False,
 ) -> None:
@@ -169,9 +213,9 @@ def watch(round_id: RoundId, *, control: Control = SOCKET, as_json: AsJson = Fal
 def fetch(
     round_id: RoundId,
     *,
-    config: Annotated[Path, typer.Option(help="The configuration that --save-config wrote.")],
+    config: Annotated[Path, typer.Option(help="The file that secagg round open --save-config wrote.")],
     out: Annotated[Path, typer.Option(help="Write the weighted mean, or the integer sums, to this .npz file.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the round.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the round is over.")] = False,
     control: Control = SOCKET,
     as_json: AsJson = False,
 ) -> None:
@@ -219,7 +263,7 @@ def _fetched(
 def abort(
     round_id: RoundId,
     *,
-    reason: Annotated[str, typer.Option(help="Participants see it.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, which participants see.")] = "",
     control: Control = SOCKET,
     as_json: AsJson = False,
 ) -> None:
@@ -233,7 +277,9 @@ def abort(
         typer.echo(json.dumps({"round": round_id, "aborted": True}))
 
 
-Participants = Annotated[list[str], typer.Argument(metavar="PARTICIPANT...", help="Ids, as certificates have them.")]
+Participants = Annotated[
+    list[str], typer.Argument(metavar="PARTICIPANT...", help="Ids of participants, as their certificates say them.")
+]
 
 
 @app.command()
@@ -267,7 +313,7 @@ def exclude(
 @app.command("list")
 def list_rounds(
     *,
-    task: Annotated[str | None, typer.Option(help="Of this task alone.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only rounds of this task.")] = None,
     control: Control = SOCKET,
     as_json: AsJson = False,
 ) -> None:

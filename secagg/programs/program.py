@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from enum import Enum
-from typing import Final, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import typer
 
@@ -72,8 +72,10 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str], *, failure: int =
     show_on_every_terminal()
     warnings.formatwarning = lambda message, *_, **__: f"warning: {_line(str(message))}\n"
     as_json = "--json" in arguments
+    command = typer.main.get_command(app)
+    _let_help_flow(command)
     try:
-        code = app(args=list(arguments), prog_name=name, standalone_mode=not as_json)
+        code = command(args=list(arguments), prog_name=name, standalone_mode=not as_json)
     except typer.Abort:
         _fail_as_json({"error": "Abort", "message": "cancelled at the terminal"}, 1)
     except _UsageFailure as error:  # only with --json: otherwise typer draws it
@@ -84,6 +86,17 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str], *, failure: int =
     except OSError as error:
         _fail(error, f"{error.filename}: {error.strerror}" if error.filename else str(error), failure, as_json=as_json)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _let_help_flow(command: Any) -> None:
+    """Let paragraphs of a help text be as wide as the terminal: typer keeps the line breaks of the source otherwise. A
+    paragraph with an indented line keeps its own.
+    """
+    paragraphs = (command.help or "").split("\n\n")
+    flowing = [text if "\n " in f"\n{text}" else " ".join(text.splitlines()) for text in paragraphs]
+    command.help = "\n\n".join(flowing)
+    for inner in getattr(command, "commands", {}).values():
+        _let_help_flow(inner)
 
 
 def show_on_every_terminal() -> None:

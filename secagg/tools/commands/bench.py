@@ -27,12 +27,14 @@ those of several threads or processes are wall-clock time: keep it idle.
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()
 def core(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer repeats: seconds instead of a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Repeat less often: takes seconds instead of a minute.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The arithmetic of a round: mask streams, encoding, shares, signatures, masked input, unmasking.
@@ -47,21 +49,27 @@ def core(
 @app.command("round")
 def round_(
     *,
-    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Processes that take part.")] = 10,
-    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of each float32 update.")] = 1_000_000,
-    dropouts: Annotated[int, typer.Option(min=0, help="How many leave half-way through their upload.")] = 2,
+    participants: Annotated[
+        int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
+    ] = 10,
+    values: Annotated[
+        int, typer.Option("--values", "-m", min=1, help="The number of float32 values of each update.")
+    ] = 1_000_000,
+    dropouts: Annotated[
+        int, typer.Option(min=0, help="The number of participants that leave in the middle of their upload.")
+    ] = 2,
     scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
     custody: Annotated[
-        CustodyName, typer.Option(help="Who holds the key of ckks and bfv; threshold is experimental.")
+        CustodyName, typer.Option(help="Who holds the key of ckks and bfv. Custody threshold is experimental.")
     ] = CustodyName.PARTICIPANTS,
     every: Annotated[
-        bool, typer.Option("--all", help="Every scheme and custody in turn, on the same inputs; sums are compared.")
+        bool, typer.Option("--all", help="Measure every scheme and custody on the same inputs, and compare the sums.")
     ] = False,
     threat_model: Annotated[
-        ThreatModelName, typer.Option(help="What the coordinator may do; ckks and bfv are semi-honest.")
+        ThreatModelName, typer.Option(help="What the coordinator may do. Rounds of ckks and bfv are semi-honest.")
     ] = ThreatModelName.ACTIVE,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to play; the median counts.")] = 3,
-    quick: Annotated[bool, typer.Option("--quick", help="One round.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="The number of rounds. The median is reported.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="Play one round only.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rounds over real gRPC and TLS 1.3 on loopback: seconds, bytes, memory, exactness.
@@ -90,9 +98,11 @@ def round_(
 @app.command()
 def homomorphic(
     *,
-    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of each update.")] = 1_000_000,
-    repeat: Annotated[int, typer.Option(min=1, help="Repeats; the best counts.")] = 3,
-    quick: Annotated[bool, typer.Option("--quick", help="No repeats.")] = False,
+    values: Annotated[
+        int, typer.Option("--values", "-m", min=1, help="The number of values of each update.")
+    ] = 1_000_000,
+    repeat: Annotated[int, typer.Option(min=1, help="The number of repeats. The best time is reported.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure once.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Homomorphic sums in every scheme and custody, beside TenSEAL used as its tutorials do. Needs the extra ckks.
@@ -109,15 +119,21 @@ def homomorphic(
 @app.command()
 def privacy(
     *,
-    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of the update.")] = 1_000_000,
+    values: Annotated[
+        int, typer.Option("--values", "-m", min=1, help="The number of values of the update.")
+    ] = 1_000_000,
     repeat: Annotated[
-        int, typer.Option(min=1, help="Turns, of which the median counts; with --accuracy, trainings of each kind.")
+        int,
+        typer.Option(
+            min=1,
+            help="Repeats, of which the median is reported. With --accuracy: trainings of each kind.",
+        ),
     ] = 5,
-    quick: Annotated[bool, typer.Option("--quick", help="One turn; two trainings.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure once; with --accuracy, train twice.")] = False,
     accuracy: Annotated[
-        bool, typer.Option("--accuracy", help="Train models instead: what privacy and compression cost in accuracy.")
+        bool, typer.Option("--accuracy", help="Train models, and report what privacy and compression cost in accuracy.")
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="With --accuracy: also draw an HTML page.")] = None,
+    report: Annotated[Path | None, typer.Option(help="With --accuracy: also write an HTML page to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Distributed noise: rotation, rounding, samplers, masking, and the error against continuous Gaussian noise.

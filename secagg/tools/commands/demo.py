@@ -22,23 +22,26 @@ _PICTURES: Final = 8  # neurons shown on the terminal; the report has them all
 
 def demo(
     *,
-    rounds: Annotated[int, typer.Option(min=1, max=50, help="Federated rounds.")] = 6,
-    participants: Annotated[int, typer.Option(min=5, max=40, help="Participants, each a process.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="The number of federated rounds.")] = 6,
+    participants: Annotated[int, typer.Option(min=5, max=40, help="The number of participants, each a process.")] = 10,
     scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
     custody: Annotated[
-        CustodyName, typer.Option(help="Who holds the key of ckks and bfv; threshold is EXPERIMENTAL.")
+        CustodyName, typer.Option(help="Who holds the key of ckks and bfv. Custody threshold is EXPERIMENTAL.")
     ] = CustodyName.PARTICIPANTS,
     threat_model: Annotated[
         ThreatModelName | None,
         typer.Option(
-            help="What the coordinator may do; active where the scheme stands against it.", show_default=False
+            help="What the coordinator may do. Default: active, where the scheme protects against it.",
+            show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of data, training and dropouts; keys are always fresh.")] = 7,
-    report: Annotated[Path, typer.Option(metavar="PATH", help="Where the HTML report goes.")] = Path(
+    seed: Annotated[
+        int, typer.Option(min=0, help="The seed of data, training and dropouts. Keys are new in every run.")
+    ] = 7,
+    report: Annotated[Path, typer.Option(metavar="PATH", help="The file for the HTML report.")] = Path(
         "secagg-demo.html"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; progress stays on stderr.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document. Progress goes to stderr.")] = False,
 ) -> None:
     """Train on real data: one sidecar, ten participants, dropouts in every phase, on this machine over TLS.
 

@@ -24,24 +24,31 @@ class LawName(Enum):
 
 def plan(
     *,
-    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of an update.")],
-    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Most participants in a round.")],
-    threshold: Annotated[int, typer.Option(help="Fewest survivors; 0 for two thirds and one.")] = 0,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="The number of values of an update.")],
+    participants: Annotated[
+        int, typer.Option("--participants", "-n", min=3, help="The largest number of participants in a round.")
+    ],
+    threshold: Annotated[
+        int, typer.Option(help="The fewest participants in a released sum; 0 stands for two thirds and one more.")
+    ] = 0,
     colluding: Annotated[
-        int, typer.Option(help="How many may collude; -1 for under a third, threshold − 2 at most.")
+        int,
+        typer.Option(help="Participants that may collude; -1 stands for just under a third (threshold − 2 at most)."),
     ] = -1,
-    receipt_only: Annotated[bool, typer.Option("--receipt-only", help="Participants do not get the sum.")] = False,
-    rounds: Annotated[int, typer.Option("--rounds", "-r", help="Released sums.")] = 1,
-    epsilon: Annotated[float, typer.Option(help="ε of all rounds together.")] = 2.5,
-    delta: Annotated[float, typer.Option(help="δ of all rounds together; below 1/n.")] = 1e-5,
-    clip: Annotated[float, typer.Option(help="L2 norm of an update.")] = 1.0,
-    bits: Annotated[int, typer.Option(help="Bits of the ring.")] = 16,
-    law: Annotated[LawName, typer.Option(help="Distribution of the noise.")] = LawName.SKELLAM,
-    z: Annotated[float | None, typer.Option("--z", help="The way back: what does this noise multiplier give?")] = None,
-    draw: Annotated[
-        Path | None, typer.Option(help="Draw ε against rounds and error against bits: an HTML page.")
+    receipt_only: Annotated[bool, typer.Option("--receipt-only", help="Do not give the sum to participants.")] = False,
+    rounds: Annotated[int, typer.Option("--rounds", "-r", help="The number of released sums.")] = 1,
+    epsilon: Annotated[float, typer.Option(help="The ε of all rounds together.")] = 2.5,
+    delta: Annotated[float, typer.Option(help="The δ of all rounds together, below 1/n.")] = 1e-5,
+    clip: Annotated[float, typer.Option(help="The largest L2 norm of an update; longer updates are shortened.")] = 1.0,
+    bits: Annotated[int, typer.Option(help="The number of bits of the ring in which sums are taken.")] = 16,
+    law: Annotated[LawName, typer.Option(help="The distribution of the noise.")] = LawName.SKELLAM,
+    z: Annotated[
+        float | None, typer.Option("--z", help="Go the other way: report the ε that this noise multiplier gives.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")] = False,
+    draw: Annotated[
+        Path | None, typer.Option(help="Write an HTML page that shows ε against rounds and error against bits.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Find the least noise that keeps a privacy budget, or say what is nearest to it. Needs the extra dp.
 

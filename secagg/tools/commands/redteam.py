@@ -22,14 +22,20 @@ Exit code 0: controls worked, nothing leaked beyond what the configuration claim
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
-Seed = Annotated[int, typer.Option(min=0, help="Everything is drawn from it; the same seed repeats a run.")]
-Out = Annotated[Path, typer.Option(help="Folder for report.html, report.json, junit.xml and report.sarif.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Seed = Annotated[int, typer.Option(min=0, help="The seed of everything that is drawn. The same seed repeats a run.")]
+Out = Annotated[Path, typer.Option(help="The folder for report.html, report.json, junit.xml and report.sarif.")]
 
 
-Jobs = Annotated[int, typer.Option(min=0, help="Processes for attacks; 0: one a core. Results do not depend on it.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=0, help="The number of processes for attacks; 0 takes one for each core. Results do not depend on it."
+    ),
+]
 Model = Annotated[
-    str, typer.Option(metavar="MODULE:FUNCTION", help="Your model and records: a function that returns a Target.")
+    str,
+    typer.Option(metavar="MODULE:FUNCTION", help="A function of yours that returns a Target: your model and records."),
 ]
 
 
@@ -44,7 +50,7 @@ class ProfileName(StrEnum):
 def run(
     *,
     profile: Annotated[
-        ProfileName, typer.Option(help="quick: two to three minutes; full: many more.")
+        ProfileName, typer.Option(help="quick takes two to three minutes, full much longer.")
     ] = ProfileName.QUICK,
     model: Model = "",
     seed: Seed = 0,
@@ -95,19 +101,26 @@ def attack(
 @app.command()
 def benchmark(
     *,
-    profile: Annotated[ProfileName, typer.Option(help="What is compared where nothing is named.")] = ProfileName.QUICK,
+    profile: Annotated[
+        ProfileName, typer.Option(help="What is compared where no option names it.")
+    ] = ProfileName.QUICK,
     attacks: Annotated[list[str] | None, typer.Option("--attack", help="May be repeated.")] = None,
     defences: Annotated[
-        list[str] | None, typer.Option("--defence", help="By name, or yours as module:function; may be repeated.")
+        list[str] | None,
+        typer.Option("--defence", help="A name, or a function of yours as module:function. May be repeated."),
     ] = None,
-    cohorts: Annotated[list[int] | None, typer.Option("--cohort", help="Participants; may be repeated.")] = None,
-    trials: Annotated[int, typer.Option(min=0, help="Of each combination; 0: as many as the profile says.")] = 0,
+    cohorts: Annotated[
+        list[int] | None, typer.Option("--cohort", help="The number of participants. May be repeated.")
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=0, help="The number of trials of each combination; 0 takes as many as the profile says.")
+    ] = 0,
     model: Model = "",
     data: Annotated[
         str, typer.Option(metavar="SET:PATH", help="cifar10, cifar100, mnist, pictures or table, from your disk.")
     ] = "",
     jobs: Jobs = 0,
-    out: Annotated[Path | None, typer.Option(help="File for the JSON document.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file for the JSON document.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Attack × defence × cohort with fixed seeds: how far does each defence get, against whom?
@@ -188,10 +201,12 @@ def self_test(*, seed: Seed = 0, as_json: AsJson = False) -> None:
 @app.command("audit-dp")
 def audit_dp(
     *,
-    claim: Annotated[float, typer.Option(min=0.0, help="Claimed ε of one release.")] = 2.5,
-    delta: Annotated[float, typer.Option(help="δ of the claim.")] = 1e-5,
-    noise: Annotated[float, typer.Option("--z", help="Noise multiplier that is said to give it.")] = 1.634,
-    trials: Annotated[int, typer.Option(min=200, help="Releases with a canary, and as many without.")] = 4000,
+    claim: Annotated[float, typer.Option(min=0.0, help="The ε that one release is said to cost.")] = 2.5,
+    delta: Annotated[float, typer.Option(help="The δ of that claim.")] = 1e-5,
+    noise: Annotated[float, typer.Option("--z", help="The noise multiplier that is said to give that ε.")] = 1.634,
+    trials: Annotated[
+        int, typer.Option(min=200, help="The number of releases with a canary. There are as many without.")
+    ] = 4000,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:

@@ -27,23 +27,29 @@ if TYPE_CHECKING:
 
 def simulate(
     *,
-    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="How many take part.")] = 100,
-    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of each update.")] = 10_000,
-    threshold: Annotated[int, typer.Option(help="t; 0 stands for the threat model's default.")] = 0,
+    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="The number of participants.")] = 100,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="The number of values of each update.")] = 10_000,
+    threshold: Annotated[
+        int, typer.Option(help="The fewest participants in a released sum; 0 takes the default of the threat model.")
+    ] = 0,
     threat_model: Annotated[
         ThreatModelName, typer.Option(help="What the coordinator may do.")
     ] = ThreatModelName.ACTIVE,
-    value_bits: Annotated[int, typer.Option(help="Bits of each encoded value.")] = 16,
+    value_bits: Annotated[int, typer.Option(help="The number of bits of each encoded value.")] = 16,
     drop: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PHASE=COUNT", help="Drop a count (3), a fraction (0.1) or a percentage (10%); repeatable."
+            metavar="PHASE=COUNT",
+            help="How many drop out in a phase: a number (3), a fraction (0.1) or a percentage (10%). May be repeated.",
         ),
     ] = None,
-    wrong_shares: Annotated[int, typer.Option(min=0, help="How many lie when shares are revealed.")] = 0,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to play, with the same identities.")] = 1,
-    seed: Annotated[int | None, typer.Option(help="Repeat a run; a fresh one if left out.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document; progress stays on stderr.")] = False,
+    wrong_shares: Annotated[int, typer.Option(min=0, help="The number of participants that reveal wrong shares.")] = 0,
+    rounds: Annotated[int, typer.Option(min=1, help="The number of rounds, with the same identities.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The seed of the run; the same seed repeats it. Default: a new one.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document. Progress goes to stderr.")] = False,
 ) -> None:
     """Play rounds of the real protocol in memory, with any number of participants, dropouts and liars.
 
