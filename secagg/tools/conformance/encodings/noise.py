@@ -123,19 +123,12 @@ def _encoding() -> Iterator[Document]:
         yield stated | summed(code, encoders, noise_seed) | {"coordinator_seed": noise_seed}
 
 
+# fmt: off
 VECTORS: Contents = {
     "noise-calibration": ("Scale, variance of each participant's noise and norm bound", "Noise", _calibration),
     "noise-table": ("The reference sampler: columns, and samples of a seed", "Reference sampler", _table),
-    "noisy-encoding": (
-        "Updates through pipelines with noise, and back",
-        "Noise",
-        lambda: {
-            "context": CONTEXT,
-            "arrays": described(SCHEMA),
-            "max_participants": MAX_PARTICIPANTS,
-            "threshold": THRESHOLD,
-            "max_colluding": MAX_COLLUDING,
-            "cases": _encoding(),
-        },
-    ),
+    "noisy-encoding": ("Updates through pipelines with noise, and back", "Noise",
+        lambda: {"context": CONTEXT, "arrays": described(SCHEMA), "max_participants": MAX_PARTICIPANTS,
+                 "threshold": THRESHOLD, "max_colluding": MAX_COLLUDING, "cases": _encoding()}),
 }
+# fmt: on

@@ -243,27 +243,16 @@ def summed(code: Code, encoders: list[EncodedUpdate], noise_seed: bytes = b"") -
     }
 
 
+# fmt: off
 VECTORS: Contents = {
     "pipeline-text": ("Texts, what they say, and texts that are refused", "Pipelines", _text),
     "clipping": ("Values within their bounds", "Clipping", _clipping),
-    "sampling": (
-        "Which coordinates are kept",
-        "Sampling",
-        lambda: {"context": CONTEXT, "key": _key(labels.COORDINATE_SAMPLING), "cases": _sampling()},
-    ),
-    "rotation": (
-        "Signs, then a Walsh-Hadamard transform, block by block",
-        "Rotation",
-        lambda: {
-            "context": CONTEXT,
-            "key": _key(labels.ROTATION),
-            "values": "((37 i) mod 1001 - 500) / 512",
-            "cases": _rotation(),
-        },
-    ),
-    "pipeline-encoding": (
-        "Updates through pipelines without noise, and back",
-        "Pipelines",
-        lambda: {"context": CONTEXT, "arrays": described(SCHEMA), "cases": _encoding()},
-    ),
+    "sampling": ("Which coordinates are kept", "Sampling",
+        lambda: {"context": CONTEXT, "key": _key(labels.COORDINATE_SAMPLING), "cases": _sampling()}),
+    "rotation": ("Signs, then a Walsh-Hadamard transform, block by block", "Rotation",
+        lambda: {"context": CONTEXT, "key": _key(labels.ROTATION), "values": "((37 i) mod 1001 - 500) / 512",
+                 "cases": _rotation()}),
+    "pipeline-encoding": ("Updates through pipelines without noise, and back", "Pipelines",
+        lambda: {"context": CONTEXT, "arrays": described(SCHEMA), "cases": _encoding()}),
 }
+# fmt: on

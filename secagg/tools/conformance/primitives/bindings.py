@@ -43,10 +43,10 @@ def _bindings() -> Iterator[Document]:
         }
 
 
+# fmt: off
 VECTORS: Contents = {
     "encrypted-bindings": (
-        "What ties an encrypted chunk to its round, sender, profile, key, seed and place",
-        "Encrypted inputs",
-        lambda: {"context": CONTEXT, "participant_id": ALICE, "payload": PAYLOAD, "cases": _bindings()},
-    ),
+        "What ties an encrypted chunk to its round, sender, profile, key, seed and place", "Encrypted inputs",
+        lambda: {"context": CONTEXT, "participant_id": ALICE, "payload": PAYLOAD, "cases": _bindings()}),
 }
+# fmt: on

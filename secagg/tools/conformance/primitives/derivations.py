@@ -222,6 +222,7 @@ def _share_correction() -> Document:
     return {"threshold": threshold, "secret_sha256": hashlib.sha256(secret).digest(), "cases": cases}
 
 
+# fmt: off
 VECTORS: Contents = {
     "framing": ("Parts with their lengths, and the SHA-256 of the frame", "Framing", _framing),
     "model-digest": ("The digest of a model", "Model digest", _model_digest),
@@ -230,14 +231,9 @@ VECTORS: Contents = {
     "sealing": ("A pair of shares sealed in each direction", "Sealed shares", _sealing),
     "mask-keys": ("Keys of the two kinds of mask streams", "Mask keys", _mask_keys),
     "mask-stream": ("Words of one stream at several places", "Mask stream", _mask_stream),
-    "secret-sharing": (
-        "Shares of a secret, and the secret from as many as the threshold",
-        "Secret sharing",
-        lambda: {
-            "prime": polynomial.PRIME.to_bytes(33, "big"),
-            "not_a_share": [polynomial.PRIME.to_bytes(33, "big"), b"\xff" * 33, bytes(32), bytes(34)],
-            "cases": _secret_sharing(),
-        },
-    ),
+    "secret-sharing": ("Shares of a secret, and the secret from as many as the threshold", "Secret sharing",
+        lambda: {"prime": polynomial.PRIME.to_bytes(33, "big"), "not_a_share": [polynomial.PRIME.to_bytes(33,
+                 "big"), b"\xff" * 33, bytes(32), bytes(34)], "cases": _secret_sharing()}),
     "share-correction": ("Wrong shares: corrected and told, or nothing at all", "Wrong shares", _share_correction),
 }
+# fmt: on

@@ -252,48 +252,25 @@ def _phase(profile: Profile, values: U64, error: int) -> U64:
     return phase[None]
 
 
+# fmt: off
 VECTORS: Contents = {
     "profiles": (
-        "The profile that the finder gives, its bounds, and tasks for which there is none",
-        "Homomorphic profiles",
-        _profiles,
-    ),
-    "slots": (
-        "Values, slots and plaintext polynomials; the numbers at some places, and digests of all",
-        "Slots",
-        lambda: {"sparse": _sparse(), "cases": _slots()},
-    ),
-    "seeded-encryption": (
-        "A fresh ciphertext moved onto the c1 of a seed",
-        "Seeded ciphertexts",
-        lambda: {
-            "context": CONTEXT,
-            "participant_id": ALICE,
-            "fresh_seed": fixtures.seed("c1'")[:16],
-            "fresh_participant_id": "fresh",
-            "fresh_error_seed": fixtures.seed("fresh error"),
-            "cases": _seeded_encryption(),
-        },
-    ),
-    "key-shares": (
-        "Key shares from seeds, their commitments, and the joint key",
-        "Key shares",
-        lambda: {"context": CONTEXT, "cases": _key_shares()},
-    ),
+        "The profile that the finder gives, its bounds, and tasks for which there is none", "Homomorphic profiles",
+        _profiles),
+    "slots": ("Values, slots and plaintext polynomials; the numbers at some places, and digests of all", "Slots",
+        lambda: {"sparse": _sparse(), "cases": _slots()}),
+    "seeded-encryption": ("A fresh ciphertext moved onto the c1 of a seed", "Seeded ciphertexts",
+        lambda: {"context": CONTEXT, "participant_id": ALICE, "fresh_seed": fixtures.seed("c1'")[:16],
+                 "fresh_participant_id": "fresh", "fresh_error_seed": fixtures.seed("fresh error"),
+                 "cases": _seeded_encryption()}),
+    "key-shares": ("Key shares from seeds, their commitments, and the joint key", "Key shares",
+        lambda: {"context": CONTEXT, "cases": _key_shares()}),
     "partial-decryption": (
-        "What a decryptor sends, with a fixed flood, and what its recovered seed gives",
-        "Partial decryptions",
-        lambda: {
-            "context": CONTEXT,
-            "c1_seed": fixtures.seed("sum")[:16],
-            "c1_participant_id": "sum",
-            "flood_seed": fixtures.seed("flood"),
-            "cases": _partial_decryption(),
-        },
-    ),
+        "What a decryptor sends, with a fixed flood, and what its recovered seed gives", "Partial decryptions",
+        lambda: {"context": CONTEXT, "c1_seed": fixtures.seed("sum")[:16], "c1_participant_id": "sum",
+                 "flood_seed": fixtures.seed("flood"), "cases": _partial_decryption()}),
     "sum-decoding": (
         "Decrypted phases, c0 + c1 s, and the sums in them; null where the phase must be refused",
-        "Decoding an encrypted sum",
-        lambda: {"hidden": [0, 1, 2040, 777, 2039], "cases": _decoding()},
-    ),
+        "Decoding an encrypted sum", lambda: {"hidden": [0, 1, 2040, 777, 2039], "cases": _decoding()}),
 }
+# fmt: on

@@ -187,18 +187,16 @@ def _small() -> Iterator[Document]:
         }
 
 
+# fmt: off
 VECTORS: Contents = {
     "ring-primes": ("Primes in the order in which they are used, and their roots", "Primes and roots", _primes),
     "ring-transform": (
-        "Coefficients and their transform; the first 16, and digests of all as 64-bit little-endian words",
-        "Transform",
-        lambda: {"key": _stream_key("transform"), "cases": _transform()},
-    ),
+        "Coefficients and their transform; the first 16, and digests of all as 64-bit little-endian words", "Transform",
+        lambda: {"key": _stream_key("transform"), "cases": _transform()}),
     "residue-packing": ("Where residues lie, and how they are packed", "Residues", _packing),
     "residue-stream": ("Uniform residues from a seed, and the common reference string", "Seeded streams", _streams),
     "small-polynomials": (
         "Secrets and errors from a seed; the first 32 coefficients, and digests of all as signed bytes",
-        "Small polynomials",
-        lambda: {"context": CONTEXT, "cases": _small()},
-    ),
+        "Small polynomials", lambda: {"context": CONTEXT, "cases": _small()}),
 }
+# fmt: on

@@ -101,12 +101,11 @@ def _homomorphic() -> Document:
     }
 
 
+# fmt: off
 VECTORS: Contents = {
     "roster-digest": ("The digest of a roster", "Roster", _roster_digest),
     "signed-bytes": ("What the two signatures of the active threat model cover", "Signatures", _signed_bytes),
-    "homomorphic-signed-bytes": (
-        "What the signatures of homomorphic rounds cover",
-        "Signatures of homomorphic rounds",
-        _homomorphic,
-    ),
+    "homomorphic-signed-bytes": ("What the signatures of homomorphic rounds cover", "Signatures of homomorphic rounds",
+        _homomorphic),
 }
+# fmt: on

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -15,17 +17,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.schema import FloatArray, Schema
 from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
-from secagg.events import (
-    Accused,
-    Event,
-    MessageAccepted,
-    ParticipantDropped,
-    PhaseStarted,
-    RoundFailed,
-    SumDelivered,
-    SumReady,
-    WrongShares,
-)
+from secagg.events import Event, PhaseStarted, RoundFailed, SumReady
 from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.vectors import Backend, OnceVector
 from secagg.lattice.parameters import Custody, Profile
@@ -38,7 +30,7 @@ from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Release, remembering
 from secagg.schemes import Participant, coordinate, take_part
 from secagg.tools.conformance import fixtures, wire
-from secagg.tools.conformance.document import Document
+from secagg.tools.conformance.document import Document, plain
 from secagg.tools.conformance.replay.encryption import ReplayedBackend
 from secagg.wire.configuration import decode_config
 from secagg.wire.results import sums_digest
@@ -256,29 +248,15 @@ def refusal(error: SecAggError) -> Document:
 
 
 def describe(event: Event, config: RoundConfig) -> Document:
-    """How a vector states an event."""
-    told: dict[str, Any] = {"event": type(event).__name__}
+    """How a vector states an event: its fields by name, members of enumerations by theirs."""
     match event:
         case PhaseStarted(phase, deadline, expected):
-            return told | {"phase": phase.name, "deadline_ms": round(deadline * 1000), "expected": expected}
-        case MessageAccepted(phase, participant):
-            return told | {"phase": phase.name, "participant": participant}
-        case ParticipantDropped(phase, participant, reason):
-            return told | {"phase": phase.name, "participant": participant, "reason": reason.name}
-        case WrongShares(culprit, conflicts):
-            return told | {"culprit": culprit, "conflicts": [list(pair) for pair in conflicts]}
-        case Accused(accused, accuser, verdict):
-            told |= {"accused": accused, "accuser": accuser, "verdict": verdict.name}
+            told: Document = {"phase": phase, "deadline_ms": round(deadline * 1000), "expected": expected}
         case SumReady(aggregate):
-            return told | _result(aggregate.survivors, sums_digest(aggregate, config))
-        case SumDelivered(survivors, digest):
-            told |= _result(survivors, digest)
+            told = {"survivors": aggregate.survivors, "sums_digest": sums_digest(aggregate, config)}
         case RoundFailed(error):
-            told["reason"] = error.reason.name
-            if error.culprits:
-                told["culprits"] = list(error.culprits)
-    return told
-
-
-def _result(survivors: Sequence[str], digest: bytes) -> Document:
-    return {"survivors": list(survivors), "sums_digest": digest.hex()}
+            told = {"reason": error.reason} | ({"culprits": error.culprits} if error.culprits else {})
+        case _:
+            told = {field.name: getattr(event, field.name) for field in fields(event)}
+    stated = {name: value.name if isinstance(value, Enum) else plain(value) for name, value in told.items()}
+    return {"event": type(event).__name__} | stated
