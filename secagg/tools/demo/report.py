@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Final
 
 from secagg.tools.charts.origin import Origin
-from secagg.tools.charts.page import fill, style
+from secagg.tools.charts.page import page, style
 from secagg.tools.charts.png import data_uri, sheet
 from secagg.tools.demo import charts
 from secagg.tools.demo.results import DemoResult, PlayedRound
@@ -74,9 +74,11 @@ def render(findings: DemoResult) -> str:
     shared = findings.scheme.endswith("-threshold")
     protected_by = "masked" if findings.scheme == "masked" else "encrypted"
     opens = "shared" if shared else protected_by
-    return fill(
+    return page(
         "demo/report.html.j2",
-        style=style("demo/report.css"),
+        title="secagg demo",
+        heading="The server learned the sum, and no update",
+        more_style=style("demo/report.css"),
         charts=charts,
         findings=findings,
         view=findings.view,
