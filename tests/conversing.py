@@ -1,25 +1,15 @@
 """Client participations and a coordinator that exchange bytes in memory: the client's own code without a network."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
-from secagg_client.calls.data_plane import (
-    Advertise,
-    Call,
-    Certify,
-    Check,
-    FindRound,
-    LeaveRound,
-    Parts,
-    Reveal,
-    SendInput,
-    Share,
-)
+from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.data_plane import Certify, FindRound, LeaveRound, SendMessage, UploadCall
 from secagg_client.participation.results import RoundResult
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, SeenRounds, Terms
@@ -30,31 +20,23 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.errors import SecAggError
 from secagg.masked import scheme as masked
-from secagg.messages import ConsistencyProof, ParticipantId, Roster, ShareDelivery, SurvivorSet
-from secagg.phases import Phase
+from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.receipts import Receipt, Statement
 from secagg.rounds.certification import Certification, Result
 from secagg.tools.simulation.cohort import participant_names
-from secagg.wire.agreement import decode_check, decode_leave, encode_proof
+from secagg.wire.agreement import decode_leave, encode_proof
+from secagg.wire.calls import REVEAL, PhaseCall
+from secagg.wire.calls import Call as TableCall
 from secagg.wire.configuration import encode_config
-from secagg.wire.keys import decode_advertise, decode_share_keys, encode_roster, encode_share_delivery
-from secagg.wire.masked import decode_chunk, decode_unmask, encode_survivors
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
 from tests.rounds import NOW, deployment, random_update
 
 Tamper = Callable[[Call[Any], ParticipantId, Parts], Parts]
 """Sees every answer on its way to a participant, and may change it."""
 
-PHASES: dict[type[Call[Any]], Phase] = {
-    Advertise: Phase.ADVERTISE_KEYS,
-    Share: Phase.SHARE_KEYS,
-    SendInput: Phase.MASKED_INPUT,
-    Check: Phase.CONSISTENCY_CHECK,
-}
 ROUND_ID = RoundId(bytes(range(16)))
 LENIENT = Policy(threat_models=frozenset(ThreatModel), allow_experimental=True, min_colluding_share=0.0)
 
@@ -166,24 +148,13 @@ class Conversation:
     def _deliver(self, name: ParticipantId, call: Call[Any]) -> None:
         """What the coordinator makes of the bytes that go up."""
         data = list(call.requests())
-        match call:
-            case Advertise():
-                keys = pb.AdvertiseRequest.FromString(data[0]).keys
-                self.coordinator.receive(name, decode_advertise(keys), NOW)
-            case Share():
-                parts = [messages_pb2.ShareKeysPart.FromString(d) for d in data]
-                self.coordinator.receive(name, decode_share_keys(parts), NOW)
-            case SendInput():
-                for d in data:
-                    chunk = messages_pb2.MaskedInputChunk.FromString(d)
-                    self.coordinator.receive(name, decode_chunk(chunk), NOW)
-            case Check():
-                self.coordinator.receive(name, decode_check(pb.CheckRequest.FromString(data[0]).check), NOW)
-            case Certify():
-                self.certification.receive(name, pb.CertifyRequest.FromString(data[0]).signature)
-            case Reveal():
-                revealed = [messages_pb2.UnmaskPart.FromString(d) for d in data]
-                self.coordinator.receive(name, decode_unmask(revealed), NOW)
+        if isinstance(call, SendMessage):
+            self.coordinator.receive(name, brought(call.row, data), NOW)
+        elif isinstance(call, UploadCall):
+            for d in data:
+                self.coordinator.receive(name, brought(call.row, [d]), NOW)
+        elif isinstance(call, Certify):
+            self.certification.receive(name, pb.CertifyRequest.FromString(data[0]).signature)
 
     def _answer(self, name: ParticipantId, call: Call[Any]) -> Parts | SecAggError | None:
         """The honest answer; None while it is not there."""
@@ -192,15 +163,15 @@ class Conversation:
             return engine.failure
         if isinstance(call, FindRound):
             return in_bytes([pb.RoundOfferPart(round_id=self.round_id, config=self.offered)])
-        if (phase := PHASES.get(type(call))) is not None:
-            return self._closing(name, phase)
+        if isinstance(call, SendMessage | UploadCall) and not call.row.ends_round:
+            return self._closing(name, call.row)
         return None if engine.aggregate is None else self._ending(call, engine.aggregate)
 
     def _ending(self, call: Call[Any], aggregate: Aggregate) -> Parts | None:
         if isinstance(call, Certify):
             return in_bytes(encode_proof(self.certification.proof())) if self.certification.closed else None
         packed = PackedAggregate.of(aggregate, self.config)
-        if isinstance(call, Reveal):
+        if makes(call, REVEAL):
             return in_bytes([encode_receipt(self.receipt(packed.survivors, packed.digest))])
         return in_bytes(packed.parts())
 
@@ -217,23 +188,28 @@ class Conversation:
         statement = Statement.of(self.coordinator.round, self.coordinator.roster, survivors, sums_digest)
         return Receipt.sign(statement, deployment().coordinator, NOW)
 
-    def _closing(self, name: ParticipantId, phase: Phase) -> Parts | SecAggError | None:
-        if not self.coordinator.ready(name, phase):
+    def _closing(self, name: ParticipantId, row: PhaseCall[Any]) -> Parts | SecAggError | None:
+        if not self.coordinator.ready(name, row.phase):
             return None
         try:
-            message = self.coordinator.answer(name, phase)
+            message = self.coordinator.answer(name, row.phase)
         except SecAggError as error:
             return error
-        match message:
-            case Roster():
-                return in_bytes(encode_roster(message))
-            case ShareDelivery():
-                return in_bytes(encode_share_delivery(message))
-            case SurvivorSet():
-                return in_bytes([encode_survivors(message)])
-            case ConsistencyProof():
-                return in_bytes(encode_proof(message))
-        raise TypeError(type(message).__name__)
+        return in_bytes(row.answers.parts(message))
+
+
+def brought(row: PhaseCall[Any], data: Sequence[bytes]) -> Any:
+    """What the coordinator makes of a participant's requests: the message of the phase, or a chunk."""
+    parts: list[Any] = [row.request.FromString(d) for d in data]
+    if row.brings.in_parts:
+        return row.brings.decode(parts)
+    (part,) = parts
+    return row.brings.decode(getattr(part, row.field) if row.field else part)
+
+
+def makes(call: Call[Any] | None, row: TableCall[Any]) -> bool:
+    """Whether `call` is of this row of the table of calls."""
+    return call is not None and call.row is row
 
 
 def weighted_mean(config: RoundConfig, names: Iterable[ParticipantId]) -> dict[str, np.ndarray[Any, Any]]:

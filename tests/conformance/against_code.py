@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from secagg_client.calls.data_plane import Advertise
+from secagg_client.calls.call import Call
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, Terms
@@ -47,6 +47,7 @@ from secagg.tools.conformance import fixtures, vectors, wire
 from secagg.tools.conformance.replay import archive
 from secagg.tools.conformance.replay.stage import Draws, Stage, read_arrays, read_policy, refusal
 from secagg.wire.agreement import decode_proof
+from secagg.wire.calls import ADVERTISE
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import decode_receipt
@@ -54,6 +55,7 @@ from secagg.wire.results import PackedAggregate, PackedGroups, decode_aggregate,
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from tests.conformance import lattice_code, ledger_code, pipeline_code
+from tests.conversing import makes
 
 Vector = dict[str, Any]
 unhex = bytes.fromhex
@@ -482,7 +484,7 @@ def offer(vector: Vector) -> None:
         backend=Idle,
     )
 
-    def join(config_bytes: bytes, digest_of_model: bytes, given: Terms, purpose: str = "train") -> object:
+    def join(config_bytes: bytes, digest_of_model: bytes, given: Terms, purpose: str = "train") -> Call[Any] | None:
         contribution = Contribution(update=update, weight=1, model_digest=digest_of_model, purpose=purpose)
         decoded = Offer(stage.round.round_id, decode_config(config_bytes), config_bytes)
         return Participation(given, contribution, decoded).advance(None)
@@ -493,7 +495,7 @@ def offer(vector: Vector) -> None:
         join(unhex(vector["config"]) + flood, unhex(vector["model_digest"]), terms, vector.get("purpose", "train"))
     assert refusal(caught.value) == vector["expect"]
     lenient = Terms(credentials.identity, credentials.trust, read_policy({}), SystemRng(), terms.clock, backend=Idle)
-    assert isinstance(join(unhex(honest["config"]), unhex(honest["model_digest"]), lenient), Advertise)
+    assert makes(join(unhex(honest["config"]), unhex(honest["model_digest"]), lenient), ADVERTISE)
 
 
 def aggregate(vector: Vector) -> None:

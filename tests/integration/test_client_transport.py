@@ -10,13 +10,15 @@ import pytest
 from grpc import aio
 from secagg_client import AsyncClient, Client, RetryPolicy
 from secagg_client.aio import connection as asynchronous
-from secagg_client.calls.data_plane import Call, Parts
+from secagg_client.calls.call import Call, Parts
 from secagg_client.sync import connection as synchronous
 from secagg_client.transport import aio as asynchronous_transport
 from secagg_client.transport import sync as synchronous_transport
 
 from secagg.errors import ProtocolViolation
+from secagg.wire.calls import Call as TableCall
 from secagg.wire.failures import TRAILER, encode_failure
+from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.serving import NAMES, PATIENCE_S, make_config, stage
 from tests.taking_part import DIGEST, in_thread, options_of, update_of, weight_of
 
@@ -27,7 +29,9 @@ REFUSALS = 20
 class Upload(Call[None]):
     """Far more than gRPC takes before the server has read any of it."""
 
-    service, method = "tests.Refusing", "Upload"
+    row = TableCall(
+        name="Upload", service="tests.Refusing", request=pb.LeaveRequest, reply=pb.LeaveReply, answer_bytes=1 << 10
+    )
 
     def requests(self) -> Iterator[bytes]:
         return (bytes(100_000) for _ in range(100))

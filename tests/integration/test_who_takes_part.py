@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, ControlClient
-from secagg_client.calls.control_plane import MAX_NAMES
 from secagg_client.participation.session import Participation
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.processes import Processes
@@ -23,6 +22,7 @@ from secagg.errors import ConfigError, NotInRoundError, ProtocolViolation, Round
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped
 from secagg.messages import Leave, LeaveReason, ParticipantId
 from secagg.robust.grouping import Groups
+from secagg.wire.limits import MAX_NAMES
 from secagg.wire.progress import InGroup
 from tests.serving import CROWD, NAMES, PATIENCE_S, Stage, make_config, site, stage
 from tests.taking_part import QUICK, check_result, drops, in_thread, take_part

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secagg_client.calls.data_plane import Call, Certify, FindRound, Parts, Reveal
-from secagg_client.calls.results import FetchAggregate
+from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.data_plane import Certify, FindRound
 from secagg_client.participation.results import RoundResult
 from secagg_client.participation.session import Participation
 
@@ -25,10 +25,11 @@ from secagg.rounds.certification import Certification, Result
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire import agreement
 from secagg.wire.agreement import encode_proof
+from secagg.wire.calls import FETCH_AGGREGATE, REVEAL
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate
-from tests.conversing import Conversation, in_bytes, make_contribution, make_terms
+from tests.conversing import Conversation, in_bytes, make_contribution, make_terms, makes
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import SEMI_HONEST, deployment, make_config
 from tests.security.adversary import without_check
@@ -151,9 +152,9 @@ def two_results(round_: Conversation, made: Call[Any], name: ParticipantId, part
     sums = aggregate.sums.copy()
     sums[0] += 300
     lie = PackedAggregate.of(type(aggregate)(sums, aggregate.survivors), round_.config)
-    if isinstance(made, Reveal):
+    if makes(made, REVEAL):
         return in_bytes([encode_receipt(round_.receipt(lie.survivors, lie.digest))])
-    return in_bytes(lie.parts()) if isinstance(made, FetchAggregate) else parts
+    return in_bytes(lie.parts()) if makes(made, FETCH_AGGREGATE) else parts
 
 
 class Split(Conversation):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secagg_client.calls.data_plane import Advertise, Call, FindRound
+from secagg_client.calls.call import Call
+from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, find
@@ -23,11 +24,12 @@ from secagg.policy import Policy
 from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release
 from secagg.tools.simulation.cohort import participant_names
+from secagg.wire.calls import ADVERTISE
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.v1 import config_pb2
 from secagg.wire.v1 import data_plane_pb2 as pb
-from tests.conversing import LENIENT, make_terms
+from tests.conversing import LENIENT, make_terms, makes
 from tests.rounds import make_config, random_update
 from tests.security.adversary import without_check
 from tests.serving import NAMES as PEOPLE
@@ -50,13 +52,13 @@ def first_call(config: RoundConfig, **named: Any) -> Call[Any] | None:
 
 def test_the_participant_names_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twin: without the check the keys for a round of the coordinator's choice leave."""
-    assert isinstance(first_call(TRAINING), Advertise)
-    assert isinstance(first_call(EVALUATION, purpose="evaluate"), Advertise)
+    assert makes(first_call(TRAINING), ADVERTISE)
+    assert makes(first_call(EVALUATION, purpose="evaluate"), ADVERTISE)
     for config, named in ((EVALUATION, "train"), (TRAINING, "evaluate")):
         with pytest.raises(PolicyViolation, match="name the round's purpose in participate"):
             first_call(config, purpose=named)
     without_check(monkeypatch, Participation, "_join", "C87")
-    assert isinstance(first_call(EVALUATION), Advertise)
+    assert makes(first_call(EVALUATION), ADVERTISE)
 
 
 def test_the_context_and_every_group_are_bound_to_it() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls.data_plane import Call, Parts, Reveal
-from secagg_client.calls.results import FetchAggregate
+from secagg_client.calls.call import Call, Parts
 from secagg_client.participation.session import Participation
 from typer.testing import CliRunner
 
@@ -26,11 +25,12 @@ from secagg.messages import ParticipantId
 from secagg.receipts import Receipt, Statement, Verdict, compare
 from secagg.tools.conformance import fixtures
 from secagg.tools.simulation.cohort import participant_names
+from secagg.wire.calls import FETCH_AGGREGATE, REVEAL
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate, decode_aggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from tests.conversing import Conversation, in_bytes
+from tests.conversing import Conversation, in_bytes, makes
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, make_config
 from tests.security.adversary import without_check
 
@@ -117,7 +117,7 @@ def told(round_: Conversation, change: Callable[[Statement], Receipt]) -> None:
     """Give the victim a receipt that `change` makes of the true statement."""
 
     def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
-        if not isinstance(made, Reveal) or name != VICTIM:
+        if not makes(made, REVEAL) or name != VICTIM:
             return parts
         honest = pb.Receipt.FromString(parts[0])
         statement = round_.receipt(tuple(NAMES), honest.sums_digest).statement
@@ -165,10 +165,10 @@ def many_sums(round_: Conversation) -> None:
         return told_to(name, list(PackedAggregate.of(aggregate, round_.config).parts()))
 
     def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
-        if isinstance(made, Reveal):
+        if makes(made, REVEAL):
             mine = packed(name)
             return in_bytes([encode_receipt(round_.receipt(mine.survivors, mine.digest))])
-        return in_bytes(packed(name).parts()) if isinstance(made, FetchAggregate) else parts
+        return in_bytes(packed(name).parts()) if makes(made, FETCH_AGGREGATE) else parts
 
     round_.tamper = tamper
 

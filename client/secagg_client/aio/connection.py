@@ -8,7 +8,9 @@ from time import monotonic
 from typing import Any
 
 from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError
-from secagg_client.calls.data_plane import PART_COST, Call, Parts, UploadCall
+from secagg.wire.limits import PART_COST
+from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.data_plane import UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.transport.aio import Channel, Event, RunningCall, compute, wait
 from secagg_client.transport.channels import CallFailed, named_error

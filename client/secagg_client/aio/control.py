@@ -13,6 +13,7 @@ from secagg.transport.addresses import checked_local_target
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg_client.aio.connection import Connection
+from secagg_client.calls.call import Call, ResponseT_co
 from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
@@ -25,7 +26,6 @@ from secagg_client.calls.control_plane import (
     RoundSummary,
     WatchRound,
 )
-from secagg_client.calls.data_plane import Call, ResponseT_co
 from secagg_client.opened_rounds import OpenedRounds, end_of, ends
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.transport import channels

@@ -1,8 +1,9 @@
-"""The calls of the FL server to its sidecar, as values. No input or output."""
+"""The calls of the FL server to its sidecar, as values."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from typing import Final
 
 from secagg.aggregates import Aggregate, GroupedAggregate
@@ -13,25 +14,20 @@ from secagg.errors import ConfigError, DecodeError
 from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.scalars import utf8
+from secagg.wire import calls
 from secagg.wire.configuration import encode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.ledgers import TaskLedger, decode_ledger
+from secagg.wire.limits import MAX_NAMES, NAMES_PER_PART, UNLIMITED
 from secagg.wire.parsing import parse
 from secagg.wire.progress import WatchedEvent, decode_event, decode_phase
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls.data_plane import Call, Parts, ResponseT_co, every, one, only
-from secagg_client.calls.results import aggregate_limit, groups_limit
+from secagg_client.calls.call import Call, Parts, ResponseT_co, every, in_bytes, only
 
-SERVICE: Final = "secagg.wire.v1.ControlPlane"
 PIECE_BYTES: Final = 1 << 20
-NAMES_PER_PART: Final = 8192
-MAX_NAMES: Final = 40_000
-"""In one call: the sidecar takes no message of more than 50,000 fields."""
-
-UNLIMITED: Final = 1 << 62
-"""For streams of the sidecar that are as long as its history."""
+"""Of a configuration, in one part of OpenRound."""
 
 
 class RoundState(Enum):
@@ -61,46 +57,34 @@ class RoundSummary:
     opened: float
 
 
-class ControlCall(Call[ResponseT_co]):
-    """A call of the control plane."""
-
-    service = SERVICE
-
-
 @dataclass(frozen=True)
-class OpenRound(ControlCall[RoundId]):
+class OpenRound(Call[RoundId]):
     """Open a round. Made again it would open another one."""
 
-    method = "OpenRound"
-    idempotent = False
+    row = calls.OPEN_ROUND
     config: RoundConfig
 
     def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
+        """The configuration in pieces."""
         data = encode_config(self.config)
-        for start in range(0, len(data), PIECE_BYTES):
-            yield pb.OpenRoundPart(config=data[start : start + PIECE_BYTES]).SerializeToString()
+        pieces = (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+        return in_bytes(pb.OpenRoundPart(config=piece) for piece in pieces)
 
     def decode(self, parts: Parts) -> RoundId:
-        """See `Call`."""
+        """The id of the new round."""
         return decode_round_id(only(pb.OpenRoundReply, parts).round_id)
 
 
 @dataclass(frozen=True)
-class WatchRound(ControlCall[None]):
-    """Everything that happened in a round so far, and that will happen. Its answer is read part by part."""
+class WatchRound(Call[None]):
+    """Ask for everything that happened in a round so far, and that will happen. Its answer is read part by part."""
 
-    method = "WatchRound"
+    row = calls.WATCH_ROUND
     round_id: RoundId
 
-    @property
-    def limit(self) -> int:
-        """See `Call`."""
-        return UNLIMITED
-
     def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
-        return one(pb.WatchRoundRequest(round_id=self.round_id))
+        """The round's id."""
+        return in_bytes([pb.WatchRoundRequest(round_id=self.round_id)])
 
     def decode(self, parts: Parts) -> None:
         """Nothing is left once all events were read."""
@@ -113,53 +97,43 @@ class WatchRound(ControlCall[None]):
 
 
 @dataclass(frozen=True)
-class FetchResult(ControlCall[Aggregate]):
-    """The exact sum of a round that is over."""
+class FetchCall(Call[ResponseT_co]):
+    """Ask for what a round that is over released."""
 
-    method = "FetchAggregate"
+    row = calls.FETCH_RESULT
     round_id: RoundId
     config: RoundConfig
 
     @property
     def limit(self) -> int:
-        """See `Call`."""
-        return aggregate_limit(self.config)
+        """Longest answer in a round of this configuration."""
+        return self.row.longest_answer(self.config)
 
     def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
-        return one(pb.FetchRequest(round_id=self.round_id))
+        """The round's id."""
+        return in_bytes([pb.FetchRequest(round_id=self.round_id)])
+
+
+class FetchResult(FetchCall[Aggregate]):
+    """Ask for the exact sum of a round that is over."""
 
     def decode(self, parts: Parts) -> Aggregate:
-        """See `Call`."""
+        """The sum, whose length the configuration says."""
         return decode_aggregate(every(messages_pb2.AggregatePart, parts), self.config)
 
 
-@dataclass(frozen=True)
-class FetchGroupSums(ControlCall[GroupedAggregate]):
-    """The exact sums of the groups of a round that is over."""
-
-    method = "FetchAggregate"
-    round_id: RoundId
-    config: RoundConfig
-
-    @property
-    def limit(self) -> int:
-        """See `Call`."""
-        return groups_limit(self.config)
-
-    def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
-        return one(pb.FetchRequest(round_id=self.round_id))
+class FetchGroupSums(FetchCall[GroupedAggregate]):
+    """Ask for the exact sums of the groups of a round that is over."""
 
     def decode(self, parts: Parts) -> GroupedAggregate:
-        """See `Call`."""
+        """The sums of all groups."""
         ids = GroupedRoundId(self.round_id, encode_config(self.config))
         sums = decode_groups(every(messages_pb2.AggregatePart, parts), self.config)
         return ids.aggregate(sums, self.config.model_digest)
 
 
 @dataclass(frozen=True)
-class NamingCall(ControlCall[None]):
+class NamingCall(Call[None]):
     """A call that names participants of a round."""
 
     round_id: RoundId
@@ -175,35 +149,35 @@ class NamingCall(ControlCall[None]):
                 raise ConfigError(f"{name!r} is no participant id: 1 to 64 of A-Z a-z 0-9 . _ -")
 
     def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
+        """The names, sorted and without repetition, in parts of which the first one names the round."""
         names = sorted(set(self.participants))
-        yield pb.ParticipantsPart(round_id=self.round_id, participant_ids=names[:NAMES_PER_PART]).SerializeToString()
-        for start in range(NAMES_PER_PART, len(names), NAMES_PER_PART):
-            part = pb.ParticipantsPart(participant_ids=names[start : start + NAMES_PER_PART])
-            yield part.SerializeToString()
+        first = pb.ParticipantsPart(round_id=self.round_id, participant_ids=names[:NAMES_PER_PART])
+        starts = range(NAMES_PER_PART, len(names), NAMES_PER_PART)
+        others = (pb.ParticipantsPart(participant_ids=names[start : start + NAMES_PER_PART]) for start in starts)
+        return in_bytes(chain([first], others))
 
     def decode(self, parts: Parts) -> None:
-        """See `Call`."""
+        """The sidecar has noted the names."""
         only(pb.ParticipantsReply, parts)
 
 
 class Expect(NamingCall):
     """Say who will come."""
 
-    method = "Expect"
+    row = calls.EXPECT
 
 
 class Exclude(NamingCall):
     """Say who is gone."""
 
-    method = "Exclude"
+    row = calls.EXCLUDE
 
 
 @dataclass(frozen=True)
-class AbortRound(ControlCall[None]):
+class AbortRound(Call[None]):
     """End a round without a sum."""
 
-    method = "AbortRound"
+    row = calls.ABORT_ROUND
     round_id: RoundId
     reason: str
 
@@ -211,59 +185,49 @@ class AbortRound(ControlCall[None]):
         utf8(self.reason, "reason")
 
     def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
-        return one(pb.AbortRoundRequest(round_id=self.round_id, reason=self.reason))
+        """The round's id and the reason."""
+        return in_bytes([pb.AbortRoundRequest(round_id=self.round_id, reason=self.reason)])
 
     def decode(self, parts: Parts) -> None:
-        """See `Call`."""
+        """The sidecar has ended the round."""
         only(pb.AbortRoundReply, parts)
 
 
 @dataclass(frozen=True)
-class ListRounds(ControlCall[tuple[RoundSummary, ...]]):
+class ListRounds(Call[tuple[RoundSummary, ...]]):
     """The rounds that the sidecar knows, newest first."""
 
-    method = "ListRounds"
+    row = calls.LIST_ROUNDS
     task: str
 
     def __post_init__(self) -> None:
         utf8(self.task, "task")
 
-    @property
-    def limit(self) -> int:
-        """See `Call`."""
-        return UNLIMITED
-
     def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
-        return one(pb.ListRoundsRequest(task=self.task))
+        """The task, or an empty text for all."""
+        return in_bytes([pb.ListRoundsRequest(task=self.task)])
 
     def decode(self, parts: Parts) -> tuple[RoundSummary, ...]:
-        """See `Call`."""
+        """The rounds in the order of the answer."""
         return tuple(map(_summary, every(pb.RoundSummary, parts, UNLIMITED)))
 
 
 @dataclass(frozen=True)
-class GetLedger(ControlCall[TaskLedger]):
+class GetLedger(Call[TaskLedger]):
     """What a task has spent of its privacy budget."""
 
-    method = "GetLedger"
+    row = calls.GET_LEDGER
     task: str
 
     def __post_init__(self) -> None:
         utf8(self.task, "task")
 
-    @property
-    def limit(self) -> int:
-        """See `Call`."""
-        return UNLIMITED
-
     def requests(self) -> Iterator[bytes]:
-        """See `Call`."""
-        return one(pb.GetLedgerRequest(task=self.task))
+        """The task."""
+        return in_bytes([pb.GetLedgerRequest(task=self.task)])
 
     def decode(self, parts: Parts) -> TaskLedger:
-        """See `Call`."""
+        """The ledger, checked entry by entry."""
         return decode_ledger(every(pb.LedgerPart, parts, UNLIMITED), self.task)
 
 

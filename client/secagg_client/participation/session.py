@@ -2,7 +2,6 @@
 that is `secagg.schemes`. `Client` and `AsyncClient` both drive it.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,56 +27,35 @@ from secagg.errors import (
 )
 from secagg.homomorphic.vectors import Backend
 from secagg.messages import (
-    ConsistencyCheck,
     EncryptedSum,
-    KeyConfirmation,
     Leave,
     LeaveReason,
     ParticipantId,
     ParticipantMessage,
-    RecoverSeeds,
-    RecoveryCheck,
     Roster,
-    ShareKeys,
-    SumReport,
     SurvivorSet,
-    Unmask,
 )
-from secagg.phases import Phase
 from secagg.receipts import Receipt, Statement
 from secagg.roster import COORDINATOR, refusal
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Membership
 from secagg.schemes import Participant, Upload, take_part
+from secagg.wire.calls import ADVERTISE, CALL_OF, PHASE_CALLS, RECEIPT
+from secagg.wire.codecs import CODECS
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import SealedDigest
 from secagg.wire.results import sums_digest
+from secagg_client.calls.call import Call, Flow, Parts, ask
 from secagg_client.calls.data_plane import (
-    Advertise,
-    Call,
-    Certify,
-    Check,
-    FindRound,
-    Flow,
-    LeaveRound,
-    Parts,
-    Reveal,
-    SendInput,
-    Share,
-    UploadCall,
-    ask,
-)
-from secagg_client.calls.homomorphic import (
     AwaitReceipt,
-    CheckRecovery,
-    ConfirmKey,
-    ReportSum,
-    SendEncrypted,
-    SendPartial,
-    SendSeedShares,
-    SendSum,
+    Certify,
+    FetchAggregate,
+    FetchGroups,
+    FindRound,
+    LeaveRound,
+    SendMessage,
+    UploadCall,
 )
-from secagg_client.calls.results import FetchAggregate, FetchGroups
 from secagg_client.participation.feedback import Loan
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.terms import ClosableBackend, Contribution, Terms
@@ -171,11 +149,11 @@ class Participation:
         """Every check of our own side comes before the first message; the protocol's own are in `Participant`."""
         participant = self._join(offer)
         self._advertising = True
-        roster = yield from ask(Advertise(offer.round_id, offer.config, participant.advertisement))
+        roster = yield from ask(SendMessage(offer.round_id, offer.config, ADVERTISE, participant.advertisement))
         self._advertising = False
         sets: SurvivorSet | None = None
         reply = participant.receive(roster, self._terms.clock())
-        while not isinstance(call := self._call(offer, reply), LastCall):
+        while (call := self._call(offer, reply)).row.answers is not RECEIPT:
             answer = yield from ask(call)
             if isinstance(answer, SurvivorSet | EncryptedSum):
                 self._counted = True
@@ -199,9 +177,9 @@ class Participation:
         if reply is None:
             return AwaitReceipt(offer.round_id, offer.config)
         if isinstance(reply, ParticipantMessage):
-            return _MESSAGES[type(reply)](offer.round_id, offer.config, reply)
+            return SendMessage(offer.round_id, offer.config, _CALL_OF_MESSAGE[type(reply)], reply)
         noted = reply if self._loan is None else self._loan.noting(reply)
-        return _UPLOADS[reply.phase](offer.round_id, offer.config, noted)
+        return UploadCall(offer.round_id, offer.config, CALL_OF[reply.phase], noted)
 
     def _join(self, offer: Offer) -> Participant:
         config, mine = offer.config, self._contribution
@@ -304,25 +282,8 @@ class Participation:
         return group.aggregate(sums, self._contribution.model_digest)
 
 
-LastCall = Reveal | SendSum | SendSeedShares | AwaitReceipt
-"""The calls that answer with the receipt."""
-
-
-_MESSAGES: Final[dict[type[ParticipantMessage], Callable[..., Call[Any]]]] = {
-    ShareKeys: Share,
-    ConsistencyCheck: Check,
-    Unmask: Reveal,
-    KeyConfirmation: ConfirmKey,
-    SumReport: ReportSum,
-    RecoveryCheck: CheckRecovery,
-    RecoverSeeds: SendSeedShares,
-}
-_UPLOADS: Final[dict[Phase, type[UploadCall[Any]]]] = {
-    Phase.MASKED_INPUT: SendInput,
-    Phase.ENCRYPTED_INPUT: SendEncrypted,
-    Phase.PARTIAL_DECRYPTION: SendPartial,
-    Phase.RELEASE_SUM: SendSum,
-}
+_CALL_OF_MESSAGE: Final = {kind: call for kind, codec in CODECS.items() for call in PHASE_CALLS if call.brings is codec}
+"""The call that brings each message of a participant."""
 
 
 def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[ParticipantId, ...]:

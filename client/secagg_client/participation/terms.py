@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,13 +23,11 @@ from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Release
 from secagg.sandbox.worker import Worker
 from secagg.scalars import utf8
+from secagg.wire.limits import MAX_SEEN
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer
 from secagg_client.released_sums.memory import Memory
-
-MAX_SEEN: Final = 1000
-"""Rounds that FindRound can be told not to offer."""
 
 Clock = Callable[[], float]
 """Seconds since 1970, UTC."""

@@ -5,6 +5,7 @@ from collections import deque
 
 import numpy as np
 import pytest
+from secagg_client.calls.call import Call, every
 from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
@@ -12,18 +13,8 @@ from secagg_client.calls.control_plane import (
     ListRounds,
     OpenRound,
     RoundState,
-    WatchRound,
 )
-from secagg_client.calls.data_plane import (
-    PART_COST,
-    Advertise,
-    Call,
-    InputProgress,
-    LeaveRound,
-    SendInput,
-    every,
-)
-from secagg_client.calls.results import FetchAggregate, aggregate_limit
+from secagg_client.calls.data_plane import FetchAggregate, InputProgress, LeaveRound, UploadCall
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
@@ -33,9 +24,11 @@ from secagg.encoding.packing import chunk_values, unpack
 from secagg.errors import ConfigError, DecodeError, InputError, ProtocolViolation
 from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
-from secagg.messages import Leave, LeaveReason
+from secagg.messages import Leave, LeaveReason, SurvivorSet
 from secagg.phases import Phase
+from secagg.wire.calls import ADVERTISE, CONTROL_CALLS, DATA_CALLS, SEND_INPUT
 from secagg.wire.configuration import decode_config
+from secagg.wire.limits import PART_COST, aggregate_bytes
 from secagg.wire.results import encode_aggregate, sums_digest
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -47,11 +40,11 @@ from tests.security.adversary import without_check
 MiB = 1 << 20
 
 
-def upload(update: np.ndarray[tuple[int], np.dtype[np.float32]]) -> SendInput:
+def upload(update: np.ndarray[tuple[int], np.dtype[np.float32]]) -> UploadCall[SurvivorSet]:
     config = make_config(5, SEMI_HONEST, schema=flat_schema(len(update)))
     encoder = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
     masks = tuple(Mask(Secret(bytes([i] * 16)), negative=i % 2 == 1) for i in range(4))
-    return SendInput(ROUND_ID, config, MaskedVector(encoder, config.ring_bits, masks))
+    return UploadCall(ROUND_ID, config, SEND_INPUT, MaskedVector(encoder, config.ring_bits, masks))
 
 
 def random_values(size: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -129,7 +122,7 @@ def aggregate_parts(config: RoundConfig) -> tuple[Aggregate, deque[bytes]]:
 def test_a_whole_aggregate_is_within_the_limit(size: int) -> None:
     config = make_config(10, schema=flat_schema(size))
     aggregate, parts = aggregate_parts(config)
-    assert sum(len(part) + PART_COST for part in parts) <= aggregate_limit(config)
+    assert sum(len(part) + PART_COST for part in parts) <= aggregate_bytes(config)
     assert FetchAggregate(ROUND_ID, config).read(parts).survivors == aggregate.survivors
 
 
@@ -151,7 +144,7 @@ def test_the_roster_of_a_full_cohort_is_within_the_limit() -> None:
     )
     members = [messages_pb2.Member(index=i + 1, participant_id="p" * 64, keys=keys) for i in range(100)]
     parts = in_bytes([messages_pb2.RosterPart(members=members[i : i + 50]) for i in (0, 50)])
-    assert sum(map(len, parts)) <= Advertise.limit.fget(Advertise(ROUND_ID, config, None))  # type: ignore
+    assert sum(map(len, parts)) <= ADVERTISE.longest_answer(config)
 
 
 def test_a_farewell_says_no_more_than_its_reason() -> None:
@@ -177,8 +170,8 @@ def test_a_configuration_is_opened_as_it_is() -> None:
 
 
 def test_opening_again_would_open_another_round_so_it_is_not_repeated() -> None:
-    assert not OpenRound.idempotent
-    assert all(c.idempotent for c in (AbortRound, ListRounds, WatchRound, SendInput, Advertise))
+    assert not OpenRound(make_config(5)).idempotent
+    assert [row.name for row in (*DATA_CALLS, *CONTROL_CALLS) if not row.idempotent] == ["OpenRound"]
 
 
 def test_texts_that_utf8_cannot_write_are_refused_by_name() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls.data_plane import Call, FindRound, Parts, Reveal, SendInput, Share
+from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.data_plane import FindRound, UploadCall
 from secagg_client.participation.feedback import Feedback, Loan
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
@@ -30,8 +31,10 @@ from secagg.errors import (
 )
 from secagg.messages import ParticipantId
 from secagg.tools.simulation.cohort import participant_names
+from secagg.wire.calls import REVEAL, SEND_INPUT, SHARE
+from secagg.wire.calls import Call as TableCall
 from secagg.wire.configuration import encode_config
-from tests.conversing import Conversation, make_terms
+from tests.conversing import Conversation, make_terms, makes
 from tests.rounds import SEMI_HONEST, make_config, random_update
 
 TASK = "digits"
@@ -109,11 +112,11 @@ def test_the_long_run_mean_is_the_true_one(text: str, monkeypatch: pytest.Monkey
     assert np.linalg.norm(forgetful - people.truth) > 1.5 * error
 
 
-def answers(kind: type[Call[Any]]) -> Callable[[Call[Any], ParticipantId, Parts], Parts]:
+def answers(kind: TableCall[Any]) -> Callable[[Call[Any], ParticipantId, Parts], Parts]:
     """The first participant cannot read the answer to that call, and gives up."""
 
     def tamper(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
-        return deque([b"\xff"]) if isinstance(call, kind) and name == NAMES[0] else parts
+        return deque([b"\xff"]) if makes(call, kind) and name == NAMES[0] else parts
 
     return tamper
 
@@ -123,7 +126,7 @@ def test_an_aborted_round_leaves_everything_as_it_was() -> None:
     people, config = People(), config_of(ONE_BIT)
     people.play(config)
     before = people.carried()
-    round_ = people.play(config, answers(Share))
+    round_ = people.play(config, answers(SHARE))
     assert isinstance(round_.errors[NAMES[0]], DecodeError)
     for name in NAMES[1:]:
         error = round_.errors[name]
@@ -134,8 +137,8 @@ def test_an_aborted_round_leaves_everything_as_it_was() -> None:
     assert all(carried.any() for carried in before)
 
 
-@pytest.mark.parametrize("kind", [SendInput, Reveal])
-def test_what_may_be_in_a_sum_is_not_sent_again(kind: type[Call[Any]]) -> None:
+@pytest.mark.parametrize("kind", [SEND_INPUT, REVEAL])
+def test_what_may_be_in_a_sum_is_not_sent_again(kind: TableCall[Any]) -> None:
     """All of our input is with the coordinator, and we never learn how the round ended."""
     people, config = People(), config_of(ONE_BIT)
     people.play(config)
@@ -149,7 +152,7 @@ def test_a_client_that_does_not_mind_sends_it_twice(monkeypatch: pytest.MonkeyPa
     people.play(config)
     before = people.carried()[0]
     monkeypatch.setattr(Loan, "noting", lambda self, upload: upload)
-    round_ = people.play(config, answers(Reveal))
+    round_ = people.play(config, answers(REVEAL))
     assert NAMES[0] in round_.results[NAMES[1]].survivors
     assert np.array_equal(people.carried()[0], before)
 
@@ -168,12 +171,13 @@ def test_what_an_error_says_about_our_input(error: SecAggError, handed_in: bool,
     people.play(config)
     before = people.carried()[0]
     participation = people.participation(NAMES[0])
-    tamper = answers(Share)
+    tamper = answers(SHARE)
 
     def end(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
-        if isinstance(call, Share) and name == NAMES[0]:
+        if makes(call, SHARE) and name == NAMES[0]:
             sending = participation.advance(parts)
-            assert isinstance(sending, SendInput)
+            assert isinstance(sending, UploadCall)
+            assert makes(sending, SEND_INPUT)
             if handed_in:
                 list(sending.requests())
             participation.farewell(error)

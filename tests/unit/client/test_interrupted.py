@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from secagg_client import AsyncClient, Client
 from secagg_client.aio.connection import Connection as AsyncConnection
-from secagg_client.calls.data_plane import Call, LeaveRound
+from secagg_client.calls.call import Call
+from secagg_client.calls.data_plane import LeaveRound
 from secagg_client.sync import client as sync
 from secagg_client.sync.connection import Connection
 

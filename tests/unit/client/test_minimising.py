@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import minimised
-from secagg_client.calls.data_plane import Call, FindRound
+from secagg_client.calls.call import Call
+from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import secagg_client.participation.terms
-from secagg_client.calls.data_plane import Advertise, Call, FindRound, Parts
+from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation import session
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
@@ -25,8 +26,9 @@ from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ParticipantId
 from secagg.tools.simulation.cohort import participant_names
 from secagg.variants import Variant
+from secagg.wire.calls import ADVERTISE
 from secagg.wire.configuration import encode_config
-from tests.conversing import Conversation, make_terms
+from tests.conversing import Conversation, make_terms, makes
 from tests.rounds import SEMI_HONEST, make_config
 
 NAMES = participant_names(3)
@@ -61,7 +63,7 @@ def put_in(encoding: FixedPoint | Pipeline, change: Change) -> float:
 
     def meanwhile(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
         nonlocal changed
-        if isinstance(call, Advertise) and not changed:
+        if makes(call, ADVERTISE) and not changed:
             changed = True
             change(own["values"])
         return parts

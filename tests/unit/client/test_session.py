@@ -7,17 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls.data_plane import (
-    Advertise,
-    Call,
-    Check,
-    FindRound,
-    Parts,
-    Reveal,
-    SendInput,
-    Share,
-)
-from secagg_client.calls.results import FetchAggregate
+from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.data_plane import FindRound, SendMessage
 from secagg_client.participation import session
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
@@ -43,14 +34,16 @@ from secagg.errors import (
     SecAggError,
     TransportError,
 )
-from secagg.messages import LeaveReason, ParticipantId
+from secagg.messages import AdvertiseKeys, LeaveReason, ParticipantId
 from secagg.policy import Policy
 from secagg.tools.simulation.cohort import participant_names
+from secagg.wire.calls import ADVERTISE, CHECK, FETCH_AGGREGATE, REVEAL, SEND_INPUT, SHARE
+from secagg.wire.calls import Call as TableCall
 from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from tests.conversing import LENIENT, Conversation, in_bytes, make_contribution, make_terms, weighted_mean
+from tests.conversing import LENIENT, Conversation, in_bytes, make_contribution, make_terms, makes, weighted_mean
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config
 from tests.security.adversary import without_check
 
@@ -91,7 +84,7 @@ def test_survivors_are_those_whose_input_came() -> None:
     round_ = Conversation(make_config(5, threshold=4, max_colluding=0))
 
     def stop(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
-        return deque([b"\xff"]) if isinstance(call, Share) and name == VICTIM else parts
+        return deque([b"\xff"]) if makes(call, SHARE) and name == VICTIM else parts
 
     round_.tamper = stop
     round_.play()
@@ -258,7 +251,7 @@ def test_another_model_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ModelMismatch, match="model 0000000000000000…, ours is 0101010101010101…"):
         first_call(digest=b"\x01" * 32)
     without_check(monkeypatch, Participation, "_join", "C4")
-    assert isinstance(first_call(digest=b"\x01" * 32), Advertise)
+    assert makes(first_call(digest=b"\x01" * 32), ADVERTISE)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +270,7 @@ def test_below_policy_no_key_leaves(policy: Policy, model: ThreatModel, says: st
 
 def test_below_policy_a_key_would_leave_without_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Policy, "check", lambda self, config: None)
-    assert isinstance(first_call(Policy(min_cohort=6)), Advertise)
+    assert makes(first_call(Policy(min_cohort=6)), ADVERTISE)
 
 
 def test_the_model_is_given_once() -> None:
@@ -338,7 +331,8 @@ def test_a_round_is_not_taken_part_in_twice(monkeypatch: pytest.MonkeyPatch) -> 
     seen = RoundId(bytes(16))
     offer = Offer(seen, config, encode_config(config))
     first = Participation(terms, make_contribution(config, 1), offer).advance(None)
-    assert isinstance(first, Advertise)
+    assert isinstance(first, SendMessage)
+    assert isinstance(first.message, AdvertiseKeys)
     again = find(terms, "digits", None)
     assert tuple(again.seen) == (seen,)
     with pytest.raises(ProtocolViolation, match="offered again; keys are made once per round"):
@@ -351,8 +345,9 @@ def test_a_round_is_not_taken_part_in_twice(monkeypatch: pytest.MonkeyPatch) -> 
         Participation(terms, make_contribution(config, 1), offer).advance(None)
     without_check(monkeypatch, type(terms.seen), "_check", "joined-once")
     second = Participation(terms, make_contribution(config, 1), offer).advance(None)
-    assert isinstance(second, Advertise)
-    assert second.keys.mask_public_key != first.keys.mask_public_key
+    assert isinstance(second, SendMessage)
+    assert isinstance(second.message, AdvertiseKeys)
+    assert second.message.mask_public_key != first.message.mask_public_key
 
 
 @pytest.mark.parametrize(
@@ -426,37 +421,37 @@ def foreign_signature(part: messages_pb2.ConsistencyProofPart) -> None:
     part.signatures[0].signature = part.signatures[2].signature
 
 
-CHEATS: list[tuple[type[Call[Any]], Callable[[Parts], Parts], type[SecAggError], str]] = [
-    (Advertise, changed(messages_pb2.RosterPart, stranger_key), AuthenticationError, "signature"),
-    (Advertise, changed(messages_pb2.RosterPart, duplicate_key), ProtocolViolation, "stands twice"),
-    (Advertise, changed(messages_pb2.RosterPart, our_key), ProtocolViolation, "own entry"),
-    (Share, changed(messages_pb2.ShareDeliveryPart, broken_seal), AuthenticationError, "the shares|seal"),
-    (SendInput, changed(messages_pb2.SurvivorSet, overlap), ProtocolViolation, "both survivors and dropped"),
-    (SendInput, changed(messages_pb2.SurvivorSet, without_us), ProtocolViolation, "own input is called dropped"),
-    (SendInput, changed(messages_pb2.SurvivorSet, too_few_survivors), ProtocolViolation, "below threshold"),
-    (Check, changed(messages_pb2.ConsistencyProofPart, few_signatures), ProtocolViolation, "below threshold"),
-    (Check, changed(messages_pb2.ConsistencyProofPart, foreign_signature), AuthenticationError, "signature"),
-    (Check, lambda parts: deque([b"\xff\xff"]), DecodeError, "not a"),
-    (SendInput, lambda parts: parts + parts, DecodeError, "2 answers where one"),
-    (SendInput, lambda parts: deque(), DecodeError, "0 answers where one"),
-    (Check, lambda parts: deque([b""] * 100_000), DecodeError, "longer than"),
+CHEATS: list[tuple[TableCall[Any], Callable[[Parts], Parts], type[SecAggError], str]] = [
+    (ADVERTISE, changed(messages_pb2.RosterPart, stranger_key), AuthenticationError, "signature"),
+    (ADVERTISE, changed(messages_pb2.RosterPart, duplicate_key), ProtocolViolation, "stands twice"),
+    (ADVERTISE, changed(messages_pb2.RosterPart, our_key), ProtocolViolation, "own entry"),
+    (SHARE, changed(messages_pb2.ShareDeliveryPart, broken_seal), AuthenticationError, "the shares|seal"),
+    (SEND_INPUT, changed(messages_pb2.SurvivorSet, overlap), ProtocolViolation, "both survivors and dropped"),
+    (SEND_INPUT, changed(messages_pb2.SurvivorSet, without_us), ProtocolViolation, "own input is called dropped"),
+    (SEND_INPUT, changed(messages_pb2.SurvivorSet, too_few_survivors), ProtocolViolation, "below threshold"),
+    (CHECK, changed(messages_pb2.ConsistencyProofPart, few_signatures), ProtocolViolation, "below threshold"),
+    (CHECK, changed(messages_pb2.ConsistencyProofPart, foreign_signature), AuthenticationError, "signature"),
+    (CHECK, lambda parts: deque([b"\xff\xff"]), DecodeError, "not a"),
+    (SEND_INPUT, lambda parts: parts + parts, DecodeError, "2 answers where one"),
+    (SEND_INPUT, lambda parts: deque(), DecodeError, "0 answers where one"),
+    (CHECK, lambda parts: deque([b""] * 100_000), DecodeError, "longer than"),
 ]
 
 
 @pytest.mark.parametrize(("call", "change", "error", "says"), CHEATS)
 def test_a_cheat_is_named_and_nothing_more_leaves(
-    call: type[Call[Any]], change: Callable[[Parts], Parts], error: type[SecAggError], says: str
+    call: TableCall[Any], change: Callable[[Parts], Parts], error: type[SecAggError], says: str
 ) -> None:
     round_ = Conversation(make_config(5, threshold=4, max_colluding=0))
 
     def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
-        return change(parts) if isinstance(made, call) and name == VICTIM else parts
+        return change(parts) if makes(made, call) and name == VICTIM else parts
 
     round_.tamper = tamper
     round_.play()
     with pytest.raises(error, match=says):
         raise round_.errors[VICTIM]
-    assert round_.made[VICTIM][-1].method == call.method
+    assert round_.made[VICTIM][-1].method == call.name
     assert "Reveal" not in round_.methods(VICTIM)
     leave = round_.farewells[VICTIM]
     assert leave is not None
@@ -469,7 +464,7 @@ def test_without_the_check_of_overlaps_shares_would_leave(monkeypatch: pytest.Mo
     monkeypatch.setattr(AwaitingSurvivors, "check", lambda self, survivors: None)
     round_ = Conversation(make_config(5, SEMI_HONEST))
     cheat = changed(messages_pb2.SurvivorSet, overlap)
-    round_.tamper = lambda made, name, parts: cheat(parts) if isinstance(made, SendInput) else parts
+    round_.tamper = lambda made, name, parts: cheat(parts) if makes(made, SEND_INPUT) else parts
     round_.play()
     assert "Reveal" in round_.methods(VICTIM)
 
@@ -479,13 +474,13 @@ def test_a_roster_of_another_round_is_refused() -> None:
     kept: dict[ParticipantId, Parts] = {}
 
     def keep(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
-        if isinstance(made, Advertise):
+        if makes(made, ADVERTISE):
             kept[name] = deque(parts)
         return parts
 
     Conversation(make_config(5), tamper=keep).play()
     later = Conversation(make_config(5), round_id=RoundId(b"\x02" * 16))
-    later.tamper = lambda made, name, parts: kept[name] if isinstance(made, Advertise) else parts
+    later.tamper = lambda made, name, parts: kept[name] if makes(made, ADVERTISE) else parts
     later.play()
     assert all("own entry" in str(later.errors[name]) for name in NAMES)
     assert all(later.methods(name) == ["FindRound", "Advertise"] for name in NAMES)
@@ -504,7 +499,7 @@ def lie_about_names(part: messages_pb2.AggregatePart) -> None:
 class Lie:
     """A change of an answer, how it is named, and the one check that finds it."""
 
-    call: type[Call[Any]]
+    call: TableCall[Any]
     change: Callable[[Parts], Parts]
     error: type[SecAggError]
     says: str
@@ -513,14 +508,14 @@ class Lie:
 
 LIES = [
     Lie(
-        Reveal,
+        REVEAL,
         changed(pb.Receipt, lie_about_count),
         ProtocolViolation,
         "the receipt speaks of 6 survivors, we agreed on 5",
         (Participation, "_believed", "survivor-count"),
     ),
     Lie(
-        FetchAggregate,
+        FETCH_AGGREGATE,
         changed(messages_pb2.AggregatePart, lie_about_names),
         ProtocolViolation,
         "other survivors than we agreed on",
@@ -534,7 +529,7 @@ def test_a_lie_about_the_result_is_named(monkeypatch: pytest.MonkeyPatch, lie: L
     def play() -> Conversation:
         round_ = Conversation(make_config(5))
         round_.tamper = lambda made, name, parts: (
-            lie.change(parts) if isinstance(made, lie.call) and name == VICTIM else parts
+            lie.change(parts) if makes(made, lie.call) and name == VICTIM else parts
         )
         round_.play()
         return round_
@@ -551,7 +546,7 @@ def test_a_sum_that_the_signed_receipt_does_not_name_is_refused(monkeypatch: pyt
         round_ = Conversation(make_config(5))
         round_.tamper = lambda made, name, parts: (
             in_bytes([encode_receipt(round_.receipt(tuple(NAMES), bytes(32)))])
-            if isinstance(made, Reveal) and name == VICTIM
+            if makes(made, REVEAL) and name == VICTIM
             else parts
         )
         round_.play()

@@ -5,12 +5,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
-from secagg_client.calls.homomorphic import SendPartial
+from secagg_client.calls.data_plane import UploadCall
 
 from secagg.homomorphic.vectors import OnceVector
 from secagg.messages import PartialChunk
 from secagg.phases import Phase
+from secagg.wire.calls import SEND_PARTIAL
 from tests.conversing import ROUND_ID
 from tests.rounds import SEMI_HONEST, make_config
 
@@ -25,11 +27,11 @@ def floods(*, one_at_a_time: bool) -> list[bytes]:
         return PartialChunk(number, os.urandom(16))
 
     vector = OnceVector(Phase.PARTIAL_DECRYPTION, 2, smudge)
-    call = SendPartial(ROUND_ID, make_config(5, SEMI_HONEST), vector)
+    call = UploadCall(ROUND_ID, make_config(5, SEMI_HONEST), SEND_PARTIAL, vector)
     if not one_at_a_time:
         call = replace(call, turn=nullcontext())  # type: ignore[arg-type]
 
-    def first_chunk(attempt: SendPartial) -> bytes:
+    def first_chunk(attempt: UploadCall[Any]) -> bytes:
         requests = attempt.requests()
         asking.wait(60)
         return next(requests)

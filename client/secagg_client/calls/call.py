@@ -1,0 +1,110 @@
+"""What every call of a client is: the bytes that go up, and what its answer means."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, ClassVar, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from secagg.errors import DecodeError
+from secagg.roster import COORDINATOR
+from secagg.wire import calls
+from secagg.wire.codecs import Codec
+from secagg.wire.counting import Budget
+from secagg.wire.limits import MAX_ANSWER_FIELDS, PART_COST
+from secagg.wire.parsing import parse
+
+Parts = deque[bytes]
+"""The messages of an answer, in order."""
+
+ResponseT_co = TypeVar("ResponseT_co", covariant=True)
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class Call(ABC, Generic[ResponseT_co]):
+    """A call that is ready to be made. It does nothing itself: a connection carries the bytes.
+
+    On the wire a single message is a stream of one, so every call is a stream of requests and a stream of answers.
+
+    Attributes:
+        row: the call in the table of all calls, which has its name and its limits.
+        insists: whether the call is made again while nobody listens at the other end.
+    """
+
+    row: calls.Call[Any]
+    insists: ClassVar[bool] = True
+
+    @property
+    def method(self) -> str:
+        """The name of the RPC."""
+        return self.row.name
+
+    @property
+    def path(self) -> str:
+        """What gRPC calls the method."""
+        return self.row.path
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether making the call again changes nothing."""
+        return self.row.idempotent
+
+    @property
+    def metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Key and value pairs that go up before the requests."""
+        return ()
+
+    @property
+    def limit(self) -> int:
+        """Longest answer in bytes, each part counting `PART_COST` more."""
+        return self.row.longest_answer()
+
+    @abstractmethod
+    def requests(self) -> Iterator[bytes]:
+        """What goes up; the same bytes on every call."""
+
+    @abstractmethod
+    def decode(self, parts: Parts) -> ResponseT_co:
+        """What came down. Raise `RemoteError` for anything malformed."""
+
+    def read(self, parts: Parts) -> ResponseT_co:
+        """As `decode`, within the limit. `parts` is emptied on the way, so that it is not held twice."""
+        size = sum(len(part) + PART_COST for part in parts)
+        if size > self.limit:  # check: longer-than-any-answer
+            raise DecodeError(f"the answer to {self.method} is longer than {self.limit} bytes", culprit=COORDINATOR)
+        return self.decode(parts)
+
+
+Flow = Generator[Call[Any], Parts, ResponseT_co]
+"""Yields calls, receives the parts of their answers, returns a result."""
+
+
+def ask(call: Call[ResponseT_co]) -> Flow[ResponseT_co]:
+    """Make a call: to be used with `yield from`. Gives the call's answer, or raises the error in it."""
+    return call.read((yield call))
+
+
+def in_bytes(messages: Iterable[Message]) -> Iterator[bytes]:
+    """Requests, each serialised when it is asked for."""
+    return (message.SerializeToString() for message in messages)
+
+
+def decoded(row_codec: Codec[ResponseT_co], parts: Parts) -> ResponseT_co:
+    """The value of an answer that is one message of the protocol."""
+    kind = row_codec.kind
+    return row_codec.decode(every(kind, parts) if row_codec.in_parts else only(kind, parts))
+
+
+def every(kind: type[MessageT], parts: Parts, fields: int = MAX_ANSWER_FIELDS) -> Iterator[MessageT]:
+    """The messages in `parts`, which is emptied. They have at most `fields` fields, all together."""
+    budget = Budget(fields)
+    while parts:
+        yield parse(kind, parts.popleft(), budget)
+
+
+def only(kind: type[MessageT], parts: Parts) -> MessageT:
+    """The one message in `parts`."""
+    if len(parts) != 1:  # check: one-answer
+        raise DecodeError(f"{len(parts)} answers where one {kind.__name__} belongs", culprit=COORDINATOR)
+    return parse(kind, parts.popleft())
