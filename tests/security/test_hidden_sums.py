@@ -98,7 +98,7 @@ def test_a_sum_whose_receipt_never_comes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["active", "joint"])
 def test_without_the_claim_the_difference_is_the_victims_update(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The twin."""
+    """Twin of the test above: memories that forget what they claimed let the second sum come out."""
     forgetful(monkeypatch)
     config, memories = CONFIGS[name], fresh(NAMES)
     first, second = (arranged(config, names, memories, i) for i, names in enumerate([NAMES, without(VICTIM)]))
@@ -271,7 +271,7 @@ def test_who_came_too_late_for_a_round_that_failed_stands_aside(tmp_path: Path) 
 
 
 def test_without_admission_the_tenth_ends_every_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The twin."""
+    """Twin of the test above: a coordinator that admits everybody ends round after round by itself."""
     monkeypatch.setattr(ReleaseMemory, "admits", lambda *_: True)
     job = Job(tmp_path)
     job.round(TEN[:9], TEN[:3])

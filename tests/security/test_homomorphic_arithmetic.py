@@ -208,7 +208,7 @@ def test_residues_out_of_range_never_reach_seal(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_the_check_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The twin."""
+    """Twin of the test above: residues that are not reduced reach the library if nobody looks at them."""
     profile, desk = profile_of(Scheme.BFV, DEALT), Desk()
     desk.do(OpenDecryption(profile, key_seed().expose(), CONTEXT))
     job, seen = hostile_job(profile), loads_of(monkeypatch)

@@ -33,6 +33,12 @@ NAMES: Final = participant_names(PEOPLE)
 VICTIM: Final = NAMES[5]
 
 
+def without_victim(envelope: Envelope) -> tuple[Envelope, ...]:
+    """A `Hook`: the victim's input never arrives."""
+    lost = envelope.participant == VICTIM and isinstance(envelope.message, MaskedInputChunk)
+    return () if lost else (envelope,)
+
+
 def _two_sums(*, coordinator: bool, participants: bool, nudged: bool = False) -> Outcome:
     """A round of everybody, then one without the victim: the difference of two correct sums.
 
@@ -41,10 +47,6 @@ def _two_sums(*, coordinator: bool, participants: bool, nudged: bool = False) ->
         participants: whether those who were in the first remember it.
         nudged: whether the second round is about a model that is as good as the same.
     """
-
-    def without_victim(envelope: Envelope) -> tuple[Envelope, ...]:
-        lost = envelope.participant == VICTIM and isinstance(envelope.message, MaskedInputChunk)
-        return () if lost else (envelope,)
 
     def attack() -> bool:
         config = small_config(PEOPLE)
@@ -108,10 +110,6 @@ def _hidden_sum(memories: Callable[[], Mapping[ParticipantId, Claimed]], *, at_o
         run = start(small_config(PEOPLE), seed=4, recall=recall)
         run.hook = hook
         return run
-
-    def without_victim(envelope: Envelope) -> tuple[Envelope, ...]:
-        lost = envelope.participant == VICTIM and isinstance(envelope.message, MaskedInputChunk)
-        return () if lost else (envelope,)
 
     def attack() -> bool:
         second = arranged(2, without_victim)
