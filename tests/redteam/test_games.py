@@ -41,7 +41,14 @@ def test_without_its_defence_the_game_is_lost(game: Game) -> None:
     assert play(game).as_claimed
 
 
-IN_DEPTH = ["overlapping-sets", "cohort-with-a-stranger", "threshold-of-colluders", "all-but-one-collude", "two-of-us"]
+IN_DEPTH = [
+    "overlapping-sets",
+    "cohort-with-a-stranger",
+    "threshold-of-colluders",
+    "all-but-one-collude",
+    "two-of-us",
+    "bfv-threshold-rogue-key-share",
+]
 
 
 @pytest.mark.parametrize("name", IN_DEPTH)

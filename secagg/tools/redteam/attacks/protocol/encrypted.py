@@ -1,18 +1,28 @@
 """Games against homomorphic rounds. Sources: [M21] Mouchet et al. 2021, [LM21] Li & Micciancio 2021."""
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 
 from secagg.encoding.packing import unpack
-from secagg.errors import LocalError
+from secagg.encoding.schema import ArraySpec, Schema
+from secagg.errors import AuthenticationError, LocalError
+from secagg.homomorphic import encrypted_sum
+from secagg.homomorphic.dealt_key.release_sum import AwaitingOrder
+from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares
+from secagg.homomorphic.joint_key.share_keys import AwaitingRoster, ShareKeysPhase
+from secagg.homomorphic.session import HomomorphicParticipant
 from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.decoding import decode
+from secagg.lattice.keyshares import joint_key, pack_key_share, unpack_key_share
 from secagg.lattice.layout import layout_of
+from secagg.lattice.modular import U64
 from secagg.lattice.parameters import Custody, Profile
-from secagg.lattice.residues import ResidueVector, unpack_chunk
-from secagg.lattice.rlwe import add
+from secagg.lattice.residues import ResidueVector, pack_residues, unpack_chunk
+from secagg.lattice.rlwe import SecretKey, add, sub
 from secagg.messages import (
     ConsistencyCheck,
     ConsistencyProof,
@@ -20,15 +30,19 @@ from secagg.messages import (
     Index,
     ParticipantId,
     ReleaseOrder,
+    ShareKeys,
+    SumChunk,
     SurvivorSet,
 )
+from secagg.phases import Phase
 from secagg.tools.redteam.adversary import Integers, truth
 from secagg.tools.redteam.arena import SMALL, deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, Refusal, settle
-from secagg.tools.redteam.modes import ENCRYPTED, mode_named
+from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Outcome, Refusal, settle
+from secagg.tools.redteam.modes import ENCRYPTED, Mode, mode_named
 from secagg.tools.redteam.views import Recording, Sight, record
 from secagg.tools.simulation.cohort import participant_names
-from secagg.tools.simulation.network import Down, Envelope
+from secagg.tools.simulation.faults import chain
+from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up, pass_on
 
 NAMES: Final = participant_names(5)
 VICTIM: Final = NAMES[3]
@@ -67,18 +81,22 @@ class _Halted(Exception):
 def _with_inputs(mode: str) -> Recording:
     """A round up to the moment at which the coordinator says what is to be decrypted."""
     recording = Recording(start(small_config(5, mode_named(mode))))
+    _play_to_inputs(recording)
+    return recording
 
+
+def _play_to_inputs(recording: Recording, hook: Hook = pass_on) -> None:
     def listen(envelope: Envelope) -> tuple[Envelope, ...]:
         if isinstance(envelope, Down) and isinstance(envelope.message, EncryptedSum):
             raise _Halted
         recording.envelopes.append(envelope)
         return (envelope,)
 
-    recording.run.hook = listen
+    recording.run.hook = chain(hook, listen)
     try:
         recording.run.play()
     except _Halted:
-        return recording
+        return
     raise LocalError(f"the round ended before its inputs were in: {recording.run.coordinator.failure}")
 
 
@@ -154,6 +172,135 @@ def second_decryption(mode: str) -> Callable[[], Outcome]:
     return lambda: settle(attack, held="one decryption a round", got="a second decryption under one key")
 
 
+# --- what participants check of a key and of a sum --------------------------------------------------------------------
+
+ATTACKER: Final = NAMES[4]
+
+
+def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant[Any]:
+    """The state machine of `name` in a homomorphic round."""
+    participant = run.participants[name]
+    if not isinstance(participant, HomomorphicParticipant):
+        raise LocalError("this adversary plays homomorphic rounds")
+    return participant
+
+
+def cancelling_shares(run: Run) -> Hook:
+    """The attacker, who speaks last, chooses its key share so that the joint key is its own."""
+    others: list[U64] = []
+
+    def hook(envelope: Envelope) -> tuple[Envelope, ...]:
+        message, profile = envelope.message, run.coordinator.round.config.homomorphic
+        if not isinstance(envelope, Up) or not isinstance(message, ShareKeys) or profile is None:
+            return (envelope,)
+        own = unpack_key_share(profile, message.key_share)
+        if envelope.participant != ATTACKER:
+            others.append(own)
+            return (envelope,)
+        forged = pack_key_share(profile, sub(profile.key_primes, own, joint_key(profile, others)))
+        # Its own machine must not notice either.
+        object.__setattr__(machine(run, ATTACKER)._state, "key_share", forged)
+        return (replace(envelope, message=replace(message, key_share=forged)),)
+
+    return hook
+
+
+def rogue_key_share(mode: str) -> Outcome:
+    """One participant alone can open every update, if nobody looks whether it had committed to its key share."""
+
+    def attack() -> bool:
+        recording = Recording(start(small_config(5, mode_named(mode))))
+        run, profile = recording.run, _profile(recording)
+        state = machine(run, ATTACKER)._state
+        if not isinstance(state, AwaitingRoster):
+            raise LocalError("the round has begun")
+        _play_to_inputs(recording, cancelling_shares(run))
+        if run.refused:
+            raise run.refused[0][1]
+        c0, c1 = recording.ciphertext(VICTIM)
+        phase = add(profile.primes, c0, SecretKey(profile, state.seed, run.coordinator.round.context).times(c1))
+        opened = decode(profile, np.ascontiguousarray(phase), recording.config.vector_len, 1)
+        return np.array_equal(opened, truth(run, VICTIM))
+
+    return settle(attack, got="the victim's exact update, and everybody else's")
+
+
+def planted_sum() -> Outcome:
+    """The victim is shown a transparent ciphertext for the sum: c1 = 0, and c0 the encoding of one in every slot."""
+    # As many values as the slots of a block have: what is planted fills them.
+    config = mode_named("bfv").config(Schema((ArraySpec("values", (8191,)),)), 5)
+    run = start(config)
+    profile = _profile(Recording(run))
+
+    def plant(envelope: Envelope) -> tuple[Envelope, ...]:
+        message = envelope.message
+        if envelope.participant != VICTIM or not (isinstance(envelope, Down) and isinstance(message, EncryptedSum)):
+            return (envelope,)
+        c0 = np.zeros((1, 1, 1, profile.ring_degree), np.uint64)
+        c0[..., 0] = round(profile.modulus / profile.plain_modulus)
+        planted = replace(message, c0=(pack_residues(c0, profile.prime_bits),), c1=(bytes(len(message.c1[0])),))
+        return (replace(envelope, message=planted),)
+
+    def attack() -> bool:
+        run.hook = plant
+        run.play()
+        aggregate = machine(run, VICTIM).aggregate
+        if aggregate is None:
+            raise run.errors[VICTIM]
+        low, high = np.split(aggregate.sums, [profile.ring_degree])  # the two fields of each slot
+        return bool((low == 1).all()) and not high.any()
+
+    return settle(attack, got="a sum of its own choice, which the victim believes")
+
+
+def withheld_sum(mode: str) -> Outcome:
+    """The task does not give the FL server the sum; its coordinator asks the victim for it all the same."""
+    run = start(replace(small_config(5, mode_named(mode)), release_to_coordinator=False))
+    handed_in = []
+
+    def ask(envelope: Envelope) -> tuple[Envelope, ...]:
+        if isinstance(envelope, Up) and isinstance(envelope.message, SumChunk):
+            handed_in.append(envelope.message)
+        if isinstance(envelope, Down) and (envelope.participant, envelope.phase) == (VICTIM, Phase.REPORT_SUM):
+            return (replace(envelope, message=ReleaseOrder(upload=True)),)
+        return (envelope,)
+
+    def attack() -> bool:
+        run.hook = ask
+        run.play()
+        if VICTIM in run.errors and not handed_in:
+            raise run.errors[VICTIM]
+        return bool(handed_in)
+
+    return settle(attack, got="the sum")
+
+
+_CHECKED_SHARES: Final = (
+    Check(ShareKeysPhase, "check", "C71"),
+    Check(AwaitingShares, "_checked", "C61"),
+)
+
+
+def _games_of_custody(mode: Mode) -> tuple[Game, ...]:
+    if mode.variant.custody is Custody.PARTICIPANTS:
+        return (
+            Game(
+                f"{mode.name}-withheld-sum", f"{mode.title}: a sum that is not the FL server's is asked for",
+                "malicious coordinator", "threat model", True, "participants hand it in only where the task says so",
+                partial(withheld_sum, mode.name), Kind.LYING, mode.name, encrypted=True,
+                defences=(Check(AwaitingOrder, "on_order", "C58"),), refused=Refusal(),
+            ),
+        )  # fmt: skip
+    return (
+        Game(
+            f"{mode.name}-rogue-key-share", f"{mode.title}: a key share that cancels all others",
+            "one participant", "[M21] §5", True, "key shares are committed to before any is seen",
+            partial(rogue_key_share, mode.name), Kind.COLLUDING, mode.name, encrypted=True,
+            defences=_CHECKED_SHARES, refused=Refusal(AuthenticationError, ATTACKER),
+        ),
+    )  # fmt: skip
+
+
 def _games() -> tuple[Game, ...]:
     games: list[Game] = []
     for mode in ENCRYPTED:
@@ -184,8 +331,14 @@ def _games() -> tuple[Game, ...]:
                 second_decryption(mode.name), Kind.LYING, mode.name,
                 encrypted=True, refused=Refusal(),
             ),
+            *_games_of_custody(mode),
         ]  # fmt: skip
-    return tuple(games)
+    planted = Game(
+        "bfv-planted-sum", f"{mode_named('bfv').title}: a sum is made up without any key", "malicious coordinator",
+        "[M21] §5", True, "a ciphertext that hides nothing is not decrypted", planted_sum, Kind.LYING, "bfv",
+        encrypted=True, defences=(Check(encrypted_sum, "check_ciphertext", "C56"),), refused=Refusal(),
+    )  # fmt: skip
+    return (*games, planted)
 
 
 ENCRYPTED_GAMES: Final = _games()
