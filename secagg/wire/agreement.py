@@ -21,7 +21,7 @@ ENTRY_DIGEST_BYTES: Final = 32
 
 
 def encode_check(message: ConsistencyCheck) -> pb.ConsistencyCheck:
-    """One message."""
+    """The message, which is never split."""
     return pb.ConsistencyCheck(signature=message.signature)
 
 
@@ -31,7 +31,7 @@ def decode_check(message: pb.ConsistencyCheck) -> ConsistencyCheck:
 
 
 def encode_proof(message: ConsistencyProof) -> Iterator[pb.ConsistencyProofPart]:
-    """Parts of at most 1 MiB."""
+    """The message in parts of at most 1 MiB."""
     items = (pb.SignedBy(signer=i, signature=s) for i, s in message.signatures.items())
     return split(items, lambda some: pb.ConsistencyProofPart(signatures=some))
 
@@ -51,7 +51,7 @@ def decode_signature(signature: bytes) -> bytes:
 
 
 def encode_leave(message: Leave) -> pb.Leave:
-    """One message."""
+    """The message, which is never split."""
     reason = pb.LeaveReason.Name(message.reason.value)
     return pb.Leave(reason=reason, accused=message.accused or "", refused_entry=message.refused_entry)
 

@@ -47,7 +47,7 @@ class Transfer(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[AnswerT_co]):
-    """One row.
+    """A row: one RPC, what it brings and what answers it.
 
     Attributes:
         name: of the RPC, which the .proto has.

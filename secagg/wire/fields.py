@@ -74,19 +74,19 @@ class Pieces:
             self._pieces.append(piece)
 
     def join(self) -> bytes:
-        """All pieces."""
+        """The whole field, from the pieces so far."""
         return b"".join(self._pieces)
 
 
 def fresh_index(key: int, known: Collection[Index], what: str) -> Index:
-    """An index that did not stand before."""
+    """The key as an index, which must be one that is not in `known`; `what` names it in the error."""
     if key in known or not 1 <= key <= MAX_PARTICIPANTS:
         raise DecodeError(f"{what} {key} stands twice or is no index")
     return Index(key)
 
 
 def ascending(indices: Iterable[int], what: str) -> tuple[Index, ...]:
-    """Indices in ascending order."""
+    """The indices, which must be ascending; `what` names them in the error."""
     found = tuple(Index(i) for i in indices)
     if len(found) > MAX_PARTICIPANTS or any(b <= a for a, b in zip((0, *found), found, strict=False)):
         raise DecodeError(f"{what} are not ascending indices")

@@ -42,7 +42,7 @@ MAX_CIPHERTEXT_CHUNKS: Final = 1 << 20
 
 
 def encode_confirmation(message: KeyConfirmation) -> pb.KeyConfirmation:
-    """One message."""
+    """The message, which is never split."""
     return pb.KeyConfirmation(digest=message.digest, signature=message.signature)
 
 
@@ -53,7 +53,7 @@ def decode_confirmation(message: pb.KeyConfirmation) -> KeyConfirmation:
 
 
 def encode_encrypted_chunk(message: EncryptedInputChunk) -> pb.EncryptedInputChunk:
-    """One message."""
+    """The message, which is never split."""
     return pb.EncryptedInputChunk(
         number=message.number, payload=message.payload, binding=message.binding, seed=message.seed
     )
@@ -98,7 +98,7 @@ def decode_encrypted_sum(parts: Iterable[pb.EncryptedSumPart]) -> EncryptedSum:
 
 
 def encode_report(message: SumReport) -> pb.SumReport:
-    """One message."""
+    """The message, which is never split."""
     return pb.SumReport(digest=message.digest, signature=message.signature)
 
 
@@ -109,17 +109,17 @@ def decode_report(message: pb.SumReport) -> SumReport:
 
 
 def encode_order(message: ReleaseOrder) -> pb.ReleaseOrder:
-    """One message."""
+    """The message, which is never split."""
     return pb.ReleaseOrder(upload=message.upload)
 
 
 def decode_order(message: pb.ReleaseOrder) -> ReleaseOrder:
-    """Either is well-formed."""
+    """Both values are well-formed."""
     return ReleaseOrder(message.upload)
 
 
 def encode_sum_chunk(message: SumChunk) -> pb.SumChunk:
-    """One message."""
+    """The message, which is never split."""
     return pb.SumChunk(number=message.number, payload=message.payload)
 
 
@@ -129,7 +129,7 @@ def decode_sum_chunk(message: pb.SumChunk) -> SumChunk:
 
 
 def encode_partial_chunk(message: PartialChunk) -> pb.PartialChunk:
-    """One message."""
+    """The message, which is never split."""
     return pb.PartialChunk(number=message.number, payload=message.payload)
 
 
@@ -139,7 +139,7 @@ def decode_partial_chunk(message: pb.PartialChunk) -> PartialChunk:
 
 
 def encode_fallen(message: FallenSet) -> pb.FallenSet:
-    """One message."""
+    """The message, which is never split."""
     return pb.FallenSet(fallen=message.fallen)
 
 
@@ -149,7 +149,7 @@ def decode_fallen(message: pb.FallenSet) -> FallenSet:
 
 
 def encode_recovery_check(message: RecoveryCheck) -> pb.RecoveryCheck:
-    """One message."""
+    """The message, which is never split."""
     return pb.RecoveryCheck(signature=message.signature)
 
 
@@ -159,7 +159,7 @@ def decode_recovery_check(message: pb.RecoveryCheck) -> RecoveryCheck:
 
 
 def encode_recover_seeds(message: RecoverSeeds) -> Iterator[pb.RecoverSeedsPart]:
-    """Parts of at most 1 MiB."""
+    """The message in parts of at most 1 MiB."""
     items = (pb.SeedShare(owner=owner, share=share.expose()) for owner, share in message.shares.items())
     return split(items, lambda some: pb.RecoverSeedsPart(shares=some))
 

@@ -32,7 +32,7 @@ MAX_SEALED_BYTES: Final = 82 + 2 * 32 + MAX_SIGNATURE_BYTES
 
 
 def encode_advertise(message: AdvertiseKeys) -> pb.AdvertiseKeys:
-    """One message."""
+    """The message, which is never split."""
     return pb.AdvertiseKeys(
         channel_public_key=message.channel_public_key,
         mask_public_key=message.mask_public_key,
@@ -62,7 +62,7 @@ def decode_advertise(message: pb.AdvertiseKeys) -> AdvertiseKeys:
 
 
 def encode_roster(roster: Roster) -> Iterator[pb.RosterPart]:
-    """Parts of at most 1 MiB."""
+    """The message in parts of at most 1 MiB."""
     members = (
         pb.Member(index=m.index, participant_id=m.participant_id, keys=encode_advertise(m.keys)) for m in roster.members
     )

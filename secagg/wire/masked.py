@@ -11,7 +11,7 @@ from secagg.wire.v1 import messages_pb2 as pb
 
 
 def encode_chunk(message: MaskedInputChunk) -> pb.MaskedInputChunk:
-    """One message."""
+    """The message, which is never split."""
     return pb.MaskedInputChunk(number=message.number, payload=message.payload)
 
 
@@ -21,7 +21,7 @@ def decode_chunk(message: pb.MaskedInputChunk) -> MaskedInputChunk:
 
 
 def encode_survivors(message: SurvivorSet) -> pb.SurvivorSet:
-    """One message."""
+    """The message, which is never split."""
     return pb.SurvivorSet(survivors=message.survivors, dropped=message.dropped)
 
 
@@ -31,7 +31,7 @@ def decode_survivors(message: pb.SurvivorSet) -> SurvivorSet:
 
 
 def encode_unmask(message: Unmask) -> Iterator[pb.UnmaskPart]:
-    """Parts of at most 1 MiB."""
+    """The message in parts of at most 1 MiB."""
     items = (_encode_revealed(owner, share) for owner, share in message.shares.items())
     return split(items, lambda some: pb.UnmaskPart(shares=some))
 

@@ -26,7 +26,7 @@ class SealedDigest:
 
 
 def encode_receipt(receipt: Receipt) -> pb.Receipt:
-    """See `decode_receipt`."""
+    """The receipt without its statement, which every participant puts together by itself."""
     seal = receipt.seal
     return pb.Receipt(
         survivors=receipt.survivors,

@@ -33,12 +33,12 @@ class PackedAggregate:
 
     @classmethod
     def of(cls, aggregate: Aggregate, config: RoundConfig) -> "PackedAggregate":
-        """Pack."""
+        """Pack the aggregate of a round with `config`."""
         payloads = tuple(_payloads(aggregate, config))
         return cls(aggregate.survivors, payloads, _digest(payloads))
 
     def parts(self) -> Iterator[pb.AggregatePart]:
-        """As `encode_aggregate`."""
+        """The messages of the aggregate: the survivors and the digest, then the sum in chunks of at most 1 MiB."""
         return _parts(self.survivors, self.payloads, self.digest)
 
 
@@ -63,7 +63,7 @@ class PackedGroups:
         return _digest(number.to_bytes(2, "big") + packed.digest for number, packed in self.groups.items())
 
     def parts(self) -> Iterator[pb.AggregatePart]:
-        """Group after group, each as `encode_aggregate` has it."""
+        """The messages of each group's aggregate, group after group."""
         for number, packed in self.groups.items():
             for part in packed.parts():
                 part.group = number

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def build() -> typer.Typer:
-    """The application."""
+    """Make the command-line application, with one option for each setting."""
     app = application(HELP)
     app.callback()(_options)
     app.command("serve")(_with_settings(serve))

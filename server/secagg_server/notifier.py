@@ -1,4 +1,4 @@
-"""Waking everyone who waits for a change."""
+"""Waking all who wait for a change, each of whom then looks for itself."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +14,7 @@ class Notifier:
         self._notified = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake everyone."""
+        """Wake all who wait now."""
         self._notified.set()
         self._notified = asyncio.Event()
 

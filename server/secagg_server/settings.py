@@ -25,7 +25,7 @@ Seconds = Annotated[float, Field(gt=0, le=604_800)]
 
 
 def _from_text(value: object) -> object:
-    """Flags are text."""
+    """Read the JSON of a setting that came as the text of a flag."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -45,7 +45,7 @@ class BudgetSetting(BaseModel):
 
     @property
     def value(self) -> Budget:
-        """As the ledger takes it."""
+        """The budget in the form that the ledger takes."""
         return Budget(self.epsilon, self.delta)
 
 
@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, environment, file."""
+        """Let flags come before the environment, and the environment before the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 

@@ -19,14 +19,14 @@ from secagg_server.rounds.registry import Rounds
 
 
 class ControlPlane:
-    """See `proto/secagg/wire/v1/control_plane.proto`."""
+    """Answers the calls of `proto/secagg/wire/v1/control_plane.proto`, one method for each."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds = rounds
 
     @property
     def answers(self) -> Mapping[str, Answer]:
-        """Every call by name."""
+        """The methods that answer, by the names of the RPCs."""
         return {
             "OpenRound": self._open_round,
             "WatchRound": self._watch_round,

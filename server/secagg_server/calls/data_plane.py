@@ -1,4 +1,6 @@
-"""The data plane: participants' calls. Each passes a message to the round and waits for what closes the phase."""
+"""The data plane: the calls of participants. A call of a phase passes a message to the round, waits until the phase is
+over, and answers with the message that closes it.
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -28,11 +30,11 @@ from secagg_server.rounds.registry import Rounds
 from secagg_server.storage.store import Store
 
 WAITING: Final = b"waiting for a round"
-"""Where calls count that have been read and belong to no round yet."""
+"""Where a call is counted that has been read and belongs to no round yet."""
 
 
 class DataPlane:
-    """See `proto/secagg/wire/v1/data_plane.proto`."""
+    """Answers the calls of `proto/secagg/wire/v1/data_plane.proto`: those of phases alike, each other by its method."""
 
     def __init__(self, rounds: Rounds, callers: Callers, store: Store) -> None:
         self._rounds = rounds
@@ -42,7 +44,7 @@ class DataPlane:
 
     @property
     def answers(self) -> Mapping[str, Answer]:
-        """Every call by name."""
+        """The methods that answer, by the names of the RPCs."""
         return {
             "FindRound": self._find_round,
             "InputProgress": self._input_progress,
@@ -87,7 +89,10 @@ class DataPlane:
     async def _receive(
         self, row: PhaseCall[Any], call: IncomingCall, caller: ParticipantId, waiting: AsyncExitStack
     ) -> HostedRound:
-        """Take what the call brings; the round that it belongs to. `waiting` is left when the call waits no more."""
+        """Take what the call brings; the round that it belongs to.
+
+        What is entered into `waiting` ends when the call has its answer.
+        """
         match row.transfer:
             case Transfer.ONE:
                 request: Any = await call.one(row.request, row.request_bytes, self._over(call, caller, row.phase))
@@ -128,7 +133,7 @@ class DataPlane:
 
     async def _await_receipt(self, call: IncomingCall) -> AsyncIterator[bytes]:
         hosted = await self._round_in(call, pb.AwaitReceiptRequest)
-        await hosted.check_member(ParticipantId(call.caller))
+        await hosted.check_member(ParticipantId(call.caller))  # check: member-receipt
         yield await _receipt(hosted)
 
     async def _certify(self, call: IncomingCall) -> AsyncIterator[bytes]:
@@ -145,7 +150,7 @@ class DataPlane:
     async def _fetch_aggregate(self, call: IncomingCall) -> AsyncIterator[bytes]:
         caller = ParticipantId(call.caller)
         hosted = await self._round_in(call, pb.FetchAggregateRequest)
-        if not hosted.config.release_to_participants:
+        if not hosted.config.release_to_participants:  # check: aggregate-for-participants
             raise ProtocolViolation("this round does not release the aggregate to participants", culprit=caller)
         await hosted.check_member(caller)
         grouped = self._rounds.grouped(hosted)
@@ -177,10 +182,10 @@ class DataPlane:
     async def _member_of(self, call: IncomingCall, caller: ParticipantId) -> HostedRound:
         """The round that the metadata names, of which the caller is a member."""
         named = call.metadata(ROUND_METADATA)
-        if len(named) != 1:
+        if len(named) != 1:  # check: round-named-once
             raise DecodeError(f"the call needs its round once in the metadata {ROUND_METADATA}")
         hosted = self._rounds.find(named[0])
-        await hosted.check_member(caller)
+        await hosted.check_member(caller)  # check: member-of-the-round
         return hosted
 
     def _over(self, call: IncomingCall, caller: ParticipantId, phase: Phase) -> Over | None:
@@ -204,7 +209,7 @@ async def _receipt(hosted: HostedRound) -> bytes:
 
 
 async def _decoded(messages: AsyncIterator[Any], decode: Callable[[Any], Chunk]) -> AsyncIterator[Chunk]:
-    """Chunk by chunk, so that one is in memory at a time."""
+    """The chunks in these messages, one after the other, so that only one is in memory."""
     async for message in messages:
         yield decode(message)
 

@@ -1,4 +1,7 @@
-"""The standard health check, as one call through the door of its plane. There is no `Watch`: it would wait for ever."""
+"""The standard health check of gRPC, which is counted and bounded like every other call of its plane.
+
+There is no `Watch`, because it would wait for ever.
+"""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
@@ -12,7 +15,7 @@ SERVICE: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
 class Health:
-    """Whether a plane serves."""
+    """Says whether one plane serves."""
 
     def __init__(self, service: str) -> None:
         """Args: service: full name of the one that is asked for; an empty name stands for all."""
@@ -21,11 +24,11 @@ class Health:
 
     @property
     def answers(self) -> Mapping[str, Answer]:
-        """Every call by name."""
+        """The method that answers, by the name of its RPC."""
         return {"Check": self._check}
 
     def shut_down(self) -> None:
-        """From now on the answer is that it does not serve."""
+        """Answer from now on that the plane does not serve."""
         self._status = health_pb2.HealthCheckResponse.NOT_SERVING
 
     async def _check(self, call: IncomingCall) -> AsyncIterator[bytes]:

@@ -23,7 +23,7 @@ Over = Callable[[], Coroutine[None, None, None]]
 
 
 class IncomingCall:
-    """A call whose caller is known and has room for it."""
+    """A call whose caller is known, and counted: reads what it brings."""
 
     def __init__(self, context: Context, caller: str, slot: Slot, read_timeout_s: float) -> None:
         self.caller = caller
@@ -33,15 +33,15 @@ class IncomingCall:
         self._budget = Budget()
 
     def metadata(self, name: str) -> list[bytes]:
-        """The values of this name."""
+        """The values that the call's metadata has under `name`."""
         return [cast("bytes", value) for key, value in self._context.invocation_metadata() or () if key == name]
 
     def enter(self, round_id: bytes) -> None:
-        """From now on the call counts among those of this round; `LimitError` if its caller has too many there."""
+        """Count the call among those of this round from now on. Raise `LimitError` if its caller has too many there."""
         self._slot.move(round_id)
 
     def taken(self) -> None:
-        """What was read belongs to the round now."""
+        """Count the bytes that were read no longer: they belong to the round now."""
         self._slot.let_go()
 
     async def one(self, kind: type[MessageT], max_bytes: int = SHORT_BYTES, over: Over | None = None) -> MessageT:
@@ -60,7 +60,7 @@ class IncomingCall:
         raw = await self._in_time(self._read(), over)
         if raw is None:
             raise DecodeError(f"the call brings no {kind.__name__}")
-        if len(raw) > max_bytes:
+        if len(raw) > max_bytes:  # check: request-bytes
             raise DecodeError(f"a {kind.__name__} of {len(raw)} bytes is longer than {max_bytes}")
         return parse(kind, raw, self._budget)
 
@@ -98,7 +98,7 @@ class IncomingCall:
         )
 
     async def each(self, kind: type[MessageT]) -> AsyncIterator[MessageT]:
-        """The messages one after the other; one is in memory at a time, and flow control holds the sender back."""
+        """The messages one after the other. One is in memory at a time, and flow control holds the sender back."""
         while (raw := await self._read()) is not None:
             yield parse(kind, raw)
 
@@ -107,9 +107,9 @@ class IncomingCall:
         size = 0
         while (raw := await self._read()) is not None:
             size += len(raw)
-            if size > max_bytes or len(found) >= MAX_PARTS:
+            if size > max_bytes or len(found) >= MAX_PARTS:  # check: message-bytes
                 raise DecodeError(f"a message of more than {max_bytes} bytes or {MAX_PARTS} parts")
-            self._slot.hold(len(raw))
+            self._slot.hold(len(raw))  # check: bytes-under-way
             found.append(parse(kind, raw, self._budget))
         return found
 

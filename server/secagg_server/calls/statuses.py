@@ -1,4 +1,4 @@
-"""Where exceptions become gRPC statuses."""
+"""From exceptions to gRPC statuses: what a peer is told of an error, and what the log says of it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,7 +46,7 @@ MAX_DETAIL_CHARS: Final = 200  # the trailer has the whole message
 
 @dataclass(slots=True)
 class Told:
-    """What a line of the log says of a call, as far as it is known."""
+    """What is known of a call so far, for the log. `caller` is empty until the caller is known."""
 
     caller: str = ""
 

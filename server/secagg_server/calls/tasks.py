@@ -8,8 +8,9 @@ ValueT = TypeVar("ValueT")
 
 
 def started(work: Coroutine[Any, Any, ValueT]) -> "asyncio.Task[ValueT]":
-    """A task whose error is no news where nobody waits for it any more: a peer that hangs up has broken what its call
-    was reading or writing, and asyncio would print each of them.
+    """A task whose error is not printed when nobody waits for it any more.
+
+    A peer that hangs up breaks what its call was reading or writing, and asyncio would print each of these errors.
     """
     task = asyncio.ensure_future(work)
     task.add_done_callback(_look_at)
@@ -22,7 +23,7 @@ def _look_at(task: "asyncio.Task[Any]") -> None:
 
 
 async def either(reading: "asyncio.Future[Any]", end: Coroutine[None, None, None]) -> None:
-    """Wait for the first of both; what goes wrong in `end` is raised."""
+    """Wait until `reading` or `end` is done, and raise what went wrong in `end`."""
     ending = started(end)
     try:
         await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -33,7 +34,7 @@ async def either(reading: "asyncio.Future[Any]", end: Coroutine[None, None, None
 
 
 async def until(work: Coroutine[None, None, None], *ends: Coroutine[None, None, None]) -> None:
-    """Do `work`, but not beyond any of `ends`: who sends slowly, or nothing, is cut off when the phase is over."""
+    """Do `work` until it is done or one of `ends` is: whoever sends slowly, or nothing, is cut off with its phase."""
     tasks = [started(one) for one in (work, *ends)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -15,10 +15,10 @@ from secagg.messages import ParticipantId
 from secagg_server.calls.statuses import Context
 
 MAX_KNOWN: Final = 10_000
-"""Certificates that are remembered."""
+"""How many checked certificates are remembered."""
 
 RECHECK_S: Final = 3600.0
-"""A chain is checked anew after so many seconds: the CA's certificate may have expired."""
+"""A chain is checked again after so many seconds, because the CA's certificate may have expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Caller:
 
 
 class Callers:
-    """Who calls, by the certificate of the connection.
+    """Finds the participant behind a call by the certificate of its connection.
 
     TLS has checked the chain when the connection was made. It is checked again here, with the profile of participants'
     certificates; what that gave is remembered, and only the times are held against the clock at each call, because
@@ -74,7 +74,7 @@ class Callers:
         return caller, True
 
     def _verified(self, pem: tuple[bytes, ...], now: float) -> tuple[Caller, float, float]:
-        if not pem:
+        if not pem:  # check: client-certificate
             raise AuthenticationError("the connection has no client certificate")
         try:
             certificates = x509.load_pem_x509_certificates(b"".join(pem))

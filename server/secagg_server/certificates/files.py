@@ -1,4 +1,4 @@
-"""The data plane's credentials: an ECDSA certificate, which also signs receipts, and client certificates required."""
+"""The files of the data plane's certificate, key and CA. The certificate is ECDSA and also signs receipts."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from secagg_server.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What certificate, key and CA files hold. They fit each other.
+    """What the files of certificate, key and CA hold. Certificate and key fit each other.
 
     Attributes:
         identity: one certificate serves TLS and signs receipts.
@@ -27,7 +27,7 @@ class Loaded:
     _key_pem: Secret
 
     def for_grpc(self) -> grpc.ServerCertificateConfiguration:
-        """For new connections."""
+        """What gRPC shows and believes on new connections."""
         return server_configuration(self._certificate_pem, self._key_pem, self.trust)
 
     @property

@@ -1,4 +1,4 @@
-"""The data plane's certificate, key and CA, read again when their files change, and told before they expire."""
+"""Certificate, key and CA of the data plane: read again when their files change, and warned of before they expire."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class Renewal:
-    """What is in force, and how that changes. Whatever is wrong with new files, the old ones stay in force.
+    """Keeps what is in force, and exchanges it. If anything is wrong with new files, the old content stays in force.
 
     Attributes:
         loaded: what is in force.
@@ -70,7 +70,7 @@ class Renewal:
         self._woken.notify()
 
     async def run(self) -> None:
-        """Look again and again, until it is cancelled."""
+        """Look at the files every few seconds, or when woken, until the task is cancelled."""
         self.tell_expiry()
         while True:
             try:
@@ -81,7 +81,7 @@ class Renewal:
             await self.look()
 
     async def look(self) -> None:
-        """Read the files if that is wanted, or if they have changed and have come to rest."""
+        """Read the files if somebody woke us, or if they have changed and no longer change."""
         stamp = await asyncio.to_thread(self._stamp)
         wanted, rested = self._wanted, stamp == self._seen != self._read
         self._wanted, self._seen = False, stamp

@@ -1,4 +1,4 @@
-"""Who signs receipts: whoever holds the certificate that is in place now."""
+"""Receipts are signed with the key of the certificate that is in force."""
 
 from secagg.crypto.identity import CoordinatorIdentity
 from secagg.receipts import Receipt, Statement
@@ -15,5 +15,5 @@ class ReceiptSigner:
         self.identity = identity
 
     def sign(self, statement: Statement, now: float) -> Receipt:
-        """`now` in seconds since 1970."""
+        """The receipt of `statement`. `now` is in seconds since 1970."""
         return Receipt.sign(statement, self.identity, now)

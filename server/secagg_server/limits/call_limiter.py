@@ -1,4 +1,4 @@
-"""What each caller has under way: calls and bytes, counted before anything is read or kept; too many are refused."""
+"""How many calls and bytes each caller may have under way. They are counted before anything is read or kept."""
 
 from collections import Counter
 from typing import Final
@@ -11,7 +11,7 @@ MAX_HELD_BYTES: Final = 32 << 20
 
 
 class CallLimiter:
-    """Counts by caller, and in all."""
+    """Counts the calls and bytes of each caller, and all calls, and refuses what is too much."""
 
     def __init__(self, most: int, most_in_all: int, most_bytes: int = MAX_HELD_BYTES) -> None:
         """Args:
@@ -28,7 +28,7 @@ class CallLimiter:
         self._in_all = 0
 
     def admit(self, caller: str, place: bytes = b"") -> "Slot":
-        """One more call.
+        """Count one more call.
 
         Args:
             caller: whose.
@@ -37,14 +37,14 @@ class CallLimiter:
         Raises:
             LimitError: the caller has too many, or there are too many in all.
         """
-        if self._in_all >= self._most_in_all:
+        if self._in_all >= self._most_in_all:  # check: calls-in-all
             raise LimitError(f"{self._in_all} calls are under way, as many as max_calls allows; try again later")
         self._enter(caller, place)
         self._in_all += 1
         return Slot(self, caller, place)
 
     def _enter(self, caller: str, place: bytes) -> None:
-        if self._calls[caller, place] >= self._most:
+        if self._calls[caller, place] >= self._most:  # check: calls-of-one
             where = f"in round {place.hex()}" if len(place) == ROUND_ID_SIZE else place.decode() or "being read"
             raise LimitError(f"{caller} has {self._most} calls under way {where}; end one first")
         self._calls[caller, place] += 1
@@ -55,7 +55,7 @@ class CallLimiter:
             del self._calls[caller, place]
 
     def _hold(self, caller: str, size: int) -> None:
-        if self._bytes[caller] + size > self._most_bytes:
+        if self._bytes[caller] + size > self._most_bytes:  # check: bytes-of-one
             raise LimitError(f"{caller} has {self._most_bytes} bytes under way; end a call first")
         self._bytes[caller] += size
 
@@ -66,7 +66,7 @@ class CallLimiter:
 
 
 class Slot:
-    """One call that is under way, with the bytes that it holds. `end` it once."""
+    """One call that is under way, with the bytes that it holds. Its handler calls `end` once."""
 
     def __init__(self, limiter: CallLimiter, caller: str, place: bytes) -> None:
         self._limiter = limiter
@@ -86,18 +86,18 @@ class Slot:
             self._place = place
 
     def hold(self, size: int) -> None:
-        """The call takes so many bytes more; `LimitError` if its caller has too many."""
+        """Count so many bytes more for the call. Raise `LimitError` if its caller has too many."""
         self._limiter._hold(self._caller, size)
         self._held += size
 
     def let_go(self) -> None:
-        """What the call held is gone, or somebody else's now."""
+        """Count no bytes for the call: what it held is gone, or belongs to a round now."""
         if self._held:
             self._limiter._let_go(self._caller, self._held)
             self._held = 0
 
     def end(self) -> None:
-        """The call is over."""
+        """Count the call no longer: it is over."""
         self.let_go()
         self._limiter._leave(self._caller, self._place)
         self._limiter._in_all -= 1

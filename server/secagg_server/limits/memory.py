@@ -1,4 +1,4 @@
-"""Memory that ended rounds leave behind."""
+"""Giving memory back to the operating system after rounds have ended."""
 
 import ctypes
 from typing import Final

@@ -1,4 +1,4 @@
-"""Open files: how many this process may have, and how many connections that makes."""
+"""How many files this process may have open, and so how many connections it can have."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ import structlog
 from secagg.errors import ConfigError
 
 FILES_OF_ONE: Final = 3
-"""A connection is one file at the front, one from there to grpc, and one of grpc."""
+"""A connection is one file of the proxy to the participant, one from there to grpc, and one of grpc."""
 
 RESERVED: Final = 200
 """For the control plane, ledgers, logs and the process itself."""

@@ -5,32 +5,32 @@ from typing import Protocol
 
 
 class Peers(Protocol):
-    """The connections that calls arrive on, by what grpc calls them."""
+    """What is known of connections, and can be done to them, by the name that grpc has for each."""
 
     def spoke(self, peer: str, caller: str) -> None:
-        """A call of `caller` arrived on it."""
+        """Note that a call of `caller` arrived on the connection."""
         ...
 
     def drop(self, peer: str) -> None:
-        """Close it: its calls hold what nobody takes."""
+        """Close the connection: its calls hold what nobody takes."""
         ...
 
     def address(self, peer: str) -> str:
-        """Where it really comes from."""
+        """HOST:PORT of the other end, which grpc does not know where a proxy stands between."""
         ...
 
 
 class LocalPeers:
-    """Connections of the machine itself: nobody stands between, and nothing is closed."""
+    """Connections of the machine itself: no proxy stands between, so nothing is noted or closed."""
 
     def spoke(self, peer: str, caller: str) -> None:
-        """See `Peers`."""
+        """Do nothing: the one caller of this machine has as many connections as it likes."""
 
     def drop(self, peer: str) -> None:
-        """See `Peers`."""
+        """Do nothing: the one caller of this machine is trusted to take its answers."""
 
     def address(self, peer: str) -> str:
-        """See `Peers`."""
+        """The name that grpc has, which is the address."""
         return peer
 
 

@@ -1,10 +1,10 @@
-"""Between participants and grpc: who may have a connection.
+"""A proxy for connections, between participants and grpc, that decides who may have one.
 
-grpc counts no connections by caller, and Python cannot close one. So the data plane listens here. The front, a thread
+grpc counts no connections by caller, and Python cannot close one. So the data plane listens here. The proxy, a thread
 with a loop of its own, accepts, waits for the first bytes, and copies to grpc on loopback. TLS stays in grpc, so the
-front sees sealed bytes alone; whose they are it is told by the door when a call arrives. When places run out, those
-connections go first that made no call: an attacker without a certificate can open them again as fast as it likes, and a
-participant that connects takes only as long as a handshake to be none of them.
+proxy sees encrypted bytes alone; the handlers of calls tell it whose they are when a call arrives. When places run out,
+the connections that made no call are closed first. An attacker without a certificate can open such connections as fast
+as it likes, but a participant is one of them only for the time of a handshake.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class ConnectionProxy:
         silent_s: float = SILENT_S,
         max_silent: int = MAX_SILENT,
     ) -> None:
-        """Take the port.
+        """Take the port of `address`.
 
         Args:
             address: where to listen.
@@ -101,7 +101,7 @@ class ConnectionProxy:
         self._loop.call_soon_threadsafe(self._watch)
 
     def stop(self) -> None:
-        """Close everything."""
+        """Close all connections and the port."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop)
             self._thread.join()
@@ -117,13 +117,13 @@ class ConnectionProxy:
             self._loop.call_soon_threadsafe(self._spoke, connection, caller)
 
     def drop(self, peer: str) -> None:
-        """Close it."""
+        """Close the connection that grpc calls `peer`."""
         connection = self._by_peer.get(peer)
         if connection is not None:
             self._loop.call_soon_threadsafe(self._drop, connection)
 
     def address(self, peer: str) -> str:
-        """Where it really comes from."""
+        """HOST:PORT of the participant behind the connection that grpc calls `peer`."""
         connection = self._by_peer.get(peer)
         return peer if connection is None else connection.address
 

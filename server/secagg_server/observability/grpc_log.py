@@ -1,6 +1,7 @@
-"""grpc's own log, which is no part of ours: a line on standard error for each handshake that fails, without any limit.
+"""The log of grpc itself, which is no part of ours.
 
-So a stranger could fill a disk. What the front says of such connections is bounded, and tells their address.
+It has a line on standard error for each handshake that fails, without any limit, so a stranger could fill a disk. What
+our connection proxy logs of such connections is bounded, and has their address.
 """
 
 import os
@@ -10,5 +11,5 @@ VARIABLE: Final = "GRPC_VERBOSITY"
 
 
 def keep_errors_alone() -> None:
-    """For this process, unless its environment says otherwise. grpc reads it when it is first used."""
+    """Let grpc log errors alone, unless the environment says otherwise. grpc reads this when it is first used."""
     os.environ.setdefault(VARIABLE, "ERROR")

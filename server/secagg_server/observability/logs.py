@@ -65,7 +65,7 @@ class _Sink:
 
 
 def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
-    """What happened in a round. Numbers and names alone: no sum, no share."""
+    """Log what happened in a round, in numbers and names alone: no sum, no share."""
     match event:
         case PhaseStarted(phase, _, expected):
             log.info("phase_started", phase=str(phase), expected=expected)
@@ -94,7 +94,7 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
 
 
 def log_anomaly(log: structlog.typing.FilteringBoundLogger, anomaly: Anomaly) -> None:
-    """That a group's mean is far longer than the others'."""
+    """Log that a group's mean is far longer than the others'."""
     log.warning("group_anomaly", group=anomaly.group, norm=anomaly.norm, typical=anomaly.typical)
 
 
@@ -118,7 +118,7 @@ class ThrottledLog:
         self._log("info", event, key, values)
 
     def warning(self, event: str, key: Hashable, **values: object) -> None:
-        """As `info`."""
+        """Log it as a warning, or count it. Those of one event and key are of one kind."""
         self._log("warning", event, key, values)
 
     def _log(self, level: str, event: str, key: Hashable, values: dict[str, object]) -> None:

@@ -1,7 +1,9 @@
-"""Rounds and the privacy ledger of their task: planned before anybody hears of a round, settled before anybody hears
-of its end.
+"""What rounds cost of the privacy budget of their task.
 
-What a round may have shown counts. A round without noise has no ledger, and a task with one has no such rounds.
+The cost is planned before anybody hears of a round, and settled before anybody hears of its end.
+
+What a round may have shown counts as spent. A round without noise has no ledger, and a task with a ledger has no such
+rounds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -109,7 +111,7 @@ class Budgets:
 
     @contextmanager
     def _alone(self, task: str) -> Iterator[None]:
-        """One at a time; a store that fails is named."""
+        """Do one thing at a time with the ledgers. A store that fails becomes a `LedgerError` that names the task."""
         with self._lock:
             try:
                 yield
@@ -118,7 +120,7 @@ class Budgets:
                 raise LedgerError(f"the privacy ledger of task {task!r} is out of reach: {trouble}") from error
 
     def _refuse_plain(self, task: str) -> None:
-        if task in self._own or self._find(task) is not None:
+        if task in self._own or self._find(task) is not None:  # check: no-sum-without-noise
             raise ConfigError(
                 f"task {task!r} has a privacy budget, and a sum without noise would spend all of it: "
                 "give its rounds a pipeline with noise, or name another task"
@@ -146,7 +148,7 @@ class Budgets:
 
 
 class Charge:
-    """What one round has set aside."""
+    """The cost that is set aside for one round."""
 
     def __init__(self, budgets: Budgets, round_id: RoundId, config: RoundConfig) -> None:
         self._budgets = budgets
@@ -169,7 +171,7 @@ class Charge:
             self.withdraw()
 
     def withdraw(self) -> None:
-        """The round came to nothing."""
+        """Give the cost back: the round released nothing."""
         self._budgets.withdraw(self._round_id, self._config)
 
 
@@ -187,9 +189,7 @@ class GroupsCharge(Charge):
         self._lock = Lock()  # groups end in threads of their own
 
     def settle(self, outcome: Outcome, phase: Phase | None) -> None:
-        """As `Charge`, for each group once: the first sum is charged, and nothing is given back before the last group
-        ended without one.
-        """
+        """Charge the first sum of a group, or give the cost back when the last group ended without a sum."""
         with self._lock:
             self._under_way -= 1
             self._known = self._known or not isinstance(outcome, RoundAborted) or phase in OPENED_IN

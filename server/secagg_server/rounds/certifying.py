@@ -9,7 +9,7 @@ from secagg_server.notifier import Notifier
 
 
 class Certifying:
-    """Of one round.
+    """Collects the signatures of one round.
 
     Attributes:
         certification: what collects the signatures, once the round has a sum, where its configuration asks for them.

@@ -30,7 +30,7 @@ _DRAW_BYTES = 8  # of randomness for one choice among at most a thousand groups
 
 
 class GroupedRound:
-    """A round in groups.
+    """A round in groups while it runs, and its result.
 
     Attributes:
         record: its id, its configuration as it was opened, and when.

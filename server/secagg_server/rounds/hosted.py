@@ -1,4 +1,4 @@
-"""One round in the running server: its engine, its clock, and everyone who waits for it.
+"""One round in the running server: the steps of its engine, its clock, and everyone who waits for it.
 
 The engine is not thread-safe and may work for long (folding, unmasking), so each of its steps runs in a thread, one
 at a time. A step once begun is carried to its end, even if the call that began it is cancelled. What it changed is in
@@ -39,7 +39,7 @@ from secagg_server.storage.records import Outcome, Released, RoundRecord, Withhe
 from secagg_server.storage.store import Journal
 
 Clock = Callable[[], float]
-"""Seconds since 1970."""
+"""Gives the seconds since 1970."""
 
 Step = Callable[[float], list[Event]]
 """What to do with the engine at a time; runs in a thread."""
@@ -48,7 +48,7 @@ INTERNAL = "internal error of the coordinator; its log says more"
 
 
 class HostedRound:
-    """A round and its calls.
+    """A round that participants take part in, and their calls that wait for it.
 
     Attributes:
         outcome: how the round ended; None while it runs.
@@ -111,7 +111,7 @@ class HostedRound:
         return (phase, participant) in self._delivered
 
     async def ended(self) -> Released | Withheld:
-        """Wait for the end.
+        """Wait for the end; how the round ended.
 
         Raises:
             RoundAborted: the round ended without a sum.
@@ -147,7 +147,7 @@ class HostedRound:
 
     async def over(self, participant: ParticipantId, phase: Phase) -> None:
         """Wait until `phase` is over for the participant."""
-        if phase not in phases(self.config):
+        if phase not in phases(self.config):  # check: phase-of-the-round
             raise ProtocolViolation(f"{phase} is not a phase of this round", culprit=participant)
         while self.outcome is None and not self._engine.ready(participant, phase):
             await self._turned.wait()
@@ -165,11 +165,11 @@ class HostedRound:
             return self._engine.answer(participant, phase)
 
     async def check_member(self, participant: ParticipantId) -> None:
-        """Refuse who is not on the roster.
+        """Check that the participant is on the roster.
 
         Raises:
             RoundAborted: the round ended without a sum.
-            NotInRoundError: as it says.
+            NotInRoundError: it is not, or was declared dropped.
         """
         async with self._state:
             self._check_running()
@@ -177,7 +177,7 @@ class HostedRound:
 
     @property
     def may_be_open(self) -> bool:
-        """See `Engine.may_be_open`."""
+        """Whether somebody may know the sum of a round that was aborted."""
         return self._engine.may_be_open
 
     def watch(self) -> AsyncIterator[tuple[float, CohortEvent]]:
@@ -252,12 +252,12 @@ class HostedRound:
             leaving.exception()  # refused, or the round is over: nobody waits to be told
 
     async def expect(self, participants: frozenset[ParticipantId]) -> None:
-        """See `Engine.expect`."""
+        """Take from the FL server who will come. The phase of keys ends when all of them are there."""
         check_expected(participants, self.config)  # in a step the FL server's mistake would be taken for our own
         await self._carry_out(partial(self._journalled.expect, participants))
 
     async def exclude(self, participants: frozenset[ParticipantId]) -> None:
-        """See `Engine.exclude`."""
+        """Take from the FL server who is gone. Nobody waits for them any more."""
         self.certifying.without(participants)
         await self._carry_out(partial(self._journalled.exclude, participants))
 
@@ -270,7 +270,7 @@ class HostedRound:
         await self._uploads.taken_over(sender, claim)
 
     async def receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk) -> None:
-        """`receive` for a chunk of the upload with the number `claim`."""
+        """Take a chunk of the upload with the number `claim`. Raises as `receive`."""
         await self._carry_out(partial(self._receive_chunk, sender, claim, chunk))
 
     async def upload_progress(self, sender: ParticipantId) -> int:

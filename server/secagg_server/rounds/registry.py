@@ -40,7 +40,7 @@ SHUTDOWN = "the coordinator is shutting down"
 
 
 class Rounds:
-    """All of them, by id.
+    """Every round by its id.
 
     Attributes:
         opener: makes rounds of configurations.

@@ -75,7 +75,7 @@ def read_files(entries: Path) -> Stored:
 
 
 class LedgerFolder:
-    """The ledgers of one coordinator. See `LedgerStore`."""
+    """The ledgers of one coordinator in a folder. A `LedgerStore`."""
 
     durable = True
 
@@ -84,7 +84,7 @@ class LedgerFolder:
         self._folder = folder
 
     def read(self, task: str) -> tuple[Sequence[bytes], Head | None]:
-        """See `LedgerStore`.
+        """The entries and the head of a task, after putting right what a crash may have left.
 
         Raises:
             LedgerError: the head's file is damaged.
@@ -101,7 +101,7 @@ class LedgerFolder:
         return lines, head
 
     def append(self, task: str, entry: bytes, head: Head) -> None:
-        """See `LedgerStore`.
+        """Write the entry, then the head, each safely; if either fails, take both back.
 
         Raises:
             OSError: cannot be written.

@@ -24,11 +24,11 @@ class MemoryJournal:
     outcome: Outcome | None = None
 
     def append(self, entry: Entry) -> None:
-        """See `Journal`."""
+        """Keep the entry in a list, which tests read."""
         self.entries.append(entry)
 
     def finish(self, outcome: Outcome) -> None:
-        """See `Journal`."""
+        """Keep the outcome alone."""
         self.outcome = outcome
         self.entries.clear()
 
@@ -42,11 +42,11 @@ class MemoryLedgers:
         self._kept: dict[str, tuple[tuple[bytes, ...], ledger.Head]] = {}
 
     def read(self, task: str) -> tuple[Sequence[bytes], ledger.Head | None]:
-        """See `LedgerStore`."""
+        """The entries and the head that were appended last; nothing and None at first."""
         return self._kept.get(task, ((), None))
 
     def append(self, task: str, entry: bytes, head: ledger.Head) -> None:
-        """See `LedgerStore`."""
+        """Keep the entry behind the earlier ones."""
         self._kept[task] = ((*self.read(task)[0], entry), head)
 
 
@@ -65,30 +65,30 @@ class MemoryStore:
         self._seen: Counter[tuple[ParticipantId, str]] = Counter()
 
     def open_round(self, record: RoundRecord) -> Journal:
-        """See `Store`."""
+        """Keep the round in `journals`, which tests read."""
         self.journals[record.round_id] = MemoryJournal(record)
         return self.journals[record.round_id]
 
     def forget_round(self, round_id: RoundId) -> None:
-        """See `Store`."""
+        """Drop the journal."""
         del self.journals[round_id]
 
     def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
-        """See `Store`."""
+        """Claim in the memory of releases, one round at a time."""
         with self._lock:
             return self._releases.claim(round_id, release)
 
     def settle_release(self, round_id: RoundId, *, released: bool, may_be_open: bool) -> None:
-        """See `Store`."""
+        """Settle in the memory of releases."""
         with self._lock:
             self._releases.settle(round_id, released=released, may_be_open=may_be_open)
 
     def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
-        """See `Store`."""
+        """Ask the memory of releases."""
         with self._lock:
             return self._releases.admits(question, participant)
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
-        """See `Store`."""
+        """Count the certificate; whether it is the first time."""
         self._seen[participant, fingerprint] += 1
         return self._seen[participant, fingerprint] == 1

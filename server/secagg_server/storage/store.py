@@ -17,7 +17,7 @@ from secagg_server.storage.records import Entry, Outcome, RoundRecord
 
 
 class Journal(Protocol):
-    """One round's memory.
+    """What is kept of one round.
 
     Attributes:
         spool: where chunks wait for the rest of their vector. What `append` took is what `InputProgress` acknowledges.
@@ -26,7 +26,7 @@ class Journal(Protocol):
 
     @property
     def spool(self) -> Spool:
-        """See above."""
+        """Where chunks wait, as the class says."""
         ...
 
     def append(self, entry: Entry) -> None:
@@ -43,7 +43,7 @@ class LedgerStore(ledger.LedgerStore, Protocol):
 
     @property
     def durable(self) -> bool:
-        """Whether they outlive the process."""
+        """Whether ledgers outlive the process."""
         ...
 
 
@@ -60,21 +60,22 @@ class Store(Protocol):
         ...
 
     def forget_round(self, round_id: RoundId) -> None:
-        """Keep it no longer."""
+        """Keep nothing of the round any longer."""
         ...
 
     def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
-        """See `Claim`: check and keep, in one step, whose updates the round is about to release, longer than the round
-        itself.
+        """Check and keep, in one step, whose updates the round is about to release; `Claim` says what is returned.
+
+        This is kept longer than the round itself.
         """
         ...
 
     def settle_release(self, round_id: RoundId, *, released: bool, may_be_open: bool) -> None:
-        """The round is over. See `ReleaseMemory.settle`."""
+        """Keep that the round is over, and whether its sum was released or may be known to somebody all the same."""
         ...
 
     def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
-        """See `ReleaseMemory.admits`."""
+        """Whether the participant may join a round with this question: a model's digest and a purpose."""
         ...
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
