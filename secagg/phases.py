@@ -104,10 +104,15 @@ class PhaseRow:
         message: what a participant sends in it: one message, or the chunks of one vector.
         time_limit: the field of `Deadlines` that says how long it may stay open. Phases that move a whole vector have
             the time of an input.
+        opens: whether somebody may know the sum as soon as the phase is open, whatever becomes of the round.
+            Participants are then asked for what opens it or, where they hold the key, were given the encrypted sum
+            itself. What they answer may reach somebody who colludes with n_C of them, although the coordinator sees too
+            little of it. Before such a phase, nobody who follows the protocol gives away anything that opens a sum.
     """
 
     message: type[ParticipantMessage]
     time_limit: str
+    opens: bool = False
 
 
 PHASES: Final = {
@@ -115,14 +120,14 @@ PHASES: Final = {
     Phase.SHARE_KEYS: PhaseRow(ShareKeys, "share_keys_s"),
     Phase.MASKED_INPUT: PhaseRow(MaskedInputChunk, "masked_input_s"),
     Phase.CONSISTENCY_CHECK: PhaseRow(ConsistencyCheck, "consistency_check_s"),
-    Phase.UNMASK: PhaseRow(Unmask, "unmask_s"),
+    Phase.UNMASK: PhaseRow(Unmask, "unmask_s", opens=True),
     Phase.CONFIRM_KEY: PhaseRow(KeyConfirmation, "share_keys_s"),
     Phase.ENCRYPTED_INPUT: PhaseRow(EncryptedInputChunk, "masked_input_s"),
-    Phase.REPORT_SUM: PhaseRow(SumReport, "masked_input_s"),
-    Phase.RELEASE_SUM: PhaseRow(SumChunk, "masked_input_s"),
-    Phase.PARTIAL_DECRYPTION: PhaseRow(PartialChunk, "masked_input_s"),
-    Phase.RECOVERY_CHECK: PhaseRow(RecoveryCheck, "consistency_check_s"),
-    Phase.RECOVER_SEEDS: PhaseRow(RecoverSeeds, "unmask_s"),
+    Phase.REPORT_SUM: PhaseRow(SumReport, "masked_input_s", opens=True),
+    Phase.RELEASE_SUM: PhaseRow(SumChunk, "masked_input_s", opens=True),
+    Phase.PARTIAL_DECRYPTION: PhaseRow(PartialChunk, "masked_input_s", opens=True),
+    Phase.RECOVERY_CHECK: PhaseRow(RecoveryCheck, "consistency_check_s", opens=True),
+    Phase.RECOVER_SEEDS: PhaseRow(RecoverSeeds, "unmask_s", opens=True),
 }
 """Every phase, with its message and its time limit."""
 

@@ -1,9 +1,8 @@
 """The state machines of a round's scheme, masked or homomorphic, behind one interface for each side."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
-from secagg.aggregates import Aggregate
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
@@ -19,8 +18,6 @@ from secagg.masked.accumulator import Parallel, one_after_the_other
 from secagg.masked.scheme import Participant as MaskedParticipant
 from secagg.masked.scheme import coordinator as masked_coordinator
 from secagg.messages import (
-    AdvertiseKeys,
-    CoordinatorMessage,
     EncryptedInputChunk,
     MaskedInputChunk,
     PartialChunk,
@@ -31,6 +28,7 @@ from secagg.phases import Phase
 from secagg.rounds.engine import Engine
 from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim, nothing_before
+from secagg.rounds.session import Session
 from secagg.rounds.uploads import MemorySpool, Spool
 
 Chunk = MaskedInputChunk | EncryptedInputChunk | PartialChunk | SumChunk
@@ -58,29 +56,8 @@ class Upload(Protocol):
         ...
 
 
-class Participant(Protocol):
-    """One participant through one round, whatever the scheme."""
-
-    membership: Membership
-    advertisement: AdvertiseKeys
-
-    @property
-    def awaits(self) -> Phase | None:
-        """The phase whose closing message comes next; None after the end."""
-        ...
-
-    @property
-    def aggregate(self) -> Aggregate | None:
-        """The sum, where the participant decrypts it itself."""
-        ...
-
-    def abort(self) -> None:
-        """Give up the round and its secrets."""
-        ...
-
-    def receive(self, message: CoordinatorMessage, now: float) -> ParticipantMessage | Upload | None:
-        """The reply to the message that closes the awaited phase; None if nothing is left to do."""
-        ...
+Participant = Session[Any, ParticipantMessage | Upload | None]
+"""One participant through one round, whatever the scheme."""
 
 
 def take_part(membership: Membership, vector: IntegerVector, backend: Callable[[], Backend]) -> Participant:

@@ -37,10 +37,10 @@ class Waiting(Protocol):
 
 
 StateT = TypeVar("StateT", bound=Waiting)
-ReplyT = TypeVar("ReplyT")
+ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 
 
-class Session(ABC, Generic[StateT, ReplyT]):
+class Session(ABC, Generic[StateT, ReplyT_co]):
     """Feeds the coordinator's messages to the current state.
 
     Attributes:
@@ -66,7 +66,7 @@ class Session(ABC, Generic[StateT, ReplyT]):
         """Give up the round and its secrets."""
         self._state = Ended.ABORTED
 
-    def receive(self, message: CoordinatorMessage, now: float) -> ReplyT:
+    def receive(self, message: CoordinatorMessage, now: float) -> ReplyT_co:
         """Our reply to the coordinator's `message`.
 
         Args:
@@ -84,7 +84,7 @@ class Session(ABC, Generic[StateT, ReplyT]):
         return reply
 
     @abstractmethod
-    def _advance(self, state: StateT, message: CoordinatorMessage, now: float) -> tuple[StateT | Ended, ReplyT]:
+    def _advance(self, state: StateT, message: CoordinatorMessage, now: float) -> tuple[StateT | Ended, ReplyT_co]:
         """The state that follows, and the reply; raises `unexpected` for a message that `state` does not take."""
 
     def _refused(self, state: Ended, message: CoordinatorMessage) -> ProtocolViolation:

@@ -16,25 +16,13 @@ import structlog
 from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.errors import ConfigError, LedgerError, MissingExtraError, RoundAborted
-from secagg.phases import Phase
+from secagg.phases import PHASES, Phase
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
 from secagg_server.storage.records import Outcome
 from secagg_server.storage.store import LedgerStore
 
-OPENED_IN: Final = frozenset(
-    {
-        Phase.UNMASK,
-        Phase.PARTIAL_DECRYPTION,
-        Phase.RECOVERY_CHECK,
-        Phase.RECOVER_SEEDS,
-        Phase.REPORT_SUM,
-        Phase.RELEASE_SUM,
-    }
-)
-"""From here on somebody may know the sum, whatever becomes of the round: participants were asked for what opens it, or,
-where they hold the key, were given the encrypted sum itself. What they answered may have reached somebody who colludes
-with n_C of them although the coordinator saw too little of it. Before, nobody who follows the protocol gave away
-anything that opens a sum."""
+OPENED_IN: Final = frozenset(phase for phase, row in PHASES.items() if row.opens)
+"""A round that fails in one of these is charged all the same."""
 
 
 class Budgets:
