@@ -5,7 +5,7 @@ import pytest
 from secagg.tools.redteam import arena
 from secagg.tools.redteam.attacks.protocol import EVERY_GAME, GAMES
 from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, play
-from secagg.tools.redteam.self_test.surgery import Patch, take_away
+from secagg.tools.redteam.self_test.patches import Patch, take_away
 
 DEFENDED = {name: game for name, game in GAMES.items() if game.defences}
 

@@ -14,7 +14,7 @@ from secagg.tools.redteam.mask_checks import mask_battery
 from secagg.tools.redteam.modes import ENCRYPTED, mode_named
 from secagg.tools.redteam.self_test import run as s
 from secagg.tools.redteam.self_test.mutants import MUTANTS, Mutant
-from secagg.tools.redteam.self_test.surgery import Patch, without_check
+from secagg.tools.redteam.self_test.patches import Patch, without_check
 from secagg.tools.redteam.statistics import FAMILY_ERROR, RUN_ERROR
 
 

@@ -11,7 +11,7 @@ from secagg.tools.redteam import taint
 from secagg.tools.redteam.arena import SMALL, random_updates, small_config
 from secagg.tools.redteam.audit import PIPELINES
 from secagg.tools.redteam.modes import EVERY_MODE, MASKED_SEMI_HONEST, Mode
-from secagg.tools.redteam.self_test.surgery import Patch
+from secagg.tools.redteam.self_test.patches import Patch
 from secagg.tools.simulation.cohort import participant_names
 
 NAMES = participant_names(4)

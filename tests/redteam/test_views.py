@@ -12,7 +12,7 @@ from secagg.masked.vector import MaskedVector
 from secagg.messages import MaskedInputChunk, ParticipantId
 from secagg.tools.redteam.adversary import truth
 from secagg.tools.redteam.modes import ENCRYPTED, EVERY_MODE, MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode, mode_named
-from secagg.tools.redteam.self_test.surgery import Patch
+from secagg.tools.redteam.self_test.patches import Patch
 from secagg.tools.redteam.views import Recording, Sight, record
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import deployment

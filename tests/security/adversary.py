@@ -8,7 +8,7 @@ from secagg.errors import SecAggError
 from secagg.messages import ParticipantId
 from secagg.rounds.session import Ended
 from secagg.tools.redteam.adversary import Adversary, Impostor, Pool, session_of
-from secagg.tools.redteam.self_test.surgery import without_check
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.network import Run
 
 __all__ = ["Adversary", "Impostor", "Pool", "holds_nothing", "refusal", "without_check"]

@@ -37,7 +37,7 @@ from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import NoiseTable, noise_table
 from secagg.tools.redteam.attacks.protocol import GAMES
-from secagg.tools.redteam.self_test.surgery import Patch, take_away
+from secagg.tools.redteam.self_test.patches import Patch, take_away
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.game import Game, play
 from secagg.tools.redteam.audit import CHECKS, missing_extra
 from secagg.tools.redteam.self_test.mutants import MUTANTS, Mutant
-from secagg.tools.redteam.self_test.surgery import Patch
+from secagg.tools.redteam.self_test.patches import Patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +71,19 @@ def self_test(
     """
     deployment()  # made by the healthy product
     running = [mutant for mutant in mutants if not missing_extra(encrypted=mutant.encrypted, server=mutant.server)]
-    false_alarms = [f"{name}: {said}" for name in sorted({m.check for m in running}) for said in speak(name, seed)]
+    false_alarms = [f"{name}: {said}" for name in sorted({m.check for m in running}) for said in complaints(name, seed)]
     verdicts = []
     for mutant in running:
         with Patch() as patch:
             mutant.apply(patch)
-            said = speak(mutant.check, seed)
+            said = complaints(mutant.check, seed)
         verdicts.append(Verdict(mutant, bool(said), said[0] if said else ""))
         told(verdicts[-1])
     left_out = tuple(mutant for mutant in mutants if mutant not in running)
     return SelfTest(tuple(verdicts), tuple(false_alarms), left_out)
 
 
-def speak(name: str, seed: int) -> list[str]:
+def complaints(name: str, seed: int) -> list[str]:
     """What a check, or a game that does not go as claimed, says. Empty if all is well."""
     if name in CHECKS:
         return CHECKS[name].run(seed)

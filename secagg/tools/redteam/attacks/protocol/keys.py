@@ -29,7 +29,7 @@ from secagg.tools.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode
 from secagg.tools.simulation.cohort import START, participant_names
 from secagg.tools.simulation.network import Run
 
-Dress = Callable[[Adversary, ParticipantId, AdvertiseKeys], AdvertiseKeys]
+Forgery = Callable[[Adversary, ParticipantId, AdvertiseKeys], AdvertiseKeys]
 """Gives made-up keys a signature and certificates."""
 
 
@@ -72,13 +72,13 @@ def certified_as_a_colluder(adversary: Adversary, name: ParticipantId, keys: Adv
     return signed_by(deployment().identities[COLLUDERS[0]], adversary, name, keys)
 
 
-def substitute(run: Run, dress: Dress) -> bool:
+def substitute(run: Run, forge: Forgery) -> bool:
     """Show the victim a roster of keys that are all the coordinator's own; whether its update comes out."""
     adversary = Adversary(run)
     impostor = Impostor(adversary, OTHERS)
     for name in OTHERS:
         impostor.advertise(name)
-        keys = dress(adversary, name, adversary.advertised[name])
+        keys = forge(adversary, name, adversary.advertised[name])
         impostor.advertise(name, signature=keys.signature, certificates=keys.certificates)
     return _open_victim(adversary, impostor, run)
 
@@ -90,10 +90,10 @@ def _open_victim(adversary: Adversary, impostor: Impostor, run: Run) -> bool:
     return exposed(adversary, run, VICTIM)
 
 
-def substituted(dress: Dress, held: str = "nothing", mode: Mode = MASKED_ACTIVE) -> Outcome:
-    """The others' keys are the coordinator's own, made to look signed by `dress`."""
+def substituted(forge: Forgery, held: str = "nothing", mode: Mode = MASKED_ACTIVE) -> Outcome:
+    """The others' keys are the coordinator's own, made to look signed by `forge`."""
     run = start(small_config(7, mode))
-    return settle(partial(substitute, run, dress), held=held, got=EXACT, refusing=session_of(run, VICTIM))
+    return settle(partial(substitute, run, forge), held=held, got=EXACT, refusing=session_of(run, VICTIM))
 
 
 def downgrade() -> Outcome:
