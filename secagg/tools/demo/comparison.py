@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from secagg.aggregates import Aggregate
-from secagg.config import RoundConfig
+from secagg import Aggregate, RoundConfig, Schema
 from secagg.encoding.fixedpoint import decode_mean
-from secagg.encoding.schema import Schema
 from secagg.tools.demo.job import Model
 
 Mean = dict[str, np.ndarray[Any, np.dtype[np.float64]]]

@@ -10,7 +10,7 @@ from typing import Final
 
 from secagg_client import ControlClient
 
-from secagg.config import Deadlines, RoundConfig, ThreatModel
+from secagg import Deadlines, RoundConfig, ThreatModel
 from secagg.tools.demo import job
 from secagg.tools.demo.participant import LABELS, Command
 from secagg.tools.demo.processes import Crew

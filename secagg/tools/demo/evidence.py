@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from secagg.config import RoundConfig
+from secagg import MissingExtraError, RoundConfig
 from secagg.crypto.prg import Words
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, pack, unpack
-from secagg.errors import MissingExtraError
 from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.summation import upload_layout
 from secagg.tools.demo.job import HIDDEN, PIXELS, Model

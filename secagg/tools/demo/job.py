@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.errors import MissingExtraError
+from secagg import MissingExtraError
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]

@@ -14,18 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from secagg_client import Client, RoundResult
-from secagg_client.statistics import Column
+from secagg_client import Client, Column, RoundResult, Worker
 
-from secagg.config import ThreatModel
+from secagg import Custody, Phase, Policy, Scheme, SecAggError, ThreatModel, find_profile
 from secagg.crypto.rng import SystemRng
-from secagg.errors import SecAggError
 from secagg.lattice.jobs import OpenDecryption
-from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.lattice.rlwe import KEY_SEED_SIZE
-from secagg.phases import Phase
-from secagg.policy import Policy
-from secagg.sandbox.worker import Worker
 from secagg.tools.demo.job import CLASSES, MAX_EXAMPLES, Examples, Model, local_update
 from secagg.tools.demo.plan import Dropout, Moment
 from secagg.tools.demo.relay import CutRelay

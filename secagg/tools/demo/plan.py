@@ -6,9 +6,8 @@ from enum import Enum
 
 import numpy as np
 
-from secagg.config import RoundConfig
-from secagg.errors import ConfigError
-from secagg.phases import INPUT_PHASES, Phase, phases
+from secagg import ConfigError, Phase, RoundConfig
+from secagg.phases import INPUT_PHASES, phases
 
 
 class Moment(Enum):

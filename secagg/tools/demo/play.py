@@ -10,14 +10,23 @@ from typing import Any, Final, Protocol
 
 from secagg_client import ControlClient
 
-from secagg.aggregates import Aggregate
-from secagg.config import Deadlines, RoundConfig, ThreatModel
-from secagg.context import RoundId, digest_model
-from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import Schema
-from secagg.errors import RoundAborted
-from secagg.events import MessageAccepted, ParticipantDropped, PhaseStarted
-from secagg.phases import Phase, phases
+from secagg import (
+    Aggregate,
+    Deadlines,
+    FixedPoint,
+    MessageAccepted,
+    ParticipantDropped,
+    Phase,
+    PhaseStarted,
+    RoundAborted,
+    RoundConfig,
+    RoundId,
+    Schema,
+    ThreatModel,
+    WatchedEvent,
+    digest_model,
+)
+from secagg.phases import phases
 from secagg.tools.demo import job
 from secagg.tools.demo.comparison import compare, weighted_mean
 from secagg.tools.demo.counting import count_labels, label_config
@@ -39,7 +48,6 @@ from secagg.tools.demo.results import (
 from secagg.tools.demo.side_by_side import SIDE_BY_SIDE, Bench
 from secagg.tools.deployment.sidecar import START_S, Sidecar
 from secagg.variants import MASKED, Variant
-from secagg.wire.progress import WatchedEvent
 
 CLIP: Final = 1.0
 VALUE_BITS: Final = 16

@@ -14,7 +14,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
-from secagg.config import ThreatModel
+from secagg import ThreatModel
 from secagg.tools.demo.participant import Command
 from secagg.tools.deployment.sidecar import ProcessError
 from secagg.variants import MASKED, Variant

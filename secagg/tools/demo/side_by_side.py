@@ -15,10 +15,7 @@ from typing import Any, Final
 import numpy as np
 from secagg_client import ControlClient
 
-from secagg.aggregates import Aggregate
-from secagg.config import Deadlines, RoundConfig, ThreatModel
-from secagg.context import digest_model
-from secagg.encoding.schema import Schema
+from secagg import Aggregate, Deadlines, RoundConfig, Schema, ThreatModel, digest_model
 from secagg.tools.demo import job
 from secagg.tools.demo.participant import Command, load_arrays, save_arrays
 from secagg.tools.demo.processes import Crew
