@@ -19,6 +19,22 @@ from secagg.tools.conformance.document import Contents, Document, described, hex
 from secagg.wire.configuration import encode_config
 
 WIDTHS = (1, 2, 3, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 31, 32, 33, 40, 45, 48, 57, 59, 63, 64)
+IMPOSSIBLE = [
+    {"sums": [5, 0], "summands": 3, "value_bits": 16, "max_weight": 1, "why": "weight 0 of 3 participants"},
+    {"sums": [5, 4], "summands": 3, "value_bits": 16, "max_weight": 1, "why": "weight 4 of 3 participants"},
+    {
+        "sums": [196605, 4],
+        "summands": 3,
+        "value_bits": 16,
+        "max_weight": 10,
+        "why": "a mean of 7.5 where 1.0001 is the most that values clipped to 1 give",
+    },
+]
+BADLY_PACKED = [
+    {"bits": 3, "count": 5, "packed": "d1d8", "outcome": "padding bits are set"},
+    {"bits": 3, "count": 5, "packed": "d158" + "00", "outcome": "too long"},
+    {"bits": 20, "count": 3, "packed": "00" * 7, "outcome": "too short"},
+]
 
 
 def _edge_values(clip: float, levels: int) -> list[float]:
@@ -70,8 +86,7 @@ def _encoded(code: FixedPoint, values: np.ndarray[Any, np.dtype[np.floating[Any]
     }
 
 
-def _decoding() -> Document:
-    cases = []
+def _decoding() -> Iterator[Document]:
     for value_bits, clip, weights, max_weight in ((16, 1.0, (1, 1, 1), 1), (8, 0.5, (1000, 3, 250), 1000)):
         code = FixedPoint(clip, value_bits, max_weight)
         schema = Schema((ArraySpec("a", (2, 2)), ArraySpec("b", (), "float64")))
@@ -84,48 +99,27 @@ def _decoding() -> Document:
             seed = Secret(fixtures.seed(f"decoding {value_bits} {k}"))
             sums += FixedPointUpdate(code, schema.check(update), weight, seed).read(0, len(sums), np.dtype("<u8"))
         mean = decode_mean(code, schema, sums, len(weights))
-        cases.append(
-            {
-                "clip": float(clip).hex(),
-                "value_bits": value_bits,
-                "max_weight": max_weight,
-                "arrays": described(schema),
-                "sums": sums,
-                "summands": len(weights),
-                "weight": mean.weight,
-                "error_bound": mean.error_bound.hex(),
-                "mean": named_hexes(mean.arrays),
-            }
-        )
-    impossible = [
-        {"sums": [5, 0], "summands": 3, "value_bits": 16, "max_weight": 1, "why": "weight 0 of 3 participants"},
-        {"sums": [5, 4], "summands": 3, "value_bits": 16, "max_weight": 1, "why": "weight 4 of 3 participants"},
-        {
-            "sums": [196605, 4],
-            "summands": 3,
-            "value_bits": 16,
-            "max_weight": 10,
-            "why": "a mean of 7.5 where 1.0001 is the most that values clipped to 1 give",
-        },
-    ]
-    return {"cases": cases, "refused": impossible, "check": "C32"}
+        yield {
+            "clip": float(clip).hex(),
+            "value_bits": value_bits,
+            "max_weight": max_weight,
+            "arrays": described(schema),
+            "sums": sums,
+            "summands": len(weights),
+            "weight": mean.weight,
+            "error_bound": mean.error_bound.hex(),
+            "mean": named_hexes(mean.arrays),
+        }
 
 
-def _packing() -> Document:
-    cases = []
+def _packing() -> Iterator[Document]:
     for bits in WIDTHS:
         for count in (1, 3, 8, 21):
             stream = fixtures.rng(f"packing {bits} {count}")
             values = [int.from_bytes(stream.token(8), "big") >> (64 - bits) for _ in range(count)]
             packed = pack(np.array(values, word_dtype(bits)), bits)
-            cases.append({"bits": bits, "values": values, "packed": packed})
-    cases.append({"bits": 3, "values": [1, 2, 3, 4, 5], "packed": pack(np.array([1, 2, 3, 4, 5], np.uint8), 3)})
-    refused = [
-        {"bits": 3, "count": 5, "packed": "d1d8", "outcome": "padding bits are set"},
-        {"bits": 3, "count": 5, "packed": "d158" + "00", "outcome": "too long"},
-        {"bits": 20, "count": 3, "packed": "00" * 7, "outcome": "too short"},
-    ]
-    return {"cases": cases, "refused": refused, "check": "C42"}
+            yield {"bits": bits, "values": values, "packed": packed}
+    yield {"bits": 3, "values": [1, 2, 3, 4, 5], "packed": pack(np.array([1, 2, 3, 4, 5], np.uint8), 3)}
 
 
 def _chunks() -> Iterator[Document]:
@@ -192,10 +186,14 @@ def _configuration() -> Document:
     return {"cases": cases}
 
 
+# fmt: off
 VECTORS: Contents = {
     "encoding": ("Floats to integers, rounded by a stated stream", "Encoding", _encoding),
-    "decoding": ("An exact sum to the weighted mean", "Result", _decoding),
-    "packing": ("Integers at exactly b bits each", "Bit packing", _packing),
+    "decoding": ("An exact sum to the weighted mean", "Result",
+        lambda: {"cases": _decoding(), "refused": IMPOSSIBLE, "check": "C32"}),
+    "packing": ("Integers at exactly b bits each", "Bit packing",
+        lambda: {"cases": _packing(), "refused": BADLY_PACKED, "check": "C42"}),
     "chunks": ("Where a vector is cut", "Chunks", _chunks),
     "configuration": ("Configurations and what follows from them", "Configuration", _configuration),
 }
+# fmt: on

@@ -83,5 +83,5 @@ def _combination(plan: Groups) -> dict[str, Any]:
 
 
 VECTORS: Contents = {
-    "groups": ("The rounds that the groups of a round are, and what is made of their sums", "Groups", _groups),
+    "groups": ("The rounds that the groups of a round are, and what is made of their sums", "Groups", _groups)
 }

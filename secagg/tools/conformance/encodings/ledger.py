@@ -246,5 +246,5 @@ def _digest(line: bytes) -> bytes:
 
 
 VECTORS: Contents = {
-    "privacy-ledger": ("A task's ledger, what its rounds cost, and ledgers that are damaged", "Ledger", _ledger),
+    "privacy-ledger": ("A task's ledger, what its rounds cost, and ledgers that are damaged", "Ledger", _ledger)
 }

@@ -103,26 +103,21 @@ IN_A_GROUP = (
 PARENT = fixtures.seed("id of a round in groups")[:16]
 
 
-def _text() -> Document:
-    cases = []
+def _text() -> Iterator[Document]:
     for text in TEXTS:
         made = Pipeline.parse(text)
-        cases.append(
-            {
-                "text": text,
-                "feedback": made.feedback,
-                "clips": [{"l2": _hex(c.l2), "linf": _hex(c.linf), "per_array": c.per_array} for c in made.clips],
-                "rate": _hex(made.rate),
-                "per_group": made.per_group,
-                "rotate": made.rotate,
-                "max_weight": made.max_weight,
-                "bits": made.bits,
-                "range": None if made.range is None else _hex(made.range),
-                "noise": None if made.noise is None else _noise(made.noise),
-            }
-        )
-    refused = [{"text": text, "why": why} for text, why in REFUSED]
-    return {"cases": cases, "refused": refused}
+        yield {
+            "text": text,
+            "feedback": made.feedback,
+            "clips": [{"l2": _hex(c.l2), "linf": _hex(c.linf), "per_array": c.per_array} for c in made.clips],
+            "rate": _hex(made.rate),
+            "per_group": made.per_group,
+            "rotate": made.rotate,
+            "max_weight": made.max_weight,
+            "bits": made.bits,
+            "range": None if made.range is None else _hex(made.range),
+            "noise": None if made.noise is None else _noise(made.noise),
+        }
 
 
 def _noise(noise: Noise) -> dict[str, Any]:
@@ -245,7 +240,8 @@ def summed(code: Code, encoders: list[EncodedUpdate], noise_seed: bytes = b"") -
 
 # fmt: off
 VECTORS: Contents = {
-    "pipeline-text": ("Texts, what they say, and texts that are refused", "Pipelines", _text),
+    "pipeline-text": ("Texts, what they say, and texts that are refused", "Pipelines",
+        lambda: {"cases": _text(), "refused": [{"text": text, "why": why} for text, why in REFUSED]}),
     "clipping": ("Values within their bounds", "Clipping", _clipping),
     "sampling": ("Which coordinates are kept", "Sampling",
         lambda: {"context": CONTEXT, "key": _key(labels.COORDINATE_SAMPLING), "cases": _sampling()}),

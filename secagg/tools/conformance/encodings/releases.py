@@ -41,6 +41,4 @@ def _cells() -> Iterator[Document]:
         yield {"title": title, "before": before, "sum": now, "exposed": sorted(memory(release(now)))}
 
 
-VECTORS: Contents = {
-    "differencing": ("What sums of one model show together", "Sums of the same model", _cells),
-}
+VECTORS: Contents = {"differencing": ("What sums of one model show together", "Sums of the same model", _cells)}

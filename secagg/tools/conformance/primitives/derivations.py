@@ -20,6 +20,9 @@ from secagg.tools.conformance.document import Contents, Document, little_endian
 from secagg.tools.conformance.fixtures import ALICE, BOB, CONTEXT
 
 SUITE = b"X25519_SHA256_AES128"
+PRIME = polynomial.PRIME.to_bytes(33, "big")
+STREAM_KEY = fixtures.seed("mask stream")[:16]
+TO_CORRECT = fixtures.seed("secret to correct")
 ROUND_ID = RoundId(fixtures.seed("round id")[:16])
 
 
@@ -91,9 +94,8 @@ def _commitment() -> Document:
 SHARE_DIGESTS = (labels.MASK_KEY_SHARE_DIGEST, labels.SELF_MASK_SHARE_DIGEST)
 
 
-def _sealing() -> Document:
+def _sealing() -> Iterator[Document]:
     sender, receiver = (KeyPair.from_private(Secret(fixtures.seed(f"channel key of {name}"))) for name in (ALICE, BOB))
-    directions = []
     for a, b, own, peer in ((ALICE, BOB, sender, receiver), (BOB, ALICE, receiver, sender)):
         shared = own.agree(peer.public, peer=b)
         ends = (CONTEXT, a.encode(), b.encode())
@@ -101,29 +103,26 @@ def _sealing() -> Document:
         key = derive(shared, salt=ROUND_ID, info=info, size=16)
         shares = tuple(b"\0" + fixtures.seed(f"share {k} from {a} to {b}") for k in ("s", "b"))
         plaintext, associated_data = b"".join(shares), frame(labels.SHARE_ASSOCIATED_DATA, *ends)
-        directions.append(
-            {
-                "sender": a,
-                "receiver": b,
-                "sender_private_key": own.private.expose(),
-                "sender_public_key": own.public,
-                "receiver_public_key": peer.public,
-                "shared_secret": shared.expose(),
-                "info": info,
-                "key": key.expose(),
-                "nonce": bytes(12),
-                "associated_data": associated_data,
-                "mask_key_share": shares[0],
-                "self_mask_share": shares[1],
-                "plaintext": plaintext,
-                "sealed": sealing.seal(key, plaintext, associated_data),
-                "digests": [
-                    dealing.share_digest(label, CONTEXT, ParticipantId(a), ParticipantId(b), Secret(share))
-                    for label, share in zip(SHARE_DIGESTS, shares, strict=True)
-                ],
-            }
-        )
-    return {"round_id": ROUND_ID, "context": CONTEXT, "suite": SUITE.decode(), "directions": directions}
+        yield {
+            "sender": a,
+            "receiver": b,
+            "sender_private_key": own.private.expose(),
+            "sender_public_key": own.public,
+            "receiver_public_key": peer.public,
+            "shared_secret": shared.expose(),
+            "info": info,
+            "key": key.expose(),
+            "nonce": bytes(12),
+            "associated_data": associated_data,
+            "mask_key_share": shares[0],
+            "self_mask_share": shares[1],
+            "plaintext": plaintext,
+            "sealed": sealing.seal(key, plaintext, associated_data),
+            "digests": [
+                dealing.share_digest(label, CONTEXT, ParticipantId(a), ParticipantId(b), Secret(share))
+                for label, share in zip(SHARE_DIGESTS, shares, strict=True)
+            ],
+        }
 
 
 def _mask_keys() -> Document:
@@ -152,23 +151,18 @@ def _mask_keys() -> Document:
     }
 
 
-def _mask_stream() -> Document:
-    key = Secret(fixtures.seed("mask stream")[:16])
-    cases = []
+def _mask_stream() -> Iterator[Document]:
     for word_bits in (8, 16, 32, 64):
         for start in (0, ALIGNMENT, 3 * ALIGNMENT, 2**20, 2**32 - ALIGNMENT):
             dtype = np.dtype(f"<u{word_bits // 8}")
-            words = MaskStream(key, dtype, start).next(5)
-            cases.append(
-                {
-                    "word_bits": word_bits,
-                    "start": start,
-                    "counter": (start * word_bits // 128).to_bytes(16, "big"),
-                    "bytes": words.tobytes(),
-                    "words": words,
-                }
-            )
-    return {"key": key.expose(), "cases": cases}
+            words = MaskStream(Secret(STREAM_KEY), dtype, start).next(5)
+            yield {
+                "word_bits": word_bits,
+                "start": start,
+                "counter": (start * word_bits // 128).to_bytes(16, "big"),
+                "bytes": words.tobytes(),
+                "words": words,
+            }
 
 
 def _secret_sharing() -> Iterator[Document]:
@@ -193,10 +187,9 @@ def _secret_sharing() -> Iterator[Document]:
         }
 
 
-def _share_correction() -> Document:
-    threshold, holders, secret = 3, tuple(range(1, 8)), fixtures.seed("secret to correct")
-    honest = shamir.share(Secret(secret), threshold, holders, fixtures.rng("coefficients to correct"))
-    cases = []
+def _share_correction() -> Iterator[Document]:
+    threshold, holders = 3, tuple(range(1, 8))
+    honest = shamir.share(Secret(TO_CORRECT), threshold, holders, fixtures.rng("coefficients to correct"))
     for title, liars, used in (
         ("no wrong share", (), holders),
         ("as many as unique decoding corrects: (7 - 3) / 2", (2, 6), holders),
@@ -211,15 +204,10 @@ def _share_correction() -> Document:
         shares |= {x: bytes(1) + fixtures.seed(f"wrong share {x}") for x in liars}
         found = shamir.Decoder(used, threshold).recover(
             {x: shamir.decode_share(share) for x, share in shares.items()},
-            lambda s: hashlib.sha256(s.expose()).digest() == hashlib.sha256(secret).digest(),
+            lambda s: hashlib.sha256(s.expose()).digest() == hashlib.sha256(TO_CORRECT).digest(),
         )
-        outcome = (
-            None
-            if found is None
-            else {"secret": found.secret.expose(), "consistent": found.consistent, "wrong": found.wrong}
-        )
-        cases.append({"title": title, "shares": shares, "outcome": outcome})
-    return {"threshold": threshold, "secret_sha256": hashlib.sha256(secret).digest(), "cases": cases}
+        outcome = found and {"secret": found.secret.expose(), "consistent": found.consistent, "wrong": found.wrong}
+        yield {"title": title, "shares": shares, "outcome": outcome}
 
 
 # fmt: off
@@ -228,12 +216,15 @@ VECTORS: Contents = {
     "model-digest": ("The digest of a model", "Model digest", _model_digest),
     "context": ("What binds everything to one round, one configuration and one model", "Context", _context),
     "commitment": ("The commitment to a self-mask seed", "Self-mask commitment", _commitment),
-    "sealing": ("A pair of shares sealed in each direction", "Sealed shares", _sealing),
+    "sealing": ("A pair of shares sealed in each direction", "Sealed shares",
+        lambda: {"round_id": ROUND_ID, "context": CONTEXT, "suite": SUITE.decode(), "directions": _sealing()}),
     "mask-keys": ("Keys of the two kinds of mask streams", "Mask keys", _mask_keys),
-    "mask-stream": ("Words of one stream at several places", "Mask stream", _mask_stream),
+    "mask-stream": ("Words of one stream at several places", "Mask stream",
+        lambda: {"key": STREAM_KEY, "cases": _mask_stream()}),
     "secret-sharing": ("Shares of a secret, and the secret from as many as the threshold", "Secret sharing",
-        lambda: {"prime": polynomial.PRIME.to_bytes(33, "big"), "not_a_share": [polynomial.PRIME.to_bytes(33,
-                 "big"), b"\xff" * 33, bytes(32), bytes(34)], "cases": _secret_sharing()}),
-    "share-correction": ("Wrong shares: corrected and told, or nothing at all", "Wrong shares", _share_correction),
+        lambda: {"prime": PRIME, "not_a_share": [PRIME, b"\xff" * 33, bytes(32), bytes(34)],
+                 "cases": _secret_sharing()}),
+    "share-correction": ("Wrong shares: corrected and told, or nothing at all", "Wrong shares",
+        lambda: {"threshold": 3, "secret_sha256": hashlib.sha256(TO_CORRECT).digest(), "cases": _share_correction()}),
 }
 # fmt: on

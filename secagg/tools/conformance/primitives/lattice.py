@@ -101,23 +101,19 @@ def _encoded(profile: Profile, block: U64) -> dict[str, Any]:
     return {"slots": {"at": at}}
 
 
-def _sparse() -> list[dict[str, Any]]:
+def _sparse() -> Iterator[Document]:
     """Few values, so that a reader can check the plaintext by evaluating it."""
-    cases = []
     for scheme in Scheme:
         profile = small_profile(scheme)
         block = np.zeros(profile.values_per_block, np.uint64)
         block[[0, 1, 5, profile.values_per_block // 2, profile.values_per_block - 1]] = [1, 200, 255, 77, 3]
         hidden = plaintext(profile, block)
-        cases.append(
-            {
-                "scheme": scheme.value,
-                "profile": profile_fields(profile),
-                "values": {i: int(block[i]) for i in np.flatnonzero(block)},
-                "hidden": [{"first": row[:8], "sha256": words_digest(row)} for row in hidden],
-            }
-        )
-    return cases
+        yield {
+            "scheme": scheme.value,
+            "profile": profile_fields(profile),
+            "values": {i: int(block[i]) for i in np.flatnonzero(block)},
+            "hidden": [{"first": row[:8], "sha256": words_digest(row)} for row in hidden],
+        }
 
 
 def _fresh(profile: Profile, seed: Secret, values: U64) -> tuple[U64, U64, I64]:

@@ -153,24 +153,21 @@ def _elements(key: bytes, prime: int, degree: int) -> dict[str, Any]:
     }
 
 
-def _redraws() -> list[dict[str, Any]]:
+def _redraws() -> Iterator[Document]:
     """Places where the first draw is refused: a prime far below its power of two makes them frequent."""
-    key, out = fixtures.seed("redraw"), []
+    key = fixtures.seed("redraw")
     for prime in (536903681, 33832961):
         stream, draw = UniformResidues(Secret(key), prime), UniformResidues(Secret(key), (1 << prime.bit_length()) - 1)
         found, first = stream.elements(0, 64), draw.elements(0, 64)
         at = np.flatnonzero(first >= np.uint64(prime))
-        out.append(
-            {
-                "key": key,
-                "prime": prime,
-                "elements": found,
-                "drawn_again": at,
-                "refused": first[at],
-                "instead": found[at],
-            }
-        )
-    return out
+        yield {
+            "key": key,
+            "prime": prime,
+            "elements": found,
+            "drawn_again": at,
+            "refused": first[at],
+            "instead": found[at],
+        }
 
 
 def _small() -> Iterator[Document]:
