@@ -12,11 +12,9 @@ from secagg.errors import LocalError
 from secagg.tools.conformance.document import Document, dumps, vectors_of
 from secagg.tools.conformance.encodings import fixedpoint, groups, integers, ledger, noise, pipelines, releases
 from secagg.tools.conformance.failures import (
-    dealt_coordinator,
-    dealt_participant,
     endings,
-    joint_coordinator,
-    joint_participant,
+    homomorphic_coordinator,
+    homomorphic_participant,
     masked_coordinator,
     masked_participant,
     offers,
@@ -31,16 +29,7 @@ WITHOUT_ROUND = (
     (published, derivations, signatures, rings, lattice, bindings),
     (fixedpoint, integers, groups, pipelines, noise, ledger, releases),
 )
-FAILURES = (
-    offers,
-    masked_participant,
-    masked_coordinator,
-    dealt_participant,
-    dealt_coordinator,
-    joint_participant,
-    joint_coordinator,
-    endings,
-)
+FAILURES = (offers, masked_participant, masked_coordinator, homomorphic_participant, homomorphic_coordinator, endings)
 
 
 def generate() -> Iterator[tuple[str, str]]:

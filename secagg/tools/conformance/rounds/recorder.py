@@ -1,11 +1,12 @@
 """Plays a whole round and writes down every step, every message and the outcome."""
 
+import re
 from itertools import pairwise
 from typing import Any
 
 from secagg.aggregates import Aggregate
 from secagg.context import Round
-from secagg.messages import Leave, LeaveReason, ReleaseOrder
+from secagg.messages import ConsistencyProof, Leave, LeaveReason, ReleaseOrder, ShareDelivery
 from secagg.phases import Phase, phases
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, named_hexes, plain
@@ -13,33 +14,24 @@ from secagg.tools.conformance.replay.stage import Stage
 from secagg.tools.conformance.rounds.inputs import Cast
 from secagg.wire.results import encode_aggregate, sums_digest
 
-_SLUGS = {
-    "AdvertiseKeys": "advertise-keys",
-    "ShareKeys": "share-keys",
-    "MaskedInputChunk": "masked-input",
-    "ConsistencyCheck": "consistency-check",
-    "Unmask": "unmask",
-    "KeyConfirmation": "key-confirmation",
-    "EncryptedInputChunk": "encrypted-input",
-    "SumReport": "sum-report",
-    "SumChunk": "sum",
+_CALLED = {
     "PartialChunk": "partial-decryption",
-    "RecoveryCheck": "recovery-check",
-    "RecoverSeeds": "recover-seeds",
-}
-
-_ANSWERS = {
-    "Roster": "roster",
     "SurvivorSet": "survivors",
-    "EncryptedSum": "encrypted-sum",
     "FallenSet": "fallen",
     "ReleaseOrder": "no-order",
 }
+"""What messages are called in the files; any other by the name of its class."""
+
 _PROOFS = {
     Phase.CONFIRM_KEY: "key-proof",
     Phase.CONSISTENCY_CHECK: "consistency-proof",
     Phase.RECOVERY_CHECK: "recovery-proof",
 }
+
+
+def _called(message: wire.Protocol) -> str:
+    name = type(message).__name__
+    return _CALLED.get(name) or re.sub("(?<=[a-z])(?=[A-Z])", "-", name.removesuffix("Chunk")).lower()
 
 
 class Recorder:
@@ -109,9 +101,15 @@ class Recorder:
     def _answer(self, name: str, phase: Phase) -> str:
         step = {"at": "coordinator", "do": "answer", "participant": name, "phase": phase.name}
         _, [message] = self.stage.play(step, self.messages)
-        slug = _ANSWERS.get(type(message).__name__, _PROOFS.get(phase, f"{name}/share-delivery"))
-        if message == ReleaseOrder(upload=True):
-            slug = "order"
+        match message:
+            case ConsistencyProof():
+                slug = _PROOFS[phase]
+            case ShareDelivery():
+                slug = f"{name}/share-delivery"
+            case ReleaseOrder(upload=True):
+                slug = "order"
+            case _:
+                slug = _called(message)
         self._keep(slug, wire.encode(message))
         self.steps.append(step | {"expect": {"answer": slug}})
         return slug
@@ -120,7 +118,7 @@ class Recorder:
         _, replies = self.stage.play(step, self.messages)
         slugs = []
         for number, reply in enumerate(replies):
-            slug = f"{step['at']}/{_SLUGS[type(reply).__name__]}"
+            slug = f"{step['at']}/{_called(reply)}"
             slugs.append(slug if len(replies) == 1 else f"{slug}-{number}")
             self._keep(slugs[-1], wire.encode(reply))
         self.steps.append(step | {"expect": {"replies": slugs}})

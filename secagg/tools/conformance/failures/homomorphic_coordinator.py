@@ -1,9 +1,8 @@
-"""What the coordinator must refuse where the key is dealt: checks C35, C68 to C70, C72 to C81 and C93 of
-proto/PROTOCOL.md.
-"""
+"""What the coordinator of a homomorphic round must refuse: checks C35, C68 to C84, C91 and C93 of proto/PROTOCOL.md."""
 
 from typing import Any
 
+from secagg.crypto import labels
 from secagg.crypto.secret import Secret
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.messages import KeyConfirmation, SumReport
@@ -23,9 +22,29 @@ from secagg.tools.conformance.failures.changes import (
     without,
     zeros,
 )
-from secagg.tools.conformance.failures.dealt_participant import ANOTHER_KEY
-from secagg.tools.conformance.failures.forgeries import bound, signs_key, signs_report
-from secagg.tools.conformance.failures.script import BFV, DEALER, ME, PEER, Script, Table, dropped_out, failed, refused
+from secagg.tools.conformance.failures.forgeries import (
+    bound,
+    committing,
+    sealed,
+    seed_share_digest,
+    signs_decryption,
+    signs_fallen,
+    signs_key,
+    signs_report,
+)
+from secagg.tools.conformance.failures.homomorphic_participant import ANOTHER_KEY, MALFORMED_SHARES, PRIME
+from secagg.tools.conformance.failures.script import (
+    BFV,
+    DEALER,
+    JOINT,
+    ME,
+    PEER,
+    Script,
+    Table,
+    dropped_out,
+    failed,
+    refused,
+)
 from secagg.tools.conformance.failures.stages import onwards, sent
 
 VIOLATION, FORGED, MALFORMED = (
@@ -33,6 +52,11 @@ VIOLATION, FORGED, MALFORMED = (
 )
 ASKED = "amber-9"
 """Who hands in the sum: the first who is asked drops out."""
+
+FALLEN = "elm"
+"""The first of those whose key seed is recovered."""
+
+WRONG = Secret(bytes(1) + fixtures.seed("wrong share"))
 
 
 def _channel_key(_: bytes, script: Script) -> bytes:
@@ -57,7 +81,7 @@ def _reports_another(name: str) -> Edit:
     return put(digest=digest, signature=signs_report(name, digest))
 
 
-def zero_inputs(script: Script) -> dict[str, Edit]:
+def _zero_inputs(script: Script) -> dict[str, Edit]:
     """Every survivor sends zeros, bound as they should be."""
     return {f"{name}/encrypted-input": bound(sender=name, payload=zeros) for name in script.survivors}
 
@@ -69,7 +93,7 @@ def _next_asked(script: Script) -> Document:
 
 
 # fmt: off
-KEY: Table = {BFV: [
+DEALT_KEY: Table = {BFV: [
     ("mask-key-in-homomorphic-round", "C68", "Keys that are not of this custody", "a mask key",
      sent("advertise-keys", put(mask_public_key=_channel_key)), MALFORMED),
     ("commitment-without-joint-key", "C68", "Keys that are not of this custody", "a commitment",
@@ -94,7 +118,7 @@ KEY: Table = {BFV: [
      sent("key-confirmation", put(signature=signs_key(ME, dealer="Aster"))), FORGED),
 ]}
 
-INPUTS: Table = {BFV: [
+DEALT_INPUTS: Table = {BFV: [
     ("seedless-input", "C74", "A first chunk without a seed", "no seed",
      sent("encrypted-input", bound(seed=b"")), MALFORMED),
     ("seed-too-short", "C74", "A seed of the wrong size", "15 bytes",
@@ -118,11 +142,11 @@ INPUTS: Table = {BFV: [
         ("input-residue-too-large", "the first residue is its prime", first_residue(None)))],
 ]}
 
-ENDS: Table = {BFV: [
+DEALT_ENDS: Table = {BFV: [
     ("report-forged", "C73", "A report on other survivors", "signed without the first survivor",
      sent("sum-report", _reports_without_first), FORGED),
     ("transparent-inputs", "C78", "A sum that hides nothing", "every c0 is zero",
-     onwards(zero_inputs), failed("MALFORMED_SUM", dropped_out("ENCRYPTED_INPUT", "juniper"))),
+     onwards(_zero_inputs), failed("MALFORMED_SUM", dropped_out("ENCRYPTED_INPUT", "juniper"))),
     ("reports-disagree", "C79", "Fewer than t reported the same sum", "of four reports two are of other sums",
      onwards({f"{name}/sum-report": _reports_another(name) for name in ("amber-9", ME)}),
      failed("DISAGREEMENT", dropped_out("REPORT_SUM", "birch"))),
@@ -131,6 +155,53 @@ ENDS: Table = {BFV: [
     ("other-sum-handed-in", "C81", "Another sum than was reported", "one bit; the next is asked",
      sent("sum", put(payload=flipped), by=ASKED), _next_asked),
 ]}
+
+JOINT_KEYS: Table = {JOINT: [
+    ("no-commitment", "C68", "No commitment to a key share", "none",
+     sent("advertise-keys", put(key_share_commitment=b"")), MALFORMED),
+    ("seed-for-some", "C69", "Shares for some", "none for 1",
+     sent("share-keys", put(sealed=without(FIRST))), VIOLATION),
+    ("sealed-seed-too-short", "C70", "An entry too short", "no signature",
+     sent("share-keys", put(sealed=entry(FIRST, before(dealing.SEED_SHARE.unsigned_size)))), MALFORMED),
+    ("key-share-exchanged", "C71", "A key share that does not fit its commitment", "another share",
+     sent("share-keys", put(key_share=first_residue(1))), FORGED),
+    *[(slug, "C71", "A key share that is none", change,
+       onwards({f"{ME}/advertise-keys": committing(ME, share), f"{ME}/share-keys": put(key_share=share)}), MALFORMED)
+      for slug, change, share in MALFORMED_SHARES],
+]}
+
+DECRYPTION: Table = {JOINT: [
+    ("decryption-check-forged", "C73", "A signature on other sets", "without the dropped",
+     sent("consistency-check", put(signature=signs_decryption(ME, sets=put(dropped=())))), FORGED),
+    ("recovery-check-forged", "C73", "A signature on another list", "one fallen fewer",
+     sent("recovery-check", put(signature=signs_fallen(ME, lambda fallen, _: fallen[1:]))), FORGED),
+    ("seed-under-joint-key", "C74", "A seed under a joint key", "16 bytes",
+     sent("encrypted-input", put(seed=bytes(16))), MALFORMED),
+    ("partial-truncated", "C77", "Malformed residues", "a byte short",
+     sent("partial-decryption", put(payload=cut)), MALFORMED),
+    ("partial-residue-too-large", "C77", "Malformed residues", "the first residue is its prime",
+     sent("partial-decryption", put(payload=first_residue(None))), MALFORMED),
+    ("joint-inputs-transparent", "C78", "A transparent sum under a joint key", "every input is zero",
+     onwards(_zero_inputs), failed("MALFORMED_SUM", dropped_out("ENCRYPTED_INPUT", "elm"))),
+    ("wrong-partial", "C84", "Partial decryptions that do not open the sum", f"{ME} sends zeros",
+     onwards({f"{ME}/partial-decryption": put(payload=zeros)}),
+     failed("MALFORMED_SUM", dropped_out("RECOVER_SEEDS", "iris"))),
+]}
+
+RECOVERY: Table = {JOINT: [
+    ("fallen-left-out", "C82", "A fallen left out", "7",
+     sent("recover-seeds", put(shares=without(FIRST))), VIOLATION),
+    ("seed-share-not-in-field", "C82", "A share that is none", "the field prime",
+     sent("recover-seeds", put(shares=entry(FIRST, Secret(PRIME)))), MALFORMED),
+    ("wrong-seed-piece", "C91", "Another share of a key seed than was dealt", "it does not fit the owner's digest",
+     sent("recover-seeds", put(shares=entry(FIRST, WRONG))), FORGED),
+    ("wrongly-dealt-seed", "C83", "A wrong share was dealt, with none to spare",
+     f"{FALLEN} dealt {ME} a share of its key seed that is not on its polynomial",
+     onwards({f"{FALLEN}/share-keys": put(sealed=entry(ME, sealed(
+                  labels.SEED_SHARE_SEALING, WRONG.expose(), seed_share_digest(FALLEN, WRONG), by=FALLEN))),
+              f"{ME}/recover-seeds": put(shares=entry(FALLEN, WRONG))}),
+     failed("WRONG_SHARES", dropped_out("RECOVER_SEEDS", "iris"), culprits=[FALLEN])),
+]}
 # fmt: on
 
-TABLES = (KEY, INPUTS, ENDS)
+TABLES = (DEALT_KEY, DEALT_INPUTS, DEALT_ENDS, JOINT_KEYS, DECRYPTION, RECOVERY)
