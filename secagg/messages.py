@@ -35,7 +35,7 @@ class AdvertiseKeys:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One line of the roster."""
+    """One participant on the roster, with its index and public keys."""
 
     index: Index
     participant_id: ParticipantId

@@ -55,7 +55,7 @@ class Phase(Enum):
     """Custody `threshold`: the others reveal their shares of the missing parts of the key."""
 
     def __str__(self) -> str:
-        """As the paper spells it, in every text for people and in all JSON of the command line: `MaskedInput`."""
+        """The name as the paper spells it, e.g. `MaskedInput`: in every text for people and in all JSON output."""
         return self.name.title().replace("_", "")
 
 

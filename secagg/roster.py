@@ -18,7 +18,7 @@ COORDINATOR = "coordinator"
 
 
 def refusal(error: BaseException) -> Leave:
-    """How a participant that refused something with `error` says good-bye: with whose message it was, if anybody's."""
+    """The `Leave` of a participant that refused something with `error`. It says whose message it was, if known."""
     if not isinstance(error, RemoteError):
         return Leave(LeaveReason.REFUSED)
     if error.exhibit is not None:
@@ -28,7 +28,7 @@ def refusal(error: BaseException) -> Leave:
 
 
 def assign(advertised: dict[ParticipantId, AdvertiseKeys]) -> Roster:
-    """Indices 1 to n by sorted participant id."""
+    """Make the roster: participants are sorted by name and numbered from 1."""
     ids = sorted(advertised)
     return Roster(tuple(Member(Index(i), name, advertised[name]) for i, name in enumerate(ids, start=1)))
 
@@ -103,10 +103,10 @@ def result_to_sign(context: Context, roster: Roster, survivors: Iterable[Index],
 
 
 def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:
-    """Check one roster entry: certificate chain, id, signature.
+    """Check the certificate chain, the name and the signature of one roster entry.
 
     Raises:
-        AuthenticationError: as above.
+        AuthenticationError: the chain or the signature does not verify.
         ProtocolViolation: the certificate is another participant's.
     """
     identity = trust.verify_participant(member.keys.certificates, at)

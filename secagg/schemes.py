@@ -39,12 +39,12 @@ class Upload(Protocol):
 
     @property
     def phase(self) -> Phase:
-        """In which it is sent."""
+        """The phase in which the vector is sent."""
         ...
 
     @property
     def chunks(self) -> int:
-        """Number of chunks."""
+        """How many chunks the vector has."""
         ...
 
     def chunk(self, number: int) -> Chunk:

@@ -1,4 +1,4 @@
-"""What homomorphic rounds sign and bind (proto/PROTOCOL.md, "Homomorphic rounds")."""
+"""The bytes that are signed in homomorphic rounds, or bound to a ciphertext (PROTOCOL.md, "Homomorphic rounds")."""
 
 import hashlib
 

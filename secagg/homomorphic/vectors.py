@@ -27,13 +27,13 @@ class Backend(Protocol):
     """Where encryption and decryption run: in this process, or in a worker of its own."""
 
     def do(self, job: Job) -> bytes:
-        """See `jobs.Desk.do`."""
+        """Carry out one job and give its result, as `jobs.Desk.do`."""
         ...
 
 
 @dataclass(slots=True)
 class OnceVector(Generic[ChunkT]):
-    """Chunks 0 to `chunks` − 1, sent in `phase`, each made when it is first asked for."""
+    """A vector of `chunks` chunks that is sent in `phase`. Each is made when it is first asked for, and kept."""
 
     phase: Phase
     chunks: int

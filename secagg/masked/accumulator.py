@@ -1,4 +1,4 @@
-"""The running sum of masked inputs."""
+"""The sum of masked inputs at the coordinator, to which each vector is added when its last chunk has come."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ Parallel = Callable[[Callable[[int, int], None], Sequence[Range]], None]
 
 
 def one_after_the_other(work: Callable[[int, int], None], ranges: Sequence[Range]) -> None:
-    """The plain `Parallel`."""
+    """Call the function for one range after another, without threads."""
     for start, stop in ranges:
         work(start, stop)
 

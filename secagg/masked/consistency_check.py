@@ -79,6 +79,6 @@ class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
     phase = Phase.CONSISTENCY_CHECK
 
     def to_sign(self, message: ConsistencyCheck) -> bytes:
-        """Our sets."""
+        """The sets of survivors and dropped that the coordinator told everyone."""
         state = self.state
         return rosters.survivors_to_sign(state.round.context, state.members.roster, state.sets)

@@ -1,4 +1,4 @@
-"""Mask keys, and adding mask streams to vectors (proto/PROTOCOL.md, "Mask streams")."""
+"""The keys of mask streams, and how streams are added to vectors (proto/PROTOCOL.md, "Mask streams")."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Mask:
 
 
 def self_mask_key(round_: Round, owner: ParticipantId, seed: Secret) -> Secret:
-    """Key of PRG(b_u)."""
+    """The key of a participant's own mask stream, PRG(b_u)."""
     return _mask_key(round_, labels.SELF_MASK, seed, owner)
 
 
 def pairwise_mask_key(round_: Round, one: ParticipantId, other: ParticipantId, shared: Secret) -> Secret:
-    """Key of PRG(s_uv), the same for both: ids enter in ascending order."""
+    """The key of the stream that two participants share, PRG(s_uv). Both derive the same: ids are sorted."""
     return _mask_key(round_, labels.PAIRWISE_MASK, shared, *sorted((one, other)))
 
 

@@ -1,4 +1,4 @@
-"""Splitting a participant's two secrets among its neighbours, and opening what neighbours sent."""
+"""The shares of a participant's two secrets: how they are made, sealed, opened and compared with their digests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def commit(round_: Round, owner: ParticipantId, self_mask_seed: Secret) -> bytes
 
 
 def split(mask_key: Secret, seed: Secret, threshold: int, holders: Iterable[Index], rng: Rng) -> dict[Index, SharePair]:
-    """A pair of shares for every holder, the owner among them."""
+    """Split both secrets: a pair of shares for every holder, the owner among them."""
     indices = list(holders)
     keys = shamir.share(mask_key, threshold, indices, rng)
     seeds = shamir.share(seed, threshold, indices, rng)
@@ -38,7 +38,7 @@ def split(mask_key: Secret, seed: Secret, threshold: int, holders: Iterable[Inde
 
 
 def seal(round_: Round, channel: KeyPair, sender: ParticipantId, receiver: Member, pair: SharePair) -> bytes:
-    """The pair as only `receiver` can read it (66 + 16 bytes), then a digest of each share."""
+    """Make the entry of one holder: the pair encrypted for `receiver` (66 + 16 bytes), then a digest of each share."""
     return dealing.seal(
         round_,
         dealing.MASKED,
@@ -51,7 +51,7 @@ def seal(round_: Round, channel: KeyPair, sender: ParticipantId, receiver: Membe
 
 
 def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: ParticipantId, entry: bytes) -> SharePair:
-    """The pair that `sender` dealt to us.
+    """Open the pair that `sender` dealt to us.
 
     Raises:
         AuthenticationError: sealed for another round, context, sender or receiver, or altered; or other shares than the
@@ -63,7 +63,7 @@ def open_sealed(round_: Round, channel: KeyPair, sender: Member, receiver: Parti
 
 
 def receive(checked: CheckedRoster, channel: KeyPair, sender: Index, entry: bytes) -> SharePair:
-    """As `open_sealed`, naming whoever is proven to be at fault; see `dealing.received`."""
+    """Open the pair that `sender` dealt to us; an error names whoever is proven to be at fault (`dealing.received`)."""
     membership, member = checked.membership, checked.members[sender]
     opened = partial(open_sealed, membership.round, channel, member, membership.participant_id, entry)
     return dealing.received(checked, dealing.MASKED, sender, entry, opened)

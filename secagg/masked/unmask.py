@@ -116,7 +116,7 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
             raise self.state.refuse_wrong_share(name, member.participant_id)
 
     def finish(self) -> list[Event]:
-        """Unmask the sum."""
+        """Recover the secrets, take the masks out of the sum, and add noise where that is the coordinator's task."""
         shares = {i: {owner: r.share for owner, r in m.shares.items()} for i, m in self.accepted.items()}
         recovery = Recovery(self.state.members.at, self.state.round.config.threshold, salt_from(shares))
         masks = Unmasking(self.state, self.accepted, recovery).masks()
@@ -177,7 +177,7 @@ class Unmasking:
         return commit(self._state.round, self._members[owner].participant_id, candidate) == committed
 
     def _self_mask(self, owner: Index, seed: Secret) -> Mask:
-        """−PRG(b_u)."""
+        """The stream of a survivor's own seed, to be subtracted: −PRG(b_u)."""
         return Mask(self_mask_key(self._state.round, self._members[owner].participant_id, seed), negative=True)
 
     def _pairwise_masks(self, owner: Index, private: Secret, sets: SurvivorSet) -> Iterable[Mask]:

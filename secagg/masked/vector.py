@@ -1,4 +1,4 @@
-"""The masked input, computed chunk by chunk and always the same for the same chunk."""
+"""The masked input of a participant, computed chunk by chunk. A chunk is the same whenever it is asked for."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The last step of a round that asks for it: survivors sign the digest of the result that they were given.
+"""Signatures of the survivors under the result that they were given: the last step of a round that asks for it.
 
 Without it each participant has the coordinator's word alone on the sum. With it, a participant that holds the
 signatures of t survivors under its own digest knows that no other member can hold as many under another one: an honest
@@ -34,7 +34,7 @@ class Result:
 
     @classmethod
     def of(cls, round_: Round, roster: Roster, survivors: Iterable[str], sums_digest: bytes) -> "Result":
-        """The result of `round_`.
+        """Put together what survivors of `round_` sign.
 
         Args:
             round_: the round.
@@ -49,7 +49,7 @@ class Result:
         return cls(message, {m.index: (m.participant_id, keys[m.index]) for m in members}, round_.config.threshold)
 
     def is_certified(self, proof: ConsistencyProof) -> bool:
-        """Whether t survivors signed this very result.
+        """Whether at least t survivors signed this very result.
 
         Raises:
             ProtocolViolation: somebody signed who is no survivor.
@@ -70,7 +70,7 @@ class Result:
 
 
 class Certification:
-    """The coordinator's side: collects signatures under its result until all have signed who are waited for.
+    """The coordinator's side: it collects signatures until everyone has signed who is waited for.
 
     Attributes:
         closed: whether it takes no more. The answer is then the same for everyone.
@@ -107,18 +107,18 @@ class Certification:
         self._close_if_complete()
 
     def leave(self, sender: ParticipantId) -> None:
-        """Nobody waits for `sender` any more."""
+        """Stop waiting for `sender`."""
         index = self._index.get(sender)
         if index is not None:
             self._awaited.discard(index)
             self._close_if_complete()
 
     def close(self) -> None:
-        """The time is over."""
+        """Take no more signatures: the time is over."""
         self.closed = True
 
     def proof(self) -> ConsistencyProof:
-        """The signatures by signer."""
+        """The signatures that were taken, by signer; the same for everyone who asks once no more are taken."""
         return ConsistencyProof(dict(sorted(self._signatures.items())))
 
     def _close_if_complete(self) -> None:

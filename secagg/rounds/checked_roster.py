@@ -16,7 +16,7 @@ from secagg.rounds.releases import Release, named
 
 @dataclass(frozen=True, slots=True)
 class CheckedRoster:
-    """The membership and everyone around it, once the roster is known and checked.
+    """The members of our round. It is made by `check`, so what it holds has been checked.
 
     Attributes:
         identities: verified certificates; empty where keys are not signed.
@@ -37,7 +37,7 @@ class CheckedRoster:
     def check(
         cls, membership: Membership, roster: Roster, own_keys: AdvertiseKeys, now: float, *, signed: bool
     ) -> "CheckedRoster":
-        """Check the roster, and certificates and signatures where keys are signed.
+        """Check a roster that the coordinator sent; where keys are signed, its certificates and signatures, too.
 
         Raises:
             ProtocolViolation: see `roster.check`.
@@ -60,9 +60,11 @@ class CheckedRoster:
             self.membership.policy.check_organisations({self.identities[i].organisation for i in cohort})
 
     def claim_sum(self, alive: set[Index]) -> None:
-        """Refuse to open a sum that would show few with the sums of the same model that may hold our update; else it
-        counts as opened from now on, whatever becomes of the round. The last check before anything is signed, reported
-        or revealed.
+        """Ask our memory whether the sum of `alive` may be opened, and record that it may be.
+
+        It may not if it would show the updates of few participants together with other sums of the same model that may
+        hold our update. Once recorded, the sum counts as opened, whatever becomes of the round. So this is the last
+        check before anything is signed, reported or revealed.
 
         Raises:
             PolicyViolation: too few whose updates could be told from those sums. Nothing was recorded.

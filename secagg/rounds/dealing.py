@@ -1,4 +1,4 @@
-"""What one member deals to another in ShareKeys: a seal, digests of what is in it, and the sender's signature.
+"""The entry that one member deals to another in ShareKeys: a seal, digests of what is in it, and a signature.
 
 The seal is authenticated by itself, so nobody checks a signature in a round that goes well. A seal that does not open,
 or whose content does not fit its digests, passed through the coordinator: only the signature tells whose fault it is.
@@ -44,21 +44,21 @@ class Kind:
 
     @property
     def seal_size(self) -> int:
-        """Bytes of the seal."""
+        """How long the sealed content is, in bytes."""
         return self.content_size + TAG_SIZE
 
     @property
     def unsigned_size(self) -> int:
-        """Bytes of seal and digests."""
+        """How long the entry is without its signature, in bytes."""
         return self.seal_size + self.digests * DIGEST_SIZE
 
     def digest_in(self, entry: bytes, number: int) -> bytes:
-        """Digest `number`, from 0."""
+        """The digest at position `number`, counted from 0, of an entry."""
         start = self.seal_size + number * DIGEST_SIZE
         return entry[start : start + DIGEST_SIZE]
 
     def check_size(self, entry: bytes, *, signed: bool, sender: ParticipantId) -> None:
-        """Refuse an entry that is too short or too long, as the coordinator does at the door.
+        """Refuse an entry that is too short or too long, before the coordinator keeps it.
 
         Raises:
             DecodeError: naming the sender.
@@ -98,12 +98,12 @@ def entry_to_sign(
 def seal(
     round_: Round, kind: Kind, own: KeyPair, *, sender: ParticipantId, receiver: Member, content: bytes, digests: bytes
 ) -> bytes:
-    """An entry that is not signed: `content` as only `receiver` can read it, then the digests of it, joined."""
+    """Make an entry without a signature: `content` encrypted for `receiver`, then the digests of it, joined."""
     return peer_sealing.seal(round_, kind.label, own, sender=sender, receiver=receiver, plaintext=content) + digests
 
 
 def sign(checked: CheckedRoster, entries: Mapping[Index, bytes]) -> dict[Index, bytes]:
-    """Our entries by receiver with our signature behind each, where members sign."""
+    """Add our signature to each of our entries, where members sign; entries are by receiver."""
     if not checked.signed:
         return dict(entries)
     membership, members_digest = checked.membership, roster_digest(checked.roster)
@@ -125,7 +125,7 @@ def unseal(
     entry: bytes,
     read: Callable[[bytes], tuple[ValueT, bytes]],
 ) -> ValueT:
-    """What `sender` dealt to us. The signature is not looked at.
+    """Open what `sender` dealt to us and compare it with its digests. The signature is not looked at.
 
     Args:
         round_: the round.
@@ -150,11 +150,10 @@ def unseal(
 
 
 def received(checked: CheckedRoster, kind: Kind, sender: Index, entry: bytes, opened: Callable[[], ValueT]) -> ValueT:
-    """What `opened` makes of `sender`'s entry. What it raises shows the entry and names whoever is proven to be at
-    fault.
+    """Call `opened`, which opens the entry of `sender`. If it fails, say which entry it was and who is at fault.
 
-    That is the sender where it signed the entry, or where nothing is signed and the coordinator is trusted to relay;
-    else nobody: the coordinator changed the entry, or the sender signed something else.
+    The sender is named if it signed the entry, or if nothing is signed and the coordinator is trusted to pass entries
+    on as they are. Else nobody is: either the coordinator changed the entry, or the sender signed something else.
     """
     try:
         return opened()
@@ -163,7 +162,7 @@ def received(checked: CheckedRoster, kind: Kind, sender: Index, entry: bytes, op
 
 
 def _blaming(checked: CheckedRoster, kind: Kind, sender: Member, entry: bytes, error: RemoteError) -> RemoteError:
-    """`error`, naming whoever is at fault and showing which entry it is about."""
+    """The same error, with the culprit if there is proof, and with the entry that it is about."""
     name, membership = sender.participant_id, checked.membership
     culprit: str | None = name
     text = str(error)

@@ -1,4 +1,4 @@
-"""A participant's place in a round: what stays the same from its first message to its last."""
+"""What a participant knows of a round before it knows the others, and keeps until the end."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from secagg.rounds.releases import Claim, nothing_before
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who we are and whom we believe; needed wherever messages are signed."""
+    """Our certificate and key, and the CA that we trust. They are needed wherever messages are signed."""
 
     identity: Identity
     trust: TrustAnchors
@@ -23,10 +23,16 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One participant in one round, before it knows the others.
+    """One participant in one round.
 
     Attributes:
-        claim: our memory of sums that may hold an update of ours; asked before anything leaves that opens this one.
+        round: id, configuration and context.
+        participant_id: our name.
+        policy: our own terms.
+        rng: where our randomness comes from.
+        credentials: None where nothing is signed.
+        claim: our memory of the sums that may hold an update of ours. It is asked before anything leaves us that helps
+            to open the sum of this round.
     """
 
     round: Round
@@ -38,21 +44,21 @@ class Membership:
 
     @property
     def threshold(self) -> int:
-        """t."""
+        """How many participants a sum needs at least (t)."""
         return self.round.config.threshold
 
     @property
     def active(self) -> bool:
-        """Whether the coordinator may lie."""
+        """Whether the round is to stand against a coordinator that lies."""
         return self.round.config.threat_model is ThreatModel.ACTIVE
 
     def sign(self, message: bytes) -> bytes:
-        """Our signature."""
+        """Sign `message` with our key."""
         return self.required_credentials.identity.sign(message)
 
     @property
     def required_credentials(self) -> Credentials:
-        """Our credentials.
+        """Our credentials, where the round needs them.
 
         Raises:
             ConfigError: there are none.
@@ -62,7 +68,7 @@ class Membership:
         return self.credentials
 
     def signed_keys(self, keys: AdvertiseKeys) -> AdvertiseKeys:
-        """Our keys with signature and certificates."""
+        """`keys` with our signature of them and our certificates."""
         signature = self.sign(rosters.advertisement_to_sign(self.round.context, self.participant_id, keys))
         chain = self.required_credentials.identity.chain
         return AdvertiseKeys(keys.channel_public_key, keys.mask_public_key, signature, chain, keys.key_share_commitment)

@@ -1,4 +1,8 @@
-"""The channel between two participants: one key for each direction and purpose, bound to the round and both ends."""
+"""What one participant encrypts for another one, so that the coordinator can pass it on and not read it.
+
+There is one key for each direction and purpose. Round, sender and receiver go into the key and into the authenticated
+data, so nothing can be moved to another round, turned round or given to somebody else.
+"""
 
 from secagg.context import Round
 from secagg.crypto import labels, sealing
@@ -12,7 +16,7 @@ from secagg.messages import Member, ParticipantId
 def seal(
     round_: Round, label: bytes, own: KeyPair, *, sender: ParticipantId, receiver: Member, plaintext: bytes
 ) -> bytes:
-    """`plaintext` as only `receiver` can read it, 16 bytes longer. Once per label, round and receiver."""
+    """Encrypt `plaintext` for `receiver`; the result is 16 bytes longer. Once for a label, round and receiver."""
     key, associated_data = _direction(round_, label, own, (sender, receiver.participant_id), receiver)
     return sealing.seal(key, plaintext, associated_data)
 
@@ -20,7 +24,7 @@ def seal(
 def unseal(
     round_: Round, label: bytes, own: KeyPair, *, sender: Member, receiver: ParticipantId, sealed: bytes
 ) -> bytes:
-    """What `sender` sealed to us.
+    """Decrypt what `sender` sealed to us.
 
     Raises:
         AuthenticationError: sealed for another purpose, round, context, sender or receiver, or altered.
@@ -32,7 +36,7 @@ def unseal(
 def _direction(
     round_: Round, label: bytes, own: KeyPair, ends: tuple[ParticipantId, ParticipantId], peer: Member
 ) -> tuple[Secret, bytes]:
-    """Key and associated data from the first end to the second."""
+    """The key and the associated data for messages from the first of `ends` to the second."""
     shared = own.agree(peer.keys.channel_public_key, peer=peer.participant_id)
     bound = (round_.context, *(end.encode() for end in ends))
     info = frame(label, round_.config.suite.name.encode(), *bound)

@@ -1,4 +1,4 @@
-"""Secrets back from revealed shares, with wrong shares corrected and whoever dealt them named."""
+"""How the coordinator recovers secrets from revealed shares, corrects wrong ones and names whoever dealt them."""
 
 import hashlib
 import struct
@@ -20,7 +20,7 @@ take no longer than an honest unmasking.
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A secret to be recovered.
+    """One secret that is to be recovered.
 
     Attributes:
         owner: who dealt the shares.
@@ -42,7 +42,11 @@ class Recovery:
     """
 
     def __init__(self, members: Mapping[Index, Member], threshold: int, salt: bytes) -> None:
-        """Args: salt: see `salt_from`."""
+        """Args:
+        members: by index.
+        threshold: shares that a secret needs (t).
+        salt: of `salt_from`; makes the checks random in a way that no dealer could foresee.
+        """
         self._members = members
         self._threshold = threshold
         self._salt = salt
@@ -51,7 +55,7 @@ class Recovery:
         self._corrections = MAX_CORRECTIONS
 
     def secrets(self, wanted: Iterable[Wanted]) -> dict[Index, Secret]:
-        """All secrets, by owner.
+        """Recover every secret that is wanted, by owner.
 
         Raises:
             RoundAborted: BELOW_THRESHOLD if there are too few shares of one; WRONG_SHARES if one cannot be corrected.
@@ -71,7 +75,7 @@ class Recovery:
         return found
 
     def secret(self, owner: Index, shares: Mapping[int, Secret], accepts: Callable[[Secret], bool]) -> Secret:
-        """One owner's secret; see `Wanted`.
+        """Recover the secret of one owner; the arguments are the fields of `Wanted`.
 
         Raises:
             RoundAborted: as `secrets`.
@@ -105,7 +109,7 @@ class Recovery:
         return self._decoders[holders]
 
     def wrong_shares(self) -> list[WrongShares]:
-        """Who dealt wrong shares that were corrected, or were not needed."""
+        """The events that tell who dealt wrong shares, which were corrected or not needed."""
         return [WrongShares(owner, conflicts) for owner, conflicts in sorted(self._conflicts.items())]
 
 

@@ -47,12 +47,12 @@ sum would show with the others of its question: then it must not be opened, and 
 
 
 def nothing_before(_release: Release) -> frozenset[ParticipantId]:
-    """The memory of somebody who has no past."""
+    """A memory that holds nothing: every sum may be opened."""
     return frozenset()
 
 
 def remembering(*before: Release) -> Claim:
-    """A memory of these, which one round asks."""
+    """A memory of these sums, for one round that asks."""
     return lambda own: singled_out([own, *(release for release in before if release.question == own.question)])
 
 
@@ -71,7 +71,7 @@ def singled_out(releases: Collection[Release]) -> frozenset[ParticipantId]:
 
 
 def named(exposed: frozenset[ParticipantId]) -> str:
-    """Whom a sum would show, for a message to people."""
+    """The names of those whom a sum would show, for a message to people; the first five of many."""
     first = sorted(exposed)[:_NAMED]
     return ", ".join(first) + (f" and {len(exposed) - len(first)} more" if len(exposed) > len(first) else "")
 
@@ -95,7 +95,7 @@ class ReleaseMemory:
         self._failed: set[RoundId] = set()
 
     def claim(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
-        """See `Claim`. A round that claims again replaces its claim."""
+        """Check and record a sum, in one step, as `Claim` says. A round that claims again replaces its claim."""
         exposed = self.exposed(round_id, release)
         if not exposed:
             self.record(round_id, release)
@@ -106,7 +106,7 @@ class ReleaseMemory:
         return singled_out([release, *self.others(round_id, release)])
 
     def others(self, round_id: RoundId, release: Release) -> list[Release]:
-        """Sums of the same question in other rounds."""
+        """The remembered sums of the same question in other rounds."""
         known = self._releases.items()
         return [other for of, other in known if of != round_id and other.question == release.question]
 
@@ -122,7 +122,7 @@ class ReleaseMemory:
 
     @property
     def rounds(self) -> dict[RoundId, Release]:
-        """What is remembered, oldest first."""
+        """The sums that are remembered, by round, oldest first."""
         return dict(self._releases)
 
     def _forget(self, round_id: RoundId) -> None:

@@ -1,4 +1,4 @@
-"""Vectors that arrive in chunks. A vector counts whole or not at all."""
+"""Vectors that arrive in chunks, at the coordinator. A vector counts whole or not at all."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -9,7 +9,7 @@ from secagg.phases import Phase
 
 
 class Spool(Protocol):
-    """Where the chunks of an incomplete vector wait, in order. An owner has one vector in each phase."""
+    """Keeps the chunks of incomplete vectors in order. An owner has one vector in each phase."""
 
     def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
         """Keep the owner's next chunk."""
@@ -21,17 +21,17 @@ class Spool(Protocol):
 
 
 class MemorySpool:
-    """A spool in memory."""
+    """Keeps the chunks of incomplete vectors in memory, where they do not have to survive a restart."""
 
     def __init__(self) -> None:
         self._chunks: dict[tuple[Phase, Index], list[bytes]] = {}
 
     def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
-        """See `Spool`."""
+        """Keep the owner's next chunk in a list."""
         self._chunks.setdefault((phase, owner), []).append(payload)
 
     def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
-        """See `Spool`."""
+        """Give the owner's chunks in order and drop the list."""
         yield from self._chunks.pop((phase, owner), [])
 
 
@@ -99,6 +99,6 @@ class Uploads:
             self.discard(owner)
 
     def discard(self, owner: Index) -> None:
-        """Forget an incomplete vector."""
+        """Forget the owner's vector, if it is not whole."""
         for _ in self._spool.take(self._phase, owner):
             pass

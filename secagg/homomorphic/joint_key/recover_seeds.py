@@ -74,7 +74,7 @@ class RecoverSeedsPhase(OneMessagePhase[RecoverSeeds]):
                 raise state.refuse_wrong_share(dealt_by, name)
 
     def finish(self) -> list[Event]:
-        """Open the sum."""
+        """Recover the seeds of the fallen and open the sum."""
         return open_sum(self._state, self._partials, self.accepted)
 
     def forget(self) -> None:
