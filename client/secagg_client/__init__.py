@@ -18,7 +18,7 @@ __all__, __getattr__, __dir__ = face(
         "secagg_client.aio.client": "AsyncClient",
         "secagg_client.sync.control": "ControlClient",
         "secagg_client.aio.control": "AsyncControlClient",
-        "secagg_client.calls.control_plane": "RoundState RoundSummary",
+        "secagg.wire.rounds": "RoundState RoundSummary",
         "secagg_client.participation.feedback": "Feedback",
         "secagg_client.released_sums.memory": "Memory",
         "secagg_client.minimising": "Minimised minimised",

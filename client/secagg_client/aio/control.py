@@ -12,6 +12,7 @@ from secagg.context import RoundId
 from secagg.transport.addresses import checked_local_target
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
+from secagg.wire.rounds import RoundSummary
 from secagg_client.aio.connection import Connection
 from secagg_client.calls.call import Call, ResponseT_co
 from secagg_client.calls.control_plane import (
@@ -23,7 +24,6 @@ from secagg_client.calls.control_plane import (
     GetLedger,
     ListRounds,
     OpenRound,
-    RoundSummary,
     WatchRound,
 )
 from secagg_client.opened_rounds import OpenedRounds, end_of, ends

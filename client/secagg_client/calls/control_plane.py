@@ -2,17 +2,14 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from itertools import chain
 from typing import Final
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
-from secagg.context import ROUND_ID_SIZE, RoundId
+from secagg.context import RoundId
 from secagg.crypto.identity import is_participant_id
-from secagg.errors import ConfigError, DecodeError
-from secagg.phases import Phase
-from secagg.roster import COORDINATOR
+from secagg.errors import ConfigError
 from secagg.scalars import utf8
 from secagg.wire import calls
 from secagg.wire.configuration import encode_config
@@ -20,41 +17,15 @@ from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.ledgers import TaskLedger, decode_ledger
 from secagg.wire.limits import MAX_NAMES, NAMES_PER_PART, UNLIMITED
 from secagg.wire.parsing import parse
-from secagg.wire.progress import WatchedEvent, decode_event, decode_phase
+from secagg.wire.progress import WatchedEvent, decode_event
 from secagg.wire.results import decode_aggregate, decode_groups
+from secagg.wire.rounds import RoundSummary, decode_round_id, decode_summary
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg_client.calls.call import Call, Parts, ResponseT_co, every, in_bytes, only
 
 PIECE_BYTES: Final = 1 << 20
 """Of a configuration, in one part of OpenRound."""
-
-
-class RoundState(Enum):
-    """What became of a round. The value is the number on the wire."""
-
-    RUNNING = 1
-    DONE = 2
-    FAILED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class RoundSummary:
-    """One round, as `ControlClient.list_rounds` lists it.
-
-    Attributes:
-        round_id: id of the round, 16 bytes.
-        task: name of its task.
-        state: whether it runs, ended with a sum, or without.
-        phase: the open phase; None unless the round runs.
-        opened: when it was opened, in seconds since 1970.
-    """
-
-    round_id: RoundId
-    task: str
-    state: RoundState
-    phase: Phase | None
-    opened: float
 
 
 @dataclass(frozen=True)
@@ -209,7 +180,7 @@ class ListRounds(Call[tuple[RoundSummary, ...]]):
 
     def decode(self, parts: Parts) -> tuple[RoundSummary, ...]:
         """The rounds in the order of the answer."""
-        return tuple(map(_summary, every(pb.RoundSummary, parts, UNLIMITED)))
+        return tuple(map(decode_summary, every(pb.RoundSummary, parts, UNLIMITED)))
 
 
 @dataclass(frozen=True)
@@ -229,19 +200,3 @@ class GetLedger(Call[TaskLedger]):
     def decode(self, parts: Parts) -> TaskLedger:
         """The ledger, checked entry by entry."""
         return decode_ledger(every(pb.LedgerPart, parts, UNLIMITED), self.task)
-
-
-def decode_round_id(data: bytes) -> RoundId:
-    """Raise `DecodeError` unless these are 16 bytes."""
-    if len(data) != ROUND_ID_SIZE:
-        raise DecodeError(f"a round id of {len(data)} bytes", culprit=COORDINATOR)
-    return RoundId(data)
-
-
-def _summary(message: pb.RoundSummary) -> RoundSummary:
-    try:
-        state = RoundState(message.state)
-    except ValueError:
-        raise DecodeError(f"unknown state {message.state} of a round", culprit=COORDINATOR) from None
-    phase = decode_phase(message.phase) if state is RoundState.RUNNING else None
-    return RoundSummary(decode_round_id(message.round_id), message.task, state, phase, message.opened_ms / 1000)

@@ -9,8 +9,8 @@ from typing import Self
 
 from secagg.aggregates import Aggregate
 from secagg.config import TRAIN, RoundConfig
-from secagg.context import ROUND_ID_SIZE, RoundId
-from secagg.errors import DecodeError, ProtocolViolation
+from secagg.context import RoundId
+from secagg.errors import ProtocolViolation
 from secagg.messages import ConsistencyProof, Leave, ParticipantMessage
 from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
@@ -18,6 +18,7 @@ from secagg.wire import calls
 from secagg.wire.configuration import decode_config
 from secagg.wire.receipts import SealedDigest
 from secagg.wire.results import decode_aggregate, decode_groups
+from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from secagg_client.calls.call import Call, Parts, ResponseT_co, decoded, every, in_bytes, only
@@ -47,16 +48,8 @@ class FindRound(Call[Offer]):
 
     def decode(self, parts: Parts) -> Offer:
         """The offered round. Raise `ProtocolViolation` if it is not one that was asked for."""
-        ids: list[bytes] = []
-        pieces: list[bytes] = []
-        for part in every(pb.RoundOfferPart, parts):
-            if part.round_id or not ids:
-                ids.append(part.round_id)
-            pieces.append(part.config)
-        if len(ids) != 1 or len(ids[0]) != ROUND_ID_SIZE:  # check: one-round-offered
-            raise DecodeError("an offer names its round by 16 bytes, in the first part alone", culprit=COORDINATOR)
-        config_bytes = b"".join(pieces)
-        offer = Offer(RoundId(ids[0]), decode_config(config_bytes), config_bytes)
+        round_id, config_bytes = decode_offer(every(pb.RoundOfferPart, parts))
+        offer = Offer(round_id, decode_config(config_bytes), config_bytes)
         self._check(offer)
         return offer
 

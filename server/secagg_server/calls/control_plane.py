@@ -10,7 +10,8 @@ from secagg.wire.calls import ABORT_ROUND, EXPECT, OPEN_ROUND
 from secagg.wire.fields import decode_participant_id
 from secagg.wire.ledgers import encode_ledger
 from secagg.wire.limits import MAX_REASON_BYTES
-from secagg.wire.progress import encode_event, encode_phase
+from secagg.wire.progress import encode_event
+from secagg.wire.rounds import RoundState, RoundSummary, encode_summary
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall
@@ -86,7 +87,7 @@ class ControlPlane:
         request = await call.one(pb.ListRoundsRequest)
         for hosted in self._rounds.newest_first():
             if request.task in {"", hosted.config.task}:
-                yield _summary(hosted).SerializeToString()
+                yield encode_summary(_summary(hosted)).SerializeToString()
 
     async def _get_ledger(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.GetLedgerRequest)
@@ -99,15 +100,9 @@ class ControlPlane:
         return ledger, ledger.epsilon
 
 
-def _summary(hosted: OpenedRound) -> pb.RoundSummary:
-    summary = pb.RoundSummary(
-        round_id=hosted.record.round_id, task=hosted.config.task, opened_ms=round(hosted.record.opened_s * 1000)
-    )
-    phase = hosted.phase
-    if phase is not None:
-        summary.MergeFrom(pb.RoundSummary(state=pb.ROUND_STATE_RUNNING, phase=encode_phase(phase)))
-    elif isinstance(hosted.outcome, RoundAborted):
-        summary.state = pb.ROUND_STATE_FAILED
-    else:
-        summary.state = pb.ROUND_STATE_DONE
-    return summary
+def _summary(opened: OpenedRound) -> RoundSummary:
+    state = RoundState.RUNNING
+    if opened.phase is None:
+        state = RoundState.FAILED if isinstance(opened.outcome, RoundAborted) else RoundState.DONE
+    record = opened.record
+    return RoundSummary(record.round_id, opened.config.task, state, opened.phase, record.opened_s)

@@ -16,9 +16,9 @@ from secagg.phases import Phase
 from secagg.schemes import Chunk
 from secagg.wire.agreement import decode_leave, decode_signature, encode_proof
 from secagg.wire.calls import FIND_ROUND, PHASE_CALLS, ROUND_METADATA, PhaseCall, Transfer
-from secagg.wire.fields import PART_BYTES
 from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import encode_receipt
+from secagg.wire.rounds import encode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall, Over
@@ -123,7 +123,8 @@ class DataPlane:
         request = await call.one(pb.FindRoundRequest, FIND_ROUND.request_bytes)
         if request.WhichOneof("by") == "task":
             call.enter(WAITING)
-        for part in _offer(await self._found(ParticipantId(call.caller), request)):
+        record = (await self._found(ParticipantId(call.caller), request)).record
+        for part in encode_offer(record.round_id, record.config_bytes):
             yield part.SerializeToString()
 
     async def _input_progress(self, call: IncomingCall) -> AsyncIterator[bytes]:
@@ -227,10 +228,3 @@ async def _upload(hosted: HostedRound, caller: ParticipantId, phase: Phase, chun
             )
 
     await until(take(), hosted.over(caller, phase), hosted.taken_over(caller, claim))
-
-
-def _offer(hosted: HostedRound) -> Iterable[pb.RoundOfferPart]:
-    config = memoryview(hosted.record.config_bytes)
-    for start in range(0, len(config), PART_BYTES):
-        piece = bytes(config[start : start + PART_BYTES])
-        yield pb.RoundOfferPart(round_id=hosted.record.round_id if start == 0 else b"", config=piece)

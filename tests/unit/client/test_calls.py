@@ -12,7 +12,6 @@ from secagg_client.calls.control_plane import (
     GetLedger,
     ListRounds,
     OpenRound,
-    RoundState,
 )
 from secagg_client.calls.data_plane import FetchAggregate, InputProgress, LeaveRound, UploadCall
 
@@ -30,6 +29,7 @@ from secagg.wire.calls import ADVERTISE, CONTROL_CALLS, DATA_CALLS, SEND_INPUT
 from secagg.wire.configuration import decode_config
 from secagg.wire.limits import PART_COST, aggregate_bytes
 from secagg.wire.results import encode_aggregate, sums_digest
+from secagg.wire.rounds import RoundState
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
