@@ -65,7 +65,7 @@ $(ATTACKS): $(INSTALLED)
 	touch $@
 
 clean: ## Remove .venv and everything that tools leave behind
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Hashes cover every package, the build backend included: hence no build isolation here.

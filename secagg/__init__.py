@@ -5,11 +5,11 @@ every error. Taking part and opening rounds is in `secagg_client`. All names are
 Modules and names that neither package offers are internal.
 """
 
-from secagg.lazy import face
+from secagg.lazy import exports
 
 __version__ = "0.1.0"
 
-__all__, __getattr__, __dir__ = face(
+__all__, __getattr__, __dir__ = exports(
     __name__,
     {
         "secagg.aggregates": "Aggregate GroupSum GroupedAggregate",

@@ -6,12 +6,12 @@ and TLS 1.3 has suites of its own. It holds for every gRPC connection of the pro
 beforehand to decide otherwise. Where grpc was imported earlier, the coordinator still refuses TLS 1.2.
 """
 
-from secagg.lazy import face
+from secagg.lazy import exports
 from secagg.transport.tls import prefer_tls13
 
 prefer_tls13()
 
-__all__, __getattr__, __dir__ = face(
+__all__, __getattr__, __dir__ = exports(
     __name__,
     {
         "secagg.sandbox.worker": "Limits Worker",

@@ -15,7 +15,7 @@ import pytest
 import secagg_client
 
 import secagg
-from secagg.lazy import face
+from secagg.lazy import exports
 
 ROOT = Path(__file__).parents[2]
 FACES: Mapping[ModuleType, Path] = {
@@ -114,7 +114,7 @@ def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
 def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     package = ModuleType("a_package")
     monkeypatch.setitem(sys.modules, "a_package", package)
-    names, load, listed = face("a_package", {"fractions": "Fraction gcd", "math": "inf"})
+    names, load, listed = exports("a_package", {"fractions": "Fraction gcd", "math": "inf"})
     assert names == ["Fraction", "gcd", "inf"]
     assert set(listed()) > set(names)
     assert "inf" not in vars(package)
