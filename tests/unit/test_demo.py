@@ -46,7 +46,7 @@ from secagg.variants import EVERY_VARIANT, MASKED, Variant
 if TYPE_CHECKING:
     from secagg_client import ControlClient
 
-    from secagg.tools.demo.processes import Crew
+    from secagg.tools.deployment.crew import Crew
 
 NAMES = [f"site-{i:02d}" for i in range(1, 11)]
 MODEL = job.new_model(1)
@@ -409,7 +409,8 @@ class FakeCrew:
         self.killed: list[set[str]] = []
         self.started: list[set[str]] = []
 
-    def order(self, name: str, command: Command) -> None:
+    def order(self, name: str, line: str) -> None:
+        command = Command.from_json(line)
         save_arrays(command.folder / f"{name}.update.npz", {array: value * 0 for array, value in MODEL.items()})
 
     def kill(self, names: Iterable[str]) -> None:

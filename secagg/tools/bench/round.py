@@ -1,10 +1,7 @@
 """`secagg bench round`: rounds over real gRPC and TLS on loopback, every participant in a process of its own."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +24,7 @@ from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.report import Figure, Report
 from secagg.tools.bench.round_figures import Played, Said, sections
 from secagg.tools.bench.round_participant import MODEL, digest_of_sums
+from secagg.tools.deployment.crew import Crew
 from secagg.tools.deployment.identities import Identities, create_identities
 from secagg.tools.deployment.sidecar import Sidecar
 from secagg.tools.simulation.cohort import participant_names
@@ -133,8 +131,9 @@ def _measure(
         identities = create_identities(folder, names)
         sidecar = stack.enter_context(Sidecar(identities.server, folder))
         progress(f"the start of {len(names)} participants")
-        crew = stack.enter_context(_crew(setting, identities, sidecar.data_plane, config))
-        ready = {name: _heard(process, name, "ready") for name, process in crew.items()}
+        commands = _commands(setting, identities, sidecar.data_plane, config)
+        crew = stack.enter_context(Crew(commands, folder / "participants.log"))
+        ready = _heard(crew, commands, "ready")
         control = stack.enter_context(ControlClient(sidecar.control_plane))
         server = [memory_of(sidecar.pid)]
         played = []
@@ -151,29 +150,18 @@ def _measure(
     return report, {p.sums_sha256 for p in played}
 
 
-@contextmanager
-def _crew(
+def _commands(
     setting: RoundSetting, identities: Identities, target: str, config: RoundConfig
-) -> Iterator[dict[str, "subprocess.Popen[str]"]]:
-    """The participants' processes, the first `dropouts` of them with the order to leave."""
-    command = [sys.executable, "-P", "-m", "secagg.tools.bench.round_participant"]
-    command += ["--target", target, "--values", str(setting.values), "--threat-model", config.threat_model.name]
-    command += ["--timeout-s", str(TIMEOUT_S), *(["--allow-experimental"] if setting.variant.experimental else [])]
-    crew: dict[str, subprocess.Popen[str]] = {}
-    try:
-        for number, (name, identity) in enumerate(identities.participants.items()):
-            leave = ["--leave-after-half-of", str(upload_chunks(config))] if number < setting.dropouts else []
-            crew[name] = subprocess.Popen(  # noqa: S603, our own module
-                [*command, "--identity", str(identity), *leave],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        yield crew
-    finally:
-        for process in crew.values():
-            process.kill()
-            process.communicate()
+) -> dict[str, tuple[str, ...]]:
+    """How each participant is started, the first `dropouts` of them with the order to leave."""
+    shared = ["secagg.tools.bench.round_participant", "--target", target, "--values", str(setting.values)]
+    shared += ["--threat-model", config.threat_model.name, "--timeout-s", str(TIMEOUT_S)]
+    shared += ["--allow-experimental"] if setting.variant.experimental else []
+    leave = ("--leave-after-half-of", str(upload_chunks(config)))
+    return {
+        name: (*shared, "--identity", str(folder), *(leave if number < setting.dropouts else ()))
+        for number, (name, folder) in enumerate(identities.participants.items())
+    }
 
 
 def upload_chunks(config: RoundConfig) -> int:
@@ -183,36 +171,31 @@ def upload_chunks(config: RoundConfig) -> int:
     return upload_layout(config.homomorphic, config.vector_len).chunks
 
 
-def _play(
-    control: ControlClient, crew: Mapping[str, "subprocess.Popen[str]"], config: RoundConfig, setting: RoundSetting
-) -> Played:
+def _play(control: ControlClient, crew: Crew, config: RoundConfig, setting: RoundSetting) -> Played:
+    names = list(crew.commands)
     start_s = time()
     round_id = control.open_round(config, timeout_s=TIMEOUT_S)
-    for process in crew.values():
-        if process.stdin is not None:
-            process.stdin.write(round_id.hex() + "\n")
-            process.stdin.flush()
+    for name in names:
+        crew.order(name, round_id.hex())
     timeline = list(control.watch(round_id, timeout_s=TIMEOUT_S))
     aggregate = control.fetch(round_id, timeout_s=TIMEOUT_S)
-    names = list(crew)
-    for name in names[: setting.dropouts]:
-        _heard(crew[name], name, "left")
-    finished = {name: _heard(crew[name], name, "finished") for name in names[setting.dropouts :]}
+    _heard(crew, names[: setting.dropouts], "left")
+    finished = _heard(crew, names[setting.dropouts :], "finished")
     exact = _is_exact(aggregate, finished, setting.values)
     return Played(start_s, timeline, finished, digest_of_sums(aggregate.sums), exact)
 
 
-def _heard(process: "subprocess.Popen[str]", name: str, event: str) -> Said:
-    """The next line of a participant.
+def _heard(crew: Crew, names: Iterable[str], event: str) -> dict[str, Said]:
+    """What each of them says of the event.
 
     Raises:
-        LocalError: it says something else, or nothing any more.
+        LocalError: one of them failed, ended, or says nothing for too long.
     """
-    line = process.stdout.readline() if process.stdout is not None else ""
-    said: Said = json.loads(line) if line else {"event": "ended"}
-    if said["event"] != event:
-        raise LocalError(f"{name} {said['event']} instead of {event}: {said.get('message', 'no message')}")
-    return said
+    heard = crew.wait(dict.fromkeys(names, (event, "failed")), TIMEOUT_S)
+    for name, said in heard.items():
+        if said["event"] == "failed":
+            raise LocalError(f"{name} failed instead of {event}: {said['message']}")
+    return heard
 
 
 def _is_exact(aggregate: Aggregate, finished: Mapping[str, Said], values: int) -> bool:

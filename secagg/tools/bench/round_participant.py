@@ -4,7 +4,6 @@ It reads the id of a round a line, takes part, and answers with one JSON object 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +21,7 @@ from secagg.errors import LocalError, ParticipationCancelled, SecAggError
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg.tools.bench.memory import memory_of
+from secagg.tools.deployment.crew import tell
 from secagg.tools.simulation.grid import update_of
 
 MODEL: Final = bytes(32)
@@ -123,12 +123,6 @@ def described(result: RoundResult) -> dict[str, object]:
 def digest_of_sums(sums: Words) -> str:
     """SHA-256 of the sum in hex, to compare what different processes hold."""
     return sha256(sums.data).hexdigest()
-
-
-def tell(event: str, **details: object) -> None:
-    """One line to the benchmark."""
-    sys.stdout.write(json.dumps({"event": event, **details}) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from secagg_client import ControlClient
 from secagg import Deadlines, RoundConfig, ThreatModel
 from secagg.tools.demo import job
 from secagg.tools.demo.participant import LABELS, Command
-from secagg.tools.demo.processes import Crew
 from secagg.tools.demo.results import Counted, Site
+from secagg.tools.deployment.crew import Crew
 from secagg.tools.deployment.sidecar import START_S
 from secagg.variants import Variant
 
@@ -51,10 +51,10 @@ def count_labels(
         RoundAborted: it ended without a sum.
         ProcessError: a participant failed.
     """
+    limit_s = START_S + 4 * _DEADLINE_S
+    command = Command(0, _TASK, folder / "labels", folder, [], None, limit_s, counted=True)
     for name in sites:
-        crew.order(
-            name, Command(0, _TASK, folder / "labels", folder, [], None, START_S + 4 * _DEADLINE_S, counted=True)
-        )
+        crew.order(name, command.as_json())
     crew.wait(dict.fromkeys(sites, ("trained",)), START_S)
     begin = monotonic()
     aggregate = control.result(control.open_round(config), config)

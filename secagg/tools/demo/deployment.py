@@ -1,26 +1,12 @@
-"""A deployment in a folder: CA, the sidecar's certificate, participants' identities, each with its own examples."""
+"""The participants of the demo on this machine: their names, their data, and how each of them is started."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
+from secagg.config import ThreatModel
 from secagg.tools.demo.job import Examples
 from secagg.tools.demo.participant import save_arrays
-from secagg.tools.demo.processes import Recruit
-from secagg.tools.deployment.identities import create_identities
-
-
-@dataclass(frozen=True, slots=True)
-class DemoDeployment:
-    """Where everything lies.
-
-    Attributes:
-        server: the sidecar's identity folder.
-        recruits: the participants.
-    """
-
-    server: Path
-    recruits: Mapping[str, Recruit]
+from secagg.tools.deployment.identities import Identities
+from secagg.variants import Variant
 
 
 def participant_names(count: int) -> list[str]:
@@ -28,11 +14,19 @@ def participant_names(count: int) -> list[str]:
     return [f"site-{number:02d}" for number in range(1, count + 1)]
 
 
-def build_deployment(folder: Path, examples: Mapping[str, Examples]) -> DemoDeployment:
-    """Make the keys and hand out the data."""
-    made = create_identities(folder, examples)
-    recruits = {}
+def hand_out(identities: Identities, examples: Mapping[str, Examples]) -> None:
+    """Write the examples of each participant into the folder of its identity."""
     for name, own in examples.items():
-        recruits[name] = Recruit(made.participants[name], made.participants[name] / "examples.npz")
-        save_arrays(recruits[name].data, {"images": own.images, "labels": own.labels})
-    return DemoDeployment(made.server, recruits)
+        save_arrays(identities.participants[name] / "examples.npz", {"images": own.images, "labels": own.labels})
+
+
+def commands(
+    identities: Identities, target: str, threat_model: ThreatModel, variant: Variant
+) -> dict[str, tuple[str, ...]]:
+    """How each participant is started. Args: target: the coordinator's data plane."""
+    shared = ("secagg.tools.demo.participant", "--target", target, "--threat-model", threat_model.name)
+    custody = () if variant.custody is None else ("--custody", variant.custody.value)
+    return {
+        name: (*shared, *custody, "--identity", str(folder), "--data", str(folder / "examples.npz"))
+        for name, folder in identities.participants.items()
+    }

@@ -24,6 +24,7 @@ from secagg.tools.demo.job import CLASSES, MAX_EXAMPLES, Examples, Model, local_
 from secagg.tools.demo.plan import Dropout, Moment
 from secagg.tools.demo.relay import CutRelay
 from secagg.tools.demo.tap import Tap
+from secagg.tools.deployment.crew import tell
 from secagg.tools.simulation.grid import on_grid
 
 LABELS: Final = Column(name="label", low=0, high=CLASSES - 1, max_rows=MAX_EXAMPLES, bins=CLASSES)
@@ -83,12 +84,6 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """The opposite of `load_arrays`."""
     contents: dict[str, Any] = dict(arrays)
     np.savez(path, **contents)
-
-
-def tell(event: str, **details: object) -> None:
-    """One line to whoever started us."""
-    sys.stdout.write(json.dumps({"event": event, **details}) + "\n")
-    sys.stdout.flush()
 
 
 class DemoParticipant:

@@ -30,11 +30,10 @@ from secagg.phases import phases
 from secagg.tools.demo import job
 from secagg.tools.demo.comparison import compare, weighted_mean
 from secagg.tools.demo.counting import count_labels, label_config
-from secagg.tools.demo.deployment import build_deployment, participant_names
+from secagg.tools.demo.deployment import commands, hand_out, participant_names
 from secagg.tools.demo.evidence import Upload, coordinator_view
 from secagg.tools.demo.participant import Command, load_arrays, save_arrays
 from secagg.tools.demo.plan import RoundPlan, plan_dropouts
-from secagg.tools.demo.processes import Crew
 from secagg.tools.demo.results import (
     CoordinatorView,
     Counted,
@@ -46,6 +45,8 @@ from secagg.tools.demo.results import (
     Traffic,
 )
 from secagg.tools.demo.side_by_side import SIDE_BY_SIDE, Bench
+from secagg.tools.deployment.crew import Crew
+from secagg.tools.deployment.identities import create_identities
 from secagg.tools.deployment.sidecar import START_S, Sidecar
 from secagg.variants import MASKED, Variant
 
@@ -111,11 +112,12 @@ def play(settings: Settings, audience: Audience) -> DemoResult:
     plans = plan_dropouts(round_config(settings, model, 1), list(sites), settings.rounds, settings.seed)
     with tempfile.TemporaryDirectory(prefix="secagg-demo-") as folder:
         audience.stage(f"Starting the sidecar and {settings.participants} participants")
-        deployment = build_deployment(Path(folder), sites)
+        identities = create_identities(Path(folder), sites)
+        hand_out(identities, sites)
         log = Path(folder, "participants.log")
         with (
-            Sidecar(deployment.server, Path(folder)) as sidecar,
-            Crew(sidecar.data_plane, settings.threat_model, deployment.recruits, log, settings.variant) as crew,
+            Sidecar(identities.server, Path(folder)) as sidecar,
+            Crew(commands(identities, sidecar.data_plane, settings.threat_model, settings.variant), log) as crew,
             ControlClient(sidecar.control_plane) as control,
         ):
             training_run = Training(settings, sites, test, crew, control, audience, Path(folder), model, model)
@@ -271,7 +273,7 @@ class Training:
         for name in self.sites:
             seed = self._seed(number, name)
             command = Command(number, _TASK, folder / "model.npz", folder, seed, plan.get(name), limit_s)
-            self.crew.order(name, command)
+            self.crew.order(name, command.as_json())
         self.crew.wait(dict.fromkeys(self.sites, ("trained",)), START_S)
         begin = monotonic()
         round_id = self.control.open_round(config, timeout_s=limit_s)

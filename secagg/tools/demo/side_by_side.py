@@ -18,8 +18,8 @@ from secagg_client import ControlClient
 from secagg import Aggregate, Deadlines, RoundConfig, Schema, ThreatModel, digest_model
 from secagg.tools.demo import job
 from secagg.tools.demo.participant import Command, load_arrays, save_arrays
-from secagg.tools.demo.processes import Crew
 from secagg.tools.demo.results import SchemeRound
+from secagg.tools.deployment.crew import Crew
 from secagg.tools.deployment.sidecar import START_S
 from secagg.tools.simulation.grid import CODE
 from secagg.variants import MASKED, WITH_PARTICIPANTS, Variant
@@ -61,7 +61,7 @@ class Bench:
         for name, seed in self.seeds.items():
             limit_s = START_S + 4 * _DEADLINE_S
             self.crew.order(
-                name, Command(number, _TASK, folder / "model.npz", folder, seed, None, limit_s, variant.name)
+                name, Command(number, _TASK, folder / "model.npz", folder, seed, None, limit_s, variant.name).as_json()
             )
         self.crew.wait(dict.fromkeys(self.seeds, ("trained",)), START_S)
         begin = monotonic()

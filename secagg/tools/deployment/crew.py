@@ -1,4 +1,4 @@
-"""The crew of the demo: a process for each participant, which may die and is started again."""
+"""Participants as processes: a `Crew` starts them, gives them orders and waits for their events."""
 
 import contextlib
 import json
@@ -7,45 +7,38 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
-from secagg import ThreatModel
-from secagg.tools.demo.participant import Command
 from secagg.tools.deployment.sidecar import ProcessError
-from secagg.variants import MASKED, Variant
 
 # One numerical thread each: the processes are many, the processors few.
 _ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Recruit:
-    """How to start one participant: its identity's folder, and the file with its own examples."""
-
-    identity: Path
-    data: Path
-
-
 @dataclass(slots=True)
 class Crew:
-    """The participants' processes."""
+    """Participants, each a process of its own, which may die and be started again.
 
-    target: str
-    threat_model: ThreatModel
-    recruits: Mapping[str, Recruit]
+    A participant reads an order a line from its standard input, and `tell`s events.
+
+    Attributes:
+        commands: what each participant is started with, behind `python -m`.
+        log: file for what they write to standard error.
+    """
+
+    commands: Mapping[str, Sequence[str]]
     log: Path
-    variant: Variant = MASKED
     _processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     _events: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
     _listeners: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self.start(self.recruits)
+        self.start(self.commands)
         return self
 
     def __exit__(
@@ -60,13 +53,9 @@ class Crew:
     def start(self, names: Iterable[str]) -> None:
         """Start processes that are not there, or no longer."""
         for name in names:
-            recruit = self.recruits[name]
-            flags = ["--target", self.target, "--threat-model", self.threat_model.name]
-            flags += [] if self.variant.custody is None else ["--custody", self.variant.custody.value]
-            files = ["--identity", str(recruit.identity), "--data", str(recruit.data)]
             with self.log.open("ab") as log:
                 process = subprocess.Popen(  # noqa: S603, our own interpreter
-                    [sys.executable, "-P", "-m", "secagg.tools.demo.participant", *flags, *files],
+                    [sys.executable, "-P", "-m", *self.commands[name]],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -79,12 +68,12 @@ class Crew:
             self._listeners.append(threading.Thread(target=self._listen, args=(name, process), daemon=True))
             self._listeners[-1].start()
 
-    def order(self, name: str, command: Command) -> None:
-        """Hand a command to a participant."""
+    def order(self, name: str, line: str) -> None:
+        """Write one line to the standard input of a participant."""
         stdin = self._processes[name].stdin
         if stdin is None:
             raise ProcessError(f"{name} has no standard input")
-        stdin.write(command.as_json() + "\n")
+        stdin.write(line + "\n")
         stdin.flush()
 
     def kill(self, names: Iterable[str]) -> None:
@@ -136,3 +125,9 @@ def _close(process: "subprocess.Popen[str]") -> None:
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
+
+
+def tell(event: str, **details: object) -> None:
+    """Tell the crew's owner of an event, from within a participant: one JSON object on a line of standard output."""
+    sys.stdout.write(json.dumps({"event": event, **details}) + "\n")
+    sys.stdout.flush()
