@@ -44,7 +44,7 @@ from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.schemes import coordinate
-from secagg.tools.redteam.attacks.protocol.encrypted import cancelling_shares
+from secagg.tools.redteam.attacks.protocol.encrypted_messages import cancelling_shares
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Envelope, Run, Up

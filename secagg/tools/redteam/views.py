@@ -23,6 +23,7 @@ from secagg.encoding.schema import FloatArray, Update
 from secagg.errors import LocalError, ProtocolViolation
 from secagg.homomorphic.dealt_key.report_sum import AwaitingSum as AwaitingDealtSum
 from secagg.homomorphic.joint_key.consistency_check import AwaitingSum as AwaitingJointSum
+from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.session import HomomorphicParticipant
 from secagg.lattice.decoding import bfv_decode, ckks_decode
 from secagg.lattice.layout import Layout
@@ -130,7 +131,7 @@ class Recording:
     # --- encrypted rounds ---------------------------------------------------------------------------------------------
 
     def _opened_as_far_as(self, victim: ParticipantId, sight: Sight) -> Integers:
-        profile, (c0, c1) = self._profile(), self.ciphertext(victim)
+        profile, (c0, c1) = profile_of(self.config), self.ciphertext(victim)
         if sight is not Sight.COLLUDERS or not self._key_seeds:
             # As many residues as there are values, whatever a ciphertext packs: c0 prime by prime, then c1.
             residues = np.concatenate([c.transpose(1, 0, 2).reshape(-1) for c in (c0, c1)])
@@ -145,7 +146,7 @@ class Recording:
 
     def ciphertext(self, victim: ParticipantId) -> tuple[Integers, Integers]:
         """The polynomials c0 and c1 of the victim's upload: uint64[blocks, primes, N] each."""
-        profile, layout = self._profile(), self._layout()
+        profile, layout = profile_of(self.config), self._layout()
         chunks = [e.message for e in self.sent(victim) if isinstance(e.message, EncryptedInputChunk)]
         residues = np.concatenate([unpack_chunk(layout, chunk.number, chunk.payload) for chunk in chunks])
         if layout.polynomials == 2:
@@ -158,14 +159,8 @@ class Recording:
         """What a participant sent, in order."""
         return (e for e in self.envelopes if isinstance(e, Up) and e.participant == name)
 
-    def _profile(self) -> Profile:
-        profile = self.config.homomorphic
-        if profile is None:
-            raise LocalError("a masked round has no ciphertexts")
-        return profile
-
     def _layout(self) -> Layout:
-        return upload_layout(self._profile(), self.config.vector_len)
+        return upload_layout(profile_of(self.config), self.config.vector_len)
 
     def _modulus(self, sight: Sight) -> int:
         """What the residues of a view are taken modulo."""

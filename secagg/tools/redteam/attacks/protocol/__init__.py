@@ -11,6 +11,7 @@ from typing import Final
 from secagg.tools.redteam.attacks.protocol.cohorts import COHORT_GAMES
 from secagg.tools.redteam.attacks.protocol.colluders import COLLUDER_GAMES
 from secagg.tools.redteam.attacks.protocol.encrypted import ENCRYPTED_GAMES
+from secagg.tools.redteam.attacks.protocol.encrypted_messages import ENCRYPTED_MESSAGE_GAMES
 from secagg.tools.redteam.attacks.protocol.inputs import INPUT_GAMES
 from secagg.tools.redteam.attacks.protocol.keys import KEY_GAMES
 from secagg.tools.redteam.attacks.protocol.malicious_models import MODEL_GAMES
@@ -28,6 +29,7 @@ EVERY_GAME: Final = (
     *COHORT_GAMES,
     *MODEL_GAMES,
     *ENCRYPTED_GAMES,
+    *ENCRYPTED_MESSAGE_GAMES,
 )
 """In the order of the report: as a round goes, then what its sums tell, then homomorphic rounds."""
 

@@ -1,28 +1,19 @@
 """Games against homomorphic rounds. Sources: [M21] Mouchet et al. 2021, [LM21] Li & Micciancio 2021."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from secagg.encoding.packing import unpack
-from secagg.encoding.schema import ArraySpec, Schema
-from secagg.errors import AuthenticationError, LocalError
-from secagg.homomorphic import encrypted_sum
-from secagg.homomorphic.dealt_key.release_sum import AwaitingOrder
-from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares
-from secagg.homomorphic.joint_key.share_keys import AwaitingRoster, ShareKeysPhase
-from secagg.homomorphic.session import HomomorphicParticipant
+from secagg.errors import LocalError
+from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.decoding import decode
-from secagg.lattice.keyshares import joint_key, pack_key_share, unpack_key_share
 from secagg.lattice.layout import layout_of
-from secagg.lattice.modular import U64
-from secagg.lattice.parameters import Custody, Profile
-from secagg.lattice.residues import ResidueVector, pack_residues, unpack_chunk
-from secagg.lattice.rlwe import SecretKey, add, sub
+from secagg.lattice.parameters import Custody
+from secagg.lattice.residues import ResidueVector, unpack_chunk
+from secagg.lattice.rlwe import add
 from secagg.messages import (
     ConsistencyCheck,
     ConsistencyProof,
@@ -30,19 +21,16 @@ from secagg.messages import (
     Index,
     ParticipantId,
     ReleaseOrder,
-    ShareKeys,
-    SumChunk,
     SurvivorSet,
 )
-from secagg.phases import Phase
 from secagg.tools.redteam.adversary import Integers, truth
 from secagg.tools.redteam.arena import SMALL, deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Outcome, Refusal, settle
-from secagg.tools.redteam.modes import ENCRYPTED, Mode, mode_named
+from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, Refusal, settle
+from secagg.tools.redteam.modes import ENCRYPTED, mode_named
 from secagg.tools.redteam.views import Recording, Sight, record
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
-from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up, pass_on
+from secagg.tools.simulation.network import Down, Envelope, Hook, pass_on
 
 NAMES: Final = participant_names(5)
 VICTIM: Final = NAMES[3]
@@ -81,11 +69,21 @@ class _Halted(Exception):
 def _with_inputs(mode: str) -> Recording:
     """A round up to the moment at which the coordinator says what is to be decrypted."""
     recording = Recording(start(small_config(5, mode_named(mode))))
-    _play_to_inputs(recording)
+    play_to_inputs(recording)
     return recording
 
 
-def _play_to_inputs(recording: Recording, hook: Hook = pass_on) -> None:
+def play_to_inputs(recording: Recording, hook: Hook = pass_on) -> None:
+    """Play and keep the messages, up to the moment at which the coordinator says what is to be decrypted.
+
+    Args:
+        recording: of a round that has not begun.
+        hook: sees and may change every message, before it is kept.
+
+    Raises:
+        LocalError: the round ended before all inputs were in.
+    """
+
     def listen(envelope: Envelope) -> tuple[Envelope, ...]:
         if isinstance(envelope, Down) and isinstance(envelope.message, EncryptedSum):
             raise _Halted
@@ -102,7 +100,7 @@ def _play_to_inputs(recording: Recording, hook: Hook = pass_on) -> None:
 
 def _ciphertext_of_victim(recording: Recording) -> EncryptedSum:
     """The victim's own ciphertext in the place of the sum."""
-    profile = _profile(recording)
+    profile = profile_of(recording.config)
     layout = layout_of(profile, recording.config.vector_len, 1)
     c0, c1 = (tuple(ResidueVector(layout, c[:, None]).all_chunks()) for c in recording.ciphertext(VICTIM))
     return EncryptedSum(EVERYONE, c0 if profile.custody is Custody.PARTICIPANTS else (), c1)
@@ -110,7 +108,7 @@ def _ciphertext_of_victim(recording: Recording) -> EncryptedSum:
 
 def _decrypt(recording: Recording, asked: EncryptedSum) -> Integers:
     """Have the participants decrypt `asked`, each showing what the protocol wants it to be shown."""
-    if _profile(recording).custody is Custody.PARTICIPANTS:
+    if profile_of(recording.config).custody is Custody.PARTICIPANTS:
         return _handed_in(recording, asked)
     return _put_together(recording, asked)
 
@@ -128,7 +126,7 @@ def _handed_in(recording: Recording, asked: EncryptedSum) -> Integers:
 
 def _put_together(recording: Recording, asked: EncryptedSum) -> Integers:
     """Custody `threshold`: everybody signs what is to be decrypted, sees the others' signatures, and decrypts."""
-    run, profile, count = recording.run, _profile(recording), recording.config.vector_len
+    run, profile, count = recording.run, profile_of(recording.config), recording.config.vector_len
     signatures = {}
     for i, name in enumerate(NAMES, start=1):
         signed = run.participants[name].receive(asked, run.now)
@@ -140,13 +138,6 @@ def _put_together(recording: Recording, asked: EncryptedSum) -> Integers:
         if isinstance(partial, OnceVector):
             phase = add(profile.primes, phase, unpack_chunk(layout, 0, partial.chunk(0).payload)[:, 0])
     return decode(profile, np.ascontiguousarray(phase), count, len(NAMES))
-
-
-def _profile(recording: Recording) -> Profile:
-    profile = recording.config.homomorphic
-    if profile is None:
-        raise LocalError("a masked round has no ciphertexts")
-    return profile
 
 
 def one_for_the_sum(mode: str) -> Callable[[], Outcome]:
@@ -170,135 +161,6 @@ def second_decryption(mode: str) -> Callable[[], Outcome]:
         return again is not None
 
     return lambda: settle(attack, held="one decryption a round", got="a second decryption under one key")
-
-
-# --- what participants check of a key and of a sum --------------------------------------------------------------------
-
-ATTACKER: Final = NAMES[4]
-
-
-def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant[Any]:
-    """The state machine of `name` in a homomorphic round."""
-    participant = run.participants[name]
-    if not isinstance(participant, HomomorphicParticipant):
-        raise LocalError("this adversary plays homomorphic rounds")
-    return participant
-
-
-def cancelling_shares(run: Run) -> Hook:
-    """The attacker, who speaks last, chooses its key share so that the joint key is its own."""
-    others: list[U64] = []
-
-    def hook(envelope: Envelope) -> tuple[Envelope, ...]:
-        message, profile = envelope.message, run.coordinator.round.config.homomorphic
-        if not isinstance(envelope, Up) or not isinstance(message, ShareKeys) or profile is None:
-            return (envelope,)
-        own = unpack_key_share(profile, message.key_share)
-        if envelope.participant != ATTACKER:
-            others.append(own)
-            return (envelope,)
-        forged = pack_key_share(profile, sub(profile.key_primes, own, joint_key(profile, others)))
-        # Its own machine must not notice either.
-        object.__setattr__(machine(run, ATTACKER)._state, "key_share", forged)
-        return (replace(envelope, message=replace(message, key_share=forged)),)
-
-    return hook
-
-
-def rogue_key_share(mode: str) -> Outcome:
-    """One participant alone can open every update, if nobody looks whether it had committed to its key share."""
-
-    def attack() -> bool:
-        recording = Recording(start(small_config(5, mode_named(mode))))
-        run, profile = recording.run, _profile(recording)
-        state = machine(run, ATTACKER)._state
-        if not isinstance(state, AwaitingRoster):
-            raise LocalError("the round has begun")
-        _play_to_inputs(recording, cancelling_shares(run))
-        if run.refused:
-            raise run.refused[0][1]
-        c0, c1 = recording.ciphertext(VICTIM)
-        phase = add(profile.primes, c0, SecretKey(profile, state.seed, run.coordinator.round.context).times(c1))
-        opened = decode(profile, np.ascontiguousarray(phase), recording.config.vector_len, 1)
-        return np.array_equal(opened, truth(run, VICTIM))
-
-    return settle(attack, got="the victim's exact update, and everybody else's")
-
-
-def planted_sum() -> Outcome:
-    """The victim is shown a transparent ciphertext for the sum: c1 = 0, and c0 the encoding of one in every slot."""
-    # As many values as the slots of a block have: what is planted fills them.
-    config = mode_named("bfv").config(Schema((ArraySpec("values", (8191,)),)), 5)
-    run = start(config)
-    profile = _profile(Recording(run))
-
-    def plant(envelope: Envelope) -> tuple[Envelope, ...]:
-        message = envelope.message
-        if envelope.participant != VICTIM or not (isinstance(envelope, Down) and isinstance(message, EncryptedSum)):
-            return (envelope,)
-        c0 = np.zeros((1, 1, 1, profile.ring_degree), np.uint64)
-        c0[..., 0] = round(profile.modulus / profile.plain_modulus)
-        planted = replace(message, c0=(pack_residues(c0, profile.prime_bits),), c1=(bytes(len(message.c1[0])),))
-        return (replace(envelope, message=planted),)
-
-    def attack() -> bool:
-        run.hook = plant
-        run.play()
-        aggregate = machine(run, VICTIM).aggregate
-        if aggregate is None:
-            raise run.errors[VICTIM]
-        low, high = np.split(aggregate.sums, [profile.ring_degree])  # the two fields of each slot
-        return bool((low == 1).all()) and not high.any()
-
-    return settle(attack, got="a sum of its own choice, which the victim believes")
-
-
-def withheld_sum(mode: str) -> Outcome:
-    """The task does not give the FL server the sum; its coordinator asks the victim for it all the same."""
-    run = start(replace(small_config(5, mode_named(mode)), release_to_coordinator=False))
-    handed_in = []
-
-    def ask(envelope: Envelope) -> tuple[Envelope, ...]:
-        if isinstance(envelope, Up) and isinstance(envelope.message, SumChunk):
-            handed_in.append(envelope.message)
-        if isinstance(envelope, Down) and (envelope.participant, envelope.phase) == (VICTIM, Phase.REPORT_SUM):
-            return (replace(envelope, message=ReleaseOrder(upload=True)),)
-        return (envelope,)
-
-    def attack() -> bool:
-        run.hook = ask
-        run.play()
-        if VICTIM in run.errors and not handed_in:
-            raise run.errors[VICTIM]
-        return bool(handed_in)
-
-    return settle(attack, got="the sum")
-
-
-_CHECKED_SHARES: Final = (
-    Check(ShareKeysPhase, "check", "C71"),
-    Check(AwaitingShares, "_checked", "C61"),
-)
-
-
-def _games_of_custody(mode: Mode) -> tuple[Game, ...]:
-    if mode.variant.custody is Custody.PARTICIPANTS:
-        return (
-            Game(
-                f"{mode.name}-withheld-sum", f"{mode.title}: a sum that is not the FL server's is asked for",
-                "malicious coordinator", "threat model", True, "participants hand it in only where the task says so",
-                partial(withheld_sum, mode.name), Kind.LYING, mode.name, encrypted=True,
-                defences=(Check(AwaitingOrder, "on_order", "C58"),), refused=Refusal(),
-            ),
-        )  # fmt: skip
-    return (
-        Game(
-            f"{mode.name}-rogue-key-share", f"{mode.title}: a key share that cancels all others",
-            "one participant", "[M21] §5", True, "key shares are committed to before any is seen",
-            partial(rogue_key_share, mode.name), Kind.COLLUDING, mode.name, encrypted=True,
-            defences=_CHECKED_SHARES, refused=Refusal(AuthenticationError, ATTACKER),
-        ),
-    )  # fmt: skip
 
 
 def _games() -> tuple[Game, ...]:
@@ -331,14 +193,8 @@ def _games() -> tuple[Game, ...]:
                 second_decryption(mode.name), Kind.LYING, mode.name,
                 encrypted=True, refused=Refusal(),
             ),
-            *_games_of_custody(mode),
         ]  # fmt: skip
-    planted = Game(
-        "bfv-planted-sum", f"{mode_named('bfv').title}: a sum is made up without any key", "malicious coordinator",
-        "[M21] §5", True, "a ciphertext that hides nothing is not decrypted", planted_sum, Kind.LYING, "bfv",
-        encrypted=True, defences=(Check(encrypted_sum, "check_ciphertext", "C56"),), refused=Refusal(),
-    )  # fmt: skip
-    return (*games, planted)
+    return tuple(games)
 
 
 ENCRYPTED_GAMES: Final = _games()
