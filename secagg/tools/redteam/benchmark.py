@@ -96,7 +96,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """All cells of a plan."""
+    """The benchmark: every attack against every defence in every cohort of a plan, with its score."""
 
     plan: Plan
     cells: tuple[Cell, ...]

@@ -44,7 +44,7 @@ def ciphertexts(mode: Mode, seed: int = 0) -> list[str]:
 
 
 def ciphertext_battery(mode: Mode, seed: int) -> Battery:
-    """The tests of `ciphertexts`."""
+    """The statistical tests that `ciphertexts` judges, over the residues of one round."""
     recording = recorded(mode, seed)
     profile = recording.config.homomorphic
     battery, uploads = Battery(), {name: recording.ciphertext(name) for name in recording.run.participants}

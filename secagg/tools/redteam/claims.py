@@ -12,7 +12,7 @@ from secagg.tools.redteam.results import RedTeamFindings
 
 
 class Holds(Enum):
-    """The value is for people."""
+    """What is claimed of a threat in a way to sum. The value is what the report says."""
 
     YES = "holds"
     NO = "does not hold"

@@ -59,7 +59,7 @@ class Audited:
 
     @property
     def disproved(self) -> bool:
-        """Whether the claim cannot hold."""
+        """Whether what was found contradicts the claimed ε."""
         return max(self.bound, self.gaussian) > self.claim
 
 

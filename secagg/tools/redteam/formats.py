@@ -13,12 +13,12 @@ from secagg.tools.redteam.risks import RISKS, figures
 
 
 def to_json(findings: RedTeamFindings) -> str:
-    """One document, without pictures."""
+    """The document that `--json` prints and `report.json` keeps. It has no pictures."""
     return json.dumps(as_document(findings), indent=2, ensure_ascii=False)
 
 
 def as_document(findings: RedTeamFindings) -> dict[str, Any]:
-    """The document as values."""
+    """The same document as dictionaries, lists and plain values."""
     tested = findings.self_test
     return {
         "exit_code": findings.exit_code,

@@ -126,7 +126,7 @@ class AuditedClaim:
 
     @property
     def disproved(self) -> bool:
-        """Whether the claim cannot hold."""
+        """Whether what was found contradicts the claimed ε."""
         return max(self.bound, self.gaussian) > self.claim
 
     @property
@@ -188,5 +188,5 @@ class Measured:
     detected: tuple[Detected, ...] = ()
 
     def __add__(self, other: "Measured") -> "Measured":
-        """Both, one after the other."""
+        """What two measurements found, the first one's rows first."""
         return Measured(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))

@@ -62,7 +62,7 @@ class BagOfWords(torch.nn.Module):  # type: ignore[misc] # torch is Any to the t
 
 
 def text(vocabulary: int, classes: int, width: int = 32) -> Build:
-    """Embedding, mean, one hidden layer."""
+    """A classifier of texts: the mean of word embeddings, then one hidden layer."""
     return lambda: BagOfWords(vocabulary, classes, width)
 
 

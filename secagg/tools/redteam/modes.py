@@ -41,7 +41,7 @@ class Mode:
 
     @property
     def encrypted(self) -> bool:
-        """Whether it needs TenSEAL."""
+        """Whether its rounds are homomorphic, which needs TenSEAL."""
         return self.variant.scheme is not None
 
     def config(
@@ -104,7 +104,7 @@ def mode_named(name: str) -> Mode:
 
 
 def available(modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
-    """Those whose libraries are installed."""
+    """The modes that can be played here, because their libraries are installed."""
     return tuple(mode for mode in modes if not mode.encrypted or homomorphic_available())
 
 

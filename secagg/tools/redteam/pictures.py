@@ -27,7 +27,7 @@ def best_guess(target: Target, outcome: Outcome) -> Picture:
 
 
 def row(title: str, target: Target, outcomes: Sequence[Outcome], *, hidden: bool = False) -> FaceRow:
-    """One pair of eyes."""
+    """The pictures that one adversary sees, side by side."""
     found = tuple(best_guess(target, outcome) for outcome in outcomes)
     pairs = [(f, picture(target, outcome.victim)) for f, outcome in zip(found, outcomes, strict=True)]
     psnr, ssim = (float(np.mean([measure(a, b) for a, b in pairs])) for measure in (metrics.psnr, metrics.ssim))

@@ -112,7 +112,7 @@ def _pairs(rng: Generator) -> Iterator[Power]:
 
 
 def _variances(rng: Generator) -> Iterator[Power]:
-    """Noise of the wrong size."""
+    """How small an error in the size of the noise is noticed."""
     spread = math.sqrt(2 / noise_checks.NOISY_VALUES)
     small = math.sqrt((1 - noise_checks.SIGMAS * spread) / (1 + _MARGIN * spread))
 

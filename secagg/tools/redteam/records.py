@@ -61,12 +61,12 @@ class Records:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one record's features."""
+        """The shape of the features of one record."""
         return tuple(int(side) for side in self.features.shape[1:])
 
     @property
     def size(self) -> int:
-        """Values of one record."""
+        """How many numbers the features of one record are."""
         return int(np.prod(self.shape))
 
     def as_picture(self, vector: Features) -> Features | None:

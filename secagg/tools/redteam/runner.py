@@ -50,7 +50,7 @@ def run(profile: str, seed: int, *, tell: Tell, clock: Clock, jobs: int = 1, mod
 
 
 def only_self_test(seed: int, *, tell: Tell) -> RedTeamFindings:
-    """Nothing but the mutants."""
+    """The findings of a run that only tests the red team itself, with every mutant."""
     return self_tested(_empty("self-test", _command("self-test", seed, ""), seed), tell)
 
 

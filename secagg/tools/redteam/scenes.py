@@ -49,7 +49,7 @@ class Scene:
 
     @property
     def record(self) -> Picture:
-        """The victim's record: float32[d]."""
+        """The record of the victim that the attack is after: float32[d]."""
         record: Picture = self.case.target.records.vectors(self.case.members[0][:1])[0]
         return record
 

@@ -57,7 +57,7 @@ class Test:
 
 @dataclass(slots=True)
 class Battery:
-    """Tests that are judged together."""
+    """Statistical tests whose error rate is judged together, by Bonferroni."""
 
     tests: list[Test] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ class Battery:
         return min((test.p for test in self.tests), default=1.0)
 
     def said(self) -> list[str]:
-        """The worst alarms, in words."""
+        """A sentence for each of the worst alarms; empty if there is none."""
         return [f"{alarm.sample}: {alarm.name} (p = {alarm.p:.1e})" for alarm in self.alarms[:5]]
 
 

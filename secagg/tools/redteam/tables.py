@@ -31,7 +31,7 @@ def row(*cells: str, gap: bool = False) -> Row:
 
 
 def share(value: float, interval: tuple[float, float], trials: int) -> Markup:
-    """A proportion with its interval."""
+    """A cell of a table: a proportion and the interval in which it lies with 95 % certainty."""
     low, high = interval
     return f"{value:.0%}" + why(f"{low:.0%} to {high:.0%}, {trials} trials")
 
@@ -71,7 +71,7 @@ def _cell(cell: Cell, findings: RedTeamFindings) -> str:
 
 
 def risks(findings: RedTeamFindings) -> str:
-    """One by one, with figures."""
+    """What practitioners fear, one row each, with the figures of this run and what answers it."""
     rows = [_risk(risk, figures(risk, findings)) for risk in RISKS]
     head = [
         "Risk",
@@ -345,7 +345,7 @@ def _audited(c: AuditedClaim) -> Row:
 
 
 def power(findings: RedTeamFindings) -> str:
-    """What the statistics can see."""
+    """How small a fault of the masks or noise the statistics would have noticed."""
     found = findings.measured.power
     if not found:
         return ""
@@ -365,7 +365,7 @@ def _power(p: Power) -> Row:
 
 
 def detection(findings: RedTeamFindings) -> str:
-    """True and false positives."""
+    """How often inspection of models finds a malicious one, and how often it is wrong."""
     found = findings.measured.detected
     if not found:
         return ""

@@ -72,7 +72,7 @@ class Target:
 
     @cached_property
     def parameters(self) -> dict[str, FloatArray]:
-        """The initial model by name."""
+        """The parameters of the model before training, as named arrays."""
         return {name: tensor.detach().numpy().copy() for name, tensor in self.module.named_parameters()}
 
     @property
@@ -111,7 +111,7 @@ class Target:
         return self.update_from(parameters, self.records.features[which], self.records.labels[which])
 
     def update_from(self, parameters: Parameters, features: Features, labels: Labels) -> dict[str, FloatArray]:
-        """The same for any records."""
+        """The update that training on these records gives, whoever has them."""
         start = tensors(parameters)
         if not self.local_steps:
             return arrays(self.gradient(start, torch.from_numpy(features), torch.from_numpy(labels)))

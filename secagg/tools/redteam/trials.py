@@ -143,11 +143,11 @@ class Case:
         return outcomes
 
     def luck(self) -> np.random.Generator:
-        """The attack's own randomness."""
+        """The generator that the attack draws from, apart from that of the case."""
         return np.random.default_rng([self.seed, 4])
 
     def judge(self, found: Reconstruction) -> Outcome:
-        """How near the attack came."""
+        """How near the reconstruction came to the true record."""
         records = self.target.records
         pool, victim = records.vectors(self.rivals()), records.vectors(self.members[0][:1])[0]
         judged = np.ones(len(victim), np.bool_) if found.judged is None else found.judged
@@ -207,7 +207,7 @@ class Score:
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "Score":
-        """Of one or more outcomes."""
+        """The score of one or more trials."""
         standings = [outcome.standing for outcome in outcomes]
         gains = [outcome.gain_db for outcome in outcomes]
         hits = sum(standing.identified for standing in standings)
@@ -233,7 +233,7 @@ class Score:
         return Tried(f"{attack.name} on {target.name}", self.trials, self.identified, self.interval, self.chance)
 
     def reaches(self, bar: Bar) -> bool:
-        """What a positive control must."""
+        """Whether a positive control is good enough: it must reach the attack's bar."""
         return bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
 
     @property

@@ -65,5 +65,5 @@ def single_threaded() -> None:
 
 
 def cores() -> int:
-    """That this process may use."""
+    """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -128,7 +128,7 @@ def _lines_of_check(node: ast.stmt) -> range:
 
 
 class _Cut(ast.NodeTransformer):
-    """The tree less one statement."""
+    """Takes one statement out of a syntax tree; of an `if`, what stands behind its `else` stays."""
 
     def __init__(self, statement: ast.stmt) -> None:
         self._statement = statement

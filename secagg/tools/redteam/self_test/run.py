@@ -41,7 +41,7 @@ class SelfTest:
 
     @property
     def caught(self) -> int:
-        """How many mutants were noticed."""
+        """How many of the mutants that were run some check noticed."""
         return sum(verdict.caught for verdict in self.verdicts)
 
     @property

@@ -1,4 +1,4 @@
-"""What an attack is."""
+"""What every attack on updates or sums declares, and what it hands back."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -97,5 +97,5 @@ def clipped(target: Target, rows: np.ndarray[Any, Any]) -> Features:
 
 
 def nothing(target: Target) -> Features:
-    """No guess at all."""
+    """A reconstruction that guesses nothing, for what the attack cannot read."""
     return np.empty((0, target.records.vectors(np.zeros(1, np.int64)).shape[1]), np.float32)

@@ -74,7 +74,7 @@ class Suspects:
         return weighted
 
     def named(self, target: Target, observation: Observation) -> Reconstruction:
-        """The candidate that explains most."""
+        """Which of the candidates explains most of what was seen, and so is taken for the member."""
         best = int(np.argmax(self.scores(target, observation)))
         return Reconstruction(self.features[best : best + 1].reshape(1, -1), self.labels[best : best + 1])
 

@@ -22,8 +22,6 @@ from secagg.tools.redteam.modes import EVERY_MODE, MASKED_ACTIVE, MASKED_SEMI_HO
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run
 
-LESS_THEIR_OWN: Final = f"{EXACT}: the sum less what the colluders put in"
-
 
 def threshold_of_colluders() -> Outcome:
     """A round whose threshold the colluders reach among themselves: they open every secret without asking anyone."""

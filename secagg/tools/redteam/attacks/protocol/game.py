@@ -125,7 +125,7 @@ class Game:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A game and its outcome."""
+    """A game that was played, with its outcome, to be held against what the product claims."""
 
     game: Game
     outcome: Outcome
