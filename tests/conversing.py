@@ -66,7 +66,7 @@ class Conversation:
     Attributes:
         made: the calls of each participant, in order.
         errors: what each gave up for.
-        farewells: the good-byes after those.
+        leave_calls: what they told the coordinator then.
     """
 
     config: RoundConfig
@@ -75,7 +75,7 @@ class Conversation:
     offered: bytes = b""  # the configuration's bytes, if not those of `config`
     made: dict[ParticipantId, list[Call[Any]]] = field(default_factory=dict)
     errors: dict[ParticipantId, SecAggError] = field(default_factory=dict)
-    farewells: dict[ParticipantId, LeaveRound | None] = field(default_factory=dict)
+    leave_calls: dict[ParticipantId, LeaveRound | None] = field(default_factory=dict)
     results: dict[ParticipantId, RoundResult] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class Conversation:
 
     def _give_up(self, name: ParticipantId, participation: Participation, error: SecAggError) -> None:
         self.errors[name] = error
-        leave = self.farewells[name] = participation.farewell(error)
+        leave = self.leave_calls[name] = participation.leave_call(error)
         participation.close()
         if leave is not None:
             message = decode_leave(pb.LeaveRequest.FromString(next(leave.requests())).leave)

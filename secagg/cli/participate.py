@@ -187,8 +187,8 @@ def participate(
 
 @contextmanager
 def _left_on_signals(client: "Client") -> Iterator[None]:
-    """Control-C, and SIGTERM as a service or a container is stopped with, end the program after a good-bye. The second
-    one ends it at once.
+    """Control-C, and SIGTERM as a service or a container is stopped with, end the program after it left the round. The
+    second one ends it at once.
 
     Another thread cancels: an exception that a signal raises inside of gRPC may leave a lock of it locked for ever.
     """

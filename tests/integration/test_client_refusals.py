@@ -81,7 +81,7 @@ async def test_an_update_of_another_shape_is_refused_before_the_round_is_joined(
         for update in (np.zeros(49, np.float32), {"other": np.zeros(50, np.float32)}, np.zeros(50)):
             error = await refusal(s, update=update, round_id=round_id, synchronous=synchronous)
             assert isinstance(error, InputError)
-        assert made == ["FindRound"] * 3  # neither keys nor a good-bye
+        assert made == ["FindRound"] * 3  # neither keys nor a LeaveRound
 
 
 async def test_no_call_is_made_with_an_expired_identity(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ async def called(act: Callable[[], None]) -> None:
 
 
 async def leaves(s: Stage, config: RoundConfig, name: ParticipantId, round_id: bytes, method: str) -> None:
-    """Its caller gives up when it calls `method`; it says good-bye."""
+    """Its caller gives up when it calls `method`; it tells the coordinator."""
     options = {"policy": lenient(config), "backend": InProcess}
     at = At(method, lambda: None, silent=True)
     with client(s.server.data_address, name, interceptors=[at], **options) as participant:

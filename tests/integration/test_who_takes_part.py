@@ -142,18 +142,18 @@ async def test_of_one_identity_started_twice_the_first_goes_on(tmp_path: Path, s
 
 
 async def test_the_second_throws_the_first_out_without_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The twin: it says good-bye, and the coordinator believes it."""
+    """The twin: it says that it leaves, and the coordinator believes it."""
 
     async def believed(*_: object) -> None: ...
 
-    def farewell(self: Participation, error: BaseException) -> object:
+    def leave_call(self: Participation, error: BaseException) -> object:
         from secagg_client.calls.data_plane import LeaveRound
 
         if not isinstance(error, ProtocolViolation) or self._offer is None:
             return None
         return LeaveRound(self._offer.round_id, self._offer.config, Leave(LeaveReason.FAILED))
 
-    monkeypatch.setattr(Participation, "farewell", farewell)
+    monkeypatch.setattr(Participation, "leave_call", leave_call)
     monkeypatch.setattr(Processes, "check_hung_up", believed)
     async with stage(tmp_path) as s:
         with pytest.raises(RoundAborted, match="2 participants are left"):
@@ -172,7 +172,7 @@ async def test_as_many_are_named_as_the_sidecar_takes(tmp_path: Path) -> None:
             await control.expect(round_id, names)
 
 
-@pytest.mark.parametrize("ends", ["its call ends", "it says good-bye"])
+@pytest.mark.parametrize("ends", ["its call ends", "it says that it leaves"])
 async def test_who_waits_for_a_round_is_given_the_place_of_its_earlier_process(tmp_path: Path, ends: str) -> None:
     """A machine that lost its power and is up again before the coordinator has noticed."""
     async with stage(tmp_path) as s:

@@ -233,7 +233,7 @@ class AsyncClient:
                 answer = await self._connection.perform(call, scope)
                 call = await compute(participation.advance, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
-            await self._leave(participation.farewell(error), error)
+            await self._leave(participation.leave_call(error), error)
             raise
         finally:
             participation.close()

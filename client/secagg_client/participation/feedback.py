@@ -1,6 +1,6 @@
 """What rounds lost of our updates, carried to the next round of the same task (`feedback` in a pipeline).
 
-A round borrows what is carried, adds it to the update, and puts back what it lost itself, once it is certain that our
+A round takes what is carried, adds it to the update, and puts back what it lost itself, once it is certain that our
 input is in the sum. If it is certain that it is not, everything stays as it was. Where neither is known (we handed in
 all of it and never heard of the end), nothing is put back: what may be in a sum already is not sent a second time.
 """
@@ -64,7 +64,7 @@ class Feedback:
         with self._lock:
             self._tasks.pop(task, None)
 
-    def borrow(self, task: str, schema: Schema) -> "Loan":
+    def take(self, task: str, schema: Schema) -> "Residual":
         """What one participation sends on top of its update, and is to give back.
 
         Raises:
@@ -74,12 +74,12 @@ class Feedback:
         with self._lock:
             account = self._tasks.setdefault(task, _Account(shapes))
             account.check(task, shapes)
-            return Loan(self._lock, account, account.take(list(shapes)))
+            return Residual(self._lock, account, account.take(list(shapes)))
 
 
 @dataclass(slots=True)
 class _Account:
-    """Of one task. `flat`: float32, the arrays one after the other; None if nothing is carried or all is borrowed."""
+    """Of one task. `flat`: float32, the arrays one after the other; None if nothing is carried or all is taken."""
 
     shapes: _Shapes
     flat: FloatArray | None = None
@@ -121,8 +121,8 @@ class _Account:
 
 
 @dataclass(slots=True)
-class Loan:
-    """What one participation borrowed; settled once, as `into_sum`, `not_in_sum` or not at all.
+class Residual:
+    """What one participation took; settled once, as `into_sum`, `not_in_sum` or not at all.
 
     Attributes:
         carried: float32[schema.size]; None for nothing.
@@ -150,7 +150,7 @@ class Loan:
 
     def noting(self, upload: Upload) -> Upload:
         """The same upload; its last chunk is noticed when it is asked for."""
-        return _Noting(upload, self) if upload.phase in INPUTS else upload
+        return _NotedUpload(upload, self) if upload.phase in INPUTS else upload
 
     def _settle(self, back: FloatArray | None) -> None:
         with self._lock:
@@ -160,9 +160,9 @@ class Loan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Noting:
+class _NotedUpload:
     upload: Upload
-    loan: Loan
+    residual: Residual
 
     @property
     def phase(self) -> Phase:
@@ -174,7 +174,7 @@ class _Noting:
 
     def chunk(self, number: int) -> Chunk:
         if number == self.chunks - 1:
-            self.loan.handed_in = True
+            self.residual.handed_in = True
         return self.upload.chunk(number)
 
     def __iter__(self) -> Iterator[Chunk]:

@@ -56,13 +56,14 @@ from secagg_client.calls.data_plane import (
     SendMessage,
     UploadCall,
 )
-from secagg_client.participation.feedback import Loan
+from secagg_client.participation.feedback import Residual
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.terms import ClosableBackend, Contribution, Terms
 
 ROUNDING_SEED_SIZE: Final = 32
 LEAVE_TIMEOUT_S: Final = 10.0
-"""How long a good-bye may take. It is said again until it is heard: among hundreds that leave, some are not at once."""
+"""How long it may take to tell the coordinator that we leave, retries included. Where hundreds leave at the same time,
+some are not heard at once."""
 
 
 class Participation:
@@ -75,8 +76,8 @@ class Participation:
         self._find = find if isinstance(find, FindRound) else None
         self._participant: Participant | None = None
         self._backend: ClosableBackend | None = None
-        self._loan: Loan | None = None
-        self._encoded: EncodedUpdate | None = None  # with a loan
+        self._residual: Residual | None = None
+        self._encoded: EncodedUpdate | None = None  # where `_residual` is there
         self._advertising = False  # until the coordinator has answered it
         self._counted = False
         self._group: GroupedRoundId | None = None
@@ -99,7 +100,7 @@ class Participation:
             answer: the parts that answered the last call; None at the beginning.
 
         Raises:
-            RemoteError: the coordinator's answer is refused. Nothing more leaves but the good-bye.
+            RemoteError: the coordinator's answer is refused. Only `leave_call` may follow.
             LocalError: the contribution does not fit the round.
         """
         try:
@@ -111,16 +112,18 @@ class Participation:
             self._refused = True
             raise
 
-    def farewell(self, error: BaseException) -> LeaveRound | None:
-        """The good-bye to send after `error`, and the end of our secrets; None if there is nobody to tell.
+    def leave_call(self, error: BaseException) -> LeaveRound | None:
+        """End our part after `error`: forget our secrets, and give the call that tells the coordinator, or None if it
+        need not be told.
 
-        A caller's mistake that is found before our keys were advertised needs none: we never joined. If the coordinator
-        refused our keys we did not either, but another process with our certificate may have: a good-bye would be its.
+        A caller's mistake that is found before our keys were advertised is not told: we never joined. Nor is it told
+        when the coordinator refused our keys: another process with our certificate may have joined, and the coordinator
+        would take the call for a call of that process.
         """
         if self._participant is not None:
             self._participant.abort()
-        if self._loan is not None and self._surely_not_summed(error):
-            self._loan.not_in_sum()
+        if self._residual is not None and self._surely_not_summed(error):
+            self._residual.not_in_sum()
         known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
         known |= self._advertising and not self._refused and isinstance(error, RemoteError)
         if self._offer is None or self._over or known or (self._participant is None and not self._refused):
@@ -163,8 +166,8 @@ class Participation:
         self._over = True
         survivors = _names(roster, sets)
         receipt = self._believed(participant.membership.round, roster, survivors, told)
-        if self._loan is not None and self._encoded is not None:
-            self._loan.into_sum(self._encoded.lost())
+        if self._residual is not None and self._encoded is not None:
+            self._residual.into_sum(self._encoded.lost())
         self._terms.memory.receive(offer.round_id)
         if participant.aggregate is not None:  # check: sum-kept-from-coordinator  # we decrypted it ourselves
             own = participant.aggregate
@@ -178,7 +181,7 @@ class Participation:
             return AwaitReceipt(offer.round_id, offer.config)
         if isinstance(reply, ParticipantMessage):
             return SendMessage(offer.round_id, offer.config, _CALL_OF_MESSAGE[type(reply)], reply)
-        noted = reply if self._loan is None else self._loan.noting(reply)
+        noted = reply if self._residual is None else self._residual.noting(reply)
         return UploadCall(offer.round_id, offer.config, CALL_OF[reply.phase], noted)
 
     def _join(self, offer: Offer) -> Participant:
@@ -202,10 +205,10 @@ class Participation:
         membership = self._terms.membership(offer, mine.model_digest)
         carried = None
         if config.code.feedback:
-            self._loan = self._terms.feedback.borrow(config.task, config.schema)
-            carried = self._loan.carried
+            self._residual = self._terms.feedback.take(config.task, config.schema)
+            carried = self._residual.carried
         encoder = config.code.encode(flat, mine.weight, seed, membership.round.context, carried)
-        self._encoded = encoder if self._loan is not None else None
+        self._encoded = encoder if self._residual is not None else None
         if self._group is not None:
             self._terms.seen.claim(self._group.parent)  # nobody is in two groups
         self._terms.seen.claim(offer.round_id)
@@ -217,9 +220,9 @@ class Participation:
         return self._backend
 
     def close(self) -> None:
-        """End what this participation started or borrowed: the process that encrypts, what earlier rounds lost."""
-        if self._loan is not None:
-            self._loan.end()
+        """Stop the process that encrypts, and put back what earlier rounds lost if that is in no sum."""
+        if self._residual is not None:
+            self._residual.end()
         if self._backend is not None:
             self._backend.close()
 

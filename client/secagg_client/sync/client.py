@@ -234,7 +234,7 @@ class Client:
                 answer = self._connection.perform(call, scope)
                 call = compute(participation.advance, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
-            self._leave(participation.farewell(error), error)
+            self._leave(participation.leave_call(error), error)
             raise
         finally:
             participation.close()

@@ -147,7 +147,7 @@ def test_the_roster_of_a_full_cohort_is_within_the_limit() -> None:
     assert sum(map(len, parts)) <= ADVERTISE.longest_answer(config)
 
 
-def test_a_farewell_says_no_more_than_its_reason() -> None:
+def test_leaving_says_no_more_than_its_reason() -> None:
     call = LeaveRound(ROUND_ID, make_config(5), Leave(LeaveReason.REFUSED))
     (data,) = call.requests()
     request = pb.LeaveRequest.FromString(data)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from secagg_client.calls.call import Call, Parts
 from secagg_client.calls.data_plane import FindRound, UploadCall
-from secagg_client.participation.feedback import Feedback, Loan
+from secagg_client.participation.feedback import Feedback, Residual
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, Terms
@@ -107,7 +107,7 @@ def test_the_long_run_mean_is_the_true_one(text: str, monkeypatch: pytest.Monkey
     # The twins: the same task without feedback, whose error falls as 1 over the root; and a client that forgets.
     plain = People().mean_of(config_of(PLAIN[text]), rounds)
     assert np.linalg.norm(plain - people.truth) > 1.5 * error
-    monkeypatch.setattr(Loan, "into_sum", lambda self, lost: None)
+    monkeypatch.setattr(Residual, "into_sum", lambda self, lost: None)
     forgetful = People().mean_of(config_of(text), rounds)
     assert np.linalg.norm(forgetful - people.truth) > 1.5 * error
 
@@ -151,7 +151,7 @@ def test_a_client_that_does_not_mind_sends_it_twice(monkeypatch: pytest.MonkeyPa
     people, config = People(), config_of(ONE_BIT)
     people.play(config)
     before = people.carried()[0]
-    monkeypatch.setattr(Loan, "noting", lambda self, upload: upload)
+    monkeypatch.setattr(Residual, "noting", lambda self, upload: upload)
     round_ = people.play(config, answers(REVEAL))
     assert NAMES[0] in round_.results[NAMES[1]].survivors
     assert np.array_equal(people.carried()[0], before)
@@ -180,7 +180,7 @@ def test_what_an_error_says_about_our_input(error: SecAggError, handed_in: bool,
             assert makes(sending, SEND_INPUT)
             if handed_in:
                 list(sending.requests())
-            participation.farewell(error)
+            participation.leave_call(error)
             participation.close()
         return tamper(call, name, parts)
 
@@ -227,14 +227,14 @@ def test_a_changed_schema_is_an_error_that_names_the_array() -> None:
 # --- the store by itself ----------------------------------------------------------------------------------------------
 
 
-def borrowed(feedback: Feedback, schema: Schema = SCHEMA) -> Loan:
-    return feedback.borrow(TASK, schema)
+def taken(feedback: Feedback, schema: Schema = SCHEMA) -> Residual:
+    return feedback.take(TASK, schema)
 
 
 def test_what_is_saved_can_be_restored_in_any_order() -> None:
     feedback = Feedback()
     lost = np.arange(64, dtype=np.float32)
-    borrowed(feedback).into_sum(lost)
+    taken(feedback).into_sum(lost)
     file = BytesIO()
     np.savez(file, **feedback.arrays(TASK))  # type: ignore[arg-type]
     file.seek(0)
@@ -242,7 +242,7 @@ def test_what_is_saved_can_be_restored_in_any_order() -> None:
         arrays = {name: saved[name] for name in reversed(saved.files)}
     again = Feedback()
     again.restore(TASK, arrays)
-    carried = borrowed(again).carried
+    carried = taken(again).carried
     assert carried is not None
     assert np.array_equal(carried, lost)
     assert feedback.arrays("another task") == {}
@@ -250,7 +250,7 @@ def test_what_is_saved_can_be_restored_in_any_order() -> None:
 
 def test_a_copy_is_given_out() -> None:
     feedback = Feedback()
-    borrowed(feedback).into_sum(np.ones(64, np.float32))
+    taken(feedback).into_sum(np.ones(64, np.float32))
     feedback.arrays(TASK)["w"][:] = 7
     assert feedback.arrays(TASK)["w"].max() == 1
 
@@ -270,37 +270,37 @@ def test_nothing_is_overwritten() -> None:
 
 
 def test_overlapping_rounds_send_nothing_twice() -> None:
-    """The first one borrows all; what both lose is added up."""
+    """The first one takes all; what both lose is added up."""
     feedback = Feedback()
-    borrowed(feedback).into_sum(np.full(64, 5, np.float32))
-    first, second = borrowed(feedback), borrowed(feedback)
+    taken(feedback).into_sum(np.full(64, 5, np.float32))
+    first, second = taken(feedback), taken(feedback)
     assert first.carried is not None
     assert second.carried is None
     second.into_sum(np.full(64, 2, np.float32))
     first.not_in_sum()
     first.not_in_sum()
-    carried = borrowed(feedback).carried
+    carried = taken(feedback).carried
     assert carried is not None
     assert set(carried.tolist()) == {7.0}
 
 
 def test_what_is_forgotten_does_not_come_back() -> None:
     feedback = Feedback()
-    loan = borrowed(feedback)
+    residual = taken(feedback)
     feedback.forget(TASK)
-    loan.into_sum(np.ones(64, np.float32))
+    residual.into_sum(np.ones(64, np.float32))
     assert feedback.arrays(TASK) == {}
 
 
 def test_threads_lose_nothing() -> None:
-    """Whoever borrows puts back what it found and one more."""
+    """Whoever takes puts back what it found and one more."""
     feedback = Feedback()
 
     def work(_: int) -> None:
         for _ in range(50):
-            loan = borrowed(feedback)
-            found = 0 if loan.carried is None else loan.carried
-            loan.into_sum(np.ones(64, np.float32) + found)
+            residual = taken(feedback)
+            found = 0 if residual.carried is None else residual.carried
+            residual.into_sum(np.ones(64, np.float32) + found)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
@@ -311,8 +311,8 @@ def test_what_overlapping_rounds_lost_stays_finite() -> None:
     """Two rounds of one task both give back 3e38: their sum is beyond float32, and an infinity would stay for ever."""
     feedback, schema = Feedback(), Schema.of(np.zeros(4))
     for sign in (1, -1):
-        for loan in [feedback.borrow("t", schema), feedback.borrow("t", schema)]:
-            loan.into_sum(np.full(4, sign * 3e38, np.float32))
+        for residual in [feedback.take("t", schema), feedback.take("t", schema)]:
+            residual.into_sum(np.full(4, sign * 3e38, np.float32))
         kept = feedback.arrays("t")["values"]
         assert (kept == sign * np.finfo(np.float32).max).all()
         feedback.forget("t")

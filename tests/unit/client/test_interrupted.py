@@ -1,4 +1,4 @@
-"""Control-C inside of gRPC: the good-bye is said on another connection, and never waited for without end."""
+"""Control-C inside of gRPC: the coordinator is told on another connection, and never waited for without end."""
 
 import asyncio
 from collections import deque
@@ -28,7 +28,7 @@ class Interrupted:
     def advance(self, _: Any) -> Any:
         raise self._error
 
-    def farewell(self, _: BaseException) -> LeaveRound:
+    def leave_call(self, _: BaseException) -> LeaveRound:
         return LeaveRound(RoundId(bytes(16)), make_config(3), Leave(LeaveReason.CANCELLED))
 
     def close(self) -> None:
@@ -36,7 +36,7 @@ class Interrupted:
 
 
 def drive(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[Connection]:
-    """The connections that a good-bye went over, after `error`; the client's own answers nothing any more."""
+    """The connections on which the coordinator was told, after `error`; the client's own answers nothing any more."""
     said: list[Connection] = []
     client = Client("localhost:1", identity=site().identity(CROWD[0]), trust=site().trust)
     own = client._connection
@@ -101,7 +101,7 @@ async def test_an_asynchronous_client_does_the_same(
     client = AsyncClient("localhost:1", identity=site().identity(CROWD[0]), trust=site().trust)
 
     # Not by `_drive`: a task that ends by KeyboardInterrupt ends the event loop, too.
-    await client._leave(Interrupted(error).farewell(error), error)
+    await client._leave(Interrupted(error).leave_call(error), error)
     (connection,) = said
     assert (connection is not client._connection) is elsewhere
     assert connection._closed is elsewhere

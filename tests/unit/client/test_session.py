@@ -217,7 +217,7 @@ def test_an_update_that_does_not_fit_the_round_is_refused_before_it_is_joined(
     participation = Participation(terms, contribution, offer)
     with pytest.raises(InputError, match=says) as caught:
         participation.advance(None)
-    assert participation.farewell(caught.value) is None
+    assert participation.leave_call(caught.value) is None
     # The caller may mend the update and take part in the same round.
     assert Participation(terms, make_contribution(config, 1), offer).advance(None) is not None
 
@@ -241,7 +241,7 @@ def first_call(policy: Policy = LENIENT, digest: bytes = bytes(32), model: Threa
     try:
         return participation.advance(None)
     except SecAggError as error:
-        leave = participation.farewell(error)
+        leave = participation.leave_call(error)
         assert leave is not None
         assert leave.leave.reason is LeaveReason.REFUSED
         raise
@@ -453,7 +453,7 @@ def test_a_cheat_is_named_and_nothing_more_leaves(
         raise round_.errors[VICTIM]
     assert round_.made[VICTIM][-1].method == call.name
     assert "Reveal" not in round_.methods(VICTIM)
-    leave = round_.farewells[VICTIM]
+    leave = round_.leave_calls[VICTIM]
     assert leave is not None
     assert leave.leave.reason is LeaveReason.REFUSED
 
@@ -536,7 +536,7 @@ def test_a_lie_about_the_result_is_named(monkeypatch: pytest.MonkeyPatch, lie: L
 
     with pytest.raises(lie.error, match=lie.says):
         raise play().errors[VICTIM]
-    assert play().farewells[VICTIM] is None  # the round is over: nobody to leave
+    assert play().leave_calls[VICTIM] is None  # the round is over: nobody to leave
     without_check(monkeypatch, *lie.check)
     assert VICTIM in play().results
 
@@ -582,15 +582,15 @@ def test_a_sum_of_impossible_weight_is_refused(monkeypatch: pytest.MonkeyPatch) 
         (TransportError("gone"), LeaveReason.FAILED),
         (InputError("changed"), LeaveReason.FAILED),
         (NotInRoundError("too late"), None),
-        (ProtocolViolation("another process takes part"), None),  # our keys were refused: a good-bye would be its
+        (ProtocolViolation("another process takes part"), None),  # our keys were refused: to leave would be its leaving
     ],
 )
-def test_the_farewell_says_why(error: BaseException, reason: LeaveReason | None) -> None:
+def test_leaving_says_why(error: BaseException, reason: LeaveReason | None) -> None:
     config = make_config(5)
     offer = Offer(RoundId(bytes(16)), config, encode_config(config))
     participation = Participation(make_terms(VICTIM), make_contribution(config, 1), offer)
     participation.advance(None)
-    leave = participation.farewell(error)
+    leave = participation.leave_call(error)
     assert (leave and leave.leave.reason) == reason
     roster = in_bytes([messages_pb2.RosterPart()])
     with pytest.raises(ProtocolViolation):  # the secrets are gone
@@ -600,6 +600,6 @@ def test_the_farewell_says_why(error: BaseException, reason: LeaveReason | None)
 def test_who_found_no_round_leaves_none() -> None:
     participation = Participation(make_terms(VICTIM), make_contribution(make_config(5), 1), FindRound(task="digits"))
     participation.advance(None)
-    assert participation.farewell(KeyboardInterrupt()) is None
+    assert participation.leave_call(KeyboardInterrupt()) is None
     with pytest.raises(LocalError, match="not over"):
         participation.result.receipt  # noqa: B018
