@@ -116,7 +116,7 @@ MUTANTS: Final = (
            "            self._file.append(entry)  # safe on the disk before it counts\n        self._take(entry)",
            "            self._take(entry)\n            self._file.append(entry)\n        self._take(entry)", _WIRING),
     Mutant("once-unchecked", _SUMS,
-           "            self._check(release.question, policy)\n", "", _WIRING),
+           "            self._check(release.question, policy)  # check: once-per-model\n", "", _WIRING),
     # --- transport of the client
     Mutant("any-ca", _TLS, "root_certificates=trust.pem,", "root_certificates=None,", _WIRING),
     Mutant("control-anywhere", _ADDRESSES,

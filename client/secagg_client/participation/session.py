@@ -296,7 +296,7 @@ def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[ParticipantId
 
 def _own_sum(groups: GroupedAggregate, config: RoundConfig) -> Aggregate:
     own = groups.groups.get(plan_of(config).number)
-    if own is None:
+    if own is None:  # check: own-group
         raise ProtocolViolation("the result lacks our own group, which has a sum", culprit=COORDINATOR)
     return own.aggregate
 

@@ -89,7 +89,7 @@ class Terms:
 
     def check_own_validity(self) -> None:
         """Raise `IdentityError` if our certificate is expired or not yet valid."""
-        self.identity.check_validity(datetime.fromtimestamp(self.clock(), UTC))
+        self.identity.check_validity(datetime.fromtimestamp(self.clock(), UTC))  # check: own-validity
 
     def membership(self, offer: Offer, model_digest: bytes) -> Membership:
         """Our place in the offered round, bound to the model that we hold."""

@@ -90,7 +90,7 @@ def decode(line: bytes) -> Entry:
         entry = Claimed(
             round_id, Release(_bytes(told["model"], DIGEST_SIZE), survivors, int(told["threshold"]), told["purpose"])
         )
-    if encode(entry) != line + b"\n":
+    if encode(entry) != line + b"\n":  # check: as-written
         raise ValueError("not as it was written")
     return entry
 
@@ -166,7 +166,7 @@ class MemoryFile:
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise self._damaged("it is no file")
-        if sys.platform != "win32" and status.st_mode & 0o022:
+        if sys.platform != "win32" and status.st_mode & 0o022:  # check: written-by-others
             raise MemoryFileError(f"memory of sums {self._path} can be written by others: chmod 600 {self._path}")
         if status.st_size > MAX_BYTES:
             raise self._damaged(f"it has {status.st_size} bytes, more than {MAX_BYTES}")

@@ -48,7 +48,7 @@ class Memory:
             ConfigError: it belongs to another.
         """
         with self._lock:
-            if self._owner not in {None, owner}:
+            if self._owner not in {None, owner}:  # check: memory-of-another
                 raise ConfigError(f"this memory is that of {self._owner}; give {owner} one of its own")
             self._owner = owner
 
@@ -71,8 +71,8 @@ class Memory:
             MemoryFileError: as `check`.
         """
         with self._turn():
-            self._check(release.question, policy)
-            self._check_first(round_id, release)
+            self._check(release.question, policy)  # check: once-per-model
+            self._check_first(round_id, release)  # check: second-sum
             policy.check_cohorts({release.survivors, *(one.survivors for one in self._sums.others(round_id, release))})
             exposed = self._sums.exposed(round_id, release)
             if not exposed:

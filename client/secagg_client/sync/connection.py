@@ -170,7 +170,7 @@ class Connection:
                     scope.bytes_received += len(part)
                     size += len(part) + PART_COST
                     yield part
-                    if size > call.limit:
+                    if size > call.limit:  # check: longer-than-any-answer
                         return
             except (CallFailed, ParticipationCancelled) as error:
                 if requests.error is not None:
