@@ -31,7 +31,7 @@ from secagg_server.limits import open_files
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.network.listening import control_place, listen_control, listen_tcp
 from secagg_server.network.options import OPTIONS
-from secagg_server.network.peers import LocalPeers
+from secagg_server.network.peers import LocalPeers, Peers
 from secagg_server.network.proxy import ConnectionProxy
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
@@ -41,24 +41,24 @@ from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.store import Store
 
 FL_SERVER: Final = "the FL server"
-"""The one caller of the control plane: whoever reaches its socket."""
+"""The name of the one caller of the control plane, who is whoever reaches its socket."""
 
 MAX_CONTROL_CALLS: Final = 1000
 MAX_CONTROL_BYTES: Final = 256 << 20
-"""Configurations that are being read, each of at most 64 MiB."""
+"""The control plane may hold so many bytes of configurations that are being read, each of at most 64 MiB."""
 
 LAST_RESORT: Final = 4
-"""grpc itself refuses calls, without a name, from so many times `max_calls` on."""
+"""At so many times the limit of calls grpc itself refuses more, without an error that says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A coordinator that takes calls.
+    """A coordinator that takes calls, and where.
 
     Attributes:
         data_address: HOST:PORT of the data plane, with the port that it got.
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
-        connections: of participants, that fit under the limit of open files.
+        connections: how many connections of participants fit under the limit of open files.
         rounds: what it coordinates.
         renewal: reads certificate, key and CA again.
     """
@@ -74,10 +74,10 @@ class RunningServer:
 async def running_server(
     settings: Settings, *, store: Store | None = None, clock: Clock = time.time
 ) -> AsyncIterator[RunningServer]:
-    """Serve until the block ends; then abort open rounds by name, tell whoever waits, and stop.
+    """Serve until the block ends. Then abort open rounds, tell whoever waits, and stop.
 
     Args:
-        settings: see there.
+        settings: what the operator chose.
         store: in memory if None, with ledgers in `ledger_dir` if that is set.
         clock: seconds since 1970.
 
@@ -108,32 +108,8 @@ async def running_server(
 
         renewal = Renewal(settings, loaded, clock, renewed)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
-        streams = max(64, 2 * settings.max_open_rounds)  # well above one client's calls
-        data = grpc.aio.server(
-            options=(*OPTIONS, ("grpc.max_concurrent_streams", streams)),
-            maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls,
-        )
-        control = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=LAST_RESORT * MAX_CONTROL_CALLS)
-        plane = Plane(
-            who=data_plane.who,
-            limiter=CallLimiter(settings.max_calls_per_participant, settings.max_calls),
-            peers=proxy,
-            read_timeout_s=settings.read_timeout_s,
-            write_timeout_s=settings.write_timeout_s,
-        )
-        for service, answers in ((DATA_PLANE, data_plane.answers), (health.SERVICE, checks[0].answers)):
-            data.add_generic_rpc_handlers((ServiceHandler(service, answers, plane),))
-        plane = Plane(
-            who=lambda _: FL_SERVER,
-            limiter=CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
-            peers=LocalPeers(),
-            read_timeout_s=settings.read_timeout_s,
-            write_timeout_s=None,
-        )
-        for service, answers in ((CONTROL_PLANE, ControlPlane(rounds).answers), (health.SERVICE, checks[1].answers)):
-            control.add_generic_rpc_handlers((ServiceHandler(service, answers, plane),))
-        # Participants have the protos: reflection is for whoever runs the coordinator.
-        reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE, reflection.SERVICE_NAME], control)
+        data = _data_server(settings, data_plane, checks[0], proxy)
+        control = _control_server(settings, ControlPlane(rounds), checks[1])
         behind = listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
         control_address = listen_control(place, control)
         await asyncio.gather(data.start(), control.start())
@@ -149,6 +125,40 @@ async def running_server(
             grace = settings.shutdown_grace_s
             await asyncio.gather(data.stop(grace), control.stop(grace))
             structlog.get_logger().info("stopped")
+
+
+def _data_server(settings: Settings, calls: DataPlane, check: Health, peers: Peers) -> grpc.aio.Server:
+    streams = max(64, 2 * settings.max_open_rounds)  # well above one client's calls
+    server = grpc.aio.server(
+        options=(*OPTIONS, ("grpc.max_concurrent_streams", streams)),
+        maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls,
+    )
+    plane = Plane(
+        who=calls.who,
+        limiter=CallLimiter(settings.max_calls_per_participant, settings.max_calls),
+        peers=peers,
+        read_timeout_s=settings.read_timeout_s,
+        write_timeout_s=settings.write_timeout_s,
+    )
+    for service, answers in ((DATA_PLANE, calls.answers), (health.SERVICE, check.answers)):
+        server.add_generic_rpc_handlers((ServiceHandler(service, answers, plane),))
+    return server
+
+
+def _control_server(settings: Settings, calls: ControlPlane, check: Health) -> grpc.aio.Server:
+    server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=LAST_RESORT * MAX_CONTROL_CALLS)
+    plane = Plane(
+        who=lambda _: FL_SERVER,
+        limiter=CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
+        peers=LocalPeers(),
+        read_timeout_s=settings.read_timeout_s,
+        write_timeout_s=None,
+    )
+    for service, answers in ((CONTROL_PLANE, calls.answers), (health.SERVICE, check.answers)):
+        server.add_generic_rpc_handlers((ServiceHandler(service, answers, plane),))
+    # Participants have the protos: reflection is for whoever runs the coordinator.
+    reflection.enable_server_reflection([CONTROL_PLANE, health.SERVICE, reflection.SERVICE_NAME], server)
+    return server
 
 
 @contextmanager

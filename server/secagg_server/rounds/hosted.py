@@ -1,8 +1,17 @@
 """One round in the running server: the steps of its engine, its clock, and everyone who waits for it.
 
-The engine is not thread-safe and may work for long (folding, unmasking), so each of its steps runs in a thread, one
-at a time. A step once begun is carried to its end, even if the call that began it is cancelled. What it changed is in
-the journal before anyone is told.
+The engine is not thread-safe and may work for long (folding, unmasking), so each of its steps runs in a thread, one at
+a time. This is what becomes of a message:
+
+1. Its call hands it to `receive`, and a task of its own waits until no other step is under way.
+2. `_perform` makes the step in a thread. What it changes is in the journal before anyone is told. If it ends the round,
+   the cost of the sum is charged, the receipt is signed, and the end is in the journal too.
+3. `_publish`, on the event loop again, logs the events, wakes the calls that wait for them, and sets the timer for the
+   deadline of the phase that is open now. When the timer goes off, closing the phase is a step like any other.
+
+A step that has begun is carried to its end, even if the call that began it is cancelled. A message that is refused
+changes nothing. Any other error in a step is a bug or a full disk: nobody knows the engine's state then, so the round
+ends without a sum, unless it had released one before.
 """
 
 import asyncio
@@ -346,7 +355,7 @@ class HostedRound:
         self._publish(self._clock(), [RoundFailed(failure)])
 
     def _publish(self, now: float, events: list[Event]) -> None:
-        """Tell everyone, and set the clock for the phase that is open now."""
+        """Tell everyone who waits, and set the timer for the phase that is open now."""
         digest = self.outcome.digest if isinstance(self.outcome, Released) else b""
         for event in events:
             self.events.append((now, watched(event, digest)))
@@ -383,10 +392,8 @@ class HostedRound:
             await self._alone(self._journalled.tick)
         except RoundAborted:
             return  # over already, or broken: told and logged
-        except (
-            RemoteError,
-            NotInRoundError,
-        ):  # nobody sent anything, so nobody is refused: a bug, and nobody would know
+        except (RemoteError, NotInRoundError):
+            # Nobody sent anything, so nobody is refused: this is a bug, and nobody else would notice it.
             self._log.error("round_broken", exception=plain_traceback())
             self._break()
             return
@@ -403,5 +410,5 @@ class HostedRound:
 
 
 def _told(error: Exception) -> str:
-    """What everybody may know of it."""
+    """What everybody may know of an error in a step."""
     return f"the sum is not released: {error}" if isinstance(error, LedgerError) else INTERNAL
