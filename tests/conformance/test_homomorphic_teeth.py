@@ -27,8 +27,8 @@ from secagg.rounds import dealing
 from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import OneMessagePhase
+from secagg.tools.redteam.self_test.patches import without_check
 from tests.conformance.test_teeth import NOTICED, read
-from tests.security.adversary import without_check
 
 # The vector, and the check: owner, function and the name that marks it there.
 CHECKS: list[tuple[str, Any, str, str]] = [

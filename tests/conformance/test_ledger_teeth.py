@@ -9,10 +9,10 @@ from secagg.errors import ConfigError, LedgerError
 from secagg.privacy import ledger
 from secagg.privacy.ledger import Ledger
 from secagg.tools.conformance import vectors
+from secagg.tools.redteam.self_test.patches import without_check
 from tests.conformance.ledger_code import privacy_ledger as by_code
 from tests.conformance.ledger_reference import Damaged
 from tests.conformance.ledger_specification import privacy_ledger as by_specification
-from tests.security.adversary import without_check
 
 Vector = dict[str, Any]
 NOTICED = (

@@ -46,9 +46,9 @@ from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.sandbox import worker
 from secagg.sandbox.worker import Worker
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.progress import ResultReady
 from secagg.wire.results import sums_digest
-from tests.security.adversary import without_check
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, Stage, make_config, stage, write_site
 from tests.taking_part import (
     DIGEST,

@@ -31,12 +31,12 @@ from secagg.messages import (
 from secagg.phases import Phase
 from secagg.roster import refusal
 from secagg.rounds import dealing
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.encrypted_rounds import BFV, DEALT, JOINT, Dropout, dropping, encrypted_config, machine, prepare
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, session_of, start
-from tests.security.adversary import without_check
 from tests.security.encrypted_adversary import sending
 
 NAMES = participant_names(7)

@@ -22,6 +22,7 @@ from secagg.messages import ConsistencyProof, Index, ParticipantId
 from secagg.phases import Phase
 from secagg.receipts import Verdict, compare
 from secagg.rounds.certification import Certification, Result
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire import agreement
 from secagg.wire.agreement import encode_proof
@@ -32,7 +33,6 @@ from secagg.wire.results import PackedAggregate
 from tests.conversing import Conversation, in_bytes, make_contribution, make_terms, makes
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import SEMI_HONEST, deployment, make_config
-from tests.security.adversary import without_check
 
 NAMES = participant_names(4)
 VICTIM = NAMES[1]

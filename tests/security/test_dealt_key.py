@@ -33,13 +33,13 @@ from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Envelope, Run, Up
 from secagg.wire.results import sums_digest
 from tests.encrypted_rounds import BFV, DEALT, dealt_state, encrypted_config, machine, prepare
 from tests.rounds import Integers, true_sum
-from tests.security.adversary import without_check
 from tests.security.encrypted_adversary import Wiretap, answering, sending
 
 NAMES = participant_names(5)

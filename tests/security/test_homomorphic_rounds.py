@@ -20,11 +20,11 @@ from secagg.lattice.residues import pack_residues
 from secagg.lattice.rlwe import sub
 from secagg.lattice.streams import SEED_SIZE
 from secagg.messages import EncryptedInputChunk, ParticipantMessage
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.encrypted_rounds import BFV, CASES, DEALT, JOINT, encrypted_config, prepare
 from tests.rounds import true_sum, truth
-from tests.security.adversary import without_check
 from tests.security.encrypted_adversary import Wiretap, bound, profile_of, residues_of, sending
 
 NAMES = participant_names(5)

@@ -13,11 +13,12 @@ from secagg.lattice.parameters import MAX_MODULUS_BITS, Custody, Scheme, find_pr
 from secagg.lattice.primes import ntt_primes
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import decode_config, encode_config
 from tests.encrypted_rounds import BFV, CASES, CKKS, DEALT, JOINT, encrypted_config, prepare
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config
-from tests.security.adversary import refusal, without_check
+from tests.security.refusals import refusal
 
 SEMI = frozenset({SEMI_HONEST})
 

@@ -45,12 +45,12 @@ from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.schemes import coordinate
 from secagg.tools.redteam.attacks.protocol.encrypted_messages import cancelling_shares
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain
 from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.encrypted_rounds import BFV, JOINT, Dropout, dropping, encrypted_config, machine, prepare
 from tests.rounds import NOW, deployment, true_sum, truth
-from tests.security.adversary import without_check
 from tests.security.encrypted_adversary import (
     Wiretap,
     answering,

@@ -10,9 +10,11 @@ import pytest
 from secagg import roster as rosters
 from secagg.errors import ProtocolViolation
 from secagg.messages import Index, Member, ParticipantId, Roster, ShareKeys
+from secagg.tools.redteam.adversary import Adversary, Impostor
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start
-from tests.security.adversary import Adversary, Impostor, holds_nothing, refusal, without_check
+from tests.security.refusals import holds_nothing, refusal
 
 NAMES = participant_names(7)
 VICTIM = NAMES[3]

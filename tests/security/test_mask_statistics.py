@@ -13,9 +13,9 @@ from secagg.masked import masked_input
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.masks import self_mask_key
 from secagg.messages import ParticipantId
+from secagg.tools.redteam.adversary import Adversary
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, start, truth
-from tests.security.adversary import Adversary
 from tests.security.uniformity import SIGMAS, bit_sigmas, byte_sigmas, correlation_sigmas, looks_uniform
 
 NAMES = participant_names(5)

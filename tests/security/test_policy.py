@@ -4,9 +4,10 @@ import pytest
 
 from secagg.errors import ConfigError, PolicyViolation
 from secagg.policy import Policy
+from secagg.tools.redteam.adversary import Adversary
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start
-from tests.security.adversary import Adversary, holds_nothing, refusal
+from tests.security.refusals import holds_nothing, refusal
 
 
 @pytest.mark.parametrize(

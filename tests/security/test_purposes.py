@@ -23,6 +23,7 @@ from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.calls import ADVERTISE
 from secagg.wire.configuration import decode_config, encode_config
@@ -31,7 +32,6 @@ from secagg.wire.v1 import config_pb2
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.conversing import LENIENT, make_terms, makes
 from tests.rounds import make_config, random_update
-from tests.security.adversary import without_check
 from tests.serving import NAMES as PEOPLE
 from tests.serving import PATIENCE_S, stage
 from tests.serving import make_config as served_config

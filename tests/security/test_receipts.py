@@ -24,6 +24,7 @@ from secagg.errors import AuthenticationError, DecodeError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.receipts import Receipt, Statement, Verdict, compare
 from secagg.tools.conformance import fixtures
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.calls import FETCH_AGGREGATE, REVEAL
 from secagg.wire.receipts import encode_receipt
@@ -32,7 +33,6 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from tests.conversing import Conversation, in_bytes, makes
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, make_config
-from tests.security.adversary import without_check
 
 NAMES = participant_names(4)
 VICTIM = NAMES[1]

@@ -14,12 +14,13 @@ from secagg.errors import AuthenticationError, ProtocolViolation
 from secagg.masked import shares
 from secagg.masked.share_keys import AwaitingRoster
 from secagg.messages import Index, MaskedInputChunk, Member, ParticipantId, ShareDelivery, ShareKeys
+from secagg.tools.redteam.adversary import Adversary
 from secagg.tools.redteam.attacks.protocol.shares import difference_of_inputs, give_another_model
 from secagg.tools.simulation import cohort
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run
 from tests.rounds import SEMI_HONEST, Integers, flat_schema, make_config, session_of, start, true_sum, truth
-from tests.security.adversary import Adversary, holds_nothing, refusal
+from tests.security.refusals import holds_nothing, refusal
 from tests.security.uniformity import looks_uniform
 
 NAMES = participant_names(7)

@@ -17,10 +17,10 @@ from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ConsistencyCheck, ParticipantId, RecoveryCheck
 from secagg.phases import Phase
 from secagg.rounds.coordinator_phase import OneMessagePhase
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.network import Envelope, Hook, Run, Up
 from tests.encrypted_rounds import Dropout, dropping, encrypted_config, prepare
 from tests.rounds import ACTIVE, make_config, start
-from tests.security.adversary import without_check
 
 AGAIN = 20
 Signed = ConsistencyCheck | RecoveryCheck

@@ -9,13 +9,13 @@ from secagg import roster as rosters
 from secagg.config import ThreatModel
 from secagg.errors import ConfigError, ProtocolViolation
 from secagg.messages import ConsistencyProof, SurvivorSet
-from secagg.tools.redteam.adversary import exposed
+from secagg.tools.redteam.adversary import Adversary, exposed
 from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.unmasking import CUT, KEPT, show_other_sets
 from secagg.tools.redteam.self_test.patches import take_away
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start
-from tests.security.adversary import Adversary, holds_nothing, refusal
+from tests.security.refusals import holds_nothing, refusal
 
 NAMES = participant_names(7)
 

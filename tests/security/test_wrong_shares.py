@@ -37,10 +37,10 @@ from secagg.phases import Phase
 from secagg.rounds import recovery
 from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.recovery import Recovery, Wanted
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Hook, Run, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, session_of, start, true_sum
-from tests.security.adversary import without_check
 
 NAMES = participant_names(7)
 DROPPED = NAMES[6]

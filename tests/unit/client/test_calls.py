@@ -25,6 +25,7 @@ from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
 from secagg.messages import Leave, LeaveReason, SurvivorSet
 from secagg.phases import Phase
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.calls import ADVERTISE, CONTROL_CALLS, DATA_CALLS, SEND_INPUT
 from secagg.wire.configuration import decode_config
 from secagg.wire.limits import PART_COST, aggregate_bytes
@@ -35,7 +36,6 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from tests.conversing import ROUND_ID, in_bytes
 from tests.rounds import SEMI_HONEST, flat_schema, make_config
-from tests.security.adversary import without_check
 
 MiB = 1 << 20
 

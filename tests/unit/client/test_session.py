@@ -36,6 +36,7 @@ from secagg.errors import (
 )
 from secagg.messages import AdvertiseKeys, LeaveReason, ParticipantId
 from secagg.policy import Policy
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.calls import ADVERTISE, CHECK, FETCH_AGGREGATE, REVEAL, SEND_INPUT, SHARE
 from secagg.wire.calls import Call as TableCall
@@ -45,7 +46,6 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 from tests.conversing import LENIENT, Conversation, in_bytes, make_contribution, make_terms, makes, weighted_mean
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config
-from tests.security.adversary import without_check
 
 NAMES = participant_names(5)
 VICTIM = NAMES[1]

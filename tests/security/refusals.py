@@ -1,4 +1,4 @@
-"""The adversary of `secagg.tools.redteam`, and how a test asks what became of its attack."""
+"""How a test asks what became of an attack by the adversary of `secagg.tools.redteam`."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,8 @@ import pytest
 from secagg.errors import SecAggError
 from secagg.messages import ParticipantId
 from secagg.rounds.session import Ended
-from secagg.tools.redteam.adversary import Adversary, Impostor, Pool, session_of
-from secagg.tools.redteam.self_test.patches import without_check
+from secagg.tools.redteam.adversary import session_of
 from secagg.tools.simulation.network import Run
-
-__all__ = ["Adversary", "Impostor", "Pool", "holds_nothing", "refusal", "without_check"]
 
 
 def refusal(act: Callable[[], object]) -> SecAggError:
