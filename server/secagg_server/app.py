@@ -28,7 +28,7 @@ from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.limits import open_files
-from secagg_server.limits.call_limiter import CallLimiter
+from secagg_server.limits.call_limiter import LAST_RESORT, MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
 from secagg_server.network.listening import control_place, listen_control, listen_tcp
 from secagg_server.network.options import OPTIONS
 from secagg_server.network.peers import LocalPeers, Peers
@@ -42,13 +42,6 @@ from secagg_server.storage.store import Store
 
 FL_SERVER: Final = "the FL server"
 """The name of the one caller of the control plane, who is whoever reaches its socket."""
-
-MAX_CONTROL_CALLS: Final = 1000
-MAX_CONTROL_BYTES: Final = 256 << 20
-"""The control plane may hold so many bytes of configurations that are being read, each of at most 64 MiB."""
-
-LAST_RESORT: Final = 4
-"""At so many times the limit of calls grpc itself refuses more, without an error that says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,13 @@ from secagg.errors import LimitError
 MAX_HELD_BYTES: Final = 32 << 20
 """Of one participant: messages that are being read, and parts of answers that it has not taken yet."""
 
+MAX_CONTROL_CALLS: Final = 1000
+MAX_CONTROL_BYTES: Final = 256 << 20
+"""The control plane may hold so many bytes of configurations that are being read, each of at most 64 MiB."""
+
+LAST_RESORT: Final = 4
+"""At so many times the limit of calls grpc itself refuses more, without an error that says why."""
+
 
 class CallLimiter:
     """Counts the calls and bytes of each caller, and all calls, and refuses what is too much."""
