@@ -77,7 +77,7 @@ class Session(ABC, Generic[StateT, ReplyT_co]):
             RemoteError: the message is not allowed here; the round is over for us.
         """
         state, self._state = self._state, Ended.ABORTED
-        if isinstance(state, Ended):
+        if isinstance(state, Ended):  # check: C29, C64
             self._state = state
             raise self._refused(state, message)
         self._state, reply = self._advance(state, message, now)

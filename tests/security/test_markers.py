@@ -24,16 +24,14 @@ UNMARKED = {
     "C1": "decoding a configuration: each field of the codec has its own",
     "C2": "`RoundConfig`'s own checks, which have names in place of numbers, since section 5 has none",
     "C5": "decoding a message: each field of the codec has its own",
-    "C6": "an arm of the session's `match`: what no state awaits",
+    "C6": "the last arm of each scheme's `match`: what no state awaits",
     "C15": "the key agreement itself, which gives no secret (`KeyPair.agree`)",
     "C18": "the seal itself, which does not open (AES-GCM)",
     "C19": "the share itself: `below-prime` in `shamir.decode_share`",
     "C20": "the key agreement itself, as C15",
-    "C29": "an arm of the session's `match`: a participant that has revealed",
     "C36": "as C5, at the coordinator",
     "C48": "a decoding that finds no polynomial, or another secret than was committed to: the result is what it is",
     "C50": "the seal itself, as C18",
-    "C64": "arms of the session's `match`, as C29",
     "C83": "as C48: a seed that gives another key share than was sent",
 }
 """Checks of PROTOCOL's tables that are no `if` and no call of their own, and what they are."""
