@@ -80,7 +80,7 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class CoordinatorSignature:
     """The coordinator's signature under a statement.
 
     Attributes:
@@ -100,18 +100,18 @@ class Receipt:
 
     Attributes:
         statement: what the coordinator says of the round.
-        seal: its signature.
+        signed: its signature.
     """
 
     statement: Statement
-    seal: Seal
+    signed: CoordinatorSignature
 
     @classmethod
     def sign(cls, statement: Statement, coordinator: CoordinatorIdentity, now: float) -> "Receipt":
         """`statement` under the coordinator's signature; `now` in seconds since 1970."""
         signed_ms = int(now * 1000)
         signature = coordinator.sign(statement.to_sign(signed_ms))
-        return cls(statement, Seal(signature, coordinator.chain, signed_ms))
+        return cls(statement, CoordinatorSignature(signature, coordinator.chain, signed_ms))
 
     @property
     def survivors(self) -> int:
@@ -136,19 +136,19 @@ class Receipt:
                 valid, or the signature is under something else.
             DecodeError: the time of signing is no time.
         """
-        if not (self.seal.signature and self.seal.chain):  # check: C88-sealed
+        if not (self.signed.signature and self.signed.chain):  # check: C88-signed
             raise AuthenticationError("the coordinator did not sign the receipt", culprit=COORDINATOR)
-        trust.verify_coordinator(self.seal.chain, at)  # check: C88-now
-        signer = trust.verify_coordinator(self.seal.chain, _signed_at(self))
-        signed = self.statement.to_sign(self.seal.signed_ms)
-        signing.verify(signer.public_key, signed, self.seal.signature, culprit=COORDINATOR)  # check: C89
+        trust.verify_coordinator(self.signed.chain, at)  # check: C88-now
+        signer = trust.verify_coordinator(self.signed.chain, _signed_at(self))
+        signed = self.statement.to_sign(self.signed.signed_ms)
+        signing.verify(signer.public_key, signed, self.signed.signature, culprit=COORDINATOR)  # check: C89
         return signer
 
     def export(self) -> bytes:
         """The receipt as a small JSON file, for others to verify and compare. It holds nothing secret."""
-        seal = self.seal
-        signed = {"signed_ms": seal.signed_ms, "signature": _text(seal.signature), "chain": [*map(_text, seal.chain)]}
-        document = {"kind": _KIND, "version": _VERSION, **_plain(self.statement), **signed}
+        signed = self.signed
+        by = {"signed_ms": signed.signed_ms, "signature": _text(signed.signature), "chain": [*map(_text, signed.chain)]}
+        document = {"kind": _KIND, "version": _VERSION, **_plain(self.statement), **by}
         return json.dumps(document, indent=2).encode() + b"\n"
 
     @classmethod
@@ -166,7 +166,7 @@ class Receipt:
             raise DecodeError("not an exported receipt: no JSON") from error
         if not isinstance(document, dict) or document.get("kind") != _KIND or document.get("version") != _VERSION:
             raise DecodeError(f"not an exported receipt: no {_KIND!r} of version {_VERSION}")
-        return cls(_statement(document), _seal(document))
+        return cls(_statement(document), _signature(document))
 
 
 class Verdict(Enum):
@@ -214,7 +214,7 @@ def compare(first: Receipt, second: Receipt, trust: TrustAnchors) -> Comparison:
 
 def _signed_at(receipt: Receipt) -> datetime:
     try:
-        return datetime.fromtimestamp(receipt.seal.signed_ms / 1000, UTC)
+        return datetime.fromtimestamp(receipt.signed.signed_ms / 1000, UTC)
     except (OverflowError, ValueError, OSError) as error:
         raise DecodeError("the receipt's time is none", culprit=COORDINATOR) from error
 
@@ -252,14 +252,14 @@ def _statement(document: dict[str, Any]) -> Statement:
     )
 
 
-def _seal(document: dict[str, Any]) -> Seal:
+def _signature(document: dict[str, Any]) -> CoordinatorSignature:
     chain, signed_ms = document.get("chain"), document.get("signed_ms")
     if not isinstance(chain, list):
         raise DecodeError("a receipt has a list of certificates")
     if type(signed_ms) is not int or not 0 <= signed_ms < 1 << 64:
         raise DecodeError("a receipt's time is in milliseconds since 1970")
     certificates = tuple(_base64(entry, "a receipt's certificate") for entry in chain)
-    return Seal(_base64(document.get("signature"), "a receipt's signature"), certificates, signed_ms)
+    return CoordinatorSignature(_base64(document.get("signature"), "a receipt's signature"), certificates, signed_ms)
 
 
 def _hex(document: dict[str, Any], name: str, size: int) -> bytes:

@@ -100,7 +100,7 @@ class Plan:
             (`Calibration.multiplier`); what a policy's `min_noise_multiplier` is held against.
         central_z: the multiplier with which the coordinator's own noise (`by=coordinator`) keeps the same (ε, δ), by
             the same accounting; infinite where none does.
-        upload_bytes: of one update on the wire in a masked round, without seals and signatures.
+        upload_bytes: of one update on the wire in a masked round, without the key shares and signatures.
     """
 
     z: float

@@ -31,7 +31,7 @@ from secagg.errors import (
 )
 from secagg.lattice.jobs import Desk, Job
 from secagg.lattice.tenseal_backend import preload
-from secagg.sandbox.channel import ChannelClosed, ChannelStalled, receive, send
+from secagg.sandbox.pipe import PipeClosed, PipeStalled, receive, send
 
 _DONE: Final = b"\0"
 _REFUSED: Final = b"\1"
@@ -103,10 +103,10 @@ class Worker:
             try:
                 send(self._socket.fileno(), pickle.dumps(job), self._limits.seconds)
                 answer = receive(self._socket.fileno(), self._limits.seconds)
-            except ChannelStalled as stalled:
+            except PipeStalled as stalled:
                 self._end()
                 raise WorkerError(f"the worker exceeded its limit of {self._limits.seconds} s") from stalled
-            except ChannelClosed as gone:
+            except PipeClosed as gone:
                 raise WorkerError(f"the worker ended without an answer: {self._end()}") from gone
             except BaseException:  # interrupted: the next job would get this one's answer
                 self._end()
@@ -169,7 +169,7 @@ def _serve(fd: int, memory_bytes: int) -> None:
         while True:
             job: Job = pickle.loads(receive(fd))  # noqa: S301  (from our own parent)
             send(fd, _answer(desk, job))
-    except ChannelClosed:
+    except PipeClosed:
         return
     except MemoryError:
         sys.exit(_OUT_OF_MEMORY)

@@ -5,39 +5,39 @@ from dataclasses import dataclass
 from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError
-from secagg.receipts import Receipt, Seal
+from secagg.receipts import CoordinatorSignature, Receipt
 from secagg.wire.fields import MAX_SIGNATURE_BYTES, at_most, exactly
 from secagg.wire.v1 import data_plane_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)
-class SealedDigest:
+class SignedDigest:
     """What a participant is told at the end of a round.
 
     Attributes:
         survivors: how many.
         sums_digest: 32 bytes.
-        seal: the coordinator's signature under a statement that the participant must put together by itself.
+        signed: the coordinator's signature under a statement that the participant must put together by itself.
     """
 
     survivors: int
     sums_digest: bytes
-    seal: Seal
+    signed: CoordinatorSignature
 
 
 def encode_receipt(receipt: Receipt) -> pb.Receipt:
     """The receipt without its statement, which every participant puts together by itself."""
-    seal = receipt.seal
+    signed = receipt.signed
     return pb.Receipt(
         survivors=receipt.survivors,
         sums_digest=receipt.sums_digest,
-        signature=seal.signature,
-        certificates=seal.chain,
-        signed_ms=seal.signed_ms,
+        signature=signed.signature,
+        certificates=signed.chain,
+        signed_ms=signed.signed_ms,
     )
 
 
-def decode_receipt(message: pb.Receipt) -> SealedDigest:
+def decode_receipt(message: pb.Receipt) -> SignedDigest:
     """What the coordinator says. Whether it is signed at all is for `Receipt.verify` to find.
 
     Raises:
@@ -53,4 +53,4 @@ def decode_receipt(message: pb.Receipt) -> SealedDigest:
         signature = at_most(message.signature, MAX_SIGNATURE_BYTES, "a receipt's signature")
     except DecodeError as error:
         raise DecodeError(str(error), culprit="coordinator") from None
-    return SealedDigest(message.survivors, digest, Seal(signature, chain, message.signed_ms))
+    return SignedDigest(message.survivors, digest, CoordinatorSignature(signature, chain, message.signed_ms))

@@ -524,7 +524,7 @@ def endings(vector: Vector) -> None:
     assert signed.hex() == vector["result"]["signed"]
     told = {"round": vector["round"], "receipt": receipt["message"], "proof": vector["result"]["signatures"]}
     assert _believed(told) == digest
-    exported = Receipt(statement, decode_receipt(pb.Receipt.FromString(unhex(receipt["message"]))).seal).export()
+    exported = Receipt(statement, decode_receipt(pb.Receipt.FromString(unhex(receipt["message"]))).signed).export()
     assert Receipt.parse(exported).statement == statement
 
 
@@ -545,7 +545,7 @@ def _believed(vector: Vector) -> bytes:
     played = vectors.load(vector["round"])
     stage, roster, survivors = Stage(played), _played_roster(vector), tuple(played["outcome"]["survivors"])
     told = decode_receipt(pb.Receipt.FromString(unhex(vector["receipt"])))
-    receipt = Receipt(Statement.of(stage.round, roster, survivors, told.sums_digest), told.seal)
+    receipt = Receipt(Statement.of(stage.round, roster, survivors, told.sums_digest), told.signed)
     assert stage.trust is not None
     receipt.verify(stage.trust, datetime.fromtimestamp(fixtures.NOW_S, UTC))
     if "proof" in vector:

@@ -51,8 +51,8 @@ def signed_by_participant(statement: Statement) -> Receipt:
     """A participant that works with whoever stands in the network."""
     identity = deployment().identities[NAMES[0]]
     made = Receipt.sign(statement, deployment().coordinator, NOW)
-    signature = identity.sign(statement.to_sign(made.seal.signed_ms))
-    return Receipt(statement, replace(made.seal, signature=signature, chain=identity.chain))
+    signature = identity.sign(statement.to_sign(made.signed.signed_ms))
+    return Receipt(statement, replace(made.signed, signature=signature, chain=identity.chain))
 
 
 def signed(statement: Statement, signer: CoordinatorIdentity | None = None) -> Receipt:
@@ -61,7 +61,7 @@ def signed(statement: Statement, signer: CoordinatorIdentity | None = None) -> R
 
 def unsigned(statement: Statement) -> Receipt:
     made = signed(statement)
-    return Receipt(statement, replace(made.seal, signature=b"", chain=()))
+    return Receipt(statement, replace(made.signed, signature=b"", chain=()))
 
 
 FORGERIES: dict[str, Callable[[Statement], Receipt]] = {
@@ -76,7 +76,7 @@ FORGERIES: dict[str, Callable[[Statement], Receipt]] = {
     "does not verify who": lambda statement: signed(replace(statement, survivors=("a", *statement.survivors[1:]))),
     "does not verify sum": lambda statement: replace(signed(replace(statement, sums_digest=bytes(32)))),
     "does not verify time": lambda statement: Receipt(
-        statement, replace(signed(statement).seal, signed_ms=int(NOW * 1000) + 1)
+        statement, replace(signed(statement).signed, signed_ms=int(NOW * 1000) + 1)
     ),
 }
 
@@ -93,7 +93,7 @@ def test_a_receipt_that_nobody_could_use_later_is_refused(when: str, monkeypatch
 
     def undated(statement: Statement) -> Receipt:
         made = signed(statement)
-        return Receipt(statement, replace(made.seal, signature=sign(statement.to_sign(at)), signed_ms=at))
+        return Receipt(statement, replace(made.signed, signature=sign(statement.to_sign(at)), signed_ms=at))
 
     sign = deployment().coordinator.sign
     round_ = Conversation(make_config(4))
@@ -211,7 +211,7 @@ def test_nobody_can_be_framed_by_a_receipt_that_it_did_not_sign(monkeypatch: pyt
     true = true_receipts()[0]
     altered = replace(true.statement, sums_digest=bytes(32))
     forged = [
-        Receipt(altered, true.seal),
+        Receipt(altered, true.signed),
         unsigned(altered),
         signed_by_participant(altered),
         signed(altered, coordinator_of_another_ca()),
@@ -293,10 +293,10 @@ def test_a_receipt_outlives_the_certificate_and_none_is_made_after_it() -> None:
 
 def test_a_receipt_of_another_time_is_not_of_use() -> None:
     receipt = true_receipts()[0]
-    beyond = Receipt(receipt.statement, replace(receipt.seal, signed_ms=(1 << 64) - 1))
+    beyond = Receipt(receipt.statement, replace(receipt.signed, signed_ms=(1 << 64) - 1))
     with pytest.raises(SecAggError, match="time is none"):
         compare(beyond, receipt, deployment().trust)
-    assert np.isfinite(receipt.seal.signed_ms)
+    assert np.isfinite(receipt.signed.signed_ms)
 
 
 def files(folder: Path) -> dict[str, Path]:

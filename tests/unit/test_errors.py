@@ -74,7 +74,7 @@ def ways(error: SecAggError) -> dict[str, Any]:
 def test_every_error_comes_back_as_it_was() -> None:
     kinds = error_classes()
     assert len(kinds) >= 26
-    assert {"ConnectionBroken", "ProcessError", "ChannelStalled"} <= {kind.__name__ for kind in kinds}
+    assert {"ConnectionBroken", "ProcessError", "PipeStalled"} <= {kind.__name__ for kind in kinds}
     for kind in kinds:
         error = example(kind)
         error.add_note("a note")

@@ -21,7 +21,7 @@ from secagg.lattice.keyshares import joint_key, key_share
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.lattice.summation import Aggregate, SeededSum, upload_layout
 from secagg.lattice.uploads import upload_chunks
-from secagg.sandbox.channel import MAX_MESSAGE_BYTES, ChannelClosed, ChannelStalled, receive, send
+from secagg.sandbox.pipe import MAX_MESSAGE_BYTES, PipeClosed, PipeStalled, receive, send
 from secagg.sandbox.worker import Limits, Worker
 from tests.encrypted import CONTEXT, dealt_sum, key_seed, numbers, profile_of, stream_of
 
@@ -158,28 +158,28 @@ def test_messages_are_framed(pipe: tuple[int, int]) -> None:
 
 def test_an_end_that_is_silent_is_named(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    with pytest.raises(ChannelStalled):
+    with pytest.raises(PipeStalled):
         receive(reader, 0.01)
-    with pytest.raises(ChannelStalled):
+    with pytest.raises(PipeStalled):
         send(writer, bytes(1 << 20), 0.01)
 
 
 def test_an_end_that_is_gone_in_the_middle_of_a_message_is_named(pipe: tuple[int, int]) -> None:
     os.write(pipe[1], (10).to_bytes(8, "little") + b"half")
     os.close(pipe[1])
-    with pytest.raises(ChannelClosed, match="gone"):
+    with pytest.raises(PipeClosed, match="gone"):
         receive(pipe[0], 1.0)
 
 
 def test_a_message_that_is_too_long_is_refused_before_it_is_read(pipe: tuple[int, int]) -> None:
     os.write(pipe[1], (MAX_MESSAGE_BYTES + 1).to_bytes(8, "little"))
-    with pytest.raises(ChannelClosed, match="announced"):
+    with pytest.raises(PipeClosed, match="announced"):
         receive(pipe[0], 1.0)
 
 
 def test_writing_to_nobody_is_named(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(PipeClosed):
         send(pipe[1], b"x", 1.0)
 
 

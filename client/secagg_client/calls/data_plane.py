@@ -16,7 +16,7 @@ from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
 from secagg.wire import calls
 from secagg.wire.configuration import decode_config
-from secagg.wire.receipts import SealedDigest
+from secagg.wire.receipts import SignedDigest
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -159,7 +159,7 @@ class UploadCall(RoundCall[ResponseT_co]):
 
 
 @dataclass(frozen=True)
-class AwaitReceipt(RoundCall[SealedDigest]):
+class AwaitReceipt(RoundCall[SignedDigest]):
     """Wait for the end of a round that wants nothing more of us."""
 
     row = calls.AWAIT_RECEIPT

@@ -43,7 +43,7 @@ from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.calls import ADVERTISE, CALL_OF, PHASE_CALLS, RECEIPT
 from secagg.wire.codecs import CODECS
 from secagg.wire.grouping import GroupedRoundId
-from secagg.wire.receipts import SealedDigest
+from secagg.wire.receipts import SignedDigest
 from secagg.wire.results import sums_digest
 from secagg_client.calls.call import Call, Flow, Parts, ask
 from secagg_client.calls.data_plane import (
@@ -226,7 +226,7 @@ class Participation:
         if self._backend is not None:
             self._backend.close()
 
-    def _believed(self, round_: Round, roster: Roster, survivors: tuple[str, ...], told: SealedDigest) -> Receipt:
+    def _believed(self, round_: Round, roster: Roster, survivors: tuple[str, ...], told: SignedDigest) -> Receipt:
         """The receipt, of which only the digest of the sum is the coordinator's to say.
 
         Raises:
@@ -238,7 +238,7 @@ class Participation:
                 f"the receipt speaks of {told.survivors} survivors, we agreed on {len(survivors)}",
                 culprit=COORDINATOR,
             )
-        receipt = Receipt(Statement.of(round_, roster, survivors, told.sums_digest), told.seal)
+        receipt = Receipt(Statement.of(round_, roster, survivors, told.sums_digest), told.signed)
         receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))  # check: C89
         return receipt
 

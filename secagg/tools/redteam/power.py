@@ -24,7 +24,6 @@ _CIPHER_VALUES: Final = 8192
 """Residues of one polynomial modulo one prime; profiles have as many or more."""
 
 _MASKS: Final = 6
-_LAYERS: Final = 3
 _PAIRS: Final = 6
 _CLAIM, _DELTA = 2.5, 1e-5
 

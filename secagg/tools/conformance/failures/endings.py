@@ -79,14 +79,14 @@ def vectors(script: Script) -> Iterator[Vector]:
             survivors=stated.survivors,
             indices=script.sets.survivors,
             sums_digest=stated.sums_digest,
-            signed_ms=honest.seal.signed_ms,
+            signed_ms=honest.signed.signed_ms,
             coordinator={
                 "private_scalar_test_only": fixtures.scalar_hex(fixtures.signing_key(HOST)),
-                "certificate": honest.seal.chain[0],
+                "certificate": honest.signed.chain[0],
             },
             receipt={
-                "signed": stated.to_sign(honest.seal.signed_ms),
-                "signature": honest.seal.signature,
+                "signed": stated.to_sign(honest.signed.signed_ms),
+                "signature": honest.signed.signature,
                 "message": _bytes(honest),
             },
             result={
@@ -133,15 +133,15 @@ def handed_sum(change: Edit) -> Play:
 
 def _unsigned(script: Script) -> Receipt:
     honest = receipt()(script)
-    return replace(honest, seal=replace(honest.seal, signature=b"", chain=()))
+    return replace(honest, signed=replace(honest.signed, signature=b"", chain=()))
 
 
 def _by_participant(script: Script) -> Receipt:
     credentials, honest = script.stage.credentials(ME), receipt()(script)
     if credentials is None:
         raise ValueError("nothing is signed in this round")
-    signature = script.sign(ME, honest.statement.to_sign(honest.seal.signed_ms))
-    return replace(honest, seal=replace(honest.seal, signature=signature, chain=credentials.identity.chain))
+    signature = script.sign(ME, honest.statement.to_sign(honest.signed.signed_ms))
+    return replace(honest, signed=replace(honest.signed, signature=signature, chain=credentials.identity.chain))
 
 
 def _of_another_sum(script: Script) -> Receipt:

@@ -13,11 +13,11 @@ MAX_MESSAGE_BYTES = 1 << 26
 _LENGTH_SIZE = 8
 
 
-class ChannelClosed(LocalError):
+class PipeClosed(LocalError):
     """The other end is gone."""
 
 
-class ChannelStalled(LocalError):
+class PipeStalled(LocalError):
     """The other end made no progress within the limit."""
 
 
@@ -25,31 +25,31 @@ def send(fd: int, data: bytes, limit_s: float | None = None) -> None:
     """Write one message.
 
     Raises:
-        ChannelClosed: nobody reads any more.
-        ChannelStalled: nothing could be written for `limit_s` seconds.
+        PipeClosed: nobody reads any more.
+        PipeStalled: nothing could be written for `limit_s` seconds.
     """
     rest = memoryview(len(data).to_bytes(_LENGTH_SIZE, "little") + data)
     os.set_blocking(fd, limit_s is None)
     while rest:
         if limit_s is not None and not _ready(fd, select.POLLOUT, limit_s):
-            raise ChannelStalled(f"no progress for {limit_s} s")
+            raise PipeStalled(f"no progress for {limit_s} s")
         try:
             rest = rest[os.write(fd, rest) :]
         except (BrokenPipeError, ConnectionResetError) as gone:
-            raise ChannelClosed("the other end is gone") from gone
+            raise PipeClosed("the other end is gone") from gone
 
 
 def receive(fd: int, limit_s: float | None = None) -> bytes:
     """Read one message of at most `MAX_MESSAGE_BYTES`.
 
     Raises:
-        ChannelClosed: the other end is gone, or announces a longer message.
-        ChannelStalled: nothing arrived for `limit_s` seconds.
+        PipeClosed: the other end is gone, or announces a longer message.
+        PipeStalled: nothing arrived for `limit_s` seconds.
     """
     os.set_blocking(fd, limit_s is None)
     size = int.from_bytes(_read(fd, _LENGTH_SIZE, limit_s), "little")
     if size > MAX_MESSAGE_BYTES:
-        raise ChannelClosed(f"a message of {size} bytes is announced")
+        raise PipeClosed(f"a message of {size} bytes is announced")
     return _read(fd, size, limit_s)
 
 
@@ -64,12 +64,12 @@ def _read(fd: int, size: int, limit_s: float | None) -> bytes:
     out = bytearray()
     while len(out) < size:
         if limit_s is not None and not _ready(fd, select.POLLIN, limit_s):
-            raise ChannelStalled(f"no progress for {limit_s} s")
+            raise PipeStalled(f"no progress for {limit_s} s")
         try:
             piece = os.read(fd, size - len(out))
         except ConnectionResetError as gone:
-            raise ChannelClosed("the other end is gone") from gone
+            raise PipeClosed("the other end is gone") from gone
         if not piece:
-            raise ChannelClosed("the other end is gone")
+            raise PipeClosed("the other end is gone")
         out += piece
     return bytes(out)
