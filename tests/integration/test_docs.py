@@ -202,3 +202,22 @@ def test_links_lead_somewhere(page: str) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.+)$", place.read_text(), re.MULTILINE)
             assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])  # which names what is gone, too
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = re.sub(r"`secagg/v1/[a-z0-9-]+`", "", (ROOT / page).read_text())  # labels of the protocol
+    named = re.findall(r"`((?:secagg|server|client|tests|proto|docs|deploy|\.ci)/[\w./-]+)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_modules_that_a_page_names_exist() -> None:
+    for page in PAGES:
+        named = re.findall(r"`(?:python -m )?(secagg(?:\.[a-z_]+)+)`", (ROOT / page).read_text())
+        gone = [name for name in named if page != "CHANGELOG.md" and not is_module(name)]
+        assert gone == [], page
+
+
+def is_module(name: str) -> bool:
+    place = ROOT.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").exists()
