@@ -9,13 +9,12 @@ as it likes, but a participant is one of them only for the time of a handshake.
 
 import asyncio
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from threading import Thread
 from typing import Final
 
 from secagg.errors import ConfigError
 from secagg.transport.addresses import TcpAddress
+from secagg_server.network.copying import Connection, Copier
 from secagg_server.network.peers import network_of
 from secagg_server.observability.logs import ThrottledLog
 
@@ -28,23 +27,9 @@ HELLO_S: Final = 5.0
 SILENT_S: Final = 60.0
 """How long it may make no call. One that made a call may be idle: its participant trains."""
 
-_LINGER_S: Final = 1.0  # for the last bytes to arrive
 _BACKLOG: Final = 1024
-_UP_BYTES: Final = 256 << 10
-_DOWN_BYTES: Final = 64 << 10  # what may be left over of one read is kept for each connection whose peer does not read
 _ACCEPTED_AT_ONCE: Final = 64
 _RETRY_S: Final = 0.1
-
-
-@dataclass(eq=False, slots=True)
-class _Connection:
-    client: socket.socket
-    address: str
-    upstream: socket.socket | None = None
-    peer: str = ""  # what grpc calls it
-    caller: str = ""
-    open: bool = True
-    sockets: list[socket.socket] = field(default_factory=list)  # that the loop watches
 
 
 class ConnectionProxy:
@@ -84,19 +69,18 @@ class ConnectionProxy:
         self._hello_s = hello_s
         self._silent_s = silent_s
         self._max_silent = max_silent
-        self._silent: dict[_Connection, None] = {}  # without a call, the oldest first
-        self._speaking: dict[str, dict[_Connection, None]] = {}  # by caller, the oldest first
+        self._silent: dict[Connection, None] = {}  # without a call, the oldest first
+        self._speaking: dict[str, dict[Connection, None]] = {}  # by caller, the oldest first
         self._count = 0
-        self._by_peer: dict[str, _Connection] = {}
-        self._buffer = memoryview(bytearray(_UP_BYTES))
-        self._grpc_port = 0
+        self._by_peer: dict[str, Connection] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._log = ThrottledLog()
+        self._copier = Copier(self._loop, self._connected, self._drop, self._log)
 
     def start(self, grpc_port: int) -> None:
         """Copy to grpc on this port of loopback from now on."""
-        self._grpc_port = grpc_port
+        self._copier.grpc_port = grpc_port
         self._thread.start()
         self._loop.call_soon_threadsafe(self._watch)
 
@@ -108,7 +92,7 @@ class ConnectionProxy:
         self._listener.close()
         self._loop.close()
 
-    # --- what the door says, from its own thread ----------------------------------------------------------------------
+    # --- what handlers of calls say, from their own thread ------------------------------------------------------------
 
     def spoke(self, peer: str, caller: str) -> None:
         """A call of `caller` arrived on what grpc calls `peer`."""
@@ -153,12 +137,12 @@ class ConnectionProxy:
                 return
             while self._count >= self._places or len(self._silent) >= self._max_silent:
                 self._evict()
-            connection = _Connection(client, _written(address))
+            connection = Connection(client, _written(address))
             self._silent[connection] = None
             self._count += 1
             client.setblocking(False)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._read(connection, client, self._hello, connection)
+            self._copier.begin(connection)
             self._loop.call_later(self._hello_s, self._check_hello, connection)
 
     def _evict(self) -> None:
@@ -172,104 +156,20 @@ class ConnectionProxy:
             self._log.warning("connection_closed_for_another", connection.caller, participant=connection.caller)
         self._drop(connection)
 
-    def _check_hello(self, connection: _Connection) -> None:
+    def _check_hello(self, connection: Connection) -> None:
         if connection.upstream is None:
             self._drop(connection)
         elif connection.open:
             self._loop.call_later(self._silent_s - self._hello_s, self._check_call, connection)
 
-    def _check_call(self, connection: _Connection) -> None:
+    def _check_call(self, connection: Connection) -> None:
         if not connection.caller:
             self._drop(connection)
 
-    def _hello(self, connection: _Connection) -> None:
-        """The first bytes are there: now it is worth a connection to grpc."""
-        try:
-            first = connection.client.recv(_DOWN_BYTES)
-            if not first:
-                return self._drop(connection)
-            upstream = socket.socket()
-        except BlockingIOError:
-            return None
-        except OSError:
-            return self._drop(connection)
-        self._unread(connection, connection.client)
-        connection.upstream = upstream
-        upstream.setblocking(False)
-        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        upstream.connect_ex(("127.0.0.1", self._grpc_port))
-        connection.peer = f"ipv4:127.0.0.1:{upstream.getsockname()[1]}"
+    def _connected(self, connection: Connection) -> None:
         self._by_peer[connection.peer] = connection
-        self._loop.add_writer(upstream, self._connected, connection, upstream, first)
-        return None
 
-    def _connected(self, connection: _Connection, upstream: socket.socket, first: bytes) -> None:
-        self._loop.remove_writer(upstream)
-        if upstream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return self._drop(connection)
-        self._read(connection, upstream, self._copy, connection, upstream, connection.client, _DOWN_BYTES)
-        self._pass_on(connection, connection.client, upstream, memoryview(first), _UP_BYTES)
-        return None
-
-    def _copy(self, connection: _Connection, source: socket.socket, sink: socket.socket, most: int) -> None:
-        try:
-            size = source.recv_into(self._buffer, most)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._drop(connection)
-            return
-        if size:
-            self._pass_on(connection, source, sink, self._buffer[:size], most)
-        else:
-            self._ended(connection, source, sink)
-
-    def _pass_on(
-        self, connection: _Connection, source: socket.socket, sink: socket.socket, data: memoryview, most: int
-    ) -> None:
-        """Send it; if the sink takes less, wait for it before anything more is read."""
-        try:
-            sent = sink.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._drop(connection)
-            return
-        if sent == len(data):
-            if source not in connection.sockets:
-                self._read(connection, source, self._copy, connection, source, sink, most)
-                self._loop.remove_writer(sink)
-            return
-        rest = memoryview(bytes(data[sent:]))
-        self._unread(connection, source)
-        self._loop.add_writer(sink, self._pass_on, connection, source, sink, rest, most)
-
-    def _ended(self, connection: _Connection, source: socket.socket, sink: socket.socket) -> None:
-        """One side has closed: what it said last must still arrive, so the other one is closed a little later."""
-        if source is connection.upstream and not connection.caller:
-            self._log.info("connection_without_call", network_of(connection.address), address=connection.address)
-        for one in list(connection.sockets):
-            self._unread(connection, one)
-        self._loop.remove_writer(source)
-        try:
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._drop(connection)
-            return
-        self._read(connection, sink, self._discard, connection, sink)
-        self._loop.call_later(_LINGER_S, self._drop, connection)
-
-    def _discard(self, connection: _Connection, source: socket.socket) -> None:
-        try:
-            if source.recv_into(self._buffer):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._drop(connection)
-
-    def _spoke(self, connection: _Connection, caller: str) -> None:
+    def _spoke(self, connection: Connection, caller: str) -> None:
         if not connection.open:
             return
         self._silent.pop(connection, None)
@@ -280,7 +180,7 @@ class ConnectionProxy:
             self._log.warning("too_many_connections", caller, participant=caller, address=connection.address)
             self._drop(next(iter(known)))
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         if not connection.open:
             return
         connection.open = False
@@ -297,17 +197,6 @@ class ConnectionProxy:
                 self._loop.remove_reader(one)
                 self._loop.remove_writer(one)
                 one.close()
-
-    def _read(
-        self, connection: _Connection, source: socket.socket, callback: Callable[..., None], *args: object
-    ) -> None:
-        connection.sockets.append(source)
-        self._loop.add_reader(source, callback, *args)
-
-    def _unread(self, connection: _Connection, source: socket.socket) -> None:
-        if source in connection.sockets:
-            connection.sockets.remove(source)
-            self._loop.remove_reader(source)
 
 
 def _written(address: tuple[str, int]) -> str:
