@@ -136,7 +136,14 @@ def _chunks() -> Iterator[Document]:
             }
 
 
-def _configuration() -> Document:
+STATED = (
+    *("task", "max_participants", "threshold", "max_colluding", "model_digest", "release_to_participants", "purpose"),
+    *("ring_bits", "vector_len"),
+)
+"""Fields of a configuration, and what follows from it, that a vector holds as they are."""
+
+
+def _configuration() -> Iterator[Document]:
     configs = [
         RoundConfig(
             task="smallest",
@@ -159,31 +166,20 @@ def _configuration() -> Document:
             purpose="evaluate",
         ),
     ]
-    cases = [
-        {
+    for config in configs:
+        code = config.fixed_point
+        yield {name: getattr(config, name) for name in STATED} | {
             "bytes": encode_config(config),
-            "task": config.task,
             "arrays": described(config.schema),
-            "clip": float(config.fixed_point.clip).hex(),
-            "value_bits": config.fixed_point.value_bits,
-            "max_weight": config.fixed_point.max_weight,
-            "max_participants": config.max_participants,
-            "threshold": config.threshold,
-            "max_colluding": config.max_colluding,
+            "clip": float(code.clip).hex(),
+            "value_bits": code.value_bits,
+            "max_weight": code.max_weight,
             "threat_model": config.threat_model.name,
             "suite": config.suite.name,
             "graph": config.graph.name,
-            "model_digest": config.model_digest,
-            "release_to_participants": config.release_to_participants,
-            "purpose": config.purpose,
             "join_ms": round(config.deadlines.join_s * 1000),
-            "ring_bits": config.ring_bits,
-            "vector_len": config.vector_len,
             "word_bits": 8 * config.ring_dtype.itemsize,
         }
-        for config in configs
-    ]
-    return {"cases": cases}
 
 
 # fmt: off

@@ -43,13 +43,12 @@ from secagg.tools.conformance.failures.script import (
     Table,
     dropped_out,
     failed,
+    refusals,
     refused,
 )
 from secagg.tools.conformance.failures.stages import onwards, sent
 
-VIOLATION, FORGED, MALFORMED = (
-    refused(error, ME) for error in ("ProtocolViolation", "AuthenticationError", "DecodeError")
-)
+VIOLATION, FORGED, MALFORMED = refusals(ME)
 ASKED = "amber-9"
 """Who hands in the sum: the first who is asked drops out."""
 
@@ -106,8 +105,7 @@ DEALT_KEY: Table = {BFV: [
      sent("share-keys", put(commitment=cut)), MALFORMED),
     ("key-share-without-joint-key", "C70", "A dealt key of the wrong shape", "a key share",
      sent("share-keys", put(key_share=b"share")), MALFORMED),
-    ("dealt-two-digests", "C93", "Another digest beside one of the seals",
-     "that for index 1 is not the commitment",
+    ("dealt-two-digests", "C93", "Another digest beside one of the seals", "that for index 1 is not the commitment",
      sent("share-keys", put(sealed=entry(FIRST, _other_digest))), VIOLATION),
     ("other-key", "C35", "Two keys dealt", "another digest",
      sent("share-keys", put(commitment=bytes(32), sealed=every_entry(_other_digest)), again=True), VIOLATION),
@@ -189,8 +187,7 @@ DECRYPTION: Table = {JOINT: [
 ]}
 
 RECOVERY: Table = {JOINT: [
-    ("fallen-left-out", "C82", "A fallen left out", "7",
-     sent("recover-seeds", put(shares=without(FIRST))), VIOLATION),
+    ("fallen-left-out", "C82", "A fallen left out", "7", sent("recover-seeds", put(shares=without(FIRST))), VIOLATION),
     ("seed-share-not-in-field", "C82", "A share that is none", "the field prime",
      sent("recover-seeds", put(shares=entry(FIRST, Secret(PRIME)))), MALFORMED),
     ("wrong-seed-piece", "C91", "Another share of a key seed than was dealt", "it does not fit the owner's digest",

@@ -34,10 +34,21 @@ from secagg.tools.conformance.failures.forgeries import (
     signs_fallen,
     signs_key,
 )
-from secagg.tools.conformance.failures.script import BFV, CKKS, DEALER, JOINT, ME, PEER, Script, Table, refused
+from secagg.tools.conformance.failures.script import (
+    BFV,
+    CKKS,
+    DEALER,
+    JOINT,
+    ME,
+    PEER,
+    Script,
+    Table,
+    refusals,
+    refused,
+)
 from secagg.tools.conformance.failures.stages import shown, shown_again, shown_in_turn
 
-VIOLATION, FORGED, MALFORMED = (refused(error) for error in ("ProtocolViolation", "AuthenticationError", "DecodeError"))
+VIOLATION, FORGED, MALFORMED = refusals()
 BY_DEALER = refused("AuthenticationError", DEALER)
 ANOTHER_KEY = fixtures.seed("another key")
 BY_PEER = refused("AuthenticationError", PEER)

@@ -35,15 +35,14 @@ from secagg.tools.conformance.failures.script import (
     Table,
     dropped_out,
     failed,
+    refusals,
     refused,
     without_fir,
 )
 from secagg.tools.conformance.failures.stages import after_sums, nobody_else_comes, onwards, out_of_turn, sent, told
 from secagg.wire.v1 import messages_pb2 as pb
 
-VIOLATION, FORGED, MALFORMED = (
-    refused(error, ME) for error in ("ProtocolViolation", "AuthenticationError", "DecodeError")
-)
+VIOLATION, FORGED, MALFORMED = refusals(ME)
 GONE, NOBODY = refused("NotInRoundError", None), refused("DecodeError", None)
 WRONG = Secret(bytes(33))
 """A number of the field, and no share of anything here."""
@@ -226,11 +225,9 @@ REVEALED: Table = {ACTIVE: [
     ("share-not-in-field", "C46", "A share that is no number of the field", "the field prime itself",
      sent("unmask", _reveals("fir", SelfMaskShare(Secret(polynomial.PRIME.to_bytes(33, "big"))))), MALFORMED),
     ("wrong-seed-share", "C91", "Another share of a survivor's seed than was dealt",
-     f"it does not fit the digest that {PEER} gave",
-     sent("unmask", _reveals(PEER, SelfMaskShare(WRONG))), FORGED),
+     f"it does not fit the digest that {PEER} gave", sent("unmask", _reveals(PEER, SelfMaskShare(WRONG))), FORGED),
     ("wrong-mask-key-share", "C91", "Another share of a dropped participant's mask key than was dealt",
-     "it does not fit the digest that elm gave",
-     sent("unmask", _reveals("elm", MaskKeyShare(WRONG))), FORGED),
+     "it does not fit the digest that elm gave", sent("unmask", _reveals("elm", MaskKeyShare(WRONG))), FORGED),
 ]}
 
 ENDS: Table = {
@@ -239,8 +236,7 @@ ENDS: Table = {
          onwards({}, missing=f"{ME}/unmask"),
          failed("BELOW_THRESHOLD", dropped_out("UNMASK", ME), dropped_out("UNMASK", "fir"))),
         ("below-threshold-at-keys", "C47", "Fewer participants than the threshold",
-         "the deadline passes after two have come",
-         nobody_else_comes(2), failed("BELOW_THRESHOLD")),
+         "the deadline passes after two have come", nobody_else_comes(2), failed("BELOW_THRESHOLD")),
         ("commitment-mismatch", "C48", "A seed that is not the one committed to",
          f"{PEER} commits to another seed than the one it deals shares of",
          onwards({f"{PEER}/share-keys": put(commitment=bytes(32))}),

@@ -131,8 +131,7 @@ ROSTERS: Table = {
         ("duplicate-id", "C8", "One participant twice", f"{PEER} is called fir, who is there too",
          shown("roster", members(_twins)), VIOLATION),
         ("low-order-channel-key", "C15", "A channel key that gives everyone the same secret",
-         f"the channel key of {PEER} is zero",
-         shown("roster", member(PEER, channel_public_key=LOW_ORDER)), BY_PEER),
+         f"the channel key of {PEER} is zero", shown("roster", member(PEER, channel_public_key=LOW_ORDER)), BY_PEER),
         ("low-order-mask-key", "C20", "A mask key that gives everyone the same secret",
          f"the mask key of {PEER} is zero; the shares are as in the honest round",
          shown_in_turn({"roster": member(PEER, mask_public_key=LOW_ORDER), "share-delivery": None}), BY_PEER),
@@ -191,10 +190,8 @@ SURVIVORS: Table = {ACTIVE: [
     ("too-few-organisations-left", "C25", "Survivors of too few organisations",
      "hazel, who alone is of its organisation among the survivors, is called dropped; the participant demands 3",
      shown("survivors", dropped("hazel"), policy={"min_organisations": 3}), POLICY),
-    ("differencing-at-participant", "C86",
-     "A sum that differs by one participant from an earlier one that we are in",
-     "a sum of the same model without fir was released before",
-     after_sums(without_fir, shown="survivors"), POLICY),
+    ("differencing-at-participant", "C86", "A sum that differs by one participant from an earlier one that we are in",
+     "a sum of the same model without fir was released before", after_sums(without_fir, shown="survivors"), POLICY),
     ("differencing-beside-an-equal-cohort", "C86",
      "The same cohort was asked before, and beside it one that differs by one participant",
      "sums of the same model were released before, one of the same cohort and one without fir",
@@ -214,8 +211,7 @@ SIGNATURES: Table = {ACTIVE: [
      f"{PEER} signed a set without the dropped",
      shown("consistency-proof", put(signatures=entry(PEER, signs_sets(PEER, put(dropped=()))))), FORGED),
     ("second-unmask-request", "C29", "Shares asked for a second time",
-     "the same proof again, after the shares were revealed",
-     shown_again("consistency-proof"), VIOLATION),
+     "the same proof again, after the shares were revealed", shown_again("consistency-proof"), VIOLATION),
 ]}
 # fmt: on
 

@@ -110,8 +110,7 @@ AGAINST_POLICY: Table = {
     ACTIVE: [
         ("below-policy-cohort", "C3", "A threshold below the participant's smallest cohort",
          "the participant demands a cohort of 8, the threshold is 7", offer(policy={"min_cohort": 8}), POLICY),
-        ("below-policy-honest", "C3",
-         "Fewer updates of participants that do not collude than the participant demands",
+        ("below-policy-honest", "C3", "Fewer updates of participants that do not collude than the participant demands",
          "the participant demands 7; the threshold is 7 and n_C is 1", offer(policy={"min_honest": 7}), POLICY),
         ("below-policy-threat-model", "C3", "A threat model that the participant's policy rules out",
          "the configuration says semi-honest, the participant allows the active threat model only",

@@ -245,6 +245,12 @@ def refused(error: str, culprit: str | None = COORDINATOR) -> Document:
     return {"error": error} | ({} if culprit is None else {"culprit": culprit})
 
 
+def refusals(culprit: str = COORDINATOR) -> tuple[Document, Document, Document]:
+    """The outcome of a violation, of something forged, and of something malformed."""
+    violation, forged, malformed = ("ProtocolViolation", "AuthenticationError", "DecodeError")
+    return refused(violation, culprit), refused(forged, culprit), refused(malformed, culprit)
+
+
 def dropped_out(phase: str, name: str, reason: str = "DEADLINE") -> Document:
     """The event that somebody is done without."""
     return {"event": "ParticipantDropped", "phase": phase, "participant": name, "reason": reason}
