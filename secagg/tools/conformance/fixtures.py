@@ -43,7 +43,7 @@ def rng(name: str) -> SeededRng:
 
 
 def signing_key(name: str) -> ec.EllipticCurvePrivateKey:
-    """An ECDSA P-256 key."""
+    """The ECDSA key over P-256 of a participant, coordinator or CA."""
     scalar = int.from_bytes(seed("signing key of " + name), "big") % (P256_ORDER - 1) + 1
     return ec.derive_private_key(scalar, ec.SECP256R1())
 
@@ -91,7 +91,7 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def der(certificate: x509.Certificate) -> bytes:
-    """The certificate's bytes."""
+    """A certificate in DER, as vectors hold it."""
     return certificate.public_bytes(serialization.Encoding.DER)
 
 

@@ -79,7 +79,7 @@ def write() -> int:
 
 
 def main() -> int:
-    """The command."""
+    """What `make vectors` runs. The exit status is 1 if `--check` found a file that is not up to date."""
     parser = argparse.ArgumentParser(description="Write the conformance vectors.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
     given = parser.parse_args()

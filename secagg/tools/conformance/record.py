@@ -60,7 +60,7 @@ class RecordingStage(Stage):
         self.made: dict[str, bytes] = {}
 
     def backend(self, name: str) -> Backend:
-        """See `Stage`."""
+        """Encrypts with TenSEAL and keeps what it made, where `Stage` reads it from a file."""
         return RecordingBackend(self, name, self.made)
 
 

@@ -213,12 +213,12 @@ def floats(tag: str) -> FloatArray:
 
 
 def update(tag: str) -> dict[str, FloatArray]:
-    """Arrays for `SCHEMA`."""
+    """An update that fits `SCHEMA`; the same for the same tag."""
     return SCHEMA.split(floats(tag))
 
 
 def whole(encoder: EncodedUpdate, code: Code) -> list[int]:
-    """The encoded vector."""
+    """All words of an encoded update, as a vector lists them."""
     return [int(x) for x in encoder.read(0, code.vector_len, np.dtype("<u8"))]
 
 

@@ -26,7 +26,7 @@ def changed(value: Any, honest: Any, script: Script) -> Any:
 
 
 def same(honest: Any, script: Script) -> Any:
-    """No change."""
+    """The honest value, unchanged."""
     return honest
 
 
@@ -57,12 +57,12 @@ def then(*edits: Edit) -> Edit:
 
 
 def cut(data: bytes, _: Script) -> bytes:
-    """Without the last byte."""
+    """The last byte is missing."""
     return data[:-1]
 
 
 def flipped(data: bytes, _: Script) -> bytes:
-    """The lowest bit of the first byte is another."""
+    """The lowest bit of the first byte is changed."""
     return bytes([data[0] ^ 1]) + data[1:]
 
 
@@ -72,12 +72,12 @@ def top_bit(data: bytes, _: Script) -> bytes:
 
 
 def zeros(data: bytes, _: Script) -> bytes:
-    """Zeros instead."""
+    """As many zeros as there were bytes."""
     return bytes(len(data))
 
 
 def before(size: int) -> Edit:
-    """The first bytes only."""
+    """Everything behind the first `size` bytes is missing."""
     return lambda data, _: data[:size]
 
 
@@ -94,7 +94,7 @@ def first_residue(value: int | None) -> Edit:
 
 
 def chunks(edit: Edit) -> Edit:
-    """Chunks of which the first is changed: the vectors' sums have one."""
+    """The only chunk of a vector is changed; the sums of these rounds have one."""
     return lambda honest, script: (edit(honest[0], script),)
 
 
@@ -146,7 +146,7 @@ def also(*names: str) -> Edit:
 
 
 def few(count: int) -> Edit:
-    """The first entries only."""
+    """All entries but the first `count` are missing."""
     return lambda entries, _: dict(list(entries.items())[:count])
 
 

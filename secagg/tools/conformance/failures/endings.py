@@ -52,7 +52,7 @@ def receipt(change: Edit = same, *, issuer: str = AUTHORITY, at_s: float = SIGNE
 
 
 def proof(script: Script, signers: list[str], signed: bytes) -> list[bytes]:
-    """Signatures of a result."""
+    """What the coordinator hands out where a round is certified: signatures of these survivors."""
     signatures = ConsistencyProof({script.index(name): script.sign(name, signed) for name in signers})
     return [part.SerializeToString(deterministic=True) for part in encode_proof(signatures)]
 

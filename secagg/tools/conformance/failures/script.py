@@ -49,7 +49,7 @@ class Script:
 
     @property
     def roster(self) -> Roster:
-        """Of the honest round."""
+        """The roster that everybody was shown."""
         roster: Roster = wire.decode(self.vector["messages"]["roster"])
         return roster
 
@@ -69,7 +69,7 @@ class Script:
 
     @property
     def context(self) -> Context:
-        """Of the honest round."""
+        """What binds messages to this round, its configuration and its model."""
         return self.stage.round.context
 
     @property
@@ -174,7 +174,7 @@ class Failure:
     expect: "Document | Callable[[Script], Document]"
 
     def vector(self, script: Script) -> Vector:
-        """File name and content."""
+        """Name and content of the file, in the round of `script`."""
         return f"failure-{self.slug}", self.play(script, self)
 
     def outcome(self, script: Script) -> Document:
@@ -182,7 +182,7 @@ class Failure:
         return self.expect(script) if callable(self.expect) else self.expect
 
     def document(self, kind: str, section: str = "Checks", **content: Any) -> Document:
-        """The vector's object."""
+        """The content of the file: what every failure states, and what this kind of vector adds."""
         return document(kind, self.title, section, check=self.check, change=self.change, **content)
 
 
