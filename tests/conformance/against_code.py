@@ -45,7 +45,7 @@ from secagg.rounds.certification import Result
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.tools.conformance import fixtures, vectors, wire
 from secagg.tools.conformance.replay import archive
-from secagg.tools.conformance.replay.stage import Draws, Stage, read_arrays, read_policy, refusal
+from secagg.tools.conformance.replay.round import Draws, Replay, read_arrays, read_policy, refusal
 from secagg.wire.agreement import decode_proof
 from secagg.wire.calls import ADVERTISE
 from secagg.wire.configuration import decode_config, encode_config
@@ -414,29 +414,31 @@ def _resolved(expect: Vector, messages: Mapping[str, Vector]) -> Vector:
 
 
 def whole_round(vector: Vector) -> None:
-    stage, known, told = Stage(vector), dict(vector["messages"]), vector["outcome"]
+    replay, known, told = Replay(vector), dict(vector["messages"]), vector["outcome"]
     for number, step in enumerate(vector["steps"]):
-        outcome, _ = stage.play(step, known)
+        outcome, _ = replay.play(step, known)
         stated = archive.abridged(_resolved(step["expect"], vector["messages"]))
         assert archive.abridged(outcome) == stated, f"step {number}"
         known |= archive.told(step["expect"], outcome, known)
     for slug in vector["messages"]:
         assert wire.encode(wire.decode(known[slug]))["fields"] == vector["messages"][slug]["fields"]
-    learned = [] if stage.kind != "participants" else [stage.learned(name) for name in told["survivors"]]
-    aggregates = [a for a in (stage.coordinator.aggregate, *learned) if a is not None]
+    learned = [] if replay.kind != "participants" else [replay.learned(name) for name in told["survivors"]]
+    aggregates = [a for a in (replay.coordinator.aggregate, *learned) if a is not None]
     assert aggregates
     for aggregate in aggregates:
-        _check_aggregate(vector, stage, aggregate)
+        _check_aggregate(vector, replay, aggregate)
 
 
-def _check_aggregate(vector: Vector, stage: Stage, aggregate: Aggregate) -> None:
+def _check_aggregate(vector: Vector, replay: Replay, aggregate: Aggregate) -> None:
     told = vector["outcome"]
     assert (aggregate.sums.tolist(), list(aggregate.survivors)) == (told["sums"], told["survivors"])
-    assert sums_digest(aggregate, stage.config).hex() == told["sums_digest"]
-    mean = aggregate.mean(stage.config, stage.round.context)
+    assert sums_digest(aggregate, replay.config).hex() == told["sums_digest"]
+    mean = aggregate.mean(replay.config, replay.round.context)
     assert (mean.weight, mean.error_bound.hex()) == (told["weight"], told["error_bound"])
     assert {n: [float(v).hex() for v in a.reshape(-1)] for n, a in mean.arrays.items()} == told["mean"]
-    received = decode_aggregate(map(messages_pb2.AggregatePart.FromString, map(unhex, told["aggregate"])), stage.config)
+    received = decode_aggregate(
+        map(messages_pb2.AggregatePart.FromString, map(unhex, told["aggregate"])), replay.config
+    )
     assert received.sums.tolist() == told["sums"]
     digest_of_model = digest_model({n: _model_array(vector, n) for n in vector["model"]})
     assert digest_of_model.hex() == vector["model_digest"]
@@ -451,10 +453,10 @@ def failure(vector: Vector) -> None:
     """All steps but the last pass as stated; the last is refused as stated."""
     honest, known = vectors.load(vector["round"]), archive.messages(vector["round"])
     messages = known | dict(archive.completed(vector["messages"], known))
-    stage = Stage(honest, vector.get("policy"), vector.get("released"))
-    stage.rehearse(honest["steps"][: vector["after"]], messages, vector["steps"][0]["at"])
+    replay = Replay(honest, vector.get("policy"), vector.get("released"))
+    replay.advance(honest["steps"][: vector["after"]], messages, vector["steps"][0]["at"])
     for step in vector["steps"]:
-        outcome, _ = stage.play(step, messages)
+        outcome, _ = replay.play(step, messages)
         assert archive.abridged(outcome) == archive.abridged(_resolved(step["expect"], messages))
 
 
@@ -471,10 +473,10 @@ class Idle:
 def offer(vector: Vector) -> None:
     """The client refuses before it makes its first call."""
     honest = vectors.load("round-active")
-    stage = Stage(honest)
-    credentials = stage.credentials("dahlia")
+    replay = Replay(honest)
+    credentials = replay.credentials("dahlia")
     assert credentials is not None
-    update = read_arrays(honest["participants"]["dahlia"]["update"], stage.config.schema)
+    update = read_arrays(honest["participants"]["dahlia"]["update"], replay.config.schema)
     terms = Terms(
         credentials.identity,
         credentials.trust,
@@ -486,7 +488,7 @@ def offer(vector: Vector) -> None:
 
     def join(config_bytes: bytes, digest_of_model: bytes, given: Terms, purpose: str = "train") -> Call[Any] | None:
         contribution = Contribution(update=update, weight=1, model_digest=digest_of_model, purpose=purpose)
-        decoded = Offer(stage.round.round_id, decode_config(config_bytes), config_bytes)
+        decoded = Offer(replay.round.round_id, decode_config(config_bytes), config_bytes)
         return Participation(given, contribution, decoded).advance(None)
 
     more = vector.get("followed_by", {"bytes": "", "times": 0})
@@ -499,7 +501,7 @@ def offer(vector: Vector) -> None:
 
 
 def aggregate(vector: Vector) -> None:
-    config = Stage(vectors.load(vector["round"])).config
+    config = Replay(vectors.load(vector["round"])).config
     parts = [messages_pb2.AggregatePart.FromString(unhex(part)) for part in vector["parts"]]
     with pytest.raises(SecAggError) as caught:
         decode_aggregate(parts, config)
@@ -543,14 +545,14 @@ def _played_roster(vector: Vector) -> Roster:
 def _believed(vector: Vector) -> bytes:
     """The digest that a participant believes in."""
     played = vectors.load(vector["round"])
-    stage, roster, survivors = Stage(played), _played_roster(vector), tuple(played["outcome"]["survivors"])
+    replay, roster, survivors = Replay(played), _played_roster(vector), tuple(played["outcome"]["survivors"])
     told = decode_receipt(pb.Receipt.FromString(unhex(vector["receipt"])))
-    receipt = Receipt(Statement.of(stage.round, roster, survivors, told.sums_digest), told.signed)
-    assert stage.trust is not None
-    receipt.verify(stage.trust, datetime.fromtimestamp(fixtures.NOW_S, UTC))
+    receipt = Receipt(Statement.of(replay.round, roster, survivors, told.sums_digest), told.signed)
+    assert replay.trust is not None
+    receipt.verify(replay.trust, datetime.fromtimestamp(fixtures.NOW_S, UTC))
     if "proof" in vector:
         parts = map(messages_pb2.ConsistencyProofPart.FromString, map(unhex, vector["proof"]))
-        result = Result.of(stage.round, roster, survivors, told.sums_digest)
+        result = Result.of(replay.round, roster, survivors, told.sums_digest)
         assert result.is_certified(decode_proof(parts))
     return told.sums_digest
 

@@ -31,7 +31,7 @@ from secagg.lattice.streams import SeededPolynomials, UniformResidues
 from secagg.messages import AdvertiseKeys, Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.tools.conformance import vectors
 from secagg.tools.conformance.replay.encryption import plaintext
-from secagg.tools.conformance.replay.stage import Draws, Stage
+from secagg.tools.conformance.replay.round import Draws, Replay
 
 Vector = dict[str, Any]
 unhex = bytes.fromhex
@@ -310,16 +310,16 @@ def signed_bytes(vector: Vector) -> None:
 def recorded(vector: Vector) -> None:
     """Of the right round, well-formed, and, opened with the round's keys, the values of their owners."""
     honest = vectors.load(vector["round"])
-    stage = Stage(honest)
-    assert vector["context"] == stage.round.context.hex()
-    profile = stage.profile
+    replay = Replay(honest)
+    assert vector["context"] == replay.round.context.hex()
+    profile = replay.profile
     shape = (1, 2, len(profile.primes), profile.ring_degree)
     for name, packed in vector["ciphertexts"].items():
         residues = unpack_residues(base64.b64decode(packed), shape, profile.primes)
-        secrets = [Secret(stage.random(owner)["key_seed"]) for owner in holders(honest, profile)]
+        secrets = [Secret(replay.random(owner)["key_seed"]) for owner in holders(honest, profile)]
         phase = np.ascontiguousarray(residues[:, 0])
         for secret in secrets:
-            product = SecretKey(profile, secret, stage.round.context).times(np.ascontiguousarray(residues[:, 1]))
+            product = SecretKey(profile, secret, replay.round.context).times(np.ascontiguousarray(residues[:, 1]))
             for j, prime in enumerate(profile.primes):
                 phase[:, j] = (phase[:, j] + product[:, j]) % np.uint64(prime)
         encoded = honest["intermediates"]["encoded"][name]

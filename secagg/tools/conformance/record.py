@@ -18,7 +18,7 @@ from secagg.lattice.streams import SeededPolynomials
 from secagg.lattice.tenseal_backend import PublicKeyEncryptor, SymmetricEncryptor
 from secagg.tools.conformance.document import Document, document, dumps
 from secagg.tools.conformance.replay.encryption import ReplayedBackend
-from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.replay.round import Replay
 from secagg.tools.conformance.rounds.encrypted import NAMES, draft, recording_of
 from secagg.tools.conformance.rounds.recorder import Recorder
 from secagg.tools.conformance.vectors import directory
@@ -27,9 +27,9 @@ from secagg.tools.conformance.vectors import directory
 class RecordingBackend(ReplayedBackend):
     """Encrypts with TenSEAL where the vectors state recorded ciphertexts, and keeps what it made."""
 
-    def __init__(self, stage: Stage, name: str, made: dict[str, bytes]) -> None:
+    def __init__(self, replay: Replay, name: str, made: dict[str, bytes]) -> None:
         """Args: made: packed residues (c0, c1) by participant, to be filled."""
-        super().__init__(stage.encryption(name), name)
+        super().__init__(replay.encryption(name), name)
         self._name = name
         self._made = made
 
@@ -52,15 +52,15 @@ class RecordingBackend(ReplayedBackend):
         return residues
 
 
-class RecordingStage(Stage):
-    """A stage on which TenSEAL encrypts."""
+class RecordingReplay(Replay):
+    """A round that is replayed with TenSEAL."""
 
     def __init__(self, vector: Document) -> None:
         super().__init__(vector)
         self.made: dict[str, bytes] = {}
 
     def backend(self, name: str) -> Backend:
-        """Encrypts with TenSEAL and keeps what it made, where `Stage` reads it from a file."""
+        """Encrypts with TenSEAL and keeps what it made, where `Replay` reads it from a file."""
         return RecordingBackend(self, name, self.made)
 
 
@@ -68,10 +68,10 @@ def record() -> int:
     """Play every round that has recorded ciphertexts, and write them. How many files."""
     written = 0
     for (scheme, custody), name in NAMES.items():
-        vector, cast = draft(scheme, custody)
-        stage = RecordingStage(vector)
-        Recorder(stage, cast).play()
-        if not stage.made:
+        vector, attendance = draft(scheme, custody)
+        replay = RecordingReplay(vector)
+        Recorder(replay, attendance).play()
+        if not replay.made:
             continue
         made = document(
             "recorded",
@@ -79,9 +79,9 @@ def record() -> int:
             "Recorded ciphertexts",
             provenance=f"made once by TenSEAL {version('tenseal')}, recorded by secagg.tools.conformance.record",
             round=name,
-            context=stage.round.context,
-            prime_bits=stage.profile.prime_bits,
-            ciphertexts={who: base64.b64encode(packed).decode() for who, packed in sorted(stage.made.items())},
+            context=replay.round.context,
+            prime_bits=replay.profile.prime_bits,
+            ciphertexts={who: base64.b64encode(packed).decode() for who, packed in sorted(replay.made.items())},
         )
         (directory() / f"{recording_of(name)}.json").write_text(dumps(made))
         written += 1

@@ -85,7 +85,7 @@ def first_residue(value: int | None) -> Edit:
     """Packed residues with another first one; the prime itself, which is no residue, if None."""
 
     def edit(packed: bytes, script: Script) -> bytes:
-        profile = script.stage.profile
+        profile = script.replay.profile
         head = unpack(packed[: profile.prime_bits * 8], 64, profile.prime_bits).copy()
         head[0] = profile.primes[0] if value is None else value
         return pack(head, profile.prime_bits) + packed[profile.prime_bits * 8 :]

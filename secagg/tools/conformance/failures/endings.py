@@ -28,12 +28,12 @@ DROPPED = "elm"
 
 def statement(script: Script) -> Statement:
     """What the coordinator of the honest round signs."""
-    return Statement.of(script.stage.round, script.roster, tuple(script.survivors), _sums_digest(script))
+    return Statement.of(script.replay.round, script.roster, tuple(script.survivors), _sums_digest(script))
 
 
 def result(script: Script) -> Result:
     """What the survivors of the honest round sign, if its configuration had `certify`."""
-    return Result.of(script.stage.round, script.roster, tuple(script.survivors), _sums_digest(script))
+    return Result.of(script.replay.round, script.roster, tuple(script.survivors), _sums_digest(script))
 
 
 def _sums_digest(script: Script) -> bytes:
@@ -137,7 +137,7 @@ def _unsigned(script: Script) -> Receipt:
 
 
 def _by_participant(script: Script) -> Receipt:
-    credentials, honest = script.stage.credentials(ME), receipt()(script)
+    credentials, honest = script.replay.credentials(ME), receipt()(script)
     if credentials is None:
         raise ValueError("nothing is signed in this round")
     signature = script.sign(ME, honest.statement.to_sign(honest.signed.signed_ms))

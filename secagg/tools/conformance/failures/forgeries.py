@@ -40,7 +40,7 @@ def dealt(
     """
 
     def make(_: Any, script: Script) -> bytes:
-        at: Round = script.stage.round if elsewhere is None else script.elsewhere(**elsewhere)
+        at: Round = script.replay.round if elsewhere is None else script.elsewhere(**elsewhere)
         made: bytes = edit(script.share(by, to, at, self_mask_seed), script)
         return script.signed_entry(by, shown_to, made) if signed else made
 
@@ -120,7 +120,7 @@ def signs_decryption(name: str, **changes: Any) -> Edit:
 
     def make(_: Any, script: Script) -> bytes:
         seen = put(**changes)(script.read("encrypted-sum"), script)
-        layout = layout_of(script.stage.profile, script.stage.config.vector_len, 1)
+        layout = layout_of(script.replay.profile, script.replay.config.vector_len, 1)
         digest = chunks_digest(layout, seen.c1)
         return script.sign(name, transcripts.decryption(script.context, script.roster, seen.sets, digest))
 
@@ -148,7 +148,7 @@ def bound(*, seed: Any = same, payload: Any = same, **other: Any) -> Edit:
         given: dict[str, Any] = {
             "context": script.context,
             "sender": ME,
-            "profile": script.stage.profile,
+            "profile": script.replay.profile,
             "key_digest": script.key_digest,
         }
         given |= {name: changed(value, given[name], script) for name, value in other.items()}

@@ -122,7 +122,7 @@ DEALT_INPUTS: Table = {BFV: [
     ("seed-too-short", "C74", "A seed of the wrong size", "15 bytes",
      sent("encrypted-input", bound(seed=cut)), MALFORMED),
     ("repeated-seed", "C75", "Another participant's seed", f"{DEALER}'s",
-     sent("encrypted-input", bound(seed=lambda _, s: s.stage.random(DEALER)["stream_seed"])), VIOLATION),
+     sent("encrypted-input", bound(seed=lambda _, s: s.replay.random(DEALER)["stream_seed"])), VIOLATION),
     *[(name, "C76", "A chunk that is not of this input", change, sent("encrypted-input", altered), FORGED)
       for name, change, altered in (
         ("binding-altered", "one bit of the binding", put(binding=flipped)),

@@ -76,7 +76,7 @@ def _no_share(_: Any, script: Script) -> bytes:
 
 
 def _all_and_without_fir(script: Script) -> list[Document]:
-    return without_fir(script, {"survivors": script.survivors, "threshold": script.stage.config.threshold})
+    return without_fir(script, {"survivors": script.survivors, "threshold": script.replay.config.threshold})
 
 
 # fmt: off

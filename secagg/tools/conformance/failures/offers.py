@@ -23,7 +23,7 @@ def offer(config: Edit = same, **given: Any) -> Play:
     def play(script: Script, failure: Failure) -> Document:
         stated: Document = {
             "config": config(bytes.fromhex(script.vector["config"]), script),
-            "model_digest": script.stage.config.model_digest,
+            "model_digest": script.replay.config.model_digest,
             "policy": {},
             "expect": failure.outcome(script),
         }
@@ -58,7 +58,7 @@ def _unsafe(slug: str, title: str, change: str, **values: Any) -> Row:
 
 
 def _composite(_: Any, script: Script) -> list[int]:
-    return [script.stage.profile.primes[0] - 2 * 4096]
+    return [script.replay.profile.primes[0] - 2 * 4096]
 
 
 *_WIDE, _WIDEST = ntt_primes(4096, 60, 3)

@@ -15,7 +15,7 @@ from secagg.rounds import dealing, peer_sealing
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document, document
 from secagg.tools.conformance.replay.archive import Pieces, abridged
-from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.replay.round import Replay
 from secagg.tools.conformance.rounds.masked_intermediates import Insider
 
 SEMI_HONEST, ACTIVE = "round-semi-honest", "round-active"
@@ -38,12 +38,12 @@ class Script:
 
     name: str
     vector: Document
-    stage: Stage = field(init=False)
+    replay: Replay = field(init=False)
     members: dict[str, Member] = field(init=False)
     pieces: Pieces = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stage = Stage(self.vector)
+        self.replay = Replay(self.vector)
         self.pieces = Pieces(self.vector["messages"])
         self.members = {m.participant_id: m for m in self.roster.members}
 
@@ -70,13 +70,13 @@ class Script:
     @property
     def context(self) -> Context:
         """What binds messages to this round, its configuration and its model."""
-        return self.stage.round.context
+        return self.replay.round.context
 
     @property
     def key_digest(self) -> bytes:
         """The digest of the key that inputs are encrypted under."""
-        if self.stage.kind == "participants":
-            return dealt_key_digest(self.context, Secret(self.stage.random(DEALER)["key_seed"]))
+        if self.replay.kind == "participants":
+            return dealt_key_digest(self.context, Secret(self.replay.random(DEALER)["key_seed"]))
         return bytes.fromhex(self.vector["intermediates"]["joint_key"]["digest"])
 
     def read(self, slug: str) -> Any:
@@ -89,20 +89,20 @@ class Script:
 
     def elsewhere(self, *, round_id: bytes = b"", model: bytes = b"") -> Round:
         """The round under another id, or about another model."""
-        honest = self.stage.round
+        honest = self.replay.round
         other = RoundId(round_id or honest.round_id)
-        context = bind(other, bytes.fromhex(self.vector["config"]), model or self.stage.config.model_digest)
+        context = bind(other, bytes.fromhex(self.vector["config"]), model or self.replay.config.model_digest)
         return Round(other, honest.config, context)
 
     def insider(self, name: str) -> Insider:
         """Everything that a participant of a masked round knows."""
-        return Insider(self.stage, self.members[name], [m.index for m in self.members.values()])
+        return Insider(self.replay, self.members[name], [m.index for m in self.members.values()])
 
     def seal(self, label: bytes, sender: str, receiver: str, plaintext: bytes) -> bytes:
         """What `sender` seals to `receiver`."""
-        own, to = KeyPair.generate(self.stage.draws(sender)), self.members[receiver]
+        own, to = KeyPair.generate(self.replay.draws(sender)), self.members[receiver]
         return peer_sealing.seal(
-            self.stage.round, label, own, sender=ParticipantId(sender), receiver=to, plaintext=plaintext
+            self.replay.round, label, own, sender=ParticipantId(sender), receiver=to, plaintext=plaintext
         )
 
     def share(self, sender: str, receiver: str, at: Round, self_mask_seed: Secret | None = None) -> bytes:
@@ -125,7 +125,7 @@ class Script:
         Raises:
             ValueError: nothing is signed in this round.
         """
-        credentials = self.stage.credentials(name)
+        credentials = self.replay.credentials(name)
         if credentials is None:
             raise ValueError("nothing is signed in this round")
         return credentials.identity.sign(message)
@@ -218,12 +218,12 @@ class Departure:
         Raises:
             AssertionError: it comes out otherwise than the failure states.
         """
-        stage, known = Stage(script.vector, self.policy, self.released), script.vector["messages"] | self.messages
-        stage.rehearse(script.vector["steps"][: self.after], known, self.steps[0]["at"])
+        replay, known = Replay(script.vector, self.policy, self.released), script.vector["messages"] | self.messages
+        replay.advance(script.vector["steps"][: self.after], known, self.steps[0]["at"])
         played: list[Document] = []
         for step in self.steps:
             honest = {key: value for key, value in step.items() if key != "expect"}
-            outcome, _ = stage.play(honest, known)
+            outcome, _ = replay.play(honest, known)
             played.append(honest | {"expect": abridged(outcome)})
             if "error" in outcome or any(event["event"] == "RoundFailed" for event in outcome.get("events", [])):
                 break
@@ -264,4 +264,4 @@ def failed(reason: str, *before: Document, **more: list[str]) -> Document:
 def without_fir(script: Script, *others: Document) -> list[Document]:
     """Earlier sums: one that differs from this round's by fir alone, after `others`."""
     cohort = [name for name in script.survivors if name != "fir"]
-    return [*others, {"survivors": cohort, "threshold": script.stage.config.threshold - 1}]
+    return [*others, {"survivors": cohort, "threshold": script.replay.config.threshold - 1}]

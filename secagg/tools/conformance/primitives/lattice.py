@@ -26,7 +26,7 @@ from secagg.tools.conformance.document import Contents, Document
 from secagg.tools.conformance.fixtures import ALICE, BOB, CONTEXT
 from secagg.tools.conformance.primitives.rings import words_digest
 from secagg.tools.conformance.replay.encryption import bfv_plaintext, plaintext
-from secagg.tools.conformance.replay.stage import Draws
+from secagg.tools.conformance.replay.round import Draws
 
 
 def _profiles() -> Document:

@@ -13,7 +13,7 @@ from typing import Final
 
 from secagg.tools.conformance import vectors, wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.replay.round import Replay
 
 Messages = Mapping[str, Document]
 
@@ -28,9 +28,9 @@ def messages(name: str) -> dict[str, Document]:
     known: dict[str, Document] = dict(vector["messages"])
     if all(isinstance(part, str) for message in known.values() for part in message["parts"]):
         return known
-    stage = Stage(vector)
+    replay = Replay(vector)
     for step in vector["steps"]:
-        outcome, _ = stage.play(step, known)
+        outcome, _ = replay.play(step, known)
         known |= told(step["expect"], outcome, known)
     return known
 

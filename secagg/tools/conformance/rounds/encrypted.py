@@ -10,13 +10,13 @@ from secagg.phases import Phase, phases
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document, plain
 from secagg.tools.conformance.rounds import encrypted_intermediates
-from secagg.tools.conformance.rounds.inputs import ARRIVAL, NOTE, Cast, round_config, round_inputs
+from secagg.tools.conformance.rounds.inputs import ARRIVAL, NOTE, Attendance, round_config, round_inputs
 from secagg.tools.conformance.rounds.recorder import finished
 
 RECORDED_ONE = "ginkgo"
 """Whose ciphertext TenSEAL made in the rounds of custody `threshold`; the others' follow from seeds."""
 
-_DEALT = Cast.without(
+_DEALT = Attendance.without(
     *("fir", "hazel", "iris"),
     leaves_first="cedar",
     SHARE_KEYS="Aster",  # the first of the roster: the next deals the key
@@ -33,7 +33,7 @@ _JOINT_DROPS = {
     Phase.RECOVERY_CHECK: "juniper",
     Phase.RECOVER_SEEDS: "iris",
 }
-_JOINT = Cast((*ARRIVAL, "larch", "maple", "Nutmeg"), "birch", _JOINT_DROPS)
+_JOINT = Attendance((*ARRIVAL, "larch", "maple", "Nutmeg"), "birch", _JOINT_DROPS)
 
 NAMES = {
     (Scheme.BFV, Custody.PARTICIPANTS): "round-bfv-participants",
@@ -46,25 +46,25 @@ NAMES = {
 def vectors() -> Iterator[tuple[str, Document]]:
     """File name and content."""
     for (scheme, custody), name in NAMES.items():
-        vector, cast = draft(scheme, custody)
-        vector["intermediates"] = plain(encrypted_intermediates.of(vector, finished(vector, cast)))
+        vector, attendance = draft(scheme, custody)
+        vector["intermediates"] = plain(encrypted_intermediates.of(vector, finished(vector, attendance)))
         yield name, vector
 
 
-def draft(scheme: Scheme, custody: Custody) -> tuple[Document, Cast]:
+def draft(scheme: Scheme, custody: Custody) -> tuple[Document, Attendance]:
     """A round's inputs, and who plays."""
     name, config = NAMES[scheme, custody], _config(scheme, custody)
-    cast = _cast(config)
+    attendance = _attendance(config)
     vector = document(
         "round",
         f"A round in {scheme.name}, custody {custody.value}, with a dropout in each phase",
         "Homomorphic rounds",
         note=NOTE,
-        **round_inputs(name, config, cast),
+        **round_inputs(name, config, attendance),
     )
-    for who in cast.everyone:
+    for who in attendance.everyone:
         vector["participants"][who]["encryption"] = plain(_encryption(name, who))
-    return vector, cast
+    return vector, attendance
 
 
 def recording_of(name: str) -> str:
@@ -82,11 +82,11 @@ def recordings() -> set[str]:
     return stated - {None}
 
 
-def _cast(config: RoundConfig) -> Cast:
+def _attendance(config: RoundConfig) -> Attendance:
     if config.homomorphic is not None and config.homomorphic.custody is Custody.THRESHOLD:
         return _JOINT
     drops = {phase: name for phase, name in _DEALT.drops.items() if phase in phases(config)}
-    return Cast(_DEALT.everyone, _DEALT.leaves_first, drops)
+    return Attendance(_DEALT.everyone, _DEALT.leaves_first, drops)
 
 
 def _config(scheme: Scheme, custody: Custody) -> RoundConfig:

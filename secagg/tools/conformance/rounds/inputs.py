@@ -11,7 +11,7 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.phases import Phase
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import little_endian
-from secagg.tools.conformance.replay.stage import draw_sizes
+from secagg.tools.conformance.replay.round import draw_sizes
 from secagg.wire.configuration import encode_config
 
 SCHEMA = Schema((ArraySpec("dense/weight", (2, 3)), ArraySpec("bias", (3,), "float64"), ArraySpec("scale", ())))
@@ -24,7 +24,7 @@ NOTE = "Every private value here is derived from a published label: for tests on
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Attendance:
     """Who takes part in a round, and who drops where."""
 
     everyone: tuple[str, ...]
@@ -32,7 +32,7 @@ class Cast:
     drops: dict[Phase, str]  # by the phase in which nothing more comes
 
     @classmethod
-    def without(cls, *absent: str, leaves_first: str = "birch", **drops: str) -> "Cast":
+    def without(cls, *absent: str, leaves_first: str = "birch", **drops: str) -> "Attendance":
         """Everyone of `ARRIVAL` but these; `drops` by the name of the phase."""
         everyone = tuple(name for name in ARRIVAL if name not in absent)
         return cls(everyone, leaves_first, {Phase[phase]: name for phase, name in drops.items()})
@@ -57,7 +57,7 @@ def organisation(name: str) -> str:
     return f"Organisation {'ABC'[ord(name[0].lower()) % 3]}"
 
 
-def round_inputs(name: str, config: RoundConfig, cast: Cast) -> dict[str, Any]:
+def round_inputs(name: str, config: RoundConfig, attendance: Attendance) -> dict[str, Any]:
     """What a round of the vectors is made from."""
     config_bytes, round_id = encode_config(config), fixtures.seed(f"id of {name}")[:16]
     inputs: dict[str, Any] = {
@@ -66,8 +66,8 @@ def round_inputs(name: str, config: RoundConfig, cast: Cast) -> dict[str, Any]:
         "model": {key: little_endian(a) for key, a in model().items()},
         "model_digest": config.model_digest,
         "context": bind(round_id, config_bytes, config.model_digest),  # type: ignore[arg-type]
-        "participants": {who: participant_inputs(name, who, config) for who in cast.everyone},
-        "drops": {"ADVERTISE_KEYS": cast.leaves_first} | {p.name: who for p, who in cast.drops.items()},
+        "participants": {who: participant_inputs(name, who, config) for who in attendance.everyone},
+        "drops": {"ADVERTISE_KEYS": attendance.leaves_first} | {p.name: who for p, who in attendance.drops.items()},
     }
     if config.signed:
         key = fixtures.signing_key(AUTHORITY)

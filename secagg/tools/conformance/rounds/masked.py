@@ -6,7 +6,7 @@ from secagg.config import RoundConfig, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.tools.conformance.document import Document, document, plain
-from secagg.tools.conformance.rounds.inputs import NOTE, Cast, round_config, round_inputs
+from secagg.tools.conformance.rounds.inputs import NOTE, Attendance, round_config, round_inputs
 from secagg.tools.conformance.rounds.masked_intermediates import intermediates
 from secagg.tools.conformance.rounds.recorder import finished
 
@@ -16,11 +16,11 @@ PIPELINE = "feedback | clip(linf=1.0) | clip(l2=1.0) | sample(rate=0.75) | rotat
 
 def vectors() -> Iterator[tuple[str, Document]]:
     """File name and content."""
-    for name, config, cast in _rounds():
-        yield f"round-{name}", _round(f"round-{name}", config, cast)
+    for name, config, attendance in _rounds():
+        yield f"round-{name}", _round(f"round-{name}", config, attendance)
 
 
-def _rounds() -> Iterator[tuple[str, RoundConfig, Cast]]:
+def _rounds() -> Iterator[tuple[str, RoundConfig, Attendance]]:
     semi_honest = round_config(
         "semi-honest",
         encoding=FixedPoint(1.0, 8, 1000),
@@ -30,7 +30,7 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Cast]]:
         threat_model=ThreatModel.SEMI_HONEST,
     )
     drops = {"SHARE_KEYS": "cedar", "MASKED_INPUT": "elm", "UNMASK": "fir"}
-    yield "semi-honest", semi_honest, Cast.without("hazel", "iris", "juniper", **drops)
+    yield "semi-honest", semi_honest, Attendance.without("hazel", "iris", "juniper", **drops)
     active = round_config(
         "active",
         encoding=FixedPoint(0.5, 16, 1),
@@ -39,7 +39,7 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Cast]]:
         max_colluding=1,
         threat_model=ThreatModel.ACTIVE,
     )
-    yield "active", active, Cast.without(**drops, CONSISTENCY_CHECK="hazel")
+    yield "active", active, Attendance.without(**drops, CONSISTENCY_CHECK="hazel")
     noise = round_config(
         "noise",
         encoding=Pipeline.parse(f"{PIPELINE} | noise(law=skellam, z=0.25)"),
@@ -48,12 +48,12 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Cast]]:
         max_colluding=1,
         threat_model=ThreatModel.SEMI_HONEST,
     )
-    yield "noise", noise, Cast.without("hazel", "iris", "juniper", "amber-9", **drops)
+    yield "noise", noise, Attendance.without("hazel", "iris", "juniper", "amber-9", **drops)
 
 
-def _round(name: str, config: RoundConfig, cast: Cast) -> Document:
+def _round(name: str, config: RoundConfig, attendance: Attendance) -> Document:
     model = config.threat_model.name.lower().replace("_", "-")
     title = f"A round, {model}, with a dropout in each phase"
-    vector = document("round", title, "The round", note=NOTE, **round_inputs(name, config, cast))
-    vector["intermediates"] = plain(intermediates(vector, finished(vector, cast)))
+    vector = document("round", title, "The round", note=NOTE, **round_inputs(name, config, attendance))
+    vector["intermediates"] = plain(intermediates(vector, finished(vector, attendance)))
     return vector

@@ -20,27 +20,27 @@ from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document
-from secagg.tools.conformance.replay.stage import Stage
+from secagg.tools.conformance.replay.round import Replay
 
 
 class Insider:
     """Knows every secret of one participant of the roster."""
 
-    def __init__(self, stage: Stage, member: Member, everyone: Iterable[Index]) -> None:
-        draws = stage.draws(member.participant_id)
-        self.stage, self.round, self.member = stage, stage.round, member
+    def __init__(self, replay: Replay, member: Member, everyone: Iterable[Index]) -> None:
+        draws = replay.draws(member.participant_id)
+        self.replay, self.round, self.member = replay, replay.round, member
         self.name = member.participant_id
         self.channel, self.mask = KeyPair.generate(draws), KeyPair.generate(draws)
         self.seed = Secret(draws.token(32))
         holders = (*(i for i in everyone if i != member.index), member.index)
-        self.pairs = shares.split(self.mask.private, self.seed, stage.config.threshold, holders, draws)
+        self.pairs = shares.split(self.mask.private, self.seed, replay.config.threshold, holders, draws)
 
     def secrets(self, members: Mapping[Index, Member]) -> dict[str, Any]:
         """Keys, commitment, shares and seals."""
         signed = rosters.advertisement_to_sign(self.round.context, self.name, self.member.keys)
         return {
             "index": self.member.index,
-            "advertise_keys_signed": signed if self.stage.trust is not None else b"",
+            "advertise_keys_signed": signed if self.replay.trust is not None else b"",
             "commitment": shares.commit(self.round, self.name, self.seed),
             "shares": {
                 i: {"mask_key": pair.mask_key.expose(), "self_mask_seed": pair.self_mask_seed.expose()}
@@ -52,7 +52,7 @@ class Insider:
     def _seal(self, receiver: Member) -> dict[str, Any]:
         shared = self.channel.agree(receiver.keys.channel_public_key, peer=receiver.participant_id)
         ends = (self.round.context, self.name.encode(), receiver.participant_id.encode())
-        info = frame(labels.SHARE_SEALING, self.stage.config.suite.name.encode(), *ends)
+        info = frame(labels.SHARE_SEALING, self.replay.config.suite.name.encode(), *ends)
         entry = shares.seal(self.round, self.channel, self.name, receiver, self.pairs[receiver.index])
         return {
             "shared_secret": shared.expose(),
@@ -63,8 +63,8 @@ class Insider:
 
     def input(self, peers: Iterable[Member]) -> dict[str, Any]:
         """The encoded update, every mask on it, and what is sent. `peers`: U2 without us."""
-        config = self.stage.config
-        encoded = self.stage.encoder(self.name).read(0, config.vector_len, config.ring_dtype)
+        config = self.replay.config
+        encoded = self.replay.encoder(self.name).read(0, config.vector_len, config.ring_dtype)
         key = self_mask_key(self.round, self.name, self.seed)
         total = encoded + self._words(key)
         pairwise = {}
@@ -90,36 +90,36 @@ class Insider:
         return {"shared_secret": shared.expose(), "key": key.expose()}
 
     def _words(self, key: Secret) -> Words:
-        config = self.stage.config
+        config = self.replay.config
         return MaskStream(key, config.ring_dtype).next(config.vector_len).copy()
 
 
-def intermediates(vector: Document, stage: Stage) -> dict[str, Any]:
+def intermediates(vector: Document, replay: Replay) -> dict[str, Any]:
     """By participant what it computes, and what the coordinator reconstructs."""
     roster: Roster = wire.decode(vector["messages"]["roster"])
     sets: SurvivorSet = wire.decode(vector["messages"]["survivors"])
     members = {m.index: m for m in roster.members}
-    insiders = {i: Insider(stage, m, members) for i, m in members.items()}
+    insiders = {i: Insider(replay, m, members) for i, m in members.items()}
     shared = sorted({*sets.survivors, *sets.dropped})  # U2
     by_name = {insider.name: insider.secrets(members) for insider in insiders.values()}
     inputs = {i: insiders[i].input(members[j] for j in shared if j != i) for i in shared}
     for i in shared:
         by_name[insiders[i].name]["input"] = inputs[i]
-    mask = stage.config.ring_dtype.type((1 << stage.config.ring_bits) - 1)
-    masked_sum = np.sum([inputs[i]["masked"] for i in sets.survivors], axis=0, dtype=stage.config.ring_dtype) & mask
+    mask = replay.config.ring_dtype.type((1 << replay.config.ring_bits) - 1)
+    masked_sum = np.sum([inputs[i]["masked"] for i in sets.survivors], axis=0, dtype=replay.config.ring_dtype) & mask
     result = {
         "roster_digest": rosters.roster_digest(roster),
         "participants": by_name,
         "masked_sum": masked_sum,
-        "unmasking": _unmasking(vector, stage, insiders, sets),
+        "unmasking": _unmasking(vector, replay, insiders, sets),
     }
-    if stage.config.threat_model is ThreatModel.ACTIVE:
-        result["consistency_check_signed"] = rosters.survivors_to_sign(stage.round.context, roster, sets)
+    if replay.config.threat_model is ThreatModel.ACTIVE:
+        result["consistency_check_signed"] = rosters.survivors_to_sign(replay.round.context, roster, sets)
     return result
 
 
 def _unmasking(
-    vector: Document, stage: Stage, insiders: Mapping[Index, Insider], sets: SurvivorSet
+    vector: Document, replay: Replay, insiders: Mapping[Index, Insider], sets: SurvivorSet
 ) -> dict[str, dict[ParticipantId, Any]]:
     """What the coordinator reconstructs: from whose shares, which secret, which masks."""
     answered = [
@@ -132,7 +132,7 @@ def _unmasking(
             insiders[owner].name: {
                 "shares": {h: insiders[owner].pairs[h].self_mask_seed.expose() for h in sorted(answered)},
                 "secret": insiders[owner].seed.expose(),
-                "key": self_mask_key(stage.round, insiders[owner].name, insiders[owner].seed).expose(),
+                "key": self_mask_key(replay.round, insiders[owner].name, insiders[owner].seed).expose(),
             }
             for owner in sets.survivors
         },

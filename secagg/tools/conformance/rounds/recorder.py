@@ -10,8 +10,8 @@ from secagg.messages import ConsistencyProof, Leave, LeaveReason, ReleaseOrder, 
 from secagg.phases import Phase, phases
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, named_hexes, plain
-from secagg.tools.conformance.replay.stage import Stage
-from secagg.tools.conformance.rounds.inputs import Cast
+from secagg.tools.conformance.replay.round import Replay
+from secagg.tools.conformance.rounds.inputs import Attendance
 from secagg.wire.results import encode_aggregate, sums_digest
 
 _CALLED = {
@@ -37,26 +37,26 @@ def _called(message: wire.Protocol) -> str:
 class Recorder:
     """Plays a round and writes down every step with what came of it."""
 
-    def __init__(self, stage: Stage, cast: Cast) -> None:
-        self.stage = stage
+    def __init__(self, replay: Replay, attendance: Attendance) -> None:
+        self.replay = replay
         self.messages: dict[str, Document] = {}
         self.steps: list[Document] = []
-        self._cast = cast
+        self._attendance = attendance
         self._now_ms = fixtures.NOW_S * 1000
 
     def play(self) -> None:
         """The whole round. What a participant that drops would have sent is made, and does not arrive."""
-        leaving = self._cast.leaves_first
-        for name in self._cast.everyone:
+        leaving = self._attendance.leaves_first
+        for name in self._attendance.everyone:
             self._up(name, self._participant({"at": name, "do": "join"}))
             if name == leaving:
                 self._leave(name, LeaveReason.CANCELLED)
         self._close(Phase.ADVERTISE_KEYS)
-        alive = [name for name in self._cast.everyone if name != leaving]
-        order = phases(self.stage.config)
+        alive = [name for name in self._attendance.everyone if name != leaving]
+        order = phases(self.replay.config)
         for before, phase in pairwise(order):
             self._phase(before, phase, alive)
-            alive.remove(self._cast.drops[phase])
+            alive.remove(self._attendance.drops[phase])
         if Phase.REPORT_SUM in order:
             asked = min(alive) if order[-1] is Phase.RELEASE_SUM else ""
             for name in alive:
@@ -70,17 +70,17 @@ class Recorder:
             return
         for name in alive:
             replies = self._receive(name, before)
-            if name != self._cast.drops[phase]:
+            if name != self._attendance.drops[phase]:
                 self._up(name, replies)
         if phase is Phase.SHARE_KEYS:
             self._up(alive[-1], [f"{alive[-1]}/share-keys"])  # repeated: changes nothing
         if phase is Phase.CONSISTENCY_CHECK:
-            self._leave(self._cast.drops[phase], LeaveReason.FAILED)  # and the phase is over without its deadline
+            self._leave(self._attendance.drops[phase], LeaveReason.FAILED)  # and the phase is over without its deadline
         self._close(phase)
 
     def _release(self, before: Phase, alive: list[str]) -> None:
         """One after the other is asked for the sum. The first stays silent."""
-        silent = self._cast.drops[Phase.RELEASE_SUM]
+        silent = self._attendance.drops[Phase.RELEASE_SUM]
         self._receive(silent, before)
         self._close(Phase.RELEASE_SUM)
         asked = min(name for name in alive if name != silent)
@@ -94,13 +94,13 @@ class Recorder:
 
     def _close(self, phase: Phase) -> None:
         """Let the deadline of `phase` pass if it is still open."""
-        if self.stage.coordinator.phase is phase:
-            self._now_ms = round(self.stage.coordinator.deadline * 1000)
+        if self.replay.coordinator.phase is phase:
+            self._now_ms = round(self.replay.coordinator.deadline * 1000)
             self._coordinator({"at": "coordinator", "do": "tick", "now_ms": self._now_ms})
 
     def _answer(self, name: str, phase: Phase) -> str:
         step = {"at": "coordinator", "do": "answer", "participant": name, "phase": phase.name}
-        _, [message] = self.stage.play(step, self.messages)
+        _, [message] = self.replay.play(step, self.messages)
         match message:
             case ConsistencyProof():
                 slug = _PROOFS[phase]
@@ -115,7 +115,7 @@ class Recorder:
         return slug
 
     def _participant(self, step: Document) -> list[str]:
-        _, replies = self.stage.play(step, self.messages)
+        _, replies = self.replay.play(step, self.messages)
         slugs = []
         for number, reply in enumerate(replies):
             slug = f"{step['at']}/{_called(reply)}"
@@ -134,7 +134,7 @@ class Recorder:
         self._up(name, [f"{name}/leave"])
 
     def _coordinator(self, step: Document) -> None:
-        outcome, _ = self.stage.play(step, self.messages)
+        outcome, _ = self.replay.play(step, self.messages)
         if "events" not in outcome:
             raise AssertionError(f"the round of the vectors broke: {outcome}")
         self.steps.append(step | {"expect": outcome})
@@ -148,16 +148,16 @@ class Recorder:
         return self._now_ms
 
 
-def finished(vector: Document, cast: Cast) -> Stage:
+def finished(vector: Document, attendance: Attendance) -> Replay:
     """Play the round of `vector` and put its messages, steps and outcome into it."""
-    record = Recorder(Stage(vector), cast)
+    record = Recorder(Replay(vector), attendance)
     record.play()
-    stage = record.stage
-    aggregate = stage.coordinator.aggregate or stage.learned(cast.everyone[-1])
+    replay = record.replay
+    aggregate = replay.coordinator.aggregate or replay.learned(attendance.everyone[-1])
     if aggregate is None:
         raise AssertionError("the round of the vectors did not end with a sum")
-    vector |= {"messages": record.messages, "steps": record.steps, "outcome": plain(outcome(aggregate, stage.round))}
-    return stage
+    vector |= {"messages": record.messages, "steps": record.steps, "outcome": plain(outcome(aggregate, replay.round))}
+    return replay
 
 
 def outcome(aggregate: Aggregate, round_: Round) -> dict[str, Any]:

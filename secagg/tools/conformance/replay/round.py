@@ -69,7 +69,7 @@ class Draws:
         return value
 
 
-class Stage:
+class Replay:
     """One round of a vector, at some point of its steps. Whoever no step needs is never set up."""
 
     def __init__(
@@ -163,7 +163,7 @@ class Stage:
         except REFUSALS as error:
             return refusal(error), []
 
-    def rehearse(self, steps: Sequence[Document], messages: Mapping[str, Document], only: str) -> None:
+    def advance(self, steps: Sequence[Document], messages: Mapping[str, Document], only: str) -> None:
         """Play those of `steps` that change the state of `only`: `coordinator` or a participant."""
         for step in steps:
             if step["at"] == only and step["do"] != "answer":
