@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from secagg.tools.redteam.self_test.patches import markers
+
 ROOT: Final = Path(__file__).parents[1]
 _COPIED: Final = ("secagg", "server", "client", "tests", "pyproject.toml", "proto")
 _PATIENCE_S: Final = 600.0
@@ -40,6 +42,15 @@ class Mutant:
     old: str
     new: str
     test: str
+
+
+def _unchecked(name: str, path: str, check: str, test: str) -> Mutant:
+    """The check that is marked `# check: {check}` on one line of the file is gone."""
+    source = (ROOT / path).read_text(encoding="utf-8")
+    [number] = [number for number, found in markers(source) if found == check]
+    line = source.splitlines()[number - 1]
+    indent = line[: len(line) - len(line.lstrip())]
+    return Mutant(name, path, line, indent + ("if False:" if line.lstrip().startswith("if ") else "pass"), test)
 
 
 _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
@@ -88,35 +99,26 @@ MUTANTS: Final = (
            "            self._group_of = {participant: number}\n", _RANDOM),
     Mutant("smallest-threshold", "secagg/rounds/releases.py", "if len(names) < max(release.threshold",
            "if len(names) < min(release.threshold", "tests/security/test_differencing.py"),
-    Mutant("groups-named-by-server", _OPENING, "if config.groups is not None and config.groups.number:",
-           "if False:", _WIRING),
+    _unchecked("groups-named-by-server", _OPENING, "groups-named-by-us", _WIRING),
     Mutant("two-groups-of-one-round", _FLOW,
            "self._terms.seen.claim(self._group.parent)  # nobody is in two groups", "pass",
            "tests/security/test_groups.py"),
     # --- a participant's own terms
-    Mutant("twice-in-a-round", _TERMS,
-           "        if round_id in self._ids:", "        if False:", _SESSION),
-    Mutant("another-model", _FLOW,
-           "if config.model_digest != mine.model_digest:", "if False:", _SESSION),
-    Mutant("another-purpose", _FLOW,
-           "if config.purpose != mine.purpose:", "if False:",
-           "tests/security/test_purposes.py"),
-    Mutant("receipt-unverified", _FLOW,
-           "receipt.verify(self._terms.trust, datetime.fromtimestamp(self._terms.clock(), UTC))", "pass",
-           "tests/security/test_receipts.py"),
-    Mutant("receipt-of-fewer", _FLOW, "if told.survivors != len(survivors):", "if False:", _SESSION),
+    _unchecked("twice-in-a-round", _TERMS, "joined-once", _SESSION),
+    _unchecked("another-model", _FLOW, "C4", _SESSION),
+    _unchecked("another-purpose", _FLOW, "C87", "tests/security/test_purposes.py"),
+    _unchecked("receipt-unverified", _FLOW, "C89", "tests/security/test_receipts.py"),
+    _unchecked("receipt-of-fewer", _FLOW, "survivor-count", _SESSION),
     Mutant("result-unchecked", _FLOW,
            "            _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)\n",
            "            pass\n", _SESSION),
-    Mutant("own-validity", _TERMS,
-           "self.identity.check_validity(datetime.fromtimestamp(self.clock(), UTC))", "pass", _WIRING),
-    Mutant("memory-of-another", _SUMS, "if self._owner not in {None, owner}:", "if False:", _WIRING),
+    _unchecked("own-validity", _TERMS, "own-validity", _WIRING),
+    _unchecked("memory-of-another", _SUMS, "memory-of-another", _WIRING),
     Mutant("claim-unrecorded", _SUMS, "self._append(Claimed(round_id, release))", "pass", _WIRING),
     Mutant("claim-before-disk", _SUMS,
            "            self._file.append(entry)  # safe on the disk before it counts\n        self._take(entry)",
            "            self._take(entry)\n            self._file.append(entry)\n        self._take(entry)", _WIRING),
-    Mutant("once-unchecked", _SUMS,
-           "            self._check(release.question, policy)  # check: once-per-model\n", "", _WIRING),
+    _unchecked("once-unchecked", _SUMS, "once-per-model", _WIRING),
     # --- transport of the client
     Mutant("any-ca", _TLS, "root_certificates=trust.pem,", "root_certificates=None,", _WIRING),
     Mutant("control-anywhere", _ADDRESSES,
@@ -134,10 +136,9 @@ MUTANTS: Final = (
            "if caller is not None:", _WIRING),
     Mutant("chain-never-again", _CALLERS, "min(end, now + RECHECK_S)", "end", _WIRING),
     Mutant("known-without-end", _CALLERS, "if len(self._known) >= MAX_KNOWN:", "if False:", _WIRING),
-    Mutant("calls-in-all", _LIMITER, "if self._in_all >= self._most_in_all:", "if False:", _WIRING),
-    Mutant("calls-of-one", _LIMITER, "if self._calls[caller, place] >= self._most:", "if False:", _WIRING),
-    Mutant("bytes-of-one", _LIMITER,
-           "if self._bytes[caller] + size > self._most_bytes:", "if False:", _WIRING),
+    _unchecked("calls-in-all", _LIMITER, "calls-in-all", _WIRING),
+    _unchecked("calls-of-one", _LIMITER, "calls-of-one", _WIRING),
+    _unchecked("bytes-of-one", _LIMITER, "bytes-of-one", _WIRING),
     Mutant("calls-never-end", _LIMITER, "        self._limiter._in_all -= 1\n", "", _WIRING),
     Mutant("moved-and-counted-twice", _LIMITER,
            "            self._limiter._leave(self._caller, self._place)\n            self._place = place",
@@ -150,10 +151,8 @@ MUTANTS: Final = (
     Mutant("end-unwritten", _JOURNALLED, "        self._journal.finish(outcome)\n", "", _HOSTING),
     Mutant("sum-before-charge", _HOSTED, "                self._charge.settle(outcome, phase)\n",
            "                pass\n", "tests/unit/server/test_budget.py"),
-    Mutant("back-after-leaving", f"{_SERVER}/rounds/processes.py", "        if participant in self.left:",
-           "        if False:", _HOSTING),
-    Mutant("old-upload-goes-on", f"{_SERVER}/rounds/uploads.py",
-           "        if self._newest[sender] != number:", "        if False:", _HOSTING),
+    _unchecked("back-after-leaving", f"{_SERVER}/rounds/processes.py", "not-after-leaving", _HOSTING),
+    _unchecked("old-upload-goes-on", f"{_SERVER}/rounds/uploads.py", "newest-upload", _HOSTING),
     Mutant("secrets-outlive-the-round", _JOURNALLED, "        self._engine.forget()\n", "", _WIRING),
     Mutant("timer-of-an-old-phase", _HOSTED, "            self._timer.cancel()\n", "            pass\n",
            _WIRING),
