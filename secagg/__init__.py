@@ -35,7 +35,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg.phases": "Phase",
         "secagg.policy": "Policy",
         "secagg.privacy.ledger": "Ledger",
-        "secagg.receipts": "Receipt",
+        "secagg.receipts": "Agreement Receipt ReceiptComparison compare_receipts",
         "secagg.robust.combining": "Anomaly",
         "secagg.robust.grouping": "Combine Groups",
         "secagg.wire.ledgers": "TaskLedger",

@@ -65,7 +65,12 @@ from secagg.noise.laws import Law as Law
 from secagg.phases import Phase as Phase
 from secagg.policy import Policy as Policy
 from secagg.privacy.ledger import Ledger as Ledger
-from secagg.receipts import Receipt as Receipt
+from secagg.receipts import (
+    Agreement as Agreement,
+    Receipt as Receipt,
+    ReceiptComparison as ReceiptComparison,
+    compare_receipts as compare_receipts,
+)
 from secagg.robust.combining import Anomaly as Anomaly
 from secagg.robust.grouping import Combine as Combine, Groups as Groups
 from secagg.wire.ledgers import TaskLedger as TaskLedger

@@ -1,7 +1,7 @@
 """What a coordinator signs when a round ends with a sum: its word on whose updates are in the sum, and which sum it is.
 
 A receipt does not make a sum right. It makes two words of one coordinator on one round provable to anybody: whoever
-holds two receipts of one round that differ has the proof (`compare`).
+holds two receipts of one round that differ has the proof (`compare_receipts`).
 """
 
 import json
@@ -169,36 +169,41 @@ class Receipt:
         return cls(_statement(document), _signature(document))
 
 
-class Verdict(Enum):
+class Agreement(Enum):
     """What two receipts say together."""
 
     AGREE = "agree"
-    """One round, one result."""
+    """They are of one round and say the same."""
     CONTRADICT = "contradict"
-    """One coordinator signed two different results of one round: it lied to somebody."""
+    """One coordinator signed two different results of one round, so it lied to somebody."""
     UNRELATED = "unrelated"
-    """They are of different rounds, or of different coordinators: nothing follows."""
+    """They are of different rounds, or of different coordinators. Nothing follows from that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What became of comparing two receipts.
+class ReceiptComparison:
+    """What comes of comparing two receipts.
 
     Attributes:
-        verdict: see there.
-        differences: names of the statements' fields that differ.
+        verdict: whether the receipts agree.
+        differences: names of the fields in which what the coordinator said differs.
     """
 
-    verdict: Verdict
+    verdict: Agreement
     differences: tuple[str, ...]
 
 
-def compare(first: Receipt, second: Receipt, trust: TrustAnchors) -> Comparison:
+def compare_receipts(first: Receipt, second: Receipt, trust: TrustAnchors) -> ReceiptComparison:
     """Whether two receipts contradict each other.
 
     Each is verified as of the moment at which it says that it was signed, so that a receipt does not lose its worth
     when a certificate expires. Receipts of two certificates are of one coordinator if the certificates share a key or
     a host name.
+
+    Args:
+        first: a receipt, our own for example.
+        second: another one, from another participant.
+        trust: the deployment's CA.
 
     Raises:
         AuthenticationError: one of them is not signed by a coordinator of this deployment.
@@ -208,8 +213,8 @@ def compare(first: Receipt, second: Receipt, trust: TrustAnchors) -> Comparison:
         f.name for f in fields(Statement) if getattr(first.statement, f.name) != getattr(second.statement, f.name)
     )
     if "round_id" in differences or not signers[0].is_same_as(signers[1]):
-        return Comparison(Verdict.UNRELATED, differences)
-    return Comparison(Verdict.CONTRADICT if differences else Verdict.AGREE, differences)
+        return ReceiptComparison(Agreement.UNRELATED, differences)
+    return ReceiptComparison(Agreement.CONTRADICT if differences else Agreement.AGREE, differences)
 
 
 def _signed_at(receipt: Receipt) -> datetime:

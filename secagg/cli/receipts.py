@@ -9,7 +9,7 @@ import typer
 from secagg.errors import DecodeError, SecAggError
 
 if TYPE_CHECKING:
-    from secagg.receipts import Comparison, Receipt
+    from secagg.receipts import Receipt, ReceiptComparison
 
 _EXIT_CODES = {"agree": 0, "contradict": 1, "unrelated": 2, "invalid": 2}
 
@@ -33,12 +33,12 @@ def compare(
     """
     from secagg.crypto.identity import TrustAnchors
     from secagg.programs.keyfiles import read_public
-    from secagg.receipts import compare as compared
+    from secagg.receipts import compare_receipts
 
     try:
         trust = TrustAnchors.from_pem(read_public(ca))
         receipts = _read(receipt), _read(other)
-        found = compared(*receipts, trust)
+        found = compare_receipts(*receipts, trust)
     except SecAggError as error:
         _end("invalid", {"message": str(error)}, f"nothing can be said: {error}", as_json=as_json)
     said = {"round": [r.statement.round_id.hex() for r in receipts], "differences": list(found.differences)}
@@ -57,17 +57,17 @@ def _read(path: Path) -> "Receipt":
         raise DecodeError(f"{path}: {error}") from error
 
 
-def _sentence(found: "Comparison", receipt: "Receipt") -> str:
-    from secagg.receipts import Verdict
+def _sentence(found: "ReceiptComparison", receipt: "Receipt") -> str:
+    from secagg.receipts import Agreement
 
     match found.verdict:
-        case Verdict.AGREE:
+        case Agreement.AGREE:
             digest = receipt.sums_digest.hex()
             return f"they agree: {receipt.survivors} updates in the sum with digest {digest}"
-        case Verdict.CONTRADICT:
+        case Agreement.CONTRADICT:
             names = ", ".join(found.differences)
             return f"they contradict each other in {names}: the coordinator signed two results of one round"
-        case Verdict.UNRELATED:
+        case Agreement.UNRELATED:
             return "nothing can be said: they are of different rounds, or of different coordinators"
 
 

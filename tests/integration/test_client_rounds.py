@@ -28,7 +28,7 @@ from secagg.errors import (
 from secagg.events import PhaseStarted, RoundFailed
 from secagg.messages import ParticipantId
 from secagg.phases import MASKED_PHASES
-from secagg.receipts import Verdict, compare
+from secagg.receipts import Agreement, compare_receipts
 from secagg.wire.progress import ResultReady
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.serving import (
@@ -78,7 +78,7 @@ async def test_a_round_of_both_kinds_of_clients(tmp_path: Path, threat_model: Th
             check_result(config, result, NAMES[:5])
             assert result.round_id == round_id
             assert result.certified == config.certify
-            assert compare(results[0].receipt, result.receipt, site().trust).verdict is Verdict.AGREE
+            assert compare_receipts(results[0].receipt, result.receipt, site().trust).verdict is Agreement.AGREE
             assert result.aggregate is not None
             np.testing.assert_array_equal(result.aggregate.sums, aggregate.sums)
             assert 500 < result.bytes_sent < 10_000

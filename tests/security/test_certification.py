@@ -20,7 +20,7 @@ from secagg.errors import AuthenticationError, ConfigError, DecodeError, NotInRo
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import ConsistencyProof, Index, ParticipantId
 from secagg.phases import Phase
-from secagg.receipts import Verdict, compare
+from secagg.receipts import Agreement, compare_receipts
 from secagg.rounds.certification import Certification, Result
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
@@ -218,8 +218,8 @@ def test_two_lists_of_members_under_one_round_id_contradict_each_other() -> None
         round_.play({n: Participation(make_terms(n), make_contribution(config, int(n[-5:])), find) for n in names})
         assert all(result.certified for result in round_.results.values())
         held.append(round_.results[names[0]])
-    told = compare(held[0].receipt, held[1].receipt, deployment().trust)
-    assert told.verdict is Verdict.CONTRADICT
+    told = compare_receipts(held[0].receipt, held[1].receipt, deployment().trust)
+    assert told.verdict is Agreement.CONTRADICT
     assert set(told.differences) == {"roster_digest", "survivors", "sums_digest"}
 
 

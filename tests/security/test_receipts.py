@@ -22,7 +22,7 @@ from secagg.crypto.authority import Authority, create_authority, issue_server
 from secagg.crypto.identity import CertificateChain, CoordinatorIdentity, TrustAnchors, VerifiedCoordinator
 from secagg.errors import AuthenticationError, DecodeError, SecAggError
 from secagg.messages import ParticipantId
-from secagg.receipts import Receipt, Statement, Verdict, compare
+from secagg.receipts import Agreement, Receipt, Statement, compare_receipts
 from secagg.tools.conformance import fixtures
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
@@ -110,7 +110,7 @@ def test_a_receipt_that_nobody_could_use_later_is_refused(when: str, monkeypatch
     believed = twin.results[VICTIM].receipt
     monkeypatch.undo()
     with pytest.raises((AuthenticationError, DecodeError)):
-        compare(believed, twin.results[NAMES[0]].receipt, deployment().trust)
+        compare_receipts(believed, twin.results[NAMES[0]].receipt, deployment().trust)
 
 
 def told(round_: Conversation, change: Callable[[Statement], Receipt]) -> None:
@@ -187,9 +187,9 @@ def test_a_coordinator_that_tells_several_results_leaves_proof_of_it() -> None:
     trust = deployment().trust
     for i, first in enumerate(receipts):
         for second in receipts[i + 1 :]:
-            found = compare(first, second, trust)
-            assert (found.verdict, found.differences) == (Verdict.CONTRADICT, ("sums_digest",))
-    assert compare(receipts[0], receipts[0], trust).verdict is Verdict.AGREE
+            found = compare_receipts(first, second, trust)
+            assert (found.verdict, found.differences) == (Agreement.CONTRADICT, ("sums_digest",))
+    assert compare_receipts(receipts[0], receipts[0], trust).verdict is Agreement.AGREE
 
 
 def true_receipts() -> list[Receipt]:
@@ -202,7 +202,7 @@ def test_honest_receipts_agree_and_survive_export() -> None:
     receipts = true_receipts()
     for receipt in receipts:
         assert Receipt.parse(receipt.export()) == receipt
-        assert compare(receipts[0], receipt, deployment().trust).verdict is Verdict.AGREE
+        assert compare_receipts(receipts[0], receipt, deployment().trust).verdict is Agreement.AGREE
         assert len(receipt.export()) < 4000
 
 
@@ -218,9 +218,9 @@ def test_nobody_can_be_framed_by_a_receipt_that_it_did_not_sign(monkeypatch: pyt
     ]
     for receipt in forged:
         with pytest.raises(AuthenticationError):
-            compare(true, receipt, deployment().trust)
+            compare_receipts(true, receipt, deployment().trust)
     monkeypatch.setattr(Receipt, "verify", lambda *_: verified())
-    assert {compare(true, receipt, deployment().trust).verdict for receipt in forged} == {Verdict.CONTRADICT}
+    assert {compare_receipts(true, receipt, deployment().trust).verdict for receipt in forged} == {Agreement.CONTRADICT}
 
 
 def verified() -> Any:
@@ -232,11 +232,11 @@ def test_a_difference_in_anything_but_the_round_is_a_contradiction(field: str) -
     statement = true_receipts()[0].statement
     values: dict[str, Any] = {"task": "other", "survivors": statement.survivors[1:]}
     other = replace(statement, **{field: values.get(field, b"o" * 32)})
-    found = compare(signed(statement), signed(other), deployment().trust)
-    assert (found.verdict, found.differences) == (Verdict.CONTRADICT, (field,))
-    assert compare(
+    found = compare_receipts(signed(statement), signed(other), deployment().trust)
+    assert (found.verdict, found.differences) == (Agreement.CONTRADICT, (field,))
+    assert compare_receipts(
         signed(statement), signed(replace(statement, round_id=RoundId(b"o" * 16))), deployment().trust
-    ).verdict is (Verdict.UNRELATED)
+    ).verdict is (Agreement.UNRELATED)
 
 
 def test_renewed_certificates_are_of_one_coordinator_and_other_hosts_are_not() -> None:
@@ -252,8 +252,8 @@ def test_renewed_certificates_are_of_one_coordinator_and_other_hosts_are_not() -
     statement = true_receipts()[0].statement
     lie = replace(statement, sums_digest=bytes(32))
     here, renewed, elsewhere = coordinator("a.example", "10.0.0.1"), coordinator("a.example"), coordinator("b.example")
-    assert compare(signed(statement, here), signed(lie, renewed), trust).verdict is Verdict.CONTRADICT
-    assert compare(signed(statement, here), signed(lie, elsewhere), trust).verdict is Verdict.UNRELATED
+    assert compare_receipts(signed(statement, here), signed(lie, renewed), trust).verdict is Agreement.CONTRADICT
+    assert compare_receipts(signed(statement, here), signed(lie, elsewhere), trust).verdict is Agreement.UNRELATED
 
 
 def test_one_coordinator_is_known_by_its_key_or_by_a_name() -> None:
@@ -288,14 +288,14 @@ def test_a_receipt_outlives_the_certificate_and_none_is_made_after_it() -> None:
         signed(statement).verify(deployment().trust, late)
     dated = Receipt.sign(statement, deployment().coordinator, late.timestamp())
     with pytest.raises(AuthenticationError, match="expired"):
-        compare(dated, dated, deployment().trust)
+        compare_receipts(dated, dated, deployment().trust)
 
 
 def test_a_receipt_of_another_time_is_not_of_use() -> None:
     receipt = true_receipts()[0]
     beyond = Receipt(receipt.statement, replace(receipt.signed, signed_ms=(1 << 64) - 1))
     with pytest.raises(SecAggError, match="time is none"):
-        compare(beyond, receipt, deployment().trust)
+        compare_receipts(beyond, receipt, deployment().trust)
     assert np.isfinite(receipt.signed.signed_ms)
 
 
