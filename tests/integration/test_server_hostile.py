@@ -379,7 +379,7 @@ async def test_a_bug_in_a_call_tells_nothing(
         def broken(*_: object) -> None:
             raise ZeroDivisionError("secret-4711")
 
-        monkeypatch.setattr(data_plane, "_offer", broken)
+        monkeypatch.setattr(data_plane, "encode_offer", broken)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await s.players[NAMES[0]].find(round_id=round_id)
         assert caught.value.code() is grpc.StatusCode.INTERNAL
