@@ -6,22 +6,17 @@ from secagg.encoding.vector import IntegerVector
 from secagg.homomorphic.vectors import Backend, OnceVector
 from secagg.messages import (
     AdvertiseKeys,
-    ConsistencyCheck,
     CoordinatorMessage,
     EncryptedInputChunk,
-    KeyConfirmation,
     PartialChunk,
-    RecoverSeeds,
-    RecoveryCheck,
-    ShareKeys,
+    ParticipantMessage,
     SumChunk,
-    SumReport,
 )
 from secagg.rounds.membership import Membership
 from secagg.rounds.session import Session, Waiting
 
 Upload = OnceVector[EncryptedInputChunk] | OnceVector[PartialChunk] | OnceVector[SumChunk]
-Reply = ShareKeys | KeyConfirmation | ConsistencyCheck | SumReport | RecoveryCheck | RecoverSeeds | Upload
+Reply = ParticipantMessage | Upload
 StateT = TypeVar("StateT", bound=Waiting)
 
 

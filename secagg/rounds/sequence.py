@@ -74,7 +74,7 @@ class PhaseSequence:
         self._accusations = Accusations(state, dealing)
         self._dropouts = Dropouts()
         self._expected: set[Index] = set()  # who may deliver in the open phase
-        self._missing: set[Index] = set()  # who of them has not
+        self._missing: set[Index] = set()  # who of them has not, so that nobody has to be asked for each message
         self._going_on: list[Index] = []  # who wait for what comes next; where one is enough, in the order of asking
         self._forgotten = False
 
@@ -142,13 +142,12 @@ class PhaseSequence:
         unit = self._units[phase]
         if unit.one_is_enough:
             return self._close_turn(unit, now)
-        alive = self._expected - self._missing
+        alive = {i for i in self._expected if unit.delivered(i)}
         events: list[Event] = []
         if self._following(unit) is None:
             events += [told for _, told in sorted(self._state.wrong_holders.items())]
-        events += [
-            self._dropouts.drop(phase, self._members.name(i), DropReason.DEADLINE) for i in sorted(self._missing)
-        ]
+        late = [self._members.name(i) for i in sorted(self._expected - alive)]
+        events += [self._dropouts.drop(phase, name, DropReason.DEADLINE) for name in late]
         if len(alive) < self.round.config.threshold:  # check: C47
             return events + self._fail(self._below_threshold(phase, len(alive), "delivered"))
         self._expected = alive

@@ -73,21 +73,21 @@ class AwaitingKey:
 class ConfirmKeyPhase(SignaturePhase[KeyConfirmation]):
     """CONFIRM_KEY at the coordinator."""
 
+    state: DealtKeyState
     phase = Phase.CONFIRM_KEY
     another = "confirmed another key"
 
     def __init__(self, state: DealtKeyState) -> None:
         super().__init__(state)
-        self._state = state
         self.accepted = state.confirmed
 
     def check_signed(self, message: KeyConfirmation, name: ParticipantId) -> None:
         """The digest must be that of the dealer's key."""
-        if message.digest != self._state.key_digest:  # check: C72
-            dealer = self._state.members.name(self._state.dealer)
+        if message.digest != self.state.key_digest:  # check: C72
+            dealer = self.state.members.name(self.state.dealer)
             raise AuthenticationError(f"{name} confirms another key than {dealer} committed to", culprit=name)
 
     def to_sign(self, message: KeyConfirmation) -> bytes:
         """Who the dealer is, and which key it dealt."""
-        state = self._state
+        state = self.state
         return transcripts.key_confirmation(state.round.context, state.members.roster, state.dealer, message.digest)

@@ -60,6 +60,8 @@ class AwaitingConfirmations:
 class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
     """ENCRYPTED_INPUT at the coordinator, under a dealt key."""
 
+    state: DealtKeyState
+
     def __init__(self, state: DealtKeyState, total: SeededSum, spool: Spool) -> None:
         """Args:
         state: of the round.
@@ -67,7 +69,6 @@ class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
         spool: where incomplete vectors wait.
         """
         super().__init__(state, total, spool)
-        self._state = state
         self._sum = total
         self._seeds: dict[Index, bytes] = {}
         self._seed_owners: dict[bytes, Index] = {}
@@ -87,7 +88,7 @@ class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
         elif message.seed:  # check: C74-chunk-0
             raise DecodeError(f"{name}: the seed belongs into chunk 0", culprit=name)
         seed = message.seed or self._seeds.get(index, b"")
-        self.check_binding(message, name, self._state.key_digest, seed)
+        self.check_binding(message, name, self.state.key_digest, seed)
 
     def _check_seed(self, index: Index, seed: bytes, name: ParticipantId) -> None:
         """Fresh: under one key, equal seeds would show the difference of two updates."""
@@ -98,7 +99,7 @@ class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
 
     def close(self, alive: set[Index]) -> list[Event]:
         """Who is in the sum, and the sum of their ciphertexts."""
-        self.fix_survivors(self._state.confirmed, alive)
+        self.fix_survivors(self.state.confirmed, alive)
         total = self._sum.finish([self._stream(i) for i in sorted(alive)])
         refuse_transparent(total)
         chunks = range(self._sum.upload.chunks)

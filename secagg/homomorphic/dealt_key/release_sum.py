@@ -52,6 +52,7 @@ class AwaitingOrder:
 class ReleaseSumPhase(UploadPhase[SumChunk]):
     """RELEASE_SUM at the coordinator. One vector at a time is under way: that of the member who is asked."""
 
+    state: DealtKeyState
     phase = Phase.RELEASE_SUM
     one_is_enough = True
 
@@ -61,7 +62,6 @@ class ReleaseSumPhase(UploadPhase[SumChunk]):
         spool: where an incomplete vector waits.
         """
         config = state.round.config
-        self._state = state
         self._bits = config.ring_bits
         self._size = chunk_values(self._bits)
         self._sums = np.zeros(config.vector_len, config.ring_dtype)
@@ -72,7 +72,7 @@ class ReleaseSumPhase(UploadPhase[SumChunk]):
 
     def completed(self, index: Index) -> None:
         """A whole sum that is not the one that was reported counts as none."""
-        if self.digest() != self._state.sum_digest:  # check: C81
+        if self.digest() != self.state.sum_digest:  # check: C81
             self._hash = hashlib.sha256()
             return
         self._handed_in_by = index
@@ -87,9 +87,9 @@ class ReleaseSumPhase(UploadPhase[SumChunk]):
 
     def ask(self, index: Index) -> None:
         """It is this member's turn; what the one before has sent is forgotten."""
-        if self._state.asked is not None:
-            self.uploads.discard(self._state.asked)
-        self._state.asked = index
+        if self.state.asked is not None:
+            self.uploads.discard(self.state.asked)
+        self.state.asked = index
 
     def nobody_left(self) -> RoundAborted:
         """Everyone who reported the sum has failed to hand it in."""
@@ -97,7 +97,7 @@ class ReleaseSumPhase(UploadPhase[SumChunk]):
 
     def finish(self) -> list[Event]:
         """The sum as it was handed in."""
-        self._state.asked = None
+        self.state.asked = None
         return [SumReady(Aggregate(self._sums, self.state.survivors))]
 
     def forget(self) -> None:

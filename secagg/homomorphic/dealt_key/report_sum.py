@@ -74,13 +74,10 @@ class AwaitingSum:
 class ReportSumPhase(SignaturePhase[SumReport]):
     """REPORT_SUM at the coordinator."""
 
+    state: DealtKeyState
     phase = Phase.REPORT_SUM
     another = "reported another sum"
     opens_the_sum = True  # everyone was given it under their own key
-
-    def __init__(self, state: DealtKeyState) -> None:
-        super().__init__(state)
-        self._state = state
 
     def to_sign(self, message: SumReport) -> bytes:
         """Who is in the sum, and the digest."""
@@ -98,13 +95,13 @@ class ReportSumPhase(SignaturePhase[SumReport]):
                 f"{len(agreed)} sums were reported by the threshold of {threshold} participants or more, not one; "
                 f"the votes are {sorted(votes.values(), reverse=True)}",
             )
-        self._state.sum_digest = agreed[0]
+        self.state.sum_digest = agreed[0]
         others = sorted(alive - self.going_on(alive))
         return [ParticipantDropped(self.phase, self.state.members.name(i), DropReason.REFUSED) for i in others]
 
     def going_on(self, alive: set[Index]) -> set[Index]:
         """Those who reported the sum that was agreed on."""
-        return {i for i in alive if self.accepted[i].digest == self._state.sum_digest}
+        return {i for i in alive if self.accepted[i].digest == self.state.sum_digest}
 
     def answer(self, index: Index) -> ReleaseOrder:
         """Whether the member is to hand in the sum.
@@ -112,11 +109,11 @@ class ReportSumPhase(SignaturePhase[SumReport]):
         Raises:
             ProtocolViolation: it reported another sum than the others did.
         """
-        if self.accepted[index].digest != self._state.sum_digest:
+        if self.accepted[index].digest != self.state.sum_digest:
             name = self.state.members.name(index)
             raise ProtocolViolation(f"{name} decrypted another sum than the others did", culprit=name)
-        return ReleaseOrder(upload=index == self._state.asked)
+        return ReleaseOrder(upload=index == self.state.asked)
 
     def finish(self) -> list[Event]:
         """The sum stays with the participants."""
-        return [SumDelivered(self.state.survivors, self._state.sum_digest)]
+        return [SumDelivered(self.state.survivors, self.state.sum_digest)]

@@ -63,12 +63,9 @@ class AwaitingRoster:
 class ShareKeysPhase(DealingPhase):
     """SHARE_KEYS at the coordinator."""
 
+    state: DealtKeyState
     kind = dealing.DEALT_KEY
     another = "shared another key"
-
-    def __init__(self, state: DealtKeyState) -> None:
-        super().__init__(state)
-        self._state = state
 
     def check(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
         """One sealed key for each other member, and the digest of that key."""
@@ -84,5 +81,5 @@ class ShareKeysPhase(DealingPhase):
 
     def answer(self, index: Index) -> ShareDelivery:
         """The dealer's key, sealed to the member; nothing for the dealer."""
-        dealer = self._state.dealer
+        dealer = self.state.dealer
         return ShareDelivery({dealer: self.accepted[dealer].sealed[index]} if index != dealer else {})

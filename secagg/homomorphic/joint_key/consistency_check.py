@@ -50,12 +50,9 @@ class AwaitingSum:
 class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
     """CONSISTENCY_CHECK at the coordinator."""
 
+    state: JointKeyState
     phase = Phase.CONSISTENCY_CHECK
-
-    def __init__(self, state: JointKeyState) -> None:
-        super().__init__(state)
-        self._state = state
 
     def to_sign(self, message: ConsistencyCheck) -> bytes:
         """Our sets and our c1."""
-        return self._state.to_sign
+        return self.state.to_sign

@@ -114,6 +114,8 @@ class AwaitingShares:
 class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
     """ENCRYPTED_INPUT at the coordinator, under a joint key."""
 
+    state: JointKeyState
+
     def __init__(self, state: JointKeyState, total: PublicKeySum, spool: Spool) -> None:
         """Args:
         state: of the round.
@@ -121,18 +123,17 @@ class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
         spool: where incomplete vectors wait.
         """
         super().__init__(state, total, spool)
-        self._state = state
         self._sum = total
 
     def check(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> None:
         """There is no seed; each chunk must be bound to the joint key."""
         if message.seed:  # check: C74
             raise DecodeError(f"{name}: there is no seed under a joint key", culprit=name)
-        self.check_binding(message, name, self._state.key_digest, b"")
+        self.check_binding(message, name, self.state.key_digest, b"")
 
     def close(self, alive: set[Index]) -> list[Event]:
         """Who is in the sum, the sum of their ciphertexts, and what everyone has to sign."""
-        state = self._state
+        state = self.state
         self.fix_survivors(state.shared, alive)
         state.total = self._sum.finish()
         refuse_transparent(state.total)
@@ -144,4 +145,4 @@ class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
     def forget(self) -> None:
         """Drop the encrypted sum, too."""
         super().forget()
-        self._state.total = None
+        self.state.total = None

@@ -62,6 +62,7 @@ class AwaitingProof:
 class PartialDecryptionPhase(UploadPhase[PartialChunk]):
     """PARTIAL_DECRYPTION at the coordinator."""
 
+    state: JointKeyState
     phase = Phase.PARTIAL_DECRYPTION
 
     def __init__(self, state: JointKeyState, partials: Accumulator, spool: Spool) -> None:
@@ -79,27 +80,26 @@ class PartialDecryptionPhase(UploadPhase[PartialChunk]):
             fold=partials.add,
         )
         super().__init__(state, uploads)
-        self._state = state
         self._partials = partials
 
     @property
     def ends_the_round(self) -> bool:
         """Whether every member that has a part of the key has taken it out."""
-        return not self._state.fallen
+        return not self.state.fallen
 
     def close(self, alive: set[Index]) -> list[Event]:
         """Who fell; their vectors that arrived in part are forgotten."""
-        self._state.fallen = tuple(sorted(set(self._state.shared) - alive))
-        self.discard(set(self._state.fallen))
+        self.state.fallen = tuple(sorted(set(self.state.shared) - alive))
+        self.discard(set(self.state.fallen))
         return []
 
     def answer(self, index: Index) -> FallenSet:
         """The same list for everyone."""
-        return FallenSet(self._state.fallen)
+        return FallenSet(self.state.fallen)
 
     def finish(self) -> list[Event]:
         """Nobody fell: open the sum."""
-        return open_sum(self._state, self._partials, {})
+        return open_sum(self.state, self._partials, {})
 
     def forget(self) -> None:
         """Drop the sum of the partial decryptions, too."""

@@ -46,6 +46,7 @@ class AwaitingRecoveryProof:
 class RecoverSeedsPhase(OneMessagePhase[RecoverSeeds]):
     """RECOVER_SEEDS at the coordinator."""
 
+    state: JointKeyState
     phase = Phase.RECOVER_SEEDS
     another = "revealed other shares"
 
@@ -55,12 +56,11 @@ class RecoverSeedsPhase(OneMessagePhase[RecoverSeeds]):
         partials: the sum of the partial decryptions.
         """
         super().__init__(state)
-        self._state = state
         self._partials = partials
 
     def check(self, index: Index, message: RecoverSeeds, name: ParticipantId) -> None:
         """One share of the seed of each fallen decryptor, as it was dealt."""
-        state = self._state
+        state = self.state
         if set(message.shares) != set(state.fallen):  # check: C82
             raise ProtocolViolation(f"{name} must reveal one share for each fallen decryptor", culprit=name)
         for owner, piece in message.shares.items():
@@ -75,7 +75,7 @@ class RecoverSeedsPhase(OneMessagePhase[RecoverSeeds]):
 
     def finish(self) -> list[Event]:
         """Recover the seeds of the fallen and open the sum."""
-        return open_sum(self._state, self._partials, self.accepted)
+        return open_sum(self.state, self._partials, self.accepted)
 
     def forget(self) -> None:
         """Drop the revealed shares."""

@@ -57,13 +57,10 @@ class AwaitingFallen:
 class RecoveryCheckPhase(SignaturePhase[RecoveryCheck]):
     """RECOVERY_CHECK at the coordinator."""
 
+    state: JointKeyState
     phase = Phase.RECOVERY_CHECK
-
-    def __init__(self, state: JointKeyState) -> None:
-        super().__init__(state)
-        self._state = state
 
     def to_sign(self, message: RecoveryCheck) -> bytes:
         """Our list of the fallen."""
-        state = self._state
+        state = self.state
         return transcripts.recovery(state.round.context, state.members.roster, state.fallen)

@@ -66,12 +66,12 @@ class AwaitingRoster:
 class ShareKeysPhase(DealingPhase):
     """SHARE_KEYS at the coordinator."""
 
+    state: JointKeyState
     kind = dealing.SEED_SHARE
     another = "shared another key"
 
     def __init__(self, state: JointKeyState) -> None:
         super().__init__(state)
-        self._state = state
         self._profile = profile_of(state.round.config)
 
     def check(self, index: Index, message: ShareKeys, name: ParticipantId) -> None:
@@ -94,7 +94,7 @@ class ShareKeysPhase(DealingPhase):
         """The joint key is known."""
         shares = [unpack_key_share(self._profile, message.key_share) for _, message in sorted(self.accepted.items())]
         joint = joint_key(self._profile, shares)
-        self._state.key_digest = digest(labels.RESIDUES_DIGEST, pack_residues(joint, self._profile.prime_bits))
+        self.state.key_digest = digest(labels.RESIDUES_DIGEST, pack_residues(joint, self._profile.prime_bits))
         return []
 
     def answer(self, index: Index) -> ShareDelivery:
