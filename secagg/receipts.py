@@ -65,7 +65,7 @@ class Statement:
         )
 
     def to_sign(self, signed_ms: int) -> bytes:
-        """What the signature covers."""
+        """The bytes that the coordinator signs, with the time at which it does."""
         return frame(
             labels.RECEIPT_SIGNATURE,
             self.round_id,

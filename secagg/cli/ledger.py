@@ -43,7 +43,7 @@ SOCKET = "unix:secagg-control.sock"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One round that counts."""
+    """One round in the ledger, with what it cost."""
 
     round_id: str
     charge: "Charge"

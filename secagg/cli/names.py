@@ -21,7 +21,7 @@ class ThreatModelName(StrEnum):
     SEMI_HONEST = "semi-honest"
 
     def threat_model(self) -> "ThreatModel":
-        """The core's own."""
+        """The threat model that a round's configuration has for this name."""
         from secagg.config import ThreatModel
 
         return ThreatModel[self.name]

@@ -129,7 +129,7 @@ def organisation_of(certificate: x509.Certificate) -> str:
 
 
 def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    """The ECDSA P-256 key."""
+    """The ECDSA P-256 key that a certificate is about."""
     try:
         key = certificate.public_key()
     except _UNREADABLE as error:

@@ -15,7 +15,7 @@ _REDUCE_EVERY: Final = 16  # products: indices are small, so 16 of them outgrow 
 
 
 def evaluate(f: Sequence[int], x: int) -> int:
-    """f(x), by Horner's rule."""
+    """The value f(x) of a polynomial, by Horner's rule."""
     y = 0
     descending = f[::-1]
     for start in range(0, len(f), _REDUCE_EVERY):

@@ -16,7 +16,7 @@ class Secret:
         self._value = value
 
     def expose(self) -> bytes:
-        """The bytes themselves."""
+        """The bytes themselves. This is the only way to them, so a search for its name finds every use."""
         return self._value
 
     def __len__(self) -> int:

@@ -170,7 +170,7 @@ class BoundedCode:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Which range holds where."""
+        """The ranges of the values: one for each array that has its own, or one for all."""
         ranged = any(spec.range is not None for spec in self.steps.schema.arrays)
         return spans_of(self.code, self.steps.schema) if ranged else (Span(0, self.steps.size, self.code),)
 
@@ -181,7 +181,7 @@ class BoundedCode:
 
     @property
     def calibration(self) -> None:
-        """There is no noise."""
+        """None: nothing is calibrated where there is no noise."""
         return None
 
     def encode(
@@ -230,12 +230,12 @@ class NoisyCode:
 
     @property
     def vector_len(self) -> int:
-        """The rotated values."""
+        """The number of rotated values. No weight is sent."""
         return self.steps.size
 
     @property
     def value_bits(self) -> int:
-        """Of the grid."""
+        """Bits of an integer on the grid, which holds a rounded value and its noise."""
         return self.grid.bits
 
     @property

@@ -109,12 +109,12 @@ class IntegerCode:
 
     @property
     def feedback(self) -> bool:
-        """Nothing is lost."""
+        """No: nothing is lost that could be carried over."""
         return False
 
     @property
     def calibration(self) -> None:
-        """There is no noise."""
+        """None: nothing is calibrated where there is no noise."""
         return None
 
     def encode(
@@ -185,7 +185,7 @@ class IntegerUpdate:
         return out
 
     def lost(self) -> FloatArray:
-        """Nothing: float32 zeros."""
+        """Zeros, float32: integers are sent as they are."""
         return np.zeros(self.vector_len, np.float32)
 
 

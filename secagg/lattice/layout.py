@@ -28,17 +28,17 @@ class Layout:
 
     @property
     def prime_bits(self) -> int:
-        """Bits of every residue."""
+        """How many bits every residue takes on the wire."""
         return self.primes[0].bit_length()
 
     @property
     def block_residues(self) -> int:
-        """Residues of one block."""
+        """How many residues one block of values becomes."""
         return self.polynomials * len(self.primes) * self.ring_degree
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of one block."""
+        """How many bytes one block takes when its residues are packed."""
         return self.block_residues * self.prime_bits // 8
 
     @property

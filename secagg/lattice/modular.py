@@ -47,11 +47,11 @@ class Modulus:
         self._twice: Final = np.uint64(2 * prime)
 
     def add(self, a: U64, b: U64) -> U64:
-        """A + b."""
+        """The sum of two residues, modulo q."""
         return self.reduce_once(a + b)
 
     def sub(self, a: U64, b: U64) -> U64:
-        """A - b."""
+        """The difference of two residues, modulo q."""
         return self.reduce_once(a + (self._q - b))
 
     def neg(self, a: U64) -> U64:

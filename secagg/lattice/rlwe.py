@@ -113,7 +113,7 @@ def sub(primes: tuple[int, ...], a: U64, b: U64) -> U64:
 
 
 def negative(primes: tuple[int, ...], a: U64) -> U64:
-    """-a, uint64[..., primes, N]."""
+    """The polynomial that adds up to zero with `a`, modulo each prime: uint64[..., primes, N]."""
     return np.stack([Modulus(q).neg(a[..., j, :]) for j, q in enumerate(primes)], axis=-2)
 
 

@@ -42,7 +42,7 @@ def bfv_values(profile: Profile, slots: U64) -> U64:
 
 
 def ckks_slots(block: U64) -> Complex:
-    """uint64[N] to complex128[N/2]."""
+    """Values as CKKS puts them into its slots: two integers in each complex number, uint64[N] to complex128[N/2]."""
     real, imaginary = block.reshape(2, -1)
     return real + 1j * imaginary.astype(np.float64)
 

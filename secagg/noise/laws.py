@@ -40,7 +40,7 @@ class Interval:
     high: int
 
     def __mul__(self, other: "Interval") -> "Interval":
-        """Product of non-negative numbers."""
+        """The interval of the product; all numbers here are zero or more."""
         return Interval(self.low * other.low >> PRECISION, -(-self.high * other.high >> PRECISION))
 
 

@@ -66,7 +66,7 @@ class Task:
 
     @property
     def counted(self) -> int:
-        """Noises that ε counts."""
+        """How many participants' noises count for ε: those of the honest, less what a viewer knows."""
         return self.unseen or self.cohort.honest
 
     @property

@@ -1,1 +1,1 @@
-"""What sums of groups can do against poisoned updates, and what they cost."""
+"""Groups of a round, and combinations of their sums that a poisoned update cannot move far."""

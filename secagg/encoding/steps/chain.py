@@ -29,12 +29,12 @@ class Steps:
 
     @property
     def kept(self) -> int:
-        """Coordinates after sampling."""
+        """How many coordinates are left after sampling."""
         return kept_size(self.schema.size, self.rate) if self.rate < 1 else self.schema.size
 
     @property
     def size(self) -> int:
-        """Coordinates that come out."""
+        """How many coordinates come out of all steps."""
         return padded_size(self.kept) if self.rotate else self.kept
 
     @property
@@ -59,7 +59,7 @@ class Steps:
         return min((clip.norm_bound(len(self.schema.arrays), self.schema.size) for clip in self.clips), default=inf)
 
     def clipped(self, source: Values) -> Values:
-        """Within all bounds."""
+        """The update within the bounds of all clips, one after the other."""
         sizes = [spec.size for spec in self.schema.arrays]
         for clip in self.clips:
             source = Clipped(source, clip, sizes)

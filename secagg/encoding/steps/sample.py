@@ -43,7 +43,7 @@ def kept_of(count: int, rate: float) -> int:
 
 
 def kept_size(size: int, rate: float) -> int:
-    """Coordinates after sampling."""
+    """How many of `size` coordinates are kept, over all blocks."""
     whole, rest = divmod(size, BLOCK)
     return whole * kept_of(BLOCK, rate) + (kept_of(rest, rate) if rest else 0)
 
@@ -64,7 +64,7 @@ class Selection:
 
     @property
     def blocks(self) -> int:
-        """Number of blocks."""
+        """How many blocks of coordinates the vector has; the last may be shorter."""
         return -(-self.size // BLOCK)
 
     def bounds(self, number: int) -> tuple[int, int]:

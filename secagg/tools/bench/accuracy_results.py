@@ -24,7 +24,7 @@ RATIO_BITS: Final = 16
 
 
 class Study(Enum):
-    """What is varied."""
+    """Which of its settings a chart varies."""
 
     BITS = "bits"
     """ε and bits of a value on the wire, with as many clients as the data set has room for."""
@@ -80,7 +80,7 @@ class Outcome:
 
     @property
     def mean(self) -> float:
-        """Of the accuracies."""
+        """The mean accuracy over all trainings of the trial."""
         return fmean(self.accuracies)
 
     @property
@@ -132,7 +132,7 @@ class AccuracyResult:
         return max(self.ratios.values()) <= LARGEST_RATIO
 
     def of(self, study: Study, data_set: DataSet) -> list[Outcome]:
-        """Those of one chart."""
+        """The outcomes of one study on one data set, which make one chart."""
         return [o for o in self.outcomes if (o.trial.study, o.trial.data_set) == (study, data_set)]
 
     def as_json(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def run(values: int = 1_000_000, repeat: int = 3) -> Figures:
 
 
 class _BestTimes:
-    """Best times by name."""
+    """The best time of each operation, over all repeats."""
 
     def __init__(self) -> None:
         self.best: dict[str, float] = {}
@@ -97,7 +97,7 @@ class _BestTimes:
         return result
 
     def figures(self) -> Figures:
-        """Name to seconds."""
+        """The best times in seconds, by names that end in `_s`."""
         return {f"{name}_s": round(seconds, 5) for name, seconds in self.best.items()}
 
 

@@ -23,17 +23,17 @@ class Target:
     at_least: bool
 
     def met_by(self, value: float) -> bool:
-        """Whether `value` reaches it."""
+        """Whether a value is on the right side of the bound."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
 def at_least(bound: float) -> Target:
-    """For rates and ratios."""
+    """A target that a rate or a ratio must reach."""
     return Target(bound, at_least=True)
 
 
 def at_most(bound: float) -> Target:
-    """For times and sizes."""
+    """A target that a time or a size must not exceed."""
     return Target(bound, at_least=False)
 
 
@@ -56,7 +56,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Figures of one matter."""
+    """A table of the report: figures that belong together."""
 
     name: str
     title: str

@@ -77,7 +77,7 @@ class RoundSetting:
         return config
 
     def described(self, config: RoundConfig) -> dict[str, Any]:
-        """For the report."""
+        """The setting as the report names it."""
         custody = {} if self.variant.custody is None else {"custody": self.variant.custody.value}
         experimental = {"experimental": True} if self.variant.experimental else {}
         return {

@@ -52,7 +52,7 @@ def _channel(identity: Path, target: str) -> Iterator[grpc.Channel]:
 
 
 def _rate(channel: grpc.Channel, total_bytes: int) -> float:
-    """10^9 bytes a second."""
+    """How fast a stream carries the bytes, in 10^9 bytes a second."""
     message, count = bytes(MESSAGE_BYTES), max(1, total_bytes // MESSAGE_BYTES)
     take: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(f"/{SERVICE}/{METHOD}")
     start = wall_clock()

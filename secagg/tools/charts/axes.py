@@ -63,7 +63,7 @@ class Frame:
         return self.width - self.right
 
     def across(self, value: float) -> float:
-        """x of a value."""
+        """Where a value lies on the drawing, from left to right."""
         return _LEFT + self.x.share(value) * (self.end - _LEFT)
 
     def up(self, value: float) -> float:

@@ -33,7 +33,7 @@ class Point:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Of its error bar."""
+        """Where the error bar begins and ends."""
         return self.interval or (self.y - self.spread, self.y + self.spread)
 
 

@@ -101,14 +101,14 @@ class _Watching:
         self._status.stop()
 
     def stage(self, text: str) -> None:
-        """What happens now."""
+        """Show what happens now."""
         if self._console.is_terminal:
             self._status.update(text)
         else:
             self._console.print(text)
 
     def played(self, played: "PlayedRound") -> None:
-        """A round is over."""
+        """Print what came out of a round."""
         self._console.print(_round_table(played))
 
 

@@ -175,7 +175,7 @@ def _shown(value: object) -> str:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    """A table for people."""
+    """Print a plan as a table."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -40,7 +40,7 @@ Model = Annotated[
 
 
 class ProfileName(StrEnum):
-    """How much is tried."""
+    """How many attacks and trials a run has."""
 
     QUICK = "quick"
     FULL = "full"

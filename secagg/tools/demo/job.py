@@ -124,7 +124,7 @@ def _forward(model: Model, images: Array) -> tuple[Array, Array]:
 
 
 def _gradients(model: Model, batch: Examples) -> Model:
-    """Of the mean cross-entropy."""
+    """The gradients of the mean cross-entropy over some examples."""
     hidden, scores = _forward(model, batch.images)
     exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
     error = exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -68,7 +68,7 @@ class Command:
 
     @classmethod
     def from_json(cls, line: str) -> "Command":
-        """The opposite of `as_json`."""
+        """The command that a line of `as_json` holds."""
         fields = json.loads(line)
         dropout = fields["dropout"] and Dropout(Phase[fields["dropout"][0]], Moment[fields["dropout"][1]])
         return cls(**{**fields, "model": Path(fields["model"]), "folder": Path(fields["folder"]), "dropout": dropout})
@@ -81,7 +81,7 @@ def load_arrays(path: Path) -> dict[str, Any]:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """The opposite of `load_arrays`."""
+    """Write arrays into an npz file, which `load_arrays` reads."""
     contents: dict[str, Any] = dict(arrays)
     np.savez(path, **contents)
 

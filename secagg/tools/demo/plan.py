@@ -19,7 +19,7 @@ class Moment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """One planned death."""
+    """When one participant drops out of a round."""
 
     phase: Phase
     moment: Moment

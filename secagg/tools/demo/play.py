@@ -64,17 +64,17 @@ class Audience(Protocol):
     """Is told what the demo does while it runs."""
 
     def stage(self, text: str) -> None:
-        """What happens now."""
+        """Called with what happens now, in words."""
         ...
 
     def played(self, played: PlayedRound) -> None:
-        """A round is over."""
+        """Called when a round is over, with what came out."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is played."""
+    """How large the demo is, and how updates are protected."""
 
     participants: int = 10
     rounds: int = 6

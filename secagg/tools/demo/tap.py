@@ -36,7 +36,7 @@ class Tap(grpc.StreamStreamClientInterceptor):
     bytes_sent: int = 0
 
     def begin(self, dropout: Dropout | None, relay: CutRelay | None) -> None:
-        """A new round."""
+        """Forget the round before, and prepare for the dropout of this one."""
         self.dropout, self.relay = dropout, relay
         self.uploaded, self.bytes_sent = [], 0
 

@@ -11,7 +11,7 @@ Clock = Callable[[], float]
 
 
 class Side(Enum):
-    """Whose work it is."""
+    """Who spends the time: participants or the coordinator."""
 
     PARTICIPANT = "participant"
     COORDINATOR = "coordinator"
@@ -31,7 +31,7 @@ class Stopwatch:
         self.seconds: defaultdict[tuple[Side, Phase], float] = defaultdict(float)
 
     def start(self) -> None:
-        """Begin to measure."""
+        """Begin to measure a piece of work; `count` ends it."""
         self._begin = self._clock()
 
     def count(self, side: Side, phase: Phase) -> None:
