@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import Certify, FindRound, LeaveRound, SendMessage, UploadCall
 from secagg_client.participation.results import RoundResult
 from secagg_client.participation.session import Participation
@@ -26,22 +26,21 @@ from secagg.receipts import Receipt, Statement
 from secagg.rounds.certification import Certification, Result
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.agreement import decode_leave, encode_proof
-from secagg.wire.calls import REVEAL, PhaseCall
-from secagg.wire.calls import Call as TableCall
+from secagg.wire.calls import REVEAL, Call, PhaseCall
 from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.rounds import NOW, deployment, random_update
 
-Tamper = Callable[[Call[Any], ParticipantId, Parts], Parts]
+Tamper = Callable[[PreparedCall[Any], ParticipantId, Parts], Parts]
 """Sees every answer on its way to a participant, and may change it."""
 
 ROUND_ID = RoundId(bytes(range(16)))
 LENIENT = Policy(threat_models=frozenset(ThreatModel), allow_experimental=True, min_colluding_share=0.0)
 
 
-def honest(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+def honest(call: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
     del call, name
     return parts
 
@@ -73,7 +72,7 @@ class Conversation:
     tamper: Tamper = honest
     round_id: RoundId = ROUND_ID
     offered: bytes = b""  # the configuration's bytes, if not those of `config`
-    made: dict[ParticipantId, list[Call[Any]]] = field(default_factory=dict)
+    made: dict[ParticipantId, list[PreparedCall[Any]]] = field(default_factory=dict)
     errors: dict[ParticipantId, SecAggError] = field(default_factory=dict)
     leave_calls: dict[ParticipantId, LeaveRound | None] = field(default_factory=dict)
     results: dict[ParticipantId, RoundResult] = field(default_factory=dict)
@@ -95,7 +94,7 @@ class Conversation:
     def play(self, people: dict[ParticipantId, Participation] | None = None) -> None:
         """Everything to the end. Whenever nobody can go on, the open phase's deadline passes."""
         people = people or self.people()
-        waiting: dict[ParticipantId, Call[Any]] = {}
+        waiting: dict[ParticipantId, PreparedCall[Any]] = {}
         for name, participation in people.items():
             self._advance(name, participation, None, waiting)
         while waiting:
@@ -118,7 +117,11 @@ class Conversation:
         return [call.method for call in self.made[name]]
 
     def _advance(
-        self, name: ParticipantId, participation: Participation, answer: Parts | None, waiting: dict[Any, Call[Any]]
+        self,
+        name: ParticipantId,
+        participation: Participation,
+        answer: Parts | None,
+        waiting: dict[Any, PreparedCall[Any]],
     ) -> None:
         try:
             call = participation.advance(answer)
@@ -145,7 +148,7 @@ class Conversation:
             message = decode_leave(pb.LeaveRequest.FromString(next(leave.requests())).leave)
             self.coordinator.receive(name, message, NOW)
 
-    def _deliver(self, name: ParticipantId, call: Call[Any]) -> None:
+    def _deliver(self, name: ParticipantId, call: PreparedCall[Any]) -> None:
         """What the coordinator makes of the bytes that go up."""
         data = list(call.requests())
         if isinstance(call, SendMessage):
@@ -156,7 +159,7 @@ class Conversation:
         elif isinstance(call, Certify):
             self.certification.receive(name, pb.CertifyRequest.FromString(data[0]).signature)
 
-    def _answer(self, name: ParticipantId, call: Call[Any]) -> Parts | SecAggError | None:
+    def _answer(self, name: ParticipantId, call: PreparedCall[Any]) -> Parts | SecAggError | None:
         """The honest answer; None while it is not there."""
         engine = self.coordinator
         if engine.failure is not None:
@@ -167,7 +170,7 @@ class Conversation:
             return self._closing(name, call.row)
         return None if engine.aggregate is None else self._ending(call, engine.aggregate)
 
-    def _ending(self, call: Call[Any], aggregate: Aggregate) -> Parts | None:
+    def _ending(self, call: PreparedCall[Any], aggregate: Aggregate) -> Parts | None:
         if isinstance(call, Certify):
             return in_bytes(encode_proof(self.certification.proof())) if self.certification.closed else None
         packed = PackedAggregate.of(aggregate, self.config)
@@ -207,7 +210,7 @@ def brought(row: PhaseCall[Any], data: Sequence[bytes]) -> Any:
     return row.brings.decode(getattr(part, row.field) if row.field else part)
 
 
-def makes(call: Call[Any] | None, row: TableCall[Any]) -> bool:
+def makes(call: PreparedCall[Any] | None, row: Call[Any]) -> bool:
     """Whether `call` is of this row of the table of calls."""
     return call is not None and call.row is row
 

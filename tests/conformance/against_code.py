@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from secagg_client.calls.call import Call
+from secagg_client.calls.call import PreparedCall
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, Terms
@@ -486,7 +486,9 @@ def offer(vector: Vector) -> None:
         backend=Idle,
     )
 
-    def join(config_bytes: bytes, digest_of_model: bytes, given: Terms, purpose: str = "train") -> Call[Any] | None:
+    def join(
+        config_bytes: bytes, digest_of_model: bytes, given: Terms, purpose: str = "train"
+    ) -> PreparedCall[Any] | None:
         contribution = Contribution(update=update, weight=1, model_digest=digest_of_model, purpose=purpose)
         decoded = Offer(replay.round.round_id, decode_config(config_bytes), config_bytes)
         return Participation(given, contribution, decoded).advance(None)

@@ -10,13 +10,13 @@ import pytest
 from grpc import aio
 from secagg_client import AsyncClient, Client, RetryPolicy
 from secagg_client.aio import connection as asynchronous
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.sync import connection as synchronous
 from secagg_client.transport import aio as asynchronous_transport
 from secagg_client.transport import sync as synchronous_transport
 
 from secagg.errors import ProtocolViolation
-from secagg.wire.calls import Call as TableCall
+from secagg.wire.calls import Call
 from secagg.wire.failures import TRAILER, encode_failure
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.serving import NAMES, PATIENCE_S, make_config, stage
@@ -26,10 +26,10 @@ REFUSALS = 20
 """Half of them were lost when a failing write could overwrite what the server said."""
 
 
-class Upload(Call[None]):
+class Upload(PreparedCall[None]):
     """Far more than gRPC takes before the server has read any of it."""
 
-    row = TableCall(
+    row = Call(
         name="Upload", service="tests.Refusing", request=pb.LeaveRequest, reply=pb.LeaveReply, answer_bytes=1 << 10
     )
 

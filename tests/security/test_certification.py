@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import Certify, FindRound
 from secagg_client.participation.results import RoundResult
 from secagg_client.participation.session import Participation
@@ -39,7 +39,9 @@ VICTIM = NAMES[1]
 Signatures = dict[Index, bytes]
 
 
-def certifying(tamper: Callable[[Conversation, Call[Any], ParticipantId, Parts], Parts] | None = None) -> Conversation:
+def certifying(
+    tamper: Callable[[Conversation, PreparedCall[Any], ParticipantId, Parts], Parts] | None = None,
+) -> Conversation:
     """A played round of four, t = 3, whose answers may have been changed."""
     round_ = Conversation(make_config(4, max_colluding=1, threshold=3, certify=True))
     if tamper is not None:
@@ -65,7 +67,7 @@ def test_nothing_is_certified_that_was_not_asked_for() -> None:
 def proof_for_victim(change: Callable[[Conversation, Signatures], Signatures]) -> Conversation:
     """The victim is given other signatures than there are."""
 
-    def tamper(round_: Conversation, made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def tamper(round_: Conversation, made: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         if not isinstance(made, Certify) or name != VICTIM:
             return parts
         changed = change(round_, dict(round_.certification.proof().signatures))
@@ -130,7 +132,7 @@ def test_who_is_no_survivor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_one_signer_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def repeated(round_: Conversation, made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def repeated(round_: Conversation, made: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         if not isinstance(made, Certify) or name != VICTIM:
             return parts
         signature = round_.certification.proof().signatures[Index(1)]
@@ -143,7 +145,7 @@ def test_one_signer_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not certifying(repeated).results[VICTIM].certified, "by index they count once all the same"
 
 
-def two_results(round_: Conversation, made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+def two_results(round_: Conversation, made: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
     """Two participants are told one result and two another; everyone gets the signatures that fit."""
     half = NAMES.index(name) // 2
     aggregate = round_.coordinator.aggregate
@@ -160,7 +162,7 @@ def two_results(round_: Conversation, made: Call[Any], name: ParticipantId, part
 class Split(Conversation):
     """A coordinator that keeps the signatures under each of its two results."""
 
-    def _deliver(self, name: ParticipantId, call: Call[Any]) -> None:
+    def _deliver(self, name: ParticipantId, call: PreparedCall[Any]) -> None:
         if not isinstance(call, Certify):
             super()._deliver(name, call)
             return
@@ -168,7 +170,7 @@ class Split(Conversation):
         half = NAMES.index(name) // 2
         self.signed.setdefault(half, {})[Index(1 + NAMES.index(name))] = call.signature
 
-    def _answer(self, name: ParticipantId, call: Call[Any]) -> Parts | SecAggError | None:
+    def _answer(self, name: ParticipantId, call: PreparedCall[Any]) -> Parts | SecAggError | None:
         if not isinstance(call, Certify):
             return super()._answer(name, call)
         if sum(map(len, self.signed.values())) < 4:

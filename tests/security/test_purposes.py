@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secagg_client.calls.call import Call
+from secagg_client.calls.call import PreparedCall
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
@@ -43,7 +43,7 @@ TRAINING = make_config(5)
 EVALUATION = replace(TRAINING, purpose="evaluate")
 
 
-def first_call(config: RoundConfig, **named: Any) -> Call[Any] | None:
+def first_call(config: RoundConfig, **named: Any) -> PreparedCall[Any] | None:
     update = random_update(config.schema, 0)
     contribution = Contribution(update=update, weight=1, model_digest=config.model_digest, **named)
     offer = Offer(RoundId(bytes(16)), config, encode_config(config))
@@ -149,7 +149,7 @@ def test_a_model_that_was_given_once_is_refused_before_a_key_leaves(monkeypatch:
     assert not terms.memory.claim(RoundId(bytes(16)), Release(bytes(32), frozenset(participant_names(5)), 4), LENIENT)
     terms.memory.receive(RoundId(bytes(16)))
 
-    def asked(purpose: str) -> Call[Any] | None:
+    def asked(purpose: str) -> PreparedCall[Any] | None:
         update = random_update(TRAINING.schema, 0)
         contribution = Contribution(update=update, weight=1, model_digest=bytes(32), purpose=purpose)
         return Participation(terms, contribution, FindRound(task="digits", purpose=purpose)).advance(None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.participation.session import Participation
 from typer.testing import CliRunner
 
@@ -116,7 +116,7 @@ def test_a_receipt_that_nobody_could_use_later_is_refused(when: str, monkeypatch
 def told(round_: Conversation, change: Callable[[Statement], Receipt]) -> None:
     """Give the victim a receipt that `change` makes of the true statement."""
 
-    def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def tamper(made: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         if not makes(made, REVEAL) or name != VICTIM:
             return parts
         honest = pb.Receipt.FromString(parts[0])
@@ -164,7 +164,7 @@ def many_sums(round_: Conversation) -> None:
         assert aggregate is not None
         return told_to(name, list(PackedAggregate.of(aggregate, round_.config).parts()))
 
-    def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def tamper(made: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         if makes(made, REVEAL):
             mine = packed(name)
             return in_bytes([encode_receipt(round_.receipt(mine.survivors, mine.digest))])

@@ -9,7 +9,7 @@ from typing import Any
 
 from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError
 from secagg.wire.limits import PART_COST
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.transport.aio import Channel, Event, RunningCall, compute, wait
@@ -122,7 +122,7 @@ class Connection:
             await wait(left, max(0.0, end - monotonic()))
         await self._channel.close()
 
-    async def perform(self, call: Call[Any], scope: Scope) -> Parts:
+    async def perform(self, call: PreparedCall[Any], scope: Scope) -> Parts:
         """Make the call until it succeeds, fails by name, or the retry policy gives up. The parts of the answer.
 
         Raises:
@@ -150,14 +150,14 @@ class Connection:
             attempts.progressed()
         return resumed
 
-    async def exchange(self, call: Call[Any], scope: Scope) -> Parts:
+    async def exchange(self, call: PreparedCall[Any], scope: Scope) -> Parts:
         """Make the call once. More than the call's limit is not read."""
         parts: Parts = deque()
         async for part in self.stream(call, scope):
             parts.append(part)
         return parts
 
-    async def stream(self, call: Call[Any], scope: Scope) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: PreparedCall[Any], scope: Scope) -> AsyncGenerator[bytes, None]:
         """Make the call once, and yield the parts of the answer as they arrive, up to the call's limit."""
         timeout_s = scope.remaining_s()
         requests = _Requests(call, scope)
@@ -183,7 +183,7 @@ class Connection:
 class _Requests:
     """The requests of a call, counted. gRPC reads them beside us, and would drop an error there: `error` keeps it."""
 
-    def __init__(self, call: Call[Any], scope: Scope) -> None:
+    def __init__(self, call: PreparedCall[Any], scope: Scope) -> None:
         self.error: Exception | None = None
         self._requests: Iterator[bytes] = call.requests()
         self._scope = scope

@@ -22,7 +22,7 @@ ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 MessageT = TypeVar("MessageT", bound=Message)
 
 
-class Call(ABC, Generic[ResponseT_co]):
+class PreparedCall(ABC, Generic[ResponseT_co]):
     """A call that is ready to be made. It does nothing itself: a connection carries the bytes.
 
     On the wire a single message is a stream of one, so every call is a stream of requests and a stream of answers.
@@ -76,11 +76,11 @@ class Call(ABC, Generic[ResponseT_co]):
         return self.decode(parts)
 
 
-Flow = Generator[Call[Any], Parts, ResponseT_co]
+Flow = Generator[PreparedCall[Any], Parts, ResponseT_co]
 """Yields calls, receives the parts of their answers, returns a result."""
 
 
-def ask(call: Call[ResponseT_co]) -> Flow[ResponseT_co]:
+def ask(call: PreparedCall[ResponseT_co]) -> Flow[ResponseT_co]:
     """Make a call: to be used with `yield from`. Gives the call's answer, or raises the error in it."""
     return call.read((yield call))
 

@@ -22,14 +22,14 @@ from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.rounds import RoundSummary, decode_round_id, decode_summary
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls.call import Call, Parts, ResponseT_co, every, in_bytes, only
+from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 
 PIECE_BYTES: Final = 1 << 20
 """Of a configuration, in one part of OpenRound."""
 
 
 @dataclass(frozen=True)
-class OpenRound(Call[RoundId]):
+class OpenRound(PreparedCall[RoundId]):
     """Open a round. Made again it would open another one."""
 
     row = calls.OPEN_ROUND
@@ -47,7 +47,7 @@ class OpenRound(Call[RoundId]):
 
 
 @dataclass(frozen=True)
-class WatchRound(Call[None]):
+class WatchRound(PreparedCall[None]):
     """Ask for everything that happened in a round so far, and that will happen. Its answer is read part by part."""
 
     row = calls.WATCH_ROUND
@@ -68,7 +68,7 @@ class WatchRound(Call[None]):
 
 
 @dataclass(frozen=True)
-class FetchCall(Call[ResponseT_co]):
+class FetchCall(PreparedCall[ResponseT_co]):
     """Ask for what a round that is over released."""
 
     row = calls.FETCH_RESULT
@@ -104,7 +104,7 @@ class FetchGroupSums(FetchCall[GroupedAggregate]):
 
 
 @dataclass(frozen=True)
-class NamingCall(Call[None]):
+class NamingCall(PreparedCall[None]):
     """A call that names participants of a round."""
 
     round_id: RoundId
@@ -145,7 +145,7 @@ class Exclude(NamingCall):
 
 
 @dataclass(frozen=True)
-class AbortRound(Call[None]):
+class AbortRound(PreparedCall[None]):
     """End a round without a sum."""
 
     row = calls.ABORT_ROUND
@@ -165,7 +165,7 @@ class AbortRound(Call[None]):
 
 
 @dataclass(frozen=True)
-class ListRounds(Call[tuple[RoundSummary, ...]]):
+class ListRounds(PreparedCall[tuple[RoundSummary, ...]]):
     """The rounds that the sidecar knows, newest first."""
 
     row = calls.LIST_ROUNDS
@@ -184,7 +184,7 @@ class ListRounds(Call[tuple[RoundSummary, ...]]):
 
 
 @dataclass(frozen=True)
-class GetLedger(Call[TaskLedger]):
+class GetLedger(PreparedCall[TaskLedger]):
     """What a task has spent of its privacy budget."""
 
     row = calls.GET_LEDGER

@@ -21,12 +21,12 @@ from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls.call import Call, Parts, ResponseT_co, decoded, every, in_bytes, only
+from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, decoded, every, in_bytes, only
 from secagg_client.participation.results import Offer
 
 
 @dataclass(frozen=True)
-class FindRound(Call[Offer]):
+class FindRound(PreparedCall[Offer]):
     """Wait for a round of `task` for `purpose`, or look up `round_id`; exactly one of task and id. `seen`: rounds not
     to be offered.
 
@@ -66,7 +66,7 @@ class FindRound(Call[Offer]):
 
 
 @dataclass(frozen=True)
-class RoundCall(Call[ResponseT_co]):
+class RoundCall(PreparedCall[ResponseT_co]):
     """A call of one round. Unless a subclass says otherwise it names the round and brings nothing else, and its answer
     is what the table says.
     """

@@ -45,7 +45,7 @@ from secagg.wire.codecs import CODECS
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import SignedDigest
 from secagg.wire.results import sums_digest
-from secagg_client.calls.call import Call, Flow, Parts, ask
+from secagg_client.calls.call import Flow, Parts, PreparedCall, ask
 from secagg_client.calls.data_plane import (
     AwaitReceipt,
     Certify,
@@ -93,7 +93,7 @@ class Participation:
             raise LocalError("the participation is not over")
         return self._result
 
-    def advance(self, answer: Parts | None) -> Call[Any] | None:
+    def advance(self, answer: Parts | None) -> PreparedCall[Any] | None:
         """The next call to make; None at the end.
 
         Args:
@@ -175,7 +175,7 @@ class Participation:
         certified = offer.config.certify and (yield from self._certify(offer, participant.membership, roster, receipt))
         return (yield from self._conclude(offer, survivors, receipt, certified))
 
-    def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> Call[Any]:
+    def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> PreparedCall[Any]:
         """The call that carries `reply`; its answer closes the phase, or the round."""
         if reply is None:
             return AwaitReceipt(offer.round_id, offer.config)

@@ -14,7 +14,7 @@ from secagg.transport.addresses import checked_local_target
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg.wire.rounds import RoundSummary
-from secagg_client.calls.call import Call, ResponseT_co
+from secagg_client.calls.call import PreparedCall, ResponseT_co
 from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
@@ -151,7 +151,7 @@ class ControlClient:
 
     def expect(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
         """Say who will come: participants advertise keys until all of them have, and not longer, up to the deadline.
-        Call it right after `open_round`, and again with the whole list when it changes.
+        PreparedCall it right after `open_round`, and again with the whole list when it changes.
 
         Others are admitted only where that leaves room for all who are expected. Of a round in groups, each of
         `participants` is drawn into a group.
@@ -219,6 +219,6 @@ class ControlClient:
     ) -> None:
         self.close()
 
-    def _call(self, call: Call[ResponseT_co], timeout_s: float | None) -> ResponseT_co:
+    def _call(self, call: PreparedCall[ResponseT_co], timeout_s: float | None) -> ResponseT_co:
         with self._connection.scope(timeout_s) as scope:
             return call.read(self._connection.perform(call, scope))

@@ -1,4 +1,4 @@
-"""gRPC channels and their failures, the same for both clients: mutual TLS, settings, and errors by name."""
+"""Settings of gRPC channels, and what a failed call means, for both kinds of clients. TLS is in `secagg.transport`."""
 
 from collections.abc import Iterable
 from typing import Final, Protocol

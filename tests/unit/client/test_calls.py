@@ -5,7 +5,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from secagg_client.calls.call import Call, every
+from secagg_client.calls.call import PreparedCall, every
 from secagg_client.calls.control_plane import (
     AbortRound,
     Exclude,
@@ -133,7 +133,7 @@ def test_a_flood_of_empty_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     flood = deque([*parts, *[b""] * 10_000])
     with pytest.raises(DecodeError, match="longer than"):
         call.read(deque(flood))
-    without_check(monkeypatch, Call, "read", "longer-than-any-answer")
+    without_check(monkeypatch, PreparedCall, "read", "longer-than-any-answer")
     assert call.read(deque(flood)).sums.size == config.vector_len
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import FindRound, UploadCall
 from secagg_client.participation.feedback import Feedback, Residual
 from secagg_client.participation.results import Offer
@@ -31,8 +31,7 @@ from secagg.errors import (
 )
 from secagg.messages import ParticipantId
 from secagg.tools.simulation.cohort import participant_names
-from secagg.wire.calls import REVEAL, SEND_INPUT, SHARE
-from secagg.wire.calls import Call as TableCall
+from secagg.wire.calls import REVEAL, SEND_INPUT, SHARE, Call
 from secagg.wire.configuration import encode_config
 from tests.conversing import Conversation, make_terms, makes
 from tests.rounds import SEMI_HONEST, make_config, random_update
@@ -112,10 +111,10 @@ def test_the_long_run_mean_is_the_true_one(text: str, monkeypatch: pytest.Monkey
     assert np.linalg.norm(forgetful - people.truth) > 1.5 * error
 
 
-def answers(kind: TableCall[Any]) -> Callable[[Call[Any], ParticipantId, Parts], Parts]:
+def answers(kind: Call[Any]) -> Callable[[PreparedCall[Any], ParticipantId, Parts], Parts]:
     """The first participant cannot read the answer to that call, and gives up."""
 
-    def tamper(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def tamper(call: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         return deque([b"\xff"]) if makes(call, kind) and name == NAMES[0] else parts
 
     return tamper
@@ -138,7 +137,7 @@ def test_an_aborted_round_leaves_everything_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("kind", [SEND_INPUT, REVEAL])
-def test_what_may_be_in_a_sum_is_not_sent_again(kind: TableCall[Any]) -> None:
+def test_what_may_be_in_a_sum_is_not_sent_again(kind: Call[Any]) -> None:
     """All of our input is with the coordinator, and we never learn how the round ended."""
     people, config = People(), config_of(ONE_BIT)
     people.play(config)
@@ -173,7 +172,7 @@ def test_what_an_error_says_about_our_input(error: SecAggError, handed_in: bool,
     participation = people.participation(NAMES[0])
     tamper = answers(SHARE)
 
-    def end(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def end(call: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         if makes(call, SHARE) and name == NAMES[0]:
             sending = participation.advance(parts)
             assert isinstance(sending, UploadCall)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from secagg_client import AsyncClient, Client
 from secagg_client.aio.connection import Connection as AsyncConnection
-from secagg_client.calls.call import Call
+from secagg_client.calls.call import PreparedCall
 from secagg_client.calls.data_plane import LeaveRound
 from secagg_client.sync import client as sync
 from secagg_client.sync.connection import Connection
@@ -41,7 +41,7 @@ def drive(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[Connect
     client = Client("localhost:1", identity=site().identity(CROWD[0]), trust=site().trust)
     own = client._connection
 
-    def perform(self: Connection, call: Call[Any], scope: Any) -> Any:
+    def perform(self: Connection, call: PreparedCall[Any], scope: Any) -> Any:
         said.append(self)
         if self is own and not isinstance(error, Exception):
             Event().wait()
@@ -93,7 +93,7 @@ async def test_an_asynchronous_client_does_the_same(
     """Who cancels its task does not disturb gRPC, and needs no other connection."""
     said: list[AsyncConnection] = []
 
-    async def perform(self: AsyncConnection, call: Call[Any], scope: Any) -> Any:
+    async def perform(self: AsyncConnection, call: PreparedCall[Any], scope: Any) -> Any:
         said.append(self)
         return deque()
 

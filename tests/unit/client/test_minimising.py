@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import minimised
-from secagg_client.calls.call import Call
+from secagg_client.calls.call import PreparedCall
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution
@@ -69,7 +69,7 @@ class Tapped(Conversation):
 
     sent: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def _deliver(self, name: ParticipantId, call: Call[Any]) -> None:
+    def _deliver(self, name: ParticipantId, call: PreparedCall[Any]) -> None:
         if name == NAMES[0]:
             self.sent.append((call.method, call.metadata, *call.requests()))
         super()._deliver(name, call)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import secagg_client.participation.terms
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation import session
 from secagg_client.participation.results import Offer
@@ -61,7 +61,7 @@ def put_in(encoding: FixedPoint | Pipeline, change: Change) -> float:
     own = {"values": (0.5 * DIRECTION).astype(np.float32)}
     changed = False
 
-    def meanwhile(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def meanwhile(call: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         nonlocal changed
         if makes(call, ADVERTISE) and not changed:
             changed = True

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client.calls.call import Call, Parts
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import FindRound, SendMessage
 from secagg_client.participation import session
 from secagg_client.participation.results import Offer
@@ -38,8 +38,7 @@ from secagg.messages import AdvertiseKeys, LeaveReason, ParticipantId
 from secagg.policy import Policy
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
-from secagg.wire.calls import ADVERTISE, CHECK, FETCH_AGGREGATE, REVEAL, SEND_INPUT, SHARE
-from secagg.wire.calls import Call as TableCall
+from secagg.wire.calls import ADVERTISE, CHECK, FETCH_AGGREGATE, REVEAL, SEND_INPUT, SHARE, Call
 from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -83,7 +82,7 @@ def test_all_get_the_weighted_mean(threat_model: ThreatModel) -> None:
 def test_survivors_are_those_whose_input_came() -> None:
     round_ = Conversation(make_config(5, threshold=4, max_colluding=0))
 
-    def stop(call: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def stop(call: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         return deque([b"\xff"]) if makes(call, SHARE) and name == VICTIM else parts
 
     round_.tamper = stop
@@ -232,7 +231,9 @@ def test_a_missing_array_is_named() -> None:
     assert caught.value.array == "layer/b"
 
 
-def first_call(policy: Policy = LENIENT, digest: bytes = bytes(32), model: ThreatModel = ACTIVE) -> Call[Any] | None:
+def first_call(
+    policy: Policy = LENIENT, digest: bytes = bytes(32), model: ThreatModel = ACTIVE
+) -> PreparedCall[Any] | None:
     """What a participant sends after the offer of a round about model 0."""
     config = make_config(5, model)
     offer = Offer(RoundId(bytes(16)), config, encode_config(config))
@@ -421,7 +422,7 @@ def foreign_signature(part: messages_pb2.ConsistencyProofPart) -> None:
     part.signatures[0].signature = part.signatures[2].signature
 
 
-CHEATS: list[tuple[TableCall[Any], Callable[[Parts], Parts], type[SecAggError], str]] = [
+CHEATS: list[tuple[Call[Any], Callable[[Parts], Parts], type[SecAggError], str]] = [
     (ADVERTISE, changed(messages_pb2.RosterPart, stranger_key), AuthenticationError, "signature"),
     (ADVERTISE, changed(messages_pb2.RosterPart, duplicate_key), ProtocolViolation, "stands twice"),
     (ADVERTISE, changed(messages_pb2.RosterPart, our_key), ProtocolViolation, "own entry"),
@@ -440,11 +441,11 @@ CHEATS: list[tuple[TableCall[Any], Callable[[Parts], Parts], type[SecAggError], 
 
 @pytest.mark.parametrize(("call", "change", "error", "says"), CHEATS)
 def test_a_cheat_is_named_and_nothing_more_leaves(
-    call: TableCall[Any], change: Callable[[Parts], Parts], error: type[SecAggError], says: str
+    call: Call[Any], change: Callable[[Parts], Parts], error: type[SecAggError], says: str
 ) -> None:
     round_ = Conversation(make_config(5, threshold=4, max_colluding=0))
 
-    def tamper(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def tamper(made: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         return change(parts) if makes(made, call) and name == VICTIM else parts
 
     round_.tamper = tamper
@@ -473,7 +474,7 @@ def test_a_roster_of_another_round_is_refused() -> None:
     """A replay: signatures are bound to the round they were made in."""
     kept: dict[ParticipantId, Parts] = {}
 
-    def keep(made: Call[Any], name: ParticipantId, parts: Parts) -> Parts:
+    def keep(made: PreparedCall[Any], name: ParticipantId, parts: Parts) -> Parts:
         if makes(made, ADVERTISE):
             kept[name] = deque(parts)
         return parts
@@ -499,7 +500,7 @@ def lie_about_names(part: messages_pb2.AggregatePart) -> None:
 class Lie:
     """A change of an answer, how it is named, and the one check that finds it."""
 
-    call: TableCall[Any]
+    call: Call[Any]
     change: Callable[[Parts], Parts]
     error: type[SecAggError]
     says: str
