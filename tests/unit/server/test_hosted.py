@@ -639,3 +639,14 @@ async def test_nobody_waits_for_the_signature_of_the_excluded(in_groups: bool) -
     async with asyncio.timeout(PATIENCE_S):
         proofs = await asyncio.gather(*signing)
     assert [sorted(proof.signatures) for proof in proofs] == [[1, 2, 3]] * 3
+
+
+def test_who_left_is_refused_until_another_process_of_it_has_joined() -> None:
+    there = Processes(lambda _: None)
+    with there.leaving_for(PEOPLE[0], LeaveReason.CANCELLED):
+        there.check_there(PEOPLE[0])  # its step has not been made yet
+    with pytest.raises(NotInRoundError, match="left this round"):
+        there.check_there(PEOPLE[0])
+    there.check_there(PEOPLE[1])
+    there.came_back(PEOPLE[0])
+    there.check_there(PEOPLE[0])
