@@ -10,11 +10,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
-from secagg import __version__
 from secagg.programs.program import application, run
 
 COMMANDS: Final = {
@@ -51,8 +50,7 @@ def commands() -> dict[str, str]:
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The application with the command that `arguments` begin with, or with every command when they name none."""
-    app = application(HELP)
-    app.callback()(_options)
+    app = application("secagg", HELP)
     known = commands()
     named = [name for name in known if name in arguments[:1]]
     for name in named or known:
@@ -63,17 +61,3 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         else:
             app.command(name)(command)
     return app
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"secagg {__version__}")
-        raise typer.Exit
-
-
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Options of `secagg` itself. Without a callback of its own, typer would hide a lone command's name."""

@@ -4,7 +4,9 @@ Imported with every command, so it imports nothing heavy itself.
 """
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from secagg.errors import ConfigError
 
@@ -40,6 +42,21 @@ class CustodyName(StrEnum):
 
     PARTICIPANTS = "participants"
     THRESHOLD = "threshold"
+
+
+Scheme = Annotated[SchemeName, typer.Option(help="How updates are protected.")]
+Custody = Annotated[
+    CustodyName,
+    typer.Option(
+        help="Who holds the key of ckks and bfv. Custody threshold is EXPERIMENTAL, and participants must allow it."
+    ),
+]
+ThreatModelOfScheme = Annotated[
+    ThreatModelName | None,
+    typer.Option(
+        help="What the coordinator may do. Default: active, where the scheme protects against it.", show_default=False
+    ),
+]
 
 
 def parse_phase(text: str) -> "Phase":

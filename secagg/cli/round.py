@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secagg.cli.arrayfiles import check_writable, read_arrays, read_config, write_arrays
-from secagg.cli.names import CustodyName, SchemeName, ThreatModelName, parse_phase, parse_round_id
+from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelOfScheme, parse_phase, parse_round_id
 from secagg.cli.precision import precision
 from secagg.cli.receipts import compare
 from secagg.errors import ConfigError
@@ -95,23 +95,12 @@ def open_round(
         Path | None,
         typer.Option(help="An update from which names, shapes and types of the arrays are taken. Default: the model."),
     ] = None,
-    scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
-    custody: Annotated[
-        CustodyName,
-        typer.Option(
-            help="Who holds the key of ckks and bfv. Custody threshold is EXPERIMENTAL, and participants must allow it."
-        ),
-    ] = CustodyName.PARTICIPANTS,
+    scheme: Scheme = SchemeName.MASKED,
+    custody: Custody = CustodyName.PARTICIPANTS,
     threshold: Annotated[
         int, typer.Option(help="The fewest participants in a released sum; 0 takes the default of the threat model.")
     ] = 0,
-    threat_model: Annotated[
-        ThreatModelName | None,
-        typer.Option(
-            help="What the coordinator may do. Default: active, where the scheme protects against it.",
-            show_default=False,
-        ),
-    ] = None,
+    threat_model: ThreatModelOfScheme = None,
     groups: Annotated[
         int,
         typer.Option(

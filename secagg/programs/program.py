@@ -7,10 +7,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Final, NoReturn, cast
+from typing import Annotated, Any, Final, NoReturn, cast
 
 import typer
 
+from secagg import __version__
 from secagg.errors import Exhibit, SecAggError
 
 # The home of this class differs between the releases of typer that we accept; its children are public in all of them.
@@ -50,15 +51,30 @@ _PLAIN: Final = {
 _PLAIN_ERRORS: Final = "secagg-plain"
 
 
-def application(help_text: str) -> typer.Typer:
-    """A program without commands: its help, `-h`, shell completion, and no tracebacks of its own."""
-    return typer.Typer(
+def application(name: str, help_text: str) -> typer.Typer:
+    """A program without commands: its help, `-h`, `--version`, shell completion, and no tracebacks of its own."""
+    app = typer.Typer(
         help=help_text,
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+    def print_version(wanted: bool) -> None:
+        if wanted:
+            typer.echo(f"{name} {__version__}")
+            raise typer.Exit
+
+    # A callback of its own also keeps typer from hiding the name of a lone command.
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)
+        ] = False,
+    ) -> None: ...
+
+    return app
 
 
 def run(app: typer.Typer, name: str, arguments: Sequence[str], *, failure: int = 1) -> NoReturn:

@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def build() -> typer.Typer:
     """Make the command-line application, with one option for each setting."""
-    app = application(HELP)
-    app.callback()(_options)
+    app = application("secagg-server", HELP)
     app.command("serve")(_with_settings(serve))
     app.command("check-config")(_with_settings(check_config, *_SWITCHES))
     return app
@@ -150,17 +149,3 @@ def _with_settings(run: Callable[..., None], *switches: str) -> Callable[..., No
 def _described(name: str, field: FieldInfo) -> str:
     default = "required" if field.is_required() else f"default {field.default}"
     return f"{field.description} ({default}; {ENV_PREFIX}{name.upper()})"
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"secagg-server {__version__}")
-        raise typer.Exit
-
-
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Options of `secagg-server` itself."""

@@ -90,14 +90,14 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: tuple[str, ...], capsys:
 def test_what_an_error_knows_is_in_its_json(
     error: Exception, more: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app = program.application("Help.")
+    app = program.application("test", "Help.")
 
     @app.command()
     def fails(as_json: bool = typer.Option(False, "--json")) -> NoReturn:
         raise error
 
     with pytest.raises(SystemExit):
-        program.run(app, "program", ["--json"])
+        program.run(app, "program", ["fails", "--json"])
     told = json.loads(capsys.readouterr().err)
     assert told == {"error": type(error).__name__, "message": str(error), **more}
 
@@ -109,7 +109,7 @@ def test_an_error_of_the_red_team_proves_nothing(capsys: pytest.CaptureFixture[s
 
 
 def test_an_exit_code_survives_json(capsys: pytest.CaptureFixture[str]) -> None:
-    app = program.application("Help.")
+    app = program.application("test", "Help.")
 
     @app.command()
     def three(as_json: bool = typer.Option(False, "--json")) -> NoReturn:
@@ -117,7 +117,7 @@ def test_an_exit_code_survives_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     for arguments in ([], ["--json"]):
         with pytest.raises(SystemExit) as caught:
-            program.run(app, "program", arguments)
+            program.run(app, "program", ["three", *arguments])
         assert caught.value.code == 3
 
 

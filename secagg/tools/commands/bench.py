@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secagg.cli.arrayfiles import check_writable
-from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
+from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,10 +58,8 @@ def round_(
     dropouts: Annotated[
         int, typer.Option(min=0, help="The number of participants that leave in the middle of their upload.")
     ] = 2,
-    scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
-    custody: Annotated[
-        CustodyName, typer.Option(help="Who holds the key of ckks and bfv. Custody threshold is experimental.")
-    ] = CustodyName.PARTICIPANTS,
+    scheme: Scheme = SchemeName.MASKED,
+    custody: Custody = CustodyName.PARTICIPANTS,
     every: Annotated[
         bool, typer.Option("--all", help="Measure every scheme and custody on the same inputs, and compare the sums.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from secagg.cli.arrayfiles import check_writable
-from secagg.cli.names import CustodyName, SchemeName, ThreatModelName
+from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelName, ThreatModelOfScheme
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,17 +24,9 @@ def demo(
     *,
     rounds: Annotated[int, typer.Option(min=1, max=50, help="The number of federated rounds.")] = 6,
     participants: Annotated[int, typer.Option(min=5, max=40, help="The number of participants, each a process.")] = 10,
-    scheme: Annotated[SchemeName, typer.Option(help="How updates are protected.")] = SchemeName.MASKED,
-    custody: Annotated[
-        CustodyName, typer.Option(help="Who holds the key of ckks and bfv. Custody threshold is EXPERIMENTAL.")
-    ] = CustodyName.PARTICIPANTS,
-    threat_model: Annotated[
-        ThreatModelName | None,
-        typer.Option(
-            help="What the coordinator may do. Default: active, where the scheme protects against it.",
-            show_default=False,
-        ),
-    ] = None,
+    scheme: Scheme = SchemeName.MASKED,
+    custody: Custody = CustodyName.PARTICIPANTS,
+    threat_model: ThreatModelOfScheme = None,
     seed: Annotated[
         int, typer.Option(min=0, help="The seed of data, training and dropouts. Keys are new in every run.")
     ] = 7,
