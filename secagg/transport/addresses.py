@@ -37,7 +37,7 @@ class UnixAddress:
 
 
 def parse_tcp(text: str) -> TcpAddress:
-    """Read HOST:PORT.
+    """Read an address of the form HOST:PORT.
 
     Raises:
         ConfigError: `text` is something else.

@@ -67,7 +67,7 @@ def encode_config(config: RoundConfig) -> bytes:
 
 
 def decode_config(data: bytes) -> RoundConfig:
-    """The configuration in `data`.
+    """The configuration that these bytes are, checked.
 
     Raises:
         DecodeError: not a RoundConfig.

@@ -39,7 +39,7 @@ def encode_ledger(ledger: Ledger, epsilon: float) -> Iterator[pb.LedgerPart]:
 
 
 def decode_ledger(parts: Iterable[pb.LedgerPart], task: str) -> TaskLedger:
-    """The ledger of `task`.
+    """The ledger of `task` from its parts, checked entry by entry.
 
     Raises:
         DecodeError: parts are missing, or do not say what the entries say.

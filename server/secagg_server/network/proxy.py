@@ -200,7 +200,7 @@ class ConnectionProxy:
 
 
 def _written(address: tuple[str, int]) -> str:
-    """HOST:PORT, IPv6 in brackets."""
+    """A socket's address as HOST:PORT, IPv6 in brackets."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

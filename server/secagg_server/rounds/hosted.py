@@ -143,7 +143,7 @@ class HostedRound:
         return self.receipt
 
     async def released(self) -> Released:
-        """Wait for the sum.
+        """Wait for the end; the sum, as everyone who may have it gets it.
 
         Raises:
             RoundAborted: the round ended without a sum.

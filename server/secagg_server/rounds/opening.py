@@ -27,7 +27,7 @@ SEED_SIZE: Final = 32
 
 
 class RoundOpener:
-    """Makes rounds of configurations.
+    """Makes rounds of configurations, with all that is set aside and stored for them.
 
     Attributes:
         budgets: what tasks with noise have spent.

@@ -28,7 +28,7 @@ class MemoryJournal:
         self.entries.append(entry)
 
     def finish(self, outcome: Outcome) -> None:
-        """Keep the outcome alone."""
+        """Keep the outcome, and none of the entries."""
         self.outcome = outcome
         self.entries.clear()
 
@@ -70,7 +70,7 @@ class MemoryStore:
         return self.journals[record.round_id]
 
     def forget_round(self, round_id: RoundId) -> None:
-        """Drop the journal."""
+        """Drop the journal of the round."""
         del self.journals[round_id]
 
     def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
