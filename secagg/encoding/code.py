@@ -23,7 +23,7 @@ from secagg.encoding.integers import IntegerCode, Integers
 from secagg.encoding.noisy import Grid, NoisyUpdate
 from secagg.encoding.pipeline import NoiseBy, Pipeline
 from secagg.encoding.schema import FloatArray, Schema, Values
-from secagg.encoding.steps.chain import Steps
+from secagg.encoding.steps.chain import Steps, steps_of
 from secagg.encoding.steps.feedback import difference, with_carried
 from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import ConfigError, InputError, ProtocolViolation
@@ -110,10 +110,7 @@ def code_for(
         )
     if isinstance(encoding, FixedPoint):
         return BoundedCode(encoding, Steps(schema), summands)
-    if any(spec.range is not None for spec in schema.arrays):
-        _check_ranges(encoding)
-    shared_seed = b"" if encoding.per_group else parent
-    steps = Steps(schema, encoding.clips, encoding.rate, encoding.rotate, encoding.feedback, shared_seed)
+    steps = steps_of(encoding, schema, parent)
     if encoding.noise is None:
         return BoundedCode(encoding.code(), steps, summands)
     if encoding.noise.by is NoiseBy.COORDINATOR:
@@ -128,21 +125,6 @@ def code_for(
         dimension=steps.size,
     )
     return NoisyCode(steps, calibration, Grid(encoding.bits) if wraps else Grid.raised(calibration), summands, wraps)
-
-
-def _check_ranges(pipeline: Pipeline) -> None:
-    """Arrays with ranges of their own stand for different things: no step may mix them."""
-    mixing = [
-        (pipeline.noise is not None, "noise"),
-        (pipeline.rotate, "rotate"),
-        (pipeline.rate < 1, "sample"),
-        (any(clip.l2 < inf and not clip.per_array for clip in pipeline.clips), "clip(l2=…)"),
-    ]
-    if found := next((step for mixes, step in mixing if mixes), None):
-        raise ConfigError(
-            f"{found} treats all values alike, and arrays of this schema have ranges of their own; "
-            f"leave {found} out, or give no array a range"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from math import inf, sqrt
 
+from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import FloatArray, Schema, Values
 from secagg.encoding.steps.clip import Clip, Clipped
 from secagg.encoding.steps.rotate import Rotated, Rotation, block_size, check_rotatable, padded_size
 from secagg.encoding.steps.sample import Sampled, Selection, kept_size
-from secagg.errors import LocalError
+from secagg.errors import ConfigError, LocalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +90,30 @@ class Steps:
     def _check(self, context: bytes) -> None:
         if not context and (self.rotate or self.rate < 1):
             raise LocalError("the rotation and the sample of a round come from its context; pass it")
+
+
+def steps_of(pipeline: Pipeline, schema: Schema, parent: bytes) -> Steps:
+    """The steps of a pipeline. Args: parent: id of the grouped round, in one of its groups; else empty.
+
+    Raises:
+        ConfigError: a step treats all values alike, and arrays of the schema have ranges of their own.
+    """
+    if any(spec.range is not None for spec in schema.arrays):
+        _check_ranges(pipeline)
+    shared_seed = b"" if pipeline.per_group else parent
+    return Steps(schema, pipeline.clips, pipeline.rate, pipeline.rotate, pipeline.feedback, shared_seed)
+
+
+def _check_ranges(pipeline: Pipeline) -> None:
+    """Arrays with ranges of their own stand for different things: no step may mix them."""
+    mixing = [
+        (pipeline.noise is not None, "noise"),
+        (pipeline.rotate, "rotate"),
+        (pipeline.rate < 1, "sample"),
+        (any(clip.l2 < inf and not clip.per_array for clip in pipeline.clips), "clip(l2=…)"),
+    ]
+    if found := next((step for mixes, step in mixing if mixes), None):
+        raise ConfigError(
+            f"{found} treats all values alike, and arrays of this schema have ranges of their own; "
+            f"leave {found} out, or give no array a range"
+        )
