@@ -41,7 +41,7 @@ class MessageAccepted:
 
 
 class DropReason(Enum):
-    """Why a participant counts as dropped. The value is the number on the wire."""
+    """The reason why a participant counts as dropped. The value is the number on the wire."""
 
     DEADLINE = 1
     """It had not delivered when the phase closed."""
@@ -94,7 +94,7 @@ class WrongShares:
 
 
 class Verdict(Enum):
-    """What the coordinator makes of an accusation. The value is the number on the wire."""
+    """What the coordinator can tell about an accusation. The value is the number on the wire."""
 
     HEARSAY = 1
     """Nobody but the two can tell who lies: only the accuser can open what was sealed to it."""

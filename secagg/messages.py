@@ -44,7 +44,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Round 0, coordinator: U1, sorted by participant id, indices 1 to n."""
+    """Round 0, coordinator: all members of the round (U1), sorted by participant id, with indices 1 to n."""
 
     members: tuple[Member, ...]
 
@@ -183,7 +183,7 @@ class SumReport:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseOrder:
-    """Custody `participants`, coordinator: whether the addressee is to hand in the sum."""
+    """Custody `participants`, coordinator: whether the receiver is to hand in the sum."""
 
     upload: bool
 
@@ -251,7 +251,7 @@ class Unmask:
 
 
 class LeaveReason(Enum):
-    """Why a participant says that it leaves. Never carries data. The value is the number on the wire."""
+    """The reason that a participant gives when it leaves. The value is the number on the wire."""
 
     CANCELLED = 1
     REFUSED = 2

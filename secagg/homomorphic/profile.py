@@ -5,7 +5,7 @@ from secagg.lattice.parameters import Profile
 
 
 def profile_of(config: RoundConfig) -> Profile:
-    """The profile of a homomorphic round."""
+    """The encryption parameters that a homomorphic round's configuration names."""
     if config.homomorphic is None:
         raise ValueError("a masked round has no profile")
     return config.homomorphic

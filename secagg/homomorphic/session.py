@@ -21,7 +21,7 @@ StateT = TypeVar("StateT", bound=Waiting)
 
 
 class HomomorphicParticipant(Session[StateT, Reply | None]):
-    """Keeps the upload under way, and forgets it as soon as it has arrived.
+    """A session that keeps the vector under way, and forgets it as soon as it has arrived.
 
     A partial decryption leaves once: its state is given up before it is made.
     """

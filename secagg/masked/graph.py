@@ -1,4 +1,4 @@
-"""Who shares masks and key shares with whom."""
+"""Which participants are neighbours: they share masks, and hold shares of each other's secrets."""
 
 from collections.abc import Sized
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ _WHY: Final = {
 
 
 class Dropouts:
-    """The record of a round's dropouts.
+    """Records who dropped out of one round, and answers those who come too late.
 
     Attributes:
         dropped: who dropped out, with the phase and the reason.

@@ -35,7 +35,7 @@ class Members:
         self.identities = identities
 
     def name(self, index: Index) -> ParticipantId:
-        """The participant at `index` of the roster."""
+        """The name of the participant at `index` of the roster."""
         return self.at[index].participant_id
 
     def index_of(self, sender: ParticipantId) -> Index:

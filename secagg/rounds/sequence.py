@@ -1,6 +1,6 @@
-"""How the phases of a round follow one another at the coordinator: opening, closing, dropping out, the end.
+"""How the phases of a round follow one another at the coordinator: who drops out, what closes, what opens, how it ends.
 
-`secagg.rounds.engine` says at its head what this does and why.
+This is the inner half of the engine. What it does and why is told once, at the head of `secagg.rounds.engine`.
 """
 
 from collections.abc import Iterable

@@ -47,6 +47,7 @@ class Session(ABC, Generic[StateT, ReplyT_co]):
         membership: ours in the round.
         advertisement: what we send first.
         aggregate: the sum, where participants decrypt it themselves; None before, and in every other scheme.
+        again: the text of the error for a message that comes after the end.
     """
 
     again: ClassVar[str] = "the round is over for us: nothing is answered twice"
