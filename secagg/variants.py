@@ -28,7 +28,7 @@ class Variant:
 
     @classmethod
     def named(cls, scheme: str, custody: str = Custody.PARTICIPANTS.value) -> Self:
-        """By the names on the command line; a masked round has no key, whatever `custody` says.
+        """The variant with these names on the command line. A masked round has no key, whatever `custody` says.
 
         Raises:
             ConfigError: threshold custody of a masked round.

@@ -173,7 +173,7 @@ def _authority(folder: Path) -> Authority:
 
 
 def _passphrase(*, confirm: bool) -> bytes:
-    """From the environment or the terminal; never from the arguments, which every process can read."""
+    """The passphrase, from the environment or the terminal; never from the arguments, which every process can read."""
     text = os.environ.get(PASSPHRASE_VARIABLE)
     if text is None:
         if not sys.stdin.isatty():

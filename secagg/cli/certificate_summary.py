@@ -44,7 +44,7 @@ class CertificateSummary:
         return -((now - self.not_after) // timedelta(days=1))
 
     def expiry(self, now: datetime) -> str:
-        """For people: when it ends, or that it has ended."""
+        """When the certificate expires, or that it has expired, in words."""
         if now > self.not_after:
             return f"EXPIRED on {self.not_after:%Y-%m-%d}"
         if now < self.not_before:
@@ -53,7 +53,7 @@ class CertificateSummary:
         return f"expires in {days} day{'' if days == 1 else 's'} ({self.not_after:%Y-%m-%d})"
 
     def as_json(self, now: datetime) -> dict[str, object]:
-        """For programs: times in ISO 8601 (UTC)."""
+        """The values that `--json` prints; times in ISO 8601 (UTC)."""
         return {
             "path": str(self.path),
             "role": self.role,

@@ -159,7 +159,7 @@ class _File:
 
     @property
     def task(self) -> str | None:
-        """Whose it says it is; None if it does not say."""
+        """The task that the ledger says it is about; None if it does not say."""
         from secagg_server.storage.ledger_files import read_files
 
         from secagg.errors import LedgerError

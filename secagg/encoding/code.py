@@ -222,7 +222,7 @@ class NoisyCode:
 
     @property
     def ring_bits(self) -> int:
-        """The same where sums wrap, else room for the sum of all."""
+        """Bits of the ring: those of the grid where sums wrap, else enough for the sum of all."""
         return self.grid.bits + (0 if self.wraps else (self.summands - 1).bit_length())
 
     @property

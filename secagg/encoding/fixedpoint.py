@@ -275,7 +275,7 @@ def check_magnitude(mean: FloatArray, bound: float) -> None:
 
 
 def check_length(mean: FloatArray, bound: float) -> None:
-    """As `check_magnitude`, for the Euclidean norm of the whole."""
+    """Refuse a mean whose Euclidean norm no clipped inputs have. Errors as in `check_magnitude`."""
     length = float(np.linalg.norm(mean)) if bound < inf else 0.0
     if not length <= bound * _ARITHMETIC:  # check: C32
         raise ProtocolViolation(f"the mean has norm {length:.6g}; no inputs within the clip exceed {bound:.6g}")
@@ -287,10 +287,10 @@ def error_bound(code: FixedPoint, summands: int, weight: int) -> float:
 
 
 def error_bounds(code: FixedPoint, schema: Schema, summands: int, weight: int, factor: float = 1.0) -> dict[str, float]:
-    """The same by array, each with its own range, times `factor`."""
+    """The largest error of the mean of each array, which has its own range, times `factor`."""
     return {spec.name: factor * error_bound(ranged(code, spec), summands, weight) for spec in schema.arrays}
 
 
 def relative_error(code: FixedPoint, summands: int, weight: int) -> float:
-    """The same in units of the range, whatever that is."""
+    """The largest error of a mean in units of its range, so that it is one number for all arrays."""
     return 2 * summands * code.max_weight / (code.levels * weight)

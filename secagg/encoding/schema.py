@@ -229,7 +229,7 @@ def named(update: Update | NumberArray) -> Update:
 
 
 def owned(update: Update | NumberArray) -> dict[str, NumberArray]:
-    """The same arrays as copies of our own: what happens to the caller's afterwards does not matter.
+    """Copies of the arrays of an update, so that it does not matter what the caller does to its own afterwards.
 
     Raises:
         InputError: something in it is no numpy array of floats, or of integers where all are; names the array and says

@@ -49,7 +49,7 @@ class UniformResidues:
         return out
 
     def write(self, start: int, out: U64) -> None:
-        """The same into contiguous uint64[count]."""
+        """Write the next residues into `out`, contiguous uint64[count], in the place of a new array."""
         counter = (start // _WORDS_PER_AES_BLOCK).to_bytes(_AES_BLOCK, "big")
         _write_key_stream(self._draw, counter, out)
         np.bitwise_and(out, np.uint64(self._mask), out=out)

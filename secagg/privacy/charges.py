@@ -110,7 +110,7 @@ def epsilon_spent(charges: Iterable[Charge], delta: float) -> float:
 
 
 def to_json(charge: Charge) -> dict[str, Any]:
-    """For an entry. Floats in hexadecimal: what is read is what was written."""
+    """A charge as an entry of the ledger has it. Floats are in hexadecimal: what is read is what was written."""
     return {
         "pipeline": charge.pipeline,
         "view": charge.view.value,

@@ -64,7 +64,7 @@ def skellam(alpha: int, sensitivity: Sensitivity, variance: float) -> float:
 
 
 def discrete_gaussian(alpha: int, sensitivity: Sensitivity, variance: float, summands: int) -> float:
-    """The same for the sum of `summands` discrete Gaussians of parameter σ² = `variance` each."""
+    """The curve for the sum of `summands` discrete Gaussians of parameter σ² = `variance` each."""
     l2, l1, d = sqrt(sensitivity.l2_squared), sensitivity.l1, sensitivity.dimension
     total = sqrt(summands * variance)
     gap = not_quite_gaussian(variance, summands)

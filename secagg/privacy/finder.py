@@ -188,7 +188,7 @@ def describe(task: Task, z: float) -> Plan:
 
 
 def _rounded_up(z: float) -> float:
-    """To four decimals, so that a configuration stays readable."""
+    """A noise multiplier, rounded up to four decimals, so that a configuration stays readable."""
     return ceil(z * 1e4) / 1e4
 
 

@@ -176,7 +176,7 @@ def _serve(fd: int, memory_bytes: int) -> None:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    """At most so much more than now, and no core file: it would hold keys."""
+    """Let this process take only so much more memory than now, and write no core file, which would hold keys."""
     import resource  # noqa: PLC0415, not on every platform, and this process is on one that has it
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -33,7 +33,7 @@ def read(given: Arguments) -> dict[str, object]:
 
 
 def written(rate: float, *, per_group: bool) -> list[str]:
-    """Its text, if a pipeline has this step."""
+    """The parameters of this step as they stand in a pipeline's text; nothing if it does not have the step."""
     return [f"rate={rate!r}{', per=group' if per_group else ''}"] if rate != 1 else []
 
 

@@ -134,7 +134,7 @@ def _values(data_set: DataSet) -> int:
 
 
 def trials_of(data_set: DataSet, setting: Setting) -> Iterator[Trial]:
-    """Everything that is tried with a data set."""
+    """All trainings that are tried with a data set."""
     clients, schedule = setting.participants, setting.schedule
     yield Trial(study=Study.BITS, data_set=data_set, participants=clients, schedule=schedule)
     for epsilon in EPSILONS:
@@ -199,7 +199,7 @@ def _pipeline(data_set: DataSet, clients: int, schedule: Schedule, epsilon: floa
 
 
 def compressed_trials(data_set: DataSet, setting: Setting) -> Iterator[Trial]:
-    """Those of `Study.COMPRESSION`: plain numbers first, then every number of bits with ever smaller budgets."""
+    """The trials of `Study.COMPRESSION`: plain numbers first, then every number of bits with ever smaller budgets."""
     values, room = _values(data_set), (setting.few - 1).bit_length()
     full = (values + 1) * (VALUE_BITS[0] + room)  # one more coordinate is the weight
 

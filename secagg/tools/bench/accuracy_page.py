@@ -73,7 +73,7 @@ def _tiles(findings: AccuracyResult) -> list[tuple[str, str]]:
 
 
 def _accuracy_axis(outcomes: Sequence[Outcome]) -> Axis:
-    """From just below the least to 100 %, in even steps."""
+    """An axis from just below the least accuracy to 100 %, in even steps."""
     least = min(o.mean - o.spread for o in outcomes if o.accuracies)
     step = next(step for above, step in ((80, 5), (60, 10), (-inf, 20)) if least * 100 >= above)
     low = max(0, floor(least * 100 / step) * step)

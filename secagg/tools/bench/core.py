@@ -40,7 +40,7 @@ QUICK = Sizes(stream_bytes=32 << 20, unmask_values=(100_000,), repeats=3)
 
 
 def measure(sizes: Sizes, progress: Callable[[str], None] = lambda _: None) -> Report:
-    """Everything in turn; `progress` is told what comes next."""
+    """Measure all parts in turn; `progress` is told what comes next."""
     machine = describe()  # first: the load it reports is the machine's own
 
     def sections() -> Iterator[Section]:

@@ -66,7 +66,7 @@ def code_of(pipeline: Pipeline, values: int, clients: int) -> Code:
 
 
 def train(clients: Clients, code: Code | None, schedule: Schedule, seed: int) -> Trained:
-    """The same for the same arguments. Without a code: means of clipped updates in float64."""
+    """Train a model, with the same result for the same arguments. Without a code, means are of float64."""
     model = np.zeros(clients.model_shape)
     schema = Schema.of(np.zeros(model.size, np.float32))
     rng = np.random.default_rng([seed, 2])

@@ -20,7 +20,7 @@ _TEST_SHARE: Final = 5  # one in so many records
 
 
 class DataSet(Enum):
-    """From the UCI Machine Learning Repository, as scikit-learn brings them."""
+    """The data sets, of the UCI Machine Learning Repository, as scikit-learn ships them."""
 
     DIGITS = "digits"
     """1,797 handwritten digits of 8 × 8 pixels (E. Alpaydin, C. Kaynak, 1998)."""

@@ -29,7 +29,7 @@ def describe() -> Machine:
 
 
 def _cpu_model() -> str:
-    """As the kernel names it; the architecture where it does not."""
+    """The processor as the kernel names it, or its architecture where the kernel does not."""
     lines = CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())

@@ -23,7 +23,7 @@ class Memory:
 
 
 def memory_of(pid: int | None = None) -> Memory:
-    """Of process `pid`; our own if None.
+    """The memory of process `pid`, or of this process if it is None.
 
     Raises:
         LocalError: the process is gone, or this is no Linux.

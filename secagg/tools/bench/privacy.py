@@ -143,7 +143,8 @@ def _sampler(law: Law, sigma: int, repeat: int) -> Figure:
 
 
 def error_ratio(law: Law, bits: int) -> tuple[float, float]:
-    """Of a mean of 100 updates of full norm: root mean square over that of continuous Gaussian noise of the same z.
+    """The error of a mean of 100 updates of full norm, over that of continuous Gaussian noise of the same z; both are
+    root mean squares.
 
     Returns:
         The ratio, and the error itself.

@@ -86,7 +86,7 @@ class Report:
         return (figure for section in self.sections for figure in section.figures)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs: figures by section and name; targets and notes by name."""
+        """The values that `--json` prints: figures by section and name; targets and notes by name."""
         return {
             "bench": self.bench,
             "machine": self.machine,

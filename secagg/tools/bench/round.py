@@ -110,7 +110,7 @@ def compare(
     variants: Sequence[Variant] = EVERY_VARIANT,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """As `measure` for every variant in turn, on the same inputs, with a coordinator and participants of its own."""
+    """Measure every variant in turn, on the same inputs, with a coordinator and participants of its own."""
     machine, reports, sums = describe(), {}, set()
     for variant in variants:
         progress(f"rounds: {variant.title}")

@@ -40,7 +40,7 @@ class Played:
 
     @property
     def seconds(self) -> float:
-        """From opening the round until the last participant has the aggregate."""
+        """How long the round took, from its opening until the last participant has the aggregate."""
         return max(float(said["time_s"]) for said in self.finished.values()) - self.start_s
 
     def said(self, what: str) -> list[int]:
@@ -68,7 +68,7 @@ def sections(
 
 
 def phase_seconds(timeline: Timeline) -> dict[Phase, float]:
-    """From the start of each phase to the start of the next, or to the sum. A phase may start again and again."""
+    """How long each phase took, from its start to the start of the next, or to the sum. A phase may start again."""
     turns = [(at, event) for at, event in timeline if isinstance(event, PhaseStarted | ResultReady)]
     seconds: dict[Phase, float] = {}
     for (at, event), (following, _) in pairwise(turns):

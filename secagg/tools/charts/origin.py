@@ -45,7 +45,7 @@ class Origin:
 
 
 def _commit() -> str:
-    """Of the checkout that this very file belongs to."""
+    """The commit of the checkout that this file belongs to."""
     git = shutil.which("git")
     if git is None or _git(git, "ls-files", "--error-unmatch", _HERE.name) is None:
         return f"none: not a checkout, package {__version__}"

@@ -100,7 +100,7 @@ def _bits_card(task: Task, plan: Plan) -> str:
 
 
 def _error(task: Task, plan: Plan, bits: int) -> float:
-    """Of a mean, with the least noise for the budget; infinite where there is none."""
+    """The error of a mean with the least noise that keeps the budget; infinite where no noise does."""
     if bits == task.bits:
         return plan.error
     try:

@@ -105,7 +105,7 @@ class DemoParticipant:
 
     @property
     def bytes_sent(self) -> int:
-        """In the round so far."""
+        """How many bytes went up in the round so far."""
         return self._tap.bytes_sent
 
     def take_part(self, command: Command) -> None:
@@ -170,8 +170,8 @@ def _tell_finished(result: RoundResult) -> None:
 
 
 def _encrypting(custody: Custody) -> Policy:
-    """For rounds that encrypt: they stand against a semi-honest coordinator only. Where all hold the key, all are
-    trusted with it; where they share it, what is experimental is taken part in all the same.
+    """The policy for rounds that encrypt, which stand against a semi-honest coordinator only. All are trusted where all
+    hold the key; where they share it, the participant also takes part in what is experimental.
     """
     shared = custody is Custody.THRESHOLD
     return Policy(

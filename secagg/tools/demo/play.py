@@ -247,7 +247,7 @@ class Training:
         return count_labels(self.crew, self.control, sites, self.folder, config)
 
     def _plain_round(self, number: int, survivors: tuple[str, ...], weights: Mapping[str, int]) -> job.Model:
-        """The same local training and the same dropouts, without secure aggregation."""
+        """The model after the same local training and the same dropouts, without secure aggregation."""
         updates = {
             name: job.local_update(self.plain_model, self.sites[name], self._seed(number, name)) for name in survivors
         }
@@ -305,7 +305,7 @@ class Training:
 
 
 def _dropped(ended: Ended, plan: RoundPlan, names: list[str]) -> tuple[Dropped, ...]:
-    """As the sidecar told it; of whoever never came it cannot know."""
+    """Who dropped out, as the coordinator told it; those who never came are added, for it cannot know of them."""
     came = _came(ended.told)
     missed = {name: Phase.ADVERTISE_KEYS for name in names if name not in came}
     missed.update({e.participant: e.phase for e in ended.told if isinstance(e, ParticipantDropped)})
@@ -313,7 +313,7 @@ def _dropped(ended: Ended, plan: RoundPlan, names: list[str]) -> tuple[Dropped, 
 
 
 def _came(told: Iterable[WatchedEvent]) -> set[str]:
-    """Whose keys the sidecar got."""
+    """The participants whose keys the coordinator got."""
     return {e.participant for e in told if isinstance(e, MessageAccepted) and e.phase is Phase.ADVERTISE_KEYS}
 
 

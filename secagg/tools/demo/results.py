@@ -170,7 +170,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """Everything.
+    """What the demo found in all of its rounds, for the report, the terminal and `--json`.
 
     Attributes:
         deadline_s: of every phase, at first.

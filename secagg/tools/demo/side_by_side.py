@@ -32,7 +32,7 @@ _DEADLINE_S: Final = 60.0  # nobody drops out here: nothing waits for it
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Who plays, and on what.
+    """Plays rounds of the same updates in each scheme.
 
     Attributes:
         crew: every participant's process, alive.

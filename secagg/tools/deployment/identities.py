@@ -14,7 +14,7 @@ HOST: Final = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """For each identity a folder with cert.pem, key.pem (mode 0600) and ca.pem.
+    """The folders of all identities, each with cert.pem, key.pem (mode 0600) and ca.pem.
 
     Attributes:
         server: the sidecar's.

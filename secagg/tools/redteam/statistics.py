@@ -86,7 +86,7 @@ class Battery:
 
 
 def ring_tests(values: Residues, bits: int) -> Iterable[tuple[str, float]]:
-    """Everything about one sequence of residues mod 2^bits: low and high bits apart, neighbours, repeats."""
+    """All tests of one sequence of residues mod 2^bits: low and high bits apart, neighbours, repeats."""
     cell = _cell_bits(len(values))
     for low in range(0, bits, cell):
         size = min(cell, bits - low)
@@ -101,7 +101,7 @@ def ring_tests(values: Residues, bits: int) -> Iterable[tuple[str, float]]:
 
 
 def prime_tests(values: Residues, prime: int) -> Iterable[tuple[str, float]]:
-    """Everything about one sequence of residues modulo a prime: size, remainders, neighbours, repeats."""
+    """All tests of one sequence of residues modulo a prime: size, remainders, neighbours, repeats."""
     cell = _cell_bits(len(values))
     yield "chi-square of the high part", flat_p(_high_part(values, prime, cell), 1 << cell)
     yield "chi-square of the low bits", flat_p(_field(values, 0, cell), 1 << cell)
@@ -136,7 +136,7 @@ def birthday_p(blocks: Sequence[bytes]) -> float:
 
 
 def repeats_p(values: Residues, bits: int) -> float:
-    """The same for words of a sequence that stand four together, at least 64 bits: a stream that begins anew repeats
+    """As `birthday_p`, for words of a sequence taken four together, at least 64 bits: a stream that begins anew repeats
     them all.
     """
     width = max(4, -(-64 // bits))
@@ -182,7 +182,7 @@ def flat_p(cells: Residues, count: int) -> float:
 
 
 def pairs_p(cells: Residues, count: int) -> float:
-    """The same for neighbours: each pair is used once."""
+    """Pearson's χ² of pairs of neighbours against equal shares; each value is in one pair."""
     even = len(cells) // 2 * 2
     return flat_p(cells[0:even:2] * np.uint64(count) + cells[1:even:2], count * count)
 

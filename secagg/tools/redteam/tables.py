@@ -109,7 +109,7 @@ def _lines(said: Sequence[str]) -> str:
 
 
 def attacks(findings: RedTeamFindings) -> str:
-    """In short by attack, and every row on demand."""
+    """A card with one row for each attack, and with every trial on demand."""
     if not findings.attempts:
         return ""
     names = dict.fromkeys((a.name, a.target) for a in findings.attempts)
@@ -293,7 +293,7 @@ def compression(rows: Sequence[DefenceRow]) -> str:
 
 
 def noise(points: Sequence[NoisePoint]) -> str:
-    """With the share of exact records."""
+    """A table of what noise leaves of each attack, with the share of records that come back exactly."""
     made = (
         row(
             p.line + ("" if p.real else why("in floats")),
@@ -307,7 +307,7 @@ def noise(points: Sequence[NoisePoint]) -> str:
 
 
 def rounds(points: Sequence[RoundsPoint]) -> str:
-    """With how many people the equations determine, and which attack was the strongest."""
+    """A table of many rounds: how many people the equations determine, and which attack was the strongest."""
     made = (
         row(
             p.line,

@@ -82,7 +82,7 @@ def set_up(
     claim: Claim = nothing_before,
     recall: Callable[[ParticipantId], Claim] = lambda _: nothing_before,
 ) -> Run:
-    """Everything ready to `play()`.
+    """A coordinator and participants that are ready to `play()`.
 
     Args:
         config: the round's configuration.

@@ -178,7 +178,7 @@ def _findings(
 
 
 def _dropped(run: Run, drops: Mapping[ParticipantId, Phase]) -> dict[Phase, int]:
-    """As the coordinator told it; whoever never came, it cannot know of."""
+    """Who dropped out, as the coordinator told it; those who never came are added, for it cannot know of them."""
     told = Counter(event.phase for event in run.events if isinstance(event, ParticipantDropped))
     told[Phase.ADVERTISE_KEYS] += sum(phase is Phase.ADVERTISE_KEYS for phase in drops.values())
     return {phase: told[phase] for phase in phases(run.coordinator.round.config) if told[phase]}
