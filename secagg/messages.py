@@ -1,4 +1,4 @@
-"""The protocol's messages as values. `secagg.wire.codecs` has the way to bytes and back of each."""
+"""The protocol's messages as values. `secagg.wire.calls` has the way to bytes and back of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

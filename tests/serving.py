@@ -43,12 +43,12 @@ from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
 from secagg.tools.simulation.cohort import participant_names
-from secagg.wire.agreement import decode_proof, encode_check, encode_leave
+from secagg.wire.agreement import CONSISTENCY_CHECK, decode_proof, encode_leave
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import TRAILER, decode_failure
 from secagg.wire.keys import decode_roster, decode_share_delivery, encode_advertise, encode_share_keys
-from secagg.wire.masked import decode_survivors, encode_chunk, encode_unmask
+from secagg.wire.masked import MASKED_INPUT_CHUNK, SURVIVOR_SET, encode_unmask
 from secagg.wire.progress import WatchedEvent, decode_event
 from secagg.wire.results import decode_aggregate
 from secagg.wire.v1 import control_plane_pb2 as control_pb
@@ -243,7 +243,7 @@ class Player:
             case MaskedVector():
                 return await self.upload(message)
             case ConsistencyCheck():
-                request = pb.CheckRequest(round_id=self.round.round_id, check=encode_check(message))
+                request = pb.CheckRequest(round_id=self.round.round_id, check=CONSISTENCY_CHECK.encode(message))
                 return decode_proof([p async for p in self.stub.Check(request, timeout=PATIENCE_S)])
             case Unmask():
                 self.receipt = await self.stub.Reveal(encode_unmask(message), **self.options)
@@ -254,8 +254,8 @@ class Player:
         return decode_roster([part async for part in self.stub.Advertise(request, timeout=PATIENCE_S)])
 
     async def upload(self, chunks: Iterable[MaskedInputChunk]) -> CoordinatorMessage:
-        sent = (encode_chunk(chunk) for chunk in chunks)
-        return decode_survivors(await self.stub.SendInput(sent, **self.options))
+        sent = (MASKED_INPUT_CHUNK.encode(chunk) for chunk in chunks)
+        return SURVIVOR_SET.decode(await self.stub.SendInput(sent, **self.options))
 
     async def progress(self) -> int:
         request = pb.InputProgressRequest(round_id=self.round.round_id)

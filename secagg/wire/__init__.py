@@ -1,5 +1,6 @@
 """From bytes on the wire to the values of `secagg.messages` and `secagg.config`, and back.
 
-`calls` says which call brings which message, `codecs` how each message is written and read, and `limits` how long it
-may be. The other modules have the functions: each message is decoded in one place, where sizes and counts are checked.
+`calls` is the table of all calls: which message each brings, by which codec, and how long it may be (`limits`).
+`codecs` says what a codec is. The codecs stand in the modules of their messages: `keys`, `masked`, `agreement`,
+`homomorphic` and `receipts`. Each message is decoded in one place, where sizes and counts are checked.
 """

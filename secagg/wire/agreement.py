@@ -5,6 +5,7 @@ from typing import Final
 
 from secagg.errors import DecodeError
 from secagg.messages import ConsistencyCheck, ConsistencyProof, Index, Leave, LeaveReason
+from secagg.wire.codecs import Codec, flat
 from secagg.wire.fields import (
     MAX_SIGNATURE_BYTES,
     at_most,
@@ -13,21 +14,12 @@ from secagg.wire.fields import (
     exactly,
     fresh_index,
     limited,
+    signature,
     split,
 )
 from secagg.wire.v1 import messages_pb2 as pb
 
 ENTRY_DIGEST_BYTES: Final = 32
-
-
-def encode_check(message: ConsistencyCheck) -> pb.ConsistencyCheck:
-    """The message, which is never split."""
-    return pb.ConsistencyCheck(signature=message.signature)
-
-
-def decode_check(message: pb.ConsistencyCheck) -> ConsistencyCheck:
-    """The signature is checked by the protocol."""
-    return ConsistencyCheck(at_most(message.signature, MAX_SIGNATURE_BYTES, "signature"))
 
 
 def encode_proof(message: ConsistencyProof) -> Iterator[pb.ConsistencyProofPart]:
@@ -43,11 +35,6 @@ def decode_proof(parts: Iterable[pb.ConsistencyProofPart]) -> ConsistencyProof:
         signer = fresh_index(item.signer, signatures, "signer")
         signatures[signer] = at_most(item.signature, MAX_SIGNATURE_BYTES, "signature")
     return ConsistencyProof(signatures)
-
-
-def decode_signature(signature: bytes) -> bytes:
-    """At most 72 bytes. Whether it is one is for who verifies it."""
-    return at_most(signature, MAX_SIGNATURE_BYTES, "signature")
 
 
 def encode_leave(message: Leave) -> pb.Leave:
@@ -67,3 +54,8 @@ def decode_leave(message: pb.Leave) -> Leave:
         return Leave(LeaveReason(message.reason), accused, message.refused_entry)
     except ValueError:
         raise DecodeError(f"unknown reason {message.reason} for leaving") from None
+
+
+CONSISTENCY_CHECK: Final = flat(ConsistencyCheck, pb.ConsistencyCheck, signature=signature)
+CONSISTENCY_PROOF: Final = Codec(ConsistencyProof, pb.ConsistencyProofPart, encode_proof, decode_proof, in_parts=True)
+LEAVE: Final = Codec(Leave, pb.Leave, encode_leave, decode_leave)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
@@ -112,3 +113,7 @@ def decode_participant_id(text: str) -> ParticipantId:
     if not _ID.fullmatch(text):
         raise DecodeError(f"{text[:80]!r} is no participant id")
     return ParticipantId(text)
+
+
+signature: Final = partial(at_most, size=MAX_SIGNATURE_BYTES)
+"""The check of a field that holds a signature. Whether it is one is for who verifies it."""

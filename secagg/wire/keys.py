@@ -11,6 +11,7 @@ from secagg.config import MAX_PARTICIPANTS
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError
 from secagg.messages import AdvertiseKeys, Index, Member, Roster, ShareDelivery, ShareKeys
+from secagg.wire.codecs import Codec
 from secagg.wire.fields import (
     MAX_SIGNATURE_BYTES,
     PART_BYTES,
@@ -147,3 +148,11 @@ def _decode_sealed(items: Iterable[pb.SealedShares]) -> dict[Index, bytes]:
         peer = fresh_index(item.peer, sealed, "peer")
         sealed[peer] = at_most(item.sealed, MAX_SEALED_BYTES, "sealed")
     return sealed
+
+
+ADVERTISE_KEYS: Final = Codec(AdvertiseKeys, pb.AdvertiseKeys, encode_advertise, decode_advertise)
+ROSTER: Final = Codec(Roster, pb.RosterPart, encode_roster, decode_roster, in_parts=True)
+SHARE_KEYS: Final = Codec(ShareKeys, pb.ShareKeysPart, encode_share_keys, decode_share_keys, in_parts=True)
+SHARE_DELIVERY: Final = Codec(
+    ShareDelivery, pb.ShareDeliveryPart, encode_share_delivery, decode_share_delivery, in_parts=True
+)

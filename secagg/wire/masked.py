@@ -1,33 +1,16 @@
 """The messages of masked rounds alone: MaskedInputChunk, SurvivorSet (also a part of EncryptedSum) and Unmask."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Final
 
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import CHUNK_BYTES
 from secagg.errors import DecodeError
 from secagg.messages import Index, MaskedInputChunk, MaskKeyShare, RevealedShare, SelfMaskShare, SurvivorSet, Unmask
+from secagg.wire.codecs import Codec, flat
 from secagg.wire.fields import SHARE_BYTES, ascending, at_most, bounded, exactly, fresh_index, limited, split
 from secagg.wire.v1 import messages_pb2 as pb
-
-
-def encode_chunk(message: MaskedInputChunk) -> pb.MaskedInputChunk:
-    """The message, which is never split."""
-    return pb.MaskedInputChunk(number=message.number, payload=message.payload)
-
-
-def decode_chunk(message: pb.MaskedInputChunk) -> MaskedInputChunk:
-    """The exact length depends on the configuration and is checked by the protocol."""
-    return MaskedInputChunk(message.number, at_most(message.payload, CHUNK_BYTES, "payload"))
-
-
-def encode_survivors(message: SurvivorSet) -> pb.SurvivorSet:
-    """The message, which is never split."""
-    return pb.SurvivorSet(survivors=message.survivors, dropped=message.dropped)
-
-
-def decode_survivors(message: pb.SurvivorSet) -> SurvivorSet:
-    """Both lists ascending; whether they fit together is checked by the protocol."""
-    return SurvivorSet(ascending(message.survivors, "survivors"), ascending(message.dropped, "dropped"))
 
 
 def encode_unmask(message: Unmask) -> Iterator[pb.UnmaskPart]:
@@ -57,3 +40,8 @@ def _encode_revealed(owner: Index, share: RevealedShare) -> pb.RevealedShare:
             return pb.RevealedShare(owner=owner, mask_key_share=secret.expose())
         case SelfMaskShare(secret):
             return pb.RevealedShare(owner=owner, self_mask_share=secret.expose())
+
+
+MASKED_INPUT_CHUNK: Final = flat(MaskedInputChunk, pb.MaskedInputChunk, payload=partial(at_most, size=CHUNK_BYTES))
+SURVIVOR_SET: Final = flat(SurvivorSet, pb.SurvivorSet, survivors=ascending, dropped=ascending)
+UNMASK: Final = Codec(Unmask, pb.UnmaskPart, encode_unmask, decode_unmask, in_parts=True)

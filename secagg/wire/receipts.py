@@ -1,11 +1,13 @@
 """The receipt on the wire. Both ends know the round, so it carries the digest of the sum and the signature alone."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError
 from secagg.receipts import CoordinatorSignature, Receipt
+from secagg.wire.codecs import Codec
 from secagg.wire.fields import MAX_SIGNATURE_BYTES, at_most, exactly
 from secagg.wire.v1 import data_plane_pb2 as pb
 
@@ -54,3 +56,6 @@ def decode_receipt(message: pb.Receipt) -> SignedDigest:
     except DecodeError as error:
         raise DecodeError(str(error), culprit="coordinator") from None
     return SignedDigest(message.survivors, digest, CoordinatorSignature(signature, chain, message.signed_ms))
+
+
+RECEIPT: Final = Codec(Receipt, pb.Receipt, encode_receipt, decode_receipt)

@@ -18,7 +18,6 @@ from secagg_client.transport import sync as synchronous_transport
 from secagg.errors import ProtocolViolation
 from secagg.wire.calls import Call
 from secagg.wire.failures import TRAILER, encode_failure
-from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.serving import NAMES, PATIENCE_S, make_config, stage
 from tests.taking_part import DIGEST, in_thread, options_of, update_of, weight_of
 
@@ -29,9 +28,7 @@ REFUSALS = 20
 class Upload(PreparedCall[None]):
     """Far more than gRPC takes before the server has read any of it."""
 
-    row = Call(
-        name="Upload", service="tests.Refusing", request=pb.LeaveRequest, reply=pb.LeaveReply, answer_bytes=1 << 10
-    )
+    row = Call(name="Upload", service="tests.Refusing", max_answer=1 << 10)
 
     def requests(self) -> Iterator[bytes]:
         return (bytes(100_000) for _ in range(100))

@@ -25,7 +25,7 @@ from secagg.events import DropReason, MessageAccepted, ParticipantDropped, Phase
 from secagg.masked.vector import MaskedVector
 from secagg.messages import LeaveReason
 from secagg.phases import MASKED_PHASES, Phase
-from secagg.wire.masked import encode_chunk
+from secagg.wire.masked import MASKED_INPUT_CHUNK
 from secagg.wire.progress import ResultReady
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from tests.serving import ACTIVE, NAMES, PATIENCE_S, SEMI_HONEST, TASK, failure_of, make_config, stage, true_sum
@@ -170,7 +170,7 @@ async def test_a_broken_upload_goes_on_where_it_stopped(tmp_path: Path) -> None:
         assert isinstance(vector, MaskedVector)
         assert vector.chunks == 3
         call = people[0].stub.SendInput(**people[0].options)
-        await call.write(encode_chunk(vector.chunk(0)))
+        await call.write(MASKED_INPUT_CHUNK.encode(vector.chunk(0)))
         engine = s.server.rounds.find(round_id)._engine
         while engine.received_chunks(people[0].name) < 1:
             await asyncio.sleep(0.02)

@@ -52,7 +52,7 @@ from secagg.robust.combining import Anomaly
 from secagg.robust.grouping import Groups
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope
-from secagg.wire.codecs import CODECS
+from secagg.wire.calls import CODECS
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.fields import decode_participant_id
@@ -133,7 +133,8 @@ def parted(
 def of_codec(*values: Any) -> Decoder:
     """A message of the protocol, of the type that all the values have."""
     codec = CODECS[type(values[0])]
-    return (parted if codec.in_parts else whole)(codec.kind, codec.encode, codec.decode, *values)
+    made = (parted if codec.in_parts else whole)(codec.kind, codec.encode, codec.decode, *values)
+    return replace(made, name=codec.value.__name__)
 
 
 @cache

@@ -13,7 +13,7 @@ from secagg.wire import fields
 from secagg.wire.agreement import decode_leave
 from secagg.wire.fields import decode_participant_id
 from secagg.wire.keys import decode_roster, decode_share_delivery, decode_share_keys, encode_share_delivery
-from secagg.wire.masked import decode_chunk, decode_unmask, encode_chunk
+from secagg.wire.masked import MASKED_INPUT_CHUNK, decode_unmask
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import messages_pb2 as pb
 from tests.properties.decoders import Decoder, all_decoders
@@ -118,7 +118,7 @@ def test_a_stream_of_pieces_is_cut_off_before_it_is_kept() -> None:
 
 def test_a_chunk_of_more_than_a_mebibyte() -> None:
     with pytest.raises(DecodeError, match="payload has 1048577 bytes"):
-        decode_chunk(encode_chunk(MaskedInputChunk(0, bytes((1 << 20) + 1))))
+        MASKED_INPUT_CHUNK.decode(MASKED_INPUT_CHUNK.encode(MaskedInputChunk(0, bytes((1 << 20) + 1))))
 
 
 def test_both_shares_of_one_owner_cannot_be_written() -> None:

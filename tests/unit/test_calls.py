@@ -10,8 +10,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from secagg import messages
 from secagg.phases import SENT_IN, Phase
 from secagg.wire import limits
-from secagg.wire.calls import CALL_OF, CONTROL_CALLS, DATA_CALLS, PHASE_CALLS, Call, PhaseCall, Transfer
-from secagg.wire.codecs import CODECS, CONSISTENCY_PROOF, ROSTER
+from secagg.wire.agreement import CONSISTENCY_PROOF
+from secagg.wire.calls import CALL_OF, CODECS, CONTROL_CALLS, DATA_CALLS, PHASE_CALLS, Call, PhaseCall, Transfer
+from secagg.wire.keys import ROSTER
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
 
 ROOT = Path(__file__).parents[2]

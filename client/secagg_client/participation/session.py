@@ -40,10 +40,9 @@ from secagg.roster import COORDINATOR, refusal
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Membership
 from secagg.schemes import Participant, Upload, take_part
-from secagg.wire.calls import ADVERTISE, CALL_OF, PHASE_CALLS, RECEIPT
-from secagg.wire.codecs import CODECS
+from secagg.wire.calls import ADVERTISE, CALL_OF, PHASE_CALLS
 from secagg.wire.grouping import GroupedRoundId
-from secagg.wire.receipts import SignedDigest
+from secagg.wire.receipts import RECEIPT, SignedDigest
 from secagg.wire.results import sums_digest
 from secagg_client.calls.call import Flow, Parts, PreparedCall, ask
 from secagg_client.calls.data_plane import (
@@ -285,7 +284,7 @@ class Participation:
         return group.aggregate(sums, self._contribution.model_digest)
 
 
-_CALL_OF_MESSAGE: Final = {kind: call for kind, codec in CODECS.items() for call in PHASE_CALLS if call.brings is codec}
+_CALL_OF_MESSAGE: Final = {call.brings.value: call for call in PHASE_CALLS}
 """The call that brings each message of a participant."""
 
 

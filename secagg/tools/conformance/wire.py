@@ -8,7 +8,8 @@ from google.protobuf.message import Message
 
 from secagg import messages
 from secagg.tools.conformance.document import Document
-from secagg.wire.codecs import CODECS, Codec
+from secagg.wire.calls import CODECS
+from secagg.wire.codecs import Codec
 from secagg.wire.parsing import parse
 
 _BY_NAME: Final[Mapping[str, Codec[Any]]] = {kind.__name__: made for kind, made in CODECS.items()}

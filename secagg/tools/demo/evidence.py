@@ -16,8 +16,8 @@ from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.summation import upload_layout
 from secagg.tools.demo.job import HIDDEN, PIXELS, Model
 from secagg.tools.demo.results import CoordinatorView, Pictures, Statistics
-from secagg.wire import homomorphic
-from secagg.wire.masked import decode_chunk
+from secagg.wire.homomorphic import ENCRYPTED_INPUT_CHUNK
+from secagg.wire.masked import MASKED_INPUT_CHUNK
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import messages_pb2
 
@@ -72,8 +72,8 @@ def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Mod
 
 def _payload(message: bytes, config: RoundConfig) -> bytes:
     if config.homomorphic is None:
-        return decode_chunk(parse(messages_pb2.MaskedInputChunk, message)).payload
-    return homomorphic.decode_encrypted_chunk(parse(messages_pb2.EncryptedInputChunk, message)).payload
+        return MASKED_INPUT_CHUNK.decode(parse(messages_pb2.MaskedInputChunk, message)).payload
+    return ENCRYPTED_INPUT_CHUNK.decode(parse(messages_pb2.EncryptedInputChunk, message)).payload
 
 
 def _numbers(number: int, payload: bytes, config: RoundConfig) -> Words:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from secagg.messages import CoordinatorMessage, ParticipantId, ParticipantMessage, Roster
 from secagg.tools.simulation.network import Envelope, Up
-from secagg.wire.codecs import CODECS
+from secagg.wire.calls import CODECS
 
 
 def wire_size(message: ParticipantMessage | CoordinatorMessage) -> int:

@@ -14,8 +14,9 @@ from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
 from secagg.phases import Phase
 from secagg.schemes import Chunk
-from secagg.wire.agreement import decode_leave, decode_signature, encode_proof
+from secagg.wire.agreement import decode_leave, encode_proof
 from secagg.wire.calls import FIND_ROUND, PHASE_CALLS, ROUND_METADATA, PhaseCall, Transfer
+from secagg.wire.fields import signature
 from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.rounds import encode_offer
@@ -144,7 +145,7 @@ class DataPlane:
         call.taken()
         caller = ParticipantId(call.caller)
         await hosted.check_member(caller)
-        proof = await hosted.certify(caller, decode_signature(request.signature))
+        proof = await hosted.certify(caller, signature(request.signature, what="signature"))
         for part in encode_proof(proof):
             yield part.SerializeToString()
 
