@@ -31,8 +31,8 @@ __all__, __getattr__, __dir__ = exports(
             "Accused DropReason MessageAccepted ParticipantDropped PhaseStarted RoundFailed Verdict WrongShares"
         ),
         "secagg.lattice.parameters": "Custody Profile Scheme find_profile",
+        "secagg.messages": "Phase",
         "secagg.noise.laws": "Law",
-        "secagg.phases": "Phase",
         "secagg.policy": "Policy",
         "secagg.privacy.ledger": "Ledger",
         "secagg.receipts": "Agreement Receipt ReceiptComparison compare_receipts",

@@ -62,7 +62,7 @@ from secagg.lattice.parameters import (
     find_profile as find_profile,
 )
 from secagg.noise.laws import Law as Law
-from secagg.phases import Phase as Phase
+from secagg.messages import Phase as Phase
 from secagg.policy import Policy as Policy
 from secagg.privacy.ledger import Ledger as Ledger
 from secagg.receipts import (

@@ -5,8 +5,7 @@ from enum import Enum
 
 from secagg.aggregates import Aggregate
 from secagg.errors import RoundAborted
-from secagg.messages import ParticipantId
-from secagg.phases import Phase
+from secagg.messages import ParticipantId, Phase
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from secagg.messages import (
     MaskedInputChunk,
     PartialChunk,
     ParticipantMessage,
+    Phase,
     SumChunk,
 )
-from secagg.phases import Phase
 from secagg.rounds.engine import Engine
 from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim, nothing_before

@@ -28,9 +28,10 @@ from secagg.messages import (
     MaskedInputChunk,
     PartialChunk,
     ParticipantId,
+    Phase,
     SumChunk,
 )
-from secagg.phases import Phase, phases
+from secagg.phases import phases
 from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
 from secagg.schemes import coordinate, take_part

@@ -36,10 +36,10 @@ from secagg.messages import (
     LeaveReason,
     MaskedInputChunk,
     ParticipantId,
+    Phase,
     ShareKeys,
     Unmask,
 )
-from secagg.phases import Phase
 from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
 from secagg.tools.simulation.cohort import participant_names

@@ -13,7 +13,7 @@ from secagg.errors import ConfigError
 if TYPE_CHECKING:
     from secagg.config import ThreatModel
     from secagg.context import RoundId
-    from secagg.phases import Phase
+    from secagg.messages import Phase
 
 
 class ThreatModelName(StrEnum):
@@ -65,7 +65,7 @@ def parse_phase(text: str) -> "Phase":
     Raises:
         ConfigError: no phase of that name.
     """
-    from secagg.phases import Phase
+    from secagg.messages import Phase
 
     wanted = text.lower().replace("-", "").replace("_", "")
     for phase in Phase:

@@ -9,8 +9,7 @@ from secagg.homomorphic import transcripts
 from secagg.homomorphic.profile import profile_of
 from secagg.lattice.residues import unpack_chunk
 from secagg.lattice.summation import PublicKeySum, SeededSum
-from secagg.messages import EncryptedInputChunk, EncryptedSum, Index, ParticipantId, SurvivorSet
-from secagg.phases import Phase
+from secagg.messages import EncryptedInputChunk, EncryptedSum, Index, ParticipantId, Phase, SurvivorSet
 from secagg.rounds.coordinator_phase import UploadPhase
 from secagg.rounds.shared_state import SharedState
 from secagg.rounds.uploads import Spool, Uploads

@@ -17,8 +17,7 @@ from secagg.lattice.jobs import Encrypt, Job
 from secagg.lattice.parameters import Profile
 from secagg.lattice.summation import upload_layout
 from secagg.lattice.uploads import value_range
-from secagg.messages import EncryptedInputChunk, PartialChunk, SumChunk
-from secagg.phases import Phase
+from secagg.messages import EncryptedInputChunk, PartialChunk, Phase, SumChunk
 
 ChunkT = TypeVar("ChunkT", EncryptedInputChunk, PartialChunk, SumChunk)
 

@@ -9,7 +9,7 @@ from secagg.crypto.prg import ALIGNMENT, Words
 from secagg.encoding.packing import chunk_values, packed_size, unpack
 from secagg.errors import DecodeError
 from secagg.masked.masks import Mask, add_masks
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.rounds.uploads import Spool, Uploads
 
 Range = tuple[int, int]

@@ -20,8 +20,7 @@ from secagg.masked import unmask
 from secagg.masked.graph import neighbourhoods
 from secagg.masked.shares import SharePair
 from secagg.masked.unmask import AwaitingProof
-from secagg.messages import ConsistencyCheck, Index, SurvivorSet, Unmask
-from secagg.phases import Phase
+from secagg.messages import ConsistencyCheck, Index, Phase, SurvivorSet, Unmask
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase

@@ -23,8 +23,7 @@ from secagg.masked.graph import neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair
 from secagg.masked.vector import MaskedVector
-from secagg.messages import Index, MaskedInputChunk, ShareDelivery, SurvivorSet
-from secagg.phases import Phase
+from secagg.messages import Index, MaskedInputChunk, Phase, ShareDelivery, SurvivorSet
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import UploadPhase

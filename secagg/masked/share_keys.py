@@ -17,8 +17,7 @@ from secagg.errors import DecodeError, ProtocolViolation
 from secagg.masked import shares
 from secagg.masked.graph import neighbourhoods
 from secagg.masked.masked_input import AwaitingShares
-from secagg.messages import AdvertiseKeys, Index, ParticipantId, Roster, ShareDelivery, ShareKeys
-from secagg.phases import Phase
+from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase

@@ -32,12 +32,12 @@ from secagg.messages import (
     Index,
     MaskKeyShare,
     ParticipantId,
+    Phase,
     RevealedShare,
     SelfMaskShare,
     SurvivorSet,
     Unmask,
 )
-from secagg.phases import Phase
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import OneMessagePhase
 from secagg.rounds.recovery import Recovery, Wanted, salt_from

@@ -9,8 +9,7 @@ from secagg.encoding.packing import chunk_values, pack
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import InputError
 from secagg.masked.masks import Mask, add_masks
-from secagg.messages import MaskedInputChunk
-from secagg.phases import Phase
+from secagg.messages import MaskedInputChunk, Phase
 
 
 class MaskedVector:

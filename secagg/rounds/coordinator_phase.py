@@ -17,10 +17,10 @@ from secagg.messages import (
     CoordinatorMessage,
     Index,
     ParticipantId,
+    Phase,
     ShareKeys,
     SurvivorSet,
 )
-from secagg.phases import Phase
 from secagg.rounds.dealing import Kind
 from secagg.rounds.shared_state import SharedState
 from secagg.rounds.uploads import Uploads

@@ -5,8 +5,7 @@ from typing import Final
 
 from secagg.errors import AbortReason, NotInRoundError, RoundAborted
 from secagg.events import DropReason, ParticipantDropped
-from secagg.messages import Index, LeaveReason, ParticipantId
-from secagg.phases import Phase
+from secagg.messages import Index, LeaveReason, ParticipantId, Phase
 
 DROP_REASONS: Final = {
     LeaveReason.CANCELLED: DropReason.CANCELLED,

@@ -3,8 +3,8 @@
 It does no input or output. `receive`, `tick` and the FL server's calls return what happened, as events; `answer` gives
 the message that closed a phase, as often as it is asked, so a lost connection loses nothing.
 
-**Phases.** A round is a sequence of phases (`secagg.phases`). In each, every member sends one message, or one vector in
-chunks; the coordinator answers everyone once the phase is closed. What a message must be, what follows from all of
+**Phases.** A round is a sequence of phases (`secagg.messages`). In each, every member sends one message, or one vector
+in chunks; the coordinator answers everyone once the phase is closed. What a message must be, what follows from all of
 them and what is answered is different in each phase, and stands in the phase's unit (`CoordinatorPhase`). The engine
 knows what is the same in all of them, and that is what follows.
 
@@ -44,8 +44,8 @@ from datetime import UTC, datetime
 from secagg.config import RoundConfig
 from secagg.errors import AbortReason, ConfigError, NotInRoundError, ProtocolViolation, RoundAborted
 from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped, PhaseStarted
-from secagg.messages import AdvertiseKeys, CoordinatorMessage, Leave, ParticipantId, ParticipantMessage
-from secagg.phases import SENT_IN, Phase, time_limit, time_limit_s
+from secagg.messages import SENT_IN, AdvertiseKeys, CoordinatorMessage, Leave, ParticipantId, ParticipantMessage, Phase
+from secagg.phases import time_limit, time_limit_s
 from secagg.rounds.dropouts import DROP_REASONS
 from secagg.rounds.sequence import PhaseSequence
 

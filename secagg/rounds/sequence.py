@@ -11,8 +11,8 @@ from secagg.aggregates import Aggregate
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import AbortReason, RoundAborted
 from secagg.events import DropReason, Event, ParticipantDropped, PhaseStarted, RoundFailed, SumDelivered, SumReady
-from secagg.messages import Index, ParticipantId, Roster
-from secagg.phases import INPUT_PHASES, Phase, input_phase, phases, time_limit_s
+from secagg.messages import INPUT_PHASES, Index, ParticipantId, Phase, Roster
+from secagg.phases import input_phase, phases, time_limit_s
 from secagg.rounds.accusations import Accusations
 from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.coordinator_phase import CoordinatorPhase, DealingPhase, UploadPhase

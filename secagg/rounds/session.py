@@ -14,8 +14,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from secagg.aggregates import Aggregate
 from secagg.errors import ProtocolViolation
-from secagg.messages import AdvertiseKeys, CoordinatorMessage
-from secagg.phases import Phase
+from secagg.messages import AdvertiseKeys, CoordinatorMessage, Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds.membership import Membership
 

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from secagg.errors import DecodeError, ProtocolViolation
-from secagg.messages import Index
-from secagg.phases import Phase
+from secagg.messages import Index, Phase
 
 
 class Spool(Protocol):

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from secagg.config import RoundConfig
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.wire import agreement, homomorphic, keys, limits, masked
 from secagg.wire.agreement import CONSISTENCY_PROOF
 from secagg.wire.codecs import Codec

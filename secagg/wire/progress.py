@@ -17,8 +17,7 @@ from secagg.events import (
     Verdict,
     WrongShares,
 )
-from secagg.messages import ParticipantId
-from secagg.phases import Phase
+from secagg.messages import ParticipantId, Phase
 from secagg.robust.combining import Anomaly
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.v1 import control_plane_pb2 as pb

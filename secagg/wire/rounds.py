@@ -6,7 +6,7 @@ from enum import Enum
 
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.errors import DecodeError
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.roster import COORDINATOR
 from secagg.wire.fields import PART_BYTES
 from secagg.wire.progress import decode_phase, encode_phase

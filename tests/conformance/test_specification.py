@@ -17,7 +17,8 @@ from secagg.lattice.parameters import (
     Scheme,
     find_profile,
 )
-from secagg.phases import DEALT_KEY_PHASES, JOINT_KEY_PHASES, MASKED_PHASES, SENT_IN, time_limit_s
+from secagg.messages import DEALT_KEY_PHASES, JOINT_KEY_PHASES, MASKED_PHASES, SENT_IN
+from secagg.phases import time_limit_s
 from secagg.wire.v1 import config_pb2, data_plane_pb2, errors_pb2, messages_pb2
 
 TEXT = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()

@@ -29,8 +29,7 @@ from secagg.errors import (
     TransportError,
 )
 from secagg.events import DropReason, MessageAccepted
-from secagg.messages import ParticipantId, SurvivorSet
-from secagg.phases import Phase
+from secagg.messages import ParticipantId, Phase, SurvivorSet
 from secagg.policy import Policy
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, TASK, Stage, make_config, site, stage
 from tests.taking_part import (

@@ -26,8 +26,7 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.events import PhaseStarted, RoundFailed
-from secagg.messages import ParticipantId
-from secagg.phases import MASKED_PHASES
+from secagg.messages import MASKED_PHASES, ParticipantId
 from secagg.receipts import Agreement, compare_receipts
 from secagg.wire.progress import ResultReady
 from secagg.wire.v1 import data_plane_pb2 as pb

@@ -41,8 +41,7 @@ from secagg.errors import (
 from secagg.events import DropReason
 from secagg.lattice.jobs import Desk, Encrypt, Job, OpenDecryption, OpenPublicKey, OpenSymmetric
 from secagg.lattice.parameters import Custody, Scheme, find_profile
-from secagg.messages import ParticipantId
-from secagg.phases import Phase
+from secagg.messages import ParticipantId, Phase
 from secagg.policy import Policy
 from secagg.sandbox import worker
 from secagg.sandbox.worker import Worker

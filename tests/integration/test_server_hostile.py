@@ -31,12 +31,12 @@ from secagg.messages import (
     AdvertiseKeys,
     ConsistencyCheck,
     MaskedInputChunk,
+    Phase,
     RevealedShare,
     SelfMaskShare,
     ShareKeys,
     Unmask,
 )
-from secagg.phases import Phase
 from secagg.rounds.uploads import Uploads
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import encode_config

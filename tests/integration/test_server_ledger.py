@@ -17,7 +17,7 @@ from secagg_server.rounds.budgets import Charge
 from secagg.config import RoundConfig
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import AbortReason, BudgetExceeded, ConfigError, LedgerError, RoundAborted
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.privacy.ledger import Budget, Ledger, follow
 from tests.serving import TASK, Player, Stage, make_config, stage, true_sum
 

@@ -23,8 +23,7 @@ from secagg.errors import (
 )
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed
 from secagg.masked.vector import MaskedVector
-from secagg.messages import LeaveReason
-from secagg.phases import MASKED_PHASES, Phase
+from secagg.messages import MASKED_PHASES, LeaveReason, Phase
 from secagg.wire.masked import MASKED_INPUT_CHUNK
 from secagg.wire.progress import ResultReady
 from secagg.wire.v1 import control_plane_pb2 as control_pb

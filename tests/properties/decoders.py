@@ -36,6 +36,7 @@ from secagg.messages import (
     MaskedInputChunk,
     PartialChunk,
     ParticipantId,
+    Phase,
     RecoverSeeds,
     RecoveryCheck,
     ReleaseOrder,
@@ -47,7 +48,6 @@ from secagg.messages import (
     SurvivorSet,
     Unmask,
 )
-from secagg.phases import Phase
 from secagg.robust.combining import Anomaly
 from secagg.robust.grouping import Groups
 from secagg.tools.simulation.cohort import participant_names

@@ -17,8 +17,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ProtocolViolation
-from secagg.messages import ParticipantId
-from secagg.phases import MASKED_PHASES, Phase
+from secagg.messages import MASKED_PHASES, ParticipantId, Phase
 from secagg.robust.grouping import Combine, Groups
 from secagg.tools.simulation import faults
 from secagg.tools.simulation.cohort import Contribution, participant_names, set_up

@@ -12,8 +12,8 @@ from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
 from secagg.errors import AbortReason, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
-from secagg.messages import ParticipantId
-from secagg.phases import Phase, phases
+from secagg.messages import ParticipantId, Phase
+from secagg.phases import phases
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Down, Envelope, Run
 from secagg.wire.results import sums_digest

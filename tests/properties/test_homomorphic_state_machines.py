@@ -13,8 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted
 from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.parameters import Custody, Scheme
-from secagg.messages import Leave, LeaveReason, ParticipantId, ParticipantMessage
-from secagg.phases import Phase
+from secagg.messages import Leave, LeaveReason, ParticipantId, ParticipantMessage, Phase
 from secagg.rounds.session import Ended
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up

@@ -17,8 +17,8 @@ from secagg.encoding import packing
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import AbortReason, NotInRoundError, RemoteError, RoundAborted, SecAggError
-from secagg.messages import Leave, LeaveReason, MaskedInputChunk, ParticipantId
-from secagg.phases import Phase, phases
+from secagg.messages import Leave, LeaveReason, MaskedInputChunk, ParticipantId, Phase
+from secagg.phases import phases
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up
 from tests.chaos import Chaos

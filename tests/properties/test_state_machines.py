@@ -12,8 +12,7 @@ from secagg.config import ThreatModel
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted
 from secagg.masked.scheme import Participant
 from secagg.masked.vector import MaskedVector
-from secagg.messages import Leave, LeaveReason, ParticipantId, Unmask
-from secagg.phases import Phase
+from secagg.messages import Leave, LeaveReason, ParticipantId, Phase, Unmask
 from secagg.rounds.session import Ended
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up

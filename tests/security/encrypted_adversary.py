@@ -24,9 +24,9 @@ from secagg.messages import (
     Index,
     ParticipantId,
     ParticipantMessage,
+    Phase,
     ShareKeys,
 )
-from secagg.phases import Phase
 from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.encrypted_rounds import machine
 

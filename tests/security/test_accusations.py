@@ -8,8 +8,7 @@ import pytest
 from secagg.config import RoundConfig
 from secagg.errors import AbortReason, AuthenticationError
 from secagg.events import Accused, ParticipantDropped, Verdict
-from secagg.messages import Leave, LeaveReason, ParticipantId, ShareKeys
-from secagg.phases import Phase
+from secagg.messages import Leave, LeaveReason, ParticipantId, Phase, ShareKeys
 from secagg.rounds.accusations import Accusations
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Hook, Up

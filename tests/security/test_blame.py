@@ -23,12 +23,12 @@ from secagg.messages import (
     Leave,
     LeaveReason,
     ParticipantId,
+    Phase,
     RecoverSeeds,
     ShareDelivery,
     ShareKeys,
     Unmask,
 )
-from secagg.phases import Phase
 from secagg.roster import refusal
 from secagg.rounds import dealing
 from secagg.tools.redteam.self_test.patches import without_check

@@ -18,8 +18,7 @@ from secagg.config import RoundConfig
 from secagg.crypto import labels
 from secagg.errors import AuthenticationError, ConfigError, DecodeError, NotInRoundError, ProtocolViolation, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
-from secagg.messages import ConsistencyProof, Index, ParticipantId
-from secagg.phases import Phase
+from secagg.messages import ConsistencyProof, Index, ParticipantId, Phase
 from secagg.receipts import Agreement, compare_receipts
 from secagg.rounds.certification import Certification, Result
 from secagg.tools.redteam.self_test.patches import without_check

@@ -22,6 +22,7 @@ from secagg.messages import (
     Index,
     ParticipantId,
     ParticipantMessage,
+    Phase,
     ReleaseOrder,
     ShareDelivery,
     ShareKeys,
@@ -29,7 +30,6 @@ from secagg.messages import (
     SumReport,
     SurvivorSet,
 )
-from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster

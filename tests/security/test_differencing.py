@@ -16,8 +16,7 @@ from secagg.context import RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.errors import AbortReason, PolicyViolation, RoundAborted
 from secagg.events import PhaseStarted
-from secagg.messages import EncryptedInputChunk, MaskedInputChunk, ParticipantId
-from secagg.phases import INPUT_PHASES
+from secagg.messages import INPUT_PHASES, EncryptedInputChunk, MaskedInputChunk, ParticipantId
 from secagg.policy import Policy
 from secagg.rounds import releases
 from secagg.rounds.releases import Release, ReleaseMemory, remembering, singled_out

@@ -10,8 +10,8 @@ from secagg.crypto.sealing import TAG_SIZE
 from secagg.crypto.secret import Secret
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.lattice.rlwe import SecretKey
-from secagg.messages import ParticipantId
-from secagg.phases import Phase, phases
+from secagg.messages import ParticipantId, Phase
+from secagg.phases import phases
 from secagg.rounds import peer_sealing
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.faults import chain

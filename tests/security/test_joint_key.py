@@ -35,12 +35,12 @@ from secagg.messages import (
     PartialChunk,
     ParticipantId,
     ParticipantMessage,
+    Phase,
     RecoverSeeds,
     RecoveryCheck,
     Roster,
     SurvivorSet,
 )
-from secagg.phases import Phase
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.schemes import coordinate

@@ -14,8 +14,7 @@ from secagg.events import MessageAccepted
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.lattice.parameters import Custody, Scheme
-from secagg.messages import ConsistencyCheck, ParticipantId, RecoveryCheck
-from secagg.phases import Phase
+from secagg.messages import ConsistencyCheck, ParticipantId, Phase, RecoveryCheck
 from secagg.rounds.coordinator_phase import OneMessagePhase
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.network import Envelope, Hook, Run, Up

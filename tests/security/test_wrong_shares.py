@@ -28,12 +28,12 @@ from secagg.messages import (
     MaskKeyShare,
     Member,
     ParticipantId,
+    Phase,
     RevealedShare,
     SelfMaskShare,
     ShareKeys,
     Unmask,
 )
-from secagg.phases import Phase
 from secagg.rounds import recovery
 from secagg.rounds.advertise_keys import AdvertiseKeysPhase
 from secagg.rounds.recovery import Recovery, Wanted

@@ -22,7 +22,7 @@ from secagg.encoding.fixedpoint import FixedPointUpdate
 from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.modular import U64
-from secagg.phases import MASKED_PHASES, Phase
+from secagg.messages import MASKED_PHASES, Phase
 from secagg.tools.bench import core, homomorphic, homomorphic_report, round_participant, secrets, unmasking
 from secagg.tools.bench import round as rounds
 from secagg.tools.bench.core import Sizes

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
 from secagg import messages
-from secagg.phases import SENT_IN, Phase
+from secagg.messages import SENT_IN, Phase
 from secagg.wire import limits
 from secagg.wire.agreement import CONSISTENCY_PROOF
 from secagg.wire.calls import CALL_OF, CODECS, CONTROL_CALLS, DATA_CALLS, PHASE_CALLS, Call, PhaseCall, Transfer

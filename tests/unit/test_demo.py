@@ -18,8 +18,8 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.integers import IntegerSums
 from secagg.errors import AbortReason, ConfigError, RoundAborted
 from secagg.events import MessageAccepted
-from secagg.messages import ParticipantId
-from secagg.phases import INPUT_PHASES, Phase, phases
+from secagg.messages import INPUT_PHASES, ParticipantId, Phase
+from secagg.phases import phases
 from secagg.tools.charts import png
 from secagg.tools.demo import job
 from secagg.tools.demo.comparison import compare, weighted_mean

@@ -6,8 +6,7 @@ import pytest
 
 from secagg.errors import LocalError
 from secagg.homomorphic.vectors import OnceVector
-from secagg.messages import SumChunk
-from secagg.phases import Phase
+from secagg.messages import Phase, SumChunk
 
 
 def fresh(number: int) -> SumChunk:

@@ -19,8 +19,8 @@ from secagg.errors import (
 )
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, SumReady
 from secagg.masked import scheme as masked
-from secagg.messages import AdvertiseKeys, Leave, LeaveReason, MaskedInputChunk, ParticipantId, SurvivorSet
-from secagg.phases import Phase, time_limit
+from secagg.messages import AdvertiseKeys, Leave, LeaveReason, MaskedInputChunk, ParticipantId, Phase, SurvivorSet
+from secagg.phases import time_limit
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config, start, true_sum

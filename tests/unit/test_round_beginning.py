@@ -19,8 +19,7 @@ from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.masked import scheme as masked
 from secagg.masked.accumulator import one_after_the_other
-from secagg.messages import AdvertiseKeys, Leave, LeaveReason, ParticipantId
-from secagg.phases import Phase
+from secagg.messages import AdvertiseKeys, Leave, LeaveReason, ParticipantId, Phase
 from secagg.policy import Policy
 from secagg.rounds import advertise_keys
 from secagg.rounds.advertise_keys import EXPIRY_MARGIN, MAX_COMINGS, AdvertiseKeysPhase

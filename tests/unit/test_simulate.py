@@ -14,8 +14,7 @@ from secagg.config import ThreatModel
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.packing import CHUNK_BYTES
 from secagg.errors import AbortReason, ConfigError
-from secagg.messages import MaskedInputChunk
-from secagg.phases import MASKED_PHASES, Phase
+from secagg.messages import MASKED_PHASES, MaskedInputChunk, Phase
 from secagg.tools.commands.simulate import _dropouts
 from secagg.tools.simulation import faults
 from secagg.tools.simulation.cohort import participant_names

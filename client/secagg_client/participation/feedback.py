@@ -14,7 +14,7 @@ import numpy as np
 
 from secagg.encoding.schema import FloatArray, NumberArray, Schema, Update
 from secagg.errors import InputError, LocalError
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.schemes import Chunk, Upload
 
 INPUTS: Final = frozenset({Phase.MASKED_INPUT, Phase.ENCRYPTED_INPUT})

@@ -20,8 +20,7 @@ from secagg.homomorphic import transcripts
 from secagg.homomorphic.dealt_key.encrypted_input import AwaitingConfirmations
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.lattice.keyshares import dealt_key_digest
-from secagg.messages import Index, KeyConfirmation, ParticipantId, ShareDelivery
-from secagg.phases import Phase
+from secagg.messages import Index, KeyConfirmation, ParticipantId, Phase, ShareDelivery
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster

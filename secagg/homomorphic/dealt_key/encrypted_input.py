@@ -25,8 +25,7 @@ from secagg.lattice.jobs import OpenSymmetric
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.lattice.streams import SEED_SIZE, SeededPolynomials
 from secagg.lattice.summation import SeededSum
-from secagg.messages import ConsistencyProof, EncryptedInputChunk, EncryptedSum, Index, ParticipantId
-from secagg.phases import Phase
+from secagg.messages import ConsistencyProof, EncryptedInputChunk, EncryptedSum, Index, ParticipantId, Phase
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.uploads import Spool
 

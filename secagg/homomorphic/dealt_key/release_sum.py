@@ -18,8 +18,7 @@ from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAbor
 from secagg.events import Event, SumReady
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.homomorphic.vectors import OnceVector
-from secagg.messages import Index, ReleaseOrder, SumChunk
-from secagg.phases import Phase
+from secagg.messages import Index, Phase, ReleaseOrder, SumChunk
 from secagg.roster import COORDINATOR
 from secagg.rounds.coordinator_phase import UploadPhase
 from secagg.rounds.membership import Membership

@@ -26,8 +26,7 @@ from secagg.homomorphic.vectors import Backend
 from secagg.lattice.jobs import Decrypt, OpenDecryption, values_of
 from secagg.lattice.layout import layout_of
 from secagg.lattice.uploads import value_range
-from secagg.messages import EncryptedSum, Index, ReleaseOrder, SumReport
-from secagg.phases import Phase
+from secagg.messages import EncryptedSum, Index, Phase, ReleaseOrder, SumReport
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase
 from secagg.wire.results import sums_digest

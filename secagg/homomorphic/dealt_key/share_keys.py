@@ -19,8 +19,7 @@ from secagg.homomorphic.dealt_key.confirm_key import AwaitingKey
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.lattice.rlwe import KEY_SEED_SIZE
-from secagg.messages import AdvertiseKeys, Index, ParticipantId, Roster, ShareDelivery, ShareKeys
-from secagg.phases import Phase
+from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase

@@ -17,8 +17,7 @@ from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.profile import profile_of
 from secagg.lattice.layout import layout_of
 from secagg.lattice.residues import chunks_digest
-from secagg.messages import ConsistencyCheck, EncryptedSum, Index
-from secagg.phases import Phase
+from secagg.messages import ConsistencyCheck, EncryptedSum, Index, Phase
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase
 

@@ -31,8 +31,7 @@ from secagg.lattice.modular import U64
 from secagg.lattice.parameters import Profile
 from secagg.lattice.residues import pack_residues
 from secagg.lattice.summation import PublicKeySum
-from secagg.messages import EncryptedInputChunk, EncryptedSum, Index, ParticipantId, ShareDelivery
-from secagg.phases import Phase
+from secagg.messages import EncryptedInputChunk, EncryptedSum, Index, ParticipantId, Phase, ShareDelivery
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster

@@ -22,8 +22,7 @@ from secagg.lattice.keyshares import partial_decryption
 from secagg.lattice.layout import layout_of
 from secagg.lattice.residues import Accumulator, pack_residues, unpack_chunk
 from secagg.lattice.rlwe import SecretKey
-from secagg.messages import ConsistencyProof, FallenSet, Index, PartialChunk, SurvivorSet
-from secagg.phases import Phase
+from secagg.messages import ConsistencyProof, FallenSet, Index, PartialChunk, Phase, SurvivorSet
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import UploadPhase
 from secagg.rounds.uploads import Spool, Uploads

@@ -19,8 +19,7 @@ from secagg.homomorphic import transcripts
 from secagg.homomorphic.joint_key.opening import open_sum
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.lattice.residues import Accumulator
-from secagg.messages import ConsistencyProof, Index, ParticipantId, RecoverSeeds
-from secagg.phases import Phase
+from secagg.messages import ConsistencyProof, Index, ParticipantId, Phase, RecoverSeeds
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import OneMessagePhase

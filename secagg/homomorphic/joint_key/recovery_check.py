@@ -18,8 +18,7 @@ from secagg.errors import ProtocolViolation
 from secagg.homomorphic import transcripts
 from secagg.homomorphic.joint_key.recover_seeds import AwaitingRecoveryProof
 from secagg.homomorphic.joint_key.state import JointKeyState
-from secagg.messages import FallenSet, Index, RecoveryCheck
-from secagg.phases import Phase
+from secagg.messages import FallenSet, Index, Phase, RecoveryCheck
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase

@@ -22,8 +22,7 @@ from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.transcripts import seed_share_digest
 from secagg.lattice.keyshares import check_commitment, joint_key, unpack_key_share
 from secagg.lattice.residues import pack_residues
-from secagg.messages import AdvertiseKeys, Index, ParticipantId, Roster, ShareDelivery, ShareKeys
-from secagg.phases import Phase
+from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase

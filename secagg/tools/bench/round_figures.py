@@ -9,7 +9,7 @@ from typing import Any, Final
 from secagg.config import RoundConfig
 from secagg.events import PhaseStarted
 from secagg.lattice.parameters import Custody
-from secagg.phases import INPUT_PHASES, Phase
+from secagg.messages import INPUT_PHASES, Phase
 from secagg.tools.bench.memory import Memory
 from secagg.tools.bench.report import Figure, Section
 from secagg.wire.progress import ResultReady, WatchedEvent

@@ -6,7 +6,7 @@ from statistics import median
 from secagg.config import ThreatModel
 from secagg.crypto.rng import SeededRng
 from secagg.errors import LocalError
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.tools.bench.cohort import SEED
 from secagg.tools.bench.measure import cpu_clock
 from secagg.tools.bench.report import Figure, Section

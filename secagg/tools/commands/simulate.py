@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from secagg.crypto.rng import Rng
-    from secagg.phases import Phase
+    from secagg.messages import Phase
     from secagg.tools.simulation.network import Envelope
     from secagg.tools.simulation.scenario import Scenario, ScenarioResult
     from secagg.tools.simulation.stopwatch import Side

@@ -5,7 +5,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from secagg.phases import INPUT_PHASES
+from secagg.messages import INPUT_PHASES
 from secagg.tools.charts.svg import Box, dot, line, path, svg, text
 from secagg.tools.demo.results import Counted, DemoResult, Dropped, PlayedRound, SchemeRound, Site
 

@@ -7,7 +7,8 @@ from enum import Enum
 import numpy as np
 
 from secagg import ConfigError, Phase, RoundConfig
-from secagg.phases import INPUT_PHASES, phases
+from secagg.messages import INPUT_PHASES
+from secagg.phases import phases
 
 
 class Moment(Enum):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import grpc
 
-from secagg.phases import INPUT_PHASES
+from secagg.messages import INPUT_PHASES
 from secagg.tools.demo.plan import Dropout, Moment
 from secagg.tools.demo.relay import CutRelay, die
 from secagg.wire.calls import CALL_OF

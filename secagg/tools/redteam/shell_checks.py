@@ -26,8 +26,7 @@ from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import MissingExtraError
-from secagg.messages import Index, ParticipantId
-from secagg.phases import Phase
+from secagg.messages import Index, ParticipantId, Phase
 from secagg.rounds.uploads import MemorySpool
 from secagg.tools.redteam.adversary import Integers
 from secagg.tools.redteam.arena import WIDE

@@ -33,8 +33,7 @@ from secagg.lattice.rlwe import SecretKey, add
 from secagg.lattice.slots import bfv_values
 from secagg.lattice.streams import SeededPolynomials
 from secagg.lattice.summation import upload_layout
-from secagg.messages import EncryptedInputChunk, Index, ParticipantId
-from secagg.phases import Phase
+from secagg.messages import EncryptedInputChunk, Index, ParticipantId, Phase
 from secagg.rounds.uploads import MemorySpool
 from secagg.schemes import coordinate
 from secagg.tools.redteam.adversary import Adversary, Integers, truth

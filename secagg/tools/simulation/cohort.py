@@ -14,8 +14,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.schema import NumberArray, Update
 from secagg.encoding.vector import IntegerVector
 from secagg.lattice.jobs import Desk
-from secagg.messages import ParticipantId
-from secagg.phases import Phase
+from secagg.messages import ParticipantId, Phase
 from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Claim, nothing_before

@@ -7,8 +7,7 @@ from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.crypto.shamir import SHARE_SIZE
 from secagg.errors import ConfigError
-from secagg.messages import MaskedInputChunk, MaskKeyShare, ParticipantId, RevealedShare, SelfMaskShare, Unmask
-from secagg.phases import Phase
+from secagg.messages import MaskedInputChunk, MaskKeyShare, ParticipantId, Phase, RevealedShare, SelfMaskShare, Unmask
 from secagg.tools.simulation.network import Envelope, Hook, Up
 
 _WORD = 8  # bytes drawn for each random choice

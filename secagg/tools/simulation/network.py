@@ -8,8 +8,7 @@ from typing import assert_never
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import Event, MessageAccepted
-from secagg.messages import CoordinatorMessage, ParticipantId, ParticipantMessage
-from secagg.phases import SENT_IN, Phase
+from secagg.messages import SENT_IN, CoordinatorMessage, ParticipantId, ParticipantMessage, Phase
 from secagg.roster import refusal
 from secagg.rounds.engine import Engine
 from secagg.schemes import Participant

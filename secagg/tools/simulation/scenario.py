@@ -14,8 +14,8 @@ from secagg.encoding.packing import chunk_values
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import ConfigError, RoundAborted
 from secagg.events import ParticipantDropped, WrongShares
-from secagg.messages import ParticipantId
-from secagg.phases import Phase, phases
+from secagg.messages import ParticipantId, Phase
+from secagg.phases import phases
 from secagg.tools.simulation import faults
 from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
 from secagg.tools.simulation.network import Hook, Run, pass_on

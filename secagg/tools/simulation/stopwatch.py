@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from enum import Enum
 
-from secagg.phases import Phase
+from secagg.messages import Phase
 
 Clock = Callable[[], float]
 """Seconds since some fixed moment."""

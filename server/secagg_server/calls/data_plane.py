@@ -11,8 +11,7 @@ import structlog
 
 from secagg.config import TRAIN
 from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
-from secagg.messages import ParticipantId
-from secagg.phases import Phase
+from secagg.messages import ParticipantId, Phase
 from secagg.schemes import Chunk
 from secagg.wire.agreement import decode_leave, encode_proof
 from secagg.wire.calls import FIND_ROUND, PHASE_CALLS, ROUND_METADATA, PhaseCall, Transfer

@@ -16,7 +16,7 @@ import structlog
 from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.errors import ConfigError, LedgerError, MissingExtraError, RoundAborted
-from secagg.phases import PHASES, Phase
+from secagg.messages import PHASES, Phase
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
 from secagg_server.storage.records import Outcome
 from secagg_server.storage.store import LedgerStore

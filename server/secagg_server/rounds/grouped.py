@@ -15,8 +15,8 @@ from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
 from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
 from secagg.events import RoundFailed
-from secagg.messages import ParticipantId
-from secagg.phases import Phase, phases
+from secagg.messages import ParticipantId, Phase
+from secagg.phases import phases
 from secagg.robust.combining import Anomaly, anomalies
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent

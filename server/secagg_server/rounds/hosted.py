@@ -30,8 +30,9 @@ from secagg.messages import (
     Leave,
     ParticipantId,
     ParticipantMessage,
+    Phase,
 )
-from secagg.phases import Phase, phases
+from secagg.phases import phases
 from secagg.receipts import Receipt
 from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from secagg.context import RoundId
 from secagg.errors import AbortReason, RoundAborted
 from secagg.messages import (
+    SENT_IN,
     AdvertiseKeys,
     EncryptedInputChunk,
     MaskedInputChunk,
     PartialChunk,
     ParticipantId,
     ParticipantMessage,
+    Phase,
     SumChunk,
 )
-from secagg.phases import SENT_IN, Phase
 from secagg.wire.results import PackedAggregate
 
 

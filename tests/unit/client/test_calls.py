@@ -23,8 +23,7 @@ from secagg.encoding.packing import chunk_values, unpack
 from secagg.errors import ConfigError, DecodeError, InputError, ProtocolViolation
 from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
-from secagg.messages import Leave, LeaveReason, SurvivorSet
-from secagg.phases import Phase
+from secagg.messages import Leave, LeaveReason, Phase, SurvivorSet
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.calls import ADVERTISE, CONTROL_CALLS, DATA_CALLS, SEND_INPUT
 from secagg.wire.configuration import decode_config

@@ -10,8 +10,7 @@ from typing import Any
 from secagg_client.calls.data_plane import UploadCall
 
 from secagg.homomorphic.vectors import OnceVector
-from secagg.messages import PartialChunk
-from secagg.phases import Phase
+from secagg.messages import PartialChunk, Phase
 from secagg.wire.calls import SEND_PARTIAL
 from tests.conversing import ROUND_ID
 from tests.rounds import SEMI_HONEST, make_config

@@ -19,7 +19,7 @@ from secagg.crypto.rng import SystemRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.errors import AbortReason, BudgetExceeded, ConfigError, LedgerError, RoundAborted, UnknownRoundError
 from secagg.masked.accumulator import one_after_the_other
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.privacy.charges import epsilon_spent
 from secagg.privacy.ledger import Budget, Head, Ledger
 from secagg.robust.grouping import Groups

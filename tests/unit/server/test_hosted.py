@@ -51,11 +51,11 @@ from secagg.messages import (
     MaskedInputChunk,
     ParticipantId,
     ParticipantMessage,
+    Phase,
     ShareKeys,
     SurvivorSet,
     Unmask,
 )
-from secagg.phases import Phase
 from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine
 from secagg.tools.simulation.cohort import Contribution, set_up

@@ -22,8 +22,7 @@ from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.vectors import Backend, OnceVector
 from secagg.lattice.parameters import Custody, Profile
 from secagg.masked.vector import MaskedVector
-from secagg.messages import AdvertiseKeys, ParticipantId
-from secagg.phases import Phase
+from secagg.messages import AdvertiseKeys, ParticipantId, Phase
 from secagg.policy import Policy
 from secagg.rounds.engine import Engine
 from secagg.rounds.membership import Credentials, Membership

@@ -6,7 +6,8 @@ from typing import Any
 from secagg.config import RoundConfig, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.lattice.parameters import Custody, Scheme, find_profile
-from secagg.phases import Phase, phases
+from secagg.messages import Phase
+from secagg.phases import phases
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document, document, plain
 from secagg.tools.conformance.rounds import encrypted_intermediates

@@ -8,7 +8,7 @@ import numpy as np
 from secagg.config import RoundConfig
 from secagg.context import bind, digest_model
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.phases import Phase
+from secagg.messages import Phase
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import little_endian
 from secagg.tools.conformance.replay.round import draw_sizes

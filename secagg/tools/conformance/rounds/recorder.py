@@ -6,8 +6,8 @@ from typing import Any
 
 from secagg.aggregates import Aggregate
 from secagg.context import Round
-from secagg.messages import ConsistencyProof, Leave, LeaveReason, ReleaseOrder, ShareDelivery
-from secagg.phases import Phase, phases
+from secagg.messages import ConsistencyProof, Leave, LeaveReason, Phase, ReleaseOrder, ShareDelivery
+from secagg.phases import phases
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, named_hexes, plain
 from secagg.tools.conformance.replay.round import Replay

@@ -31,11 +31,11 @@ from secagg.messages import (
     EncryptedInputChunk,
     EncryptedSum,
     ParticipantId,
+    Phase,
     ReleaseOrder,
     ShareKeys,
     SumChunk,
 )
-from secagg.phases import Phase
 from secagg.tools.redteam.adversary import true_sum, truth
 from secagg.tools.redteam.arena import small_config, start
 from secagg.tools.redteam.attacks.protocol.encrypted import NAMES, VICTIM, play_to_inputs
