@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from secagg.tools.charts.axes import Axis, Frame, spread_out
 from secagg.tools.charts.lines import Note, Point, Series, line_chart
 from secagg.tools.charts.origin import Origin
-from secagg.tools.charts.page import Row, card, code, fold, items, mark, page, paragraph, style, table, why
+from secagg.tools.charts.page import page, parts, style
 from secagg.tools.charts.svg import Box
 
 ROOT = Path(__file__).parents[2]
@@ -94,13 +94,16 @@ def test_words_of_a_drawing_are_escaped() -> None:
 
 
 def test_a_page_needs_nothing_but_itself_and_escapes_what_it_is_told() -> None:
-    rows = [Row(("x > y", mark("good", "<fine>")), gap=True), Row(("1", code("a & b") + why("<why>")))]
-    body = card("a < b", "note", paragraph("<p>") + table(["<column>", "n"], rows, numbers=1) + fold("<more>", "<all>"))
+    p, head = parts(), ["<column>", "n"]
+    rows = p.row(head, ["x > y", p.mark("good", "<fine>")], 1, True) + p.row(
+        head, ["1", "a & b" + p.whys(["<why>"])], 1
+    )
+    body = p.card("a < b", "<p>", p.table(head, rows, 1) + p.fold("<more>", "<all>") + p.takes(["<take>"]))
     made = Origin("<date>", "<commit>", "<what>", {"<package>": "1"})
-    values: dict[str, Any] = {"tiles": [("1 & 2", "<l>")], "cards": (body, items(["<item>"])), "made": made}
+    values: dict[str, Any] = {"tiles": [("1 & 2", "<l>")], "cards": (body, p.items(["<item>"])), "made": made}
     document = page("commands/plan.html.j2", title="<t>", heading="h <b>", lead="lead & more", **values)
     escaped = ("<t>", "h <b>", "lead & more", "a < b", "1 & 2", "<l>", "<p>", "<column>", "x > y", "<fine>", "a & b")
-    for told in (*escaped, "<why>", "<more>", "<all>", "<item>", "<date>", "<commit>", "<what>", "<package>"):
+    for told in (*escaped, "<why>", "<take>", "<more>", "<all>", "<item>", "<date>", "<commit>", "<what>", "<package>"):
         assert html.escape(told) in document
         assert told == "<p>" or told not in document
     assert not re.search(r"<script|<link|https?:|url\(|@import", document)

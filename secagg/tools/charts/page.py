@@ -4,8 +4,6 @@ Only what a template, a drawing of this package or an explicit `Markup` made is 
 wrote it: the name of a participant, an array, a task.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -54,69 +52,12 @@ def page(template: str, *, title: str, heading: str, lead: str, more_style: str 
     return fill(template, title=title, heading=heading, lead=lead, style=style() + more_style, **values)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of a table.
-
-    Attributes:
-        cells: as many as the table has columns.
-        gap: whether the row is tinted.
-    """
-
-    cells: Sequence[str]
-    gap: bool = False
-
-
-def _part(macro: str, *values: Any, **named: Any) -> Markup:
-    made: Markup = getattr(_environment().get_template("charts/parts.html.j2").module, macro)(*values, **named)
+def card(heading: str, note: str, content: str) -> Markup:
+    """A box with a heading, a sentence that says what to look at, and a drawing or a table."""
+    made: Markup = parts().card(heading, note, content)
     return made
 
 
-def card(heading: str, note: str, content: str) -> Markup:
-    """A box with a heading, a sentence that says what to look at, and a drawing or a table."""
-    return _part("card", heading, note, content)
-
-
-def items(lines: Iterable[str], style: str = "") -> Markup:
-    """A list with a dot before each line."""
-    return _part("items", list(lines), style)
-
-
-def fold(summary: str, content: str, *, shown: bool = False) -> Markup:
-    """Details that open with a click on the summary; `shown` opens them from the start."""
-    return _part("fold", summary, content, shown)
-
-
-def table(head: Sequence[str], rows: Iterable[Row], *, numbers: int = 0) -> Markup:
-    """A table. Args: head: the titles of the columns. numbers: how many of the last columns hold numbers."""
-    return _part("table", head, list(rows), numbers)
-
-
-def mark(style: str, said: str) -> Markup:
-    """A word on a coloured ground: `good`, `mid`, `bad` or `none`."""
-    return _part("mark", style, said)
-
-
-def why(said: str) -> Markup:
-    """A line in small letters below a value; nothing for an empty text."""
-    return _part("why", said)
-
-
-def paragraph(said: str) -> Markup:
-    """Sentences that stand for themselves."""
-    return _part("paragraph", said)
-
-
-def code(said: str) -> Markup:
-    """Text as a program has it."""
-    return _part("code", said)
-
-
-def takes(sentences: Iterable[str]) -> Markup:
-    """What to take away from a figure, in bold."""
-    return _part("takes", list(sentences))
-
-
-def drawing(drawn: str) -> Markup:
-    """A drawing that is not to be as wide as the page."""
-    return _part("drawing", drawn)
+def parts() -> Any:
+    """What pages are put together from: the macros of `charts/parts.html.j2`, by name."""
+    return _environment().get_template("charts/parts.html.j2").module

@@ -77,6 +77,11 @@ class Attempt:
         return round(self.identified * self.trials)
 
     @property
+    def least_p(self) -> float:
+        """The smaller p-value of those of id@1 and of the rank."""
+        return min(self.binomial_p, self.rank_p)
+
+    @property
     def hidden(self) -> bool:
         """Whether this view must show nothing."""
         return not (self.control or self.exposed_by_design)
@@ -112,6 +117,11 @@ def strongest_eyes(attempts: Sequence[Attempt], mode: str) -> list[Attempt]:
     """Of each attack on a mode, the last of the views that must show nothing: who has it has the others, too."""
     last = {a.name: a for a in attempts if a.hidden and a.mode == mode}
     return list(last.values())
+
+
+def worst_of(attempts: Sequence[Attempt]) -> Attempt:
+    """The one that named the largest share of victims; of several, the one whose interval reaches furthest."""
+    return max(attempts, key=lambda a: (a.identified, a.interval[1]))
 
 
 def pooled(attempts: Sequence[Attempt]) -> tuple[int, int, tuple[float, float]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from secagg.tools.redteam.attacks.protocol.game import Kind, Played
 from secagg.tools.redteam.measured import Exposure
-from secagg.tools.redteam.results import Attempt, RedTeamFindings
+from secagg.tools.redteam.results import Attempt, RedTeamFindings, worst_of
 
 
 class Answer(Enum):
@@ -163,7 +163,7 @@ def _exposure(e: Exposure) -> str:
 def _worst(hidden: Sequence[Attempt]) -> tuple[str, ...]:
     if not hidden:
         return ()
-    worst = max(hidden, key=lambda a: (a.identified, a.interval[1]))
+    worst = worst_of(hidden)
     views = f"{len(hidden)} view{'s' if len(hidden) > 1 else ''}"
     low, high = worst.interval
     told = f"{worst.hits} of {worst.trials} named in the worst of {views}"
