@@ -1,9 +1,8 @@
 """What every call of a client is: the bytes that go up, and what its answer means."""
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -22,8 +21,9 @@ ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 MessageT = TypeVar("MessageT", bound=Message)
 
 
-class PreparedCall(ABC, Generic[ResponseT_co]):
-    """A call that is ready to be made. It does nothing itself: a connection carries the bytes.
+class PreparedCall(Generic[ResponseT_co]):
+    """A call that is ready to be made. It does nothing itself: a connection carries the bytes. Unless a subclass says
+    otherwise it is what its row in the table says: it brings its own fields, and the row has the codec of its answer.
 
     On the wire a single message is a stream of one, so every call is a stream of requests and a stream of answers.
 
@@ -60,13 +60,21 @@ class PreparedCall(ABC, Generic[ResponseT_co]):
         """Longest answer in bytes, each part counting `PART_COST` more."""
         return self.row.longest_answer()
 
-    @abstractmethod
     def requests(self) -> Iterator[bytes]:
-        """What goes up; the same bytes on every call."""
+        """What goes up; the same bytes on every call. By default one message, of our fields that have its names."""
+        kind = self.row.request
+        return in_bytes([kind(**{field.name: getattr(self, field.name) for field in kind.DESCRIPTOR.fields})])
 
-    @abstractmethod
     def decode(self, parts: Parts) -> ResponseT_co:
-        """What came down. Raise `RemoteError` for anything malformed."""
+        """What came down; None where the table has no codec, for then the answer says only that the call was heard.
+        Raise `RemoteError` for anything malformed.
+        """
+        codec: Codec[ResponseT_co] | None = self.row.answers
+        kind = self.row.reply
+        if codec is None:
+            only(kind, parts)
+            return cast("ResponseT_co", None)
+        return codec.decode(every(kind, parts) if codec.in_parts else only(kind, parts))
 
     def read(self, parts: Parts) -> ResponseT_co:
         """As `decode`, within the limit. `parts` is emptied on the way, so that it is not held twice."""
@@ -88,12 +96,6 @@ def ask(call: PreparedCall[ResponseT_co]) -> Flow[ResponseT_co]:
 def in_bytes(messages: Iterable[Message]) -> Iterator[bytes]:
     """Requests, each serialised when it is asked for."""
     return (message.SerializeToString() for message in messages)
-
-
-def decoded(row_codec: Codec[ResponseT_co], parts: Parts) -> ResponseT_co:
-    """The value of an answer that is one message of the protocol."""
-    kind = row_codec.kind
-    return row_codec.decode(every(kind, parts) if row_codec.in_parts else only(kind, parts))
 
 
 def every(kind: type[MessageT], parts: Parts, fields: int = MAX_ANSWER_FIELDS) -> Iterator[MessageT]:

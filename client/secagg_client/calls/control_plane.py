@@ -53,10 +53,6 @@ class WatchRound(PreparedCall[None]):
     row = calls.WATCH_ROUND
     round_id: RoundId
 
-    def requests(self) -> Iterator[bytes]:
-        """The round's id."""
-        return in_bytes([pb.WatchRoundRequest(round_id=self.round_id)])
-
     def decode(self, parts: Parts) -> None:
         """Nothing is left once all events were read."""
         parts.clear()
@@ -79,10 +75,6 @@ class FetchCall(PreparedCall[ResponseT_co]):
     def limit(self) -> int:
         """Longest answer in a round of this configuration."""
         return self.row.longest_answer(self.config)
-
-    def requests(self) -> Iterator[bytes]:
-        """The round's id."""
-        return in_bytes([pb.FetchRequest(round_id=self.round_id)])
 
 
 class FetchResult(FetchCall[Aggregate]):
@@ -127,10 +119,6 @@ class NamingCall(PreparedCall[None]):
         others = (pb.ParticipantsPart(participant_ids=names[start : start + NAMES_PER_PART]) for start in starts)
         return in_bytes(chain([first], others))
 
-    def decode(self, parts: Parts) -> None:
-        """The sidecar has noted the names."""
-        only(pb.ParticipantsReply, parts)
-
 
 class Expect(NamingCall):
     """Say who will come."""
@@ -155,28 +143,16 @@ class AbortRound(PreparedCall[None]):
     def __post_init__(self) -> None:
         utf8(self.reason, "reason")
 
-    def requests(self) -> Iterator[bytes]:
-        """The round's id and the reason."""
-        return in_bytes([pb.AbortRoundRequest(round_id=self.round_id, reason=self.reason)])
-
-    def decode(self, parts: Parts) -> None:
-        """The sidecar has ended the round."""
-        only(pb.AbortRoundReply, parts)
-
 
 @dataclass(frozen=True)
 class ListRounds(PreparedCall[tuple[RoundSummary, ...]]):
-    """The rounds that the sidecar knows, newest first."""
+    """The rounds that the sidecar knows, newest first; `task` is empty for those of all tasks."""
 
     row = calls.LIST_ROUNDS
     task: str
 
     def __post_init__(self) -> None:
         utf8(self.task, "task")
-
-    def requests(self) -> Iterator[bytes]:
-        """The task, or an empty text for all."""
-        return in_bytes([pb.ListRoundsRequest(task=self.task)])
 
     def decode(self, parts: Parts) -> tuple[RoundSummary, ...]:
         """The rounds in the order of the answer."""
@@ -192,10 +168,6 @@ class GetLedger(PreparedCall[TaskLedger]):
 
     def __post_init__(self) -> None:
         utf8(self.task, "task")
-
-    def requests(self) -> Iterator[bytes]:
-        """The task."""
-        return in_bytes([pb.GetLedgerRequest(task=self.task)])
 
     def decode(self, parts: Parts) -> TaskLedger:
         """The ledger, checked entry by entry."""

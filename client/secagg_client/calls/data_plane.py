@@ -21,7 +21,7 @@ from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
-from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, decoded, every, in_bytes, only
+from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 from secagg_client.participation.results import Offer
 
 
@@ -67,9 +67,7 @@ class FindRound(PreparedCall[Offer]):
 
 @dataclass(frozen=True)
 class RoundCall(PreparedCall[ResponseT_co]):
-    """A call of one round. Unless a subclass says otherwise it names the round and brings nothing else, and its answer
-    is what the table says.
-    """
+    """A call of one round."""
 
     round_id: RoundId
     config: RoundConfig
@@ -83,18 +81,6 @@ class RoundCall(PreparedCall[ResponseT_co]):
     def limit(self) -> int:
         """Longest answer in a round of this configuration."""
         return self.row.longest_answer(self.config)
-
-    def requests(self) -> Iterator[bytes]:
-        """The round's id."""
-        return in_bytes([self.row.request(round_id=self.round_id)])
-
-    def decode(self, parts: Parts) -> ResponseT_co:
-        """The answer, by the table's codec."""
-        codec = self.row.answers
-        if codec is None:
-            raise TypeError(f"what answers {self.method} is no message of the protocol")
-        answer: ResponseT_co = decoded(codec, parts)
-        return answer
 
 
 @dataclass(frozen=True)
@@ -172,10 +158,6 @@ class Certify(RoundCall[ConsistencyProof]):
     row = calls.CERTIFY
     signature: bytes
 
-    def requests(self) -> Iterator[bytes]:
-        """The round's id and the signature."""
-        return in_bytes([pb.CertifyRequest(round_id=self.round_id, signature=self.signature)])
-
 
 @dataclass(frozen=True)
 class FetchAggregate(RoundCall[Aggregate]):
@@ -210,10 +192,6 @@ class LeaveRound(RoundCall[None]):
     def requests(self) -> Iterator[bytes]:
         """The reason."""
         return in_bytes(self.row.requests(self.leave, self.round_id))
-
-    def decode(self, parts: Parts) -> None:
-        """The coordinator has heard it."""
-        only(pb.LeaveReply, parts)
 
 
 def _violation(message: str) -> ProtocolViolation:
