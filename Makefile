@@ -48,8 +48,7 @@ lock: ## Resolve requirements.lock anew from pyproject.toml (every Python >= 3.1
 
 proto: $(INSTALLED) ## Generate secagg/wire/v1 from proto/
 	rm -f secagg/wire/v1/*_pb2*.py secagg/wire/v1/*_pb2*.pyi
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto \
-		--python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=. $(PROTOS)
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. $(PROTOS)
 
 sync: $(INSTALLED) ## Make the synchronous clients of the asynchronous ones
 	$(BIN)/python client/derive_sync.py

@@ -1,4 +1,4 @@
-"""A running coordinator and participants that speak to it through the bare generated stubs."""
+"""A running coordinator and participants that speak to it through bare gRPC stubs."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import numpy as np
@@ -54,12 +54,7 @@ from secagg.wire.results import decode_aggregate
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from secagg.wire.v1 import data_plane_pb2 as pb
 from secagg.wire.v1 import errors_pb2
-from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneStub
-from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
-
-if TYPE_CHECKING:  # these exist in the stubs alone
-    from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneAsyncStub
-    from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneAsyncStub
+from tests import stubs
 
 ACTIVE, SEMI_HONEST = ThreatModel.ACTIVE, ThreatModel.SEMI_HONEST
 NAMES = participant_names(6)
@@ -164,7 +159,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> SecAggError:
 class Director:
     """The FL server's side, on the bare control-plane stub."""
 
-    def __init__(self, stub: "ControlPlaneAsyncStub") -> None:
+    def __init__(self, stub: Any) -> None:
         self.stub = stub
 
     async def open(self, config: RoundConfig | bytes) -> RoundId:
@@ -193,7 +188,7 @@ class Player:
     """One participant on the bare data-plane stub: `say` sends what comes next and takes the answer."""
 
     name: ParticipantId
-    stub: "DataPlaneAsyncStub"
+    stub: Any
     value: float = 0.5
     participant: Participant = field(init=False)
     round: Round = field(init=False)
@@ -259,7 +254,8 @@ class Player:
 
     async def progress(self) -> int:
         request = pb.InputProgressRequest(round_id=self.round.round_id)
-        return (await self.stub.InputProgress(request, timeout=PATIENCE_S)).next_chunk
+        reply: pb.InputProgressReply = await self.stub.InputProgress(request, timeout=PATIENCE_S)
+        return reply.next_chunk
 
     async def leave(self, reason: LeaveReason = LeaveReason.CANCELLED) -> None:
         request = pb.LeaveRequest(round_id=self.round.round_id, leave=encode_leave(Leave(reason)))
@@ -329,10 +325,10 @@ async def stage(folder: Path, *, clock: Clock = time.time, **changes: Any) -> As
         control = grpc.aio.insecure_channel(server.control_address)
         try:
             players = {
-                name: Player(name, DataPlaneStub(c), value=0.1 * (i + 1))
+                name: Player(name, stubs.data_plane(c), value=0.1 * (i + 1))
                 for i, (name, c) in enumerate(channels.items())
             }
-            yield Stage(server, Director(ControlPlaneStub(control)), players)
+            yield Stage(server, Director(stubs.control_plane(control)), players)
         finally:
             await asyncio.gather(control.close(), *(c.close() for c in channels.values()))
 

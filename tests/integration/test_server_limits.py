@@ -15,7 +15,7 @@ from secagg.messages import Leave, LeaveReason
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.keys import encode_advertise
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
+from tests import stubs
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, channel, failure_of, make_config, site, stage
 
 PREFIX = "/secagg.wire.v1.DataPlane/"
@@ -115,7 +115,7 @@ async def test_the_coordinator_knows_whose_connections_are_whose(tmp_path: Path)
             for each in waiting:
                 await each.write(pb.FindRoundRequest(task="none").SerializeToString())
                 await asyncio.sleep(0.2)  # so that the first is the older one
-            await DataPlaneStub(second).FindRound(pb.FindRoundRequest(round_id=bytes(16)), timeout=PATIENCE_S).code()
+            await stubs.data_plane(second).FindRound(pb.FindRoundRequest(round_id=bytes(16)), timeout=PATIENCE_S).code()
             assert (await end(waiting[1])).code() is grpc.StatusCode.UNAVAILABLE
             assert not waiting[0].done()
             waiting[0].cancel()

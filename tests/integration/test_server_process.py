@@ -41,8 +41,7 @@ from secagg.messages import ShareKeys, Unmask
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 from secagg.wire.configuration import encode_config
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1.control_plane_pb2_grpc import ControlPlaneStub
-from secagg.wire.v1.data_plane_pb2_grpc import DataPlaneStub
+from tests import stubs
 from tests.serving import (
     NAMES,
     PATIENCE_S,
@@ -302,7 +301,7 @@ async def connected(process: Process) -> AsyncIterator[tuple[Director, Player]]:
     control = grpc.aio.insecure_channel(process.ready["control_plane"])
     data = channel(process.ready["data_plane"], site().people[NAMES[0]])
     async with control, data:
-        yield Director(ControlPlaneStub(control)), Player(NAMES[0], DataPlaneStub(data))
+        yield Director(stubs.control_plane(control)), Player(NAMES[0], stubs.data_plane(data))
 
 
 async def test_health_on_both_planes_and_reflection_on_one(running: Process) -> None:
@@ -366,8 +365,8 @@ async def test_the_log_holds_no_key_share_or_value(tmp_path: Path) -> None:
     said: list[bytes] = []
     control = grpc.aio.insecure_channel(process.ready["control_plane"])
     channels = [channel(process.ready["data_plane"], site().people[n]) for n in NAMES[:3]]
-    director = Director(ControlPlaneStub(control))
-    people = [Player(n, DataPlaneStub(c)) for n, c in zip(NAMES, channels, strict=False)]
+    director = Director(stubs.control_plane(control))
+    people = [Player(n, stubs.data_plane(c)) for n, c in zip(NAMES, channels, strict=False)]
     round_id = await director.open(make_config(3))
     await asyncio.gather(*(p.join(round_id) for p in people))
     for _ in range(5):
@@ -524,7 +523,7 @@ async def test_participants_of_an_existing_pki(tmp_path: Path, length: int) -> N
     async with running_server(settings) as server:
         round_id = (await server.rounds.open(encode_config(make_config(3, SEMI_HONEST)))).record.round_id
         async with channel(server.data_address, issued) as connection:
-            player = Player(NAMES[0], DataPlaneStub(connection))
+            player = Player(NAMES[0], stubs.data_plane(connection))
             assert (await player.find(round_id=round_id)).round_id == round_id
 
 

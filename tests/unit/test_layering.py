@@ -71,7 +71,7 @@ def modules(*folders: str) -> dict[str, Path]:
     for folder in folders:
         base = (ROOT / folder).parent
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if not path.stem.endswith(("_pb2", "_pb2_grpc")):
+            if not path.stem.endswith("_pb2"):
                 name = ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__")
                 found[name] = path
     return found
