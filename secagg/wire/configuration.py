@@ -11,11 +11,15 @@ from secagg.errors import ConfigError, DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody, Profile, Scheme
 from secagg.robust.grouping import Combine, Groups
 from secagg.wire import counting
+from secagg.wire.codecs import flat
 from secagg.wire.v1 import config_pb2 as pb
 
 MAX_CONFIG_BYTES = 64 << 20
 _SCHEMES = (Scheme.CKKS, Scheme.BFV)
 _CUSTODIES = (Custody.PARTICIPANTS, Custody.THRESHOLD)
+_FIXED_POINT = flat(FixedPoint, pb.FixedPoint)
+_INTEGERS = flat(Integers, pb.Integers)
+_DEADLINES = tuple(name.removesuffix("_s") for name in Deadlines.__slots__)
 _MAX_SCALE_BITS = 120
 _MAX_PRIMES = 8
 _MAX_TOP_FIELDS = MAX_ARRAYS + 64
@@ -24,7 +28,6 @@ _MAX_FIELDS = MAX_ARRAYS * (MAX_DIMENSIONS + 8)
 
 def encode_config(config: RoundConfig) -> bytes:
     """The serialised configuration, the same bytes on every call."""
-    deadlines = config.deadlines
     message = pb.RoundConfig(
         task=config.task,
         arrays=[
@@ -38,8 +41,8 @@ def encode_config(config: RoundConfig) -> bytes:
             )
             for a in config.schema.arrays
         ],
-        integers=_encode_integers(config.encoding) if isinstance(config.encoding, Integers) else None,
-        encoding=_encode_code(config.encoding) if isinstance(config.encoding, FixedPoint) else None,
+        integers=_INTEGERS.encode(config.encoding) if isinstance(config.encoding, Integers) else None,
+        encoding=_FIXED_POINT.encode(config.encoding) if isinstance(config.encoding, FixedPoint) else None,
         pipeline=config.encoding.text if isinstance(config.encoding, Pipeline) else "",
         max_participants=config.max_participants,
         threshold=config.threshold,
@@ -55,12 +58,7 @@ def encode_config(config: RoundConfig) -> bytes:
         groups=None if config.groups is None else _encode_groups(config.groups),
         purpose="" if config.purpose == TRAIN else config.purpose,
         deadlines=pb.Deadlines(
-            advertise_keys_ms=_milliseconds(deadlines.advertise_keys_s),
-            share_keys_ms=_milliseconds(deadlines.share_keys_s),
-            masked_input_ms=_milliseconds(deadlines.masked_input_s),
-            consistency_check_ms=_milliseconds(deadlines.consistency_check_s),
-            unmask_ms=_milliseconds(deadlines.unmask_s),
-            join_ms=_milliseconds(deadlines.join_s) if deadlines.join_s else 0,
+            **{f"{name}_ms": _milliseconds(getattr(config.deadlines, f"{name}_s")) for name in _DEADLINES}
         ),
     )
     return message.SerializeToString(deterministic=True)
@@ -96,7 +94,6 @@ def decode_config(data: bytes) -> RoundConfig:
 
 
 def _config(message: pb.RoundConfig) -> RoundConfig:
-    d = message.deadlines
     if len(message.arrays) > MAX_ARRAYS or any(len(a.shape) > MAX_DIMENSIONS for a in message.arrays):
         raise ConfigError(f"a schema has at most {MAX_ARRAYS} arrays, of at most {MAX_DIMENSIONS} sides")
     return RoundConfig(
@@ -116,33 +113,18 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         homomorphic=_profile(message.homomorphic) if message.HasField("homomorphic") else None,
         groups=_groups(message.groups) if message.HasField("groups") else None,
         purpose=message.purpose or TRAIN,
-        deadlines=Deadlines(
-            d.advertise_keys_ms / 1000,
-            d.share_keys_ms / 1000,
-            d.masked_input_ms / 1000,
-            d.consistency_check_ms / 1000,
-            d.unmask_ms / 1000,
-            d.join_ms / 1000,
-        ),
+        deadlines=Deadlines(**{f"{name}_s": getattr(message.deadlines, f"{name}_ms") / 1000 for name in _DEADLINES}),
     )
-
-
-def _encode_code(code: FixedPoint) -> pb.FixedPoint:
-    return pb.FixedPoint(clip=code.clip, value_bits=code.value_bits, max_weight=code.max_weight)
-
-
-def _encode_integers(integers: Integers) -> pb.Integers:
-    return pb.Integers(min=integers.min, max=integers.max)
 
 
 def _encoding(message: pb.RoundConfig) -> FixedPoint | Pipeline | Integers:
     if message.HasField("encoding") + bool(message.pipeline) + message.HasField("integers") > 1:
         raise ValueError("two of encoding, pipeline and integers")
     if message.HasField("integers"):
-        return Integers(max=message.integers.max, min=message.integers.min)
+        return _INTEGERS.decode(message.integers)
     if message.pipeline:
         return Pipeline.parse(message.pipeline)
-    return FixedPoint(message.encoding.clip, message.encoding.value_bits, message.encoding.max_weight)
+    return _FIXED_POINT.decode(message.encoding)
 
 
 def _array(spec: pb.ArraySpec) -> ArraySpec:
@@ -219,4 +201,5 @@ def _dtype(number: int) -> str:
 
 
 def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
+    """At least 1; but 0, which `join_s` may be, stays 0."""
+    return max(1, round(seconds * 1000)) if seconds else 0

@@ -12,9 +12,8 @@ from secagg.config import MAX_PARTICIPANTS, RoundConfig
 from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.errors import AuthenticationError, DecodeError
 from secagg.wire.fields import bounded, decode_participant_id
+from secagg.wire.limits import NAMES_PER_PART
 from secagg.wire.v1 import messages_pb2 as pb
-
-_NAMES_PER_PART = 8192  # of at most 64 characters: well below 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +137,8 @@ def decode_groups(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> dic
 
 
 def _parts(survivors: tuple[str, ...], payloads: Iterable[bytes], digest: bytes) -> Iterator[pb.AggregatePart]:
-    for start in range(0, len(survivors), _NAMES_PER_PART):
-        names = survivors[start : start + _NAMES_PER_PART]
+    for start in range(0, len(survivors), NAMES_PER_PART):
+        names = survivors[start : start + NAMES_PER_PART]
         yield pb.AggregatePart(survivors=names, sums_digest=digest if start == 0 else b"")
     for number, payload in enumerate(payloads):
         yield pb.AggregatePart(number=number, payload=payload)
