@@ -8,6 +8,7 @@ import pytest
 from secagg.errors import LocalError
 from secagg.tools.redteam import metrics as m
 from secagg.tools.redteam.metrics import Standing
+from secagg.tools.redteam.statistics import proportion_interval
 
 OTHERS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 VICTIM = np.array([1, 1, 0], np.float32)
@@ -106,15 +107,15 @@ def test_ranks_without_leakage_are_no_smaller_than_uniform() -> None:
     [(0, 10, 0.0, 0.3085), (10, 10, 0.6915, 1.0), (5, 10, 0.1871, 0.8129), (1, 20, 0.0013, 0.2487)],
 )
 def test_clopper_pearson_against_published_tables(hits: int, trials: int, low: float, high: float) -> None:
-    assert m.clopper_pearson(hits, trials) == pytest.approx((low, high), abs=5e-5)
+    assert proportion_interval(hits, trials) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_clopper_pearson_covers() -> None:
     rng, truth = np.random.default_rng(3), 0.3
-    intervals = [m.clopper_pearson(int(rng.binomial(25, truth)), 25) for _ in range(500)]
+    intervals = [proportion_interval(int(rng.binomial(25, truth)), 25) for _ in range(500)]
     assert np.mean([low <= truth <= high for low, high in intervals]) >= 0.93
     with pytest.raises(LocalError):
-        m.clopper_pearson(3, 2)
+        proportion_interval(3, 2)
 
 
 def test_luck_is_what_strangers_get_from_the_same_guesses() -> None:

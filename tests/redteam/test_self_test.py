@@ -33,7 +33,7 @@ def test_every_mutant_is_caught_and_nothing_else_is(found: s.SelfTest) -> None:
 
 
 def test_a_flaw_that_no_check_sees_fails_the_run() -> None:
-    harmless = Mutant("harmless", "nothing is wrong", lambda _: None, "late-message")
+    harmless = Mutant("harmless", "nothing is wrong", (), "late-message")
     found = s.self_test(mutants=(harmless,))
     assert not found.passed
     assert found.score == "0 of 1 caught"

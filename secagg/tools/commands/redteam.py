@@ -216,10 +216,11 @@ def audit_dp(
     """
     from secagg.encoding.pipeline import Pipeline
     from secagg.tools.redteam.arena import rng_of
-    from secagg.tools.redteam.dp_audit import audit
+    from secagg.tools.redteam.dp_audit import AUDITED, audit
 
-    text = f"clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z={noise!r})"
-    found = audit(Pipeline.parse(text), claim, trials=trials, delta=delta, rng=rng_of(seed, "audit-dp"))
+    found = audit(
+        Pipeline.parse(AUDITED.format(z=noise)), claim, trials=trials, delta=delta, rng=rng_of(seed, "audit-dp")
+    )
     if as_json:
         document = {"claim": claim, "delta": delta, "z": noise, "bound": found.bound, "disproved": found.disproved}
         typer.echo(json.dumps(document | {"trials": trials, "seed": seed}, indent=2))

@@ -7,6 +7,7 @@ from typing import Final
 from secagg.encoding.pipeline import Pipeline
 from secagg.lattice.parameters import Custody
 from secagg.tools.redteam.arena import SMALL, random_updates, zero_updates
+from secagg.tools.redteam.attacks.protocol.game import Game
 from secagg.tools.redteam.cipher_checks import ciphertexts, encryption_noise, exact_release, smudging
 from secagg.tools.redteam.mask_checks import FEWER, chunks, masks, seeds, two_rounds
 from secagg.tools.redteam.modes import (
@@ -16,6 +17,7 @@ from secagg.tools.redteam.modes import (
     MASKED_SEMI_HONEST,
     Mode,
     homomorphic_available,
+    mode_named,
 )
 from secagg.tools.redteam.noise_checks import fresh_noise, released_noise
 from secagg.tools.redteam.shell_checks import shell_available, shell_in_sight
@@ -33,7 +35,6 @@ class Check:
         title: for people.
         run: what is wrong, given a seed.
         mode: the way to sum whose rounds it looks at, by name.
-        encrypted: whether it needs TenSEAL.
         server: whether it needs the server.
     """
 
@@ -41,7 +42,6 @@ class Check:
     title: str
     run: Callable[[int], list[str]]
     mode: str
-    encrypted: bool = False
     server: bool = False
 
 
@@ -93,17 +93,17 @@ def _checks() -> tuple[Check, ...]:
         Check("fresh-noise", "noise never comes again", fresh_noise, _SEMI_HONEST),
     ]  # fmt: skip
     for mode in EVERY_MODE:
-        need, title = mode.encrypted, mode.title
+        title = mode.title
         checks.append(
             Check(f"secrets-{mode.name}", f"{title}: no secret in messages", _for_mode(secrets_in_sight, mode),
-                  mode.name, need)
+                  mode.name)
         )  # fmt: skip
         checks.append(
-            Check(f"taint-{mode.name}", f"{title}: only payloads depend on the data", _taint(mode), mode.name, need)
+            Check(f"taint-{mode.name}", f"{title}: only payloads depend on the data", _taint(mode), mode.name)
         )
         for name in PIPELINES:
             told = f"{title}, {name}: only payloads depend on the data"
-            checks.append(Check(f"taint-{name}-{mode.name}", told, _taint(mode, name), mode.name, need))
+            checks.append(Check(f"taint-{name}-{mode.name}", told, _taint(mode, name), mode.name))
     for mode in ENCRYPTED:
         checks.append(
             Check(
@@ -111,7 +111,6 @@ def _checks() -> tuple[Check, ...]:
                 f"{mode.title}: residues are uniform and independent",
                 _for_mode(ciphertexts, mode),
                 mode.name,
-                True,
             )
         )
         checks.append(
@@ -120,7 +119,6 @@ def _checks() -> tuple[Check, ...]:
                 f"{mode.title}: the released sum holds no encryption noise",
                 _for_mode(exact_release, mode),
                 mode.name,
-                True,
             )
         )
         if mode.variant.custody is Custody.PARTICIPANTS:
@@ -130,20 +128,19 @@ def _checks() -> tuple[Check, ...]:
                     f"{mode.title}: encryption noise is fresh",
                     _for_mode(encryption_noise, mode),
                     mode.name,
-                    True,
                 )
             )
         else:
             title = f"{mode.title}: smudging noise is whole, fresh, and knows nothing of the data"
-            checks.append(Check(f"smudging-{mode.name}", title, _for_mode(smudging, mode), mode.name, True))
+            checks.append(Check(f"smudging-{mode.name}", title, _for_mode(smudging, mode), mode.name))
     return tuple(checks)
 
 
 CHECKS: Final = {check.name: check for check in _checks()}
 
 
-def missing_extra(*, encrypted: bool, server: bool) -> str:
-    """The extra of `secagg` that a check, game or mutant needs and that is not installed; empty if none."""
-    if encrypted and not homomorphic_available():
+def missing_extra(played: Check | Game) -> str:
+    """The extra of `secagg` that a check or game needs and that is not installed; empty if none."""
+    if mode_named(played.mode).encrypted and not homomorphic_available():
         return "ckks"
-    return "server" if server and not shell_available() else ""
+    return "server" if isinstance(played, Check) and played.server and not shell_available() else ""

@@ -22,10 +22,10 @@ from secagg.errors import ConfigError
 from secagg.tools.redteam.attacks.inversion import ATTACKS, Attack, attack_named
 from secagg.tools.redteam.defences import DEFENCES, Defence, Release, defence_named
 from secagg.tools.redteam.extra import torch
-from secagg.tools.redteam.metrics import Bar
+from secagg.tools.redteam.metrics import Bar, Outcome, Score
 from secagg.tools.redteam.target import Target
 from secagg.tools.redteam.targets import Subject
-from secagg.tools.redteam.trials import Case, Outcome, Score
+from secagg.tools.redteam.trials import Case
 from secagg.tools.redteam.workers import Workers, single_threaded
 
 Targets = Callable[[Attack, int], Target]

@@ -6,15 +6,19 @@ Every piece draws from the run's seed alone, so what is found does not depend on
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from secagg.errors import ConfigError, LocalError
-from secagg.tools.redteam import gallery, measurements
+from secagg.tools.redteam import gallery
 from secagg.tools.redteam.attacks.inversion import ATTACKS
+from secagg.tools.redteam.detection_rates import rates
+from secagg.tools.redteam.dp_audit import audited_claims
 from secagg.tools.redteam.measured import Measured
 from secagg.tools.redteam.modes import EVERY_MODE, MASKED_ACTIVE, available, mode_named
+from secagg.tools.redteam.power import powers
 from secagg.tools.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, RedTeamFindings
 from secagg.tools.redteam.scenes import HIDDEN, STRONGEST, attempts
+from secagg.tools.redteam.sweeps import KINDS, SLOW_KINDS, exposures, many_rounds, noise_sweep
 from secagg.tools.redteam.targets import Subject, target_named
 from secagg.tools.redteam.views import Sight
 from secagg.tools.redteam.workers import Workers, single_threaded
@@ -23,6 +27,10 @@ _FULL: Final = 4  # times the trials of the quick profile
 _CURVE: Final = 12
 _COMPARED: Final = 8
 _PICTURED: Final = 8
+_QUICK_EPOCHS: Final = (0, 20)
+_QUICK_RELEASES: Final = 1500
+"""With a canary, and as many without: half the noise is found in all but one of ten thousand runs."""
+
 _FACES: Final = "mlp-faces"
 _LEAD: Final = ATTACKS["first-layer"]
 _LISTED: Final = ATTACKS["membership"]
@@ -56,7 +64,7 @@ def begun(
     """
     single_threaded()
     more = _FULL if findings.profile == "full" else 1
-    sweeps: list[Piece] = [partial(_measured, piece) for piece in measurements.pieces(findings.profile, findings.seed)]
+    sweeps = _sweeps(findings.seed, full=findings.profile == "full")
     pieces = [*_attacks(subject, findings, more), *sweeps, *_measures(subject, findings.seed, more)]
     results = [workers.begin(piece) for piece in pieces]
 
@@ -99,9 +107,24 @@ def _measures(subject: Subject, seed: int, more: int) -> Iterable[Piece]:
     yield partial(_where_it_fits, subject, "compression", partial(_defences, subject, _COMPARED * more, seed))
 
 
-def _measured(piece: measurements.Piece) -> Part:
-    """On bundled models, whatever the subject is: they are about noise, rounds and checks, not about one model."""
-    return Part(measured=piece())
+def _sweeps(seed: int, *, full: bool) -> Iterable[Piece]:
+    """On bundled models, whatever the subject is: they are about noise, rounds and checks, not about one model.
+
+    The slowest first.
+    """
+    yield partial(_measured, "rounds", partial(many_rounds, 10 if full else 3, seed))
+    yield partial(_measured, "detected", partial(rates, 10) if full else partial(rates, 2, _QUICK_EPOCHS))
+    yield partial(_measured, "noise", partial(noise_sweep, 20 if full else 5, seed, full=full))
+    for kind in (*KINDS, *(SLOW_KINDS if full else ())):
+        yield partial(_measured, "exposures", partial(exposures, kind, 10 if full else 3, seed))
+    releases = 20_000 if full else _QUICK_RELEASES
+    yield partial(_measured, "claims", partial(audited_claims, releases, seed))
+    yield partial(_measured, "power", partial(powers, releases, seed))
+
+
+def _measured(what: str, measure: Callable[[], Iterable[Any]]) -> Part:
+    rows: dict[str, Any] = {what: tuple(measure())}
+    return Part(measured=Measured(**rows))
 
 
 def _curve(subject: Subject, trials: int, seed: int) -> Part:

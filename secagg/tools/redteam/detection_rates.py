@@ -1,18 +1,18 @@
 """How often detection speaks on malicious models, and on honest ones, trained and not."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from secagg.encoding.schema import FloatArray
-from secagg.tools.redteam import metrics
 from secagg.tools.redteam.attacks.inversion.imprint import IMPRINT
 from secagg.tools.redteam.attacks.inversion.malicious import INCONSISTENT, TRAP_WEIGHTS
 from secagg.tools.redteam.detection import inspect_model
 from secagg.tools.redteam.fidelity import CANARIES, SUSPICIOUS, model_fidelity
+from secagg.tools.redteam.measured import Detected
 from secagg.tools.redteam.records import Indices
+from secagg.tools.redteam.statistics import proportion_interval
 from secagg.tools.redteam.target import Target
 from secagg.tools.redteam.targets import target_named
 
@@ -25,33 +25,6 @@ _BATCH: Final = 200
 _JITTER: Final = 0.05  # of a length: no unit has a twin any more, and the attack still works
 
 Model = dict[str, FloatArray]
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How often a check spoke.
-
-    Attributes:
-        check: `inspection` or `fidelity`.
-        models: what it was shown.
-        spoke: how often.
-        shown: of how many.
-    """
-
-    check: str
-    models: str
-    spoke: int
-    shown: int
-
-    @property
-    def share(self) -> float:
-        """How often the check spoke, of all that it was shown: 0 to 1."""
-        return self.spoke / self.shown
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where that share lies with 95 % certainty (Clopper–Pearson)."""
-        return metrics.clopper_pearson(self.spoke, self.shown)
 
 
 def trained(target: Target, steps: int, rng: np.random.Generator) -> Model:
@@ -86,7 +59,7 @@ MALICIOUS: Final[dict[str, Callable[[Target, np.random.Generator], Model]]] = {
 }
 
 
-def rates(seeds: int, epochs: Sequence[int] = _EPOCHS) -> list[Rate]:
+def rates(seeds: int, epochs: Sequence[int] = _EPOCHS) -> list[Detected]:
     """Measure both checks: on every malicious model, and on honest ones, fresh and trained, `seeds` of each.
 
     Args:
@@ -108,13 +81,15 @@ def _seeded(name: str, seeds: int) -> Iterator[tuple[Target, np.random.Generator
         yield target_named(name, seed), np.random.default_rng([seed, 17])
 
 
-def _both(models: str, cases: list[tuple[Target, Model, np.random.Generator]]) -> list[Rate]:
+def _both(models: str, cases: list[tuple[Target, Model, np.random.Generator]]) -> list[Detected]:
     inspected = [bool(inspect_model(model, records=_own(target, rng))) for target, model, rng in cases]
     dense = [case for case in cases if case[0].first_layer is not None]
     leaking = [model_fidelity(t, model, _drawn(t, CANARIES, rng)) > SUSPICIOUS for t, model, rng in dense]
     return [
-        Rate("inspection", models, sum(inspected), len(inspected)),
-        Rate("fidelity", models, sum(leaking), len(leaking)),
+        Detected(
+            check, models, models in MALICIOUS, sum(spoke), len(spoke), proportion_interval(sum(spoke), len(spoke))
+        )
+        for check, spoke in (("inspection", inspected), ("fidelity", leaking))
     ]
 
 

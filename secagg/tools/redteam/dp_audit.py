@@ -7,7 +7,6 @@ larger one that holds if the noise is Gaussian, as the sum of many small noises 
 """
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -20,7 +19,15 @@ from secagg.encoding.code import Code, code_for
 from secagg.encoding.pipeline import NoiseBy, Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError
+from secagg.tools.redteam.arena import rng_of
+from secagg.tools.redteam.measured import AuditedClaim
 from secagg.tools.redteam.statistics import proportion_interval
+
+CLAIM: Final = 2.5
+DELTA: Final = 1e-5
+NOISE: Final = 1.634
+
+AUDITED: Final = "clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z={z!r})"
 
 VALUES: Final = 64
 GATE: Final = 1e-5
@@ -41,29 +48,21 @@ _SCHEMA: Final = Schema((ArraySpec("values", (VALUES,), "float64"),))
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """What an audit proves.
-
-    Attributes:
-        claim: the ε that was claimed.
-        bound: ε is at least this, with 95 %.
-        gaussian: the same if the noise is Gaussian, with 1 − 2e-5: a claim that is exactly true is not to be disproved.
-        trials: releases with the canary, and as many without.
-    """
-
-    claim: float
-    bound: float
-    gaussian: float
-    trials: int
-
-    @property
-    def disproved(self) -> bool:
-        """Whether what was found contradicts the claimed ε."""
-        return max(self.bound, self.gaussian) > self.claim
+def audited_claims(trials: int, seed: int) -> list[AuditedClaim]:
+    """The product's noise for its claim; and half of it, which the audit must notice."""
+    rng, claims = rng_of(seed, "audit-dp"), []
+    for title, z, true in (
+        (f"z = {NOISE:g}, as the product adds it", NOISE, True),
+        (f"control: z = {NOISE / 2:g}, half the deviation", NOISE / 2, False),
+    ):
+        pipeline = Pipeline.parse(AUDITED.format(z=z))
+        claims.append(audit(pipeline, CLAIM, trials=trials, delta=DELTA, rng=rng, title=title, true=true))
+    return claims
 
 
-def audit(pipeline: Pipeline, claim: float, *, trials: int, delta: float, rng: Rng) -> Audited:
+def audit(
+    pipeline: Pipeline, claim: float, *, trials: int, delta: float, rng: Rng, title: str = "", true: bool = True
+) -> AuditedClaim:
     """Play `trials` releases with a canary and as many without.
 
     Args:
@@ -72,6 +71,8 @@ def audit(pipeline: Pipeline, claim: float, *, trials: int, delta: float, rng: R
         trials: at least 200 of each.
         delta: δ.
         rng: noise seeds come from it.
+        title: of the claim, for reports.
+        true: whether it is; a false one must be disproved.
 
     Raises:
         ConfigError: no noise, or not of participants, or too few trials.
@@ -84,7 +85,7 @@ def audit(pipeline: Pipeline, claim: float, *, trials: int, delta: float, rng: R
     without = _scores(code, np.zeros(VALUES), canary / clip, trials, rng)
     named, mistaken = (int((scores > clip / 2).sum()) for scores in (with_canary, without))
     shape_free = lower_bound(with_canary, without, delta)
-    return Audited(claim, shape_free, gaussian_bound(named, mistaken, trials, delta), trials)
+    return AuditedClaim(title, claim, shape_free, gaussian_bound(named, mistaken, trials, delta), trials, true)
 
 
 def _scores(code: Code, update: Scores, direction: Scores, trials: int, rng: Rng) -> Scores:

@@ -11,11 +11,12 @@ from secagg.tools.redteam.attacks.inversion import ATTACKS
 from secagg.tools.redteam.attacks.inversion.base import Attack
 from secagg.tools.redteam.defences import DEFENCES, Defence
 from secagg.tools.redteam.measured import Tried
+from secagg.tools.redteam.metrics import Outcome
 from secagg.tools.redteam.modes import MASKED_ACTIVE
 from secagg.tools.redteam.results import CurvePoint, DefenceRow, FaceRow, Faces
 from secagg.tools.redteam.scenes import PEOPLE, Scene
 from secagg.tools.redteam.target import Target
-from secagg.tools.redteam.trials import Case, Outcome, Score
+from secagg.tools.redteam.trials import Case, tried
 from secagg.tools.redteam.views import Sight
 
 COHORTS: Final = (2, 4, 8, 16, 32, 64)
@@ -44,10 +45,10 @@ def curve(
             break
         outcomes = _outcomes(target, attack, people, DEFENCES["16-bit"], range(seed * 1000, seed * 1000 + trials))
         gain = float(np.mean([outcome.gain_db for outcome in outcomes]))
-        tried = [Score.of(outcomes).by(attack, target)]
+        found = [tried(outcomes, attack, target)]
         if _fits(listed, people):
-            tried.append(_listed(listed, people, DEFENCES["16-bit"], max(_FEW, trials // 4), seed))
-        points.append(CurvePoint(tuple(tried), people, gain, pictures.quality(target, outcomes)))
+            found.append(_listed(listed, people, DEFENCES["16-bit"], max(_FEW, trials // 4), seed))
+        points.append(CurvePoint(tuple(found), people, gain, pictures.quality(target, outcomes)))
     return points
 
 
@@ -66,7 +67,7 @@ def _fits(target: Target, people: int) -> bool:
 def _listed(target: Target, people: int, defence: Defence, trials: int, seed: int) -> Tried:
     """What a list of candidates makes of a mean."""
     seeds = range(seed * 1000, seed * 1000 + trials)
-    return Score.of(_outcomes(target, _LISTED, people, defence, seeds)).by(_LISTED, target)
+    return tried(_outcomes(target, _LISTED, people, defence, seeds), _LISTED, target)
 
 
 def defences(target: Target, listed: Target, trials: int, seed: int) -> list[DefenceRow]:
@@ -85,7 +86,7 @@ def _named_through(target: Target, trials: int, seed: int) -> list[list[Tried]]:
         seen = [DEFENCES[name].release(target, case.updates(), i).adaptive for name in COMPRESSION]
         for own, outcome in zip(outcomes, case.all_of(_LISTED, seen), strict=True):
             own.append(outcome)
-    return [[Score.of(own).by(_LISTED, target)] for own in outcomes]
+    return [[tried(own, _LISTED, target)] for own in outcomes]
 
 
 def _defence(target: Target, name: str, trials: int, seed: int, listed: list[Tried]) -> DefenceRow:
@@ -93,20 +94,20 @@ def _defence(target: Target, name: str, trials: int, seed: int, listed: list[Tri
     plain, defence = ATTACKS["first-layer"], DEFENCES[name]
     cases = [Case.draw(target, plain, 1, seed * 1000 + i) for i in range(trials)]
     releases = [defence.release(target, case.updates(), i) for i, case in enumerate(cases)]
-    naive = Score.of([case.play(r.naive) for case, r in zip(cases, releases, strict=True)]).by(plain, target)
-    tried: list[Tried] = []
+    naive = tried([case.play(r.naive) for case, r in zip(cases, releases, strict=True)], plain, target)
+    found: list[Tried] = []
     for attack, count in ((plain, trials), (ATTACKS["low-rank"], trials), (ATTACKS["prior"], max(_FEW, trials // 4))):
-        known = [*tried, *listed] if attack.slow else tried
+        known = [*found, *listed] if attack.slow else found
         if not _named(known):
             pairs = zip(cases[:count], releases[:count], strict=True)
             played = [replace(case, attack=attack).play(release.adaptive) for case, release in pairs]
-            tried.append(Score.of(played).by(attack, target))
-    return DefenceRow((*tried, *listed), name, defence.title, naive)
+            found.append(tried(played, attack, target))
+    return DefenceRow((*found, *listed), name, defence.title, naive)
 
 
-def _named(tried: Sequence[Tried]) -> bool:
+def _named(found: Sequence[Tried]) -> bool:
     """Whether one of them named so many that nothing stronger is needed."""
-    return any(t.identified >= _ENOUGH for t in tried)
+    return any(t.identified >= _ENOUGH for t in found)
 
 
 def faces(attack: Attack, target: Target, people: int, seed: int) -> Faces:

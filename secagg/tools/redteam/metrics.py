@@ -194,8 +194,98 @@ def smallest_leak(trials: int, chance: float) -> float:
     return float(special.betaincinv(needed, trials - needed + 1, _SURE))  # where as many are named with 95 %
 
 
-def clopper_pearson(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
-    """Two-sided confidence interval of a proportion; it covers the truth with probability 1 − `error` or more."""
-    if not 0 <= hits <= trials or trials < 1:
-        raise LocalError(f"{hits} hits in {trials} trials is no proportion")
-    return proportion_interval(hits, trials, error)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one trial ended.
+
+    Attributes:
+        standing: of the victim among the non-participants.
+        gain_db: over the blind guess.
+        luck_db: gain that means nothing: what non-participants' records get from the same guesses.
+        exact: share of all participants' records that came back with a gain of 30 dB or more.
+        label: whether the victim's label was inferred; None where the attack infers none.
+        label_chance: that the commonest label is the victim's.
+        victim: float32[d], the record.
+        best: float32[d], the reconstruction nearest to it; None without any.
+    """
+
+    standing: Standing
+    gain_db: float
+    luck_db: float
+    exact: float
+    label: bool | None
+    label_chance: float
+    victim: Vectors
+    best: Vectors | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Trials of one attack on one kind of view, taken together.
+
+    Attributes:
+        trials: how many.
+        identified: share with id@1.
+        interval: its 95 % confidence interval (Clopper–Pearson).
+        chance: id@1 of a guess.
+        binomial_p: of id@1 against chance.
+        rank_p: of the ranks against chance.
+        worst_gain_db: smallest gain.
+        best_gain_db: largest gain.
+        best_excess_db: largest gain beyond luck.
+        exact: mean share of exact records.
+        least_exact: the smallest such share of a trial.
+        labels: share of inferred labels; None where none are.
+        label_p: of that share against always naming the commonest label; 1 where none are inferred.
+    """
+
+    trials: int
+    identified: float
+    interval: tuple[float, float]
+    chance: float
+    binomial_p: float
+    rank_p: float
+    worst_gain_db: float
+    best_gain_db: float
+    best_excess_db: float
+    exact: float
+    least_exact: float
+    labels: float | None
+    label_p: float
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> "Score":
+        """The score of one or more trials."""
+        standings = [outcome.standing for outcome in outcomes]
+        gains = [outcome.gain_db for outcome in outcomes]
+        hits = sum(standing.identified for standing in standings)
+        labels = [outcome.label for outcome in outcomes if outcome.label is not None]
+        return cls(
+            len(outcomes),
+            hits / len(outcomes),
+            proportion_interval(hits, len(outcomes)),
+            1 / min(standing.pool for standing in standings),
+            binomial_p(standings),
+            rank_p(standings),
+            min(gains),
+            max(gains),
+            max(outcome.gain_db - outcome.luck_db for outcome in outcomes),
+            float(np.mean([outcome.exact for outcome in outcomes])),
+            min(outcome.exact for outcome in outcomes),
+            float(np.mean(labels)) if labels else None,
+            upper_tail(sum(labels), len(labels), outcomes[0].label_chance) if labels else 1.0,
+        )
+
+    @property
+    def hits(self) -> int:
+        """In how many trials the true record was the nearest to the guess (id@1)."""
+        return round(self.identified * self.trials)
+
+    def reaches(self, bar: Bar) -> bool:
+        """Whether a positive control is good enough: it must reach the attack's bar."""
+        return bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
+
+    @property
+    def at_chance(self) -> bool:
+        """What a hidden view must show: p-values of 1e-4 or more, and 3 dB or less beyond luck in every trial."""
+        return at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_excess_db)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from secagg.tools.redteam import metrics
+from secagg.tools.redteam.metrics import Outcome
 from secagg.tools.redteam.results import FaceRow, Picture, Quality
 from secagg.tools.redteam.target import Target
-from secagg.tools.redteam.trials import Outcome
 
 _RESAMPLES = 1000
 

@@ -25,7 +25,6 @@ _CIPHER_VALUES: Final = 8192
 
 _MASKS: Final = 6
 _PAIRS: Final = 6
-_CLAIM, _DELTA = 2.5, 1e-5
 
 Generator = np.random.Generator
 Noticed = Callable[[Generator], bool]
@@ -131,12 +130,12 @@ def _variances(rng: Generator) -> Iterator[Power]:
 
 
 def _audit(releases: int, rng: Generator) -> Power:
-    z = dp_audit.found_with(_SURE, _CLAIM, _DELTA, releases)
+    z = dp_audit.found_with(_SURE, dp_audit.CLAIM, dp_audit.DELTA, releases)
 
     def noticed(rng: Generator) -> bool:
         named, mistaken = (int((rng.normal(mean, z, releases) > 0.5).sum()) for mean in (1.0, 0.0))
-        return dp_audit.gaussian_bound(named, mistaken, releases, _DELTA) > _CLAIM
+        return dp_audit.gaussian_bound(named, mistaken, releases, dp_audit.DELTA) > dp_audit.CLAIM
 
-    whole = 1 / dp_audit.distance_of(_CLAIM, _DELTA)
-    fault = f"noise is smaller than ε = {_CLAIM:g} needs, in 2 × {releases:,} releases"
+    whole = 1 / dp_audit.distance_of(dp_audit.CLAIM, dp_audit.DELTA)
+    fault = f"noise is smaller than ε = {dp_audit.CLAIM:g} needs, in 2 × {releases:,} releases"
     return _shown("audit-dp", fault, f"{z / whole:.0%} of its deviation", noticed, rng)

@@ -9,7 +9,7 @@ import numpy as np
 from secagg.tools.charts.origin import Origin
 from secagg.tools.redteam.attacks.protocol.game import Played
 from secagg.tools.redteam.measured import Attacked, Measured, Tried
-from secagg.tools.redteam.metrics import Bar, at_chance, smallest_leak
+from secagg.tools.redteam.metrics import Bar, Score, smallest_leak
 from secagg.tools.redteam.self_test.run import SelfTest
 from secagg.tools.redteam.statistics import proportion_interval
 
@@ -31,8 +31,8 @@ class Checked:
     mode: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt(Score):
     """Trials of one attack on one kind of view.
 
     Attributes:
@@ -41,10 +41,6 @@ class Attempt:
         control: whether the view is unprotected, so that the attack must succeed.
         exposed_by_design: whether the product itself says that this adversary sees everything.
         bar: what the attack must reach where it must succeed.
-        identified: id@1, with its 95 % interval and the chance of a guess.
-        best_excess_db: largest gain beyond what non-participants' records get from the same guesses.
-        exact: mean share of the cohort's records that came back exactly; `least_exact` is the smallest of a trial.
-        labels: share of inferred labels; None where none are. `label_p` is against the commonest label.
     """
 
     name: str
@@ -57,24 +53,6 @@ class Attempt:
     control: bool
     exposed_by_design: bool
     bar: Bar
-    trials: int
-    identified: float
-    interval: tuple[float, float]
-    chance: float
-    binomial_p: float
-    rank_p: float
-    worst_gain_db: float
-    best_gain_db: float
-    best_excess_db: float
-    exact: float
-    least_exact: float
-    labels: float | None
-    label_p: float
-
-    @property
-    def hits(self) -> int:
-        """In how many trials the true record was the nearest to the guess (id@1)."""
-        return round(self.identified * self.trials)
 
     @property
     def least_p(self) -> float:
@@ -94,12 +72,7 @@ class Attempt:
     @property
     def succeeded(self) -> bool:
         """Whether it worked as a control must."""
-        return self.bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
-
-    @property
-    def at_chance(self) -> bool:
-        """Whether nothing was learned: p-values and the best gain say chance."""
-        return at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_excess_db)
+        return self.reaches(self.bar)
 
     @property
     def achieved(self) -> str:

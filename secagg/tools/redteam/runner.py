@@ -10,9 +10,8 @@ from secagg.tools.redteam.arena import deployment
 from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.game import play
 from secagg.tools.redteam.audit import CHECKS, missing_extra
-from secagg.tools.redteam.modes import homomorphic_available
 from secagg.tools.redteam.results import Checked, RedTeamFindings
-from secagg.tools.redteam.self_test.run import self_test
+from secagg.tools.redteam.self_test.run import judge, self_test
 from secagg.tools.redteam.workers import Workers
 from secagg.tools.simulation.stopwatch import Clock
 
@@ -91,7 +90,7 @@ def audited(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
     checks, left = [], list(findings.left_out)
     deployment()
     for check in CHECKS.values():
-        extra = missing_extra(encrypted=check.encrypted, server=check.server)
+        extra = missing_extra(check)
         if extra:
             left.append(f"{check.title}: needs secagg[{extra}]")
             continue
@@ -103,10 +102,11 @@ def audited(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
 
 def played(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
     """The findings with every attack on rounds, played once."""
-    possible, left, games = homomorphic_available(), list(findings.left_out), []
+    left, games = list(findings.left_out), []
     for game in GAMES.values():
-        if game.encrypted and not possible:
-            left.append(f"{game.title}: needs secagg[ckks]")
+        extra = missing_extra(game)
+        if extra:
+            left.append(f"{game.title}: needs secagg[{extra}]")
             continue
         tell(f"game: {game.title}")
         games.append(play(game))
@@ -116,10 +116,7 @@ def played(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
 def self_tested(findings: RedTeamFindings, tell: Tell) -> RedTeamFindings:
     """The findings with the red team's self-test: every mutant, and what noticed it."""
     found = self_test(seed=findings.seed, told=lambda v: tell(f"mutant: {v.mutant.title}"))
-    left = tuple(
-        f"mutant {mutant.title}: needs secagg[{missing_extra(encrypted=mutant.encrypted, server=mutant.server)}]"
-        for mutant in found.left_out
-    )
+    left = tuple(f"mutant {mutant.title}: needs secagg[{missing_extra(judge(mutant))}]" for mutant in found.left_out)
     return replace(findings, self_test=found, left_out=findings.left_out + left)
 
 

@@ -12,10 +12,11 @@ from secagg.messages import ParticipantId
 from secagg.tools.redteam.arena import deployment, rng_of
 from secagg.tools.redteam.attacks.inversion.base import Attack
 from secagg.tools.redteam.defences import flatten
+from secagg.tools.redteam.metrics import Outcome
 from secagg.tools.redteam.modes import Mode
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.target import Target
-from secagg.tools.redteam.trials import Case, Outcome
+from secagg.tools.redteam.trials import Case
 from secagg.tools.redteam.views import Arrays, Recording, Sight, record
 from secagg.tools.simulation.cohort import participant_names
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.errors import MissingExtraError
+from secagg.errors import LocalError, MissingExtraError
 
 try:
     from scipy import special as special  # noqa: PLC0414 - exported
@@ -227,7 +227,13 @@ def _cell_bits(count: int) -> int:
 
 @lru_cache(maxsize=4096)
 def proportion_interval(hits: int, trials: int, error: float = 0.05) -> tuple[float, float]:
-    """Two-sided interval of a proportion that covers it with 1 − `error` or more (Clopper & Pearson 1934)."""
+    """Two-sided interval of a proportion that covers it with 1 − `error` or more (Clopper & Pearson 1934).
+
+    Raises:
+        LocalError: so many hits in so many trials cannot be.
+    """
+    if not 0 <= hits <= trials or trials < 1:
+        raise LocalError(f"{hits} hits in {trials} trials is no proportion")
     low = 0.0 if hits == 0 else float(special.betaincinv(hits, trials - hits + 1, error / 2))
     high = 1.0 if hits == trials else float(special.betaincinv(hits + 1, trials - hits, 1 - error / 2))
     return low, high

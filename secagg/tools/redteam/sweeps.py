@@ -18,12 +18,13 @@ from secagg.tools.redteam.attacks.inversion.membership import MEMBERSHIP
 from secagg.tools.redteam.attacks.inversion.prior import PRIOR
 from secagg.tools.redteam.defences import DEFENCES, Defence, clip_and_gauss, flatten, piped
 from secagg.tools.redteam.measured import Exposure, NoisePoint, RoundsPoint
+from secagg.tools.redteam.metrics import Outcome, Score
 from secagg.tools.redteam.observation import Observation, Parameters
 from secagg.tools.redteam.participation import Rounds, combination, determined
 from secagg.tools.redteam.records import Indices
 from secagg.tools.redteam.target import Target
 from secagg.tools.redteam.targets import target_named
-from secagg.tools.redteam.trials import Case, Outcome, Score
+from secagg.tools.redteam.trials import Case, tried
 
 Z: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.634)
 """The last is ε = 2.5 at δ = 1e-5 for one release; dp_accounting's PLD says so (docs: `secagg plan`)."""
@@ -72,8 +73,9 @@ def noise_sweep(trials: int, seed: int, *, full: bool) -> list[NoisePoint]:
 def _noise_point(line: _Line, z: float, trials: int, seed: int) -> NoisePoint:
     target, defence = target_named(line.attack.target, seed), noisy(z)
     cases = range(seed * 1000, seed * 1000 + trials)
-    score = Score.of([_released(target, line.attack, line.people, defence, case) for case in cases])
-    return NoisePoint(line.title, z, score.by(line.attack, target), score.exact, real=z >= _LEAST_Z)
+    outcomes = [_released(target, line.attack, line.people, defence, case) for case in cases]
+    exact = Score.of(outcomes).exact
+    return NoisePoint(line.title, z, tried(outcomes, line.attack, target), exact, real=z >= _LEAST_Z)
 
 
 def _released(target: Target, attack: Attack, people: int, defence: Defence, seed: int) -> Outcome:
@@ -108,11 +110,11 @@ def exposures(kind: tuple[str, str], trials: int, seed: int) -> list[Exposure]:
     for people, z in ((1, 0.0), (8, 0.0), (8, Z[-1])):
         defence = noisy(z) if z else DEFENCES["16-bit" if people > 1 else "none"]
         cases = range(seed * 1000, seed * 1000 + trials)
-        tried = [
-            Score.of([_released(target, attack, people, defence, case) for case in cases]).by(attack, target)
+        each = [
+            tried([_released(target, attack, people, defence, case) for case in cases], attack, target)
             for attack in attacks
         ]
-        found.append(Exposure(tuple(tried), name, data, people, z))
+        found.append(Exposure(tuple(each), name, data, people, z))
     return found
 
 
@@ -153,12 +155,12 @@ def many_rounds(trials: int, seed: int) -> list[RoundsPoint]:
     for setting in _SETTINGS:
         played = [_series(target, setting, seed * 1000 + i) for i in range(trials)]
         for number, rounds in enumerate(_ROUNDS):
-            tried = [
-                Score.of([outcomes[which][number] for _, outcomes in played]).by(attack, target)
+            each = [
+                tried([outcomes[which][number] for _, outcomes in played], attack, target)
                 for which, attack in enumerate((FIRST_LAYER, MEMBERSHIP))
             ]
             share = float(np.mean([determined(cohorts[:rounds]).mean() for cohorts, _ in played]))
-            points.append(RoundsPoint(tuple(tried), setting.line, rounds, share))
+            points.append(RoundsPoint(tuple(each), setting.line, rounds, share))
     return points
 
 

@@ -12,37 +12,12 @@ from secagg.tools.redteam import metrics
 from secagg.tools.redteam.attacks.inversion.base import Attack, Need, Reconstruction
 from secagg.tools.redteam.attacks.inversion.membership import Suspects
 from secagg.tools.redteam.measured import Tried
-from secagg.tools.redteam.metrics import Bar, Standing
+from secagg.tools.redteam.metrics import Outcome, Score
 from secagg.tools.redteam.observation import Bits, Observation, Parameters
 from secagg.tools.redteam.records import Features, Indices, Labels
 from secagg.tools.redteam.target import Target
 
 _CANDIDATES: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one trial ended.
-
-    Attributes:
-        standing: of the victim among the non-participants.
-        gain_db: over the blind guess.
-        luck_db: gain that means nothing: what non-participants' records get from the same guesses.
-        exact: share of all participants' records that came back with a gain of 30 dB or more.
-        label: whether the victim's label was inferred; None where the attack infers none.
-        label_chance: that the commonest label is the victim's.
-        victim: float32[d], the record.
-        best: float32[d], the reconstruction nearest to it; None without any.
-    """
-
-    standing: Standing
-    gain_db: float
-    luck_db: float
-    exact: float
-    label: bool | None
-    label_chance: float
-    victim: Features
-    best: Features | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,72 +146,7 @@ class Case:
         return float(np.mean(np.array(gains) >= metrics.EXACT_DECIBEL))
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Trials of one attack on one kind of view, taken together.
-
-    Attributes:
-        trials: how many.
-        identified: share with id@1.
-        interval: its 95 % confidence interval (Clopper–Pearson).
-        chance: id@1 of a guess.
-        binomial_p: of id@1 against chance.
-        rank_p: of the ranks against chance.
-        worst_gain_db: smallest gain.
-        best_gain_db: largest gain.
-        best_excess_db: largest gain beyond luck.
-        exact: mean share of exact records.
-        least_exact: the smallest such share of a trial.
-        labels: share of inferred labels; None where none are.
-        label_p: of that share against always naming the commonest label; 1 where none are inferred.
-    """
-
-    trials: int
-    identified: float
-    interval: tuple[float, float]
-    chance: float
-    binomial_p: float
-    rank_p: float
-    worst_gain_db: float
-    best_gain_db: float
-    best_excess_db: float
-    exact: float
-    least_exact: float
-    labels: float | None
-    label_p: float
-
-    @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> "Score":
-        """The score of one or more trials."""
-        standings = [outcome.standing for outcome in outcomes]
-        gains = [outcome.gain_db for outcome in outcomes]
-        hits = sum(standing.identified for standing in standings)
-        labels = [outcome.label for outcome in outcomes if outcome.label is not None]
-        return cls(
-            len(outcomes),
-            hits / len(outcomes),
-            metrics.clopper_pearson(hits, len(outcomes)),
-            1 / min(standing.pool for standing in standings),
-            metrics.binomial_p(standings),
-            metrics.rank_p(standings),
-            min(gains),
-            max(gains),
-            max(outcome.gain_db - outcome.luck_db for outcome in outcomes),
-            float(np.mean([outcome.exact for outcome in outcomes])),
-            min(outcome.exact for outcome in outcomes),
-            float(np.mean(labels)) if labels else None,
-            metrics.upper_tail(sum(labels), len(labels), outcomes[0].label_chance) if labels else 1.0,
-        )
-
-    def by(self, attack: Attack, target: Target) -> Tried:
-        """The same in short, with the name of the attack."""
-        return Tried(f"{attack.name} on {target.name}", self.trials, self.identified, self.interval, self.chance)
-
-    def reaches(self, bar: Bar) -> bool:
-        """Whether a positive control is good enough: it must reach the attack's bar."""
-        return bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
-
-    @property
-    def at_chance(self) -> bool:
-        """What a hidden view must show: p-values of 1e-4 or more, and 3 dB or less beyond luck in every trial."""
-        return metrics.at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_excess_db)
+def tried(outcomes: Sequence[Outcome], attack: Attack, target: Target) -> Tried:
+    """How often an attack named the victim in these trials."""
+    score = Score.of(outcomes)
+    return Tried(f"{attack.name} on {target.name}", score.trials, score.identified, score.interval, score.chance)

@@ -2,8 +2,9 @@
 
 from secagg.tools.redteam.attacks.inversion import Attack
 from secagg.tools.redteam.defences import DEFENCES
+from secagg.tools.redteam.metrics import Outcome, Score
 from secagg.tools.redteam.targets import target_named
-from secagg.tools.redteam.trials import Case, Outcome, Score
+from secagg.tools.redteam.trials import Case
 
 
 def outcomes(

@@ -10,12 +10,12 @@ from secagg.encoding.schema import ArraySpec, FloatArray
 from secagg.errors import LocalError
 from secagg.tools.redteam.attacks.inversion import ATTACKS, Attack, attack_named
 from secagg.tools.redteam.attacks.inversion.membership import Suspects
-from secagg.tools.redteam.metrics import RECORD
+from secagg.tools.redteam.metrics import RECORD, Outcome, Score
 from secagg.tools.redteam.modes import MASKED_ACTIVE
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.series import Series
 from secagg.tools.redteam.targets import target_named
-from secagg.tools.redteam.trials import Case, Outcome, Score
+from secagg.tools.redteam.trials import Case
 from secagg.tools.redteam.views import Sight
 from tests.redteam.inversion.scenes import outcomes, score
 

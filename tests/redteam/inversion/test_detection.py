@@ -10,7 +10,7 @@ from secagg.encoding.schema import FloatArray
 from secagg.errors import LocalError
 from secagg.tools.redteam.attacks.inversion.malicious import TRAP_WEIGHTS
 from secagg.tools.redteam.detection import Sign, inspect_model
-from secagg.tools.redteam.detection_rates import HONEST, MALICIOUS, Rate, disguised_imprint, rates, trained
+from secagg.tools.redteam.detection_rates import HONEST, MALICIOUS, disguised_imprint, rates, trained
 from secagg.tools.redteam.fidelity import CANARIES, SUSPICIOUS, aggregate_fidelity, model_fidelity
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.targets import target_named
@@ -98,10 +98,11 @@ def test_fidelity_of_an_aggregate_with_canaries_in_it() -> None:
 def test_rates() -> None:
     found = {(rate.check, rate.models): rate for rate in rates(1)}
     for name in MALICIOUS:
-        assert found["inspection", name].share == 1
+        assert (found["inspection", name].spoke, found["inspection", name].shown) == (1, 1)
         # A layer that is silent gives nothing away; its danger is to the one whose layer is not.
-        assert found["fidelity", name].share == (0 if name == "silenced" else 1)
+        assert (found["fidelity", name].spoke, found["fidelity", name].shown) == (name != "silenced", 1)
     honest = [rate for (_, models), rate in found.items() if models.startswith("honest")]
     assert len(honest) == 6
     assert sum(rate.spoke for rate in honest) == 0
-    assert Rate("inspection", "x", 0, 10).interval == pytest.approx((0, 0.3085), abs=1e-4)
+    assert all(rate.malicious is (models in MALICIOUS) for (_, models), rate in found.items())
+    assert found["inspection", "silenced"].interval == pytest.approx((0.025, 1), abs=1e-4)

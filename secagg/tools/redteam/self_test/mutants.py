@@ -32,12 +32,12 @@ from secagg.masked import masked_input, masks, vector
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
-from secagg.messages import MaskedInputChunk, ParticipantId, ShareDelivery
+from secagg.messages import MaskedInputChunk, ParticipantId
 from secagg.noise.laws import Law
 from secagg.noise.stream import NoiseStream
 from secagg.noise.table import NoiseTable, noise_table
 from secagg.tools.redteam.attacks.protocol import GAMES
-from secagg.tools.redteam.self_test.patches import Patch, take_away
+from secagg.tools.redteam.attacks.protocol.game import Check, Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +47,27 @@ class Mutant:
     Attributes:
         name: for reports.
         title: what is wrong with the product.
-        apply: breaks it, for as long as the patch lives.
+        flaws: what is taken away from the product, or stands in its place.
         check: the check or game that must notice.
-        encrypted: whether that needs TenSEAL.
-        server: whether that needs the server.
     """
 
     name: str
     title: str
-    apply: Callable[[Patch], None]
+    flaws: tuple[Check | Measure, ...]
     check: str
-    encrypted: bool = False
-    server: bool = False
+
+
+def _instead(owner: object, name: str, other: object) -> tuple[Measure, ...]:
+    """Something else in the place of `owner.name`, whatever stands there."""
+    return (Measure(owner, name, lambda _: other),)
 
 
 # --- mask streams -----------------------------------------------------------------------------------------------------
 
 
-def _words(change: Callable[[Words], Words]) -> Callable[[Patch], None]:
+def _words(change: Callable[[Words], Words]) -> tuple[Measure, ...]:
     """Every mask word is changed alike wherever a stream is read."""
-
-    def apply(patch: Patch) -> None:
-        expand = MaskStream.next
-        patch.setattr(MaskStream, "next", lambda self, count: change(expand(self, count)))
-
-    return apply
+    return (Measure(MaskStream, "next", lambda expand: lambda self, count: change(expand(self, count))),)
 
 
 def _gaussian(words: Words) -> Words:
@@ -97,29 +93,22 @@ class _Twister(MaskStream):
         return self._state.randint(0, 1 << 32, count, np.uint32).astype(self._words.dtype)
 
 
-def _always_from_the_start(patch: Patch) -> None:
-    made = MaskStream.__init__
-
-    def begin(self: MaskStream, key: Secret, dtype: Any, _start: int = 0, buffer: bytearray | None = None) -> None:
-        made(self, key, dtype, 0, buffer)
-
-    patch.setattr(MaskStream, "__init__", begin)
+def _from_the_start(made: Callable[..., None]) -> Callable[..., None]:
+    return lambda self, key, dtype, _start=0, buffer=None: made(self, key, dtype, 0, buffer)
 
 
-def _uncovered(keep: Callable[[Words, Words], Words]) -> Callable[[Patch], None]:
+def _uncovered(keep: Callable[[Words, Words], Words]) -> tuple[Measure, ...]:
     """Part of each upload is in clear: `keep(covered, clear)` is what leaves."""
 
-    def apply(patch: Patch) -> None:
-        add = masks.add_masks
-
+    def uncovering(add: Callable[..., None]) -> Callable[..., None]:
         def partly(values: Words, start: int, made: tuple[Mask, ...]) -> None:
             clear = values.copy()
             add(values, start, made)
             values[:] = keep(values.copy(), clear)
 
-        patch.setattr(vector, "add_masks", partly)
+        return partly
 
-    return apply
+    return (Measure(vector, "add_masks", uncovering),)
 
 
 def _last_layer(covered: Words, clear: Words) -> Words:
@@ -138,151 +127,110 @@ def _bits_in_clear(bits: int) -> Callable[[Words, Words], Words]:
 # --- keys and seeds ---------------------------------------------------------------------------------------------------
 
 
-def _short_seeds(bits: int) -> Callable[[Patch], None]:
-    def apply(patch: Patch) -> None:
-        whole = masks._mask_key
-
-        def short(round_: Round, label: bytes, material: Secret, *ids: ParticipantId) -> Secret:
-            number = int.from_bytes(whole(round_, label, material, *ids).expose(), "big") % (1 << bits)
+def _short_seeds(bits: int) -> tuple[Measure, ...]:
+    def shortened(whole: Callable[..., Secret]) -> Callable[..., Secret]:
+        def short(*arguments: Any) -> Secret:
+            number = int.from_bytes(whole(*arguments).expose(), "big") % (1 << bits)
             return Secret(number.to_bytes(16, "big"))
 
-        patch.setattr(masks, "_mask_key", short)
+        return short
 
-    return apply
-
-
-def _unbound_masks(patch: Patch) -> None:
-    def unbound(round_: Round, label: bytes, material: Secret, *ids: ParticipantId) -> Secret:
-        info = frame(label, *(i.encode() for i in ids))
-        return derive(material, salt=b"", info=info, size=round_.config.suite.key_size)
-
-    patch.setattr(masks, "_mask_key", unbound)
+    return (Measure(masks, "_mask_key", shortened),)
 
 
-def _lasting_masks(patch: Patch) -> None:
-    def lasting(round_: Round, label: bytes, _material: Secret, *ids: ParticipantId) -> Secret:
-        info = frame(label, *(i.encode() for i in ids))
-        return derive(Secret(b"a long-term secret"), salt=b"", info=info, size=round_.config.suite.key_size)
-
-    patch.setattr(masks, "_mask_key", lasting)
+def _unbound_masks(round_: Round, label: bytes, material: Secret, *ids: ParticipantId) -> Secret:
+    info = frame(label, *(i.encode() for i in ids))
+    return derive(material, salt=b"", info=info, size=round_.config.suite.key_size)
 
 
-def _group_seed(patch: Patch) -> None:
-    def group(round_: Round, _one: ParticipantId, _other: ParticipantId, _shared: Secret) -> Secret:
-        return derive(Secret(round_.context), salt=b"", info=b"everyone", size=round_.config.suite.key_size)
-
-    patch.setattr(masked_input, "pairwise_mask_key", group)
+def _lasting_masks(round_: Round, label: bytes, _material: Secret, *ids: ParticipantId) -> Secret:
+    return _unbound_masks(round_, label, Secret(b"a long-term secret"), *ids)
 
 
-def _some_masks(choose: Callable[[AwaitingShares, tuple[Mask, ...]], tuple[Mask, ...]]) -> Callable[[Patch], None]:
-    def apply(patch: Patch) -> None:
-        made = AwaitingShares._masks
+def _group_seed(round_: Round, _one: ParticipantId, _other: ParticipantId, _shared: Secret) -> Secret:
+    return derive(Secret(round_.context), salt=b"", info=b"everyone", size=round_.config.suite.key_size)
 
-        def fewer(self: AwaitingShares, delivery: ShareDelivery) -> tuple[Mask, ...]:
-            return choose(self, made(self, delivery))
 
-        patch.setattr(AwaitingShares, "_masks", fewer)
-
-    return apply
+def _fallback(made: Callable[..., tuple[Mask, ...]]) -> Callable[..., tuple[Mask, ...]]:
+    return lambda self, delivery: made(self, delivery) if self.checked.own_index % 2 else ()
 
 
 # --- ciphertexts ------------------------------------------------------------------------------------------------------
 
 
-def _truncated_values(patch: Patch) -> None:
-    def truncated(parts: Any) -> U64:
-        values: U64 = np.trunc(np.concatenate([parts.real, parts.imag], axis=-1)).astype(np.int64).astype(np.uint64)
-        return values
-
-    patch.setattr(slots, "ckks_values", truncated)
+def _truncated_values(parts: Any) -> U64:
+    values: U64 = np.trunc(np.concatenate([parts.real, parts.imag], axis=-1)).astype(np.int64).astype(np.uint64)
+    return values
 
 
-def _same_noise(patch: Patch) -> None:
-    encrypt, made = _Seal.encrypt_blocks, dict[bytes, U64]()
+def _same_noise(encrypt: Callable[..., U64]) -> Callable[..., U64]:
+    made: dict[bytes, U64] = {}
 
-    def once(self: _Seal, how: Any, values: U64) -> U64:
+    def once(self: object, how: object, values: U64) -> U64:
         key = values.tobytes()
         if key not in made:
             made[key] = encrypt(self, how, values)
         return made[key]
 
-    patch.setattr(_Seal, "encrypt_blocks", once)
+    return once
 
 
-def _one_stream(patch: Patch) -> None:
-    def one(_seed: bytes, salt: bytes, _purpose: bytes, prime: int) -> Secret:
-        return derive(Secret(salt or b"reference"), salt=b"", info=prime.to_bytes(8, "big"), size=32)
-
-    patch.setattr(streams, "_stream_key", one)
+def _one_stream(_seed: bytes, salt: bytes, _purpose: bytes, prime: int) -> Secret:
+    return derive(Secret(salt or b"reference"), salt=b"", info=prime.to_bytes(8, "big"), size=32)
 
 
-def _unsmudged(patch: Patch) -> None:
-    patch.setattr(decrypting, "partial_decryption", lambda _profile, key, c1, _rng: fallen_part(key, c1))
+def _unsmudged(_profile: Profile, key: SecretKey, c1: U64, _rng: Rng) -> U64:
+    return fallen_part(key, c1)
 
 
-def _smudged_alike(patch: Patch) -> None:
-    def alike(profile: Profile, key: SecretKey, c1: U64, _rng: Rng) -> U64:
-        return partial_decryption(profile, key, c1, SeededRng(bytes(32)))
-
-    patch.setattr(decrypting, "partial_decryption", alike)
+def _smudged_alike(profile: Profile, key: SecretKey, c1: U64, _rng: Rng) -> U64:
+    return partial_decryption(profile, key, c1, SeededRng(bytes(32)))
 
 
-def _key_for_its_digest(patch: Patch) -> None:
-    for phase in (share_keys, confirm_key, encrypted_input):
-        patch.setattr(phase, "dealt_key_digest", lambda _context, seed: seed.expose())
+_SAME_NOISE: Final = (Measure(_Seal, "encrypt_blocks", _same_noise),)
+_KEY_FOR_ITS_DIGEST: Final = tuple(
+    Measure(phase, "dealt_key_digest", lambda _: lambda _context, seed: seed.expose())
+    for phase in (share_keys, confirm_key, encrypted_input)
+)
 
 
 # --- noise, logs, sizes -----------------------------------------------------------------------------------------------
 
 
-def _noise_of_everyone(patch: Patch) -> None:
-    patch.setattr(RoundConfig, "guaranteed_honest", property(lambda self: self.max_participants))
+def _half_the_noise(law: Law, variance: Fraction) -> NoiseTable:
+    return noise_table(law, variance / 4)
 
 
-def _half_the_noise(patch: Patch) -> None:
-    def half(law: Law, variance: Fraction) -> NoiseTable:
-        return noise_table(law, variance / 4)
-
-    patch.setattr(noisy, "noise_table", half)
+def _seeded_noise(table: NoiseTable, _seed: Secret) -> NoiseStream:
+    return NoiseStream(table, Secret(bytes(32)))
 
 
-def _seeded_noise(patch: Patch) -> None:
-    patch.setattr(noisy, "NoiseStream", lambda table, _seed: NoiseStream(table, Secret(bytes(32))))
-
-
-def _log_line(patch: Patch) -> None:
-    chunk = MaskedVector.chunk
-
+def _log_line(chunk: Callable[..., MaskedInputChunk]) -> Callable[..., MaskedInputChunk]:
     def talkative(self: MaskedVector, number: int) -> MaskedInputChunk:
         first = self._vector.read(0, 64, np.dtype("<u4")).tolist()
         logging.getLogger("secagg").debug("masking %s", first)
         return chunk(self, number)
 
-    patch.setattr(MaskedVector, "chunk", talkative)
+    return talkative
 
 
-def _talkative_server(patch: Patch) -> None:
+def _talkative_server(receive: Callable[..., Any]) -> Callable[..., Any]:
     import structlog  # noqa: PLC0415, an extra
-    from secagg_server.rounds.hosted import HostedRound  # noqa: PLC0415
-
-    receive = HostedRound._receive_chunk
 
     def talkative(self: Any, sender: ParticipantId, claim: int, chunk: Any, now: float) -> Any:
         structlog.get_logger().debug("chunk", first=np.frombuffer(chunk.payload[:256], "<u4").tolist())
         return receive(self, sender, claim, chunk, now)
 
-    patch.setattr(HostedRound, "_receive_chunk", talkative)
+    return talkative
 
 
-def _telling_sizes(patch: Patch) -> None:
-    each = MaskedVector.__iter__
-
+def _telling_sizes(each: Callable[..., Iterator[MaskedInputChunk]]) -> Callable[..., Iterator[MaskedInputChunk]]:
     def shorter(self: MaskedVector) -> Iterator[MaskedInputChunk]:
         flat = int(self._vector.read(0, 60, np.dtype("<u4")).var() < 1e6)
         for made in each(self):
             yield MaskedInputChunk(made.number, made.payload[: len(made.payload) - flat])
 
-    patch.setattr(MaskedVector, "__iter__", shorter)
+    return shorter
 
 
 # --- defences against attacks on rounds -------------------------------------------------------------------------------
@@ -290,30 +238,32 @@ def _telling_sizes(patch: Patch) -> None:
 
 def _undefended(name: str, title: str, game: str) -> Mutant:
     """What the game names as the defence against its attack is gone."""
-    return Mutant(name, title, lambda patch: take_away(patch, GAMES[game].defences), game)
+    return Mutant(name, title, GAMES[game].defences, game)
 
 
 MUTANTS: Final = (
     _undefended("no-self-mask", "no self mask", "late-message"),
-    Mutant("unbound-seed", "mask seeds are not bound to the round", _unbound_masks, "restored-snapshot"),
+    Mutant("unbound-seed", "mask seeds are not bound to the round",
+           _instead(masks, "_mask_key", _unbound_masks), "restored-snapshot"),
     Mutant("seed-16", "mask keys of 16 bits", _short_seeds(16), "seeds"),
     Mutant("seed-20", "mask keys of 20 bits", _short_seeds(20), "seeds"),
-    Mutant("mersenne-twister", "masks from MT19937", lambda p: p.setattr(masks, "MaskStream", _Twister), "masks"),
+    Mutant("mersenne-twister", "masks from MT19937", _instead(masks, "MaskStream", _Twister), "masks"),
     Mutant("24-bit-masks", "24-bit masks in a 32-bit ring", _words(lambda w: w & w.dtype.type(0xFFFFFF)), "masks"),
     Mutant("modulo-3e9", "masks are rand32 mod 3·10⁹", _words(lambda w: w % w.dtype.type(3_000_000_000)), "masks"),
     Mutant("modulo-mersenne", "masks modulo 2³¹ − 1", _words(lambda w: w % w.dtype.type(2**31 - 1)), "masks"),
     Mutant("gaussian-masks", "float Gaussian masks", _words(_gaussian), "masks"),
-    Mutant("stream-reused", "each chunk is masked from the start of the stream", _always_from_the_start, "mask-chunks"),
+    Mutant("stream-reused", "each chunk is masked from the start of the stream",
+           (Measure(MaskStream, "__init__", _from_the_start),), "mask-chunks"),
     Mutant("layer-in-clear", "one layer in clear", _uncovered(_last_layer), "masks"),
     Mutant("every-second", "every second coordinate in clear", _uncovered(_every_second), "masks"),
     Mutant("low-byte", "low byte in clear", _uncovered(_bits_in_clear(0xFF)), "masks"),
     Mutant("sign-bit", "sign bit in clear", _uncovered(_bits_in_clear(0x80000000)), "masks"),
-    Mutant("group-seed", "one seed for the group", _group_seed, "seeds"),
+    Mutant("group-seed", "one seed for the group", _instead(masked_input, "pairwise_mask_key", _group_seed), "seeds"),
     Mutant(
         "fallback", "half the updates unmasked as a fallback",
-        _some_masks(lambda state, made: made if state.checked.own_index % 2 else ()), "masks",
+        (Measure(AwaitingShares, "_masks", _fallback),), "masks",
     ),
-    Mutant("lasting-keys", "mask keys reused over rounds", _lasting_masks, "two-rounds"),
+    Mutant("lasting-keys", "mask keys reused over rounds", _instead(masks, "_mask_key", _lasting_masks), "two-rounds"),
     _undefended("low-threshold", "threshold ≤ colluders is allowed", "threshold-of-colluders"),
     _undefended("all-but-one-collude", "n_C may leave one honest update in a sum", "all-but-one-collude"),
     _undefended("both-shares", "both kinds of share are answered", "both-shares"),
@@ -322,22 +272,33 @@ MUTANTS: Final = (
     _undefended("consistency-unchecked", "one signature on the survivors will do", "two-survivor-sets"),
     _undefended("context-unchecked", "keys are not bound to the round", "replay-keys"),
     _undefended("model-unchecked", "the context leaves the model out", "different-models"),
-    Mutant("ckks-unrounded", "CKKS sums are cut off instead of rounded", _truncated_values, "release-ckks", True),
-    Mutant("ckks-same-noise", "CKKS noise is the same every time", _same_noise, "encryption-noise-ckks", True),
-    Mutant("bfv-same-noise", "BFV noise is the same every time", _same_noise, "encryption-noise-bfv", True),
-    Mutant("equal-streams", "everyone's c1 is the same stream", _one_stream, "ciphertexts-ckks", True),
-    Mutant("key-at-coordinator", "the coordinator is sent the secret key", _key_for_its_digest, "secrets-bfv", True),
-    Mutant("unsmudged", "partial decryptions without smudging noise", _unsmudged, "smudging-bfv-threshold", True),
-    Mutant("smudged-alike", "the same smudging noise for everyone", _smudged_alike, "smudging-bfv-threshold", True),
-    Mutant("noise-of-everyone", "noise is sized for all, dropouts too", _noise_of_everyone, "released-noise"),
-    Mutant("half-the-noise", "noise of half the deviation", _half_the_noise, "released-noise"),
-    Mutant("seeded-noise", "noise from a generator with a fixed seed", _seeded_noise, "fresh-noise"),
-    Mutant("log-line", "a log line with values of an update", _log_line, "values-in-sight"),
-    Mutant("server-log", "the server logs words of an upload", _talkative_server, "shell-in-sight", server=True),
+    Mutant("ckks-unrounded", "CKKS sums are cut off instead of rounded",
+           _instead(slots, "ckks_values", _truncated_values), "release-ckks"),
+    Mutant("ckks-same-noise", "CKKS noise is the same every time", _SAME_NOISE, "encryption-noise-ckks"),
+    Mutant("bfv-same-noise", "BFV noise is the same every time", _SAME_NOISE, "encryption-noise-bfv"),
+    Mutant("equal-streams", "everyone's c1 is the same stream",
+           _instead(streams, "_stream_key", _one_stream), "ciphertexts-ckks"),
+    Mutant("key-at-coordinator", "the coordinator is sent the secret key", _KEY_FOR_ITS_DIGEST, "secrets-bfv"),
+    Mutant("unsmudged", "partial decryptions without smudging noise",
+           _instead(decrypting, "partial_decryption", _unsmudged), "smudging-bfv-threshold"),
+    Mutant("smudged-alike", "the same smudging noise for everyone",
+           _instead(decrypting, "partial_decryption", _smudged_alike), "smudging-bfv-threshold"),
+    Mutant("noise-of-everyone", "noise is sized for all, dropouts too",
+           _instead(RoundConfig, "guaranteed_honest", property(lambda self: self.max_participants)), "released-noise"),
+    Mutant("half-the-noise", "noise of half the deviation",
+           _instead(noisy, "noise_table", _half_the_noise), "released-noise"),
+    Mutant("seeded-noise", "noise from a generator with a fixed seed",
+           _instead(noisy, "NoiseStream", _seeded_noise), "fresh-noise"),
+    Mutant("log-line", "a log line with values of an update",
+           (Measure(MaskedVector, "chunk", _log_line),), "values-in-sight"),
+    Mutant("server-log", "the server logs words of an upload",
+           (Measure("secagg_server.rounds.hosted:HostedRound", "_receive_chunk", _talkative_server),),
+           "shell-in-sight"),
     _undefended("forgotten-claims", "a participant forgets which sums it opened", "hidden-receipt"),
     _undefended("shared-update", "the update is not copied when participation begins", "changed-update"),
     _undefended("blamed-unsigned", "who did not sign a share is blamed for it", "framing"),
     _undefended("certified-by-few", "any number of signatures certifies a result", "two-results"),
-    Mutant("telling-sizes", "the size of an upload follows the data", _telling_sizes, "taint-masked-active"),
+    Mutant("telling-sizes", "the size of an upload follows the data",
+           (Measure(MaskedVector, "__iter__", _telling_sizes),), "taint-masked-active"),
 )  # fmt: skip
 """Every flaw of the design's list that the product could have, and some more."""

@@ -21,7 +21,7 @@ import re
 import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator
-from importlib import import_module
+from pkgutil import resolve_name
 from types import TracebackType
 from typing import Any, Final, Protocol
 
@@ -70,7 +70,7 @@ def take_away(patch: Patcher, defences: Iterable[Check | Measure]) -> None:
         if isinstance(defence, Check):
             without_check(patch, defence.owner, defence.function, defence.marker)
         else:
-            owner = import_module(defence.owner) if isinstance(defence.owner, str) else defence.owner
+            owner = resolve_name(defence.owner) if isinstance(defence.owner, str) else defence.owner
             patch.setattr(owner, defence.name, defence.weakened(inspect.getattr_static(owner, defence.name)))
 
 

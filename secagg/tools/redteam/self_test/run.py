@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from secagg.tools.redteam.arena import deployment
 from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.game import Game, play
-from secagg.tools.redteam.audit import CHECKS, missing_extra
+from secagg.tools.redteam.audit import CHECKS, Check, missing_extra
 from secagg.tools.redteam.self_test.mutants import MUTANTS, Mutant
-from secagg.tools.redteam.self_test.patches import Patch
+from secagg.tools.redteam.self_test.patches import Patch, take_away
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SelfTest:
         said = f"{self.caught} of {len(self.verdicts)} caught"
         if not self.left_out:
             return said
-        extras = {missing_extra(encrypted=m.encrypted, server=m.server) for m in self.left_out}
+        extras = {missing_extra(judge(m)) for m in self.left_out}
         return f"{said}; {len(self.left_out)} not run: install secagg[{','.join(sorted(extras))}]"
 
 
@@ -70,17 +70,22 @@ def self_test(
         told: hears of each verdict.
     """
     deployment()  # made by the healthy product
-    running = [mutant for mutant in mutants if not missing_extra(encrypted=mutant.encrypted, server=mutant.server)]
+    running = [mutant for mutant in mutants if not missing_extra(judge(mutant))]
     false_alarms = [f"{name}: {said}" for name in sorted({m.check for m in running}) for said in complaints(name, seed)]
     verdicts = []
     for mutant in running:
         with Patch() as patch:
-            mutant.apply(patch)
+            take_away(patch, mutant.flaws)
             said = complaints(mutant.check, seed)
         verdicts.append(Verdict(mutant, bool(said), said[0] if said else ""))
         told(verdicts[-1])
     left_out = tuple(mutant for mutant in mutants if mutant not in running)
     return SelfTest(tuple(verdicts), tuple(false_alarms), left_out)
+
+
+def judge(mutant: Mutant) -> Check | Game:
+    """The check or game that must notice a mutant."""
+    return CHECKS.get(mutant.check) or GAMES[mutant.check]
 
 
 def complaints(name: str, seed: int) -> list[str]:

@@ -156,7 +156,7 @@ COLLUDER_GAMES: Final = (
         Game(
             f"sybils-{mode.name}", f"{mode.title}: all others are Sybils", "coordinator and n − 1 participants",
             "Douceur 2002", False, "whom the CA certifies; a policy with min_organisations", partial(sybils, mode),
-            Kind.SYBILS, mode.name, encrypted=mode.encrypted,
+            Kind.SYBILS, mode.name,
         )
         for mode in EVERY_MODE if mode is not MASKED_ACTIVE
     ),

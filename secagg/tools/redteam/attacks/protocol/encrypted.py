@@ -171,27 +171,23 @@ def _games() -> tuple[Game, ...]:
             Game(
                 f"{mode.name}-curious", f"{mode.title}: the coordinator reads every ciphertext", "curious coordinator",
                 "[M21]", True, "the coordinator has no key", curious_coordinator(mode.name), Kind.READING, mode.name,
-                encrypted=True,
             ),
             Game(
                 f"{mode.name}-colluder", f"{mode.title}: one participant helps the coordinator",
                 "curious coordinator, 1 of 5 colludes", "[M21] §1", not dealt,
                 "custody threshold, or masked rounds" if dealt else "no participant has the whole key",
                 colluder(mode.name), Kind.COLLUDING, mode.name,
-                encrypted=True,
             ),
             Game(
                 f"{mode.name}-one-for-the-sum", f"{mode.title}: one ciphertext is passed off as the sum",
                 "malicious coordinator", "[M21] §5", False,
                 "masked rounds, active threat model: homomorphic rounds trust the coordinator to follow the rules",
                 one_for_the_sum(mode.name), Kind.LYING, mode.name,
-                encrypted=True,
             ),
             Game(
                 f"{mode.name}-second-decryption", f"{mode.title}: a second decryption is asked for",
                 "malicious coordinator", "[LM21]; [M21] §5", True, "a participant answers once",
-                second_decryption(mode.name), Kind.LYING, mode.name,
-                encrypted=True, refused=Refusal(),
+                second_decryption(mode.name), Kind.LYING, mode.name, refused=Refusal(),
             ),
         ]  # fmt: skip
     return tuple(games)

@@ -217,7 +217,7 @@ def _of_custody(mode: Mode) -> tuple[Game, ...]:
             Game(
                 f"{mode.name}-withheld-sum", f"{mode.title}: a sum that is not the FL server's is asked for",
                 "malicious coordinator", "threat model", True, "participants hand it in only where the task says so",
-                partial(withheld_sum, mode.name), Kind.LYING, mode.name, encrypted=True,
+                partial(withheld_sum, mode.name), Kind.LYING, mode.name,
                 defences=(Check(AwaitingOrder, "on_order", "C58"),), refused=Refusal(),
             ),
         )  # fmt: skip
@@ -225,13 +225,13 @@ def _of_custody(mode: Mode) -> tuple[Game, ...]:
         Game(
             f"{mode.name}-rogue-key-share", f"{mode.title}: a key share that cancels all others",
             "one participant", "[M21] §5", True, "key shares are committed to before any is seen",
-            partial(rogue_key_share, mode.name), Kind.COLLUDING, mode.name, encrypted=True,
+            partial(rogue_key_share, mode.name), Kind.COLLUDING, mode.name,
             defences=_CHECKED_SHARES, refused=Refusal(AuthenticationError, ATTACKER),
         ),
         Game(
             f"{mode.name}-copied-input", f"{mode.title}: another's ciphertext is sent as one's own",
             "one participant", "[M21] §5", True, "a ciphertext is bound to its sender",
-            partial(copied_input, mode.name), Kind.COLLUDING, mode.name, encrypted=True,
+            partial(copied_input, mode.name), Kind.COLLUDING, mode.name,
             defences=(Check(encrypted_input, "check_chunk", "C76"),), refused=Refusal(AuthenticationError, ATTACKER),
         ),
     )  # fmt: skip
@@ -241,11 +241,11 @@ def _games() -> tuple[Game, ...]:
     planted = Game(
         "bfv-planted-sum", f"{mode_named('bfv').title}: a sum is made up without any key", "malicious coordinator",
         "[M21] §5", True, "a ciphertext that hides nothing is not decrypted", planted_sum, Kind.LYING, "bfv",
-        encrypted=True, defences=(Check(encrypted_sum, "check_ciphertext", "C56"),), refused=Refusal(),
+        defences=(Check(encrypted_sum, "check_ciphertext", "C56"),), refused=Refusal(),
     )  # fmt: skip
     equal = Game(
         "bfv-equal-seeds", f"{mode_named('bfv').title}: two ciphertexts with one c1", "curious coordinator", "[M21]",
-        True, "c1 depends on whose it is; the seed is nobody else's", equal_seeds, Kind.READING, "bfv", encrypted=True,
+        True, "c1 depends on whose it is; the seed is nobody else's", equal_seeds, Kind.READING, "bfv",
         # The coordinator has both ciphertexts, whether or not it refuses the second.
         defences=(Measure(tenseal_backend, "SeededPolynomials", nameless),),
         refused=Refusal(culprit=NAMES[1]),

@@ -48,7 +48,8 @@ class Measure:
     """What stops an attack without being a check, such as a mask or a value that is bound to the round.
 
     Attributes:
-        owner: the module or class that has it; a module by its name where it belongs to an extra.
+        owner: the module or class that has it; by its name, as `pkgutil.resolve_name` takes it, where it belongs to an
+            extra.
         name: of the attribute.
         weakened: makes what would stand there without the defence, of what stands there.
     """
@@ -103,7 +104,6 @@ class Game:
         play: runs it.
         kind: what it is counted among.
         mode: the way to sum that it is played against, by the name of `secagg.tools.redteam.modes`.
-        encrypted: whether it needs TenSEAL.
         defences: what must be taken away, all of it, for the adversary to win. Empty where the product does not stop
             it, or where no single place of the code does.
         refused: with what error it is stopped; None where the adversary is told nothing and holds nothing.
@@ -118,7 +118,6 @@ class Game:
     play: Callable[[], Outcome]
     kind: Kind
     mode: str = "masked-active"
-    encrypted: bool = False
     defences: tuple[Check | Measure, ...] = ()
     refused: Refusal | None = None
 

@@ -66,7 +66,7 @@ def _through(name: str) -> Game:
     return Game(
         f"malicious-model-{name}", f"{mode.title}: one malicious model for everybody", "malicious FL server",
         "Fowl et al. 2022; Boenisch et al. 2023", False, "inspect models before training; clipping with noise",
-        partial(malicious_model, mode, 16, 1e-2), Kind.MALICIOUS_MODEL, name, encrypted=mode.encrypted,
+        partial(malicious_model, mode, 16, 1e-2), Kind.MALICIOUS_MODEL, name,
     )  # fmt: skip
 
 
