@@ -41,7 +41,6 @@ from secagg.tools.redteam.results import (
     CurvePoint,
     DefenceRow,
     FaceRow,
-    Faces,
     Quality,
     RedTeamFindings,
 )
@@ -206,7 +205,7 @@ def rich(healthy: RedTeamFindings) -> RedTeamFindings:
             CurvePoint((tried("first-layer on x", 1, 12), tried("membership on y", 0, 4)), 64, 9.0, LOOKS),
         ),
         defences=(DefenceRow((tried("prior on x", 5), tried("low-rank on x", 0)), "2-bit", "2-bit values", NAIVE),),
-        faces=Faces((FaceRow("the record", (grey,), 60.0, 1.0), FaceRow("hidden", (grey,), 4.5, 0.01, True))),
+        faces=(FaceRow("the record", (grey,), 60.0, 1.0), FaceRow("hidden", (grey,), 4.5, 0.01, True)),
         measured=MEASURED,
         left_out=("something",),
     )

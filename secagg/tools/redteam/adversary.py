@@ -32,7 +32,6 @@ from secagg.messages import (
     MaskKeyShare,
     Member,
     ParticipantId,
-    ParticipantMessage,
     Roster,
     ShareDelivery,
     ShareKeys,
@@ -104,25 +103,19 @@ class Adversary:
     def ask(self, name: ParticipantId, message: CoordinatorMessage) -> Reply:
         """Answer `name` with `message` and remember what it says. Raises what the participant raises."""
         reply = self.people[name].receive(message, self.now)
-        match reply:
-            case ShareKeys():
-                self.shared[name] = reply
-                self._open_shares(name)
-            case MaskedVector():
-                self.inputs[name] = self.read(reply)
-            case Unmask():
-                self._take_revealed(self.index(name), reply)
-            case ConsistencyCheck():
-                pass
+        if isinstance(reply, MaskedVector):
+            self.inputs[name] = self.read(reply)
+        else:
+            self._note(name, reply)
         return reply
 
     def __call__(self, envelope: Envelope) -> Iterable[Envelope]:
         """A `Hook`: listen to a round that the real coordinator runs, and change nothing."""
         if isinstance(envelope, Up):
-            self._overhear(envelope.participant, envelope.message)
+            self._note(envelope.participant, envelope.message)
         return (envelope,)
 
-    def _overhear(self, name: ParticipantId, message: ParticipantMessage) -> None:
+    def _note(self, name: ParticipantId, message: object) -> None:
         match message:
             case ShareKeys():
                 self.shared[name] = message
@@ -131,8 +124,6 @@ class Adversary:
                 self._chunks[name].append(message)
             case Unmask():
                 self._take_revealed(self.index(name), message)
-            case _:
-                pass
 
     def assemble(self) -> None:
         """Put together the inputs that were overheard chunk by chunk."""

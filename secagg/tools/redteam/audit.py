@@ -1,7 +1,8 @@
 """What a healthy product must pass. Each check plays real rounds and says what is wrong; nothing if all is well."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from secagg.encoding.pipeline import Pipeline
@@ -55,34 +56,27 @@ PIPELINES: Final = {
 """What can make sizes depend on data where it is done badly: dropping coordinates, and noise."""
 
 
-def _taint(mode: Mode, pipeline: str = "") -> Callable[[int], list[str]]:
-    def run(seed: int) -> list[str]:
-        names = participant_names(4)
-        encoding = Pipeline.parse(PIPELINES[pipeline]) if pipeline else None
-        config = mode.config(SMALL, 4, encoding=encoding)
-        found = compare(config, random_updates(config.schema, names, seed), zero_updates(config, names), seed)
-        return [f"{leak.where}: {leak.what}" for leak in found]
-
-    return run
+def _taint(mode: Mode, pipeline: str, seed: int) -> list[str]:
+    names = participant_names(4)
+    encoding = Pipeline.parse(PIPELINES[pipeline]) if pipeline else None
+    config = mode.config(SMALL, 4, encoding=encoding)
+    found = compare(config, random_updates(config.schema, names, seed), zero_updates(config, names), seed)
+    return [f"{leak.where}: {leak.what}" for leak in found]
 
 
-def _for_mode(check: Callable[[Mode, int], list[str]], mode: Mode) -> Callable[[int], list[str]]:
-    return lambda seed: check(mode, seed)
-
-
-def _checks() -> tuple[Check, ...]:
-    checks = [
+def _checks() -> Iterator[Check]:
+    yield from (
         Check("masks", "masks are uniform and independent, each stream alone", masks, _SEMI_HONEST),
         Check("mask-chunks", "no piece of a mask comes again in it", chunks, _SEMI_HONEST),
         Check("seeds", "mask streams never begin alike", seeds, _SEMI_HONEST),
         Check("two-rounds", "no mask comes again in another round", two_rounds, _SEMI_HONEST),
         Check(
             "masks-active", "the same of masks, each stream alone, in the active threat model",
-            lambda seed: masks(seed, FEWER, MASKED_ACTIVE), _ACTIVE,
+            partial(masks, values=FEWER, mode=MASKED_ACTIVE), _ACTIVE,
         ),
         Check(
             "two-rounds-active", "no mask comes again in another round, in the active threat model",
-            lambda seed: two_rounds(seed, mode=MASKED_ACTIVE), _ACTIVE,
+            partial(two_rounds, mode=MASKED_ACTIVE), _ACTIVE,
         ),
         Check("values-in-sight", "no value in logs or on disk", values_in_sight, _ACTIVE),
         Check(
@@ -91,49 +85,25 @@ def _checks() -> tuple[Check, ...]:
         ),
         Check("released-noise", "noise has its full size with dropouts", released_noise, _SEMI_HONEST),
         Check("fresh-noise", "noise never comes again", fresh_noise, _SEMI_HONEST),
-    ]  # fmt: skip
+    )  # fmt: skip
     for mode in EVERY_MODE:
-        title = mode.title
-        checks.append(
-            Check(f"secrets-{mode.name}", f"{title}: no secret in messages", _for_mode(secrets_in_sight, mode),
-                  mode.name)
-        )  # fmt: skip
-        checks.append(
-            Check(f"taint-{mode.name}", f"{title}: only payloads depend on the data", _taint(mode), mode.name)
-        )
+        yield _of(mode, "secrets", "no secret in messages", partial(secrets_in_sight, mode))
+        yield _of(mode, "taint", "only payloads depend on the data", partial(_taint, mode, ""))
         for name in PIPELINES:
-            told = f"{title}, {name}: only payloads depend on the data"
-            checks.append(Check(f"taint-{name}-{mode.name}", told, _taint(mode, name), mode.name))
+            told = f"{mode.title}, {name}: only payloads depend on the data"
+            yield Check(f"taint-{name}-{mode.name}", told, partial(_taint, mode, name), mode.name)
     for mode in ENCRYPTED:
-        checks.append(
-            Check(
-                f"ciphertexts-{mode.name}",
-                f"{mode.title}: residues are uniform and independent",
-                _for_mode(ciphertexts, mode),
-                mode.name,
-            )
-        )
-        checks.append(
-            Check(
-                f"release-{mode.name}",
-                f"{mode.title}: the released sum holds no encryption noise",
-                _for_mode(exact_release, mode),
-                mode.name,
-            )
-        )
+        yield _of(mode, "ciphertexts", "residues are uniform and independent", partial(ciphertexts, mode))
+        yield _of(mode, "release", "the released sum holds no encryption noise", partial(exact_release, mode))
         if mode.variant.custody is Custody.PARTICIPANTS:
-            checks.append(
-                Check(
-                    f"encryption-noise-{mode.name}",
-                    f"{mode.title}: encryption noise is fresh",
-                    _for_mode(encryption_noise, mode),
-                    mode.name,
-                )
-            )
+            yield _of(mode, "encryption-noise", "encryption noise is fresh", partial(encryption_noise, mode))
         else:
-            title = f"{mode.title}: smudging noise is whole, fresh, and knows nothing of the data"
-            checks.append(Check(f"smudging-{mode.name}", title, _for_mode(smudging, mode), mode.name))
-    return tuple(checks)
+            title = "smudging noise is whole, fresh, and knows nothing of the data"
+            yield _of(mode, "smudging", title, partial(smudging, mode))
+
+
+def _of(mode: Mode, name: str, title: str, run: Callable[[int], list[str]]) -> Check:
+    return Check(f"{name}-{mode.name}", f"{mode.title}: {title}", run, mode.name)
 
 
 CHECKS: Final = {check.name: check for check in _checks()}

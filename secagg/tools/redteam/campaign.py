@@ -4,7 +4,7 @@ Every piece draws from the run's seed alone, so what is found does not depend on
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from secagg.tools.redteam.dp_audit import audited_claims
 from secagg.tools.redteam.measured import Measured
 from secagg.tools.redteam.modes import EVERY_MODE, MASKED_ACTIVE, available, mode_named
 from secagg.tools.redteam.power import powers
-from secagg.tools.redteam.results import Attempt, CurvePoint, DefenceRow, Faces, RedTeamFindings
+from secagg.tools.redteam.results import Attacks, RedTeamFindings
 from secagg.tools.redteam.scenes import HIDDEN, STRONGEST, attempts
 from secagg.tools.redteam.sweeps import KINDS, SLOW_KINDS, exposures, many_rounds, noise_sweep
 from secagg.tools.redteam.targets import Subject, target_named
@@ -36,19 +36,7 @@ _LEAD: Final = ATTACKS["first-layer"]
 _LISTED: Final = ATTACKS["membership"]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one piece adds to the findings."""
-
-    attempts: tuple[Attempt, ...] = ()
-    curve: tuple[CurvePoint, ...] = ()
-    defences: tuple[DefenceRow, ...] = ()
-    faces: Faces | None = None
-    measured: Measured = field(default_factory=Measured)
-    left_out: tuple[str, ...] = ()
-
-
-Piece = Callable[[], Part]
+Piece = Callable[[], Attacks]
 
 
 def begun(
@@ -91,14 +79,14 @@ def _against_every_mode(subject: Subject, seed: int) -> str:
     return "text" if target.records.vocabulary else "idlg"
 
 
-def tried(subject: Subject, attack: str, mode: str, *, trials: int, seed: int, sights: Sequence[Sight]) -> Part:
+def tried(subject: Subject, attack: str, mode: str, *, trials: int, seed: int, sights: Sequence[Sight]) -> Attacks:
     """One attack against one mode. One that does not work on a user's own model is left out by name."""
     known = ATTACKS[attack]
     made = attempts(known, subject.target(known, seed), mode_named(mode), trials=trials, seed=seed, sights=sights)
     control = next(attempt for attempt in made if attempt.control)
     if not (subject.bundled or control.as_claimed):
         raise LocalError(f"proves nothing, since it fails on plain updates of this model ({control.achieved})")
-    return Part(tuple(made))
+    return Attacks(attempts=tuple(made))
 
 
 def _measures(subject: Subject, seed: int, more: int) -> Iterable[Piece]:
@@ -122,37 +110,37 @@ def _sweeps(seed: int, *, full: bool) -> Iterable[Piece]:
     yield partial(_measured, "power", partial(powers, releases, seed))
 
 
-def _measured(what: str, measure: Callable[[], Iterable[Any]]) -> Part:
+def _measured(what: str, measure: Callable[[], Iterable[Any]]) -> Attacks:
     rows: dict[str, Any] = {what: tuple(measure())}
-    return Part(measured=Measured(**rows))
+    return Attacks(measured=Measured(**rows))
 
 
-def _curve(subject: Subject, trials: int, seed: int) -> Part:
+def _curve(subject: Subject, trials: int, seed: int) -> Attacks:
     target, listed = subject.target(_LEAD, seed), subject.target(_LISTED, seed)
-    return Part(curve=tuple(gallery.curve(_LEAD, (target, listed), trials, seed)))
+    return Attacks(curve=tuple(gallery.curve(_LEAD, (target, listed), trials, seed)))
 
 
-def _defences(subject: Subject, trials: int, seed: int) -> Part:
+def _defences(subject: Subject, trials: int, seed: int) -> Attacks:
     target, listed = subject.target(_LEAD, seed), subject.target(_LISTED, seed)
-    return Part(defences=tuple(gallery.defences(target, listed, trials, seed)))
+    return Attacks(defences=tuple(gallery.defences(target, listed, trials, seed)))
 
 
-def _faces(subject: Subject, seed: int) -> Part:
+def _faces(subject: Subject, seed: int) -> Attacks:
     target = target_named(_FACES, seed) if subject.bundled else subject.target(_LEAD, seed)
-    return Part(faces=gallery.faces(_LEAD, target, _PICTURED, seed)) if target.records.picture else Part()
+    return Attacks(faces=gallery.faces(_LEAD, target, _PICTURED, seed)) if target.records.picture else Attacks()
 
 
-def _where_it_fits(subject: Subject, what: str, piece: Piece) -> Part:
+def _where_it_fits(subject: Subject, what: str, piece: Piece) -> Attacks:
     """The piece; where it does not fit a user's own model or data, the reason instead."""
     try:
         return piece()
     except LocalError as error:
         if subject.bundled:
             raise
-        return Part(left_out=(f"{what}: {error}",))
+        return Attacks(left_out=(f"{what}: {error}",))
 
 
-def _joined(findings: RedTeamFindings, parts: Sequence[Part]) -> RedTeamFindings:
+def _joined(findings: RedTeamFindings, parts: Sequence[Attacks]) -> RedTeamFindings:
     """In the order of attacks and modes, each attack's control once.
 
     Raises:
@@ -168,9 +156,9 @@ def _joined(findings: RedTeamFindings, parts: Sequence[Part]) -> RedTeamFindings
     return replace(
         findings,
         attempts=tuple(sorted(kept, key=lambda attempt: order[attempt.name])),
-        curve=tuple(point for part in parts for point in part.curve),
-        defences=tuple(row for part in parts for row in part.defences),
-        faces=next((part.faces for part in parts if part.faces), None),
+        curve=sum((part.curve for part in parts), ()),
+        defences=sum((part.defences for part in parts), ()),
+        faces=sum((part.faces for part in parts), ()),
         measured=sum((part.measured for part in parts), Measured()),
         left_out=findings.left_out + tuple(dict.fromkeys(said for part in parts for said in part.left_out)),
     )

@@ -53,7 +53,7 @@ def as_document(findings: RedTeamFindings) -> dict[str, Any]:
         "defences": [asdict(d) for d in findings.defences],
         "faces": [
             {"title": r.title, "psnr": r.psnr, "ssim": r.ssim, "hidden": r.hidden, "pictures": len(r.pictures)}
-            for r in (findings.faces.rows if findings.faces else ())
+            for r in findings.faces
         ],
         "measured": asdict(findings.measured),
         "risks": [

@@ -13,7 +13,7 @@ from secagg.tools.redteam.defences import DEFENCES, Defence
 from secagg.tools.redteam.measured import Tried
 from secagg.tools.redteam.metrics import Outcome
 from secagg.tools.redteam.modes import MASKED_ACTIVE
-from secagg.tools.redteam.results import CurvePoint, DefenceRow, FaceRow, Faces
+from secagg.tools.redteam.results import CurvePoint, DefenceRow, FaceRow
 from secagg.tools.redteam.scenes import PEOPLE, Scene
 from secagg.tools.redteam.target import Target
 from secagg.tools.redteam.trials import Case, tried
@@ -110,7 +110,7 @@ def _named(found: Sequence[Tried]) -> bool:
     return any(t.identified >= _ENOUGH for t in found)
 
 
-def faces(attack: Attack, target: Target, people: int, seed: int) -> Faces:
+def faces(attack: Attack, target: Target, people: int, seed: int) -> tuple[FaceRow, ...]:
     """The same faces through every eye: the record, the control, what the coordinator holds, growing aggregates."""
     scenes = [Scene.play(target, attack, MASKED_ACTIVE, seed * 1000 + i) for i in range(people)]
     records = tuple(pictures.picture(target, scene.record) for scene in scenes)
@@ -128,4 +128,4 @@ def faces(attack: Attack, target: Target, people: int, seed: int) -> Faces:
             case = Case.draw(target, attack, cohort, seed * 1000 + i)
             outcomes.append(case.play(DEFENCES["16-bit"].release(target, case.updates(), i).adaptive, cohort))
         rows.append(pictures.row(f"from the released mean of {cohort}", target, outcomes))
-    return Faces(tuple(rows))
+    return tuple(rows)

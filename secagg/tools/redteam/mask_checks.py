@@ -16,6 +16,7 @@ from secagg.messages import (
     AdvertiseKeys,
     Index,
     Member,
+    ParticipantId,
     Roster,
     ShareDelivery,
 )
@@ -27,6 +28,7 @@ from secagg.tools.redteam.arena import WIDE, layers, rng_of, small_config, start
 from secagg.tools.redteam.modes import MASKED_SEMI_HONEST, Mode
 from secagg.tools.redteam.statistics import Battery, birthday_p, linear_complexity_p, pair_tests, repeats_p, ring_tests
 from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Run
 from secagg.wire.configuration import encode_config
 
 MANY: Final = 48_000
@@ -59,8 +61,7 @@ def mask_battery(seed: int, values: int, mode: Mode = MASKED_SEMI_HONEST) -> Bat
     adversary.collect_inputs()
     adversary.unmask(dict.fromkeys(names, adversary.sets(names)))
     battery, bits = Battery(), config.ring_bits
-    ring = np.uint64((1 << bits) - 1)
-    over = {name: (adversary.inputs[name] - truth(run, name)) & ring for name in names}
+    over = _masks_of(adversary, run)
     singles = {
         "the stream of a pair alone": _left_over(adversary, over[names[0]], names[0], keep=names[1]),
         "a self mask alone": _left_over(adversary, over[names[2]], names[2], keep=None),
@@ -74,6 +75,12 @@ def mask_battery(seed: int, values: int, mode: Mode = MASKED_SEMI_HONEST) -> Bat
         for other in names[:i]:
             battery.add(f"masks of {other} and {one}", pair_tests(over[other], over[one]))
     return battery
+
+
+def _masks_of(adversary: Adversary, run: Run) -> dict[ParticipantId, Integers]:
+    """What lies over each input: the input as received less what went in."""
+    ring = np.uint64((1 << adversary.round.config.ring_bits) - 1)
+    return {name: (adversary.inputs[name] - truth(run, name)) & ring for name in run.participants}
 
 
 def _left_over(adversary: Adversary, mask: Integers, owner: Any, keep: Any) -> Integers:
@@ -98,9 +105,8 @@ def chunks(seed: int = 0) -> list[str]:
     run = start(config, seed=seed)
     adversary = Adversary(run)
     adversary.collect_inputs()
-    battery, ring = Battery(), np.uint64((1 << config.ring_bits) - 1)
-    for name in run.participants:
-        mask = (adversary.inputs[name] - truth(run, name)) & ring
+    battery = Battery()
+    for name, mask in _masks_of(adversary, run).items():
         battery.add(f"mask of {name}", [("repeated blocks", repeats_p(mask, config.ring_bits))])
     return battery.said()
 
@@ -144,14 +150,12 @@ def _stream_heads(round_: Round, members: Mapping[Index, Member], index: int, pa
 def two_rounds(seed: int = 0, values: int = SECOND_ROUND, mode: Mode = MASKED_SEMI_HONEST) -> list[str]:
     """Nothing of the masks of one round is in the next."""
     config = mode.config(layers(values), 4, encoding=WIDE)
-    names, ring = participant_names(4), np.uint64((1 << config.ring_bits) - 1)
-    over: list[dict[Any, Integers]] = []
+    over, battery = [], Battery()
     for number in (1, 2):
         run = start(config, seed=seed * 2 + number)
         adversary = Adversary(run)
         adversary.collect_inputs()
-        over.append({name: (adversary.inputs[name] - truth(run, name)) & ring for name in names})
-    battery = Battery()
-    for name in names:
-        battery.add(f"masks of {name} in two rounds", pair_tests(over[0][name], over[1][name]))
+        over.append(_masks_of(adversary, run))
+    for name, mask in over[0].items():
+        battery.add(f"masks of {name} in two rounds", pair_tests(mask, over[1][name]))
     return battery.said()

@@ -164,21 +164,25 @@ class FaceRow:
     hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Faces:
-    """The records themselves in the first row, and what becomes of them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attacks:
+    """What attacks found, or one piece of them. Attributes: left_out: what could not be run, and why."""
 
-    rows: tuple[FaceRow, ...]
+    attempts: tuple[Attempt, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    defences: tuple[DefenceRow, ...] = ()
+    faces: tuple[FaceRow, ...] = ()
+    measured: Measured = field(default_factory=Measured)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedTeamFindings:
+class RedTeamFindings(Attacks):
     """What one run found: checks, games, attacks, and the test of the red team itself.
 
     Attributes:
         command: that repeats the run.
         origin: date, commit and versions.
-        left_out: what could not be run, and why.
     """
 
     profile: str
@@ -189,12 +193,6 @@ class RedTeamFindings:
     checks: tuple[Checked, ...] = ()
     games: tuple[Played, ...] = ()
     self_test: SelfTest | None = None
-    attempts: tuple[Attempt, ...] = ()
-    curve: tuple[CurvePoint, ...] = ()
-    defences: tuple[DefenceRow, ...] = ()
-    faces: Faces | None = None
-    measured: Measured = field(default_factory=Measured)
-    left_out: tuple[str, ...] = field(default=())
 
     @property
     def leaks(self) -> list[str]:

@@ -26,13 +26,12 @@ from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.encoding.schema import ArraySpec, FloatArray, Schema
 from secagg.errors import MissingExtraError
-from secagg.messages import Index, ParticipantId, Phase
-from secagg.rounds.uploads import MemorySpool
+from secagg.messages import ParticipantId
 from secagg.tools.redteam.adversary import Integers
 from secagg.tools.redteam.arena import WIDE
 from secagg.tools.redteam.modes import MASKED_ACTIVE
 from secagg.tools.redteam.statistics import Battery, ring_tests
-from secagg.tools.redteam.views import listening
+from secagg.tools.redteam.views import RememberingSpool, listening
 from secagg.tools.simulation.cohort import participant_names
 
 if TYPE_CHECKING:
@@ -67,17 +66,6 @@ class Left:
     files: Mapping[str, bytes]
     told: str
     spooled: Mapping[int, bytes]
-
-
-class _Spool(MemorySpool):
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: dict[int, bytes] = {}
-
-    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
-        """Keep the payload in the spool, and a copy of what was written for each owner."""
-        self.written[owner] = self.written.get(owner, b"") + payload
-        super().append(phase, owner, payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +183,7 @@ async def _round(
             journal = store.journals[round_id]
             kept = repr((journal.record, journal.entries))
     spool = journal.spool
-    return "\n".join([*events, kept]), dict(spool.written) if isinstance(spool, _Spool) else {}
+    return "\n".join([*events, kept]), dict(spool.written) if isinstance(spool, RememberingSpool) else {}
 
 
 @contextmanager
@@ -216,7 +204,7 @@ def _remembering() -> "MemoryStore":
 
     class Store(MemoryStore):
         def open_round(self, record: "RoundRecord") -> "Journal":
-            self.journals[record.round_id] = MemoryJournal(record, spool=_Spool())
+            self.journals[record.round_id] = MemoryJournal(record, spool=RememberingSpool())
             return self.journals[record.round_id]
 
     return Store()

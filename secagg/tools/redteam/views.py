@@ -199,7 +199,7 @@ def record(
     """
     contributions = {name: Contribution(update) for name, update in updates.items()}
     run = set_up(config, contributions, rng=rng, deployment=deployment)
-    spool = _Disk()
+    spool = RememberingSpool()
     trust = next(iter(run.participants.values())).membership.credentials
     run.coordinator = coordinate(run.coordinator.round, now=run.now, trust=trust.trust if trust else None, spool=spool)
     recording = Recording(run, tuple(colluders))
@@ -210,7 +210,7 @@ def record(
     run.hook = chain(*hooks, hook)
     with listening() as heard:
         run.play()
-    recording.disk = bytes(spool.written)
+    recording.disk = b"".join(spool.written.values())
     recording.log = heard.getvalue() + "\n".join(
         map(repr, [*run.events, *run.errors.items(), *[(up.participant, str(e)) for up, e in run.refused]])
     )
@@ -249,16 +249,16 @@ def _decoded(profile: Profile, phase: Integers) -> Integers:
     return rounded
 
 
-class _Disk(MemorySpool):
-    """A spool that remembers every byte written to it."""
+class RememberingSpool(MemorySpool):
+    """A spool that remembers every byte written to it, by its owner."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.written = bytearray()
+        self.written: dict[int, bytes] = {}
 
     def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
-        """Keep the payload in the spool, and a copy of all that was written."""
-        self.written += payload
+        """Keep the payload in the spool, and a copy of what was written for each owner."""
+        self.written[owner] = self.written.get(owner, b"") + payload
         super().append(phase, owner, payload)
 
 

@@ -21,8 +21,8 @@ import re
 import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pkgutil import resolve_name
-from types import TracebackType
 from typing import Any, Final, Protocol
 
 from secagg.tools.redteam.attacks.protocol.game import Check, Measure
@@ -38,11 +38,8 @@ class Patcher(Protocol):
         ...
 
 
-class Patch:
+class Patch(ExitStack):
     """A `Patcher` for a `with` block."""
-
-    def __init__(self) -> None:
-        self._before: list[tuple[object, str, object]] = []
 
     def setattr(self, target: object, name: str, value: object) -> None:
         """Replace an attribute that exists.
@@ -50,18 +47,8 @@ class Patch:
         Raises:
             AttributeError: it does not, so the patch would change nothing.
         """
-        self._before.append((target, name, inspect.getattr_static(target, name)))
+        self.callback(setattr, target, name, inspect.getattr_static(target, name))
         setattr(target, name, value)
-
-    def __enter__(self) -> "Patch":
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
-    ) -> None:
-        while self._before:
-            target, name, value = self._before.pop()
-            setattr(target, name, value)
 
 
 def take_away(patch: Patcher, defences: Iterable[Check | Measure]) -> None:
