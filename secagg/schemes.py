@@ -1,7 +1,7 @@
 """The state machines of a round's scheme, masked or homomorphic, behind one interface for each side."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
@@ -56,7 +56,7 @@ class Upload(Protocol):
         ...
 
 
-Participant = Session[Any, ParticipantMessage | Upload | None]
+Participant = Session[ParticipantMessage | Upload | None]
 """One participant through one round, whatever the scheme."""
 
 

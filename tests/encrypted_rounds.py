@@ -115,7 +115,7 @@ def prepare(
     return Run(coordinator, people, hook, NOW, vectors=vectors)
 
 
-def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant[Any]:
+def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant:
     participant = run.participants[name]
     assert isinstance(participant, HomomorphicParticipant)
     return participant

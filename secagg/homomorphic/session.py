@@ -1,6 +1,7 @@
 """A participant of a homomorphic round, in either custody."""
 
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from secagg.encoding.vector import IntegerVector
 from secagg.homomorphic.vectors import Backend, OnceVector
@@ -13,14 +14,24 @@ from secagg.messages import (
     SumChunk,
 )
 from secagg.rounds.membership import Membership
-from secagg.rounds.session import Session, Waiting
+from secagg.rounds.session import Session, Turn, Waiting
 
 Upload = OnceVector[EncryptedInputChunk] | OnceVector[PartialChunk] | OnceVector[SumChunk]
 Reply = ParticipantMessage | Upload
-StateT = TypeVar("StateT", bound=Waiting)
 
 
-class HomomorphicParticipant(Session[StateT, Reply | None]):
+@dataclass(frozen=True, slots=True)
+class HomomorphicTurn(Turn):
+    """What a state of a homomorphic round may use, too.
+
+    Attributes:
+        backend: does the encryption.
+    """
+
+    backend: Backend
+
+
+class HomomorphicParticipant(Session[Reply | None]):
     """A session that keeps the vector under way, and forgets it as soon as it has arrived.
 
     A partial decryption leaves once: its state is given up before it is made.
@@ -29,9 +40,11 @@ class HomomorphicParticipant(Session[StateT, Reply | None]):
     def __init__(
         self,
         membership: Membership,
-        first: StateT,
+        first: Waiting,
         advertisement: AdvertiseKeys,
         vector: IntegerVector,
+        *,
+        order: tuple[type[Any], ...],
         backend: Backend,
     ) -> None:
         """Args:
@@ -39,10 +52,10 @@ class HomomorphicParticipant(Session[StateT, Reply | None]):
         first: the state in which the roster is awaited.
         advertisement: what we send first.
         vector: the encoded update; `membership.round.config.vector_len` coordinates.
+        order: the states of the custody, in order.
         backend: does the encryption.
         """
-        super().__init__(membership, first, advertisement)
-        self._vector = vector
+        super().__init__(membership, first, advertisement, vector, order=order)
         self._backend = backend
         self._upload: Upload | None = None  # under way, or arrived
 
@@ -58,6 +71,10 @@ class HomomorphicParticipant(Session[StateT, Reply | None]):
         if isinstance(reply, OnceVector):
             self._upload = reply
         return reply
+
+    def _turn(self, now: float) -> HomomorphicTurn:
+        """With the backend."""
+        return HomomorphicTurn(now, self._vector, self._order, self._backend)
 
     def _forget_upload(self) -> None:
         if self._upload is not None:

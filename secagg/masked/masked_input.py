@@ -13,12 +13,10 @@ from typing import ClassVar
 
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
-from secagg.encoding.vector import IntegerVector
 from secagg.errors import ProtocolViolation
 from secagg.events import Event
 from secagg.masked import shares
 from secagg.masked.accumulator import Accumulator
-from secagg.masked.consistency_check import AwaitingSurvivors
 from secagg.masked.graph import neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair
@@ -27,6 +25,7 @@ from secagg.messages import Index, MaskedInputChunk, Phase, ShareDelivery, Survi
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import UploadPhase
+from secagg.rounds.session import Turn, Waiting
 from secagg.rounds.shared_state import SharedState
 
 
@@ -35,13 +34,14 @@ class AwaitingShares:
     """Our shares are out; next come our neighbours'. Holds secrets."""
 
     awaits: ClassVar = Phase.SHARE_KEYS
+    takes: ClassVar = ShareDelivery
     checked: CheckedRoster
     channel: KeyPair
     mask: KeyPair
     self_mask_seed: Secret  # b_u
     own_pair: SharePair
 
-    def on_delivery(self, delivery: ShareDelivery, vector: IntegerVector) -> tuple[AwaitingSurvivors, MaskedVector]:
+    def receive(self, delivery: ShareDelivery, turn: Turn) -> tuple[Waiting, MaskedVector]:
         """Open and validate every share now, before any input leaves; then mask the input."""
         checked, config = self.checked, self.checked.membership.round.config
         threshold = config.threshold
@@ -56,8 +56,8 @@ class AwaitingShares:
         held = {checked.own_index: self.own_pair}
         for i, entry in delivery.sealed.items():
             held[i] = shares.receive(checked, self.channel, i, entry)
-        masked = MaskedVector(vector, config.ring_bits, self._masks(delivery))
-        return AwaitingSurvivors(checked, held), masked
+        masked = MaskedVector(turn.vector, config.ring_bits, self._masks(delivery))
+        return turn.after(self, checked, held), masked
 
     def _masks(self, delivery: ShareDelivery) -> tuple[Mask, ...]:
         """PRG(b_u) and ±PRG(s_uv) for every neighbour that shared keys: + if our index is the higher, − if it is the

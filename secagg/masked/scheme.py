@@ -1,6 +1,6 @@
-"""A masked round put together from its phases: which state of the participant takes which message, and which units the
-coordinator's engine drives.
-"""
+"""A masked round made of its phases: states of the participant and units of the coordinator, in order."""
+
+from typing import Final
 
 from secagg.config import ThreatModel
 from secagg.context import Round
@@ -10,21 +10,12 @@ from secagg.encoding.vector import IntegerVector
 from secagg.errors import ConfigError, ProtocolViolation
 from secagg.masked.accumulator import Accumulator, Parallel, one_after_the_other
 from secagg.masked.advertise_keys import join
-from secagg.masked.consistency_check import AwaitingSurvivors, ConsistencyCheckPhase
+from secagg.masked.consistency_check import AwaitingSurvivorsToSign, ConsistencyCheckPhase
 from secagg.masked.masked_input import AwaitingShares, MaskedInputPhase
 from secagg.masked.share_keys import AwaitingRoster, ShareKeysPhase
-from secagg.masked.unmask import AwaitingProof, UnmaskPhase
+from secagg.masked.unmask import AwaitingProof, AwaitingSurvivorsToReveal, UnmaskPhase
 from secagg.masked.vector import MaskedVector
-from secagg.messages import (
-    ConsistencyCheck,
-    ConsistencyProof,
-    CoordinatorMessage,
-    Roster,
-    ShareDelivery,
-    ShareKeys,
-    SurvivorSet,
-    Unmask,
-)
+from secagg.messages import ConsistencyCheck, CoordinatorMessage, ShareKeys, Unmask
 from secagg.rounds.engine import Engine
 from secagg.rounds.members import Members
 from secagg.rounds.membership import Membership
@@ -35,11 +26,16 @@ from secagg.rounds.uploads import MemorySpool, Spool
 
 # --- participant ------------------------------------------------------------------------------------------------------
 
-State = AwaitingRoster | AwaitingShares | AwaitingSurvivors | AwaitingProof
+STATES: Final = {
+    ThreatModel.SEMI_HONEST: (AwaitingRoster, AwaitingShares, AwaitingSurvivorsToReveal),
+    ThreatModel.ACTIVE: (AwaitingRoster, AwaitingShares, AwaitingSurvivorsToSign, AwaitingProof),
+}
+"""The participant's states, in order. Each sends what its phase asks for, once the phase before is closed."""
+
 Reply = ShareKeys | MaskedVector | ConsistencyCheck | Unmask
 
 
-class Participant(Session[State, Reply]):
+class Participant(Session[Reply]):
     """One participant through one masked round. Shares are revealed once."""
 
     again = "a second unmask request: shares are revealed once per round"
@@ -52,23 +48,7 @@ class Participant(Session[State, Reply]):
         Raises:
             PolicyViolation: the round is below our policy.
         """
-        super().__init__(membership, *join(membership))
-        self._vector = vector
-
-    def _advance(self, state: State, message: CoordinatorMessage, now: float) -> tuple[State | Ended, Reply]:
-        match state, message:
-            case AwaitingRoster(), Roster():
-                return state.on_roster(message, now)
-            case AwaitingShares(), ShareDelivery():
-                return state.on_delivery(message, self._vector)
-            case AwaitingSurvivors(), SurvivorSet() if self.membership.active:
-                return state.on_survivors_signed(message)
-            case AwaitingSurvivors(), SurvivorSet():
-                return Ended.DONE, state.on_survivors(message)
-            case AwaitingProof(), ConsistencyProof():
-                return Ended.DONE, state.on_proof(message)
-            case _:
-                raise unexpected(message)
+        super().__init__(membership, *join(membership), vector, order=STATES[membership.round.config.threat_model])
 
     def _refused(self, state: Ended, message: CoordinatorMessage) -> ProtocolViolation:
         """Says whether shares were revealed before."""

@@ -16,12 +16,12 @@ from secagg.crypto.secret import Secret
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.masked import shares
 from secagg.masked.graph import neighbourhoods
-from secagg.masked.masked_input import AwaitingShares
 from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase
 from secagg.rounds.membership import Membership
+from secagg.rounds.session import Turn, Waiting
 
 SELF_MASK_SEED_SIZE = 32
 COMMITMENT_SIZE = 32
@@ -32,15 +32,16 @@ class AwaitingRoster:
     """Keys are advertised; next comes the roster. Holds secrets."""
 
     awaits: ClassVar = Phase.ADVERTISE_KEYS
+    takes: ClassVar = Roster
     membership: Membership
     channel: KeyPair
     mask: KeyPair
     keys: AdvertiseKeys
 
-    def on_roster(self, roster: Roster, now: float) -> tuple[AwaitingShares, ShareKeys]:
+    def receive(self, roster: Roster, turn: Turn) -> tuple[Waiting, ShareKeys]:
         """Check the roster; split our secrets among our neighbours."""
         membership = self.membership
-        checked = CheckedRoster.check(membership, roster, self.keys, now, signed=membership.active)
+        checked = CheckedRoster.check(membership, roster, self.keys, turn.now, signed=membership.active)
         neighbours = neighbourhoods(membership.round.config, checked.members).of(checked.own_index)
         seed = Secret(membership.rng.token(SELF_MASK_SEED_SIZE))
         holders = (*neighbours, checked.own_index)
@@ -50,8 +51,8 @@ class AwaitingRoster:
             for i in neighbours
         }
         commitment = shares.commit(membership.round, membership.participant_id, seed)
-        message = ShareKeys(commitment, dealing.sign(checked, sealed))
-        return AwaitingShares(checked, self.channel, self.mask, seed, pairs[checked.own_index]), message
+        following = turn.after(self, checked, self.channel, self.mask, seed, pairs[checked.own_index])
+        return following, ShareKeys(commitment, dealing.sign(checked, sealed))
 
 
 class ShareKeysPhase(DealingPhase):

@@ -27,6 +27,7 @@ from secagg.masked.accumulator import Accumulator
 from secagg.masked.graph import neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair, check_mask_key, commit, fits_digest
+from secagg.masked.survivors import AwaitingSurvivors
 from secagg.messages import (
     ConsistencyProof,
     Index,
@@ -41,9 +42,21 @@ from secagg.messages import (
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import OneMessagePhase
 from secagg.rounds.recovery import Recovery, Wanted, salt_from
+from secagg.rounds.session import Ended, Turn
 from secagg.rounds.shared_state import SharedState
 
 # --- participant ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingSurvivorsToReveal(AwaitingSurvivors):
+    """Our input is out; next comes who survived, from a semi-honest coordinator. Holds our neighbours' shares."""
+
+    def receive(self, survivors: SurvivorSet, turn: Turn) -> tuple[Ended, Unmask]:
+        """Reveal at once."""
+        del turn
+        self.check(survivors)
+        return Ended.DONE, reveal(self.held, survivors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +64,17 @@ class AwaitingProof:
     """We signed who survived; next come the other survivors' signatures. Holds our neighbours' shares."""
 
     awaits: ClassVar = Phase.CONSISTENCY_CHECK
+    takes: ClassVar = ConsistencyProof
     checked: CheckedRoster
     held: Mapping[Index, SharePair]
     survivors: SurvivorSet
 
-    def on_proof(self, proof: ConsistencyProof) -> Unmask:
-        """Round 4 against an active coordinator: t survivors must have signed *our* sets."""
+    def receive(self, proof: ConsistencyProof, turn: Turn) -> tuple[Ended, Unmask]:
+        """Reveal if t survivors signed *our* sets."""
+        del turn
         message = rosters.survivors_to_sign(self.checked.membership.round.context, self.checked.roster, self.survivors)
         self.checked.check_signatures(proof.signatures, set(self.survivors.survivors), message)  # check: C26-C28
-        return reveal(self.held, self.survivors)
+        return Ended.DONE, reveal(self.held, self.survivors)
 
 
 def reveal(held: Mapping[Index, SharePair], survivors: SurvivorSet) -> Unmask:

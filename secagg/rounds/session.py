@@ -1,18 +1,20 @@
 """One participant through one round: the only holder of its current state.
 
-A participant is in one state at a time. Each state is a frozen class of its own, which holds what the participant knows
-then and has one method for the one message that it can take; the method returns the state that follows and the reply.
-So a message in the wrong order is a type error in our own code, and a `ProtocolViolation` when it comes from a peer.
+A participant is in one state at a time. Each state is a frozen class of its own, in the file of the phase in which its
+reply is sent. It holds what the participant knows then, and takes one kind of message: `receive` returns the state that
+follows and the reply. Which state follows is said once for each scheme, in `STATES` of its `scheme.py`. A message that
+the current state does not take is a `ProtocolViolation`.
 
 The state is given up *before* the reply is made. After any error the secrets are gone and nothing more ever leaves.
 States are never stored, so neither a second request nor a restart gets another answer to the same question.
 """
 
-from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from secagg.aggregates import Aggregate
+from secagg.encoding.vector import IntegerVector
 from secagg.errors import ProtocolViolation
 from secagg.messages import AdvertiseKeys, CoordinatorMessage, Phase
 from secagg.roster import COORDINATOR
@@ -34,12 +36,58 @@ class Waiting(Protocol):
         """The phase whose closing message comes next."""
         ...
 
+    @property
+    def takes(self) -> type[CoordinatorMessage]:
+        """The type of that message."""
+        ...
 
-StateT = TypeVar("StateT", bound=Waiting)
+    def receive(self, message: Any, turn: Any, /) -> "tuple[Waiting | Ended, Any]":
+        """The state that follows, and what is sent in the next phase; None if nothing is left to do.
+
+        Args:
+            message: one that the state takes.
+            turn: the `Turn` of the scheme.
+
+        Raises:
+            RemoteError: the message is not allowed here.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a state may use beside what it holds and the message that it takes.
+
+    Attributes:
+        now: seconds since 1970, UTC; certificates are checked against it.
+        vector: the encoded update. The session keeps it, so no state has to pass it on.
+        order: the states of the scheme, in order.
+    """
+
+    now: float
+    vector: IntegerVector
+    order: tuple[type[Any], ...]
+
+    def after(self, state: Waiting, *known: object) -> Waiting:
+        """The state that follows `state`, which then holds what is `known`: its fields, in their order."""
+        following: Waiting = self.order[self.order.index(type(state)) + 1](*known)
+        return following
+
+    def take(self, state: Waiting, message: CoordinatorMessage) -> tuple[Waiting | Ended, Any]:
+        """What comes of `state` when it takes `message`, as of `Waiting.receive`.
+
+        Raises:
+            RemoteError: the message is not allowed here.
+        """
+        if not isinstance(message, state.takes):
+            raise unexpected(message)
+        return state.receive(message, self)
+
+
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 
 
-class Session(ABC, Generic[StateT, ReplyT_co]):
+class Session(Generic[ReplyT_co]):
     """Feeds the coordinator's messages to the current state.
 
     Attributes:
@@ -51,11 +99,28 @@ class Session(ABC, Generic[StateT, ReplyT_co]):
 
     again: ClassVar[str] = "the round is over for us: nothing is answered twice"
 
-    def __init__(self, membership: Membership, first: StateT, advertisement: AdvertiseKeys) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        first: Waiting,
+        advertisement: AdvertiseKeys,
+        vector: IntegerVector,
+        *,
+        order: tuple[type[Any], ...],
+    ) -> None:
+        """Args:
+        membership: ours in the round.
+        first: the state in which the roster is awaited.
+        advertisement: what we send first.
+        vector: the encoded update; `membership.round.config.vector_len` coordinates.
+        order: the states of the scheme, in order.
+        """
         self.membership = membership
         self.advertisement = advertisement
         self.aggregate: Aggregate | None = None
-        self._state: StateT | Ended = first
+        self._state: Waiting | Ended = first
+        self._vector = vector
+        self._order = order
 
     @property
     def awaits(self) -> Phase | None:
@@ -80,12 +145,13 @@ class Session(ABC, Generic[StateT, ReplyT_co]):
         if isinstance(state, Ended):  # check: C29, C64
             self._state = state
             raise self._refused(state, message)
-        self._state, reply = self._advance(state, message, now)
+        reply: ReplyT_co
+        self._state, reply = self._turn(now).take(state, message)
         return reply
 
-    @abstractmethod
-    def _advance(self, state: StateT, message: CoordinatorMessage, now: float) -> tuple[StateT | Ended, ReplyT_co]:
-        """The state that follows, and the reply; raises `unexpected` for a message that `state` does not take."""
+    def _turn(self, now: float) -> Turn:
+        """What the current state may use."""
+        return Turn(now, self._vector, self._order)
 
     def _refused(self, state: Ended, message: CoordinatorMessage) -> ProtocolViolation:
         """The error for a message after the end."""

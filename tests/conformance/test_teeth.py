@@ -12,9 +12,9 @@ from secagg.crypto import agreement, shamir, signing
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.masked.accumulator import Accumulator
-from secagg.masked.consistency_check import AwaitingSurvivors
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.share_keys import ShareKeysPhase
+from secagg.masked.survivors import AwaitingSurvivors
 from secagg.masked.unmask import UnmaskPhase
 from secagg.policy import Policy
 from secagg.receipts import Receipt
@@ -51,8 +51,8 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("own-entry-changed", roster, "check", "C10-unchanged"),
     ("certificate-of-another-id", roster, "verify_member", "C12"),
     ("too-few-organisations-in-roster", Policy, "check_organisations", "C14"),
-    ("share-of-a-stranger", AwaitingShares, "on_delivery", "C16"),
-    ("too-few-shared", AwaitingShares, "on_delivery", "C17"),
+    ("share-of-a-stranger", AwaitingShares, "receive", "C16"),
+    ("too-few-shared", AwaitingShares, "receive", "C17"),
     ("dealt-no-share", shamir, "decode_share", "below-prime"),
     ("overlap", AwaitingSurvivors, "check", "C21"),
     ("dropped-never-shared", AwaitingSurvivors, "check", "C22-shared"),

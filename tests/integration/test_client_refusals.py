@@ -345,7 +345,7 @@ async def test_overlapping_sets_are_refused_and_no_share_leaves(
 
 
 async def test_with_the_check_gone_the_share_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from secagg.masked.consistency_check import AwaitingSurvivors
+    from secagg.masked.survivors import AwaitingSurvivors
 
     config = make_config(4, SEMI_HONEST, threshold=3)
     cheating(monkeypatch, NAMES[0], Phase.MASKED_INPUT, overlapping)

@@ -422,7 +422,7 @@ def test_of_two_lists_only_one_is_signed_by_the_threshold() -> None:
 
 def test_without_the_signatures_two_lists_would_give_the_whole_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: four seeds from two lists, the fifth is the colluder's own; the victim's update lies open."""
-    without_check(monkeypatch, AwaitingRecoveryProof, "on_proof", "C67")
+    without_check(monkeypatch, AwaitingRecoveryProof, "receive", "C67")
     run, tap, known = two_lists()
     pieces: dict[int, dict[int, Secret]] = {owner: {3: known[COLLUDER][1][Index(owner)]} for owner in (1, 2, 4, 5)}
     for holder, name in enumerate(NAMES, start=1):

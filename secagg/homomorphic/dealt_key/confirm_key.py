@@ -17,7 +17,6 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.errors import AuthenticationError, ProtocolViolation
 from secagg.homomorphic import transcripts
-from secagg.homomorphic.dealt_key.encrypted_input import AwaitingConfirmations
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.messages import Index, KeyConfirmation, ParticipantId, Phase, ShareDelivery
@@ -25,6 +24,7 @@ from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase
+from secagg.rounds.session import Turn, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,12 @@ class AwaitingKey:
     """Our key is out; next comes the dealer's, or nothing if we are the dealer. Holds secrets."""
 
     awaits: ClassVar = Phase.SHARE_KEYS
+    takes: ClassVar = ShareDelivery
     checked: CheckedRoster
     channel: KeyPair
     own_seed: Secret
 
-    def on_delivery(self, delivery: ShareDelivery) -> tuple[AwaitingConfirmations, KeyConfirmation]:
+    def receive(self, delivery: ShareDelivery, turn: Turn) -> tuple[Waiting, KeyConfirmation]:
         """Open the dealt key and say, signed, which key it is."""
         checked, membership = self.checked, self.checked.membership
         others = set(checked.members) - {checked.own_index}
@@ -46,8 +47,7 @@ class AwaitingKey:
         seed = self.own_seed if dealer == checked.own_index else self._open(dealer, delivery.sealed[dealer])
         digest = dealt_key_digest(membership.round.context, seed)
         message = transcripts.key_confirmation(membership.round.context, checked.roster, dealer, digest)
-        state = AwaitingConfirmations(checked, dealer, seed, message)
-        return state, KeyConfirmation(digest, membership.sign(message))
+        return turn.after(self, checked, dealer, seed, message), KeyConfirmation(digest, membership.sign(message))
 
     def _open(self, dealer: Index, sealed: bytes) -> Secret:
         checked = self.checked

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from secagg.crypto.secret import Secret
-from secagg.encoding.vector import IntegerVector
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.events import Event
 from secagg.homomorphic import encrypted_input, transcripts
-from secagg.homomorphic.dealt_key.report_sum import AwaitingSum
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.homomorphic.encrypted_sum import refuse_transparent
 from secagg.homomorphic.profile import profile_of
-from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_vector
+from secagg.homomorphic.session import HomomorphicTurn
+from secagg.homomorphic.vectors import OnceVector, encrypted_vector
 from secagg.lattice.jobs import OpenSymmetric
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.lattice.streams import SEED_SIZE, SeededPolynomials
 from secagg.lattice.summation import SeededSum
 from secagg.messages import ConsistencyProof, EncryptedInputChunk, EncryptedSum, Index, ParticipantId, Phase
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.session import Waiting
 from secagg.rounds.uploads import Spool
 
 
@@ -35,25 +35,26 @@ class AwaitingConfirmations:
     """We hold a key; next come the others' signatures that they hold the same. Holds secrets."""
 
     awaits: ClassVar = Phase.CONFIRM_KEY
+    takes: ClassVar = ConsistencyProof
     checked: CheckedRoster
     dealer: Index
     seed: Secret
     message: bytes
 
-    def on_proof(
-        self, proof: ConsistencyProof, vector: IntegerVector, backend: Backend
-    ) -> tuple[AwaitingSum, OnceVector[EncryptedInputChunk]]:
+    def receive(
+        self, proof: ConsistencyProof, turn: HomomorphicTurn
+    ) -> tuple[Waiting, OnceVector[EncryptedInputChunk]]:
         """All who go on must have signed our key's digest; then encrypt."""
         checked, membership = self.checked, self.checked.membership
         profile = profile_of(membership.round.config)
         checked.check_signatures(proof.signatures, set(checked.members), self.message)  # check: C51-C52
         stream_seed = membership.rng.token(SEED_SIZE)
         context, name = membership.round.context, membership.participant_id
-        backend.do(OpenSymmetric(profile, self.seed.expose(), context, stream_seed, name))
+        turn.backend.do(OpenSymmetric(profile, self.seed.expose(), context, stream_seed, name))
         digest = dealt_key_digest(context, self.seed)
         binding = transcripts.input_binding(context, name, profile, digest, stream_seed)
-        upload = encrypted_vector(profile, vector, backend, seed=stream_seed, binding=binding)
-        return AwaitingSum(checked, self.seed, frozenset(proof.signatures)), upload
+        upload = encrypted_vector(profile, turn.vector, turn.backend, seed=stream_seed, binding=binding)
+        return turn.after(self, checked, self.seed, frozenset(proof.signatures)), upload
 
 
 class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):

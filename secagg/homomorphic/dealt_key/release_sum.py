@@ -17,11 +17,13 @@ from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
 from secagg.events import Event, SumReady
 from secagg.homomorphic.dealt_key.state import DealtKeyState
+from secagg.homomorphic.session import HomomorphicTurn
 from secagg.homomorphic.vectors import OnceVector
 from secagg.messages import Index, Phase, ReleaseOrder, SumChunk
 from secagg.roster import COORDINATOR
 from secagg.rounds.coordinator_phase import UploadPhase
 from secagg.rounds.membership import Membership
+from secagg.rounds.session import Ended
 from secagg.rounds.uploads import Spool, Uploads
 
 
@@ -30,14 +32,16 @@ class AwaitingOrder:
     """We know the sum; next the coordinator may ask for it, if the task gives it to the FL server."""
 
     awaits: ClassVar = Phase.REPORT_SUM
+    takes: ClassVar = ReleaseOrder
     membership: Membership
     aggregate: Aggregate
 
-    def on_order(self, order: ReleaseOrder) -> OnceVector[SumChunk] | None:
+    def receive(self, order: ReleaseOrder, turn: HomomorphicTurn) -> tuple[Ended, OnceVector[SumChunk] | None]:
         """The packed sum, or nothing."""
+        del turn
         config = self.membership.round.config
         if not order.upload:
-            return None
+            return Ended.DONE, None
         if not config.release_to_coordinator:  # check: C58
             raise ProtocolViolation("this task does not give the sum to the FL server", culprit=COORDINATOR)
         size = chunk_values(config.ring_bits)
@@ -45,7 +49,7 @@ class AwaitingOrder:
         def make(number: int) -> SumChunk:
             return SumChunk(number, pack(self.aggregate.sums[number * size : (number + 1) * size], config.ring_bits))
 
-        return OnceVector(Phase.RELEASE_SUM, -(-config.vector_len // size), make)
+        return Ended.DONE, OnceVector(Phase.RELEASE_SUM, -(-config.vector_len // size), make)
 
 
 class ReleaseSumPhase(UploadPhase[SumChunk]):

@@ -19,9 +19,9 @@ from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, ProtocolViolation, RoundAborted
 from secagg.events import DropReason, Event, ParticipantDropped, SumDelivered
 from secagg.homomorphic import encrypted_sum, transcripts
-from secagg.homomorphic.dealt_key.release_sum import AwaitingOrder
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.homomorphic.profile import profile_of
+from secagg.homomorphic.session import HomomorphicTurn
 from secagg.homomorphic.vectors import Backend
 from secagg.lattice.jobs import Decrypt, OpenDecryption, values_of
 from secagg.lattice.layout import layout_of
@@ -29,6 +29,7 @@ from secagg.lattice.uploads import value_range
 from secagg.messages import EncryptedSum, Index, Phase, ReleaseOrder, SumReport
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase
+from secagg.rounds.session import Waiting
 from secagg.wire.results import sums_digest
 
 
@@ -37,20 +38,21 @@ class AwaitingSum:
     """Our input is out; next comes the encrypted sum. Holds the key."""
 
     awaits: ClassVar = Phase.ENCRYPTED_INPUT
+    takes: ClassVar = EncryptedSum
     checked: CheckedRoster
     seed: Secret
     confirmed: frozenset[Index]
 
-    def on_sum(self, encrypted: EncryptedSum, backend: Backend) -> tuple[AwaitingOrder, SumReport]:
+    def receive(self, encrypted: EncryptedSum, turn: HomomorphicTurn) -> tuple[Waiting, SumReport]:
         """Decrypt, round, and say, signed, which sum it is."""
         checked, membership = self.checked, self.checked.membership
         encrypted_sum.check_sets(checked, encrypted.sets, self.confirmed)
-        sums = self._decrypt(encrypted, backend)
+        sums = self._decrypt(encrypted, turn.backend)
         names = tuple(checked.members[i].participant_id for i in encrypted.sets.survivors)
         aggregate = Aggregate(sums, names)
         digest = sums_digest(aggregate, membership.round.config)
         message = transcripts.sum_report(membership.round.context, checked.roster, encrypted.sets.survivors, digest)
-        return AwaitingOrder(membership, aggregate), SumReport(digest, membership.sign(message))
+        return turn.after(self, membership, aggregate), SumReport(digest, membership.sign(message))
 
     def _decrypt(self, encrypted: EncryptedSum, backend: Backend) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
         round_ = self.checked.membership.round

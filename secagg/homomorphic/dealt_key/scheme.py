@@ -1,6 +1,6 @@
-"""A round with a dealt key put together from its phases: which state of the participant takes which message, and which
-units the coordinator's engine drives.
-"""
+"""A round with a dealt key made of its phases: states of the participant and units of the coordinator, in order."""
+
+from typing import Final
 
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
@@ -16,51 +16,34 @@ from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.session import HomomorphicParticipant, Reply
 from secagg.homomorphic.vectors import Backend
 from secagg.lattice.summation import SeededSum
-from secagg.messages import (
-    ConsistencyProof,
-    CoordinatorMessage,
-    EncryptedSum,
-    ReleaseOrder,
-    Roster,
-    ShareDelivery,
-)
+from secagg.messages import CoordinatorMessage
 from secagg.rounds.engine import Engine
 from secagg.rounds.members import Members
 from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim
-from secagg.rounds.session import Ended, unexpected
 from secagg.rounds.uploads import Spool
 
 # --- participant ------------------------------------------------------------------------------------------------------
 
-State = AwaitingRoster | AwaitingKey | AwaitingConfirmations | AwaitingSum | AwaitingOrder
+STATES: Final = (AwaitingRoster, AwaitingKey, AwaitingConfirmations, AwaitingSum, AwaitingOrder)
+"""The participant's states, in order. Each sends what its phase asks for, once the phase before is closed."""
 
 
-class DealtKeyParticipant(HomomorphicParticipant[State]):
+class DealtKeyParticipant(HomomorphicParticipant):
     """One participant in custody `participants`, where everyone decrypts the sum."""
 
     def __init__(self, membership: Membership, vector: IntegerVector, backend: Backend) -> None:
         """Raises:
         PolicyViolation: the round is below our policy.
         """
-        super().__init__(membership, *join(membership), vector, backend)
+        super().__init__(membership, *join(membership), vector, order=STATES, backend=backend)
 
-    def _advance(self, state: State, message: CoordinatorMessage, now: float) -> tuple[State | Ended, Reply | None]:
-        match state, message:
-            case AwaitingRoster(), Roster():
-                return state.on_roster(message, now)
-            case AwaitingKey(), ShareDelivery():
-                return state.on_delivery(message)
-            case AwaitingConfirmations(), ConsistencyProof():
-                return state.on_proof(message, self._vector, self._backend)
-            case AwaitingSum(), EncryptedSum():
-                following, report = state.on_sum(message, self._backend)
-                self.aggregate = following.aggregate
-                return following, report
-            case AwaitingOrder(), ReleaseOrder():
-                return Ended.DONE, state.on_order(message)
-            case _:
-                raise unexpected(message)
+    def receive(self, message: CoordinatorMessage, now: float) -> Reply | None:
+        """Keeps the sum, once it is decrypted."""
+        reply = super().receive(message, now)
+        if isinstance(self._state, AwaitingOrder):
+            self.aggregate = self._state.aggregate
+        return reply
 
 
 # --- coordinator ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from typing import ClassVar
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.errors import DecodeError, ProtocolViolation
-from secagg.homomorphic.dealt_key.confirm_key import AwaitingKey
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.lattice.keyshares import dealt_key_digest
 from secagg.lattice.rlwe import KEY_SEED_SIZE
@@ -24,6 +23,7 @@ from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase
 from secagg.rounds.membership import Membership
+from secagg.rounds.session import Turn, Waiting
 
 DIGEST_SIZE = 32
 
@@ -33,14 +33,15 @@ class AwaitingRoster:
     """Keys are advertised; next comes the roster. Holds secrets."""
 
     awaits: ClassVar = Phase.ADVERTISE_KEYS
+    takes: ClassVar = Roster
     membership: Membership
     channel: KeyPair
     keys: AdvertiseKeys
 
-    def on_roster(self, roster: Roster, now: float) -> tuple[AwaitingKey, ShareKeys]:
+    def receive(self, roster: Roster, turn: Turn) -> tuple[Waiting, ShareKeys]:
         """Check the roster; seal a fresh key to everyone, in case we are the dealer."""
         membership = self.membership
-        checked = CheckedRoster.check(membership, roster, self.keys, now, signed=True)
+        checked = CheckedRoster.check(membership, roster, self.keys, turn.now, signed=True)
         seed = Secret(membership.rng.token(KEY_SEED_SIZE))
         digest = dealt_key_digest(membership.round.context, seed)
         sealed = {
@@ -56,7 +57,7 @@ class AwaitingRoster:
             for i, member in checked.members.items()
             if i != checked.own_index
         }
-        return AwaitingKey(checked, self.channel, seed), ShareKeys(digest, dealing.sign(checked, sealed))
+        return turn.after(self, checked, self.channel, seed), ShareKeys(digest, dealing.sign(checked, sealed))
 
 
 class ShareKeysPhase(DealingPhase):

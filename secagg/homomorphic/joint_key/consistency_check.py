@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from secagg.crypto.secret import Secret
 from secagg.homomorphic import encrypted_sum, transcripts
-from secagg.homomorphic.joint_key.partial_decryption import AwaitingProof
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.profile import profile_of
 from secagg.lattice.layout import layout_of
@@ -20,6 +19,7 @@ from secagg.lattice.residues import chunks_digest
 from secagg.messages import ConsistencyCheck, EncryptedSum, Index, Phase
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase
+from secagg.rounds.session import Turn, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ class AwaitingSum:
     """Our input is out; next comes the sum's c1. Holds our key and pieces of the others' seeds."""
 
     awaits: ClassVar = Phase.ENCRYPTED_INPUT
+    takes: ClassVar = EncryptedSum
     checked: CheckedRoster
     seed: Secret
     held: Mapping[Index, Secret]  # pieces of key seeds, by owner; its keys are U2
 
-    def on_sum(self, encrypted: EncryptedSum) -> tuple[AwaitingProof, ConsistencyCheck]:
+    def receive(self, encrypted: EncryptedSum, turn: Turn) -> tuple[Waiting, ConsistencyCheck]:
         """Sign who is in the sum and what is to be decrypted."""
         checked, membership = self.checked, self.checked.membership
         encrypted_sum.check_sets(checked, encrypted.sets, frozenset(self.held))
@@ -42,8 +43,8 @@ class AwaitingSum:
         message = transcripts.decryption(
             membership.round.context, checked.roster, encrypted.sets, chunks_digest(layout, encrypted.c1)
         )
-        state = AwaitingProof(checked, self.seed, self.held, encrypted.sets, encrypted.c1, message)
-        return state, ConsistencyCheck(membership.sign(message))
+        following = turn.after(self, checked, self.seed, self.held, encrypted.sets, encrypted.c1, message)
+        return following, ConsistencyCheck(membership.sign(message))
 
 
 class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):

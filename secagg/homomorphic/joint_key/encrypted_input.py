@@ -15,16 +15,15 @@ from secagg.crypto import labels, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
-from secagg.encoding.vector import IntegerVector
 from secagg.errors import DecodeError, ProtocolViolation, RemoteError
 from secagg.events import Event
 from secagg.homomorphic import encrypted_input, transcripts
 from secagg.homomorphic.encrypted_sum import refuse_transparent
-from secagg.homomorphic.joint_key.consistency_check import AwaitingSum
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.profile import profile_of
+from secagg.homomorphic.session import HomomorphicTurn
 from secagg.homomorphic.transcripts import seed_share_digest
-from secagg.homomorphic.vectors import Backend, OnceVector, encrypted_vector
+from secagg.homomorphic.vectors import OnceVector, encrypted_vector
 from secagg.lattice.jobs import OpenPublicKey
 from secagg.lattice.keyshares import check_commitment, joint_key, unpack_key_share
 from secagg.lattice.modular import U64
@@ -35,6 +34,7 @@ from secagg.messages import EncryptedInputChunk, EncryptedSum, Index, Participan
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.session import Waiting
 from secagg.rounds.uploads import Spool
 
 
@@ -43,15 +43,16 @@ class AwaitingShares:
     """Our key share is out; next come the others'. Holds secrets."""
 
     awaits: ClassVar = Phase.SHARE_KEYS
+    takes: ClassVar = ShareDelivery
     checked: CheckedRoster
     channel: KeyPair
     seed: Secret
     key_share: bytes
     own_piece: Secret
 
-    def on_delivery(
-        self, delivery: ShareDelivery, vector: IntegerVector, backend: Backend
-    ) -> tuple[AwaitingSum, OnceVector[EncryptedInputChunk]]:
+    def receive(
+        self, delivery: ShareDelivery, turn: HomomorphicTurn
+    ) -> tuple[Waiting, OnceVector[EncryptedInputChunk]]:
         """Open and validate every piece and key share now; then encrypt under the sum of the key shares."""
         checked, membership, shown = self.checked, self.checked.membership, delivery.key_shares
         profile, context, own = profile_of(membership.round.config), membership.round.context, checked.own_index
@@ -68,11 +69,11 @@ class AwaitingShares:
         for i, sealed in delivery.sealed.items():
             held[i] = self._open(i, sealed)
         joint = joint_key(profile, [self._checked(profile, i, shown[i]) for i in sorted(held)])
-        backend.do(OpenPublicKey(profile, joint, context))
+        turn.backend.do(OpenPublicKey(profile, joint, context))
         key_digest = digest(labels.RESIDUES_DIGEST, pack_residues(joint, profile.prime_bits))
         binding = transcripts.input_binding(context, membership.participant_id, profile, key_digest, b"")
-        upload = encrypted_vector(profile, vector, backend, seed=b"", binding=binding)
-        return AwaitingSum(checked, self.seed, held), upload
+        upload = encrypted_vector(profile, turn.vector, turn.backend, seed=b"", binding=binding)
+        return turn.after(self, checked, self.seed, held), upload
 
     def _open(self, sender: Index, sealed: bytes) -> Secret:
         checked = self.checked

@@ -14,7 +14,6 @@ from typing import ClassVar
 from secagg.crypto.secret import Secret
 from secagg.events import Event
 from secagg.homomorphic.joint_key.opening import open_sum
-from secagg.homomorphic.joint_key.recovery_check import AwaitingFallen
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.vectors import OnceVector
@@ -25,6 +24,7 @@ from secagg.lattice.rlwe import SecretKey
 from secagg.messages import ConsistencyProof, FallenSet, Index, PartialChunk, Phase, SurvivorSet
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import UploadPhase
+from secagg.rounds.session import Turn, Waiting
 from secagg.rounds.uploads import Spool, Uploads
 
 
@@ -33,6 +33,7 @@ class AwaitingProof:
     """We signed; next come the others' signatures. Holds our key and pieces of the others' seeds."""
 
     awaits: ClassVar = Phase.CONSISTENCY_CHECK
+    takes: ClassVar = ConsistencyProof
     checked: CheckedRoster
     seed: Secret
     held: Mapping[Index, Secret]
@@ -40,7 +41,7 @@ class AwaitingProof:
     c1: tuple[bytes, ...]
     message: bytes
 
-    def on_proof(self, proof: ConsistencyProof) -> tuple[AwaitingFallen, OnceVector[PartialChunk]]:
+    def receive(self, proof: ConsistencyProof, turn: Turn) -> tuple[Waiting, OnceVector[PartialChunk]]:
         """t survivors must have signed our view; then decrypt our part, smudged, once."""
         checked, membership = self.checked, self.checked.membership
         checked.check_signatures(proof.signatures, set(self.sets.survivors), self.message)  # check: C63
@@ -54,8 +55,8 @@ class AwaitingProof:
             partial = partial_decryption(profile, key, c1, membership.rng)
             return PartialChunk(number, pack_residues(partial[:, None], profile.prime_bits))
 
-        state = AwaitingFallen(checked, self.held, frozenset(proof.signatures))
-        return state, OnceVector(Phase.PARTIAL_DECRYPTION, layout.chunks, make)
+        following = turn.after(self, checked, self.held, frozenset(proof.signatures))
+        return following, OnceVector(Phase.PARTIAL_DECRYPTION, layout.chunks, make)
 
 
 class PartialDecryptionPhase(UploadPhase[PartialChunk]):

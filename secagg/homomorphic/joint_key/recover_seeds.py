@@ -23,6 +23,7 @@ from secagg.messages import ConsistencyProof, Index, ParticipantId, Phase, Recov
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import OneMessagePhase
+from secagg.rounds.session import Ended, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,18 @@ class AwaitingRecoveryProof:
     """We signed who fell; next come the others' signatures. Holds pieces of the others' seeds."""
 
     awaits: ClassVar = Phase.RECOVERY_CHECK
+    takes: ClassVar = ConsistencyProof
     checked: CheckedRoster
     held: Mapping[Index, Secret]
     fallen: tuple[Index, ...]
     message: bytes
 
-    def on_proof(self, proof: ConsistencyProof) -> RecoverSeeds:
+    def receive(self, proof: ConsistencyProof, turn: Turn) -> tuple[Ended, RecoverSeeds]:
         """t decryptors must have signed our list; then reveal our pieces of those seeds, and of no other."""
+        del turn
         left = set(self.held) - set(self.fallen)
         self.checked.check_signatures(proof.signatures, left, self.message)  # check: C67
-        return RecoverSeeds({i: self.held[i] for i in self.fallen})
+        return Ended.DONE, RecoverSeeds({i: self.held[i] for i in self.fallen})
 
 
 class RecoverSeedsPhase(OneMessagePhase[RecoverSeeds]):

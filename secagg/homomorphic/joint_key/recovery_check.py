@@ -16,12 +16,12 @@ from typing import ClassVar
 from secagg.crypto.secret import Secret
 from secagg.errors import ProtocolViolation
 from secagg.homomorphic import transcripts
-from secagg.homomorphic.joint_key.recover_seeds import AwaitingRecoveryProof
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.messages import FallenSet, Index, Phase, RecoveryCheck
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase
+from secagg.rounds.session import Ended, Turn, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,15 @@ class AwaitingFallen:
     """Our partial decryption is out; next comes who fell away. Holds pieces of the others' seeds."""
 
     awaits: ClassVar = Phase.PARTIAL_DECRYPTION
+    takes: ClassVar = FallenSet
     checked: CheckedRoster
     held: Mapping[Index, Secret]
     signers: frozenset[Index]
 
-    def on_fallen(self, message: FallenSet) -> tuple[AwaitingRecoveryProof, RecoveryCheck] | None:
+    def receive(self, message: FallenSet, turn: Turn) -> tuple[Waiting | Ended, RecoveryCheck | None]:
         """Sign who fell; nothing if nobody did."""
         if not message.fallen:
-            return None
+            return Ended.DONE, None
         checked, fallen, threshold = self.checked, set(message.fallen), self.checked.membership.threshold
         if not fallen <= set(self.held):  # check: C65-shared
             raise ProtocolViolation("fallen decryptors who never shared keys", culprit=COORDINATOR)
@@ -49,8 +50,8 @@ class AwaitingFallen:
                 f"{len(fallen)} fallen leave fewer decryptors than threshold {threshold}", culprit=COORDINATOR
             )
         signed = transcripts.recovery(checked.membership.round.context, checked.roster, message.fallen)
-        state = AwaitingRecoveryProof(checked, self.held, message.fallen, signed)
-        return state, RecoveryCheck(checked.membership.sign(signed))
+        following = turn.after(self, checked, self.held, message.fallen, signed)
+        return following, RecoveryCheck(checked.membership.sign(signed))
 
 
 class RecoveryCheckPhase(SignaturePhase[RecoveryCheck]):

@@ -1,6 +1,6 @@
-"""A round with a joint key put together from its phases: which state of the participant takes which message, and which
-units the coordinator's engine drives.
-"""
+"""A round with a joint key made of its phases: states of the participant and units of the coordinator, in order."""
+
+from typing import Final
 
 from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
@@ -14,56 +14,31 @@ from secagg.homomorphic.joint_key.recovery_check import AwaitingFallen, Recovery
 from secagg.homomorphic.joint_key.share_keys import AwaitingRoster, ShareKeysPhase
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.profile import profile_of
-from secagg.homomorphic.session import HomomorphicParticipant, Reply
+from secagg.homomorphic.session import HomomorphicParticipant
 from secagg.homomorphic.vectors import Backend
 from secagg.lattice.layout import layout_of
 from secagg.lattice.residues import Accumulator
 from secagg.lattice.summation import PublicKeySum
-from secagg.messages import (
-    ConsistencyProof,
-    CoordinatorMessage,
-    EncryptedSum,
-    FallenSet,
-    Roster,
-    ShareDelivery,
-)
 from secagg.rounds.engine import Engine
 from secagg.rounds.members import Members
 from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim
-from secagg.rounds.session import Ended, unexpected
 from secagg.rounds.uploads import Spool
 
 # --- participant ------------------------------------------------------------------------------------------------------
 
-State = AwaitingRoster | AwaitingShares | AwaitingSum | AwaitingProof | AwaitingFallen | AwaitingRecoveryProof
+STATES: Final = (AwaitingRoster, AwaitingShares, AwaitingSum, AwaitingProof, AwaitingFallen, AwaitingRecoveryProof)
+"""The participant's states, in order. Each sends what its phase asks for, once the phase before is closed."""
 
 
-class JointKeyParticipant(HomomorphicParticipant[State]):
+class JointKeyParticipant(HomomorphicParticipant):
     """One participant in custody `threshold`, where the coordinator gets the sum."""
 
     def __init__(self, membership: Membership, vector: IntegerVector, backend: Backend) -> None:
         """Raises:
         PolicyViolation: the round is below our policy.
         """
-        super().__init__(membership, *join(membership), vector, backend)
-
-    def _advance(self, state: State, message: CoordinatorMessage, now: float) -> tuple[State | Ended, Reply | None]:
-        match state, message:
-            case AwaitingRoster(), Roster():
-                return state.on_roster(message, now)
-            case AwaitingShares(), ShareDelivery():
-                return state.on_delivery(message, self._vector, self._backend)
-            case AwaitingSum(), EncryptedSum():
-                return state.on_sum(message)
-            case AwaitingProof(), ConsistencyProof():
-                return state.on_proof(message)
-            case AwaitingFallen(), FallenSet():
-                return state.on_fallen(message) or (Ended.DONE, None)
-            case AwaitingRecoveryProof(), ConsistencyProof():
-                return Ended.DONE, state.on_proof(message)
-            case _:
-                raise unexpected(message)
+        super().__init__(membership, *join(membership), vector, order=STATES, backend=backend)
 
 
 # --- coordinator ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.events import Event
-from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.profile import profile_of
 from secagg.homomorphic.transcripts import seed_share_digest
@@ -27,6 +26,7 @@ from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase
 from secagg.rounds.membership import Membership
+from secagg.rounds.session import Turn, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,17 @@ class AwaitingRoster:
     """We committed to a key share; next comes the roster. Holds secrets."""
 
     awaits: ClassVar = Phase.ADVERTISE_KEYS
+    takes: ClassVar = Roster
     membership: Membership
     channel: KeyPair
     seed: Secret
     key_share: bytes
     keys: AdvertiseKeys
 
-    def on_roster(self, roster: Roster, now: float) -> tuple[AwaitingShares, ShareKeys]:
+    def receive(self, roster: Roster, turn: Turn) -> tuple[Waiting, ShareKeys]:
         """Check the roster; show our key share, and split its seed among everyone."""
         membership = self.membership
-        checked = CheckedRoster.check(membership, roster, self.keys, now, signed=True)
+        checked = CheckedRoster.check(membership, roster, self.keys, turn.now, signed=True)
         pieces = shamir.share(self.seed, membership.threshold, list(checked.members), membership.rng)
         sealed = {
             i: dealing.seal(
@@ -58,8 +59,8 @@ class AwaitingRoster:
             for i, member in checked.members.items()
             if i != checked.own_index
         }
-        state = AwaitingShares(checked, self.channel, self.seed, self.key_share, pieces[checked.own_index])
-        return state, ShareKeys(b"", dealing.sign(checked, sealed), self.key_share)
+        following = turn.after(self, checked, self.channel, self.seed, self.key_share, pieces[checked.own_index])
+        return following, ShareKeys(b"", dealing.sign(checked, sealed), self.key_share)
 
 
 class ShareKeysPhase(DealingPhase):

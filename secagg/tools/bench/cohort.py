@@ -9,14 +9,16 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
+from secagg.encoding.vector import IntegerVector
 from secagg.masked import shares
 from secagg.masked.advertise_keys import join
-from secagg.masked.masked_input import AwaitingShares
+from secagg.masked.scheme import STATES
 from secagg.masked.share_keys import AwaitingRoster
 from secagg.masked.shares import SharePair
 from secagg.messages import ParticipantId, Roster, ShareDelivery
 from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
+from secagg.rounds.session import Turn, Waiting
 from secagg.tools.simulation.cohort import Deployment, participant_names
 from secagg.wire.configuration import encode_config
 
@@ -73,9 +75,13 @@ class Cohort:
         own, *others = (state for state, _ in joined.values())
         return cls(own, tuple(others), roster)
 
-    def share_keys(self) -> AwaitingShares:
+    def turn(self, vector: IntegerVector) -> Turn:
+        """What the timed participant's states may use; `vector` is its update."""
+        return Turn(NOW, vector, STATES[self.own.membership.round.config.threat_model])
+
+    def share_keys(self, vector: IntegerVector) -> Waiting:
         """The timed participant's step from the roster to its sealed shares."""
-        state, _ = self.own.on_roster(self.roster, NOW)
+        state, _ = self.own.receive(self.roster, self.turn(vector))
         return state
 
     def delivery(self) -> ShareDelivery:

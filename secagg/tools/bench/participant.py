@@ -14,14 +14,16 @@ def measure(values: int, neighbours: int, repeats: int) -> Section:
     """Time and size of the masked input of `values` coordinates among `neighbours` neighbours, on one core."""
     config = bench_config(neighbours + 1, values, threat_model=ThreatModel.SEMI_HONEST)
     cohort, update = Cohort.gather(config), sample_update(values)
-    state, delivery = cohort.share_keys(), cohort.delivery()
 
     def encoder() -> EncodedUpdate:
         flat = config.schema.check(update)
         return config.code.encode(flat, 1, Secret(bytes(32)))
 
+    state, delivery = cohort.share_keys(encoder()), cohort.delivery()
+
     def open_shares() -> MaskedVector:
-        _, masked = state.on_delivery(delivery, encoder())
+        masked: MaskedVector
+        _, masked = state.receive(delivery, cohort.turn(encoder()))
         return masked
 
     masked = open_shares()

@@ -15,6 +15,7 @@ from secagg.masked import shares
 from secagg.messages import Index
 from secagg.rounds.checked_roster import verify_members
 from secagg.tools.bench.cohort import NOW, SEED, Cohort, bench_config
+from secagg.tools.bench.encoding import sample_update
 from secagg.tools.bench.measure import seconds_each, take_turns
 from secagg.tools.bench.report import Figure, Section, at_most
 
@@ -111,11 +112,13 @@ def _pairwise(repeats: int) -> tuple[Figure, ...]:
 def _roster(holders: int, threshold: int, repeats: int) -> tuple[Figure, ...]:
     cohort = Cohort.gather(bench_config(holders, 64, threat_model=ThreatModel.ACTIVE, threshold=threshold))
     own, roster = cohort.own, cohort.roster
+    config = own.membership.round.config
+    vector = config.code.encode(config.schema.check(sample_update(64)), 1, Secret(bytes(32)))
     turns = take_turns(
         {
             "check": lambda: rosters.check(roster, own.membership.round, own.membership.participant_id, own.keys),
             "verify": lambda: verify_members(own.membership, roster, NOW),
-            "step": cohort.share_keys,
+            "step": lambda: cohort.share_keys(vector),
         },
         repeats,
     )

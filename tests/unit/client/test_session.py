@@ -460,7 +460,7 @@ def test_a_cheat_is_named_and_nothing_more_leaves(
 
 
 def test_without_the_check_of_overlaps_shares_would_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    from secagg.masked.consistency_check import AwaitingSurvivors
+    from secagg.masked.survivors import AwaitingSurvivors
 
     monkeypatch.setattr(AwaitingSurvivors, "check", lambda self, survivors: None)
     round_ = Conversation(make_config(5, SEMI_HONEST))

@@ -6,7 +6,7 @@ Source: [M21] Mouchet et al. 2021.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -47,7 +47,7 @@ from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
 ATTACKER: Final = NAMES[4]
 
 
-def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant[Any]:
+def machine(run: Run, name: ParticipantId) -> HomomorphicParticipant:
     """The state machine of `name` in a homomorphic round."""
     participant = run.participants[name]
     if not isinstance(participant, HomomorphicParticipant):
@@ -218,7 +218,7 @@ def _of_custody(mode: Mode) -> tuple[Game, ...]:
                 f"{mode.name}-withheld-sum", f"{mode.title}: a sum that is not the FL server's is asked for",
                 "malicious coordinator", "threat model", True, "participants hand it in only where the task says so",
                 partial(withheld_sum, mode.name), Kind.LYING, mode.name,
-                defences=(Check(AwaitingOrder, "on_order", "C58"),), refused=Refusal(),
+                defences=(Check(AwaitingOrder, "receive", "C58"),), refused=Refusal(),
             ),
         )  # fmt: skip
     return (

@@ -153,7 +153,7 @@ SHARE_GAMES: Final = (
     Game(
         "ring-fence", "The victim is told that only a colluder shared keys", "malicious coordinator, 2 of 7 collude",
         "[B17] §6.2", True, "fewer than t shares end the round for the victim", ring_fence_shares, Kind.LYING,
-        defences=(Check(AwaitingShares, "on_delivery", "C17"),), refused=Refusal(),
+        defences=(Check(AwaitingShares, "receive", "C17"),), refused=Refusal(),
     ),
     Game(
         "replay-shares", "Shares of an earlier round, to participants who kept their channel keys",

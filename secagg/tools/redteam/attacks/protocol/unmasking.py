@@ -12,10 +12,10 @@ import numpy as np
 from secagg import roster as rosters
 from secagg.errors import AuthenticationError
 from secagg.masked import unmask
-from secagg.masked.consistency_check import AwaitingSurvivors
 from secagg.masked.masked_input import AwaitingShares
-from secagg.masked.scheme import Participant, Reply, State
+from secagg.masked.scheme import Participant, Reply
 from secagg.masked.shares import SharePair
+from secagg.masked.survivors import AwaitingSurvivors
 from secagg.messages import (
     ConsistencyProof,
     CoordinatorMessage,
@@ -27,6 +27,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.session import Ended, Waiting
 from secagg.tools.redteam.adversary import Adversary, exposed, session_of, true_sum, truth
 from secagg.tools.redteam.arena import EXACT, OTHERS, SEVEN, VICTIM, small_config, start
 from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, Outcome, Refusal, settle
@@ -71,7 +72,7 @@ def both_shares(mode: Mode = MASKED_ACTIVE) -> Outcome:
 
 def answering_again(receive: Callable[..., Reply]) -> Callable[..., Reply]:
     """A participant that is back where it awaits the survivors once it has revealed."""
-    kept: dict[int, State] = {}
+    kept: dict[int, Waiting | Ended] = {}
 
     def again(self: Participant, message: CoordinatorMessage, now: float) -> Reply:
         if isinstance(self._state, AwaitingSurvivors):
