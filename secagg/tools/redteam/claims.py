@@ -95,7 +95,7 @@ class Claim:
     """One threat under every mode, in the order of `COLUMNS`."""
 
     threat: str
-    cells: tuple[Cell, Cell, Cell, Cell]
+    cells: tuple[Cell, ...]
 
 
 _Part = tuple[Holds, tuple[str, ...], str]
@@ -113,16 +113,13 @@ def _if(condition: str, *evidence: str) -> _Part:
     return Holds.IF, evidence, condition
 
 
-def _everywhere(part: _Part) -> tuple[_Part, _Part, _Part, _Part]:
-    return part, part, part, part
+def _everywhere(part: _Part) -> tuple[_Part, ...]:
+    return (part,) * len(COLUMNS)
 
 
-def _claim(threat: str, parts: tuple[_Part, _Part, _Part, _Part]) -> Claim:
-    one, two, three, four = (
-        Cell(holds, column, evidence, condition)
-        for (holds, evidence, condition), column in zip(parts, COLUMNS, strict=True)
-    )
-    return Claim(threat, (one, two, three, four))
+def _claim(threat: str, parts: tuple[_Part, ...]) -> Claim:
+    pairs = zip(parts, COLUMNS, strict=True)
+    return Claim(threat, tuple(Cell(holds, column, proof, condition) for (holds, proof, condition), column in pairs))
 
 
 def _taints(*modes: str) -> tuple[str, ...]:

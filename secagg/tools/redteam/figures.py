@@ -1,7 +1,7 @@
 """The report's drawings: pictures of faces, and what attacks get against cohort, noise, compression and rounds."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 from markupsafe import Markup
@@ -18,7 +18,8 @@ _GAP: Final = 2
 _SCALE: Final = 3
 _SIZE: Final = (520.0, 300.0)
 _SHARES: Final = tuple((share / 4, f"{25 * share}%") for share in range(5))
-_COLOURS: Final = ("s4", "s2", "s3", "s5")
+
+Measured = TypeVar("Measured", NoisePoint, RoundsPoint)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -123,18 +124,11 @@ def noise_chart(points: Sequence[NoisePoint]) -> Markup:
     zs = sorted({p.z for p in points})
     ticks = tuple((z, f"{z:g}") for z in zs)
     axis = Axis("noise multiplier z of the sum (ε = 2.5 needs 1.634)", zs[0], zs[-1], ticks, log=True)
-    lines = {p.line: tuple(q for q in points if q.line == p.line) for p in points}
-    series = [
-        Series(
-            name,
-            tuple(
-                Point(p.z, p.found.identified, interval=p.found.interval, story=f"z = {p.z:g}: {p.found.told}")
-                for p in ps
-            ),
-            colour,
-        )
-        for (name, ps), colour in zip(lines.items(), _COLOURS, strict=False)
-    ]
+
+    def point(p: NoisePoint) -> Point:
+        return Point(p.z, p.found.identified, interval=p.found.interval, story=f"z = {p.z:g}: {p.found.told}")
+
+    series = _lines(points, point, ("s4", "s2", "s3", "s5"))
     return line_chart("Re-identification by noise", axis, _share(), series, size=_SIZE)
 
 
@@ -142,14 +136,18 @@ def rounds_chart(points: Sequence[RoundsPoint]) -> Markup:
     """id@1 against the number of released sums, one line a setting."""
     numbers = sorted({p.rounds for p in points})
     axis = Axis("released sums", numbers[0], numbers[-1], tuple((float(n), str(n)) for n in numbers), log=True)
-    lines = {p.line: tuple(q for q in points if q.line == p.line) for p in points}
-    colours = ("s6", "s4", "s3", "s1")
-    series = [
-        Series(
-            name,
-            tuple(Point(p.rounds, p.strongest.identified, story=f"{p.rounds} sums: {p.strongest.told}") for p in ps),
-            colour,
-        )
-        for (name, ps), colour in zip(lines.items(), colours, strict=False)
-    ]
+
+    def point(p: RoundsPoint) -> Point:
+        return Point(p.rounds, p.strongest.identified, story=f"{p.rounds} sums: {p.strongest.told}")
+
+    series = _lines(points, point, ("s6", "s4", "s3", "s1"))
     return line_chart("Re-identification by number of released sums", axis, _share(), series, size=(620.0, 300.0))
+
+
+def _lines(points: Sequence[Measured], point: Callable[[Measured], Point], colours: Sequence[str]) -> list[Series]:
+    """One for each attack or setting, in the order in which they come."""
+    names = dict.fromkeys(p.line for p in points)
+    return [
+        Series(name, tuple(point(p) for p in points if p.line == name), colour)
+        for name, colour in zip(names, colours, strict=False)
+    ]

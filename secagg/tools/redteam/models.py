@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from secagg.errors import LocalError
 from secagg.tools.redteam.extra import torch
+from secagg.tools.redteam.records import Records
 
 nn = torch.nn
 Module = Any
@@ -12,23 +14,32 @@ Module = Any
 Build = Callable[[], Module]
 
 
-def mlp(inputs: int, classes: int, hidden: int = 256) -> Build:
+def mlp(records: Records, hidden: int = 256) -> Build:
     """One hidden layer of rectified units over the flattened record."""
-    return lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes))
-
-
-def smooth(inputs: int, classes: int, hidden: int = 64) -> Build:
-    """One hidden layer of tanh units without biases: nothing can be divided out of its gradient."""
     return lambda: nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(inputs, hidden, bias=False),
-        nn.Tanh(),
-        nn.Linear(hidden, classes),
+        nn.Flatten(), nn.Linear(records.size, hidden), nn.ReLU(), nn.Linear(hidden, records.classes)
     )
 
 
-def convolutions(channels: int, side: int, classes: int, width: int = 12) -> Build:
-    """LeNet with sigmoids, the network of the deep-leakage papers, for pictures of `side` × `side`."""
+def smooth(records: Records, hidden: int = 64) -> Build:
+    """One hidden layer of tanh units without biases: nothing can be divided out of its gradient."""
+    return lambda: nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(records.size, hidden, bias=False),
+        nn.Tanh(),
+        nn.Linear(hidden, records.classes),
+    )
+
+
+def convolutions(records: Records, width: int = 12) -> Build:
+    """LeNet with sigmoids, the network of the deep-leakage papers.
+
+    Raises:
+        LocalError: the records are no square pictures.
+    """
+    if len(records.shape) != 3 or records.shape[1] != records.shape[2]:
+        raise LocalError(f"records {records.name!r} are no square pictures")
+    channels, side, _ = records.shape
 
     def build() -> Module:
         body = [
@@ -38,7 +49,7 @@ def convolutions(channels: int, side: int, classes: int, width: int = 12) -> Bui
             nn.Sigmoid(),
         ]
         halved = (side + 1) // 2
-        net = nn.Sequential(*body, nn.Flatten(), nn.Linear(width * halved * halved, classes))
+        net = nn.Sequential(*body, nn.Flatten(), nn.Linear(width * halved * halved, records.classes))
         for parameter in net.parameters():  # as in the papers: sigmoids need wide weights to pass anything on
             nn.init.uniform_(parameter, -0.5, 0.5)
         return net
@@ -61,9 +72,15 @@ class BagOfWords(torch.nn.Module):  # type: ignore[misc] # torch is Any to the t
         return self.output(torch.tanh(self.hidden(pooled)))
 
 
-def text(vocabulary: int, classes: int, width: int = 32) -> Build:
-    """A classifier of texts: the mean of word embeddings, then one hidden layer."""
-    return lambda: BagOfWords(vocabulary, classes, width)
+def text(records: Records, width: int = 32) -> Build:
+    """A classifier of texts: the mean of word embeddings, then one hidden layer.
+
+    Raises:
+        LocalError: the records are no text.
+    """
+    if not records.vocabulary:
+        raise LocalError(f"records {records.name!r} are no text")
+    return lambda: BagOfWords(records.vocabulary, records.classes, width)
 
 
 class TwoBranches(torch.nn.Module):  # type: ignore[misc]
@@ -84,6 +101,14 @@ class TwoBranches(torch.nn.Module):  # type: ignore[misc]
         return self.output(torch.cat([seen.reshape(*measured.shape[:-1], -1), measured], dim=-1))
 
 
-def two_branches(side: int, measurements: int, classes: int, width: int = 8) -> Build:
-    """Image and table in one model."""
-    return lambda: TwoBranches(side, measurements, classes, width)
+def two_branches(records: Records, width: int = 8) -> Build:
+    """Image and table in one model.
+
+    Raises:
+        LocalError: the records are no pictures beside measurements.
+    """
+    height, side = (records.picture or (0, 0))[:2]
+    measurements = records.size - height * side
+    if not height or height != side or len(records.shape) != 1 or measurements < 1:
+        raise LocalError(f"records {records.name!r} are no pictures beside measurements")
+    return lambda: TwoBranches(side, measurements, records.classes, width)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -14,42 +14,13 @@ from secagg.tools.redteam.models import Build
 from secagg.tools.redteam.records import BUNDLED, Records
 from secagg.tools.redteam.target import Target, load_target
 
-
-def _perceptron(hidden: int) -> Callable[[Records], Build]:
-    return lambda records: models.mlp(records.size, records.classes, hidden)
-
-
-def _smooth(records: Records) -> Build:
-    return models.smooth(records.size, records.classes)
-
-
-def _convolutions(records: Records) -> Build:
-    if len(records.shape) != 3 or records.shape[1] != records.shape[2]:
-        raise LocalError(f"records {records.name!r} are no square pictures")
-    return models.convolutions(records.shape[0], records.shape[1], records.classes)
-
-
-def _text(records: Records) -> Build:
-    if not records.vocabulary:
-        raise LocalError(f"records {records.name!r} are no text")
-    return models.text(records.vocabulary, records.classes)
-
-
-def _multimodal(records: Records) -> Build:
-    height, width = (records.picture or (0, 0))[:2]
-    measurements = records.size - height * width
-    if not height or height != width or len(records.shape) != 1 or measurements < 1:
-        raise LocalError(f"records {records.name!r} are no pictures beside measurements")
-    return models.two_branches(height, measurements, records.classes)
-
-
 KINDS: Final[dict[str, Callable[[Records], Build]]] = {
-    "mlp": _perceptron(256),
-    "imprint": _perceptron(128),
-    "conv": _convolutions,
-    "smooth": _smooth,
-    "text": _text,
-    "multimodal": _multimodal,
+    "mlp": models.mlp,
+    "imprint": partial(models.mlp, hidden=128),
+    "conv": models.convolutions,
+    "smooth": models.smooth,
+    "text": models.text,
+    "multimodal": models.two_branches,
 }
 """Models by kind, each in the size that its records ask for."""
 

@@ -6,11 +6,12 @@ from typing import Final
 import numpy as np
 
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.schema import FloatArray
 from secagg.tools.redteam.arena import SMALL, random_updates, rng_of
 from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import MASKED_SEMI_HONEST
-from secagg.tools.redteam.participation import ManyReleases, determined
-from secagg.tools.redteam.views import record
+from secagg.tools.redteam.participation import combination, determined
+from secagg.tools.redteam.views import Arrays, record
 from secagg.tools.simulation.cohort import participant_names
 
 PEOPLE: Final = 5
@@ -18,8 +19,8 @@ COHORT: Final = 4
 _CLOSE: Final = 1e-3  # of the range of a value: a hundred steps of rounding
 
 
-def _releases(*, varying: bool) -> tuple[ManyReleases, bool]:
-    """Five rounds of real participants, and whether someone's update comes out of them.
+def _found(*, varying: bool) -> bool:
+    """Whether someone's update comes out of five rounds of real participants.
 
     Args:
         varying: whether everybody is left out once; else the same four take part each time. Models differ a little from
@@ -29,24 +30,29 @@ def _releases(*, varying: bool) -> tuple[ManyReleases, bool]:
     updates = random_updates(SMALL, names, 9)
     config = MASKED_SEMI_HONEST.config(SMALL, COHORT, encoding=FixedPoint(1.0, 20))
     cohorts = list(combinations(names, COHORT)) if varying else [tuple(names[:COHORT])] * PEOPLE
-    recordings = [
-        record(config, {name: updates[name] for name in cohort}, rng=rng_of(number, "cohorts"))
+    released = [
+        record(config, {name: updates[name] for name in cohort}, rng=rng_of(number, "cohorts")).released()
         for number, cohort in enumerate(cohorts)
     ]
-    seen = ManyReleases.of(recordings)
-    true = {name: np.concatenate([a.reshape(-1) for a in updates[name].values()]) for name in seen.people}
-    found = [bool(np.abs(seen.estimate(name) - true[name]).max() < _CLOSE) for name in seen.people]
-    return seen, any(found) and bool(determined(seen.rounds).any())
+    sums = np.array([_flat(mean) * COHORT for mean in released])
+    rounds = np.array([[name in cohort for name in names] for cohort in cohorts])
+    estimates = [combination(rounds, place) @ sums for place in range(PEOPLE)]
+    exact = [np.abs(one - _flat(updates[name])).max() < _CLOSE for one, name in zip(estimates, names, strict=True)]
+    return any(exact) and bool(determined(rounds).any())
+
+
+def _flat(arrays: Arrays) -> FloatArray:
+    return np.concatenate([a.reshape(-1) for a in arrays.values()]).astype(np.float64)
 
 
 def varying_cohorts() -> Outcome:
     """Each sum is allowed by itself; all of them are a system of equations with one solution."""
-    return settle(lambda: _releases(varying=True)[1], got="everybody's update: as many sums as people")
+    return settle(lambda: _found(varying=True), got="everybody's update: as many sums as people")
 
 
 def same_cohort() -> Outcome:
     """The control: the same four in every round are one equation, repeated."""
-    return settle(lambda: _releases(varying=False)[1], held="one cohort is one equation", got="somebody's update")
+    return settle(lambda: _found(varying=False), held="one cohort is one equation", got="somebody's update")
 
 
 COHORT_GAMES: Final = (
