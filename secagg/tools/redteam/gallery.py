@@ -56,7 +56,7 @@ def _outcomes(target: Target, attack: Attack, people: int, defence: Defence, see
     """Of an attack that knows the defence on means of `people`."""
     cases = [Case.draw(target, attack, people, seed) for seed in seeds]
     seen = [defence.release(target, case.updates(), i).adaptive for i, case in enumerate(cases)]
-    return [case.play(one, people) for case, one in zip(cases, seen, strict=True)]
+    return [case.play(one) for case, one in zip(cases, seen, strict=True)]
 
 
 def _fits(target: Target, people: int) -> bool:
@@ -120,12 +120,12 @@ def faces(attack: Attack, target: Target, people: int, seed: int) -> tuple[FaceR
         ("from what the coordinator receives", Sight.COORDINATOR),
         (f"from the released mean of {PEOPLE}", Sight.RELEASED),
     ):
-        outcomes = [scene.attacked(scene.seen(sight)) for scene in scenes]
+        outcomes = [scene.case.play(scene.seen(sight)) for scene in scenes]
         rows.append(pictures.row(title, target, outcomes, hidden=sight is Sight.COORDINATOR))
     for cohort in (16, 64):
         outcomes = []
         for i in range(people):
             case = Case.draw(target, attack, cohort, seed * 1000 + i)
-            outcomes.append(case.play(DEFENCES["16-bit"].release(target, case.updates(), i).adaptive, cohort))
+            outcomes.append(case.play(DEFENCES["16-bit"].release(target, case.updates(), i).adaptive))
         rows.append(pictures.row(f"from the released mean of {cohort}", target, outcomes))
     return tuple(rows)

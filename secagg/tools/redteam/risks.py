@@ -118,12 +118,8 @@ def figures(risk: Risk, findings: RedTeamFindings) -> Figures:
     released = [_attempt(a) for a in through] + [_exposure(e) for e in shown if e.participants > 1 and not e.noise]
     noised = [_exposure(e) for e in shown if e.noise]
     noise = [e.beyond_chance for e in shown if e.noise]
-    if "imprint" in risk.attacks:
-        strong = [p for p in findings.measured.noise if p.line.startswith("imprint") and p.z > 1]
-        noised += [f"{p.line}: {p.found.told}" for p in strong]
-        noise += [p.found.beyond_chance for p in strong]
-    if "membership" in risk.attacks:
-        strong = [p for p in findings.measured.noise if p.line.startswith("membership") and p.z > 1]
+    for name in {"imprint", "membership"} & set(risk.attacks):
+        strong = [p for p in findings.measured.noise if p.line.startswith(name) and p.z > 1]
         noised += [f"{p.line}: {p.found.told}" for p in strong]
         noise += [p.found.beyond_chance for p in strong]
     if Kind.SUMS in risk.games:

@@ -12,7 +12,7 @@ from secagg.messages import ParticipantId
 from secagg.tools.redteam.arena import deployment, rng_of
 from secagg.tools.redteam.attacks.inversion.base import Attack, Need
 from secagg.tools.redteam.defences import informed
-from secagg.tools.redteam.metrics import Outcome, Score
+from secagg.tools.redteam.metrics import Score
 from secagg.tools.redteam.modes import Mode
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.results import Attempt, Picture
@@ -73,10 +73,6 @@ class Scene:
         total &= np.uint64((1 << config.ring_bits) - 1)
         return self._informed(config.code.decode_mean(total, people, context).arrays, people)
 
-    def attacked(self, seen: Observation) -> Outcome:
-        """What the attack makes of it."""
-        return self.case.play(seen, seen.summands)
-
     @property
     def _people(self) -> int:
         return len(self.case.members)
@@ -101,11 +97,11 @@ def attempts(
     """
     kind = Series if attack.rounds > 1 else Scene
     scenes = [kind.play(target, attack, mode, seed * 1000 + i) for i in range(trials)]
-    controls = Score.of([scene.attacked(scene.control()) for scene in scenes])
+    controls = Score.of([scene.case.play(scene.control()) for scene in scenes])
     made = [_attempt(attack, target, mode, None, controls)]
     through = (Sight.RELEASED,) if Need.MODEL in attack.needs or attack.rounds > 1 else ()
     for sight in (*sights, *through):
-        outcomes = [scene.attacked(scene.seen(sight)) for scene in scenes]
+        outcomes = [scene.case.play(scene.seen(sight)) for scene in scenes]
         made.append(_attempt(attack, target, mode, sight, Score.of(outcomes)))
     return made
 

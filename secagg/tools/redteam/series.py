@@ -12,7 +12,6 @@ from secagg.messages import ParticipantId
 from secagg.tools.redteam.arena import deployment, rng_of
 from secagg.tools.redteam.attacks.inversion.base import Attack
 from secagg.tools.redteam.defences import flatten
-from secagg.tools.redteam.metrics import Outcome
 from secagg.tools.redteam.modes import Mode
 from secagg.tools.redteam.observation import Observation
 from secagg.tools.redteam.target import Target
@@ -69,10 +68,6 @@ class Series:
             members = tuple(recording.run.participants)
             sums.append(np.sum([flatten(recording.observation(name, Sight.PLAIN)) for name in members], axis=0))
         return self._of(sums)
-
-    def attacked(self, seen: Observation) -> Outcome:
-        """What the attack makes of it."""
-        return self.case.play(seen, seen.summands)
 
     def _scaled(self, mean: Arrays) -> FloatArray:
         return flatten(mean) * COHORT

@@ -80,7 +80,7 @@ def _noise_point(line: _Line, z: float, trials: int, seed: int) -> NoisePoint:
 
 def _released(target: Target, attack: Attack, people: int, defence: Defence, seed: int) -> Outcome:
     case = Case.draw(target, attack, people, seed)
-    return case.play(defence.release(target, case.updates(), seed).adaptive, people)
+    return case.play(defence.release(target, case.updates(), seed).adaptive)
 
 
 # --- releases of every kind of data -----------------------------------------------------------------------------------

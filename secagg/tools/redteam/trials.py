@@ -69,9 +69,9 @@ class Case:
         """What each participant hands in; the victim's first."""
         return [self.target.update(model, which) for model, which in zip(self.models, self.members, strict=True)]
 
-    def observe(self, seen: Observation | Parameters, summands: int = 1) -> Observation:
-        """`seen` with the side knowledge that the attack needs; arrays alone are an observation of exact values."""
-        view = seen if isinstance(seen, Observation) else Observation(dict(seen), summands)
+    def observe(self, seen: Observation | Parameters) -> Observation:
+        """`seen` with the side knowledge that the attack needs; arrays alone are one update of exact values."""
+        view = seen if isinstance(seen, Observation) else Observation(dict(seen))
         records, needs = self.target.records, self.attack.needs
         active = self.models[0] if self.attack.active else None
         return replace(
@@ -99,15 +99,15 @@ class Case:
         chosen = np.random.default_rng([self.seed, 5]).permutation(np.append(self.rivals(), self.victim))
         return records.features[chosen], records.labels[chosen]
 
-    def play(self, seen: Observation | Parameters, summands: int = 1) -> Outcome:
+    def play(self, seen: Observation | Parameters) -> Outcome:
         """Run the attack on a view of this case and judge what it finds."""
-        return self.judge(self.attack.run(self.target, self.observe(seen, summands), self.luck()))
+        return self.judge(self.attack.run(self.target, self.observe(seen), self.luck()))
 
     def all_of(self, attack: Attack, seen: Sequence[Observation]) -> list[Outcome]:
         """Another attack on several views of this case; what a list of candidates costs is paid once."""
         asked = replace(self, attack=attack)
         if Need.CANDIDATES not in attack.needs:
-            return [asked.play(one, one.summands) for one in seen]
+            return [asked.play(one) for one in seen]
         suspects, outcomes = None, []
         for one in seen:
             view = asked.observe(one)

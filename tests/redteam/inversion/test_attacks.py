@@ -126,7 +126,7 @@ def test_members_stand_out_from_an_aggregate() -> None:
     target = target_named(attack.target)
     case = Case.draw(target, attack, 2, 0)
     mean = {name: sum(u[name] for u in case.updates()) / 2 for name in target.parameters}
-    seen = case.observe(mean, 2)  # type: ignore[arg-type]
+    seen = case.observe(Observation(mean, 2))  # type: ignore[arg-type]
     found = Suspects.of(target, seen).scores(target, seen)
     assert np.sort(found)[-1] > 4 * np.sort(found)[-4]
 
@@ -143,14 +143,14 @@ def test_many_sums_are_taken_apart_where_one_of_them_is_not(monkeypatch: pytest.
     monkeypatch.setattr(FastICA, "fit", counted)
     series = Series.play(target, UNMIX, MASKED_ACTIVE, 0)
     released = series.seen(Sight.RELEASED)
-    assert series.attacked(released).gain_db > 30
-    assert series.attacked(series.control()).gain_db > 30
+    assert series.case.play(released).gain_db > 30
+    assert series.case.play(series.control()).gain_db > 30
     assert fitted == [12, 12]
-    hidden = series.attacked(series.seen(Sight.COORDINATOR))
+    hidden = series.case.play(series.seen(Sight.COORDINATOR))
     assert not hidden.standing.identified
     assert hidden.gain_db < 3
     assert fitted[2] > 30
-    one = series.attacked(replace(released, sums=np.repeat(released.sums[:1], 12, axis=0)))  # type: ignore[index]
+    one = series.case.play(replace(released, sums=np.repeat(released.sums[:1], 12, axis=0)))  # type: ignore[index]
     assert one.exact < 1
     with pytest.raises(LocalError, match="many sums"):
         UNMIX.run(target, replace(released, sums=None), np.random.default_rng(0))

@@ -78,21 +78,6 @@ def _refusal(*runs: Run) -> SecAggError:
     return next((error for error in found if isinstance(error, PolicyViolation)), found[0])
 
 
-def differencing() -> Outcome:
-    """The coordinator remembers what it released."""
-    return _two_sums(coordinator=True, participants=False)
-
-
-def differencing_after_restart() -> Outcome:
-    """The coordinator forgot, or is another one; the participants remember."""
-    return _two_sums(coordinator=False, participants=True)
-
-
-def differencing_of_nudged_models() -> Outcome:
-    """Both remember, but the second model differs in a bit: another digest, and as good as the same update."""
-    return _two_sums(coordinator=True, participants=True, nudged=True)
-
-
 def _hidden_sum(memories: Callable[[], Mapping[ParticipantId, Claimed]], *, at_once: bool = False) -> Outcome:
     """A round of everybody whose end nobody is told, and one without the victim at a coordinator with no past.
 
@@ -181,12 +166,16 @@ RELEASE_GAMES: Final = (
     Game(
         "differencing", "Two releases whose cohorts differ by the victim", "curious FL server",
         "Dwork & Roth 2014 §1", True, "sums of one model must show nobody, taken together: at the coordinator",
-        differencing, Kind.SUMS, defences=_CELLS, refused=Refusal(RoundAborted, None),
+        # The coordinator remembers what it released.
+        partial(_two_sums, coordinator=True, participants=False), Kind.SUMS,
+        defences=_CELLS, refused=Refusal(RoundAborted, None),
     ),
     Game(
         "differencing-after-restart", "The same, where the coordinator has forgotten the first", "curious FL server",
         "Dwork & Roth 2014 §1", True, "the same rule at the participants, over the sums that they are in",
-        differencing_after_restart, Kind.SUMS, defences=_CELLS, refused=Refusal(PolicyViolation),
+        # The coordinator forgot, or is another one; the participants remember.
+        partial(_two_sums, coordinator=False, participants=True), Kind.SUMS,
+        defences=_CELLS, refused=Refusal(PolicyViolation),
     ),
     Game(
         "hidden-receipt", "The same, where the coordinator calls the first round aborted", "malicious coordinator",
@@ -206,7 +195,8 @@ RELEASE_GAMES: Final = (
     Game(
         "differencing-nudged-model", "The same, with a bit of the model changed in between", "malicious FL server",
         "Dwork & Roth 2014 §1", False, "distributed noise; inspect models before training",
-        differencing_of_nudged_models, Kind.SUMS,
+        # Both remember, but the second model differs in a bit: another digest, and as good as the same update.
+        partial(_two_sums, coordinator=True, participants=True, nudged=True), Kind.SUMS,
     ),
     Game(
         "averaging", "The same updates in many rounds", "curious coordinator", "Dwork & Roth 2014 §1", False,
