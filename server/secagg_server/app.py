@@ -26,7 +26,6 @@ from secagg_server.calls.health import Health
 from secagg_server.certificates.callers import Callers
 from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.limits import open_files
 from secagg_server.limits.call_limiter import LAST_RESORT, MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
 from secagg_server.network.listening import control_place, listen_control, listen_tcp
@@ -90,13 +89,20 @@ async def running_server(
         _proxy(settings, connections) as proxy,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
-        parallel, signer = _side_by_side(pool), ReceiptSigner(loaded.identity)
-        rounds = Rounds(settings, loaded.trust, store, signer, parallel=parallel, clock=clock, rng=SystemRng())
+        rounds = Rounds(
+            settings,
+            loaded.trust,
+            store,
+            lambda: renewal.loaded.identity,
+            parallel=_side_by_side(pool),
+            clock=clock,
+            rng=SystemRng(),
+        )
         callers = Callers(loaded.trust, clock)
         data_plane = DataPlane(rounds, callers, store)
 
         def renewed(fresh: Loaded) -> None:
-            signer.identity, rounds.opener.trust = fresh.identity, fresh.trust
+            rounds.opener.trust = fresh.trust
             callers.trust(fresh.trust)
 
         renewal = Renewal(settings, loaded, clock, renewed)

@@ -20,7 +20,6 @@ from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.session import Participation
 from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
 from secagg_server.app import running_server
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.rounds import opening
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
@@ -133,9 +132,9 @@ async def test_the_running_server_draws_from_the_operating_system(tmp_path: Path
 
 
 def registry(folder: Path, recorder: RecordingRng) -> Rounds:
-    signer = ReceiptSigner(deployment().coordinator)
+    coordinator = deployment().coordinator
     return Rounds(
-        make_settings(folder, budget={"epsilon": 1e6, "delta": 1e-5}), site().trust, MemoryStore(), signer,
+        make_settings(folder, budget={"epsilon": 1e6, "delta": 1e-5}), site().trust, MemoryStore(), lambda: coordinator,
         parallel=one_after_the_other, clock=lambda: 1_700_000_000.0, rng=recorder,
     )  # fmt: skip
 

@@ -20,7 +20,6 @@ from secagg_server.certificates import callers as callers_module
 from secagg_server.certificates import files
 from secagg_server.certificates.callers import RECHECK_S, Callers
 from secagg_server.certificates.renewal import Renewal
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.rounds import opening
 from secagg_server.rounds.budgets import Charge
@@ -62,9 +61,15 @@ NOISY = Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=sk
 
 def registry(folder: Path, **changes: Any) -> Rounds:
     settings = make_settings(folder, budget={"epsilon": 1e6, "delta": 1e-5}, **changes)
-    signer = ReceiptSigner(deployment().coordinator)
+    coordinator = deployment().coordinator
     return Rounds(
-        settings, site().trust, MemoryStore(), signer, parallel=one_after_the_other, clock=lambda: NOW, rng=SystemRng()
+        settings,
+        site().trust,
+        MemoryStore(),
+        lambda: coordinator,
+        parallel=one_after_the_other,
+        clock=lambda: NOW,
+        rng=SystemRng(),
     )
 
 

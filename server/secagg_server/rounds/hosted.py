@@ -21,6 +21,7 @@ from functools import partial
 
 import structlog
 
+from secagg.crypto.identity import CoordinatorIdentity
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
 from secagg.messages import (
@@ -37,7 +38,6 @@ from secagg.receipts import Receipt
 from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.notifier import Notifier
 from secagg_server.observability.logs import log_event, plain_traceback
 from secagg_server.rounds.budgets import Charge
@@ -77,7 +77,7 @@ class HostedRound:
         *,
         on_end: Callable[[], None],
         on_room: Callable[[ParticipantId], None],
-        signer: ReceiptSigner,
+        identity: Callable[[], CoordinatorIdentity],
         charge: Charge | None = None,
     ) -> None:
         self.record = record
@@ -91,7 +91,7 @@ class HostedRound:
         self._journalled = JournalledEngine(engine, journal)
         self._clock = clock
         self._on_end = on_end
-        self._signer = signer
+        self._identity = identity
         self._charge = charge  # in the task's privacy ledger; None without noise
         self._state = asyncio.Lock()  # who holds it may use the engine
         self._turned, self._news = Notifier(), Notifier()  # a phase opened or the round ended; anything happened
@@ -322,7 +322,7 @@ class HostedRound:
             if self._charge is not None:
                 self._charge.settle(outcome, phase)
             if not isinstance(outcome, RoundAborted):
-                self.receipt = self._signer.sign(self._journalled.statement(outcome), now)
+                self.receipt = Receipt.sign(self._journalled.statement(outcome), self._identity(), now)
                 self.certifying.certification = self._journalled.certification(outcome)
             self._journalled.finish(outcome)
         return now, events, outcome

@@ -7,7 +7,7 @@ from typing import Final
 
 from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind
-from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.errors import ConfigError, LimitError, ProtocolViolation
@@ -16,7 +16,6 @@ from secagg.messages import ParticipantId
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.rounds.budgets import Budgets, Charge
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
@@ -37,7 +36,7 @@ class RoundOpener:
     def __init__(
         self,
         store: Store,
-        signer: ReceiptSigner,
+        identity: Callable[[], CoordinatorIdentity],
         budgets: Budgets,
         trust: TrustAnchors,
         *,
@@ -50,7 +49,7 @@ class RoundOpener:
     ) -> None:
         """Args:
         store: what must not be forgotten.
-        signer: signs receipts.
+        identity: gives the certificate and key that are in force; receipts are signed with them.
         budgets: plan what noise costs.
         trust: the CA of participants.
         parallel: unmasks over ranges.
@@ -63,7 +62,7 @@ class RoundOpener:
         self.budgets = budgets
         self.trust = trust
         self._store = store
-        self._signer = signer
+        self._identity = identity
         self._parallel = parallel
         self._clock = clock
         self._rng = rng
@@ -141,6 +140,6 @@ class RoundOpener:
             self._clock,
             on_end=partial(self._on_cohort_end, record.round_id),
             on_room=self._on_room,
-            signer=self._signer,
+            identity=self._identity,
             charge=charge,
         )

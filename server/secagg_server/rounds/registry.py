@@ -1,7 +1,7 @@
 """Every round that the coordinator knows: opened, offered, and forgotten some time after its end."""
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -10,7 +10,7 @@ import structlog
 
 from secagg.config import TRAIN, RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
-from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.errors import (
     AbortReason,
@@ -23,7 +23,6 @@ from secagg.errors import (
 from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
 from secagg.wire.results import PackedGroups
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.notifier import Notifier
 from secagg_server.rounds.budgets import Budgets
@@ -51,7 +50,7 @@ class Rounds:
         settings: Settings,
         trust: TrustAnchors,
         store: Store,
-        signer: ReceiptSigner,
+        identity: Callable[[], CoordinatorIdentity],
         *,
         parallel: Parallel,
         clock: Clock,
@@ -61,7 +60,7 @@ class Rounds:
         settings: limits.
         trust: the CA of participants.
         store: what must not be forgotten.
-        signer: signs receipts.
+        identity: gives the certificate and key that are in force; receipts are signed with them.
         parallel: unmasks over ranges.
         clock: seconds since 1970.
         rng: round ids come from it, and the seeds of noise that the coordinator adds.
@@ -71,7 +70,7 @@ class Rounds:
         own = {task: setting.value for task, setting in settings.budgets.items()}
         self.opener = RoundOpener(
             store,
-            signer,
+            identity,
             Budgets(store.ledgers, settings.budget.value, own),
             trust,
             parallel=parallel,

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.rounds.budgets import OPENED_IN, Budgets, Charge
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
@@ -214,12 +213,12 @@ class Watched(MemoryLedgers):
 
 def registry(folder: Path, store: MemoryStore) -> Rounds:
     settings = make_settings(folder)
-    signer = ReceiptSigner(deployment().coordinator)
+    coordinator = deployment().coordinator
     return Rounds(
         settings,
         site().trust,
         store,
-        signer,
+        lambda: coordinator,
         parallel=one_after_the_other,
         clock=lambda: 1_700_000_000.0,
         rng=SystemRng(),

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings, load_settings
@@ -26,9 +25,15 @@ SUM = Released(("a", "b", "c"), (), bytes(32))
 
 def registry(folder: Path) -> Rounds:
     settings = make_settings(folder, max_open_rounds=KEPT, keep_finished_rounds=KEPT)
-    signer = ReceiptSigner(deployment().coordinator)
+    coordinator = deployment().coordinator
     return Rounds(
-        settings, site().trust, MemoryStore(), signer, parallel=one_after_the_other, clock=lambda: NOW, rng=SystemRng()
+        settings,
+        site().trust,
+        MemoryStore(),
+        lambda: coordinator,
+        parallel=one_after_the_other,
+        clock=lambda: NOW,
+        rng=SystemRng(),
     )
 
 

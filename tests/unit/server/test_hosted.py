@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import structlog
 from secagg_server.calls.statuses import STATUS
-from secagg_server.certificates.signing import ReceiptSigner
 from secagg_server.observability.logs import only_plain_values
 from secagg_server.rounds import processes
 from secagg_server.rounds.grouped import GroupedRound
@@ -126,7 +125,7 @@ class Scene:
             lambda: self.now,
             on_end=self.on_end,
             on_room=lambda _: None,
-            signer=ReceiptSigner(deployment().coordinator),
+            identity=lambda: deployment().coordinator,
         )
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
 
