@@ -8,7 +8,7 @@ import pytest
 from secagg.tools.charts.origin import Origin
 from secagg.tools.redteam import guidance
 from secagg.tools.redteam.attacks.protocol import GAMES
-from secagg.tools.redteam.attacks.protocol.game import Outcome, Played
+from secagg.tools.redteam.attacks.protocol.game import Outcome, Played, play
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS
 from secagg.tools.redteam.dp_audit import distance_of, epsilon_of, found_with, gaussian_bound
 from secagg.tools.redteam.measured import Measured, NoisePoint, Power, RoundsPoint, Tried
@@ -99,7 +99,7 @@ def test_an_answer_to_a_fear_is_what_the_run_says() -> None:
 
 def test_games_are_counted_by_mode_and_those_that_nobody_stops_are_counted_too() -> None:
     names = ("key-substitution", "key-substitution-unsigned", "cohort-of-one")
-    games = tuple(Played(GAMES[name], Outcome(GAMES[name].stops, "")) for name in names)
+    games = tuple(play(GAMES[name]) for name in names)
     lying = next(risk for risk in RISKS if "lies about keys" in risk.title)
     assert figures(lying, replace(EMPTY, games=games)).games == (
         "masked-active: 1 of 1 stopped",

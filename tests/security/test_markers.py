@@ -1,6 +1,6 @@
 """The names of checks: each stands once in its function, on a check, and the numbers are those of PROTOCOL.
 
-A twin finds the check that it removes by this name (`secagg.tools.redteam.self_test.patches`), and by nothing else: the
+A twin finds the check that it removes by this name (`secagg.tools.redteam.markers`), and by nothing else: the
 text of an error may be edited freely.
 """
 
@@ -14,7 +14,8 @@ import pytest
 
 from secagg.tools.redteam.attacks.protocol import GAMES
 from secagg.tools.redteam.attacks.protocol.game import Check
-from secagg.tools.redteam.self_test.patches import Patch, marked_statement, markers, without_check
+from secagg.tools.redteam.markers import marked_statement, markers
+from secagg.tools.redteam.self_test.patches import Patch, without_check
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "proto" / "PROTOCOL.md").read_text(encoding="utf-8")

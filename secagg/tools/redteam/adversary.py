@@ -5,7 +5,8 @@ victim's update from nothing but that view.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import unpack
-from secagg.errors import LocalError
+from secagg.errors import LocalError, SecAggError
 from secagg.masked import shares
 from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
 from secagg.masked.scheme import Participant, Reply
@@ -28,16 +29,19 @@ from secagg.messages import (
     ConsistencyProof,
     CoordinatorMessage,
     Index,
+    Leave,
     MaskedInputChunk,
     MaskKeyShare,
     Member,
     ParticipantId,
+    Phase,
     Roster,
     ShareDelivery,
     ShareKeys,
     SurvivorSet,
     Unmask,
 )
+from secagg.phases import phases
 from secagg.tools.simulation.network import Envelope, Run, Up
 
 Integers = np.ndarray[Any, np.dtype[np.uint64]]
@@ -64,6 +68,19 @@ def true_sum(run: Run, names: Iterable[ParticipantId]) -> Integers:
     """Σ of what `names` put in, with room to spare: nothing is reduced."""
     total: Integers = np.stack([truth(run, name) for name in names]).sum(axis=0, dtype=np.uint64)
     return total
+
+
+@contextmanager
+def must_go_well(what: str) -> Iterator[None]:
+    """A block that is not the attack yet, but what it needs: a refusal in it is no defence, and breaks the game.
+
+    Raises:
+        LocalError: something was refused in the block.
+    """
+    try:
+        yield
+    except SecAggError as error:
+        raise LocalError(f"the attack did not begin, since {what} failed: {type(error).__name__}: {error}") from error
 
 
 class Adversary:
@@ -101,7 +118,11 @@ class Adversary:
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def ask(self, name: ParticipantId, message: CoordinatorMessage) -> Reply:
-        """Answer `name` with `message` and remember what it says. Raises what the participant raises."""
+        """Answer `name` with `message` and remember what it says. Raises what the participant raises.
+
+        Raises:
+            LocalError: it says what this adversary does not know.
+        """
         reply = self.people[name].receive(message, self.now)
         if isinstance(reply, MaskedVector):
             self.inputs[name] = self.read(reply)
@@ -124,6 +145,10 @@ class Adversary:
                 self._chunks[name].append(message)
             case Unmask():
                 self._take_revealed(self.index(name), message)
+            case AdvertiseKeys() | ConsistencyCheck() | Leave():
+                pass
+            case _:
+                raise LocalError(f"this adversary does not know what to do with {type(message).__name__}")
 
     def assemble(self) -> None:
         """Put together the inputs that were overheard chunk by chunk."""
@@ -138,20 +163,34 @@ class Adversary:
         return tuple(sorted(self.index(name) for name in names))
 
     def collect_shares(self, rosters_for: Callable[[ParticipantId], Roster] | None = None) -> None:
-        """Round 1 with everyone: the honest roster, or what `rosters_for` shows each."""
+        """Close AdvertiseKeys for everyone: with the honest roster, or what `rosters_for` shows each."""
         for name in self.people:
             self.ask(name, rosters_for(name) if rosters_for else self.roster)
 
     def deliver(self, name: ParticipantId, senders: Collection[ParticipantId]) -> Reply:
-        """Round 2 with `name`: the sealed shares of `senders`."""
+        """Close ShareKeys for `name`: with the sealed shares of `senders`."""
         sealed = {self.index(s): self.shared[s].sealed[self.index(name)] for s in sorted(senders) if s != name}
         return self.ask(name, ShareDelivery(sealed))
 
     def collect_inputs(self) -> None:
-        """Rounds 1 and 2 with everyone, honestly."""
-        self.collect_shares()
+        """Play honestly with everyone until the inputs are in.
+
+        Raises:
+            LocalError: they do not come in, so that there is nothing to attack.
+        """
+        order = phases(self.round.config)
+        with must_go_well("the round up to its inputs"):
+            for phase in order[: order.index(Phase.MASKED_INPUT)]:
+                match phase:
+                    case Phase.ADVERTISE_KEYS:
+                        self.collect_shares()
+                    case Phase.SHARE_KEYS:
+                        for name in self.people:
+                            self.deliver(name, self.people)
+                    case _:
+                        raise LocalError(f"this adversary does not know how {phase} is closed")
         for name in self.people:
-            self.deliver(name, self.people)
+            self._input_of(name)
 
     def sets(
         self, survivors: Collection[ParticipantId], dropped: Collection[ParticipantId] | None = None
@@ -174,15 +213,19 @@ class Adversary:
         return self.ask(name, ConsistencyProof(known))
 
     def unmask(self, sets_for: Mapping[ParticipantId, SurvivorSet]) -> None:
-        """Rounds 3 and 4 as the threat model has them: show each participant its sets and take its shares."""
-        if self.people[next(iter(sets_for))].membership.active:
+        """Show each participant its sets and take its shares, in the phases that the round has from its inputs on."""
+        order = phases(self.round.config)
+        for phase in order[order.index(Phase.MASKED_INPUT) : order.index(Phase.UNMASK)]:
             for name, sets in sets_for.items():
-                self.sign(name, sets)
-            for name, sets in sets_for.items():
-                self.prove(name, sets)
-        else:
-            for name, sets in sets_for.items():
-                self.ask(name, sets)
+                match phase:
+                    case Phase.MASKED_INPUT if Phase.CONSISTENCY_CHECK in order:
+                        self.sign(name, sets)
+                    case Phase.MASKED_INPUT:
+                        self.ask(name, sets)
+                    case Phase.CONSISTENCY_CHECK:
+                        self.prove(name, sets)
+                    case _:
+                        raise LocalError(f"this adversary does not know how {phase} is closed")
 
     # --- conclusions --------------------------------------------------------------------------------------------------
 
@@ -195,11 +238,20 @@ class Adversary:
             victim: whose input came in.
             peers: whose shares it was delivered, so against whom it masked.
             self_mask: whether there is a self mask to remove.
+
+        Raises:
+            LocalError: the victim's input never came in, so that there is nothing to attack.
         """
+        masked = self._input_of(victim)
         known = [self.pairwise(victim, peer) for peer in peers if peer != victim]
         if self_mask:
             known.append(self.self_mask(victim))
-        return None if not all(known) else self.strip(self.inputs[victim], [mask for masks in known for mask in masks])
+        return None if not all(known) else self.strip(masked, [mask for masks in known for mask in masks])
+
+    def _input_of(self, name: ParticipantId) -> Integers:
+        if name not in self.inputs:
+            raise LocalError(f"no masked input came from {name}")
+        return self.inputs[name]
 
     def self_mask(self, owner: ParticipantId) -> list[Mask]:
         """What takes PRG(b) off the owner's input; nothing if b is out of reach."""
@@ -218,7 +270,7 @@ class Adversary:
         """Σ of the updates of `kept`, who all masked against `dropped`; None if the view does not suffice."""
         known = [self.self_mask(name) for name in kept]
         known += [self.pairwise(name, gone) for name in kept for gone in dropped]
-        total = np.stack([self.inputs[name] for name in kept]).sum(axis=0, dtype=np.uint64)
+        total = np.stack([self._input_of(name) for name in kept]).sum(axis=0, dtype=np.uint64)
         return None if not all(known) else self.strip(total, [mask for masks in known for mask in masks])
 
     def strip(self, vector: Integers, masks: list[Mask]) -> Integers:

@@ -42,7 +42,8 @@ def as_document(findings: RedTeamFindings) -> dict[str, Any]:
         "games": [
             {"name": p.game.name, "mode": p.game.mode, "kind": p.game.kind.value,
              "title": p.game.title, "adversary": p.game.adversary, "source": p.game.source,
-             "claimed_stopped": p.game.stops, "stopped": p.outcome.stopped, "by": p.outcome.by, "answer": p.game.answer}
+             "claimed_stopped": p.game.stops, "stopped": p.outcome.stopped, "as_claimed": p.as_claimed,
+             "by": p.outcome.by, "answer": p.game.answer}
             for p in findings.games
         ],
         "attacks": [

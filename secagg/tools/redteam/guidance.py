@@ -86,7 +86,7 @@ def rounds(points: Sequence[RoundsPoint], findings: RedTeamFindings) -> list[str
         own = sorted((p for p in points if p.line == line), key=lambda p: p.rounds)
         one, many = own[0], own[-1]
         said.append(f"{line}: {_short(one.strongest)} from one sum, {_short(many.strongest)} from {many.rounds}")
-    refused = any(p.game.name == "differencing" and p.outcome.stopped for p in findings.games)
+    refused = any(p.game.name == "differencing" and p.as_claimed for p in findings.games)
     rule = "The product refuses such sums of one and the same model, and was attacked there; " if refused else ""
     advice = (
         f"Guidance: {rule}of a model that moves between rounds it cannot know how far. Keep cohorts the same or draw "

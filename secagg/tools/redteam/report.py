@@ -81,7 +81,7 @@ def _tiles(findings: RedTeamFindings) -> list[tuple[str, str]]:
     must, gaps = ([p for p in findings.games if p.game.stops is claimed] for claimed in (True, False))
     if must:
         told = f"protocol attacks stopped of those that must be; {len(gaps)} more are not claimed, and are shown below"
-        tiles.append((f"{sum(p.outcome.stopped for p in must)} of {len(must)}", told))
+        tiles.append((f"{sum(p.as_claimed for p in must)} of {len(must)}", told))
     if findings.self_test is not None:
         tested = findings.self_test
         tiles.append((f"{tested.caught} of {len(tested.verdicts)}", "planted flaws caught"))

@@ -205,10 +205,18 @@ class RedTeamFindings(Attacks):
         return said + [f"{a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in hidden]
 
     @property
+    def astray(self) -> list[Played]:
+        """Games whose adversary was stopped before its attack was tried, or by another check than is claimed."""
+        return [played for played in self.games if played.astray]
+
+    @property
     def broken(self) -> list[str]:
-        """Controls that failed, and gaps that could not be shown: this part of the run means nothing."""
+        """Controls that failed, gaps that could not be shown, and games that were stopped by something else than they
+        name: this part of the run means nothing.
+        """
         gaps = [p for p in self.games if not p.game.stops and p.outcome.stopped]
         said = [f"{p.game.title}: could not be shown, {p.outcome.by}" for p in gaps]
+        said += [f"{p.game.title}: stopped by something else than what it names, {p.outcome.by}" for p in self.astray]
         wanted = [a for a in self.attempts if (a.control or a.exposed_by_design) and not a.succeeded]
         said += [f"control of {a.attack} on {a.sight} ({a.mode}): {a.achieved}" for a in wanted]
         unnoticed = [c for c in self.measured.claims if not (c.true or c.as_claimed)]

@@ -131,7 +131,7 @@ def figures(risk: Risk, findings: RedTeamFindings) -> Figures:
     by_answer = {
         Answer.ENCRYPTION: [a.as_claimed for a in hidden]
         + [p.as_claimed for p in played if p.game.kind is Kind.READING],
-        Answer.CHECKS: [p.outcome.stopped for p in played if p.game.stops],
+        Answer.CHECKS: [p.as_claimed for p in played if p.game.stops],
         Answer.NOISE: [not beyond for beyond in noise],
         Answer.NOTHING: [p.as_claimed for p in played],
     }

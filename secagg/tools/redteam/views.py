@@ -144,9 +144,15 @@ class Recording:
         return _decoded(profile, np.ascontiguousarray(phase))[: self.config.vector_len]
 
     def ciphertext(self, victim: ParticipantId) -> tuple[Integers, Integers]:
-        """The polynomials c0 and c1 of the victim's upload: uint64[blocks, primes, N] each."""
+        """The polynomials c0 and c1 of the victim's upload: uint64[blocks, primes, N] each.
+
+        Raises:
+            LocalError: it never came in.
+        """
         profile, layout = profile_of(self.config), self._layout()
         chunks = [e.message for e in self.sent(victim) if isinstance(e.message, EncryptedInputChunk)]
+        if not chunks:
+            raise LocalError(f"no encrypted input came from {victim}")
         residues = np.concatenate([unpack_chunk(layout, chunk.number, chunk.payload) for chunk in chunks])
         if layout.polynomials == 2:
             return residues[:, 0], residues[:, 1]

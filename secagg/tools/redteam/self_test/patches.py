@@ -1,33 +1,19 @@
 """Patches of live code: attributes are replaced, or single checks removed, and everything is put back afterwards.
 
 An attack that fails against the code as it is must succeed without the check that stops it; a statistic that is silent
-on the code as it is must speak when the code is broken.
-
-A check is named by a comment at the end of its line, which costs nothing at run time::
-
-    if len(survivors) < threshold:  # check: C24
-        raise ProtocolViolation(...)
-
-`C24` is a number of PROTOCOL's tables of checks; where one number is several checks of one function, each has a word
-behind it (`C22-on-roster`); a check without a number has a name of its own (`not-our-own-entry`). A check with two
-numbers has both (`# check: C9, C38`). The comment stands on the line of the check's `if` (on any line of its condition)
-or, where a call alone is the check, on that call. No name stands twice in one function.
+on the code as it is must speak when the code is broken. Checks are found by their names: see
+`secagg.tools.redteam.markers`.
 """
 
 import ast
 import inspect
-import io
-import re
-import textwrap
-import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pkgutil import resolve_name
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from secagg.tools.redteam.attacks.protocol.game import Check, Measure
-
-_MARKER: Final = re.compile(r"#\s*check:\s*([\w-]+(?:,\s*[\w-]+)*)")
+from secagg.tools.redteam.markers import marked_check
 
 
 class Patcher(Protocol):
@@ -69,49 +55,12 @@ def without_check(patch: Patcher, owner: object, name: str, marker: str) -> None
     Raises:
         ValueError: the function has no such marker, or more than one, or it stands on no `if` and no call.
     """
-    function = inspect.unwrap(inspect.getattr_static(owner, name))
-    source = textwrap.dedent(inspect.getsource(function))
-    tree = ast.parse(source)
-    lines = [line for line, found in markers(source) if found == marker]
-    if len(lines) != 1:
-        raise ValueError(
-            f"{function.__qualname__} has {len(lines)} lines marked `# check: {marker}` where one is needed: put that"
-            " comment behind the check's `if` or call, and give other checks of the function other names"
-        )
-    tree = _Cut(marked_statement(tree, lines[0])).visit(tree)
+    check = marked_check(owner, name, marker)
+    tree = _Cut(check.statement).visit(check.tree)
     code = compile(ast.fix_missing_locations(tree), "<without a check>", "exec")
     made: dict[str, Any] = {}
-    exec(code, function.__globals__, made)  # noqa: S102, our own source less one statement
-    patch.setattr(owner, name, made[function.__name__])
-
-
-def markers(source: str) -> Iterator[tuple[int, str]]:
-    """Every line with a marker, and the check's name: one pair for each name."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        found = _MARKER.search(token.string) if token.type == tokenize.COMMENT else None
-        if found:
-            yield from ((token.start[0], name) for name in re.split(r",\s*", found[1]))
-
-
-def marked_statement(tree: ast.AST, line: int) -> ast.stmt:
-    """The innermost `if` whose condition, or the call that, stands on `line`.
-
-    Raises:
-        ValueError: neither does.
-    """
-    checks = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and line in _lines_of_check(node)]
-    if not checks:
-        raise ValueError(f"line {line} is marked as a check, but there is no `if` and no bare call on it")
-    return max(checks, key=lambda node: node.lineno)
-
-
-def _lines_of_check(node: ast.stmt) -> range:
-    if isinstance(node, ast.If):
-        return range(node.lineno, max(node.lineno + 1, node.body[0].lineno))
-    call = node.value if isinstance(node, ast.Expr) else None
-    if isinstance(call, ast.Await):
-        call = call.value
-    return range(node.lineno, (node.end_lineno or node.lineno) + 1) if isinstance(call, ast.Call) else range(0)
+    exec(code, check.function.__globals__, made)  # noqa: S102, our own source less one statement
+    patch.setattr(owner, name, made[check.function.__name__])
 
 
 class _Cut(ast.NodeTransformer):

@@ -146,7 +146,7 @@ COLLUDER_GAMES: Final = (
             Measure(secagg.config, "MIN_COHORT", lambda _: 2), Measure(secagg.config, "MIN_HONEST", lambda _: 1),
             Measure(Policy, "check", lambda _: lambda *_: None),
         ),
-        refused=_CONFIGURATION,
+        refused=Refusal(ConfigError, None, "max_participants must be"),
     ),
     Game(
         "sybils", "All others are Sybils with genuine certificates", "coordinator and n − 1 participants",

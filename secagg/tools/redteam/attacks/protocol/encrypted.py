@@ -23,9 +23,10 @@ from secagg.messages import (
     ReleaseOrder,
     SurvivorSet,
 )
-from secagg.tools.redteam.adversary import Integers, truth
+from secagg.rounds.session import Session
+from secagg.tools.redteam.adversary import Integers, must_go_well, truth
 from secagg.tools.redteam.arena import SMALL, deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, Refusal, settle
+from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Outcome, Refusal, settle
 from secagg.tools.redteam.modes import ENCRYPTED, mode_named
 from secagg.tools.redteam.views import Recording, Sight, record
 from secagg.tools.simulation.cohort import participant_names
@@ -156,11 +157,17 @@ def second_decryption(mode: str) -> Callable[[], Outcome]:
 
     def attack() -> bool:
         recording = _with_inputs(mode)
-        _decrypt(recording, _ciphertext_of_victim(recording))
+        with must_go_well("the first decryption"):
+            _decrypt(recording, _ciphertext_of_victim(recording))
         again = recording.run.participants[NAMES[0]].receive(_ciphertext_of_victim(recording), recording.run.now)
         return again is not None
 
     return lambda: settle(attack, held="one decryption a round", got="a second decryption under one key")
+
+
+_ANSWERED: Final = Refusal(at=Check(Session, "receive", "C64"))
+_NO_STATE_TAKES_IT: Final = Refusal(at="EncryptedSum was not expected now")
+"""Whoever decrypted may yet be asked for shares of a part of the key that is missing, and for nothing else."""
 
 
 def _games() -> tuple[Game, ...]:
@@ -187,7 +194,8 @@ def _games() -> tuple[Game, ...]:
             Game(
                 f"{mode.name}-second-decryption", f"{mode.title}: a second decryption is asked for",
                 "malicious coordinator", "[LM21]; [M21] §5", True, "a participant answers once",
-                second_decryption(mode.name), Kind.LYING, mode.name, refused=Refusal(),
+                second_decryption(mode.name), Kind.LYING, mode.name,
+                refused=_ANSWERED if dealt else _NO_STATE_TAKES_IT,
             ),
         ]  # fmt: skip
     return tuple(games)

@@ -14,6 +14,7 @@ from secagg.crypto.rng import SeededRng
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import AuthenticationError, LocalError
 from secagg.homomorphic import encrypted_input, encrypted_sum
+from secagg.homomorphic.dealt_key.encrypted_input import EncryptedInputPhase
 from secagg.homomorphic.dealt_key.release_sum import AwaitingOrder
 from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares
 from secagg.homomorphic.joint_key.share_keys import AwaitingRoster, ShareKeysPhase
@@ -248,7 +249,7 @@ def _games() -> tuple[Game, ...]:
         True, "c1 depends on whose it is; the seed is nobody else's", equal_seeds, Kind.READING, "bfv",
         # The coordinator has both ciphertexts, whether or not it refuses the second.
         defences=(Measure(tenseal_backend, "SeededPolynomials", nameless),),
-        refused=Refusal(culprit=NAMES[1]),
+        refused=Refusal(culprit=NAMES[1], at=Check(EncryptedInputPhase, "_check_seed", "C75")),
     )  # fmt: skip
     return (*(game for mode in ENCRYPTED for game in _of_custody(mode)), planted, equal)
 

@@ -3,6 +3,9 @@
 A game is won by the adversary if it holds the victim's exact update, or what the protocol promised to keep in; not if
 it says so. It is stopped if a check ends it by name, or if what the adversary holds at the end is no update. Some games
 no secure aggregation stops: they are played all the same, and the table says so.
+
+An adversary that cannot even begin is stopped too, and proves nothing. So it is not enough that a game is stopped: it
+must be refused by the very check that it names, which the error's traceback tells, or by nobody where it says so.
 """
 
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from secagg.errors import ProtocolViolation, RemoteError, SecAggError
 from secagg.masked.scheme import Participant
 from secagg.roster import COORDINATOR
 from secagg.rounds.session import Ended
+from secagg.tools.redteam.markers import Trail, marked_check, trail_of
 
 
 class Kind(Enum):
@@ -42,6 +46,13 @@ class Check:
     function: str
     marker: str
 
+    def raised(self, trail: Trail) -> bool:
+        """Whether the error that left this trail came out of this check. A check that is not there raises nothing."""
+        try:
+            return marked_check(self.owner, self.function, self.marker).raised(trail)
+        except (ValueError, OSError):  # no such marker, or a function that was made at run time
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -61,15 +72,41 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How a participant, or the configuration, says no.
+    """How a participant, the coordinator or the configuration is to say no.
 
     Attributes:
         error: its class.
         culprit: whom it names.
+        at: the check that raises it, where the game's defence is no check, but this one notices what the defence does;
+            a part of its text, where no check with a marker raises it. None if one of the game's defences does.
     """
 
     error: type[SecAggError] = ProtocolViolation
     culprit: str | None = COORDINATOR
+    at: Check | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How somebody did say no. It keeps no traceback, whose frames would keep whole rounds in memory.
+
+    Attributes:
+        error: its class.
+        culprit: whom it names.
+        text: for people.
+        trail: where it came from.
+    """
+
+    error: type[SecAggError]
+    culprit: str | None
+    text: str
+    trail: Trail
+
+    @classmethod
+    def by(cls, error: SecAggError) -> "Refused":
+        """What `error` says, and where it was raised."""
+        culprit = error.culprit if isinstance(error, RemoteError) else None
+        return cls(type(error), culprit, str(error), trail_of(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +123,7 @@ class Outcome:
 
     stopped: bool
     by: str
-    refused: Refusal | None = None
+    refused: Refused | None = None
     gave_up: bool = True
 
 
@@ -121,6 +158,18 @@ class Game:
     defences: tuple[Check | Measure, ...] = ()
     refused: Refusal | None = None
 
+    def claims(self, found: Refused | None) -> bool:
+        """Whether it is to be refused in this way: by this error, at one of these places; or not at all."""
+        wanted = self.refused
+        if wanted is None or found is None:
+            return wanted is None and found is None
+        if (wanted.error, wanted.culprit) != (found.error, found.culprit):
+            return False
+        if isinstance(wanted.at, str):
+            return wanted.at in found.text
+        named = (wanted.at,) if wanted.at else tuple(d for d in self.defences if isinstance(d, Check))
+        return any(check.raised(found.trail) for check in named)
+
 
 @dataclass(frozen=True, slots=True)
 class Played:
@@ -131,10 +180,15 @@ class Played:
 
     @property
     def as_claimed(self) -> bool:
-        """Whether the game went as the product says: a defence that failed breaks the claim, and so does a gap that
-        can no longer be shown.
+        """Whether the game went as the product says: a defence that failed breaks the claim, and so do a gap that can
+        no longer be shown and a refusal of which the game says nothing.
         """
-        return self.outcome.stopped is self.game.stops
+        return self.outcome.stopped is self.game.stops and not self.astray
+
+    @property
+    def astray(self) -> bool:
+        """Whether the adversary was stopped by something else than the game names. Its attack was not tried then."""
+        return self.outcome.stopped and self.game.stops and not self.game.claims(self.outcome.refused)
 
 
 def play(game: Game) -> Played:
@@ -156,7 +210,6 @@ def settle(
     try:
         won = attack()
     except SecAggError as error:
-        culprit = error.culprit if isinstance(error, RemoteError) else None
         gave_up = refusing is None or refusing._state is Ended.ABORTED
-        return Outcome(True, f"{type(error).__name__}: {error}", Refusal(type(error), culprit), gave_up)
+        return Outcome(True, f"{type(error).__name__}: {error}", Refused.by(error), gave_up)
     return Outcome(False, got) if won else Outcome(True, held)

@@ -49,7 +49,7 @@ def limb_sums() -> Outcome:
         run = set_up(config, brought, rng=rng_of(5, "limbs"), deployment=deployment())
         aggregate = run.play().aggregate
         if aggregate is None:
-            return False
+            raise LocalError(f"there is no sum to look at: {run.coordinator.failure}")
         beside = aggregate.sums[_VALUES.size :]
         return not (len(beside) == 1 and int(beside[0]) == sum(weights))
 
@@ -81,17 +81,20 @@ def framing() -> Outcome:
     """The coordinator spoils what one participant dealt, on its way to the others, and has them name the dealer."""
 
     def attack() -> bool:
-        run, dealer = start(small_config(7)), Index(1)
+        run, dealer, hit = start(small_config(7)), Index(1), []
 
         def spoil(envelope: Envelope) -> tuple[Envelope, ...]:
             message = envelope.message
             if not (isinstance(envelope, Down) and isinstance(message, ShareDelivery) and dealer in message.sealed):
                 return (envelope,)
+            hit.append(envelope.participant)
             spoiled = {**message.sealed, dealer: bytes(len(message.sealed[dealer]))}
             return (replace(envelope, message=ShareDelivery(spoiled)),)
 
         run.hook = spoil
         run.play()
+        if not hit:
+            raise LocalError("nobody was delivered anything that could be spoiled")
         named = {error.culprit for error in run.errors.values() if isinstance(error, RemoteError)}
         failure = run.coordinator.failure
         return bool(run.errors) and NAMES[0] in named | set(failure.culprits if failure else ())

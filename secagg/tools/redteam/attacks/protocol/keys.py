@@ -274,7 +274,7 @@ KEY_GAMES: Final = (
         "replay-keys", "Signed keys of an earlier round", "malicious coordinator, secrets of an earlier round leaked",
         "threat model", True, "signatures cover the round's context", replay_keys, Kind.LYING,
         defences=(Measure(rosters, "advertisement_to_sign", without_context),),
-        refused=_FORGED,
+        refused=Refusal(AuthenticationError, at=_VERIFIED[0]),
     ),
     Game(
         "one-name-many-times", "One colluder stands for the whole cohort", "malicious coordinator, 1 colludes",
@@ -296,6 +296,6 @@ KEY_GAMES: Final = (
         "low-order-key", "Public keys that give no secret", "malicious coordinator", "RFC 7748 §6.1", True,
         "points of low order are refused", low_order_key, Kind.LYING, "masked-semi-honest",
         defences=(Measure(KeyPair, "agree", agreeing_on_zero),),
-        refused=Refusal(AuthenticationError, participant_names(3)[0]),
+        refused=Refusal(AuthenticationError, participant_names(3)[0], "gives no secret (low order)"),
     ),
 )  # fmt: skip

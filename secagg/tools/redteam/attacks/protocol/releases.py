@@ -16,10 +16,12 @@ from secagg.errors import PolicyViolation, RoundAborted, SecAggError
 from secagg.messages import MaskedInputChunk, ParticipantId, SurvivorSet
 from secagg.policy import Policy
 from secagg.rounds import releases
+from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before, remembering
+from secagg.rounds.sequence import PhaseSequence
 from secagg.tools.redteam.adversary import truth
 from secagg.tools.redteam.arena import deployment, random_updates, rng_of, small_config, start
-from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Measure, Outcome, Refusal, settle
+from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, Outcome, Refusal, settle
 from secagg.tools.redteam.modes import MASKED_ACTIVE
 from secagg.tools.redteam.views import record
 from secagg.tools.simulation.cohort import participant_names
@@ -161,6 +163,8 @@ def averaging() -> Outcome:
 
 _CELLS: Final = (Measure(releases, "singled_out", lambda _: lambda _: frozenset()),)
 _CLAIM: Final = (Measure(ReleaseMemory, "record", lambda _: lambda *_: None),)
+_TOLD_APART: Final = Refusal(RoundAborted, None, Check(PhaseSequence, "_claim_release", "C85"))
+_REMEMBERED: Final = Refusal(PolicyViolation, at=Check(CheckedRoster, "claim_sum", "C86"))
 
 RELEASE_GAMES: Final = (
     Game(
@@ -168,29 +172,29 @@ RELEASE_GAMES: Final = (
         "Dwork & Roth 2014 §1", True, "sums of one model must show nobody, taken together: at the coordinator",
         # The coordinator remembers what it released.
         partial(_two_sums, coordinator=True, participants=False), Kind.SUMS,
-        defences=_CELLS, refused=Refusal(RoundAborted, None),
+        defences=_CELLS, refused=_TOLD_APART,
     ),
     Game(
         "differencing-after-restart", "The same, where the coordinator has forgotten the first", "curious FL server",
         "Dwork & Roth 2014 §1", True, "the same rule at the participants, over the sums that they are in",
         # The coordinator forgot, or is another one; the participants remember.
         partial(_two_sums, coordinator=False, participants=True), Kind.SUMS,
-        defences=_CELLS, refused=Refusal(PolicyViolation),
+        defences=_CELLS, refused=_REMEMBERED,
     ),
     Game(
         "hidden-receipt", "The same, where the coordinator calls the first round aborted", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "a sum counts before the shares that open it leave", hidden_receipt,
-        Kind.SUMS, defences=_CLAIM, refused=Refusal(PolicyViolation),
+        Kind.SUMS, defences=_CLAIM, refused=_REMEMBERED,
     ),
     Game(
         "two-at-once", "The same, with both rounds at the same time", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "a sum is checked and recorded in one step", two_at_once,
-        Kind.SUMS, defences=_CLAIM, refused=Refusal(PolicyViolation),
+        Kind.SUMS, defences=_CLAIM, refused=_REMEMBERED,
     ),
     Game(
         "fresh-processes", "The same, where participants are new processes", "malicious coordinator",
         "Dwork & Roth 2014 §1", True, "what is remembered is kept in a file", fresh_processes,
-        Kind.SUMS, defences=_CLAIM, refused=Refusal(PolicyViolation),
+        Kind.SUMS, defences=_CLAIM, refused=_REMEMBERED,
     ),
     Game(
         "differencing-nudged-model", "The same, with a bit of the model changed in between", "malicious FL server",

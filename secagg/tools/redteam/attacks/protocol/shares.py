@@ -11,7 +11,7 @@ import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.context import bind
-from secagg.errors import AuthenticationError, NotInRoundError
+from secagg.errors import AuthenticationError
 from secagg.masked import masks
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.scheme import Participant
@@ -97,6 +97,8 @@ def different_models(mode: Mode = MASKED_SEMI_HONEST) -> Outcome:
 
     def attack() -> bool:
         aggregate = run.play().aggregate
+        if run.refused:  # the coordinator looks before the victim does
+            raise run.refused[0][1]
         if VICTIM in run.errors:
             raise run.errors[VICTIM]
         silent = true_sum(run, OTHERS)
@@ -147,6 +149,7 @@ def restored_snapshot() -> Outcome:
     return settle(attack, held="mask keys are bound to the round", got="the difference of two updates")
 
 
+_UNOPENED: Final = "does not open"
 _NO_MODEL: Final = (Measure(__name__, "bind", without_model),)
 
 SHARE_GAMES: Final = (
@@ -160,19 +163,19 @@ SHARE_GAMES: Final = (
         "malicious coordinator", "threat model", True, "a sealed share is bound to the round's context", replay_shares,
         Kind.LYING, "masked-semi-honest",
         defences=(Measure(cohort, "RoundId", lambda _: lambda _: bytes(16)),),
-        refused=Refusal(AuthenticationError, VICTIM),
+        refused=Refusal(AuthenticationError, VICTIM, _UNOPENED),
     ),
     Game(
         "different-models", "Another model for the victim than for the others", "malicious coordinator", "[P22]", True,
         "the context is bound to the model that each participant holds", different_models, Kind.MODELS,
-        "masked-semi-honest", defences=_NO_MODEL, refused=Refusal(AuthenticationError, SEVEN[0]),
+        "masked-semi-honest", defences=_NO_MODEL, refused=Refusal(AuthenticationError, SEVEN[0], _UNOPENED),
     ),
     Game(
         f"different-models-{MASKED_ACTIVE.name}",
         f"{MASKED_ACTIVE.title}: another model for the victim than for the others", "malicious coordinator",
         "[P22]", True, "the context is bound to the model that each participant holds",
         partial(different_models, MASKED_ACTIVE), Kind.MODELS, MASKED_ACTIVE.name, defences=_NO_MODEL,
-        refused=Refusal(NotInRoundError, None),  # the coordinator turned the victim's keys away
+        refused=Refusal(AuthenticationError, VICTIM, f"the signature of {VICTIM} does not verify"),
     ),
     Game(
         "restored-snapshot", "A participant repeats its secrets in another round", "coordinator; snapshot restored",

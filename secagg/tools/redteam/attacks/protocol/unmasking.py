@@ -27,7 +27,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.rounds.checked_roster import CheckedRoster
-from secagg.rounds.session import Ended, Waiting
+from secagg.rounds.session import Ended, Session, Waiting
 from secagg.tools.redteam.adversary import Adversary, exposed, session_of, true_sum, truth
 from secagg.tools.redteam.arena import EXACT, OTHERS, SEVEN, VICTIM, small_config, start
 from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, Outcome, Refusal, settle
@@ -288,7 +288,10 @@ def vote_twice(*, threshold: int = 0) -> Outcome:
 
 _NO_SELF_MASK: Final = (Measure(AwaitingShares, "_masks", without_self_mask),)
 _ONE_ANSWER: Final = (Measure(Participant, "receive", answering_again),)
+_ANSWERED: Final = Refusal(at=Check(Session, "receive", "C29"))
 _FORGED: Final = Refusal(AuthenticationError)
+_FEW_SIGNATURES: Final = Check(CheckedRoster, "check_signatures", "C27")
+_SIGNATURES: Final = Check(CheckedRoster, "check_signatures", "C28")
 
 UNMASKING_GAMES: Final = (
     Game(
@@ -304,14 +307,14 @@ UNMASKING_GAMES: Final = (
     Game(
         "both-shares", "Both kinds of share of one participant, one request after the other", "malicious coordinator",
         "[B17] §6.2", True, "a participant answers once", both_shares, Kind.LYING, defences=_ONE_ANSWER,
-        refused=Refusal(),
+        refused=_ANSWERED,
     ),
     Game(
         f"both-shares-{MASKED_SEMI_HONEST.name}",
         f"{MASKED_SEMI_HONEST.title}: both kinds of share of one participant, one request after the other",
         "malicious coordinator", "[B17] §6.2", True, "a participant answers once",
         partial(both_shares, MASKED_SEMI_HONEST), Kind.LYING, MASKED_SEMI_HONEST.name, defences=_ONE_ANSWER,
-        refused=Refusal(),
+        refused=_ANSWERED,
     ),
     Game(
         "overlapping-sets", "Both kinds of share of one participant, in one request", "malicious coordinator",
@@ -322,13 +325,13 @@ UNMASKING_GAMES: Final = (
     Game(
         "two-survivor-sets", "Different survivor sets for different participants",
         "malicious coordinator, 3 of 10 collude", "[B17] §6.2", True, "t signatures on one's own set",
-        two_survivor_sets, Kind.LYING, defences=(Check(CheckedRoster, "check_signatures", "C27"),), refused=Refusal(),
+        two_survivor_sets, Kind.LYING, defences=(_FEW_SIGNATURES,), refused=Refusal(),
     ),
     Game(
         "forged-signatures", "The same, with one signature passed off as everybody's",
         "malicious coordinator, 3 of 10 collude", "[B17] §6.2", True, "every signature is verified",
         partial(two_survivor_sets, forged=True), Kind.LYING,
-        defences=(Check(CheckedRoster, "check_signatures", "C28"),), refused=_FORGED,
+        defences=(_SIGNATURES,), refused=_FORGED,
     ),
     Game(
         "two-survivor-sets-unsigned", "The same in a round of the semi-honest threat model", "malicious coordinator",
@@ -342,11 +345,12 @@ UNMASKING_GAMES: Final = (
     ),
     Game(
         "vote-twice", "Colluders sign two survivor sets", "malicious coordinator, 2 of 7 collude", "[B17] §6.2", True,
-        "the threshold: 2t > n + n_C", vote_twice, Kind.COLLUDING, refused=Refusal(),
+        "the threshold: 2t > n + n_C", vote_twice, Kind.COLLUDING, refused=Refusal(at=_FEW_SIGNATURES),
     ),
     Game(
         "replay-proof", "Signatures of an earlier round on its survivors", "malicious coordinator", "threat model",
-        True, "signatures cover the round's context", replay_proof, Kind.LYING, refused=_FORGED,
+        True, "signatures cover the round's context", replay_proof, Kind.LYING,
+        refused=Refusal(AuthenticationError, at=_SIGNATURES),
         defences=(Measure(rosters, "survivors_to_sign", lambda _: lambda _context, _roster, s: repr(s).encode()),),
     ),
     Game(
