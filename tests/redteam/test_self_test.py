@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from secagg.masked.scheme import Participant
 from secagg.roster import check
+from secagg.rounds.session import Session
 from secagg.tools.redteam import audit
 from secagg.tools.redteam.audit import CHECKS
 from secagg.tools.redteam.cipher_checks import ciphertext_battery
@@ -120,6 +122,14 @@ def _two_names() -> list[str]:
     done.append("call")  # check: twice
     other = 1  # check: on-no-check
     return [*done, str(other)]
+
+
+def test_an_inherited_attribute_is_inherited_again() -> None:
+    """Else what is done to the base class afterwards would not reach the class that was patched."""
+    with Patch() as patch:
+        patch.setattr(Participant, "receive", None)
+    assert "receive" not in vars(Participant)
+    assert Participant.receive is Session.receive
 
 
 @pytest.mark.parametrize("name", ["C1", "first"])

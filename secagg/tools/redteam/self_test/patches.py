@@ -28,12 +28,16 @@ class Patch(ExitStack):
     """A `Patcher` for a `with` block."""
 
     def setattr(self, target: object, name: str, value: object) -> None:
-        """Replace an attribute that exists.
+        """Replace an attribute that exists. One that a class inherits is inherited again once the patch is undone.
 
         Raises:
             AttributeError: it does not, so the patch would change nothing.
         """
-        self.callback(setattr, target, name, inspect.getattr_static(target, name))
+        before = inspect.getattr_static(target, name)
+        if name in vars(target):
+            self.callback(setattr, target, name, before)
+        else:
+            self.callback(delattr, target, name)
         setattr(target, name, value)
 
 
