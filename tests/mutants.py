@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from secagg.tools.redteam.self_test.patches import markers
+from secagg.tools.redteam.markers import markers
 
 ROOT: Final = Path(__file__).parents[1]
 _COPIED: Final = ("secagg", "server", "client", "tests", "pyproject.toml", "proto")
