@@ -71,20 +71,10 @@ class Bar:
     exact: float = 0.0
     labels: float = 0.9
 
-    def reached(self, identified: float, worst_gain_db: float, least_exact: float, labels: float | None) -> bool:
-        """Whether trials reach it. Args: as the attributes, of the trials; labels is None where none are inferred."""
-        recovered = identified >= self.identified and worst_gain_db >= self.gain_db and least_exact >= self.exact
-        return recovered and (labels is None or labels >= self.labels)
-
 
 RECORD: Final = Bar()
 COHORT: Final = Bar("the cohort's records: 40 % of them exact in every trial", identified=0, gain_db=-inf, exact=0.4)
 MEMBER: Final = Bar("which of 300 candidates took part: the right one in 90 % of the trials", gain_db=-inf)
-
-
-def at_chance(p_values: Sequence[float], best_excess_db: float) -> bool:
-    """What a hidden view must show: no p-value below 1e-4, and a gain of at most 3 dB beyond luck in every trial."""
-    return min(p_values) >= HIDDEN_P and best_excess_db <= HIDDEN_GAIN_DB
 
 
 def identify(candidates: Vectors, victim: Vectors, others: Vectors) -> Standing:
@@ -283,9 +273,11 @@ class Score:
 
     def reaches(self, bar: Bar) -> bool:
         """Whether a positive control is good enough: it must reach the attack's bar."""
-        return bar.reached(self.identified, self.worst_gain_db, self.least_exact, self.labels)
+        recovered = self.identified >= bar.identified and self.worst_gain_db >= bar.gain_db
+        return recovered and self.least_exact >= bar.exact and (self.labels is None or self.labels >= bar.labels)
 
     @property
     def at_chance(self) -> bool:
         """What a hidden view must show: p-values of 1e-4 or more, and 3 dB or less beyond luck in every trial."""
-        return at_chance((self.binomial_p, self.rank_p, self.label_p), self.best_excess_db)
+        p = min(self.binomial_p, self.rank_p, self.label_p)
+        return p >= HIDDEN_P and self.best_excess_db <= HIDDEN_GAIN_DB

@@ -1,7 +1,7 @@
 """What an adversary works on, and what it knows besides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,6 @@ class Observation:
     partial: Features | None = None
     candidates: tuple[Features, Labels] | None = None
     sums: np.ndarray[Any, np.dtype[np.float64]] | None = None
-
-    def naive(self) -> "Observation":
-        """The same for an attacker that knows nothing of the compression."""
-        return replace(self, kept=None, deviation=0.0)
 
     def mask(self) -> dict[str, Bits]:
         """Which coordinates are known, by array."""

@@ -50,12 +50,10 @@ class Matches:
     Attributes:
         records: float32[tries, d].
         labels: int64[tries], the label that each try assumed.
-        distances: float64[tries].
     """
 
     records: Features
     labels: Labels
-    distances: np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Observed:
@@ -113,7 +111,7 @@ def match(
         records, final = decode(latent), loss(latent)[1]
     found = np.nan_to_num(final.numpy().astype(np.float64), nan=np.inf)
     order = np.argsort(found, kind="stable")
-    return Matches(records.numpy()[order], labels[order], found[order])
+    return Matches(records.numpy()[order], labels[order])
 
 
 def _descend(loss: Callable[[Tensor], tuple[Tensor, Tensor]], starts: Tensor, search: Search) -> Tensor:

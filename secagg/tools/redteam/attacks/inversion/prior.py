@@ -4,7 +4,7 @@ The generator is linear, fitted by principal components to the non-participants'
 latent · components, latents standard normal. What rounding, sampling and noise leave open, the prior fills in.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -34,14 +34,10 @@ def _strength(target: Target, observation: Observation) -> float:
     """Weight of the prior: the share of the observed square that is rounding or noise, and a little."""
     if not observation.deviation:
         return _STRENGTH
-    flat = np.concatenate([a[m] for a, m in _known(observation)])
+    mask = observation.mask()
+    flat = np.concatenate([array[mask[name]] for name, array in observation.arrays.items()])
     square = float(np.sum(flat.astype(np.float64) ** 2)) or 1.0
     return max(_STRENGTH, _NOISE_STRENGTH * 2 * observation.deviation**2 / square)
-
-
-def _known(observation: Observation) -> list[tuple[Any, Any]]:
-    mask = observation.mask()
-    return [(array, mask[name]) for name, array in observation.arrays.items()]
 
 
 def _run(target: Target, observation: Observation, rng: Generator) -> Reconstruction:
