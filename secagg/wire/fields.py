@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from enum import Enum
 from functools import partial
 from typing import Final, TypeVar
 
@@ -22,6 +23,7 @@ MAX_SIGNATURE_BYTES: Final = MAX_SIGNATURE_SIZE
 SHARE_BYTES: Final = 33
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+EnumT = TypeVar("EnumT", bound=Enum)
 MessageT = TypeVar("MessageT", bound=Message)
 ItemT = TypeVar("ItemT", bound=Message)
 
@@ -92,6 +94,14 @@ def ascending(indices: Iterable[int], what: str) -> tuple[Index, ...]:
     if len(found) > MAX_PARTICIPANTS or any(b <= a for a, b in zip((0, *found), found, strict=False)):
         raise DecodeError(f"{what} are not ascending indices")
     return found
+
+
+def told_by_coordinator(kind: type[EnumT], number: int, what: str) -> EnumT:
+    """The member of `kind` that a number from the coordinator stands for; `what` names the number in the error."""
+    try:
+        return kind(number)
+    except ValueError:
+        raise DecodeError(f"unknown {what}", culprit="coordinator") from None
 
 
 def exactly(value: bytes, size: int, what: str) -> bytes:

@@ -20,6 +20,7 @@ from secagg.events import (
 from secagg.messages import ParticipantId, Phase
 from secagg.robust.combining import Anomaly
 from secagg.wire.failures import decode_failure, encode_failure
+from secagg.wire.fields import told_by_coordinator
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import messages_pb2
 
@@ -76,10 +77,7 @@ def encode_phase(phase: Phase) -> str:
 
 def decode_phase(number: int) -> Phase:
     """Raise `DecodeError` for a number that is no phase."""
-    try:
-        return Phase(number - 1)
-    except ValueError:
-        raise DecodeError(f"unknown phase {number}", culprit="coordinator") from None
+    return told_by_coordinator(Phase, number - 1, f"phase {number}")
 
 
 def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
@@ -140,14 +138,16 @@ def _cohort_event(message: pb.RoundEvent) -> CohortEvent:  # noqa: PLR0911, one 
         case "participant_dropped":
             dropped = message.participant_dropped
             phase, name = decode_phase(dropped.phase), ParticipantId(dropped.participant_id)
-            return ParticipantDropped(phase, name, _drop_reason(dropped.reason))
+            why = told_by_coordinator(DropReason, dropped.reason, f"reason {dropped.reason} for a dropout")
+            return ParticipantDropped(phase, name, why)
         case "wrong_shares":
             wrong = message.wrong_shares
             pairs = tuple((ParticipantId(c.owner), ParticipantId(c.holder)) for c in wrong.conflicts)
             return WrongShares(ParticipantId(wrong.culprit), pairs)
         case "accused":
             told = message.accused
-            return Accused(ParticipantId(told.accused), ParticipantId(told.accuser), _verdict(told.verdict))
+            verdict = told_by_coordinator(Verdict, told.verdict, f"verdict {told.verdict}")
+            return Accused(ParticipantId(told.accused), ParticipantId(told.accuser), verdict)
         case "sum_ready":
             return ResultReady(message.sum_ready.survivors, message.sum_ready.sums_digest)
         case "round_failed":
@@ -155,17 +155,3 @@ def _cohort_event(message: pb.RoundEvent) -> CohortEvent:  # noqa: PLR0911, one 
             if isinstance(error, RoundAborted):
                 return RoundFailed(error)
     raise DecodeError("an event that this version does not know", culprit="coordinator")
-
-
-def _verdict(number: int) -> Verdict:
-    try:
-        return Verdict(number)
-    except ValueError:
-        raise DecodeError(f"unknown verdict {number}", culprit="coordinator") from None
-
-
-def _drop_reason(number: int) -> DropReason:
-    try:
-        return DropReason(number)
-    except ValueError:
-        raise DecodeError(f"unknown reason {number} for a dropout", culprit="coordinator") from None

@@ -8,7 +8,7 @@ from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.errors import DecodeError
 from secagg.messages import Phase
 from secagg.roster import COORDINATOR
-from secagg.wire.fields import PART_BYTES
+from secagg.wire.fields import PART_BYTES, told_by_coordinator
 from secagg.wire.progress import decode_phase, encode_phase
 from secagg.wire.v1 import control_plane_pb2 as control
 from secagg.wire.v1 import data_plane_pb2 as data
@@ -75,10 +75,7 @@ def encode_summary(summary: RoundSummary) -> control.RoundSummary:
 
 def decode_summary(message: control.RoundSummary) -> RoundSummary:
     """Raise `DecodeError` for an id, a state or a phase that is none."""
-    try:
-        state = RoundState(message.state)
-    except ValueError:
-        raise DecodeError(f"unknown state {message.state} of a round", culprit=COORDINATOR) from None
+    state = told_by_coordinator(RoundState, message.state, f"state {message.state} of a round")
     phase = decode_phase(message.phase) if state is RoundState.RUNNING else None
     return RoundSummary(decode_round_id(message.round_id), message.task, state, phase, message.opened_ms / 1000)
 
