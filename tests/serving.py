@@ -29,6 +29,7 @@ from secagg.errors import SecAggError
 from secagg.masked.scheme import Participant, Reply
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
+    SENT_IN,
     AdvertiseKeys,
     ConsistencyCheck,
     CoordinatorMessage,
@@ -280,17 +281,7 @@ class Player:
 
 
 def _phase(message: AdvertiseKeys | Reply) -> Phase:
-    match message:
-        case AdvertiseKeys():
-            return Phase.ADVERTISE_KEYS
-        case ShareKeys():
-            return Phase.SHARE_KEYS
-        case MaskedVector():
-            return Phase.MASKED_INPUT
-        case ConsistencyCheck():
-            return Phase.CONSISTENCY_CHECK
-        case Unmask():
-            return Phase.UNMASK
+    return Phase.MASKED_INPUT if isinstance(message, MaskedVector) else SENT_IN[type(message)]
 
 
 @dataclass

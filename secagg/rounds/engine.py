@@ -3,14 +3,19 @@
 It does no input or output. `receive`, `tick` and the FL server's calls return what happened, as events; `answer` gives
 the message that closed a phase, as often as it is asked, so a lost connection loses nothing.
 
+The text below is about two modules. This one has what the shell asks and tells, and the taking of messages;
+`secagg.rounds.opening_and_closing`, its base, has how phases close and open, who drops out, and how the round ends.
+
 **Phases.** A round is a sequence of phases (`secagg.messages`). In each, every member sends one message, or one vector
 in chunks; the coordinator answers everyone once the phase is closed. What a message must be, what follows from all of
 them and what is answered is different in each phase, and stands in the phase's unit (`CoordinatorPhase`). The engine
 knows what is the same in all of them, and that is what follows.
 
 **Opening.** The first phase, ADVERTISE_KEYS, is open from the beginning. Its end fixes the roster: only members of the
-roster take part from then on. Every other phase opens when the one before it closes. It has a deadline, which its time
-limit in the configuration sets, and the event `PhaseStarted` tells it.
+roster take part from then on. Every other phase opens when the one before it closes, unless it is not needed: a phase's
+unit may say that the round ends with it (`ends_the_round`). An open phase has a deadline, which its time limit in the
+configuration sets, and the event `PhaseStarted` tells it. Where the configuration has a `join_s`, the first phase waits
+that long for its first participant, and its own time limit begins when that one comes.
 
 **Who is expected.** In the first phase: whoever comes, or those whom the FL server names. In every other one: the
 members that delivered in the phase before and have not left since. Nobody else may speak in it.
@@ -21,10 +26,13 @@ is accepted again and changes nothing, in whatever phase it is repeated: a clien
 arrived. Another message in place of an accepted one is refused. A refused message leaves no trace, and its sender may
 send a correct one while the phase is open.
 
-**Closing.** A phase closes as soon as all have delivered who are expected, or at its deadline. Whoever has not
-delivered by then has dropped out. If fewer than t are left, the round fails. Else the unit draws its conclusions, and
-the next phase opens. When the phase closes in which updates go up, the coordinator first asks its memory of other
-rounds whether the sum of those who are left may be released at all, and records that it may be.
+**Closing.** A phase closes as soon as all have delivered who are expected, or at its deadline. The engine has no clock,
+so nothing closes by itself at a deadline: the shell calls `tick(now)` when it has come. The first phase closes early
+once all have come whom the FL server names or, if it names nobody, as many as the round admits, where whoever left
+again is not waited for; if fewer than t can still come, the round fails at once. Whoever has not delivered when a phase
+closes has dropped out. If fewer than t (`RoundConfig.threshold`) are left, the round fails. Else the unit draws its
+conclusions, and the next phase opens. When the phase closes in which updates go up, the coordinator first asks its
+memory of other rounds whether the sum of those who are left may be released at all, and records that it may be.
 
 **Dropping out.** A member that leaves, or that the FL server excludes, counts as dropped at once. If it has delivered
 in the open phase, that stands, and it is missed from the next phase on. Nobody who dropped out comes back.
@@ -47,10 +55,10 @@ from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped
 from secagg.messages import SENT_IN, AdvertiseKeys, CoordinatorMessage, Leave, ParticipantId, ParticipantMessage, Phase
 from secagg.phases import time_limit, time_limit_s
 from secagg.rounds.dropouts import DROP_REASONS
-from secagg.rounds.sequence import PhaseSequence
+from secagg.rounds.opening_and_closing import OpeningAndClosing
 
 
-class Engine(PhaseSequence):
+class Engine(OpeningAndClosing):
     """One round at the coordinator: what the shell asks it, and what it tells it."""
 
     # --- what the shell asks ------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from secagg.encoding import packing
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import AbortReason, NotInRoundError, RemoteError, RoundAborted, SecAggError
-from secagg.messages import Leave, LeaveReason, MaskedInputChunk, ParticipantId, Phase
+from secagg.messages import MASKED_PHASES, Leave, LeaveReason, MaskedInputChunk, ParticipantId, Phase
 from secagg.phases import phases
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Envelope, Run, Up
@@ -27,7 +27,14 @@ from tests.rounds import ACTIVE, MOST_PEOPLE, SEMI_HONEST, make_config, start, t
 SMALL_CHUNK = 512
 """Bytes of a chunk here, so that small vectors have several."""
 
+ORDER = MASKED_PHASES[ACTIVE]
+"""Those of a semi-honest round are in the same order."""
+
 HOW = ("silent", "leaves before", "leaves after", "stops half-way")
+
+
+def before(one: Phase, other: Phase) -> bool:
+    return ORDER.index(one) < ORDER.index(other)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Dropout:
     how: str
 
     def delivers(self, phase: Phase) -> bool:
-        return phase.value < self.phase.value or (phase is self.phase and self.how == "leaves after")
+        return before(phase, self.phase) or (phase is self.phase and self.how == "leaves after")
 
 
 @st.composite
@@ -77,9 +84,9 @@ def dropouts(draw: st.DrawFn, config: RoundConfig) -> dict[ParticipantId, Dropou
 def hook_for(gone: dict[ParticipantId, Dropout], chunks: int) -> Any:
     def hook(envelope: Envelope) -> Iterable[Envelope]:
         dropout = gone.get(envelope.participant)
-        if dropout is None or not isinstance(envelope, Up) or envelope.phase.value < dropout.phase.value:
+        if dropout is None or not isinstance(envelope, Up) or before(envelope.phase, dropout.phase):
             return (envelope,)
-        if envelope.phase.value > dropout.phase.value:
+        if before(dropout.phase, envelope.phase):
             return ()
         leave = Up(envelope.participant, Leave(LeaveReason.CANCELLED), envelope.phase)
         chunk = envelope.message if isinstance(envelope.message, MaskedInputChunk) else None

@@ -17,8 +17,8 @@ from secagg.messages import MaskedInputChunk, ParticipantId, SurvivorSet
 from secagg.policy import Policy
 from secagg.rounds import releases
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.opening_and_closing import OpeningAndClosing
 from secagg.rounds.releases import Claim, Release, ReleaseMemory, nothing_before, remembering
-from secagg.rounds.sequence import PhaseSequence
 from secagg.tools.redteam.adversary import truth
 from secagg.tools.redteam.arena import deployment, random_updates, rng_of, small_config, start
 from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, Outcome, Refusal, settle
@@ -163,7 +163,7 @@ def averaging() -> Outcome:
 
 _CELLS: Final = (Measure(releases, "singled_out", lambda _: lambda _: frozenset()),)
 _CLAIM: Final = (Measure(ReleaseMemory, "record", lambda _: lambda *_: None),)
-_TOLD_APART: Final = Refusal(RoundAborted, None, Check(PhaseSequence, "_claim_release", "C85"))
+_TOLD_APART: Final = Refusal(RoundAborted, None, Check(OpeningAndClosing, "_claim_release", "C85"))
 _REMEMBERED: Final = Refusal(PolicyViolation, at=Check(CheckedRoster, "claim_sum", "C86"))
 
 RELEASE_GAMES: Final = (

@@ -21,7 +21,7 @@ from secagg.rounds.releases import Claim, Release, named
 from secagg.rounds.shared_state import SharedState
 
 
-class PhaseSequence:
+class OpeningAndClosing:
     """The phases of one round in order, and who is expected in the open one.
 
     Attributes:
