@@ -2,9 +2,11 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from secagg_server.app import check_accounting
 from secagg_server.cli import build, main
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
@@ -21,6 +23,13 @@ listen = "127.0.0.1:1"
 max_calls = 5
 read_timeout_s = 7.5
 """
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """A command logs to the stream that it finds, which pytest closes after the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
