@@ -23,7 +23,7 @@ from secagg.errors import (
 )
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed
 from secagg.masked.vector import MaskedVector
-from secagg.messages import MASKED_PHASES, LeaveReason, Phase
+from secagg.messages import MASKED_PHASES, PHASES, LeaveReason, Phase
 from secagg.wire.masked import MASKED_INPUT_CHUNK
 from secagg.wire.progress import ResultReady
 from secagg.wire.v1 import control_plane_pb2 as control_pb
@@ -67,8 +67,7 @@ CASES = [(m, p) for m in (ACTIVE, SEMI_HONEST) for p in MASKED_PHASES[m]]
 @pytest.mark.parametrize(("threat_model", "phase"), CASES, ids=lambda v: v.name)
 @pytest.mark.parametrize("silent", [False, True], ids=["says good-bye", "falls silent"])
 async def test_one_drops_in_each_phase(tmp_path: Path, threat_model: ThreatModel, phase: Phase, silent: bool) -> None:
-    names = {p: p.name.lower() + "_s" for p in Phase}
-    short = {names[phase]: 0.7} if silent or phase is Phase.ADVERTISE_KEYS else {}
+    short = {PHASES[phase].time_limit: 0.7} if silent or phase is Phase.ADVERTISE_KEYS else {}
     config = make_config(5, threat_model, threshold=4, deadlines=short)
     async with stage(tmp_path) as s:
         round_id, people = await s.open(config)
