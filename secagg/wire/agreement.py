@@ -17,7 +17,7 @@ from secagg.wire.fields import (
     signature,
     split,
 )
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 
 ENTRY_DIGEST_BYTES: Final = 32
 

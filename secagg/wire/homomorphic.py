@@ -33,7 +33,7 @@ from secagg.wire.fields import (
     split,
 )
 from secagg.wire.masked import SURVIVOR_SET
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 
 DIGEST_BYTES: Final = 32
 MAX_SEED_BYTES: Final = 16

@@ -24,7 +24,7 @@ from secagg.wire.fields import (
     limited,
     split,
 )
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 
 PUBLIC_KEY_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32

@@ -10,7 +10,7 @@ from secagg.errors import DecodeError
 from secagg.messages import Index, MaskedInputChunk, MaskKeyShare, RevealedShare, SelfMaskShare, SurvivorSet, Unmask
 from secagg.wire.codecs import Codec, flat
 from secagg.wire.fields import SHARE_BYTES, ascending, at_most, bounded, exactly, fresh_index, limited, split
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 
 
 def encode_unmask(message: Unmask) -> Iterator[pb.UnmaskPart]:

@@ -22,7 +22,7 @@ from secagg.robust.combining import Anomaly
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.fields import told_by_coordinator
 from secagg.wire.v1 import control_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
+from secagg.wire.v1 import data_plane_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def watched(event: Event, digest: bytes) -> CohortEvent:
 
 def encode_phase(phase: Phase) -> str:
     """The name of the enum value on the wire, whose number is one more than the round number in the paper."""
-    return messages_pb2.Phase.Name(phase.value + 1)
+    return data_plane_pb2.Phase.Name(phase.value + 1)
 
 
 def decode_phase(number: int) -> Phase:

@@ -13,7 +13,7 @@ from secagg.encoding.packing import chunk_values, pack, unpack
 from secagg.errors import AuthenticationError, DecodeError
 from secagg.wire.fields import bounded, decode_participant_id
 from secagg.wire.limits import NAMES_PER_PART
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,6 @@ from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import decode_receipt
 from secagg.wire.results import PackedAggregate, PackedGroups, decode_aggregate, sums_digest
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
 from tests.conformance import lattice_code, ledger_code, pipeline_code
 from tests.conversing import makes
 
@@ -436,9 +435,7 @@ def _check_aggregate(vector: Vector, replay: Replay, aggregate: Aggregate) -> No
     mean = aggregate.mean(replay.config, replay.round.context)
     assert (mean.weight, mean.error_bound.hex()) == (told["weight"], told["error_bound"])
     assert {n: [float(v).hex() for v in a.reshape(-1)] for n, a in mean.arrays.items()} == told["mean"]
-    received = decode_aggregate(
-        map(messages_pb2.AggregatePart.FromString, map(unhex, told["aggregate"])), replay.config
-    )
+    received = decode_aggregate(map(pb.AggregatePart.FromString, map(unhex, told["aggregate"])), replay.config)
     assert received.sums.tolist() == told["sums"]
     digest_of_model = digest_model({n: _model_array(vector, n) for n in vector["model"]})
     assert digest_of_model.hex() == vector["model_digest"]
@@ -504,7 +501,7 @@ def offer(vector: Vector) -> None:
 
 def aggregate(vector: Vector) -> None:
     config = Replay(vectors.load(vector["round"])).config
-    parts = [messages_pb2.AggregatePart.FromString(unhex(part)) for part in vector["parts"]]
+    parts = [pb.AggregatePart.FromString(unhex(part)) for part in vector["parts"]]
     with pytest.raises(SecAggError) as caught:
         decode_aggregate(parts, config)
     assert refusal(caught.value) == vector["expect"]
@@ -553,7 +550,7 @@ def _believed(vector: Vector) -> bytes:
     assert replay.trust is not None
     receipt.verify(replay.trust, datetime.fromtimestamp(fixtures.NOW_S, UTC))
     if "proof" in vector:
-        parts = map(messages_pb2.ConsistencyProofPart.FromString, map(unhex, vector["proof"]))
+        parts = map(pb.ConsistencyProofPart.FromString, map(unhex, vector["proof"]))
         result = Result.of(replay.round, roster, survivors, told.sums_digest)
         assert result.is_certified(decode_proof(parts))
     return told.sums_digest

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.tools.conformance import vectors
-from secagg.wire.v1 import config_pb2, data_plane_pb2, messages_pb2
+from secagg.wire.v1 import config_pb2, data_plane_pb2
 from tests.conformance import pipeline_reference as pipelines
 from tests.conformance import reference as ref
 
@@ -96,7 +96,7 @@ def endings(vector: Vector) -> None:
 def _members_of_round(name: str) -> list[ref.Keys]:
     found: list[ref.Keys] = []
     for part in vectors.load(name)["messages"]["roster"]["parts"]:
-        for m in messages_pb2.RosterPart.FromString(unhex(part)).members:
+        for m in data_plane_pb2.RosterPart.FromString(unhex(part)).members:
             keys = m.keys
             chain = list(keys.certificates)
             found.append((m.index, m.participant_id, keys.channel_public_key, keys.mask_public_key, chain))
@@ -452,9 +452,9 @@ class Rebuilt:
         scalar = int(self.people[name]["identity"]["private_scalar_test_only"], 16)
         return sign(ec.derive_private_key(scalar, ec.SECP256R1()), message)
 
-    def keys(self, name: str) -> messages_pb2.AdvertiseKeys:
+    def keys(self, name: str) -> data_plane_pb2.AdvertiseKeys:
         channel, mask = self.public(name, "channel"), self.public(name, "mask")
-        return messages_pb2.AdvertiseKeys(
+        return data_plane_pb2.AdvertiseKeys(
             channel_public_key=channel,
             mask_public_key=mask,
             signature=self.sign(name, ref.advertisement_signed(self.bound, name, channel, mask)),
@@ -542,16 +542,16 @@ def whole_round(vector: Vector) -> None:
     made = Rebuilt(vector)
     assert made.bound.hex() == vector["context"]
     for name in vector["participants"]:
-        assert made.keys(name) == messages_pb2.AdvertiseKeys.FromString(_bytes(vector, f"{name}/advertise-keys"))
-    roster = messages_pb2.RosterPart.FromString(_bytes(vector, "roster"))
+        assert made.keys(name) == data_plane_pb2.AdvertiseKeys.FromString(_bytes(vector, f"{name}/advertise-keys"))
+    roster = data_plane_pb2.RosterPart.FromString(_bytes(vector, "roster"))
     assert [(m.index, m.participant_id) for m in roster.members] == [(i, n) for n, i in made.index.items()]
     assert made.roster_digest().hex() == vector["intermediates"]["roster_digest"]
     for name in made.index:
         _check_shares(vector, made, name)
-    sets = messages_pb2.SurvivorSet.FromString(_bytes(vector, "survivors"))
+    sets = data_plane_pb2.SurvivorSet.FromString(_bytes(vector, "survivors"))
     assert (list(sets.survivors), list(sets.dropped)) == (made.indices(made.survivors), made.indices(made.dropped))
     for name in made.shared:
-        chunk = messages_pb2.MaskedInputChunk.FromString(_bytes(vector, f"{name}/masked-input"))
+        chunk = data_plane_pb2.MaskedInputChunk.FromString(_bytes(vector, f"{name}/masked-input"))
         assert chunk.payload == ref.pack(made.masked(name), made.bits)
         assert vector["intermediates"]["participants"][name]["input"]["masked"] == made.masked(name)
     for name in made.survivors:
@@ -560,7 +560,7 @@ def whole_round(vector: Vector) -> None:
 
 
 def _check_shares(vector: Vector, made: Rebuilt, name: str) -> None:
-    message = messages_pb2.ShareKeysPart.FromString(_bytes(vector, f"{name}/share-keys"))
+    message = data_plane_pb2.ShareKeysPart.FromString(_bytes(vector, f"{name}/share-keys"))
     assert message.commitment == ref.commitment(made.bound, name, made.random(name, "self_mask_seed"))
     peers = {made.index[peer]: made.sealed(name, peer) for peer in made.index if peer != name}
     assert {s.peer: s.sealed for s in message.shares} == peers
@@ -568,12 +568,12 @@ def _check_shares(vector: Vector, made: Rebuilt, name: str) -> None:
 
 def _check_last_messages(vector: Vector, made: Rebuilt, name: str) -> None:
     if made.active:
-        check = messages_pb2.ConsistencyCheck.FromString(_bytes(vector, f"{name}/consistency-check"))
+        check = data_plane_pb2.ConsistencyCheck.FromString(_bytes(vector, f"{name}/consistency-check"))
         survivors, dropped = made.indices(made.survivors), made.indices(made.dropped)
         assert check.signature == made.sign(name, ref.sets_signed(made.bound, made.roster_digest(), survivors, dropped))
     if name == vector["drops"].get("CONSISTENCY_CHECK"):
         return
-    unmask = messages_pb2.UnmaskPart.FromString(_bytes(vector, f"{name}/unmask"))
+    unmask = data_plane_pb2.UnmaskPart.FromString(_bytes(vector, f"{name}/unmask"))
     found = {s.owner: (s.WhichOneof("share"), s.self_mask_share or s.mask_key_share) for s in unmask.shares}
     at = made.index[name]
     wanted = {made.index[o]: ("self_mask_share", made.shares(o, "self_mask")[at]) for o in made.survivors}

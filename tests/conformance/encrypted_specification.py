@@ -5,7 +5,7 @@ import hashlib
 from typing import Any
 
 from secagg.tools.conformance import vectors
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.conformance import reference as ref
 from tests.conformance import ring_reference as ring
 from tests.conformance.against_specification import Rebuilt, check_mean

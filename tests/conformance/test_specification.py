@@ -19,7 +19,7 @@ from secagg.lattice.parameters import (
 )
 from secagg.messages import DEALT_KEY_PHASES, JOINT_KEY_PHASES, MASKED_PHASES, SENT_IN
 from secagg.phases import time_limit_s
-from secagg.wire.v1 import config_pb2, data_plane_pb2, errors_pb2, messages_pb2
+from secagg.wire.v1 import config_pb2, data_plane_pb2, errors_pb2
 
 TEXT = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
 MODELS = {ThreatModel.SEMI_HONEST: "semi-honest", ThreatModel.ACTIVE: "active"}
@@ -99,11 +99,11 @@ def test_every_field_of_a_profile_is_explained() -> None:
 def test_the_table_of_homomorphic_messages_names_every_message() -> None:
     _, *table = rows(section("Homomorphic messages"))
     stated = {row[0].strip("`") for row in table}
-    text = (Path(__file__).parents[2] / "proto/secagg/wire/v1/messages.proto").read_text()
+    text = (Path(__file__).parents[2] / "proto/secagg/wire/v1/data_plane.proto").read_text()
     blocks = re.findall(r"((?://.*\n)+)message (\w+)", text)
     custody = {name for comment, name in blocks if re.search(r"Custody|Homomorphic", comment.split("\n")[0])}
     assert stated == (custody - {"SeedShare"}) | {"ShareKeysPart", "ShareDeliveryPart"}
-    assert stated <= set(messages_pb2.DESCRIPTOR.message_types_by_name)
+    assert stated <= set(data_plane_pb2.DESCRIPTOR.message_types_by_name)
 
 
 def test_the_flood_and_what_it_hides_are_those_of_the_code() -> None:

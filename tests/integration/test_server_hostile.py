@@ -40,7 +40,7 @@ from secagg.messages import (
 from secagg.rounds.uploads import Uploads
 from secagg.wire.calls import ROUND_METADATA
 from secagg.wire.configuration import encode_config
-from secagg.wire.v1 import config_pb2, messages_pb2
+from secagg.wire.v1 import config_pb2
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.serving import (
     ACTIVE,
@@ -113,8 +113,8 @@ async def test_malformed_shares(tmp_path: Path, broken: str) -> None:
         await speak(people, 1)
         good = people[0].next
         assert isinstance(good, ShareKeys)
-        sealed = [messages_pb2.SealedShares(peer=i, sealed=x) for i, x in good.sealed.items()]
-        part = messages_pb2.ShareKeysPart(commitment=good.commitment, shares=sealed)
+        sealed = [pb.SealedShares(peer=i, sealed=x) for i, x in good.sealed.items()]
+        part = pb.ShareKeysPart(commitment=good.commitment, shares=sealed)
         match broken:
             case "neighbours":
                 del part.shares[0]
@@ -139,8 +139,8 @@ async def test_too_much_is_cut_off(tmp_path: Path) -> None:
     async with stage(tmp_path) as s:
         _, people = await s.open(make_config(3))
         await speak(people, 1)
-        long = messages_pb2.ShareKeysPart(shares=[messages_pb2.SealedShares(peer=1, sealed=bytes(1 << 20))])
-        for parts in ([long] * 5, [messages_pb2.ShareKeysPart()] * 1001):
+        long = pb.ShareKeysPart(shares=[pb.SealedShares(peer=1, sealed=bytes(1 << 20))])
+        for parts in ([long] * 5, [pb.ShareKeysPart()] * 1001):
             call = people[0].stub.Share(iter(parts), **people[0].options)
             assert isinstance(await refused(_drain(call), grpc.StatusCode.INVALID_ARGUMENT), DecodeError)
         await finish(s, people)
@@ -150,7 +150,7 @@ async def test_a_message_above_grpcs_limit_is_refused(tmp_path: Path) -> None:
     async with stage(tmp_path) as s:
         _, people = await s.open(make_config(3, SEMI_HONEST))
         await speak(people, 2)
-        huge = messages_pb2.MaskedInputChunk(payload=bytes(5 << 20))
+        huge = pb.MaskedInputChunk(payload=bytes(5 << 20))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await people[0].stub.SendInput(iter([huge]), **people[0].options)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -330,7 +330,7 @@ async def test_who_dawdles_is_cut_off_with_the_phase(tmp_path: Path) -> None:
         _, people = await s.open(config)
         await speak(people, 2)
         dawdling = people[0].stub.SendInput(**people[0].options)
-        await dawdling.write(messages_pb2.MaskedInputChunk(number=0, payload=b""))
+        await dawdling.write(pb.MaskedInputChunk(number=0, payload=b""))
         silent = people[0].stub.SendInput(**people[0].options)
         await asyncio.gather(*(p.play() for p in people[1:]))
         error = await refused(silent, grpc.StatusCode.PERMISSION_DENIED)

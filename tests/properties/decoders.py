@@ -66,7 +66,7 @@ from secagg.wire.results import (
     encode_aggregate,
     sums_digest,
 )
-from secagg.wire.v1 import control_plane_pb2, errors_pb2, messages_pb2
+from secagg.wire.v1 import control_plane_pb2, data_plane_pb2, errors_pb2
 from tests.rounds import SEMI_HONEST, flat_schema, make_config, start
 
 CONFIG = make_config(4, SEMI_HONEST, schema=flat_schema(10), encoding=FixedPoint(1.0, 16, 1))
@@ -139,7 +139,7 @@ def of_codec(*values: Any) -> Decoder:
 
 @cache
 def all_decoders() -> tuple[Decoder, ...]:
-    pb, seen = messages_pb2, messages()
+    pb, seen = data_plane_pb2, messages()
     sets = SurvivorSet((Index(1), Index(2)), (Index(3),))
     aggregate = Aggregate(np.arange(11, dtype=CONFIG.ring_dtype), tuple(participant_names(3)))
     digest = sums_digest(aggregate, CONFIG)

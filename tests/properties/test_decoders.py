@@ -15,7 +15,7 @@ from secagg.wire.fields import decode_participant_id
 from secagg.wire.keys import decode_roster, decode_share_delivery, decode_share_keys, encode_share_delivery
 from secagg.wire.masked import MASKED_INPUT_CHUNK, decode_unmask
 from secagg.wire.parsing import parse
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.properties.decoders import Decoder, all_decoders
 from tests.properties.mutation import mutate
 

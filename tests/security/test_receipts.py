@@ -30,7 +30,6 @@ from secagg.wire.calls import FETCH_AGGREGATE, REVEAL
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.results import PackedAggregate, decode_aggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
 from tests.conversing import Conversation, in_bytes, makes
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, make_config
 
@@ -153,7 +152,7 @@ def test_only_the_coordinators_word_on_this_very_round_counts(
 def many_sums(round_: Conversation) -> None:
     """Another sum for each participant, and a receipt for each that the coordinator really signs."""
 
-    def told_to(name: ParticipantId, parts: list[messages_pb2.AggregatePart]) -> PackedAggregate:
+    def told_to(name: ParticipantId, parts: list[pb.AggregatePart]) -> PackedAggregate:
         true = decode_aggregate(parts, round_.config)
         sums = true.sums.copy()
         sums[0] += 300 * NAMES.index(name)

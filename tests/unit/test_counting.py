@@ -11,22 +11,22 @@ from secagg.wire import configuration, counting
 from secagg.wire.configuration import decode_config
 from secagg.wire.counting import MAX_FIELDS, Budget, count, plan_of
 from secagg.wire.parsing import parse
-from secagg.wire.v1 import config_pb2, messages_pb2
+from secagg.wire.v1 import config_pb2, data_plane_pb2
 
-SHARES = messages_pb2.ShareKeysPart
+SHARES = data_plane_pb2.ShareKeysPart
 PLAN = plan_of(SHARES.DESCRIPTOR)
 EMPTY = bytes([SHARES.DESCRIPTOR.fields_by_name["shares"].number << 3 | 2, 0])
 """An empty sub-message: two bytes on the wire, about a hundred in memory."""
 
 
-def part(shares: int) -> messages_pb2.ShareKeysPart:
-    sealed = [messages_pb2.SealedShares(peer=i + 1, sealed=bytes(82)) for i in range(shares)]
+def part(shares: int) -> data_plane_pb2.ShareKeysPart:
+    sealed = [data_plane_pb2.SealedShares(peer=i + 1, sealed=bytes(82)) for i in range(shares)]
     return SHARES(commitment=bytes(32), shares=sealed)
 
 
 def test_the_fields_of_sub_messages_and_packed_numbers_count() -> None:
     assert 1000 - count(part(7).SerializeToString(), PLAN, 1000) == 1 + 7 * 3
-    sets = messages_pb2.SurvivorSet(survivors=range(1, 11), dropped=[300])
+    sets = data_plane_pb2.SurvivorSet(survivors=range(1, 11), dropped=[300])
     assert 1000 - count(sets.SerializeToString(), plan_of(sets.DESCRIPTOR), 1000) == 2 + 10 + 2  # bytes of the numbers
     assert count(b"", PLAN, 3) == 3
 
@@ -104,5 +104,5 @@ def test_the_largest_schema_is_within_the_budget() -> None:
 
 
 def test_packed_numbers_are_told_from_messages_without_fields() -> None:
-    assert plan_of(messages_pb2.SurvivorSet.DESCRIPTOR) == {1: counting.PACKED, 2: counting.PACKED}
-    assert plan_of(messages_pb2.SurvivorSet.DESCRIPTOR)[1] is counting.PACKED
+    assert plan_of(data_plane_pb2.SurvivorSet.DESCRIPTOR) == {1: counting.PACKED, 2: counting.PACKED}
+    assert plan_of(data_plane_pb2.SurvivorSet.DESCRIPTOR)[1] is counting.PACKED

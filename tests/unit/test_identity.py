@@ -295,7 +295,7 @@ def test_one_limit_holds_for_chains_everywhere() -> None:
     root = Path(__file__).parents[2] / "proto"
     assert (MAX_CHAIN_LENGTH, MAX_CERTIFICATE_BYTES) == (4, 8192)
     assert "A chain has 1 to 4 certificates, leaf first, each at most 8,192 bytes" in (root / "PROTOCOL.md").read_text()
-    messages = (root / "secagg/wire/v1/messages.proto").read_text()
+    messages = (root / "secagg/wire/v1/data_plane.proto").read_text()
     assert "at most 4 of at most 8,192 bytes" in messages
 
 

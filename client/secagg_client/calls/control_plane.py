@@ -21,7 +21,7 @@ from secagg.wire.progress import WatchedEvent, decode_event
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.rounds import RoundSummary, decode_round_id, decode_summary
 from secagg.wire.v1 import control_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
+from secagg.wire.v1 import data_plane_pb2
 from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 
 PIECE_BYTES: Final = 1 << 20
@@ -82,7 +82,7 @@ class FetchResult(FetchCall[Aggregate]):
 
     def decode(self, parts: Parts) -> Aggregate:
         """The sum, whose length the configuration says."""
-        return decode_aggregate(every(messages_pb2.AggregatePart, parts), self.config)
+        return decode_aggregate(every(data_plane_pb2.AggregatePart, parts), self.config)
 
 
 class FetchGroupSums(FetchCall[GroupedAggregate]):
@@ -91,7 +91,7 @@ class FetchGroupSums(FetchCall[GroupedAggregate]):
     def decode(self, parts: Parts) -> GroupedAggregate:
         """The sums of all groups."""
         ids = GroupedRoundId(self.round_id, encode_config(self.config))
-        sums = decode_groups(every(messages_pb2.AggregatePart, parts), self.config)
+        sums = decode_groups(every(data_plane_pb2.AggregatePart, parts), self.config)
         return ids.aggregate(sums, self.config.model_digest)
 
 

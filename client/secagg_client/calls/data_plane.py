@@ -20,7 +20,6 @@ from secagg.wire.receipts import SignedDigest
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
 from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 from secagg_client.participation.results import Offer
 
@@ -167,7 +166,7 @@ class FetchAggregate(RoundCall[Aggregate]):
 
     def decode(self, parts: Parts) -> Aggregate:
         """The sum, whose length the configuration says."""
-        return decode_aggregate(every(messages_pb2.AggregatePart, parts), self.config)
+        return decode_aggregate(every(pb.AggregatePart, parts), self.config)
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ class FetchGroups(RoundCall[dict[int, Aggregate]]):
 
     def decode(self, parts: Parts) -> dict[int, Aggregate]:
         """The sums by the number of the group."""
-        return decode_groups(every(messages_pb2.AggregatePart, parts), self.config)
+        return decode_groups(every(pb.AggregatePart, parts), self.config)
 
 
 @dataclass(frozen=True)

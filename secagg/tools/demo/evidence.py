@@ -19,7 +19,7 @@ from secagg.tools.demo.results import CoordinatorView, Pictures, Statistics
 from secagg.wire.homomorphic import ENCRYPTED_INPUT_CHUNK
 from secagg.wire.masked import MASKED_INPUT_CHUNK
 from secagg.wire.parsing import parse
-from secagg.wire.v1 import messages_pb2
+from secagg.wire.v1 import data_plane_pb2
 
 try:
     from scipy import special
@@ -72,8 +72,8 @@ def coordinator_view(upload: Upload, round_: int, config: RoundConfig, mean: Mod
 
 def _payload(message: bytes, config: RoundConfig) -> bytes:
     if config.homomorphic is None:
-        return MASKED_INPUT_CHUNK.decode(parse(messages_pb2.MaskedInputChunk, message)).payload
-    return ENCRYPTED_INPUT_CHUNK.decode(parse(messages_pb2.EncryptedInputChunk, message)).payload
+        return MASKED_INPUT_CHUNK.decode(parse(data_plane_pb2.MaskedInputChunk, message)).payload
+    return ENCRYPTED_INPUT_CHUNK.decode(parse(data_plane_pb2.EncryptedInputChunk, message)).payload
 
 
 def _numbers(number: int, payload: bytes, config: RoundConfig) -> Words:

@@ -1,5 +1,5 @@
 from secagg.wire.v1 import errors_pb2 as _errors_pb2
-from secagg.wire.v1 import messages_pb2 as _messages_pb2
+from secagg.wire.v1 import data_plane_pb2 as _data_plane_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -71,28 +71,28 @@ class PhaseStarted(_message.Message):
     PHASE_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
-    phase: _messages_pb2.Phase
+    phase: _data_plane_pb2.Phase
     deadline_ms: int
     expected: int
-    def __init__(self, phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., deadline_ms: _Optional[int] = ..., expected: _Optional[int] = ...) -> None: ...
+    def __init__(self, phase: _Optional[_Union[_data_plane_pb2.Phase, str]] = ..., deadline_ms: _Optional[int] = ..., expected: _Optional[int] = ...) -> None: ...
 
 class MessageAccepted(_message.Message):
     __slots__ = ("phase", "participant_id")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
-    phase: _messages_pb2.Phase
+    phase: _data_plane_pb2.Phase
     participant_id: str
-    def __init__(self, phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., participant_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, phase: _Optional[_Union[_data_plane_pb2.Phase, str]] = ..., participant_id: _Optional[str] = ...) -> None: ...
 
 class ParticipantDropped(_message.Message):
     __slots__ = ("phase", "participant_id", "reason")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
-    phase: _messages_pb2.Phase
+    phase: _data_plane_pb2.Phase
     participant_id: str
     reason: DropReason
-    def __init__(self, phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., participant_id: _Optional[str] = ..., reason: _Optional[_Union[DropReason, str]] = ...) -> None: ...
+    def __init__(self, phase: _Optional[_Union[_data_plane_pb2.Phase, str]] = ..., participant_id: _Optional[str] = ..., reason: _Optional[_Union[DropReason, str]] = ...) -> None: ...
 
 class WrongShares(_message.Message):
     __slots__ = ("culprit", "conflicts")
@@ -214,9 +214,9 @@ class RoundSummary(_message.Message):
     round_id: bytes
     task: str
     state: RoundState
-    phase: _messages_pb2.Phase
+    phase: _data_plane_pb2.Phase
     opened_ms: int
-    def __init__(self, round_id: _Optional[bytes] = ..., task: _Optional[str] = ..., state: _Optional[_Union[RoundState, str]] = ..., phase: _Optional[_Union[_messages_pb2.Phase, str]] = ..., opened_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, round_id: _Optional[bytes] = ..., task: _Optional[str] = ..., state: _Optional[_Union[RoundState, str]] = ..., phase: _Optional[_Union[_data_plane_pb2.Phase, str]] = ..., opened_ms: _Optional[int] = ...) -> None: ...
 
 class GetLedgerRequest(_message.Message):
     __slots__ = ("task",)

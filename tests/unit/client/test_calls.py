@@ -32,7 +32,6 @@ from secagg.wire.results import encode_aggregate, sums_digest
 from secagg.wire.rounds import RoundState
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
 from tests.conversing import ROUND_ID, in_bytes
 from tests.rounds import SEMI_HONEST, flat_schema, make_config
 
@@ -53,7 +52,7 @@ def random_values(size: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 def test_an_upload_goes_on_where_it_broke_with_the_same_bytes() -> None:
     call = upload(random_values(1_500_000))
     whole = list(call.requests())
-    assert [messages_pb2.MaskedInputChunk.FromString(d).number for d in whole] == list(range(call.vector.chunks))
+    assert [pb.MaskedInputChunk.FromString(d).number for d in whole] == list(range(call.vector.chunks))
     assert call.vector.chunks >= 3
     assert list(call.requests()) == whole
     assert list(call.resumed(1).requests()) == whole[1:]
@@ -81,10 +80,7 @@ def test_an_update_that_changes_under_way_is_not_sent_twice(monkeypatch: pytest.
     second = next(call.resumed(0).requests())
     bits = call.config.ring_bits
     count = min(chunk_values(bits), call.config.vector_len)
-    values = [
-        unpack(messages_pb2.MaskedInputChunk.FromString(d).payload, count, bits).astype(np.int64)
-        for d in (first, second)
-    ]
+    values = [unpack(pb.MaskedInputChunk.FromString(d).payload, count, bits).astype(np.int64) for d in (first, second)]
     leaked = (values[1] - values[0]) % 2**bits
     assert np.flatnonzero(leaked).tolist() == [3]
     step = call.config.fixed_point.step * call.config.fixed_point.max_weight
@@ -138,11 +134,11 @@ def test_a_flood_of_empty_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_roster_of_a_full_cohort_is_within_the_limit() -> None:
     config = make_config(100)
-    keys = messages_pb2.AdvertiseKeys(
+    keys = pb.AdvertiseKeys(
         channel_public_key=bytes(32), mask_public_key=bytes(32), signature=bytes(72), certificates=[bytes(2000)] * 3
     )
-    members = [messages_pb2.Member(index=i + 1, participant_id="p" * 64, keys=keys) for i in range(100)]
-    parts = in_bytes([messages_pb2.RosterPart(members=members[i : i + 50]) for i in (0, 50)])
+    members = [pb.Member(index=i + 1, participant_id="p" * 64, keys=keys) for i in range(100)]
+    parts = in_bytes([pb.RosterPart(members=members[i : i + 50]) for i in (0, 50)])
     assert sum(map(len, parts)) <= ADVERTISE.longest_answer(config)
 
 
@@ -151,7 +147,7 @@ def test_leaving_says_no_more_than_its_reason() -> None:
     (data,) = call.requests()
     request = pb.LeaveRequest.FromString(data)
     assert request.round_id == ROUND_ID
-    assert request.leave.reason == messages_pb2.LEAVE_REASON_REFUSED
+    assert request.leave.reason == pb.LEAVE_REASON_REFUSED
     assert len(data) == 22
     assert call.read(in_bytes([pb.LeaveReply()])) is None
 
@@ -190,7 +186,7 @@ def test_summaries() -> None:
         round_id=ROUND_ID,
         task="digits",
         state=control_pb.ROUND_STATE_RUNNING,
-        phase=messages_pb2.PHASE_MASKED_INPUT,
+        phase=pb.PHASE_MASKED_INPUT,
         opened_ms=1500,
     )
     done = control_pb.RoundSummary(round_id=bytes(16), task="digits", state=control_pb.ROUND_STATE_DONE)
@@ -208,7 +204,7 @@ def test_summaries() -> None:
 
 
 def test_the_fields_of_an_answer_have_one_budget() -> None:
-    part = messages_pb2.RosterPart(members=[messages_pb2.Member(index=1)] * 10).SerializeToString()
-    assert len(list(every(messages_pb2.RosterPart, deque([part] * 5), 100))) == 5
+    part = pb.RosterPart(members=[pb.Member(index=1)] * 10).SerializeToString()
+    assert len(list(every(pb.RosterPart, deque([part] * 5), 100))) == 5
     with pytest.raises(DecodeError, match="more fields"):
-        list(every(messages_pb2.RosterPart, deque([part] * 6), 100))
+        list(every(pb.RosterPart, deque([part] * 6), 100))

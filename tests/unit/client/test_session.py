@@ -42,7 +42,6 @@ from secagg.wire.calls import ADVERTISE, CHECK, FETCH_AGGREGATE, REVEAL, SEND_IN
 from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import messages_pb2
 from tests.conversing import LENIENT, Conversation, in_bytes, make_contribution, make_terms, makes, weighted_mean
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config
 
@@ -384,54 +383,54 @@ def changed(kind: type[Any], change: CHANGE) -> Callable[[Parts], Parts]:
     return apply
 
 
-def overlap(sets: messages_pb2.SurvivorSet) -> None:
+def overlap(sets: pb.SurvivorSet) -> None:
     sets.dropped.append(sets.survivors[-1])
 
 
-def without_us(sets: messages_pb2.SurvivorSet) -> None:
+def without_us(sets: pb.SurvivorSet) -> None:
     del sets.survivors[1]
     sets.dropped.append(2)
 
 
-def too_few_survivors(sets: messages_pb2.SurvivorSet) -> None:
+def too_few_survivors(sets: pb.SurvivorSet) -> None:
     sets.dropped.extend(i for i in sets.survivors if i > 2)
     del sets.survivors[2:]
 
 
-def stranger_key(part: messages_pb2.RosterPart) -> None:
+def stranger_key(part: pb.RosterPart) -> None:
     part.members[0].keys.mask_public_key = bytes(31) + b"\x09"
 
 
-def duplicate_key(part: messages_pb2.RosterPart) -> None:
+def duplicate_key(part: pb.RosterPart) -> None:
     part.members[0].keys.mask_public_key = part.members[2].keys.mask_public_key
 
 
-def our_key(part: messages_pb2.RosterPart) -> None:
+def our_key(part: pb.RosterPart) -> None:
     part.members[1].keys.channel_public_key = bytes(31) + b"\x09"
 
 
-def broken_seal(part: messages_pb2.ShareDeliveryPart) -> None:
+def broken_seal(part: pb.ShareDeliveryPart) -> None:
     part.shares[0].sealed = bytes(82)
 
 
-def few_signatures(part: messages_pb2.ConsistencyProofPart) -> None:
+def few_signatures(part: pb.ConsistencyProofPart) -> None:
     del part.signatures[2:]
 
 
-def foreign_signature(part: messages_pb2.ConsistencyProofPart) -> None:
+def foreign_signature(part: pb.ConsistencyProofPart) -> None:
     part.signatures[0].signature = part.signatures[2].signature
 
 
 CHEATS: list[tuple[Call[Any], Callable[[Parts], Parts], type[SecAggError], str]] = [
-    (ADVERTISE, changed(messages_pb2.RosterPart, stranger_key), AuthenticationError, "signature"),
-    (ADVERTISE, changed(messages_pb2.RosterPart, duplicate_key), ProtocolViolation, "stands twice"),
-    (ADVERTISE, changed(messages_pb2.RosterPart, our_key), ProtocolViolation, "own entry"),
-    (SHARE, changed(messages_pb2.ShareDeliveryPart, broken_seal), AuthenticationError, "the shares|seal"),
-    (SEND_INPUT, changed(messages_pb2.SurvivorSet, overlap), ProtocolViolation, "both survivors and dropped"),
-    (SEND_INPUT, changed(messages_pb2.SurvivorSet, without_us), ProtocolViolation, "own input is called dropped"),
-    (SEND_INPUT, changed(messages_pb2.SurvivorSet, too_few_survivors), ProtocolViolation, "below threshold"),
-    (CHECK, changed(messages_pb2.ConsistencyProofPart, few_signatures), ProtocolViolation, "below threshold"),
-    (CHECK, changed(messages_pb2.ConsistencyProofPart, foreign_signature), AuthenticationError, "signature"),
+    (ADVERTISE, changed(pb.RosterPart, stranger_key), AuthenticationError, "signature"),
+    (ADVERTISE, changed(pb.RosterPart, duplicate_key), ProtocolViolation, "stands twice"),
+    (ADVERTISE, changed(pb.RosterPart, our_key), ProtocolViolation, "own entry"),
+    (SHARE, changed(pb.ShareDeliveryPart, broken_seal), AuthenticationError, "the shares|seal"),
+    (SEND_INPUT, changed(pb.SurvivorSet, overlap), ProtocolViolation, "both survivors and dropped"),
+    (SEND_INPUT, changed(pb.SurvivorSet, without_us), ProtocolViolation, "own input is called dropped"),
+    (SEND_INPUT, changed(pb.SurvivorSet, too_few_survivors), ProtocolViolation, "below threshold"),
+    (CHECK, changed(pb.ConsistencyProofPart, few_signatures), ProtocolViolation, "below threshold"),
+    (CHECK, changed(pb.ConsistencyProofPart, foreign_signature), AuthenticationError, "signature"),
     (CHECK, lambda parts: deque([b"\xff\xff"]), DecodeError, "not a"),
     (SEND_INPUT, lambda parts: parts + parts, DecodeError, "2 answers where one"),
     (SEND_INPUT, lambda parts: deque(), DecodeError, "0 answers where one"),
@@ -464,7 +463,7 @@ def test_without_the_check_of_overlaps_shares_would_leave(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(AwaitingSurvivors, "check", lambda self, survivors: None)
     round_ = Conversation(make_config(5, SEMI_HONEST))
-    cheat = changed(messages_pb2.SurvivorSet, overlap)
+    cheat = changed(pb.SurvivorSet, overlap)
     round_.tamper = lambda made, name, parts: cheat(parts) if makes(made, SEND_INPUT) else parts
     round_.play()
     assert "Reveal" in round_.methods(VICTIM)
@@ -491,7 +490,7 @@ def lie_about_count(receipt: pb.Receipt) -> None:
     receipt.survivors += 1
 
 
-def lie_about_names(part: messages_pb2.AggregatePart) -> None:
+def lie_about_names(part: pb.AggregatePart) -> None:
     if part.survivors:
         part.survivors[4] = "zoe"
 
@@ -517,7 +516,7 @@ LIES = [
     ),
     Lie(
         FETCH_AGGREGATE,
-        changed(messages_pb2.AggregatePart, lie_about_names),
+        changed(pb.AggregatePart, lie_about_names),
         ProtocolViolation,
         "other survivors than we agreed on",
         (session, "_check_aggregate", "aggregate-survivors"),
@@ -593,7 +592,7 @@ def test_leaving_says_why(error: BaseException, reason: LeaveReason | None) -> N
     participation.advance(None)
     leave = participation.leave_call(error)
     assert (leave and leave.leave.reason) == reason
-    roster = in_bytes([messages_pb2.RosterPart()])
+    roster = in_bytes([pb.RosterPart()])
     with pytest.raises(ProtocolViolation):  # the secrets are gone
         participation.advance(roster)
 

@@ -28,11 +28,11 @@ from secagg.wire.counting import MAX_FIELDS
 from secagg.wire.failures import TRAILER, decode_failure
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg.wire.v1 import errors_pb2, messages_pb2
+from secagg.wire.v1 import errors_pb2
 from tests.serving import NAMES, PATIENCE_S, site
 
 METHOD = "/service/Method"
-SHARES = messages_pb2.ShareKeysPart
+SHARES = pb.ShareKeysPart
 
 
 class Ended(Exception):

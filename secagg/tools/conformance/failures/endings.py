@@ -18,7 +18,7 @@ from secagg.tools.conformance.failures.script import ACTIVE, ME, Failure, Play, 
 from secagg.tools.conformance.rounds.inputs import AUTHORITY
 from secagg.wire.agreement import encode_proof
 from secagg.wire.receipts import encode_receipt
-from secagg.wire.v1 import messages_pb2
+from secagg.wire.v1 import data_plane_pb2
 
 HOST = "coordinator.example"
 SIGNED_S = float(fixtures.NOW_S)
@@ -164,13 +164,13 @@ def _by_dropped_too(script: Script) -> list[bytes]:
 
 
 def _six_survivors(parts: list[bytes], _: Script) -> list[bytes]:
-    few = messages_pb2.AggregatePart.FromString(parts[0])
+    few = data_plane_pb2.AggregatePart.FromString(parts[0])
     del few.survivors[6:]
     return [few.SerializeToString(deterministic=True), *parts[1:]]
 
 
 def _one_bit(parts: list[bytes], script: Script) -> list[bytes]:
-    other = messages_pb2.AggregatePart.FromString(parts[1])
+    other = data_plane_pb2.AggregatePart.FromString(parts[1])
     other.payload = flipped(other.payload, script)
     return [parts[0], other.SerializeToString(deterministic=True)]
 

@@ -40,7 +40,7 @@ from secagg.tools.conformance.failures.script import (
     without_fir,
 )
 from secagg.tools.conformance.failures.stages import after_sums, nobody_else_comes, onwards, out_of_turn, sent, told
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 
 VIOLATION, FORGED, MALFORMED = refusals(ME)
 GONE, NOBODY = refused("NotInRoundError", None), refused("DecodeError", None)

@@ -32,7 +32,7 @@ from secagg.tools.conformance.failures.changes import (
 from secagg.tools.conformance.failures.forgeries import dealt, sealed, signed_keys, signs_sets
 from secagg.tools.conformance.failures.script import ACTIVE, ME, PEER, SEMI_HONEST, Script, Table, refused, without_fir
 from secagg.tools.conformance.failures.stages import after_sums, shown, shown_again, shown_in_turn
-from secagg.wire.v1 import messages_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2 as pb
 
 VIOLATION, FORGED, POLICY = (
     refused(f"{error}") for error in ("ProtocolViolation", "AuthenticationError", "PolicyViolation")
