@@ -1,6 +1,10 @@
-"""Both clients against gRPC itself: a server that refuses an upload early, and interceptors that look on."""
+"""Both clients against gRPC itself: a server that refuses an upload early, a call that is interrupted, and interceptors
+that look on.
+"""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +85,106 @@ async def test_an_upload_that_is_refused_early_is_refused_by_name_in_plain_code(
         connection.close()
 
     await refused(lambda target: in_thread(uploads, target))
+
+
+INTERRUPTED = """
+import sys
+from time import sleep
+from secagg_client.transport.sync import Channel
+
+def stuck():
+    frames = [frame for top in sys._current_frames().values() for frame in (top, top.f_back) if frame is not None]
+    handling = [frame for frame in frames if frame.f_code.co_name == "handle_event"]
+    return any(frame.f_locals["state"] is call._call._state for frame in handling)
+
+channel = Channel({target!r}, ())
+call = channel.call("/tests.Waiting/Wait", iter([b""]), None, ())
+call._call._state.condition.acquire()  # as Control-C may leave it
+print("held", flush=True)
+input()
+while not stuck():  # the thread in which gRPC hears of all calls waits for the lock
+    sleep(0.01)
+channel.{ending}()
+assert channel.call("/tests.Waiting/Answer", iter([b""]), 20.0, ()).read() == b"answer"
+channel.close()
+print("ended")
+"""
+
+
+class Waiting(grpc.GenericRpcHandler):
+    """Answers all calls but the first `Wait`: its answer begins after `held`, and ends when its caller cancels it."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.held = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        async def answer(_: AsyncIterator[bytes], __: Any) -> AsyncIterator[bytes]:
+            yield b"answer"
+
+        async def wait(_: AsyncIterator[bytes], __: Any) -> AsyncIterator[bytes]:
+            self.began.set()
+            try:
+                await self.held.wait()
+                yield b"begun"
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled.set()
+
+        first = str(handler_call_details.method).endswith("/Wait") and not self.began.is_set()
+        return grpc.stream_stream_rpc_method_handler(wait if first else answer)
+
+
+@pytest.mark.parametrize(("ending", "ends"), [("renew", True), ("close", False)])
+async def test_a_process_whose_channel_hangs_goes_on_and_ends(ending: str, ends: bool) -> None:
+    """A lock of gRPC stays held for ever. The call is cancelled all the same; its twin closes the channel and hangs."""
+    server, waiting = aio.server(), Waiting()
+    server.add_generic_rpc_handlers((waiting,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    code = INTERRUPTED.format(target=f"127.0.0.1:{port}", ending=ending)
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            assert await asyncio.to_thread(child.stdout.readline) == b"held\n"
+            await asyncio.wait_for(waiting.began.wait(), PATIENCE_S)
+            waiting.held.set()
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            await asyncio.wait_for(waiting.cancelled.wait(), PATIENCE_S)
+            told, _ = await asyncio.to_thread(child.communicate, timeout=PATIENCE_S if ends else 2.0)
+            assert (ends, child.returncode, told) == (True, 0, b"ended\n")
+        except subprocess.TimeoutExpired:
+            assert not ends
+        finally:
+            child.kill()
+            await server.stop(0)
+
+
+class Wait(PreparedCall[None]):
+    row = Call(name="Wait", service="tests.Waiting", max_answer=1 << 10)
+
+    def requests(self) -> Iterator[bytes]:
+        return iter([b""])
+
+
+async def test_calls_of_other_threads_are_made_again_on_the_new_channel() -> None:
+    server, waiting = aio.server(), Waiting()
+    server.add_generic_rpc_handlers((waiting,))
+    channel = synchronous_transport.Channel(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", ())
+    connection = synchronous.Connection(channel, RetryPolicy())
+    await server.start()
+    try:
+        other = asyncio.create_task(in_thread(connection.perform, Wait(), synchronous.Scope(PATIENCE_S)))
+        await asyncio.wait_for(waiting.began.wait(), PATIENCE_S)
+        await in_thread(channel.renew)
+        assert list(await other) == [b"answer"]
+        assert waiting.cancelled.is_set()
+    finally:
+        await in_thread(connection.close)
+        await server.stop(0)
 
 
 class Noting(grpc.StreamStreamClientInterceptor):

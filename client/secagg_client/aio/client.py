@@ -1,6 +1,7 @@
 """Taking part from asyncio."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -36,7 +37,7 @@ from secagg_client.participation.terms import (
 from secagg_client.released_sums.memory import Memory, memory_of
 from secagg_client.retry import RetryPolicy
 from secagg_client.transport import channels
-from secagg_client.transport.aio import Channel, Interceptor, aside, compute, usable_after
+from secagg_client.transport.aio import Channel, Interceptor, compute
 
 
 class AsyncClient:
@@ -102,12 +103,7 @@ class AsyncClient:
         settings = channels.options(retry, server_name)
         credentials = client_credentials(identity, trust)
         checked_target(target)
-
-        def connect() -> Connection:
-            return Connection(Channel(target, settings, credentials, interceptors), retry)
-
-        self._connect = connect
-        self._connection = connect()
+        self._connection = Connection(Channel(target, settings, credentials, interceptors), retry)
 
     @classmethod
     def from_files(
@@ -233,31 +229,15 @@ class AsyncClient:
                 answer = await self._connection.perform(call, scope)
                 call = await compute(participation.advance, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
-            await self._leave(participation.leave_call(error), error)
+            await self._leave(participation.leave_call(error))
             raise
         finally:
             participation.close()
         return replace(participation.result, bytes_sent=scope.bytes_sent, bytes_received=scope.bytes_received)
 
-    async def _leave(self, call: LeaveRound | None, error: BaseException) -> None:
+    async def _leave(self, call: LeaveRound | None) -> None:
+        """Try for a short time: the round goes on without us anyway when its deadline passes."""
         if call is None:
             return
-        if usable_after(error):
-            await self._say(call, self._connection)
-        else:
-            await aside(lambda: self._say_elsewhere(call), patience_s=2 * LEAVE_TIMEOUT_S)
-
-    async def _say_elsewhere(self, call: LeaveRound) -> None:
-        connection = self._connect()
-        try:
-            await self._say(call, connection)
-        finally:
-            await connection.close()
-
-    @staticmethod
-    async def _say(call: LeaveRound, connection: Connection) -> None:
-        """For a short time: the round goes on without us anyway when its deadline passes."""
-        try:
-            await connection.perform(call, Scope(LEAVE_TIMEOUT_S))
-        except SecAggError:
-            return
+        with suppress(SecAggError):
+            await self._connection.perform(call, Scope(LEAVE_TIMEOUT_S))

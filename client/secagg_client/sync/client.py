@@ -2,6 +2,7 @@
 """Taking part from plain code."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -37,7 +38,7 @@ from secagg_client.released_sums.memory import Memory, memory_of
 from secagg_client.retry import RetryPolicy
 from secagg_client.sync.connection import Connection, Scope
 from secagg_client.transport import channels
-from secagg_client.transport.sync import Channel, Interceptor, aside, compute, usable_after
+from secagg_client.transport.sync import Channel, Interceptor, compute
 
 
 class Client:
@@ -103,12 +104,7 @@ class Client:
         settings = channels.options(retry, server_name)
         credentials = client_credentials(identity, trust)
         checked_target(target)
-
-        def connect() -> Connection:
-            return Connection(Channel(target, settings, credentials, interceptors), retry)
-
-        self._connect = connect
-        self._connection = connect()
+        self._connection = Connection(Channel(target, settings, credentials, interceptors), retry)
 
     @classmethod
     def from_files(
@@ -234,31 +230,15 @@ class Client:
                 answer = self._connection.perform(call, scope)
                 call = compute(participation.advance, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
-            self._leave(participation.leave_call(error), error)
+            self._leave(participation.leave_call(error))
             raise
         finally:
             participation.close()
         return replace(participation.result, bytes_sent=scope.bytes_sent, bytes_received=scope.bytes_received)
 
-    def _leave(self, call: LeaveRound | None, error: BaseException) -> None:
+    def _leave(self, call: LeaveRound | None) -> None:
+        """Try for a short time: the round goes on without us anyway when its deadline passes."""
         if call is None:
             return
-        if usable_after(error):
-            self._say(call, self._connection)
-        else:
-            aside(lambda: self._say_elsewhere(call), patience_s=2 * LEAVE_TIMEOUT_S)
-
-    def _say_elsewhere(self, call: LeaveRound) -> None:
-        connection = self._connect()
-        try:
-            self._say(call, connection)
-        finally:
-            connection.close()
-
-    @staticmethod
-    def _say(call: LeaveRound, connection: Connection) -> None:
-        """For a short time: the round goes on without us anyway when its deadline passes."""
-        try:
-            connection.perform(call, Scope(LEAVE_TIMEOUT_S))
-        except SecAggError:
-            return
+        with suppress(SecAggError):
+            self._connection.perform(call, Scope(LEAVE_TIMEOUT_S))

@@ -5,7 +5,7 @@ code in `secagg_client.aio` becomes that in `secagg_client.sync` when `async` an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -32,14 +32,10 @@ async def compute(work: Callable[..., T], *arguments: Any) -> T:
 
 
 def usable_after(error: BaseException) -> bool:
-    """Whether a channel still serves after `error` was raised: not if it came amid of gRPC's own code."""
-    return isinstance(error, Exception | asyncio.CancelledError)
-
-
-async def aside(work: Callable[[], Awaitable[None]], patience_s: float) -> None:
-    """Do `work`, but wait no longer than `patience_s`."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(work(), patience_s)
+    """Whether a channel still serves after `error` ended a call: not if it came amid of gRPC's own code. Who stops
+    reading the parts of an answer (GeneratorExit) does not disturb gRPC.
+    """
+    return isinstance(error, Exception | asyncio.CancelledError | GeneratorExit)
 
 
 class Channel:
@@ -65,6 +61,13 @@ class Channel:
         """Begin a call. Without serialisers gRPC passes bytes as they are."""
         make: aio.StreamStreamMultiCallable[bytes, bytes] = self._open().stream_stream(path)
         return RunningCall(make(requests, timeout=timeout_s, metadata=metadata))
+
+    async def renew(self) -> None:
+        """End every call. The next one makes a new connection."""
+        old, self._channel = self._channel, None
+        if old is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(old.close(), channels.CLOSE_PATIENCE_S)
 
     async def close(self) -> None:
         """End every call and close the connection."""

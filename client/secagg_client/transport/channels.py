@@ -26,6 +26,10 @@ KEEPALIVE_S: Final = 60
 """A call may wait for hours; this is how long a dead connection goes unnoticed."""
 
 KEEPALIVE_TIMEOUT_S: Final = 20
+
+CLOSE_PATIENCE_S: Final = 0.5
+"""Longest wait for an interrupted channel to close. Its calls are cancelled at once, and what is left may never end."""
+
 _RETRYABLE: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,

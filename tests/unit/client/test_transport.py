@@ -24,7 +24,7 @@ def interface(module: Any) -> dict[str, list[str]]:
 
 def test_both_have_the_same_names() -> None:
     assert interface(aio) == interface(sync)
-    assert {"Channel", "RunningCall", "aside", "compute", "usable_after", "wait"} == set(interface(aio))
+    assert {"Channel", "RunningCall", "compute", "usable_after", "wait"} == set(interface(aio))
     for module in (aio, sync):
         assert {"Event", "Interceptor"} < set(vars(module))
 
