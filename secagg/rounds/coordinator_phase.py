@@ -31,7 +31,7 @@ class Signed(Protocol):
 
     @property
     def signature(self) -> bytes:
-        """The sender's."""
+        """What the sender signed the message with; the phase knows what the signature covers."""
         ...
 
 
@@ -40,7 +40,7 @@ class Chunk(Protocol):
 
     @property
     def number(self) -> int:
-        """From 0."""
+        """Which chunk of the vector this is; the first is 0."""
         ...
 
     @property

@@ -65,7 +65,7 @@ CASES = [(m, p) for m in (ACTIVE, SEMI_HONEST) for p in MASKED_PHASES[m]]
 
 
 @pytest.mark.parametrize(("threat_model", "phase"), CASES, ids=lambda v: v.name)
-@pytest.mark.parametrize("silent", [False, True], ids=["says good-bye", "falls silent"])
+@pytest.mark.parametrize("silent", [False, True], ids=["leaves", "falls silent"])
 async def test_one_drops_in_each_phase(tmp_path: Path, threat_model: ThreatModel, phase: Phase, silent: bool) -> None:
     short = {PHASES[phase].time_limit: 0.7} if silent or phase is Phase.ADVERTISE_KEYS else {}
     config = make_config(5, threat_model, threshold=4, deadlines=short)

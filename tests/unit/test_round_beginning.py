@@ -374,7 +374,7 @@ def test_new_keys_that_are_refused_leave_the_old_ones() -> None:
 
 
 def test_keys_that_were_taken_back_do_not_return() -> None:
-    """A retry that arrives after the good-bye would bring back a participant that nobody is behind."""
+    """A retry that arrives after the leave would bring back a participant that nobody is behind."""
     stage = Stage(config_of())
     stage.come(NAMES[0])
     stage.leave(NAMES[0])

@@ -101,7 +101,7 @@ class InputProgress(RoundCall[int]):
     row = calls.INPUT_PROGRESS
 
     def decode(self, parts: Parts) -> int:
-        """The number."""
+        """The first chunk that the coordinator does not have yet."""
         return only(pb.InputProgressReply, parts).next_chunk
 
 
@@ -189,7 +189,7 @@ class LeaveRound(RoundCall[None]):
     leave: Leave
 
     def requests(self) -> Iterator[bytes]:
-        """The reason."""
+        """One request that says why this participant leaves."""
         return in_bytes(self.row.requests(self.leave, self.round_id))
 
 

@@ -69,7 +69,7 @@ class ClosableBackend(Backend, Protocol):
     """Where homomorphic rounds encrypt and decrypt."""
 
     def close(self) -> None:
-        """End it."""
+        """Give back what it holds, such as its process; it is not used again."""
         ...
 
 

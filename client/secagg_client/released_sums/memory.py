@@ -63,7 +63,7 @@ class Memory:
             self._check(question, policy)
 
     def claim(self, round_id: RoundId, release: Release, policy: Policy) -> frozenset[ParticipantId]:
-        """See `secagg.rounds.releases.Claim`.
+        """Check a sum and record it in one step, before anything that opens it leaves (`secagg.rounds.releases.Claim`).
 
         Raises:
             PolicyViolation: the policy allows no second sum, or the round asked for another one before. Nothing was

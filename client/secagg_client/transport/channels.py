@@ -53,11 +53,11 @@ class Failure(Protocol):
     """What gRPC says of a call that failed, in both of its interfaces."""
 
     def code(self) -> grpc.StatusCode:
-        """Status code."""
+        """Which kind of failure it is, as gRPC names them."""
         ...
 
     def details(self) -> str | None:
-        """For people."""
+        """A text for people; None if there is none."""
         ...
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:

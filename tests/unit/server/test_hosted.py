@@ -413,7 +413,7 @@ def test_bytes_and_secrets_never_reach_the_log() -> None:
 
 
 async def test_what_comes_while_the_round_ends_is_not_in_its_journal() -> None:
-    """The last step holds the round; an abort and a good-bye wait for their turn, and find it over."""
+    """The last step holds the round; an abort and a leave wait for their turn, and find it over."""
     scene = Scene()
     for phase in (Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS, Phase.MASKED_INPUT):
         await scene.phase(phase, PEOPLE, PEOPLE)
@@ -538,7 +538,7 @@ def other_keys(name: ParticipantId) -> AdvertiseKeys:
 
 
 async def settled(scene: Scene) -> None:
-    """A good-bye is answered before its step has had its turn."""
+    """A leave is answered before its step has had its turn."""
     await asyncio.gather(*scene.hosted._steps)
 
 

@@ -37,7 +37,7 @@ class ReplayedBackend:
         self._open: OpenSymmetric | OpenPublicKey | OpenDecryption | None = None
 
     def do(self, job: Job) -> bytes:
-        """See `jobs.Desk.do`.
+        """Do what a real backend does (`jobs.Desk.do`), with the randomness that the vector states.
 
         Raises:
             LocalError: nothing fitting was opened before.
