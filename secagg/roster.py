@@ -28,7 +28,7 @@ def refusal(error: BaseException) -> Leave:
 
 
 def assign(advertised: dict[ParticipantId, AdvertiseKeys]) -> Roster:
-    """Make the roster: participants are sorted by name and numbered from 1."""
+    """Make the roster: participants are sorted by id and numbered from 1."""
     ids = sorted(advertised)
     return Roster(tuple(Member(Index(i), name, advertised[name]) for i, name in enumerate(ids, start=1)))
 
@@ -103,7 +103,7 @@ def result_to_sign(context: Context, roster: Roster, survivors: Iterable[Index],
 
 
 def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:
-    """Check the certificate chain, the name and the signature of one roster entry.
+    """Check the certificate chain, the id and the signature of one roster entry.
 
     Raises:
         AuthenticationError: the chain or the signature does not verify.

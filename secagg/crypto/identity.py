@@ -278,7 +278,7 @@ class Identity:
         return Secret(self._key.private_bytes(serialization.Encoding.PEM, pkcs8, plain))
 
     def sign(self, message: bytes) -> bytes:
-        """An Ed25519 signature of the message by the key of this identity."""
+        """An ECDSA P-256 signature of the message, DER, by the key of this identity."""
         return signing.sign(self._key, message)
 
     def check_validity(self, now: datetime) -> None:
@@ -337,7 +337,7 @@ class CoordinatorIdentity:
         return min(x509.load_der_x509_certificate(der).not_valid_after_utc for der in self.chain)
 
     def sign(self, message: bytes) -> bytes:
-        """An Ed25519 signature of the message by the key of this identity."""
+        """An ECDSA P-256 signature of the message, DER, by the key of this identity."""
         return signing.sign(self._key, message)
 
     def __reduce__(self) -> NoReturn:

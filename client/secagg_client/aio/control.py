@@ -150,7 +150,7 @@ class AsyncControlClient:
 
     async def expect(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
         """Say who will come: participants advertise keys until all of them have, and not longer, up to the deadline.
-        PreparedCall it right after `open_round`, and again with the whole list when it changes.
+        Call it right after `open_round`, and again with the whole list when it changes.
 
         Others are admitted only where that leaves room for all who are expected. Of a round in groups, each of
         `participants` is drawn into a group.

@@ -1,4 +1,4 @@
-"""RedTeamFindings for programs: JSON, JUnit XML for test runners, SARIF 2.1.0 for code scanners."""
+"""Findings for programs: JSON, JUnit XML for test runners, SARIF 2.1.0 for code scanners."""
 
 import json
 from dataclasses import asdict
