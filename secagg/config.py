@@ -74,7 +74,7 @@ class Deadlines:
         advertise_keys_s: for participants to join.
         share_keys_s: for key shares, and for the confirmations of a dealt key.
         masked_input_s: for updates, masked or encrypted, and for all other phases that move whole vectors.
-        consistency_check_s: for the agreement on who survived.
+        consistency_check_s: for the agreement on who survived, and for the signatures of a certified result.
         unmask_s: for the shares of secrets that open the sum.
         join_s: how long the coordinator waits for the first participant; `advertise_keys_s` begins when it has come.
             With 0, the default, `advertise_keys_s` begins when the round is opened.
