@@ -27,7 +27,7 @@ from secagg.wire.v1 import data_plane_pb2
 
 @dataclass(frozen=True, slots=True)
 class ResultReady:
-    """The round ended with an exact sum, which can be fetched now.
+    """The round ended with an exact sum. It can be fetched now, where the round gives it to the FL server.
 
     Attributes:
         survivors: number of participants whose updates are in the sum.

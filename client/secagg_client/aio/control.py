@@ -115,6 +115,7 @@ class AsyncControlClient:
 
         Raises:
             RoundAborted: there is none.
+            ProtocolViolation: only the participants know it, because `release_to_coordinator` is off.
         """
         return await self._call(FetchResult(round_id, self._opened.config(round_id, config)), timeout_s)
 

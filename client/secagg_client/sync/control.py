@@ -116,6 +116,7 @@ class ControlClient:
 
         Raises:
             RoundAborted: there is none.
+            ProtocolViolation: only the participants know it, because `release_to_coordinator` is off.
         """
         return self._call(FetchResult(round_id, self._opened.config(round_id, config)), timeout_s)
 
