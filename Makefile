@@ -17,13 +17,13 @@ PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this machine (at most two minutes)
+demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this machine (about a minute)
 	$(BIN)/secagg demo
 
 redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (two to three minutes)
 	$(BIN)/secagg redteam run --profile quick
 
-test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (about twelve minutes on two cores)
+test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (about ten minutes on two cores)
 	$(BIN)/pytest -n 3
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy --strict

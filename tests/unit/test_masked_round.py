@@ -1,4 +1,4 @@
-"""The masked round as a whole: deadlines, dropouts, repeats and good-byes, from the coordinator's side."""
+"""The masked round as a whole: deadlines, dropouts, repeats and leaving, from the coordinator's side."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -51,7 +51,7 @@ def simulate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document. Progress goes to stderr.")] = False,
 ) -> None:
-    """Play rounds of the real protocol in memory, with any number of participants, dropouts and liars.
+    """Play rounds of the real protocol in memory, with 3 to 10,000 participants, dropouts and liars.
 
     The graph is complete, so work grows with the square of the participants: 100 take seconds, 1000 take minutes.
     Times are CPU time of this one process: all participants' work and the coordinator's, without any network.
