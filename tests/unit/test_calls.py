@@ -8,10 +8,13 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
 from secagg import messages
+from secagg.errors import DecodeError
 from secagg.messages import SENT_IN, Phase
 from secagg.wire import limits
 from secagg.wire.agreement import CONSISTENCY_PROOF
 from secagg.wire.calls import CALL_OF, CODECS, CONTROL_CALLS, DATA_CALLS, PHASE_CALLS, Call, PhaseCall, Transfer
+from secagg.wire.codecs import Codec
+from secagg.wire.fields import MAX_SIGNATURE_BYTES
 from secagg.wire.keys import ROSTER
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
 
@@ -75,6 +78,76 @@ def test_every_request_has_a_bound_and_only_a_vector_is_endless() -> None:
         endless = call.request_bytes == limits.MAX_CHUNK_STREAM_BYTES
         assert endless == (call.transfer is Transfer.CHUNKS)
         assert call.request_bytes <= limits.MAX_OPEN_BYTES or endless
+
+
+REQUEST_BYTES = {
+    "FindRound": 32_768,
+    "Advertise": 1024 + 4 * (8192 + 16),
+    "OpenRound": (64 << 20) + 65_536,
+    "Expect": 4 << 20,
+    "Exclude": 4 << 20,
+    "AbortRound": 4000,
+}
+"""The longest requests that are not those of their kind of transfer."""
+
+
+@pytest.mark.parametrize("call", [*DATA_CALLS, *CONTROL_CALLS], ids=lambda call: call.path)
+def test_a_request_may_be_so_long_and_no_longer(call: Call[Any]) -> None:
+    usual = {Transfer.ONE: 1024, Transfer.PARTS: 8 << 20, Transfer.CHUNKS: 1 << 62}
+    assert call.request_bytes == REQUEST_BYTES.get(call.name, usual[call.transfer])
+
+
+ANSWER_BYTES = {
+    ("DataPlane", "FindRound"): 128 << 20,
+    ("DataPlane", "Advertise"): limits.roster_bytes,
+    ("DataPlane", "Share"): limits.delivery_bytes,
+    ("DataPlane", "SendEncrypted"): limits.encrypted_sum_bytes,
+    ("DataPlane", "FetchAggregate"): limits.aggregate_bytes,
+    ("ControlPlane", "FetchAggregate"): limits.aggregate_bytes,
+    ("ControlPlane", "WatchRound"): limits.UNLIMITED,
+    ("ControlPlane", "ListRounds"): limits.UNLIMITED,
+    ("ControlPlane", "GetLedger"): limits.UNLIMITED,
+}
+"""The longest answers that are more than one short entry for each participant."""
+
+
+@pytest.mark.parametrize("call", [*DATA_CALLS, *CONTROL_CALLS], ids=lambda call: call.path)
+def test_an_answer_may_be_so_long_and_no_longer(call: Call[Any]) -> None:
+    plane = call.service.rpartition(".")[2]
+    assert call.max_answer == ANSWER_BYTES.get((plane, call.name), limits.entries_bytes)
+    if callable(call.max_answer):
+        assert call.longest_answer() == limits.SLACK_BYTES
+
+
+LONGEST_FIELDS = {
+    "MaskedInputChunk.payload": 1 << 20,
+    "EncryptedInputChunk.payload": 2 << 20,
+    "EncryptedInputChunk.seed": 16,
+    "SumChunk.payload": 1 << 20,
+    "PartialChunk.payload": 2 << 20,
+    "AdvertiseKeys.mask_public_key": 32,
+    "AdvertiseKeys.key_share_commitment": 32,
+}
+"""The longest byte fields of messages that are never split, unless they are signatures or digests."""
+
+EXACT_FIELDS = {"digest": 32, "binding": 32, "channel_public_key": 32}
+
+
+@pytest.mark.parametrize("codec", [c for c in CODECS.values() if not c.in_parts and c.kind is not data_plane_pb2.Leave])
+def test_every_byte_field_of_a_message_has_a_bound(codec: Codec[Any]) -> None:
+    kind = codec.kind
+    fields = [f.name for f in kind.DESCRIPTOR.fields if f.type == f.TYPE_BYTES and not f.is_repeated]
+    exact = {name: EXACT_FIELDS[name] for name in fields if name in EXACT_FIELDS}
+    well_formed = {name: bytes(size) for name, size in exact.items()}
+    codec.decode(kind(**well_formed))
+    for name in fields:
+        most = exact.get(name) or LONGEST_FIELDS.get(f"{kind.DESCRIPTOR.name}.{name}", MAX_SIGNATURE_BYTES)
+        codec.decode(kind(**well_formed | {name: bytes(most)}))
+        with pytest.raises(DecodeError, match=f"^{name} has {most + 1} bytes"):
+            codec.decode(kind(**well_formed | {name: bytes(most + 1)}))
+        if name in exact:
+            with pytest.raises(DecodeError, match=f"^{name} has {most - 1} bytes"):
+                codec.decode(kind(**well_formed | {name: bytes(most - 1)}))
 
 
 def test_the_specification_says_which_call_brings_which_message() -> None:
