@@ -8,7 +8,7 @@ import pytest
 
 from secagg.encoding.packing import pack
 from secagg.errors import AbortReason, AuthenticationError, ProtocolViolation
-from secagg.events import Accused, DropReason, ParticipantDropped, Verdict
+from secagg.events import Accused, DropReason, Event, ParticipantDropped, Verdict
 from secagg.homomorphic import encrypted_input, transcripts
 from secagg.homomorphic.dealt_key.confirm_key import AwaitingKey, ConfirmKeyPhase
 from secagg.homomorphic.dealt_key.release_sum import AwaitingOrder, ReleaseSumPhase
@@ -369,6 +369,27 @@ def test_nobody_else_may_hand_in_the_sum() -> None:
     run.play()
     assert [up.participant for up, _ in run.refused] == [VICTIM]
     check_sum(run, NAMES)
+
+
+def test_whoever_waits_for_its_turn_can_be_excluded_and_the_round_goes_on() -> None:
+    """One sum is enough, so nobody counts who is left; whoever was excluded is not asked and hears no result."""
+    told: list[Event] = []
+
+    def exclude(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Up) and isinstance(envelope.message, SumChunk) and not told:
+            assert envelope.participant == NAMES[0]
+            told.extend(run.coordinator.exclude({NAMES[1]}, run.now))
+        return (envelope,)
+
+    run = prepare(encrypted_config(BFV, DEALT), hook=exclude)
+    run.play()
+    assert told == [ParticipantDropped(Phase.RELEASE_SUM, NAMES[1], DropReason.EXCLUDED)]
+    check_sum(run, NAMES)
+    index = dealt_state(run).members.index
+    assert run.coordinator.finishers == {index[name] for name in NAMES if name != NAMES[1]}
+    for name in NAMES:
+        if name != NAMES[1]:  # after the end nobody is asked for the sum, who handed it in as little as the others
+            assert run.coordinator.answer(name, Phase.REPORT_SUM) == ReleaseOrder(upload=False)
 
 
 def ask_for_the_sum(_message: CoordinatorMessage) -> CoordinatorMessage:
