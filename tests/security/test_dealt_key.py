@@ -378,6 +378,7 @@ def test_whoever_waits_for_its_turn_can_be_excluded_and_the_round_goes_on() -> N
     def exclude(envelope: Envelope) -> Iterable[Envelope]:
         if isinstance(envelope, Up) and isinstance(envelope.message, SumChunk) and not told:
             assert envelope.participant == NAMES[0]
+            assert run.coordinator.received_chunks(NAMES[0]) == 0  # of the sum; its input arrived long ago
             told.extend(run.coordinator.exclude({NAMES[1]}, run.now))
         return (envelope,)
 
