@@ -7,6 +7,7 @@ from pathlib import Path
 
 from secagg.crypto.secret import Secret
 from secagg.errors import IdentityError
+from secagg.programs.folders import flush_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def write_new(files: Sequence[NewFile]) -> None:
             file.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _create(file, made)
         for folder in {file.path.parent for file in files}:
-            _sync_folder(folder)
+            flush_folder(folder)
     except OSError:
         for path in made:
             path.unlink(missing_ok=True)
@@ -70,14 +71,3 @@ def _create(file: NewFile, made: list[Path]) -> None:
         stream.write(file.content.expose() if isinstance(file.content, Secret) else file.content)
         stream.flush()
         os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new names survive a power cut, where folders can be opened."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,7 @@ from secagg.config import DIGEST_SIZE, check_purpose
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.errors import ConfigError, MemoryFileError
 from secagg.messages import ParticipantId
+from secagg.programs.folders import flush_folder
 from secagg.rounds.releases import Release
 
 FORMAT: Final = "secagg-memory"
@@ -182,7 +183,7 @@ class MemoryFile:
             if not header.startswith(torn):
                 raise self._damaged("it is no memory of sums")
             self._write(b"".join([header, *map(encode, known())]))  # ours were in a file that is gone
-            _flush_folder(self._path.parent)
+            flush_folder(self._path.parent)
             lines = []
         elif not self._end and lines.pop(0) + b"\n" != header:
             raise self._damaged(f"it is not the memory of {owner} in version {VERSION}, or its first line was changed")
@@ -246,7 +247,7 @@ class MemoryFile:
             file.flush()
             os.fsync(descriptor)
         new.replace(self._path)
-        _flush_folder(self._path.parent)
+        flush_folder(self._path.parent)
 
     def _damaged(self, why: str) -> MemoryFileError:
         return MemoryFileError(
@@ -277,14 +278,3 @@ def _lock(descriptor: int) -> None:
         import fcntl  # noqa: PLC0415 - Windows has none
 
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a new name safe, where folders can be flushed."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

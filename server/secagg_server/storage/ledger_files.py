@@ -23,6 +23,7 @@ from secagg.crypto import labels
 from secagg.crypto.transcript import digest
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import Head, follow
+from secagg.programs.folders import flush_folder
 
 ENTRIES: Final = ".jsonl"
 HEAD: Final = ".head"
@@ -156,7 +157,7 @@ def _append(path: Path, data: bytes) -> None:
     finally:
         os.close(file)
     if fresh:
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
 
 
 def _content(path: Path) -> bytes | None:
@@ -169,7 +170,7 @@ def _take_back(entries: Path, size: int, known: bytes | None) -> None:
     if _content(head) != known:
         if known is None:
             head.unlink()
-            _flush_folder(head.parent)
+            flush_folder(head.parent)
         else:
             _exchange(head, known)
     _cut(entries, size)
@@ -183,7 +184,7 @@ def _exchange(path: Path, content: bytes) -> None:
     finally:
         os.close(file)
     new.replace(path)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def _cut(path: Path, size: int) -> None:
@@ -201,11 +202,6 @@ def _write(file: int, data: bytes) -> None:
     while data:
         data = data[os.write(file, data) :]
     os.fsync(file)
-
-
-def _flush_folder(folder: Path) -> None:
-    """A new name is durable only once its folder is."""
-    _flush(folder)
 
 
 def _flush(path: Path) -> None:
