@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from secagg.config import RoundConfig
-from secagg.messages import Phase
+from secagg.messages import INPUT_PHASES, Phase
 from secagg.wire import agreement, homomorphic, keys, limits, masked
 from secagg.wire.agreement import CONSISTENCY_PROOF
 from secagg.wire.codecs import Codec
@@ -241,6 +241,9 @@ PHASE_CALLS: Final[tuple[PhaseCall[Any], ...]] = (
 
 CALL_OF: Final = {call.phase: call for call in PHASE_CALLS}
 """The call in which a participant sends its message of each phase."""
+
+INPUT_CALLS: Final = frozenset(CALL_OF[phase].name for phase in INPUT_PHASES)
+"""The names of the calls in which updates go up."""
 
 # Participants' calls that belong to no phase.
 

@@ -23,6 +23,7 @@ from secagg.sandbox.worker import Worker
 from secagg.tools.bench.memory import memory_of
 from secagg.tools.deployment.crew import tell
 from secagg.tools.simulation.grid import update_of
+from secagg.wire.calls import INPUT_CALLS
 
 MODEL: Final = bytes(32)
 """Digest of the model, which the benchmark does without."""
@@ -40,7 +41,7 @@ class LeaveHalfway(grpc.StreamStreamClientInterceptor):  # type: ignore[misc, un
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
     ) -> Any:
         """Count what goes up on the stream of an upload, as gRPC hands it over."""
-        upload = client_call_details.method.endswith(("/SendInput", "/SendEncrypted"))
+        upload = client_call_details.method.rpartition("/")[2] in INPUT_CALLS
         return continuation(client_call_details, self._halved(request_iterator) if upload else request_iterator)
 
     def _halved(self, requests: Iterator[bytes]) -> Iterator[bytes]:

@@ -5,16 +5,13 @@ The tap sits between the client and gRPC, in the participant's own process; the 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
-from secagg.messages import INPUT_PHASES
 from secagg.tools.demo.plan import Dropout, Moment
 from secagg.tools.demo.relay import CutRelay, die
-from secagg.wire.calls import CALL_OF
-
-UPLOAD_CALLS: Final = frozenset(CALL_OF[phase].name for phase in INPUT_PHASES)
+from secagg.wire.calls import CALL_OF, INPUT_CALLS
 
 
 @dataclass(slots=True)
@@ -51,7 +48,7 @@ class Tap(grpc.StreamStreamClientInterceptor):
         for request in requests:
             self._strike(call, request)
             self.bytes_sent += len(request)
-            if call in UPLOAD_CALLS:
+            if call in INPUT_CALLS:
                 self.uploaded.append(request)
             yield request
 
