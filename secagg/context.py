@@ -11,7 +11,7 @@ from secagg.config import RoundConfig
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest, frame
 from secagg.encoding.schema import described_type
-from secagg.errors import InputError
+from secagg.errors import InputError, ModelMismatch
 from secagg.scalars import utf8
 
 RoundId = NewType("RoundId", bytes)
@@ -44,6 +44,19 @@ class Round:
     round_id: RoundId
     config: RoundConfig
     context: Context
+
+    def about(self, model_digest: bytes) -> "Round":
+        """The round as it is for who holds the model of this digest.
+
+        Raises:
+            ModelMismatch: the round is about another model.
+        """
+        if model_digest != self.config.model_digest:  # check: C4
+            raise ModelMismatch(
+                f"the round is about model {self.config.model_digest.hex()[:16]}…, ours is {model_digest.hex()[:16]}…",
+                culprit="coordinator",
+            )
+        return self
 
 
 def digest_model(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:

@@ -60,12 +60,12 @@ Participant = Session[ParticipantMessage | Upload | None]
 """One participant through one round, whatever the scheme."""
 
 
-def take_part(membership: Membership, vector: IntegerVector, backend: Callable[[], Backend]) -> Participant:
+def take_part(membership: Membership, vector: IntegerVector | None, backend: Callable[[], Backend]) -> Participant:
     """A participant of the round's scheme.
 
     Args:
         membership: round, identity and policy.
-        vector: the encoded update.
+        vector: the encoded update; None if it comes later, by `Participant.provide`.
         backend: gives what encrypts and decrypts; called in homomorphic rounds only.
 
     Raises:

@@ -42,7 +42,7 @@ class HomomorphicParticipant(Session[Reply | None]):
         membership: Membership,
         first: Waiting,
         advertisement: AdvertiseKeys,
-        vector: IntegerVector,
+        vector: IntegerVector | None,
         *,
         order: tuple[type[Any], ...],
         backend: Backend,
@@ -51,7 +51,8 @@ class HomomorphicParticipant(Session[Reply | None]):
         membership: ours in the round.
         first: the state in which the roster is awaited.
         advertisement: what we send first.
-        vector: the encoded update; `membership.round.config.vector_len` coordinates.
+        vector: the encoded update; `membership.round.config.vector_len` coordinates. None if it comes later, by
+            `provide`.
         order: the states of the custody, in order.
         backend: does the encryption.
         """

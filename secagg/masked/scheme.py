@@ -40,10 +40,11 @@ class Participant(Session[Reply]):
 
     again = "a second unmask request: shares are revealed once per round"
 
-    def __init__(self, membership: Membership, vector: IntegerVector) -> None:
+    def __init__(self, membership: Membership, vector: IntegerVector | None) -> None:
         """Args:
         membership: ours in the round.
-        vector: the encoded update; `membership.round.config.vector_len` coordinates.
+        vector: the encoded update; `membership.round.config.vector_len` coordinates. None if it comes later, by
+            `provide`.
 
         Raises:
             PolicyViolation: the round is below our policy.

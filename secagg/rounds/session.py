@@ -9,14 +9,15 @@ The state is given up *before* the reply is made. After any error the secrets ar
 States are never stored, so neither a second request nor a restart gets another answer to the same question.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from secagg.aggregates import Aggregate
 from secagg.encoding.vector import IntegerVector
-from secagg.errors import ProtocolViolation
+from secagg.errors import LocalError, ProtocolViolation
 from secagg.messages import AdvertiseKeys, CoordinatorMessage, Phase
+from secagg.phases import input_phase, phases
 from secagg.roster import COORDINATOR
 from secagg.rounds.membership import Membership
 
@@ -60,13 +61,24 @@ class Turn:
 
     Attributes:
         now: seconds since 1970, UTC; certificates are checked against it.
-        vector: the encoded update. The session keeps it, so no state has to pass it on.
+        given: the encoded update, once it was handed in. The session keeps it, so no state has to pass it on.
         order: the states of the scheme, in order.
     """
 
     now: float
-    vector: IntegerVector
+    given: IntegerVector | None
     order: tuple[type[Any], ...]
+
+    @property
+    def vector(self) -> IntegerVector:
+        """The encoded update.
+
+        Raises:
+            LocalError: none was handed in.
+        """
+        if self.given is None:
+            raise LocalError("the vector of this round was not handed in yet: call provide() first")
+        return self.given
 
     def after(self, state: Waiting, *known: object) -> Waiting:
         """The state that follows `state`, which then holds what is `known`: its fields, in their order."""
@@ -104,7 +116,7 @@ class Session(Generic[ReplyT_co]):
         membership: Membership,
         first: Waiting,
         advertisement: AdvertiseKeys,
-        vector: IntegerVector,
+        vector: IntegerVector | None,
         *,
         order: tuple[type[Any], ...],
     ) -> None:
@@ -112,7 +124,8 @@ class Session(Generic[ReplyT_co]):
         membership: ours in the round.
         first: the state in which the roster is awaited.
         advertisement: what we send first.
-        vector: the encoded update; `membership.round.config.vector_len` coordinates.
+        vector: the encoded update; `membership.round.config.vector_len` coordinates. None if it comes later, by
+            `provide`.
         order: the states of the scheme, in order.
         """
         self.membership = membership
@@ -127,6 +140,29 @@ class Session(Generic[ReplyT_co]):
         """The phase whose closing message comes next; None after the end."""
         return None if isinstance(self._state, Ended) else self._state.awaits
 
+    @property
+    def needs_vector(self) -> bool:
+        """Whether the message that comes next is answered with our input, and no vector was handed in yet."""
+        order = phases(self.membership.round.config)
+        sent_after = order[order.index(input_phase(self.membership.round.config)) - 1]
+        return self._vector is None and self.awaits is sent_after
+
+    def provide(self, vector: IntegerVector, model_digest: bytes) -> None:
+        """Hand in the vector of a session that was made without one. It is kept in memory only.
+
+        Args:
+            vector: the encoded update; `membership.round.config.vector_len` coordinates.
+            model_digest: of our own model, which the update belongs to; 32 bytes.
+
+        Raises:
+            ModelMismatch: the round is about another model.
+            LocalError: a vector was handed in before.
+        """
+        if self._vector is not None:
+            raise LocalError("a vector was handed in before; a round takes one")
+        self.membership = replace(self.membership, round=self.membership.round.about(model_digest))
+        self._vector = vector
+
     def abort(self) -> None:
         """Give up the round and its secrets."""
         self._state = Ended.ABORTED
@@ -140,8 +176,13 @@ class Session(Generic[ReplyT_co]):
 
         Raises:
             RemoteError: the message is not allowed here; the round is over for us.
+            LocalError: the reply needs our vector, which was not handed in. Nothing has changed: call `provide`, and
+                then this again.
         """
-        state, self._state = self._state, Ended.ABORTED
+        state = self._state
+        if not isinstance(state, Ended) and isinstance(message, state.takes) and self.needs_vector:
+            raise LocalError("this message is answered with our input: hand in the vector with provide() first")
+        self._state = Ended.ABORTED
         if isinstance(state, Ended):  # check: C29, C64
             self._state = state
             raise self._refused(state, message)

@@ -32,7 +32,7 @@ STATES: Final = (AwaitingRoster, AwaitingKey, AwaitingConfirmations, AwaitingSum
 class DealtKeyParticipant(HomomorphicParticipant):
     """One participant in custody `participants`, where everyone decrypts the sum."""
 
-    def __init__(self, membership: Membership, vector: IntegerVector, backend: Backend) -> None:
+    def __init__(self, membership: Membership, vector: IntegerVector | None, backend: Backend) -> None:
         """Raises:
         PolicyViolation: the round is below our policy.
         """

@@ -34,7 +34,7 @@ STATES: Final = (AwaitingRoster, AwaitingShares, AwaitingSum, AwaitingProof, Awa
 class JointKeyParticipant(HomomorphicParticipant):
     """One participant in custody `threshold`, where the coordinator gets the sum."""
 
-    def __init__(self, membership: Membership, vector: IntegerVector, backend: Backend) -> None:
+    def __init__(self, membership: Membership, vector: IntegerVector | None, backend: Backend) -> None:
         """Raises:
         PolicyViolation: the round is below our policy.
         """
