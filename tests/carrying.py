@@ -1,0 +1,156 @@
+"""A framework's channel in memory: a `CarriedRound`, and `CarriedParticipant`s that answer its steps."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from secagg_client.carried.coordinator import CarriedRound
+from secagg_client.carried.participant import CarriedParticipant, CarriedTerms
+from secagg_client.carried.steps import Step
+from secagg_client.participation.results import Offer
+from secagg_client.participation.terms import Contribution
+
+from secagg.config import RoundConfig, ThreatModel
+from secagg.context import RoundId
+from secagg.crypto.rng import Rng, SystemRng
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.lattice.jobs import Desk
+from secagg.messages import ParticipantId
+from secagg.policy import Policy
+from secagg.tools.simulation.cohort import participant_names
+from tests.rounds import NOW, deployment, flat_schema, random_update
+
+MODEL = bytes(range(32))
+ANYTHING = Policy(threat_models=frozenset(ThreatModel), allow_experimental=True, min_colluding_share=0.0)
+
+
+class ClosableDesk(Desk):
+    """Encrypts in this process."""
+
+    def close(self) -> None:
+        pass
+
+
+def small_round(people: int, threat_model: ThreatModel, *, threshold: int = 0, **changes: Any) -> RoundConfig:
+    """A masked round on 64 values."""
+    given: dict[str, Any] = {
+        "task": "digits",
+        "schema": flat_schema(),
+        "encoding": FixedPoint(1.0, 16, 100),
+        "max_participants": people,
+        "model_digest": MODEL,
+        "threshold": threshold,
+        "threat_model": threat_model,
+    }
+    return RoundConfig(**given | changes)
+
+
+def terms_of(name: str, **changes: Any) -> CarriedTerms:
+    """Of somebody who takes part in any round."""
+    known = deployment()
+    given: dict[str, Any] = {
+        "name": name,
+        "clock": lambda: NOW,
+        "policy": ANYTHING,
+        "identity": known.identities[ParticipantId(name)],
+        "trust": known.trust,
+        "backend": ClosableDesk,
+    }
+    return CarriedTerms(**given | changes)
+
+
+Peers = dict[str, CarriedParticipant]
+
+
+def participants(people: int, **changes: Any) -> Peers:
+    """As many participants, by the names that the framework calls them."""
+    return {name: CarriedParticipant(terms_of(name, **changes), {}) for name in participant_names(people)}
+
+
+def contribution_to(offer: Offer, name: str) -> Contribution:
+    """What `name` brings to a round: always the same."""
+    seed = int.from_bytes(name.encode(), "big") % 1000
+    update = random_update(offer.config.schema, seed)
+    return Contribution(
+        update=update, weight=1 + seed % 5, model_digest=offer.config.model_digest, purpose=offer.config.purpose
+    )
+
+
+def contribute_as(name: str) -> Callable[[Sequence[Offer]], Mapping[RoundId, Contribution]]:
+    return lambda offers: {offer.round_id: contribution_to(offer, name) for offer in offers}
+
+
+Fault = Callable[[str, Step], bool]
+"""Whether a message is lost that the peer would get, or that it sent."""
+
+
+def nothing_lost(_peer: str, _step: Step) -> bool:
+    return False
+
+
+@dataclass
+class Channel:
+    """Carries the steps of one round.
+
+    Attributes:
+        sent: every step, with its peer, in order.
+        exchanges: how many there were.
+    """
+
+    round: CarriedRound
+    peers: Peers
+    lose_down: Fault = nothing_lost
+    lose_up: Fault = nothing_lost
+    sent: list[tuple[str, Step]] = field(default_factory=list)
+    exchanges: int = 0
+
+    def exchange(self) -> None:
+        """Send what is to be sent; hand in what comes back."""
+        self.exchanges += 1
+        for peer, step in self.round.steps().items():
+            self.sent.append((peer, step))
+            if self.lose_down(peer, step):
+                continue
+            for reply in self.peers[peer].answer([step], contribute_as(peer)):
+                self.sent.append((peer, reply))
+                if not self.lose_up(peer, reply):
+                    self.round.take(peer, reply)
+        self.round.close()
+
+    def play(self) -> None:
+        """Exchange until the round is over, and tell the peers."""
+        while self.round.steps():
+            self.exchange()
+        for peer, step in self.round.endings().items():
+            assert self.peers[peer].answer([step], contribute_as(peer)) == []
+
+
+def carried(config: RoundConfig, names: Collection[str], rng: Rng | None = None, **changes: Any) -> CarriedRound:
+    given: dict[str, Any] = {"clock": lambda: NOW, "trust": deployment().trust, "rng": rng or SystemRng()}
+    return CarriedRound(config, list(names), **given | changes)
+
+
+def play(
+    config: RoundConfig,
+    people: int | None = None,
+    *,
+    lose_down: Fault = nothing_lost,
+    lose_up: Fault = nothing_lost,
+) -> Channel:
+    """A whole round."""
+    peers = participants(people or config.max_participants)
+    channel = Channel(carried(config, peers), peers, lose_down, lose_up)
+    channel.play()
+    return channel
+
+
+def plain_mean(config: RoundConfig, names: Collection[str]) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """The weighted mean of what these bring."""
+    brought = [contribution_to(Offer(RoundId(bytes(16)), config, b""), name) for name in names]
+    total = sum(mine.weight for mine in brought)
+    found = {}
+    for spec in config.schema.arrays:
+        arrays = [mine.weight * np.asarray(dict(mine.update)[spec.name], np.float64) for mine in brought]
+        found[spec.name] = sum(arrays[1:], arrays[0]) / total
+    return found

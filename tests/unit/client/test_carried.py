@@ -1,0 +1,48 @@
+"""Whole rounds over a framework's channel."""
+
+import numpy as np
+import pytest
+from secagg_client.carried.steps import Step
+
+from secagg.aggregates import Aggregate
+from secagg.config import ThreatModel
+from secagg.errors import RoundAborted
+from tests.carrying import plain_mean, play, small_round
+from tests.rounds import ACTIVE, SEMI_HONEST
+
+EXCHANGES = {SEMI_HONEST: 4, ACTIVE: 5}
+
+
+@pytest.mark.parametrize("threat_model", [SEMI_HONEST, ACTIVE])
+def test_a_round_has_the_mean_of_all(threat_model: ThreatModel) -> None:
+    config = small_round(5, threat_model)
+    channel = play(config)
+    outcome = channel.round.outcome
+    assert isinstance(outcome, Aggregate)
+    assert outcome.survivors == tuple(channel.peers)
+    assert channel.exchanges == EXCHANGES[threat_model]
+    assert channel.round.dropped == {}
+    mean = outcome.mean(config)
+    expected = plain_mean(config, channel.peers)
+    assert np.abs(mean.arrays["values"] - expected["values"]).max() <= mean.error_bounds["values"]
+
+
+@pytest.mark.parametrize("kind", ["open", "AdvertiseKeys", "ShareKeys"])
+@pytest.mark.parametrize("threat_model", [SEMI_HONEST, ACTIVE])
+def test_the_sum_is_that_of_the_others_when_one_is_lost(threat_model: ThreatModel, kind: str) -> None:
+    config = small_round(5, threat_model, threshold=4, max_colluding=1)
+
+    def lose(peer: str, step: Step) -> bool:
+        return peer.endswith("2") and step.kind == kind
+
+    channel = play(config, lose_down=lose)
+    outcome = channel.round.outcome
+    assert isinstance(outcome, Aggregate)
+    assert len(outcome.survivors) == 4
+    assert list(channel.round.dropped) == ["participant-00002"]
+
+
+def test_too_few_is_no_sum() -> None:
+    channel = play(small_round(5, SEMI_HONEST, threshold=4), lose_up=lambda peer, _: peer > "participant-00003")
+    assert isinstance(channel.round.outcome, RoundAborted)
+    assert "threshold" in str(channel.round.outcome)
