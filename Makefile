@@ -6,8 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ATTACKS := $(VENV)/.attacks
+PROTOC := build/proto/.installed
 UV_VERSION := 0.13.8
 TORCH_VERSION := 2.13.0
+COMPILE = build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 CHECKED := secagg server client tests docs
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
@@ -39,16 +42,15 @@ docs: $(INSTALLED) ## Build guide, specification and API reference into build/si
 	$(BIN)/python docs/assemble.py
 	$(BIN)/zensical build --strict --clean
 
-lock: ## Resolve requirements.lock anew from pyproject.toml (every Python >= 3.11, with hashes)
+lock: ## Resolve the lock files anew from pyproject.toml (every Python >= 3.11, with hashes)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet uv==$(UV_VERSION)
-	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --group proto --output-file requirements-proto.lock
 
-proto: $(INSTALLED) ## Generate secagg/wire/v1 from proto/
+proto: $(PROTOC) ## Generate secagg/wire/v1 from proto/
 	rm -f secagg/wire/v1/*_pb2*.py secagg/wire/v1/*_pb2*.pyi
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. $(PROTOS)
+	build/proto/bin/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. $(PROTOS)
 
 sync: $(INSTALLED) ## Make the synchronous clients of the asynchronous ones
 	$(BIN)/python client/derive_sync.py
@@ -61,6 +63,11 @@ vectors: $(INSTALLED) ## Generate the conformance vectors
 $(ATTACKS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation torch==$(TORCH_VERSION) \
 		--editable '.[redteam]'
+	touch $@
+
+$(PROTOC): requirements-proto.lock
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-proto.lock
 	touch $@
 
 clean: ## Remove .venv and everything that tools leave behind

@@ -52,7 +52,6 @@ def encode_config(config: RoundConfig) -> bytes:
         graph=pb.Graph.Name(config.graph.value),
         model_digest=config.model_digest,
         release_to_participants=config.release_to_participants,
-        release_to_coordinator=config.release_to_coordinator,
         certify=config.certify,
         homomorphic=None if config.homomorphic is None else _encode_profile(config.homomorphic),
         groups=None if config.groups is None else _encode_groups(config.groups),
@@ -61,6 +60,8 @@ def encode_config(config: RoundConfig) -> bytes:
             **{f"{name}_ms": _milliseconds(getattr(config.deadlines, f"{name}_s")) for name in _DEADLINES}
         ),
     )
+    if config.release_to_coordinator is not None:
+        message.release_to_coordinator = config.release_to_coordinator
     return message.SerializeToString(deterministic=True)
 
 

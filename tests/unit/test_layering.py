@@ -46,6 +46,15 @@ CKKS = {
     "tenseal": {"secagg.lattice.tenseal_backend"},
     "zstandard": {"secagg.lattice.tenseal_backend", "secagg.lattice.seal_objects"},
 }
+# Frameworks, and the packages that alone may import them: the plug-in of each, and what attacks models made with torch.
+FRAMEWORKS = {
+    "flwr": {"secagg_client.flower"},
+    "keras": set[str](),
+    "nvflare": {"secagg_client.nvflare"},
+    "ray": set[str](),
+    "torch": {"secagg_client.torch", "secagg.tools.redteam"},
+}
+PLUG_INS = ("secagg_client.flower", "secagg_client.nvflare", "secagg_client.torch")
 CLOCK_READS = frozenset({"now", "utcnow", "today"})
 
 
@@ -140,9 +149,25 @@ def tool_imports(module: str, source: str, *, package: bool = False) -> list[str
 
 def client_violations(module: str, source: str, *, package: bool = False) -> list[str]:
     """What a client module imports that `pip install secagg` does not bring, or that belongs to the server."""
-    allowed = sys.stdlib_module_names | CLIENT_LIBRARIES | {"secagg", "secagg_client"}
+    allowed = sys.stdlib_module_names | CLIENT_LIBRARIES | {"secagg", "secagg_client", *FRAMEWORKS}
     names = imports(module, ast.parse(source), package=package)
     return [f"{module} imports {name}" for name in names if name.split(".")[0] not in allowed]
+
+
+def within(module: str, packages: Iterable[str]) -> bool:
+    """Whether a dotted name is one of these packages, or stands in one."""
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+def framework_violations(module: str, source: str, *, package: bool = False) -> list[str]:
+    """What a module imports of a framework that is not its own, or of another plug-in than its own."""
+    own = [plug_in for plug_in in PLUG_INS if within(module, [plug_in])]
+    return [
+        f"{module} imports {name}"
+        for name in imports(module, ast.parse(source), package=package)
+        if not within(module, FRAMEWORKS.get(name.split(".")[0], {module}))
+        or within(name, [plug_in for plug_in in PLUG_INS if plug_in not in own])
+    ]
 
 
 def _clock_reads(tree: ast.Module) -> Iterator[int]:
@@ -279,6 +304,39 @@ def test_the_client_needs_no_server_extra() -> None:
     assert found
     for module, path in found.items():
         assert client_violations(module, path.read_text(), package=path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize("module", ALL)
+def test_only_its_plug_in_imports_a_framework(module: str) -> None:
+    path = ALL[module]
+    assert framework_violations(module, path.read_text(), package=path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("secagg.encoding.planted", "import torch"),
+        ("secagg_client.planted", "def later():\n    from flwr.app import Message"),
+        ("secagg_client.torches", "import torch.nn"),
+        ("secagg_client.flower.planted", "from nvflare.apis import fl_context"),
+        ("secagg_client.flower.planted", "import ray"),
+        ("secagg_client.flower.planted", "from secagg_client import torch"),
+        ("secagg_client.planted", "from secagg_client.nvflare import secure"),
+        ("secagg.cli.planted", "import secagg_client.flower"),
+        ("secagg_server.planted", "import keras"),
+    ],
+)
+def test_a_planted_import_of_a_framework_is_found(module: str, source: str) -> None:
+    assert len(framework_violations(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [("secagg_client.flower.server", "from flwr.app import Message"), ("secagg_client.torch", "from torch import nn")],
+)
+def test_a_plug_in_imports_its_own_framework(module: str, source: str) -> None:
+    assert framework_violations(module, source) == []
+    assert client_violations(module, source) == []
 
 
 @pytest.mark.parametrize(

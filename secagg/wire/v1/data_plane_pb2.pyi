@@ -323,7 +323,7 @@ class ReleaseOrder(_message.Message):
     __slots__ = ("upload",)
     UPLOAD_FIELD_NUMBER: _ClassVar[int]
     upload: bool
-    def __init__(self, upload: _Optional[bool] = ...) -> None: ...
+    def __init__(self, upload: bool = ...) -> None: ...
 
 class SumChunk(_message.Message):
     __slots__ = ("number", "payload")

@@ -1,0 +1,62 @@
+"""Which releases may be installed beside us: the bounds in pyproject.toml are those of the generated code."""
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+REQUIRED: list[str] = PROJECT["project"]["dependencies"]
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+GENERATED = sorted((ROOT / "secagg" / "wire" / "v1").glob("*_pb2.py"))
+
+
+def bounds(name: str, requirements: list[str]) -> str:
+    """What a list of requirements says about one package, without its name."""
+    (found,) = (line for line in requirements if re.match(rf"{re.escape(name)}(?![\w-])", line))
+    return found.removeprefix(name)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+def locked(lock: str) -> dict[str, str]:
+    """The releases of a lock file that every platform gets."""
+    return dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / lock).read_text(), re.MULTILINE))
+
+
+def test_generated_code_is_found() -> None:
+    assert len(GENERATED) >= 4
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.stem)
+def test_protobuf_is_bounded_by_what_the_generated_code_accepts(path: Path) -> None:
+    """It refuses a runtime older than its own release, and one that is two major versions newer."""
+    (release,) = re.findall(r"^# Protobuf Python Version: (\S+)$", path.read_text(), re.MULTILINE)
+    major = numbers(release)[0]
+    assert bounds("protobuf", REQUIRED) == f">={release},<{major + 2}"
+
+
+def test_grpc_is_at_least_the_release_that_generates() -> None:
+    (tools,) = PROJECT["dependency-groups"]["proto"]
+    least = ".".join(tools.removeprefix("grpcio-tools==").split(".")[:2])
+    assert bounds("grpcio", REQUIRED) == f">={least}"
+    assert bounds("grpcio-health-checking", EXTRAS["server"]) == f">={least}"
+    assert bounds("grpcio-reflection", EXTRAS["server"]) == f">={least}"
+    assert f"{tools} " in (ROOT / "requirements-proto.lock").read_text()
+
+
+def test_tests_run_on_a_newer_protobuf_than_the_generated_code() -> None:
+    """So both ends of what is allowed are tested: this is the new one, and the frameworks want the old one."""
+    assert numbers(locked("requirements.lock")["protobuf"]) >= (7,)
+    assert numbers(version("protobuf")) >= numbers(bounds("protobuf", REQUIRED).removeprefix(">=").split(",")[0])
+
+
+@pytest.mark.parametrize(("extra", "framework"), [("flower", "flwr"), ("nvflare", "nvflare"), ("torch", "torch")])
+def test_an_extra_brings_its_framework_and_dev_brings_none(extra: str, framework: str) -> None:
+    assert [re.split(r"[^\w-]", line)[0] for line in EXTRAS[extra]] == [framework]
+    assert framework not in locked("requirements.lock")
