@@ -55,6 +55,7 @@ def _unchecked(name: str, path: str, check: str, test: str) -> Mutant:
 
 _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
 _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
+_INPUTS = f"{_CLIENT}/participation/inputs.py"
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
@@ -67,10 +68,10 @@ _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).Seeded
 
 MUTANTS: Final = (
     # --- randomness
-    Mutant("rounding-seed", _FLOW, "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
+    Mutant("rounding-seed", _INPUTS, "Secret(rng.token(ROUNDING_SEED_SIZE))",
            "Secret(bytes(ROUNDING_SEED_SIZE))", _RANDOM),
-    Mutant("rounding-seed-shared", _FLOW, "Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))",
-           "Secret(offer.round_id * 2)", _RANDOM),
+    Mutant("rounding-seed-shared", _INPUTS, "Secret(rng.token(ROUNDING_SEED_SIZE))",
+           "Secret(round_.round_id * 2)", _RANDOM),
     Mutant("client-seeded", f"{_CLIENT}/sync/client.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
     Mutant("async-client-seeded", f"{_CLIENT}/aio/client.py", "rng or SystemRng()", f"rng or {_SEEDED}", _RANDOM),
     Mutant("client-ignores-rng", f"{_CLIENT}/sync/client.py", "rng or SystemRng()", "SystemRng()", _RANDOM),
@@ -105,8 +106,8 @@ MUTANTS: Final = (
            "tests/security/test_groups.py"),
     # --- a participant's own terms
     _unchecked("twice-in-a-round", _TERMS, "joined-once", _SESSION),
-    _unchecked("another-model", _FLOW, "C4", _SESSION),
-    _unchecked("another-purpose", _FLOW, "C87", "tests/security/test_purposes.py"),
+    _unchecked("another-model", "secagg/context.py", "C4", _SESSION),
+    _unchecked("another-purpose", _TERMS, "C87", "tests/security/test_purposes.py"),
     _unchecked("receipt-unverified", _FLOW, "C89", "tests/security/test_receipts.py"),
     _unchecked("receipt-of-fewer", _FLOW, "survivor-count", _SESSION),
     Mutant("result-unchecked", _FLOW,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from secagg_client.participation.session import Participation
+from secagg_client.participation.terms import Contribution
 
 from secagg import config, roster
 from secagg.config import RoundConfig
@@ -59,8 +59,8 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("survivor-not-on-roster", AwaitingSurvivors, "check", "C22-roster"),
     ("shared-forgotten", AwaitingSurvivors, "check", "C22-shared"),
     ("self-called-dropped", AwaitingSurvivors, "check", "C23"),
-    ("other-purpose", Participation, "_join", "C87"),
-    ("training-for-evaluation", Participation, "_join", "C87"),
+    ("other-purpose", Contribution, "check_asked", "C87"),
+    ("training-for-evaluation", Contribution, "check_asked", "C87"),
     ("too-few-survivors", AwaitingSurvivors, "check", "C24"),
     ("too-few-organisations-left", Policy, "check_organisations", "C14"),
     ("signer-no-survivor", CheckedRoster, "check_signatures", "C26"),

@@ -57,7 +57,7 @@ def test_the_participant_names_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     for config, named in ((EVALUATION, "train"), (TRAINING, "evaluate")):
         with pytest.raises(PolicyViolation, match="name the round's purpose in participate"):
             first_call(config, purpose=named)
-    without_check(monkeypatch, Participation, "_join", "C87")
+    without_check(monkeypatch, Contribution, "check_asked", "C87")
     assert makes(first_call(EVALUATION), ADVERTISE)
 
 

@@ -84,9 +84,9 @@ def test_a_client_draws_what_rounds_and_hides_its_update(
     assert len(seeds) == len(set(seeds)) == len(NAMES)
     for name, seed in zip(NAMES, seeds, strict=True):
         recorder = recorders[name]
-        assert recorder.of("Participation._join") == [seed]
+        assert recorder.of("Input.of") == [seed]
         assert len(recorder.of("KeyPair.generate")) == 2
-        assert Counter(function for function, _ in recorder.draws).keys() > {"Participation._join", "KeyPair.generate"}
+        assert Counter(function for function, _ in recorder.draws).keys() > {"Input.of", "KeyPair.generate"}
         assert len(recorder.drawn) == len(recorder.draws)  # nothing comes twice
     assert len(set.union(*(r.drawn for r in recorders.values()))) == sum(len(r.draws) for r in recorders.values())
 

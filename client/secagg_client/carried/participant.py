@@ -3,28 +3,19 @@
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-
-from secagg.config import RoundConfig
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import Identity, TrustAnchors
-from secagg.crypto.prg import Words
 from secagg.crypto.rng import Rng, SystemRng
-from secagg.crypto.secret import Secret
-from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import (
     DecodeError,
     LocalError,
-    ModelMismatch,
-    PolicyViolation,
     ProtocolViolation,
     RemoteError,
     SecAggError,
 )
 from secagg.messages import (
-    INPUT_PHASES,
     SENT_IN,
     EncryptedSum,
     Leave,
@@ -33,7 +24,6 @@ from secagg.messages import (
     ParticipantMessage,
     SurvivorSet,
 )
-from secagg.phases import phases
 from secagg.policy import Policy
 from secagg.roster import COORDINATOR, refusal
 from secagg.rounds.membership import Credentials, Membership
@@ -58,7 +48,8 @@ from secagg_client.carried.steps import (
     serialised,
     whole,
 )
-from secagg_client.participation.feedback import Feedback, Residual
+from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.inputs import Input
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Clock, ClosableBackend, Contribution, SeenRounds
 from secagg_client.released_sums.memory import Memory
@@ -68,8 +59,6 @@ MAX_STEPS: Final = 64
 
 MAX_ROUNDS: Final = 16
 """Rounds that are under way at the same time; the oldest is given up for a new one."""
-
-ROUNDING_SEED_SIZE: Final = 32
 
 Contribute = Callable[[Sequence[Offer]], Mapping[RoundId, Contribution]]
 """Gives the input of the rounds that ask for it now. A round that is missing in what it returns is left."""
@@ -162,11 +151,8 @@ class CarriedParticipant:
 
     def _asks(self, step: Step) -> bool:
         """Whether the answer to this step is our input."""
-        seat, phase = self._seats.get(step.round_id), PHASE_NAMED.get(step.kind)
-        if seat is None or phase is None or seat.participant.awaits is not phase:
-            return False
-        order = phases(seat.offer.config)
-        return order[order.index(phase) + 1] in INPUT_PHASES
+        seat = self._seats.get(step.round_id)
+        return seat is not None and seat.participant.needs_vector and step.kind == str(seat.participant.awaits)
 
     def _contribute(self, asking: list[Step], contribute: Contribute) -> list[Step]:
         offers = [self._seats[step.round_id].offer for step in asking if step.round_id in self._seats]
@@ -218,28 +204,20 @@ class CarriedParticipant:
             backend.append(self._terms.backend())
             return backend[0]
 
-        vector = _HandedInLater(config.vector_len)
-        participant = take_part(self._terms.membership(offer), vector, opened)
+        participant = take_part(self._terms.membership(offer), None, opened)
         while len(self._seats) >= MAX_ROUNDS:
             self._give_up(next(iter(self._seats)))
-        self._seats[round_id] = _Seat(offer, participant, vector, backend[0] if backend else None)
+        self._seats[round_id] = _Seat(offer, participant, backend[0] if backend else None)
         return self._step(round_id, participant.advertisement)
 
     def _send_input(self, step: Step, mine: Contribution | None) -> Step | None:
         seat = self._seats[step.round_id]
-        config = seat.offer.config
         if mine is None:
             raise LocalError("nothing was contributed to this round")
-        _check_asked(config, mine)
-        flat = config.schema.check(mine.update)
-        carried = None
-        if config.code.feedback:
-            seat.residual = self._terms.feedback.take(config.task, config.schema)
-            carried = seat.residual.carried
-        seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
-        context = seat.participant.membership.round.context
-        seat.encoded = config.code.encode(flat, mine.weight, seed, context, carried)
-        seat.vector.given = seat.encoded
+        round_ = seat.participant.membership.round
+        mine.check_asked(round_)
+        seat.input = Input.of(round_, mine, self._terms.feedback, self._terms.rng)
+        seat.participant.provide(seat.input.encoded, mine.model_digest)
         return self._reply(seat, self._receive(seat, step))
 
     def _hear_end(self, step: Step) -> None:
@@ -248,11 +226,10 @@ class CarriedParticipant:
         if seat is None:
             return
         if failure is not None:
-            if seat.residual is not None:
-                seat.residual.not_in_sum()
-        elif seat.counted:
-            if seat.residual is not None and seat.encoded is not None:
-                seat.residual.into_sum(seat.encoded.lost())
+            if seat.input is not None:
+                seat.input.not_in_sum()
+        elif seat.input is not None and seat.counted:
+            seat.input.into_sum()
             self._terms.memory.receive(step.round_id)
         self._give_up(step.round_id)
 
@@ -279,7 +256,7 @@ class CarriedParticipant:
             return None
         if isinstance(reply, ParticipantMessage):
             return self._step(round_id, reply)
-        noted = reply if seat.residual is None else seat.residual.noting(reply)
+        noted = reply if seat.input is None else seat.input.noting(reply)
         brings = CALL_OF[reply.phase].brings
         return Step(round_id, str(reply.phase), serialised(part for chunk in noted for part in brings.parts(chunk)))
 
@@ -309,40 +286,13 @@ class _Seat:
 
     offer: Offer
     participant: Participant
-    vector: "_HandedInLater"
     backend: ClosableBackend | None
-    residual: Residual | None = None
-    encoded: EncodedUpdate | None = None
+    input: Input | None = None
     counted: bool = False
 
     def end(self) -> None:
         self.participant.abort()
-        if self.residual is not None:
-            self.residual.end()
+        if self.input is not None:
+            self.input.end()
         if self.backend is not None:
             self.backend.close()
-
-
-@dataclass(slots=True)
-class _HandedInLater:
-    """A vector that is there before it is read for the first time."""
-
-    vector_len: int
-    given: EncodedUpdate | None = None
-
-    def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]]) -> Words:
-        if self.given is None:
-            raise LocalError("the vector is read before it was handed in")
-        return self.given.read(start, stop, dtype)
-
-
-def _check_asked(config: RoundConfig, mine: Contribution) -> None:
-    if config.model_digest != mine.model_digest:
-        raise ModelMismatch(
-            f"the round is about model {config.model_digest.hex()[:16]}…, ours is {mine.model_digest.hex()[:16]}…",
-            culprit=COORDINATOR,
-        )
-    if config.purpose != mine.purpose:
-        raise PolicyViolation(
-            f"the round is to {config.purpose}, our update was made to {mine.purpose}", culprit=COORDINATOR
-        )

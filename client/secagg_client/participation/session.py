@@ -8,16 +8,12 @@ from typing import Any, Final
 from secagg.aggregates import Aggregate, GroupedAggregate, plan_of
 from secagg.config import RoundConfig
 from secagg.context import Round
-from secagg.crypto.secret import Secret
 from secagg.encoding.integers import Integers
-from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import (
     AuthenticationError,
     LocalError,
-    ModelMismatch,
     NotInRoundError,
     ParticipationCancelled,
-    PolicyViolation,
     ProtocolViolation,
     RemoteError,
     RoundAborted,
@@ -55,11 +51,10 @@ from secagg_client.calls.data_plane import (
     SendMessage,
     UploadCall,
 )
-from secagg_client.participation.feedback import Residual
+from secagg_client.participation.inputs import Input
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.terms import ClosableBackend, Contribution, Terms
 
-ROUNDING_SEED_SIZE: Final = 32
 LEAVE_TIMEOUT_S: Final = 10.0
 """How long it may take to tell the coordinator that we leave, retries included. Where hundreds leave at the same time,
 some are not heard at once."""
@@ -75,8 +70,7 @@ class Participation:
         self._find = find if isinstance(find, FindRound) else None
         self._participant: Participant | None = None
         self._backend: ClosableBackend | None = None
-        self._residual: Residual | None = None
-        self._encoded: EncodedUpdate | None = None  # where `_residual` is there
+        self._input: Input | None = None
         self._advertising = False  # until the coordinator has answered it
         self._counted = False
         self._group: GroupedRoundId | None = None
@@ -121,8 +115,8 @@ class Participation:
         """
         if self._participant is not None:
             self._participant.abort()
-        if self._residual is not None and self._surely_not_summed(error):
-            self._residual.not_in_sum()
+        if self._input is not None and self._surely_not_summed(error):
+            self._input.not_in_sum()
         known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
         known |= self._advertising and not self._refused and isinstance(error, RemoteError)
         if self._offer is None or self._over or known or (self._participant is None and not self._refused):
@@ -165,8 +159,8 @@ class Participation:
         self._over = True
         survivors = _names(roster, sets)
         receipt = self._believed(participant.membership.round, roster, survivors, told)
-        if self._residual is not None and self._encoded is not None:
-            self._residual.into_sum(self._encoded.lost())
+        if self._input is not None:
+            self._input.into_sum()
         self._terms.memory.receive(offer.round_id)
         if participant.aggregate is not None:  # check: sum-kept-from-coordinator  # we decrypted it ourselves
             own = participant.aggregate
@@ -180,38 +174,21 @@ class Participation:
             return AwaitReceipt(offer.round_id, offer.config)
         if isinstance(reply, ParticipantMessage):
             return SendMessage(offer.round_id, offer.config, _CALL_OF_MESSAGE[type(reply)], reply)
-        noted = reply if self._residual is None else self._residual.noting(reply)
+        noted = reply if self._input is None else self._input.noting(reply)
         return UploadCall(offer.round_id, offer.config, CALL_OF[reply.phase], noted)
 
     def _join(self, offer: Offer) -> Participant:
         config, mine = offer.config, self._contribution
-        if config.model_digest != mine.model_digest:  # check: C4
-            raise ModelMismatch(
-                f"the round is about model {config.model_digest.hex()[:16]}…, ours is {mine.model_digest.hex()[:16]}…",
-                culprit=COORDINATOR,
-            )
-        if config.purpose != mine.purpose:  # check: C87
-            raise PolicyViolation(
-                f"the round is to {config.purpose}, our update was made to {mine.purpose}; name the round's purpose in "
-                "participate() if that is what the update is for",
-                culprit=COORDINATOR,
-            )
+        membership = self._terms.membership(offer, mine.model_digest)
+        mine.check_asked(membership.round)
         self._terms.policy.check(config)  # check: C3
         if config.groups is not None:
             self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, config.groups)
-        flat = config.schema.check(mine.update)
-        seed = Secret(self._terms.rng.token(ROUNDING_SEED_SIZE))
-        membership = self._terms.membership(offer, mine.model_digest)
-        carried = None
-        if config.code.feedback:
-            self._residual = self._terms.feedback.take(config.task, config.schema)
-            carried = self._residual.carried
-        encoder = config.code.encode(flat, mine.weight, seed, membership.round.context, carried)
-        self._encoded = encoder if self._residual is not None else None
+        self._input = Input.of(membership.round, mine, self._terms.feedback, self._terms.rng)
         if self._group is not None:
             self._terms.seen.claim(self._group.parent)  # nobody is in two groups
         self._terms.seen.claim(offer.round_id)
-        self._participant = take_part(membership, encoder, self._open_backend)
+        self._participant = take_part(membership, self._input.encoded, self._open_backend)
         return self._participant
 
     def _open_backend(self) -> Backend:
@@ -220,8 +197,8 @@ class Participation:
 
     def close(self) -> None:
         """Stop the process that encrypts, and put back what earlier rounds lost if that is in no sum."""
-        if self._residual is not None:
-            self._residual.end()
+        if self._input is not None:
+            self._input.end()
         if self._backend is not None:
             self._backend.close()
 

@@ -14,11 +14,12 @@ from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.encoding.schema import NumberArray, Schema, Update, owned
-from secagg.errors import ConfigError, LocalError
+from secagg.errors import ConfigError, LocalError, PolicyViolation
 from secagg.homomorphic.vectors import Backend
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.programs.keyfiles import read_private, read_public
+from secagg.roster import COORDINATOR
 from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Release
 from secagg.sandbox.worker import Worker
@@ -126,6 +127,21 @@ class Contribution:
         check_purpose(self.purpose)
         object.__setattr__(self, "update", owned(self.update))
         Schema.of(self.update).check(self.update)
+
+    def check_asked(self, round_: Round) -> None:
+        """Refuse a round that asks for something else than what was computed.
+
+        Raises:
+            ModelMismatch: it is about another model.
+            PolicyViolation: it is for another purpose.
+        """
+        round_.about(self.model_digest)
+        if round_.config.purpose != self.purpose:  # check: C87
+            raise PolicyViolation(
+                f"the round is to {round_.config.purpose}, our update was made to {self.purpose}; name the round's "
+                "purpose in participate() if that is what the update is for",
+                culprit=COORDINATOR,
+            )
 
 
 def digest_of(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None, model_digest: bytes | None) -> bytes:

@@ -7,7 +7,9 @@ from secagg_client.carried.steps import Step
 from secagg.aggregates import Aggregate
 from secagg.config import ThreatModel
 from secagg.errors import RoundAborted
-from tests.carrying import plain_mean, play, small_round
+from secagg.lattice.parameters import Custody, Scheme
+from tests.carrying import MODEL, plain_mean, play, small_round
+from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, SEMI_HONEST
 
 EXCHANGES = {SEMI_HONEST: 4, ACTIVE: 5}
@@ -46,3 +48,16 @@ def test_too_few_is_no_sum() -> None:
     channel = play(small_round(5, SEMI_HONEST, threshold=4), lose_up=lambda peer, _: peer > "participant-00003")
     assert isinstance(channel.round.outcome, RoundAborted)
     assert "threshold" in str(channel.round.outcome)
+
+
+@pytest.mark.parametrize("custody", list(Custody))
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_a_homomorphic_round_takes_the_same_way(scheme: Scheme, custody: Custody) -> None:
+    config = encrypted_config(scheme, custody, release_to_coordinator=True, model_digest=MODEL)
+    channel = play(config)
+    outcome = channel.round.outcome
+    assert isinstance(outcome, Aggregate)
+    assert outcome.survivors == tuple(channel.peers)
+    mean = outcome.mean(config)
+    expected = plain_mean(config, channel.peers)
+    assert np.abs(mean.arrays["values"] - expected["values"]).max() <= mean.error_bounds["values"]

@@ -15,7 +15,7 @@ from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution, choose, digest_of, find
 
 from secagg.config import ThreatModel
-from secagg.context import RoundId, digest_model
+from secagg.context import Round, RoundId, digest_model
 from secagg.encoding import fixedpoint
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.schema import ArraySpec, Schema
@@ -250,7 +250,7 @@ def first_call(
 def test_another_model_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelMismatch, match="model 0000000000000000…, ours is 0101010101010101…"):
         first_call(digest=b"\x01" * 32)
-    without_check(monkeypatch, Participation, "_join", "C4")
+    without_check(monkeypatch, Round, "about", "C4")
     assert makes(first_call(digest=b"\x01" * 32), ADVERTISE)
 
 
