@@ -160,10 +160,9 @@ class _File:
     @property
     def task(self) -> str | None:
         """The task that the ledger says it is about; None if it does not say."""
-        from secagg_server.storage.ledger_files import read_files
-
         from secagg.errors import LedgerError
         from secagg.privacy.ledger import task_of
+        from secagg.programs.ledgers.files import read_files
 
         try:
             return task_of(read_files(self.path).lines)
@@ -171,9 +170,8 @@ class _File:
             return None
 
     def ledger(self) -> "Ledger":
-        from secagg_server.storage.ledger_files import read_files
-
         from secagg.privacy.ledger import Ledger, task_of
+        from secagg.programs.ledgers.files import read_files
 
         stored = read_files(self.path)
         task = task_of(stored.lines)

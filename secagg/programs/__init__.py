@@ -1,1 +1,3 @@
-"""What our command-line programs share: errors in one line, options that are read alike, key files, durable folders."""
+"""What our programs share: errors in one line, options that are read alike, key files, durable folders, and ledgers of
+what tasks spent of their privacy budgets.
+"""

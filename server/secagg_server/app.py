@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from secagg.crypto.rng import SystemRng
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
+from secagg.programs.ledgers.files import LedgerFolder, locked
 from secagg.transport.addresses import TcpAddress, parse_tcp
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 from secagg_server.calls import health
@@ -35,7 +36,6 @@ from secagg_server.network.proxy import ConnectionProxy
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
-from secagg_server.storage.ledger_files import LedgerFolder, locked
 from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.store import Store
 

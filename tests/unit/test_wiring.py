@@ -22,7 +22,6 @@ from secagg_server.certificates.callers import RECHECK_S, Callers
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.rounds import opening
-from secagg_server.rounds.budgets import Charge
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.storage.memory import MemoryStore
@@ -43,6 +42,7 @@ from secagg.errors import (
 )
 from secagg.masked.accumulator import one_after_the_other
 from secagg.policy import Policy
+from secagg.programs.ledgers.budgets import Charge
 from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release
 from secagg.tools.simulation.cohort import participant_names

@@ -9,7 +9,7 @@ The framework decides how long to wait. The time limits of the configuration are
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
@@ -34,6 +34,7 @@ from secagg.events import Event, MessageAccepted, ParticipantDropped, SumDeliver
 from secagg.masked.accumulator import Parallel, one_after_the_other
 from secagg.messages import AdvertiseKeys, ParticipantId, Phase
 from secagg.phases import phases
+from secagg.programs.ledgers.budgets import Charge
 from secagg.rounds.releases import ReleaseMemory
 from secagg.schemes import coordinate
 from secagg.wire.calls import CALL_OF, Transfer
@@ -61,18 +62,6 @@ Clock = Callable[[], float]
 
 SEED_SIZE: Final = 32
 MAX_REASON_CHARS: Final = 300
-
-
-class Charge(Protocol):
-    """What is set aside for a round in the privacy ledger of its task."""
-
-    def settle(self, outcome: "Outcome", phase: Phase | None) -> None:
-        """Charge the round, or give back its cost if nobody can know a sum of it; nobody was told of its end yet.
-
-        Raises:
-            LedgerError: the charge cannot be kept; the sum must not be released.
-        """
-        ...
 
 
 Outcome = Aggregate | SumDelivered | RoundAborted
@@ -110,7 +99,8 @@ class CarriedRound:
             clock: seconds since 1970; certificates are checked by it.
             rng: round id and the seed of the coordinator's noise come from it; the system's CSPRNG if None.
             trust: the CA of participants; needed where messages are signed.
-            charge: sets aside what the round costs of its task's privacy budget, durably; None for no ledger.
+            charge: sets aside what the round costs of its task's privacy budget, durably (`Budgets.plan`); None for no
+                ledger.
             releases: what earlier rounds of this process released, which is shared by all of them.
             parallel: unmasks over ranges.
 

@@ -34,13 +34,13 @@ from secagg.messages import (
     Phase,
 )
 from secagg.phases import phases
+from secagg.programs.ledgers.budgets import Charge
 from secagg.receipts import Receipt
 from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
 from secagg_server.notifier import Notifier
 from secagg_server.observability.logs import log_event, plain_traceback
-from secagg_server.rounds.budgets import Charge
 from secagg_server.rounds.certifying import Certifying
 from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.rounds.processes import Processes

@@ -13,10 +13,10 @@ from secagg.crypto.secret import Secret
 from secagg.errors import ConfigError, LimitError, ProtocolViolation
 from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
+from secagg.programs.ledgers.budgets import Budgets, Charge
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
-from secagg_server.rounds.budgets import Budgets, Charge
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.storage.records import RoundRecord

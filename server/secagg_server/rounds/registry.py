@@ -22,10 +22,10 @@ from secagg.errors import (
 )
 from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
+from secagg.programs.ledgers.budgets import Budgets
 from secagg.wire.results import PackedGroups
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.notifier import Notifier
-from secagg_server.rounds.budgets import Budgets
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.opening import RoundOpener
@@ -71,7 +71,7 @@ class Rounds:
         self.opener = RoundOpener(
             store,
             identity,
-            Budgets(store.ledgers, settings.budget.value, own),
+            Budgets(store.ledgers, settings.budget.value, own, structlog.get_logger()),
             trust,
             parallel=parallel,
             clock=clock,

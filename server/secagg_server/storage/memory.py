@@ -1,17 +1,17 @@
 """A store in memory: a restart forgets everything but the privacy ledgers, where those are kept elsewhere."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
 from secagg.context import RoundId
 from secagg.messages import ParticipantId
-from secagg.privacy import ledger
+from secagg.programs.ledgers.budgets import LedgerStore
+from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.rounds.uploads import MemorySpool, Spool
 from secagg_server.storage.records import Entry, Outcome, RoundRecord
-from secagg_server.storage.store import Journal, LedgerStore
+from secagg_server.storage.store import Journal
 
 
 @dataclass(slots=True)
@@ -31,23 +31,6 @@ class MemoryJournal:
         """Keep the outcome, and none of the entries."""
         self.outcome = outcome
         self.entries.clear()
-
-
-class MemoryLedgers:
-    """Ledgers that live as long as the process."""
-
-    durable = False
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[tuple[bytes, ...], ledger.Head]] = {}
-
-    def read(self, task: str) -> tuple[Sequence[bytes], ledger.Head | None]:
-        """The entries and the head that were appended last; nothing and None at first."""
-        return self._kept.get(task, ((), None))
-
-    def append(self, task: str, entry: bytes, head: ledger.Head) -> None:
-        """Keep the entry behind the earlier ones."""
-        self._kept[task] = ((*self.read(task)[0], entry), head)
 
 
 class MemoryStore:

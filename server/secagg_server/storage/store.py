@@ -10,7 +10,7 @@ from typing import Protocol
 
 from secagg.context import RoundId
 from secagg.messages import ParticipantId
-from secagg.privacy import ledger
+from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.rounds.releases import Release
 from secagg.rounds.uploads import Spool
 from secagg_server.storage.records import Entry, Outcome, RoundRecord
@@ -35,15 +35,6 @@ class Journal(Protocol):
 
     def finish(self, outcome: Outcome) -> None:
         """Keep how the round ended, before anyone is told. Entries and vectors are no longer needed."""
-        ...
-
-
-class LedgerStore(ledger.LedgerStore, Protocol):
-    """Where privacy ledgers are kept. Called from several threads, never from two at once."""
-
-    @property
-    def durable(self) -> bool:
-        """Whether ledgers outlive the process."""
         ...
 
 

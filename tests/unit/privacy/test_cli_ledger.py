@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from secagg_server.storage.ledger_files import LedgerFolder
 
 from secagg.cli.main import main
 from secagg.privacy.ledger import Budget, LedgerBook
+from secagg.programs.ledgers.files import LedgerFolder
 from tests.unit.privacy.test_ledger import CONFIG, TASK, config_of, round_id
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from secagg_server.rounds.budgets import OPENED_IN, Budgets, Charge
+import structlog
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
-from secagg_server.storage.memory import MemoryLedgers, MemoryStore
+from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.records import Outcome, Released, Withheld
 
 from secagg.config import RoundConfig
@@ -21,6 +21,8 @@ from secagg.masked.accumulator import one_after_the_other
 from secagg.messages import Phase
 from secagg.privacy.charges import epsilon_spent
 from secagg.privacy.ledger import Budget, Head, Ledger
+from secagg.programs.ledgers.budgets import OPENED_IN, Budgets, Charge
+from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.robust.grouping import Groups
 from secagg.wire.configuration import encode_config
 from tests.rounds import deployment
@@ -54,7 +56,7 @@ def plan(budgets: Budgets, value: int, config: RoundConfig = CONFIG) -> Charge:
 
 
 def budgets_of(store: MemoryLedgers, **own: Budget) -> Budgets:
-    return Budgets(store, Budget(), own)
+    return Budgets(store, Budget(), own, structlog.get_logger())
 
 
 def affordable() -> int:
@@ -108,7 +110,7 @@ def test_what_somebody_may_know_stays_charged(phase: Phase) -> None:
 
 def test_an_opened_sum_is_free_without_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: with every aborted round withdrawn, sums that participants decrypted cost nothing, without end."""
-    monkeypatch.setattr("secagg_server.rounds.budgets.OPENED_IN", frozenset[Phase]())
+    monkeypatch.setattr("secagg.programs.ledgers.budgets.OPENED_IN", frozenset[Phase]())
     budgets = budgets_of(MemoryLedgers())
     for value in range(2 * affordable()):
         plan(budgets, value).settle(ABORTED, Phase.REPORT_SUM)
@@ -347,4 +349,4 @@ def test_a_group_whose_sum_cannot_be_charged_is_not_forgotten() -> None:
 
 def test_delta_is_below_one_over_all_groups() -> None:
     with pytest.raises(ConfigError, match=r"must be below 1/n"):
-        plan(Budgets(MemoryLedgers(), Budget(delta=1 / 50), {}), 0, GROUPED)
+        plan(Budgets(MemoryLedgers(), Budget(delta=1 / 50), {}, structlog.get_logger()), 0, GROUPED)

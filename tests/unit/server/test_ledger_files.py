@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secagg_server.storage import ledger_files
-from secagg_server.storage.ledger_files import LedgerFolder, locked
 
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
+from secagg.programs.ledgers import files as ledger_files
+from secagg.programs.ledgers.files import LedgerFolder, locked
 from tests.unit.privacy.test_ledger import CONFIG, TASK, filled, round_id
 
 BUDGET = Budget()

@@ -6,33 +6,61 @@ What a round may have shown counts as spent. A round without noise has no ledger
 rounds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import Final
-
-import structlog
+from typing import Final, Protocol
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.errors import ConfigError, LedgerError, MissingExtraError, RoundAborted
 from secagg.messages import PHASES, Phase
+from secagg.privacy import ledger
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
-from secagg_server.storage.records import Outcome
-from secagg_server.storage.store import LedgerStore
 
 OPENED_IN: Final = frozenset(phase for phase, row in PHASES.items() if row.opens)
 """A round that fails in one of these is charged all the same."""
 
 
+class LedgerStore(ledger.LedgerStore, Protocol):
+    """Where privacy ledgers are kept. Called from several threads, never from two at once."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether ledgers outlive the process."""
+        ...
+
+
+class Log(Protocol):
+    """Takes log lines: the name of an event, and facts by name."""
+
+    def info(self, event: str, **facts: str) -> object:
+        """What an operator may want to keep."""
+        ...
+
+    def warning(self, event: str, **facts: str) -> object:
+        """What an operator should look at."""
+        ...
+
+
+class Summed(Protocol):
+    """The end of a round that has a sum, whoever knows it."""
+
+    @property
+    def survivors(self) -> Sequence[str]:
+        """Whose updates are in it."""
+        ...
+
+
 class Budgets:
     """The ledgers of all tasks. May be called from several threads."""
 
-    def __init__(self, store: LedgerStore, default: Budget, own: Mapping[str, Budget]) -> None:
+    def __init__(self, store: LedgerStore, default: Budget, own: Mapping[str, Budget], log: Log) -> None:
         """Args:
         store: where ledgers are.
         default: of a task with noise that has no budget of its own.
         own: of tasks by name; these have noise in all their rounds.
+        log: is told the head of a ledger whenever it changes, and what goes wrong.
         """
         self._store = store
         self._book = LedgerBook(store)
@@ -40,7 +68,7 @@ class Budgets:
         self._own = own
         self._lock = Lock()
         self._seen: dict[str, Head] = {}  # so that a ledger that is exchanged under our feet is found out
-        self._log = structlog.get_logger()
+        self._log = log
 
     def plan(self, round_id: RoundId, config: RoundConfig) -> "Charge | None":
         """Set aside what a round will cost, durably; None for a round without noise. A round in groups is one round.
@@ -143,7 +171,7 @@ class Charge:
         self._round_id = round_id
         self._config = config
 
-    def settle(self, outcome: Outcome, phase: Phase | None) -> None:
+    def settle(self, outcome: Summed | RoundAborted, phase: Phase | None) -> None:
         """Charge the round, or give back its cost if nobody can know a sum of it.
 
         Args:
@@ -176,7 +204,7 @@ class GroupsCharge(Charge):
         self._charged = False
         self._lock = Lock()  # groups end in threads of their own
 
-    def settle(self, outcome: Outcome, phase: Phase | None) -> None:
+    def settle(self, outcome: Summed | RoundAborted, phase: Phase | None) -> None:
         """Charge the first sum of a group, or give the cost back when the last group ended without a sum."""
         with self._lock:
             self._under_way -= 1
