@@ -13,7 +13,7 @@ from typing import Final
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
-from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind
+from secagg.context import ROUND_ID_SIZE, Context, Round, RoundId, bind
 from secagg.crypto.certificates import CertificateError, parse_der_chain, participant_id_of
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
@@ -137,6 +137,11 @@ class CarriedRound:
         )
 
     # --- what the framework's process asks ----------------------------------------------------------------------------
+
+    @property
+    def context(self) -> Context:
+        """The context of the round, 32 bytes, with which `Aggregate.mean` reads its sum."""
+        return self._engine.round.context
 
     @property
     def phase(self) -> Phase | None:

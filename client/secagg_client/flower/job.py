@@ -1,0 +1,306 @@
+"""One job at the server: every call of the strategy becomes rounds, and their result becomes one reply.
+
+An exchange is one message to each node and the replies to it. Keys and shares are exchanged before the training message
+goes out, so nobody trains for a cohort that fails. The same exchanges that train and unmask carry keys and shares of
+the next round, if its nodes are the same; so it needs none of its own.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from logging import getLogger
+from typing import Final
+
+from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
+
+from secagg.aggregates import Aggregate
+from secagg.config import MIN_COHORT, TRAIN, RoundConfig
+from secagg.encoding.schema import Schema
+from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
+from secagg.rounds.releases import ReleaseMemory
+from secagg_client.carried.coordinator import CarriedRound, Peer
+from secagg_client.carried.steps import LEAVE, Step
+from secagg_client.flower import arrays as models
+from secagg_client.flower.bundles import Bundle
+from secagg_client.flower.channel import Answer, Channel, Letter, Refusal, Silence
+from secagg_client.flower.notes import EXPLAINED
+from secagg_client.flower.records import Packet, bare, merged, steps_for
+from secagg_client.flower.settings import EVALUATE, METRICS, Settings
+from secagg_client.learning import clipping
+from secagg_client.learning.metrics import MetricMeans
+
+MAX_RELEASES: Final = 1000
+LEFT_OUT: Final = 201
+"""Code of the errors that tell the strategy who is in no sum; Flower's own are below 100."""
+log = getLogger("flwr")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the strategy asked: one message for each node, with the same model in all.
+
+    Attributes:
+        messages: by node id.
+        contents: by node id; what is sent to it, in the dtypes that the model began with.
+        model: the arrays.
+        key: the key of the arrays in the content.
+        until: on the job's clock; when the strategy's time limit is over.
+    """
+
+    messages: Mapping[int, Message]
+    contents: Mapping[int, RecordDict]
+    model: ArrayRecord
+    key: str
+    until: float
+
+    @property
+    def peers(self) -> frozenset[Peer]:
+        """The nodes, as rounds name them."""
+        return frozenset(map(str, self.messages))
+
+
+@dataclass(slots=True)
+class Job:
+    """One job. `train` and `evaluate` answer the calls of the strategy.
+
+    Attributes:
+        settings: what the caller chose.
+        dtypes: the dtype of each array of the model, as the job began.
+        weight_key: the metric that is a participant's weight.
+        clock: seconds, of any origin.
+    """
+
+    settings: Settings
+    channel: Channel
+    dtypes: Mapping[str, str]
+    weight_key: str
+    clock: Callable[[], float] = time.monotonic
+    _releases: ReleaseMemory = field(default_factory=partial(ReleaseMemory, MAX_RELEASES), init=False)
+    _told: dict[Peer, list[Step]] = field(default_factory=dict, init=False)  # ends of rounds, with the next message
+    _skipped: bool = field(default=False, init=False)
+
+    # --- what the strategy asks ---------------------------------------------------------------------------------------
+
+    def train(self, messages: Sequence[Message], timeout_s: float | None) -> list[Message]:
+        """The mean of what the nodes trained, as one reply, and an error for each node that is in no sum.
+
+        Raises:
+            ConfigError: the strategy asks for something that no secure round can give.
+            BudgetExceeded: the round costs more than is left of the privacy budget.
+            RoundAborted: no node took part at all.
+        """
+        asked = self._asked(messages, timeout_s)
+        if self.settings.searches_clip and (failed := self._find_clip(asked)):
+            return failed
+        floats = models.floats(asked.model)
+        if not floats:
+            raise ConfigError("the model has no floating array, so there is nothing to average")
+        digest, count = models.digest(asked.model), len(asked.messages)
+        bundle = self._bundle(
+            asked.peers,
+            self.settings.update_round(Schema.of(floats), count, digest),
+            *([self.settings.metrics_round(count, digest, METRICS)] if self.settings.metrics.ranges else []),
+        )
+        self._run(bundle, asked)
+        update = bundle.rounds[TRAIN]
+        if not isinstance(update.outcome, Aggregate):
+            return self._without_sum("training", bundle, asked)
+        mean = update.outcome.mean(update.config, update.context)
+        metrics = self._metrics(bundle, METRICS)
+        log.info("SecAgg: the mean of %d of %d nodes", len(update.outcome.survivors), count)
+        record = MetricRecord({self.weight_key: mean.weight, **(metrics.means if metrics else {})})
+        content = RecordDict({asked.key: models.averaged(asked.model, mean.arrays), "metrics": record})
+        return self._replies(content, bundle, asked)
+
+    def evaluate(self, messages: Sequence[Message], timeout_s: float | None) -> list[Message]:
+        """The means of the nodes' metrics, as one reply, and an error for each node that is in no sum.
+
+        Raises:
+            ConfigError: as `train`.
+        """
+        if not self.settings.metrics.ranges:
+            if not self._skipped:
+                log.warning(
+                    "SecAgg: nodes do not evaluate, because no metric is named; name what they report, with its range: "
+                    'SecAgg(metrics={"eval_loss": (0, 10)}), or set fraction_evaluate=0'
+                )
+            self._skipped = True
+            return []
+        asked = self._asked(messages, timeout_s)
+        digest = models.digest(asked.model)
+        bundle = self._bundle(asked.peers, self.settings.metrics_round(len(asked.messages), digest, EVALUATE))
+        self._run(bundle, asked, may_fail=True)
+        metrics = self._metrics(bundle, EVALUATE)
+        if metrics is None or not metrics.weight:
+            return self._without_sum("evaluation", bundle, asked)
+        content = RecordDict({"metrics": MetricRecord({self.weight_key: metrics.weight, **metrics.means})})
+        return self._replies(content, bundle, asked)
+
+    # --- rounds -------------------------------------------------------------------------------------------------------
+
+    def _find_clip(self, asked: Asked) -> list[Message]:
+        """Set the clip; errors for the strategy if there is no sum."""
+        log.info("SecAgg: nodes train once more before the first round, to find the clip from a secure histogram")
+        digest = models.digest(asked.model)
+        bundle = self._bundle(asked.peers, self.settings.clip_round(len(asked.messages), digest))
+        self._run(bundle, asked)
+        one = bundle.rounds[clipping.PURPOSE]
+        if not isinstance(one.outcome, Aggregate):
+            return self._without_sum("the search for a clip", bundle, asked)
+        found = clipping.read(one.outcome.totals(one.config))
+        self.settings = self.settings.with_clip(found.clip)
+        log.info(
+            "SecAgg: clip=%g for the whole job, from the largest values of %d updates; %d of them had larger ones, "
+            "which are clipped. To leave out this search, pass clip=%g",
+            found.clip,
+            found.participants,
+            found.above,
+            found.clip,
+        )
+        return []
+
+    def _bundle(self, peers: frozenset[Peer], *configs: RoundConfig) -> Bundle:
+        rounds = {config.purpose: self._round(config, sorted(peers)) for config in configs}
+        return Bundle(rounds, peers)
+
+    def _round(self, config: RoundConfig, peers: Sequence[Peer]) -> CarriedRound:
+        charge = self.settings.charge if config.purpose == TRAIN else None
+        return CarriedRound(
+            config, peers, clock=time.time, trust=self.settings.trust, charge=charge, releases=self._releases
+        )
+
+    def _run(self, bundle: Bundle, asked: Asked, *, may_fail: bool = False) -> None:
+        """Exchange messages until all rounds of the bundle are over."""
+        answered: set[Peer] = set()
+        while not bundle.over:
+            with_input = bundle.asks_for_input
+            steps = bundle.steps(with_input=with_input)
+            letters = {node: self._letter(node, steps, asked, with_input) for node in map(int, _peers(steps))}
+            for node, answer in self.channel.exchange(letters).items():
+                if self._hear(str(node), answer, bundle):
+                    answered.add(str(node))
+            bundle.close()
+        for endings in bundle.endings():
+            for peer, step in endings.items():
+                self._told.setdefault(peer, []).append(step)
+        if not answered and not may_fail:
+            why = "; ".join(f"node {peer}: {reason}" for peer, reason in list(bundle.dropped().items())[:5])
+            raise RoundAborted(
+                AbortReason.BELOW_THRESHOLD, f"no node took part in a secure round, so the job stops ({why})"
+            )
+
+    def _letter(self, node: int, steps: list[dict[Peer, Step]], asked: Asked, with_input: bool) -> Letter:
+        packet = Packet((*self._told.pop(str(node), ()), *steps_for(steps, str(node))), (self.weight_key,))
+        message = asked.messages[node]
+        if not with_input:
+            return Letter(bare(packet), message, self.settings.phase_s)
+        left = asked.until - 2 * self.settings.phase_s - self.clock()  # what comes after it has its own time
+        return Letter(merged(asked.contents[node], packet), message, max(left, self.settings.phase_s))
+
+    def _hear(self, peer: Peer, answer: Answer, bundle: Bundle) -> bool:
+        """Take a node's answer; whether it takes part."""
+        match answer:
+            case Packet(steps, notes):
+                bundle.take(peer, steps)
+                for note in notes:
+                    log.warning("SecAgg: node %s: %s", peer, EXPLAINED.get(note, "it gave a reason we do not know"))
+                return any(step.kind != LEAVE for step in steps)
+            case Silence(reason) | Refusal(reason):
+                bundle.lost(peer, reason)
+                return False
+
+    # --- results ------------------------------------------------------------------------------------------------------
+
+    def _metrics(self, bundle: Bundle, purpose: str) -> MetricMeans | None:
+        one = bundle.rounds.get(purpose)
+        if one is None:
+            return None
+        if not isinstance(one.outcome, Aggregate):
+            log.warning("SecAgg: there is no sum of metrics: %s", one.outcome)
+            return None
+        try:
+            found = self.settings.metrics.read(one.outcome.totals(one.config))
+        except ProtocolViolation as error:
+            log.warning("SecAgg: the sums of metrics cannot be read: %s", error)
+            return None
+        for name, count in found.outside.items():
+            if count:
+                log.warning("SecAgg: metric %r: %d nodes' values lay outside of its range", name, count)
+        return found
+
+    def _replies(self, content: RecordDict, bundle: Bundle, asked: Asked) -> list[Message]:
+        anyone = next(iter(asked.messages.values()))
+        return [Message(content, reply_to=anyone), *self._errors(bundle, asked)]
+
+    def _without_sum(self, what: str, bundle: Bundle, asked: Asked) -> list[Message]:
+        failures = [one.outcome for one in bundle.rounds.values() if isinstance(one.outcome, RoundAborted)]
+        for failure in failures:
+            log.warning("SecAgg: no sum of %s: %s", what, failure)
+        return self._errors(bundle, asked) or [
+            Message(Error(LEFT_OUT, str(failure)), reply_to=message)
+            for failure in failures[:1]
+            for message in asked.messages.values()
+        ]
+
+    def _errors(self, bundle: Bundle, asked: Asked) -> list[Message]:
+        dropped = bundle.dropped()
+        for peer, reason in sorted(dropped.items()):
+            log.warning("SecAgg: node %s dropped out: %s", peer, reason)
+        return [
+            Message(Error(LEFT_OUT, dropped[str(node)]), reply_to=message)
+            for node, message in asked.messages.items()
+            if str(node) in dropped
+        ]
+
+    # --- the strategy's messages --------------------------------------------------------------------------------------
+
+    def _asked(self, messages: Sequence[Message], timeout_s: float | None) -> Asked:
+        by_node = {message.metadata.dst_node_id: message for message in messages}
+        if len(by_node) < len(messages):
+            raise ConfigError("the strategy sends one node two messages in a round; a secure round takes one of each")
+        least = max(MIN_COHORT, self.settings.threshold)
+        if len(by_node) < least:
+            raise ConfigError(
+                f"the strategy asks {len(by_node)} nodes, and a secure round needs {least} at least: raise its "
+                "min_train_nodes, min_evaluate_nodes and min_available_nodes, or its fractions"
+            )
+        restored: dict[int, RecordDict] = {}  # strategies put one content into all messages
+        for message in messages:
+            if id(message.content) not in restored:
+                restored[id(message.content)] = self._restored(message.content)
+        contents = {node: restored[id(message.content)] for node, message in by_node.items()}
+        keys, model = _only_model(list(restored.values()))
+        until = self.clock() + (float("inf") if timeout_s is None else timeout_s)
+        return Asked(by_node, contents, model, keys, until)
+
+    def _restored(self, content: RecordDict) -> RecordDict:
+        return RecordDict(
+            {
+                key: models.restored(record, self.dtypes) if isinstance(record, ArrayRecord) else record
+                for key, record in content.items()
+            }
+        )
+
+
+def _peers(steps: Iterable[dict[Peer, Step]]) -> list[Peer]:
+    return sorted({peer for each in steps for peer in each})
+
+
+def _only_model(contents: Sequence[RecordDict]) -> tuple[str, ArrayRecord]:
+    first: tuple[str, ArrayRecord] | None = None
+    for content in contents:
+        found = list(content.array_records.items())
+        if len(found) != 1:
+            raise ConfigError(
+                f"the strategy sends {len(found)} ArrayRecords to a node, and a secure round averages one"
+            )
+        if first is None:
+            first = found[0]
+        elif models.digest(found[0][1]) != models.digest(first[1]):
+            raise ConfigError(
+                "the strategy sends different models to different nodes, and updates of these have no mean"
+            )
+    if first is None:
+        raise ConfigError("the strategy sends no message")
+    return first

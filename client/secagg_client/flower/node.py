@@ -1,0 +1,82 @@
+"""What a node brings to its rounds: files of its own, which `node_config` names, and the policy of its app.
+
+flower-supernode … --node-config 'secagg-certificate="…" secagg-key="…" secagg-ca="…" secagg-marks="…"'
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from secagg.config import ThreatModel
+from secagg.crypto.identity import Identity, TrustAnchors
+from secagg.errors import IdentityError
+from secagg.policy import Policy
+from secagg_client.carried.participant import CarriedTerms
+from secagg_client.participation.terms import load
+
+CERTIFICATE: Final = "secagg-certificate"
+KEY: Final = "secagg-key"
+CA: Final = "secagg-ca"
+MARKS: Final = "secagg-marks"
+_FILES: Final = (CERTIFICATE, KEY, CA)
+
+WITHOUT_IDENTITY: Final = (
+    "SecAggMod: node_config names no certificate, so this node is in semi-honest rounds: nobody sees its update "
+    "while the server follows the protocol. One that does not could play all other nodes itself and learn the update. "
+    f"To rule that out, name {CERTIFICATE}, {KEY}, {CA} and {MARKS} there"
+)
+WITHOUT_MARKS: Final = (
+    f"SecAggMod: node_config names a certificate and no {MARKS}, a folder of this node's own where it marks what it "
+    "answered. Without it a crash could make it answer twice, so it takes no part in rounds against an active server"
+)
+SHIPPED: Final = (
+    "SecAggMod: the server ships this app's code, the mod included, unless the SuperNode was started with "
+    "--trusted-entities or runs an app that is installed here. Against an active server it protects only then"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node.
+
+    Attributes:
+        terms: for its rounds.
+        remarks: what its operator should know, one sentence or more each.
+    """
+
+    terms: CarriedTerms
+    remarks: tuple[str, ...]
+
+
+def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
+    """The node that a context describes.
+
+    Args:
+        node_id: Flower's.
+        config: its `node_config`.
+        policy: of its app. None demands an active model of a node with certificate and marks, and allows both of
+            others, which cannot take part in the active one.
+
+    Raises:
+        IdentityError: a file is missing or unreadable, or only some of the three are named.
+    """
+    identity, trust = _identity(config)
+    marks = config.get(MARKS)
+    if policy is None:
+        policy = Policy() if identity and marks else Policy(threat_models=frozenset(ThreatModel))
+    remarks = [SHIPPED] if identity and marks else [WITHOUT_MARKS] if identity else [WITHOUT_IDENTITY]
+    if not (identity and marks):  # check: marks-against-active
+        policy = replace(policy, threat_models=policy.threat_models - {ThreatModel.ACTIVE})
+    terms = CarriedTerms(name=str(node_id), clock=time.time, policy=policy, identity=identity, trust=trust)
+    return Node(terms, tuple(remarks))
+
+
+def _identity(config: Any) -> tuple[Identity | None, TrustAnchors | None]:
+    given = [name for name in _FILES if config.get(name)]
+    if not given:
+        return None, None
+    if missing := [name for name in _FILES if name not in given]:
+        raise IdentityError(f"node_config names {', '.join(given)} and lacks {', '.join(missing)}")
+    certificate, key, ca = (Path(str(config[name])) for name in _FILES)
+    return load(certificate, key, ca)

@@ -1,0 +1,23 @@
+"""Why a node left a round, in single words: its own words do not travel, as they could tell what is in its data."""
+
+from typing import Final
+
+RAISED: Final = "raised"
+NO_REPLY: Final = "no-arrays"
+NO_WEIGHT: Final = "no-weight"
+WEIGHT: Final = "weight"
+INPUT: Final = "input"
+IDENTITY: Final = "identity"
+MARKS: Final = "marks"
+INTERNAL: Final = "internal"
+
+EXPLAINED: Final = {
+    RAISED: "its app raised an exception or returned an error; the log of the node has it",
+    NO_REPLY: "its app replied without exactly one ArrayRecord and one MetricRecord",
+    NO_WEIGHT: "its app's reply has no number of examples: put it into the MetricRecord, as 'num-examples'",
+    WEIGHT: "its number of examples is no whole number from 1 to max_weight; an empty data set has nothing to add",
+    INPUT: "its update has other arrays than the model, or a value that is NaN or infinite",
+    IDENTITY: "its certificate, key or CA in node_config cannot be read; the log of the node says more",
+    MARKS: "it takes part against an active server only with a folder for marks (secagg-marks in node_config)",
+    INTERNAL: "SecAggMod failed there; the log of the node says more",
+}

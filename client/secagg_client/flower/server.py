@@ -1,0 +1,190 @@
+"""The server app's side: a strategy wrapped outside, and the grid inside."""
+
+from collections.abc import Iterable, Mapping
+from logging import getLogger
+from typing import Any, Final
+
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from secagg.config import MIN_COHORT, ThreatModel
+from secagg.crypto.identity import TrustAnchors
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.pipeline import Pipeline
+from secagg.errors import ConfigError
+from secagg.lattice.parameters import Profile
+from secagg.robust.grouping import Groups
+from secagg.scalars import as_number
+from secagg_client.flower import arrays as models
+from secagg_client.flower.channel import Channel
+from secagg_client.flower.job import Job
+from secagg_client.flower.settings import AUTO, Settings
+from secagg_client.flower.strategies import check_strategy, raise_minimums, weight_key
+from secagg_client.learning.metrics import Metrics
+
+DEFAULT_MAX_WEIGHT: Final = 1000
+log = getLogger("flwr")
+
+
+class SecAgg:
+    """A strategy whose training and evaluation are secure rounds: the server learns means, and no node's update, number
+    of examples or metric.
+
+    Examples:
+        >>> @app.main()
+        ... def main(grid, context):
+        ...     SecAgg(FedAvg(), clip="auto", max_weight=500).start(grid=grid, initial_arrays=arrays, num_rounds=5)
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *,
+        clip: float | str = AUTO,
+        max_weight: int = DEFAULT_MAX_WEIGHT,
+        value_bits: int = 16,
+        encoding: FixedPoint | Pipeline | None = None,
+        metrics: Mapping[str, tuple[float, float]] | None = None,
+        trust: TrustAnchors | None = None,
+        threshold: int = 0,
+        max_colluding: int = -1,
+        groups: Groups | None = None,
+        homomorphic: Profile | None = None,
+        task: str = "flower",
+        phase_s: float = 60.0,
+        mean_based: bool = False,
+    ) -> None:
+        """Args:
+            strategy: one that works on the mean of all updates: FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad,
+                or a class derived from these without an aggregation of its own.
+            clip: values of an update are clipped to plus and minus this. With "auto" it is found once, before the first
+                round, from a secure histogram of the updates' largest values. That costs one training more.
+            max_weight: the largest number of examples of a node; those with more are left out. Choose it no larger than
+                needed: the smaller a node's number is beside it, the coarser are its values.
+            value_bits: bits of a value, 1 to 32.
+            encoding: a fixed-point code or a pipeline in place of `clip`, `max_weight` and `value_bits`.
+            metrics: smallest and largest value of each metric that nodes report, in training or evaluation, by name.
+                Their means are computed as exact sums. Others stay at the nodes. Without any, nodes do not evaluate.
+            trust: the CA of the nodes' certificates. With it rounds stand against an active server; without, against
+                one that follows the protocol.
+            threshold: fewest nodes whose updates are in a sum. With 0 it is the default for the number of nodes that
+                the strategy asks: more than half, and more than two thirds with `trust`; 3 at least.
+            max_colluding: nodes that may work together with the server; with −1 as `RoundConfig` says.
+            groups: train in groups, and combine their means by median or trimmed mean.
+            homomorphic: a profile from `secagg.find_profile`, to encrypt updates in place of masking them.
+            task: name of the job in configurations, policies and privacy ledgers.
+            phase_s: longest wait for an answer without training in it, in seconds. Training has the time limit of
+                `start`.
+            mean_based: say so if a strategy with code of its own works on the mean of all replies alone.
+
+        Raises:
+            ConfigError: the strategy needs single updates, or parameters do not fit together.
+        """
+        check_strategy(strategy, mean_based=mean_based)
+        if encoding is not None and clip != AUTO:
+            raise ConfigError("the encoding has a clip of its own; leave clip out")
+        weight = encoding.max_weight if encoding is not None else max_weight
+        self._strategy = strategy
+        self._settings = Settings(
+            task=task,
+            max_weight=weight,
+            clip=_clip(clip),
+            value_bits=value_bits,
+            encoding=encoding,
+            metrics=Metrics(metrics or {}, max_weight),
+            threat_model=ThreatModel.SEMI_HONEST if trust is None else ThreatModel.ACTIVE,
+            trust=trust,
+            threshold=threshold,
+            max_colluding=max_colluding,
+            groups=groups,
+            homomorphic=homomorphic,
+            phase_s=phase_s,
+        )
+
+    def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3, **options: Any) -> Result:
+        """Run the strategy, as its own `start` does.
+
+        Args:
+            grid: the server app's.
+            initial_arrays: the model to begin with.
+            num_rounds: rounds of training.
+            options: what else the strategy's own `start` takes, such as `timeout` and `evaluate_fn`.
+
+        Returns:
+            what the strategy's `start` returns.
+
+        Raises:
+            ConfigError: the strategy asks for something that no secure round can give.
+            BudgetExceeded: a round would cost more than is left of the privacy budget.
+            RoundAborted: no node took part in a round: the job stops, and does not go on with its old model.
+        """
+        least = max(MIN_COHORT, self._settings.threshold)
+        for change in raise_minimums(self._strategy, least):
+            log.warning("SecAgg: %s", change)
+        job = Job(self._settings, Channel(grid), models.dtypes(initial_arrays), weight_key(self._strategy))
+        secure: Any = SecureGrid(grid, job)
+        return self._strategy.start(grid=secure, initial_arrays=initial_arrays, num_rounds=num_rounds, **options)
+
+
+class SecureGrid(Grid):  # type: ignore[misc]  # Any, where Flower is not installed
+    """Flower's grid with secure training and evaluation. Everything else is the wrapped grid's."""
+
+    def __init__(self, grid: Grid, job: Job) -> None:
+        self._grid = grid
+        self._job = job
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Training and evaluation as secure rounds; the strategy's own queries as they are."""
+        asked = list(messages)
+        kinds = {message.metadata.message_type.split(".")[0] for message in asked}
+        if kinds == {MessageType.TRAIN}:
+            return self._job.train(asked, timeout)
+        if kinds == {MessageType.EVALUATE}:
+            return self._job.evaluate(asked, timeout)
+        if kinds & {MessageType.TRAIN, MessageType.EVALUATE}:
+            raise ConfigError("the strategy sends messages of several types at once; a secure round has one")
+        return self._grid.send_and_receive(asked, timeout=timeout) if asked else []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Messages that are neither training nor evaluation."""
+        pushed = list(messages)
+        for message in pushed:
+            if message.metadata.message_type.split(".")[0] in {MessageType.TRAIN, MessageType.EVALUATE}:
+                raise ConfigError("training and evaluation go through send_and_receive, which makes rounds of them")
+        return list(self._grid.push_messages(pushed))
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """As the wrapped grid."""
+        return list(self._grid.pull_messages(message_ids))
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """As the wrapped grid."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """As the wrapped grid."""
+        return list(self._grid.get_node_ids())
+
+    def get_nodes(self) -> Iterable[Any]:
+        """As the wrapped grid."""
+        return list(self._grid.get_nodes())
+
+    def set_run(self, run: Any) -> None:
+        """As the wrapped grid."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """As the wrapped grid."""
+        return self._grid.run
+
+
+def _clip(clip: float | str) -> float | None:
+    if clip == AUTO:
+        return None
+    if isinstance(clip, str):
+        raise ConfigError(f'clip is a number or "auto", not {clip!r}')
+    return as_number(clip, "clip")

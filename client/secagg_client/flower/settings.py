@@ -1,0 +1,128 @@
+"""What the server's caller chose for all rounds of a job, and the configuration of each round that follows from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from secagg.config import TRAIN, RoundConfig, ThreatModel
+from secagg.context import RoundId
+from secagg.crypto.identity import TrustAnchors
+from secagg.encoding.fixedpoint import FixedPoint
+from secagg.encoding.integers import Integers
+from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.schema import Schema
+from secagg.errors import ConfigError
+from secagg.lattice.parameters import Profile
+from secagg.programs.ledgers.budgets import Charge
+from secagg.robust.grouping import Groups
+from secagg_client.learning import clipping
+from secagg_client.learning.metrics import Metrics
+
+AUTO: Final = "auto"
+EVALUATE: Final = "evaluate"
+METRICS: Final = "metrics"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Of one job. `SecAgg` explains each of them.
+
+    Attributes:
+        clip: values of an update are clipped to plus and minus this; None until it is found.
+        encoding: of the update, given by the caller; None for the fixed-point code that `clip` and `value_bits` make.
+    """
+
+    task: str
+    max_weight: int
+    clip: float | None
+    value_bits: int
+    encoding: FixedPoint | Pipeline | None
+    metrics: Metrics
+    threat_model: ThreatModel
+    trust: TrustAnchors | None
+    threshold: int
+    max_colluding: int
+    groups: Groups | None
+    homomorphic: Profile | None
+    phase_s: float
+    charge: Callable[[RoundId, RoundConfig], Charge | None] | None = None
+    ranges: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.phase_s > 0:
+            raise ConfigError(f"phase_s is a number of seconds above 0, not {self.phase_s}")
+        if self.threat_model is ThreatModel.ACTIVE and self.trust is None:
+            raise ConfigError("against an active server messages are signed: pass trust=TrustAnchors.from_pem(…)")
+        if self.noisy and self.metrics.ranges:
+            raise ConfigError(
+                "the sums of metrics are exact and carry no noise, so they would void what the noise protects: leave "
+                "metrics out, and evaluate at the server (evaluate_fn) on data of its own"
+            )
+
+    @property
+    def noisy(self) -> bool:
+        """Whether updates carry noise."""
+        return isinstance(self.encoding, Pipeline) and self.encoding.noise is not None
+
+    @property
+    def searches_clip(self) -> bool:
+        """Whether the clip must be found first."""
+        return self.encoding is None and self.clip is None
+
+    def with_clip(self, clip: float) -> "Settings":
+        """The same, once the clip is known."""
+        return replace(self, clip=clip)
+
+    def update_round(self, schema: Schema, participants: int, digest: bytes) -> RoundConfig:
+        """The round of updates to a model."""
+        encoding = self.encoding
+        if encoding is None:
+            if self.clip is None:
+                raise ConfigError("the clip is not known yet")
+            encoding = FixedPoint(self.clip, self.value_bits, self.max_weight)
+        dealt = self.homomorphic is not None
+        return self._config(
+            schema,
+            encoding,
+            participants,
+            digest,
+            TRAIN,
+            groups=self.groups,
+            homomorphic=self.homomorphic,
+            release_to_coordinator=True if dealt else None,
+        )
+
+    def metrics_round(self, participants: int, digest: bytes, purpose: str) -> RoundConfig:
+        """The round of metrics beside one of updates, or of an evaluation."""
+        return self._config(self.metrics.schema, self.metrics.encoding, participants, digest, purpose)
+
+    def clip_round(self, participants: int, digest: bytes) -> RoundConfig:
+        """The round that finds the clip."""
+        return self._config(clipping.SCHEMA, clipping.ENCODING, participants, digest, clipping.PURPOSE)
+
+    def _config(
+        self,
+        schema: Schema,
+        encoding: FixedPoint | Pipeline | Integers,
+        participants: int,
+        digest: bytes,
+        purpose: str,
+        *,
+        groups: Groups | None = None,
+        homomorphic: Profile | None = None,
+        release_to_coordinator: bool | None = None,
+    ) -> RoundConfig:
+        return RoundConfig(
+            task=self.task,
+            schema=schema,
+            encoding=encoding,
+            max_participants=participants,
+            model_digest=digest,
+            threshold=self.threshold,
+            max_colluding=self.max_colluding,
+            threat_model=ThreatModel.SEMI_HONEST if homomorphic else self.threat_model,
+            purpose=purpose,
+            groups=groups,
+            homomorphic=homomorphic,
+            release_to_coordinator=release_to_coordinator,
+        )
