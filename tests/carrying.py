@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from secagg_client.carried.coordinator import CarriedRound
+from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.participant import CarriedParticipant, CarriedTerms
 from secagg_client.carried.steps import Step
 from secagg_client.participation.results import Offer
@@ -13,7 +14,6 @@ from secagg_client.participation.terms import Contribution
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
-from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
@@ -98,7 +98,7 @@ class Channel:
         exchanges: how many there were.
     """
 
-    round: CarriedRound
+    round: CarriedRound | CarriedGroups
     peers: Peers
     lose_down: Fault = nothing_lost
     lose_up: Fault = nothing_lost
@@ -126,9 +126,10 @@ class Channel:
             assert self.peers[peer].answer([step], contribute_as(peer)) == []
 
 
-def carried(config: RoundConfig, names: Collection[str], rng: Rng | None = None, **changes: Any) -> CarriedRound:
-    given: dict[str, Any] = {"clock": lambda: NOW, "trust": deployment().trust, "rng": rng or SystemRng()}
-    return CarriedRound(config, list(names), **given | changes)
+def carried(config: RoundConfig, names: Collection[str], **changes: Any) -> CarriedRound | CarriedGroups:
+    given: dict[str, Any] = {"clock": lambda: NOW, "trust": deployment().trust}
+    made = CarriedRound if config.groups is None else CarriedGroups
+    return made(config, list(names), **given | changes)
 
 
 def play(
@@ -137,10 +138,12 @@ def play(
     *,
     lose_down: Fault = nothing_lost,
     lose_up: Fault = nothing_lost,
+    **changes: Any,
 ) -> Channel:
-    """A whole round."""
+    """A whole round, in groups if the configuration says so."""
     peers = participants(people or config.max_participants)
-    channel = Channel(carried(config, peers), peers, lose_down, lose_up)
+    made = carried(config, peers, **changes)
+    channel = Channel(made, peers, lose_down, lose_up)
     channel.play()
     return channel
 

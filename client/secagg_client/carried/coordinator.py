@@ -8,6 +8,7 @@ The framework decides how long to wait. The time limits of the configuration are
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -64,6 +65,21 @@ SEED_SIZE: Final = 32
 MAX_REASON_CHARS: Final = 300
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedGroup:
+    """What a round in groups has settled for one of its groups.
+
+    Attributes:
+        round_id: id of the group's round.
+        config_bytes: configuration of the group's round.
+        charge: of the round in groups, which all of its groups share.
+    """
+
+    round_id: RoundId
+    config_bytes: bytes
+    charge: Charge | None
+
+
 Outcome = Aggregate | SumDelivered | RoundAborted
 """How a round ended: with a sum, with one that only the participants know, or without."""
 
@@ -90,6 +106,7 @@ class CarriedRound:
         charge: Callable[[RoundId, RoundConfig], Charge | None] | None = None,
         releases: ReleaseMemory | None = None,
         parallel: Parallel = one_after_the_other,
+        group: OpenedGroup | None = None,
     ) -> None:
         """A new round. Nobody knows of it yet.
 
@@ -103,6 +120,7 @@ class CarriedRound:
                 ledger.
             releases: what earlier rounds of this process released, which is shared by all of them.
             parallel: unmasks over ranges.
+            group: which group of a round this is; `CarriedGroups` says so.
 
         Raises:
             ConfigError: the configuration does not fit a framework's channel or these peers.
@@ -111,12 +129,12 @@ class CarriedRound:
         """
         _check(config, peers)
         rng = rng or SystemRng()
-        self.round_id = RoundId(rng.token(ROUND_ID_SIZE))
+        self.round_id = RoundId(rng.token(ROUND_ID_SIZE)) if group is None else group.round_id
         self.config = config
         self.dropped: dict[Peer, str] = {}
         self.events: list[Event] = []
         self.outcome: Outcome | None = None
-        config_bytes = encode_config(config)
+        config_bytes = encode_config(config) if group is None else group.config_bytes
         self._clock = clock
         self._peers = tuple(peers)
         self._order = phases(config)
@@ -126,15 +144,20 @@ class CarriedRound:
         self._at: dict[ParticipantId, Phase] = {}  # the latest phase in which each delivered
         self._shared: dict[Phase, tuple[bytes, ...]] = {}  # answers that are the same for everyone
         self._releases = releases or ReleaseMemory(1)
-        self._charge = charge(self.round_id, config) if charge else None
-        self._engine = coordinate(
-            Round(self.round_id, config, bind(self.round_id, config_bytes, config.model_digest)),
-            now=clock(),
-            trust=trust,
-            parallel=parallel,
-            claim=partial(self._releases.claim, self.round_id),
-            noise_seed=Secret(rng.token(SEED_SIZE)) if config.central_noise else None,
-        )
+        self._charge = group.charge if group else charge(self.round_id, config) if charge else None
+        try:
+            self._engine = coordinate(
+                Round(self.round_id, config, bind(self.round_id, config_bytes, config.model_digest)),
+                now=clock(),
+                trust=trust,
+                parallel=parallel,
+                claim=partial(self._releases.claim, self.round_id),
+                noise_seed=Secret(rng.token(SEED_SIZE)) if config.central_noise else None,
+            )
+        except SecAggError:
+            if self._charge is not None and group is None:
+                self._charge.withdraw()
+            raise
 
     # --- what the framework's process asks ----------------------------------------------------------------------------
 
@@ -142,6 +165,11 @@ class CarriedRound:
     def context(self) -> Context:
         """The context of the round, 32 bytes, with which `Aggregate.mean` reads its sum."""
         return self._engine.round.context
+
+    @property
+    def round_ids(self) -> tuple[RoundId, ...]:
+        """The rounds whose steps this takes: itself."""
+        return (self.round_id,)
 
     @property
     def phase(self) -> Phase | None:
@@ -153,11 +181,15 @@ class CarriedRound:
         self._asked = set(awaited := self._awaited())
         return {peer: self._step(peer) for peer in awaited}
 
-    def endings(self) -> dict[Peer, Step]:
-        """What to tell each peer of the end, in a later exchange; nobody answers it. Empty while the round runs."""
+    def endings(self, failure: RoundAborted | None = None) -> dict[Peer, Step]:
+        """What to tell each peer of the end, in a later exchange; nobody answers it. Empty while the round runs.
+
+        Args:
+            failure: of the round in groups that this is a group of: then its own sum is not released either.
+        """
         if self.outcome is None:
             return {}
-        return {peer: over_step(self.round_id, self._failure_of(peer)) for peer in self._peers}
+        return {peer: over_step(self.round_id, failure or self._failure_of(peer)) for peer in self._peers}
 
     # --- what the framework's process tells ---------------------------------------------------------------------------
 
@@ -190,6 +222,11 @@ class CarriedRound:
             self.dropped[peer] = f"did not answer in {self.phase}"
         if silent:
             self._perform(partial(self._exclude, [self._names[peer] for peer in silent if peer in self._names]))
+
+    def abort(self, reason: AbortReason, message: str) -> None:
+        """End the round without a sum, unless it is over."""
+        if self.outcome is None:
+            self._perform(lambda: self._engine.abort(reason, message))
 
     # --- taking answers -----------------------------------------------------------------------------------------------
 

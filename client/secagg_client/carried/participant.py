@@ -32,6 +32,7 @@ from secagg.sandbox.worker import Worker
 from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.calls import CALL_OF
 from secagg.wire.configuration import decode_config
+from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.limits import MAX_OFFER_BYTES
 from secagg.wire.receipts import RECEIPT
 from secagg.wire.rounds import decode_offer
@@ -197,6 +198,8 @@ class CarriedParticipant:
         config = offer.config
         self._terms.policy.check(config)
         self._terms.memory.check((config.model_digest, config.purpose), self._terms.policy)
+        if config.groups is not None:
+            self._terms.seen.claim(GroupedRoundId.of(round_id, config_bytes, config.groups).parent)  # one group each
         self._terms.seen.claim(round_id)
         backend: list[ClosableBackend] = []
 

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
-from secagg_client.carried.steps import Step
+from secagg_client.carried.groups import CarriedGroups
+from secagg_client.carried.steps import Step, read_over
 
-from secagg.aggregates import Aggregate
+from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import ThreatModel
 from secagg.errors import RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
-from tests.carrying import MODEL, plain_mean, play, small_round
+from secagg.robust.grouping import Groups
+from secagg.tools.simulation.cohort import participant_names
+from tests.carrying import MODEL, carried, plain_mean, play, small_round
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, SEMI_HONEST
 
@@ -61,3 +64,37 @@ def test_a_homomorphic_round_takes_the_same_way(scheme: Scheme, custody: Custody
     mean = outcome.mean(config)
     expected = plain_mean(config, channel.peers)
     assert np.abs(mean.arrays["values"] - expected["values"]).max() <= mean.error_bounds["values"]
+
+
+GROUPED = small_round(3, SEMI_HONEST, threshold=3, groups=Groups.parse(3, "median"))
+
+
+def test_a_round_in_groups_has_the_sum_of_each() -> None:
+    channel = play(GROUPED, 9)
+    outcome = channel.round.outcome
+    assert isinstance(outcome, GroupedAggregate)
+    assert outcome.survivors == tuple(sorted(channel.peers))
+    assert channel.exchanges == 4
+    for group in outcome.groups.values():
+        mean, expected = group.mean(GROUPED), plain_mean(GROUPED, group.aggregate.survivors)
+        assert mean is not None
+        assert np.abs(mean.arrays["values"] - expected["values"]).max() <= mean.error_bounds["values"]
+
+
+def test_groups_are_dealt_at_random() -> None:
+    def members(_run: int) -> frozenset[frozenset[str]]:
+        groups = carried(GROUPED, participant_names(9))
+        assert isinstance(groups, CarriedGroups)
+        return frozenset(frozenset(group.steps()) for group in groups.groups.values())
+
+    assert len({members(run) for run in range(20)}) > 10
+    assert all(len(group) == 3 for group in members(0))
+
+
+def test_too_few_groups_is_no_result_for_anybody() -> None:
+    channel = play(GROUPED, 9, lose_up=lambda peer, _: peer == "participant-00005")
+    assert isinstance(channel.round.outcome, RoundAborted)
+    assert "2 of 3 groups" in str(channel.round.outcome)
+    ended = [read_over(step) for step in channel.round.endings().values()]
+    assert len(ended) == 9
+    assert all(isinstance(error, RoundAborted) for error in ended)
