@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ATTACKS := $(VENV)/.attacks
+FRAMEWORKS := .venv-frameworks
 PROTOC := build/proto/.installed
 UV_VERSION := 0.13.8
 TORCH_VERSION := 2.13.0
@@ -15,10 +16,10 @@ CHECKED := secagg server client tests docs
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo redteam test lint format docs lock proto sync vectors clean
+.PHONY: help demo redteam test frameworks lint format docs lock proto sync vectors clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this machine (about a minute)
 	$(BIN)/secagg demo
@@ -28,6 +29,9 @@ redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/
 
 test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (about ten minutes on two cores)
 	$(BIN)/pytest -n 3
+
+frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks
+	$(FRAMEWORKS)/bin/pytest tests/frameworks
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check $(CHECKED)
@@ -47,6 +51,8 @@ lock: ## Resolve the lock files anew from pyproject.toml (every Python >= 3.11, 
 	build/lock/bin/pip install --quiet uv==$(UV_VERSION)
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --group proto --output-file requirements-proto.lock
+	$(COMPILE) $(addprefix --extra ,server ckks dp flower nvflare) --group frameworks \
+		--output-file requirements-frameworks.lock pyproject.toml
 
 proto: $(PROTOC) ## Generate secagg/wire/v1 from proto/
 	rm -f secagg/wire/v1/*_pb2*.py secagg/wire/v1/*_pb2*.pyi
@@ -70,8 +76,17 @@ $(PROTOC): requirements-proto.lock
 	build/proto/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-proto.lock
 	touch $@
 
-clean: ## Remove .venv and everything that tools leave behind
-	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+# As .venv, and like there torch is not in the lock file.
+$(FRAMEWORKS)/.installed: requirements-frameworks.lock pyproject.toml
+	test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement requirements-frameworks.lock
+	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check torch==$(TORCH_VERSION)
+	$(FRAMEWORKS)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean: ## Remove the environments and everything that tools leave behind
+	rm -rf $(VENV) $(FRAMEWORKS) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Hashes cover every package, the build backend included: hence no build isolation here.

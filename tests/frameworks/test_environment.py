@@ -1,0 +1,69 @@
+"""The environment of the frameworks: what is installed in it, and that it is quiet."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+import warnings
+from importlib import import_module
+from importlib.metadata import version
+
+import pytest
+import secagg_client
+import secagg_server
+
+import secagg
+
+FRAMEWORKS = ("flwr", "nvflare", "ray", "torch")
+PLUG_INS = ("secagg_client.flower", "secagg_client.nvflare", "secagg_client.torch")
+
+
+def ours() -> list[str]:
+    """Every module of ours but the plug-ins, and but the red team's, which attacks models made with torch."""
+    packages = (secagg, secagg_client, secagg_server)
+    found = [
+        info.name for package in packages for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    skipped = (*PLUG_INS, "secagg.tools.redteam")
+    return [name for name in found if not name.endswith("__main__") and not name.startswith(skipped)]
+
+
+def loaded(program: str) -> set[str]:
+    """The frameworks that a program has loaded in the end, in a process of its own."""
+    told = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport json, sys; print(json.dumps(list(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(told.stdout.splitlines()[-1])) & set(FRAMEWORKS)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_is_installed(framework: str) -> None:
+    assert loaded(f"import {framework}") >= {framework}
+
+
+def test_nothing_but_the_plug_ins_loads_a_framework() -> None:
+    names = ours()
+    assert {"secagg.rounds.engine", "secagg_client.aio", "secagg_server.app"} <= set(names)
+    assert loaded("\n".join(f"import {name}" for name in names)) == set()
+
+
+def test_protobuf_is_the_old_one_here() -> None:
+    """`make test` runs on protobuf 7 and Flower wants an older one: this is where the wire code meets it."""
+    assert version("protobuf").split(".")[0] == "6"
+
+
+def test_nothing_is_told_to_the_makers() -> None:
+    telemetry = import_module("flwr.supercore.telemetry")
+    assert telemetry.FLWR_TELEMETRY_ENABLED == "0"
+
+
+def test_a_warning_of_our_code_is_an_error() -> None:
+    with pytest.raises(DeprecationWarning):
+        warnings.warn("planted", DeprecationWarning, stacklevel=1)
+
+
+def test_a_warning_of_a_framework_is_not() -> None:
+    warnings.warn_explicit("planted", DeprecationWarning, "framework.py", 1, module="flwr.planted")
