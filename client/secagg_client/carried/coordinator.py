@@ -197,7 +197,7 @@ class CarriedRound:
         """Take a peer's answer. A step that is not allowed drops the peer, with the reason in `dropped`. Whoever is not
         asked now is not heard: its answer came twice, or too late.
         """
-        if peer not in self._asked:
+        if peer not in self._asked:  # check: not-asked
             return
         self._asked.discard(peer)
         try:
@@ -241,7 +241,7 @@ class CarriedRound:
             return
         phase = self.phase
         if phase is None or step.kind != str(phase):  # check: another-phases-step
-            raise ProtocolViolation(f"{_shown(step.kind)!r} came where {phase} was expected", culprit=peer)
+            raise ProtocolViolation(f"{step.kind[:40]!r} came where {phase} was expected", culprit=peer)
         call = CALL_OF[phase]
         if call.transfer is Transfer.CHUNKS:
             self._take_vector(peer, step, phase)

@@ -141,14 +141,23 @@ class CarriedParticipant:
         asking: list[Step] = []
         heard: set[RoundId] = set()
         for step in steps[:MAX_STEPS]:
-            if step.round_id in heard:
+            if step.round_id in heard:  # check: one-step-a-round
                 replies += self._leave(step.round_id, ProtocolViolation("two steps of a round", culprit=COORDINATOR))
             elif self._asks(step):
                 asking.append(step)
             else:
                 replies += self._guarded(step, partial(self._answer, step))
             heard.add(step.round_id)
-        return replies + (self._contribute(asking, contribute) if asking else [])
+        return replies + (self._contribute(asking, contribute) if asking else []) + self._make_room()
+
+    def _make_room(self) -> list[Step]:
+        """Leave the oldest rounds, if there are too many: a coordinator can open any number."""
+        replies: list[Step] = []
+        if len(self._seats) > MAX_ROUNDS:  # check: rounds-under-way
+            why = LocalError(f"more than {MAX_ROUNDS} rounds are under way; this was the oldest")
+            for round_id in list(self._seats)[:-MAX_ROUNDS]:
+                replies += self._leave(round_id, why)
+        return replies
 
     def _asks(self, step: Step) -> bool:
         """Whether the answer to this step is our input."""
@@ -185,7 +194,7 @@ class CarriedParticipant:
             self._hear_end(step)
             return None
         seat = self._seats.get(step.round_id)
-        if seat is None:
+        if seat is None:  # check: not-our-round
             raise ProtocolViolation("we take no part in this round, or no longer", culprit=COORDINATOR)
         return self._reply(seat, self._receive(seat, step))
 
@@ -208,8 +217,6 @@ class CarriedParticipant:
             return backend[0]
 
         participant = take_part(self._terms.membership(offer), None, opened)
-        while len(self._seats) >= MAX_ROUNDS:
-            self._give_up(next(iter(self._seats)))
         self._seats[round_id] = _Seat(offer, participant, backend[0] if backend else None)
         return self._step(round_id, participant.advertisement)
 
@@ -240,7 +247,7 @@ class CarriedParticipant:
 
     def _receive(self, seat: "_Seat", step: Step) -> ParticipantMessage | Upload | None:
         phase = PHASE_NAMED.get(step.kind)
-        if phase is None or phase is not seat.participant.awaits:  # check: closes-another-phase
+        if phase is None or phase is not seat.participant.awaits:
             raise ProtocolViolation(
                 f"{step.kind[:40]!r} came where {seat.participant.awaits} was awaited", culprit=COORDINATOR
             )
