@@ -1,0 +1,70 @@
+"""Asking sites over FLARE's aux messages: all at the same time, each until it answers or its time is over.
+
+A site's process is up some time after the server's. Until then FLARE answers for it, with `COMMUNICATION_ERROR` and
+then with `TOPIC_UNKNOWN`. Neither has reached the site, so the same message is sent again, up to a limit.
+`multicast_aux_requests` of FLARE 2.9.0 raises an exception, so each site gets a request of its own.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
+from typing import Any, Final
+
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.shareable import Shareable
+
+from secagg.errors import TransportError
+from secagg_client.nvflare.channel import TOPIC
+
+_NOT_UP: Final = frozenset({ReturnCode.COMMUNICATION_ERROR, ReturnCode.TOPIC_UNKNOWN})
+_AGAIN_S: Final = 0.25
+_LONGEST_S: Final = 1.0
+"""The first and the longest pause before a site that is not up is asked again."""
+_THREADS: Final = 64
+
+
+class Exchanges:
+    """The server's end of the aux messages of one job."""
+
+    def __init__(self, engine: Any, *, phase_s: float, start_s: float) -> None:
+        """Args:
+        engine: FLARE's server engine.
+        phase_s: longest wait for an answer, in seconds.
+        start_s: how long a site may take to come up, in seconds, before it first answers.
+        """
+        self._engine = engine
+        self._phase_s, self._start_s = phase_s, start_s
+        self._known: set[str] = set()
+
+    def ask(self, messages: Mapping[str, Shareable]) -> dict[str, Any]:
+        """Send each site its message. Gives by name what it answers, or a `TransportError` that says why nothing."""
+        if not messages:
+            return {}
+        with ThreadPoolExecutor(min(len(messages), _THREADS), "secagg-ask") as pool:
+            answers = dict(zip(messages, pool.map(self._ask, messages, messages.values()), strict=True))
+        self._known |= {site for site, answer in answers.items() if not isinstance(answer, TransportError)}
+        return answers
+
+    def _ask(self, site: str, message: Shareable) -> Any:
+        end, pause = monotonic() + (0.0 if site in self._known else self._start_s), _AGAIN_S
+        while True:
+            with self._engine.new_context() as fl_ctx:
+                replies = self._engine.send_aux_request(
+                    targets=[site], topic=TOPIC, request=message, timeout=self._phase_s, fl_ctx=fl_ctx, optional=True
+                )
+            reply = (replies or {}).get(site)
+            code = ReturnCode.COMMUNICATION_ERROR if reply is None else reply.get_return_code(ReturnCode.OK)
+            if reply is not None and code == ReturnCode.OK:
+                return reply
+            if code not in _NOT_UP or monotonic() >= end:
+                return TransportError(_why(code))
+            sleep(pause)
+            pause = min(2 * pause, _LONGEST_S)
+
+
+def _why(code: str) -> str:
+    if code == ReturnCode.TOPIC_UNKNOWN:
+        return "its app lacks the secagg plug-in: export the job again after secure(recipe, …)"
+    if code == ReturnCode.TIMEOUT:
+        return "it did not answer in time"
+    return f"it could not be asked: {code}"

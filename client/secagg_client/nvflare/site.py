@@ -1,0 +1,234 @@
+"""A site's side: a component that answers the server's aux messages, and two filters around the training task.
+
+The component keeps the participant's state in memory, because FLARE runs a site's part of a job in one process from
+its beginning to its end. The first filter notes the model that the task brings. The second one puts the masked input in
+place of what the training script returned: parameters, weight and metrics. When anything goes wrong there, the site
+answers that it leaves the round, and its own log says why. It never raises, because FLARE would end the whole job, and
+it never lets a result through as it was.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from time import time
+from typing import Any, Final
+
+from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
+from nvflare.apis.event_type import EventType
+from nvflare.apis.filter import Filter
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import FedEventHeader, FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable, make_reply
+
+from secagg.config import ThreatModel
+from secagg.context import RoundId, digest_model
+from secagg.encoding.schema import Update
+from secagg.errors import LocalError, SecAggError
+from secagg.messages import ParticipantId
+from secagg.policy import Policy
+from secagg_client.carried.participant import CarriedParticipant, CarriedTerms
+from secagg_client.carried.steps import Step
+from secagg_client.learning import clipping
+from secagg_client.learning.metrics import PURPOSES, Metrics
+from secagg_client.nvflare import channel, models
+from secagg_client.nvflare.identities import FOLDER, Kit
+from secagg_client.nvflare.settings import Settings
+from secagg_client.participation.results import Offer
+from secagg_client.participation.terms import Contribution
+from secagg_client.released_sums.memory import Memory, memory_of
+
+RELEASED: Final = "released-sums"
+"""File of what the site remembers of released sums, in the folder `local/secagg` of its kit."""
+
+_TRACKED: Final = f"fed.{ANALYTIC_EVENT_TYPE}"
+COMPONENT: Final = "secagg"
+"""Id of the component in the site's app, by which the filters find it."""
+
+
+class SecAggSite(FLComponent):
+    """The participant of one site in one job."""
+
+    def __init__(self, secagg: dict[str, Any]) -> None:
+        """Args: secagg: the job's settings, as `Settings.as_json` writes them."""
+        super().__init__()
+        self.secagg = secagg
+        self._settings = Settings.from_json(secagg)
+        self._lock = Lock()
+        self._participant: CarriedParticipant | None = None
+        self._waiting: list[Step] | None = None
+        self._model: models.Arrays | None = None
+        self._kit: Kit | None = None
+
+    # --- FLARE's events -----------------------------------------------------------------------------------------------
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """FLARE's events."""
+        if event_type == EventType.START_RUN:
+            self._start(fl_ctx)
+        elif event_type == _TRACKED:
+            keep_here(fl_ctx)
+
+    def _start(self, fl_ctx: FLContext) -> None:
+        engine = fl_ctx.get_engine()
+        self._kit = kit = Kit.of(Path(engine.get_workspace().get_startup_kit_dir()))
+        terms = CarriedTerms(
+            name=fl_ctx.get_identity_name(),
+            clock=time,
+            policy=policy_of(kit),
+            identity=kit.identity if kit else None,
+            trust=kit.trust if kit else None,
+            memory=memory_in(Path(engine.get_workspace().get_site_config_dir()), kit),
+        )
+        self._participant = CarriedParticipant(terms, {})
+        engine.register_aux_message_handler(channel.TOPIC, self.hear)
+        if kit is None:
+            self.log_info(
+                fl_ctx,
+                "secagg: the start-up kit holds no identity, so this site takes part in the semi-honest model alone: "
+                "a server that follows the protocol sees sums, a server that lies can see this site's update",
+            )
+
+    # --- aux messages -------------------------------------------------------------------------------------------------
+
+    def hear(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer a message of the server's. FLARE calls this in threads of its own."""
+        try:
+            steps = channel.unpacked(request)
+            waits = channel.told(request, "wait") is True
+        except SecAggError as error:
+            self.log_error(fl_ctx, f"secagg: {error}")
+            return channel.packed(left=str(error))
+        with self._lock:
+            if waits:
+                self._waiting = steps
+                return channel.packed(waits=True)
+            return channel.packed(self._answer(steps, fl_ctx))
+
+    def _answer(self, steps: Sequence[Step], fl_ctx: FLContext) -> list[Step]:
+        if self._participant is None:
+            return []
+        replies = self._participant.answer(steps, _nothing_yet)
+        self._tell_failures(fl_ctx)
+        return replies
+
+    def _tell_failures(self, fl_ctx: FLContext) -> None:
+        if self._participant is not None:
+            for round_id, error in self._participant.failed.items():
+                self.log_error(fl_ctx, f"secagg: this site left round {round_id.hex()}: {error}")
+
+    # --- the training task --------------------------------------------------------------------------------------------
+
+    def note(self, task: Shareable) -> None:
+        """Remember the model that a task brings.
+
+        Raises:
+            InputError: there is none in it.
+        """
+        self._model = None
+        self._model = models.averaged(models.content(task).data)
+
+    def mask(self, trained: Shareable, fl_ctx: FLContext) -> Shareable:
+        """What leaves the site in place of what training gave."""
+        with self._lock:
+            model, steps, participant = self._model, self._waiting, self._participant
+            self._model = self._waiting = None
+            if model is None or participant is None:
+                raise LocalError("no model was noted for this task")
+            if steps is None:
+                raise LocalError("the server has asked for no input yet")
+            dxo = models.content(trained)
+            replies = participant.answer(steps, lambda offers: contributions(offers, dxo, model))
+            self._tell_failures(fl_ctx)
+            return channel.packed(replies)
+
+
+class NoteModel(Filter):
+    """Notes the model of a task on its way to the training script."""
+
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """The task as it came."""
+        try:
+            _site(fl_ctx).note(shareable)
+        except SecAggError as error:
+            self.log_error(fl_ctx, f"secagg: {error}")
+        return shareable
+
+
+class MaskResult(Filter):
+    """Puts the masked input in place of a training result."""
+
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """What leaves the site. An error of FLARE's own passes, without anything else that came with it."""
+        code = shareable.get_return_code(ReturnCode.OK)
+        if code != ReturnCode.OK:
+            return make_reply(code)
+        try:
+            return _site(fl_ctx).mask(shareable, fl_ctx)
+        except Exception as error:  # whatever it is: raised here it ends the job, passed over it shows the update
+            self.log_exception(fl_ctx, f"secagg: this site is out of the round: {error}")
+            return channel.packed(left="its log says why")
+
+
+def contributions(offers: Sequence[Offer], dxo: Any, model: models.Arrays) -> Mapping[RoundId, Contribution]:
+    """What a site brings to the rounds that ask for its input.
+
+    Raises:
+        InputError: a parameter is missing or has another shape, there is nothing to train on, or a value is no number.
+    """
+    changed, digest, weight = models.difference(dxo, model), digest_model(model), models.weight(dxo)
+    brought = {}
+    for offer in offers:
+        config = offer.config
+        mine: Update
+        if config.purpose == clipping.PURPOSE:
+            mine, counts = clipping.update(changed), 1
+        elif config.purpose in PURPOSES:
+            metrics = Metrics.of(config.schema)
+            mine, counts = metrics.update(models.metrics(dxo), _counted(weight, metrics.max_weight)), 1
+        else:
+            mine, counts = changed, _counted(weight, config.encoding.max_weight)
+        brought[offer.round_id] = Contribution(
+            update=mine, weight=counts, model_digest=digest, purpose=config.purpose, fetch_aggregate=False
+        )
+    return brought
+
+
+def _counted(weight: int, most: int) -> int:
+    """A site's weight in a round; where the largest one is 1, every site counts once."""
+    return weight if most > 1 else 1
+
+
+def policy_of(kit: Kit | None) -> Policy:
+    """What a site demands: with an identity the active threat model, without one what is possible then."""
+    return Policy() if kit else Policy(threat_models=frozenset({ThreatModel.SEMI_HONEST}))
+
+
+def memory_in(local: Path, kit: Kit | None) -> Memory:
+    """What the site remembers of released sums: with an identity in a file, which outlasts the job."""
+    if kit is None:
+        return Memory()
+    folder = local / FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return memory_of(folder / RELEASED, ParticipantId(kit.identity.participant_id))
+
+
+def keep_here(fl_ctx: FLContext) -> None:
+    """Keep at the site what its training script logs for an experiment tracker: FLARE sends it to the server in clear.
+
+    FLARE passes on what goes "out", and asks this component before it asks the one that sends.
+    """
+    data = fl_ctx.get_prop(FLContextKey.EVENT_DATA)
+    if isinstance(data, Shareable):
+        data.set_header(FedEventHeader.DIRECTION, "kept at the site")
+
+
+def _site(fl_ctx: FLContext) -> SecAggSite:
+    site = fl_ctx.get_engine().get_component(COMPONENT)
+    if not isinstance(site, SecAggSite):
+        raise LocalError("the site's app lacks the secagg component")
+    return site
+
+
+def _nothing_yet(offers: Sequence[Offer]) -> Mapping[RoundId, Contribution]:
+    return {}
