@@ -366,6 +366,7 @@ class CarriedRound:
         released = not isinstance(outcome, RoundAborted)
         self._releases.settle(self.round_id, released=released, may_be_open=engine.may_be_open)
         engine.forget()
+        self._asked.clear()  # whatever still comes is not heard
         self._shared.clear()
         self.outcome = outcome
 

@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from secagg.errors import AbortReason
 from secagg.messages import INPUT_PHASES
 from secagg_client.carried.coordinator import CarriedRound, Peer
+from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.steps import Step
+
+Carried = CarriedRound | CarriedGroups
 
 
 @dataclass(slots=True)
@@ -17,9 +21,9 @@ class Bundle:
         peers: who is asked to take part.
     """
 
-    rounds: Mapping[str, CarriedRound]
+    rounds: Mapping[str, Carried]
     peers: frozenset[Peer]
-    _sent: list[CarriedRound] = field(default_factory=list, init=False)  # in the exchange under way
+    _sent: list[Carried] = field(default_factory=list, init=False)  # in the exchange under way
 
     @property
     def over(self) -> bool:
@@ -48,7 +52,7 @@ class Bundle:
 
     def take(self, peer: Peer, steps: Iterable[Step]) -> None:
         """What a peer answered. Steps of other rounds are not ours."""
-        own = {one.round_id: one for one in self._sent}
+        own = {round_id: one for one in self._sent for round_id in one.round_ids}
         for step in steps:
             if step.round_id in own:
                 own[step.round_id].take(peer, step)
@@ -67,8 +71,7 @@ class Bundle:
     def give_up(self, reason: str) -> None:
         """End all rounds that run: nobody will be asked any more."""
         for one in self._running:
-            for peer in self.peers:
-                one.lost(peer, reason)
+            one.abort(AbortReason.CANCELLED, reason)
 
     def endings(self) -> list[dict[Peer, Step]]:
         """What to tell of the rounds that are over, in a later exchange."""
@@ -79,9 +82,9 @@ class Bundle:
         return {peer: reason for one in self.rounds.values() for peer, reason in one.dropped.items()}
 
     @property
-    def _running(self) -> Sequence[CarriedRound]:
+    def _running(self) -> Sequence[Carried]:
         return [one for one in self.rounds.values() if one.outcome is None]
 
     @staticmethod
-    def _at_input(one: CarriedRound) -> bool:
+    def _at_input(one: Carried) -> bool:
         return one.phase in INPUT_PHASES

@@ -14,15 +14,17 @@ from typing import Final
 
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 
-from secagg.aggregates import Aggregate
-from secagg.config import MIN_COHORT, TRAIN, RoundConfig
+from secagg.aggregates import Aggregate, GroupedAggregate
+from secagg.config import TRAIN, RoundConfig
+from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.schema import Schema
 from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
 from secagg.rounds.releases import ReleaseMemory
 from secagg_client.carried.coordinator import CarriedRound, Peer
+from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.steps import LEAVE, Step
 from secagg_client.flower import arrays as models
-from secagg_client.flower.bundles import Bundle
+from secagg_client.flower.bundles import Bundle, Carried
 from secagg_client.flower.channel import Answer, Channel, Letter, Refusal, Silence
 from secagg_client.flower.notes import EXPLAINED
 from secagg_client.flower.records import Packet, bare, merged, steps_for
@@ -104,11 +106,11 @@ class Job:
         )
         self._run(bundle, asked)
         update = bundle.rounds[TRAIN]
-        if not isinstance(update.outcome, Aggregate):
+        mean = _mean(update)
+        if mean is None:
             return self._without_sum("training", bundle, asked)
-        mean = update.outcome.mean(update.config, update.context)
         metrics = self._metrics(bundle, METRICS)
-        log.info("SecAgg: the mean of %d of %d nodes", len(update.outcome.survivors), count)
+        log.info("SecAgg: the mean of %d of %d nodes", len(asked.peers - bundle.dropped().keys()), count)
         record = MetricRecord({self.weight_key: mean.weight, **(metrics.means if metrics else {})})
         content = RecordDict({asked.key: models.averaged(asked.model, mean.arrays), "metrics": record})
         return self._replies(content, bundle, asked)
@@ -164,11 +166,10 @@ class Job:
         rounds = {config.purpose: self._round(config, sorted(peers)) for config in configs}
         return Bundle(rounds, peers)
 
-    def _round(self, config: RoundConfig, peers: Sequence[Peer]) -> CarriedRound:
+    def _round(self, config: RoundConfig, peers: Sequence[Peer]) -> Carried:
         charge = self.settings.charge if config.purpose == TRAIN else None
-        return CarriedRound(
-            config, peers, clock=time.time, trust=self.settings.trust, charge=charge, releases=self._releases
-        )
+        kind = CarriedRound if config.groups is None else CarriedGroups
+        return kind(config, peers, clock=time.time, trust=self.settings.trust, charge=charge, releases=self._releases)
 
     def _run(self, bundle: Bundle, asked: Asked, *, may_fail: bool = False) -> None:
         """Exchange messages until all rounds of the bundle are over."""
@@ -259,7 +260,7 @@ class Job:
         by_node = {message.metadata.dst_node_id: message for message in messages}
         if len(by_node) < len(messages):
             raise ConfigError("the strategy sends one node two messages in a round; a secure round takes one of each")
-        least = max(MIN_COHORT, self.settings.threshold)
+        least = self.settings.fewest
         if len(by_node) < least:
             raise ConfigError(
                 f"the strategy asks {len(by_node)} nodes, and a secure round needs {least} at least: raise its "
@@ -281,6 +282,16 @@ class Job:
                 for key, record in content.items()
             }
         )
+
+
+def _mean(update: Carried) -> WeightedMean | None:
+    """What a round of updates gives; None without a sum."""
+    match update.outcome:
+        case Aggregate() if isinstance(update, CarriedRound):
+            return update.outcome.mean(update.config, update.context)
+        case GroupedAggregate():
+            return update.outcome.mean(update.config)
+    return None
 
 
 def _peers(steps: Iterable[dict[Peer, Step]]) -> list[Peer]:

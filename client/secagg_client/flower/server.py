@@ -1,19 +1,25 @@
 """The server app's side: a strategy wrapped outside, and the grid inside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from logging import getLogger
+from pathlib import Path
 from typing import Any, Final
 
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from secagg.config import MIN_COHORT, ThreatModel
+from secagg.config import RoundConfig, ThreatModel
+from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError
 from secagg.lattice.parameters import Profile
+from secagg.privacy.ledger import Budget
+from secagg.programs.ledgers.budgets import Budgets, Charge
+from secagg.programs.ledgers.files import LedgerFolder
+from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.robust.grouping import Groups
 from secagg.scalars import as_number
 from secagg_client.flower import arrays as models
@@ -51,6 +57,8 @@ class SecAgg:
         max_colluding: int = -1,
         groups: Groups | None = None,
         homomorphic: Profile | None = None,
+        ledger: str | Path | None = None,
+        budget: Budget | None = None,
         task: str = "flower",
         phase_s: float = 60.0,
         mean_based: bool = False,
@@ -73,6 +81,9 @@ class SecAgg:
             max_colluding: nodes that may work together with the server; with −1 as `RoundConfig` says.
             groups: train in groups, and combine their means by median or trimmed mean.
             homomorphic: a profile from `secagg.find_profile`, to encrypt updates in place of masking them.
+            ledger: folder that keeps what rounds with noise cost of the privacy budget; it outlives the job. None keeps
+                it in memory.
+            budget: the most that all rounds with noise may cost together; None for ε = 8 at δ = 1e-5.
             task: name of the job in configurations, policies and privacy ledgers.
             phase_s: longest wait for an answer without training in it, in seconds. Training has the time limit of
                 `start`.
@@ -100,6 +111,7 @@ class SecAgg:
             groups=groups,
             homomorphic=homomorphic,
             phase_s=phase_s,
+            charge=_charge(ledger, budget or Budget()),
         )
 
     def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3, **options: Any) -> Result:
@@ -119,8 +131,7 @@ class SecAgg:
             BudgetExceeded: a round would cost more than is left of the privacy budget.
             RoundAborted: no node took part in a round: the job stops, and does not go on with its old model.
         """
-        least = max(MIN_COHORT, self._settings.threshold)
-        for change in raise_minimums(self._strategy, least):
+        for change in raise_minimums(self._strategy, self._settings.fewest):
             log.warning("SecAgg: %s", change)
         job = Job(self._settings, Channel(grid), models.dtypes(initial_arrays), weight_key(self._strategy))
         secure: Any = SecureGrid(grid, job)
@@ -180,6 +191,21 @@ class SecureGrid(Grid):  # type: ignore[misc]  # Any, where Flower is not instal
     def run(self) -> Any:
         """As the wrapped grid."""
         return self._grid.run
+
+
+class _LedgerLog:
+    """Events of privacy ledgers as lines of Flower's log."""
+
+    def info(self, event: str, **facts: str) -> None:
+        log.info("SecAgg: %s %s", event, facts)
+
+    def warning(self, event: str, **facts: str) -> None:
+        log.warning("SecAgg: %s %s", event, facts)
+
+
+def _charge(folder: str | Path | None, budget: Budget) -> Callable[[RoundId, RoundConfig], Charge | None]:
+    store = MemoryLedgers() if folder is None else LedgerFolder(Path(folder))
+    return Budgets(store, budget, {}, _LedgerLog()).plan
 
 
 def _clip(clip: float | str) -> float | None:

@@ -1,10 +1,10 @@
 """What the server's caller chose for all rounds of a job, and the configuration of each round that follows from it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
-from secagg.config import TRAIN, RoundConfig, ThreatModel
+from secagg.config import MIN_COHORT, TRAIN, RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
@@ -46,7 +46,6 @@ class Settings:
     homomorphic: Profile | None
     phase_s: float
     charge: Callable[[RoundId, RoundConfig], Charge | None] | None = None
-    ranges: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.phase_s > 0:
@@ -58,6 +57,11 @@ class Settings:
                 "the sums of metrics are exact and carry no noise, so they would void what the noise protects: leave "
                 "metrics out, and evaluate at the server (evaluate_fn) on data of its own"
             )
+
+    @property
+    def fewest(self) -> int:
+        """Fewest nodes that a round may ask."""
+        return max(MIN_COHORT, self.threshold) * (1 if self.groups is None else self.groups.count)
 
     @property
     def noisy(self) -> bool:
@@ -80,49 +84,40 @@ class Settings:
             if self.clip is None:
                 raise ConfigError("the clip is not known yet")
             encoding = FixedPoint(self.clip, self.value_bits, self.max_weight)
-        dealt = self.homomorphic is not None
-        return self._config(
-            schema,
-            encoding,
-            participants,
-            digest,
-            TRAIN,
+        return RoundConfig(
+            task=self.task,
+            schema=schema,
+            encoding=encoding,
+            max_participants=participants if self.groups is None else -(-participants // self.groups.count),
+            model_digest=digest,
+            threshold=self.threshold,
+            max_colluding=self.max_colluding,
+            threat_model=ThreatModel.SEMI_HONEST if self.homomorphic else self.threat_model,
+            purpose=TRAIN,
             groups=self.groups,
             homomorphic=self.homomorphic,
-            release_to_coordinator=True if dealt else None,
+            release_to_coordinator=True if self.homomorphic else None,
         )
 
     def metrics_round(self, participants: int, digest: bytes, purpose: str) -> RoundConfig:
         """The round of metrics beside one of updates, or of an evaluation."""
-        return self._config(self.metrics.schema, self.metrics.encoding, participants, digest, purpose)
+        return self._exact(self.metrics.schema, self.metrics.encoding, participants, digest, purpose)
 
     def clip_round(self, participants: int, digest: bytes) -> RoundConfig:
         """The round that finds the clip."""
-        return self._config(clipping.SCHEMA, clipping.ENCODING, participants, digest, clipping.PURPOSE)
+        return self._exact(clipping.SCHEMA, clipping.ENCODING, participants, digest, clipping.PURPOSE)
 
-    def _config(
-        self,
-        schema: Schema,
-        encoding: FixedPoint | Pipeline | Integers,
-        participants: int,
-        digest: bytes,
-        purpose: str,
-        *,
-        groups: Groups | None = None,
-        homomorphic: Profile | None = None,
-        release_to_coordinator: bool | None = None,
-    ) -> RoundConfig:
+    def _exact(self, schema: Schema, encoding: Integers, participants: int, digest: bytes, purpose: str) -> RoundConfig:
+        """A round of exact sums: masked, and in one cohort even where updates are in groups."""
+        alone = self.groups is None
         return RoundConfig(
             task=self.task,
             schema=schema,
             encoding=encoding,
             max_participants=participants,
             model_digest=digest,
-            threshold=self.threshold,
-            max_colluding=self.max_colluding,
-            threat_model=ThreatModel.SEMI_HONEST if homomorphic else self.threat_model,
+            threshold=self.threshold if alone else 0,
+            max_colluding=self.max_colluding if alone else -1,
+            threat_model=self.threat_model,
             purpose=purpose,
-            groups=groups,
-            homomorphic=homomorphic,
-            release_to_coordinator=release_to_coordinator,
         )

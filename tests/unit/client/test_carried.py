@@ -11,7 +11,7 @@ from secagg.errors import RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.robust.grouping import Groups
 from secagg.tools.simulation.cohort import participant_names
-from tests.carrying import MODEL, carried, plain_mean, play, small_round
+from tests.carrying import MODEL, Channel, carried, contribute_as, participants, plain_mean, play, small_round
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, SEMI_HONEST
 
@@ -98,3 +98,19 @@ def test_too_few_groups_is_no_result_for_anybody() -> None:
     ended = [read_over(step) for step in channel.round.endings().values()]
     assert len(ended) == 9
     assert all(isinstance(error, RoundAborted) for error in ended)
+
+
+@pytest.mark.parametrize("groups", [None, Groups(count=3)])
+def test_what_still_comes_after_a_round_failed_is_not_heard(groups: Groups | None) -> None:
+    config = small_round(3, SEMI_HONEST, threshold=3, max_colluding=1, groups=groups)
+    peers = participants(3 if groups is None else 9)
+    made = carried(config, peers)
+    channel = Channel(made, peers)
+    channel.exchange()
+    replies = {peer: peers[peer].answer([step], contribute_as(peer)) for peer, step in made.steps().items()}
+    made.lost(min(peers), "it is gone")
+    assert isinstance(made.outcome, RoundAborted)
+    for peer, steps in replies.items():
+        for step in steps:
+            made.take(peer, step)
+    made.close()
