@@ -70,6 +70,12 @@ class MemoryFileError(LocalError):
     """
 
 
+class SavedStateError(LocalError):
+    """A saved state cannot be used: it was altered, was restored before, is older than the latest, or belongs to
+    another participant, round, identity or version. The participant sits out that round; later rounds are not touched.
+    """
+
+
 class IdentityError(LocalError):
     """Our own certificate or key is missing, unreadable, expired or does not match."""
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from secagg.crypto import signing
+from secagg.crypto import labels, signing
 from secagg.crypto.authority import (
     Authority,
     IssuedCertificate,
@@ -48,6 +48,7 @@ from secagg.crypto.certificates import (
     show_name,
 )
 from secagg.crypto.secret import Secret
+from secagg.crypto.transcript import digest
 from secagg.errors import AuthenticationError, IdentityError
 
 __all__ = [
@@ -132,6 +133,11 @@ class TrustAnchors:
         """For each CA its name, and when its certificate expires."""
         return [(f"CA {show_name(anchor.subject)}", anchor.not_valid_after_utc) for anchor in self._anchors]
 
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that fix which CA certificates these are, in whatever order."""
+        return digest(labels.TRUST_DIGEST, *sorted(a.public_bytes(serialization.Encoding.DER) for a in self._anchors))
+
     def verify_participant(self, chain: CertificateChain, now: datetime) -> VerifiedIdentity:
         """Whose chain this is, or `AuthenticationError` with the reason it is refused at `now` (timezone-aware)."""
         try:
@@ -139,8 +145,7 @@ class TrustAnchors:
             leaf = certificates[0]
             check_valid_at(leaf, now)
             check_role(leaf, Role.PARTICIPANT)
-            expires = min(certificate.not_valid_after_utc for certificate in certificates)
-            identity = VerifiedIdentity(participant_id_of(leaf), organisation_of(leaf), public_key_of(leaf), expires)
+            identity = _described(certificates)
             self._check_chain(certificates, now)  # check: C11, C39
         except CertificateError as error:
             raise AuthenticationError(f"participant certificate: {error}") from error
@@ -342,6 +347,24 @@ class CoordinatorIdentity:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("private keys are not pickled")
+
+
+def verified_before(chain: CertificateChain) -> VerifiedIdentity:
+    """Whose chain this is, for one that `verify_participant` has verified and that nobody can have changed since.
+
+    Raises:
+        AuthenticationError: it is unreadable, so it cannot be such a one.
+    """
+    try:
+        return _described(parse_der_chain(chain))
+    except CertificateError as error:
+        raise AuthenticationError(f"participant certificate: {error}") from error
+
+
+def _described(certificates: list[x509.Certificate]) -> VerifiedIdentity:
+    leaf = certificates[0]
+    expires = min(certificate.not_valid_after_utc for certificate in certificates)
+    return VerifiedIdentity(participant_id_of(leaf), organisation_of(leaf), public_key_of(leaf), expires)
 
 
 def _matching_key(leaf: x509.Certificate, key_pem: bytes) -> ec.EllipticCurvePrivateKey:

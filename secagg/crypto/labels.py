@@ -23,6 +23,8 @@ PAIRWISE_MASK: Final = b"secagg/v1/pairwise-mask"
 SELF_MASK: Final = b"secagg/v1/self-mask"
 ROUNDING: Final = b"secagg/v1/stochastic-rounding"
 MODEL_DIGEST: Final = b"secagg/v1/model"
+SAVED_STATE: Final = b"secagg/v1/saved-state"
+TRUST_DIGEST: Final = b"secagg/v1/trust-anchors"
 
 # Homomorphic summation
 RESIDUE_STREAM: Final = b"secagg/v1/residue-stream"

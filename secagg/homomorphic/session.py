@@ -49,7 +49,7 @@ class HomomorphicParticipant(Session[Reply | None]):
     ) -> None:
         """Args:
         membership: ours in the round.
-        first: the state in which the roster is awaited.
+        first: the state in which the roster is awaited, or any later one that was restored.
         advertisement: what we send first.
         vector: the encoded update; `membership.round.config.vector_len` coordinates. None if it comes later, by
             `provide`.
@@ -63,6 +63,11 @@ class HomomorphicParticipant(Session[Reply | None]):
     def abort(self) -> None:
         """Give up the upload, too."""
         super().abort()
+        self._forget_upload()
+
+    def leave_to_saved(self) -> None:
+        """Give up the upload, too: what was not sent by now never is."""
+        super().leave_to_saved()
         self._forget_upload()
 
     def receive(self, message: CoordinatorMessage, now: float) -> Reply | None:

@@ -20,7 +20,7 @@ from secagg.rounds.engine import Engine
 from secagg.rounds.members import Members
 from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim, nothing_before
-from secagg.rounds.session import Ended, Session, unexpected
+from secagg.rounds.session import Ended, Restored, Session, unexpected
 from secagg.rounds.shared_state import SharedState
 from secagg.rounds.uploads import MemorySpool, Spool
 
@@ -40,16 +40,19 @@ class Participant(Session[Reply]):
 
     again = "a second unmask request: shares are revealed once per round"
 
-    def __init__(self, membership: Membership, vector: IntegerVector | None) -> None:
+    def __init__(self, membership: Membership, vector: IntegerVector | None, restored: Restored | None = None) -> None:
         """Args:
         membership: ours in the round.
         vector: the encoded update; `membership.round.config.vector_len` coordinates. None if it comes later, by
             `provide`.
+        restored: what was saved of us; None to join the round.
 
         Raises:
             PolicyViolation: the round is below our policy.
         """
-        super().__init__(membership, *join(membership), vector, order=STATES[membership.round.config.threat_model])
+        order = STATES[membership.round.config.threat_model]
+        state, keys = restored or join(membership)
+        super().__init__(membership, state, keys, vector, order=order)
 
     def _refused(self, state: Ended, message: CoordinatorMessage) -> ProtocolViolation:
         """Says whether shares were revealed before."""

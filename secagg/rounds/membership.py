@@ -33,6 +33,7 @@ class Membership:
         credentials: None where nothing is signed.
         claim: our memory of the sums that may hold an update of ours. It is asked before anything leaves us that helps
             to open the sum of this round.
+        durable_claim: whether that memory outlives this process. A state that does must not go without.
     """
 
     round: Round
@@ -41,6 +42,7 @@ class Membership:
     rng: Rng
     credentials: Credentials | None
     claim: Claim = nothing_before
+    durable_claim: bool = False
 
     @property
     def threshold(self) -> int:

@@ -6,7 +6,9 @@ follows and the reply. Which state follows is said once for each scheme, in `STA
 the current state does not take is a `ProtocolViolation`.
 
 The state is given up *before* the reply is made. After any error the secrets are gone and nothing more ever leaves.
-States are never stored, so neither a second request nor a restart gets another answer to the same question.
+Between two messages a state can be saved (`secagg.rounds.saved_state`). It is then given up here, and whoever restores
+it uses it up there: it is in one place at a time, so neither a second request nor a restart gets another answer to the
+same question. The encoded update is never saved; it is handed in again when it is needed.
 """
 
 from dataclasses import dataclass, replace
@@ -27,6 +29,7 @@ class Ended(Enum):
 
     DONE = "everything asked for was sent"
     ABORTED = "the participant gave the round up, or refused a message"
+    SAVED = "the state was saved: whoever restores it goes on"
 
 
 class Waiting(Protocol):
@@ -53,6 +56,10 @@ class Waiting(Protocol):
             RemoteError: the message is not allowed here.
         """
         ...
+
+
+Restored = tuple[Waiting, AdvertiseKeys]
+"""A state that was saved, and the keys that were sent at the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,7 @@ class Session(Generic[ReplyT_co]):
 
     Attributes:
         membership: ours in the round.
-        advertisement: what we send first.
+        advertisement: what we send first; or what was sent, after a restore.
         aggregate: the sum, where participants decrypt it themselves; None before, and in every other scheme.
         again: the text of the error for a message that comes after the end.
     """
@@ -122,7 +129,7 @@ class Session(Generic[ReplyT_co]):
     ) -> None:
         """Args:
         membership: ours in the round.
-        first: the state in which the roster is awaited.
+        first: the state in which the roster is awaited, or any later one that was restored.
         advertisement: what we send first.
         vector: the encoded update; `membership.round.config.vector_len` coordinates. None if it comes later, by
             `provide`.
@@ -163,6 +170,26 @@ class Session(Generic[ReplyT_co]):
         self.membership = replace(self.membership, round=self.membership.round.about(model_digest))
         self._vector = vector
 
+    @property
+    def state(self) -> Waiting:
+        """The current state, to be saved.
+
+        Raises:
+            LocalError: there is none: the round is over for us, or the state was saved before.
+        """
+        if isinstance(self._state, Ended):
+            raise LocalError(f"there is nothing to save: {self._state.value}")
+        return self._state
+
+    @property
+    def step(self) -> int:
+        """How many messages were taken so far."""
+        return self._order.index(type(self.state))
+
+    def leave_to_saved(self) -> None:
+        """The state was saved: whoever restores it goes on, and we do not."""
+        self._state, self._vector = Ended.SAVED, None
+
     def abort(self) -> None:
         """Give up the round and its secrets."""
         self._state = Ended.ABORTED
@@ -177,9 +204,11 @@ class Session(Generic[ReplyT_co]):
         Raises:
             RemoteError: the message is not allowed here; the round is over for us.
             LocalError: the reply needs our vector, which was not handed in. Nothing has changed: call `provide`, and
-                then this again.
+                then this again. Or the state was saved, and this one goes on no more.
         """
         state = self._state
+        if state is Ended.SAVED:
+            raise LocalError("this participant was saved: restore it, and give the message to the restored one")
         if not isinstance(state, Ended) and isinstance(message, state.takes) and self.needs_vector:
             raise LocalError("this message is answered with our input: hand in the vector with provide() first")
         self._state = Ended.ABORTED

@@ -23,6 +23,7 @@ from secagg.rounds.engine import Engine
 from secagg.rounds.members import Members
 from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim
+from secagg.rounds.session import Restored
 from secagg.rounds.uploads import Spool
 
 # --- participant ------------------------------------------------------------------------------------------------------
@@ -34,11 +35,20 @@ STATES: Final = (AwaitingRoster, AwaitingShares, AwaitingSum, AwaitingProof, Awa
 class JointKeyParticipant(HomomorphicParticipant):
     """One participant in custody `threshold`, where the coordinator gets the sum."""
 
-    def __init__(self, membership: Membership, vector: IntegerVector | None, backend: Backend) -> None:
-        """Raises:
-        PolicyViolation: the round is below our policy.
+    def __init__(
+        self, membership: Membership, vector: IntegerVector | None, backend: Backend, restored: Restored | None = None
+    ) -> None:
+        """Args:
+        membership: ours in the round.
+        vector: the encoded update; None if it comes later, by `provide`.
+        backend: does the encryption.
+        restored: what was saved of us; None to join the round.
+
+        Raises:
+            PolicyViolation: the round is below our policy.
         """
-        super().__init__(membership, *join(membership), vector, order=STATES, backend=backend)
+        state, keys = restored or join(membership)
+        super().__init__(membership, state, keys, vector, order=STATES, backend=backend)
 
 
 # --- coordinator ------------------------------------------------------------------------------------------------------
