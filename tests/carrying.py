@@ -73,7 +73,10 @@ def contribution_to(offer: Offer, name: str) -> Contribution:
     seed = int.from_bytes(name.encode(), "big") % 1000
     update = random_update(offer.config.schema, seed)
     return Contribution(
-        update=update, weight=1 + seed % 5, model_digest=offer.config.model_digest, purpose=offer.config.purpose
+        update=update,
+        weight=min(1 + seed % 5, offer.config.encoding.max_weight),
+        model_digest=offer.config.model_digest,
+        purpose=offer.config.purpose,
     )
 
 
@@ -94,6 +97,9 @@ class Channel:
     """Carries the steps of one round.
 
     Attributes:
+        lose_down: which steps of the coordinator are lost.
+        lose_up: which answers are lost.
+        tell: whether the framework tells at once what is lost; else it is silence.
         sent: every step, with its peer, in order.
         exchanges: how many there were.
     """
@@ -102,6 +108,7 @@ class Channel:
     peers: Peers
     lose_down: Fault = nothing_lost
     lose_up: Fault = nothing_lost
+    tell: bool = False
     sent: list[tuple[str, Step]] = field(default_factory=list)
     exchanges: int = 0
 
@@ -111,11 +118,15 @@ class Channel:
         for peer, step in self.round.steps().items():
             self.sent.append((peer, step))
             if self.lose_down(peer, step):
+                if self.tell:
+                    self.round.lost(peer, "it is not there")
                 continue
             for reply in self.peers[peer].answer([step], contribute_as(peer)):
                 self.sent.append((peer, reply))
                 if not self.lose_up(peer, reply):
                     self.round.take(peer, reply)
+                elif self.tell:
+                    self.round.lost(peer, "its reply is an error")
         self.round.close()
 
     def play(self) -> None:

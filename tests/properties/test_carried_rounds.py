@@ -1,0 +1,100 @@
+"""The law of rounds on a framework's channel: the exact sum of the survivors or a named end, whatever is lost.
+
+A message may be lost on its way down, so that the participant knows nothing, or on its way up: then the participant has
+gone on, and the coordinator counts it as gone. Nobody ever answers the same question twice.
+"""
+
+from collections import Counter
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from secagg_client.carried.steps import OPEN, Step
+from secagg_client.participation.inputs import Input
+
+from secagg.aggregates import Aggregate
+from secagg.config import RoundConfig
+from secagg.encoding.vector import EncodedUpdate
+from secagg.errors import RoundAborted
+from secagg.lattice.parameters import Custody, Scheme
+from secagg.messages import Phase
+from tests.carrying import MODEL, Channel, carried, participants, small_round
+from tests.encrypted_rounds import encrypted_config
+from tests.rounds import ACTIVE, SEMI_HONEST
+
+KINDS = (OPEN, *map(str, Phase))
+FAULTS = st.dictionaries(st.integers(1, 7), st.tuples(st.sampled_from(KINDS), st.sampled_from(["down", "up"])))
+"""By the number of a peer: at which step of the coordinator a message is lost, and which way."""
+
+Faults = dict[int, tuple[str, str]]
+
+
+@st.composite
+def masked_rounds(draw: st.DrawFn) -> RoundConfig:
+    n = draw(st.integers(3, 7))
+    threat_model = draw(st.sampled_from([ACTIVE, SEMI_HONEST]))
+    lowest = n // 2 + 1 if threat_model is ACTIVE else 3
+    return small_round(n, threat_model, threshold=draw(st.integers(max(lowest, 3), n)), max_colluding=0)
+
+
+def played(config: RoundConfig, faults: Faults, tell: bool) -> tuple[Channel, dict[str, EncodedUpdate]]:
+    """A round with faults, and what each participant handed in."""
+    peers = participants(config.max_participants)
+    asked: dict[str, str] = {}  # the kind of the step that each peer is answering
+
+    def lost(way: str) -> Any:
+        def lose(peer: str, step: Step) -> bool:
+            if way == "down":
+                asked[peer] = step.kind
+            return faults.get(int(peer[-1])) == (asked[peer], way)
+
+        return lose
+
+    channel = Channel(carried(config, peers), peers, lost("down"), lost("up"), tell)
+    inputs: dict[str, EncodedUpdate] = {}
+    make = Input.of
+
+    def recording(*args: Any) -> Input:
+        mine = make(*args)
+        inputs[channel.sent[-1][0]] = mine.encoded
+        return mine
+
+    with patch.object(Input, "of", recording):
+        channel.play()
+    return channel, inputs
+
+
+def check_law(config: RoundConfig, faults: Faults, tell: bool) -> None:
+    channel, inputs = played(config, faults, tell)
+    outcome = channel.round.outcome
+    struck = {f"participant-{number:05}" for number in faults if number <= config.max_participants}
+    assert set(channel.round.dropped) <= struck
+    if isinstance(outcome, Aggregate):
+        assert len(outcome.survivors) >= config.threshold
+        expected = np.zeros(config.vector_len, np.uint64)
+        for name in outcome.survivors:
+            expected += inputs[name].read(0, config.vector_len, np.dtype(np.uint64))
+        assert np.array_equal(expected % 2**config.ring_bits, outcome.sums.astype(np.uint64))
+    else:
+        assert isinstance(outcome, RoundAborted)
+        assert str(outcome)
+        assert config.max_participants - len(struck) < config.threshold
+    answers = Counter((peer, step.kind) for peer, step in channel.sent if step.kind != OPEN and peer in channel.peers)
+    assert max(answers.values()) <= 2  # a step of the coordinator, and an answer of that name
+
+
+@given(masked_rounds(), FAULTS, st.booleans())
+@settings(max_examples=60)
+def test_a_masked_round_has_an_exact_sum_or_a_named_end(config: RoundConfig, faults: Faults, tell: bool) -> None:
+    check_law(config, faults, tell)
+
+
+@pytest.mark.parametrize("custody", list(Custody))
+@pytest.mark.parametrize("scheme", list(Scheme))
+@given(faults=FAULTS, tell=st.booleans())
+@settings(max_examples=4)
+def test_so_has_a_homomorphic_one(scheme: Scheme, custody: Custody, faults: Faults, tell: bool) -> None:
+    check_law(encrypted_config(scheme, custody, release_to_coordinator=True, model_digest=MODEL), faults, tell)
