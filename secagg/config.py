@@ -35,6 +35,8 @@ MAX_PARTICIPANTS: Final = 10_000
 MAX_TASK_BYTES: Final = 128
 MAX_VECTOR_LEN: Final = 2**32
 DIGEST_SIZE: Final = 32
+UNNAMED_MODEL: Final = bytes(DIGEST_SIZE)
+"""The model digest in the configuration of a round whose model is named later: 32 zero bytes."""
 
 
 class ThreatModel(Enum):
@@ -113,6 +115,15 @@ def check_digest(model_digest: bytes) -> None:
         raise ConfigError(f"model_digest must be {DIGEST_SIZE} bytes, not {len(model_digest)}")
 
 
+def check_named(model_digest: bytes) -> None:
+    """Raise `ConfigError` if that cannot be the digest of a model that is named later."""
+    check_digest(model_digest)
+    if model_digest == UNNAMED_MODEL:  # check: unnamed-model
+        raise ConfigError(
+            "32 zero bytes stand for a model that is not named yet; pass the digest of the model (secagg.digest_model)"
+        )
+
+
 def default_max_colluding(participants: int) -> int:
     """Largest n_C < n/3: what the active threat model can stand at its best threshold."""
     return (participants - 1) // 3
@@ -147,7 +158,7 @@ class RoundConfig:
         suite: the cryptographic primitives.
         graph: which participants share masks; every one with every other is the only choice now.
         model_digest: 32 bytes, SHA-256 over the model that the update belongs to, from `digest_model`. Participants
-            compare it with that of their own model.
+            compare it with that of their own model. With `model_later` it is 32 zero bytes.
         release_to_participants: whether participants get the aggregate, or a receipt only.
         release_to_coordinator: whether the coordinator, and so the FL server, gets the aggregate. With None it does,
             unless the participants hold the key of a homomorphic round. Only in such rounds can this be chosen.
@@ -158,6 +169,8 @@ class RoundConfig:
         purpose: what participants compute for the model, such as "train" or "evaluate"; 1 to 64 of `a-z 0-9 _ -`. Sums
             of one model for different purposes are different questions. Participants name the purpose, too, and refuse
             another one.
+        model_later: whether the coordinator names the model only when keys and shares are exchanged
+            (`Engine.name_model`), so that this can be done before the model exists. Only in masked rounds.
         groups: how the round is split into groups; None for one cohort. With groups, `max_participants`, `threshold`,
             `max_colluding` and the noise are those of each group.
         code: how `encoding` is applied in this round; computed from the rest.
@@ -180,6 +193,7 @@ class RoundConfig:
     deadlines: Deadlines = field(default_factory=Deadlines)
     groups: Groups | None = None
     purpose: str = TRAIN
+    model_later: bool = False
     code: Code = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -187,6 +201,7 @@ class RoundConfig:
         if not 1 <= len(utf8(self.task, "task")) <= MAX_TASK_BYTES:
             raise ConfigError(f"task must be 1 to {MAX_TASK_BYTES} bytes of UTF-8")
         check_digest(self.model_digest)
+        self._check_model_later()
         check_purpose(self.purpose)
         self._fill_defaults()
         self._check_thresholds()
@@ -199,6 +214,20 @@ class RoundConfig:
         self._check_widths()
         self._check_scheme()
         self._check_certify()
+
+    def _check_model_later(self) -> None:
+        if not self.model_later:
+            return
+        if self.model_digest != UNNAMED_MODEL:  # check: model-named-twice
+            raise ConfigError(
+                "the model of this round is named when its shares are delivered, so model_digest must be 32 zero bytes "
+                "until then; if the model is known already, leave model_later out"
+            )
+        if self.homomorphic is not None:  # check: model-later-homomorphic
+            raise ConfigError(
+                "in a homomorphic round everything is bound to the model from the beginning; leave model_later out and "
+                "name the model in model_digest, or use the masked scheme"
+            )
 
     def _fill_defaults(self) -> None:
         if self.threshold == 0:

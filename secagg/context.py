@@ -2,16 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NewType
 
 import numpy as np
 
-from secagg.config import RoundConfig
+from secagg.config import RoundConfig, check_named
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest, frame
 from secagg.encoding.schema import described_type
-from secagg.errors import InputError, ModelMismatch
+from secagg.errors import InputError, LocalError, ModelMismatch
 from secagg.scalars import utf8
 
 RoundId = NewType("RoundId", bytes)
@@ -38,22 +38,56 @@ class Round:
     Attributes:
         round_id: 16 bytes.
         config: decoded from the bytes that the context was made from.
-        context: what binds this party's messages and keys to the round.
+        context: what binds this party's keys, shares and their signatures to the round.
+        named: the digest of the model, 32 bytes, where it is named later and is known by now; else empty.
     """
 
     round_id: RoundId
     config: RoundConfig
     context: Context
+    named: bytes = b""
+
+    @property
+    def model_digest(self) -> bytes:
+        """The digest of the model that the round is about, 32 bytes.
+
+        Raises:
+            LocalError: the model is not named yet.
+        """
+        if not self.config.model_later:
+            return self.config.model_digest
+        if not self.named:
+            raise LocalError(
+                "the model of this round is named later, and was not named yet: the coordinator does that with "
+                "name_model(digest), a participant with provide(vector, model_digest)"
+            )
+        return self.named
+
+    @property
+    def input_context(self) -> Context:
+        """What binds masks, the vector under them and everything after it to the round *and its model*. It is `context`
+        where that has the model's digest in it already.
+
+        Raises:
+            LocalError: the model is not named yet.
+        """
+        if not self.config.model_later:
+            return self.context
+        return Context(digest(labels.INPUT_CONTEXT, self.context, self.model_digest))
 
     def about(self, model_digest: bytes) -> "Round":
         """The round as it is for who holds the model of this digest.
 
         Raises:
             ModelMismatch: the round is about another model.
+            ConfigError: the model is named later, and this is no digest of one.
         """
-        if model_digest != self.config.model_digest:  # check: C4
+        if self.config.model_later and not self.named:
+            check_named(model_digest)
+            return replace(self, named=model_digest)
+        if model_digest != self.model_digest:  # check: C4
             raise ModelMismatch(
-                f"the round is about model {self.config.model_digest.hex()[:16]}…, ours is {model_digest.hex()[:16]}…",
+                f"the round is about model {self.model_digest.hex()[:16]}…, ours is {model_digest.hex()[:16]}…",
                 culprit="coordinator",
             )
         return self

@@ -118,10 +118,12 @@ class ShareDelivery:
     Attributes:
         sealed: by sender. Where one key is dealt: the dealer's alone; empty for the dealer.
         key_shares: all packed shares of the joint encryption key, by owner; empty where there is none.
+        model_digest: 32 bytes: of the model that the round is about, where it is named now; else empty.
     """
 
     sealed: Mapping[Index, bytes]
     key_shares: Mapping[Index, bytes] = field(default_factory=dict)
+    model_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,9 @@ class Statement:
 
     Attributes:
         round_id: 16 bytes; of a round in groups, the id of the group.
-        context: 32 bytes: round, configuration and model.
+        context: 32 bytes: round, configuration and model (`Round.input_context`).
         task: of the configuration.
-        model_digest: 32 bytes.
+        model_digest: 32 bytes: of the configuration or, where it was named later, of the model that was named.
         roster_digest: 32 bytes over ids, keys and certificates of everyone who could take part.
         survivors: ids of the participants whose updates are in the sum, sorted.
         sums_digest: 32 bytes, SHA-256 over the packed sum.
@@ -56,9 +56,9 @@ class Statement:
         """What is to be signed at the end of `round_`."""
         return cls(
             round_id=round_.round_id,
-            context=round_.context,
+            context=round_.input_context,
             task=round_.config.task,
-            model_digest=round_.config.model_digest,
+            model_digest=round_.model_digest,
             roster_digest=roster_digest(roster),
             survivors=survivors,
             sums_digest=sums_digest,

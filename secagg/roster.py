@@ -90,16 +90,16 @@ def advertisement_to_sign(context: Context, owner: ParticipantId, keys: Advertis
     return frame(labels.ADVERTISE_SIGNATURE, *fields)
 
 
-def survivors_to_sign(context: Context, roster: Roster, survivors: SurvivorSet) -> bytes:
+def survivors_to_sign(input_context: Context, roster: Roster, survivors: SurvivorSet) -> bytes:
     """What the signature of ConsistencyCheck covers."""
     sets = [b"".join(i.to_bytes(4, "big") for i in s) for s in (survivors.survivors, survivors.dropped)]
-    return frame(labels.CONSISTENCY_SIGNATURE, context, roster_digest(roster), *sets)
+    return frame(labels.CONSISTENCY_SIGNATURE, input_context, roster_digest(roster), *sets)
 
 
-def result_to_sign(context: Context, roster: Roster, survivors: Iterable[Index], sums_digest: bytes) -> bytes:
+def result_to_sign(input_context: Context, roster: Roster, survivors: Iterable[Index], sums_digest: bytes) -> bytes:
     """What a survivor's signature of the result covers."""
     indices = b"".join(i.to_bytes(4, "big") for i in survivors)
-    return frame(labels.RESULT_SIGNATURE, context, roster_digest(roster), indices, sums_digest)
+    return frame(labels.RESULT_SIGNATURE, input_context, roster_digest(roster), indices, sums_digest)
 
 
 def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:

@@ -106,6 +106,7 @@ def save(participant: Participant, keys: StateKeys) -> bytes:
         round_id=round_.round_id,
         config=round_.config,
         context=round_.context,
+        named_model=round_.named,
         participant_id=membership.participant_id,
         keys=participant.advertisement,
         trust_digest=credentials.trust.digest if credentials and round_.config.signed else b"",
@@ -150,7 +151,7 @@ def restore(
     """
     name = StateName(round_id, participant_id, step_of(sealed))
     saved = unseal(sealed, name, keys.read(name))
-    membership = membership_of(Round(saved.round_id, saved.config, saved.context))
+    membership = membership_of(Round(saved.round_id, saved.config, saved.context, saved.named_model))
     _check_ours(saved, membership)
     try:
         restored = read_at(saved_as(saved.config), name.step, saved, membership), saved.keys

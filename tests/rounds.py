@@ -45,6 +45,7 @@ def make_config(
     max_colluding: int = -1,
     task: str = "digits",
     certify: bool = False,
+    model_later: bool = False,
 ) -> RoundConfig:
     return RoundConfig(
         task=task,
@@ -56,6 +57,7 @@ def make_config(
         max_colluding=max_colluding,
         threat_model=threat_model,
         certify=certify,
+        model_later=model_later,
     )
 
 
@@ -73,6 +75,7 @@ def start(
     weights: Mapping[ParticipantId, int] | None = None,
     people: int | None = None,
     rng: Rng | None = None,
+    models: Mapping[ParticipantId, bytes] | None = None,
 ) -> Run:
     """A round of `people` (max_participants if None) with random updates; the same for the same seed."""
     names = participant_names(config.max_participants if people is None else people)
@@ -84,4 +87,4 @@ def start(
     }
     made = deployment() if config.threat_model is ACTIVE else None
     rng = rng or SeededRng(seed.to_bytes(32, "big"))
-    return set_up(config, brought, rng=rng, now=NOW, deployment=made, policy=policy, hook=hook)
+    return set_up(config, brought, rng=rng, now=NOW, deployment=made, policy=policy, hook=hook, models=models)

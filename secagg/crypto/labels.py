@@ -7,6 +7,7 @@ another.
 from typing import Final
 
 CONTEXT: Final = b"secagg/v1/context"
+INPUT_CONTEXT: Final = b"secagg/v1/input-context"
 ADVERTISE_SIGNATURE: Final = b"secagg/v1/advertise-keys-signature"
 CONSISTENCY_SIGNATURE: Final = b"secagg/v1/consistency-signature"
 RECEIPT_SIGNATURE: Final = b"secagg/v1/receipt-signature"

@@ -80,7 +80,7 @@ class HomomorphicParticipant(Session[Reply | None]):
 
     def _turn(self, now: float) -> HomomorphicTurn:
         """With the backend."""
-        return HomomorphicTurn(now, self._vector, self._order, self._backend)
+        return HomomorphicTurn(now, self._vector, self._own_model, self._order, self._backend)
 
     def _forget_upload(self) -> None:
         if self._upload is not None:

@@ -27,7 +27,7 @@ class AwaitingSurvivorsToSign(AwaitingSurvivors):
         """Sign the sets that we were shown."""
         self.check(survivors)
         membership = self.checked.membership
-        message = rosters.survivors_to_sign(membership.round.context, self.checked.roster, survivors)
+        message = rosters.survivors_to_sign(membership.round.input_context, self.checked.roster, survivors)
         return turn.after(self, self.checked, self.held, survivors), ConsistencyCheck(membership.sign(message))
 
 
@@ -39,4 +39,4 @@ class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
     def to_sign(self, message: ConsistencyCheck) -> bytes:
         """The sets of survivors and dropped that the coordinator told everyone."""
         state = self.state
-        return rosters.survivors_to_sign(state.round.context, state.members.roster, state.sets)
+        return rosters.survivors_to_sign(state.round.input_context, state.members.roster, state.sets)

@@ -1,14 +1,15 @@
 """Round 2, MaskedInput (Bonawitz et al. 2017, figure 4, round 2).
 
-Participant: opens and checks every share that was sealed to it, before any input leaves: the shares that it holds are
-what lets the sum be unmasked later. Then it adds to its input the stream of its own seed (b_u) and, for every neighbour
-that shared keys, a stream that both of them know, with opposite signs. It sends the masked vector in chunks.
+Participant: where the model is named only now, compares it with its own. It opens and checks every share that was
+sealed to it, before any input leaves: the shares that it holds are what lets the sum be unmasked later. Then it adds to
+its input the stream of its own seed (b_u) and, for every neighbour that shared keys, a stream that both of them know,
+with opposite signs. It sends the masked vector in chunks.
 
 Coordinator: checks the length and order of chunks, and adds whole vectors up. Whoever delivered is a survivor (U3);
 whoever shared keys and did not deliver is called dropped. It answers everyone with both sets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from secagg.crypto.agreement import KeyPair
@@ -25,13 +26,14 @@ from secagg.messages import Index, MaskedInputChunk, Phase, ShareDelivery, Survi
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import UploadPhase
+from secagg.rounds.naming import named
 from secagg.rounds.session import Turn, Waiting
 from secagg.rounds.shared_state import SharedState
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitingShares:
-    """Our shares are out; next come our neighbours'. Holds secrets."""
+    """Our shares are out; next come our neighbours' and, where it is named later, the model. Holds secrets."""
 
     awaits: ClassVar = Phase.SHARE_KEYS
     takes: ClassVar = ShareDelivery
@@ -43,7 +45,7 @@ class AwaitingShares:
 
     def receive(self, delivery: ShareDelivery, turn: Turn) -> tuple[Waiting, MaskedVector]:
         """Open and validate every share now, before any input leaves; then mask the input."""
-        checked, config = self.checked, self.checked.membership.round.config
+        checked, config = named(self.checked, delivery, turn.own_model), self.checked.membership.round.config
         threshold = config.threshold
         neighbours = neighbourhoods(config, checked.members).of(checked.own_index)
         if strangers := set(delivery.sealed) - set(neighbours):  # check: C16
@@ -56,7 +58,7 @@ class AwaitingShares:
         held = {checked.own_index: self.own_pair}
         for i, entry in delivery.sealed.items():
             held[i] = shares.receive(checked, self.channel, i, entry)
-        masked = MaskedVector(turn.vector, config.ring_bits, self._masks(delivery))
+        masked = MaskedVector(turn.vector, config.ring_bits, replace(self, checked=checked)._masks(delivery))
         return turn.after(self, checked, held), masked
 
     def _masks(self, delivery: ShareDelivery) -> tuple[Mask, ...]:

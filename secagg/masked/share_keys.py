@@ -5,7 +5,8 @@ among its neighbours and itself, and seals one pair of shares to each neighbour.
 commitment to b_u by which the coordinator will know the right seed when it is recovered.
 
 Coordinator: takes one message of each member if it has one entry for each neighbour, each of the right size. Whoever
-delivered is in U2. It answers each member with the entries that its neighbours in U2 sealed to it.
+delivered is in U2. It answers each member with the entries that its neighbours in U2 sealed to it and, where the model
+is named later, with the model's digest.
 """
 
 from dataclasses import dataclass
@@ -72,5 +73,11 @@ class ShareKeysPhase(DealingPhase):
             self.kind.check_size(entry, signed=bool(members.identities), sender=name)  # check: C93
 
     def answer(self, index: Index) -> ShareDelivery:
-        """What the member's neighbours in U2 sealed to it."""
-        return ShareDelivery({i: m.sealed[index] for i, m in self.accepted.items() if index in m.sealed})
+        """What the member's neighbours in U2 sealed to it and, where it is named later, the model.
+
+        Raises:
+            LocalError: the model is named later, and was not named yet.
+        """
+        round_ = self.state.round
+        sealed = {i: m.sealed[index] for i, m in self.accepted.items() if index in m.sealed}
+        return ShareDelivery(sealed, model_digest=round_.model_digest if round_.config.model_later else b"")

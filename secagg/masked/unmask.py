@@ -72,7 +72,9 @@ class AwaitingProof:
     def receive(self, proof: ConsistencyProof, turn: Turn) -> tuple[Ended, Unmask]:
         """Reveal if t survivors signed *our* sets."""
         del turn
-        message = rosters.survivors_to_sign(self.checked.membership.round.context, self.checked.roster, self.survivors)
+        message = rosters.survivors_to_sign(
+            self.checked.membership.round.input_context, self.checked.roster, self.survivors
+        )
         self.checked.check_signatures(proof.signatures, set(self.survivors.survivors), message)  # check: C26-C28
         return Ended.DONE, reveal(self.held, self.survivors)
 

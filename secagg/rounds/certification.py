@@ -44,7 +44,7 @@ class Result:
         """
         names = set(survivors)
         members = [member for member in roster.members if member.participant_id in names]
-        message = result_to_sign(round_.context, roster, [m.index for m in members], sums_digest)
+        message = result_to_sign(round_.input_context, roster, [m.index for m in members], sums_digest)
         keys = {m.index: public_key_of(parse_der_chain(m.keys.certificates)[0]) for m in members}
         return cls(message, {m.index: (m.participant_id, keys[m.index]) for m in members}, round_.config.threshold)
 

@@ -1,7 +1,7 @@
 """The roster as a participant believes it: checked once, then asked about everyone in the round."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from secagg import roster as rosters
@@ -50,6 +50,10 @@ class CheckedRoster:
         checked.check_organisations(checked.members)
         return checked
 
+    def about(self, model_digest: bytes) -> "CheckedRoster":
+        """The same members of our round, about this model; errors as of `Round.about`."""
+        return replace(self, membership=self.membership.about(model_digest))
+
     def check_organisations(self, cohort: Mapping[Index, object] | set[Index]) -> None:
         """Refuse a cohort of too few organisations, where certificates tell them.
 
@@ -70,10 +74,10 @@ class CheckedRoster:
             PolicyViolation: too few whose updates could be told from those sums. Nothing was recorded.
             LocalError: our memory cannot be read or written.
         """
-        config = self.membership.round.config
+        round_, config = self.membership.round, self.membership.round.config
         names = frozenset(self.members[i].participant_id for i in alive)
         if exposed := self.membership.claim(
-            Release(config.model_digest, names, config.threshold, config.purpose)
+            Release(round_.model_digest, names, config.threshold, config.purpose)
         ):  # check: C86
             raise PolicyViolation(
                 f"with the sums of the same model that may hold our update, this one would show the updates of "

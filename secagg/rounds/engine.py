@@ -14,8 +14,10 @@ knows what is the same in all of them, and that is what follows.
 **Opening.** The first phase, ADVERTISE_KEYS, is open from the beginning. Its end fixes the roster: only members of the
 roster take part from then on. Every other phase opens when the one before it closes, unless it is not needed: a phase's
 unit may say that the round ends with it (`ends_the_round`). An open phase has a deadline, which its time limit in the
-configuration sets, and the event `PhaseStarted` tells it. Where the configuration has a `join_s`, the first phase waits
-that long for its first participant, and its own time limit begins when that one comes.
+configuration sets, and the event `PhaseStarted` tells it. Where the configuration leaves the model for later, the input
+phase waits for `name_model`: until then it has no deadline, takes nothing, and nobody is given its shares. Where the
+configuration has a `join_s`, the first phase waits that long for its first participant, and its own time limit begins
+when that one comes.
 
 **Who is expected.** In the first phase: whoever comes, or those whom the FL server names. In every other one: the
 members that delivered in the phase before and have not left since. Nobody else may speak in it.
@@ -53,7 +55,7 @@ from secagg.config import RoundConfig
 from secagg.errors import AbortReason, ConfigError, NotInRoundError, ProtocolViolation, RoundAborted
 from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped, PhaseStarted
 from secagg.messages import SENT_IN, AdvertiseKeys, CoordinatorMessage, Leave, ParticipantId, ParticipantMessage, Phase
-from secagg.phases import time_limit, time_limit_s
+from secagg.phases import input_phase, time_limit, time_limit_s
 from secagg.rounds.dropouts import DROP_REASONS
 from secagg.rounds.opening_and_closing import OpeningAndClosing
 
@@ -83,6 +85,8 @@ class Engine(OpeningAndClosing):
 
         While members are asked in turn, only the one whose turn it is hears so; the others may have to take over.
         """
+        if self.awaits_model and phase is Phase.SHARE_KEYS:
+            return False
         current = self.phase  # read once: asked from the event loop, while a step may end the round in a thread
         if current is None:
             return True
@@ -98,6 +102,7 @@ class Engine(OpeningAndClosing):
         Raises:
             RoundAborted: the round is over without a sum.
             NotInRoundError: the participant did not deliver in that phase.
+            LocalError: the answer names the model, and the model is not named yet (`name_model`).
         """
         if self.failure is not None:
             raise self.failure
@@ -183,6 +188,33 @@ class Engine(OpeningAndClosing):
         self._joining.expected = names
         return [self.started(), *self._close_if_complete(now)]
 
+    def name_model(self, model_digest: bytes, now: float) -> list[Event]:
+        """Say which model the round is about, where the configuration leaves that for later. It can be said at any time
+        before inputs are in; the time limit of the input phase begins when it is said. To say the same again changes
+        nothing.
+
+        Args:
+            model_digest: 32 bytes, from `digest_model`.
+            now: seconds since 1970.
+
+        Raises:
+            ConfigError: the configuration names the model, another one was named before, or this is no digest.
+            RoundAborted: the round is over without a sum.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if not self.round.config.model_later:
+            raise ConfigError(
+                "the configuration names this round's model; open the round with model_later to name it now"
+            )
+        if self.round.named not in {b"", model_digest}:  # check: model-named-again
+            raise ConfigError(
+                f"this round is about model {self.round.named.hex()[:16]}…; open another round for another model"
+            )
+        waited = self.awaits_model
+        self._state.round = self.round.about(model_digest)
+        return self._begin_phase(input_phase(self.round.config), now) if waited else []
+
     def exclude(self, participants: Collection[ParticipantId], now: float) -> list[Event]:
         """Do without these from now on. What one has delivered in the open phase stands.
 
@@ -242,8 +274,9 @@ class Engine(OpeningAndClosing):
             raise self._too_late(sender, phase)
         if phase is not Phase.ADVERTISE_KEYS and self._members.index.get(sender) not in self._expected:  # check: C33
             raise self._too_late(sender, self.phase)
-        if phase is not self.phase:  # check: C34
-            raise ProtocolViolation(f"{sender} sent {phase} during {self.phase}", culprit=sender)
+        if phase is not self.phase or self.awaits_model:  # check: C34
+            early = " before the model was named" if self.awaits_model else ""
+            raise ProtocolViolation(f"{sender} sent {phase} during {self.phase}{early}", culprit=sender)
 
     def _too_late(self, sender: ParticipantId, phase: Phase) -> NotInRoundError:
         return self._dropouts.too_late(sender, phase, self.phase)

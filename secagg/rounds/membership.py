@@ -1,6 +1,6 @@
 """What a participant knows of a round before it knows the others, and keeps until the end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secagg import roster as rosters
 from secagg.config import ThreatModel
@@ -53,6 +53,10 @@ class Membership:
     def active(self) -> bool:
         """Whether the round is to stand against a coordinator that lies."""
         return self.round.config.threat_model is ThreatModel.ACTIVE
+
+    def about(self, model_digest: bytes) -> "Membership":
+        """Ours in the same round, about this model; errors as of `Round.about`."""
+        return replace(self, round=self.round.about(model_digest))
 
     def sign(self, message: bytes) -> bytes:
         """Sign `message` with our key."""

@@ -5,9 +5,11 @@ This is the inner half of the engine. What it does and why is told once, at the 
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from secagg.aggregates import Aggregate
+from secagg.context import Round
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import AbortReason, RoundAborted
 from secagg.events import DropReason, Event, ParticipantDropped, PhaseStarted, RoundFailed, SumDelivered, SumReady
@@ -26,7 +28,8 @@ class OpeningAndClosing:
 
     Attributes:
         phase: the open phase; None once the round is over.
-        deadline: when the open phase closes at the latest, in seconds since 1970.
+        deadline: when the open phase closes at the latest, in seconds since 1970; infinite while the model is not named
+            that the input belongs to.
         aggregate: the result, once there is one. None to the end where only participants learn it.
         delivered: what is known of the result where only participants learn it.
         failure: why there will be none.
@@ -54,7 +57,6 @@ class OpeningAndClosing:
             trust: the deployment's CA; None where keys are not signed.
             claim: the memory of what other rounds released.
         """
-        self.round = state.round
         config = state.round.config
         self.phase: Phase | None = Phase.ADVERTISE_KEYS
         self.deadline = now + (config.deadlines.join_s or config.deadlines.advertise_keys_s)
@@ -77,6 +79,17 @@ class OpeningAndClosing:
         self._missing: set[Index] = set()  # who of them has not, so that nobody has to be asked for each message
         self._going_on: list[Index] = []  # who wait for what comes next; where one is enough, in the order of asking
         self._forgotten = False
+
+    @property
+    def round(self) -> Round:
+        """The round, and the model that it is about once that is named."""
+        return self._state.round
+
+    @property
+    def awaits_model(self) -> bool:
+        """Whether shares are exchanged and the model is not named yet: until then nobody gets its shares."""
+        unnamed = self.round.config.model_later and not self.round.named
+        return unnamed and self.phase is input_phase(self.round.config)
 
     @property
     def roster(self) -> Roster:
@@ -176,7 +189,9 @@ class OpeningAndClosing:
         """In one step. Nobody has seen who survived yet, and nothing can be opened without that."""
         config = self.round.config
         names = frozenset(self._members.name(i) for i in survivors)
-        if exposed := self._claim(Release(config.model_digest, names, config.threshold, config.purpose)):  # check: C85
+        if exposed := self._claim(
+            Release(self.round.model_digest, names, config.threshold, config.purpose)
+        ):  # check: C85
             raise RoundAborted(
                 AbortReason.DIFFERENCING,
                 f"this sum and those of the same model that may have been opened before it would show the updates of "
@@ -199,13 +214,20 @@ class OpeningAndClosing:
             dropped: list[Event] = [ParticipantDropped(phase, self._members.name(i), left[i]) for i in gone]
             return dropped + self._ask_next(unit, now)
         self.phase = phase
-        self.deadline = now + time_limit_s(phase, self.round.config.deadlines)
         gone = sorted(self._expected & set(left))
         self._expected -= set(gone)
         self._missing = set(self._expected)
-        events: list[Event] = [PhaseStarted(phase, self.deadline, len(self._expected))]
+        events: list[Event] = self._begin_phase(phase, now)
         events += [self._dropouts.drop(phase, self._members.name(i), left[i]) for i in gone]
         return events + self._close_if_complete(now)
+
+    def _begin_phase(self, phase: Phase, now: float) -> list[Event]:
+        """The time limit of the open phase begins, unless participants cannot deliver yet: that waits for the model."""
+        if self.awaits_model:
+            self.deadline = inf
+            return []
+        self.deadline = now + time_limit_s(phase, self.round.config.deadlines)
+        return [PhaseStarted(phase, self.deadline, len(self._expected))]
 
     # --- where one delivery is enough ---------------------------------------------------------------------------------
 

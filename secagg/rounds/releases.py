@@ -23,7 +23,7 @@ class Release:
     """A sum that is out, or may be.
 
     Attributes:
-        model_digest: of the round's configuration; other models are other questions.
+        model_digest: of the round; other models are other questions.
         survivors: whose updates are in the sum.
         threshold: t of the round: the fewest that its participants agreed to be summed with.
         purpose: of the round's configuration: what a participant computes for the model; another one is another

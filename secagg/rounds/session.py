@@ -11,7 +11,7 @@ it uses it up there: it is in one place at a time, so neither a second request n
 same question. The encoded update is never saved; it is handed in again when it is needed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -69,11 +69,13 @@ class Turn:
     Attributes:
         now: seconds since 1970, UTC; certificates are checked against it.
         given: the encoded update, once it was handed in. The session keeps it, so no state has to pass it on.
+        own_model: digest of the model that we hold, 32 bytes; empty where it is named later and not handed in yet.
         order: the states of the scheme, in order.
     """
 
     now: float
     given: IntegerVector | None
+    own_model: bytes
     order: tuple[type[Any], ...]
 
     @property
@@ -132,9 +134,17 @@ class Session(Generic[ReplyT_co]):
         first: the state in which the roster is awaited, or any later one that was restored.
         advertisement: what we send first.
         vector: the encoded update; `membership.round.config.vector_len` coordinates. None if it comes later, by
-            `provide`.
+            `provide`, as it must where the model is named later.
         order: the states of the scheme, in order.
+
+        Raises:
+            LocalError: there is a vector, and the model is named later.
         """
+        if vector is not None and membership.round.config.model_later:
+            raise LocalError(
+                "the model of this round is named later: make the session without a vector and hand it in with "
+                "provide()"
+            )
         self.membership = membership
         self.advertisement = advertisement
         self.aggregate: Aggregate | None = None
@@ -158,16 +168,19 @@ class Session(Generic[ReplyT_co]):
         """Hand in the vector of a session that was made without one. It is kept in memory only.
 
         Args:
-            vector: the encoded update; `membership.round.config.vector_len` coordinates.
-            model_digest: of our own model, which the update belongs to; 32 bytes.
+            vector: the encoded update; `membership.round.config.vector_len` coordinates. Where coordinates are sampled
+                or rotated, it was encoded for the `input_context` of `membership.round.about(model_digest)`.
+            model_digest: of the model that we hold ourselves, which the update belongs to; 32 bytes. It is compared
+                with the model that the coordinator names, so do not take it from the coordinator.
 
         Raises:
-            ModelMismatch: the round is about another model.
+            ModelMismatch: the configuration names another model.
+            ConfigError: the model is named later, and this is no digest of one.
             LocalError: a vector was handed in before.
         """
         if self._vector is not None:
             raise LocalError("a vector was handed in before; a round takes one")
-        self.membership = replace(self.membership, round=self.membership.round.about(model_digest))
+        self.membership = self.membership.about(model_digest)
         self._vector = vector
 
     @property
@@ -221,7 +234,12 @@ class Session(Generic[ReplyT_co]):
 
     def _turn(self, now: float) -> Turn:
         """What the current state may use."""
-        return Turn(now, self._vector, self._order)
+        return Turn(now, self._vector, self._own_model, self._order)
+
+    @property
+    def _own_model(self) -> bytes:
+        round_ = self.membership.round
+        return round_.named or (b"" if round_.config.model_later else round_.model_digest)
 
     def _refused(self, state: Ended, message: CoordinatorMessage) -> ProtocolViolation:
         """The error for a message after the end."""

@@ -55,6 +55,7 @@ def encode_config(config: RoundConfig) -> bytes:
         certify=config.certify,
         homomorphic=None if config.homomorphic is None else _encode_profile(config.homomorphic),
         groups=None if config.groups is None else _encode_groups(config.groups),
+        model_later=config.model_later,
         purpose="" if config.purpose == TRAIN else config.purpose,
         deadlines=pb.Deadlines(
             **{f"{name}_ms": _milliseconds(getattr(config.deadlines, f"{name}_s")) for name in _DEADLINES}
@@ -114,6 +115,7 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         homomorphic=_profile(message.homomorphic) if message.HasField("homomorphic") else None,
         groups=_groups(message.groups) if message.HasField("groups") else None,
         purpose=message.purpose or TRAIN,
+        model_later=message.model_later,
         deadlines=Deadlines(**{f"{name}_s": getattr(message.deadlines, f"{name}_ms") / 1000 for name in _DEADLINES}),
     )
 

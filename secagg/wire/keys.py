@@ -7,7 +7,7 @@ gRPC's message limit never matters.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from secagg.config import MAX_PARTICIPANTS
+from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError
 from secagg.messages import AdvertiseKeys, Index, Member, Roster, ShareDelivery, ShareKeys
@@ -110,19 +110,26 @@ def decode_share_keys(parts: Iterable[pb.ShareKeysPart]) -> ShareKeys:
 
 
 def encode_share_delivery(message: ShareDelivery) -> Iterator[pb.ShareDeliveryPart]:
-    """Sealed shares, then pieces of the key shares; parts of at most 1 MiB."""
-    yield from split(_sealed(message.sealed.items()), lambda items: pb.ShareDeliveryPart(shares=items))
+    """The model's digest in the first part, sealed shares, then pieces of the key shares; parts of at most 1 MiB."""
+    parts = split(_sealed(message.sealed.items()), lambda items: pb.ShareDeliveryPart(shares=items))
+    first = next(parts)
+    first.model_digest = message.model_digest
+    yield first
+    yield from parts
     for owner, share in message.key_shares.items():
         for piece in _pieces(share):
             yield pb.ShareDeliveryPart(key_shares=[pb.KeySharePiece(owner=owner, piece=piece)])
 
 
 def decode_share_delivery(parts: Iterable[pb.ShareDeliveryPart]) -> ShareDelivery:
-    """Senders and key shares are checked by the protocol."""
+    """Senders, key shares and the model are checked by the protocol."""
     pieces: dict[Index, Pieces] = {}
+    digests: list[bytes] = []
 
     def shares() -> Iterator[pb.SealedShares]:
         for part in bounded(parts):
+            if part.model_digest or not digests:
+                digests.append(part.model_digest)
             for piece in part.key_shares:
                 if not 1 <= piece.owner <= MAX_PARTICIPANTS:
                     raise DecodeError(f"{piece.owner} is no index")
@@ -130,7 +137,10 @@ def decode_share_delivery(parts: Iterable[pb.ShareDeliveryPart]) -> ShareDeliver
             yield from part.shares
 
     sealed = _decode_sealed(shares())
-    return ShareDelivery(sealed, {owner: p.join() for owner, p in pieces.items()})
+    if len(digests) > 1:
+        raise DecodeError("the model's digest stands in the first part, and there alone")
+    model_digest = exactly(digests[0], DIGEST_SIZE, "model_digest") if any(digests) else b""
+    return ShareDelivery(sealed, {owner: p.join() for owner, p in pieces.items()}, model_digest)
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:

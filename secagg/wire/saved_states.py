@@ -41,6 +41,7 @@ class SavedState:
         round_id: id of the round, 16 bytes.
         config: configuration of the round.
         context: 32 bytes, made from the configuration as it was received.
+        named_model: digest of the model, 32 bytes, where it is named later and was named by then; else empty.
         participant_id: who saved it.
         keys: what it sent in round 0.
         trust_digest: fixes the CA certificates, 32 bytes; empty where nothing is signed.
@@ -67,6 +68,7 @@ class SavedState:
     context: Context
     participant_id: ParticipantId
     keys: AdvertiseKeys
+    named_model: bytes = b""
     trust_digest: bytes = b""
     roster: Roster | None = None
     channel_private_key: Secret | None = None
@@ -93,6 +95,7 @@ def encode_saved(saved: SavedState) -> bytes:
         round_id=saved.round_id,
         config=encode_config(saved.config),
         context=saved.context,
+        named_model=saved.named_model,
         participant_id=saved.participant_id,
         keys=encode_advertise(saved.keys),
         trust_digest=saved.trust_digest,
@@ -123,12 +126,13 @@ def decode_saved(content: bytes) -> SavedState:
     """
     at_most(content, MAX_SAVED_BYTES, "a saved state")
     message = parse(pb.SavedState, content, Budget(MAX_SAVED_FIELDS))
-    trust = message.trust_digest
+    trust, named = message.trust_digest, message.named_model
     return SavedState(
         state=_name(message.state),
         round_id=RoundId(exactly(message.round_id, ROUND_ID_SIZE, "round_id")),
         config=decode_config(message.config),
         context=Context(exactly(message.context, DIGEST_SIZE, "context")),
+        named_model=exactly(named, DIGEST_SIZE, "named_model") if named else b"",
         participant_id=decode_participant_id(message.participant_id),
         keys=decode_advertise(message.keys),
         trust_digest=exactly(trust, DIGEST_SIZE, "trust_digest") if trust else b"",

@@ -91,7 +91,7 @@ class Decoder:
 
 @cache
 def messages() -> dict[type, list[Any]]:
-    """All messages of one active round with a dropout, by type."""
+    """All messages of two active rounds with a dropout, by type; in one of them the model is named later."""
     seen: dict[type, list[Any]] = {}
 
     def hook(envelope: Envelope) -> Iterable[Envelope]:
@@ -99,7 +99,8 @@ def messages() -> dict[type, list[Any]]:
         lost = isinstance(envelope.message, MaskedInputChunk) and envelope.participant == participant_names(1)[0]
         return () if lost else (envelope,)
 
-    start(make_config(5, schema=flat_schema(10)), hook=hook).play()
+    for model_later in (False, True):
+        start(make_config(5, schema=flat_schema(10), model_later=model_later), hook=hook).play()
     return seen
 
 

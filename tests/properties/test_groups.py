@@ -43,15 +43,15 @@ def group_of(config: RoundConfig, number: int, parent: RoundId = PARENT) -> Roun
     lost=st.lists(
         st.dictionaries(st.integers(0, EACH - 1), st.sampled_from(MASKED_PHASES[SEMI_HONEST]), max_size=4), min_size=5
     ),
+    later=st.booleans(),
     seed=st.integers(0, 2**32),
 )
 def test_the_result_is_that_of_the_plain_group_means(
-    text: str, count: int, lost: list[dict[int, Phase]], seed: int
+    text: str, count: int, lost: list[dict[int, Phase]], later: bool, seed: int
 ) -> None:
     """Whoever drops out: groups below their threshold fall, and of the others numpy says the same."""
-    whole = replace(
-        make_config(EACH, SEMI_HONEST, schema=SCHEMA, threshold=THRESHOLD), groups=Groups.parse(count, text)
-    )
+    plain = make_config(EACH, SEMI_HONEST, schema=SCHEMA, threshold=THRESHOLD, model_later=later)
+    whole = replace(plain, groups=Groups.parse(count, text))
     names = participant_names(count * EACH)
     sums: dict[int, GroupSum] = {}
     for number in range(1, count + 1):
@@ -63,7 +63,7 @@ def test_the_result_is_that_of_the_plain_group_means(
         run = set_up(group_of(whole, number), brought, rng=rng, now=NOW, hook=hook)
         run.play()
         if run.coordinator.aggregate is not None:
-            sums[number] = GroupSum(run.coordinator.aggregate, run.coordinator.round.context)
+            sums[number] = GroupSum(run.coordinator.aggregate, run.coordinator.round.input_context)
     released = GroupedAggregate(PARENT, sums)
     assert whole.groups is not None
     if len(sums) < whole.groups.fewest:

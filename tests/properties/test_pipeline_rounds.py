@@ -47,12 +47,13 @@ TOGETHER = [
         for law in Law
     ),
 ]
-MODES = [ACTIVE, SEMI_HONEST, *CASES]
+LATER = "model-later"
+MODES = [ACTIVE, SEMI_HONEST, LATER, *CASES]
 
 
 @cache
 def config_of(pipeline: Pipeline, mode: object) -> RoundConfig:
-    """`mode`: a threat model of masked rounds, or scheme and custody."""
+    """`mode`: a threat model of masked rounds, `LATER`, or scheme and custody."""
     profile, colluding = None, COLLUDING
     if isinstance(mode, tuple):
         scheme, custody = mode
@@ -69,7 +70,8 @@ def config_of(pipeline: Pipeline, mode: object) -> RoundConfig:
         threshold=THRESHOLD,
         max_colluding=colluding,
         model_digest=bytes(32),
-        threat_model=ACTIVE if mode is ACTIVE else SEMI_HONEST,
+        threat_model=ACTIVE if mode in {ACTIVE, LATER} else SEMI_HONEST,
+        model_later=mode is LATER,
         homomorphic=profile,
     )
 
@@ -80,7 +82,7 @@ def check_aggregate(run: Run, aggregate: Aggregate) -> None:
     total = true_sum(run, [ParticipantId(name) for name in aggregate.survivors])
     wraps = config.noise is not None and config.homomorphic is None
     assert np.array_equal(total & np.uint64((1 << config.ring_bits) - 1) if wraps else total, aggregate.sums)
-    mean = aggregate.mean(config, run.coordinator.round.context)
+    mean = aggregate.mean(config, run.coordinator.round.input_context)
     assert all(np.isfinite(array).all() for array in mean.arrays.values())
 
 

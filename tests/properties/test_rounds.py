@@ -66,7 +66,13 @@ def configs(draw: st.DrawFn) -> RoundConfig:
         draw(st.sampled_from([1, 7, 1000, 2**32 - 1])),
     )
     return make_config(
-        n, threat_model, schema=Schema(arrays), encoding=encoding, threshold=threshold, max_colluding=colluding
+        n,
+        threat_model,
+        schema=Schema(arrays),
+        encoding=encoding,
+        threshold=threshold,
+        max_colluding=colluding,
+        model_later=draw(st.booleans()),
     )
 
 

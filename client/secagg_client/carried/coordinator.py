@@ -163,8 +163,8 @@ class CarriedRound:
 
     @property
     def context(self) -> Context:
-        """The context of the round, 32 bytes, with which `Aggregate.mean` reads its sum."""
-        return self._engine.round.context
+        """What `Aggregate.mean` reads the sum with, 32 bytes (`Round.input_context`)."""
+        return self._engine.round.input_context
 
     @property
     def round_ids(self) -> tuple[RoundId, ...]:

@@ -156,7 +156,7 @@ class CarriedGroups:
     def _conclude(self) -> None:
         """The sums of the groups that have one, each decoded once to see how long it is."""
         sums = {n: group.outcome for n, group in self.groups.items() if isinstance(group.outcome, Aggregate)}
-        whole = self._ids.aggregate(sums, self.config.model_digest)
+        whole = GroupedAggregate(self._ids.parent, {n: GroupSum(sums[n], self.groups[n].context) for n in sorted(sums)})
         norms = {number: self._norm(number, one) for number, one in whole.groups.items()}
         lost = [number for number in self.groups if not isfinite(norms.get(number, inf))]
         if len(self.groups) - len(lost) < self._plan.fewest:

@@ -37,6 +37,7 @@ class Input:
             rng: the seed of rounding and of our noise comes from it.
 
         Raises:
+            ModelMismatch: the round is about another model.
             InputError: the update does not fit the round's schema, or what is carried does not.
         """
         config = round_.config
@@ -44,7 +45,10 @@ class Input:
         seed = Secret(rng.token(ROUNDING_SEED_SIZE))
         residual = feedback.take(config.task, config.schema) if config.code.feedback else None
         carried = None if residual is None else residual.carried
-        return cls(config.code.encode(flat, mine.weight, seed, round_.context, carried), residual)
+        return cls(
+            config.code.encode(flat, mine.weight, seed, round_.about(mine.model_digest).input_context, carried),
+            residual,
+        )
 
     def noting(self, upload: Upload) -> Upload:
         """The same upload; if it is our input, its last chunk is noticed when it is asked for."""

@@ -179,6 +179,12 @@ class Participation:
 
     def _join(self, offer: Offer) -> Participant:
         config, mine = offer.config, self._contribution
+        if config.model_later:  # check: model-later-offered
+            raise ProtocolViolation(
+                "the model of this round is named later, and no coordinator of this kind can do that: such rounds are "
+                "for a framework's own channel",
+                culprit=COORDINATOR,
+            )
         membership = self._terms.membership(offer, mine.model_digest)
         mine.check_asked(membership.round)
         self._terms.policy.check(config)  # check: C3

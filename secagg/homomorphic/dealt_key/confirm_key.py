@@ -24,6 +24,7 @@ from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import SignaturePhase
+from secagg.rounds.naming import check_naming
 from secagg.rounds.session import Turn, Waiting
 
 
@@ -40,6 +41,7 @@ class AwaitingKey:
     def receive(self, delivery: ShareDelivery, turn: Turn) -> tuple[Waiting, KeyConfirmation]:
         """Open the dealt key and say, signed, which key it is."""
         checked, membership = self.checked, self.checked.membership
+        check_naming(membership.round.config, delivery)  # check: C99
         others = set(checked.members) - {checked.own_index}
         if len(delivery.sealed) > 1 or set(delivery.sealed) - others:  # check: C49
             raise ProtocolViolation("there is one dealer, on the roster", culprit=COORDINATOR)

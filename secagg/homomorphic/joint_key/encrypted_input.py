@@ -34,6 +34,7 @@ from secagg.messages import EncryptedInputChunk, EncryptedSum, Index, Participan
 from secagg.roster import COORDINATOR
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
+from secagg.rounds.naming import check_naming
 from secagg.rounds.session import Waiting
 from secagg.rounds.uploads import Spool
 
@@ -55,6 +56,7 @@ class AwaitingShares:
     ) -> tuple[Waiting, OnceVector[EncryptedInputChunk]]:
         """Open and validate every piece and key share now; then encrypt under the sum of the key shares."""
         checked, membership, shown = self.checked, self.checked.membership, delivery.key_shares
+        check_naming(membership.round.config, delivery)  # check: C99
         profile, context, own = profile_of(membership.round.config), membership.round.context, checked.own_index
         if set(delivery.sealed) | {own} != set(shown) or set(shown) - set(checked.members):  # check: C59-members
             raise ProtocolViolation("seed pieces and key shares are not of the same members", culprit=COORDINATOR)

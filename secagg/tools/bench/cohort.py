@@ -77,7 +77,8 @@ class Cohort:
 
     def turn(self, vector: IntegerVector) -> Turn:
         """What the timed participant's states may use; `vector` is its update."""
-        return Turn(NOW, vector, STATES[self.own.membership.round.config.threat_model])
+        round_ = self.own.membership.round
+        return Turn(NOW, vector, round_.model_digest, STATES[round_.config.threat_model])
 
     def share_keys(self, vector: IntegerVector) -> Waiting:
         """The timed participant's step from the roster to its sealed shares."""

@@ -19,7 +19,7 @@ from secagg.policy import Policy
 from secagg.rounds.membership import Credentials, Membership
 from secagg.rounds.releases import Claim, nothing_before
 from secagg.schemes import Participant, coordinate, take_part
-from secagg.tools.simulation.network import Hook, Run, pass_on
+from secagg.tools.simulation.network import MODEL, Hook, Run, pass_on
 from secagg.tools.simulation.stopwatch import Side, Stopwatch
 from secagg.wire.configuration import encode_config
 
@@ -80,6 +80,7 @@ def set_up(
     stopwatch: Stopwatch | None = None,
     claim: Claim = nothing_before,
     recall: Callable[[ParticipantId], Claim] = lambda _: nothing_before,
+    models: Mapping[ParticipantId, bytes] | None = None,
 ) -> Run:
     """A coordinator and participants that are ready to `play()`.
 
@@ -94,8 +95,10 @@ def set_up(
         stopwatch: measures both sides; one that stands still if None.
         claim: the coordinator's memory of what other rounds released.
         recall: each participant's memory of the same.
+        models: digests of the models that participants hold in a round whose model is named later; `MODEL` where none
+            is given.
     """
-    signed = config.signed
+    signed, models = config.signed, models or {}
     if signed and deployment is None:
         deployment = Deployment.create(list(contributions), now)
     config_bytes = encode_config(config)
@@ -109,19 +112,22 @@ def set_up(
     vectors: dict[ParticipantId, IntegerVector] = {}
     for name, contribution in contributions.items():
         credentials = Credentials(deployment.identities[name], deployment.trust) if deployment and signed else None
+        own_model = models.get(name, MODEL) if config.model_later else config.model_digest
         vectors[name] = config.code.encode(
             config.schema.check(contribution.update),
             contribution.weight,
             Secret(rng.token(ROUNDING_SEED_SIZE)),
-            round_.context,
+            round_.about(own_model).input_context,
         )
         stopwatch.start()
         participants[name] = take_part(
-            Membership(round_, name, policy, rng, credentials, recall(name)), vectors[name], Desk
+            Membership(round_, name, policy, rng, credentials, recall(name)),
+            None if config.model_later else vectors[name],
+            Desk,
         )
         stopwatch.count(Side.PARTICIPANT, Phase.ADVERTISE_KEYS)
     noise_seed = Secret(rng.token(ROUNDING_SEED_SIZE)) if config.central_noise else None
     coordinator = coordinate(
         round_, now=now, trust=deployment.trust if deployment else None, claim=claim, noise_seed=noise_seed
     )
-    return Run(coordinator, participants, hook, now, vectors=vectors, stopwatch=stopwatch)
+    return Run(coordinator, participants, hook, now, vectors=vectors, models=models, stopwatch=stopwatch)

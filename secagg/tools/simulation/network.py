@@ -1,9 +1,10 @@
 """A network in memory with one hook that can drop, delay, reorder, repeat, tamper with or observe every message."""
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import NotInRoundError, RemoteError, RoundAborted, SecAggError
@@ -38,6 +39,10 @@ Hook = Callable[[Envelope], Iterable[Envelope]]
 """Called for every message; what it returns is delivered instead, in that order."""
 
 
+MODEL: Final = hashlib.sha256(b"simulated model").digest()
+"""The digest of the model of simulated rounds, where it is named later."""
+
+
 def pass_on(envelope: Envelope) -> Iterable[Envelope]:
     """The hook of an honest network: every message arrives as it was sent."""
     return (envelope,)
@@ -52,6 +57,8 @@ class Run:
         refused: messages that the coordinator turned away, and why.
         events: everything that the coordinator told.
         vectors: what each participant puts in, before masking.
+        model: digest of the model that the coordinator names, where it is named later.
+        models: digest of the model that each participant holds, where that is another one.
         stopwatch: where the time goes.
     """
 
@@ -63,6 +70,8 @@ class Run:
     refused: list[tuple[Up, SecAggError]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     vectors: Mapping[ParticipantId, IntegerVector] = field(default_factory=dict)
+    model: bytes = MODEL
+    models: Mapping[ParticipantId, bytes] = field(default_factory=dict)
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     _queue: deque[Envelope] = field(default_factory=deque)
     _answered: set[tuple[ParticipantId, Phase]] = field(default_factory=set)
@@ -77,6 +86,9 @@ class Run:
             phase = self.coordinator.phase
             if phase is None:
                 return self.coordinator
+            if self.coordinator.awaits_model:
+                self._note(self.coordinator.name_model(self.model, self.now))
+                continue
             self.now = self.coordinator.deadline
             self.stopwatch.start()
             events = self.coordinator.tick(self.now)
@@ -129,6 +141,8 @@ class Run:
     def _deliver_down(self, down: Down) -> None:
         name = down.participant
         self.stopwatch.start()
+        if self.participants[name].needs_vector:
+            self.participants[name].provide(self.vectors[name], self.models.get(name, self.model))
         try:
             reply = self.participants[name].receive(down.message, self.now)
         except RemoteError as error:

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsecagg/wire/v1/data_plane.proto\x12\x0esecagg.wire.v1\"[\n\x10\x46indRoundRequest\x12\x0e\n\x04task\x18\x01 \x01(\tH\x00\x12\x12\n\x08round_id\x18\x02 \x01(\x0cH\x00\x12\x0c\n\x04seen\x18\x03 \x03(\x0c\x12\x0f\n\x07purpose\x18\x04 \x01(\tB\x04\n\x02\x62y\"2\n\x0eRoundOfferPart\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\"Q\n\x10\x41\x64vertiseRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12+\n\x04keys\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"(\n\x14InputProgressRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"(\n\x12InputProgressReply\x12\x12\n\nnext_chunk\x18\x01 \x01(\r\"Q\n\x0c\x43heckRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12/\n\x05\x63heck\x18\x02 \x01(\x0b\x32 .secagg.wire.v1.ConsistencyCheck\"\\\n\x11\x43onfirmKeyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x35\n\x0c\x63onfirmation\x18\x02 \x01(\x0b\x32\x1f.secagg.wire.v1.KeyConfirmation\"O\n\x10ReportSumRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x19.secagg.wire.v1.SumReport\"V\n\x14\x43heckRecoveryRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12,\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.RecoveryCheck\"\'\n\x13\x41waitReceiptRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"m\n\x07Receipt\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x11\n\tsigned_ms\x18\x05 \x01(\x04\"5\n\x0e\x43\x65rtifyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\")\n\x15\x46\x65tchAggregateRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"F\n\x0cLeaveRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12$\n\x05leave\x18\x02 \x01(\x0b\x32\x15.secagg.wire.v1.Leave\"\x0c\n\nLeaveReply\"\x8b\x01\n\rAdvertiseKeys\x12\x1a\n\x12\x63hannel_public_key\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x1c\n\x14key_share_commitment\x18\x05 \x01(\x0c\"\\\n\x06Member\x12\r\n\x05index\x18\x01 \x01(\r\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12+\n\x04keys\x18\x03 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"5\n\nRosterPart\x12\'\n\x07members\x18\x01 \x03(\x0b\x32\x16.secagg.wire.v1.Member\",\n\x0cSealedShares\x12\x0c\n\x04peer\x18\x01 \x01(\r\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"d\n\rShareKeysPart\x12\x12\n\ncommitment\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\x12\x11\n\tkey_share\x18\x03 \x01(\x0c\"-\n\rKeySharePiece\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05piece\x18\x02 \x01(\x0c\"t\n\x11ShareDeliveryPart\x12,\n\x06shares\x18\x01 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\x12\x31\n\nkey_shares\x18\x02 \x03(\x0b\x32\x1d.secagg.wire.v1.KeySharePiece\"3\n\x10MaskedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"1\n\x0bSurvivorSet\x12\x11\n\tsurvivors\x18\x01 \x03(\r\x12\x0f\n\x07\x64ropped\x18\x02 \x03(\r\"%\n\x10\x43onsistencyCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"-\n\x08SignedBy\x12\x0e\n\x06signer\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"D\n\x14\x43onsistencyProofPart\x12,\n\nsignatures\x18\x01 \x03(\x0b\x32\x18.secagg.wire.v1.SignedBy\"\\\n\rRevealedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\x18\n\x0emask_key_share\x18\x02 \x01(\x0cH\x00\x12\x19\n\x0fself_mask_share\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05share\";\n\nUnmaskPart\x12-\n\x06shares\x18\x01 \x03(\x0b\x32\x1d.secagg.wire.v1.RevealedShare\"4\n\x0fKeyConfirmation\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"U\n\x13\x45ncryptedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0c\n\x04seed\x18\x03 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x04 \x01(\x0c\"b\n\x10\x45ncryptedSumPart\x12)\n\x04sets\x18\x01 \x01(\x0b\x32\x1b.secagg.wire.v1.SurvivorSet\x12\x0c\n\x02\x63\x30\x18\x02 \x01(\x0cH\x00\x12\x0c\n\x02\x63\x31\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05\x63hunk\".\n\tSumReport\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x1e\n\x0cReleaseOrder\x12\x0e\n\x06upload\x18\x01 \x01(\x08\"+\n\x08SumChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"/\n\x0cPartialChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"\x1b\n\tFallenSet\x12\x0e\n\x06\x66\x61llen\x18\x01 \x03(\r\"\"\n\rRecoveryCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\")\n\tSeedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05share\x18\x02 \x01(\x0c\"=\n\x10RecoverSeedsPart\x12)\n\x06shares\x18\x01 \x03(\x0b\x32\x19.secagg.wire.v1.SeedShare\"\\\n\x05Leave\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.secagg.wire.v1.LeaveReason\x12\x0f\n\x07\x61\x63\x63used\x18\x02 \x01(\t\x12\x15\n\rrefused_entry\x18\x03 \x01(\x0c\"g\n\rAggregatePart\x12\x11\n\tsurvivors\x18\x01 \x03(\t\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\r\n\x05group\x18\x05 \x01(\r*\xc5\x02\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14PHASE_ADVERTISE_KEYS\x10\x01\x12\x14\n\x10PHASE_SHARE_KEYS\x10\x02\x12\x16\n\x12PHASE_MASKED_INPUT\x10\x03\x12\x1b\n\x17PHASE_CONSISTENCY_CHECK\x10\x04\x12\x10\n\x0cPHASE_UNMASK\x10\x05\x12\x15\n\x11PHASE_CONFIRM_KEY\x10\x06\x12\x19\n\x15PHASE_ENCRYPTED_INPUT\x10\x07\x12\x14\n\x10PHASE_REPORT_SUM\x10\x08\x12\x15\n\x11PHASE_RELEASE_SUM\x10\t\x12\x1c\n\x18PHASE_PARTIAL_DECRYPTION\x10\n\x12\x18\n\x14PHASE_RECOVERY_CHECK\x10\x0b\x12\x17\n\x13PHASE_RECOVER_SEEDS\x10\x0c*z\n\x0bLeaveReason\x12\x1c\n\x18LEAVE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16LEAVE_REASON_CANCELLED\x10\x01\x12\x18\n\x14LEAVE_REASON_REFUSED\x10\x02\x12\x17\n\x13LEAVE_REASON_FAILED\x10\x03\x32\xac\x0b\n\tDataPlane\x12O\n\tFindRound\x12 .secagg.wire.v1.FindRoundRequest\x1a\x1e.secagg.wire.v1.RoundOfferPart0\x01\x12K\n\tAdvertise\x12 .secagg.wire.v1.AdvertiseRequest\x1a\x1a.secagg.wire.v1.RosterPart0\x01\x12M\n\x05Share\x12\x1d.secagg.wire.v1.ShareKeysPart\x1a!.secagg.wire.v1.ShareDeliveryPart(\x01\x30\x01\x12Y\n\rInputProgress\x12$.secagg.wire.v1.InputProgressRequest\x1a\".secagg.wire.v1.InputProgressReply\x12L\n\tSendInput\x12 .secagg.wire.v1.MaskedInputChunk\x1a\x1b.secagg.wire.v1.SurvivorSet(\x01\x12M\n\x05\x43heck\x12\x1c.secagg.wire.v1.CheckRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12?\n\x06Reveal\x12\x1a.secagg.wire.v1.UnmaskPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12W\n\nConfirmKey\x12!.secagg.wire.v1.ConfirmKeyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12Z\n\rSendEncrypted\x12#.secagg.wire.v1.EncryptedInputChunk\x1a .secagg.wire.v1.EncryptedSumPart(\x01\x30\x01\x12K\n\tReportSum\x12 .secagg.wire.v1.ReportSumRequest\x1a\x1c.secagg.wire.v1.ReleaseOrder\x12>\n\x07SendSum\x12\x18.secagg.wire.v1.SumChunk\x1a\x17.secagg.wire.v1.Receipt(\x01\x12H\n\x0bSendPartial\x12\x1c.secagg.wire.v1.PartialChunk\x1a\x19.secagg.wire.v1.FallenSet(\x01\x12]\n\rCheckRecovery\x12$.secagg.wire.v1.CheckRecoveryRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12K\n\x0cRecoverSeeds\x12 .secagg.wire.v1.RecoverSeedsPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12L\n\x0c\x41waitReceipt\x12#.secagg.wire.v1.AwaitReceiptRequest\x1a\x17.secagg.wire.v1.Receipt\x12Q\n\x07\x43\x65rtify\x12\x1e.secagg.wire.v1.CertifyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12X\n\x0e\x46\x65tchAggregate\x12%.secagg.wire.v1.FetchAggregateRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12\x46\n\nLeaveRound\x12\x1c.secagg.wire.v1.LeaveRequest\x1a\x1a.secagg.wire.v1.LeaveReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsecagg/wire/v1/data_plane.proto\x12\x0esecagg.wire.v1\"[\n\x10\x46indRoundRequest\x12\x0e\n\x04task\x18\x01 \x01(\tH\x00\x12\x12\n\x08round_id\x18\x02 \x01(\x0cH\x00\x12\x0c\n\x04seen\x18\x03 \x03(\x0c\x12\x0f\n\x07purpose\x18\x04 \x01(\tB\x04\n\x02\x62y\"2\n\x0eRoundOfferPart\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\"Q\n\x10\x41\x64vertiseRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12+\n\x04keys\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"(\n\x14InputProgressRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"(\n\x12InputProgressReply\x12\x12\n\nnext_chunk\x18\x01 \x01(\r\"Q\n\x0c\x43heckRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12/\n\x05\x63heck\x18\x02 \x01(\x0b\x32 .secagg.wire.v1.ConsistencyCheck\"\\\n\x11\x43onfirmKeyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x35\n\x0c\x63onfirmation\x18\x02 \x01(\x0b\x32\x1f.secagg.wire.v1.KeyConfirmation\"O\n\x10ReportSumRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x19.secagg.wire.v1.SumReport\"V\n\x14\x43heckRecoveryRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12,\n\x05\x63heck\x18\x02 \x01(\x0b\x32\x1d.secagg.wire.v1.RecoveryCheck\"\'\n\x13\x41waitReceiptRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"m\n\x07Receipt\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x11\n\tsigned_ms\x18\x05 \x01(\x04\"5\n\x0e\x43\x65rtifyRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\")\n\x15\x46\x65tchAggregateRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"F\n\x0cLeaveRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12$\n\x05leave\x18\x02 \x01(\x0b\x32\x15.secagg.wire.v1.Leave\"\x0c\n\nLeaveReply\"\x8b\x01\n\rAdvertiseKeys\x12\x1a\n\x12\x63hannel_public_key\x18\x01 \x01(\x0c\x12\x17\n\x0fmask_public_key\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x03(\x0c\x12\x1c\n\x14key_share_commitment\x18\x05 \x01(\x0c\"\\\n\x06Member\x12\r\n\x05index\x18\x01 \x01(\r\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12+\n\x04keys\x18\x03 \x01(\x0b\x32\x1d.secagg.wire.v1.AdvertiseKeys\"5\n\nRosterPart\x12\'\n\x07members\x18\x01 \x03(\x0b\x32\x16.secagg.wire.v1.Member\",\n\x0cSealedShares\x12\x0c\n\x04peer\x18\x01 \x01(\r\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"d\n\rShareKeysPart\x12\x12\n\ncommitment\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\x12\x11\n\tkey_share\x18\x03 \x01(\x0c\"-\n\rKeySharePiece\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05piece\x18\x02 \x01(\x0c\"\x8a\x01\n\x11ShareDeliveryPart\x12,\n\x06shares\x18\x01 \x03(\x0b\x32\x1c.secagg.wire.v1.SealedShares\x12\x31\n\nkey_shares\x18\x02 \x03(\x0b\x32\x1d.secagg.wire.v1.KeySharePiece\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\x0c\"3\n\x10MaskedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"1\n\x0bSurvivorSet\x12\x11\n\tsurvivors\x18\x01 \x03(\r\x12\x0f\n\x07\x64ropped\x18\x02 \x03(\r\"%\n\x10\x43onsistencyCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"-\n\x08SignedBy\x12\x0e\n\x06signer\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"D\n\x14\x43onsistencyProofPart\x12,\n\nsignatures\x18\x01 \x03(\x0b\x32\x18.secagg.wire.v1.SignedBy\"\\\n\rRevealedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\x18\n\x0emask_key_share\x18\x02 \x01(\x0cH\x00\x12\x19\n\x0fself_mask_share\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05share\";\n\nUnmaskPart\x12-\n\x06shares\x18\x01 \x03(\x0b\x32\x1d.secagg.wire.v1.RevealedShare\"4\n\x0fKeyConfirmation\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"U\n\x13\x45ncryptedInputChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0c\n\x04seed\x18\x03 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x04 \x01(\x0c\"b\n\x10\x45ncryptedSumPart\x12)\n\x04sets\x18\x01 \x01(\x0b\x32\x1b.secagg.wire.v1.SurvivorSet\x12\x0c\n\x02\x63\x30\x18\x02 \x01(\x0cH\x00\x12\x0c\n\x02\x63\x31\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05\x63hunk\".\n\tSumReport\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"\x1e\n\x0cReleaseOrder\x12\x0e\n\x06upload\x18\x01 \x01(\x08\"+\n\x08SumChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"/\n\x0cPartialChunk\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"\x1b\n\tFallenSet\x12\x0e\n\x06\x66\x61llen\x18\x01 \x03(\r\"\"\n\rRecoveryCheck\x12\x11\n\tsignature\x18\x01 \x01(\x0c\")\n\tSeedShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05share\x18\x02 \x01(\x0c\"=\n\x10RecoverSeedsPart\x12)\n\x06shares\x18\x01 \x03(\x0b\x32\x19.secagg.wire.v1.SeedShare\"\\\n\x05Leave\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.secagg.wire.v1.LeaveReason\x12\x0f\n\x07\x61\x63\x63used\x18\x02 \x01(\t\x12\x15\n\rrefused_entry\x18\x03 \x01(\x0c\"g\n\rAggregatePart\x12\x11\n\tsurvivors\x18\x01 \x03(\t\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\r\n\x05group\x18\x05 \x01(\r*\xc5\x02\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x18\n\x14PHASE_ADVERTISE_KEYS\x10\x01\x12\x14\n\x10PHASE_SHARE_KEYS\x10\x02\x12\x16\n\x12PHASE_MASKED_INPUT\x10\x03\x12\x1b\n\x17PHASE_CONSISTENCY_CHECK\x10\x04\x12\x10\n\x0cPHASE_UNMASK\x10\x05\x12\x15\n\x11PHASE_CONFIRM_KEY\x10\x06\x12\x19\n\x15PHASE_ENCRYPTED_INPUT\x10\x07\x12\x14\n\x10PHASE_REPORT_SUM\x10\x08\x12\x15\n\x11PHASE_RELEASE_SUM\x10\t\x12\x1c\n\x18PHASE_PARTIAL_DECRYPTION\x10\n\x12\x18\n\x14PHASE_RECOVERY_CHECK\x10\x0b\x12\x17\n\x13PHASE_RECOVER_SEEDS\x10\x0c*z\n\x0bLeaveReason\x12\x1c\n\x18LEAVE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16LEAVE_REASON_CANCELLED\x10\x01\x12\x18\n\x14LEAVE_REASON_REFUSED\x10\x02\x12\x17\n\x13LEAVE_REASON_FAILED\x10\x03\x32\xac\x0b\n\tDataPlane\x12O\n\tFindRound\x12 .secagg.wire.v1.FindRoundRequest\x1a\x1e.secagg.wire.v1.RoundOfferPart0\x01\x12K\n\tAdvertise\x12 .secagg.wire.v1.AdvertiseRequest\x1a\x1a.secagg.wire.v1.RosterPart0\x01\x12M\n\x05Share\x12\x1d.secagg.wire.v1.ShareKeysPart\x1a!.secagg.wire.v1.ShareDeliveryPart(\x01\x30\x01\x12Y\n\rInputProgress\x12$.secagg.wire.v1.InputProgressRequest\x1a\".secagg.wire.v1.InputProgressReply\x12L\n\tSendInput\x12 .secagg.wire.v1.MaskedInputChunk\x1a\x1b.secagg.wire.v1.SurvivorSet(\x01\x12M\n\x05\x43heck\x12\x1c.secagg.wire.v1.CheckRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12?\n\x06Reveal\x12\x1a.secagg.wire.v1.UnmaskPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12W\n\nConfirmKey\x12!.secagg.wire.v1.ConfirmKeyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12Z\n\rSendEncrypted\x12#.secagg.wire.v1.EncryptedInputChunk\x1a .secagg.wire.v1.EncryptedSumPart(\x01\x30\x01\x12K\n\tReportSum\x12 .secagg.wire.v1.ReportSumRequest\x1a\x1c.secagg.wire.v1.ReleaseOrder\x12>\n\x07SendSum\x12\x18.secagg.wire.v1.SumChunk\x1a\x17.secagg.wire.v1.Receipt(\x01\x12H\n\x0bSendPartial\x12\x1c.secagg.wire.v1.PartialChunk\x1a\x19.secagg.wire.v1.FallenSet(\x01\x12]\n\rCheckRecovery\x12$.secagg.wire.v1.CheckRecoveryRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12K\n\x0cRecoverSeeds\x12 .secagg.wire.v1.RecoverSeedsPart\x1a\x17.secagg.wire.v1.Receipt(\x01\x12L\n\x0c\x41waitReceipt\x12#.secagg.wire.v1.AwaitReceiptRequest\x1a\x17.secagg.wire.v1.Receipt\x12Q\n\x07\x43\x65rtify\x12\x1e.secagg.wire.v1.CertifyRequest\x1a$.secagg.wire.v1.ConsistencyProofPart0\x01\x12X\n\x0e\x46\x65tchAggregate\x12%.secagg.wire.v1.FetchAggregateRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12\x46\n\nLeaveRound\x12\x1c.secagg.wire.v1.LeaveRequest\x1a\x1a.secagg.wire.v1.LeaveReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.data_plane_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PHASE']._serialized_start=2850
-  _globals['_PHASE']._serialized_end=3175
-  _globals['_LEAVEREASON']._serialized_start=3177
-  _globals['_LEAVEREASON']._serialized_end=3299
+  _globals['_PHASE']._serialized_start=2873
+  _globals['_PHASE']._serialized_end=3198
+  _globals['_LEAVEREASON']._serialized_start=3200
+  _globals['_LEAVEREASON']._serialized_end=3322
   _globals['_FINDROUNDREQUEST']._serialized_start=51
   _globals['_FINDROUNDREQUEST']._serialized_end=142
   _globals['_ROUNDOFFERPART']._serialized_start=144
@@ -77,48 +77,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHAREKEYSPART']._serialized_end=1482
   _globals['_KEYSHAREPIECE']._serialized_start=1484
   _globals['_KEYSHAREPIECE']._serialized_end=1529
-  _globals['_SHAREDELIVERYPART']._serialized_start=1531
-  _globals['_SHAREDELIVERYPART']._serialized_end=1647
-  _globals['_MASKEDINPUTCHUNK']._serialized_start=1649
-  _globals['_MASKEDINPUTCHUNK']._serialized_end=1700
-  _globals['_SURVIVORSET']._serialized_start=1702
-  _globals['_SURVIVORSET']._serialized_end=1751
-  _globals['_CONSISTENCYCHECK']._serialized_start=1753
-  _globals['_CONSISTENCYCHECK']._serialized_end=1790
-  _globals['_SIGNEDBY']._serialized_start=1792
-  _globals['_SIGNEDBY']._serialized_end=1837
-  _globals['_CONSISTENCYPROOFPART']._serialized_start=1839
-  _globals['_CONSISTENCYPROOFPART']._serialized_end=1907
-  _globals['_REVEALEDSHARE']._serialized_start=1909
-  _globals['_REVEALEDSHARE']._serialized_end=2001
-  _globals['_UNMASKPART']._serialized_start=2003
-  _globals['_UNMASKPART']._serialized_end=2062
-  _globals['_KEYCONFIRMATION']._serialized_start=2064
-  _globals['_KEYCONFIRMATION']._serialized_end=2116
-  _globals['_ENCRYPTEDINPUTCHUNK']._serialized_start=2118
-  _globals['_ENCRYPTEDINPUTCHUNK']._serialized_end=2203
-  _globals['_ENCRYPTEDSUMPART']._serialized_start=2205
-  _globals['_ENCRYPTEDSUMPART']._serialized_end=2303
-  _globals['_SUMREPORT']._serialized_start=2305
-  _globals['_SUMREPORT']._serialized_end=2351
-  _globals['_RELEASEORDER']._serialized_start=2353
-  _globals['_RELEASEORDER']._serialized_end=2383
-  _globals['_SUMCHUNK']._serialized_start=2385
-  _globals['_SUMCHUNK']._serialized_end=2428
-  _globals['_PARTIALCHUNK']._serialized_start=2430
-  _globals['_PARTIALCHUNK']._serialized_end=2477
-  _globals['_FALLENSET']._serialized_start=2479
-  _globals['_FALLENSET']._serialized_end=2506
-  _globals['_RECOVERYCHECK']._serialized_start=2508
-  _globals['_RECOVERYCHECK']._serialized_end=2542
-  _globals['_SEEDSHARE']._serialized_start=2544
-  _globals['_SEEDSHARE']._serialized_end=2585
-  _globals['_RECOVERSEEDSPART']._serialized_start=2587
-  _globals['_RECOVERSEEDSPART']._serialized_end=2648
-  _globals['_LEAVE']._serialized_start=2650
-  _globals['_LEAVE']._serialized_end=2742
-  _globals['_AGGREGATEPART']._serialized_start=2744
-  _globals['_AGGREGATEPART']._serialized_end=2847
-  _globals['_DATAPLANE']._serialized_start=3302
-  _globals['_DATAPLANE']._serialized_end=4754
+  _globals['_SHAREDELIVERYPART']._serialized_start=1532
+  _globals['_SHAREDELIVERYPART']._serialized_end=1670
+  _globals['_MASKEDINPUTCHUNK']._serialized_start=1672
+  _globals['_MASKEDINPUTCHUNK']._serialized_end=1723
+  _globals['_SURVIVORSET']._serialized_start=1725
+  _globals['_SURVIVORSET']._serialized_end=1774
+  _globals['_CONSISTENCYCHECK']._serialized_start=1776
+  _globals['_CONSISTENCYCHECK']._serialized_end=1813
+  _globals['_SIGNEDBY']._serialized_start=1815
+  _globals['_SIGNEDBY']._serialized_end=1860
+  _globals['_CONSISTENCYPROOFPART']._serialized_start=1862
+  _globals['_CONSISTENCYPROOFPART']._serialized_end=1930
+  _globals['_REVEALEDSHARE']._serialized_start=1932
+  _globals['_REVEALEDSHARE']._serialized_end=2024
+  _globals['_UNMASKPART']._serialized_start=2026
+  _globals['_UNMASKPART']._serialized_end=2085
+  _globals['_KEYCONFIRMATION']._serialized_start=2087
+  _globals['_KEYCONFIRMATION']._serialized_end=2139
+  _globals['_ENCRYPTEDINPUTCHUNK']._serialized_start=2141
+  _globals['_ENCRYPTEDINPUTCHUNK']._serialized_end=2226
+  _globals['_ENCRYPTEDSUMPART']._serialized_start=2228
+  _globals['_ENCRYPTEDSUMPART']._serialized_end=2326
+  _globals['_SUMREPORT']._serialized_start=2328
+  _globals['_SUMREPORT']._serialized_end=2374
+  _globals['_RELEASEORDER']._serialized_start=2376
+  _globals['_RELEASEORDER']._serialized_end=2406
+  _globals['_SUMCHUNK']._serialized_start=2408
+  _globals['_SUMCHUNK']._serialized_end=2451
+  _globals['_PARTIALCHUNK']._serialized_start=2453
+  _globals['_PARTIALCHUNK']._serialized_end=2500
+  _globals['_FALLENSET']._serialized_start=2502
+  _globals['_FALLENSET']._serialized_end=2529
+  _globals['_RECOVERYCHECK']._serialized_start=2531
+  _globals['_RECOVERYCHECK']._serialized_end=2565
+  _globals['_SEEDSHARE']._serialized_start=2567
+  _globals['_SEEDSHARE']._serialized_end=2608
+  _globals['_RECOVERSEEDSPART']._serialized_start=2610
+  _globals['_RECOVERSEEDSPART']._serialized_end=2671
+  _globals['_LEAVE']._serialized_start=2673
+  _globals['_LEAVE']._serialized_end=2765
+  _globals['_AGGREGATEPART']._serialized_start=2767
+  _globals['_AGGREGATEPART']._serialized_end=2870
+  _globals['_DATAPLANE']._serialized_start=3325
+  _globals['_DATAPLANE']._serialized_end=4777
 # @@protoc_insertion_point(module_scope)

@@ -222,12 +222,14 @@ class KeySharePiece(_message.Message):
     def __init__(self, owner: _Optional[int] = ..., piece: _Optional[bytes] = ...) -> None: ...
 
 class ShareDeliveryPart(_message.Message):
-    __slots__ = ("shares", "key_shares")
+    __slots__ = ("shares", "key_shares", "model_digest")
     SHARES_FIELD_NUMBER: _ClassVar[int]
     KEY_SHARES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     shares: _containers.RepeatedCompositeFieldContainer[SealedShares]
     key_shares: _containers.RepeatedCompositeFieldContainer[KeySharePiece]
-    def __init__(self, shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ..., key_shares: _Optional[_Iterable[_Union[KeySharePiece, _Mapping]]] = ...) -> None: ...
+    model_digest: bytes
+    def __init__(self, shares: _Optional[_Iterable[_Union[SealedShares, _Mapping]]] = ..., key_shares: _Optional[_Iterable[_Union[KeySharePiece, _Mapping]]] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
 
 class MaskedInputChunk(_message.Message):
     __slots__ = ("number", "payload")

@@ -8,11 +8,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SavedState(_message.Message):
-    __slots__ = ("state", "round_id", "config", "context", "participant_id", "keys", "trust_digest", "roster", "channel_private_key", "mask_private_key", "seed", "key_share", "own_share", "held", "sets", "dealer", "message", "signers", "fallen", "c1", "summed", "sums")
+    __slots__ = ("state", "round_id", "config", "context", "named_model", "participant_id", "keys", "trust_digest", "roster", "channel_private_key", "mask_private_key", "seed", "key_share", "own_share", "held", "sets", "dealer", "message", "signers", "fallen", "c1", "summed", "sums")
     STATE_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    NAMED_MODEL_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     TRUST_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +36,7 @@ class SavedState(_message.Message):
     round_id: bytes
     config: bytes
     context: bytes
+    named_model: bytes
     participant_id: str
     keys: _data_plane_pb2.AdvertiseKeys
     trust_digest: bytes
@@ -53,7 +55,7 @@ class SavedState(_message.Message):
     c1: _containers.RepeatedScalarFieldContainer[bytes]
     summed: _containers.RepeatedScalarFieldContainer[str]
     sums: bytes
-    def __init__(self, state: _Optional[str] = ..., round_id: _Optional[bytes] = ..., config: _Optional[bytes] = ..., context: _Optional[bytes] = ..., participant_id: _Optional[str] = ..., keys: _Optional[_Union[_data_plane_pb2.AdvertiseKeys, _Mapping]] = ..., trust_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.Member, _Mapping]]] = ..., channel_private_key: _Optional[bytes] = ..., mask_private_key: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., key_share: _Optional[bytes] = ..., own_share: _Optional[bytes] = ..., held: _Optional[_Iterable[_Union[HeldShare, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ..., dealer: _Optional[int] = ..., message: _Optional[bytes] = ..., signers: _Optional[_Iterable[int]] = ..., fallen: _Optional[_Iterable[int]] = ..., c1: _Optional[_Iterable[bytes]] = ..., summed: _Optional[_Iterable[str]] = ..., sums: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, state: _Optional[str] = ..., round_id: _Optional[bytes] = ..., config: _Optional[bytes] = ..., context: _Optional[bytes] = ..., named_model: _Optional[bytes] = ..., participant_id: _Optional[str] = ..., keys: _Optional[_Union[_data_plane_pb2.AdvertiseKeys, _Mapping]] = ..., trust_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.Member, _Mapping]]] = ..., channel_private_key: _Optional[bytes] = ..., mask_private_key: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., key_share: _Optional[bytes] = ..., own_share: _Optional[bytes] = ..., held: _Optional[_Iterable[_Union[HeldShare, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ..., dealer: _Optional[int] = ..., message: _Optional[bytes] = ..., signers: _Optional[_Iterable[int]] = ..., fallen: _Optional[_Iterable[int]] = ..., c1: _Optional[_Iterable[bytes]] = ..., summed: _Optional[_Iterable[str]] = ..., sums: _Optional[bytes] = ...) -> None: ...
 
 class HeldShare(_message.Message):
     __slots__ = ("owner", "share")

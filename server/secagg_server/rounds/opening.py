@@ -75,7 +75,7 @@ class RoundOpener:
         """The configuration in these bytes.
 
         Raises:
-            ConfigError: it is unsafe, or names what the coordinator alone may name.
+            ConfigError: it is unsafe, names what the coordinator alone may name, or leaves the model for later.
             DecodeError: it is no configuration.
         """
         try:
@@ -84,6 +84,11 @@ class RoundOpener:
             raise ConfigError(str(error)) from None
         if config.groups is not None and config.groups.number:  # check: groups-named-by-us
             raise ConfigError("the coordinator names and numbers groups; leave parent and number out")
+        if config.model_later:  # check: model-later-opened
+            raise ConfigError(
+                "this coordinator has no call by which a model could be named later: put the model's digest into "
+                "model_digest and leave model_later out"
+            )
         return config
 
     def prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
