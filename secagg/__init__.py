@@ -25,7 +25,8 @@ __all__, __getattr__, __dir__ = exports(
             "AbortReason AuthenticationError BudgetExceeded ConfigError DecodeError Exhibit IdentityError "
             "InputError LedgerError LimitError LocalError MemoryFileError MissingExtraError ModelMismatch "
             "NotInRoundError ParticipationCancelled PolicyViolation PrecisionWarning ProtocolViolation "
-            "RemoteError RoundAborted RoundTimeoutError SecAggError TransportError UnknownRoundError WorkerError"
+            "RemoteError RoundAborted RoundTimeoutError SavedStateError SecAggError TransportError "
+            "UnknownRoundError WorkerError"
         ),
         "secagg.events": (
             "Accused DropReason MessageAccepted ParticipantDropped PhaseStarted RoundFailed Verdict WrongShares"

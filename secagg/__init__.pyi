@@ -40,6 +40,7 @@ from secagg.errors import (
     RemoteError as RemoteError,
     RoundAborted as RoundAborted,
     RoundTimeoutError as RoundTimeoutError,
+    SavedStateError as SavedStateError,
     SecAggError as SecAggError,
     TransportError as TransportError,
     UnknownRoundError as UnknownRoundError,

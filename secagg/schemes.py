@@ -91,11 +91,17 @@ def save(participant: Participant, keys: StateKeys) -> bytes:
 
     Raises:
         LocalError: there is nothing to save.
-        ConfigError: `keys` outlive this process, and the memory of released sums does not.
+        ConfigError: `keys` outlive this process, and the memory of released sums does not; or the coordinator may lie,
+            and others keep the keys.
         SavedStateError: there is a saved state after as many messages already, the round was not joined in `keys`, the
             state is too long, or its key cannot be kept. After any of these errors the participant is as it was.
     """
     membership, state = participant.membership, participant.state
+    if membership.active and not keys.guarded:  # check: guarded-keys
+        raise ConfigError(
+            "whoever keeps these states has their keys, too, and could go back to older ones; against an active "
+            "coordinator the participant must keep the keys itself: name a folder for them (FolderStateKeys)"
+        )
     if keys.durable and not membership.durable_claim:  # check: durable-memory
         raise ConfigError(
             "the saved state outlives this process, and the memory of released sums does not: a sum that this process "

@@ -14,6 +14,7 @@ prefer_tls13()
 __all__, __getattr__, __dir__ = exports(
     __name__,
     {
+        "secagg.programs.state_keys": "FolderStateKeys",
         "secagg.sandbox.worker": "Limits Worker",
         "secagg_client.aio.client": "AsyncClient",
         "secagg_client.sync.control": "ControlClient",

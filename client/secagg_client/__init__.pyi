@@ -1,5 +1,6 @@
 """The types of the names that `secagg_client` loads when they are first used."""
 
+from secagg.programs.state_keys import FolderStateKeys as FolderStateKeys
 from secagg.sandbox.worker import Limits as Limits, Worker as Worker
 from secagg_client.aio.client import AsyncClient as AsyncClient
 from secagg_client.sync.control import ControlClient as ControlClient

@@ -22,16 +22,26 @@ from secagg.errors import IdentityError, SavedStateError
 from secagg.messages import ParticipantId
 from secagg.programs.folders import flush_folder
 from secagg.programs.keyfiles import NewFile, write_new
-from secagg.rounds.saved_state import STATE_KEY_SIZE, StateName, joined_before, no_key, not_joined, saved_before
-
-MAX_ROUNDS: Final = 1000
-"""Rounds that are remembered as joined; the oldest is forgotten first."""
+from secagg.rounds.saved_state import (
+    JOINED,
+    KEY,
+    MAX_ROUNDS,
+    STATE_KEY_SIZE,
+    StateName,
+    joined_before,
+    joined_name,
+    key_name,
+    no_key,
+    not_joined,
+    saved_before,
+)
 
 
 class FolderStateKeys:
     """Keys of saved states in a private folder. Several threads and processes of one machine may share it."""
 
     durable: Final = True
+    guarded: Final = True
 
     def __init__(self, folder: str | Path) -> None:
         """The keys of a folder, which is made if there is none.
@@ -95,16 +105,16 @@ class FolderStateKeys:
             flush_folder(self._folder)
 
     def _joined(self, round_id: RoundId, participant_id: ParticipantId) -> Path:
-        return self._folder / f"{round_id.hex()}.{participant_id}.joined"
+        return self._folder / joined_name(round_id, participant_id)
 
     def _key(self, name: StateName) -> Path:
-        return self._folder / f"{name.round_id.hex()}.{name.participant_id}.{name.step}.key"
+        return self._folder / key_name(name)
 
     def _forget_oldest(self) -> None:
         """Forget rounds beyond `MAX_ROUNDS`, and the keys of states that were left behind in them."""
-        joined = sorted(self._folder.glob("*.joined"), key=_age)
+        joined = sorted(self._folder.glob(f"*{JOINED}"), key=_age)
         for oldest in joined[:-MAX_ROUNDS]:
-            for key in self._folder.glob(f"{oldest.stem}.*.key"):
+            for key in self._folder.glob(f"{oldest.name.removesuffix(JOINED)}.*{KEY}"):
                 key.unlink(missing_ok=True)
             oldest.unlink(missing_ok=True)
 

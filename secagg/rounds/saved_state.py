@@ -1,6 +1,6 @@
 """A participant that outlives its process: its state between two messages, sealed for one single restore.
 
-    keys = FolderStateKeys(Path("state-keys"))          # a private folder that this participant alone uses
+    keys = FolderStateKeys("state-keys")                # a private folder that this participant alone uses
     keys.join(round_id, name)                           # once for each round, before the first message
     participant = take_part(membership, None, Worker)   # no update is needed yet
     sealed = save(participant, keys)                    # given up here; `sealed` may be kept anywhere
@@ -22,7 +22,7 @@ nor change them, nor go back to older ones. Only who brings back an older copy o
 losing the keys loses rounds, and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -44,6 +44,12 @@ VERSION: Final = 1
 """Of the format. A state of another version is refused: rounds are short, so they end before a program is exchanged."""
 
 STATE_KEY_SIZE: Final = 32
+
+MAX_ROUNDS: Final = 1000
+"""Rounds that are remembered as joined; the oldest is forgotten first, with keys that were left behind in it."""
+
+JOINED: Final = ".joined"
+KEY: Final = ".key"
 _HEADER_SIZE: Final = 2
 
 # --- the keys of saved states -----------------------------------------------------------------------------------------
@@ -69,7 +75,12 @@ class StateKeys(Protocol):
 
     @property
     def durable(self) -> bool:
-        """Whether they outlive this process."""
+        """Whether it promises to outlive this process."""
+        ...
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the participant itself keeps it, so that nobody else can bring back what was used up."""
         ...
 
     def join(self, round_id: RoundId, participant_id: ParticipantId) -> None:
@@ -108,39 +119,66 @@ class StateKeys(Protocol):
 
 
 class MemoryStateKeys:
-    """Keys that last as long as this object. For one thread at a time."""
+    """Keys that last as long as this object, or as the mapping that it is given. For one thread at a time.
+
+    The latest `MAX_ROUNDS` rounds are remembered as joined. With an older round go its keys.
+    """
 
     durable: Final = False
 
-    def __init__(self, rng: Rng) -> None:
+    def __init__(self, rng: Rng, kept: MutableMapping[str, bytes] | None = None) -> None:
+        """Args:
+        rng: makes the keys.
+        kept: where they are, by the names of files in a `FolderStateKeys`; None for a place of our own. A mapping that
+            a framework keeps, beside the saved states, is as good as no seal at all: whoever keeps both can read states
+            and go back to older ones. Such keys serve where the coordinator is semi-honest.
+        """
+        self.guarded: Final = kept is None
         self._rng = rng
-        self._keys: dict[StateName, Secret] = {}
-        self._joined: set[tuple[RoundId, ParticipantId]] = set()
+        self._kept: MutableMapping[str, bytes] = {} if kept is None else kept
 
     def join(self, round_id: RoundId, participant_id: ParticipantId) -> None:
         """As `StateKeys.join`."""
-        if (round_id, participant_id) in self._joined:
+        joined = joined_name(round_id, participant_id)
+        if joined in self._kept:  # check: joined-once
             raise joined_before(round_id, participant_id)
-        self._joined.add((round_id, participant_id))
+        self._kept[joined] = b""
+        for oldest in [name for name in self._kept if name.endswith(JOINED)][:-MAX_ROUNDS]:
+            prefix = oldest.removesuffix(JOINED)
+            for name in [name for name in self._kept if name.startswith(prefix) and name.endswith(KEY)]:
+                del self._kept[name]
+            del self._kept[oldest]
 
     def make(self, name: StateName) -> Secret:
         """As `StateKeys.make`."""
-        if (name.round_id, name.participant_id) not in self._joined:
+        if joined_name(name.round_id, name.participant_id) not in self._kept:
             raise not_joined(name)
-        if name in self._keys:
+        if key_name(name) in self._kept:
             raise saved_before(name)
-        return self._keys.setdefault(name, Secret(self._rng.token(STATE_KEY_SIZE)))
+        key = self._kept[key_name(name)] = self._rng.token(STATE_KEY_SIZE)
+        return Secret(key)
 
     def read(self, name: StateName) -> Secret:
         """As `StateKeys.read`."""
-        if name not in self._keys:
+        key = self._kept.get(key_name(name))
+        if key is None:  # check: key-there
             raise no_key(name)
-        return self._keys[name]
+        return Secret(key)
 
     def use_up(self, name: StateName) -> None:
         """As `StateKeys.use_up`."""
-        if self._keys.pop(name, None) is None:
+        if self._kept.pop(key_name(name), None) is None:
             raise no_key(name)
+
+
+def joined_name(round_id: RoundId, participant_id: ParticipantId) -> str:
+    """The name of what says that a round was joined."""
+    return f"{round_id.hex()}.{participant_id}{JOINED}"
+
+
+def key_name(name: StateName) -> str:
+    """The name of a state's key."""
+    return f"{name.round_id.hex()}.{name.participant_id}.{name.step}{KEY}"
 
 
 def joined_before(round_id: RoundId, participant_id: ParticipantId) -> SavedStateError:

@@ -104,7 +104,7 @@ class CarriedTerms:
         def claim(release: Release) -> frozenset[ParticipantId]:
             return self.memory.claim(offer.round_id, release, self.policy)
 
-        return Membership(round_, ParticipantId(name), self.policy, self.rng, credentials, claim)
+        return Membership(round_, ParticipantId(name), self.policy, self.rng, credentials, claim, self.memory.durable)
 
 
 class CarriedParticipant:

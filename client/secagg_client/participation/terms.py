@@ -101,7 +101,7 @@ class Terms:
         def claim(release: Release) -> frozenset[ParticipantId]:
             return self.memory.claim(offer.round_id, release, self.policy)
 
-        return Membership(round_, own, self.policy, self.rng, credentials, claim)
+        return Membership(round_, own, self.policy, self.rng, credentials, claim, self.memory.durable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

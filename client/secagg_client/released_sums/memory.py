@@ -41,6 +41,11 @@ class Memory:
         self._sums = ReleaseMemory(MAX_SUMS)
         self._received: set[RoundId] = set()
 
+    @property
+    def durable(self) -> bool:
+        """Whether it is kept in a file, and so outlives this process."""
+        return self._file is not None
+
     def belong_to(self, owner: ParticipantId) -> None:
         """Serve this participant, and no other.
 
