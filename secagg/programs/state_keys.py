@@ -66,10 +66,8 @@ class FolderStateKeys:
     def join(self, round_id: RoundId, participant_id: ParticipantId) -> None:
         """As `StateKeys.join`."""
         with self._telling():
-            try:
-                write_new([NewFile(self._joined(round_id, participant_id), Secret(b""))])
-            except (IdentityError, FileExistsError):
-                raise joined_before(round_id, participant_id) from None
+            taken = joined_before(round_id, participant_id)
+            _create(self._joined(round_id, participant_id), Secret(b""), taken)
             self._forget_oldest()
 
     def make(self, name: StateName) -> Secret:
@@ -78,10 +76,7 @@ class FolderStateKeys:
         with self._telling():
             if not self._joined(name.round_id, name.participant_id).exists():
                 raise not_joined(name)
-            try:
-                write_new([NewFile(self._key(name), key)])
-            except (IdentityError, FileExistsError):
-                raise saved_before(name) from None
+            _create(self._key(name), key, saved_before(name))
         return key
 
     def read(self, name: StateName) -> Secret:
@@ -127,6 +122,16 @@ class FolderStateKeys:
                 f"keys of saved states in {self._folder}: {error.strerror or error}; make the folder readable and "
                 "writable, or name another one"
             ) from error
+
+
+def _create(path: Path, content: Secret, taken: SavedStateError) -> None:
+    """A new file, safe on the disk when this returns. Raises `taken` if there is one of its name."""
+    try:
+        write_new([NewFile(path, content)])
+    except (IdentityError, FileExistsError):
+        if not os.path.lexists(path):  # a file stands in the place of the folder
+            raise
+        raise taken from None
 
 
 def _age(path: Path) -> int:

@@ -218,12 +218,7 @@ def seal(content: bytes, name: StateName, key: Secret) -> bytes:
         content: as `encode_saved` makes it.
         name: of the state; its step stands in the header.
         key: 32 fresh bytes; seals this one state.
-
-    Raises:
-        SavedStateError: the state is longer than 1 GiB.
     """
-    if len(content) > MAX_SAVED_BYTES:
-        raise SavedStateError(f"{_text(name)} has {len(content)} bytes, more than {MAX_SAVED_BYTES}; keep the process")
     return bytes([VERSION, name.step]) + sealing.seal(key, content, _associated(name))
 
 

@@ -8,7 +8,7 @@ from secagg.config import DIGEST_SIZE, RoundConfig
 from secagg.context import ROUND_ID_SIZE, Context, RoundId
 from secagg.crypto.secret import Secret
 from secagg.crypto.shamir import SHARE_SIZE
-from secagg.errors import DecodeError
+from secagg.errors import DecodeError, SavedStateError
 from secagg.messages import AdvertiseKeys, Index, ParticipantId, Roster, SurvivorSet
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.counting import Budget
@@ -88,9 +88,13 @@ class SavedState:
 
 
 def encode_saved(saved: SavedState) -> bytes:
-    """The state as bytes. They hold secrets in clear: seal them."""
+    """The state as bytes. They hold secrets in clear: seal them.
+
+    Raises:
+        SavedStateError: they are too many.
+    """
     roster = (member for part in encode_roster(saved.roster) for member in part.members) if saved.roster else ()
-    return pb.SavedState(
+    content = pb.SavedState(
         state=saved.state,
         round_id=saved.round_id,
         config=encode_config(saved.config),
@@ -115,6 +119,12 @@ def encode_saved(saved: SavedState) -> bytes:
         summed=saved.summed,
         sums=saved.sums,
     ).SerializeToString(deterministic=True)
+    if len(content) > MAX_SAVED_BYTES:
+        raise SavedStateError(
+            f"the state of {saved.participant_id} has {len(content)} bytes, more than {MAX_SAVED_BYTES}; keep the "
+            "process alive for rounds with so long a vector"
+        )
+    return content
 
 
 def decode_saved(content: bytes) -> SavedState:
