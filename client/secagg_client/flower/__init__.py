@@ -14,5 +14,6 @@ __all__, __getattr__, __dir__ = exports(
     {
         "secagg_client.flower.mod": "SecAggMod",
         "secagg_client.flower.server": "SecAgg",
+        "secagg_client.flower.sidecar": "Sidecar",
     },
 )

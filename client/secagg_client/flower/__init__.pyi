@@ -2,5 +2,6 @@
 
 from secagg_client.flower.mod import SecAggMod as SecAggMod
 from secagg_client.flower.server import SecAgg as SecAgg
+from secagg_client.flower.sidecar import Sidecar as Sidecar
 
 __all__: list[str]

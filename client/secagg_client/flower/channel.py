@@ -73,11 +73,18 @@ class Channel:
         self._clock = clock
         self._sleep = sleep
 
-    def exchange(self, letters: Mapping[int, Letter]) -> dict[int, Answer]:
+    def exchange(
+        self,
+        letters: Mapping[int, Letter],
+        hear: Callable[[int, Answer], None] = lambda node, answer: None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> dict[int, Answer]:
         """Send each node its letter, and wait until all have answered, or the time limits are over.
 
         Args:
             letters: by node id.
+            hear: called with each answer as soon as it is there.
+            enough: asked again and again; if true, nobody is waited for any longer.
         """
         start = self._clock()
         answers: dict[int, Answer] = {}
@@ -92,12 +99,15 @@ class Channel:
             for reply in self._pull(waiting):
                 about = reply.metadata.reply_to_message_id  # errors that the SuperLink makes up name no node
                 if about in waiting:
-                    answers[waiting.pop(about)] = _read(reply)
+                    node = waiting.pop(about)
+                    answers[node] = _read(reply)
+                    hear(node, answers[node])
             passed = self._clock() - start
-            late = {message_id: node for message_id, node in waiting.items() if passed >= letters[node].limit_s}
+            done = enough()
+            late = {i: node for i, node in waiting.items() if done or passed >= letters[node].limit_s}
             for message_id, node in late.items():
                 del waiting[message_id]
-                answers[node] = Silence(f"no reply in {letters[node].limit_s:g} s")
+                answers[node] = Silence(f"no reply in {passed:.3g} s")
             if waiting:
                 self._sleep(min(max(POLL_SHARE * passed, SHORTEST_POLL_S), LONGEST_POLL_S))
         return answers

@@ -26,9 +26,10 @@ from secagg_client.carried.steps import LEAVE, Step
 from secagg_client.flower import arrays as models
 from secagg_client.flower.bundles import Bundle, Carried
 from secagg_client.flower.channel import Answer, Channel, Letter, Refusal, Silence
-from secagg_client.flower.notes import EXPLAINED
+from secagg_client.flower.notes import explained
 from secagg_client.flower.records import Packet, bare, merged, steps_for
 from secagg_client.flower.settings import EVALUATE, METRICS, Settings
+from secagg_client.flower.sidecar import HeldRound, SidecarBundle, SidecarRuns
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import MetricMeans
 
@@ -71,6 +72,7 @@ class Job:
         dtypes: the dtype of each array of the model, as the job began.
         weight_key: the metric that is a participant's weight.
         clock: seconds, of any origin.
+        sidecar: holds the rounds, if they do not travel on Flower's channel.
     """
 
     settings: Settings
@@ -78,6 +80,7 @@ class Job:
     dtypes: Mapping[str, str]
     weight_key: str
     clock: Callable[[], float] = time.monotonic
+    sidecar: SidecarRuns | None = None
     _releases: ReleaseMemory = field(default_factory=partial(ReleaseMemory, MAX_RELEASES), init=False)
     _told: dict[Peer, list[Step]] = field(default_factory=dict, init=False)  # ends of rounds, with the next message
     _skipped: bool = field(default=False, init=False)
@@ -162,7 +165,9 @@ class Job:
         )
         return []
 
-    def _bundle(self, peers: frozenset[Peer], *configs: RoundConfig) -> Bundle:
+    def _bundle(self, peers: frozenset[Peer], *configs: RoundConfig) -> Bundle | SidecarBundle:
+        if self.sidecar is not None:
+            return SidecarBundle({config.purpose: HeldRound(config) for config in configs}, peers)
         rounds = {config.purpose: self._round(config, sorted(peers)) for config in configs}
         return Bundle(rounds, peers)
 
@@ -171,8 +176,27 @@ class Job:
         kind = CarriedRound if config.groups is None else CarriedGroups
         return kind(config, peers, clock=time.time, trust=self.settings.trust, charge=charge, releases=self._releases)
 
-    def _run(self, bundle: Bundle, asked: Asked, *, may_fail: bool = False) -> None:
-        """Exchange messages until all rounds of the bundle are over."""
+    def _run(self, bundle: Bundle | SidecarBundle, asked: Asked, *, may_fail: bool = False) -> None:
+        """Play all rounds of the bundle to their end."""
+        answered = self._hold(bundle, asked) if isinstance(bundle, SidecarBundle) else self._carry(bundle, asked)
+        if not answered and not may_fail:
+            why = "; ".join(f"node {peer}: {reason}" for peer, reason in list(bundle.dropped().items())[:5])
+            raise RoundAborted(
+                AbortReason.BELOW_THRESHOLD, f"no node took part in a secure round, so the job stops ({why})"
+            )
+
+    def _hold(self, bundle: SidecarBundle, asked: Asked) -> frozenset[Peer]:
+        """Let the coordinator hold the rounds; the nodes that took part."""
+        if self.sidecar is None:
+            raise AssertionError("rounds at a coordinator without one")
+
+        def write(node: int, steps: list[dict[Peer, Step]], *, with_input: bool) -> Letter:
+            return self._letter(node, steps, asked, with_input)
+
+        return self.sidecar.run(bundle, write, asked.until)
+
+    def _carry(self, bundle: Bundle, asked: Asked) -> frozenset[Peer]:
+        """Exchange messages until all rounds are over; the nodes that took part."""
         answered: set[Peer] = set()
         while not bundle.over:
             with_input = bundle.asks_for_input
@@ -185,11 +209,7 @@ class Job:
         for endings in bundle.endings():
             for peer, step in endings.items():
                 self._told.setdefault(peer, []).append(step)
-        if not answered and not may_fail:
-            why = "; ".join(f"node {peer}: {reason}" for peer, reason in list(bundle.dropped().items())[:5])
-            raise RoundAborted(
-                AbortReason.BELOW_THRESHOLD, f"no node took part in a secure round, so the job stops ({why})"
-            )
+        return frozenset(answered)
 
     def _letter(self, node: int, steps: list[dict[Peer, Step]], asked: Asked, with_input: bool) -> Letter:
         packet = Packet((*self._told.pop(str(node), ()), *steps_for(steps, str(node))), (self.weight_key,))
@@ -205,7 +225,7 @@ class Job:
             case Packet(steps, notes):
                 bundle.take(peer, steps)
                 for note in notes:
-                    log.warning("SecAgg: node %s: %s", peer, EXPLAINED.get(note, "it gave a reason we do not know"))
+                    log.warning("SecAgg: node %s: %s", peer, explained([note]))
                 return any(step.kind != LEAVE for step in steps)
             case Silence(reason) | Refusal(reason):
                 bundle.lost(peer, reason)
@@ -213,7 +233,7 @@ class Job:
 
     # --- results ------------------------------------------------------------------------------------------------------
 
-    def _metrics(self, bundle: Bundle, purpose: str) -> MetricMeans | None:
+    def _metrics(self, bundle: Bundle | SidecarBundle, purpose: str) -> MetricMeans | None:
         one = bundle.rounds.get(purpose)
         if one is None:
             return None
@@ -230,11 +250,11 @@ class Job:
                 log.warning("SecAgg: metric %r: %d nodes' values lay outside of its range", name, count)
         return found
 
-    def _replies(self, content: RecordDict, bundle: Bundle, asked: Asked) -> list[Message]:
+    def _replies(self, content: RecordDict, bundle: Bundle | SidecarBundle, asked: Asked) -> list[Message]:
         anyone = next(iter(asked.messages.values()))
         return [Message(content, reply_to=anyone), *self._errors(bundle, asked)]
 
-    def _without_sum(self, what: str, bundle: Bundle, asked: Asked) -> list[Message]:
+    def _without_sum(self, what: str, bundle: Bundle | SidecarBundle, asked: Asked) -> list[Message]:
         failures = [one.outcome for one in bundle.rounds.values() if isinstance(one.outcome, RoundAborted)]
         for failure in failures:
             log.warning("SecAgg: no sum of %s: %s", what, failure)
@@ -244,7 +264,7 @@ class Job:
             for message in asked.messages.values()
         ]
 
-    def _errors(self, bundle: Bundle, asked: Asked) -> list[Message]:
+    def _errors(self, bundle: Bundle | SidecarBundle, asked: Asked) -> list[Message]:
         dropped = bundle.dropped()
         for peer, reason in sorted(dropped.items()):
             log.warning("SecAgg: node %s dropped out: %s", peer, reason)
@@ -284,10 +304,10 @@ class Job:
         )
 
 
-def _mean(update: Carried) -> WeightedMean | None:
+def _mean(update: Carried | HeldRound) -> WeightedMean | None:
     """What a round of updates gives; None without a sum."""
     match update.outcome:
-        case Aggregate() if isinstance(update, CarriedRound):
+        case Aggregate() if not isinstance(update, CarriedGroups):
             return update.outcome.mean(update.config, update.context)
         case GroupedAggregate():
             return update.outcome.mean(update.config)

@@ -8,6 +8,7 @@ client can stand, and its simulation keeps the state from before the message.
 
 from collections.abc import Callable, Mapping, Sequence
 from logging import getLogger
+from pathlib import Path
 from typing import Any, Final
 
 from flwr.app import ConfigRecord, Context, Error, Message, MessageType, RecordDict
@@ -20,8 +21,9 @@ from secagg.policy import Policy
 from secagg_client.carried.participant import CarriedParticipant
 from secagg_client.flower import arrays as models
 from secagg_client.flower import notes
-from secagg_client.flower.node import node_of
+from secagg_client.flower.node import node_of, with_identity
 from secagg_client.flower.records import RECORD, Packet, VersionError, put, take
+from secagg_client.flower.sidecar_node import HeldNode, is_held
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import PURPOSES, Metrics
 from secagg_client.participation.results import Offer
@@ -48,12 +50,16 @@ class SecAggMod:
     secure round are refused; queries pass.
     """
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, identities: str | Path | None = None) -> None:
         """Args:
         policy: what this node demands of a round. None demands the active threat model where `node_config` names a
-            certificate and a folder for marks, and allows the semi-honest one elsewhere.
+            certificate and a folder for marks, and wherever a coordinator holds the rounds; it allows the semi-honest
+            one elsewhere.
+        identities: for simulations, whose nodes have no `node_config` of their own: a folder that holds one folder for
+            each node, which is named by its partition id and has cert.pem, key.pem and ca.pem.
         """
         self._policy = policy
+        self._identities = None if identities is None else Path(identities)
 
     def __call__(self, message: Message, context: Context, call_next: Call) -> Message:
         """Answer one message."""
@@ -73,7 +79,13 @@ class SecAggMod:
         packet = take(message.content)
         if packet is None:
             raise DecodeError("the record of secagg is gone")
-        node = node_of(context.node_id, context.node_config, self._policy)
+        config = with_identity(context.node_config, self._identities)
+        if is_held(packet):
+            task = _Task(message, context, call_next, packet.notes[0] if packet.notes else DEFAULT_WEIGHT_KEY)
+            held = HeldNode(config, self._policy, context.state)
+            steps = held.answer(packet.steps, task.contribute)
+            return Message(put(Packet(tuple(steps), (*task.notes, *held.notes)), RecordDict()), reply_to=message)
+        node = node_of(context.node_id, config, self._policy)
         _remark(context, node.remarks)
         states = context.state.config_records.get(RECORD)
         if states is None:

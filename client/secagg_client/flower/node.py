@@ -4,6 +4,7 @@ flower-supernode … --node-config 'secagg-certificate="…" secagg-key="…" se
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,9 @@ CERTIFICATE: Final = "secagg-certificate"
 KEY: Final = "secagg-key"
 CA: Final = "secagg-ca"
 MARKS: Final = "secagg-marks"
+PARTITION: Final = "partition-id"
+"""What Flower's simulation calls the number of a node."""
+
 _FILES: Final = (CERTIFICATE, KEY, CA)
 
 WITHOUT_IDENTITY: Final = (
@@ -61,7 +65,7 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
     Raises:
         IdentityError: a file is missing or unreadable, or only some of the three are named.
     """
-    identity, trust = _identity(config)
+    identity, trust = identity_of(config)
     marks = config.get(MARKS)
     if policy is None:
         policy = Policy() if identity and marks else Policy(threat_models=frozenset(ThreatModel))
@@ -72,7 +76,25 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
     return Node(terms, tuple(remarks))
 
 
-def _identity(config: Any) -> tuple[Identity | None, TrustAnchors | None]:
+def with_identity(config: Any, identities: Path | None) -> Mapping[str, Any]:
+    """`config` with the files of a simulated node in it, where a folder of them is given."""
+    if identities is None:
+        return dict(config)
+    folder = identities / str(config[PARTITION])
+    return {
+        **config,
+        CERTIFICATE: str(folder / "cert.pem"),
+        KEY: str(folder / "key.pem"),
+        CA: str(folder / "ca.pem"),
+    }
+
+
+def identity_of(config: Mapping[str, Any]) -> tuple[Identity | None, TrustAnchors | None]:
+    """Who a node is, and the CA; None twice if its configuration names no files.
+
+    Raises:
+        IdentityError: a file is missing or unreadable, or only some of the three are named.
+    """
     given = [name for name in _FILES if config.get(name)]
     if not given:
         return None, None

@@ -1,5 +1,6 @@
 """Why a node left a round, in single words: its own words do not travel, as they could tell what is in its data."""
 
+from collections.abc import Iterable
 from typing import Final
 
 RAISED: Final = "raised"
@@ -10,6 +11,8 @@ INPUT: Final = "input"
 IDENTITY: Final = "identity"
 MARKS: Final = "marks"
 INTERNAL: Final = "internal"
+NO_IDENTITY: Final = "no-identity"
+TURNS: Final = "turns"
 
 EXPLAINED: Final = {
     RAISED: "its app raised an exception or returned an error; the log of the node has it",
@@ -19,5 +22,13 @@ EXPLAINED: Final = {
     INPUT: "its update has other arrays than the model, or a value that is NaN or infinite",
     IDENTITY: "its certificate, key or CA in node_config cannot be read; the log of the node says more",
     MARKS: "it takes part against an active server only with a folder for marks (secagg-marks in node_config)",
+    NO_IDENTITY: "it has no certificate, and the sidecar transport needs one: name it in node_config, or in a "
+    "simulation give SecAggMod(identities=…)",
+    TURNS: "its pipeline says feedback, which is lost between the workers of a simulation: leave transport out there",
     INTERNAL: "SecAggMod failed there; the log of the node says more",
 }
+
+
+def explained(notes: Iterable[str]) -> str:
+    """What the notes say, in one text; empty without notes."""
+    return "; ".join(EXPLAINED.get(note, "it gave a reason we do not know") for note in notes)

@@ -1,6 +1,7 @@
 """The server app's side: a strategy wrapped outside, and the grid inside."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing
 from logging import getLogger
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from secagg_client.flower import arrays as models
 from secagg_client.flower.channel import Channel
 from secagg_client.flower.job import Job
 from secagg_client.flower.settings import AUTO, Settings
+from secagg_client.flower.sidecar import Sidecar, SidecarRuns
 from secagg_client.flower.strategies import check_strategy, raise_minimums, weight_key
 from secagg_client.learning.metrics import Metrics
 
@@ -47,6 +49,7 @@ class SecAgg:
         self,
         strategy: Strategy,
         *,
+        transport: Sidecar | None = None,
         clip: float | str = AUTO,
         max_weight: int = DEFAULT_MAX_WEIGHT,
         value_bits: int = 16,
@@ -66,6 +69,7 @@ class SecAgg:
         """Args:
             strategy: one that works on the mean of all updates: FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad,
                 or a class derived from these without an aggregation of its own.
+            transport: where the coordinator is that holds the rounds. None lets them travel on Flower's own channel.
             clip: values of an update are clipped to plus and minus this. With "auto" it is found once, before the first
                 round, from a secure histogram of the updates' largest values. That costs one training more.
             max_weight: the largest number of examples of a node; those with more are left out. Choose it no larger than
@@ -75,14 +79,15 @@ class SecAgg:
             metrics: smallest and largest value of each metric that nodes report, in training or evaluation, by name.
                 Their means are computed as exact sums. Others stay at the nodes. Without any, nodes do not evaluate.
             trust: the CA of the nodes' certificates. With it rounds stand against an active server; without, against
-                one that follows the protocol.
+                one that follows the protocol. With `transport` it is left out: every node has a certificate, which the
+                coordinator checks, and rounds stand against an active one.
             threshold: fewest nodes whose updates are in a sum. With 0 it is the default for the number of nodes that
                 the strategy asks: more than half, and more than two thirds with `trust`; 3 at least.
             max_colluding: nodes that may work together with the server; with −1 as `RoundConfig` says.
             groups: train in groups, and combine their means by median or trimmed mean.
             homomorphic: a profile from `secagg.find_profile`, to encrypt updates in place of masking them.
             ledger: folder that keeps what rounds with noise cost of the privacy budget; it outlives the job. None keeps
-                it in memory.
+                it in memory. With `transport` the coordinator keeps it.
             budget: the most that all rounds with noise may cost together; None for ε = 8 at δ = 1e-5.
             task: name of the job in configurations, policies and privacy ledgers.
             phase_s: longest wait for an answer without training in it, in seconds. Training has the time limit of
@@ -95,8 +100,15 @@ class SecAgg:
         check_strategy(strategy, mean_based=mean_based)
         if encoding is not None and clip != AUTO:
             raise ConfigError("the encoding has a clip of its own; leave clip out")
+        if transport is not None and not (trust is None and ledger is None and budget is None):
+            raise ConfigError(
+                "with the sidecar transport the coordinator checks certificates and keeps the privacy ledger: name "
+                "them in its settings (participant_ca, ledger_dir, budget), and leave trust, ledger and budget out"
+            )
+        signed = trust is not None or transport is not None
         weight = encoding.max_weight if encoding is not None else max_weight
         self._strategy = strategy
+        self._transport = transport
         self._settings = Settings(
             task=task,
             max_weight=weight,
@@ -104,7 +116,7 @@ class SecAgg:
             value_bits=value_bits,
             encoding=encoding,
             metrics=Metrics(metrics or {}, max_weight),
-            threat_model=ThreatModel.SEMI_HONEST if trust is None else ThreatModel.ACTIVE,
+            threat_model=ThreatModel.ACTIVE if signed else ThreatModel.SEMI_HONEST,
             trust=trust,
             threshold=threshold,
             max_colluding=max_colluding,
@@ -133,9 +145,13 @@ class SecAgg:
         """
         for change in raise_minimums(self._strategy, self._settings.fewest):
             log.warning("SecAgg: %s", change)
-        job = Job(self._settings, Channel(grid), models.dtypes(initial_arrays), weight_key(self._strategy))
+        channel = Channel(grid)
+        job = Job(self._settings, channel, models.dtypes(initial_arrays), weight_key(self._strategy))
         secure: Any = SecureGrid(grid, job)
-        return self._strategy.start(grid=secure, initial_arrays=initial_arrays, num_rounds=num_rounds, **options)
+        with ExitStack() as stack:
+            if self._transport is not None:
+                job.sidecar = stack.enter_context(closing(SidecarRuns(self._transport, channel, clock=job.clock)))
+            return self._strategy.start(grid=secure, initial_arrays=initial_arrays, num_rounds=num_rounds, **options)
 
 
 class SecureGrid(Grid):  # type: ignore[misc]  # Any, where Flower is not installed
