@@ -1,23 +1,28 @@
 """A framework's channel in memory: a `CarriedRound`, and `CarriedParticipant`s that answer its steps."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.groups import CarriedGroups
-from secagg_client.carried.participant import CarriedParticipant, CarriedTerms
+from secagg_client.carried.participant import CarriedParticipant, Contribute
 from secagg_client.carried.steps import Step
+from secagg_client.carried.terms import CarriedTerms
+from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer
-from secagg_client.participation.terms import Contribution
+from secagg_client.participation.terms import Contribution, SeenRounds
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
+from secagg.crypto.rng import SystemRng
 from secagg.encoding.fixedpoint import FixedPoint
+from secagg.errors import SecAggError
 from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
+from secagg.rounds.saved_state import MemoryStateKeys
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import NOW, deployment, flat_schema, random_update
 
@@ -60,12 +65,49 @@ def terms_of(name: str, **changes: Any) -> CarriedTerms:
     return CarriedTerms(**given | changes)
 
 
-Peers = dict[str, CarriedParticipant]
+class Answering(Protocol):
+    """A participant, in one process or in one for each message."""
+
+    failed: dict[RoundId, SecAggError]
+
+    def answer(self, steps: Sequence[Step], contribute: Contribute) -> list[Step]: ...
 
 
-def participants(people: int, **changes: Any) -> Peers:
+class Reborn:
+    """A participant whose messages are each answered in another process: all that stays is what the framework keeps,
+    and its keys.
+    """
+
+    def __init__(self, terms: CarriedTerms) -> None:
+        self.terms = terms
+        self.states: dict[str, bytes] = {}
+        self.failed: dict[RoundId, SecAggError] = {}
+
+    def answer(self, steps: Sequence[Step], contribute: Contribute) -> list[Step]:
+        fresh = replace(self.terms, seen=SeenRounds(), feedback=Feedback())
+        one = CarriedParticipant(fresh, self.states)
+        replies = one.answer(steps, contribute)
+        self.failed = one.failed
+        return replies
+
+
+def in_one_process(terms: CarriedTerms) -> Answering:
+    return CarriedParticipant(terms, None)
+
+
+def in_many_processes(terms: CarriedTerms) -> Answering:
+    keys = terms.keys or MemoryStateKeys(SystemRng())
+    return Reborn(replace(terms, keys=keys))
+
+
+PROCESSES = (in_one_process, in_many_processes)
+
+Peers = dict[str, Answering]
+
+
+def participants(people: int, *, live: Callable[[CarriedTerms], Answering] = in_one_process, **changes: Any) -> Peers:
     """As many participants, by the names that the framework calls them."""
-    return {name: CarriedParticipant(terms_of(name, **changes), {}) for name in participant_names(people)}
+    return {name: live(terms_of(name, **changes)) for name in participant_names(people)}
 
 
 def contribution_to(offer: Offer, name: str) -> Contribution:
@@ -149,10 +191,11 @@ def play(
     *,
     lose_down: Fault = nothing_lost,
     lose_up: Fault = nothing_lost,
+    live: Callable[[CarriedTerms], Answering] = in_one_process,
     **changes: Any,
 ) -> Channel:
     """A whole round, in groups if the configuration says so."""
-    peers = participants(people or config.max_participants)
+    peers = participants(people or config.max_participants, live=live)
     made = carried(config, peers, **changes)
     channel = Channel(made, peers, lose_down, lose_up)
     channel.play()

@@ -25,6 +25,7 @@ SELF_MASK: Final = b"secagg/v1/self-mask"
 ROUNDING: Final = b"secagg/v1/stochastic-rounding"
 MODEL_DIGEST: Final = b"secagg/v1/model"
 SAVED_STATE: Final = b"secagg/v1/saved-state"
+CARRIED_FEEDBACK: Final = b"secagg/v1/carried-feedback"
 TRUST_DIGEST: Final = b"secagg/v1/trust-anchors"
 
 # Homomorphic summation

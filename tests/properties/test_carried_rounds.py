@@ -5,6 +5,7 @@ gone on, and the coordinator counts it as gone. Nobody ever answers the same que
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from secagg_client.carried.steps import OPEN, Step
+from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.inputs import Input
 
 from secagg.aggregates import Aggregate
@@ -21,13 +23,15 @@ from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import Phase
-from tests.carrying import MODEL, Channel, carried, participants, small_round
+from tests.carrying import MODEL, PROCESSES, Answering, Channel, carried, participants, small_round
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, SEMI_HONEST
 
 KINDS = (OPEN, *map(str, Phase))
 FAULTS = st.dictionaries(st.integers(1, 7), st.tuples(st.sampled_from(KINDS), st.sampled_from(["down", "up"])))
 """By the number of a peer: at which step of the coordinator a message is lost, and which way."""
+
+Live = Callable[[CarriedTerms], Answering]
 
 Faults = dict[int, tuple[str, str]]
 
@@ -40,9 +44,9 @@ def masked_rounds(draw: st.DrawFn) -> RoundConfig:
     return small_round(n, threat_model, threshold=draw(st.integers(max(lowest, 3), n)), max_colluding=0)
 
 
-def played(config: RoundConfig, faults: Faults, tell: bool) -> tuple[Channel, dict[str, EncodedUpdate]]:
+def played(config: RoundConfig, faults: Faults, tell: bool, live: Live) -> tuple[Channel, dict[str, EncodedUpdate]]:
     """A round with faults, and what each participant handed in."""
-    peers = participants(config.max_participants)
+    peers = participants(config.max_participants, live=live)
     asked: dict[str, str] = {}  # the kind of the step that each peer is answering
 
     def lost(way: str) -> Any:
@@ -67,8 +71,8 @@ def played(config: RoundConfig, faults: Faults, tell: bool) -> tuple[Channel, di
     return channel, inputs
 
 
-def check_law(config: RoundConfig, faults: Faults, tell: bool) -> None:
-    channel, inputs = played(config, faults, tell)
+def check_law(config: RoundConfig, faults: Faults, tell: bool, live: Live) -> None:
+    channel, inputs = played(config, faults, tell, live)
     outcome = channel.round.outcome
     struck = {f"participant-{number:05}" for number in faults if number <= config.max_participants}
     assert set(channel.round.dropped) <= struck
@@ -86,15 +90,17 @@ def check_law(config: RoundConfig, faults: Faults, tell: bool) -> None:
     assert max(answers.values()) <= 2  # a step of the coordinator, and an answer of that name
 
 
-@given(masked_rounds(), FAULTS, st.booleans())
+@given(masked_rounds(), FAULTS, st.booleans(), st.sampled_from(PROCESSES))
 @settings(max_examples=60)
-def test_a_masked_round_has_an_exact_sum_or_a_named_end(config: RoundConfig, faults: Faults, tell: bool) -> None:
-    check_law(config, faults, tell)
+def test_a_masked_round_has_an_exact_sum_or_a_named_end(
+    config: RoundConfig, faults: Faults, tell: bool, live: Live
+) -> None:
+    check_law(config, faults, tell, live)
 
 
 @pytest.mark.parametrize("custody", list(Custody))
 @pytest.mark.parametrize("scheme", list(Scheme))
-@given(faults=FAULTS, tell=st.booleans())
+@given(faults=FAULTS, tell=st.booleans(), live=st.sampled_from(PROCESSES))
 @settings(max_examples=4)
-def test_so_has_a_homomorphic_one(scheme: Scheme, custody: Custody, faults: Faults, tell: bool) -> None:
-    check_law(encrypted_config(scheme, custody, release_to_coordinator=True, model_digest=MODEL), faults, tell)
+def test_so_has_a_homomorphic_one(scheme: Scheme, custody: Custody, faults: Faults, tell: bool, live: Live) -> None:
+    check_law(encrypted_config(scheme, custody, release_to_coordinator=True, model_digest=MODEL), faults, tell, live)

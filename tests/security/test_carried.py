@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from secagg_client.carried import coordinator, steps
+from secagg_client.carried import coordinator, participant, steps
 from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.participant import MAX_ROUNDS, MAX_STEPS, CarriedParticipant
 from secagg_client.carried.steps import LEAVE, OPEN, OVER, Step, leave_step, over_step, read_leave
+from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.terms import Contribution, SeenRounds
 
 from secagg.aggregates import Aggregate
@@ -19,13 +20,14 @@ from secagg.messages import Leave, LeaveReason
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
-from tests.carrying import Channel, carried, contribute_as, participants, small_round, terms_of
+from tests.carrying import PROCESSES, Answering, Channel, carried, contribute_as, participants, small_round, terms_of
 from tests.rounds import ACTIVE, SEMI_HONEST
 
 FIRST, SECOND, THIRD, FOURTH = NAMES = tuple(participant_names(4))
 CONFIG = small_round(4, SEMI_HONEST, threshold=3)
 SIGNED = small_round(4, ACTIVE, threshold=3, max_colluding=1)
 Spoil = Callable[[Step], Step]
+Live = Callable[[CarriedTerms], Answering]
 
 
 class Set:
@@ -187,8 +189,11 @@ def test_what_a_peer_says_when_it_leaves_may_be_printed() -> None:
 # --- what a coordinator sends -----------------------------------------------------------------------------------------
 
 
-def reply_to(one: CarriedParticipant, *asked: Step) -> list[Step]:
+def reply_to(one: Answering, *asked: Step) -> list[Step]:
     return one.answer(asked, contribute_as(FIRST))
+
+
+in_processes = pytest.mark.parametrize("live", PROCESSES)
 
 
 def told(reply: Step) -> str:
@@ -211,9 +216,12 @@ BAD_STEPS: list[tuple[str, Spoil, str]] = [
 ]
 
 
+@in_processes
 @pytest.mark.parametrize(("kind", "spoil", "says"), BAD_STEPS)
-def test_a_participant_leaves_a_round_whose_step_is_bad_and_tells_why(kind: str, spoil: Spoil, says: str) -> None:
-    game = Set(kind)
+def test_a_participant_leaves_a_round_whose_step_is_bad_and_tells_why(
+    kind: str, spoil: Spoil, says: str, live: Live
+) -> None:
+    game = Set(kind, live=live)
     one = game.peers[FIRST]
     (reply,) = reply_to(one, spoil(game.down[FIRST]))
     assert says in told(reply)
@@ -225,9 +233,10 @@ def test_a_participant_leaves_a_round_whose_step_is_bad_and_tells_why(kind: str,
     assert list(game.round.dropped) == [FIRST]
 
 
-def test_a_round_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_processes
+def test_a_round_is_answered_once(live: Live) -> None:
     """A coordinator that opens a round again gets no second keys; that asks again, no second shares of anybody."""
-    game = Set("MaskedInput")
+    game = Set("MaskedInput", live=live)
     one, survivors = game.peers[FIRST], game.down[FIRST]
     (unmask,) = reply_to(one, survivors)
     assert unmask.kind == "Unmask"
@@ -237,45 +246,54 @@ def test_a_round_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened.kind == "AdvertiseKeys"
     other = Set()
     assert [reply_to(one, other.down[FIRST])[0].kind for _ in range(2)] == ["AdvertiseKeys", LEAVE]
+
+
+def test_without_the_check_a_round_that_is_opened_again_has_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    game = Set()
     without_check(monkeypatch, SeenRounds, "_check", "joined-once")
-    assert [reply_to(one, other.down[FIRST])[0].kind for _ in range(2)] == ["AdvertiseKeys", "AdvertiseKeys"]
+    first, second = (reply_to(game.peers[FIRST], game.down[FIRST])[0] for _ in range(2))
+    assert first.kind == second.kind == "AdvertiseKeys"
+    assert first != second
 
 
-def test_two_steps_of_a_round_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_processes
+@pytest.mark.parametrize("kind", ["AdvertiseKeys", "ShareKeys"])
+def test_two_steps_of_a_round_are_refused(monkeypatch: pytest.MonkeyPatch, kind: str, live: Live) -> None:
     """What the second says follows from no answer to the first."""
-    game = Set("AdvertiseKeys")
-    first, second = reply_to(game.peers[FIRST], game.down[FIRST], game.down[FIRST])
-    assert first.kind == "ShareKeys"
-    assert "two steps" in told(second)
-    without_check(monkeypatch, CarriedParticipant, "answer", "one-step-a-round")
-    _, second = reply_to(game.peers[SECOND], game.down[SECOND], game.down[SECOND])
-    assert "two steps" not in told(second)
+    game = Set(kind, live=live)
+    replies = reply_to(game.peers[FIRST], game.down[FIRST], game.down[FIRST])
+    assert "two steps" in told(replies[-1])
+    assert [reply.kind for reply in replies] == (["ShareKeys", LEAVE] if kind == "AdvertiseKeys" else [LEAVE])
+    without_check(monkeypatch, participant._Exchange, "hear", "one-step-a-round")
+    assert "two steps" not in str(reply_to(game.peers[SECOND], game.down[SECOND], game.down[SECOND]))
 
 
 def test_only_so_many_steps_are_looked_at() -> None:
-    one = CarriedParticipant(terms_of(FIRST), {})
+    one = CarriedParticipant(terms_of(FIRST), None)
     offers = [Set().down[FIRST] for _ in range(3)]
     strange = [Step(RoundId(number.to_bytes(16)), "Unmask", ()) for number in range(MAX_STEPS - 1)]
     replies = reply_to(one, *strange, *offers)
     assert [reply.kind for reply in replies] == [LEAVE] * (MAX_STEPS - 1) + ["AdvertiseKeys"]
 
 
-def test_only_so_many_rounds_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_many() -> tuple[CarriedParticipant, list[Step]]:
-        one = CarriedParticipant(terms_of(FIRST), {})
+@in_processes
+def test_only_so_many_rounds_are_under_way(monkeypatch: pytest.MonkeyPatch, live: Live) -> None:
+    def open_many() -> list[Step]:
+        one = live(terms_of(FIRST))
         offers = [carried(CONFIG, NAMES).steps()[FIRST] for _ in range(MAX_ROUNDS + 2)]
-        return one, [reply for offer in offers for reply in reply_to(one, offer)]
+        return [reply for offer in offers for reply in reply_to(one, offer)]
 
-    _, replies = open_many()
+    replies = open_many()
     given_up = [reply.round_id for reply in replies if reply.kind == LEAVE]
     assert given_up == [reply.round_id for reply in replies if reply.kind == "AdvertiseKeys"][:2]
-    without_check(monkeypatch, CarriedParticipant, "_make_room", "rounds-under-way")
-    assert LEAVE not in {reply.kind for reply in open_many()[1]}
+    without_check(monkeypatch, participant._Exchange, "make_room", "rounds-under-way")
+    assert LEAVE not in {reply.kind for reply in open_many()}
 
 
-def test_what_a_participant_tells_of_itself_is_the_reason_alone() -> None:
+@in_processes
+def test_what_a_participant_tells_of_itself_is_the_reason_alone(live: Live) -> None:
     """An error about our own data may quote it."""
-    game = Set("ShareKeys")
+    game = Set("ShareKeys", live=live)
     one = game.peers[FIRST]
     (reply,) = one.answer([game.down[FIRST]], lambda offers: {})
     assert told(reply) == "failed"
@@ -290,8 +308,9 @@ def test_what_a_participant_tells_of_itself_is_the_reason_alone() -> None:
     assert "no part in this round" in told(reply_to(other, game.down[SECOND])[0])
 
 
-def test_the_end_may_be_a_lie_or_nonsense() -> None:
-    game = Set("AdvertiseKeys")
+@in_processes
+def test_the_end_may_be_a_lie_or_nonsense(live: Live) -> None:
+    game = Set("AdvertiseKeys", live=live)
     one, round_id = game.peers[FIRST], game.round.round_id
     assert told(reply_to(one, Step(round_id, OVER, (b"\xff",)))[0])
     assert told(reply_to(one, padded(over_step(round_id, AuthenticationError("x")), 1 << 20))[0])

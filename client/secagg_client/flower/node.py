@@ -13,7 +13,7 @@ from secagg.config import ThreatModel
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.errors import IdentityError
 from secagg.policy import Policy
-from secagg_client.carried.participant import CarriedTerms
+from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.terms import load
 
 CERTIFICATE: Final = "secagg-certificate"

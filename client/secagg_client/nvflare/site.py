@@ -27,8 +27,9 @@ from secagg.encoding.schema import Update
 from secagg.errors import LocalError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
-from secagg_client.carried.participant import CarriedParticipant, CarriedTerms
+from secagg_client.carried.participant import CarriedParticipant
 from secagg_client.carried.steps import Step
+from secagg_client.carried.terms import CarriedTerms
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import PURPOSES, Metrics
 from secagg_client.nvflare import channel, models
@@ -80,7 +81,7 @@ class SecAggSite(FLComponent):
             trust=kit.trust if kit else None,
             memory=memory_in(Path(engine.get_workspace().get_site_config_dir()), kit),
         )
-        self._participant = CarriedParticipant(terms, {})
+        self._participant = CarriedParticipant(terms, None)
         engine.register_aux_message_handler(channel.TOPIC, self.hear)
         if kit is None:
             self.log_info(

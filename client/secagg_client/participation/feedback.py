@@ -76,6 +76,23 @@ class Feedback:
             account.check(task, shapes)
             return Residual(self._lock, account, account.take(list(shapes)))
 
+    def resume(self, task: str, schema: Schema, carried: FloatArray | None) -> "Residual":
+        """What a participation took in another process and handed in; it is to be settled here.
+
+        Args:
+            task: name of the task.
+            schema: of the round.
+            carried: what was taken, float32[schema.size].
+
+        Raises:
+            InputError: what is carried by now has other arrays than `schema`.
+        """
+        shapes = {spec.name: spec.shape for spec in schema.arrays}
+        with self._lock:
+            account = self._tasks.setdefault(task, _Account(shapes))
+            account.check(task, shapes)
+            return Residual(self._lock, account, carried, handed_in=True)
+
 
 @dataclass(slots=True)
 class _Account:

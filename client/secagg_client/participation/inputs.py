@@ -7,6 +7,7 @@ from secagg.context import Round
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.encoding.vector import EncodedUpdate
+from secagg.errors import InputError
 from secagg.schemes import Upload
 from secagg_client.participation.feedback import Feedback, Residual
 from secagg_client.participation.terms import Contribution
@@ -43,12 +44,15 @@ class Input:
         config = round_.config
         flat = config.schema.check(mine.update)
         seed = Secret(rng.token(ROUNDING_SEED_SIZE))
+        context = round_.about(mine.model_digest).input_context
         residual = feedback.take(config.task, config.schema) if config.code.feedback else None
-        carried = None if residual is None else residual.carried
-        return cls(
-            config.code.encode(flat, mine.weight, seed, round_.about(mine.model_digest).input_context, carried),
-            residual,
-        )
+        if residual is None:
+            return cls(config.code.encode(flat, mine.weight, seed, context), None)
+        try:
+            return cls(config.code.encode(flat, mine.weight, seed, context, residual.carried), residual)
+        except InputError:
+            residual.not_in_sum()
+            raise
 
     def noting(self, upload: Upload) -> Upload:
         """The same upload; if it is our input, its last chunk is noticed when it is asked for."""

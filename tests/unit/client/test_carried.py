@@ -1,9 +1,12 @@
 """Whole rounds over a framework's channel."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.steps import Step, read_over
+from secagg_client.carried.terms import CarriedTerms
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import ThreatModel
@@ -11,17 +14,31 @@ from secagg.errors import RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.robust.grouping import Groups
 from secagg.tools.simulation.cohort import participant_names
-from tests.carrying import MODEL, Channel, carried, contribute_as, participants, plain_mean, play, small_round
+from tests.carrying import (
+    MODEL,
+    PROCESSES,
+    Answering,
+    Channel,
+    carried,
+    contribute_as,
+    participants,
+    plain_mean,
+    play,
+    small_round,
+)
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, SEMI_HONEST
 
+in_processes = pytest.mark.parametrize("live", PROCESSES)
+Live = Callable[[CarriedTerms], Answering]
 EXCHANGES = {SEMI_HONEST: 4, ACTIVE: 5}
 
 
+@in_processes
 @pytest.mark.parametrize("threat_model", [SEMI_HONEST, ACTIVE])
-def test_a_round_has_the_mean_of_all(threat_model: ThreatModel) -> None:
+def test_a_round_has_the_mean_of_all(threat_model: ThreatModel, live: Live) -> None:
     config = small_round(5, threat_model)
-    channel = play(config)
+    channel = play(config, live=live)
     outcome = channel.round.outcome
     assert isinstance(outcome, Aggregate)
     assert outcome.survivors == tuple(channel.peers)
@@ -53,11 +70,12 @@ def test_too_few_is_no_sum() -> None:
     assert "threshold" in str(channel.round.outcome)
 
 
+@in_processes
 @pytest.mark.parametrize("custody", list(Custody))
 @pytest.mark.parametrize("scheme", list(Scheme))
-def test_a_homomorphic_round_takes_the_same_way(scheme: Scheme, custody: Custody) -> None:
+def test_a_homomorphic_round_takes_the_same_way(scheme: Scheme, custody: Custody, live: Live) -> None:
     config = encrypted_config(scheme, custody, release_to_coordinator=True, model_digest=MODEL)
-    channel = play(config)
+    channel = play(config, live=live)
     outcome = channel.round.outcome
     assert isinstance(outcome, Aggregate)
     assert outcome.survivors == tuple(channel.peers)
@@ -69,8 +87,9 @@ def test_a_homomorphic_round_takes_the_same_way(scheme: Scheme, custody: Custody
 GROUPED = small_round(3, SEMI_HONEST, threshold=3, groups=Groups.parse(3, "median"))
 
 
-def test_a_round_in_groups_has_the_sum_of_each() -> None:
-    channel = play(GROUPED, 9)
+@in_processes
+def test_a_round_in_groups_has_the_sum_of_each(live: Live) -> None:
+    channel = play(GROUPED, 9, live=live)
     outcome = channel.round.outcome
     assert isinstance(outcome, GroupedAggregate)
     assert outcome.survivors == tuple(sorted(channel.peers))

@@ -35,6 +35,7 @@ from tests.carrying import (
     ANYTHING,
     MODEL,
     Channel,
+    Peers,
     carried,
     contribution_to,
     participants,
@@ -180,8 +181,8 @@ def test_sums_that_would_show_somebody_are_not_released() -> None:
 
 
 def test_a_participant_that_wants_one_sum_of_a_model_gives_one() -> None:
-    once = {
-        name: CarriedParticipant(terms_of(name, policy=replace(ANYTHING, once_per_model=True)), {}) for name in NAMES
+    once: Peers = {
+        name: CarriedParticipant(terms_of(name, policy=replace(ANYTHING, once_per_model=True)), None) for name in NAMES
     }
     assert isinstance(_played(once).round.outcome, Aggregate)
     again = _played(once)
@@ -189,7 +190,7 @@ def test_a_participant_that_wants_one_sum_of_a_model_gives_one() -> None:
     assert "an update of this model is in a released sum already" in again.round.dropped[NAMES[0]]
 
 
-def _played(peers: dict[str, CarriedParticipant], config: RoundConfig | None = None, **faults: Any) -> Channel:
+def _played(peers: Peers, config: RoundConfig | None = None, **faults: Any) -> Channel:
     channel = Channel(carried(config or small_round(5, SEMI_HONEST), peers), peers, **faults)
     channel.play()
     return channel
@@ -200,9 +201,9 @@ def _played(peers: dict[str, CarriedParticipant], config: RoundConfig | None = N
 ONE_BIT = small_round(5, SEMI_HONEST, encoding=Pipeline.parse("feedback | rotate | quantise(bits=1, range=1.0)"))
 
 
-def people_with_feedback() -> tuple[dict[str, CarriedParticipant], dict[str, Feedback]]:
+def people_with_feedback() -> tuple[Peers, dict[str, Feedback]]:
     kept = {name: Feedback() for name in NAMES}
-    return {name: CarriedParticipant(terms_of(name, feedback=kept[name]), {}) for name in NAMES}, kept
+    return {name: CarriedParticipant(terms_of(name, feedback=kept[name]), None) for name in NAMES}, kept
 
 
 def test_what_a_round_lost_is_carried_to_the_next() -> None:
@@ -244,7 +245,9 @@ def test_several_rounds_advance_in_one_exchange_and_one_that_fails_costs_the_oth
     )
     other_task = small_round(5, SEMI_HONEST, task="other", threshold=3, model_digest=bytes(31) + b"\x02")
     peers = participants(5)
-    peers[NAMES[2]] = CarriedParticipant(terms_of(NAMES[2], policy=replace(ANYTHING, tasks=frozenset({"digits"}))), {})
+    peers[NAMES[2]] = CarriedParticipant(
+        terms_of(NAMES[2], policy=replace(ANYTHING, tasks=frozenset({"digits"}))), None
+    )
     rounds = [carried(config, NAMES) for config in (update, metrics, other_task)]
     following = carried(replace(update, model_digest=bytes(32)), NAMES)
     calls: list[list[str]] = []
