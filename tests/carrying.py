@@ -114,11 +114,12 @@ def contribution_to(offer: Offer, name: str) -> Contribution:
     """What `name` brings to a round: always the same."""
     seed = int.from_bytes(name.encode(), "big") % 1000
     update = random_update(offer.config.schema, seed)
+    config = offer.config
     return Contribution(
         update=update,
         weight=min(1 + seed % 5, offer.config.encoding.max_weight),
-        model_digest=offer.config.model_digest,
-        purpose=offer.config.purpose,
+        model_digest=MODEL if config.model_later else config.model_digest,
+        purpose=config.purpose,
     )
 
 

@@ -176,8 +176,15 @@ class CarriedRound:
         """The phase whose messages the peers are asked for; None once the round is over."""
         return None if self.outcome is not None else self._engine.phase
 
+    @property
+    def awaits_model(self) -> bool:
+        """Whether the round goes on only once `name_model` is called."""
+        return self.outcome is None and self._engine.awaits_model
+
     def steps(self) -> dict[Peer, Step]:
-        """What to send to whom now: to everyone whose answer is awaited. Empty when the round is over."""
+        """What to send to whom now: to everyone whose answer is awaited. Empty when the round is over, and while it
+        `awaits_model`.
+        """
         self._asked = set(awaited := self._awaited())
         return {peer: self._step(peer) for peer in awaited}
 
@@ -192,6 +199,19 @@ class CarriedRound:
         return {peer: over_step(self.round_id, failure or self._failure_of(peer)) for peer in self._peers}
 
     # --- what the framework's process tells ---------------------------------------------------------------------------
+
+    def name_model(self, model_digest: bytes) -> None:
+        """Say which model the round is about, where its configuration leaves that for later (`model_later`). Until then
+        `steps` gives nothing once keys and shares are exchanged.
+
+        Args:
+            model_digest: 32 bytes, from `digest_model`.
+
+        Raises:
+            ConfigError: the configuration names the model, another one was named before, or this is no digest.
+        """
+        if self.outcome is None:
+            self._perform(lambda: self._engine.name_model(model_digest, self._clock()))
 
     def take(self, peer: Peer, step: Step) -> None:
         """Take a peer's answer. A step that is not allowed drops the peer, with the reason in `dropped`. Whoever is not

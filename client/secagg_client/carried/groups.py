@@ -101,8 +101,14 @@ class CarriedGroups:
         """What happened in the groups, group after group."""
         return [event for group in self.groups.values() for event in group.events]
 
+    @property
+    def awaits_model(self) -> bool:
+        """Whether every group that is not over goes on only once `name_model` is called."""
+        waiting = [group for group in self.groups.values() if group.outcome is None]
+        return bool(waiting) and all(group.awaits_model for group in waiting)
+
     def steps(self) -> dict[Peer, Step]:
-        """What to send to whom now. Empty when the round is over."""
+        """What to send to whom now. Empty when the round is over, and while it `awaits_model`."""
         return {peer: step for group in self.groups.values() for peer, step in group.steps().items()}
 
     def endings(self) -> dict[Peer, Step]:
@@ -113,6 +119,11 @@ class CarriedGroups:
         return {peer: step for group in self.groups.values() for peer, step in group.endings(failure).items()}
 
     # --- what the framework's process tells ---------------------------------------------------------------------------
+
+    def name_model(self, model_digest: bytes) -> None:
+        """Say which model the round is about, as `CarriedRound.name_model`, in every group."""
+        for group in self.groups.values():
+            group.name_model(model_digest)
 
     def take(self, peer: Peer, step: Step) -> None:
         """Take a peer's answer, as `CarriedRound.take`, in the peer's own group."""

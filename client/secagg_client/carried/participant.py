@@ -168,7 +168,8 @@ class _Exchange:
         offer = Offer(round_id, decode_config(config_bytes), config_bytes)
         config, own = offer.config, self._terms.name_in(offer.config)
         self._terms.policy.check(config)
-        self._terms.memory.check((config.model_digest, config.purpose), self._terms.policy)
+        if not config.model_later:
+            self._terms.memory.check((config.model_digest, config.purpose), self._terms.policy)
         if config.groups is not None:
             self._seats.join(GroupedRoundId.of(round_id, config_bytes, config.groups).parent, own)  # one group each
         self._seats.join(round_id, own)
@@ -182,6 +183,7 @@ class _Exchange:
             raise LocalError("nothing was contributed to this round")
         round_ = seat.participant.membership.round
         mine.check_asked(round_)
+        self._terms.memory.check((mine.model_digest, mine.purpose), self._terms.policy)
         feedback = self._seats.feedback(seat.offer) if round_.config.code.feedback else self._terms.feedback
         own = Input.of(round_, mine, feedback, self._terms.rng)
         try:

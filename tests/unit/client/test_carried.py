@@ -1,6 +1,7 @@
 """Whole rounds over a framework's channel."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from secagg_client.carried.steps import Step, read_over
 from secagg_client.carried.terms import CarriedTerms
 
 from secagg.aggregates import Aggregate, GroupedAggregate
-from secagg.config import ThreatModel
-from secagg.errors import RoundAborted
+from secagg.config import RoundConfig, ThreatModel
+from secagg.errors import ConfigError, RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.robust.grouping import Groups
 from secagg.tools.simulation.cohort import participant_names
@@ -133,3 +134,57 @@ def test_what_still_comes_after_a_round_failed_is_not_heard(groups: Groups | Non
         for step in steps:
             made.take(peer, step)
     made.close()
+
+
+LATER = small_round(5, SEMI_HONEST, model_digest=bytes(32), model_later=True)
+
+
+@in_processes
+@pytest.mark.parametrize("config", [LATER, replace(LATER, threat_model=ACTIVE, threshold=4, max_colluding=1)])
+def test_the_model_can_be_named_once_keys_and_shares_are_exchanged(config: RoundConfig, live: Live) -> None:
+    peers = participants(5, live=live)
+    made = carried(config, peers)
+    channel = Channel(made, peers)
+    while not made.awaits_model:
+        channel.exchange()
+    assert channel.exchanges == 2
+    assert made.steps() == {}
+    made.close()
+    assert (made.dropped, made.outcome) == ({}, None)
+    made.name_model(MODEL)
+    channel.play()
+    assert channel.exchanges == EXCHANGES[config.threat_model]
+    assert isinstance(made.outcome, Aggregate)
+    mean, expected = made.outcome.mean(config), plain_mean(config, peers)
+    assert np.abs(mean.arrays["values"] - expected["values"]).max() <= mean.error_bounds["values"]
+
+
+@in_processes
+def test_who_holds_another_model_than_the_one_that_is_named_leaves(live: Live) -> None:
+    peers = participants(5, live=live)
+    made = carried(LATER, peers)
+    channel = Channel(made, peers)
+    while not made.awaits_model:
+        channel.exchange()
+    made.name_model(bytes(31) + b"\x07")
+    channel.play()
+    assert isinstance(made.outcome, RoundAborted)
+    assert all("names model 00000000" in reason for reason in made.dropped.values())
+
+
+def test_the_groups_of_a_round_have_their_model_named_together() -> None:
+    config = replace(GROUPED, model_digest=bytes(32), model_later=True)
+    peers = participants(9)
+    made = carried(config, peers)
+    channel = Channel(made, peers)
+    while not made.awaits_model:
+        channel.exchange()
+    made.name_model(MODEL)
+    channel.play()
+    assert isinstance(made.outcome, GroupedAggregate)
+    assert made.outcome.survivors == tuple(sorted(peers))
+
+
+def test_a_model_that_is_named_already_is_not_named_again() -> None:
+    with pytest.raises(ConfigError, match="model_later"):
+        carried(small_round(3, SEMI_HONEST), participant_names(3)).name_model(MODEL)
