@@ -12,24 +12,14 @@ from typing import Final
 
 import numpy as np
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId, bind
 from secagg.crypto import labels, sealing
-from secagg.crypto.rng import Rng
-from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
 from secagg.encoding.schema import FloatArray
 from secagg.errors import AuthenticationError, RemoteError, SavedStateError
 from secagg.messages import ParticipantId
-from secagg.rounds.saved_state import (
-    STATE_KEY_SIZE,
-    StateKeys,
-    StateName,
-    joined_before,
-    no_key,
-    not_joined,
-    saved_before,
-)
+from secagg.rounds.saved_state import MemoryStateKeys, StateKeys, StateName
 from secagg.schemes import restore, save
 from secagg.wire.configuration import decode_config
 from secagg_client.carried.seats import LazyBackend, Pending, Seat
@@ -43,13 +33,9 @@ PENDING_STEP: Final = 254
 CARRIED_STEP: Final = 255
 """Names what is carried to the next round, since this round was settled or left."""
 
-MAX_JOINED: Final = 1000
-"""Rounds that are remembered as joined in keys beside the states; the oldest is forgotten first."""
-
 States = MutableMapping[str, bytes]
 
 _LENGTH: Final = 4  # bytes of the length before each field
-_JOINED: Final = "joined"
 
 
 class SealedSeats:
@@ -64,7 +50,7 @@ class SealedSeats:
         """
         self._terms = terms
         self._states = states
-        self._keys: StateKeys = terms.keys or KeysBeside(states, terms.rng)
+        self._keys: StateKeys = terms.keys or MemoryStateKeys(terms.rng, states)
         self._feedback = Feedback()
         self._used: dict[str, Offer] = {}  # tasks whose feedback is in use, each with the latest round that uses it
 
@@ -103,12 +89,6 @@ class SealedSeats:
 
     def keep(self, seat: Seat) -> None:
         """Seal our part in a round."""
-        config = seat.offer.config
-        if self._terms.keys is None and config.threat_model is ThreatModel.ACTIVE:  # check: keys-apart
-            raise SavedStateError(
-                "this round is to stand against a coordinator that lies, and the keys of its states would be kept "
-                "beside them: a crash could make us answer twice. Name a folder for the keys (FolderStateKeys)"
-            )
         going_on = seat.participant is not None and seat.participant.awaits is not None
         record = _Record(
             config_bytes=seat.offer.config_bytes,
@@ -174,57 +154,6 @@ class SealedSeats:
             return dict(arrays)
 
 
-class KeysBeside:
-    """Keys of saved states in the very mapping that has the states, where nothing else outlives a process.
-
-    Whoever brings back an older mapping brings back older states with their keys. A coordinator that lies must not
-    have that chance.
-    """
-
-    durable: Final = False
-
-    def __init__(self, states: States, rng: Rng) -> None:
-        """Args:
-        states: where the states are.
-        rng: the keys come from it.
-        """
-        self._states = states
-        self._rng = rng
-
-    def join(self, round_id: RoundId, participant_id: ParticipantId) -> None:
-        """As `StateKeys.join`."""
-        if round_id in self._joined():
-            raise joined_before(round_id, participant_id)
-        latest = [*self._joined(), round_id][-MAX_JOINED:]
-        self._states[_JOINED] = b"".join(latest)
-
-    def make(self, name: StateName) -> Secret:
-        """As `StateKeys.make`."""
-        if name.round_id not in self._joined():
-            raise not_joined(name)
-        if _key(name) in self._states:
-            raise saved_before(name)
-        key = self._rng.token(STATE_KEY_SIZE)
-        self._states[_key(name)] = key
-        return Secret(key)
-
-    def read(self, name: StateName) -> Secret:
-        """As `StateKeys.read`."""
-        key = self._states.get(_key(name))
-        if key is None:
-            raise no_key(name)
-        return Secret(key)
-
-    def use_up(self, name: StateName) -> None:
-        """As `StateKeys.use_up`."""
-        if self._states.pop(_key(name), None) is None:
-            raise no_key(name)
-
-    def _joined(self) -> list[RoundId]:
-        joined = self._states.get(_JOINED, b"")
-        return [RoundId(joined[at : at + ROUND_ID_SIZE]) for at in range(0, len(joined), ROUND_ID_SIZE)]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Record:
     """The entry of a round: its configuration as it was received, the sealed state, what is pending, and a byte."""
@@ -267,10 +196,6 @@ def _configuration(config_bytes: bytes) -> RoundConfig:
 
 def _carried(task: str) -> str:
     return f"carried.{digest(labels.CARRIED_FEEDBACK, task.encode())[:16].hex()}"
-
-
-def _key(name: StateName) -> str:
-    return f"key.{name.round_id.hex()}.{name.participant_id}.{name.step}"
 
 
 def _associated(name: StateName) -> bytes:

@@ -1,0 +1,172 @@
+"""What a participant keeps between two messages of a framework, each of which may be answered by another process."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from secagg_client.carried.coordinator import CarriedRound
+from secagg_client.carried.sealed import SealedSeats
+from secagg_client.carried.steps import LEAVE, Step, read_leave
+from secagg_client.carried.terms import CarriedTerms
+from secagg_client.released_sums.memory import Memory
+
+from secagg.aggregates import Aggregate
+from secagg.crypto.rng import SeededRng
+from secagg.encoding.pipeline import Pipeline
+from secagg.errors import ConfigError, RoundAborted, SavedStateError
+from secagg.programs.state_keys import FolderStateKeys
+from secagg.tools.redteam.self_test.patches import without_check
+from secagg.tools.simulation.cohort import participant_names
+from tests.carrying import (
+    Answering,
+    Channel,
+    Reborn,
+    carried,
+    contribute_as,
+    in_many_processes,
+    in_one_process,
+    participants,
+    play,
+    small_round,
+    terms_of,
+)
+from tests.rounds import ACTIVE, SEMI_HONEST
+
+NAMES = list[str](participant_names(5))
+FIRST = NAMES[0]
+CONFIG = small_round(5, SEMI_HONEST, threshold=3)
+ONE_BIT = replace(CONFIG, encoding=Pipeline.parse("feedback | rotate | quantise(bits=1, range=1.0)"))
+Live = Callable[[CarriedTerms], Answering]
+
+
+def asked_at(
+    kind: str, live: Live = in_many_processes, config: Any = CONFIG
+) -> tuple[CarriedRound, dict[str, Any], Step]:
+    """A round, its participants, and the step of that kind for the first of them, which it has not answered."""
+    peers = participants(5, live=live)
+    made = carried(config, peers)
+    assert isinstance(made, CarriedRound)
+    channel = Channel(made, peers)
+    while next(iter(made.steps().values())).kind != kind:
+        channel.exchange()
+    return made, peers, made.steps()[FIRST]
+
+
+def reply_of(one: Answering, step: Step) -> Step:
+    (reply,) = one.answer([step], contribute_as(FIRST))
+    return reply
+
+
+def beside(terms: CarriedTerms) -> Answering:
+    """Nothing outlives a process but what the framework keeps."""
+    return Reborn(terms)
+
+
+@pytest.mark.parametrize("kind", ["AdvertiseKeys", "ShareKeys", "MaskedInput"])
+def test_a_state_that_the_framework_brings_back_answers_no_second_time(kind: str) -> None:
+    """A simulation keeps the old context when an app raises, and a crash loses the new one."""
+    _, peers, step = asked_at(kind)
+    one = peers[FIRST]
+    before = dict(one.states)
+    assert reply_of(one, step).kind != LEAVE
+    one.states.clear()
+    one.states.update(before)
+    assert reply_of(one, step).kind == LEAVE
+    assert isinstance(next(iter(one.failed.values())), SavedStateError)
+
+
+def test_keys_beside_the_states_stand_no_such_thing_and_are_refused_where_the_coordinator_may_lie() -> None:
+    _, peers, step = asked_at("MaskedInput", beside)
+    one = peers[FIRST]
+    before = dict(one.states)
+    assert reply_of(one, step).kind == "Unmask"
+    one.states.clear()
+    one.states.update(before)
+    assert reply_of(one, step).kind == "Unmask"  # so a coordinator that lies must not be met like this
+    one, opened = beside(terms_of(FIRST)), carried(small_round(5, ACTIVE), NAMES).steps()[FIRST]
+    assert reply_of(one, opened).kind == LEAVE
+    (error,) = one.failed.values()
+    assert isinstance(error, ConfigError)
+    assert "FolderStateKeys" in str(error)
+
+
+@pytest.mark.parametrize("at", [0, -3, -10])
+def test_a_state_that_was_altered_costs_its_round_alone(at: int) -> None:
+    _, peers, step = asked_at("AdvertiseKeys")
+    one = peers[FIRST]
+    kept = bytearray(one.states[step.round_id.hex()])
+    kept[at] ^= 1
+    one.states[step.round_id.hex()] = bytes(kept)
+    other = carried(replace(CONFIG, model_digest=bytes(31) + b"\x05"), NAMES).steps()[FIRST]
+    replies = one.answer([step, other], contribute_as(FIRST))
+    assert [(reply.round_id, reply.kind) for reply in replies] == [
+        (step.round_id, LEAVE),
+        (other.round_id, "AdvertiseKeys"),
+    ]
+    assert read_leave(replies[0])[1] == "failed"
+
+
+def test_a_configuration_that_was_exchanged_where_it_is_kept_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offer says what the participant contributes. Twin: it would contribute to another purpose."""
+
+    def exchanged() -> Answering:
+        _, peers, step = asked_at("ShareKeys")
+        _, others, other = asked_at("ShareKeys", config=replace(CONFIG, task="other"))
+        one, kept = peers[FIRST], others[FIRST].states[other.round_id.hex()]
+        own = one.states[step.round_id.hex()]
+        size, other_size = (4 + int.from_bytes(each[:4]) for each in (own, kept))
+        one.states[step.round_id.hex()] = kept[:other_size] + own[size:]
+        reply_of(one, step)
+        found: Answering = one
+        return found
+
+    assert "was changed where it is kept" in str(next(iter(exchanged().failed.values())))
+    without_check(monkeypatch, SealedSeats, "take", "configuration-kept")
+    assert exchanged().failed == {}
+
+
+def test_durable_keys_and_a_memory_in_a_file_go_together(tmp_path: Path) -> None:
+    def on_disk(terms: CarriedTerms) -> Answering:
+        folder = tmp_path / terms.name
+        return Reborn(replace(terms, keys=FolderStateKeys(folder), memory=Memory(tmp_path / f"{terms.name}.sums")))
+
+    config = small_round(5, ACTIVE, threshold=4, max_colluding=1)
+    channel = play(config, live=on_disk)
+    assert isinstance(channel.round.outcome, Aggregate)
+    assert all(one.states == {} for one in channel.peers.values() if isinstance(one, Reborn))
+    again = Channel(carried(config, NAMES), channel.peers, lose_down=lambda peer, _: peer == FIRST)
+    again.play()
+    assert isinstance(again.round.outcome, RoundAborted)  # the memory knows the first sum
+
+    def forgetting(terms: CarriedTerms) -> Answering:
+        return Reborn(replace(terms, keys=FolderStateKeys(tmp_path / f"{terms.name}.2")))
+
+    assert isinstance(play(config, live=forgetting).round.outcome, RoundAborted)
+
+
+def test_feedback_is_the_same_in_one_process_and_in_many() -> None:
+    """In the second round four are in the sum, the third one fails, and the fourth has all again."""
+
+    def means(live: Live) -> list[np.ndarray[Any, Any]]:
+        peers = {name: live(terms_of(name, rng=SeededRng(name.encode().ljust(32)))) for name in NAMES}
+        found = []
+        for number in range(4):
+            config = replace(ONE_BIT, model_digest=bytes(31) + bytes([number]))
+
+            def lose(peer: str, step: Step, number: int = number) -> bool:
+                return step.kind == "MaskedInput" and (number == 2 or (number == 1 and peer == FIRST))
+
+            made = carried(config, peers, rng=SeededRng(bytes([number]) * 32))
+            assert isinstance(made, CarriedRound)
+            channel = Channel(made, peers, lose_up=lose)
+            channel.play()
+            if isinstance(made.outcome, Aggregate):
+                found.append(made.outcome.mean(config, made.context).arrays["values"])
+        return found
+
+    one, many = means(in_one_process), means(in_many_processes)
+    assert len(one) == len(many) == 3
+    assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
