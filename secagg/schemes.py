@@ -96,7 +96,7 @@ def save(participant: Participant, keys: StateKeys) -> bytes:
         SavedStateError: there is a saved state after as many messages already, the round was not joined in `keys`, the
             state is too long, or its key cannot be kept. After any of these errors the participant is as it was.
     """
-    membership, state = participant.membership, participant.state
+    membership = participant.membership
     if membership.active and not keys.guarded:  # check: guarded-keys
         raise ConfigError(
             "whoever keeps these states has their keys, too, and could go back to older ones; against an active "
@@ -107,8 +107,22 @@ def save(participant: Participant, keys: StateKeys) -> bytes:
             "the saved state outlives this process, and the memory of released sums does not: a sum that this process "
             "helped to open would be forgotten; keep the memory in a file"
         )
+    name = StateName(membership.round.round_id, membership.participant_id, participant.step)
+    content = encode_saved(contents(participant))
+    sealed = seal(content, name, keys.make(name))
+    participant.leave_to_saved()
+    return sealed
+
+
+def contents(participant: Participant) -> SavedState:
+    """What `save` seals.
+
+    Raises:
+        LocalError: there is nothing to save.
+    """
+    membership, state = participant.membership, participant.state
     round_, credentials = membership.round, membership.credentials
-    saved = SavedState(
+    return SavedState(
         round_id=round_.round_id,
         config=round_.config,
         context=round_.context,
@@ -118,11 +132,6 @@ def save(participant: Participant, keys: StateKeys) -> bytes:
         trust_digest=credentials.trust.digest if credentials and round_.config.signed else b"",
         **saved_as(round_.config)[participant.step].write(state, membership),
     )
-    name = StateName(round_.round_id, membership.participant_id, participant.step)
-    content = encode_saved(saved)
-    sealed = seal(content, name, keys.make(name))
-    participant.leave_to_saved()
-    return sealed
 
 
 def restore(

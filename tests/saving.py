@@ -25,6 +25,12 @@ def join_all(run: Run, keys: StateKeys) -> None:
         keys.join(participant.membership.round.round_id, name)
 
 
+def model_of(run: Run) -> bytes:
+    """The digest of the model that everybody holds."""
+    config = run.coordinator.round.config
+    return run.model if config.model_later else config.model_digest
+
+
 def brought_back(
     sealed: bytes,
     membership: Membership,
@@ -73,7 +79,7 @@ class Rebirths:
         self.sealed.setdefault(name, []).append(sealed)
         restored = brought_back(sealed, participant.membership, self.keys)
         if restored.needs_vector:
-            restored.provide(self.run.vectors[name], restored.membership.round.config.model_digest)
+            restored.provide(self.run.vectors[name], model_of(self.run))
         self.run.participants[name] = restored
 
 

@@ -50,8 +50,9 @@ from secagg.messages import (
 )
 from secagg.robust.combining import Anomaly
 from secagg.robust.grouping import Groups
+from secagg.schemes import contents
 from secagg.tools.simulation.cohort import participant_names
-from secagg.tools.simulation.network import Envelope
+from secagg.tools.simulation.network import Down, Envelope
 from secagg.wire.calls import CODECS
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.failures import decode_failure, encode_failure
@@ -66,6 +67,7 @@ from secagg.wire.results import (
     encode_aggregate,
     sums_digest,
 )
+from secagg.wire.saved_states import decode_saved, encode_saved
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2, errors_pb2
 from tests.rounds import SEMI_HONEST, flat_schema, make_config, start
 
@@ -102,6 +104,21 @@ def messages() -> dict[type, list[Any]]:
     for model_later in (False, True):
         start(make_config(5, schema=flat_schema(10), model_later=model_later), hook=hook).play()
     return seen
+
+
+def saved_states() -> list[bytes]:
+    """What a participant of an active round saves of itself, in clear, before each message."""
+    run, content = start(make_config(4, schema=flat_schema(10))), list[bytes]()
+    name = participant_names(1)[0]
+
+    def hook(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Down) and envelope.participant == name:
+            content.append(encode_saved(contents(run.participants[name])))
+        return (envelope,)
+
+    run.hook = hook
+    run.play()
+    return content
 
 
 def of(kind: type[Message], data: Iterable[bytes]) -> Iterator[Any]:
@@ -219,6 +236,12 @@ def all_decoders() -> tuple[Decoder, ...]:
             decode_failure,
             ProtocolViolation("no", culprit="coordinator"),
             aborted,
+        ),
+        Decoder(
+            "saved state",
+            tuple((state,) for state in saved_states()),
+            lambda data: decode_saved(b"".join(data)),
+            lambda saved: (encode_saved(saved),),
         ),
         Decoder("participant id", ((digest.hex().encode(),),), read_id, None),
     )

@@ -27,11 +27,12 @@ from secagg.tools.simulation.network import Down, Envelope, Run
 from secagg.wire import saved_states
 from tests.encrypted_rounds import CASES, Dropout, dropping, encrypted_config, prepare, short_chunks
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, make_config, start, true_sum
-from tests.saving import Rebirths, brought_back, join_all, memory_keys, recording
+from tests.saving import Rebirths, brought_back, join_all, memory_keys, model_of, recording
 
 MODELS = [SEMI_HONEST, ACTIVE]
 ENCRYPTED = [encrypted_config(scheme, custody) for scheme, custody in CASES]
-EVERY = [*(make_config(5, model) for model in MODELS), *ENCRYPTED]
+MASKED = [make_config(5, model, model_later=later) for model in MODELS for later in (False, True)]
+EVERY = [*MASKED, *ENCRYPTED]
 ONE, TWO, *_ = participant_names(5)
 EMPTY = {"AwaitingRecoveryProof"}
 """States that nobody is in when nobody drops out."""
@@ -39,7 +40,8 @@ EMPTY = {"AwaitingRecoveryProof"}
 
 def named(config: RoundConfig) -> str:
     profile = config.homomorphic
-    return f"{config.scheme}-{profile.custody.value if profile else config.threat_model.name.lower()}"
+    later = "-model-later" if config.model_later else ""
+    return f"{config.scheme}-{profile.custody.value if profile else config.threat_model.name.lower()}{later}"
 
 
 every_scheme = pytest.mark.parametrize("config", EVERY, ids=named)
@@ -78,16 +80,15 @@ def test_every_state_of_every_scheme_can_be_saved_with_all_that_it_holds(
         assert list(codec.pieces) == [field.name for field in fields(codec.state)]
 
 
-@pytest.mark.parametrize("threat_model", MODELS)
-def test_a_masked_round_sends_the_same_bytes_when_everybody_is_saved_and_restored(threat_model: ThreatModel) -> None:
-    config = make_config(5, threat_model)
+@pytest.mark.parametrize("config", MASKED, ids=named)
+def test_a_masked_round_sends_the_same_bytes_when_everybody_is_saved_and_restored(config: RoundConfig) -> None:
     plain, saved = start(config), start(config)
     rebirths = Rebirths(saved)
     with recording(plain) as before, recording(saved) as after:
         plain.play()
         saved.play()
     assert after == before
-    assert {len(sealed) for sealed in rebirths.sealed.values()} == {len(MASKED_STATES[threat_model])}
+    assert {len(sealed) for sealed in rebirths.sealed.values()} == {len(MASKED_STATES[config.threat_model])}
     right_sum(saved)
 
 
@@ -163,7 +164,7 @@ def test_the_update_is_never_saved_and_is_asked_for_when_it_is_due(config: Round
             with pytest.raises(LocalError, match="provide"):
                 restored.receive(envelope.message, NOW)
             assert restored.step == step
-            restored.provide(run.vectors[envelope.participant], config.model_digest)
+            restored.provide(run.vectors[envelope.participant], model_of(run))
         return (envelope,)
 
     run.hook = hook
@@ -442,7 +443,7 @@ def test_a_restore_verifies_no_certificate_and_no_signature(
             patch.setattr("secagg.crypto.signing.verify", refuse)
             run.participants[ONE] = brought_back(sealed, participant.membership, keys)
         if run.participants[ONE].needs_vector:
-            run.participants[ONE].provide(vector, config.model_digest)
+            run.participants[ONE].provide(vector, model_of(run))
         restored.append(envelope.phase)
         return (envelope,)
 
