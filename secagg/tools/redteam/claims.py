@@ -164,7 +164,8 @@ CLAIMS: Final = (
         "released-noise", "fresh-noise", "unmix",
     ))),
     _claim("A second decryption, a second unmasking", (
-        _yes("both-shares"), _yes("both-shares"), _yes("ckks-second-decryption", "bfv-second-decryption"),
+        _yes("both-shares", "restored-twice"), _yes("both-shares", "restored-twice"),
+        _yes("ckks-second-decryption", "bfv-second-decryption"),
         _yes("ckks-threshold-second-decryption", "bfv-threshold-second-decryption"),
     )),
     _claim("Sizes, counts and order of messages", (

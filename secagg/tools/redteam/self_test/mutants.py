@@ -267,6 +267,7 @@ MUTANTS: Final = (
     _undefended("low-threshold", "threshold ≤ colluders is allowed", "threshold-of-colluders"),
     _undefended("all-but-one-collude", "n_C may leave one honest update in a sum", "all-but-one-collude"),
     _undefended("both-shares", "both kinds of share are answered", "both-shares"),
+    _undefended("state-restored-twice", "a saved state can be restored again", "restored-twice"),
     _undefended("survivors-unchecked", "any number of survivors will do", "cohort-of-one"),
     _undefended("signature-unchecked", "signatures of keys unchecked", "key-substitution"),
     _undefended("consistency-unchecked", "one signature on the survivors will do", "two-survivor-sets"),

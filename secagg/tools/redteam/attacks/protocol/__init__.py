@@ -16,6 +16,7 @@ from secagg.tools.redteam.attacks.protocol.inputs import INPUT_GAMES
 from secagg.tools.redteam.attacks.protocol.keys import KEY_GAMES
 from secagg.tools.redteam.attacks.protocol.malicious_models import MODEL_GAMES
 from secagg.tools.redteam.attacks.protocol.releases import RELEASE_GAMES
+from secagg.tools.redteam.attacks.protocol.saved_states import STATE_GAMES
 from secagg.tools.redteam.attacks.protocol.shares import SHARE_GAMES
 from secagg.tools.redteam.attacks.protocol.unmasking import UNMASKING_GAMES
 
@@ -23,6 +24,7 @@ EVERY_GAME: Final = (
     *KEY_GAMES,
     *SHARE_GAMES,
     *UNMASKING_GAMES,
+    *STATE_GAMES,
     *COLLUDER_GAMES,
     *INPUT_GAMES,
     *RELEASE_GAMES,
