@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from secagg import schemes
 from secagg.context import Round
 from secagg.crypto.rng import SeededRng
 from secagg.homomorphic.vectors import Backend
@@ -11,7 +12,7 @@ from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
 from secagg.rounds.membership import Membership
 from secagg.rounds.saved_state import MemoryStateKeys, StateKeys
-from secagg.schemes import Participant, restore, save
+from secagg.schemes import Participant
 from secagg.tools.simulation.network import Down, Envelope, Run
 
 
@@ -45,7 +46,9 @@ def brought_back(
         return change(replace(membership, round=round_))
 
     own, round_id = membership.participant_id, membership.round.round_id
-    return restore(sealed, keys, round_id=round_id, participant_id=own, membership_of=membership_of, backend=backend)
+    return schemes.restore(
+        sealed, keys, round_id=round_id, participant_id=own, membership_of=membership_of, backend=backend
+    )
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Rebirths:
 
     def again(self, name: ParticipantId) -> None:
         participant = self.run.participants[name]
-        sealed = save(participant, self.keys)
+        sealed = schemes.save(participant, self.keys)
         self.sealed.setdefault(name, []).append(sealed)
         restored = brought_back(sealed, participant.membership, self.keys)
         if restored.needs_vector:
