@@ -31,6 +31,11 @@ def bind(round_id: RoundId, config_bytes: bytes, model_digest: bytes) -> Context
     return Context(digest(labels.CONTEXT, round_id, hashlib.sha256(config_bytes).digest(), model_digest))
 
 
+def bind_model(context: Context, model_digest: bytes) -> Context:
+    """SHA-256 over label, the context of a round whose model is named later, and the digest of that model."""
+    return Context(digest(labels.INPUT_CONTEXT, context, model_digest))
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """One round as one party sees it.
@@ -73,7 +78,7 @@ class Round:
         """
         if not self.config.model_later:
             return self.context
-        return Context(digest(labels.INPUT_CONTEXT, self.context, self.model_digest))
+        return bind_model(self.context, self.model_digest)
 
     def about(self, model_digest: bytes) -> "Round":
         """The round as it is for who holds the model of this digest.

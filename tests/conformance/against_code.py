@@ -21,7 +21,7 @@ from secagg_client.participation.terms import Contribution, Terms
 
 from secagg import roster as rosters
 from secagg.aggregates import Aggregate
-from secagg.context import Context, Round, RoundId, bind, digest_model
+from secagg.context import Context, Round, RoundId, bind, bind_model, digest_model
 from secagg.crypto import shamir, signing
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
@@ -135,6 +135,12 @@ def context(vector: Vector) -> None:
     made = bind(RoundId(unhex(vector["round_id"])), unhex(vector["config"]), unhex(vector["model_digest"]))
     assert made.hex() == vector["context"]
     assert hashlib.sha256(unhex(vector["config"])).hexdigest() == vector["config_digest"]
+
+
+def input_context(vector: Vector) -> None:
+    made = bind_model(Context(unhex(vector["context"])), unhex(vector["model_digest"]))
+    assert made.hex() == vector["input_context"]
+    assert hashlib.sha256(unhex(vector["frame"])).digest() == made
 
 
 def _roster(vector: Vector) -> Roster:
@@ -432,7 +438,7 @@ def _check_aggregate(vector: Vector, replay: Replay, aggregate: Aggregate) -> No
     told = vector["outcome"]
     assert (aggregate.sums.tolist(), list(aggregate.survivors)) == (told["sums"], told["survivors"])
     assert sums_digest(aggregate, replay.config).hex() == told["sums_digest"]
-    mean = aggregate.mean(replay.config, replay.round.context)
+    mean = aggregate.mean(replay.config, replay.named.input_context)
     assert (mean.weight, mean.error_bound.hex()) == (told["weight"], told["error_bound"])
     assert {n: [float(v).hex() for v in a.reshape(-1)] for n, a in mean.arrays.items()} == told["mean"]
     received = decode_aggregate(map(pb.AggregatePart.FromString, map(unhex, told["aggregate"])), replay.config)
@@ -567,6 +573,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "framing": framing,
     "model-digest": model_digest,
     "context": context,
+    "input-context": input_context,
     "roster-digest": roster_digest,
     "signed-bytes": signed_bytes,
     "commitment": commitment,

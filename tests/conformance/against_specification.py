@@ -39,6 +39,12 @@ def context(vector: Vector) -> None:
     assert made.hex() == vector["context"] == hashlib.sha256(unhex(vector["frame"])).hexdigest()
 
 
+def input_context(vector: Vector) -> None:
+    made = ref.input_context(unhex(vector["context"]), unhex(vector["model_digest"]))
+    assert made.hex() == vector["input_context"]
+    assert hashlib.sha256(unhex(vector["frame"])).digest() == made
+
+
 def _members(vector: Vector) -> list[ref.Keys]:
     return [
         (
@@ -413,7 +419,9 @@ class Rebuilt:
     def __init__(self, vector: Vector) -> None:
         self.vector, self.config = vector, config_pb2.RoundConfig.FromString(unhex(vector["config"]))
         self.round_id = unhex(vector["round_id"])
-        self.bound = ref.context(self.round_id, unhex(vector["config"]), unhex(vector["model_digest"]))
+        later, model = self.config.model_later, unhex(vector["model_digest"])
+        self.bound = ref.context(self.round_id, unhex(vector["config"]), bytes(32) if later else model)
+        self.input_bound = ref.input_context(self.bound, model) if later else self.bound
         self.people = vector["participants"]
         gone = vector["drops"]["ADVERTISE_KEYS"]
         self.index = {name: i for i, name in enumerate(sorted(set(self.people) - {gone}, key=str.encode), start=1)}
@@ -431,7 +439,7 @@ class Rebuilt:
         arrays = [(_product(list(a.shape)), kinds[a.dtype]) for a in self.config.arrays]
         honest = self.config.threshold - self.config.max_colluding
         pipe = pipelines.parse(self.config.pipeline)
-        return pipelines.Task(pipe, arrays, self.bound, self.config.max_participants, honest)
+        return pipelines.Task(pipe, arrays, self.input_bound, self.config.max_participants, honest)
 
     @property
     def active(self) -> bool:
@@ -516,10 +524,10 @@ class Rebuilt:
 
     def pairwise_key(self, one: str, other: str) -> bytes:
         shared = ref.agree(self.random(one, "mask_private_key"), self.public(other, "mask"))
-        return ref.pairwise_key(shared, self.round_id, self.bound, one, other)
+        return ref.pairwise_key(shared, self.round_id, self.input_bound, one, other)
 
     def masked(self, name: str) -> list[int]:
-        own = ref.self_mask_key(self.random(name, "self_mask_seed"), self.round_id, self.bound, name)
+        own = ref.self_mask_key(self.random(name, "self_mask_seed"), self.round_id, self.input_bound, name)
         total = [x + m for x, m in zip(self.encoded(name), self.mask(own), strict=True)]
         for peer in self.shared:
             if peer != name:
@@ -541,6 +549,7 @@ def whole_round(vector: Vector) -> None:
     """Every message a participant sends, and the sum that comes out, from the inputs alone."""
     made = Rebuilt(vector)
     assert made.bound.hex() == vector["context"]
+    assert made.input_bound.hex() == vector.get("input_context", vector["context"])
     for name in vector["participants"]:
         assert made.keys(name) == data_plane_pb2.AdvertiseKeys.FromString(_bytes(vector, f"{name}/advertise-keys"))
     roster = data_plane_pb2.RosterPart.FromString(_bytes(vector, "roster"))
@@ -551,6 +560,7 @@ def whole_round(vector: Vector) -> None:
     sets = data_plane_pb2.SurvivorSet.FromString(_bytes(vector, "survivors"))
     assert (list(sets.survivors), list(sets.dropped)) == (made.indices(made.survivors), made.indices(made.dropped))
     for name in made.shared:
+        _check_delivery(vector, made, name)
         chunk = data_plane_pb2.MaskedInputChunk.FromString(_bytes(vector, f"{name}/masked-input"))
         assert chunk.payload == ref.pack(made.masked(name), made.bits)
         assert vector["intermediates"]["participants"][name]["input"]["masked"] == made.masked(name)
@@ -566,11 +576,22 @@ def _check_shares(vector: Vector, made: Rebuilt, name: str) -> None:
     assert {s.peer: s.sealed for s in message.shares} == peers
 
 
+def _check_delivery(vector: Vector, made: Rebuilt, name: str) -> None:
+    """What the others who shared keys sealed to it and, where it is named now, the model."""
+    message = data_plane_pb2.ShareDeliveryPart.FromString(_bytes(vector, f"{name}/share-delivery"))
+    assert {s.peer: s.sealed for s in message.shares} == {
+        made.index[peer]: made.sealed(peer, name) for peer in made.shared if peer != name
+    }
+    assert message.model_digest == (unhex(vector["model_digest"]) if made.config.model_later else b"")
+
+
 def _check_last_messages(vector: Vector, made: Rebuilt, name: str) -> None:
     if made.active:
         check = data_plane_pb2.ConsistencyCheck.FromString(_bytes(vector, f"{name}/consistency-check"))
         survivors, dropped = made.indices(made.survivors), made.indices(made.dropped)
-        assert check.signature == made.sign(name, ref.sets_signed(made.bound, made.roster_digest(), survivors, dropped))
+        assert check.signature == made.sign(
+            name, ref.sets_signed(made.input_bound, made.roster_digest(), survivors, dropped)
+        )
     if name == vector["drops"].get("CONSISTENCY_CHECK"):
         return
     unmask = data_plane_pb2.UnmaskPart.FromString(_bytes(vector, f"{name}/unmask"))
@@ -587,13 +608,14 @@ def _check_outcome(vector: Vector, made: Rebuilt) -> None:
     total = [sum(column) for column in zip(*(made.masked(name) for name in made.survivors), strict=True)]
     for name in made.survivors:
         seed = _joined(told["self_mask_seeds"][name]["shares"], made.config.threshold)
-        mask = made.mask(ref.self_mask_key(seed, made.round_id, made.bound, name))
+        mask = made.mask(ref.self_mask_key(seed, made.round_id, made.input_bound, name))
         total = [x - m for x, m in zip(total, mask, strict=True)]
     for name in made.dropped:
         private = _joined(told["mask_keys"][name]["shares"], made.config.threshold)
         assert ref.public_key(private) == made.public(name, "mask")
         for peer in made.survivors:
-            key = ref.pairwise_key(ref.agree(private, made.public(peer, "mask")), made.round_id, made.bound, name, peer)
+            shared = ref.agree(private, made.public(peer, "mask"))
+            key = ref.pairwise_key(shared, made.round_id, made.input_bound, name, peer)
             sign_of = -1 if made.index[peer] > made.index[name] else 1
             total = [x + sign_of * m for x, m in zip(total, made.mask(key), strict=True)]
     sums = [x % 2**made.bits for x in total]
@@ -628,6 +650,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "framing": framing,
     "model-digest": model_digest,
     "context": context,
+    "input-context": input_context,
     "roster-digest": roster_digest,
     "signed-bytes": signed_bytes,
     "endings": endings,

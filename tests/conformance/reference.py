@@ -41,6 +41,10 @@ def context(round_id: bytes, config: bytes, model_digest: bytes) -> bytes:
     return digest(b"secagg/v1/context", round_id, hashlib.sha256(config).digest(), model_digest)
 
 
+def input_context(bound: bytes, model_digest: bytes) -> bytes:
+    return digest(b"secagg/v1/input-context", bound, model_digest)
+
+
 def model_digest(arrays: Mapping[str, tuple[str, Sequence[int], bytes]]) -> bytes:
     """Arrays by name: dtype, shape, little-endian bytes."""
     hashed = frame(b"secagg/v1/model")

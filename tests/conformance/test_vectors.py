@@ -25,7 +25,7 @@ from tests.conformance import (
 from tests.conformance.pipeline_reference import Refused
 
 SPECIFICATION = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
-MAX_BYTES = 5_000_000
+MAX_BYTES = 5_500_000
 
 
 @pytest.mark.parametrize("name", vectors.names())
@@ -115,6 +115,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 SPOILABLE = {
     "context": ["round_id", "config", "model_digest", "context"],
+    "input-context": ["context", "model_digest", "input_context"],
     "commitment": ["context", "participant_id", "self_mask_seed", "commitment"],
     "sealing": ["round_id", "context"],
     "mask-keys": ["round_id", "context"],
@@ -179,6 +180,8 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
 SPOILED_DRAWS = {
     "round-semi-honest": ["self_mask_seed"],
     "round-active": ["self_mask_seed"],
+    "round-active-model-later": ["self_mask_seed"],
+    "round-semi-honest-model-later": ["self_mask_seed"],
     "round-noise": ["self_mask_seed"],
     "round-bfv-participants": ["key_seed", "stream_seed"],
     "round-ckks-participants": ["key_seed", "stream_seed"],
@@ -265,6 +268,7 @@ def test_somebody_drops_in_every_phase(name: str) -> None:
 
 def test_there_is_a_round_for_every_threat_model_scheme_and_custody() -> None:
     configs = [decode_config(bytes.fromhex(vector["config"])) for _, vector in vectors.load_kind("round")]
+    assert {c.threat_model for c in configs if c.model_later} == set(ThreatModel)
     played = {(c.scheme, c.homomorphic.custody if c.homomorphic else c.threat_model) for c in configs}
     masked = {("masked", model) for model in ThreatModel}
     assert played == masked | {(scheme.value, custody) for scheme in Scheme for custody in Custody}

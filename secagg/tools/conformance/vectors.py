@@ -35,6 +35,7 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "framing": _CASES,
     "model-digest": _CASES,
     "context": {"round_id": str, "config": str, "model_digest": str, "frame": str, "context": str},
+    "input-context": {"context": str, "model_digest": str, "frame": str, "input_context": str},
     "roster-digest": {"members": list, "frame": str, "digest": str},
     "signed-bytes": {"context": str, "members": list, "advertise_keys": dict, "consistency_check": dict},
     "endings": {"round": str, "signed_ms": int, "coordinator": dict, "receipt": dict, "result": dict},

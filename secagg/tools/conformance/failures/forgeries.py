@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from secagg import roster as rosters
-from secagg.context import Round
+from secagg.context import Round, bind_model
 from secagg.crypto.secret import Secret
 from secagg.homomorphic import transcripts
 from secagg.lattice.keyshares import commitment, dealt_key_digest
@@ -92,9 +92,14 @@ def committing(name: str, share: Edit) -> Edit:
     return edit
 
 
-def signs_sets(name: str, seen: Edit = same) -> Edit:
-    """A survivor's signature on changed sets, in a masked round."""
-    return lambda _, s: s.sign(name, rosters.survivors_to_sign(s.context, s.roster, seen(s.sets, s)))
+def signs_sets(name: str, seen: Edit = same, *, model_digest: bytes = b"") -> Edit:
+    """A survivor's signature on changed sets, in a masked round, or for another model that was named later."""
+
+    def make(_: Any, script: Script) -> bytes:
+        bound = bind_model(script.context, model_digest) if model_digest else script.input_context
+        return script.sign(name, rosters.survivors_to_sign(bound, script.roster, seen(script.sets, script)))
+
+    return make
 
 
 def signs_key(name: str, *, dealer: str = DEALER, seed: bytes | None = None) -> Edit:

@@ -25,9 +25,10 @@ from secagg.tools.conformance.failures.changes import (
     without,
 )
 from secagg.tools.conformance.failures.forgeries import dealt, signed_keys, signs_sets
-from secagg.tools.conformance.failures.masked_participant import ANOTHER_CA, LOW_ORDER
+from secagg.tools.conformance.failures.masked_participant import ANOTHER_CA, ANOTHER_MODEL, LOW_ORDER
 from secagg.tools.conformance.failures.script import (
     ACTIVE,
+    LATER,
     ME,
     PEER,
     SEMI_HONEST,
@@ -39,7 +40,15 @@ from secagg.tools.conformance.failures.script import (
     refused,
     without_fir,
 )
-from secagg.tools.conformance.failures.stages import after_sums, nobody_else_comes, onwards, out_of_turn, sent, told
+from secagg.tools.conformance.failures.stages import (
+    after_sums,
+    nobody_else_comes,
+    onwards,
+    out_of_turn,
+    sent,
+    told,
+    unnamed,
+)
 from secagg.wire.v1 import data_plane_pb2 as pb
 
 VIOLATION, FORGED, MALFORMED = refusals(ME)
@@ -125,6 +134,10 @@ TURNS: Table = {ACTIVE: [
      out_of_turn("birch", f"{ME}/share-keys", before=f"{ME}/share-keys"), GONE),
     ("message-of-later-phase", "C34", "An input before the shares", "a masked input comes in the phase of shares",
      out_of_turn(ME, f"{ME}/masked-input", before=f"{ME}/share-keys"), VIOLATION),
+], LATER: [
+    ("input-before-the-model", "C34", "An input before the model is named",
+     "a masked input comes when shares are exchanged and the model is not named",
+     unnamed(ME, f"{ME}/masked-input"), VIOLATION),
 ]}
 
 KEYS: Table = {
@@ -208,6 +221,14 @@ INPUTS: Table = {ACTIVE: [
      sent("consistency-check", put(signature=signs_sets(ME, put(dropped=())))), FORGED),
     ("differencing-at-coordinator", "C85", "A sum that differs from an earlier one by one participant",
      "a sum of the same model without fir was released before",
+     after_sums(without_fir, opens="CONSISTENCY_CHECK"), _differencing),
+], LATER: [
+    ("check-about-another-model", "C43", "A signature about another model than the one that was named",
+     "signed as if another model had been named",
+     sent("consistency-check", put(signature=signs_sets(ME, model_digest=ANOTHER_MODEL))), FORGED),
+    ("differencing-of-a-named-model-at-coordinator", "C85",
+     "A sum that differs from an earlier one by one participant, of the model named later",
+     "a sum of the model that was named later, without fir, was released before",
      after_sums(without_fir, opens="CONSISTENCY_CHECK"), _differencing),
 ]}
 

@@ -1,4 +1,4 @@
-"""What a participant of a masked round must refuse: checks C5 to C29, C86 and C92 of proto/PROTOCOL.md."""
+"""What a participant of a masked round must refuse: checks C5 to C29, C86, C92, C99 and C100 of proto/PROTOCOL.md."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from secagg.tools.conformance.failures.changes import (
     before,
     certified,
     copied,
+    cut,
     dropped,
     entry,
     few,
@@ -30,7 +31,17 @@ from secagg.tools.conformance.failures.changes import (
     without,
 )
 from secagg.tools.conformance.failures.forgeries import dealt, sealed, signed_keys, signs_sets
-from secagg.tools.conformance.failures.script import ACTIVE, ME, PEER, SEMI_HONEST, Script, Table, refused, without_fir
+from secagg.tools.conformance.failures.script import (
+    ACTIVE,
+    LATER,
+    ME,
+    PEER,
+    SEMI_HONEST,
+    Script,
+    Table,
+    refused,
+    without_fir,
+)
 from secagg.tools.conformance.failures.stages import after_sums, shown, shown_again, shown_in_turn
 from secagg.wire.v1 import data_plane_pb2 as pb
 
@@ -44,6 +55,7 @@ ANOTHER_CA = "Foreign CA, test only"
 ANOTHER_ROUND = fixtures.seed(f"id of {ACTIVE}")[15::-1]
 SEAL = dealing.MASKED.seal_size
 LOW_ORDER = bytes(32)
+ANOTHER_MODEL = fixtures.seed("another model")
 
 
 def _cut_in_a_field(_: Roster, script: Script) -> Document:
@@ -174,6 +186,30 @@ SHARES: Table = {ACTIVE: [
      BY_SOMEBODY),
 ]}
 
+MODELS: Table = {
+    ACTIVE: [
+        ("model-named-again", "C99", "A model named with the shares, where the configuration names it",
+         "the delivery has the digest of the configuration",
+         shown("share-delivery", put(model_digest=lambda _, script: script.replay.model_digest)), VIOLATION),
+    ],
+    LATER: [
+        ("model-not-named", "C99", "Shares without the model, where it is named with them", "there is no digest",
+         shown("share-delivery", put(model_digest=b"")), VIOLATION),
+        ("model-digest-too-short", "C5", "A model digest of the wrong size", "its last byte is missing",
+         shown("share-delivery", put(model_digest=cut)), MALFORMED),
+        ("another-model-named", "C100", "Another model than ours named with the shares",
+         "the delivery has the digest of another model",
+         shown("share-delivery", put(model_digest=ANOTHER_MODEL)), refused("ModelMismatch")),
+        ("signature-about-another-model", "C28", "Others were told another model",
+         f"{PEER} was told another model with the shares, and signed the same sets about it",
+         shown("consistency-proof",
+               put(signatures=entry(PEER, signs_sets(PEER, model_digest=ANOTHER_MODEL)))), FORGED),
+        ("differencing-of-a-named-model", "C86", "A sum that differs by one participant, of the model named later",
+         "a sum of the model that was named later, without fir, was released before",
+         after_sums(without_fir, shown="survivors"), POLICY),
+    ],
+}
+
 SURVIVORS: Table = {ACTIVE: [
     ("overlap", "C21", "Both shares of one participant", f"{PEER} is called a survivor and dropped",
      shown("survivors", put(dropped=also(PEER))), VIOLATION),
@@ -215,4 +251,4 @@ SIGNATURES: Table = {ACTIVE: [
 ]}
 # fmt: on
 
-TABLES = (ANY_MESSAGE, ROSTERS, SHARES, SURVIVORS, SIGNATURES)
+TABLES = (ANY_MESSAGE, ROSTERS, SHARES, MODELS, SURVIVORS, SIGNATURES)

@@ -23,7 +23,7 @@ def offer(config: Edit = same, **given: Any) -> Play:
     def play(script: Script, failure: Failure) -> Document:
         stated: Document = {
             "config": config(bytes.fromhex(script.vector["config"]), script),
-            "model_digest": script.replay.config.model_digest,
+            "model_digest": script.replay.model_digest,
             "policy": {},
             "expect": failure.outcome(script),
         }
@@ -84,6 +84,7 @@ UNSAFE: Table = {
         _unsafe("values-too-wide", "Values wider than the code", "q is 33", encoding__value_bits=33),
         _unsafe("purpose-unreadable", "A purpose with a space", "purpose is 'to train'", purpose="to train"),
         _unsafe("array-twice", "Two arrays of one name", "bias twice", arrays=lambda honest, _: [*honest, honest[1]]),
+        _unsafe("model-named-twice", "A model that is named at once and later", "model_later is set", model_later=True),
         _unsafe("digest-missing", "No model digest", "model_digest is empty", model_digest=b""),
     ],
     BFV: [
@@ -97,6 +98,8 @@ UNSAFE: Table = {
                 "two primes of 54 bits, a plaintext modulus of 31", homomorphic__primes=_SPLIT,
                 homomorphic__plain_modulus=_NARROW, homomorphic__values_per_slot=1),
         _unsafe("homomorphic-active", "More than this scheme holds", "ACTIVE", threat_model=2, threshold=9),
+        _unsafe("homomorphic-model-later", "A homomorphic round whose model is named later",
+                "model_later is set, and the digest is zeros", model_later=True, model_digest=bytes(32)),
         _unsafe("dealt-collusion", "A key that a colluder holds", "n_C is 1", max_colluding=1),
     ],
     JOINT: [

@@ -19,8 +19,11 @@ from secagg.tools.conformance.replay.round import Replay
 from secagg.tools.conformance.rounds.masked_intermediates import Insider
 
 SEMI_HONEST, ACTIVE = "round-semi-honest", "round-active"
+LATER = "round-active-model-later"
 BFV, CKKS, JOINT = "round-bfv-participants", "round-ckks-participants", "round-bfv-threshold"
-"""The rounds that failures depart from: masked, then homomorphic with a dealt key, then with a joint key."""
+"""The rounds that failures depart from: masked, with the model named at once and later; then homomorphic, with a dealt
+key and with a joint key.
+"""
 
 COORDINATOR = "coordinator"
 ME, PEER = "dahlia", "ginkgo"
@@ -78,6 +81,11 @@ class Script:
         if self.replay.kind == "participants":
             return dealt_key_digest(self.context, Secret(self.replay.random(DEALER)["key_seed"]))
         return bytes.fromhex(self.vector["intermediates"]["joint_key"]["digest"])
+
+    @property
+    def input_context(self) -> Context:
+        """What binds masks and what comes after them to the round and its model."""
+        return self.replay.named.input_context
 
     def read(self, slug: str) -> Any:
         """A message of the honest round."""

@@ -86,6 +86,16 @@ def out_of_turn(sender: str, message: str, *, before: str) -> Play:
     return _play(depart)
 
 
+def unnamed(sender: str, message: str) -> Play:
+    """The coordinator receives an honest message just before the model is named."""
+
+    def depart(script: Script) -> Departure:
+        at = script.find(at=COORDINATOR, do="name")
+        return Departure(at, [_receives(sender, message) | {"now_ms": script.now_ms(at)}])
+
+    return _play(depart)
+
+
 def told(*steps: Document, before: str = "", after: str = "", altered: tuple[str, Edit] | None = None) -> Play:
     """The coordinator is told several things at one time, before or after it receives a message.
 

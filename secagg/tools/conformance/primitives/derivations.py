@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from secagg.context import RoundId, bind, digest_model
+from secagg.context import RoundId, bind, bind_model, digest_model
 from secagg.crypto import labels, polynomial, sealing, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
@@ -76,6 +76,16 @@ def _context() -> Document:
         "model_digest": model,
         "frame": frame(labels.CONTEXT, ROUND_ID, config_digest, model),
         "context": bind(ROUND_ID, config, model),
+    }
+
+
+def _input_context() -> Document:
+    model = fixtures.seed("model")
+    return {
+        "context": CONTEXT,
+        "model_digest": model,
+        "frame": frame(labels.INPUT_CONTEXT, CONTEXT, model),
+        "input_context": bind_model(CONTEXT, model),
     }
 
 
@@ -215,6 +225,7 @@ VECTORS: Contents = {
     "framing": ("Parts with their lengths, and the SHA-256 of the frame", "Framing", _framing),
     "model-digest": ("The digest of a model", "Model digest", _model_digest),
     "context": ("What binds everything to one round, one configuration and one model", "Context", _context),
+    "input-context": ("What binds masks to the model, where it is named later", "Input context", _input_context),
     "commitment": ("The commitment to a self-mask seed", "Self-mask commitment", _commitment),
     "sealing": ("A pair of shares sealed in each direction", "Sealed shares",
         lambda: {"round_id": ROUND_ID, "context": CONTEXT, "suite": SUITE.decode(), "directions": _sealing()}),

@@ -85,8 +85,11 @@ class Replay:
         config_bytes = bytes.fromhex(vector["config"])
         self.config: RoundConfig = decode_config(config_bytes)
         round_id = RoundId(bytes.fromhex(vector["round_id"]))
-        self._memory = remembering(*(read_release(told, self.config) for told in released or ()))
-        self.round = Round(round_id, self.config, bind(round_id, config_bytes, bytes.fromhex(vector["model_digest"])))
+        self.model_digest = bytes.fromhex(vector["model_digest"])
+        named = self.config.model_digest if self.config.model_later else self.model_digest
+        self.round = Round(round_id, self.config, bind(round_id, config_bytes, named))
+        before = (read_release(told, self.config, self.model_digest) for told in released or ())
+        self._memory = remembering(*before)
 
     @cached_property
     def trust(self) -> TrustAnchors | None:
@@ -99,6 +102,11 @@ class Replay:
     def coordinator(self) -> Engine:
         """Before its first message."""
         return coordinate(self.round, now=float(fixtures.NOW_S), trust=self.trust, claim=self._memory)
+
+    @property
+    def named(self) -> Round:
+        """The round about its model, also where that is named later."""
+        return self.round.about(self.model_digest)
 
     @property
     def kind(self) -> str:
@@ -142,7 +150,7 @@ class Replay:
         update = read_arrays(mine["update"], self.config.schema)
         flat = self.config.schema.check(update)
         seed = Secret(bytes.fromhex(mine["rounding_seed"]))
-        return self.config.code.encode(flat, mine["weight"], seed, self.round.context)
+        return self.config.code.encode(flat, mine["weight"], seed, self.named.input_context)
 
     def credentials(self, name: str) -> Credentials | None:
         """The participant's certificate and key; None if semi-honest."""
@@ -177,6 +185,8 @@ class Replay:
                 events = self.coordinator.expect([ParticipantId(name) for name in step["participants"]], now)
             case "exclude":
                 events = self.coordinator.exclude([ParticipantId(name) for name in step["participants"]], now)
+            case "name":
+                events = self.coordinator.name_model(bytes.fromhex(step["model_digest"]), now)
             case "rejoin":
                 message = wire.decode(messages[step["message"]])
                 if not isinstance(message, AdvertiseKeys):
@@ -195,18 +205,21 @@ class Replay:
         if step["do"] == "join":
             own, draws = ParticipantId(name), self.draws(name)
             membership = Membership(self.round, own, self._policy, draws, self.credentials(name), self._memory)
-            self._participants[name] = take_part(membership, self.encoder(name), lambda: self.backend(name))
+            vector = None if self.config.model_later else self.encoder(name)
+            self._participants[name] = take_part(membership, vector, lambda: self.backend(name))
             return [self._participants[name].advertisement]
+        if self._participants[name].needs_vector:
+            self._participants[name].provide(self.encoder(name), self.model_digest)
         reply = self._participants[name].receive(wire.decode(messages[step["message"]]), step["now_ms"] / 1000)
         if reply is None:
             return []
         return list(reply) if isinstance(reply, MaskedVector | OnceVector) else [reply]  # type: ignore[list-item]
 
 
-def read_release(told: Document, config: RoundConfig) -> Release:
-    """An earlier sum of the model of `config`, as a vector states it; for the same purpose, unless it says so."""
+def read_release(told: Document, config: RoundConfig, model_digest: bytes) -> Release:
+    """An earlier sum of the same model, as a vector states it; for the same purpose, unless it says so."""
     survivors = frozenset(map(ParticipantId, told["survivors"]))
-    return Release(config.model_digest, survivors, told["threshold"], told.get("purpose", config.purpose))
+    return Release(model_digest, survivors, told["threshold"], told.get("purpose", config.purpose))
 
 
 def read_policy(policy: Document) -> Policy:

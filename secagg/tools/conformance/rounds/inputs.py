@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from secagg.config import RoundConfig
-from secagg.context import bind, digest_model
+from secagg.config import UNNAMED_MODEL, RoundConfig
+from secagg.context import RoundId, bind, bind_model, digest_model
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.messages import Phase
 from secagg.tools.conformance import fixtures
@@ -40,7 +40,8 @@ class Attendance:
 
 def round_config(name: str, **fields: Any) -> RoundConfig:
     """The configuration of a round about `model`."""
-    return RoundConfig(task=f"conformance/{name}", schema=SCHEMA, model_digest=digest_model(model()), **fields)
+    named = UNNAMED_MODEL if fields.get("model_later") else digest_model(model())
+    return RoundConfig(task=f"conformance/{name}", schema=SCHEMA, model_digest=named, **fields)
 
 
 def model() -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
@@ -59,16 +60,19 @@ def organisation(name: str) -> str:
 
 def round_inputs(name: str, config: RoundConfig, attendance: Attendance) -> dict[str, Any]:
     """What a round of the vectors is made from."""
-    config_bytes, round_id = encode_config(config), fixtures.seed(f"id of {name}")[:16]
+    config_bytes, round_id = encode_config(config), RoundId(fixtures.seed(f"id of {name}")[:16])
+    context, model_digest = bind(round_id, config_bytes, config.model_digest), digest_model(model())
     inputs: dict[str, Any] = {
         "config": config_bytes,
         "round_id": round_id,
         "model": {key: little_endian(a) for key, a in model().items()},
-        "model_digest": config.model_digest,
-        "context": bind(round_id, config_bytes, config.model_digest),  # type: ignore[arg-type]
+        "model_digest": model_digest,
+        "context": context,
         "participants": {who: participant_inputs(name, who, config) for who in attendance.everyone},
         "drops": {"ADVERTISE_KEYS": attendance.leaves_first} | {p.name: who for p, who in attendance.drops.items()},
     }
+    if config.model_later:
+        inputs["input_context"] = bind_model(context, model_digest)
     if config.signed:
         key = fixtures.signing_key(AUTHORITY)
         inputs["authority"] = {

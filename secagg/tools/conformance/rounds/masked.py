@@ -1,4 +1,6 @@
-"""Whole masked rounds, one for each threat model and one with noise, with a dropout in every phase."""
+"""Whole masked rounds, with a dropout in every phase: one for each threat model, with the model named at once and named
+later, and one with noise.
+"""
 
 from collections.abc import Iterator
 
@@ -40,6 +42,26 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Attendance]]:
         threat_model=ThreatModel.ACTIVE,
     )
     yield "active", active, Attendance.without(**drops, CONSISTENCY_CHECK="hazel")
+    semi_honest_later = round_config(
+        "semi-honest-model-later",
+        encoding=Pipeline.parse(f"{PIPELINE[:-1]}, range=1.0)"),
+        max_participants=7,
+        threshold=3,
+        max_colluding=1,
+        threat_model=ThreatModel.SEMI_HONEST,
+        model_later=True,
+    )
+    seven = Attendance.without("hazel", "iris", "juniper", "amber-9", "amber-10", **drops)
+    yield "semi-honest-model-later", semi_honest_later, seven
+    active_later = round_config(
+        "active-model-later",
+        encoding=FixedPoint(0.5, 16, 1),
+        max_participants=11,
+        threshold=6,
+        max_colluding=0,
+        model_later=True,
+    )
+    yield "active-model-later", active_later, Attendance.without("juniper", **drops, CONSISTENCY_CHECK="hazel")
     noise = round_config(
         "noise",
         encoding=Pipeline.parse(f"{PIPELINE} | noise(law=skellam, z=0.25)"),
@@ -53,7 +75,8 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Attendance]]:
 
 def _round(name: str, config: RoundConfig, attendance: Attendance) -> Document:
     model = config.threat_model.name.lower().replace("_", "-")
-    title = f"A round, {model}, with a dropout in each phase"
+    named = ", whose model is named with the shares" if config.model_later else ""
+    title = f"A round, {model}{named}, with a dropout in each phase"
     vector = document("round", title, "The round", note=NOTE, **round_inputs(name, config, attendance))
     vector["intermediates"] = plain(intermediates(vector, finished(vector, attendance)))
     return vector

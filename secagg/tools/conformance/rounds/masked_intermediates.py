@@ -28,7 +28,7 @@ class Insider:
 
     def __init__(self, replay: Replay, member: Member, everyone: Iterable[Index]) -> None:
         draws = replay.draws(member.participant_id)
-        self.replay, self.round, self.member = replay, replay.round, member
+        self.replay, self.round, self.member = replay, replay.named, member
         self.name = member.participant_id
         self.channel, self.mask = KeyPair.generate(draws), KeyPair.generate(draws)
         self.seed = Secret(draws.token(32))
@@ -114,7 +114,7 @@ def intermediates(vector: Document, replay: Replay) -> dict[str, Any]:
         "unmasking": _unmasking(vector, replay, insiders, sets),
     }
     if replay.config.threat_model is ThreatModel.ACTIVE:
-        result["consistency_check_signed"] = rosters.survivors_to_sign(replay.round.context, roster, sets)
+        result["consistency_check_signed"] = rosters.survivors_to_sign(replay.named.input_context, roster, sets)
     return result
 
 
@@ -132,7 +132,7 @@ def _unmasking(
             insiders[owner].name: {
                 "shares": {h: insiders[owner].pairs[h].self_mask_seed.expose() for h in sorted(answered)},
                 "secret": insiders[owner].seed.expose(),
-                "key": self_mask_key(replay.round, insiders[owner].name, insiders[owner].seed).expose(),
+                "key": self_mask_key(replay.named, insiders[owner].name, insiders[owner].seed).expose(),
             }
             for owner in sets.survivors
         },

@@ -77,6 +77,9 @@ class Recorder:
         if phase is Phase.CONSISTENCY_CHECK:
             self._leave(self._attendance.drops[phase], LeaveReason.FAILED)  # and the phase is over without its deadline
         self._close(phase)
+        if self.replay.coordinator.awaits_model:
+            digest = self.replay.model_digest.hex()
+            self._coordinator({"at": "coordinator", "do": "name", "model_digest": digest, "now_ms": self._tick()})
 
     def _release(self, before: Phase, alive: list[str]) -> None:
         """One after the other is asked for the sum. The first stays silent."""
@@ -156,14 +159,14 @@ def finished(vector: Document, attendance: Attendance) -> Replay:
     aggregate = replay.coordinator.aggregate or replay.learned(attendance.everyone[-1])
     if aggregate is None:
         raise AssertionError("the round of the vectors did not end with a sum")
-    vector |= {"messages": record.messages, "steps": record.steps, "outcome": plain(outcome(aggregate, replay.round))}
+    vector |= {"messages": record.messages, "steps": record.steps, "outcome": plain(outcome(aggregate, replay.named))}
     return replay
 
 
 def outcome(aggregate: Aggregate, round_: Round) -> dict[str, Any]:
     """The sum and what it means."""
     config = round_.config
-    digest, mean = sums_digest(aggregate, config), aggregate.mean(config, round_.context)
+    digest, mean = sums_digest(aggregate, config), aggregate.mean(config, round_.input_context)
     return {
         "survivors": aggregate.survivors,
         "sums": aggregate.sums,
