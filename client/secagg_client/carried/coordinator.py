@@ -31,7 +31,7 @@ from secagg.errors import (
     RoundAborted,
     SecAggError,
 )
-from secagg.events import Event, MessageAccepted, ParticipantDropped, SumDelivered
+from secagg.events import Event, MessageAccepted, ParticipantDropped
 from secagg.masked.accumulator import Parallel, one_after_the_other
 from secagg.messages import AdvertiseKeys, ParticipantId, Phase
 from secagg.phases import phases
@@ -80,8 +80,8 @@ class OpenedGroup:
     charge: Charge | None
 
 
-Outcome = Aggregate | SumDelivered | RoundAborted
-"""How a round ended: with a sum, with one that only the participants know, or without."""
+Outcome = Aggregate | RoundAborted
+"""How a round ended: with a sum, or without."""
 
 
 class CarriedRound:
@@ -140,9 +140,10 @@ class CarriedRound:
         self._order = phases(config)
         self._offer = Step(self.round_id, OPEN, serialised(encode_offer(self.round_id, config_bytes)))
         self._names: dict[Peer, ParticipantId] = {}  # of those who sent keys
+        self._peer_of: dict[ParticipantId, Peer] = {}  # the other way round
         self._asked: set[Peer] = set()  # in this exchange, and not heard yet
         self._at: dict[ParticipantId, Phase] = {}  # the latest phase in which each delivered
-        self._shared: dict[Phase, tuple[bytes, ...]] = {}  # answers that are the same for everyone
+        self._shared: tuple[object, tuple[bytes, ...]] | None = None  # the latest answer, or its phase, and its parts
         self._releases = releases or ReleaseMemory(1)
         self._charge = group.charge if group else charge(self.round_id, config) if charge else None
         try:
@@ -287,13 +288,13 @@ class CarriedRound:
 
     def _join(self, peer: Peer, keys: AdvertiseKeys) -> None:
         name = self._name_of(peer, keys)
-        if name in self._names.values():  # check: two-peers-of-one-name
+        if name in self._peer_of:  # check: two-peers-of-one-name
             raise ProtocolViolation(f"another peer takes part as {name} already", culprit=name)
-        self._names[peer] = name
+        self._names[peer], self._peer_of[name] = name, peer
         try:
             self._perform(partial(self._engine.receive, name, keys, self._clock()))
         except (RemoteError, NotInRoundError):
-            del self._names[peer]
+            del self._names[peer], self._peer_of[name]
             raise
 
     def _name_of(self, peer: Peer, keys: AdvertiseKeys) -> ParticipantId:
@@ -326,13 +327,15 @@ class CarriedRound:
         if phase is None or phase is Phase.ADVERTISE_KEYS:
             return self._offer
         before = self._order[self._order.index(phase) - 1]
-        call = CALL_OF[before]
-        parts = self._shared.get(before)
-        if parts is None:
-            parts = serialised(call.answers.parts(self._engine.answer(self._names[peer], before)))
-        if call.shared:
-            self._shared = {before: parts}
-        return Step(self.round_id, str(before), parts)
+        return Step(self.round_id, str(before), self._parts(before, self._names[peer]))
+
+    def _parts(self, closed: Phase, name: ParticipantId) -> tuple[bytes, ...]:
+        """What closed a phase, serialised. What is the same for everyone is serialised once, for it may be long."""
+        call, message = CALL_OF[closed], self._engine.answer(name, closed)
+        key = closed if call.shared else message
+        if self._shared is None or self._shared[0] is not key:
+            self._shared = key, serialised(call.answers.parts(message))
+        return self._shared[1]
 
     def _drop(self, peer: Peer, reason: str) -> None:
         self._asked.discard(peer)
@@ -364,18 +367,17 @@ class CarriedRound:
         )
 
     def _note(self, events: list[Event]) -> None:
-        peers = {name: peer for peer, name in self._names.items()}
         for event in events:
             self.events.append(event)
             match event:
                 case MessageAccepted(phase, name):
                     self._at[name] = phase
                 case ParticipantDropped(phase, name, reason):
-                    self.dropped.setdefault(peers[name], f"dropped out in {phase}: {reason.name.lower()}")
+                    self.dropped.setdefault(self._peer_of[name], f"dropped out in {phase}: {reason.name.lower()}")
 
     def _end(self, phase: Phase | None) -> None:
         engine = self._engine
-        outcome: Outcome | None = engine.failure or engine.aggregate or engine.delivered
+        outcome: Outcome | None = engine.failure or engine.aggregate
         if outcome is None:
             raise ValueError("a round that is over has an outcome")
         try:
@@ -387,7 +389,7 @@ class CarriedRound:
         self._releases.settle(self.round_id, released=released, may_be_open=engine.may_be_open)
         engine.forget()
         self._asked.clear()  # whatever still comes is not heard
-        self._shared.clear()
+        self._shared = None
         self._asked.clear()  # what still comes is too late
         self.outcome = outcome
 
@@ -401,6 +403,8 @@ class CarriedRound:
 
 
 def _check(config: RoundConfig, peers: Sequence[Peer]) -> None:
+    if config.groups is not None and not config.groups.number:
+        raise ConfigError("the configuration asks for groups: use CarriedGroups")
     if len(set(peers)) < len(peers):
         raise ConfigError("a peer stands twice; name each one once")
     if not config.threshold <= len(peers) <= config.max_participants:
@@ -409,8 +413,8 @@ def _check(config: RoundConfig, peers: Sequence[Peer]) -> None:
         )
     if config.certify:
         raise ConfigError("there is no receipt on a framework's channel, so nothing to certify: leave certify out")
-    if config.groups is not None and not config.groups.number:
-        raise ConfigError("the configuration asks for groups: use CarriedGroups")
+    if not config.release_to_coordinator:
+        raise ConfigError("a framework's server works with the sum, so it must have it: set release_to_coordinator")
     if config.signed:
         return
     for peer in peers:

@@ -16,6 +16,7 @@ from secagg.messages import (
     EncryptedSum,
     Leave,
     LeaveReason,
+    ParticipantId,
     ParticipantMessage,
     SurvivorSet,
 )
@@ -70,7 +71,12 @@ class CarriedParticipant:
         terms: what stays the same over all rounds.
         states: kept by the framework between two messages, each of which may be answered by another process. What is
             put there is sealed. None for a process that answers all messages: then everything stays in this object.
+
+        Raises:
+            ConfigError: the memory of released sums belongs to another participant.
         """
+        if terms.identity is not None:
+            terms.memory.belong_to(ParticipantId(terms.identity.participant_id))
         self.failed: dict[RoundId, SecAggError] = {}
         self._terms = terms
         self._seats: Seats = SeatsInMemory(terms) if states is None else SealedSeats(terms, states)

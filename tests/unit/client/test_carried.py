@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.steps import Step, read_over
 from secagg_client.carried.terms import CarriedTerms
@@ -28,7 +29,7 @@ from tests.carrying import (
     small_round,
 )
 from tests.encrypted_rounds import encrypted_config
-from tests.rounds import ACTIVE, SEMI_HONEST
+from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment
 
 in_processes = pytest.mark.parametrize("live", PROCESSES)
 Live = Callable[[CarriedTerms], Answering]
@@ -188,3 +189,43 @@ def test_the_groups_of_a_round_have_their_model_named_together() -> None:
 def test_a_model_that_is_named_already_is_not_named_again() -> None:
     with pytest.raises(ConfigError, match="model_later"):
         carried(small_round(3, SEMI_HONEST), participant_names(3)).name_model(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (small_round(5, ACTIVE, certify=True), "leave certify out"),
+        (GROUPED, "use CarriedGroups"),
+        (small_round(3, SEMI_HONEST), "5 peers are asked; the round needs 3 and admits 3"),
+        (
+            encrypted_config(Scheme.BFV, Custody.PARTICIPANTS, release_to_coordinator=False),
+            "set release_to_coordinator",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_frameworks_channel_is_refused_with_what_to_change(config: RoundConfig, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        CarriedRound(config, participant_names(5), clock=lambda: NOW, trust=deployment().trust)
+
+
+def test_peers_are_named_once_and_as_participants_where_nothing_is_signed() -> None:
+    for config, peers in ((LATER, ["a", "b", "b"]), (GROUPED, ["x", *participant_names(8)[1:], "x"])):
+        with pytest.raises(ConfigError, match="stands twice"):
+            carried(config, peers)
+    with pytest.raises(ConfigError, match="its participant id"):
+        carried(LATER, ["a b", "c", "d"])
+    with pytest.raises(ConfigError, match="are 2 to 3 in a group"):
+        carried(GROUPED, participant_names(8))
+
+
+def test_an_answer_for_everyone_is_serialised_once() -> None:
+    config = small_round(5, ACTIVE)
+    peers = participants(5)
+    made = carried(config, peers)
+    channel = Channel(made, peers)
+    shared = set()
+    while steps := made.steps():
+        if len({id(step.parts) for step in steps.values()}) == 1:
+            shared.add(next(iter(steps.values())).kind)
+        channel.exchange()
+    assert shared == {"open", "AdvertiseKeys", "MaskedInput", "ConsistencyCheck"}
