@@ -7,6 +7,7 @@ from pathlib import Path
 import secagg_server
 from secagg_server.settings import Settings
 
+import secagg.programs.ledgers
 from secagg.events import DropReason
 
 ROOT = Path(__file__).parents[3]
@@ -62,7 +63,9 @@ def test_the_settings_file_of_the_deployment_has_every_setting_and_the_usual_val
 
 def test_the_guide_lists_every_line_of_the_log() -> None:
     told = {name for which, *_ in rows("| event | level |") for name in names(which)}
-    source = "\n".join(path.read_text() for path in Path(secagg_server.__file__).parent.rglob("*.py"))
+    ledgers = Path(secagg.programs.ledgers.__file__).parent  # of programs of both sides; they log here, too
+    files = [*Path(secagg_server.__file__).parent.rglob("*.py"), *ledgers.rglob("*.py")]
+    source = "\n".join(path.read_text() for path in files)
     logged = {name for pair in LOGGED.findall(source) for name in pair if name} | {"ready"}
     assert logged == told
 
