@@ -10,7 +10,8 @@ FRAMEWORKS := .venv-frameworks
 PROTOC := build/proto/.installed
 UV_VERSION := 0.13.8
 TORCH_VERSION := 2.13.0
-COMPILE = build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+UV := build/lock/bin/uv
+COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 CHECKED := secagg server client tests docs
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
@@ -46,9 +47,7 @@ docs: $(INSTALLED) ## Build guide, specification and API reference into build/si
 	$(BIN)/python docs/assemble.py
 	$(BIN)/zensical build --strict --clean
 
-lock: ## Resolve the lock files anew from pyproject.toml (every Python >= 3.11, with hashes)
-	$(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet uv==$(UV_VERSION)
+lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 3.11, with hashes)
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --group proto --output-file requirements-proto.lock
 	$(COMPILE) $(addprefix --extra ,server ckks dp flower nvflare) --group frameworks \
@@ -69,6 +68,11 @@ vectors: $(INSTALLED) ## Generate the conformance vectors
 $(ATTACKS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation torch==$(TORCH_VERSION) \
 		--editable '.[redteam]'
+	touch $@
+
+$(UV): Makefile
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	touch $@
 
 $(PROTOC): requirements-proto.lock
