@@ -396,7 +396,7 @@ def test_every_error_has_a_status() -> None:
     ours = {errors.PolicyViolation, errors.RemoteError, errors.TransportError, SecAggError, errors.LocalError}
     ours |= {errors.InputError, errors.IdentityError, errors.MissingExtraError, errors.WorkerError}
     ours |= {errors.ModelMismatch, errors.RoundTimeoutError, errors.ParticipationCancelled, errors.MemoryFileError}
-        ours |= {errors.SavedStateError}
+    ours |= {errors.SavedStateError}
     every = {v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, SecAggError)}
     assert every - ours == set(STATUS)
 
