@@ -90,7 +90,7 @@ def check(told: str, home: Path) -> None:
     installed = json.loads(ran_on[1])
     if not Path(installed["secagg"]).is_relative_to(home / "runtime-envs"):
         raise SystemExit(f"error: secagg was not installed by Flower: {installed['secagg']}")
-    values = sum(json.loads(model[1]), [])
+    values = [value for array in json.loads(model[1]) for value in array]
     if len(values) != 4 or not all(abs(value - 0.5) < 0.001 for value in values):
         raise SystemExit(f"error: two rounds of adding a quarter gave {values}")
     sys.stdout.write(f"Flower installed secagg beside protobuf {installed['protobuf']}; the model is {values}\n")
