@@ -1,7 +1,9 @@
 """Participants whose state outlives them: every state of every scheme, between any two messages."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from secagg.policy import Policy
 from secagg.rounds import saved_state
 from secagg.rounds.membership import Membership
 from secagg.rounds.saved_state import VERSION, MemoryStateKeys, StateName, unseal
-from secagg.schemes import Participant, save, saved_as
+from secagg.schemes import Participant, contents, save, saved_as
 from secagg.tools.simulation.cohort import Deployment, participant_names
 from secagg.tools.simulation.network import Down, Envelope, Run
 from secagg.wire import saved_states
@@ -508,3 +510,37 @@ def test_what_is_sealed_and_no_state_is_refused() -> None:
     for content in (b"", b"\xff" * 40, b"\x0a\x00"):
         with pytest.raises(SavedStateError, match="not well-formed"):
             unseal(saved_state.seal(content, name, key), name, key)
+
+
+# --- the specification ------------------------------------------------------------------------------------------------
+
+ALWAYS = {"state", "round_id", "config", "context", "participant_id", "keys", "trust_digest", "named_model"}
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    """What PROTOCOL.md says of each state: the message that it awaits, and what is saved of it alone."""
+    text = (Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+/\w+)` \| (\w+) \| (.+) \|$", text, re.MULTILINE)
+    return {name: (message, set(re.findall(r"`(\w+)`", kept))) for name, message, kept in rows}
+
+
+def test_the_specification_says_what_is_in_each_state() -> None:
+    seen: dict[str, tuple[str, set[str]]] = {}
+
+    def look(run: Run) -> None:
+        def hook(envelope: Envelope) -> Iterable[Envelope]:
+            passed = inner(envelope)
+            participant = run.participants[envelope.participant]
+            if isinstance(envelope, Down) and participant.awaits is not None:
+                saved = contents(participant)
+                filled = {field.name for field in fields(saved) if getattr(saved, field.name)}
+                seen[saved.state] = participant.state.takes.__name__, filled - ALWAYS
+            return passed
+
+        inner, run.hook = run.hook, hook
+        run.play()
+
+    for config in EVERY:
+        gone = {TWO: Dropout(Phase.PARTIAL_DECRYPTION, "silent")} if config.joint else {}
+        look(run_of(config, hook=dropping(config, gone)))
+    assert seen == documented()
