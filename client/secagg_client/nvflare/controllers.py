@@ -8,7 +8,7 @@ round without a sum gives the model back unchanged, so that the job goes on.
 
 from collections.abc import Sequence
 from pathlib import Path
-from time import sleep, time
+from time import monotonic, sleep, time
 from typing import Any, Final
 
 from nvflare.apis.client import Client
@@ -25,13 +25,17 @@ from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 from secagg_client.nvflare import models
 from secagg_client.nvflare.exchanges import Exchanges
 from secagg_client.nvflare.identities import trust_of
-from secagg_client.nvflare.rounds import Gone, JobRounds, Take, Trained
-from secagg_client.nvflare.settings import Settings
+from secagg_client.nvflare.own_channel import OwnChannel
+from secagg_client.nvflare.rounds import Gone, JobRounds, Take, Trained, Transport
+from secagg_client.nvflare.settings import SIDECAR, Settings
+from secagg_client.nvflare.sidecar import Sidecar
 
 ALL: Final = "secagg-mean"
 """Name of the one site that a controller hears of."""
 
 _LOOK_S: Final = 0.05
+_ALIVE_S: Final = 3.0
+"""How often the server asks whether sites that train are still there; one that is not there twice is gone."""
 
 
 class SecureTasks(Controller):
@@ -78,34 +82,37 @@ class SecureTasks(Controller):
             self._train(task, fl_ctx, asked, take, gone)
 
         stopped = abort is not None and abort.triggered
-        trained = (
-            Trained(None, 0, {}) if stopped else self._rounds(fl_ctx).train(models.averaged(parameters), sites, train)
-        )
+        trained = Trained() if stopped else self._rounds(fl_ctx).train(models.averaged(parameters), sites, train)
         self._hand_over(task, parameters, trained)
 
     def _rounds(self, fl_ctx: FLContext) -> JobRounds:
         made: JobRounds | None = getattr(self, "_job_rounds", None)
         if made is None:
             settings = Settings.from_json(self.secagg)
-            startup = Path(self._engine.get_workspace().get_startup_kit_dir())
-            made = self._job_rounds = JobRounds(
-                settings,
-                Exchanges(self._engine, phase_s=settings.phase_s, start_s=settings.start_s),
-                clock=time,
-                log=lambda line: self.logger.info(f"secagg: {line}"),
-                trust=trust_of(startup) if settings.active else None,
-            )
+            self._exchanges = Exchanges(self._engine, phase_s=settings.phase_s, start_s=settings.start_s)
+            made = self._job_rounds = JobRounds(settings, self._transport(settings), self._say)
         return made
+
+    def _transport(self, settings: Settings) -> Transport:
+        if settings.transport == SIDECAR:
+            return Sidecar(self._exchanges, settings.control, phase_s=settings.phase_s, log=self._say)
+        startup = Path(self._engine.get_workspace().get_startup_kit_dir())
+        trust = trust_of(startup) if settings.active else None
+        return OwnChannel(self._exchanges, clock=time, log=self._say, trust=trust)
+
+    def _say(self, line: str) -> None:
+        self.logger.info(f"secagg: {line}")
 
     def _train(self, task: Task, fl_ctx: FLContext, sites: Sequence[str], take: Take, gone: Gone) -> None:
         """Send the task, and hand over results until every site has answered or is gone."""
-        missing = set(sites)
+        missing, answered = set(sites), set[str]()
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
             site, answer = client_task.client.name, client_task.result
             client_task.result = None
             take(site, answer)
             missing.discard(site)
+            answered.add(site)
 
         sent = Task(
             name=task.name,
@@ -117,14 +124,20 @@ class SecureTasks(Controller):
         )
         super().broadcast(task=sent, fl_ctx=fl_ctx, targets=list(sites), min_responses=0)
         abort = fl_ctx.get_run_abort_signal()
+        looked, suspects = monotonic(), set[str]()
         while missing and sent.completion_status is None:
             if abort is not None and abort.triggered:
                 break
-            for site in [site for site in missing if self.get_client_disconnect_time(site)]:
-                gone(site, "FLARE lost its process")
+            lost = {site for site in missing if self.get_client_disconnect_time(site)}
+            if monotonic() - looked >= _ALIVE_S:
+                unreachable = self._exchanges.unreachable(sorted(missing))
+                lost |= unreachable & suspects
+                looked, suspects = monotonic(), unreachable
+            for site in lost & missing:
+                gone(site, "its process is gone")
                 missing.discard(site)
             sleep(_LOOK_S)
-        if missing:
+        if len(answered) < len(sites):  # FLARE would go on waiting
             self.cancel_task(sent, fl_ctx=fl_ctx)
 
     def _hand_over(self, task: Task, parameters: dict[str, Any], trained: Trained) -> None:

@@ -5,7 +5,7 @@ then with `TOPIC_UNKNOWN`. Neither has reached the site, so the same message is 
 `multicast_aux_requests` of FLARE 2.9.0 raises an exception, so each site gets a request of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, sleep
 from typing import Any, Final
@@ -14,13 +14,17 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 
 from secagg.errors import TransportError
-from secagg_client.nvflare.channel import TOPIC
+from secagg_client.nvflare.channel import TOPIC, packed
 
 _NOT_UP: Final = frozenset({ReturnCode.COMMUNICATION_ERROR, ReturnCode.TOPIC_UNKNOWN})
 _AGAIN_S: Final = 0.25
 _LONGEST_S: Final = 1.0
 """The first and the longest pause before a site that is not up is asked again."""
 _THREADS: Final = 64
+
+
+class Unreachable(TransportError):
+    """FLARE says that a site's process, or its part of the plug-in, is not there."""
 
 
 class Exchanges:
@@ -45,6 +49,11 @@ class Exchanges:
         self._known |= {site for site, answer in answers.items() if not isinstance(answer, TransportError)}
         return answers
 
+    def unreachable(self, sites: Iterable[str]) -> set[str]:
+        """Those of `sites` that FLARE cannot reach now. One that is too busy to answer is not among them."""
+        asked = dict.fromkeys(sites, packed())
+        return {site for site, answer in self.ask(asked).items() if isinstance(answer, Unreachable)}
+
     def _ask(self, site: str, message: Shareable) -> Any:
         end, pause = monotonic() + (0.0 if site in self._known else self._start_s), _AGAIN_S
         while True:
@@ -57,7 +66,8 @@ class Exchanges:
             if reply is not None and code == ReturnCode.OK:
                 return reply
             if code not in _NOT_UP or monotonic() >= end:
-                return TransportError(_why(code))
+                raised = Unreachable if code in _NOT_UP else TransportError
+                return raised(_why(code))
             sleep(pause)
             pause = min(2 * pause, _LONGEST_S)
 

@@ -1,4 +1,8 @@
-"""Where identities lie in a start-up kit: the folder `startup/secagg`, with the files that `secagg ca issue` makes."""
+"""Where identities lie in a start-up kit: the folder `startup/secagg`, with the files that `secagg ca issue` makes.
+
+FLARE's simulator gives all sites the `startup` folder of the job's workspace. There each site has a folder of its name
+in `startup/secagg`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +31,16 @@ class Kit:
     trust: TrustAnchors
 
     @classmethod
-    def of(cls, startup: Path) -> "Kit | None":
-        """The identity in a start-up kit; None if the kit has none.
+    def of(cls, startup: Path, site: str) -> "Kit | None":
+        """The identity of a site in a start-up kit; None if the kit has none.
 
         Raises:
             IdentityError: a file is missing or unreadable, does not fit the others, or others may read the key.
         """
         folder = startup / FOLDER
-        if not folder.exists():
+        if (folder / site).is_dir():
+            folder /= site
+        if not (folder / CERTIFICATE).exists():
             return None
         return cls(*load(folder / CERTIFICATE, folder / KEY, folder / CA))
 

@@ -1,40 +1,23 @@
-"""The rounds of one job at FLARE's server: from the model that goes to sites to the mean of what they send back.
+"""What a job does with its rounds at FLARE's server: from the model that goes to sites to the mean of what comes back.
 
-A round of updates and a round of their metrics run side by side. Keys and shares go first, as aux messages, so nobody
-trains for a cohort that fails. The message that asks for the masked input goes ahead as an aux message, too, and waits
-at the site until the training task is done: a task of FLARE is the same for all sites. Who is gone in one exchange is
-not asked in the next one.
+How rounds travel is left to a transport: FLARE's own messages (`own_channel`), or a coordinator of its own (`sidecar`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from threading import Lock
-from typing import Any, Final, Protocol
-
-from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.shareable import Shareable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
-from secagg.context import bind, digest_model
-from secagg.crypto.identity import TrustAnchors
-from secagg.errors import DecodeError, LocalError, RoundAborted, SecAggError, TransportError
-from secagg.messages import INPUT_PHASES
-from secagg.rounds.releases import ReleaseMemory
-from secagg.wire.configuration import encode_config
-from secagg_client.carried.coordinator import CarriedRound, Clock
-from secagg_client.carried.steps import Step
+from secagg.context import digest_model
+from secagg.errors import InputError, LocalError, RemoteError
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import Metrics
-from secagg_client.nvflare import channel
-from secagg_client.nvflare.exchanges import Exchanges
 from secagg_client.nvflare.models import Arrays
 from secagg_client.nvflare.settings import Settings
 
-_REMEMBERED: Final = 1000
-
-Take = Callable[[str, Shareable], None]
-"""Takes the result of a site."""
+Take = Callable[[str, Any], None]
+"""Takes the result of a site, a `Shareable`."""
 
 Gone = Callable[[str, str], None]
 """Hears that a site is gone, and why."""
@@ -49,6 +32,33 @@ class Train(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A round that is over.
+
+    Attributes:
+        config: its configuration.
+        aggregate: its sum; None if it has none.
+        context: what `Aggregate.mean` reads the sum with, 32 bytes.
+    """
+
+    config: RoundConfig
+    aggregate: Aggregate | None
+    context: bytes
+
+
+class Transport(Protocol):
+    """How the rounds of a job travel."""
+
+    def run(self, configs: Sequence[RoundConfig], sites: Sequence[str], train: Train) -> list[Ended]:
+        """Run a round for each configuration, side by side, with one training for all of them.
+
+        Raises:
+            NobodyThere: no site has answered.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
     """What a round of training gave.
 
@@ -56,13 +66,11 @@ class Trained:
         mean: mean change of each averaged parameter; None if the round has no sum.
         weight: Σ of the weights of the sites in it.
         metrics: mean of each metric, weighted by the sites' weights.
-        sites: names of the sites in it.
     """
 
-    mean: Arrays | None
-    weight: int
-    metrics: Mapping[str, float]
-    sites: tuple[str, ...] = ()
+    mean: Arrays | None = None
+    weight: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class NobodyThere(LocalError):
@@ -70,31 +78,16 @@ class NobodyThere(LocalError):
 
 
 class JobRounds:
-    """All rounds of a job on FLARE's own channel."""
+    """The rounds of one job."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        exchanges: Exchanges,
-        *,
-        clock: Clock,
-        log: Callable[[str], None],
-        trust: TrustAnchors | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, transport: Transport, log: Callable[[str], None]) -> None:
         """Args:
         settings: what the job says.
-        exchanges: asks sites.
-        clock: seconds since 1970.
+        transport: runs rounds.
         log: takes a line for the server's log.
-        trust: the CA of the sites' identities; needed in the active threat model.
-
-        Raises:
-            ConfigError: the CA is missing.
         """
-        self._settings, self._exchanges, self._clock, self._log, self._trust = settings, exchanges, clock, log, trust
-        self._releases = ReleaseMemory(_REMEMBERED)
+        self._settings, self._transport, self._log = settings, transport, log
         self._clip: float | None = None
-        self._endings: dict[str, list[Step]] = {}
 
     def train(self, model: Arrays, sites: Sequence[str], train: Train) -> Trained:
         """One round of training of `model` at `sites`.
@@ -106,163 +99,50 @@ class JobRounds:
 
         Raises:
             NobodyThere: no site has answered.
+            InputError: the model has no parameters of floats.
             ConfigError: the settings do not fit this model or so few sites.
         """
-        digest = digest_model(model)
-        if self._settings.clip is None and not self._settings.pipeline and self._clip is None:
+        if not model:
+            raise InputError(
+                "the model has no parameters of floats yet; give the recipe an initial model (scikit-learn's takes one "
+                "as model_path)"
+            )
+        try:
+            return self._train(model, digest_model(model), sites, train)
+        except RemoteError as error:
+            self._log(f"a sum came out that no updates can have: {error}")
+            return Trained()
+
+    def _train(self, model: Arrays, digest: bytes, sites: Sequence[str], train: Train) -> Trained:
+        if self._settings.finds_clip and self._clip is None:
             self._clip = self._find_clip(digest, sites, train)
             if self._clip is None:
-                return Trained(None, 0, {})
+                return Trained()
         configs = [self._settings.update_config(len(sites), model, digest, self._clip)]
         metrics = self._settings.metrics_config(len(sites), digest)
-        updates, *others = self._run([*configs, *([metrics] if metrics else [])], sites, train)
-        if not isinstance(updates.outcome, Aggregate):
-            return Trained(None, 0, {})
-        mean = updates.outcome.mean(updates.config, _context(updates))
+        updates, *others = self._transport.run([*configs, *([metrics] if metrics else [])], sites, train)
+        if updates.aggregate is None:
+            return Trained()
+        mean = updates.aggregate.mean(updates.config, updates.context)
         found = self._means(others[0]) if others else {}
-        self._log(f"the mean of {len(updates.outcome.survivors)} of {len(sites)} sites, total weight {mean.weight}")
-        return Trained(dict(mean.arrays), mean.weight, found, updates.outcome.survivors)
+        self._log(f"the mean of {len(updates.aggregate.survivors)} of {len(sites)} sites, total weight {mean.weight}")
+        return Trained(dict(mean.arrays), mean.weight, found)
 
-    def _means(self, round_: CarriedRound) -> Mapping[str, float]:
-        if not isinstance(round_.outcome, Aggregate):
+    def _means(self, ended: Ended) -> Mapping[str, float]:
+        if ended.aggregate is None:
             return {}
-        read = Metrics.of(round_.config.schema).read(round_.outcome.totals(round_.config))
+        read = Metrics.of(ended.config.schema).read(ended.aggregate.totals(ended.config))
         if outside := [f"{name} at {count} sites" for name, count in read.outside.items() if count]:
             self._log(f"metrics outside of their range, which were clipped or left out: {', '.join(outside)}")
         return read.means
 
     def _find_clip(self, digest: bytes, sites: Sequence[str], train: Train) -> float | None:
         self._log("the sites train once more than there are rounds, to find a clip for their updates")
-        (round_,) = self._run([self._settings.clip_config(len(sites), digest)], sites, train)
-        if not isinstance(round_.outcome, Aggregate):
+        (ended,) = self._transport.run([self._settings.clip_config(len(sites), digest)], sites, train)
+        if ended.aggregate is None:
             return None
-        found = clipping.read(round_.outcome.totals(round_.config))
+        found = clipping.read(ended.aggregate.totals(ended.config))
         self._log(
             f"clip {found.clip:g}, from the sizes of {found.participants} updates added up; {found.above} are above it"
         )
         return found.clip
-
-    # --- a round ------------------------------------------------------------------------------------------------------
-
-    def _run(self, configs: Sequence[RoundConfig], sites: Sequence[str], train: Train) -> list[CarriedRound]:
-        rounds = [
-            CarriedRound(config, sites, clock=self._clock, trust=self._trust, releases=self._releases)
-            for config in configs
-        ]
-        running = _Running(rounds, self._log)
-        opening = True
-        while steps := running.steps():
-            waits = running.asks_for_input
-            messages = {
-                site: channel.packed([*self._endings.get(site, []), *mine], wait=waits) for site, mine in steps.items()
-            }
-            self._endings = {}
-            answers = self._exchanges.ask(messages)
-            if opening and all(isinstance(answer, TransportError) for answer in answers.values()):
-                raise NobodyThere("no site answered; " + "; ".join(f"{s}: {a}" for s, a in list(answers.items())[:5]))
-            opening = False
-            if waits:
-                ready = [site for site, answer in answers.items() if running.is_ready(site, answer)]
-                if ready:
-                    train(ready, running.take, running.lost)
-            else:
-                for site, answer in answers.items():
-                    running.take(site, answer)
-            running.close()
-        for round_ in rounds:
-            for site, step in round_.endings().items():
-                self._endings.setdefault(site, []).append(step)
-            if isinstance(round_.outcome, RoundAborted):
-                self._log(f"the round of {round_.config.purpose} has no sum: {round_.outcome}")
-        return rounds
-
-
-class _Running:
-    """Rounds that go side by side, in the same exchanges. FLARE hands over results from threads of its own."""
-
-    def __init__(self, rounds: Sequence[CarriedRound], log: Callable[[str], None]) -> None:
-        self._rounds, self._log = {round_.round_id: round_ for round_ in rounds}, log
-        self._lock = Lock()
-        self._told: set[str] = set()
-
-    @property
-    def asks_for_input(self) -> bool:
-        return any(round_.phase in INPUT_PHASES for round_ in self._rounds.values())
-
-    def steps(self) -> dict[str, list[Step]]:
-        """What to send to which site now."""
-        steps: dict[str, list[Step]] = {}
-        for round_ in self._rounds.values():
-            for site, step in round_.steps().items():
-                steps.setdefault(site, []).append(step)
-        return steps
-
-    def take(self, site: str, answer: Any) -> None:
-        """Take a site's answer, whatever it is: steps, an error of FLARE's, or something that is not ours."""
-        with self._lock:
-            try:
-                for step in _steps_in(answer):
-                    if step.round_id in self._rounds:
-                        self._rounds[step.round_id].take(site, step)
-            except SecAggError as error:
-                self._lose(site, str(error))
-            self._tell()
-
-    def is_ready(self, site: str, answer: Any) -> bool:
-        """Whether a site has what asks for its input, so that it may train; if not, it is lost."""
-        try:
-            waits = channel.told(answer, "waits") if not isinstance(answer, TransportError) else None
-            if waits:
-                return True
-            self.lost(site, str(answer) if isinstance(answer, TransportError) else "it does not wait for its training")
-        except DecodeError as error:
-            self.lost(site, str(error))
-        return False
-
-    def lost(self, site: str, reason: str) -> None:
-        """A site is gone."""
-        with self._lock:
-            self._lose(site, reason)
-            self._tell()
-
-    def close(self) -> None:
-        """The exchange is over for all rounds."""
-        with self._lock:
-            for round_ in self._rounds.values():
-                round_.close()
-            self._tell()
-
-    def _lose(self, site: str, reason: str) -> None:
-        for round_ in self._rounds.values():
-            round_.lost(site, reason)
-
-    def _tell(self) -> None:
-        for round_ in self._rounds.values():
-            for site, reason in round_.dropped.items():
-                line = f"{site} is out of the round of {round_.config.purpose}: {reason}"
-                if line not in self._told:
-                    self._told.add(line)
-                    self._log(line)
-
-
-def _steps_in(answer: Any) -> list[Step]:
-    """The steps of an answer.
-
-    Raises:
-        SecAggError: it has none; says why.
-    """
-    if isinstance(answer, TransportError):
-        raise answer
-    if channel.is_ours(answer):
-        if left := channel.told(answer, "left"):
-            raise TransportError(f"it left: {left}")
-        return channel.unpacked(answer)
-    code = answer.get_return_code(ReturnCode.OK) if isinstance(answer, Shareable) else ReturnCode.OK
-    if code != ReturnCode.OK:
-        raise TransportError(f"its task failed: {code}")
-    raise DecodeError("it answered in plain, which was dropped unread: its app lacks the secagg plug-in")
-
-
-def _context(round_: CarriedRound) -> bytes:
-    config = round_.config
-    return bind(round_.round_id, encode_config(config), config.model_digest)

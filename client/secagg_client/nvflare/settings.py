@@ -71,6 +71,11 @@ class Settings:
         return bool(self.pipeline) and Pipeline.parse(self.pipeline).noise is not None
 
     @property
+    def finds_clip(self) -> bool:
+        """Whether the job finds its clip before the first round."""
+        return self.clip is None and not self.pipeline
+
+    @property
     def weights(self) -> int:
         """Largest weight of a site."""
         return Pipeline.parse(self.pipeline).max_weight if self.pipeline else self.max_weight

@@ -24,20 +24,23 @@ from nvflare.apis.shareable import Shareable, make_reply
 from secagg.config import ThreatModel
 from secagg.context import RoundId, digest_model
 from secagg.encoding.schema import Update
-from secagg.errors import LocalError, SecAggError
+from secagg.errors import IdentityError, LocalError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
-from secagg_client.carried.participant import CarriedParticipant
+from secagg_client import Client
+from secagg_client.carried.participant import CarriedParticipant, Contribute
 from secagg_client.carried.steps import Step
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import PURPOSES, Metrics
 from secagg_client.nvflare import channel, models
 from secagg_client.nvflare.identities import FOLDER, Kit
-from secagg_client.nvflare.settings import Settings
+from secagg_client.nvflare.settings import SIDECAR, Settings
+from secagg_client.nvflare.sidecar import rounds_told
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
 from secagg_client.released_sums.memory import Memory, memory_of
+from secagg_client.sidecar.participants import Participations
 
 RELEASED: Final = "released-sums"
 """File of what the site remembers of released sums, in the folder `local/secagg` of its kit."""
@@ -57,22 +60,26 @@ class SecAggSite(FLComponent):
         self._settings = Settings.from_json(secagg)
         self._lock = Lock()
         self._participant: CarriedParticipant | None = None
-        self._waiting: list[Step] | None = None
+        self._waiting: list[Step] | list[RoundId] | None = None
         self._model: models.Arrays | None = None
-        self._kit: Kit | None = None
+        self._client: Client | None = None
 
     # --- FLARE's events -----------------------------------------------------------------------------------------------
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """FLARE's events."""
         if event_type == EventType.START_RUN:
-            self._start(fl_ctx)
+            fl_ctx.get_engine().register_aux_message_handler(channel.TOPIC, self.hear)
+            try:
+                self._start(fl_ctx)
+            except SecAggError as error:
+                self.log_error(fl_ctx, f"secagg: this site can take part in no round: {error}")
         elif event_type == _TRACKED:
             keep_here(fl_ctx)
 
     def _start(self, fl_ctx: FLContext) -> None:
         engine = fl_ctx.get_engine()
-        self._kit = kit = Kit.of(Path(engine.get_workspace().get_startup_kit_dir()))
+        kit = Kit.of(Path(engine.get_workspace().get_startup_kit_dir()), fl_ctx.get_identity_name())
         terms = CarriedTerms(
             name=fl_ctx.get_identity_name(),
             clock=time,
@@ -82,7 +89,8 @@ class SecAggSite(FLComponent):
             memory=memory_in(Path(engine.get_workspace().get_site_config_dir()), kit),
         )
         self._participant = CarriedParticipant(terms, None)
-        engine.register_aux_message_handler(channel.TOPIC, self.hear)
+        if self._settings.transport == SIDECAR:
+            self._client = sidecar_client(self._settings.coordinator, kit, terms)
         if kit is None:
             self.log_info(
                 fl_ctx,
@@ -95,28 +103,31 @@ class SecAggSite(FLComponent):
     def hear(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
         """Answer a message of the server's. FLARE calls this in threads of its own."""
         try:
-            steps = channel.unpacked(request)
+            steps, rounds = channel.unpacked(request), rounds_told(request)
             waits = channel.told(request, "wait") is True
         except SecAggError as error:
             self.log_error(fl_ctx, f"secagg: {error}")
             return channel.packed(left=str(error))
+        if self._participant is None:
+            return channel.packed(left="it could not begin; its log says why")
+        if not steps and not rounds:  # the server asks whether this process is there
+            return channel.packed()
         with self._lock:
             if waits:
-                self._waiting = steps
+                self._waiting = rounds or steps
                 return channel.packed(waits=True)
-            return channel.packed(self._answer(steps, fl_ctx))
+            return channel.packed(self._answer(steps, fl_ctx, _nothing_yet))
 
-    def _answer(self, steps: Sequence[Step], fl_ctx: FLContext) -> list[Step]:
+    def _answer(self, steps: Sequence[Step], fl_ctx: FLContext, contribute: Contribute) -> list[Step]:
         if self._participant is None:
-            return []
-        replies = self._participant.answer(steps, _nothing_yet)
-        self._tell_failures(fl_ctx)
+            raise LocalError("the job has not begun")
+        replies = self._participant.answer(steps, contribute)
+        self._tell(self._participant.failed, fl_ctx)
         return replies
 
-    def _tell_failures(self, fl_ctx: FLContext) -> None:
-        if self._participant is not None:
-            for round_id, error in self._participant.failed.items():
-                self.log_error(fl_ctx, f"secagg: this site left round {round_id.hex()}: {error}")
+    def _tell(self, failed: Mapping[RoundId, SecAggError], fl_ctx: FLContext) -> None:
+        for round_id, error in failed.items():
+            self.log_error(fl_ctx, f"secagg: this site left round {round_id.hex()}: {error}")
 
     # --- the training task --------------------------------------------------------------------------------------------
 
@@ -132,16 +143,23 @@ class SecAggSite(FLComponent):
     def mask(self, trained: Shareable, fl_ctx: FLContext) -> Shareable:
         """What leaves the site in place of what training gave."""
         with self._lock:
-            model, steps, participant = self._model, self._waiting, self._participant
+            model, waiting = self._model, self._waiting
             self._model = self._waiting = None
-            if model is None or participant is None:
-                raise LocalError("no model was noted for this task")
-            if steps is None:
-                raise LocalError("the server has asked for no input yet")
-            dxo = models.content(trained)
-            replies = participant.answer(steps, lambda offers: contributions(offers, dxo, model))
-            self._tell_failures(fl_ctx)
-            return channel.packed(replies)
+        if model is None or waiting is None:
+            raise LocalError("the server has asked for no input, or sent no model")
+        dxo = models.content(trained)
+
+        def contribute(offers: Sequence[Offer]) -> Mapping[RoundId, Contribution]:
+            return contributions(offers, dxo, model)
+
+        if self._client is not None:
+            rounds = [one for one in waiting if isinstance(one, bytes)]
+            done = Participations(self._client, rounds, contribute).take_part()
+            self._tell(done.failed, fl_ctx)
+            return channel.packed(left="its log says why") if done.failed else channel.packed()
+        with self._lock:
+            steps = [one for one in waiting if isinstance(one, Step)]
+            return channel.packed(self._answer(steps, fl_ctx, contribute))
 
 
 class NoteModel(Filter):
@@ -203,6 +221,17 @@ def _counted(weight: int, most: int) -> int:
 def policy_of(kit: Kit | None) -> Policy:
     """What a site demands: with an identity the active threat model, without one what is possible then."""
     return Policy() if kit else Policy(threat_models=frozenset({ThreatModel.SEMI_HONEST}))
+
+
+def sidecar_client(coordinator: str, kit: Kit | None, terms: CarriedTerms) -> Client:
+    """The site's client of a coordinator of its own.
+
+    Raises:
+        IdentityError: the kit has no identity.
+    """
+    if kit is None:
+        raise IdentityError("the start-up kit holds no identity; provision the project with SecAggBuilder")
+    return Client(coordinator, identity=kit.identity, trust=kit.trust, policy=terms.policy, memory=terms.memory)
 
 
 def memory_in(local: Path, kit: Kit | None) -> Memory:
