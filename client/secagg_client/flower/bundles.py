@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from secagg.config import RoundConfig
 from secagg.errors import AbortReason
 from secagg.messages import INPUT_PHASES
 from secagg_client.carried.coordinator import CarriedRound, Peer
@@ -36,10 +37,20 @@ class Bundle:
         return bool(self._running) and all(self._at_input(one) for one in self._running)
 
     @property
+    def configs(self) -> list[RoundConfig]:
+        """Of its rounds."""
+        return [one.config for one in self.rounds.values()]
+
+    @property
     def joined(self) -> frozenset[Peer]:
         """Who is still in all of them."""
-        gone = [frozenset(one.dropped) for one in self.rounds.values()]
-        return self.peers - frozenset().union(*gone)
+        return self.peers - self.dropped().keys()
+
+    def name_model(self, digest: bytes) -> None:
+        """Say which model the rounds are about that leave it for later; once for each bundle."""
+        for one in self._running:
+            if one.config.model_later:
+                one.name_model(digest)
 
     def steps(self, *, with_input: bool) -> list[dict[Peer, Step]]:
         """What to send to whom in the next exchange.
@@ -61,6 +72,12 @@ class Bundle:
         """A peer is gone from all rounds of this exchange."""
         for one in self._sent:
             one.lost(peer, reason)
+
+    def keep_only(self, peers: frozenset[Peer]) -> None:
+        """Go on without those that are not asked this time."""
+        for one in self._running:
+            for peer in sorted(self.peers - peers):
+                one.lost(peer, "the strategy did not ask it this time")
 
     def close(self) -> None:
         """The exchange is over."""

@@ -28,15 +28,9 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A node answered, and with nothing of ours.
-
-    Attributes:
-        reason: why, in words that may be printed.
-        modless: whether its app seems to lack the mod.
-    """
+    """A node answered, and with nothing of ours; why, in words that may be printed."""
 
     reason: str
-    modless: bool = False
 
 
 Answer = Packet | Silence | Refusal
@@ -132,7 +126,7 @@ def _read(reply: Message) -> Answer:
     except DecodeError as error:
         return Refusal(f"its answer is malformed: {error}")
     if packet is None:
-        return Refusal("its app answered without SecAggMod: add it to ClientApp(mods=[…]) there", modless=True)
+        return Refusal("its app answered without SecAggMod: add it to ClientApp(mods=[…]) there")
     return packet
 
 

@@ -18,7 +18,7 @@ from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import TRAIN, RoundConfig
 from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.schema import Schema
-from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
+from secagg.errors import AbortReason, BudgetExceeded, ConfigError, ProtocolViolation, RoundAborted
 from secagg.rounds.releases import ReleaseMemory
 from secagg_client.carried.coordinator import CarriedRound, Peer
 from secagg_client.carried.groups import CarriedGroups
@@ -33,7 +33,16 @@ from secagg_client.flower.sidecar import HeldRound, SidecarBundle, SidecarRuns
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import MetricMeans
 
+Configs = Callable[[int, bytes | None], list[RoundConfig]]
+"""The configurations of a question's rounds, for so many nodes. The model's digest is None if it is named later."""
+
+AnyBundle = Bundle | SidecarBundle
+
 MAX_RELEASES: Final = 1000
+MAX_TOLD: Final = 16
+"""Ends of rounds that a node is told in one message, the latest ones."""
+ENOUGH: Final = 0.75
+"""Which share of the nodes must have prepared a round, or it is opened anew for all of them."""
 LEFT_OUT: Final = 201
 """Code of the errors that tell the strategy who is in no sum; Flower's own are below 100."""
 log = getLogger("flwr")
@@ -58,6 +67,11 @@ class Asked:
     until: float
 
     @property
+    def kind(self) -> str:
+        """The type of the messages."""
+        return str(next(iter(self.messages.values())).metadata.message_type)
+
+    @property
     def peers(self) -> frozenset[Peer]:
         """The nodes, as rounds name them."""
         return frozenset(map(str, self.messages))
@@ -71,18 +85,28 @@ class Job:
         settings: what the caller chose.
         dtypes: the dtype of each array of the model, as the job began.
         weight_key: the metric that is a participant's weight.
+        rounds: of training and of evaluation.
         clock: seconds, of any origin.
         sidecar: holds the rounds, if they do not travel on Flower's channel.
+        latest: the model that the strategy sent last to be trained; None before a round had a sum.
     """
 
     settings: Settings
     channel: Channel
     dtypes: Mapping[str, str]
     weight_key: str
+    rounds: int
     clock: Callable[[], float] = time.monotonic
     sidecar: SidecarRuns | None = None
+    latest: ArrayRecord | None = field(default=None, init=False)
+    _trained: bool = field(default=False, init=False)
     _releases: ReleaseMemory = field(default_factory=partial(ReleaseMemory, MAX_RELEASES), init=False)
     _told: dict[Peer, list[Step]] = field(default_factory=dict, init=False)  # ends of rounds, with the next message
+    _prepared: dict[str, Bundle] = field(default_factory=dict, init=False)  # by message type
+    _last: dict[str, frozenset[Peer]] = field(default_factory=dict, init=False)  # who was asked last
+    _questions: dict[str, int] = field(default_factory=dict, init=False)
+    _answered: set[Peer] = field(default_factory=set, init=False)  # in the question under way
+    _known: set[Peer] = field(default_factory=set, init=False)  # whose apps have the mod
     _skipped: bool = field(default=False, init=False)
 
     # --- what the strategy asks ---------------------------------------------------------------------------------------
@@ -96,24 +120,22 @@ class Job:
             RoundAborted: no node took part at all.
         """
         asked = self._asked(messages, timeout_s)
+        self.latest = asked.model if self._trained else None
         if self.settings.searches_clip and (failed := self._find_clip(asked)):
             return failed
         floats = models.floats(asked.model)
         if not floats:
             raise ConfigError("the model has no floating array, so there is nothing to average")
-        digest, count = models.digest(asked.model), len(asked.messages)
-        bundle = self._bundle(
-            asked.peers,
-            self.settings.update_round(Schema.of(floats), count, digest),
-            *([self.settings.metrics_round(count, digest, METRICS)] if self.settings.metrics.ranges else []),
-        )
-        self._run(bundle, asked)
+        digest, schema = models.digest(asked.model), Schema.of(floats)
+        bundle = self._run(asked, digest, lambda count, named: self.settings.train_rounds(schema, count, digest, named))
         update = bundle.rounds[TRAIN]
-        mean = _mean(update)
-        if mean is None:
+        found = _mean(update)
+        if found is None:
             return self._without_sum("training", bundle, asked)
+        mean, survivors = found
+        self._trained = True
         metrics = self._metrics(bundle, METRICS)
-        log.info("SecAgg: the mean of %d of %d nodes", len(asked.peers - bundle.dropped().keys()), count)
+        log.info("SecAgg: the mean of %d of %d nodes", survivors, len(asked.messages))
         record = MetricRecord({self.weight_key: mean.weight, **(metrics.means if metrics else {})})
         content = RecordDict({asked.key: models.averaged(asked.model, mean.arrays), "metrics": record})
         return self._replies(content, bundle, asked)
@@ -134,8 +156,9 @@ class Job:
             return []
         asked = self._asked(messages, timeout_s)
         digest = models.digest(asked.model)
-        bundle = self._bundle(asked.peers, self.settings.metrics_round(len(asked.messages), digest, EVALUATE))
-        self._run(bundle, asked, may_fail=True)
+        bundle = self._run(
+            asked, digest, lambda count, named: [self.settings.metrics_round(count, named, EVALUATE)], may_fail=True
+        )
         metrics = self._metrics(bundle, EVALUATE)
         if metrics is None or not metrics.weight:
             return self._without_sum("evaluation", bundle, asked)
@@ -148,8 +171,7 @@ class Job:
         """Set the clip; errors for the strategy if there is no sum."""
         log.info("SecAgg: nodes train once more before the first round, to find the clip from a secure histogram")
         digest = models.digest(asked.model)
-        bundle = self._bundle(asked.peers, self.settings.clip_round(len(asked.messages), digest))
-        self._run(bundle, asked)
+        bundle = self._run(asked, digest, lambda count, named: [self.settings.clip_round(count, named)], once=True)
         one = bundle.rounds[clipping.PURPOSE]
         if not isinstance(one.outcome, Aggregate):
             return self._without_sum("the search for a clip", bundle, asked)
@@ -165,75 +187,155 @@ class Job:
         )
         return []
 
-    def _bundle(self, peers: frozenset[Peer], *configs: RoundConfig) -> Bundle | SidecarBundle:
+    def _run(
+        self, asked: Asked, digest: bytes, configs: Configs, *, may_fail: bool = False, once: bool = False
+    ) -> AnyBundle:
+        """Play the rounds of a question to their end.
+
+        Args:
+            asked: what the strategy asked.
+            digest: of its model.
+            configs: of the rounds.
+            may_fail: whether the job goes on if no node took part.
+            once: whether the question is asked once in a job, so that nothing is prepared.
+        """
+        self._answered.clear()
         if self.sidecar is not None:
-            return SidecarBundle({config.purpose: HeldRound(config) for config in configs}, peers)
-        rounds = {config.purpose: self._round(config, sorted(peers)) for config in configs}
-        return Bundle(rounds, peers)
+            bundle: AnyBundle = self._hold(self.sidecar, asked, configs(len(asked.peers), digest))
+        else:
+            bundle = self._carry(asked, digest, configs, once=once)
+        if not self._answered and not may_fail:
+            why = "; ".join(f"node {peer}: {reason}" for peer, reason in list(bundle.dropped().items())[:5])
+            raise RoundAborted(
+                AbortReason.BELOW_THRESHOLD, f"no node took part in a secure round, so the job stops ({why})"
+            )
+        return bundle
+
+    def _hold(self, sidecar: SidecarRuns, asked: Asked, configs: Sequence[RoundConfig]) -> SidecarBundle:
+        """Let the coordinator hold the rounds."""
+
+        def write(node: int, steps: list[dict[Peer, Step]], *, with_input: bool) -> Letter:
+            return self._letter(str(node), steps, asked, with_input)
+
+        bundle = SidecarBundle({config.purpose: HeldRound(config) for config in configs}, asked.peers)
+        self._answered.update(sidecar.run(bundle, write, asked.until))
+        return bundle
+
+    def _carry(self, asked: Asked, digest: bytes, configs: Configs, *, once: bool) -> Bundle:
+        """Exchange messages until the rounds are over, and prepare those of the next question meanwhile."""
+        kind = asked.kind
+        bundle = self._prepared_for(asked, configs) or self._bundle(asked.peers, configs(len(asked.peers), None))
+        bundle.name_model(digest)
+        upcoming = None
+        while not bundle.over:
+            if bundle.asks_for_input and upcoming is None and not once:
+                upcoming = self._prepare(asked, configs)
+            self._exchange(bundle, upcoming, asked)
+        self._end(bundle)
+        self._last[kind] = asked.peers
+        if upcoming is not None:
+            self._prepared[kind] = upcoming
+        return bundle
+
+    def _exchange(self, bundle: Bundle, upcoming: Bundle | None, asked: Asked) -> None:
+        """One message to each node, and the replies: for this question, and for the next one as far as that goes."""
+        with_input = bundle.asks_for_input
+        own = bundle.steps(with_input=with_input)
+        later = [] if upcoming is None else upcoming.steps(with_input=False)
+        trains = set(_peers(own)) if with_input else set()
+        letters = {int(peer): self._letter(peer, own + later, asked, peer in trains) for peer in _peers(own + later)}
+        for node, answer in self.channel.exchange(letters).items():
+            for each in (bundle, upcoming):
+                if each is not None:
+                    self._hear(str(node), answer, each)
+            self._log_notes(str(node), answer)
+        bundle.close()
+        if upcoming is not None:
+            upcoming.close()
+
+    # --- rounds that are prepared -------------------------------------------------------------------------------------
+
+    def _prepare(self, asked: Asked, configs: Configs) -> Bundle | None:
+        """The rounds of the next question, if it is likely to be put to the same nodes. Keys and shares of them are
+        exchanged in the messages that this question needs anyway.
+        """
+        kind = asked.kind
+        self._questions[kind] = self._questions.get(kind, 0) + 1
+        same_nodes = self._last.get(kind, asked.peers) == asked.peers
+        if self._questions[kind] >= self.rounds or self.settings.homomorphic is not None or not same_nodes:
+            return None
+        try:
+            return self._bundle(asked.peers, configs(len(asked.peers), None))
+        except BudgetExceeded:
+            return None  # the next question says so
+
+    def _prepared_for(self, asked: Asked, configs: Configs) -> Bundle | None:
+        """The rounds that were prepared for this question, if they fit it."""
+        bundle = self._prepared.pop(asked.kind, None)
+        if bundle is None:
+            return None
+        there = bundle.joined & asked.peers
+        enough = len(there) >= ENOUGH * max(len(asked.peers), len(bundle.joined))
+        if bundle.over or not enough or bundle.configs != configs(len(bundle.peers), None):
+            bundle.give_up("the server prepared this round for other nodes, or for another model")
+            self._end(bundle)
+            return None
+        for peer in sorted(asked.peers - there):
+            log.info("SecAgg: node %s was not there when this round was prepared; it can be in the next one", peer)
+        bundle.keep_only(asked.peers)
+        return bundle
+
+    def stop(self) -> None:
+        """Give up what was prepared: the job is over, and what was set aside for it is given back."""
+        for bundle in self._prepared.values():
+            bundle.give_up("the job is over")
+        self._prepared.clear()
+
+    def _bundle(self, peers: frozenset[Peer], configs: Sequence[RoundConfig]) -> Bundle:
+        return Bundle({config.purpose: self._round(config, sorted(peers)) for config in configs}, peers)
 
     def _round(self, config: RoundConfig, peers: Sequence[Peer]) -> Carried:
         charge = self.settings.charge if config.purpose == TRAIN else None
         kind = CarriedRound if config.groups is None else CarriedGroups
         return kind(config, peers, clock=time.time, trust=self.settings.trust, charge=charge, releases=self._releases)
 
-    def _run(self, bundle: Bundle | SidecarBundle, asked: Asked, *, may_fail: bool = False) -> None:
-        """Play all rounds of the bundle to their end."""
-        answered = self._hold(bundle, asked) if isinstance(bundle, SidecarBundle) else self._carry(bundle, asked)
-        if not answered and not may_fail:
-            why = "; ".join(f"node {peer}: {reason}" for peer, reason in list(bundle.dropped().items())[:5])
-            raise RoundAborted(
-                AbortReason.BELOW_THRESHOLD, f"no node took part in a secure round, so the job stops ({why})"
-            )
-
-    def _hold(self, bundle: SidecarBundle, asked: Asked) -> frozenset[Peer]:
-        """Let the coordinator hold the rounds; the nodes that took part."""
-        if self.sidecar is None:
-            raise AssertionError("rounds at a coordinator without one")
-
-        def write(node: int, steps: list[dict[Peer, Step]], *, with_input: bool) -> Letter:
-            return self._letter(node, steps, asked, with_input)
-
-        return self.sidecar.run(bundle, write, asked.until)
-
-    def _carry(self, bundle: Bundle, asked: Asked) -> frozenset[Peer]:
-        """Exchange messages until all rounds are over; the nodes that took part."""
-        answered: set[Peer] = set()
-        while not bundle.over:
-            with_input = bundle.asks_for_input
-            steps = bundle.steps(with_input=with_input)
-            letters = {node: self._letter(node, steps, asked, with_input) for node in map(int, _peers(steps))}
-            for node, answer in self.channel.exchange(letters).items():
-                if self._hear(str(node), answer, bundle):
-                    answered.add(str(node))
-            bundle.close()
+    def _end(self, bundle: Bundle) -> None:
+        """Nodes hear of the end with the next message that they get."""
         for endings in bundle.endings():
             for peer, step in endings.items():
                 self._told.setdefault(peer, []).append(step)
-        return frozenset(answered)
 
-    def _letter(self, node: int, steps: list[dict[Peer, Step]], asked: Asked, with_input: bool) -> Letter:
-        packet = Packet((*self._told.pop(str(node), ()), *steps_for(steps, str(node))), (self.weight_key,))
-        message = asked.messages[node]
-        if not with_input:
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def _letter(self, peer: Peer, steps: list[dict[Peer, Step]], asked: Asked, trains: bool) -> Letter:
+        packet = Packet((*self._told.pop(peer, ())[-MAX_TOLD:], *steps_for(steps, peer)), (self.weight_key,))
+        message = asked.messages.get(int(peer)) or next(iter(asked.messages.values()))
+        if not trains:
             return Letter(bare(packet), message, self.settings.phase_s)
         left = asked.until - 2 * self.settings.phase_s - self.clock()  # what comes after it has its own time
-        return Letter(merged(asked.contents[node], packet), message, max(left, self.settings.phase_s))
+        return Letter(merged(asked.contents[int(peer)], packet), message, max(left, self.settings.phase_s))
 
-    def _hear(self, peer: Peer, answer: Answer, bundle: Bundle) -> bool:
-        """Take a node's answer; whether it takes part."""
+    def _hear(self, peer: Peer, answer: Answer, bundle: Bundle) -> None:
         match answer:
-            case Packet(steps, notes):
+            case Packet(steps):
+                self._known.add(peer)
+                if any(step.kind != LEAVE for step in steps):
+                    self._answered.add(peer)
                 bundle.take(peer, steps)
-                for note in notes:
-                    log.warning("SecAgg: node %s: %s", peer, explained([note]))
-                return any(step.kind != LEAVE for step in steps)
+            case Refusal(reason) if peer not in self._known:
+                bundle.lost(peer, f"{reason} (if its app lacks SecAggMod, add it to ClientApp(mods=[…]) there)")
             case Silence(reason) | Refusal(reason):
                 bundle.lost(peer, reason)
-                return False
+
+    @staticmethod
+    def _log_notes(peer: Peer, answer: Answer) -> None:
+        if isinstance(answer, Packet):
+            for note in answer.notes:
+                log.warning("SecAgg: node %s: %s", peer, explained([note]))
 
     # --- results ------------------------------------------------------------------------------------------------------
 
-    def _metrics(self, bundle: Bundle | SidecarBundle, purpose: str) -> MetricMeans | None:
+    def _metrics(self, bundle: AnyBundle, purpose: str) -> MetricMeans | None:
         one = bundle.rounds.get(purpose)
         if one is None:
             return None
@@ -250,11 +352,11 @@ class Job:
                 log.warning("SecAgg: metric %r: %d nodes' values lay outside of its range", name, count)
         return found
 
-    def _replies(self, content: RecordDict, bundle: Bundle | SidecarBundle, asked: Asked) -> list[Message]:
+    def _replies(self, content: RecordDict, bundle: AnyBundle, asked: Asked) -> list[Message]:
         anyone = next(iter(asked.messages.values()))
         return [Message(content, reply_to=anyone), *self._errors(bundle, asked)]
 
-    def _without_sum(self, what: str, bundle: Bundle | SidecarBundle, asked: Asked) -> list[Message]:
+    def _without_sum(self, what: str, bundle: AnyBundle, asked: Asked) -> list[Message]:
         failures = [one.outcome for one in bundle.rounds.values() if isinstance(one.outcome, RoundAborted)]
         for failure in failures:
             log.warning("SecAgg: no sum of %s: %s", what, failure)
@@ -264,7 +366,7 @@ class Job:
             for message in asked.messages.values()
         ]
 
-    def _errors(self, bundle: Bundle | SidecarBundle, asked: Asked) -> list[Message]:
+    def _errors(self, bundle: AnyBundle, asked: Asked) -> list[Message]:
         dropped = bundle.dropped()
         for peer, reason in sorted(dropped.items()):
             log.warning("SecAgg: node %s dropped out: %s", peer, reason)
@@ -304,13 +406,13 @@ class Job:
         )
 
 
-def _mean(update: Carried | HeldRound) -> WeightedMean | None:
-    """What a round of updates gives; None without a sum."""
+def _mean(update: Carried | HeldRound) -> tuple[WeightedMean, int] | None:
+    """What a round of updates gives, and how many nodes' updates are in it; None without a sum."""
     match update.outcome:
-        case Aggregate() if not isinstance(update, CarriedGroups):
-            return update.outcome.mean(update.config, update.context)
-        case GroupedAggregate():
-            return update.outcome.mean(update.config)
+        case Aggregate(survivors=survivors) if not isinstance(update, CarriedGroups):
+            return update.outcome.mean(update.config, update.context), len(survivors)
+        case GroupedAggregate(survivors=survivors):
+            return update.outcome.mean(update.config), len(survivors)
     return None
 
 

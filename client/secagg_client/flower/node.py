@@ -13,13 +13,21 @@ from secagg.config import ThreatModel
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.errors import IdentityError
 from secagg.policy import Policy
+from secagg.programs.state_keys import FolderStateKeys
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.terms import load
+from secagg_client.released_sums.memory import Memory
 
 CERTIFICATE: Final = "secagg-certificate"
 KEY: Final = "secagg-key"
 CA: Final = "secagg-ca"
 MARKS: Final = "secagg-marks"
+SUMS: Final = "released-sums"
+"""File in the folder for marks: sums that may hold an update of this node."""
+
+KEYS: Final = "state-keys"
+"""Folder in the folder for marks: the keys of what Flower keeps of this node's rounds between two messages."""
+
 PARTITION: Final = "partition-id"
 """What Flower's simulation calls the number of a node."""
 
@@ -72,7 +80,15 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
     remarks = [SHIPPED] if identity and marks else [WITHOUT_MARKS] if identity else [WITHOUT_IDENTITY]
     if not (identity and marks):  # check: marks-against-active
         policy = replace(policy, threat_models=policy.threat_models - {ThreatModel.ACTIVE})
-    terms = CarriedTerms(name=str(node_id), clock=time.time, policy=policy, identity=identity, trust=trust)
+    terms = CarriedTerms(
+        name=str(node_id),
+        clock=time.time,
+        policy=policy,
+        identity=identity,
+        trust=trust,
+        keys=FolderStateKeys(Path(str(marks)) / KEYS) if marks else None,
+        memory=Memory(Path(str(marks)) / SUMS if marks else None),
+    )
     return Node(terms, tuple(remarks))
 
 

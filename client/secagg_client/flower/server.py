@@ -15,7 +15,7 @@ from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
-from secagg.errors import ConfigError
+from secagg.errors import BudgetExceeded, ConfigError
 from secagg.lattice.parameters import Profile
 from secagg.privacy.ledger import Budget
 from secagg.programs.ledgers.budgets import Budgets, Charge
@@ -88,7 +88,7 @@ class SecAgg:
             homomorphic: a profile from `secagg.find_profile`, to encrypt updates in place of masking them.
             ledger: folder that keeps what rounds with noise cost of the privacy budget; it outlives the job. None keeps
                 it in memory. With `transport` the coordinator keeps it.
-            budget: the most that all rounds with noise may cost together; None for ε = 8 at δ = 1e-5.
+            budget: the most that all rounds with noise may cost together; None for ε = 2.5 at δ = 1e-5.
             task: name of the job in configurations, policies and privacy ledgers.
             phase_s: longest wait for an answer without training in it, in seconds. Training has the time limit of
                 `start`.
@@ -136,22 +136,32 @@ class SecAgg:
             options: what else the strategy's own `start` takes, such as `timeout` and `evaluate_fn`.
 
         Returns:
-            what the strategy's `start` returns.
+            what the strategy's `start` returns. Where the privacy budget is spent before the last round, only the model
+            as it is then.
 
         Raises:
             ConfigError: the strategy asks for something that no secure round can give.
-            BudgetExceeded: a round would cost more than is left of the privacy budget.
+            BudgetExceeded: the first round would cost more than is left of the privacy budget.
             RoundAborted: no node took part in a round: the job stops, and does not go on with its old model.
         """
         for change in raise_minimums(self._strategy, self._settings.fewest):
             log.warning("SecAgg: %s", change)
         channel = Channel(grid)
-        job = Job(self._settings, channel, models.dtypes(initial_arrays), weight_key(self._strategy))
+        job = Job(self._settings, channel, models.dtypes(initial_arrays), weight_key(self._strategy), num_rounds)
         secure: Any = SecureGrid(grid, job)
         with ExitStack() as stack:
             if self._transport is not None:
                 job.sidecar = stack.enter_context(closing(SidecarRuns(self._transport, channel, clock=job.clock)))
-            return self._strategy.start(grid=secure, initial_arrays=initial_arrays, num_rounds=num_rounds, **options)
+            stack.callback(job.stop)
+            try:
+                return self._strategy.start(
+                    grid=secure, initial_arrays=initial_arrays, num_rounds=num_rounds, **options
+                )
+            except BudgetExceeded as error:
+                if job.latest is None:
+                    raise
+                log.error("SecAgg: the job stops here, with the model that it has: %s", error)
+                return Result(arrays=job.latest)
 
 
 class SecureGrid(Grid):  # type: ignore[misc]  # Any, where Flower is not installed

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from secagg.config import MIN_COHORT, TRAIN, RoundConfig, ThreatModel
+from secagg.config import MIN_COHORT, TRAIN, UNNAMED_MODEL, RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
@@ -75,8 +75,19 @@ class Settings:
         """The same, once the clip is known."""
         return replace(self, clip=clip)
 
-    def update_round(self, schema: Schema, participants: int, digest: bytes) -> RoundConfig:
-        """The round of updates to a model."""
+    def train_rounds(self, model: Schema, participants: int, digest: bytes, named: bytes | None) -> list[RoundConfig]:
+        """The round of updates to a model, and that of the metrics beside it, if there are any.
+
+        Args:
+            model: the arrays that are averaged.
+            participants: how many nodes are asked.
+            digest: of the model.
+            named: the digest again; None if the rounds leave it for later, as all but homomorphic ones can.
+        """
+        update = self._update_round(model, participants, digest if self.homomorphic else named)
+        return [update, *([self.metrics_round(participants, named, METRICS)] if self.metrics.ranges else [])]
+
+    def _update_round(self, schema: Schema, participants: int, digest: bytes | None) -> RoundConfig:
         encoding = self.encoding
         if encoding is None:
             if self.clip is None:
@@ -87,7 +98,8 @@ class Settings:
             schema=schema,
             encoding=encoding,
             max_participants=participants if self.groups is None else -(-participants // self.groups.count),
-            model_digest=digest,
+            model_digest=UNNAMED_MODEL if digest is None else digest,
+            model_later=digest is None,
             threshold=self.threshold,
             max_colluding=self.max_colluding,
             threat_model=ThreatModel.SEMI_HONEST if self.homomorphic else self.threat_model,
@@ -97,15 +109,17 @@ class Settings:
             release_to_coordinator=True if self.homomorphic else None,
         )
 
-    def metrics_round(self, participants: int, digest: bytes, purpose: str) -> RoundConfig:
+    def metrics_round(self, participants: int, digest: bytes | None, purpose: str) -> RoundConfig:
         """The round of metrics beside one of updates, or of an evaluation."""
         return self._exact(self.metrics.schema, self.metrics.encoding, participants, digest, purpose)
 
-    def clip_round(self, participants: int, digest: bytes) -> RoundConfig:
+    def clip_round(self, participants: int, digest: bytes | None) -> RoundConfig:
         """The round that finds the clip."""
         return self._exact(clipping.SCHEMA, clipping.ENCODING, participants, digest, clipping.PURPOSE)
 
-    def _exact(self, schema: Schema, encoding: Integers, participants: int, digest: bytes, purpose: str) -> RoundConfig:
+    def _exact(
+        self, schema: Schema, encoding: Integers, participants: int, digest: bytes | None, purpose: str
+    ) -> RoundConfig:
         """A round of exact sums: masked, and in one cohort even where updates are in groups."""
         alone = self.groups is None
         return RoundConfig(
@@ -113,7 +127,8 @@ class Settings:
             schema=schema,
             encoding=encoding,
             max_participants=participants,
-            model_digest=digest,
+            model_digest=UNNAMED_MODEL if digest is None else digest,
+            model_later=digest is None,
             threshold=self.threshold if alone else 0,
             max_colluding=self.max_colluding if alone else -1,
             threat_model=self.threat_model,

@@ -21,7 +21,7 @@ from secagg.errors import DecodeError, InputError, LocalError, RemoteError
 from secagg.policy import Policy
 from secagg_client.carried.steps import Step
 from secagg_client.flower import notes
-from secagg_client.flower.node import MARKS, identity_of
+from secagg_client.flower.node import MARKS, SUMS, identity_of
 from secagg_client.flower.records import Packet
 from secagg_client.flower.sidecar import COME, MEET
 from secagg_client.participation.feedback import Feedback
@@ -29,9 +29,6 @@ from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
 from secagg_client.sidecar.participants import Contribute, Participations, TakenPart
 from secagg_client.sync.client import Client
-
-SUMS: Final = "released-sums"
-"""File in the folder for marks: sums that may hold an update of this node."""
 
 FEEDBACK: Final = "secagg.feedback"
 """Key of the context's state, with the task behind it: what earlier rounds lost of this node's updates."""

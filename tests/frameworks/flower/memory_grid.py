@@ -64,7 +64,7 @@ class MemoryGrid(Grid):  # type: ignore[misc]  # Any, where Flower is not instal
             reply = self._run(node, copied(message), fault)
         reply = copied(reply)
         if fault != "lost":
-            self.seen.append((node, "up", reply))
+            self.seen.append((node, "up", copied(reply)))
             self._replies[message_id] = reply
         return message_id
 
