@@ -396,11 +396,13 @@ def test_a_round_in_groups_is_about_one_model_and_each_group_decodes_for_it() ->
 def test_receipts_that_name_two_models_of_one_round_contradict_each_other() -> None:
     run = start(later())
     round_ = run.play().round
-    told = [
-        Receipt.sign(Statement.of(one, run.coordinator.roster, tuple(NAMES), bytes(32)), deployment().coordinator, NOW)
-        for one in (round_, replace(round_, named=OTHER))
-    ]
-    found = compare_receipts(*told, deployment().trust)
+    one, other = (
+        Receipt.sign(
+            Statement.of(about, run.coordinator.roster, tuple(NAMES), bytes(32)), deployment().coordinator, NOW
+        )
+        for about in (round_, replace(round_, named=OTHER))
+    )
+    found = compare_receipts(one, other, deployment().trust)
     assert found == ReceiptComparison(Agreement.CONTRADICT, ("context", "model_digest"))
 
 
