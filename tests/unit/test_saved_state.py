@@ -12,6 +12,8 @@ import pytest
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.secret import Secret
+from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError, LocalError, PolicyViolation, ProtocolViolation, SavedStateError
 from secagg.homomorphic.dealt_key.scheme import STATES as DEALT_KEY_STATES
 from secagg.homomorphic.joint_key.scheme import STATES as JOINT_KEY_STATES
@@ -20,6 +22,7 @@ from secagg.masked.scheme import STATES as MASKED_STATES
 from secagg.messages import ParticipantId, Phase, Roster
 from secagg.phases import input_phase, phases
 from secagg.policy import Policy
+from secagg.robust.grouping import Groups
 from secagg.rounds import saved_state
 from secagg.rounds.membership import Membership
 from secagg.rounds.saved_state import VERSION, MemoryStateKeys, StateName, unseal
@@ -92,6 +95,33 @@ def test_a_masked_round_sends_the_same_bytes_when_everybody_is_saved_and_restore
     assert after == before
     assert {len(sealed) for sealed in rebirths.sealed.values()} == {len(MASKED_STATES[config.threat_model])}
     right_sum(saved)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoding": Pipeline.parse("sample(rate=0.5) | rotate | quantise(bits=16, range=1.0)")},
+        {"encoding": Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=12) | noise(law=skellam, z=0.5)")},
+        {
+            "encoding": Pipeline.parse(
+                "clip(l2=1.0) | rotate | quantise(bits=12) | noise(law=skellam, z=0.5, by=coordinator)"
+            )
+        },
+        {"groups": Groups(count=3, parent=bytes(range(16)), number=2)},
+        {"certify": True},
+    ],
+    ids=["sampled", "noisy", "noise-by-coordinator", "in-groups", "certified"],
+)
+def test_whatever_the_configuration_says_is_the_same_after_a_restore(changes: dict[str, Any]) -> None:
+    config = replace(make_config(5), **changes)
+    plain, saved = start(config), start(config)
+    Rebirths(saved)
+    with recording(plain) as before, recording(saved) as after:
+        plain.play()
+        saved.play()
+    assert after == before
+    assert plain.coordinator.aggregate is not None
+    assert saved.coordinator.aggregate is not None
 
 
 @pytest.mark.parametrize("config", ENCRYPTED, ids=named)
@@ -338,6 +368,18 @@ def test_a_state_is_not_that_of_another_participant_or_round() -> None:
     elsewhere = replace(participant.membership, round=replace(participant.membership.round, round_id=other))
     with pytest.raises(SavedStateError, match="another round or participant"):
         brought_back(sealed, elsewhere, keys)
+
+
+def test_the_seal_names_round_participant_and_step() -> None:
+    """Even under one and the same key."""
+    content, key = b"content", Secret(bytes(32))
+    name = StateName(RoundId(bytes(16)), ONE, 1)
+    sealed = saved_state.seal(content, name, key)
+    for change in ({"round_id": RoundId(b"another round id")}, {"participant_id": TWO}, {"step": 2}):
+        with pytest.raises(SavedStateError, match="does not open"):
+            unseal(sealed, replace(name, **change), key)
+    with pytest.raises(SavedStateError, match="not well-formed"):
+        unseal(sealed, name, key)
 
 
 def test_a_state_that_was_restored_before_is_refused() -> None:
