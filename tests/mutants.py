@@ -64,6 +64,8 @@ _JOURNALLED = f"{_SERVER}/rounds/journalled.py"
 _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
+_STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
+_KEY_TESTS, _STATE_TESTS = "tests/unit/test_state_keys.py", "tests/unit/test_saved_state.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
 MUTANTS: Final = (
@@ -178,6 +180,30 @@ MUTANTS: Final = (
            "self._status = health_pb2.HealthCheckResponse.NOT_SERVING", "pass", _WIRING),
     Mutant("answers-for-strangers", f"{_SERVER}/calls/health.py", "known = request.service in self._known",
            "known = True", _WIRING),
+    # --- saved states
+    Mutant("state-key-seeded", _STATE_KEYS, "Secret(SystemRng().token(STATE_KEY_SIZE))",
+           "Secret(bytes(STATE_KEY_SIZE))", _KEY_TESTS),
+    Mutant("state-key-left", _STATE_KEYS, "self._key(name).unlink()", "self._key(name).read_bytes()", _KEY_TESTS),
+    Mutant("state-key-unflushed", _STATE_KEYS, "            flush_folder(self._folder)\n", "", _KEY_TESTS),
+    Mutant("state-key-overwritten", _STATE_KEYS, "        raise taken from None\n",
+           "        path.write_bytes(content.expose())\n", _KEY_TESTS),
+    Mutant("state-keys-without-end", _STATE_KEYS, "        for oldest in joined[:-MAX_ROUNDS]:\n",
+           "        for oldest in joined[:0]:\n", _KEY_TESTS),
+    _unchecked("state-keys-for-all", _STATE_KEYS, "keys-read-by-others", _KEY_TESTS),
+    Mutant("saved-and-going-on", _SCHEMES, "    participant.leave_to_saved()\n", "", _STATE_TESTS),
+    _unchecked("restored-twice", _SCHEMES, "restored-once", _STATE_TESTS),
+    _unchecked("memory-forgotten", _SCHEMES, "durable-memory", _KEY_TESTS),
+    _unchecked("keys-with-the-states", _SCHEMES, "guarded-keys", _KEY_TESTS),
+    Mutant("vector-kept-with-a-saved-state", "secagg/rounds/session.py",
+           "self._state, self._vector = Ended.SAVED, None", "self._state = Ended.SAVED", _STATE_TESTS),
+    Mutant("upload-goes-on-after-a-save", "secagg/homomorphic/session.py",
+           "        super().leave_to_saved()\n        self._forget_upload()\n",
+           "        super().leave_to_saved()\n", _STATE_TESTS),
+    Mutant("state-of-any-step", "secagg/rounds/saved_state.py",
+           "fields = bytes([VERSION, name.step]), name.round_id, name.participant_id.encode()",
+           "fields = bytes([VERSION]), name.round_id, name.participant_id.encode()", _STATE_TESTS),
+    Mutant("memory-said-to-be-durable", _TERMS, "claim, self.memory.durable)", "claim, True)",
+           "tests/unit/client/test_durable_memory.py"),
 )  # fmt: skip
 
 
