@@ -66,6 +66,8 @@ _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
 _KEY_TESTS, _STATE_TESTS = "tests/unit/test_state_keys.py", "tests/unit/test_saved_state.py"
+_CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
+_CARRIED_TERMS = "tests/unit/client/test_carried_terms.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
 MUTANTS: Final = (
@@ -204,6 +206,48 @@ MUTANTS: Final = (
            "fields = bytes([VERSION]), name.round_id, name.participant_id.encode()", _STATE_TESTS),
     Mutant("memory-said-to-be-durable", _TERMS, "claim, self.memory.durable)", "claim, True)",
            "tests/unit/client/test_durable_memory.py"),
+    # --- rounds on a framework's channel
+    Mutant("carried-round-id", _CARRIED, "RoundId(rng.token(ROUND_ID_SIZE)) if group",
+           "RoundId(bytes(ROUND_ID_SIZE)) if group", _CARRIED_TERMS),
+    Mutant("carried-seeded", _CARRIED, "rng = rng or SystemRng()", f"rng = rng or {_SEEDED}", _CARRIED_TERMS),
+    Mutant("carried-noise", _CARRIED, "Secret(rng.token(SEED_SIZE))", "Secret(bytes(SEED_SIZE))", _CARRIED_TERMS),
+    Mutant("carried-groups-seeded", f"{_CLIENT}/carried/groups.py", "rng = rng or SystemRng()",
+           f"rng = rng or {_SEEDED}", "tests/unit/client/test_carried.py"),
+    Mutant("carried-sum-before-charge", _CARRIED, "        try:\n            if self._charge is not None:",
+           "        self.outcome = outcome\n        try:\n            if self._charge is not None:", _CARRIED_TERMS),
+    Mutant("carried-uncharged", _CARRIED, "                self._charge.settle(outcome, phase)\n",
+           "                pass\n", _CARRIED_TERMS),
+    Mutant("carried-sum-without-charge", _CARRIED,
+           "            outcome = RoundAborted(AbortReason.INTERNAL, f\"the sum is not released: {error}\")\n",
+           "            error.add_note(\"\")\n", _CARRIED_TERMS),
+    Mutant("carried-plan-not-given-back", _CARRIED, "                self._charge.withdraw()\n",
+           "                pass\n", _CARRIED_TERMS),
+    Mutant("carried-claim-forgotten", _CARRIED, "claim=partial(self._releases.claim, self.round_id),",
+           "claim=lambda _: frozenset(),", _CARRIED_TERMS),
+    Mutant("carried-claim-never-void", _CARRIED,
+           "        self._releases.settle(self.round_id, released=released, may_be_open=engine.may_be_open)\n", "",
+           _CARRIED_TERMS),
+    Mutant("carried-heard-after-the-end", _CARRIED,
+           "        self._asked.clear()  # whatever still comes is not heard\n", "", "tests/security/test_carried.py"),
+    Mutant("carried-answer-before-state", _CARRYING, "        self._seats.keep(seat)\n        if step is not None:\n"
+           "            self.replies.append(step)\n", "        if step is not None:\n"
+           "            self.replies.append(step)\n        self._seats.keep(seat)\n",
+           "tests/unit/client/test_carried_states.py"),
+    Mutant("carried-two-groups", _CARRYING,
+           "            self._seats.join(GroupedRoundId.of(round_id, config_bytes, config.groups).parent, own)"
+           "  # one group each\n", "            pass\n", "tests/security/test_carried.py"),
+    Mutant("carried-own-data-told", _CARRYING, "leave_step(round_id, Leave(LeaveReason.FAILED), None)",
+           "leave_step(round_id, Leave(LeaveReason.FAILED), error)", "tests/security/test_carried.py"),
+    Mutant("carried-once-unchecked", _CARRYING,
+           "        self._terms.memory.check((mine.model_digest, mine.purpose), self._terms.policy)\n", "",
+           _CARRIED_TERMS),
+    Mutant("carried-sum-not-remembered", _CARRYING, "            self._terms.memory.receive(seat.offer.round_id)\n",
+           "            pass\n", _CARRIED_TERMS),
+    Mutant("carried-feedback-read-again", f"{_CLIENT}/carried/sealed.py", "        self._keys.use_up(name)\n", "",
+           "tests/unit/client/test_carried_states.py"),
+    Mutant("carried-feedback-in-clear", f"{_CLIENT}/carried/sealed.py",
+           "sealing.seal(self._keys.make(name), file.getvalue(), _associated(name))", "file.getvalue()",
+           "tests/unit/client/test_carried_states.py"),
 )  # fmt: skip
 
 
