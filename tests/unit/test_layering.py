@@ -46,15 +46,17 @@ CKKS = {
     "tenseal": {"secagg.lattice.tenseal_backend"},
     "zstandard": {"secagg.lattice.tenseal_backend", "secagg.lattice.seal_objects"},
 }
-# Frameworks, and the packages that alone may import them: the plug-in of each, and what attacks models made with torch.
+# Frameworks, and the packages that alone may import them: the plug-in of each, what measures it, and what attacks
+# models made with torch.
 FRAMEWORKS = {
-    "flwr": {"secagg_client.flower"},
+    "flwr": {"secagg_client.flower", "secagg.tools.bench.frameworks"},
     "keras": set[str](),
     "nvflare": {"secagg_client.nvflare"},
     "ray": set[str](),
     "torch": {"secagg_client.torch", "secagg.tools.redteam"},
 }
 PLUG_INS = ("secagg_client.flower", "secagg_client.nvflare", "secagg_client.torch")
+MEASURES = {"secagg_client.flower": ("secagg.tools.bench.frameworks",)}
 CLOCK_READS = frozenset({"now", "utcnow", "today"})
 
 
@@ -161,7 +163,7 @@ def within(module: str, packages: Iterable[str]) -> bool:
 
 def framework_violations(module: str, source: str, *, package: bool = False) -> list[str]:
     """What a module imports of a framework that is not its own, or of another plug-in than its own."""
-    own = [plug_in for plug_in in PLUG_INS if within(module, [plug_in])]
+    own = [plug_in for plug_in in PLUG_INS if within(module, [plug_in, *MEASURES.get(plug_in, ())])]
     return [
         f"{module} imports {name}"
         for name in imports(module, ast.parse(source), package=package)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from cryptography.hazmat.backends.openssl import backend
 
+import secagg
+
 CPUINFO = Path("/proc/cpuinfo")
 
 Machine = dict[str, str | int | float]
@@ -24,7 +26,7 @@ def describe() -> Machine:
         "cryptography": version("cryptography"),
         "openssl": backend.openssl_version_text(),
         "grpcio": version("grpcio"),
-        "secagg": version("secagg"),
+        "secagg": secagg.__version__,
     }
 
 

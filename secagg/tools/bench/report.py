@@ -72,7 +72,8 @@ class Report:
         machine: what it ran on.
         setting: sizes and options by name.
         sections: the figures.
-        exact: whether every result that could be checked was bit-exact.
+        exact: whether every result that could be checked was right.
+        verdict: what that means, for people.
     """
 
     bench: str
@@ -80,6 +81,7 @@ class Report:
     setting: dict[str, Any]
     sections: tuple[Section, ...]
     exact: bool = field(default=True)
+    verdict: tuple[str, str] = ("every sum is exact", "a sum is NOT exact")
 
     def figures(self) -> Iterator[Figure]:
         """The figures of all sections, in their order."""
@@ -103,7 +105,7 @@ class Report:
         console.print(escape(", ".join(f"{key} {value}" for key, value in self.setting.items())), style="dim")
         for section in self.sections:
             console.print(_table(section))
-        console.print("every sum is exact" if self.exact else "[bold red]a sum is NOT exact[/]")
+        console.print(self.verdict[0] if self.exact else f"[bold red]{self.verdict[1]}[/]")
 
 
 def _target(figure: Figure, target: Target) -> dict[str, Any]:

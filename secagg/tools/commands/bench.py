@@ -1,6 +1,7 @@
 """`secagg bench`: figures, their targets and the limits they are up against, on this machine."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from secagg.tools.bench.accuracy_results import AccuracyResult
     from secagg.tools.bench.comparison import Comparison
     from secagg.tools.bench.report import Report
+    from secagg.tools.redteam.statistics import Residues
 
 HELP = """Measure the real code on real sizes, on this machine.
 
@@ -26,6 +28,23 @@ those of several threads or processes are wall-clock time: keep it idle.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+
+
+class ModelName(StrEnum):
+    """What is trained."""
+
+    DIGITS = "digits"
+    MILLION = "million"
+
+
+class WayName(StrEnum):
+    """How updates are aggregated."""
+
+    PLAIN = "plain"
+    SECAGGPLUS = "secaggplus"
+    FLOWER = "flower"
+    SIDECAR = "sidecar"
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -153,6 +172,62 @@ def privacy(
     from secagg.tools.bench.privacy import measure
 
     _print(measure(values, 1 if quick else repeat, _say), as_json)
+
+
+@app.command()
+def frameworks(
+    *,
+    clients: Annotated[int, typer.Option(min=3, help="The number of simulated clients, each with one processor.")] = 5,
+    model: Annotated[ModelName, typer.Option(help="The net: 2,410 or a million parameters.")] = ModelName.DIGITS,
+    way: Annotated[
+        list[WayName] | None, typer.Option(help="What to compare; all of them without. Ratios are to plain.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Warm rounds of each run. The median is reported.")] = 7,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each, in turn.")] = 1,
+    training_s: Annotated[float, typer.Option(min=0, help="Seconds that each client sleeps, for a long training.")] = 0,
+    dying: Annotated[
+        list[str] | None, typer.Option(help="CLIENT:MESSAGES, a client that dies after so many messages.")
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0.01, help="Processors of each client; fractions let more run.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """The same Flower app in plain, with Flower's own SecAgg+ and with secagg over both of its transports, simulated.
+
+    Seconds and bytes of a round, memory, accuracy, and what the server sees of one client. Needs flwr[simulation] and
+    the extras demo and redteam's scipy. Each run takes half a minute.
+
+    Example: secagg bench frameworks --clients 5 --model digits
+
+    Example: secagg bench frameworks --clients 20 --model million --way plain --way sidecar --json
+    """
+    from secagg.errors import ConfigError
+    from secagg.tools.bench.frameworks.measure import measure
+    from secagg.tools.bench.frameworks.setting import WAYS, Setting, Way
+
+    try:
+        dead = tuple((int(c), int(n)) for c, _, n in (text.partition(":") for text in dying or ()))
+    except ValueError:
+        raise ConfigError("--dying takes CLIENT:MESSAGES, such as 4:3") from None
+    chosen: tuple[Way, ...] = tuple(each.value for each in way or ()) or WAYS
+    setting = Setting(
+        way="plain",
+        clients=clients,
+        model=model.value,
+        rounds=rounds + 1,
+        training_s=training_s,
+        dying=dead,
+        cpus=cpus,
+    )
+    _print(measure(setting, chosen, repeat, judge=_judged, progress=_say), as_json)
+
+
+def _judged(residues: "Residues", bits: int) -> tuple[int, int]:
+    """How many of the red team's tests were made, and how many of them failed."""
+    from secagg.tools.redteam.statistics import Battery, ring_tests
+
+    battery = Battery()
+    battery.add("upload", ring_tests(residues, bits))
+    return len(battery.tests), len(battery.alarms)
 
 
 def _accuracy(seeds: int, report: Path | None, as_json: bool) -> None:
