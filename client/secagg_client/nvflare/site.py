@@ -73,13 +73,18 @@ class SecAggSite(FLComponent):
             try:
                 self._start(fl_ctx)
             except SecAggError as error:
-                self.log_error(fl_ctx, f"secagg: this site can take part in no round: {error}")
+                tell(self, fl_ctx, f"this site can take part in no round: {error}")
         elif event_type == _TRACKED:
             keep_here(fl_ctx)
 
     def _start(self, fl_ctx: FLContext) -> None:
         engine = fl_ctx.get_engine()
         kit = Kit.of(Path(engine.get_workspace().get_startup_kit_dir()), fl_ctx.get_identity_name())
+        if kit is None and self._settings.active:
+            raise IdentityError(
+                "the job is in the active threat model, and the start-up kit holds no identity; provision the project "
+                "with SecAggBuilder"
+            )
         terms = CarriedTerms(
             name=fl_ctx.get_identity_name(),
             clock=time,
@@ -89,8 +94,14 @@ class SecAggSite(FLComponent):
             memory=memory_in(Path(engine.get_workspace().get_site_config_dir()), kit),
         )
         self._participant = CarriedParticipant(terms, None)
-        if self._settings.transport == SIDECAR:
-            self._client = sidecar_client(self._settings.coordinator, kit, terms)
+        if kit is not None and self._settings.transport == SIDECAR:
+            self._client = Client(
+                self._settings.coordinator,
+                identity=kit.identity,
+                trust=kit.trust,
+                policy=terms.policy,
+                memory=terms.memory,
+            )
         if kit is None:
             self.log_info(
                 fl_ctx,
@@ -106,7 +117,7 @@ class SecAggSite(FLComponent):
             steps, rounds = channel.unpacked(request), rounds_told(request)
             waits = channel.told(request, "wait") is True
         except SecAggError as error:
-            self.log_error(fl_ctx, f"secagg: {error}")
+            tell(self, fl_ctx, f"{error}")
             return channel.packed(left=str(error))
         if self._participant is None:
             return channel.packed(left="it could not begin; its log says why")
@@ -116,7 +127,8 @@ class SecAggSite(FLComponent):
             if waits:
                 self._waiting = rounds or steps
                 return channel.packed(waits=True)
-            return channel.packed(self._answer(steps, fl_ctx, _nothing_yet))
+            replies = self._answer(steps, fl_ctx, _nothing_yet)
+            return channel.packed(replies)
 
     def _answer(self, steps: Sequence[Step], fl_ctx: FLContext, contribute: Contribute) -> list[Step]:
         if self._participant is None:
@@ -127,7 +139,7 @@ class SecAggSite(FLComponent):
 
     def _tell(self, failed: Mapping[RoundId, SecAggError], fl_ctx: FLContext) -> None:
         for round_id, error in failed.items():
-            self.log_error(fl_ctx, f"secagg: this site left round {round_id.hex()}: {error}")
+            tell(self, fl_ctx, f"this site left round {round_id.hex()}: {error}")
 
     # --- the training task --------------------------------------------------------------------------------------------
 
@@ -170,7 +182,7 @@ class NoteModel(Filter):
         try:
             _site(fl_ctx).note(shareable)
         except SecAggError as error:
-            self.log_error(fl_ctx, f"secagg: {error}")
+            tell(self, fl_ctx, f"{error}")
         return shareable
 
 
@@ -184,9 +196,16 @@ class MaskResult(Filter):
             return make_reply(code)
         try:
             return _site(fl_ctx).mask(shareable, fl_ctx)
+        except SecAggError as error:
+            tell(self, fl_ctx, f"this site is out of the round: {error}")
         except Exception as error:  # whatever it is: raised here it ends the job, passed over it shows the update
-            self.log_exception(fl_ctx, f"secagg: this site is out of the round: {error}")
-            return channel.packed(left="its log says why")
+            self.log_exception(fl_ctx, f"secagg: this site is out of the round: {error}", fire_event=False)
+        return channel.packed(left="its log says why")
+
+
+def tell(component: FLComponent, fl_ctx: FLContext, line: str) -> None:
+    """Write an error to the site's log, and to nothing that FLARE may pass on to the server."""
+    component.log_error(fl_ctx, f"secagg: {line}", fire_event=False)
 
 
 def contributions(offers: Sequence[Offer], dxo: Any, model: models.Arrays) -> Mapping[RoundId, Contribution]:
@@ -220,18 +239,12 @@ def _counted(weight: int, most: int) -> int:
 
 def policy_of(kit: Kit | None) -> Policy:
     """What a site demands: with an identity the active threat model, without one what is possible then."""
-    return Policy() if kit else Policy(threat_models=frozenset({ThreatModel.SEMI_HONEST}))
+    return Policy() if kit else policy_without_identity()
 
 
-def sidecar_client(coordinator: str, kit: Kit | None, terms: CarriedTerms) -> Client:
-    """The site's client of a coordinator of its own.
-
-    Raises:
-        IdentityError: the kit has no identity.
-    """
-    if kit is None:
-        raise IdentityError("the start-up kit holds no identity; provision the project with SecAggBuilder")
-    return Client(coordinator, identity=kit.identity, trust=kit.trust, policy=terms.policy, memory=terms.memory)
+def policy_without_identity() -> Policy:
+    """What is possible without one: rounds against a server that follows the protocol."""
+    return Policy(threat_models=frozenset({ThreatModel.SEMI_HONEST}))
 
 
 def memory_in(local: Path, kit: Kit | None) -> Memory:

@@ -51,8 +51,11 @@ class Kept(SecureFedAvg):
         self.models.append(FLModel(params=dict(model.params), metrics=model.metrics, meta=dict(model.meta)))
 
 
-def run(sites: list[Site], root: Path, settings: Settings = SETTINGS, rounds: int = 2, **more: Any) -> tuple[Job, Kept]:
-    model = {name: array.copy() for name, array in MODEL.items()}
+def run(
+    sites: list[Site], root: Path, settings: Settings = SETTINGS, *, rounds: int = 2, start: float = 0.0, **more: Any
+) -> tuple[Job, Kept]:
+    """A job of these sites. Its model is `MODEL`, with `start` added to `w`."""
+    model = {name: array + start if name == "w" else array.copy() for name, array in MODEL.items()}
     controller = Kept(
         num_clients=len(sites), num_rounds=rounds, model=model, persistor_id="", secagg=settings.as_json(), **more
     )

@@ -1,0 +1,194 @@
+"""Whoever fails drops out by name, and the job goes on: errors, silence, bad results, apps without the plug-in."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.app_common.abstract.fl_model import FLModel
+from secagg_client.nvflare import channel, controllers
+
+from secagg.tools.redteam.self_test.patches import without_check
+from tests.frameworks.nvflare.job import Site, Train
+from tests.frameworks.nvflare.test_jobs import MODEL, SETTINGS, Kept, mean_of, moved_by, run, some, trains
+
+
+def breaks(change: Callable[[dict[str, Any]], Any], **meta: Any) -> Train:
+    """A site whose result is changed before it leaves its training script."""
+
+    def train(parameters: dict[str, Any]) -> FLModel:
+        result = trains(3)(parameters)
+        assert isinstance(result, FLModel)
+        result.meta |= meta
+        change(result.params)
+        return result
+
+    return train
+
+
+def raising(parameters: dict[str, Any]) -> FLModel:
+    raise ValueError("patient 7 has no age")
+
+
+BAD: dict[str, tuple[Train, str]] = {
+    "an error of the script": (raising, "its task failed: EXECUTION_EXCEPTION"),
+    "NaN": (breaks(lambda params: params["w"].fill(np.nan)), "its log says why"),
+    "another shape": (breaks(lambda params: params.update(b=np.zeros(4))), "its log says why"),
+    "a parameter less": (breaks(lambda params: params.pop("b")), "its log says why"),
+    "an empty data set": (breaks(dict, NUM_STEPS_CURRENT_ROUND=0), "its log says why"),
+    "half a step": (breaks(dict, NUM_STEPS_CURRENT_ROUND=1.5), "its log says why"),
+    "too large a weight": (breaks(dict, NUM_STEPS_CURRENT_ROUND=101), "its log says why"),
+    "no parameters": (lambda _: Shareable(), "its log says why"),
+    "an error reply with data": (lambda _: make_reply(ReturnCode.BAD_TASK_DATA), "BAD_TASK_DATA"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_who_brings_nothing_that_can_be_added_up_drops_out_by_name(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    train, reason = BAD[name]
+    _, controller = run(some(5, tmp_path, s3=Site("site-3", train, tmp_path)), tmp_path)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 4, 5]), abs=2e-4)
+    assert moved_by(controller.models[1]) == pytest.approx(2 * mean_of([1, 2, 4, 5]), abs=4e-4)
+    assert re.search(f"site-3 is out of the round of train: .*{reason}", caplog.text)
+
+
+def test_nothing_of_a_failed_training_leaves_the_site(tmp_path: Path) -> None:
+    job, _ = run(some(4, tmp_path, s3=Site("site-3", BAD["another shape"][0], tmp_path)), tmp_path, rounds=1)
+    last = [message for name, message in job.engine.seen if name == "site-3"][-1]
+    assert channel.told(last, "left") == "its log says why"
+    assert channel.unpacked(last) == []
+    assert set(last) <= {"secagg", "__headers__"}
+
+
+def test_a_site_without_the_plug_in_gets_no_task(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    sites = some(4, tmp_path, s3=Site("site-3", trains(3), tmp_path, missing=True))
+    job, controller = run(sites, tmp_path)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 4]), abs=2e-4)
+    assert "site-3" not in job.engine.tasks
+    assert "site-3 is out of the round of train: its app lacks the secagg plug-in" in caplog.text
+
+
+def test_a_plain_result_is_dropped_unread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Such as of an app that has the component and lacks the filter."""
+    caplog.set_level("INFO")
+
+    class Unmasked(Site):
+        def perform(self, task: Shareable) -> Shareable | None:
+            self.missing = True
+            return super().perform(task)
+
+    sites = some(4, tmp_path, s3=Unmasked("site-3", trains(3), tmp_path))
+    _, controller = run(sites, tmp_path, rounds=1)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 4]), abs=2e-4)
+    assert "it answered in plain, which was dropped unread" in caplog.text
+
+
+def newer(answer: Shareable) -> Shareable:
+    answer["secagg"] = {**answer["secagg"], "version": 2, "secagg": "9.9"}
+    return answer
+
+
+def test_another_version_of_the_plug_in_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    sites = some(4, tmp_path, s3=Site("site-3", trains(3), tmp_path, alter=newer))
+    job, _ = run(sites, tmp_path, rounds=1)
+    assert "site-3 is out of the round of train: it has secagg 9.9, whose plug-in speaks version 2" in caplog.text
+    assert "site-3" not in job.engine.tasks
+
+
+def test_twin_without_the_check_another_version_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch, channel, "_entry", "plug-in-version")
+    sites = some(4, tmp_path, s3=Site("site-3", trains(3), tmp_path, alter=newer))
+    job, _ = run(sites, tmp_path, rounds=1)
+    assert job.engine.tasks["site-3"] == 1
+
+
+def test_who_dies_in_training_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(controllers, "_ALIVE_S", 0.05)
+
+    class Dies(Site):
+        def perform(self, task: Shareable) -> None:
+            self.answers = 0
+
+    _, controller = run(some(4, tmp_path, s3=Dies("site-3", trains(3), tmp_path)), tmp_path)
+    assert moved_by(controller.models[1]) == pytest.approx(2 * mean_of([1, 2, 4]), abs=4e-4)
+    assert "site-3 is out of the round of train: its process is gone" in caplog.text
+
+
+def test_who_is_only_slow_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controllers, "_ALIVE_S", 0.02)
+    asked: list[int] = []
+
+    class Slow(Site):
+        def perform(self, task: Shareable) -> Shareable | None:
+            while len(asked) < 5:
+                pass
+            return super().perform(task)
+
+        def hear(self, topic: str, request: Shareable) -> Shareable:
+            if not channel.unpacked(request):
+                asked.append(1)
+            return super().hear(topic, request)
+
+    _, controller = run(some(3, tmp_path, s3=Slow("site-3", trains(3), tmp_path)), tmp_path, rounds=1)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+
+
+def test_a_round_without_a_sum_keeps_the_model_and_the_job_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tries: list[int] = []
+
+    def first_fails(parameters: dict[str, Any]) -> FLModel | Shareable | None:
+        tries.append(1)
+        return raising(parameters) if len(tries) == 1 else trains(3)(parameters)
+
+    _, controller = run(some(3, tmp_path, s3=Site("site-3", first_fails, tmp_path)), tmp_path)
+    assert np.array_equal(controller.models[0].params["w"], MODEL["w"])
+    assert moved_by(controller.models[1]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+    assert "the round of train has no sum" in caplog.text
+    assert "this round has no sum, and the model stays as it is" in caplog.text
+
+
+def test_a_job_ends_when_nobody_is_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sites = [Site(f"site-{n}", trains(n), tmp_path, missing=True) for n in (1, 2, 3)]
+    _, controller = run(sites, tmp_path, replace(SETTINGS, start_s=0.1))
+    assert controller.models == []
+    assert "no site answered; site-1: its app lacks the secagg plug-in" in caplog.text
+
+
+def test_a_site_that_is_not_up_yet_is_asked_again(tmp_path: Path) -> None:
+    class Late(Site):
+        heard = 0
+
+        def hear(self, topic: str, request: Shareable) -> Shareable:
+            self.heard += 1
+            codes = {1: ReturnCode.COMMUNICATION_ERROR, 2: ReturnCode.TOPIC_UNKNOWN}
+            return make_reply(codes[self.heard]) if self.heard in codes else super().hear(topic, request)
+
+    _, controller = run(
+        some(3, tmp_path, s3=Late("site-3", trains(3), tmp_path)), tmp_path, replace(SETTINGS, start_s=5.0), rounds=1
+    )
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+
+
+def test_a_late_result_is_dropped_unread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job, controller = run(some(3, tmp_path), tmp_path, rounds=1)
+    assert isinstance(controller, Kept)
+    (client, *_) = job.engine.get_clients()
+    fl_ctx = job.engine.new_context()
+    controller.process_result_of_unknown_task(client, "train", "id", trains(1)(MODEL), fl_ctx)
+    assert "a result of site-1 came when its round was over; it was dropped unread" in caplog.text
