@@ -77,6 +77,8 @@ class SecureTasks(Controller):
         clients = self._engine.get_clients() if targets is None else targets
         sites = [site for site in map(_name, clients) if not self.get_client_disconnect_time(site)]
         parameters = models.content(task.data).data
+        self._dtypes = getattr(self, "_dtypes", None) or models.dtypes(parameters)
+        models.restore(parameters, self._dtypes)
 
         def train(asked: Sequence[str], take: Take, gone: Gone) -> None:
             self._train(task, fl_ctx, asked, take, gone)

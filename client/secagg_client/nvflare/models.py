@@ -80,6 +80,19 @@ def metrics(dxo: DXO) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def restore(parameters: dict[str, Any], first: Mapping[str, Any]) -> None:
+    """Give parameters the dtypes that they had at first. FLARE's aggregators make float64 of integers, for one."""
+    for name, value in parameters.items():
+        dtype = first.get(name)
+        if dtype is not None and getattr(value, "dtype", dtype) != dtype:
+            parameters[name] = value.to(dtype) if callable(getattr(value, "to", None)) else value.astype(dtype)
+
+
+def dtypes(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The dtype of each parameter that has one."""
+    return {name: value.dtype for name, value in parameters.items() if hasattr(value, "dtype")}
+
+
 def moved(parameters: Mapping[str, Any], mean: Arrays) -> dict[str, Any]:
     """The parameters, with the mean difference added to those that have one; of the same kinds and dtypes."""
     return {

@@ -12,6 +12,7 @@ from nvflare.app_common.aggregators import InTimeAccumulateWeightedAggregator
 from nvflare.app_common.logging.job_log_streamer import JobLogStreamer
 from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
+from nvflare.app_opt.sklearn.joblib_model_param_persistor import JoblibModelParamPersistor
 from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import Recipe
 
@@ -162,6 +163,12 @@ def _check_server(server: Any) -> None:
         raise ConfigError("the recipe has no controller to make secure")
     for workflow in server.workflows:
         _check_controller(workflow.controller, server.components)
+    for component in server.components.values():
+        if isinstance(component, JoblibModelParamPersistor) and not component.model_path:
+            raise ConfigError(
+                "the recipe begins without coefficients, and masks need to know their shapes; give it a model_path, a "
+                "joblib file of a mapping with coef_ and intercept_ as they begin"
+            )
     for filters, what in (
         (server.task_result_filters, "reads single results of sites, which are masked"),
         (server.task_data_filters, "changes the model on its way to the sites, to which the masks are bound"),

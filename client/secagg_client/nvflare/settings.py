@@ -53,7 +53,7 @@ class Settings:
             raise ConfigError("a pipeline has a clip and weights of its own; leave clip and max_weight out")
         if self.transport not in {FLARE, SIDECAR}:
             raise ConfigError(f"transport is {FLARE!r} or {SIDECAR!r}, not {self.transport!r}")
-        if (self.transport == SIDECAR) != bool(self.control and self.coordinator):
+        if [self.transport == SIDECAR] * 2 != [bool(self.control), bool(self.coordinator)]:
             raise ConfigError("transport 'sidecar' needs control and coordinator, its two addresses; no other has them")
         if self.transport == FLARE and self.noisy:
             raise ConfigError(
@@ -61,8 +61,7 @@ class Settings:
             )
         if self.transport == SIDECAR and not self.active:
             raise ConfigError("rounds of a sidecar are in the active threat model; set threat_model=ThreatModel.ACTIVE")
-        if self.clip is not None or self.pipeline:
-            self.encoding(1.0)
+        self.encoding(1.0)
         Metrics(self.metrics, self.max_weight)
 
     @property

@@ -1,16 +1,27 @@
 """Jobs of FLARE's own controllers with secure rounds: what comes out, who drops out, and what the server sees."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from nvflare.apis.dxo import DataKind
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import EventScope, FLContextKey
+from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel
-from secagg_client.nvflare.controllers import SecureFedAvg
+from nvflare.app_common.abstract.model import make_model_learnable
+from nvflare.app_common.aggregators import InTimeAccumulateWeightedAggregator
+from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
+from nvflare.widgets.fed_event import ClientFedEventRunner
+from secagg_client.nvflare.controllers import SecureFedAvg, SecureScatterAndGather
 from secagg_client.nvflare.settings import Settings
+from secagg_client.nvflare.site import SecAggSite
 
 from secagg.messages import Phase
-from tests.frameworks.nvflare.job import Job, Site, Train, steps_of
+from tests.frameworks.nvflare.job import Engine, Job, Site, Train, steps_of
 
 MODEL: dict[str, np.ndarray[Any, Any]] = {
     "w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
@@ -113,3 +124,110 @@ def test_a_site_may_die_in_every_phase(answers: int, in_sum: list[int], tmp_path
     assert moved_by(controller.models[0]) == pytest.approx(mean_of(in_sum), abs=2e-4)
     assert moved_by(controller.models[1]) == pytest.approx(mean_of(in_sum) + mean_of([1, 2, 4, 5]), abs=4e-4)
     assert job.engine.tasks.get("site-3", 0) == (1 if answers == 3 else 0)
+
+
+def test_a_job_finds_its_clip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    job, controller = run(some(4, tmp_path), tmp_path, replace(SETTINGS, clip=None))
+    assert moved_by(controller.models[1]) == pytest.approx(0.6, abs=4e-4)
+    assert "clip 1, from the sizes of 4 updates added up; 0 are above it" in caplog.text
+    assert set(job.engine.tasks.values()) == {3}  # once more than there are rounds
+
+
+def test_a_job_without_a_clip_tries_again_in_the_next_round(tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    def first_fails(parameters: dict[str, Any]) -> FLModel:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError
+        result = trains(3)(parameters)
+        assert isinstance(result, FLModel)
+        return result
+
+    sites = some(3, tmp_path, s3=Site("site-3", first_fails, tmp_path))
+    _, controller = run(sites, tmp_path, replace(SETTINGS, clip=None))
+    assert moved_by(controller.models[0]) == 0
+    assert moved_by(controller.models[1]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+
+
+def test_where_every_site_counts_once(tmp_path: Path) -> None:
+    _, controller = run(some(3, tmp_path), tmp_path, replace(SETTINGS, max_weight=1), rounds=1)
+    assert moved_by(controller.models[0]) == pytest.approx(0.2, abs=2e-4)
+    assert controller.models[0].metrics == {"accuracy": pytest.approx(0.2, abs=1e-6)}
+
+
+def test_updates_go_through_a_pipeline(tmp_path: Path) -> None:
+    text = "sample(rate=0.5) | rotate | weigh(max=100) | quantise(bits=16, range=1.0)"
+    settings = replace(SETTINGS, clip=None, max_weight=1, pipeline=text)
+    _, controller = run(some(4, tmp_path), tmp_path, settings, rounds=1)
+    moved = controller.models[0].params["w"] - MODEL["w"]
+    assert 0 < abs(moved).max() < 2  # an unbiased estimate of 0.3
+
+
+def test_a_tensor_s_model_stays_one(tmp_path: Path) -> None:
+    def train(number: int) -> Train:
+        return lambda parameters: FLModel(
+            params={name: value + (0.5 if value.is_floating_point() else 1) for name, value in parameters.items()}
+        )
+
+    model = {"w": torch.zeros(2, 2, dtype=torch.bfloat16), "n": torch.tensor(4)}
+    controller = Kept(
+        num_clients=3,
+        num_rounds=1,
+        model=model,
+        persistor_id="",
+        secagg=replace(SETTINGS, metrics={}).as_json(),
+    )
+    Job(controller, [Site(f"site-{n}", train(n), tmp_path) for n in (1, 2, 3)], tmp_path).run()
+    (kept,) = controller.models
+    assert kept.params["w"].dtype == torch.bfloat16
+    assert torch.allclose(kept.params["w"].float(), torch.tensor(0.5), atol=1e-2)
+    assert kept.params["n"] == 4
+
+
+def test_a_model_without_parameters_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    controller = Kept(num_clients=3, num_rounds=1, model={"classes": 2}, persistor_id="", secagg=SETTINGS.as_json())
+    Job(controller, some(3, tmp_path), tmp_path).run()
+    assert "the model has no parameters of floats yet; give the recipe an initial model" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF])
+def test_scatter_and_gather_hears_of_the_mean(kind: Any, tmp_path: Path) -> None:
+    """FedOpt's controller: its aggregator accepts one result, of the kind that it expects."""
+    aggregator = InTimeAccumulateWeightedAggregator(expected_data_kind=kind)
+    controller = SecureScatterAndGather(
+        min_clients=4,
+        num_rounds=2,
+        wait_time_after_min_received=0,
+        allow_empty_global_weights=True,
+        memory_gc_rounds=0,
+        secagg=SETTINGS.as_json(),
+    )
+    job = Job(controller, some(4, tmp_path), tmp_path)
+    job.engine.components |= {"aggregator": aggregator, "shareable_generator": FullModelShareableGenerator()}
+    with job.engine.new_context() as fl_ctx:
+        aggregator.handle_event(EventType.START_RUN, fl_ctx)
+    controller._global_weights = make_model_learnable({name: array.copy() for name, array in MODEL.items()}, {})
+    job.run()
+    moved = controller._global_weights["weights"]["w"] - MODEL["w"]
+    assert np.allclose(moved, 0.6, atol=4e-4)
+    assert controller._global_weights["weights"]["steps"] == 7
+
+
+def test_what_a_site_logs_for_a_tracker_stays_there(tmp_path: Path) -> None:
+    """The event goes to the components of the job first, and then to what sends it, which looks at its direction."""
+    data = Shareable()
+    site = SecAggSite(SETTINGS.as_json())
+    engine = Engine("site-1", tmp_path)
+    with engine.new_context() as fl_ctx:
+        fl_ctx.set_prop(FLContextKey.EVENT_DATA, data, private=True, sticky=False)
+        fl_ctx.set_prop(FLContextKey.EVENT_SCOPE, EventScope.FEDERATION, private=True, sticky=False)
+        sent: list[Shareable] = []
+        sender = ClientFedEventRunner()
+        sender.fire_and_forget_request = lambda request, **_: sent.append(request)
+        sender.handle_event("fed.analytix_log_stats", fl_ctx)
+        assert sent == [data]
+        site.handle_event("fed.analytix_log_stats", fl_ctx)
+        sender.handle_event("fed.analytix_log_stats", fl_ctx)
+        assert sent == [data]
