@@ -25,9 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _home_of_flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for what Flower writes: its connections, its apps and the environments of their runs."""
-    home = tmp_path_factory.mktemp("flower")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home for what frameworks write and read: connections of Flower, environments of its runs, settings of FLARE."""
+    home = tmp_path_factory.mktemp("home")
+    # Ray asks the metadata server of the cloud that it may run in, unless a file says what its cluster is.
+    (home / "ray_bootstrap_config.yaml").write_text("cluster_name: tests\nprovider: {type: local}\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLWR_HOME", str(home))
+        patch.setenv("HOME", str(home))
+        patch.setenv("FLWR_HOME", str(home / ".flwr"))
         yield home

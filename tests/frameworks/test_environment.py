@@ -7,6 +7,7 @@ import sys
 import warnings
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import secagg_client
@@ -55,9 +56,26 @@ def test_protobuf_is_the_old_one_here() -> None:
     assert version("protobuf").split(".")[0] == "6"
 
 
-def test_nothing_is_told_to_the_makers() -> None:
-    telemetry = import_module("flwr.supercore.telemetry")
-    assert telemetry.FLWR_TELEMETRY_ENABLED == "0"
+def test_nothing_is_told_to_the_makers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the frameworks read; and Flower asks for newer releases of itself in a thread, unless it is told not to."""
+    assert import_module("flwr.supercore.telemetry").FLWR_TELEMETRY_ENABLED == "0"
+    updates = import_module("flwr.supercore.update_check")
+    asked: list[str] = []
+    monkeypatch.setattr(updates, "_start_flwr_update_check_refresh_thread", asked.append)
+    updates.warn_if_flwr_update_available("flwr")
+    assert not asked
+    monkeypatch.delenv("FLWR_DISABLE_UPDATE_CHECK")
+    updates.warn_if_flwr_update_available("flwr")
+    assert asked
+
+
+def test_ray_asks_no_cloud_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = import_module("ray._common.usage.usage_lib")
+    monkeypatch.setattr(usage, "get_cloud_from_metadata_requests", lambda: "asked")
+    config = usage.get_cluster_config_to_report(Path("~/ray_bootstrap_config.yaml").expanduser())  # as its dashboard
+    assert config.cloud_provider == "local"
+    assert usage.get_cluster_config_to_report("/nowhere").cloud_provider == "asked"
+    assert not usage.usage_stats_enabled()
 
 
 def test_a_warning_of_our_code_is_an_error() -> None:

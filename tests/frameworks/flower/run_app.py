@@ -58,6 +58,13 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("error: the SuperLink did not start")
 
 
+def at(home: Path) -> dict[str, str]:
+    """Variables that give frameworks this home, as in conftest.py. What uv keeps stays where it is."""
+    (home / "ray_bootstrap_config.yaml").write_text("cluster_name: tests\nprovider: {type: local}\n")
+    kept = subprocess.run([sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True, check=True)
+    return {"HOME": str(home), "FLWR_HOME": str(home), "UV_CACHE_DIR": kept.stdout.strip()}
+
+
 def main(wheel: Path) -> None:
     if find_spec("secagg"):
         raise SystemExit(f"error: {sys.executable} has secagg already; Flower is to install it")
@@ -67,7 +74,7 @@ def main(wheel: Path) -> None:
         shutil.copytree(APP, app)
         with (app / "pyproject.toml").open("a") as project:
             project.write(f'\n[tool.uv.sources]\nsecagg = {{ path = "{wheel.resolve(strict=True)}" }}\n')
-        environment = {**os.environ, **QUIET, "FLWR_HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        environment = {**os.environ, **QUIET, **at(home), "PATH": f"{BIN}:{os.environ['PATH']}"}
         with superlink(home, environment):
             told = subprocess.run(
                 [BIN / "flwr", "run", app, "here", "--stream", "--federation-config", "num-supernodes=3"],
