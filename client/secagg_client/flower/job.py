@@ -130,8 +130,8 @@ class Job:
         bundle = self._run(asked, digest, lambda count, named: self.settings.train_rounds(schema, count, digest, named))
         update = bundle.rounds[TRAIN]
         found = _mean(update)
-        if found is None:
-            return self._without_sum("training", bundle, asked)
+        if isinstance(found, str):
+            return self._without_sum(f"training: {found}", bundle, asked)
         mean, survivors = found
         self._trained = True
         metrics = self._metrics(bundle, METRICS)
@@ -161,7 +161,7 @@ class Job:
         )
         metrics = self._metrics(bundle, EVALUATE)
         if metrics is None or not metrics.weight:
-            return self._without_sum("evaluation", bundle, asked)
+            return self._without_sum(f"evaluation: {bundle.rounds[EVALUATE].outcome}", bundle, asked)
         content = RecordDict({"metrics": MetricRecord({self.weight_key: metrics.weight, **metrics.means})})
         return self._replies(content, bundle, asked)
 
@@ -173,9 +173,12 @@ class Job:
         digest = models.digest(asked.model)
         bundle = self._run(asked, digest, lambda count, named: [self.settings.clip_round(count, named)], once=True)
         one = bundle.rounds[clipping.PURPOSE]
-        if not isinstance(one.outcome, Aggregate):
-            return self._without_sum("the search for a clip", bundle, asked)
-        found = clipping.read(one.outcome.totals(one.config))
+        try:
+            found = clipping.read(one.outcome.totals(one.config)) if isinstance(one.outcome, Aggregate) else None
+        except ProtocolViolation as error:
+            return self._without_sum(f"the search for a clip: {error}", bundle, asked)
+        if found is None:
+            return self._without_sum(f"the search for a clip: {one.outcome}", bundle, asked)
         self.settings = self.settings.with_clip(found.clip)
         log.info(
             "SecAgg: clip=%g for the whole job, from the largest values of %d updates; %d of them had larger ones, "
@@ -357,13 +360,9 @@ class Job:
         return [Message(content, reply_to=anyone), *self._errors(bundle, asked)]
 
     def _without_sum(self, what: str, bundle: AnyBundle, asked: Asked) -> list[Message]:
-        failures = [one.outcome for one in bundle.rounds.values() if isinstance(one.outcome, RoundAborted)]
-        for failure in failures:
-            log.warning("SecAgg: no sum of %s: %s", what, failure)
+        log.warning("SecAgg: no sum of %s", what)
         return self._errors(bundle, asked) or [
-            Message(Error(LEFT_OUT, str(failure)), reply_to=message)
-            for failure in failures[:1]
-            for message in asked.messages.values()
+            Message(Error(LEFT_OUT, f"no sum of {what}"), reply_to=message) for message in asked.messages.values()
         ]
 
     def _errors(self, bundle: AnyBundle, asked: Asked) -> list[Message]:
@@ -406,14 +405,18 @@ class Job:
         )
 
 
-def _mean(update: Carried | HeldRound) -> tuple[WeightedMean, int] | None:
-    """What a round of updates gives, and how many nodes' updates are in it; None without a sum."""
-    match update.outcome:
-        case Aggregate(survivors=survivors) if not isinstance(update, CarriedGroups):
-            return update.outcome.mean(update.config, update.context), len(survivors)
-        case GroupedAggregate(survivors=survivors):
-            return update.outcome.mean(update.config), len(survivors)
-    return None
+def _mean(update: Carried | HeldRound) -> tuple[WeightedMean, int] | str:
+    """What a round of updates gives, and how many nodes' updates are in it; without a sum, why not."""
+    try:
+        match update.outcome:
+            case Aggregate(survivors=survivors) if not isinstance(update, CarriedGroups):
+                return update.outcome.mean(update.config, update.context), len(survivors)
+            case GroupedAggregate(survivors=survivors):
+                return update.outcome.mean(update.config), len(survivors)
+            case failure:
+                return str(failure)
+    except ProtocolViolation as error:  # somebody sent what is no update
+        return str(error)
 
 
 def _peers(steps: Iterable[dict[Peer, Step]]) -> list[Peer]:

@@ -101,10 +101,10 @@ class SecAggMod:
 
     @staticmethod
     def _plain(message: Message, context: Context, call_next: Call) -> Message:
-        if message.metadata.message_type.split(".")[0] == MessageType.QUERY:
-            return call_next(message, context)
-        log.error(NOT_IN_PLAIN)  # check: nothing-in-plain
-        return Message(Error(REFUSED, NOT_IN_PLAIN), reply_to=message)
+        if message.metadata.message_type.split(".")[0] != MessageType.QUERY:  # check: nothing-in-plain
+            log.error(NOT_IN_PLAIN)
+            return Message(Error(REFUSED, NOT_IN_PLAIN), reply_to=message)
+        return call_next(message, context)
 
 
 class _Task:

@@ -78,7 +78,7 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
     if policy is None:
         policy = Policy() if identity and marks else Policy(threat_models=frozenset(ThreatModel))
     remarks = [SHIPPED] if identity and marks else [WITHOUT_MARKS] if identity else [WITHOUT_IDENTITY]
-    if not (identity and marks):  # check: marks-against-active
+    if not (identity and marks):  # states of such a round would be refused later; so it is not even joined
         policy = replace(policy, threat_models=policy.threat_models - {ThreatModel.ACTIVE})
     terms = CarriedTerms(
         name=str(node_id),
