@@ -80,6 +80,8 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
     remarks = [SHIPPED] if identity and marks else [WITHOUT_MARKS] if identity else [WITHOUT_IDENTITY]
     if not (identity and marks):  # states of such a round would be refused later; so it is not even joined
         policy = replace(policy, threat_models=policy.threat_models - {ThreatModel.ACTIVE})
+    if marks:
+        Path(str(marks)).mkdir(mode=0o700, parents=True, exist_ok=True)
     terms = CarriedTerms(
         name=str(node_id),
         clock=time.time,
