@@ -1,7 +1,5 @@
 """Rounds against an active server: identities and a folder of the node's own; what an old state or a replay can do."""
 
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +11,16 @@ from secagg_client.flower.node import KEYS, SUMS
 from secagg_client.flower.records import take
 
 from secagg.config import ThreatModel
-from secagg.crypto.authority import Authority, create_authority, issue_participant
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import RoundAborted
 from secagg.messages import Phase
 from secagg.policy import Policy
+from tests.frameworks.flower.issued_files import NODES, issued
 from tests.frameworks.flower.memory_grid import Fault, MemoryGrid, app_of, copied, model
 from tests.frameworks.flower.test_dropouts import AT, FAULTS, carries, failing, mean_of, shift
 
-NODES = (1, 2, 3, 4, 5)
 STEPS = AT | {"checking": str(Phase.MASKED_INPUT), "unmasking": str(Phase.CONSISTENCY_CHECK)}
 """As `AT`, against an active server."""
-
-
-@cache
-def issued() -> dict[str, bytes]:
-    """Files by name: a CA, and certificates and keys of the nodes."""
-    now = datetime.now(UTC)
-    ca = create_authority(name="deployment", now=now)
-    authority = Authority.from_pem(ca.certificate_pem, ca.key_pem.expose())
-    files = {"ca.pem": ca.certificate_pem}
-    for node in NODES:
-        made = issue_participant(authority, participant_id=f"site-{node}", organisation=f"hospital {node}", now=now)
-        files |= {f"{node}.cert.pem": made.certificate_pem, f"{node}.key.pem": made.key_pem.expose()}
-    return files
-
-
-@pytest.fixture
-def node_configs(tmp_path: Path) -> dict[int, dict[str, Any]]:
-    for name, data in issued().items():
-        (tmp_path / name).write_bytes(data)
-        (tmp_path / name).chmod(0o600)
-    return {
-        node: {
-            "secagg-certificate": str(tmp_path / f"{node}.cert.pem"),
-            "secagg-key": str(tmp_path / f"{node}.key.pem"),
-            "secagg-ca": str(tmp_path / "ca.pem"),
-            "secagg-marks": str(tmp_path / f"marks-{node}"),
-        }
-        for node in NODES
-    }
 
 
 def grid_of(node_configs: dict[int, dict[str, Any]], fault: Fault = lambda *_: None, policy: Any = None) -> MemoryGrid:
