@@ -5,7 +5,8 @@ gone on, and the coordinator counts it as gone. Nobody ever answers the same que
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -18,12 +19,12 @@ from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.inputs import Input
 
 from secagg.aggregates import Aggregate
-from secagg.config import RoundConfig
+from secagg.config import RoundConfig, ThreatModel
 from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.messages import Phase
-from tests.carrying import MODEL, PROCESSES, Answering, Channel, carried, participants, small_round
+from tests.carrying import MODEL, PROCESSES, Answering, Channel, carried, contribute_as, participants, small_round
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, SEMI_HONEST
 
@@ -104,3 +105,71 @@ def test_a_masked_round_has_an_exact_sum_or_a_named_end(
 @settings(max_examples=4)
 def test_so_has_a_homomorphic_one(scheme: Scheme, custody: Custody, faults: Faults, tell: bool, live: Live) -> None:
     check_law(encrypted_config(scheme, custody, release_to_coordinator=True, model_digest=MODEL), faults, tell, live)
+
+
+# --- hostile steps ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spoiling:
+    """What is done to a step. It is drawn before there is one, for no two runs have the same bytes."""
+
+    kind: str | None
+    arrangement: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+    part: float
+    flips: Mapping[float, int]
+
+    def __call__(self, step: Step) -> Step:
+        parts = list(self.arrangement(step.parts))
+        if parts and self.flips:
+            number = int(self.part * len(parts))
+            part = bytearray(parts[number])
+            for at, change in self.flips.items():
+                if part:
+                    part[int(at * len(part))] ^= change
+            parts[number] = bytes(part)
+        return Step(step.round_id, self.kind or step.kind, tuple(parts))
+
+
+def _instead(parts: list[bytes]) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
+    return lambda _: tuple(parts)
+
+
+WHERE = st.floats(0, 1, exclude_max=True)
+SPOILINGS = st.builds(
+    Spoiling,
+    st.none() | st.sampled_from([*KINDS, "leave", "over", "", "\x00"]),
+    st.sampled_from([lambda parts: parts, lambda parts: parts[::-1], lambda parts: parts * 2, lambda parts: parts[1:]])
+    | st.lists(st.binary(max_size=40), max_size=4).map(_instead),
+    WHERE,
+    st.dictionaries(WHERE, st.integers(1, 255), max_size=3),
+)
+
+
+@given(SPOILINGS, SPOILINGS, st.integers(0, 3), st.sampled_from(PROCESSES), st.sampled_from([SEMI_HONEST, ACTIVE]))
+@settings(max_examples=80)
+def test_whatever_a_peer_sends_costs_one_round_at_most(
+    told: Spoiling, answered: Spoiling, exchanges: int, live: Live, threat_model: ThreatModel
+) -> None:
+    """Neither side ever raises; the others have their sum, or a round ends by name."""
+    config = small_round(4, threat_model, threshold=3, max_colluding=0)
+    peers = participants(4, live=live)
+    made = carried(config, peers)
+    channel = Channel(made, peers)
+    for _ in range(exchanges):
+        channel.exchange()
+    victim, liar = "participant-00001", "participant-00002"
+    down = made.steps()
+    for name, step in down.items():
+        given_step = told(step) if name == victim else step
+        for reply in peers[name].answer([given_step], contribute_as(name)):
+            made.take(name, answered(reply) if name == liar else reply)
+    made.close()
+    channel.play()
+    assert made.outcome is not None
+    others = set(made.dropped) - {victim, liar}  # whoever got a spoilt share of the liar refuses it, and names it
+    assert all(made.dropped[name].startswith("refused") for name in others)
+    assert not others or exchanges == 1
+    assert all(reason.isprintable() and len(reason) <= 300 for reason in made.dropped.values())
+    if isinstance(made.outcome, Aggregate):
+        assert {"participant-00003", "participant-00004"} - others <= set(made.outcome.survivors)

@@ -59,7 +59,7 @@ Contribute = Callable[[Sequence[Offer]], Mapping[RoundId, Contribution]]
 
 
 class CarriedParticipant:
-    """One participant at a framework's client.
+    """One participant at a framework's client. For one thread at a time.
 
     Attributes:
         failed: why rounds of the latest exchange were left, for the log of this side. What was told to the coordinator

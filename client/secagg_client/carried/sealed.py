@@ -107,10 +107,9 @@ class SealedSeats:
         if task not in self._used:
             kept = self._states.pop(_carried(task), None)
             if kept is not None:
-                round_id, name, sealed = _fields(kept, 3)
-                self._feedback.restore(
-                    task, self._opened(StateName(RoundId(round_id), ParticipantId(name.decode()), CARRIED_STEP), sealed)
-                )
+                round_id, signed, sealed = _fields(kept, 3)
+                own = self._terms.known_as(signed=signed == b"\x01")
+                self._feedback.restore(task, self._opened(StateName(RoundId(round_id), own, CARRIED_STEP), sealed))
         self._used[task] = offer
         return self._feedback
 
@@ -121,7 +120,7 @@ class SealedSeats:
             if arrays:
                 name = self._terms.name_in(offer.config)
                 sealed = self._sealed(StateName(offer.round_id, name, CARRIED_STEP), arrays)
-                self._states[_carried(task)] = _joined(offer.round_id, name.encode(), sealed)
+                self._states[_carried(task)] = _joined(offer.round_id, bytes([offer.config.signed]), sealed)
         self._used.clear()
         self._feedback = Feedback()
 

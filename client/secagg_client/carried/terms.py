@@ -52,8 +52,11 @@ class CarriedTerms:
     backend: Callable[[], ClosableBackend] = Worker
 
     def name_in(self, config: RoundConfig) -> ParticipantId:
-        """Our participant id in a round: of our certificate where messages are signed."""
-        signed = config.signed and self.identity is not None
+        """Our participant id in a round."""
+        return self.known_as(signed=config.signed)
+
+    def known_as(self, *, signed: bool) -> ParticipantId:
+        """Our participant id: of our certificate where messages are signed, else what the framework calls us."""
         return ParticipantId(self.identity.participant_id if signed and self.identity is not None else self.name)
 
     def membership(self, round_: Round) -> Membership:
