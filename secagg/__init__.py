@@ -35,7 +35,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg.messages": "Phase",
         "secagg.noise.laws": "Law",
         "secagg.policy": "Policy",
-        "secagg.privacy.ledger": "Ledger",
+        "secagg.privacy.ledger": "Budget Ledger",
         "secagg.receipts": "Agreement Receipt ReceiptComparison compare_receipts",
         "secagg.robust.combining": "Anomaly",
         "secagg.robust.grouping": "Combine Groups",

@@ -65,7 +65,7 @@ from secagg.lattice.parameters import (
 from secagg.noise.laws import Law as Law
 from secagg.messages import Phase as Phase
 from secagg.policy import Policy as Policy
-from secagg.privacy.ledger import Ledger as Ledger
+from secagg.privacy.ledger import Budget as Budget, Ledger as Ledger
 from secagg.receipts import (
     Agreement as Agreement,
     Receipt as Receipt,

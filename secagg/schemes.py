@@ -83,7 +83,8 @@ def take_part(membership: Membership, vector: IntegerVector | None, backend: Cal
 
 
 def save(participant: Participant, keys: StateKeys) -> bytes:
-    """The participant as sealed bytes, for one `restore`. It is given up here, with what of an upload was not yet sent.
+    """The participant as sealed bytes, for one `restore`. It is given up here. An upload must be sent whole
+    before, since no other process can go on with it.
 
     Args:
         participant: in a round that is not over for it, between two messages.

@@ -64,6 +64,10 @@ _JOURNALLED = f"{_SERVER}/rounds/journalled.py"
 _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
+_STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
+_KEY_TESTS, _STATE_TESTS = "tests/unit/test_state_keys.py", "tests/unit/test_saved_state.py"
+_CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
+_CARRIED_TERMS = "tests/unit/client/test_carried_terms.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
 MUTANTS: Final = (
@@ -178,6 +182,72 @@ MUTANTS: Final = (
            "self._status = health_pb2.HealthCheckResponse.NOT_SERVING", "pass", _WIRING),
     Mutant("answers-for-strangers", f"{_SERVER}/calls/health.py", "known = request.service in self._known",
            "known = True", _WIRING),
+    # --- saved states
+    Mutant("state-key-seeded", _STATE_KEYS, "Secret(SystemRng().token(STATE_KEY_SIZE))",
+           "Secret(bytes(STATE_KEY_SIZE))", _KEY_TESTS),
+    Mutant("state-key-left", _STATE_KEYS, "self._key(name).unlink()", "self._key(name).read_bytes()", _KEY_TESTS),
+    Mutant("state-key-unflushed", _STATE_KEYS, "            flush_folder(self._folder)\n", "", _KEY_TESTS),
+    Mutant("state-key-overwritten", _STATE_KEYS, "        raise taken from None\n",
+           "        path.write_bytes(content.expose())\n", _KEY_TESTS),
+    Mutant("state-keys-without-end", _STATE_KEYS, "        for oldest in joined[:-MAX_ROUNDS]:\n",
+           "        for oldest in joined[:0]:\n", _KEY_TESTS),
+    _unchecked("state-keys-for-all", _STATE_KEYS, "keys-read-by-others", _KEY_TESTS),
+    Mutant("saved-and-going-on", _SCHEMES, "    participant.leave_to_saved()\n", "", _STATE_TESTS),
+    _unchecked("restored-twice", _SCHEMES, "restored-once", _STATE_TESTS),
+    _unchecked("memory-forgotten", _SCHEMES, "durable-memory", _KEY_TESTS),
+    _unchecked("keys-with-the-states", _SCHEMES, "guarded-keys", _KEY_TESTS),
+    Mutant("vector-kept-with-a-saved-state", "secagg/rounds/session.py",
+           "self._state, self._vector = Ended.SAVED, None", "self._state = Ended.SAVED", _STATE_TESTS),
+    Mutant("upload-goes-on-after-a-save", "secagg/homomorphic/session.py",
+           "        super().leave_to_saved()\n        self._forget_upload()\n",
+           "        super().leave_to_saved()\n", _STATE_TESTS),
+    Mutant("state-of-any-step", "secagg/rounds/saved_state.py",
+           "fields = bytes([VERSION, name.step]), name.round_id, name.participant_id.encode()",
+           "fields = bytes([VERSION]), name.round_id, name.participant_id.encode()", _STATE_TESTS),
+    Mutant("memory-said-to-be-durable", _TERMS, "claim, self.memory.durable)", "claim, True)",
+           "tests/unit/client/test_durable_memory.py"),
+    # --- rounds on a framework's channel
+    Mutant("carried-round-id", _CARRIED, "RoundId(rng.token(ROUND_ID_SIZE)) if group",
+           "RoundId(bytes(ROUND_ID_SIZE)) if group", _CARRIED_TERMS),
+    Mutant("carried-seeded", _CARRIED, "rng = rng or SystemRng()", f"rng = rng or {_SEEDED}", _CARRIED_TERMS),
+    Mutant("carried-noise", _CARRIED, "Secret(rng.token(SEED_SIZE))", "Secret(bytes(SEED_SIZE))", _CARRIED_TERMS),
+    Mutant("carried-groups-seeded", f"{_CLIENT}/carried/groups.py", "rng = rng or SystemRng()",
+           f"rng = rng or {_SEEDED}", "tests/unit/client/test_carried.py"),
+    Mutant("carried-sum-before-charge", _CARRIED, "        try:\n            if self._charge is not None:",
+           "        self.outcome = outcome\n        try:\n            if self._charge is not None:", _CARRIED_TERMS),
+    Mutant("carried-uncharged", _CARRIED, "                self._charge.settle(outcome, phase)\n",
+           "                pass\n", _CARRIED_TERMS),
+    Mutant("carried-sum-without-charge", _CARRIED,
+           "            outcome = RoundAborted(AbortReason.INTERNAL, f\"the sum is not released: {error}\")\n",
+           "            error.add_note(\"\")\n", _CARRIED_TERMS),
+    Mutant("carried-plan-not-given-back", _CARRIED, "                self._charge.withdraw()\n",
+           "                pass\n", _CARRIED_TERMS),
+    Mutant("carried-claim-forgotten", _CARRIED, "claim=partial(self._releases.claim, self.round_id),",
+           "claim=lambda _: frozenset(),", _CARRIED_TERMS),
+    Mutant("carried-claim-never-void", _CARRIED,
+           "        self._releases.settle(self.round_id, released=released, may_be_open=engine.may_be_open)\n", "",
+           _CARRIED_TERMS),
+    Mutant("carried-heard-after-the-end", _CARRIED,
+           "        self._asked.clear()  # whatever still comes is not heard\n", "", "tests/security/test_carried.py"),
+    Mutant("carried-answer-before-state", _CARRYING, "        self._seats.keep(seat)\n        if step is not None:\n"
+           "            self.replies.append(step)\n", "        if step is not None:\n"
+           "            self.replies.append(step)\n        self._seats.keep(seat)\n",
+           "tests/unit/client/test_carried_states.py"),
+    Mutant("carried-two-groups", _CARRYING,
+           "            self._seats.join(GroupedRoundId.of(round_id, config_bytes, config.groups).parent, own)"
+           "  # one group each\n", "            pass\n", "tests/security/test_carried.py"),
+    Mutant("carried-own-data-told", _CARRYING, "leave_step(round_id, Leave(LeaveReason.FAILED), None)",
+           "leave_step(round_id, Leave(LeaveReason.FAILED), error)", "tests/security/test_carried.py"),
+    Mutant("carried-once-unchecked", _CARRYING,
+           "        self._terms.memory.check((mine.model_digest, mine.purpose), self._terms.policy)\n", "",
+           _CARRIED_TERMS),
+    Mutant("carried-sum-not-remembered", _CARRYING, "            self._terms.memory.receive(seat.offer.round_id)\n",
+           "            pass\n", _CARRIED_TERMS),
+    Mutant("carried-feedback-read-again", f"{_CLIENT}/carried/sealed.py", "        self._keys.use_up(name)\n", "",
+           "tests/unit/client/test_carried_states.py"),
+    Mutant("carried-feedback-in-clear", f"{_CLIENT}/carried/sealed.py",
+           "sealing.seal(self._keys.make(name), file.getvalue(), _associated(name))", "file.getvalue()",
+           "tests/unit/client/test_carried_states.py"),
 )  # fmt: skip
 
 

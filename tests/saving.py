@@ -9,11 +9,12 @@ from secagg.context import Round
 from secagg.crypto.rng import SeededRng
 from secagg.homomorphic.vectors import Backend
 from secagg.lattice.jobs import Desk
-from secagg.messages import ParticipantId
+from secagg.messages import ParticipantId, Phase
 from secagg.rounds.membership import Membership
 from secagg.rounds.saved_state import MemoryStateKeys, StateKeys
 from secagg.schemes import Participant
 from secagg.tools.simulation.network import Down, Envelope, Run
+from secagg.wire.calls import CODECS
 
 
 def memory_keys() -> MemoryStateKeys:
@@ -86,14 +87,19 @@ class Rebirths:
         self.run.participants[name] = restored
 
 
+Sent = tuple[ParticipantId, Phase, tuple[bytes, ...]]
+"""Whose message it is, in which phase, and its parts on the wire."""
+
+
 @contextmanager
-def recording(run: Run) -> Iterator[list[Envelope]]:
+def recording(run: Run) -> Iterator[list[Sent]]:
     """Every message of the round, as it arrived."""
-    inner, seen = run.hook, list[Envelope]()
+    inner, seen = run.hook, list[Sent]()
 
     def hook(envelope: Envelope) -> Iterable[Envelope]:
         for each in inner(envelope):
-            seen.append(each)
+            parts = CODECS[type(each.message)].parts(each.message)
+            seen.append((each.participant, each.phase, tuple(part.SerializeToString() for part in parts)))
             yield each
 
     run.hook = lambda envelope: list(hook(envelope))

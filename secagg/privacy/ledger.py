@@ -33,7 +33,12 @@ _HEAD: Final = re.compile("([1-9][0-9]{0,14}):([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that all rounds of a task may cost together: (ε, δ), client-level."""
+    """The most that all rounds of a task may cost together, client-level.
+
+    Attributes:
+        epsilon: ε, above 0.
+        delta: δ, above 0 and below 1; choose it well below one over the number of participants.
+    """
 
     epsilon: float = DEFAULT_EPSILON
     delta: float = DEFAULT_DELTA

@@ -144,8 +144,8 @@ class MemoryStateKeys:
             raise joined_before(round_id, participant_id)
         self._kept[joined] = b""
         for oldest in [name for name in self._kept if name.endswith(JOINED)][:-MAX_ROUNDS]:
-            prefix = oldest.removesuffix(JOINED)
-            for name in [name for name in self._kept if name.startswith(prefix) and name.endswith(KEY)]:
+            round_and_owner = oldest.removesuffix(JOINED) + "."
+            for name in [name for name in self._kept if name.startswith(round_and_owner) and name.endswith(KEY)]:
                 del self._kept[name]
             del self._kept[oldest]
 

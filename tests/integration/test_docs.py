@@ -1,15 +1,8 @@
 """What README and docs tell people to type works as it stands: only addresses and system folders are put elsewhere."""
 
-import os
 import re
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from time import monotonic
 
 import numpy as np
 import pytest
@@ -17,82 +10,14 @@ from secagg_client import Client
 from secagg_server.settings import load_settings
 
 from secagg.errors import ParticipationCancelled, SecAggError
+from tests.machine import Machine, blocks, make_identities, serve_command
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """The code of a page in one language, block by block."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
-
-
-class Machine:
-    """A folder, a free port, and a shell that takes them for the ones in the text."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        for place in ("etc/secagg", "run/secagg", "var/lib/secagg"):
-            (folder / place).mkdir(parents=True)
-
-    def placed(self, text: str) -> str:
-        for place in ("/etc/secagg", "/run/secagg", "/var/lib/secagg"):
-            text = text.replace(place, f"{self.folder}{place}")
-        return text.replace("0.0.0.0:7443", f"127.0.0.1:{self.port}").replace(":7443", f":{self.port}")
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
-
-    def shell(self, text: str) -> str:
-        done = self.start("bash", "-eu", "-c", self.placed(text))
-        return self.end(done)
-
-    def python(self, text: str, *arguments: str) -> "subprocess.Popen[str]":
-        return self.start(sys.executable, "-c", self.placed(text), *arguments)
-
-    def start(self, *command: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-
-    def end(self, process: "subprocess.Popen[str]") -> str:
-        out, _ = process.communicate(timeout=TIMEOUT_S)
-        assert process.returncode == 0, out
-        return out
-
-    @contextmanager
-    def serving(self, command: str) -> Iterator[None]:
-        with self.start("bash", "-c", "exec " + self.placed(command)) as process:
-            try:
-                assert process.stdout is not None
-                end = monotonic() + TIMEOUT_S
-                seen = ""
-                while '"event": "ready"' not in seen:
-                    line = process.stdout.readline()
-                    assert line, seen
-                    assert monotonic() < end, seen
-                    seen += line
-                yield
-            finally:
-                process.terminate()
-                process.communicate(timeout=TIMEOUT_S)
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
-
-
-def serve_command(texts: list[str]) -> str:
-    (command,) = [text for text in texts if text.startswith("secagg-server serve")]
-    return command
-
-
-def make_identities(machine: Machine, texts: list[str]) -> None:
-    machine.shell(next(text for text in texts if text.startswith("secagg ca init")))
 
 
 def test_readme(machine: Machine) -> None:

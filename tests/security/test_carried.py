@@ -17,6 +17,7 @@ from secagg.config import ThreatModel
 from secagg.context import RoundId
 from secagg.errors import AuthenticationError, LocalError, PolicyViolation, ProtocolViolation, RoundAborted
 from secagg.messages import Leave, LeaveReason
+from secagg.robust.grouping import Groups
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
@@ -139,6 +140,22 @@ def test_an_answer_that_comes_twice_or_unasked_is_not_heard(monkeypatch: pytest.
     assert FIRST in play().dropped
 
 
+def test_what_comes_after_the_end_is_not_heard() -> None:
+    """A round can end in the middle of an exchange."""
+    game = Set("AdvertiseKeys")
+    answers = {name: game.answer_of(name) for name in NAMES}
+    game.round.lost(FIRST, "gone")
+    game.round.lost(SECOND, "gone")
+    outcome = game.round.outcome
+    assert isinstance(outcome, RoundAborted)
+    game.round.take(THIRD, answers[THIRD])
+    game.round.take(FOURTH, leave_step(game.round.round_id, Leave(LeaveReason.FAILED), None))
+    game.round.lost(FOURTH, "gone")
+    game.round.close()
+    assert game.round.outcome is outcome
+    assert set(game.round.dropped) == {FIRST, SECOND}
+
+
 def test_a_peer_cannot_take_part_under_the_name_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second shows the keys and certificate of the first. Twin: it is taken for the first, and leaves for it."""
 
@@ -254,6 +271,14 @@ def test_without_the_check_a_round_that_is_opened_again_has_other_keys(monkeypat
     first, second = (reply_to(game.peers[FIRST], game.down[FIRST])[0] for _ in range(2))
     assert first.kind == second.kind == "AdvertiseKeys"
     assert first != second
+
+
+@in_processes
+def test_nobody_is_in_two_groups_of_a_round(live: Live) -> None:
+    """The coordinator would have two sums with one update, and could choose who else is in them."""
+    made = carried(small_round(3, SEMI_HONEST, groups=Groups.parse(3, "median")), participant_names(9))
+    one, offers = live(terms_of(FIRST)), {step.round_id: step for step in made.steps().values()}
+    assert [reply_to(one, offer)[0].kind for offer in offers.values()] == ["AdvertiseKeys", LEAVE, LEAVE]
 
 
 @in_processes

@@ -25,7 +25,7 @@ from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.masked import masked_input, shares
 from secagg.masked.masks import pairwise_mask_key, self_mask_key
 from secagg.messages import Leave, LeaveReason, MaskedInputChunk, ParticipantId, Phase, ShareDelivery, ShareKeys
-from secagg.receipts import Statement
+from secagg.receipts import Agreement, Receipt, ReceiptComparison, Statement, compare_receipts
 from secagg.robust.grouping import Groups
 from secagg.rounds import naming
 from secagg.rounds.certification import Result
@@ -391,6 +391,19 @@ def test_a_round_in_groups_is_about_one_model_and_each_group_decodes_for_it() ->
         assert mean is not None
         values = mean.arrays["values"]
         np.testing.assert_allclose(values[values != 0], 1.0, atol=1e-3)
+
+
+def test_receipts_that_name_two_models_of_one_round_contradict_each_other() -> None:
+    run = start(later())
+    round_ = run.play().round
+    one, other = (
+        Receipt.sign(
+            Statement.of(about, run.coordinator.roster, tuple(NAMES), bytes(32)), deployment().coordinator, NOW
+        )
+        for about in (round_, replace(round_, named=OTHER))
+    )
+    found = compare_receipts(one, other, deployment().trust)
+    assert found == ReceiptComparison(Agreement.CONTRADICT, ("context", "model_digest"))
 
 
 # --- elsewhere --------------------------------------------------------------------------------------------------------

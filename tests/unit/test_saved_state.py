@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.secret import Secret
+from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError, LocalError, PolicyViolation, ProtocolViolation, SavedStateError
 from secagg.homomorphic.dealt_key.scheme import STATES as DEALT_KEY_STATES
 from secagg.homomorphic.joint_key.scheme import STATES as JOINT_KEY_STATES
 from secagg.lattice.parameters import Custody
 from secagg.masked.scheme import STATES as MASKED_STATES
-from secagg.messages import ParticipantId, Phase, Roster
+from secagg.messages import Index, Member, ParticipantId, Phase, Roster
 from secagg.phases import input_phase, phases
 from secagg.policy import Policy
+from secagg.robust.grouping import Groups
 from secagg.rounds import saved_state
 from secagg.rounds.membership import Membership
 from secagg.rounds.saved_state import VERSION, MemoryStateKeys, StateName, unseal
@@ -92,6 +96,33 @@ def test_a_masked_round_sends_the_same_bytes_when_everybody_is_saved_and_restore
     assert after == before
     assert {len(sealed) for sealed in rebirths.sealed.values()} == {len(MASKED_STATES[config.threat_model])}
     right_sum(saved)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoding": Pipeline.parse("sample(rate=0.5) | rotate | quantise(bits=16, range=1.0)")},
+        {"encoding": Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=12) | noise(law=skellam, z=0.5)")},
+        {
+            "encoding": Pipeline.parse(
+                "clip(l2=1.0) | rotate | quantise(bits=12) | noise(law=skellam, z=0.5, by=coordinator)"
+            )
+        },
+        {"groups": Groups(count=3, parent=bytes(range(16)), number=2)},
+        {"certify": True},
+    ],
+    ids=["sampled", "noisy", "noise-by-coordinator", "in-groups", "certified"],
+)
+def test_whatever_the_configuration_says_is_the_same_after_a_restore(changes: dict[str, Any]) -> None:
+    config = replace(make_config(5), **changes)
+    plain, saved = start(config), start(config)
+    Rebirths(saved)
+    with recording(plain) as before, recording(saved) as after:
+        plain.play()
+        saved.play()
+    assert after == before
+    assert plain.coordinator.aggregate is not None
+    assert saved.coordinator.aggregate is not None
 
 
 @pytest.mark.parametrize("config", ENCRYPTED, ids=named)
@@ -340,6 +371,46 @@ def test_a_state_is_not_that_of_another_participant_or_round() -> None:
         brought_back(sealed, elsewhere, keys)
 
 
+def test_the_seal_names_round_participant_and_step() -> None:
+    """Even under one and the same key."""
+    content, key = b"content", Secret(bytes(32))
+    name = StateName(RoundId(bytes(16)), ONE, 1)
+    sealed = saved_state.seal(content, name, key)
+    for change in ({"round_id": RoundId(b"another round id")}, {"participant_id": TWO}, {"step": 2}):
+        with pytest.raises(SavedStateError, match="does not open"):
+            unseal(sealed, replace(name, **change), key)
+    with pytest.raises(SavedStateError, match="not well-formed"):
+        unseal(sealed, name, key)
+
+
+def test_the_seal_is_the_one_of_the_specification() -> None:
+    """Made here from the words of PROTOCOL.md alone."""
+    content, key = bytes(range(100)), Secret(bytes(range(32)))
+    sealed = saved_state.seal(content, StateName(RoundId(bytes(16)), ONE, 3), key)
+    fields = (b"secagg/v1/saved-state", bytes([1, 3]), bytes(16), ONE.encode())
+    associated = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    assert sealed == bytes([1, 3]) + AESGCM(key.expose()).encrypt(bytes(12), content, associated)
+
+
+def test_bytes_that_are_too_many_are_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, keys, participant, sealed = saved_one()
+    monkeypatch.setattr(saved_state, "MAX_SAVED_BYTES", len(sealed) - 19)
+    with pytest.raises(SavedStateError, match="are no saved state"):
+        brought_back(sealed, participant.membership, keys)
+
+
+def test_a_state_with_the_longest_roster_comes_back() -> None:
+    run = start(make_config(5))
+    member = run.participants[ONE].advertisement
+    chain = tuple(bytes([number]) * 8 for number in range(4))
+    people = tuple(
+        Member(Index(i), ParticipantId(f"p{i:05}"), replace(member, certificates=chain)) for i in range(1, 10_001)
+    )
+    held = {person.index: Secret(bytes(66)) for person in people}
+    saved = replace(contents(run.participants[ONE]), roster=Roster(people), held=held)
+    assert saved_states.decode_saved(saved_states.encode_saved(saved)) == saved
+
+
 def test_a_state_that_was_restored_before_is_refused() -> None:
     _, keys, participant, sealed = saved_one()
     brought_back(sealed, participant.membership, keys)
@@ -544,3 +615,9 @@ def test_the_specification_says_what_is_in_each_state() -> None:
         gone = {TWO: Dropout(Phase.PARTIAL_DECRYPTION, "silent")} if config.joint else {}
         look(run_of(config, hook=dropping(config, gone)))
     assert seen == documented()
+
+
+def test_the_specification_says_how_many_rounds_are_remembered_and_how_long_a_state_may_be() -> None:
+    text = " ".join((Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text().split())
+    assert f"The latest {saved_state.MAX_ROUNDS:,} rounds are remembered as joined." in text
+    assert f"at most {saved_states.MAX_SAVED_BYTES >> 30} GiB" in text

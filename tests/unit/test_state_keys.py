@@ -3,6 +3,9 @@
 import os
 import shutil
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +95,21 @@ def test_the_latest_rounds_are_remembered_and_older_ones_go_with_their_keys(
     keys.join(rounds[0], ME)
 
 
+def test_a_round_that_is_forgotten_takes_nobody_elses_keys_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved_state, "MAX_ROUNDS", 1)
+    keys, other = MemoryStateKeys(SeededRng(bytes(32))), ParticipantId("hospital-10")
+    keys.join(ROUND, ME)
+    keys.join(ROUND, other)
+    assert keys.make(StateName(ROUND, other, 0))
+    keys = MemoryStateKeys(SeededRng(bytes(32)))
+    keys.join(ROUND, ME)
+    monkeypatch.setattr(saved_state, "MAX_ROUNDS", 2)
+    keys.join(ROUND, other)
+    keys.make(StateName(ROUND, other, 0))
+    keys.join(RoundId(bytes(16)), ME)
+    assert keys.read(StateName(ROUND, other, 0))
+
+
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +176,63 @@ def test_two_processes_that_share_a_folder_know_the_same(tmp_path: Path) -> None
     other.use_up(FIRST)
     with pytest.raises(SavedStateError):
         one.use_up(FIRST)
+
+
+def test_of_many_that_use_up_a_key_at_the_same_time_one_succeeds(tmp_path: Path) -> None:
+    keys = FolderStateKeys(tmp_path)
+    keys.join(ROUND, ME)
+    for step in range(20):
+        name = StateName(ROUND, ME, step)
+        keys.make(name)
+
+        def won(_: int, name: StateName = name) -> bool:
+            try:
+                keys.use_up(name)
+            except SavedStateError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(won, range(8))) == 1
+
+
+RESTORING = """
+import sys
+from pathlib import Path
+
+from secagg.context import RoundId
+from secagg.crypto.rng import SystemRng
+from secagg.lattice.jobs import Desk
+from secagg.messages import ParticipantId
+from secagg.policy import Policy
+from secagg.programs.state_keys import FolderStateKeys
+from secagg.rounds.membership import Membership
+from secagg.schemes import restore
+
+folder, state, round_id, name = sys.argv[1:]
+participant = restore(
+    Path(state).read_bytes(), FolderStateKeys(folder), round_id=RoundId(bytes.fromhex(round_id)),
+    participant_id=ParticipantId(name), backend=Desk,
+    membership_of=lambda round_: Membership(
+        round_, ParticipantId(name), Policy(threat_models=frozenset({round_.config.threat_model})), SystemRng(), None
+    ),
+)
+print(participant.awaits.name, participant.advertisement.channel_public_key.hex())
+"""
+
+
+def test_a_state_goes_on_in_another_process_once(tmp_path: Path) -> None:
+    run, keys = start(make_config(5, SEMI_HONEST)), FolderStateKeys(tmp_path / "keys")
+    join_all(run, keys)
+    participant = run.participants[ONE]
+    participant.membership = replace(participant.membership, durable_claim=True)
+    (tmp_path / "state").write_bytes(save(participant, keys))
+    round_id = participant.membership.round.round_id.hex()
+    command = [sys.executable, "-c", RESTORING, str(tmp_path / "keys"), str(tmp_path / "state"), round_id, ONE]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
+    assert first.stdout.split() == ["ADVERTISE_KEYS", participant.advertisement.channel_public_key.hex()]
+    assert second.returncode == 1
+    assert "SavedStateError" in second.stderr
 
 
 def test_what_a_crash_left_of_a_key_opens_nothing(tmp_path: Path) -> None:

@@ -390,7 +390,6 @@ class CarriedRound:
         engine.forget()
         self._asked.clear()  # whatever still comes is not heard
         self._shared = None
-        self._asked.clear()  # what still comes is too late
         self.outcome = outcome
 
     def _failure_of(self, peer: Peer) -> SecAggError | None:

@@ -86,8 +86,8 @@ class SecAgg:
             max_colluding: nodes that may work together with the server; with −1 as `RoundConfig` says.
             groups: train in groups, and combine their means by median or trimmed mean.
             homomorphic: a profile from `secagg.find_profile`, to encrypt updates in place of masking them.
-            ledger: folder that keeps what rounds with noise cost of the privacy budget; it outlives the job. None keeps
-                it in memory. With `transport` the coordinator keeps it.
+            ledger: an existing folder that keeps what rounds with noise cost of the privacy budget; it outlives the
+                job. None keeps it in memory. With `transport` the coordinator keeps it.
             budget: the most that all rounds with noise may cost together; None for ε = 2.5 at δ = 1e-5.
             task: name of the job in configurations, policies and privacy ledgers.
             phase_s: longest wait for an answer without training in it, in seconds. Training has the time limit of
@@ -230,6 +230,11 @@ class _LedgerLog:
 
 
 def _charge(folder: str | Path | None, budget: Budget) -> Callable[[RoundId, RoundConfig], Charge | None]:
+    if folder is not None and not Path(folder).is_dir():
+        raise ConfigError(
+            f"there is no folder {str(folder)!r} for the privacy ledger; make it, or correct the path: in a new folder "
+            "nothing of the budget is spent"
+        )
     store = MemoryLedgers() if folder is None else LedgerFolder(Path(folder))
     return Budgets(store, budget, {}, _LedgerLog()).plan
 

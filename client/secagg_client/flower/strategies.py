@@ -54,8 +54,8 @@ def check_strategy(strategy: object, *, mean_based: bool) -> None:
         raise ConfigError(
             f"{kind.__name__} is no strategy of flwr.serverapp.strategy; SecAgg wraps one of those, such as FedAvg"
         )
-    for name, instead in _INSTEAD.items():  # check: needs-single-updates
-        if isinstance(strategy, getattr(flower, name, ())):
+    for name, instead in _INSTEAD.items():
+        if isinstance(strategy, getattr(flower, name, ())):  # check: needs-single-updates
             own = "" if kind.__name__ == name else f" is a {name}, which"
             raise ConfigError(f"{kind.__name__}{own} needs single updates, and nobody sees one: {instead}")
     if mean_based:

@@ -88,7 +88,9 @@ class Adversary:
 
     def __init__(self, run: Run, colluders: Collection[ParticipantId] = ()) -> None:
         self.people = {name: session_of(run, name) for name in run.participants}
-        self.round = run.coordinator.round
+        later = run.coordinator.round.config.model_later
+        self.round = run.coordinator.round.about(run.model) if later else run.coordinator.round
+        self._provided = {name: (run.vectors[name], run.models.get(name, run.model)) for name in run.vectors}
         self.now = run.now
         self.advertised = {name: p.advertisement for name, p in self.people.items()}
         self.reassign()
@@ -123,6 +125,8 @@ class Adversary:
         Raises:
             LocalError: it says what this adversary does not know.
         """
+        if self.people[name].needs_vector:
+            self.people[name].provide(*self._provided[name])
         reply = self.people[name].receive(message, self.now)
         if isinstance(reply, MaskedVector):
             self.inputs[name] = self.read(reply)
@@ -170,7 +174,7 @@ class Adversary:
     def deliver(self, name: ParticipantId, senders: Collection[ParticipantId]) -> Reply:
         """Close ShareKeys for `name`: with the sealed shares of `senders`."""
         sealed = {self.index(s): self.shared[s].sealed[self.index(name)] for s in sorted(senders) if s != name}
-        return self.ask(name, ShareDelivery(sealed))
+        return self.ask(name, ShareDelivery(sealed, model_digest=self.round.named))
 
     def collect_inputs(self) -> None:
         """Play honestly with everyone until the inputs are in.

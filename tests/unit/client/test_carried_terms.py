@@ -20,6 +20,7 @@ from secagg_client.participation.terms import Contribution
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
 from secagg.context import RoundId
+from secagg.crypto.secret import Secret
 from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
@@ -29,7 +30,9 @@ from secagg.privacy.ledger import Budget
 from secagg.programs.ledgers.budgets import Budgets, Summed
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.robust.grouping import Groups
+from secagg.rounds.engine import Engine
 from secagg.rounds.releases import ReleaseMemory
+from secagg.schemes import coordinate
 from secagg.tools.simulation.cohort import participant_names
 from tests.carrying import (
     ANYTHING,
@@ -43,6 +46,7 @@ from tests.carrying import (
     small_round,
     terms_of,
 )
+from tests.recording import RecordingRng
 from tests.rounds import SEMI_HONEST
 
 NAMES = list[str](participant_names(5))
@@ -146,20 +150,19 @@ def test_the_groups_of_a_round_are_charged_once() -> None:
     assert spent(budgets) == [True]
 
 
-def test_the_coordinators_noise_is_fresh_in_every_round() -> None:
-    config = replace(
-        NOISY,
-        encoding=Pipeline.parse(
-            "clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=4.0, by=coordinator)"
-        ),
-    )
-    means = []
+def test_the_coordinators_noise_has_a_seed_of_its_own_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=4.0, by=coordinator)"
+    config, recorder, seeds = replace(NOISY, encoding=Pipeline.parse(text)), RecordingRng(), []
+
+    def watching(*args: Any, noise_seed: Secret, **named: Any) -> Engine:
+        seeds.append(noise_seed.expose())
+        return coordinate(*args, noise_seed=noise_seed, **named)
+
+    monkeypatch.setattr("secagg_client.carried.coordinator.coordinate", watching)
     for _ in range(2):
-        made = play(config).round
-        assert isinstance(made, CarriedRound)
-        assert isinstance(made.outcome, Aggregate)
-        means.append(made.outcome.mean(config, made.context).arrays["values"])
-    assert np.abs(means[0] - means[1]).max() > 0.05
+        assert isinstance(play(config, rng=recorder).round.outcome, Aggregate)
+    assert len(set(seeds)) == 2
+    assert set(seeds) <= recorder.drawn
 
 
 # --- sums of one model ------------------------------------------------------------------------------------------------
@@ -181,13 +184,36 @@ def test_sums_that_would_show_somebody_are_not_released() -> None:
 
 
 def test_a_participant_that_wants_one_sum_of_a_model_gives_one() -> None:
-    once: Peers = {
-        name: CarriedParticipant(terms_of(name, policy=replace(ANYTHING, once_per_model=True)), None) for name in NAMES
-    }
+    once = participants(5, policy=replace(ANYTHING, once_per_model=True))
     assert isinstance(_played(once).round.outcome, Aggregate)
     again = _played(once)
     assert isinstance(again.round.outcome, RoundAborted)
     assert "an update of this model is in a released sum already" in again.round.dropped[NAMES[0]]
+
+
+def test_so_does_one_whose_model_is_named_later() -> None:
+    """It is asked about no model before it is named: then it leaves, before its input."""
+    peers = participants(5, policy=replace(ANYTHING, once_per_model=True))
+    _played(peers)
+    made = carried(small_round(5, SEMI_HONEST, model_digest=bytes(32), model_later=True), NAMES)
+    channel = Channel(made, peers)
+    while not made.awaits_model:
+        channel.exchange()
+    assert made.dropped == {}
+    made.name_model(MODEL)
+    channel.play()
+    assert isinstance(made.outcome, RoundAborted)
+    assert all("in a released sum already" in reason for reason in made.dropped.values())
+    assert {step.kind for _, step in channel.sent} <= {"open", "AdvertiseKeys", "ShareKeys", "leave", "over"}
+
+
+def test_a_claim_is_void_when_nobody_can_have_opened_its_sum() -> None:
+    """Nobody heard who survived. A round that might be open stays on record."""
+    config, releases = small_round(5, SEMI_HONEST, threshold=4), ReleaseMemory(10)
+    play(config, releases=releases, lose_down=lambda _, step: step.kind == "MaskedInput")
+    assert list(releases.rounds) == []
+    play(config, releases=releases, lose_up=lambda peer, step: step.kind == "Unmask" and peer > NAMES[0])
+    assert len(releases.rounds) == 1
 
 
 def _played(peers: Peers, config: RoundConfig | None = None, **faults: Any) -> Channel:

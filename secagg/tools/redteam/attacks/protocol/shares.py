@@ -4,26 +4,31 @@ Sources: [B17] Bonawitz et al. 2017, [P22] Pasquini et al. 2022 (ePrint 2021/157
 """
 
 import dataclasses
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
+from secagg import context
 from secagg.config import RoundConfig
 from secagg.context import bind
-from secagg.errors import AuthenticationError
-from secagg.masked import masks
+from secagg.errors import AuthenticationError, ModelMismatch
+from secagg.masked import masked_input, masks
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.scheme import Participant
 from secagg.masked.share_keys import AwaitingRoster
-from secagg.messages import ParticipantId
+from secagg.messages import ParticipantId, ShareDelivery
 from secagg.tools.redteam.adversary import Adversary, Integers, session_of, true_sum, truth
 from secagg.tools.redteam.arena import COLLUDERS, EXACT, OTHERS, SEVEN, VICTIM, rng_of, small_config, start
 from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, Outcome, Refusal, settle
 from secagg.tools.redteam.modes import MASKED_ACTIVE, MASKED_SEMI_HONEST, Mode
 from secagg.tools.simulation import cohort
-from secagg.tools.simulation.network import Run
+from secagg.tools.simulation.network import MODEL, Down, Envelope, Run
 from secagg.wire.configuration import encode_config
+
+_OTHER_MODEL: Final = b"\1" * 32
 
 
 def ring_fence_shares() -> Outcome:
@@ -83,9 +88,9 @@ def give_another_model(run: Run, name: ParticipantId, model_digest: bytes) -> No
     """`name` computes its context over the model that it was given."""
     participant = session_of(run, name)
     round_ = participant.membership.round
-    context = bind(round_.round_id, encode_config(round_.config), model_digest)
+    bound = bind(round_.round_id, encode_config(round_.config), model_digest)
     membership = dataclasses.replace(
-        participant.membership, rng=rng_of(7, "another model"), round=dataclasses.replace(round_, context=context)
+        participant.membership, rng=rng_of(7, "another model"), round=dataclasses.replace(round_, context=bound)
     )
     run.participants[name] = Participant(membership, run.vectors[name])
 
@@ -107,6 +112,54 @@ def different_models(mode: Mode = MASKED_SEMI_HONEST) -> Outcome:
     return settle(attack, held="keys and masks are bound to the model", got=EXACT)
 
 
+def models_named_later(mode: Mode) -> Outcome:
+    """Keys and shares are exchanged, and then everyone else is given a model that silences its update. Each is told the
+    digest of the model that it was given, so nobody notices.
+    """
+    run = start(replace(small_config(7, mode), model_later=True))
+    run.models = {VICTIM: _OTHER_MODEL}
+
+    def tell(envelope: Envelope) -> Iterable[Envelope]:
+        if (
+            isinstance(envelope, Down)
+            and isinstance(envelope.message, ShareDelivery)
+            and envelope.participant == VICTIM
+        ):
+            return (replace(envelope, message=replace(envelope.message, model_digest=_OTHER_MODEL)),)
+        return (envelope,)
+
+    run.hook = tell
+
+    def attack() -> bool:
+        aggregate = run.play().aggregate
+        if run.refused:
+            raise run.refused[0][1]
+        return aggregate is not None and np.array_equal(aggregate.sums - true_sum(run, OTHERS), truth(run, VICTIM))
+
+    return settle(attack, held="masks and signatures are bound to the model that was named", got=EXACT)
+
+
+def names_a_model_that_nobody_holds() -> Outcome:
+    """The coordinator collects keys and shares, gives the victim a model of its own, and names it to everybody: whoever
+    does not look masks an update of another model for it.
+    """
+    run = start(replace(small_config(7, MASKED_SEMI_HONEST), model_later=True))
+    run.models = dict.fromkeys(OTHERS, _OTHER_MODEL)
+
+    def attack() -> bool:
+        aggregate = run.play().aggregate
+        if OTHERS[0] in run.errors:
+            raise run.errors[OTHERS[0]]
+        return aggregate is not None and np.array_equal(aggregate.sums - true_sum(run, OTHERS), truth(run, VICTIM))
+
+    return settle(attack, got=EXACT)
+
+
+def without_named_model(made: Any) -> Any:
+    """An input context that leaves the model out."""
+    return lambda context, _digest: made(context, bytes(32))
+
+
 def without_model(made: Any) -> Any:
     """A context that leaves the model out."""
     return lambda round_id, config_bytes, _digest: made(round_id, config_bytes, bytes(32))
@@ -123,14 +176,17 @@ class _Resumed:
         return self._first.pop() if self._first else self._rest.token(size)
 
 
-def difference_of_inputs(config: RoundConfig, *round_ids: bytes) -> tuple[Integers, Integers]:
+def difference_of_inputs(
+    config: RoundConfig, *round_ids: bytes, models: tuple[bytes, ...] = (MODEL, MODEL)
+) -> tuple[Integers, Integers]:
     """Two rounds with other updates and the same secrets: the victim's difference of inputs, and that of updates.
 
     Both modulo 2^b: uint64[vector_len].
     """
     seen, real = [], []
-    for seed, round_id in enumerate(round_ids, start=1):
+    for seed, (round_id, model) in enumerate(zip(round_ids, models, strict=True), start=1):
         run = start(config, seed=seed, rng=_Resumed(round_id))
+        run.model = model
         adversary = Adversary(run)
         adversary.collect_inputs()
         seen.append(adversary.inputs[VICTIM])
@@ -149,8 +205,21 @@ def restored_snapshot() -> Outcome:
     return settle(attack, held="mask keys are bound to the round", got="the difference of two updates")
 
 
+def keys_for_two_models() -> Outcome:
+    """A participant's machine is reset between shares and model. It masks two updates with the same secrets, in one
+    round, for the two models that the coordinator names.
+    """
+    config = replace(small_config(5, MASKED_SEMI_HONEST), model_later=True)
+
+    def attack() -> bool:
+        return np.array_equal(*difference_of_inputs(config, bytes(16), bytes(16), models=(MODEL, _OTHER_MODEL)))
+
+    return settle(attack, held="mask keys are bound to the model", got="the difference of two updates")
+
+
 _UNOPENED: Final = "does not open"
 _NO_MODEL: Final = (Measure(__name__, "bind", without_model),)
+_NO_NAMED_MODEL: Final = (Measure(context, "bind_model", without_named_model),)
 
 SHARE_GAMES: Final = (
     Game(
@@ -182,5 +251,29 @@ SHARE_GAMES: Final = (
         "threat model", True, "mask keys are derived for one round", restored_snapshot, Kind.SUMS,
         "masked-semi-honest",
         defences=(Measure(masks, "derive", lambda _: lambda material, **_: type(material)(material.expose()[:16])),),
+    ),
+    Game(
+        "models-named-later", "Another model for the victim, named when keys and shares are exchanged",
+        "malicious coordinator", "[P22]", True, "masks are bound to the model that was named",
+        partial(models_named_later, MASKED_SEMI_HONEST), Kind.MODELS, "masked-semi-honest",
+        defences=_NO_NAMED_MODEL,
+    ),
+    Game(
+        f"models-named-later-{MASKED_ACTIVE.name}",
+        f"{MASKED_ACTIVE.title}: another model for the victim, named when keys and shares are exchanged",
+        "malicious coordinator", "[P22]", True, "what survivors sign is bound to the model that was named",
+        partial(models_named_later, MASKED_ACTIVE), Kind.MODELS, MASKED_ACTIVE.name, defences=_NO_NAMED_MODEL,
+        refused=Refusal(AuthenticationError, VICTIM, "does not verify"),
+    ),
+    Game(
+        "model-that-nobody-holds", "A model that only the victim was given, named to everybody",
+        "malicious coordinator", "[P22]", True, "each compares the model that is named with its own",
+        names_a_model_that_nobody_holds, Kind.MODELS, "masked-semi-honest",
+        defences=(Check(masked_input, "named", "C100"),), refused=Refusal(ModelMismatch),
+    ),
+    Game(
+        "keys-for-two-models", "A participant repeats its secrets for another model of the same round",
+        "coordinator; snapshot restored", "threat model", True, "mask keys are derived for one model",
+        keys_for_two_models, Kind.SUMS, "masked-semi-honest", defences=_NO_NAMED_MODEL,
     ),
 )  # fmt: skip

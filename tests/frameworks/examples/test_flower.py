@@ -1,0 +1,57 @@
+"""The Flower apps of the documentation run, in memory, and learn what the plain app learns."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Context, RecordDict
+
+from secagg.errors import BudgetExceeded, ConfigError
+from secagg.privacy.ledger import Budget
+from tests.frameworks.flower.memory_grid import RUN, SERVER, MemoryGrid
+
+EXAMPLES = Path(__file__).parents[3] / "docs/examples/flower"
+Play = Callable[..., float]
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Play:
+    """Plays the app of a folder, and says the accuracy that it prints in the end."""
+
+    def play(folder: str, nodes: int, rounds: int, **changes: Any) -> float:
+        for name in [name for name in sys.modules if name.split(".")[0] == "digits"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.syspath_prepend(str(EXAMPLES / folder))
+        client_app, server_app = (import_module(f"digits.{name}") for name in ("client_app", "server_app"))
+        for name, value in changes.items():
+            monkeypatch.setattr(server_app, name, value)
+        configs = {1 + at: {"partition-id": at, "num-partitions": nodes} for at in range(nodes)}
+        grid = MemoryGrid(dict.fromkeys(configs, client_app.app), configs)
+        capsys.readouterr()
+        server_app.app(grid, Context(RUN, SERVER, {}, RecordDict(), {"num-server-rounds": rounds}))
+        return float(capsys.readouterr().out.split("accuracy ")[-1])
+
+    return play
+
+
+def test_digits(app: Play) -> None:
+    plain = app("plain", 5, 5)
+    assert plain > 0.8
+    assert abs(app("secure", 5, 5) - plain) <= 0.01  # 3 of 297 images
+
+
+def test_digits_with_noise_and_a_budget(app: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the images is what guessing gives. Of the ten rounds that the budget of the app is for, a smaller one
+    allows two, whoever runs them.
+    """
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"there is no folder .* for the privacy ledger; make it"):
+        app("noise", 50, 1)
+    (tmp_path / "privacy").mkdir()
+    budget = {"Budget": lambda epsilon: Budget(epsilon * 3.4 / 8)}
+    assert app("noise", 50, 2, **budget) > 0.12
+    with pytest.raises(BudgetExceeded, match=r"of 3\.4 "):
+        app("noise", 50, 1, **budget)

@@ -1,0 +1,24 @@
+"""The PyTorch loop with an adapter learns through the sidecar what it learns in plain."""
+
+import re
+from pathlib import Path
+
+from tests.machine import Machine, blocks, make_identities, play, serve_command
+
+
+def test_adapters(tmp_path: Path) -> None:
+    machine, commands = Machine(tmp_path), blocks("README.md", "sh")
+    make_identities(machine, commands)
+    with machine.serving(serve_command(commands)):
+        secure = accuracies(play(machine, "lora/secure"))
+    plain = accuracies(play(machine, "lora/plain"))
+    assert secure[0] == plain[0] < 0.2
+    assert secure[-1] > 0.7
+    assert max(abs(a - b) for a, b in zip(secure, plain, strict=True)) <= 0.01  # 3 of 297 images
+
+
+def accuracies(told: str) -> list[float]:
+    """Before the first round, and after each."""
+    found = re.findall(r"accuracy (0\.\d+)", told)
+    assert len(found) == 4, told
+    return [float(number) for number in found]
