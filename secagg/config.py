@@ -29,6 +29,9 @@ MIN_HONEST: Final = 2
 TRAIN: Final = "train"
 """The purpose of a round where nobody names one."""
 
+METRICS: Final = "metrics"
+"""The purpose of sums of what training reported. Beside the sums of updates they hold the same weights."""
+
 _PURPOSE: Final = re.compile("[a-z0-9_-]{1,64}")
 
 MAX_PARTICIPANTS: Final = 10_000

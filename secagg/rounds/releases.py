@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from secagg.config import TRAIN
+from secagg.config import METRICS, TRAIN
 from secagg.context import RoundId
 from secagg.messages import ParticipantId
 
@@ -40,10 +40,17 @@ class Release:
         """What its participants were asked: sums of one question are looked at together."""
         return self.model_digest, self.purpose
 
+    @property
+    def numbers(self) -> tuple[bytes, str]:
+        """Whose sums hold numbers of the same kind, so that they are looked at together: those of one question, and
+        those of updates with those of what training reported, for both hold the weights.
+        """
+        return self.model_digest, TRAIN if self.purpose == METRICS else self.purpose
+
 
 Claim = Callable[[Release], frozenset[ParticipantId]]
 """Checks and records, in one step, a sum that is about to be opened. The answer is empty, or it holds those whom the
-sum would show with the others of its question: then it must not be opened, and nothing was recorded."""
+sum would show with the others of the same numbers: then it must not be opened, and nothing was recorded."""
 
 
 def nothing_before(_release: Release) -> frozenset[ParticipantId]:
@@ -53,7 +60,7 @@ def nothing_before(_release: Release) -> frozenset[ParticipantId]:
 
 def remembering(*before: Release) -> Claim:
     """A memory of these sums, for one round that asks."""
-    return lambda own: singled_out([own, *(release for release in before if release.question == own.question)])
+    return lambda own: singled_out([own, *(release for release in before if release.numbers == own.numbers)])
 
 
 def singled_out(releases: Collection[Release]) -> frozenset[ParticipantId]:
@@ -102,13 +109,13 @@ class ReleaseMemory:
         return exposed
 
     def exposed(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
-        """Whom the sum would show with the others of its question."""
+        """Whom the sum would show with the others of the same numbers."""
         return singled_out([release, *self.others(round_id, release)])
 
     def others(self, round_id: RoundId, release: Release) -> list[Release]:
-        """The remembered sums of the same question in other rounds."""
+        """The remembered sums of the same numbers in other rounds."""
         known = self._releases.items()
-        return [other for of, other in known if of != round_id and other.question == release.question]
+        return [other for of, other in known if of != round_id and other.numbers == release.numbers]
 
     def record(self, round_id: RoundId, release: Release) -> None:
         """Remember a claim that was checked elsewhere, by another process for example."""

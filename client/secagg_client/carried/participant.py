@@ -181,7 +181,11 @@ class _Exchange:
         self._seats.join(round_id, own)
         backend = LazyBackend(self._terms, None if config.homomorphic is None else self._terms.backend())
         membership = self._terms.membership(Round(round_id, config, bind(round_id, config_bytes, config.model_digest)))
-        participant = take_part(membership, None, lambda: backend)
+        try:
+            participant = take_part(membership, None, lambda: backend)
+        except BaseException:
+            backend.close()
+            raise
         return Seat(offer, participant, backend), participant.advertisement
 
     def _send_input(self, seat: Seat, step: Step, mine: Contribution | None) -> None:

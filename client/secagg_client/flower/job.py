@@ -15,7 +15,7 @@ from typing import Final
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 
 from secagg.aggregates import Aggregate, GroupedAggregate
-from secagg.config import TRAIN, RoundConfig
+from secagg.config import METRICS, TRAIN, RoundConfig
 from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.schema import Schema
 from secagg.errors import AbortReason, BudgetExceeded, ConfigError, ProtocolViolation, RoundAborted
@@ -28,10 +28,11 @@ from secagg_client.flower.bundles import Bundle, Carried
 from secagg_client.flower.channel import Answer, Channel, Letter, Refusal, Silence
 from secagg_client.flower.notes import explained
 from secagg_client.flower.records import Packet, bare, merged, steps_for
-from secagg_client.flower.settings import EVALUATE, METRICS, Settings
+from secagg_client.flower.settings import Settings
 from secagg_client.flower.sidecar import HeldRound, SidecarBundle, SidecarRuns
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import MetricMeans
+from secagg_client.learning.purposes import EVALUATE
 
 Configs = Callable[[int, bytes | None], list[RoundConfig]]
 """The configurations of a question's rounds, for so many nodes. The model's digest is None if it is named later."""

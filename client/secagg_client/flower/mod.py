@@ -26,6 +26,7 @@ from secagg_client.flower.records import RECORD, Packet, VersionError, put, take
 from secagg_client.flower.sidecar_node import HeldNode, is_held
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import PURPOSES, Metrics
+from secagg_client.learning.purposes import EVALUATION, TRAINING, answerable
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
 
@@ -126,6 +127,10 @@ class _Task:
         sent = list(self._message.content.array_records.values())
         if len(sent) != 1:
             raise DecodeError(f"the server sent {len(sent)} ArrayRecords to work on, instead of one")
+        evaluates = self._message.metadata.message_type.split(".")[0] == MessageType.EVALUATE
+        offers = answerable(offers, EVALUATION if evaluates else TRAINING)
+        if not offers:
+            return {}
         digest, before = models.digest(sent[0]), models.floats(sent[0])
         reply = self._call()
         if reply is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from secagg.config import MIN_COHORT, TRAIN, UNNAMED_MODEL, RoundConfig, ThreatModel
+from secagg.config import METRICS, MIN_COHORT, TRAIN, UNNAMED_MODEL, RoundConfig, ThreatModel
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.encoding.fixedpoint import FixedPoint
@@ -19,8 +19,6 @@ from secagg_client.learning import clipping
 from secagg_client.learning.metrics import Metrics
 
 AUTO: Final = "auto"
-EVALUATE: Final = "evaluate"
-METRICS: Final = "metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,15 +13,17 @@ from typing import Final
 
 import numpy as np
 
+from secagg.config import METRICS
 from secagg.encoding.integers import IntegerArray, Integers, IntegerSums
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, InputError
 from secagg.scalars import as_number
+from secagg_client.learning.purposes import EVALUATE
 
 STEPS: Final = 1 << 20
 """Steps of a metric's range; a mean is off by at most half a step."""
 MAX_METRICS: Final = 1000
-PURPOSES: Final = frozenset({"metrics", "evaluate"})
+PURPOSES: Final = frozenset({METRICS, EVALUATE})
 """Purposes of rounds of metrics: of training, and of evaluation."""
 _WEIGHT: Final = "weight"
 

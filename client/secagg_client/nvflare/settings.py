@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from secagg.config import Deadlines, RoundConfig, ThreatModel
+from secagg.config import METRICS, Deadlines, RoundConfig, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
@@ -18,9 +18,6 @@ from secagg_client.nvflare.models import Arrays
 FLARE: Final = "nvflare"
 SIDECAR: Final = "sidecar"
 Transport = Literal["nvflare", "sidecar"]
-
-METRICS: Final = "metrics"
-"""Purpose of the rounds of metrics."""
 
 MAX_PHASE_S: Final = 604_800.0
 

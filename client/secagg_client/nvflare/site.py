@@ -33,6 +33,7 @@ from secagg_client.carried.steps import Step
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import PURPOSES, Metrics
+from secagg_client.learning.purposes import TRAINING, answerable
 from secagg_client.nvflare import channel, models
 from secagg_client.nvflare.identities import FOLDER, Kit
 from secagg_client.nvflare.settings import SIDECAR, Settings
@@ -216,7 +217,7 @@ def contributions(offers: Sequence[Offer], dxo: Any, model: models.Arrays) -> Ma
     """
     changed, digest, weight = models.difference(dxo, model), digest_model(model), models.weight(dxo)
     brought = {}
-    for offer in offers:
+    for offer in answerable(offers, TRAINING):
         config = offer.config
         mine: Update
         if config.purpose == clipping.PURPOSE:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from secagg.config import METRICS
 from secagg.crypto import labels, polynomial
 from secagg.messages import Index, Member, Roster
 from secagg.rounds import dealing
@@ -80,6 +81,10 @@ def _but_me(members: list[Member]) -> list[Member]:
 def _twins(members: list[Member]) -> list[Member]:
     fir = next(m.participant_id for m in members if m.participant_id == "fir")
     return [replace(m, participant_id=fir) if m.participant_id == PEER else m for m in members]
+
+
+def _reported_without_fir(script: Script) -> list[Document]:
+    return [told | {"purpose": METRICS} for told in without_fir(script)]
 
 
 def _no_share(_: Any, script: Script) -> bytes:
@@ -228,6 +233,9 @@ SURVIVORS: Table = {ACTIVE: [
      shown("survivors", dropped("hazel"), policy={"min_organisations": 3}), POLICY),
     ("differencing-at-participant", "C86", "A sum that differs by one participant from an earlier one that we are in",
      "a sum of the same model without fir was released before", after_sums(without_fir, shown="survivors"), POLICY),
+    ("differencing-beside-metrics", "C86", "A sum of updates, of other participants than reported beside it",
+     "a sum of the same model for the purpose metrics, without fir, was released before",
+     after_sums(_reported_without_fir, shown="survivors"), POLICY),
     ("differencing-beside-an-equal-cohort", "C86",
      "The same cohort was asked before, and beside it one that differs by one participant",
      "sums of the same model were released before, one of the same cohort and one without fir",
