@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import secagg_client
+import secagg_client.carried
 
 import secagg
 from secagg.lazy import exports
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 FACES: Mapping[ModuleType, Path] = {
     secagg: ROOT / "secagg/__init__.pyi",
     secagg_client: ROOT / "client/secagg_client/__init__.pyi",
+    secagg_client.carried: ROOT / "client/secagg_client/carried/__init__.pyi",
 }
 HEAVY = {"numpy", "cryptography", "google", "grpc", "asyncio", "tenseal", "threading"}
 NAMES = [(package, name) for package in FACES for name in package.__all__]
@@ -89,7 +91,8 @@ def test_importing_it_loads_nothing_heavy(package: ModuleType) -> None:
     assert not HEAVY & set(loaded)
     tls = {"secagg.transport", "secagg.transport.tls", "secagg.errors", "secagg_client"}  # set before grpc is loaded
     ours = {name for name in loaded if name.startswith("secagg")}
-    assert ours == {"secagg", "secagg.lazy"} | (tls if package is secagg_client else set())
+    own = {package.__name__} if package not in {secagg, secagg_client} else set()
+    assert ours == {"secagg", "secagg.lazy"} | own | (tls if package is not secagg else set())
 
 
 def test_a_round_configuration_loads_no_transport() -> None:

@@ -45,3 +45,17 @@ The plug-in writes a step into the framework's messages as it likes: a round id,
 framework runs each message in another process, `states` must outlive the process. It is sealed; name a folder for its
 keys and a file for the memory of released sums in the terms, or only coordinators that follow the protocol can be met.
 '''
+
+from secagg.lazy import exports
+
+__all__, __getattr__, __dir__ = exports(
+    __name__,
+    {
+        "secagg_client.carried.groups": "CarriedGroups",
+        "secagg_client.carried.participant": "CarriedParticipant",
+        "secagg_client.carried.coordinator": "CarriedRound",
+        "secagg_client.carried.terms": "CarriedTerms",
+        "secagg_client.participation.terms": "Contribution",
+        "secagg_client.carried.steps": "Step",
+    },
+)

@@ -12,10 +12,7 @@ import numpy as np
 import pytest
 import secagg_client.carried
 from secagg_client.carried import steps
-from secagg_client.carried.coordinator import CarriedRound
-from secagg_client.carried.participant import MAX_ROUNDS, MAX_STEPS, CarriedParticipant
-from secagg_client.carried.terms import CarriedTerms
-from secagg_client.participation.terms import Contribution
+from secagg_client.carried.participant import MAX_ROUNDS, MAX_STEPS
 
 from secagg.config import RoundConfig
 from secagg.context import digest_model
@@ -34,10 +31,8 @@ def shown() -> dict[str, Any]:
     """The functions of the docstring."""
     text = inspect.getdoc(secagg_client.carried) or ""
     start, stop = text.index("    def secure_mean"), text.index("The plug-in writes")
-    names = {
-        kind.__name__: kind for kind in (CarriedRound, CarriedParticipant, CarriedTerms, Contribution, RoundAborted)
-    }
-    made: dict[str, Any] = {**names, "time": time, "digest_model": digest_model}
+    made: dict[str, Any] = {"time": time, "digest_model": digest_model, "RoundAborted": RoundAborted}
+    made |= {name: getattr(secagg_client.carried, name) for name in secagg_client.carried.__all__}
     exec(textwrap.dedent(text[start:stop]), made)  # noqa: S102, our own docstring
     return made
 
