@@ -165,6 +165,11 @@ def test_updates_go_through_a_pipeline(tmp_path: Path) -> None:
     assert 0 < abs(moved).max() < 2  # an unbiased estimate of 0.3
 
 
+def test_a_job_stops_early_by_the_mean_of_a_metric(tmp_path: Path) -> None:
+    _, controller = run(some(4, tmp_path), tmp_path, rounds=5, stop_cond="accuracy >= 0.25")
+    assert len(controller.models) == 1
+
+
 def test_a_tensor_s_model_stays_one(tmp_path: Path) -> None:
     def train(number: int) -> Train:
         return lambda parameters: FLModel(
