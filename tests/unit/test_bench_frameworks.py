@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from secagg.errors import LocalError, MissingExtraError
 from secagg.tools.bench.frameworks import measure
-from secagg.tools.bench.frameworks.digits import HIDDEN, accuracy, initial, records_of, train
+from secagg.tools.bench.frameworks.digits import HIDDEN, accuracy, flat, initial, records_of, shaped, train
 from secagg.tools.bench.frameworks.measure import Ran
 from secagg.tools.bench.frameworks.relay import Relay
 from secagg.tools.bench.frameworks.setting import WAYS, Setting, Way
@@ -123,6 +123,20 @@ def test_a_run_that_fails_shows_the_end_of_its_log(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(LocalError, match="Flower, in plain failed"):
         measure._run(SETTING)
+
+
+@pytest.mark.skipif(find_spec("nvflare") is not None, reason="FLARE is installed")
+def test_without_flare_the_extra_is_named() -> None:
+    result = CliRunner().invoke(app, ["flare"])
+    assert isinstance(result.exception, MissingExtraError)
+    assert "nvflare" in str(result.exception)
+
+
+def test_a_model_as_one_vector_is_the_model() -> None:
+    model = initial(HIDDEN["digits"], seed=3)
+    back = shaped(flat(model), HIDDEN["digits"])
+    assert list(back) == list(model)
+    assert all(np.array_equal(back[name], array) for name, array in model.items())
 
 
 @pytest.mark.skipif(find_spec("flwr") is not None, reason="Flower is installed")

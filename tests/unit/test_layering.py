@@ -51,12 +51,15 @@ CKKS = {
 FRAMEWORKS = {
     "flwr": {"secagg_client.flower", "secagg.tools.bench.frameworks"},
     "keras": set[str](),
-    "nvflare": {"secagg_client.nvflare"},
+    "nvflare": {"secagg_client.nvflare", "secagg.tools.bench.frameworks"},
     "ray": set[str](),
     "torch": {"secagg_client.torch", "secagg.tools.redteam"},
 }
 PLUG_INS = ("secagg_client.flower", "secagg_client.nvflare", "secagg_client.torch")
-MEASURES = {"secagg_client.flower": ("secagg.tools.bench.frameworks",)}
+MEASURES = {
+    "secagg_client.flower": ("secagg.tools.bench.frameworks",),
+    "secagg_client.nvflare": ("secagg.tools.bench.frameworks",),
+}
 CLOCK_READS = frozenset({"now", "utcnow", "today"})
 
 

@@ -221,6 +221,30 @@ def frameworks(
     _print(measure(setting, chosen, repeat, judge=_judged, progress=_say), as_json)
 
 
+@app.command()
+def flare(
+    *,
+    sites: Annotated[int, typer.Option(min=3, help="The number of simulated sites.")] = 5,
+    model: Annotated[ModelName, typer.Option(help="The net: 2,410 or a million parameters.")] = ModelName.DIGITS,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds of each run. The first is not counted.")] = 8,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each, in turn.")] = 1,
+    training_s: Annotated[float, typer.Option(min=0, help="Seconds that each site sleeps, for a long training.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The same job of NVIDIA FLARE in plain and with secagg over both of its transports, simulated.
+
+    Seconds and bytes of a round, memory, accuracy, and what the server sees of one site. Needs the extras nvflare,
+    server and demo, and redteam's scipy. Each run takes half a minute.
+
+    Example: secagg bench flare --sites 5 --model digits
+    """
+    from secagg.tools.bench.frameworks.flare import measure
+    from secagg.tools.bench.frameworks.setting import FLARE_WAYS, Setting
+
+    setting = Setting(way="plain", clients=sites, model=model.value, rounds=rounds, training_s=training_s)
+    _print(measure(setting, FLARE_WAYS, repeat, judge=_judged, progress=_say), as_json)
+
+
 def _judged(residues: "Residues", bits: int) -> tuple[int, int]:
     """How many of the red team's tests were made, and how many of them failed."""
     from secagg.tools.redteam.statistics import Battery, ring_tests

@@ -13,8 +13,9 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel
 from secagg_client.nvflare import channel, controllers
 
+from secagg import Aggregate, ProtocolViolation
 from secagg.tools.redteam.self_test.patches import without_check
-from tests.frameworks.nvflare.job import Site, Train
+from tests.frameworks.nvflare.job import Job, Site, Train
 from tests.frameworks.nvflare.test_jobs import MODEL, SETTINGS, Kept, mean_of, moved_by, run, some, trains
 
 
@@ -192,3 +193,60 @@ def test_a_late_result_is_dropped_unread(tmp_path: Path, caplog: pytest.LogCaptu
     fl_ctx = job.engine.new_context()
     controller.process_result_of_unknown_task(client, "train", "id", trains(1)(MODEL), fl_ctx)
     assert "a result of site-1 came when its round was over; it was dropped unread" in caplog.text
+
+
+def test_sites_hear_in_the_next_round_how_the_last_one_ended(tmp_path: Path) -> None:
+    heard: list[list[str]] = []
+
+    class Listens(Site):
+        def hear(self, topic: str, request: Shareable) -> Shareable:
+            heard.append([step.kind for step in channel.unpacked(request)])
+            return super().hear(topic, request)
+
+    run(some(3, tmp_path, s3=Listens("site-3", trains(3), tmp_path)), tmp_path)
+    assert heard[0] == ["open", "open"]
+    assert ["over", "over", "open", "open"] in heard
+
+
+def test_a_site_that_flare_has_given_up_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kept, "get_client_disconnect_time", lambda _, name: 1.0 if name == "site-3" else None)
+    job, controller = run(some(4, tmp_path), tmp_path, rounds=1)
+    assert set(job.engine.asked) == {"site-1", "site-2", "site-4"}
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 4]), abs=2e-4)
+
+
+def test_a_site_that_flare_gives_up_in_training_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(Kept, "get_client_disconnect_time", lambda _, name: 1.0 if name in gone else None)
+
+    def dies(parameters: dict[str, Any]) -> None:
+        gone.append("site-3")
+
+    _, controller = run(some(4, tmp_path, s3=Site("site-3", dies, tmp_path)), tmp_path, rounds=1)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 4]), abs=2e-4)
+
+
+def test_an_aborted_job_asks_nobody(tmp_path: Path) -> None:
+    model = {name: array.copy() for name, array in MODEL.items()}
+    controller = Kept(num_clients=3, num_rounds=2, model=model, persistor_id="", secagg=SETTINGS.as_json())
+    job = Job(controller, some(3, tmp_path), tmp_path)
+    job.abort.trigger(True)
+    job.run()
+    assert job.engine.asked == {}
+
+
+def test_a_sum_that_no_updates_can_have_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as of a site that masked nonsense."""
+    caplog.set_level("INFO")
+
+    def nonsense(*_: object) -> None:
+        raise ProtocolViolation("the weights add up to nothing")
+
+    monkeypatch.setattr(Aggregate, "mean", nonsense)
+    _, controller = run(some(3, tmp_path), tmp_path, rounds=1)
+    assert np.array_equal(controller.models[0].params["w"], MODEL["w"])
+    assert "a sum came out that no updates can have: the weights add up to nothing" in caplog.text

@@ -47,6 +47,20 @@ def initial(hidden: int, seed: int = 1) -> Arrays:
     }
 
 
+def flat(model: Arrays) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The model as one vector, float32[parameters]."""
+    return np.concatenate([array.reshape(-1) for array in model.values()])
+
+
+def shaped(values: np.ndarray[Any, np.dtype[np.float32]], hidden: int) -> Arrays:
+    """The model that `flat` made such a vector of."""
+    model, start = initial(hidden), 0
+    for name, array in model.items():
+        model[name] = values[start : start + array.size].reshape(array.shape)
+        start += array.size
+    return model
+
+
 def records_of(client: int, clients: int) -> Records:
     """The records of client number `client`, nobody else's."""
     everyone = _shared_out(clients)

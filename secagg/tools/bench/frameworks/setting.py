@@ -6,7 +6,10 @@ from typing import Any, Final, Literal, Self
 
 from secagg.tools.bench.frameworks.digits import HIDDEN
 
-Way = Literal["plain", "secaggplus", "flower", "sidecar"]
+Way = Literal["plain", "secaggplus", "flower", "nvflare", "sidecar"]
+
+FLARE_WAYS: Final[tuple[Way, ...]] = ("plain", "nvflare", "sidecar")
+"""FLARE without protection, and with secagg over each of its transports."""
 
 WAYS: Final[tuple[Way, ...]] = ("plain", "secaggplus", "flower", "sidecar")
 """Flower without protection, with its own SecAgg+ (legacy API), and with secagg over each of its transports."""
@@ -48,7 +51,7 @@ class Setting:
     @property
     def secured(self) -> bool:
         """Whether our own plug-in is part of it."""
-        return self.way in {"flower", "sidecar"}
+        return self.way in {"flower", "nvflare", "sidecar"}
 
     def text(self) -> str:
         """For `of`, in one argument of a command line."""
