@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from secagg_client.carried import coordinator, participant, steps
 from secagg_client.carried.coordinator import CarriedRound
+from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.participant import MAX_ROUNDS, MAX_STEPS, CarriedParticipant
 from secagg_client.carried.steps import LEAVE, OPEN, OVER, Step, leave_step, over_step, read_leave
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.terms import Contribution, SeenRounds
 
-from secagg.aggregates import Aggregate
+from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import ThreatModel
 from secagg.context import RoundId
 from secagg.errors import AuthenticationError, LocalError, PolicyViolation, ProtocolViolation, RoundAborted
@@ -354,3 +355,29 @@ def test_another_model_is_left_before_the_input(threat_model: ThreatModel) -> No
     assert "is about model" in told(reply)
     game.round.take(FIRST, reply)
     assert set(game.finish().survivors) == {SECOND, THIRD, FOURTH}
+
+
+def test_nobody_is_in_two_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One certificate on two of a framework's nodes. Twin: its holder poisons two groups, and may count twice."""
+    names = participant_names(9)
+    config = small_round(3, ACTIVE, threshold=3, max_colluding=0, groups=Groups.parse(3, "mean"))
+
+    def play() -> CarriedGroups:
+        while True:
+            made = carried(config, names)
+            assert isinstance(made, CarriedGroups)
+            one, other = (next(g for g in made.groups.values() if name in g.steps()) for name in (names[0], names[8]))
+            if one is not other:
+                break
+        peers = participants(8) | {names[8]: CarriedParticipant(terms_of(names[0]), None)}
+        Channel(made, peers).play()
+        return made
+
+    honest = play()
+    assert f"another peer takes part as {names[0]} already" in str(honest.dropped.values())
+    assert isinstance(honest.outcome, GroupedAggregate)
+    assert len(honest.outcome.groups) == 2
+    without_check(monkeypatch, CarriedRound, "_join", "two-peers-of-one-name")
+    outcome = play().outcome
+    assert isinstance(outcome, GroupedAggregate)
+    assert sum(names[0] in group.aggregate.survivors for group in outcome.groups.values()) == 2

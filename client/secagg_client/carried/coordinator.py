@@ -73,11 +73,13 @@ class OpenedGroup:
         round_id: id of the group's round.
         config_bytes: configuration of the group's round.
         charge: of the round in groups, which all of its groups share.
+        taken: ids of those who came into any of its groups, which all of its groups share.
     """
 
     round_id: RoundId
     config_bytes: bytes
     charge: Charge | None
+    taken: set[ParticipantId]
 
 
 Outcome = Aggregate | RoundAborted
@@ -141,6 +143,7 @@ class CarriedRound:
         self._offer = Step(self.round_id, OPEN, serialised(encode_offer(self.round_id, config_bytes)))
         self._names: dict[Peer, ParticipantId] = {}  # of those who sent keys
         self._peer_of: dict[ParticipantId, Peer] = {}  # the other way round
+        self._taken: set[ParticipantId] = set() if group is None else group.taken  # names, in other groups too
         self._asked: set[Peer] = set()  # in this exchange, and not heard yet
         self._at: dict[ParticipantId, Phase] = {}  # the latest phase in which each delivered
         self._shared: tuple[object, tuple[bytes, ...]] | None = None  # the latest answer, or its phase, and its parts
@@ -288,13 +291,15 @@ class CarriedRound:
 
     def _join(self, peer: Peer, keys: AdvertiseKeys) -> None:
         name = self._name_of(peer, keys)
-        if name in self._peer_of:  # check: two-peers-of-one-name
+        if name in self._taken:  # check: two-peers-of-one-name
             raise ProtocolViolation(f"another peer takes part as {name} already", culprit=name)
         self._names[peer], self._peer_of[name] = name, peer
+        self._taken.add(name)
         try:
             self._perform(partial(self._engine.receive, name, keys, self._clock()))
         except (RemoteError, NotInRoundError):
             del self._names[peer], self._peer_of[name]
+            self._taken.discard(name)
             raise
 
     def _name_of(self, peer: Peer, keys: AdvertiseKeys) -> ParticipantId:

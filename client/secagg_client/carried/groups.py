@@ -13,7 +13,7 @@ from secagg.crypto.rng import Rng, SystemRng
 from secagg.errors import AbortReason, ConfigError, RoundAborted, SecAggError
 from secagg.events import Event
 from secagg.masked.accumulator import Parallel, one_after_the_other
-from secagg.messages import Phase
+from secagg.messages import ParticipantId, Phase
 from secagg.programs.ledgers.budgets import Charge
 from secagg.robust.combining import Anomaly, anomalies
 from secagg.rounds.releases import ReleaseMemory
@@ -67,10 +67,11 @@ class CarriedGroups:
         shared = charge(self.round_id, config) if charge else None
         made = partial(CarriedRound, clock=clock, rng=rng, trust=trust, releases=releases, parallel=parallel)
         self.groups: dict[int, CarriedRound] = {}
+        taken: set[ParticipantId] = set()
         try:
             for number, some in dealt.items():
                 config_bytes = self._ids.group_config(number)
-                opened = OpenedGroup(self._ids.round_id(number), config_bytes, shared)
+                opened = OpenedGroup(self._ids.round_id(number), config_bytes, shared, taken)
                 self.groups[number] = made(decode_config(config_bytes), some, group=opened)
         except SecAggError:
             if shared is not None:
