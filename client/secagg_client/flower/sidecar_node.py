@@ -8,6 +8,7 @@ part in threads of the worker, and the reply only says that they do.
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from threading import Thread
@@ -76,7 +77,7 @@ class HeldNode:
             SecAggError: the coordinator cannot be reached, or offers what this node refuses.
         """
         identity, trust = identity_of(self._config)
-        if identity is None or trust is None:  # check: identity-at-a-coordinator
+        if identity is None or trust is None:
             self.notes.append(notes.NO_IDENTITY)
             return []
         kinds = {step.kind for step in steps}
@@ -111,7 +112,7 @@ class HeldNode:
                 raise LocalError("feedback is lost between the workers of a simulation")
             for task in tasks:
                 feedback.restore(task, self._carried(task))
-            return contribute(offers)
+            return {of: replace(mine, fetch_aggregate=False) for of, mine in contribute(offers).items()}
 
         try:
             mine = Participations(client, round_ids, train)

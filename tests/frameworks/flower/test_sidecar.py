@@ -13,20 +13,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, Context, Error, Message
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, Result
+from secagg_client.carried.steps import Step
 from secagg_client.flower import SecAgg, SecAggMod, Sidecar, sidecar_node
 from secagg_client.flower import sidecar as held
+from secagg_client.flower.channel import Channel, Letter, Silence
 from secagg_client.sync.client import Client
 
 from secagg.config import ThreatModel
+from secagg.context import RoundId
 from secagg.encoding.pipeline import Pipeline
-from secagg.errors import ConfigError, RoundAborted
+from secagg.errors import ConfigError, DecodeError, RoundAborted
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.policy import Policy
 from secagg.robust.grouping import Combine, Groups
 from secagg.tools.deployment.identities import Identities, create_identities
 from secagg.tools.deployment.sidecar import Sidecar as Coordinator
+from secagg.tools.redteam.self_test.patches import without_check
 from tests.frameworks.flower import memory_grid
 from tests.frameworks.flower.memory_grid import MemoryGrid, app_of, copied, model
 
@@ -226,16 +230,91 @@ def test_too_few_nodes_give_no_sum_and_the_job_goes_on(transport: Sidecar, ident
     assert distance(secure.arrays, plain(rounds=1).arrays) < 1e-5  # the second round has all of them again
 
 
+@pytest.mark.parametrize("checked", [True, False])
 def test_two_nodes_with_one_certificate_are_named(
-    transport: Sidecar, identities: Identities, caplog: pytest.LogCaptureFixture
+    transport: Sidecar,
+    identities: Identities,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    checked: bool,
 ) -> None:
+    """Else giving up the one would shut out the other: in the twin both answer to one name."""
+    if not checked:
+        without_check(monkeypatch, held.Roll, "meet", "one-node-a-certificate")
     grid = grid_of(identities)
     configs = {**grid.node_configs, 5: grid.node_configs[4]}
     twice = ThreadedGrid(grid.apps, configs)
     with caplog.at_level(WARNING, "flwr"):
         run(transport, twice, rounds=1)
     told = [r.getMessage() for r in caplog.records if "each node needs one of its own" in r.getMessage()]
-    assert len(told) == 1
+    assert len(told) == checked
+
+
+def test_a_node_that_comes_back_under_another_number_keeps_its_name() -> None:
+    roll, cohort = held.Roll(), frozenset({"2", "3"})
+    roll.meet("1", [met(b"hospital-1")], frozenset({"1"}))
+    roll.meet("2", [met(b"hospital-1")], cohort)
+    assert roll.names(frozenset({"1", "2", "3"})) == {"2": "hospital-1"}
+    assert roll.strangers(frozenset({"1", "2", "3"})) == {"1", "3"}
+
+
+def met(name: bytes) -> Step:
+    return Step(held.NO_ROUND, held.MEET, (name,))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[], [met(b"a"), met(b"a")], [Step(held.NO_ROUND, held.COME, (b"a",))], [met(b"\xff")], [met(b"a b")], [met(b"")]],
+)
+def test_who_does_not_say_who_it_is_is_not_met(steps: list[Step]) -> None:
+    roll = held.Roll()
+    with pytest.raises(DecodeError):
+        roll.meet("1", steps, frozenset({"1"}))
+    assert roll.strangers(frozenset({"1"})) == {"1"}
+
+
+@pytest.mark.parametrize("parts", [(), (b"a:1", b"b:2"), (b"\xff:1",), (b"a" * 301,)])
+def test_a_message_names_one_address_of_the_coordinator(parts: tuple[bytes, ...]) -> None:
+    with pytest.raises(DecodeError, match="address"):
+        sidecar_node._address([Step(RoundId(b"1" * 16), held.COME, parts)])
+    with pytest.raises(DecodeError, match="address"):
+        sidecar_node._address([Step(RoundId(b"1" * 16), held.COME, (port,)) for port in (b"a:1", b"a:2")])
+
+
+def test_a_message_of_two_kinds_of_steps_is_refused(identities: Identities) -> None:
+    config = config_of(next(iter(identities.participants.values())))
+    node = sidecar_node.HeldNode(config, None, RecordDict())
+    with pytest.raises(DecodeError, match="several kinds"):
+        node.answer([met(b""), Step(RoundId(b"1" * 16), held.COME, (b"a:1",))], lambda offers: {})
+
+
+def test_nobody_is_waited_for_when_it_is_enough(transport: Sidecar, identities: Identities) -> None:
+    grid = grid_of(identities, fault=lambda node, number, message: "silence")
+    like = Message(RecordDict(), 1, "train")
+    letters = {node: Letter(RecordDict(), like, float("inf")) for node in grid.apps}
+    slept: list[float] = []
+    channel = Channel(grid, sleep=slept.append)
+    answers = channel.exchange(letters, enough=lambda: len(slept) == 3)
+    assert {type(answer) for answer in answers.values()} == {Silence}
+    assert len(slept) == 3
+
+
+def test_the_aggregate_is_fetched_by_the_server_app_alone(
+    transport: Sidecar, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes get the model with the next training message, so they need no sum."""
+    from secagg_client.sync.connection import Connection
+
+    perform, made = Connection.perform, []
+
+    def noting(connection: Any, call: Any, scope: Any) -> Any:
+        made.append(call.method)
+        return perform(connection, call, scope)
+
+    monkeypatch.setattr(Connection, "perform", noting)
+    run(transport, grid_of(identities), rounds=1)
+    assert made.count("SendInput") == 5
+    assert made.count("FetchAggregate") == 1  # on the control plane
 
 
 def test_nodes_without_a_certificate_stop_the_job_by_name(transport: Sidecar, identities: Identities) -> None:
