@@ -15,7 +15,7 @@ from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.encoding.pipeline import Pipeline
-from secagg.errors import ConfigError, LocalError, PolicyViolation, ProtocolViolation, SavedStateError
+from secagg.errors import ConfigError, DecodeError, LocalError, PolicyViolation, ProtocolViolation, SavedStateError
 from secagg.homomorphic.dealt_key.scheme import STATES as DEALT_KEY_STATES
 from secagg.homomorphic.joint_key.scheme import STATES as JOINT_KEY_STATES
 from secagg.lattice.parameters import Custody
@@ -31,6 +31,7 @@ from secagg.schemes import Participant, contents, save, saved_as
 from secagg.tools.simulation.cohort import Deployment, participant_names
 from secagg.tools.simulation.network import Down, Envelope, Run
 from secagg.wire import saved_states
+from secagg.wire.v1 import saved_state_pb2 as pb
 from tests.encrypted_rounds import CASES, Dropout, dropping, encrypted_config, prepare, short_chunks
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, make_config, start, true_sum
 from tests.saving import Rebirths, brought_back, join_all, memory_keys, model_of, recording
@@ -621,3 +622,45 @@ def test_the_specification_says_how_many_rounds_are_remembered_and_how_long_a_st
     text = " ".join((Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text().split())
     assert f"The latest {saved_state.MAX_ROUNDS:,} rounds are remembered as joined." in text
     assert f"at most {saved_states.MAX_SAVED_BYTES >> 30} GiB" in text
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": ""},
+        {"state": "s" * 65},
+        {"round_id": bytes(15)},
+        {"config": b"\xff"},
+        {"context": bytes(31)},
+        {"participant_id": "-"},
+        {"named_model": bytes(31)},
+        {"trust_digest": bytes(33)},
+        {"channel_private_key": bytes(31)},
+        {"mask_private_key": bytes(33)},
+        {"seed": bytes(16)},
+        {"own_share": bytes(34)},
+        {"key_share": bytes((4 << 20) + 1)},
+        {"held": [pb.HeldShare(owner=1, share=bytes(65))]},
+        {"held": [pb.HeldShare(owner=0, share=bytes(33))]},
+        {"held": [pb.HeldShare(owner=1, share=bytes(33))] * 2},
+        {"dealer": 10_001},
+        {"message": bytes((1 << 20) + 1)},
+        {"signers": [2, 1]},
+        {"fallen": [0]},
+        {"c1": [bytes((2 << 20) + 1)]},
+        {"summed": ["two words"]},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_each_field_has_its_bounds(changes: dict[str, Any]) -> None:
+    content = saved_states.encode_saved(contents(start(make_config(5)).participants[ONE]))
+    message = pb.SavedState.FromString(content)
+    for field, value in changes.items():
+        message.ClearField(field)
+        message.MergeFrom(pb.SavedState(**{field: value}))
+    with pytest.raises(DecodeError):
+        saved_states.decode_saved(message.SerializeToString())
+    assert saved_states.decode_saved(content)
