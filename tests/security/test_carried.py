@@ -17,13 +17,13 @@ from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import ThreatModel
 from secagg.context import RoundId
 from secagg.errors import AuthenticationError, LocalError, PolicyViolation, ProtocolViolation, RoundAborted
-from secagg.messages import Leave, LeaveReason
+from secagg.messages import Leave, LeaveReason, ParticipantId
 from secagg.robust.grouping import Groups
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
 from tests.carrying import PROCESSES, Answering, Channel, carried, contribute_as, participants, small_round, terms_of
-from tests.rounds import ACTIVE, SEMI_HONEST
+from tests.rounds import ACTIVE, SEMI_HONEST, deployment
 
 FIRST, SECOND, THIRD, FOURTH = NAMES = tuple(participant_names(4))
 CONFIG = small_round(4, SEMI_HONEST, threshold=3)
@@ -69,10 +69,27 @@ def padded(step: Step, size: int) -> Step:
 
 # --- what a participant sends -----------------------------------------------------------------------------------------
 
+
+def of_another_round(step: Step) -> Step:
+    return replace(step, round_id=RoundId(bytes(16)))
+
+
+def of_another_phase(step: Step) -> Step:
+    return replace(step, kind="Unmask")
+
+
+def without_its_last_part(step: Step) -> Step:
+    return replace(step, parts=step.parts[:-1])
+
+
+def with_a_long_chunk(step: Step) -> Step:
+    return padded(step, MAX_STREAM_MESSAGE_BYTES)
+
+
 BAD_ANSWERS: list[tuple[str, Spoil, str]] = [
-    (OPEN, lambda step: replace(step, round_id=RoundId(bytes(16))), "another round"),
+    (OPEN, of_another_round, "another round"),
     (OPEN, lambda step: replace(step, round_id=RoundId(b"")), "another round"),
-    (OPEN, lambda step: replace(step, kind="Unmask"), "'Unmask' came where AdvertiseKeys"),
+    (OPEN, of_another_phase, "'Unmask' came where AdvertiseKeys"),
     (OPEN, lambda step: replace(step, kind="\x1b[2J" * 1000), "came where AdvertiseKeys"),
     (OPEN, lambda step: replace(step, parts=()), "0 parts"),
     (OPEN, lambda step: replace(step, parts=step.parts * 2), "2 parts"),
@@ -80,9 +97,11 @@ BAD_ANSWERS: list[tuple[str, Spoil, str]] = [
     (OPEN, lambda step: padded(step, 1 << 20), "longer than"),
     ("AdvertiseKeys", lambda step: replace(step, parts=(b"",)), "commitment"),
     ("AdvertiseKeys", lambda step: replace(step, parts=step.parts * 200_000), "longer than"),
-    ("ShareKeys", lambda step: replace(step, parts=step.parts[:-1]), "more belong to it"),
+    ("AdvertiseKeys", lambda step: replace(step, parts=(b"\x0a\x00" * 60_000,)), "more fields than any message"),
+    ("ShareKeys", lambda step: replace(step, parts=(b"\x08\x00" * 60_000,)), "more fields than any message"),
+    ("ShareKeys", without_its_last_part, "more belong to it"),
     ("ShareKeys", lambda step: replace(step, parts=(b"\x08\x01",)), "chunk 1"),
-    ("ShareKeys", lambda step: padded(step, MAX_STREAM_MESSAGE_BYTES), "longer than"),
+    ("ShareKeys", with_a_long_chunk, "longer than"),
     ("MaskedInput", lambda step: replace(step, parts=(b"",)), "reveal one share"),
 ]
 
@@ -101,10 +120,10 @@ def test_a_bad_answer_costs_its_sender_the_round_and_nobody_else(kind: str, spoi
 @pytest.mark.parametrize(
     ("function", "marker", "kind", "spoil"),
     [
-        ("_take", "another-rounds-step", OPEN, BAD_ANSWERS[0][1]),
-        ("_take", "another-phases-step", OPEN, BAD_ANSWERS[2][1]),
-        ("_take_vector", "whole-vector", "ShareKeys", BAD_ANSWERS[10][1]),
-        ("_take_vector", "longer-than-any-chunk", "ShareKeys", BAD_ANSWERS[12][1]),
+        ("_take", "another-rounds-step", OPEN, of_another_round),
+        ("_take", "another-phases-step", OPEN, of_another_phase),
+        ("_take_vector", "whole-vector", "ShareKeys", without_its_last_part),
+        ("_take_vector", "longer-than-any-chunk", "ShareKeys", with_a_long_chunk),
     ],
 )
 def test_without_the_check_it_is_taken(
@@ -184,6 +203,17 @@ def test_a_vector_with_a_chunk_too_many_is_in_the_sum_and_its_sender_is_gone() -
     game.round.take(SECOND, replace(answer, parts=answer.parts * 2))
     assert "behind its last one" in game.round.dropped[SECOND]
     assert set(game.finish().survivors) == set(NAMES)
+
+
+def test_a_certificate_that_expires_too_soon_is_told() -> None:
+    """The others check it after the roster is closed."""
+    known = deployment()
+    last = known.identities[ParticipantId(FIRST)].not_valid_after.timestamp()
+    peers = participants(4)
+    made = carried(SIGNED, NAMES, clock=lambda: last - 30)
+    Channel(made, peers).play()
+    assert isinstance(made.outcome, RoundAborted)
+    assert made.dropped == dict.fromkeys(NAMES, "dropped out in AdvertiseKeys: expired")
 
 
 def test_a_certificate_of_nobody_is_no_name() -> None:

@@ -40,15 +40,16 @@ from secagg.rounds.releases import ReleaseMemory
 from secagg.schemes import coordinate
 from secagg.wire.calls import CALL_OF, Transfer
 from secagg.wire.configuration import encode_config
+from secagg.wire.counting import MAX_FIELDS
 from secagg.wire.fields import decode_participant_id
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
+from secagg.wire.parsing import parse
 from secagg.wire.rounds import encode_offer
 from secagg_client.carried.steps import (
     LEAVE,
     OPEN,
     Step,
     check_size,
-    every,
     over_step,
     read_leave,
     serialised,
@@ -271,7 +272,7 @@ class CarriedRound:
             self._take_vector(peer, step, phase)
             return
         check_size(step, call.request_bytes)
-        message = whole(call.brings, step.parts)
+        message = whole(call.brings, step.parts, MAX_FIELDS)
         if isinstance(message, AdvertiseKeys):
             self._join(peer, message)
         else:
@@ -283,8 +284,7 @@ class CarriedRound:
         for part in step.parts:
             if len(part) > MAX_STREAM_MESSAGE_BYTES:  # check: longer-than-any-chunk
                 raise DecodeError(f"a chunk of {len(part)} bytes is longer than {MAX_STREAM_MESSAGE_BYTES}")
-            (message,) = every(brings.kind, (part,))
-            chunk = brings.decode(message)
+            chunk = brings.decode(parse(brings.kind, part))
             self._perform(partial(self._engine.receive, name, chunk, self._clock()))
         if self._at[name] is not phase:  # check: whole-vector
             raise ProtocolViolation(f"{name} sent {len(step.parts)} chunks of {phase}, and more belong to it")

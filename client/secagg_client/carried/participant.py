@@ -25,7 +25,7 @@ from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.calls import CALL_OF
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
-from secagg.wire.limits import MAX_OFFER_BYTES
+from secagg.wire.limits import MAX_ANSWER_FIELDS, MAX_OFFER_BYTES
 from secagg.wire.receipts import RECEIPT
 from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -168,7 +168,7 @@ class _Exchange:
 
     def _join(self, step: Step) -> tuple[Seat, ParticipantMessage]:
         check_size(step, MAX_OFFER_BYTES)
-        round_id, config_bytes = decode_offer(every(pb.RoundOfferPart, step.parts))
+        round_id, config_bytes = decode_offer(every(pb.RoundOfferPart, step.parts, MAX_ANSWER_FIELDS))
         if round_id != step.round_id:  # check: one-round-in-a-step
             raise DecodeError("a step names another round than the offer in it", culprit=COORDINATOR)
         offer = Offer(round_id, decode_config(config_bytes), config_bytes)
@@ -231,7 +231,7 @@ class _Exchange:
         if call.answers is RECEIPT:
             raise ProtocolViolation(f"no step closes {phase}", culprit=COORDINATOR)
         check_size(step, call.longest_answer(seat.offer.config))
-        message = whole(call.answers, step.parts)
+        message = whole(call.answers, step.parts, MAX_ANSWER_FIELDS)
         if isinstance(message, SurvivorSet | EncryptedSum):
             seat.counted = True
         return participant.receive(message, self._terms.clock())

@@ -19,7 +19,7 @@ from secagg.wire.codecs import Codec
 from secagg.wire.counting import Budget
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.fields import MessageT
-from secagg.wire.limits import MAX_ANSWER_FIELDS, PART_COST
+from secagg.wire.limits import PART_COST
 from secagg.wire.parsing import parse
 from secagg.wire.v1 import errors_pb2
 
@@ -65,7 +65,7 @@ def serialised(messages: Iterable[Message]) -> tuple[bytes, ...]:
     return tuple(message.SerializeToString() for message in messages)
 
 
-def every(kind: type[MessageT], parts: tuple[bytes, ...], fields: int = MAX_ANSWER_FIELDS) -> Iterator[MessageT]:
+def every(kind: type[MessageT], parts: tuple[bytes, ...], fields: int) -> Iterator[MessageT]:
     """The messages in `parts`, each parsed when it is asked for. They have at most `fields` fields, all together."""
     budget = Budget(fields)
     return (parse(kind, part, budget) for part in parts)
@@ -78,9 +78,9 @@ def only(kind: type[MessageT], parts: tuple[bytes, ...]) -> MessageT:
     return parse(kind, parts[0])
 
 
-def whole(codec: Codec[Any], parts: tuple[bytes, ...]) -> Any:
-    """The message that all parts are together."""
-    return codec.decode(every(codec.kind, parts) if codec.in_parts else only(codec.kind, parts))
+def whole(codec: Codec[Any], parts: tuple[bytes, ...], fields: int) -> Any:
+    """The message that all parts are together. They have at most `fields` protobuf fields."""
+    return codec.decode(every(codec.kind, parts, fields) if codec.in_parts else only(codec.kind, parts))
 
 
 def check_size(step: Step, limit: int) -> None:
@@ -108,7 +108,7 @@ def read_leave(step: Step) -> tuple[Leave, str]:
         DecodeError: not a `LEAVE`.
     """
     check_size(step, MAX_FAILURE_BYTES)
-    leave: Leave = whole(LEAVE_CODEC, step.parts[:1])
+    leave: Leave = LEAVE_CODEC.decode(only(LEAVE_CODEC.kind, step.parts[:1]))
     told = leave.reason.name.lower()
     if len(step.parts) > 1:
         told = f"{told}: {decode_failure(only(errors_pb2.ErrorDetail, step.parts[1:]))}"

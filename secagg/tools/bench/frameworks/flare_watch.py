@@ -20,6 +20,7 @@ from secagg_client.nvflare import channel
 from secagg.messages import Phase
 from secagg.tools.bench.memory import memory_of
 from secagg.wire.calls import CALL_OF
+from secagg.wire.counting import MAX_FIELDS
 
 FIRST = "site-1"
 
@@ -30,7 +31,7 @@ def update_in(result: Any) -> bytes:
         return b"".join(np.asarray(array).tobytes() for array in from_shareable(result).data.values())
     brings = CALL_OF[Phase.MASKED_INPUT].brings
     masked = [
-        b"".join(brings.decode(message).payload for message in every(brings.kind, step.parts))
+        b"".join(brings.decode(message).payload for message in every(brings.kind, step.parts, MAX_FIELDS))
         for step in channel.unpacked(result)
         if step.kind == str(Phase.MASKED_INPUT)
     ]
