@@ -13,7 +13,7 @@ from secagg_client import ControlClient
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
 from secagg_client.sidecar.participants import Participations, TakenPart
-from secagg_client.sidecar.rounds import SidecarRound
+from secagg_client.sidecar.rounds import SidecarRound, joining_within
 
 from secagg.config import Deadlines, RoundConfig
 from secagg.context import RoundId
@@ -219,6 +219,12 @@ async def test_a_round_that_a_restart_has_forgotten_is_no_sum(tmp_path: Path) ->
         with pytest.raises(UnknownRoundError):
             await in_thread(control.result, opened.round_id)
         await in_thread(control.close)
+
+
+@pytest.mark.parametrize(("patience_s", "join_s"), [(float("inf"), 604_800.0), (-1.0, 0.001), (90.0, 90.0)])
+def test_patience_is_a_time_limit_that_a_round_may_have(patience_s: float, join_s: float) -> None:
+    made = joining_within(Deadlines(advertise_keys_s=60.0), patience_s)
+    assert (made.join_s, made.advertise_keys_s) == (join_s, max(60.0, join_s))
 
 
 def vars_of(deadlines: Deadlines) -> dict[str, float]:

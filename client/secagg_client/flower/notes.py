@@ -12,6 +12,7 @@ IDENTITY: Final = "identity"
 MARKS: Final = "marks"
 INTERNAL: Final = "internal"
 NO_IDENTITY: Final = "no-identity"
+POLICY: Final = "policy"
 TURNS: Final = "turns"
 
 EXPLAINED: Final = {
@@ -24,6 +25,7 @@ EXPLAINED: Final = {
     MARKS: "it takes part against an active server only with a folder for marks (secagg-marks in node_config)",
     NO_IDENTITY: "it has no certificate, and the sidecar transport needs one: name it in node_config, or in a "
     "simulation give SecAggMod(identities=…)",
+    POLICY: "its policy refuses the round: change the round, or SecAggMod(policy=…) there; its log says more",
     TURNS: "its pipeline says feedback, which is lost between the workers of a simulation: leave transport out there",
     INTERNAL: "SecAggMod failed there; the log of the node says more",
 }

@@ -18,7 +18,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 
 from secagg.context import RoundId
-from secagg.errors import DecodeError, InputError, LocalError, RemoteError
+from secagg.errors import DecodeError, InputError, LocalError, PolicyViolation, RemoteError, SecAggError
 from secagg.policy import Policy
 from secagg_client.carried.steps import Step
 from secagg_client.flower import notes
@@ -118,10 +118,7 @@ class HeldNode:
             mine = Participations(client, round_ids, train)
         except (LocalError, RemoteError) as error:
             log.warning("SecAggMod: in no round: %s", error)
-            if isinstance(error, InputError):
-                self.notes.append(notes.INPUT)
-            elif isinstance(error, RemoteError):
-                self.notes.append(notes.INTERNAL)
+            self._note(error)
             return []
         if takes_turns:
             closing = stack.pop_all()
@@ -131,8 +128,20 @@ class HeldNode:
         _tell(done)
         for task in tasks:
             self._carry(task, feedback.arrays(task))
-        left = {i for i, error in done.failed.items() if isinstance(error, LocalError | RemoteError)}
+        left = {i: error for i, error in done.failed.items() if isinstance(error, LocalError | RemoteError)}
+        for why in left.values():
+            self._note(why)
         return [Step(round_id, COME, ()) for round_id in round_ids if round_id not in left]
+
+    def _note(self, error: SecAggError) -> None:
+        """Say in one word why we are not in a round."""
+        match error:
+            case InputError():
+                self.notes.append(notes.INPUT)
+            case PolicyViolation():
+                self.notes.append(notes.POLICY)
+            case RemoteError():
+                self.notes.append(notes.INTERNAL)
 
     def _carried(self, task: str) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
         record = self._state.array_records.get(f"{FEEDBACK}.{task}")

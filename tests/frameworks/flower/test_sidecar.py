@@ -17,6 +17,7 @@ from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, Result
 from secagg_client.carried.steps import Step
 from secagg_client.flower import SecAgg, SecAggMod, Sidecar, sidecar_node
+from secagg_client.flower import node as node_files
 from secagg_client.flower import sidecar as held
 from secagg_client.flower.channel import Channel, Letter, Silence
 from secagg_client.sync.client import Client
@@ -182,7 +183,10 @@ def test_a_lost_reply_loses_nothing(
     """The node was in the round. Its reply, which never comes, holds nothing; the server does not wait for it long."""
     monkeypatch.setattr(held, "REPLY_S", 0.2)
     grid = grid_of(identities, fault=lambda node, number, message: "lost" if node == 5 and number > 1 else None)
-    assert distance(run(transport, grid).arrays, plain().arrays) < 1e-5
+    given: dict[str, Any] = {"clip": 0.05, "value_bits": 24, "max_weight": 50}
+    secure = SecAgg(FedAvg(), transport=transport, **given)
+    arrays = secure.start(grid=grid, initial_arrays=model(), num_rounds=2, timeout=None).arrays  # nobody gives up
+    assert distance(arrays, plain().arrays) < 1e-5
 
 
 @pytest.mark.parametrize("at", ["Advertise", "Share", "SendInput", "Check", "Reveal"])
@@ -334,6 +338,24 @@ def test_homomorphic_rounds(transport: Sidecar, identities: Identities) -> None:
     profile = find_profile(Scheme.BFV, Custody.PARTICIPANTS, 5, 24)
     secure = run(transport, grid_of(identities, policy=policy), rounds=1, homomorphic=profile)
     assert distance(secure.arrays, plain(rounds=1).arrays) < 1e-5
+
+
+def test_a_policy_that_refuses_the_round_is_named(transport: Sidecar, identities: Identities) -> None:
+    """Homomorphic rounds are semi-honest, and nodes with a certificate demand the active model."""
+    profile = find_profile(Scheme.BFV, Custody.PARTICIPANTS, 5, 24)
+    with pytest.raises(RoundAborted, match="its policy refuses the round"):
+        run(transport, grid_of(identities), rounds=1, homomorphic=profile)
+
+
+def test_sums_are_remembered_in_the_folder_for_marks(
+    transport: Sidecar, identities: Identities, tmp_path: Path
+) -> None:
+    folders = list(identities.participants.values())[:5]
+    for node in range(1, 6):
+        (tmp_path / str(node)).mkdir(mode=0o700)
+    marked = {n: config_of(folder, **{"secagg-marks": str(tmp_path / str(n))}) for n, folder in enumerate(folders, 1)}
+    run(transport, ThreadedGrid(grid_of(identities).apps, marked), rounds=1)
+    assert all((tmp_path / str(node) / node_files.SUMS).stat().st_size > 0 for node in range(1, 6))
 
 
 def test_feedback_is_carried_in_the_state_of_the_node(transport: Sidecar, identities: Identities) -> None:
