@@ -64,6 +64,14 @@ def test_an_extra_brings_its_framework_and_dev_brings_none(extra: str, framework
     assert framework not in locked("requirements.lock")
 
 
+@pytest.mark.parametrize(("extra", "framework"), [("flower", "flwr"), ("nvflare", "nvflare"), ("torch", "torch")])
+def test_a_plug_in_without_its_framework_names_the_extra(extra: str, framework: str) -> None:
+    program = f"import sys; sys.modules['{framework}'] = None; import secagg_client.{extra}"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert f"secagg.errors.MissingExtraError: secagg_client.{extra} needs" in told.stderr
+    assert f"pip install 'secagg[{extra}]'" in told.stderr
+
+
 def test_the_build_backend_is_the_same_release_everywhere() -> None:
     """It is installed from the lock files, so that hashes cover the build."""
     (backend,) = PROJECT["build-system"]["requires"]

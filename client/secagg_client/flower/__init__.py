@@ -7,7 +7,13 @@ The server app's strategy is given one reply, which holds the mean of all update
 strategies that use means only work unchanged.
 """
 
+from importlib.util import find_spec
+
+from secagg.errors import MissingExtraError
 from secagg.lazy import exports
+
+if find_spec("flwr") is None:
+    raise MissingExtraError("secagg_client.flower", "flower")
 
 __all__, __getattr__, __dir__ = exports(
     __name__,
