@@ -77,6 +77,8 @@ class SecAggSite(FLComponent):
                 tell(self, fl_ctx, f"this site can take part in no round: {error}")
         elif event_type == _TRACKED:
             keep_here(fl_ctx)
+        elif event_type == EventType.AFTER_TASK_RESULT_FILTER:
+            let_no_other_out(fl_ctx)
 
     def _start(self, fl_ctx: FLContext) -> None:
         engine = fl_ctx.get_engine()
@@ -108,6 +110,12 @@ class SecAggSite(FLComponent):
                 fl_ctx,
                 "secagg: the start-up kit holds no identity, so this site takes part in the semi-honest model alone: "
                 "a server that follows the protocol sees sums, a server that lies can see this site's update",
+            )
+        else:
+            self.log_info(
+                fl_ctx,
+                "secagg: this site takes part in the active model alone. That holds for this job; a FLARE server can "
+                "also send a job without secagg, so take jobs from those whom you trust",
             )
 
     # --- aux messages -------------------------------------------------------------------------------------------------
@@ -265,6 +273,19 @@ def keep_here(fl_ctx: FLContext) -> None:
     data = fl_ctx.get_prop(FLContextKey.EVENT_DATA)
     if isinstance(data, Shareable):
         data.set_header(FedEventHeader.DIRECTION, "kept at the site")
+
+
+def let_no_other_out(fl_ctx: FLContext) -> None:
+    """Empty a result that is not ours, of whatever task: the filters are there for the training task alone, and a
+    training script also answers tasks of other names.
+
+    FLARE sends the very object that its event shows.
+    """
+    result = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
+    if isinstance(result, Shareable) and not channel.is_ours(result):  # check: other-tasks-result
+        code = result.get_return_code(ReturnCode.OK)
+        result.clear()
+        result.update(make_reply(ReturnCode.TASK_RESULT_FILTER_ERROR if code == ReturnCode.OK else code))
 
 
 def _site(fl_ctx: FLContext) -> SecAggSite:

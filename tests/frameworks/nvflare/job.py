@@ -13,7 +13,7 @@ from typing import Any
 from nvflare.apis.client import Client
 from nvflare.apis.dxo import from_shareable
 from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import ReservedKey, ReturnCode
+from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
 from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.shareable import Shareable, make_reply
@@ -116,7 +116,12 @@ class Site:
             if trained is None:
                 return None
             result = FLModelUtils.to_shareable(trained) if isinstance(trained, FLModel) else trained
-            return result if self.missing else MaskResult().process(result, fl_ctx)
+            if self.missing:
+                return result
+            masked = MaskResult().process(result, fl_ctx)
+            fl_ctx.set_prop(FLContextKey.TASK_RESULT, masked, private=True, sticky=False)
+            self.engine.components[COMPONENT].handle_event(EventType.AFTER_TASK_RESULT_FILTER, fl_ctx)
+            return masked
 
 
 class ServerEngine(Engine):

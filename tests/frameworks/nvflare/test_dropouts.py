@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.dxo import DXO, DataKind, from_shareable
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel
 from secagg_client.nvflare import channel, controllers
+from secagg_client.nvflare import site as site_module
+from secagg_client.nvflare.site import SecAggSite
 
 from secagg import Aggregate, ProtocolViolation
 from secagg.tools.redteam.self_test.patches import without_check
-from tests.frameworks.nvflare.job import Job, Site, Train
+from tests.frameworks.nvflare.job import Engine, Job, Site, Train
 from tests.frameworks.nvflare.test_jobs import MODEL, SETTINGS, Kept, mean_of, moved_by, run, some, trains
 
 
@@ -184,6 +188,43 @@ def test_a_site_that_is_not_up_yet_is_asked_again(tmp_path: Path) -> None:
         some(3, tmp_path, s3=Late("site-3", trains(3), tmp_path)), tmp_path, replace(SETTINGS, start_s=5.0), rounds=1
     )
     assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+
+
+def test_who_has_answered_once_and_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    sites = some(4, tmp_path, s3=Site("site-3", trains(3), tmp_path, answers=1))
+    job, _ = run(sites, tmp_path, replace(SETTINGS, start_s=30.0), rounds=1)
+    assert job.engine.asked["site-3"] == 2
+
+
+def answered(root: Path) -> Shareable:
+    """What leaves a site for a task that has another name than the training task, and so no filter."""
+    result = DXO(DataKind.WEIGHTS, data={"w": MODEL["w"]}).to_shareable()
+    site = SecAggSite(SETTINGS.as_json())
+    with Engine("site-1", root).new_context() as fl_ctx:
+        fl_ctx.set_prop(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
+        site.handle_event(EventType.AFTER_TASK_RESULT_FILTER, fl_ctx)
+    return result
+
+
+def test_a_task_of_another_name_is_answered_with_an_error_alone(tmp_path: Path) -> None:
+    result = answered(tmp_path)
+    assert set(result) == {"__headers__"}
+    assert result.get_return_code() == ReturnCode.TASK_RESULT_FILTER_ERROR
+
+
+def test_twin_without_the_check_a_task_of_another_name_is_answered_in_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_check(monkeypatch, site_module, "let_no_other_out", "other-tasks-result")
+    assert from_shareable(answered(tmp_path)).data["w"] is MODEL["w"]
+
+
+def test_an_error_reply_leaves_without_what_came_with_it(tmp_path: Path) -> None:
+    reply = make_reply(ReturnCode.BAD_TASK_DATA)
+    reply["patient"] = 7
+    sites = some(4, tmp_path, s3=Site("site-3", lambda _: reply, tmp_path))
+    job, _ = run(sites, tmp_path, rounds=1)
+    assert not [message for _, message in job.engine.seen if "patient" in message]
 
 
 def test_a_late_result_is_dropped_unread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
