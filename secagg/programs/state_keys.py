@@ -4,9 +4,9 @@ The folder has a file of 32 random bytes for each saved state, `ROUND.PARTICIPAN
 round that was joined, `ROUND.PARTICIPANT.joined`. A new file is created only if there is none of its name, and a key is
 destroyed by one call of the operating system, so of two processes that try one succeeds.
 
-The folder stays small by itself: it knows the latest `MAX_ROUNDS` rounds. With an older round go its keys, if its state
-was never restored; that state then opens no more. Everything in the folder may be deleted at any time: states that are
-out are lost then, and their rounds with them, and no state can be used twice for it.
+The folder stays small by itself: it knows the latest `MAX_ROUNDS` rounds of a participant. With an older round go its
+keys, if its state was never restored; that state then opens no more. Everything in the folder may be deleted at any
+time: states that are out are lost then, and their rounds with them, and no state can be used twice for it.
 """
 
 import os
@@ -23,14 +23,14 @@ from secagg.messages import ParticipantId
 from secagg.programs.folders import flush_folder
 from secagg.programs.keyfiles import NewFile, write_new
 from secagg.rounds.saved_state import (
-    JOINED,
-    KEY,
     MAX_ROUNDS,
     STATE_KEY_SIZE,
     StateName,
     joined_before,
+    joined_by,
     joined_name,
     key_name,
+    keys_of,
     no_key,
     not_joined,
     saved_before,
@@ -68,7 +68,7 @@ class FolderStateKeys:
         with self._telling():
             taken = joined_before(round_id, participant_id)
             _create(self._joined(round_id, participant_id), Secret(b""), taken)
-            self._forget_oldest()
+            self._forget_oldest(participant_id)
 
     def make(self, name: StateName) -> Secret:
         """As `StateKeys.make`."""
@@ -105,13 +105,15 @@ class FolderStateKeys:
     def _key(self, name: StateName) -> Path:
         return self._folder / key_name(name)
 
-    def _forget_oldest(self) -> None:
-        """Forget rounds beyond `MAX_ROUNDS`, and the keys of states that were left behind in them."""
-        joined = sorted(self._folder.glob(f"*{JOINED}"), key=_age)
-        for oldest in joined[:-MAX_ROUNDS]:
-            for key in self._folder.glob(f"{oldest.name.removesuffix(JOINED)}.*{KEY}"):
-                key.unlink(missing_ok=True)
-            oldest.unlink(missing_ok=True)
+    def _forget_oldest(self, participant_id: ParticipantId) -> None:
+        """Forget a participant's rounds beyond `MAX_ROUNDS`, and the keys of states that were left behind in them."""
+        names = [path.name for path in self._folder.iterdir()]
+        joined = joined_by(participant_id, names)
+        if len(joined) <= MAX_ROUNDS:
+            return
+        for oldest in sorted(joined, key=lambda name: _age(self._folder / name))[:-MAX_ROUNDS]:
+            for name in (*keys_of(oldest, names), oldest):
+                (self._folder / name).unlink(missing_ok=True)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

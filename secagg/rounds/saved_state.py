@@ -22,11 +22,11 @@ nor change them, nor go back to older ones. Only who brings back an older copy o
 losing the keys loses rounds, and nothing else.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from secagg.context import RoundId
+from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto import labels, sealing
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.identity import verified_before
@@ -46,7 +46,8 @@ VERSION: Final = 1
 STATE_KEY_SIZE: Final = 32
 
 MAX_ROUNDS: Final = 1000
-"""Rounds that are remembered as joined; the oldest is forgotten first, with keys that were left behind in it."""
+"""Rounds of a participant that are remembered as joined; the oldest is forgotten first, with keys that were left behind
+in it."""
 
 JOINED: Final = ".joined"
 KEY: Final = ".key"
@@ -121,7 +122,7 @@ class StateKeys(Protocol):
 class MemoryStateKeys:
     """Keys that last as long as this object, or as the mapping that it is given. For one thread at a time.
 
-    The latest `MAX_ROUNDS` rounds are remembered as joined. With an older round go its keys.
+    The latest `MAX_ROUNDS` rounds of a participant are remembered as joined. With an older round go its keys.
     """
 
     durable: Final = False
@@ -143,10 +144,9 @@ class MemoryStateKeys:
         if joined in self._kept:  # check: joined-once
             raise joined_before(round_id, participant_id)
         self._kept[joined] = b""
-        for oldest in [name for name in self._kept if name.endswith(JOINED)][:-MAX_ROUNDS]:
-            round_and_owner = oldest.removesuffix(JOINED) + "."
-            for name in [name for name in self._kept if name.startswith(round_and_owner) and name.endswith(KEY)]:
-                del self._kept[name]
+        for oldest in joined_by(participant_id, self._kept)[:-MAX_ROUNDS]:
+            for key in keys_of(oldest, self._kept):
+                del self._kept[key]
             del self._kept[oldest]
 
     def make(self, name: StateName) -> Secret:
@@ -179,6 +179,18 @@ def joined_name(round_id: RoundId, participant_id: ParticipantId) -> str:
 def key_name(name: StateName) -> str:
     """The name of a state's key."""
     return f"{name.round_id.hex()}.{name.participant_id}.{name.step}{KEY}"
+
+
+def joined_by(participant_id: ParticipantId, names: Iterable[str]) -> list[str]:
+    """Those of `names` that say that the participant joined a round, in the same order."""
+    behind_the_round = f".{participant_id}{JOINED}"
+    return [name for name in names if name[2 * ROUND_ID_SIZE :] == behind_the_round]
+
+
+def keys_of(joined: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that are keys of the participant and round that `joined` names."""
+    round_and_participant = joined.removesuffix(JOINED)
+    return [name for name in names if name.endswith(KEY) and name.rsplit(".", 2)[0] == round_and_participant]
 
 
 def joined_before(round_id: RoundId, participant_id: ParticipantId) -> SavedStateError:

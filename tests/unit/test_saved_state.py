@@ -620,7 +620,7 @@ def test_the_specification_says_what_is_in_each_state() -> None:
 
 def test_the_specification_says_how_many_rounds_are_remembered_and_how_long_a_state_may_be() -> None:
     text = " ".join((Path(__file__).parents[2] / "proto" / "PROTOCOL.md").read_text().split())
-    assert f"The latest {saved_state.MAX_ROUNDS:,} rounds are remembered as joined." in text
+    assert f"A participant's latest {saved_state.MAX_ROUNDS:,} rounds are remembered as joined." in text
     assert f"at most {saved_states.MAX_SAVED_BYTES >> 30} GiB" in text
 
 

@@ -95,19 +95,22 @@ def test_the_latest_rounds_are_remembered_and_older_ones_go_with_their_keys(
     keys.join(rounds[0], ME)
 
 
-def test_a_round_that_is_forgotten_takes_nobody_elses_keys_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_state, "MAX_ROUNDS", 1)
-    keys, other = MemoryStateKeys(SeededRng(bytes(32))), ParticipantId("hospital-10")
-    keys.join(ROUND, ME)
-    keys.join(ROUND, other)
-    assert keys.make(StateName(ROUND, other, 0))
-    keys = MemoryStateKeys(SeededRng(bytes(32)))
-    keys.join(ROUND, ME)
-    monkeypatch.setattr(saved_state, "MAX_ROUNDS", 2)
-    keys.join(ROUND, other)
-    keys.make(StateName(ROUND, other, 0))
+def test_a_round_that_is_forgotten_takes_nobody_elses_keys_with_it(
+    keys: StateKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (state_keys, saved_state):
+        monkeypatch.setattr(module, "MAX_ROUNDS", 1)
+    others = [ParticipantId(name) for name in ("hospital-10", "hospital-1.joined", "hospital-1.0", "a.hospital-1")]
+    for name in (ME, *others):
+        keys.join(ROUND, name)
+        keys.make(StateName(ROUND, name, 0))
+    if isinstance(keys, FolderStateKeys):
+        os.utime(keys._folder / saved_state.joined_name(ROUND, ME), (1, 1))
     keys.join(RoundId(bytes(16)), ME)
-    assert keys.read(StateName(ROUND, other, 0))
+    for name in others:
+        assert keys.read(StateName(ROUND, name, 0))
+    with pytest.raises(SavedStateError):
+        keys.read(FIRST)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
