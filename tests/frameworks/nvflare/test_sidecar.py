@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nvflare.apis.shareable import Shareable
 from secagg_client import ControlClient, RetryPolicy
@@ -17,7 +18,7 @@ from secagg.tools.deployment.identities import create_identities
 from secagg.tools.deployment.sidecar import Sidecar
 from tests.frameworks.nvflare.job import Site
 from tests.frameworks.nvflare.test_dropouts import BAD
-from tests.frameworks.nvflare.test_jobs import SETTINGS, mean_of, moved_by, run, some, trains
+from tests.frameworks.nvflare.test_jobs import MODEL, SETTINGS, mean_of, moved_by, run, some, trains
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,26 @@ def test_a_coordinator_that_is_not_there_ends_the_job(
 def test_what_names_no_rounds_is_refused(rounds: object) -> None:
     with pytest.raises(DecodeError, match="a list of at most 16 ids"):
         rounds_told(channel.packed(rounds=rounds))
+
+
+NOISE = "clip(l2=1.0) | rotate | quantise(bits=20) | noise(law=skellam, z="
+
+
+def test_a_job_ends_when_its_privacy_budget_is_spent(
+    made: tuple[Path, Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, settings = made
+    weak = replace(settings, task="weak", clip=None, max_weight=1, pipeline=f"{NOISE}0.5)", metrics={})
+    job, controller = run(some(5, folder), folder, weak, rounds=1, start=80.0)
+    assert controller.models == []
+    assert job.engine.tasks == {}
+    assert "BudgetExceeded: the round would bring task 'weak' to" in caplog.text
+
+
+def test_a_sum_may_carry_noise(made: tuple[Path, Settings]) -> None:
+    folder, settings = made
+    noisy = replace(settings, clip=None, max_weight=1, pipeline=f"{NOISE}2.0)", metrics={})
+    _, controller = run(some(5, folder), folder, noisy, rounds=1, start=70.0)
+    moved = controller.models[0].params["w"] - MODEL["w"] - 70
+    clipped = np.mean([0.1 * n / max(1.0, 0.1 * n * np.sqrt(15)) for n in range(1, 6)])
+    assert 1e-4 < np.abs(moved - clipped).max() < 2
