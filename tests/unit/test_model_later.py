@@ -16,7 +16,15 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.pipeline import Pipeline
-from secagg.errors import AuthenticationError, ConfigError, LocalError, ModelMismatch, ProtocolViolation, RoundAborted
+from secagg.errors import (
+    AuthenticationError,
+    ConfigError,
+    DecodeError,
+    LocalError,
+    ModelMismatch,
+    ProtocolViolation,
+    RoundAborted,
+)
 from secagg.events import Event, PhaseStarted
 from secagg.homomorphic.dealt_key.confirm_key import AwaitingKey
 from secagg.homomorphic.joint_key.encrypted_input import AwaitingShares as AwaitingKeyShares
@@ -24,7 +32,17 @@ from secagg.lattice.jobs import Desk
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.masked import masked_input, shares
 from secagg.masked.masks import pairwise_mask_key, self_mask_key
-from secagg.messages import Leave, LeaveReason, MaskedInputChunk, ParticipantId, Phase, ShareDelivery, ShareKeys
+from secagg.messages import (
+    Index,
+    Leave,
+    LeaveReason,
+    MaskedInputChunk,
+    ParticipantId,
+    Phase,
+    ShareDelivery,
+    ShareKeys,
+    SurvivorSet,
+)
 from secagg.receipts import Agreement, Receipt, ReceiptComparison, Statement, compare_receipts
 from secagg.robust.grouping import Groups
 from secagg.rounds import naming
@@ -36,6 +54,8 @@ from secagg.tools.simulation.cohort import Contribution, participant_names, set_
 from secagg.tools.simulation.network import MODEL, Down, Envelope, Run
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.keys import decode_share_delivery, encode_share_delivery
+from secagg.wire.v1 import data_plane_pb2
 from tests.conversing import Conversation
 from tests.encrypted_rounds import encrypted_config, prepare
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment, flat_schema, make_config, random_update, start, true_sum
@@ -307,6 +327,33 @@ def test_a_delivery_of_a_homomorphic_round_names_no_model(custody: Custody) -> N
         run = prepare(config, hook=telling(dict.fromkeys(NAMES, OTHER)))
         run.play()
     assert run.errors == {}
+
+
+def test_the_digest_travels_in_the_first_part_of_a_delivery() -> None:
+    sealed = {Index(i): bytes(200) for i in range(1, 10_001)}
+    first, *rest = encode_share_delivery(ShareDelivery(sealed, model_digest=MODEL))
+    assert [part.model_digest for part in (first, *rest)] == [MODEL, *(b"" for _ in rest)]
+    assert rest
+    assert decode_share_delivery([first, *rest]) == ShareDelivery(sealed, model_digest=MODEL)
+    for parts in ([*rest, first], [first, data_plane_pb2.ShareDeliveryPart(model_digest=MODEL)]):
+        with pytest.raises(DecodeError, match="stands in the first part, and there alone"):
+            decode_share_delivery(iter(parts))
+
+
+def test_a_message_of_another_kind_ends_the_round_where_the_vector_is_due() -> None:
+    run = until_shared()
+    participant = run.participants[NAMES[0]]
+    assert participant.needs_vector
+    with pytest.raises(ProtocolViolation, match="SurvivorSet was not expected now"):
+        participant.receive(SurvivorSet((), ()), NOW)
+    assert participant.awaits is None
+
+
+def test_a_round_is_about_one_model() -> None:
+    about = start(later()).coordinator.round.about(MODEL)
+    assert about.about(MODEL) == about
+    with pytest.raises(ModelMismatch, match="ours is 0101"):
+        about.about(OTHER)
 
 
 def test_zeros_are_no_model_of_a_participant() -> None:

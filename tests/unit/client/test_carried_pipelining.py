@@ -6,20 +6,24 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 from secagg_client.carried.coordinator import CarriedRound
+from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.participant import CarriedParticipant
 from secagg_client.carried.steps import LEAVE, Step
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
 
-from secagg.aggregates import Aggregate
+from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId
+from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ModelMismatch
 from secagg.lattice.parameters import Custody, Scheme
+from secagg.robust.grouping import Groups
 from secagg.rounds.releases import ReleaseMemory
 from secagg.tools.simulation.cohort import participant_names
 from tests.carrying import (
+    MODEL,
     PROCESSES,
     Answering,
     ClosableDesk,
@@ -162,6 +166,44 @@ def test_who_holds_an_old_model_leaves_that_round_and_is_in_the_next(live: Live)
     others = tuple(name for name in NAMES if name != NAMES[2])
     assert survivors == [tuple(NAMES), others, tuple(NAMES), tuple(NAMES)]
     assert "names model 0202" in done[1].dropped[NAMES[2]]
+
+
+@pytest.mark.parametrize("live", PROCESSES)
+def test_what_is_rotated_is_so_for_the_model_that_is_named(live: Live) -> None:
+    encoding = Pipeline.parse("clip(linf=1.0) | rotate | quantise(bits=16, range=8.0)")
+    job = Job(participants(5, live=live), replace(config_of(SEMI_HONEST), encoding=encoding))
+    for one in job.run():
+        assert isinstance(one.outcome, Aggregate)
+        mean, expected = one.outcome.mean(one.config, one.context), plain_mean(one.config, NAMES)
+        np.testing.assert_allclose(mean.arrays["values"], expected["values"], atol=1e-2)
+
+
+def test_each_group_is_read_for_the_model_that_is_named() -> None:
+    encoding = Pipeline.parse("sample(rate=0.5, per=group) | rotate | quantise(bits=16, range=8.0)")
+    config = small_round(
+        3, SEMI_HONEST, threshold=3, model_digest=bytes(32), model_later=True, groups=Groups.parse(3, "mean")
+    )
+    config, names = replace(config, encoding=encoding), participant_names(9)
+    peers, made = participants(9), carried(config, names)
+
+    def half(offers: Sequence[Offer]) -> Mapping[RoundId, Contribution]:
+        update = np.full(64, 0.5, np.float32)
+        return {one.round_id: Contribution(update={"values": update}, weight=1, model_digest=MODEL) for one in offers}
+
+    while made.outcome is None:
+        if made.awaits_model:
+            made.name_model(MODEL)
+        for peer, step in made.steps().items():
+            for reply in peers[peer].answer([step], half):
+                made.take(peer, reply)
+        made.close()
+    assert isinstance(made.outcome, GroupedAggregate)
+    for number, group in made.outcome.groups.items():
+        assert isinstance(made, CarriedGroups)
+        mean = group.mean(made.groups[number].config)
+        assert mean is not None
+        values = mean.arrays["values"]
+        np.testing.assert_allclose(values[values != 0], 1.0, atol=1e-2)
 
 
 def test_a_hostile_coordinator_that_names_an_old_model_again_gets_no_input() -> None:
