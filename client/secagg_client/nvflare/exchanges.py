@@ -51,7 +51,7 @@ class Exchanges:
 
     def unreachable(self, sites: Iterable[str]) -> set[str]:
         """Those of `sites` that FLARE cannot reach now. One that is too busy to answer is not among them."""
-        asked = dict.fromkeys(sites, packed())
+        asked = {site: packed() for site in sites}  # each its own: FLARE writes into a message that it sends
         return {site for site, answer in self.ask(asked).items() if isinstance(answer, Unreachable)}
 
     def _ask(self, site: str, message: Shareable) -> Any:

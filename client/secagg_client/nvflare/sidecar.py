@@ -51,8 +51,8 @@ class Sidecar:
             return [Ended(config, None, b"") for config in configs]
         names = {site: site for site in there}
         opened = [SidecarRound(self._control, config, names, patience_s=PATIENCE_S) for config in configs]
-        told = channel.packed(wait=True, rounds=[bytes(round_.round_id) for round_ in opened])
-        answers = self._exchanges.ask(dict.fromkeys(there, told))
+        ids = [bytes(round_.round_id) for round_ in opened]
+        answers = self._exchanges.ask({site: channel.packed(wait=True, rounds=ids) for site in there})
 
         def gone(site: str, reason: str) -> None:
             self._log(f"{site} is out: {reason}")

@@ -17,11 +17,12 @@ from nvflare.app_common.aggregators import InTimeAccumulateWeightedAggregator
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
 from nvflare.widgets.fed_event import ClientFedEventRunner
 from secagg_client.nvflare.controllers import SecureFedAvg, SecureScatterAndGather
+from secagg_client.nvflare.exchanges import Exchanges
 from secagg_client.nvflare.settings import Settings
 from secagg_client.nvflare.site import SecAggSite
 
 from secagg.messages import Phase
-from tests.frameworks.nvflare.job import Engine, Job, Site, Train, steps_of
+from tests.frameworks.nvflare.job import Engine, Job, ServerEngine, Site, Train, steps_of
 
 MODEL: dict[str, np.ndarray[Any, Any]] = {
     "w": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
@@ -163,6 +164,35 @@ def test_updates_go_through_a_pipeline(tmp_path: Path) -> None:
     _, controller = run(some(4, tmp_path), tmp_path, settings, rounds=1)
     moved = controller.models[0].params["w"] - MODEL["w"]
     assert 0 < abs(moved).max() < 2  # an unbiased estimate of 0.3
+
+
+def test_a_round_may_have_some_of_the_sites(tmp_path: Path) -> None:
+    controller = Kept(num_clients=3, num_rounds=4, model={"w": MODEL["w"]}, persistor_id="", secagg=SETTINGS.as_json())
+
+    def one(parameters: dict[str, Any]) -> FLModel:
+        return FLModel(params={"w": parameters["w"] + np.float32(0.5)}, metrics={"accuracy": 0.5})
+
+    job = Job(controller, [Site(f"site-{n}", one, tmp_path) for n in range(1, 6)], tmp_path)
+    job.run()
+    assert sum(job.engine.tasks.values()) == 4 * 3
+    assert moved_by(controller.models[-1]) == pytest.approx(2.0, abs=1e-2)
+
+
+def test_messages_to_several_sites_are_not_one_object(tmp_path: Path) -> None:
+    """FLARE writes headers into a message while other threads may be sending it."""
+    heard: list[int] = []
+
+    class Listens(Site):
+        def hear(self, topic: str, request: Shareable) -> Shareable:
+            heard.append(id(request))
+            return super().hear(topic, request)
+
+    sites = [Listens(f"site-{n}", trains(n), tmp_path) for n in (1, 2, 3)]
+    for site in sites:
+        site.start(SETTINGS)
+    engine = ServerEngine([*sites], tmp_path)
+    assert Exchanges(engine, phase_s=1, start_s=1).unreachable(["site-1", "site-2", "site-3"]) == set()
+    assert len(set(heard)) == 3
 
 
 def test_a_job_stops_early_by_the_mean_of_a_metric(tmp_path: Path) -> None:
