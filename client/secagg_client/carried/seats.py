@@ -142,8 +142,6 @@ class SeatsInMemory:
 
     def keep(self, seat: Seat) -> None:
         """Keep it as it is."""
-        if seat.participant is not None and seat.participant.awaits is None:
-            seat.backend.close()  # nothing more is asked of us
         self._seats[seat.offer.round_id] = seat
 
     def feedback(self, offer: Offer) -> Feedback:

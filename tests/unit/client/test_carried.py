@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.groups import CarriedGroups
+from secagg_client.carried.participant import CarriedParticipant
 from secagg_client.carried.steps import Step, read_over
 from secagg_client.carried.terms import CarriedTerms
+from secagg_client.participation.terms import Contribution
+from secagg_client.released_sums.memory import Memory
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig, ThreatModel
+from secagg.context import RoundId
 from secagg.errors import ConfigError, RoundAborted
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.robust.grouping import Groups
@@ -21,12 +26,14 @@ from tests.carrying import (
     PROCESSES,
     Answering,
     Channel,
+    ClosableDesk,
     carried,
     contribute_as,
     participants,
     plain_mean,
     play,
     small_round,
+    terms_of,
 )
 from tests.encrypted_rounds import encrypted_config
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, deployment
@@ -116,6 +123,7 @@ def test_too_few_groups_is_no_result_for_anybody() -> None:
     channel = play(GROUPED, 9, lose_up=lambda peer, _: peer == "participant-00005")
     assert isinstance(channel.round.outcome, RoundAborted)
     assert "2 of 3 groups" in str(channel.round.outcome)
+    assert channel.exchanges == 1
     ended = [read_over(step) for step in channel.round.endings().values()]
     assert len(ended) == 9
     assert all(isinstance(error, RoundAborted) for error in ended)
@@ -229,3 +237,79 @@ def test_an_answer_for_everyone_is_serialised_once() -> None:
             shared.add(next(iter(steps.values())).kind)
         channel.exchange()
     assert shared == {"open", "AdvertiseKeys", "MaskedInput", "ConsistencyCheck"}
+
+
+def test_a_group_with_a_sum_is_told_of_the_whole() -> None:
+    """Its sum is not released either, so what it lost is not carried on."""
+    channel = play(GROUPED, 9, lose_up=lambda peer, step: peer == "participant-00009" and step.kind == "Unmask")
+    made = channel.round
+    assert isinstance(made, CarriedGroups)
+    assert isinstance(made.outcome, RoundAborted)
+    assert any(isinstance(group.outcome, Aggregate) for group in made.groups.values())
+    assert all(isinstance(read_over(step), RoundAborted) for step in made.endings().values())
+
+
+@in_processes
+def test_where_messages_are_signed_a_participant_has_the_name_of_its_certificate(live: Live) -> None:
+    nodes = {f"node {number}": name for number, name in enumerate(participant_names(5))}  # no participant ids
+    peers = {node: live(replace(terms_of(name), name=node)) for node, name in nodes.items()}
+    config = small_round(5, ACTIVE)
+    channel = Channel(carried(config, peers), peers)
+    channel.play()
+    assert isinstance(channel.round.outcome, Aggregate)
+    assert channel.round.outcome.survivors == tuple(nodes.values())
+
+
+class Counted(ClosableDesk):
+    """Counts how many are there."""
+
+    there = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Counted.there += 1
+
+    def close(self) -> None:
+        Counted.there -= 1
+
+
+@in_processes
+@pytest.mark.parametrize("custody", list(Custody))
+@pytest.mark.parametrize("crash", [False, True])
+def test_what_encrypts_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, custody: Custody, crash: bool, live: Live
+) -> None:
+    """Once all that is asked for was sent, or when the training fails."""
+    monkeypatch.setattr(Counted, "there", 0)
+    config = encrypted_config(Scheme.BFV, custody, 3, release_to_coordinator=True, model_digest=MODEL)
+    peers = participants(3, live=live, backend=Counted)
+    channel = Channel(carried(config, peers), peers)
+    if crash:
+        before_input = "ShareKeys" if custody is Custody.THRESHOLD else "ConfirmKey"
+        while next(iter(channel.round.steps().values())).kind != before_input:
+            channel.exchange()
+
+        def fail(_offers: object) -> dict[RoundId, Contribution]:
+            raise ZeroDivisionError
+
+        for name, step in channel.round.steps().items():
+            with pytest.raises(ZeroDivisionError):
+                peers[name].answer([step], fail)
+    else:
+        while channel.round.steps():
+            channel.exchange()
+        assert isinstance(channel.round.outcome, Aggregate)
+        for name, step in channel.round.endings().items():
+            peers[name].answer([step], fail_never)
+    assert Counted.there == 0
+
+
+def fail_never(_offers: object) -> dict[RoundId, Contribution]:
+    return {}
+
+
+def test_a_memory_of_another_participant_is_refused(tmp_path: Path) -> None:
+    first, second = (terms_of(name, memory=Memory(tmp_path / "sums")) for name in participant_names(2))
+    CarriedParticipant(first, None)
+    with pytest.raises(ConfigError, match="memory is that of participant-00001"):
+        CarriedParticipant(replace(second, memory=first.memory), None)
