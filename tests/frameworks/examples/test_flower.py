@@ -1,5 +1,7 @@
 """The Flower apps of the documentation run, in memory, and learn what the plain app learns."""
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -55,3 +57,14 @@ def test_digits_with_noise_and_a_budget(app: Play, tmp_path: Path, monkeypatch: 
     assert app("noise", 50, 2, **budget) > 0.12
     with pytest.raises(BudgetExceeded, match=r"of 3\.4 "):
         app("noise", 50, 1, **budget)
+
+
+@pytest.mark.parametrize("folder", ["plain", "secure", "noise"])
+def test_flower_builds_the_app(folder: str, tmp_path: Path) -> None:
+    """Flower checks the app's pyproject.toml as it does before a run."""
+    place = tmp_path / folder
+    shutil.copytree(EXAMPLES / folder, place)
+    command = [sys.executable, "-c", "from flwr.cli.app import app; app()", "build", "--app", str(place)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(place.glob("*.fab"))
