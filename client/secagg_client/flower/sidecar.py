@@ -272,7 +272,7 @@ class SidecarRuns:
             TransportError: the coordinator cannot be reached.
         """
         self._meet(bundle, write)
-        names = self._roll.names(bundle.peers - bundle.dropped().keys())
+        names = self._roll.names(bundle.peers)
         if len(names) < bundle.fewest:
             bundle.fail(f"{len(names)} nodes said who they are, and the round needs {bundle.fewest} at least")
             return frozenset(names)

@@ -189,6 +189,9 @@ def frameworks(
         list[str] | None, typer.Option(help="CLIENT:MESSAGES, a client that dies after so many messages.")
     ] = None,
     cpus: Annotated[float, typer.Option(min=0.01, help="Processors of each client; fractions let more run.")] = 1.0,
+    supernodes: Annotated[
+        bool, typer.Option("--supernodes", help="Run a SuperLink and SuperNodes instead of a simulation.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The same Flower app in plain, with Flower's own SecAgg+ and with secagg over both of its transports, simulated.
@@ -217,6 +220,7 @@ def frameworks(
         training_s=training_s,
         dying=dead,
         cpus=cpus,
+        supernodes=supernodes,
     )
     _print(measure(setting, chosen, repeat, judge=_judged, progress=_say), as_json)
 

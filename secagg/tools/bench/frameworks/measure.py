@@ -108,6 +108,7 @@ def measure(
         "rounds": setting.rounds - 1,
         "runs": repeats,
         "training_s": setting.training_s,
+        "supernodes": setting.supernodes,
         "dying": len(setting.dying),
         "views": {way: ran.last["view"] for way, ran in together.items()},
     }
@@ -119,7 +120,8 @@ def measure(
 def _run(setting: Setting) -> Ran:
     with TemporaryDirectory(prefix="secagg-bench-") as name:
         told, model, sent, log = (Path(name, file) for file in ("figures.json", "model.npz", "upload.npy", "log"))
-        command = [sys.executable, "-m", "secagg.tools.bench.frameworks.simulation"]
+        how = "supernodes" if setting.supernodes else "simulation"
+        command = [sys.executable, "-m", f"secagg.tools.bench.frameworks.{how}"]
         with log.open("wb") as out:
             done = subprocess.run(  # noqa: S603, our own interpreter
                 [*command, setting.text(), str(told), str(model), str(sent)],

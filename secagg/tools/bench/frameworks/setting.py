@@ -27,6 +27,7 @@ class Setting:
         training_s: seconds that a client sleeps when it has trained, to stand for a long training.
         dying: clients, by number, and after how many messages each dies.
         cpus: processors that the simulation gives each client; a fraction lets more run at once.
+        supernodes: whether clients are SuperNodes with a SuperLink, processes on this machine, and not simulated.
         identities: folder with one of each client, by its number; empty where none is needed.
         control: address of the coordinator's control plane, if it holds the rounds.
         address: address of its data plane.
@@ -39,6 +40,7 @@ class Setting:
     training_s: float = 0.0
     dying: tuple[tuple[int, int], ...] = ()
     cpus: float = 1.0
+    supernodes: bool = False
     identities: str = ""
     control: str = ""
     address: str = ""

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
-from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ConfigRecord, MetricRecord, RecordDict
 
+_NUMPY: Final = "numpy.ndarray"
 _SHOWN: Final = 16
 _FEWEST_BYTES: Final = 1000
 """What is shorter is no upload of a model."""
@@ -53,9 +54,13 @@ def _parts(replies: list[RecordDict]) -> Iterator[tuple[str, bytes, int]]:
                 for key, value in record.items():
                     yield from _texts(f"{name}/{key}", value)
                 continue
-            arrays = [array.numpy() for array in record.values()]
-            if arrays:
-                yield name, b"".join(np.ascontiguousarray(array).tobytes() for array in arrays), 8
+            if record:
+                yield name, b"".join(map(_values, record.values())), 8
+
+
+def _values(array: Array) -> bytes:
+    """Its values, without the header of numpy's format."""
+    return bytes(array.data) if array.stype != _NUMPY else np.ascontiguousarray(array.numpy()).tobytes()
 
 
 def _texts(name: str, value: object) -> Iterator[tuple[str, bytes, int]]:
