@@ -342,7 +342,7 @@ def test_only_so_many_rounds_are_under_way(monkeypatch: pytest.MonkeyPatch, live
     replies = open_many()
     given_up = [reply.round_id for reply in replies if reply.kind == LEAVE]
     assert given_up == [reply.round_id for reply in replies if reply.kind == "AdvertiseKeys"][:2]
-    without_check(monkeypatch, participant._Exchange, "make_room", "rounds-under-way")
+    without_check(monkeypatch, participant._Exchange, "_make_room", "rounds-under-way")
     assert LEAVE not in {reply.kind for reply in open_many()}
 
 

@@ -9,6 +9,7 @@ from secagg.errors import (
     LocalError,
     ProtocolViolation,
     RemoteError,
+    RoundAborted,
     SecAggError,
 )
 from secagg.messages import (
@@ -98,7 +99,6 @@ class CarriedParticipant:
             for step in steps[:MAX_STEPS]:
                 exchange.hear(step)
             exchange.contribute(contribute)
-            exchange.make_room()
         finally:
             self._seats.close()
         return exchange.replies
@@ -131,6 +131,7 @@ class _Exchange:
                 self._asking.append((seat, step))
             elif step.kind == OPEN:
                 self._reply(*self._join(step))
+                self._make_room()
             elif step.kind == OVER:
                 self._hear_end(seat, read_over(step))
             elif seat is None:  # check: not-our-round
@@ -156,14 +157,6 @@ class _Exchange:
             except (RemoteError, LocalError) as error:
                 self._leave(step.round_id, seat, error)
 
-    def make_room(self) -> None:
-        """Leave the oldest rounds, if there are too many: a coordinator can open any number."""
-        rounds = self._seats.oldest_first()
-        if len(rounds) > MAX_ROUNDS:  # check: rounds-under-way
-            why = LocalError(f"more than {MAX_ROUNDS} rounds are under way; this was the oldest")
-            for round_id in rounds[:-MAX_ROUNDS]:
-                self._leave(round_id, None, why)
-
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _join(self, step: Step) -> tuple[Seat, ParticipantMessage]:
@@ -188,6 +181,14 @@ class _Exchange:
             raise
         return Seat(offer, participant, backend), participant.advertisement
 
+    def _make_room(self) -> None:
+        """Leave the oldest rounds, if there are too many: a coordinator can open any number."""
+        rounds = self._seats.oldest_first()
+        if len(rounds) > MAX_ROUNDS:  # check: rounds-under-way
+            why = LocalError(f"more than {MAX_ROUNDS} rounds are under way; this was the oldest")
+            for round_id in rounds[:-MAX_ROUNDS]:
+                self._leave(round_id, None, why)
+
     def _send_input(self, seat: Seat, step: Step, mine: Contribution | None) -> None:
         if seat.participant is None or mine is None:
             raise LocalError("nothing was contributed to this round")
@@ -209,10 +210,10 @@ class _Exchange:
     def _hear_end(self, seat: Seat | None, failure: SecAggError | None) -> None:
         if seat is None:
             return
-        if seat.pending is not None and failure is not None:
-            seat.pending.residual.not_in_sum()
-        elif seat.pending is not None and seat.counted:
+        if seat.pending is not None and failure is None:
             seat.pending.residual.into_sum(seat.pending.lost)
+        elif seat.pending is not None and (isinstance(failure, RoundAborted) or not seat.counted):
+            seat.pending.residual.not_in_sum()
         if failure is None and seat.counted:
             self._terms.memory.receive(seat.offer.round_id)
         seat.end()

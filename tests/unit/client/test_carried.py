@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.groups import CarriedGroups
-from secagg_client.carried.participant import CarriedParticipant
+from secagg_client.carried.participant import MAX_ROUNDS, CarriedParticipant
 from secagg_client.carried.steps import Step, read_over
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.terms import Contribution
@@ -264,10 +264,12 @@ class Counted(ClosableDesk):
     """Counts how many are there."""
 
     there = 0
+    most = 0
 
     def __init__(self) -> None:
         super().__init__()
         Counted.there += 1
+        Counted.most = max(Counted.most, Counted.there)
 
     def close(self) -> None:
         Counted.there -= 1
@@ -302,6 +304,17 @@ def test_what_encrypts_is_given_back(
         for name, step in channel.round.endings().items():
             peers[name].answer([step], fail_never)
     assert Counted.there == 0
+
+
+def test_rounds_that_are_opened_together_start_no_more_than_may_be_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counted, "there", 0)
+    monkeypatch.setattr(Counted, "most", 0)
+    config = encrypted_config(Scheme.BFV, Custody.PARTICIPANTS, 3, release_to_coordinator=True)
+    names = list[str](participant_names(3))
+    one = CarriedParticipant(terms_of(names[0], backend=Counted), None)
+    one.answer([carried(config, names).steps()[names[0]] for _ in range(MAX_ROUNDS + 5)], fail_never)
+    assert Counted.there == MAX_ROUNDS
+    assert Counted.most == MAX_ROUNDS + 1
 
 
 def fail_never(_offers: object) -> dict[RoundId, Contribution]:

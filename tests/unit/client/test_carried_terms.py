@@ -12,7 +12,7 @@ import structlog
 from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.groups import CarriedGroups
 from secagg_client.carried.participant import CarriedParticipant
-from secagg_client.carried.steps import Step
+from secagg_client.carried.steps import Step, over_step
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
@@ -24,7 +24,7 @@ from secagg.crypto.secret import Secret
 from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.errors import AbortReason, BudgetExceeded, ConfigError, LedgerError, RoundAborted
+from secagg.errors import AbortReason, BudgetExceeded, ConfigError, LedgerError, NotInRoundError, RoundAborted
 from secagg.messages import Phase
 from secagg.privacy.ledger import Budget
 from secagg.programs.ledgers.budgets import Budgets, Summed
@@ -40,6 +40,7 @@ from tests.carrying import (
     Channel,
     Peers,
     carried,
+    contribute_as,
     contribution_to,
     participants,
     play,
@@ -254,6 +255,29 @@ def test_who_was_dropped_before_the_sum_carries_what_it_carried() -> None:
     _played(peers, config, lose_up=lambda peer, step: peer == NAMES[0] and step.kind == "MaskedInput")
     assert np.array_equal(kept[NAMES[0]].arrays("digits")["values"], before[NAMES[0]])
     assert not np.array_equal(kept[NAMES[1]].arrays("digits")["values"], before[NAMES[1]])
+
+
+def test_who_is_in_the_sum_carries_what_it_lost_though_it_never_heard_who_survived() -> None:
+    peers, kept = people_with_feedback()
+    config = replace(ONE_BIT, threshold=3)
+    channel = _played(peers, config, lose_down=lambda peer, step: peer == NAMES[0] and step.kind == "MaskedInput")
+    assert isinstance(channel.round.outcome, Aggregate)
+    assert NAMES[0] in channel.round.outcome.survivors
+    assert NAMES[0] in channel.round.dropped
+    assert np.abs(kept[NAMES[0]].arrays("digits")["values"]).max() > 0
+
+
+def test_nothing_is_carried_where_a_coordinator_says_two_things() -> None:
+    """It showed that the update is in the sum, and then says that it is not."""
+    peers, kept = people_with_feedback()
+    _played(peers, ONE_BIT)
+    made = carried(replace(ONE_BIT, model_digest=bytes(31) + b"\x01"), peers)
+    channel = Channel(made, peers)
+    while made.steps():
+        channel.exchange()
+    for name, peer in peers.items():
+        peer.answer([over_step(made.round_id, NotInRoundError("you are not in it"))], contribute_as(name))
+    assert all(kept[name].arrays("digits") == {} for name in NAMES)
 
 
 # --- several rounds ---------------------------------------------------------------------------------------------------
