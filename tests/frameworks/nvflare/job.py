@@ -49,6 +49,7 @@ class Engine:
         self.name, self.workspace = name, Workspace(root)
         self.components: dict[str, Any] = {}
         self.handlers: dict[str, Any] = {}
+        self.listeners: list[Any] = []
         self.contexts = FLContextManager(self, name, "job", {}, {ReservedKey.RUN_ABORT_SIGNAL: Signal()})
 
     def new_context(self) -> FLContext:
@@ -61,7 +62,8 @@ class Engine:
         return self.components.get(name)
 
     def fire_event(self, event: str, fl_ctx: FLContext) -> None:
-        """Nobody listens but whom a test tells itself."""
+        for listener in self.listeners:
+            listener.handle_event(event, fl_ctx)
 
     def register_aux_message_handler(self, topic: str, handler: Any) -> None:
         self.handlers[topic] = handler

@@ -1,6 +1,7 @@
 """Whoever fails drops out by name, and the job goes on: errors, silence, bad results, apps without the plug-in."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_who_is_only_slow_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     class Slow(Site):
         def perform(self, task: Shareable) -> Shareable | None:
             while len(asked) < 5:
-                pass
+                time.sleep(0.001)
             return super().perform(task)
 
         def hear(self, topic: str, request: Shareable) -> Shareable:
@@ -149,6 +150,28 @@ def test_who_is_only_slow_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
 
     _, controller = run(some(3, tmp_path, s3=Slow("site-3", trains(3), tmp_path)), tmp_path, rounds=1)
     assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+
+
+def test_who_cannot_be_reached_once_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controllers, "_ALIVE_S", 0.02)
+
+    class Blinks(Site):
+        looks = 0
+
+        def perform(self, task: Shareable) -> Shareable | None:
+            while self.looks < 4:
+                time.sleep(0.001)
+            return super().perform(task)
+
+        def hear(self, topic: str, request: Shareable) -> Shareable:
+            if not channel.unpacked(request):
+                self.looks += 1
+                if self.looks % 2:
+                    return make_reply(ReturnCode.COMMUNICATION_ERROR)
+            return super().hear(topic, request)
+
+    _, controller = run(some(4, tmp_path, s3=Blinks("site-3", trains(3), tmp_path)), tmp_path, rounds=1)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 3, 4]), abs=2e-4)
 
 
 def test_a_round_without_a_sum_keeps_the_model_and_the_job_goes_on(

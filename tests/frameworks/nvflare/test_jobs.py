@@ -15,6 +15,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.abstract.model import make_model_learnable
 from nvflare.app_common.aggregators import InTimeAccumulateWeightedAggregator
 from nvflare.app_common.shareablegenerators.full_model_shareable_generator import FullModelShareableGenerator
+from nvflare.app_common.widgets.intime_model_selector import IntimeModelSelector
 from nvflare.widgets.fed_event import ClientFedEventRunner
 from secagg_client.nvflare.controllers import SecureFedAvg, SecureScatterAndGather
 from secagg_client.nvflare.exchanges import Exchanges
@@ -164,6 +165,21 @@ def test_updates_go_through_a_pipeline(tmp_path: Path) -> None:
     _, controller = run(some(4, tmp_path), tmp_path, settings, rounds=1)
     moved = controller.models[0].params["w"] - MODEL["w"]
     assert 0 < abs(moved).max() < 2  # an unbiased estimate of 0.3
+
+
+def test_flare_s_model_selection_sees_the_mean_of_a_metric(tmp_path: Path) -> None:
+    controller = Kept(
+        num_clients=4,
+        num_rounds=3,
+        model={"w": MODEL["w"], "b": MODEL["b"]},
+        persistor_id="",
+        secagg=SETTINGS.as_json(),
+    )
+    job = Job(controller, some(4, tmp_path), tmp_path)
+    selector = IntimeModelSelector(key_metric="accuracy")
+    job.engine.listeners.append(selector)
+    job.run()
+    assert selector.best_val_metric == pytest.approx(0.3, abs=1e-6)
 
 
 def test_a_round_may_have_some_of_the_sites(tmp_path: Path) -> None:
