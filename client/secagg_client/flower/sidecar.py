@@ -30,6 +30,9 @@ MEET: Final = "meet"
 COME: Final = "come"
 """Kind of step. Server: train, and take part in this round at the address in the step. Node: it takes part, or has."""
 
+LEFT: Final = "left"
+"""Kind of step. Node: it was in this round and is so no more, or could not reach the coordinator."""
+
 NO_ROUND: Final = RoundId(bytes(ROUND_ID_SIZE))
 """The round id of steps that belong to no round."""
 
@@ -313,7 +316,7 @@ class SidecarRuns:
             match answer:
                 case Packet(taken, notes):
                     bundle.take(str(node), taken, explained(notes))
-                    if any(step.kind == COME for step in taken):
+                    if any(step.kind in {COME, LEFT} for step in taken):
                         present.add(str(node))
                 case Silence(reason) | Refusal(reason):
                     bundle.lost(str(node), reason)

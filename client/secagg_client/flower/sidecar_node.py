@@ -18,13 +18,13 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 
 from secagg.context import RoundId
-from secagg.errors import DecodeError, InputError, LocalError, PolicyViolation, RemoteError, SecAggError
+from secagg.errors import DecodeError, InputError, LocalError, PolicyViolation, RemoteError, RoundAborted, SecAggError
 from secagg.policy import Policy
 from secagg_client.carried.steps import Step
 from secagg_client.flower import notes
 from secagg_client.flower.node import MARKS, SUMS, identity_of
 from secagg_client.flower.records import Packet
-from secagg_client.flower.sidecar import COME, MEET
+from secagg_client.flower.sidecar import COME, LEFT, MEET
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
@@ -128,10 +128,10 @@ class HeldNode:
         _tell(done)
         for task in tasks:
             self._carry(task, feedback.arrays(task))
-        left = {i: error for i, error in done.failed.items() if isinstance(error, LocalError | RemoteError)}
-        for why in left.values():
+        for why in done.failed.values():
             self._note(why)
-        return [Step(round_id, COME, ()) for round_id in round_ids if round_id not in left]
+        became = {round_id: _became(done.failed.get(round_id)) for round_id in round_ids}
+        return [Step(round_id, kind, ()) for round_id, kind in became.items() if kind]
 
     def _note(self, error: SecAggError) -> None:
         """Say in one word why we are not in a round."""
@@ -155,6 +155,16 @@ def in_a_simulation() -> bool:
     """Whether this process is a worker of Flower's simulation, which is an actor of Ray: there nodes take turns."""
     ray: Any = sys.modules.get("ray")
     return ray is not None and ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None
+
+
+def _became(error: SecAggError | None) -> str:
+    """Kind of step that says what became of us in a round; empty if we, or this round, are at fault."""
+    match error:
+        case None | RoundAborted():
+            return COME
+        case LocalError() | RemoteError():
+            return ""
+    return LEFT
 
 
 def _in_the_background(mine: Participations, closing: ExitStack) -> None:

@@ -25,7 +25,7 @@ from secagg_client.sync.client import Client
 from secagg.config import ThreatModel
 from secagg.context import RoundId
 from secagg.encoding.pipeline import Pipeline
-from secagg.errors import ConfigError, DecodeError, RoundAborted
+from secagg.errors import ConfigError, DecodeError, RoundAborted, TransportError
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.policy import Policy
 from secagg.robust.grouping import Combine, Groups
@@ -225,6 +225,30 @@ def test_a_client_that_crashes_in_a_phase(
 
 class KilledError(Exception):
     """Not an error of ours: nothing handles it."""
+
+
+def test_nobody_waits_for_a_node_that_lost_the_coordinator(
+    transport: Sidecar, identities: Identities, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in the round, and its connection breaks. It says so in Flower, and the round goes on without it."""
+    from secagg_client.sync.connection import Connection
+
+    perform, victim, lock = Connection.perform, list[int](), threading.Lock()
+
+    def breaking(connection: Any, call: Any, scope: Any) -> Any:
+        with lock:
+            if call.method == "Share" and not victim:
+                victim.append(id(connection))
+        if id(connection) in victim:
+            raise TransportError("the connection broke")
+        return perform(connection, call, scope)
+
+    monkeypatch.setattr(Connection, "perform", breaking)
+    with caplog.at_level(WARNING, "flwr"):
+        run(transport, grid_of(identities), rounds=1)
+    told = [r.getMessage() for r in caplog.records if "dropped out" in r.getMessage()]
+    assert len(told) == 1
+    assert "it does not take part" in told[0]
 
 
 def test_too_few_nodes_give_no_sum_and_the_job_goes_on(transport: Sidecar, identities: Identities) -> None:
