@@ -43,10 +43,14 @@ def read_arrays(path: Path) -> "Arrays":
 
 def write_arrays(path: Path, arrays: "Arrays") -> None:
     """Write an .npz file, in place of an older one."""
+    import zipfile
+
     import numpy as np
 
-    with path.open("wb") as file:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # names are the caller's
+    with zipfile.ZipFile(path, "w") as file:  # numpy.savez has arguments whose names an array may have, too
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def check_writable(*paths: Path | None) -> None:

@@ -304,3 +304,12 @@ def test_round_ids_and_digests_are_hexadecimal(text: str) -> None:
         with pytest.raises(ConfigError, match="hexadecimal digits"):
             parse(text)
     assert parse_round_id("0a" * 16) == b"\x0a" * 16
+
+
+def test_arrays_may_have_the_names_of_numpys_arguments(tmp_path: Path) -> None:
+    arrays = {name: np.full(2, number, np.float32) for number, name in enumerate(["file", "allow_pickle", "a/b.npy"])}
+    write_arrays(tmp_path / "model.npz", arrays)
+    write_arrays(tmp_path / "model.npz", arrays)
+    read = read_arrays(tmp_path / "model.npz")
+    assert list(read) == list(arrays)
+    assert all(np.array_equal(read[name], array) for name, array in arrays.items())

@@ -8,7 +8,7 @@ that the framework brings back answers no second time. What feedback holds is se
 import io
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,6 +35,7 @@ CARRIED_STEP: Final = 255
 
 States = MutableMapping[str, bytes]
 
+_NAMED: Final = "array "  # before each name in an .npz file: some names are those of arguments of numpy.savez
 _LENGTH: Final = 4  # bytes of the length before each field
 
 
@@ -137,7 +138,8 @@ class SealedSeats:
 
     def _sealed(self, name: StateName, arrays: Mapping[str, FloatArray]) -> bytes:
         file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **arrays)
+        named: dict[str, Any] = {f"{_NAMED}{key}": array for key, array in arrays.items()}
+        np.savez(file, **named)
         return sealing.seal(self._keys.make(name), file.getvalue(), _associated(name))
 
     def _opened(self, name: StateName, sealed: bytes) -> dict[str, FloatArray]:
@@ -150,7 +152,7 @@ class SealedSeats:
             ) from None
         self._keys.use_up(name)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return dict(arrays)
+            return {key.removeprefix(_NAMED): array for key, array in arrays.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from secagg_client.released_sums.memory import Memory
 from secagg.aggregates import Aggregate
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.pipeline import Pipeline
+from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, RoundAborted, SavedStateError
 from secagg.programs.state_keys import FolderStateKeys
 from secagg.tools.redteam.self_test.patches import without_check
@@ -147,14 +148,18 @@ def test_durable_keys_and_a_memory_in_a_file_go_together(tmp_path: Path) -> None
     assert isinstance(play(config, live=forgetting).round.outcome, RoundAborted)
 
 
-def test_feedback_is_the_same_in_one_process_and_in_many() -> None:
+# Two of the names are those of arguments of numpy.savez.
+@pytest.mark.parametrize("array", ["values", "file", "allow_pickle", "a/b.npy"])
+def test_feedback_is_the_same_in_one_process_and_in_many(array: str) -> None:
     """In the second round four are in the sum, the third one fails, and the fourth has all again."""
+
+    schema = Schema((replace(ONE_BIT.schema.arrays[0], name=array),))
 
     def means(live: Live) -> list[np.ndarray[Any, Any]]:
         peers = {name: live(terms_of(name, rng=SeededRng(name.encode().ljust(32)))) for name in NAMES}
         found = []
         for number in range(4):
-            config = replace(ONE_BIT, model_digest=bytes(31) + bytes([number]))
+            config = replace(ONE_BIT, schema=schema, model_digest=bytes(31) + bytes([number]))
 
             def lose(peer: str, step: Step, number: int = number) -> bool:
                 return step.kind == "MaskedInput" and (number == 2 or (number == 1 and peer == FIRST))
@@ -164,7 +169,7 @@ def test_feedback_is_the_same_in_one_process_and_in_many() -> None:
             channel = Channel(made, peers, lose_up=lose)
             channel.play()
             if isinstance(made.outcome, Aggregate):
-                found.append(made.outcome.mean(config, made.context).arrays["values"])
+                found.append(made.outcome.mean(config, made.context).arrays[array])
         return found
 
     one, many = means(in_one_process), means(in_many_processes)

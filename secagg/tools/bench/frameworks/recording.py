@@ -48,7 +48,7 @@ def record(
                     "up_bytes_per_client": (up + beside_up) / setting.clients,
                 }
             )
-            np.savez(models, allow_pickle=False, **model)
+            np.savez(models, **dict[str, Any](model))
         ended_at.append(time.perf_counter())
 
     flower_apps.serve(setting, WatchedGrid(grid, watched), context, seen)
