@@ -243,27 +243,46 @@ def test_a_model_without_parameters_is_named(tmp_path: Path, caplog: pytest.LogC
     assert "the model has no parameters of floats yet; give the recipe an initial model" in caplog.text
 
 
-@pytest.mark.parametrize("kind", [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF])
-def test_scatter_and_gather_hears_of_the_mean(kind: Any, tmp_path: Path) -> None:
-    """FedOpt's controller: its aggregator accepts one result, of the kind that it expects."""
+def scattered(kind: Any, sites: list[Site], root: Path) -> dict[str, Any]:
+    """The last model of FedOpt's controller after two rounds, with FLARE's aggregator for results of a kind."""
     aggregator = InTimeAccumulateWeightedAggregator(expected_data_kind=kind)
     controller = SecureScatterAndGather(
-        min_clients=4,
+        min_clients=len(sites),
         num_rounds=2,
         wait_time_after_min_received=0,
         allow_empty_global_weights=True,
         memory_gc_rounds=0,
         secagg=SETTINGS.as_json(),
     )
-    job = Job(controller, some(4, tmp_path), tmp_path)
+    job = Job(controller, sites, root)
     job.engine.components |= {"aggregator": aggregator, "shareable_generator": FullModelShareableGenerator()}
     with job.engine.new_context() as fl_ctx:
         aggregator.handle_event(EventType.START_RUN, fl_ctx)
     controller._global_weights = make_model_learnable({name: array.copy() for name, array in MODEL.items()}, {})
     job.run()
-    moved = controller._global_weights["weights"]["w"] - MODEL["w"]
-    assert np.allclose(moved, 0.6, atol=4e-4)
-    assert controller._global_weights["weights"]["steps"] == 7
+    last: dict[str, Any] = controller._global_weights["weights"]
+    return last
+
+
+@pytest.mark.parametrize("kind", [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF])
+def test_scatter_and_gather_hears_of_the_mean(kind: Any, tmp_path: Path) -> None:
+    model = scattered(kind, some(4, tmp_path), tmp_path)
+    assert np.allclose(model["w"] - MODEL["w"], 0.6, atol=4e-4)
+    assert model["steps"] == 7
+
+
+@pytest.mark.parametrize("kind", [DataKind.WEIGHTS, DataKind.WEIGHT_DIFF])
+def test_scatter_and_gather_goes_on_after_a_round_without_a_sum(kind: Any, tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    def first_fails(parameters: dict[str, Any]) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError
+        return trains(3)(parameters)
+
+    model = scattered(kind, some(3, tmp_path, s3=Site("site-3", first_fails, tmp_path)), tmp_path)
+    assert np.allclose(model["w"] - MODEL["w"], mean_of([1, 2, 3]), atol=2e-4)
 
 
 def test_what_a_site_logs_for_a_tracker_stays_there(tmp_path: Path) -> None:
