@@ -120,6 +120,9 @@ def test_recipes_that_compute_a_mean(name: str, tmp_path: Path) -> None:
     assert Settings.from_json(workflow["args"]["secagg"]).metrics == {"accuracy": (0, 1)}
     (site,) = [one for one in client["components"] if one["id"] == "secagg"]
     assert site["args"]["secagg"] == workflow["args"]["secagg"]
+    (data,) = client["task_data_filters"]
+    assert data["tasks"] == ["train"]
+    assert [one["path"] for one in data["filters"]] == ["secagg_client.nvflare.site.NoteModel"]
     (results,) = client["task_result_filters"]
     assert results["tasks"] == ["train"]
     assert results["filters"][-1]["path"] == "secagg_client.nvflare.site.MaskResult"

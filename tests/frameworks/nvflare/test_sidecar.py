@@ -13,6 +13,7 @@ from secagg_client.nvflare import channel, controllers, sidecar
 from secagg_client.nvflare.settings import SIDECAR, Settings
 from secagg_client.nvflare.sidecar import rounds_told
 
+from secagg import Policy
 from secagg.errors import DecodeError
 from secagg.tools.deployment.identities import create_identities
 from secagg.tools.deployment.sidecar import Sidecar
@@ -73,6 +74,26 @@ def test_who_dies_in_training_is_excluded(made: tuple[Path, Settings], monkeypat
 
     _, controller = run(some(5, folder, s3=Dies("site-3", trains(3), folder)), folder, settings, rounds=1, start=20.0)
     assert moved_by(controller.models[0]) - 20 == pytest.approx(mean_of([1, 2, 4, 5]), abs=2e-4)
+
+
+def test_who_leaves_at_the_coordinator_is_named(
+    made: tuple[Path, Settings], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its policy refuses the round when it is about to join."""
+    caplog.set_level("INFO")
+    folder, settings = made
+
+    class Demands(Site):
+        def start(self, settings: Settings) -> None:
+            super().start(settings)
+            client = self.engine.components["secagg"]._client
+            client._terms = replace(client._terms, policy=Policy(min_cohort=50))
+
+    sites = some(5, folder, s3=Demands("site-3", trains(3), folder))
+    _, controller = run(sites, folder, settings, rounds=1, start=90.0)
+    assert moved_by(controller.models[0]) - 90 == pytest.approx(mean_of([1, 2, 4, 5]), abs=2e-4)
+    assert "site-3 is out: it left: its log says why" in caplog.text
+    assert "threshold 4 is below the minimum cohort 50" in caplog.text
 
 
 def test_a_site_without_the_plug_in_is_not_expected(
