@@ -19,7 +19,7 @@ from secagg.errors import BudgetExceeded, ConfigError
 from secagg.lattice.parameters import Profile
 from secagg.privacy.ledger import Budget
 from secagg.programs.ledgers.budgets import Budgets, Charge
-from secagg.programs.ledgers.files import LedgerFolder
+from secagg.programs.ledgers.files import LedgerFolder, locked
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.robust.grouping import Groups
 from secagg.scalars import as_number
@@ -87,7 +87,8 @@ class SecAgg:
             groups: train in groups, and combine their means by median or trimmed mean.
             homomorphic: a profile from `secagg.find_profile`, to encrypt updates in place of masking them.
             ledger: an existing folder that keeps what rounds with noise cost of the privacy budget; it outlives the
-                job. None keeps it in memory. With `transport` the coordinator keeps it.
+                job. One job at a time uses it, and nobody else can write there. None keeps it in memory. With
+                `transport` the coordinator keeps it.
             budget: the most that all rounds with noise may cost together; None for ε = 2.5 at δ = 1e-5.
             task: name of the job in configurations, policies and privacy ledgers.
             phase_s: longest wait for an answer without training in it, in seconds. Training has the time limit of
@@ -109,6 +110,7 @@ class SecAgg:
         weight = encoding.max_weight if encoding is not None else max_weight
         self._strategy = strategy
         self._transport = transport
+        self._ledger = None if ledger is None else Path(ledger)
         self._settings = Settings(
             task=task,
             max_weight=weight,
@@ -123,7 +125,7 @@ class SecAgg:
             groups=groups,
             homomorphic=homomorphic,
             phase_s=phase_s,
-            charge=_charge(ledger, budget or Budget()),
+            charge=_charge(self._ledger, budget or Budget()),
         )
 
     def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3, **options: Any) -> Result:
@@ -140,16 +142,19 @@ class SecAgg:
             as it is then.
 
         Raises:
-            ConfigError: the strategy asks for something that no secure round can give.
+            ConfigError: the strategy asks for something that no secure round can give; or another job uses the ledger's
+                folder, or others can write there.
             BudgetExceeded: the first round would cost more than is left of the privacy budget.
             RoundAborted: no node took part in a round: the job stops, and does not go on with its old model.
         """
-        for change in raise_minimums(self._strategy, self._settings.fewest):
-            log.warning("SecAgg: %s", change)
-        channel = Channel(grid)
-        job = Job(self._settings, channel, models.dtypes(initial_arrays), weight_key(self._strategy), num_rounds)
-        secure: Any = SecureGrid(grid, job)
         with ExitStack() as stack:
+            if self._ledger is not None:  # two jobs at once would each spend the same rest of the budget
+                stack.enter_context(locked(self._ledger))
+            for change in raise_minimums(self._strategy, self._settings.fewest):
+                log.warning("SecAgg: %s", change)
+            channel = Channel(grid)
+            job = Job(self._settings, channel, models.dtypes(initial_arrays), weight_key(self._strategy), num_rounds)
+            secure: Any = SecureGrid(grid, job)
             if self._transport is not None:
                 job.sidecar = stack.enter_context(closing(SidecarRuns(self._transport, channel, clock=job.clock)))
             stack.callback(job.stop)
@@ -229,13 +234,13 @@ class _LedgerLog:
         log.warning("SecAgg: %s %s", event, facts)
 
 
-def _charge(folder: str | Path | None, budget: Budget) -> Callable[[RoundId, RoundConfig], Charge | None]:
-    if folder is not None and not Path(folder).is_dir():
+def _charge(folder: Path | None, budget: Budget) -> Callable[[RoundId, RoundConfig], Charge | None]:
+    if folder is not None and not folder.is_dir():
         raise ConfigError(
             f"there is no folder {str(folder)!r} for the privacy ledger; make it, or correct the path: in a new folder "
             "nothing of the budget is spent"
         )
-    store = MemoryLedgers() if folder is None else LedgerFolder(Path(folder))
+    store = MemoryLedgers() if folder is None else LedgerFolder(folder)
     return Budgets(store, budget, {}, _LedgerLog()).plan
 
 

@@ -76,12 +76,12 @@ def read_files(entries: Path) -> Stored:
 
 
 class LedgerFolder:
-    """The ledgers of one coordinator in a folder. A `LedgerStore`."""
+    """The ledgers of one coordinator, or of one job, in a folder. A `LedgerStore`."""
 
     durable = True
 
     def __init__(self, folder: Path) -> None:
-        """Args: folder: exists; `locked` keeps other coordinators out."""
+        """Args: folder: exists; `locked` keeps others out."""
         self._folder = folder
 
     def read(self, task: str) -> tuple[Sequence[bytes], Head | None]:
@@ -128,22 +128,22 @@ def locked(folder: Path) -> Iterator[LedgerFolder]:
     """The ledgers in a folder, made if there is none, for this process alone.
 
     Raises:
-        ConfigError: another coordinator has it, or others can write there, or it cannot be made.
+        ConfigError: another coordinator or job has it, or others can write there, or it cannot be made.
     """
     import fcntl  # noqa: PLC0415 - not on every system that only reads ledgers
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_mode & 0o022:
-            raise ConfigError(f"ledger_dir {folder} can be written by others: chmod 700 {folder}")
+            raise ConfigError(f"the ledger folder {folder} can be written by others: chmod 700 {folder}")
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"ledger_dir {folder}: {error.strerror}") from error
+        raise ConfigError(f"the ledger folder {folder}: {error.strerror}") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"ledger_dir {folder} belongs to a coordinator that is running") from None
+            raise ConfigError(f"the ledger folder {folder} belongs to a coordinator or job that is running") from None
         yield LedgerFolder(folder)
     finally:
         os.close(lock)

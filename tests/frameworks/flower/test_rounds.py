@@ -14,7 +14,7 @@ from secagg.config import ThreatModel
 from secagg.errors import BudgetExceeded, ConfigError
 from secagg.policy import Policy
 from secagg.privacy.ledger import Budget, LedgerBook
-from secagg.programs.ledgers.files import LedgerFolder
+from secagg.programs.ledgers.files import LedgerFolder, locked
 from tests.frameworks.flower.issued_files import issued
 from tests.frameworks.flower.memory_grid import Fault, MemoryGrid, app_of, model
 from tests.frameworks.flower.test_dropouts import carries, mean_of, shift
@@ -152,6 +152,28 @@ def test_a_round_that_was_prepared_for_nothing_is_given_back(tmp_path: Path) -> 
     assert ledger is not None
     assert len(ledger.released) == 2
     assert ledger.charges.keys() == ledger.released
+
+
+def test_a_ledger_is_used_by_one_job_at_a_time(tmp_path: Path) -> None:
+    """Two that read it at once would each spend the same rest of the budget."""
+    secure = SecAgg(FedAvg(fraction_evaluate=0.0), encoding=NOISY, ledger=tmp_path, budget=Budget(50.0, 1e-5))
+    grid = grid_of()
+    with locked(tmp_path), pytest.raises(ConfigError, match="belongs to a coordinator or job that is running"):
+        secure.start(grid=grid, initial_arrays=model(), num_rounds=1)
+    assert grid.seen == []
+
+    def second_job() -> None:
+        with pytest.raises(ConfigError, match="belongs to a coordinator or job that is running"), locked(tmp_path):
+            pass
+
+    class Looking(FedAvg):  # type: ignore[misc]
+        def configure_train(self, *given: Any) -> Any:
+            second_job()
+            return super().configure_train(*given)
+
+    looking = SecAgg(Looking(fraction_evaluate=0.0), encoding=NOISY, ledger=tmp_path, budget=Budget(50.0, 1e-5))
+    for _ in range(2):  # it is given back at the end
+        looking.start(grid=grid, initial_arrays=model(), num_rounds=1)
 
 
 def test_metrics_beside_noise_are_refused() -> None:

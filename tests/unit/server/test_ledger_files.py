@@ -276,7 +276,7 @@ def test_a_folder_has_one_coordinator(tmp_path: Path) -> None:
     with locked(folder) as store:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         LedgerBook(store).open(TASK, BUDGET)
-        with pytest.raises(ConfigError, match="belongs to a coordinator that is running"), locked(folder):
+        with pytest.raises(ConfigError, match="belongs to a coordinator or job that is running"), locked(folder):
             pass
     with locked(folder) as store:
         assert LedgerBook(store).find(TASK) is not None
@@ -285,5 +285,5 @@ def test_a_folder_has_one_coordinator(tmp_path: Path) -> None:
         pass
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(ConfigError, match=r"ledger_dir .*file: File exists"), locked(file):
+    with pytest.raises(ConfigError, match=r"the ledger folder .*file: File exists"), locked(file):
         pass
