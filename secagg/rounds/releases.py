@@ -64,17 +64,29 @@ def remembering(*before: Release) -> Claim:
 
 
 def singled_out(releases: Collection[Release]) -> frozenset[ParticipantId]:
-    """The smallest cell that is below the threshold of a release that it is in; empty if there is none."""
+    """The smallest cell that is too small; empty if there is none.
+
+    Sums for one purpose hold the same numbers, so each of its cells needs the largest threshold of the sums that it is
+    in. Sums for several purposes have the weights in common, and nothing else. There a cell needs as many as that
+    purpose asks for which asks for least: its sums show the weights of so few in any case.
+    """
     distinct = tuple(dict.fromkeys(releases))
-    cells: dict[tuple[bool, ...], set[ParticipantId]] = {}
-    for name in frozenset[ParticipantId]().union(*(release.survivors for release in distinct)):
-        cells.setdefault(tuple(name in release.survivors for release in distinct), set()).add(name)
-    small = [
-        names
-        for inside, names in cells.items()
-        if len(names) < max(release.threshold for release, there in zip(distinct, inside, strict=True) if there)
-    ]
-    return frozenset(min(small, key=len, default=()))
+    by_purpose = [[each for each in distinct if each.purpose == one] for one in {each.purpose for each in distinct}]
+    small: list[frozenset[ParticipantId]] = []
+    for sums in by_purpose:
+        small += [names for names, inside in _cells(sums) if len(names) < max(each.threshold for each in inside)]
+    if len(by_purpose) > 1:
+        enough = min(max(each.threshold for each in sums) for sums in by_purpose)
+        small += [names for names, _ in _cells(distinct) if len(names) < enough]
+    return min(small, key=len, default=frozenset())
+
+
+def _cells(releases: Collection[Release]) -> list[tuple[frozenset[ParticipantId], tuple[Release, ...]]]:
+    """Those who are in exactly the same sums, and which these are."""
+    cells: dict[tuple[Release, ...], set[ParticipantId]] = {}
+    for name in frozenset[ParticipantId]().union(*(release.survivors for release in releases)):
+        cells.setdefault(tuple(release for release in releases if name in release.survivors), set()).add(name)
+    return [(frozenset(names), inside) for inside, names in cells.items()]
 
 
 def named(exposed: frozenset[ParticipantId]) -> str:

@@ -17,7 +17,7 @@ from secagg.context import RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.errors import PolicyViolation
 from secagg.messages import ParticipantId
-from secagg.rounds.releases import Claim, Release, ReleaseMemory, remembering
+from secagg.rounds.releases import Claim, Release, ReleaseMemory, remembering, singled_out
 from secagg.tools.redteam.self_test.patches import Patch
 from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
 from secagg.tools.simulation.network import Run
@@ -93,6 +93,24 @@ def test_each_is_compared_with_the_other_and_an_evaluation_with_neither(before: 
     claim = remembering(Release(bytes(32), frozenset(NAMES), 5, before))
     assert claim(Release(bytes(32), frozenset(OTHERS), 5, now)) == {VICTIM}
     assert not claim(Release(bytes(32), frozenset(OTHERS), 5, "evaluate"))
+
+
+def test_what_groups_reported_may_be_summed_over_all_of_them() -> None:
+    """The weights of a group are known from its own sum; nothing else of the two can be combined."""
+    groups = [Release(bytes(32), frozenset(NAMES[i : i + 3]), 3) for i in (0, 3)]
+    whole = Release(bytes(32), frozenset(OTHERS), 5, METRICS)
+    assert not remembering(*groups)(whole)
+    assert not remembering(groups[0])(whole)  # as one of its members sees it
+    assert remembering(*groups)(replace(whole, survivors=frozenset(OTHERS[1:]))) == {OTHERS[0]}
+    assert remembering(*groups)(replace(whole, survivors=frozenset(NAMES))) == {VICTIM}
+    assert remembering(whole)(replace(whole, survivors=frozenset(NAMES))) == {VICTIM}
+
+
+def test_sums_of_one_purpose_need_the_larger_threshold_whatever_another_one_needs() -> None:
+    cohort, part = frozenset(NAMES), frozenset(NAMES[:3])
+    together = [Release(bytes(32), cohort, 5, METRICS), Release(bytes(32), part, 3, METRICS)]
+    assert singled_out(together) == part
+    assert singled_out([*together, Release(bytes(32), part, 3, TRAIN)]) == part
 
 
 def test_what_was_computed_for_one_purpose_is_put_into_rounds_of_that_purpose_alone() -> None:

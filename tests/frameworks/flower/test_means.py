@@ -134,6 +134,7 @@ def test_groups_are_combined_by_median() -> None:
     shift = result.arrays["bias"].numpy() - model()["bias"].numpy()
     assert np.ptp(shift) < 1e-5
     assert 0.004 * 1 < shift.mean() < 0.004 * 9
+    assert "loss" in result.train_metrics_clientapp[1]  # summed over all groups, beside the sum of each
 
 
 def test_an_encoding_of_ones_own_is_used() -> None:
