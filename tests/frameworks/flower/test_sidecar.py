@@ -20,6 +20,7 @@ from secagg_client.flower import SecAgg, SecAggMod, Sidecar, sidecar_node
 from secagg_client.flower import node as node_files
 from secagg_client.flower import sidecar as held
 from secagg_client.flower.channel import Channel, Letter, Silence
+from secagg_client.participation.feedback import Feedback
 from secagg_client.sync.client import Client
 
 from secagg.config import ThreatModel
@@ -382,7 +383,17 @@ def test_sums_are_remembered_in_the_folder_for_marks(
     assert all((tmp_path / str(node) / node_files.SUMS).stat().st_size > 0 for node in range(1, 6))
 
 
-def test_feedback_is_carried_in_the_state_of_the_node(transport: Sidecar, identities: Identities) -> None:
+def test_feedback_is_carried_in_the_state_of_the_node(
+    transport: Sidecar, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node has its own back in the second round."""
+    restore, restored = Feedback.restore, []
+
+    def noting(feedback: Feedback, task: str, arrays: Any) -> None:
+        restored.append(len(arrays))
+        restore(feedback, task, arrays)
+
+    monkeypatch.setattr(Feedback, "restore", noting)
     encoding = Pipeline.parse(
         "feedback | clip(l2=1.0) | sample(rate=0.5) | weigh(max=50) | quantise(bits=8, range=0.5)"
     )
@@ -391,6 +402,7 @@ def test_feedback_is_carried_in_the_state_of_the_node(transport: Sidecar, identi
     state = pickle.loads(grid.contexts[1]).state  # noqa: S301
     carried = state["secagg.feedback.flower"]
     assert any(np.abs(array.numpy()).max() > 0 for array in carried.values())
+    assert sorted(restored) == [0] * 5 + [2] * 5
 
 
 def test_what_belongs_to_the_coordinator_is_refused_here(transport: Sidecar, tmp_path: Path) -> None:
