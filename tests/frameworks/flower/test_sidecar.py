@@ -423,6 +423,17 @@ def test_in_a_simulation_nodes_take_turns(
     assert distance(secure.arrays, plain().arrays) < 1e-5
 
 
+def test_feedback_in_a_simulation_is_refused_by_name(
+    transport: Sidecar, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that goes on in the background cannot keep it for the node."""
+    monkeypatch.setattr(sidecar_node, "in_a_simulation", lambda: True)
+    grid = grid_of(identities)
+    encoding = Pipeline.parse("feedback | clip(l2=1.0) | weigh(max=50) | quantise(bits=8, range=0.5)")
+    with pytest.raises(RoundAborted, match="its pipeline says feedback"):
+        run(transport, MemoryGrid(grid.apps, grid.node_configs), rounds=1, encoding=encoding, clip="auto")
+
+
 def test_a_simulated_node_finds_its_identity_by_its_number(
     transport: Sidecar, tmp_path: Path, identities: Identities
 ) -> None:
