@@ -14,6 +14,7 @@ from secagg_client.carried.terms import CarriedTerms
 from secagg_client.released_sums.memory import Memory
 
 from secagg.aggregates import Aggregate
+from secagg.config import ThreatModel
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import Schema
@@ -149,20 +150,30 @@ def test_durable_keys_and_a_memory_in_a_file_go_together(tmp_path: Path) -> None
 
 
 # Two of the names are those of arguments of numpy.savez.
-@pytest.mark.parametrize("array", ["values", "file", "allow_pickle", "a/b.npy"])
-def test_feedback_is_the_same_in_one_process_and_in_many(array: str) -> None:
+@pytest.mark.parametrize(
+    ("array", "threat_model"),
+    [
+        ("values", SEMI_HONEST),
+        ("values", ACTIVE),
+        *((name, SEMI_HONEST) for name in ("file", "allow_pickle", "a/b.npy")),
+    ],
+)
+def test_feedback_is_the_same_in_one_process_and_in_many(array: str, threat_model: ThreatModel) -> None:
     """In the second round four are in the sum, the third one fails, and the fourth has all again."""
+    first = f"node-{FIRST}"  # what the framework calls it; its certificate has another name
 
     schema = Schema((replace(ONE_BIT.schema.arrays[0], name=array),))
 
     def means(live: Live) -> list[np.ndarray[Any, Any]]:
-        peers = {name: live(terms_of(name, rng=SeededRng(name.encode().ljust(32)))) for name in NAMES}
+        terms = {f"node-{name}": terms_of(name, rng=SeededRng(name.encode().ljust(32))) for name in NAMES}
+        peers = {node: live(replace(known, name=node)) for node, known in terms.items()}
         found = []
         for number in range(4):
-            config = replace(ONE_BIT, schema=schema, model_digest=bytes(31) + bytes([number]))
+            digest = bytes(31) + bytes([number])
+            config = replace(ONE_BIT, schema=schema, model_digest=digest, threat_model=threat_model, max_colluding=0)
 
             def lose(peer: str, step: Step, number: int = number) -> bool:
-                return step.kind == "MaskedInput" and (number == 2 or (number == 1 and peer == FIRST))
+                return step.kind == "MaskedInput" and (number == 2 or (number == 1 and peer == first))
 
             made = carried(config, peers, rng=SeededRng(bytes([number]) * 32))
             assert isinstance(made, CarriedRound)
