@@ -111,7 +111,7 @@ class Snapshot(Mapping[str, FloatArray]):
         """
         changes = dict(_named(_arrays_of(mean)))
         self.check_same({name: (array.shape, _wide(array)) for name, array in changes.items()}, whose="the mean")
-        moved = {name: _moved(name, before, changes[name], self._all[name].dtype) for name, before in self.items()}
+        moved = {name: _moved(name, before, changes[name], self._all[name]) for name, before in self.items()}
         return {name: moved[name] if name in moved else array.copy() for name, array in self._all.items()}
 
     def config(
@@ -246,13 +246,13 @@ def _difference(name: str, before: FloatArray, after: AnyArray) -> FloatArray:
     return change
 
 
-def _moved(name: str, before: FloatArray, change: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+def _moved(name: str, before: FloatArray, change: AnyArray, original: AnyArray) -> AnyArray:
     _check_finite(name, change, "has a mean of")
     stays = (change == 0) | ~np.isfinite(before)
-    with np.errstate(over="ignore"):  # checked below
-        after = (before.astype(np.float64) + change).astype(before.dtype)
-        moved: AnyArray = np.where(stays, before, after).astype(dtype)
-    _check_finite(name, np.where(stays, 0, moved), f"leaves the range of {dtype}: it would be")
+    with np.errstate(over="ignore", invalid="ignore"):  # checked below
+        after = (before + change).astype(original.dtype)
+    _check_finite(name, np.where(stays, 0, after), f"leaves the range of {original.dtype}: it would be")
+    moved: AnyArray = np.where(stays, original, after)
     return moved
 
 

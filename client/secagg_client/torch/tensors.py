@@ -120,6 +120,7 @@ _PROBLEMS_OF_FLOATS: Final[tuple[tuple[Callable[[Tensor], bool], str], ...]] = (
     (lambda tensor: tensor.layout is not torch.strided, "is {0.layout}, which NumPy cannot read; make it dense"),
     (lambda tensor: tensor.dtype not in _NUMPY, "is {0.dtype}, too coarse for a mean; convert it to bfloat16"),
     (_expanded, "is expanded: values of it share one place in memory; make it contiguous"),
+    (lambda tensor: tensor.is_inference(), "was made in inference mode and cannot be set; clone it outside"),
 )
 
 

@@ -278,6 +278,7 @@ def test_adapters_alone() -> None:
         (lambda: torch.eye(2).to_sparse(), "is torch.sparse_coo, which NumPy cannot read; make it dense"),
         (lambda: torch.zeros(2).to(torch.float8_e4m3fn), "is torch.float8_e4m3fn, too coarse for a mean"),
         (lambda: torch.ones(1).expand(3), "is expanded"),
+        (torch.inference_mode()(lambda: torch.ones(3)), "was made in inference mode"),
         (nn.parameter.UninitializedBuffer, "has no shape yet; pass one batch through the module first"),
     ],
 )

@@ -123,7 +123,7 @@ def test_halves_come_back_exactly(pairs: list[tuple[float, float]]) -> None:
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=20))
 def test_a_mean_of_zero_changes_no_bit(words: list[int]) -> None:
     """Not the sign of a zero, not an infinity, not the payload of a NaN."""
-    start = np.array([*words, 0x80000000, 0x7F800000, 0x7FC00001], np.uint32).view(np.float32)
+    start = np.array([*words, 0x80000000, 0x7F800000, 0x7FC00001, 0x7F800001], np.uint32).view(np.float32)
     for zero in (np.float32(0), np.float32(-0.0)):
         found = Snapshot([start]).plus({"0": np.full(start.shape, zero)})["0"]
         assert (found.view(np.uint32) == start.view(np.uint32)).all()
