@@ -6,10 +6,12 @@ import pytest
 from flwr.app import MetricRecord
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import FedAvg, FedAvgM, FedProx, Strategy
-from secagg_client.flower import SecAgg
+from secagg_client.flower import SecAgg, SecAggMod, strategies
 from secagg_client.flower.strategies import MEAN_BASED, raise_minimums
 
 from secagg.errors import ConfigError
+from secagg.tools.redteam.self_test.patches import without_check
+from tests.frameworks.flower.memory_grid import MemoryGrid, app_of, model
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "Bulyan": {"num_malicious_nodes": 0},
@@ -120,3 +122,31 @@ def test_evaluation_that_is_off_stays_off() -> None:
     strategy = FedAvg(fraction_evaluate=0.0)
     raise_minimums(strategy)
     assert strategy.min_evaluate_nodes == 0
+
+
+def test_without_the_check_a_median_is_silently_a_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: why these are refused."""
+    without_check(monkeypatch, strategies, "check_strategy", "needs-single-updates")
+    monkeypatch.setattr("secagg_client.flower.server.check_strategy", strategies.check_strategy)
+    shifts = {1: 0.001, 2: 0.001, 3: 0.04}
+    grid = MemoryGrid({node: app_of([SecAggMod()], shift=shift) for node, shift in shifts.items()})
+    secure = SecAgg(flower.FedMedian(fraction_evaluate=0.0), clip=0.05, value_bits=24, mean_based=True)
+    result = secure.start(grid=grid, initial_arrays=model(), num_rounds=1)
+    moved = float((result.arrays["bias"].numpy() - model()["bias"].numpy()).mean())
+    assert moved == pytest.approx(sum(shifts.values()) / 3, abs=1e-5)  # and not 0.001
+
+
+def test_without_the_check_an_aggregation_of_ones_own_gets_one_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(FedAvg):  # type: ignore[misc]
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            given.append([reply for reply in replies if not reply.has_error()])
+            return super().aggregate_train(server_round, given[-1])
+
+    given: list[Any] = []
+    with pytest.raises(ConfigError):
+        SecAgg(Counting())
+    without_check(monkeypatch, strategies, "check_strategy", "own-aggregation")
+    monkeypatch.setattr("secagg_client.flower.server.check_strategy", strategies.check_strategy)
+    grid = MemoryGrid({node: app_of([SecAggMod()]) for node in (1, 2, 3)})
+    SecAgg(Counting(fraction_evaluate=0.0), clip=0.05).start(grid=grid, initial_arrays=model(), num_rounds=1)
+    assert [len(replies) for replies in given] == [1]
