@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
 from secagg_client.flower import SecAgg, SecAggMod, records
 
@@ -195,3 +196,46 @@ def test_a_strategy_that_sends_nodes_different_models_is_told() -> None:
 def test_bad_parameters_are_told_at_once(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         SecAgg(FedAvg(), **options)
+
+
+@pytest.mark.parametrize(("kinds", "told"), [(["train"], "go through send_and_receive"), (["query"], None)])
+def test_a_strategy_that_pushes_training_past_the_rounds_is_told(kinds: list[str], told: str | None) -> None:
+    class Pushing(FedAvg):  # type: ignore[misc]
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            list(grid.push_messages([Message(RecordDict({"arrays": arrays}), 1, kind) for kind in kinds]))
+            return super().configure_train(server_round, arrays, config, grid)
+
+    secure = SecAgg(Pushing(fraction_evaluate=0.0), clip=1.0)
+    grid = MemoryGrid({node: app_of([SecAggMod()]) for node in (1, 2, 3)})
+    if told is None:
+        assert secure.start(grid=grid, initial_arrays=model(), num_rounds=1).arrays
+        return
+    with pytest.raises(ConfigError, match=told):
+        secure.start(grid=grid, initial_arrays=model(), num_rounds=1)
+
+
+def test_messages_of_two_types_at_once_are_told() -> None:
+    class Mixing(FedAvg):  # type: ignore[misc]
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            kinds = {1: "train", 2: "train", 3: "evaluate"}
+            return [Message(RecordDict({"arrays": arrays}), node, kind) for node, kind in kinds.items()]
+
+    with pytest.raises(ConfigError, match="several types at once"):
+        SecAgg(Mixing(), clip=1.0).start(
+            grid=MemoryGrid({node: app_of([SecAggMod()]) for node in (1, 2, 3)}), initial_arrays=model()
+        )
+
+
+def test_the_grid_is_otherwise_the_server_apps_own() -> None:
+    grid = MemoryGrid({node: app_of([SecAggMod()]) for node in (1, 2, 3)})
+    seen: list[Any] = []
+
+    class Looking(FedAvg):  # type: ignore[misc]
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            seen.append((isinstance(grid, Grid), list(grid.get_node_ids()), len(list(grid.get_nodes()))))
+            seen.append(list(grid.send_and_receive([Message(RecordDict(), 1, "query")])))
+            return super().configure_train(server_round, arrays, config, grid)
+
+    SecAgg(Looking(fraction_evaluate=0.0), clip=1.0).start(grid=grid, initial_arrays=model(), num_rounds=1)
+    assert seen[0] == (True, [1, 2, 3], 3)
+    assert len(seen[1]) == 1
