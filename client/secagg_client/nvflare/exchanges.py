@@ -7,6 +7,7 @@ then with `TOPIC_UNKNOWN`. Neither has reached the site, so the same message is 
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ _NOT_UP: Final = frozenset({ReturnCode.COMMUNICATION_ERROR, ReturnCode.TOPIC_UNK
 _AGAIN_S: Final = 0.25
 _LONGEST_S: Final = 1.0
 """The first and the longest pause before a site that is not up is asked again."""
+_LOOK_S: Final = 2.0
+"""Longest wait for the answer of a site that may be busy with its training."""
+
 _THREADS: Final = 64
 
 
@@ -40,26 +44,27 @@ class Exchanges:
         self._phase_s, self._start_s = phase_s, start_s
         self._known: set[str] = set()
 
-    def ask(self, messages: Mapping[str, Shareable]) -> dict[str, Any]:
+    def ask(self, messages: Mapping[str, Shareable], timeout_s: float | None = None) -> dict[str, Any]:
         """Send each site its message. Gives by name what it answers, or a `TransportError` that says why nothing."""
         if not messages:
             return {}
         with ThreadPoolExecutor(min(len(messages), _THREADS), "secagg-ask") as pool:
-            answers = dict(zip(messages, pool.map(self._ask, messages, messages.values()), strict=True))
+            limits = repeat(self._phase_s if timeout_s is None else timeout_s)
+            answers = dict(zip(messages, pool.map(self._ask, messages, messages.values(), limits), strict=True))
         self._known |= {site for site, answer in answers.items() if not isinstance(answer, TransportError)}
         return answers
 
     def unreachable(self, sites: Iterable[str]) -> set[str]:
         """Those of `sites` that FLARE cannot reach now. One that is too busy to answer is not among them."""
         asked = {site: packed() for site in sites}  # each its own: FLARE writes into a message that it sends
-        return {site for site, answer in self.ask(asked).items() if isinstance(answer, Unreachable)}
+        return {site for site, answer in self.ask(asked, _LOOK_S).items() if isinstance(answer, Unreachable)}
 
-    def _ask(self, site: str, message: Shareable) -> Any:
+    def _ask(self, site: str, message: Shareable, timeout_s: float) -> Any:
         end, pause = monotonic() + (0.0 if site in self._known else self._start_s), _AGAIN_S
         while True:
             with self._engine.new_context() as fl_ctx:
                 replies = self._engine.send_aux_request(
-                    targets=[site], topic=TOPIC, request=message, timeout=self._phase_s, fl_ctx=fl_ctx, optional=True
+                    targets=[site], topic=TOPIC, request=message, timeout=timeout_s, fl_ctx=fl_ctx, optional=True
                 )
             reply = (replies or {}).get(site)
             code = ReturnCode.COMMUNICATION_ERROR if reply is None else reply.get_return_code(ReturnCode.OK)

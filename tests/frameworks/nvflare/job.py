@@ -132,6 +132,8 @@ class ServerEngine(Engine):
     Attributes:
         seen: everything that came from a site, in order.
         asked: aux messages by site.
+        tasks: tasks by site.
+        limits_s: how long answers were waited for, in seconds.
     """
 
     def __init__(self, sites: list[Site], root: Path) -> None:
@@ -140,6 +142,7 @@ class ServerEngine(Engine):
         self.seen: list[tuple[str, Shareable]] = []
         self.asked: dict[str, int] = {}
         self.tasks: dict[str, int] = {}
+        self.limits_s: set[float] = set()
         self.lock = Lock()
 
     def get_clients(self) -> list[Client]:
@@ -149,6 +152,7 @@ class ServerEngine(Engine):
         self, *, targets: list[str], topic: str, request: Shareable, timeout: float, fl_ctx: FLContext, optional: bool
     ) -> dict[str, Shareable]:
         (name,) = targets
+        self.limits_s.add(timeout)
         answer = self.sites[name].hear(topic, request)
         with self.lock:
             self.asked[name] = self.asked.get(name, 0) + 1
