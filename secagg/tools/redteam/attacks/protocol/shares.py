@@ -14,12 +14,13 @@ import numpy as np
 from secagg import context
 from secagg.config import RoundConfig
 from secagg.context import bind
-from secagg.errors import AuthenticationError, ModelMismatch
+from secagg.errors import AuthenticationError, LocalError, ModelMismatch
 from secagg.masked import masked_input, masks
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.scheme import Participant
 from secagg.masked.share_keys import AwaitingRoster
 from secagg.messages import ParticipantId, ShareDelivery
+from secagg.rounds.coordinator_phase import SignaturePhase
 from secagg.tools.redteam.adversary import Adversary, Integers, session_of, true_sum, truth
 from secagg.tools.redteam.arena import COLLUDERS, EXACT, OTHERS, SEVEN, VICTIM, rng_of, small_config, start
 from secagg.tools.redteam.attacks.protocol.game import Check, Game, Kind, Measure, Outcome, Refusal, settle
@@ -134,7 +135,9 @@ def models_named_later(mode: Mode) -> Outcome:
         aggregate = run.play().aggregate
         if run.refused:
             raise run.refused[0][1]
-        return aggregate is not None and np.array_equal(aggregate.sums - true_sum(run, OTHERS), truth(run, VICTIM))
+        if aggregate is None:
+            raise LocalError("the round has no sum, so there is nothing to attack")
+        return np.array_equal(aggregate.sums - true_sum(run, OTHERS), truth(run, VICTIM))
 
     return settle(attack, held="masks and signatures are bound to the model that was named", got=EXACT)
 
@@ -263,7 +266,7 @@ SHARE_GAMES: Final = (
         f"{MASKED_ACTIVE.title}: another model for the victim, named when keys and shares are exchanged",
         "malicious coordinator", "[P22]", True, "what survivors sign is bound to the model that was named",
         partial(models_named_later, MASKED_ACTIVE), Kind.MODELS, MASKED_ACTIVE.name, defences=_NO_NAMED_MODEL,
-        refused=Refusal(AuthenticationError, VICTIM, "does not verify"),
+        refused=Refusal(AuthenticationError, VICTIM, Check(SignaturePhase, "check", "C43")),
     ),
     Game(
         "model-that-nobody-holds", "A model that only the victim was given, named to everybody",
