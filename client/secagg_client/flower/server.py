@@ -128,14 +128,15 @@ class SecAgg:
             charge=_charge(self._ledger, budget or Budget()),
         )
 
-    def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3, **options: Any) -> Result:
+    def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3, *more: Any, **options: Any) -> Result:
         """Run the strategy, as its own `start` does.
 
         Args:
             grid: the server app's.
             initial_arrays: the model to begin with.
             num_rounds: rounds of training.
-            options: what else the strategy's own `start` takes, such as `timeout` and `evaluate_fn`.
+            more: what else the strategy's own `start` takes, in its order: `timeout`, `train_config`, …
+            options: the same by name.
 
         Returns:
             what the strategy's `start` returns. Where the privacy budget is spent before the last round, only the model
@@ -159,9 +160,7 @@ class SecAgg:
                 job.sidecar = stack.enter_context(closing(SidecarRuns(self._transport, channel, clock=job.clock)))
             stack.callback(job.stop)
             try:
-                return self._strategy.start(
-                    grid=secure, initial_arrays=initial_arrays, num_rounds=num_rounds, **options
-                )
+                return self._strategy.start(secure, initial_arrays, num_rounds, *more, **options)
             except BudgetExceeded as error:
                 if job.latest is None:
                     raise

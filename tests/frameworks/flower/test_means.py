@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Result, Strategy
 from secagg_client.flower import SecAgg, SecAggMod
 
@@ -145,3 +145,16 @@ def test_an_encoding_of_ones_own_is_used() -> None:
             grid=grid_of(mods=True), initial_arrays=model(), num_rounds=1
         )
         assert distance(plain.arrays, secure.arrays) < 1e-4
+
+
+def test_start_takes_what_the_strategys_own_takes_in_the_same_order() -> None:
+    seen = []
+
+    class Noting(FedAvg):  # type: ignore[misc]
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            seen.append(dict(config))
+            return super().configure_train(server_round, arrays, config, grid)
+
+    secure = SecAgg(Noting(fraction_evaluate=0.0), clip=0.05)
+    secure.start(grid_of(mods=True), model(), 1, 60.0, ConfigRecord({"rate": 0.1}))
+    assert seen == [{"rate": 0.1}]
