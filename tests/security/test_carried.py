@@ -16,9 +16,17 @@ from secagg_client.participation.terms import Contribution, SeenRounds
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import ThreatModel
 from secagg.context import RoundId
-from secagg.errors import AuthenticationError, LocalError, PolicyViolation, ProtocolViolation, RoundAborted
+from secagg.errors import (
+    AbortReason,
+    AuthenticationError,
+    LocalError,
+    PolicyViolation,
+    ProtocolViolation,
+    RoundAborted,
+)
 from secagg.messages import Leave, LeaveReason, ParticipantId
 from secagg.robust.grouping import Groups
+from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
@@ -35,9 +43,11 @@ Live = Callable[[CarriedTerms], Answering]
 class Set:
     """A round of four, stopped in an exchange: everybody's steps, and their answers, which nobody has taken."""
 
-    def __init__(self, kind: str = OPEN, config: Any = CONFIG, **changes: Any) -> None:
+    def __init__(
+        self, kind: str = OPEN, config: Any = CONFIG, releases: ReleaseMemory | None = None, **changes: Any
+    ) -> None:
         self.peers = participants(4, **changes)
-        made = carried(config, NAMES)
+        made = carried(config, NAMES, releases=releases)
         assert isinstance(made, CarriedRound)
         self.round = made
         channel = Channel(self.round, self.peers)
@@ -115,6 +125,19 @@ def test_a_bad_answer_costs_its_sender_the_round_and_nobody_else(kind: str, spoi
     assert game.round.dropped[SECOND].isprintable()
     in_sum = set(NAMES) if kind == "MaskedInput" else {FIRST, THIRD, FOURTH}
     assert set(game.finish().survivors) == in_sum
+
+
+def test_a_chunk_behind_the_one_that_ends_the_round_is_not_looked_at() -> None:
+    """An error here would end the framework's whole job."""
+    releases = ReleaseMemory(2)
+    releases.record(RoundId(bytes(16)), Release(CONFIG.model_digest, frozenset((FIRST, SECOND, THIRD)), 3))
+    game = Set("ShareKeys", releases=releases)
+    for name in (FIRST, SECOND, THIRD):
+        game.round.take(name, game.answer_of(name))
+    whole = game.answer_of(FOURTH)
+    game.round.take(FOURTH, replace(whole, parts=whole.parts * 2))
+    assert isinstance(game.round.outcome, RoundAborted)
+    assert game.round.outcome.reason is AbortReason.DIFFERENCING
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,8 @@ class CarriedRound:
         """A vector comes whole, each of its chunks a part."""
         name, brings = self._names[peer], CALL_OF[phase].brings
         for part in step.parts:
+            if self.outcome is not None:  # an earlier chunk was the last that was missing, and ended the round
+                return
             if len(part) > MAX_STREAM_MESSAGE_BYTES:  # check: longer-than-any-chunk
                 raise DecodeError(f"a chunk of {len(part)} bytes is longer than {MAX_STREAM_MESSAGE_BYTES}")
             chunk = brings.decode(parse(brings.kind, part))
