@@ -251,7 +251,7 @@ class _Exchange:
         self._failed[round_id] = error
         try:
             seat = seat or self._seats.take(round_id)
-        except LocalError:
+        except (LocalError, RemoteError):
             seat = None  # nothing of it can be used, so nothing has to be given up
         if seat is not None:
             seat.end()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client.carried.coordinator import CarriedRound
+from secagg_client.carried.participant import MAX_ROUNDS
 from secagg_client.carried.sealed import SealedSeats
 from secagg_client.carried.steps import LEAVE, Step, read_leave
 from secagg_client.carried.terms import CarriedTerms
@@ -23,6 +24,7 @@ from secagg.programs.state_keys import FolderStateKeys
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from tests.carrying import (
+    ANYTHING,
     Answering,
     Channel,
     Reborn,
@@ -109,6 +111,22 @@ def test_a_state_that_was_altered_costs_its_round_alone(at: int) -> None:
         (other.round_id, "AdvertiseKeys"),
     ]
     assert read_leave(replies[0])[1] == "failed"
+
+
+def test_an_old_round_that_is_given_up_and_cannot_be_restored_costs_no_other_one() -> None:
+    """The app was started again with a policy that the old round is below."""
+    one = in_many_processes(terms_of(FIRST))
+    assert isinstance(one, Reborn)
+    old, new = (carried(replace(CONFIG, task=task), NAMES).steps()[FIRST] for task in ("old", "new"))
+    assert reply_of(one, old).kind == "AdvertiseKeys"
+    for _ in range(MAX_ROUNDS - 1):
+        assert reply_of(one, carried(CONFIG, NAMES).steps()[FIRST]).kind == "AdvertiseKeys"
+    one.terms = replace(one.terms, policy=replace(ANYTHING, tasks=frozenset({"digits", "new"})))
+    replies = one.answer([new], contribute_as(FIRST))
+    assert [(reply.round_id, reply.kind) for reply in replies] == [
+        (new.round_id, "AdvertiseKeys"),
+        (old.round_id, LEAVE),
+    ]
 
 
 def test_a_configuration_that_was_exchanged_where_it_is_kept_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
