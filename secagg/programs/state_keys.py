@@ -68,7 +68,7 @@ class FolderStateKeys:
         with self._telling():
             taken = joined_before(round_id, participant_id)
             _create(self._joined(round_id, participant_id), Secret(b""), taken)
-            self._forget_oldest(participant_id)
+            self._forget_oldest(round_id, participant_id)
 
     def make(self, name: StateName) -> Secret:
         """As `StateKeys.make`."""
@@ -105,13 +105,16 @@ class FolderStateKeys:
     def _key(self, name: StateName) -> Path:
         return self._folder / key_name(name)
 
-    def _forget_oldest(self, participant_id: ParticipantId) -> None:
+    def _forget_oldest(self, latest: RoundId, participant_id: ParticipantId) -> None:
         """Forget a participant's rounds beyond `MAX_ROUNDS`, and the keys of states that were left behind in them."""
         names = [path.name for path in self._folder.iterdir()]
-        joined = joined_by(participant_id, names)
-        if len(joined) <= MAX_ROUNDS:
-            return
-        for oldest in sorted(joined, key=lambda name: _age(self._folder / name))[:-MAX_ROUNDS]:
+        ages = {name: _age(self._folder / name) for name in joined_by(participant_id, names)}
+        own = joined_name(latest, participant_id)
+        others = max((age for name, age in ages.items() if name != own), default=0)
+        if ages.get(own, 0) <= others:  # the clock was set back, and the latest would be forgotten first
+            ages[own] = others + 1
+            os.utime(self._folder / own, ns=(ages[own], ages[own]))
+        for oldest in sorted(ages, key=ages.__getitem__)[:-MAX_ROUNDS]:
             for name in (*keys_of(oldest, names), oldest):
                 (self._folder / name).unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,23 @@ def test_a_round_that_is_forgotten_takes_nobody_elses_keys_with_it(
         assert keys.read(StateName(ROUND, name, 0))
     with pytest.raises(SavedStateError):
         keys.read(FIRST)
+
+
+def test_a_clock_that_was_set_back_makes_no_round_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_keys, "MAX_ROUNDS", 3)
+    keys = FolderStateKeys(tmp_path)
+    rounds = [RoundId(bytes([number]) * 16) for number in range(6)]
+    for number, round_id in enumerate(rounds):
+        keys.join(round_id, ME)
+        keys.make(StateName(round_id, ME, 1))
+        if number < 3:
+            tomorrow = time.time() + 86_400 + number
+            os.utime(tmp_path / saved_state.joined_name(round_id, ME), (tomorrow, tomorrow))
+    for forgotten in rounds[:3]:
+        with pytest.raises(SavedStateError):
+            keys.read(StateName(forgotten, ME, 1))
+    for known in rounds[3:]:
+        assert keys.read(StateName(known, ME, 1))
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
