@@ -38,16 +38,20 @@ class Exchanges:
         """Args:
         engine: FLARE's server engine.
         phase_s: longest wait for an answer, in seconds.
-        start_s: how long a site may take to come up, in seconds, before it first answers.
+        start_s: how long sites may take to come up, in seconds from the first message of the job. Who comes later is
+            asked once in each exchange.
         """
         self._engine = engine
         self._phase_s, self._start_s = phase_s, start_s
         self._known: set[str] = set()
+        self._up_by: float | None = None
 
     def ask(self, messages: Mapping[str, Shareable], timeout_s: float | None = None) -> dict[str, Any]:
         """Send each site its message. Gives by name what it answers, or a `TransportError` that says why nothing."""
         if not messages:
             return {}
+        if self._up_by is None:
+            self._up_by = monotonic() + self._start_s
         with ThreadPoolExecutor(min(len(messages), _THREADS), "secagg-ask") as pool:
             limits = repeat(self._phase_s if timeout_s is None else timeout_s)
             answers = dict(zip(messages, pool.map(self._ask, messages, messages.values(), limits), strict=True))
@@ -60,7 +64,7 @@ class Exchanges:
         return {site for site, answer in self.ask(asked, _LOOK_S).items() if isinstance(answer, Unreachable)}
 
     def _ask(self, site: str, message: Shareable, timeout_s: float) -> Any:
-        end, pause = monotonic() + (0.0 if site in self._known else self._start_s), _AGAIN_S
+        end, pause = 0.0 if site in self._known or self._up_by is None else self._up_by, _AGAIN_S
         while True:
             with self._engine.new_context() as fl_ctx:
                 replies = self._engine.send_aux_request(

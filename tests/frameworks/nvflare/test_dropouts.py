@@ -1,5 +1,6 @@
 """Whoever fails drops out by name, and the job goes on: errors, silence, bad results, apps without the plug-in."""
 
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -217,6 +218,25 @@ def test_who_has_answered_once_and_is_gone_is_not_waited_for(tmp_path: Path) -> 
     sites = some(4, tmp_path, s3=Site("site-3", trains(3), tmp_path, answers=1))
     job, _ = run(sites, tmp_path, replace(SETTINGS, start_s=30.0), rounds=1)
     assert job.engine.asked["site-3"] == 2
+
+
+def test_who_never_comes_up_is_waited_for_once_a_job(tmp_path: Path) -> None:
+    heard: list[int] = []
+    rounds: list[int] = []
+
+    class Never(Site):
+        def hear(self, topic: str, request: Shareable) -> Shareable:
+            heard.append(1)
+            return make_reply(ReturnCode.COMMUNICATION_ERROR)
+
+    def counting(parameters: dict[str, Any]) -> Any:
+        rounds.append(len(heard))
+        return trains(1)(parameters)
+
+    sites = some(4, tmp_path, s1=Site("site-1", counting, tmp_path), s3=Never("site-3", trains(3), tmp_path))
+    run(sites, tmp_path, replace(SETTINGS, start_s=0.6), rounds=3)
+    assert rounds[0] > 1
+    assert [after - before for before, after in itertools.pairwise(rounds)] == [1, 1]
 
 
 def answered(root: Path) -> Shareable:

@@ -63,7 +63,7 @@ def _play(setting: Setting, folder: Path, transport: dict[str, Any]) -> None:
     recipe._job.set_app_packages(["secagg", "secagg_client"])
     recipe._job.to_server(Watch(str(folder)), id="watch")
     if setting.secured:
-        secure(recipe, clip=CLIP, max_weight=500, metrics={"loss": (0, 10)}, **transport)
+        secure(recipe, clip=CLIP, max_weight=500, metrics={"loss": (0, 100)}, **transport)
     done = recipe.execute(SimEnv(num_clients=setting.clients, workspace_root=str(folder / "workspace")))
     shutil.copy(Path(str(done.get_result()), "server", "simulate_job", "models", "server.npy"), folder / "model.npy")
 
