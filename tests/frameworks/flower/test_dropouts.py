@@ -137,3 +137,11 @@ def test_an_evaluation_goes_on_without_a_node(asked: str) -> None:
 
     result = run(grid_of(5, fault), metrics={"accuracy": (0, 1)})
     assert dict(result.evaluate_metrics_clientapp[1]) == {"accuracy": pytest.approx(0.25, abs=1e-6)}
+
+
+def test_of_an_error_that_flower_reports_the_log_has_the_last_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The rest is a traceback, which in a simulation names files and lines of the client."""
+    run(grid_of(5, failing({2}, "raise", AT["training"])))
+    (line,) = [line for line in caplog.messages if "node 2 dropped out" in line]
+    assert "a worker died" in line
+    assert "Traceback" not in line
