@@ -1,17 +1,19 @@
 """Peers on a framework's channel that send what they must not, in both directions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from secagg_client.carried import coordinator, participant, steps
 from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.groups import CarriedGroups
-from secagg_client.carried.participant import MAX_ROUNDS, MAX_STEPS, CarriedParticipant
+from secagg_client.carried.participant import MAX_ROUNDS, MAX_STEPS, CarriedParticipant, Contribute
 from secagg_client.carried.steps import LEAVE, OPEN, OVER, Step, leave_step, over_step, read_leave
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.terms import Contribution, SeenRounds
+from secagg_client.released_sums.memory import Memory
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import ThreatModel
@@ -19,10 +21,12 @@ from secagg.context import RoundId
 from secagg.errors import (
     AbortReason,
     AuthenticationError,
+    ConfigError,
     LocalError,
     PolicyViolation,
     ProtocolViolation,
     RoundAborted,
+    SecAggError,
 )
 from secagg.messages import Leave, LeaveReason, ParticipantId
 from secagg.robust.grouping import Groups
@@ -30,7 +34,17 @@ from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.limits import MAX_STREAM_MESSAGE_BYTES
-from tests.carrying import PROCESSES, Answering, Channel, carried, contribute_as, participants, small_round, terms_of
+from tests.carrying import (
+    ANYTHING,
+    PROCESSES,
+    Answering,
+    Channel,
+    carried,
+    contribute_as,
+    participants,
+    small_round,
+    terms_of,
+)
 from tests.rounds import ACTIVE, SEMI_HONEST, deployment
 
 FIRST, SECOND, THIRD, FOURTH = NAMES = tuple(participant_names(4))
@@ -113,6 +127,7 @@ BAD_ANSWERS: list[tuple[str, Spoil, str]] = [
     ("ShareKeys", lambda step: replace(step, parts=(b"\x08\x01",)), "chunk 1"),
     ("ShareKeys", with_a_long_chunk, "longer than"),
     ("MaskedInput", lambda step: replace(step, parts=(b"",)), "reveal one share"),
+    (OPEN, lambda step: padded(leave_step(step.round_id, Leave(LeaveReason.FAILED), None), 1 << 17), "longer than"),
 ]
 
 
@@ -347,6 +362,15 @@ def test_two_steps_of_a_round_are_refused(monkeypatch: pytest.MonkeyPatch, kind:
     assert "two steps" not in str(reply_to(game.peers[SECOND], game.down[SECOND], game.down[SECOND]))
 
 
+@in_processes
+def test_an_offer_that_is_too_long_is_not_parsed(monkeypatch: pytest.MonkeyPatch, live: Live) -> None:
+    monkeypatch.setattr(participant, "MAX_OFFER_BYTES", 1 << 16)
+    one = live(terms_of(FIRST))
+    offer = carried(CONFIG, NAMES).steps()[FIRST]
+    assert "longer than 65536" in told(reply_to(one, padded(offer, 1 << 17))[0])
+    assert reply_to(one, offer)[0].kind == "AdvertiseKeys"
+
+
 def test_only_so_many_steps_are_looked_at() -> None:
     one = CarriedParticipant(terms_of(FIRST), None)
     offers = [Set().down[FIRST] for _ in range(3)]
@@ -434,3 +458,33 @@ def test_nobody_is_in_two_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = play().outcome
     assert isinstance(outcome, GroupedAggregate)
     assert sum(names[0] in group.aggregate.survivors for group in outcome.groups.values()) == 2
+
+
+def test_a_policy_of_one_sum_needs_a_memory_that_outlives_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each message is answered with new terms, as a framework does it. Twin: there are two sums of one model."""
+
+    class Anew:
+        def __init__(self, name: str, file: Path | None = None) -> None:
+            self.name, self.file = name, file
+            self.states: dict[str, bytes] = {}
+            self.failed: dict[RoundId, SecAggError] = {}
+
+        def answer(self, given: Sequence[Step], contribute: Contribute) -> list[Step]:
+            policy = replace(ANYTHING, once_per_model=True)
+            terms = terms_of(self.name, policy=policy, memory=Memory(self.file))
+            return CarriedParticipant(terms, self.states).answer(given, contribute)
+
+    def two_sums(*, in_files: bool) -> list[bool]:
+        peers: dict[str, Answering] = {n: Anew(n, tmp_path / n if in_files else None) for n in NAMES}
+        rounds = [carried(CONFIG, NAMES) for _ in range(2)]
+        for made in rounds:
+            Channel(made, peers).play()
+        return [isinstance(made.outcome, Aggregate) for made in rounds]
+
+    assert two_sums(in_files=True) == [True, False]
+    with pytest.raises(ConfigError, match="once_per_model"):
+        two_sums(in_files=False)
+    without_check(monkeypatch, CarriedParticipant, "__init__", "kept-memory")
+    assert two_sums(in_files=False) == [True, True]

@@ -5,6 +5,7 @@ from typing import Final
 
 from secagg.context import Round, RoundId, bind
 from secagg.errors import (
+    ConfigError,
     DecodeError,
     LocalError,
     ProtocolViolation,
@@ -74,8 +75,14 @@ class CarriedParticipant:
             put there is sealed. None for a process that answers all messages: then everything stays in this object.
 
         Raises:
-            ConfigError: the memory of released sums belongs to another participant.
+            ConfigError: the memory of released sums belongs to another participant; or the policy asks for one that
+                outlives the process, and it does not.
         """
+        if states is not None and terms.policy.once_per_model and not terms.memory.durable:  # check: kept-memory
+            raise ConfigError(
+                "the policy allows one sum of a model (once_per_model), and which sums there were is forgotten with "
+                "each process: keep the memory of released sums in a file"
+            )
         if terms.identity is not None:
             terms.memory.belong_to(ParticipantId(terms.identity.participant_id))
         self.failed: dict[RoundId, SecAggError] = {}

@@ -190,6 +190,7 @@ def test_a_participant_that_wants_one_sum_of_a_model_gives_one() -> None:
     again = _played(once)
     assert isinstance(again.round.outcome, RoundAborted)
     assert "an update of this model is in a released sum already" in again.round.dropped[NAMES[0]]
+    assert {step.kind for _, step in again.sent} == {"open", "leave"}  # before anything of the round leaves
 
 
 def test_so_does_one_whose_model_is_named_later() -> None:
