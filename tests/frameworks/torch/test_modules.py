@@ -309,6 +309,14 @@ def test_a_tensor_that_numpy_cannot_read_is_named() -> None:
         snapshot(holding(Spread(torch.ones(2))))
 
 
+def test_a_single_value_may_be_expanded() -> None:
+    assert "odd" in snapshot(holding(torch.ones(()).expand(1)))
+
+
+def test_a_buffer_is_not_trainable_though_it_has_a_gradient() -> None:
+    assert "odd" not in snapshot(holding(torch.ones(2, requires_grad=True)), include="trainable")
+
+
 def test_counters_and_booleans_are_left_alone() -> None:
     for odd in (torch.tensor([True, False]), torch.arange(3), torch.zeros(2, dtype=torch.uint8)):
         assert list(snapshot(holding(odd))) == ["weight", "bias"]

@@ -58,6 +58,7 @@ def test_an_update_shares_no_memory_with_model_or_snapshot() -> None:
         assert not any(np.shares_memory(update[name], other) for other in others)
         assert not any(np.shares_memory(moved[name], other) for other in (before[name], now[name]))
         assert moved[name].flags.writeable
+    assert moved["steps"].flags.writeable
 
 
 def test_a_list_is_named_by_position_and_comes_back_in_its_order() -> None:
