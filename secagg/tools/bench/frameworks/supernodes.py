@@ -46,8 +46,10 @@ serverapp = "measured.apps:server"
 clientapp = "measured.apps:client"
 [tool.flwr.app.config]
 """
-_APPS: Final = """from secagg.tools.bench.frameworks.deployed import client as client
-from secagg.tools.bench.frameworks.deployed import server as server
+_APPS: Final = """from secagg.tools.bench.frameworks import deployed
+
+client = deployed.client
+server = deployed.server
 """
 
 
