@@ -66,6 +66,19 @@ def test_other_nodes_in_each_round_prepare_in_exchanges_of_their_own() -> None:
     assert result.train_metrics_clientapp.keys() == {1, 2, 3, 4}
 
 
+def test_nothing_is_prepared_where_the_nodes_change_every_time() -> None:
+    class Alternating(FedAvg):  # type: ignore[misc]
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            messages = super().configure_train(server_round, arrays, config, grid)
+            chosen = {1, 2, 3} if server_round % 2 else {3, 4, 5}
+            return [each for each in messages if each.metadata.dst_node_id in chosen]
+
+    grid = grid_of()
+    run(grid, rounds=5, strategy=Alternating(fraction_evaluate=0.0))
+    opened = [message for _, way, message in grid.seen if way == "down" and carries(message, "open")]
+    assert len(opened) == 3 * (5 + 1)  # of the first round it is not known yet
+
+
 def test_a_node_that_leaves_and_comes_back_costs_no_round() -> None:
     there: list[set[int]] = [NODES, NODES, NODES - {3}, NODES - {3}, NODES, NODES, NODES]
 
