@@ -15,6 +15,7 @@ from secagg.context import digest_model
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
 from secagg.encoding.schema import FLOATS, FloatArray, Schema, described_type
 from secagg.errors import InputError
+from secagg_client.learning.changes import change
 
 AnyArray = np.ndarray[Any, np.dtype[Any]]
 Arrays = Mapping[str, AnyArray] | Sequence[AnyArray]
@@ -239,18 +240,16 @@ def _read_only(array: AnyArray, dtype: np.dtype[Any] | None = None) -> AnyArray:
 
 
 def _difference(name: str, before: FloatArray, after: AnyArray) -> FloatArray:
-    after = after.astype(before.dtype, copy=False)
-    with np.errstate(invalid="ignore", over="ignore"):  # checked below
-        change: FloatArray = np.where(after == before, before.dtype.type(0), after - before)
-    _check_finite(name, change, "changed by")
-    return change
+    changed: FloatArray = change(before, after.astype(before.dtype, copy=False))
+    _check_finite(name, changed, "changed by")
+    return changed
 
 
-def _moved(name: str, before: FloatArray, change: AnyArray, original: AnyArray) -> AnyArray:
-    _check_finite(name, change, "has a mean of")
-    stays = (change == 0) | ~np.isfinite(before)
+def _moved(name: str, before: FloatArray, mean: AnyArray, original: AnyArray) -> AnyArray:
+    _check_finite(name, mean, "has a mean of")
+    stays = (mean == 0) | ~np.isfinite(before)
     with np.errstate(over="ignore", invalid="ignore"):  # checked below
-        after = (before + change).astype(original.dtype)
+        after = (before + mean).astype(original.dtype)
     _check_finite(name, np.where(stays, 0, after), f"leaves the range of {original.dtype}: it would be")
     moved: AnyArray = np.where(stays, original, after)
     return moved

@@ -25,6 +25,7 @@ from secagg_client.flower.node import node_of, with_identity
 from secagg_client.flower.records import RECORD, Packet, VersionError, put, take
 from secagg_client.flower.sidecar_node import HeldNode, is_held
 from secagg_client.learning import clipping
+from secagg_client.learning.changes import change
 from secagg_client.learning.metrics import PURPOSES, Metrics
 from secagg_client.learning.purposes import EVALUATION, TRAINING, answerable
 from secagg_client.participation.results import Offer
@@ -224,7 +225,7 @@ def _difference(after: dict[str, models.Numbers], before: dict[str, models.Numbe
     for name, array in after.items():
         if array.shape != before[name].shape:
             raise InputError(f"array {name!r} has shape {array.shape}; it came as {before[name].shape}", array=name)
-    return {name: (after[name] - before[name]).astype(before[name].dtype) for name in before}
+    return {name: change(array, after[name]) for name, array in before.items()}
 
 
 def _tell_unnamed(record: Any, known: set[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Any, Final
 
+import numpy as np
 from nvflare.apis.client import Client
 from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.dxo import DataKind
@@ -147,7 +148,7 @@ class SecureTasks(Controller):
         mean = trained.mean
         if mean is None:
             self.logger.warning("secagg: this round has no sum, and the model stays as it is")
-            mean = {name: array * 0 for name, array in models.averaged(parameters).items()}
+            mean = {name: np.zeros_like(array) for name, array in models.averaged(parameters).items()}
         kind = self._kind()
         found = models.differences if kind == DataKind.WEIGHT_DIFF else models.moved
         result = models.result(kind, found(parameters, mean), trained.weight or 1, trained.metrics)

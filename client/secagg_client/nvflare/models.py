@@ -14,6 +14,7 @@ from nvflare.apis.shareable import Shareable
 
 from secagg.encoding.schema import FLOATS, FloatArray
 from secagg.errors import InputError
+from secagg_client.learning.changes import change
 
 Arrays = dict[str, FloatArray]
 """Arrays of floats by name, in the order of the model."""
@@ -56,7 +57,7 @@ def difference(dxo: DXO, before: Arrays) -> Arrays:
         after = found[name].astype(array.dtype, copy=False)
         if after.shape != array.shape:
             raise InputError(f"parameter {name!r} has shape {after.shape}, the model has {array.shape}", array=name)
-        changed[name] = after if dxo.data_kind == DataKind.WEIGHT_DIFF else after - array
+        changed[name] = after if dxo.data_kind == DataKind.WEIGHT_DIFF else change(array, after)
     return changed
 
 

@@ -228,3 +228,14 @@ def test_encrypted_rounds_give_the_mean(custody: Custody, node_configs: dict[int
     )
     assert shift(result.arrays) == pytest.approx(2 * mean_of(NODES), abs=1e-4)
     assert result.train_metrics_clientapp.keys() == {1, 2}
+
+
+def test_a_model_with_numbers_without_sides_and_infinite_masks() -> None:
+    """The scale of a loss has no sides, and a mask of attention stays infinite in training."""
+    scale, mask = np.array(2, np.float32), np.array([0, -np.inf], np.float32)
+    given: dict[str, Any] = {"clip": 0.05, "value_bits": 24, "max_weight": 50, "phase_s": 0.02}
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), **given)
+    result = strategy.start(grid=grid_of(3), initial_arrays=model(scale=scale, mask=mask), num_rounds=1, timeout=0.1)
+    mean = (1 + 4 + 9) / 6 * 0.001
+    assert result.arrays["scale"].numpy() == pytest.approx(2 + mean, abs=1e-5)
+    assert result.arrays["mask"].numpy() == pytest.approx([mean, -np.inf], abs=1e-5)

@@ -55,6 +55,17 @@ def some(count: int, root: Path, **others: Site) -> list[Site]:
     return [others.get(f"s{n}") or Site(f"site-{n}", trains(n), root) for n in range(1, count + 1)]
 
 
+def masked_model(weight: Any = 1) -> tuple[dict[str, Any], Train]:
+    """A model with a number and a mask of attention, and a site that adds 1 to all of it."""
+    model = {"scale": np.array(2.0, np.float32), "mask": np.array([0.0, -np.inf], np.float32)}
+
+    def train(parameters: dict[str, Any]) -> FLModel:
+        full = {name: np.asarray(array + np.float32(1)) for name, array in parameters.items()}
+        return FLModel(params=full, params_type="FULL", meta={"NUM_STEPS_CURRENT_ROUND": weight})
+
+    return model, train
+
+
 class Kept(SecureFedAvg):
     """A controller that keeps what it would have saved."""
 
@@ -314,3 +325,16 @@ def test_what_a_site_logs_for_a_tracker_stays_there(tmp_path: Path) -> None:
         site.handle_event("fed.analytix_log_stats", fl_ctx)
         sender.handle_event("fed.analytix_log_stats", fl_ctx)
         assert sent == [data]
+
+
+@pytest.mark.parametrize(("weight", "moved"), [(1, 1.0), (1000, 0.0)])
+def test_a_model_with_numbers_without_sides_and_infinite_masks(weight: int, moved: float, tmp_path: Path) -> None:
+    """Without a sum, as where weights are too large, it stays as it is."""
+    model, train = masked_model(weight)
+    sites = [Site(f"site-{n}", train, tmp_path) for n in (1, 2, 3)]
+    settings = replace(SETTINGS, metrics={}).as_json()
+    controller = Kept(num_clients=3, num_rounds=1, model=model, persistor_id="", secagg=settings)
+    Job(controller, sites, tmp_path).run()
+    (after,) = controller.models
+    assert after.params["scale"] == pytest.approx(2 + moved, abs=1e-3)
+    assert after.params["mask"] == pytest.approx([moved, -np.inf], abs=1e-3)
