@@ -488,3 +488,20 @@ def test_a_policy_of_one_sum_needs_a_memory_that_outlives_the_process(
         two_sums(in_files=False)
     without_check(monkeypatch, CarriedParticipant, "__init__", "kept-memory")
     assert two_sums(in_files=False) == [True, True]
+
+
+def test_who_comes_with_anothers_certificate_and_no_signature_drops_itself_alone() -> None:
+    """The certificate is public. The owner comes later, and is in the sum."""
+    game = Set(OPEN, SIGNED)
+    keys = game.answer_of(FIRST)
+    (forged,) = participants(4)[FIRST].answer([carried(SIGNED, NAMES).steps()[FIRST]], contribute_as(FIRST))
+    game.round.take(SECOND, replace(forged, round_id=keys.round_id))  # signed for another round
+    assert list(game.round.dropped) == [SECOND]
+    assert "signature" in game.round.dropped[SECOND]
+    game.round.take(FIRST, keys)
+    for name in (THIRD, FOURTH):
+        game.round.take(name, game.answer_of(name))
+    game.round.close()
+    Channel(game.round, game.peers).play()
+    assert isinstance(game.round.outcome, Aggregate)
+    assert set(game.round.outcome.survivors) == {FIRST, THIRD, FOURTH}
