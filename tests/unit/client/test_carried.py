@@ -53,6 +53,8 @@ def test_a_round_has_the_mean_of_all(threat_model: ThreatModel, live: Live) -> N
     assert outcome.survivors == tuple(channel.peers)
     assert channel.exchanges == EXCHANGES[threat_model]
     assert channel.round.dropped == {}
+    assert isinstance(channel.round, CarriedRound)
+    assert channel.round._engine.aggregate is None  # nothing of it is kept twice
     mean = outcome.mean(config)
     expected = plain_mean(config, channel.peers)
     assert np.abs(mean.arrays["values"] - expected["values"]).max() <= mean.error_bounds["values"]

@@ -48,7 +48,7 @@ from tests.carrying import (
     terms_of,
 )
 from tests.recording import RecordingRng
-from tests.rounds import SEMI_HONEST
+from tests.rounds import ACTIVE, SEMI_HONEST
 
 NAMES = list[str](participant_names(5))
 NOISY = small_round(
@@ -121,12 +121,14 @@ def test_a_sum_that_cannot_be_charged_is_not_released() -> None:
     assert channel.round.outcome.reason is AbortReason.INTERNAL
 
 
-def test_a_round_that_cannot_be_made_costs_nothing() -> None:
+GROUPED = replace(NOISY, max_participants=3, threshold=3, max_colluding=0, groups=Groups.parse(3, "median"))
+
+
+@pytest.mark.parametrize(("config", "people"), [(replace(NOISY, threshold=4), 5), (GROUPED, 9)])
+def test_a_round_that_cannot_be_made_costs_nothing(config: RoundConfig, people: int) -> None:
     recorder = Recorder()
     with pytest.raises(ConfigError, match="CA's certificate"):
-        carried(
-            replace(NOISY, threat_model=NOISY.threat_model.ACTIVE, threshold=4), NAMES, charge=recorder.plan, trust=None
-        )
+        carried(replace(config, threat_model=ACTIVE), participant_names(people), charge=recorder.plan, trust=None)
     assert recorder.told == ["plan", "withdraw"]
 
 
@@ -142,8 +144,7 @@ def test_rounds_with_noise_spend_the_budget_of_their_task() -> None:
 
 
 def test_the_groups_of_a_round_are_charged_once() -> None:
-    config = replace(NOISY, max_participants=3, threshold=3, max_colluding=0, groups=Groups.parse(3, "median"))
-    recorder = Recorder()
+    config, recorder = GROUPED, Recorder()
     assert isinstance(played_with(recorder, config, 9).round.outcome, GroupedAggregate)
     assert recorder.told == ["plan"] + ["Aggregate in Unmask"] * 3
     budgets = budgets_of()
@@ -191,6 +192,22 @@ def test_a_participant_that_wants_one_sum_of_a_model_gives_one() -> None:
     assert isinstance(again.round.outcome, RoundAborted)
     assert "an update of this model is in a released sum already" in again.round.dropped[NAMES[0]]
     assert {step.kind for _, step in again.sent} == {"open", "leave"}  # before anything of the round leaves
+
+
+def test_and_none_to_others_before_it_heard_that_the_first_came_out() -> None:
+    """Every cell of the two cohorts is large enough, so the memory alone would allow the second sum."""
+    for once, says in ((True, "an update of this model may be in a sum of other participants already"), (False, None)):
+        peers = participants(6, policy=replace(ANYTHING, once_per_model=once))
+        first = carried(small_round(3, SEMI_HONEST, threshold=3), NAMES[:3])
+        channel = Channel(first, peers)
+        while first.steps():
+            channel.exchange()
+        assert isinstance(first.outcome, Aggregate)
+        second = _played(peers, small_round(6, SEMI_HONEST, threshold=3)).round
+        if says is None:
+            assert second.dropped == {}
+        else:
+            assert all(says in second.dropped[name] for name in NAMES[:3])
 
 
 def test_so_does_one_whose_model_is_named_later() -> None:
