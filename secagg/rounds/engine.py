@@ -207,7 +207,7 @@ class Engine(OpeningAndClosing):
             raise ConfigError(
                 "the configuration names this round's model; open the round with model_later to name it now"
             )
-        if self.round.named not in {b"", model_digest}:  # check: model-named-again
+        if self.round.named and self.round.named != model_digest:  # check: model-named-again
             raise ConfigError(
                 f"this round is about model {self.round.named.hex()[:16]}…; open another round for another model"
             )

@@ -158,7 +158,7 @@ def test_the_same_model_may_be_named_again_and_no_other() -> None:
 
 def test_what_is_no_digest_of_a_model_is_not_named() -> None:
     engine = until_shared().coordinator
-    for wrong in (b"", bytes(31), "0" * 32):
+    for wrong in (b"", bytes(31), "0" * 32, bytearray(MODEL)):
         with pytest.raises(ConfigError, match="must be 32 bytes"):
             engine.name_model(wrong, NOW)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="32 zero bytes stand for a model that is not named yet"):

@@ -125,6 +125,7 @@ class Contribution:
 
     def __post_init__(self) -> None:
         check_purpose(self.purpose)
+        check_digest(self.model_digest)
         object.__setattr__(self, "update", owned(self.update))
         Schema.of(self.update).check(self.update)
 

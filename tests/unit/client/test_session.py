@@ -134,6 +134,12 @@ def test_an_update_that_no_round_would_take_is_refused_before_any_round_is_looke
         Contribution(update=update, weight=1, model_digest=bytes(32))
 
 
+@pytest.mark.parametrize("digest", ["0" * 32, None, bytearray(32), bytes(31)])
+def test_so_is_what_is_no_digest_of_a_model(digest: Any) -> None:
+    with pytest.raises(ConfigError, match="model_digest must be 32 bytes"):
+        Contribution(update=GOOD, weight=1, model_digest=digest)
+
+
 @pytest.mark.parametrize(
     ("array", "says"),
     [
