@@ -505,3 +505,17 @@ def test_who_comes_with_anothers_certificate_and_no_signature_drops_itself_alone
     Channel(game.round, game.peers).play()
     assert isinstance(game.round.outcome, Aggregate)
     assert set(game.round.outcome.survivors) == {FIRST, THIRD, FOURTH}
+
+
+@pytest.mark.parametrize("kind", ["AdvertiseKeys", "ShareKeys"])
+def test_an_answer_that_comes_late_is_not_looked_at(kind: str) -> None:
+    game = Set(kind)
+    late = game.answer_of(SECOND)
+    for name in (FIRST, THIRD, FOURTH):
+        game.round.take(name, game.answer_of(name))
+    game.round.close()
+    game.round.take(SECOND, late)
+    assert game.round.dropped == {SECOND: f"did not answer in {late.kind}"}
+    Channel(game.round, game.peers).play()
+    assert isinstance(game.round.outcome, Aggregate)
+    assert set(game.round.outcome.survivors) == {FIRST, THIRD, FOURTH}

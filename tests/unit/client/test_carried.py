@@ -1,6 +1,6 @@
 """Whole rounds over a framework's channel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from secagg_client.carried.coordinator import CarriedRound
 from secagg_client.carried.groups import CarriedGroups
-from secagg_client.carried.participant import MAX_ROUNDS, CarriedParticipant
+from secagg_client.carried.participant import MAX_ROUNDS, CarriedParticipant, Contribute
 from secagg_client.carried.steps import Step, read_over
 from secagg_client.carried.terms import CarriedTerms
 from secagg_client.participation.terms import Contribution
@@ -128,6 +128,34 @@ def test_too_few_groups_is_no_result_for_anybody() -> None:
     assert channel.exchanges == 1
     ended = [read_over(step) for step in channel.round.endings().values()]
     assert len(ended) == 9
+    assert all(isinstance(error, RoundAborted) for error in ended)
+
+
+def test_a_group_whose_sum_cannot_be_decoded_counts_as_none() -> None:
+    """A median of three needs all three. Whoever sends a vector of its own choice spoils the sum of its group."""
+
+    class Poisoner:
+        def __init__(self, inner: Answering) -> None:
+            self.inner, self.failed = inner, inner.failed
+
+        def answer(self, steps: Sequence[Step], contribute: Contribute) -> list[Step]:
+            replies = self.inner.answer(steps, contribute)
+            return [replace(one, parts=tuple(map(spoilt, one.parts))) if is_input(one) else one for one in replies]
+
+    def is_input(step: Step) -> bool:
+        return step.kind == "MaskedInput"
+
+    def spoilt(part: bytes) -> bytes:
+        return part[:-40] + bytes(byte ^ 0x55 for byte in part[-40:-1]) + part[-1:]  # whose high bits are none
+
+    peers = participants(9)
+    peers["participant-00005"] = Poisoner(peers["participant-00005"])
+    channel = Channel(carried(GROUPED, peers), peers)
+    while channel.round.steps():
+        channel.exchange()
+    assert isinstance(channel.round.outcome, RoundAborted)
+    assert "its sum cannot be decoded" in str(channel.round.outcome)
+    ended = [read_over(step) for step in channel.round.endings().values()]
     assert all(isinstance(error, RoundAborted) for error in ended)
 
 
