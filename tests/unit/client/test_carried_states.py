@@ -204,3 +204,35 @@ def test_feedback_is_the_same_in_one_process_and_in_many(array: str, threat_mode
     one, many = means(in_one_process), means(in_many_processes)
     assert len(one) == len(many) == 3
     assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
+
+
+def test_what_two_rounds_of_a_task_carry_is_kept_apart_while_they_overlap() -> None:
+    """The first one ends with the message that asks for the shares of the second, whose input was sent before."""
+    peers = participants(5, live=in_many_processes)
+    configs = [replace(ONE_BIT, model_digest=bytes(31) + bytes([number])) for number in (1, 2)]
+    first, second = (carried(config, NAMES) for config in configs)
+    for number in range(6):
+        under_way = [first, second] if number else [first]
+        asked = [one.steps() or (one.endings() if one is first and number == 4 else {}) for one in under_way]
+        for name in NAMES:
+            steps = [each[name] for each in asked if name in each]
+            for reply in peers[name].answer(steps, contribute_as(name)):
+                next(one for one in under_way if one.round_id == reply.round_id).take(name, reply)
+            assert peers[name].failed == {}
+        for one in under_way:
+            one.close()
+    assert isinstance(first.outcome, Aggregate)
+    assert isinstance(second.outcome, Aggregate)
+    assert len(second.outcome.survivors) == 5
+
+
+@pytest.mark.parametrize("live", [in_one_process, in_many_processes])
+@pytest.mark.parametrize("threat_model", [SEMI_HONEST, ACTIVE])
+def test_a_participant_has_its_certificates_name_only_where_messages_are_signed(
+    threat_model: ThreatModel, live: Live
+) -> None:
+    peers = {f"node-{name[-1]}": live(replace(terms_of(name), name=f"node-{name[-1]}")) for name in NAMES}
+    made = carried(small_round(5, threat_model), peers)
+    Channel(made, peers).play()
+    assert isinstance(made.outcome, Aggregate)
+    assert sorted(made.outcome.survivors) == (NAMES if threat_model is ACTIVE else sorted(peers))
