@@ -52,7 +52,7 @@ def test_digits_with_noise_and_a_budget(app: Play, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match=r"there is no folder .* for the privacy ledger; make it"):
         app("noise", 50, 1)
-    (tmp_path / "privacy").mkdir()
+    (tmp_path / "privacy").mkdir(mode=0o700)
     budget = {"Budget": lambda epsilon: Budget(epsilon * 3.4 / 8)}
     assert app("noise", 50, 2, **budget) > 0.12
     with pytest.raises(BudgetExceeded, match=r"of 3\.4 "):
