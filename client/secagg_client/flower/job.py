@@ -122,11 +122,11 @@ class Job:
         """
         asked = self._asked(messages, timeout_s)
         self.latest = asked.model if self._trained else None
-        if self.settings.searches_clip and (failed := self._find_clip(asked)):
-            return failed
         floats = models.floats(asked.model)
         if not floats:
             raise ConfigError("the model has no floating array, so there is nothing to average")
+        if self.settings.searches_clip and (failed := self._find_clip(asked)):
+            return failed
         digest, schema = models.digest(asked.model), Schema.of(floats)
         bundle = self._run(asked, digest, lambda count, named: self.settings.train_rounds(schema, count, digest, named))
         update = bundle.rounds[TRAIN]

@@ -18,9 +18,10 @@ TURNS: Final = "turns"
 EXPLAINED: Final = {
     RAISED: "its app raised an exception or returned an error; the log of the node has it",
     NO_REPLY: "its app replied without exactly one ArrayRecord and one MetricRecord",
-    NO_WEIGHT: "its app's reply has no number of examples: put it into the MetricRecord, as 'num-examples'",
+    NO_WEIGHT: "its app's reply has no number of examples: put it into the MetricRecord, as 'num-examples' or what "
+    "the strategy's weighted_by_key says",
     WEIGHT: "its number of examples is no whole number from 1 to max_weight; an empty data set has nothing to add",
-    INPUT: "its update has other arrays than the model, or a value that is NaN or infinite",
+    INPUT: "its update has other arrays than the model, or a value that is NaN, infinite or 2^23 and more",
     IDENTITY: "its certificate, key or CA in node_config cannot be read; the log of the node says more",
     MARKS: "it takes part against an active server only with a folder for marks (secagg-marks in node_config)",
     NO_IDENTITY: "it has no certificate, and the sidecar transport needs one: name it in node_config, or in a "

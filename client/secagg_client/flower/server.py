@@ -75,7 +75,8 @@ class SecAgg:
             max_weight: the largest number of examples of a node; those with more are left out. Choose it no larger than
                 needed: the smaller a node's number is beside it, the coarser are its values.
             value_bits: bits of a value, 1 to 32.
-            encoding: a fixed-point code or a pipeline in place of `clip`, `max_weight` and `value_bits`.
+            encoding: a fixed-point code or a pipeline in place of `clip`, `max_weight` and `value_bits`. If it does not weigh
+                updates, metrics are still weighted by the number of examples, up to `max_weight`.
             metrics: smallest and largest value of each metric that nodes report, in training or evaluation, by name.
                 Their means are computed as exact sums. Others stay at the nodes. Without any, nodes do not evaluate.
             trust: the CA of the nodes' certificates. With it rounds stand against an active server; without, against
@@ -107,7 +108,12 @@ class SecAgg:
                 "them in its settings (participant_ca, ledger_dir, budget), and leave trust, ledger and budget out"
             )
         signed = trust is not None or transport is not None
-        weight = encoding.max_weight if encoding is not None else max_weight
+        weight = max_weight if encoding is None or encoding.max_weight == 1 else encoding.max_weight
+        if weight_key(strategy) in (metrics or {}):
+            raise ConfigError(
+                f"{weight_key(strategy)!r} is the weight of each node and no metric, and its total is in the reply that "
+                "the strategy gets; leave it out of metrics"
+            )
         self._strategy = strategy
         self._transport = transport
         self._ledger = None if ledger is None else Path(ledger)
@@ -117,7 +123,7 @@ class SecAgg:
             clip=_clip(clip),
             value_bits=value_bits,
             encoding=encoding,
-            metrics=Metrics(metrics or {}, max_weight),
+            metrics=Metrics(metrics or {}, weight),
             threat_model=ThreatModel.ACTIVE if signed else ThreatModel.SEMI_HONEST,
             trust=trust,
             threshold=threshold,

@@ -15,6 +15,7 @@ from secagg.errors import ConfigError
 from secagg.lattice.parameters import Profile
 from secagg.programs.ledgers.budgets import Charge
 from secagg.robust.grouping import Groups
+from secagg.scalars import as_number
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import Metrics
 
@@ -46,7 +47,7 @@ class Settings:
     charge: Callable[[RoundId, RoundConfig], Charge | None] | None = None
 
     def __post_init__(self) -> None:
-        if not self.phase_s > 0:
+        if not as_number(self.phase_s, "phase_s") > 0:
             raise ConfigError(f"phase_s is a number of seconds above 0, not {self.phase_s}")
         if self.noisy and self.metrics.ranges:
             raise ConfigError(

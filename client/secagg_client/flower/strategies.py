@@ -67,7 +67,8 @@ def check_strategy(strategy: object, *, mean_based: bool) -> None:
         )
     for method in _OWN_CODE:
         owner = next(base for base in kind.__mro__ if method in vars(base))
-        if not owner.__module__.startswith(f"{flower.__name__}."):  # check: own-aggregation
+        ours = method not in vars(strategy) and owner.__module__.startswith(f"{flower.__name__}.")
+        if not ours:  # check: own-aggregation
             raise ConfigError(
                 f"{owner.__name__} has a {method} of its own; if it works on the mean of all replies alone, say so "
                 "with SecAgg(…, mean_based=True)"

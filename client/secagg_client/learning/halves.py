@@ -16,7 +16,7 @@ def widened(array: Array, dtype: str) -> Array | None:
         dtype: name of what they are, such as "float16" or "bfloat16".
     """
     if dtype == BFLOAT16:
-        return (_bits(array).astype(np.uint32) << 16).view(np.float32)
+        return np.asarray(_bits(array).astype(np.uint32) << 16).view(np.float32)  # `<<` makes a scalar of shape ()
     if array.dtype == np.float16:
         return array.astype(np.float32)
     return array.copy() if array.dtype in (np.float32, np.float64) else None

@@ -148,4 +148,8 @@ def _checked(name: object, bounds: object) -> tuple[float, float]:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return None
-    return float(value) if isfinite(value) else None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return None
+    return number if isfinite(number) else None

@@ -45,7 +45,7 @@ BAD: dict[str, tuple[ClientApp, str]] = {
     "too many examples": (app_of([SecAggMod()], weight=51), "from 1 to max_weight"),
     "half an example": (app_of([SecAggMod()], weight=1.5), "no whole number"),
     "list of examples": (app_of([SecAggMod()], weight=[1, 2]), "no whole number"),
-    "NaN": (replying(arrays=model(bias=SPOILT), metrics=GOOD), "NaN or infinite"),
+    "NaN": (replying(arrays=model(bias=SPOILT), metrics=GOOD), "NaN, infinite"),
     "NaN examples": (app_of([SecAggMod()], weight=float("nan")), "no whole number"),
     "other shape": (replying(arrays=model(bias=np.full(8, SECRET, np.float32)), metrics=GOOD), "other arrays"),
     "other names": (replying(arrays=trained(other=np.full(7, SECRET, np.float32)), metrics=GOOD), "other arrays"),
@@ -162,6 +162,14 @@ def test_a_strategy_that_sends_no_one_model_is_told(content: dict[str, Any], tol
         )
 
 
+@pytest.mark.parametrize("clip", ["auto", 1.0])
+def test_a_model_without_floats_is_told_before_anybody_trains(clip: Any) -> None:
+    grid = MemoryGrid({node: app_of([SecAggMod()]) for node in (1, 2, 3)})
+    with pytest.raises(ConfigError, match="no floating array"):
+        SecAgg(FedAvg(), clip=clip).start(grid=grid, initial_arrays=trained(counter=np.arange(3)))
+    assert grid.seen == []
+
+
 def test_a_strategy_that_asks_too_few_is_told() -> None:
     class Few(FedAvg):  # type: ignore[misc]
         def configure_train(self, *given: Any, **named: Any) -> Any:
@@ -190,6 +198,8 @@ def test_a_strategy_that_sends_nodes_different_models_is_told() -> None:
     [
         ({"clip": "automatic"}, "clip is a number or"),
         ({"phase_s": 0}, "phase_s"),
+        ({"phase_s": "60"}, "phase_s must be a number"),
+        ({"metrics": {"num-examples": (0, 100)}}, "'num-examples' is the weight of each node"),
         ({"metrics": {"loss": (1, 0)}}, "its range"),
     ],
 )

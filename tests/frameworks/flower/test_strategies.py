@@ -91,6 +91,10 @@ def test_a_class_of_ones_own_is_taken_if_it_leaves_the_aggregation_alone() -> No
         with pytest.raises(ConfigError, match=f"{kind.__name__} has a {method} of its own"):
             SecAgg(kind())
         SecAgg(kind(), mean_based=True)
+    patched = FedAvg()
+    patched.aggregate_train = lambda server_round, replies: (None, None)
+    with pytest.raises(ConfigError, match="FedAvg has a aggregate_train of its own"):
+        SecAgg(patched)
     with pytest.raises(ConfigError, match="Median is a FedMedian, which needs single updates"):
         SecAgg(Median(), mean_based=True)
 

@@ -41,7 +41,9 @@ def test_a_metric_that_some_do_not_report_is_the_mean_of_the_others() -> None:
     assert found.weight == 40
 
 
-@pytest.mark.parametrize(("value", "counted"), [(11.0, 10.0), (-1.0, 0.0), (nan, None), ("x", None), (True, None)])
+@pytest.mark.parametrize(
+    ("value", "counted"), [(11.0, 10.0), (-1.0, 0.0), (nan, None), ("x", None), (True, None), (10**400, None)]
+)
 def test_what_lies_outside_is_clipped_or_left_out_and_counted(value: object, counted: float | None) -> None:
     found = METRICS.read(summed([METRICS.update({"loss": value}, 10)]))
     assert found.outside["loss"] == 1
