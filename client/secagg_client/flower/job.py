@@ -323,9 +323,9 @@ class Job:
         match answer:
             case Packet(steps):
                 self._known.add(peer)
-                if any(step.kind != LEAVE for step in steps):
-                    self._answered.add(peer)
                 bundle.take(peer, steps)
+                if peer in bundle.joined and any(step.kind != LEAVE for step in steps):
+                    self._answered.add(peer)
             case Refusal(reason) if peer not in self._known:
                 bundle.lost(peer, f"{reason} (if its app lacks SecAggMod, add it to ClientApp(mods=[…]) there)")
             case Silence(reason) | Refusal(reason):

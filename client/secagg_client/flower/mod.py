@@ -16,7 +16,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MessageType, RecordD
 from secagg.config import TRAIN
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import MAX_WEIGHT
-from secagg.errors import DecodeError, IdentityError, InputError, SecAggError
+from secagg.errors import DecodeError, IdentityError, InputError, PolicyViolation, SavedStateError, SecAggError
 from secagg.policy import Policy
 from secagg_client.carried.participant import CarriedParticipant
 from secagg_client.flower import arrays as models
@@ -72,8 +72,7 @@ class SecAggMod:
             return Message(Error(REFUSED, str(error)), reply_to=message)
         except Exception as error:  # at Flower's edge: raised, it would take the traceback to the server
             log.error("SecAggMod: out of the round", exc_info=error)
-            word = notes.IDENTITY if isinstance(error, IdentityError) else notes.INTERNAL
-            return Message(put(Packet((), (word,)), RecordDict()), reply_to=message)
+            return Message(put(Packet((), (_word(error),)), RecordDict()), reply_to=message)
 
     def _answer(self, message: Message, context: Context, call_next: Call) -> Message:
         if not message.has_content() or RECORD not in message.content:
@@ -99,6 +98,8 @@ class SecAggMod:
             log.warning("SecAggMod: out of round %s: %s", round_id.hex(), error)
             if isinstance(error, InputError):
                 task.notes.append(notes.INPUT)
+            elif isinstance(error, PolicyViolation):
+                task.notes.append(node.refuses)
         return Message(put(Packet(tuple(steps), tuple(task.notes)), RecordDict()), reply_to=message)
 
     @staticmethod
@@ -205,6 +206,16 @@ class _Task:
             self.notes.append(notes.WEIGHT)
             return None
         return int(value)
+
+
+def _word(error: Exception) -> str:
+    """Why the mod fails, for the server."""
+    match error:
+        case IdentityError():
+            return notes.IDENTITY
+        case SavedStateError():
+            return notes.FOLDER
+    return notes.INTERNAL
 
 
 def _most(offers: Sequence[Offer]) -> int:

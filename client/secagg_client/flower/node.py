@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from secagg.config import ThreatModel
 from secagg.crypto.identity import Identity, TrustAnchors
-from secagg.errors import IdentityError
+from secagg.errors import IdentityError, SavedStateError
 from secagg.policy import Policy
 from secagg.programs.state_keys import FolderStateKeys
 from secagg_client.carried.terms import CarriedTerms
+from secagg_client.flower import notes
 from secagg_client.participation.terms import load
 from secagg_client.released_sums.memory import Memory
 
@@ -55,10 +56,12 @@ class Node:
     Attributes:
         terms: for its rounds.
         remarks: what its operator should know, one sentence or more each.
+        refuses: the note for the server, where its policy refuses a round.
     """
 
     terms: CarriedTerms
     remarks: tuple[str, ...]
+    refuses: str
 
 
 def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
@@ -72,6 +75,7 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
 
     Raises:
         IdentityError: a file is missing or unreadable, or only some of the three are named.
+        SavedStateError: the folder for marks cannot be made or read, or others can read what is in it.
     """
     identity, trust = identity_of(config)
     marks = config.get(MARKS)
@@ -81,7 +85,7 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
     if not (identity and marks):  # states of such a round would be refused later; so it is not even joined
         policy = replace(policy, threat_models=policy.threat_models - {ThreatModel.ACTIVE})
     if marks:
-        Path(str(marks)).mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(Path(str(marks)))
     terms = CarriedTerms(
         name=str(node_id),
         clock=time.time,
@@ -91,7 +95,17 @@ def node_of(node_id: int, config: Any, policy: Policy | None) -> Node:
         keys=FolderStateKeys(Path(str(marks)) / KEYS) if marks else None,
         memory=Memory(Path(str(marks)) / SUMS if marks else None),
     )
-    return Node(terms, tuple(remarks))
+    refuses = notes.POLICY if identity and marks else notes.MARKS if identity else notes.NO_IDENTITY
+    return Node(terms, tuple(remarks), refuses)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SavedStateError(
+            f"the folder {folder} for marks cannot be made: {error.strerror or error}; name another one as {MARKS}"
+        ) from error
 
 
 def with_identity(config: Any, identities: Path | None) -> Mapping[str, Any]:

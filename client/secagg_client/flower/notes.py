@@ -10,6 +10,7 @@ WEIGHT: Final = "weight"
 INPUT: Final = "input"
 IDENTITY: Final = "identity"
 MARKS: Final = "marks"
+FOLDER: Final = "folder"
 INTERNAL: Final = "internal"
 NO_IDENTITY: Final = "no-identity"
 POLICY: Final = "policy"
@@ -24,8 +25,9 @@ EXPLAINED: Final = {
     INPUT: "its update has other arrays than the model, or a value that is NaN, infinite or 2^23 and more",
     IDENTITY: "its certificate, key or CA in node_config cannot be read; the log of the node says more",
     MARKS: "it takes part against an active server only with a folder for marks (secagg-marks in node_config)",
-    NO_IDENTITY: "it has no certificate, and the sidecar transport needs one: name it in node_config, or in a "
-    "simulation give SecAggMod(identities=…)",
+    FOLDER: "its folder for marks (secagg-marks in node_config) cannot be used; the log of the node says more",
+    NO_IDENTITY: "it has no certificate, which rounds against an active server and the sidecar transport need: name it "
+    "in node_config, or for the sidecar transport in a simulation give SecAggMod(identities=…)",
     POLICY: "its policy refuses the round: change the round, or SecAggMod(policy=…) there; its log says more",
     TURNS: "its pipeline says feedback, which is lost between the workers of a simulation: leave transport out there",
     INTERNAL: "SecAggMod failed there; the log of the node says more",

@@ -111,8 +111,8 @@ class SecAgg:
         weight = max_weight if encoding is None or encoding.max_weight == 1 else encoding.max_weight
         if weight_key(strategy) in (metrics or {}):
             raise ConfigError(
-                f"{weight_key(strategy)!r} is the weight of each node and no metric, and its total is in the reply that "
-                "the strategy gets; leave it out of metrics"
+                f"{weight_key(strategy)!r} is the weight of each node and no metric, and the strategy gets its total "
+                "anyway; leave it out of metrics"
             )
         self._strategy = strategy
         self._transport = transport

@@ -1,5 +1,6 @@
 """Rounds against an active server: identities and a folder of the node's own; what an old state or a replay can do."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from secagg_client.flower.node import KEYS, SUMS
 from secagg_client.flower.records import take
 
 from secagg.config import ThreatModel
+from secagg.crypto.authority import create_authority
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import RoundAborted
 from secagg.messages import Phase
@@ -79,6 +81,33 @@ def test_without_a_folder_a_node_is_in_no_round_against_an_active_server(
     assert shift(result.arrays) == pytest.approx(mean_of({1, 3, 4, 5}), abs=1e-6)
     assert "node 2 dropped out: refused: refused by local policy: threat model ACTIVE is not allowed" in caplog.text
     assert "names a certificate and no secagg-marks" in caplog.text
+    assert "SecAgg: node 2: it takes part against an active server only with a folder for marks" in caplog.text
+
+
+def test_a_folder_that_cannot_be_used_is_told(
+    node_configs: dict[int, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node_configs[2]["secagg-marks"] = str(tmp_path / "ca.pem")  # a file
+    opened = tmp_path / "opened"
+    (opened / KEYS).mkdir(parents=True)
+    (opened / KEYS).chmod(0o755)
+    node_configs[3]["secagg-marks"] = str(opened)
+    run(grid_of(node_configs))
+    for node in (2, 3):
+        assert f"node {node}: its folder for marks (secagg-marks in node_config) cannot be used" in caplog.text
+    assert "name another one as secagg-marks" in str([record.exc_info for record in caplog.records])
+
+
+def test_a_server_of_another_ca_stops_the_job(node_configs: dict[int, dict[str, Any]]) -> None:
+    other = create_authority(name="another", now=datetime.now(UTC)).certificate_pem
+    with pytest.raises(RoundAborted, match=r"no node took part .*issued by a foreign CA"):
+        run(grid_of(node_configs), rounds=2, trust=TrustAnchors.from_pem(other))
+
+
+def test_nodes_without_certificates_are_told_what_an_active_round_needs(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(RoundAborted, match="threat model ACTIVE is not allowed"):
+        run(grid_of({}))
+    assert "SecAgg: node 1: it has no certificate, which rounds against an active server" in caplog.text
 
 
 @pytest.mark.parametrize("missing", ["secagg-certificate", "secagg-key", "secagg-ca"])
