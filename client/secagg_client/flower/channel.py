@@ -28,9 +28,15 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A node answered, and with nothing of ours; why, in words that may be printed."""
+    """A node answered, and with nothing of ours.
+
+    Attributes:
+        reason: why, in words that may be printed.
+        named: whether that names the cause; an error that Flower reports need not.
+    """
 
     reason: str
+    named: bool = True
 
 
 Answer = Packet | Silence | Refusal
@@ -118,7 +124,7 @@ class Channel:
 
 def _read(reply: Message) -> Answer:
     if reply.has_error():
-        return Refusal(f"error {reply.error.code}: {_shown(reply.error.reason)}")
+        return Refusal(f"error {reply.error.code}: {_shown(reply.error.reason)}", named=False)
     try:
         packet = take(reply.content)
     except VersionError as error:

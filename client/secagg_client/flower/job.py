@@ -326,7 +326,7 @@ class Job:
                 bundle.take(peer, steps)
                 if peer in bundle.joined and any(step.kind != LEAVE for step in steps):
                     self._answered.add(peer)
-            case Refusal(reason) if peer not in self._known:
+            case Refusal(reason, named=False) if peer not in self._known:
                 bundle.lost(peer, f"{reason} (if its app lacks SecAggMod, add it to ClientApp(mods=[…]) there)")
             case Silence(reason) | Refusal(reason):
                 bundle.lost(peer, reason)

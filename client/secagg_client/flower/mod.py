@@ -151,6 +151,10 @@ class _Task:
             log.error("SecAggMod: the app's function failed", exc_info=error)
             self.notes.append(notes.RAISED)
             return None
+        if not isinstance(reply, Message):
+            log.error("SecAggMod: the app's function returned %s, and no Message", type(reply).__name__)
+            self.notes.append(notes.RAISED)
+            return None
         if reply.has_error():
             log.error("SecAggMod: the app replied with an error: %s", reply.error)
             self.notes.append(notes.RAISED)

@@ -17,7 +17,7 @@ POLICY: Final = "policy"
 TURNS: Final = "turns"
 
 EXPLAINED: Final = {
-    RAISED: "its app raised an exception or returned an error; the log of the node has it",
+    RAISED: "its app raised an exception, or returned an error or no Message; the log of the node has it",
     NO_REPLY: "its app replied without exactly one ArrayRecord and one MetricRecord",
     NO_WEIGHT: "its app's reply has no number of examples: put it into the MetricRecord, as 'num-examples' or what "
     "the strategy's weighted_by_key says",

@@ -75,8 +75,8 @@ class SecAgg:
             max_weight: the largest number of examples of a node; those with more are left out. Choose it no larger than
                 needed: the smaller a node's number is beside it, the coarser are its values.
             value_bits: bits of a value, 1 to 32.
-            encoding: a fixed-point code or a pipeline in place of `clip`, `max_weight` and `value_bits`. If it does not weigh
-                updates, metrics are still weighted by the number of examples, up to `max_weight`.
+            encoding: a fixed-point code or a pipeline in place of `clip`, `max_weight` and `value_bits`. If it does not
+                weigh updates, metrics are still weighted by the number of examples, up to `max_weight`.
             metrics: smallest and largest value of each metric that nodes report, in training or evaluation, by name.
                 Their means are computed as exact sums. Others stay at the nodes. Without any, nodes do not evaluate.
             trust: the CA of the nodes' certificates. With it rounds stand against an active server; without, against

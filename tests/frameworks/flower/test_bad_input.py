@@ -40,6 +40,7 @@ SPOILT = np.full(7, SECRET, np.float32)
 SPOILT[3] = np.nan
 BAD: dict[str, tuple[ClientApp, str]] = {
     "raises": (app_of([SecAggMod()], train=raising), "its app raised an exception"),
+    "nothing": (app_of([SecAggMod()], train=lambda message, context: None), "or no Message"),
     "no weight": (app_of([SecAggMod()], weight=None), "has no number of examples"),
     "no examples": (app_of([SecAggMod()], weight=0), "an empty data set"),
     "too many examples": (app_of([SecAggMod()], weight=51), "from 1 to max_weight"),
@@ -88,7 +89,8 @@ def test_an_app_without_the_mod_is_named_and_gets_nothing_to_train_on(caplog: py
 
     result, grid = run(app_of([], train=train))
     assert result.arrays["bias"].numpy() == pytest.approx(model()["bias"].numpy() + 0.02, abs=1e-6)
-    assert "node 5 dropped out: its app answered without SecAggMod" in caplog.text
+    (line,) = {line for line in caplog.messages if "node 5 dropped out" in line}
+    assert line.endswith("its app answered without SecAggMod: add it to ClientApp(mods=[…]) there")
     assert all(list(message.content) == ["secagg"] for node, way, message in grid.seen if (node, way) == (5, "down"))
 
 
