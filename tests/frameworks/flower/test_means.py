@@ -151,8 +151,8 @@ def test_an_encoding_of_ones_own_is_used() -> None:
 def test_metrics_are_weighted_as_far_as_the_encoding_is(weights: str) -> None:
     grid = MemoryGrid({node: app_of([SecAggMod()], weight=3000, loss=0.25) for node in (1, 2, 3)})
     encoding = Pipeline.parse(f"{weights}quantise(bits=24, range=1.0)")
-    given = {} if weights else {"max_weight": 5000}
-    secure = SecAgg(FedAvg(fraction_evaluate=0.0), encoding=encoding, metrics={"loss": (0, 1)}, **given)
+    most = 1000 if weights else 5000
+    secure = SecAgg(FedAvg(fraction_evaluate=0.0), encoding=encoding, metrics={"loss": (0, 1)}, max_weight=most)
     result = secure.start(grid=grid, initial_arrays=model(), num_rounds=1)
     assert result.train_metrics_clientapp[1]["loss"] == 0.25
     assert result.arrays["bias"].numpy() == pytest.approx(model()["bias"].numpy() + 0.01, abs=1e-4)
