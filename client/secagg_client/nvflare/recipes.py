@@ -93,6 +93,8 @@ def secure(
         raise ConfigError(
             "say max_weight, the largest NUM_STEPS_CURRENT_ROUND of a site; with 1 every site counts once"
         )
+    if not isinstance(threat_model, ThreatModel):  # a text would pass for the semi-honest model
+        raise ConfigError(f"threat_model is ThreatModel.SEMI_HONEST or ThreatModel.ACTIVE, not {threat_model!r}")
     if isinstance(clip, str) and clip != AUTO:
         raise ConfigError(f"clip is a number or {AUTO!r}, not {clip!r}")
     settings = Settings(
@@ -125,7 +127,7 @@ def secure(
     recipe.add_client_input_filter(NoteModel(), tasks=tasks)
     recipe.add_client_output_filter(MaskResult(), tasks=tasks)
     recipe._job.set_app_packages([*recipe._job.job.app_packages, *_PACKAGES])
-    _check_environment(recipe)
+    _check_environment(recipe, _fewest(settings))
     return recipe
 
 
@@ -150,12 +152,17 @@ def _check_cohort(recipe: Recipe, settings: Settings) -> None:
     if not isinstance(sites, int):
         return
     model = ThreatModel.ACTIVE if settings.active else ThreatModel.SEMI_HONEST
-    least = max(MIN_COHORT, settings.threshold)
+    least = _fewest(settings)
     if sites < least:
         raise ConfigError(
             f"the recipe's min_clients is {sites}, and a sum holds at least {least} sites; raise min_clients to "
             f"{max(least, default_threshold(least + 1, model))} or more, so that one may drop out"
         )
+    settings.clip_config(sites, bytes(32))  # refuses what no round of so many sites can have, such as a low threshold
+
+
+def _fewest(settings: Settings) -> int:
+    return max(MIN_COHORT, settings.threshold)
 
 
 def _check_server(server: Any) -> None:
@@ -207,10 +214,6 @@ def _check_controller(controller: Any, components: Mapping[str, Any]) -> None:
         )
 
 
-def _computes_mean(aggregator: Any) -> bool:
-    return type(aggregator) is InTimeAccumulateWeightedAggregator and isinstance(aggregator.expected_data_kind, str)
-
-
 def _check_weights(name: str, weights: Any) -> None:
     if weights:
         raise ConfigError(
@@ -240,11 +243,17 @@ def _filters(filters: Any) -> list[tuple[Any, Any]]:
     return [(tasks, found) for tasks, chain in filters for found in chain]
 
 
-def _check_environment(recipe: Recipe) -> None:
-    """Refuse a simulator that runs sites in turns: whoever has no turn cannot answer a message."""
+def _check_environment(recipe: Recipe, fewest: int) -> None:
+    """Refuse a simulator with too few sites for a sum, and one that runs sites in turns: whoever has no turn cannot
+    answer a message.
+    """
     before: Callable[[Any], None] = recipe.process_env
 
     def process_env(env: Any) -> None:
+        if isinstance(env, SimEnv) and env.num_clients < fewest:
+            raise ConfigError(
+                f"the simulator has {env.num_clients} sites, and a sum holds at least {fewest}; add sites"
+            )
         if isinstance(env, SimEnv) and env.num_threads < env.num_clients:
             raise ConfigError(
                 f"the simulator has {env.num_threads} threads for {env.num_clients} sites, and a site without one "

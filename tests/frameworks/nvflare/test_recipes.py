@@ -175,6 +175,9 @@ def test_another_aggregator_of_the_server_is_refused() -> None:
         ({"pipeline": "quantise(bits=8)"}, "quantise needs a range"),
         ({"pipeline": "clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.0)"}, "privacy ledger"),
         ({"max_weight": 9, "threshold": 5}, "a sum holds at least 5 sites"),
+        ({"max_weight": 9, "threshold": 2}, "threshold must be 3 to max_participants"),
+        ({"max_weight": 9, "threat_model": "ACTIVE"}, "threat_model is ThreatModel.SEMI_HONEST or"),
+        ({"max_weight": 9, "threat_model": 2}, "threat_model is ThreatModel.SEMI_HONEST or"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: dict[str, Any], reason: str) -> None:
@@ -195,6 +198,8 @@ def test_a_simulator_in_which_sites_take_turns_is_refused() -> None:
     recipe = secure(numpy_recipe(), max_weight=9)
     with pytest.raises(ConfigError, match=r"the simulator has 2 threads for 4 sites.*set it to 4"):
         recipe.process_env(SimEnv(num_clients=4, num_threads=2))
+    with pytest.raises(ConfigError, match=r"the simulator has 2 sites, and a sum holds at least 3"):
+        recipe.process_env(SimEnv(num_clients=2))
     recipe.process_env(SimEnv(num_clients=4))
 
 
