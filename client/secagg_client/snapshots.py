@@ -195,11 +195,11 @@ def suggest_clip(deltas: Iterable[Mapping[str, AnyArray]]) -> float:
     Raises:
         InputError: there is no update in it, nothing changed in any, or a value is NaN or infinite; names the array.
     """
-    if isinstance(deltas, Mapping):
+    if isinstance(deltas, Mapping) or not isinstance(deltas, Iterable):
         raise InputError("pass a list of updates, as in suggest_clip([update])")
     most = 0.0
     for update in deltas:
-        for name, array in update.items():
+        for name, array in _named(update):
             _check_finite(name, array, "changed by")
             most = max(most, float(np.abs(array).max(initial=0.0)))
     if most == 0:

@@ -37,15 +37,15 @@ def snapshot(net: Module, *, include: str = "floating", only: str | tuple[str, .
         only: leave out every tensor whose name does not contain this text, or one of these: "lora_" for adapters.
 
     Returns:
-        Arrays by the names that `net.state_dict()` has; float32 for tensors of float16, bfloat16 and float32, float64
-        for float64. They share no memory with the module.
+        Arrays by the names of parameters and buffers; float32 for tensors of float16, bfloat16 and float32, float64 for
+        float64. They share no memory with the module.
 
     Raises:
-        ConfigError: `include` is something else.
+        ConfigError: `include` or `only` is something else.
         InputError: no tensor is left; or one cannot be averaged, because it is complex, quantised, sparse, 8 bits wide,
             without values (on the device meta, or of a lazy module) or not readable by NumPy. The error names it.
     """
-    return ModuleSnapshot(net, Selection(include, (only,) if isinstance(only, str) else tuple(only)))
+    return ModuleSnapshot(net, Selection(include, tuple(only) if isinstance(only, tuple | list) else (only,)))
 
 
 def delta(net: Module, before: ModuleSnapshot) -> dict[str, FloatArray]:

@@ -42,6 +42,9 @@ class Selection:
     def __post_init__(self) -> None:
         if self.include not in INCLUDED:
             raise ConfigError(f"include is one of {', '.join(INCLUDED)}, not {self.include!r}")
+        for part in self.only:
+            if not isinstance(part, str):
+                raise ConfigError(f"only is a part of names, or several as a tuple, not {part!r}")
 
     def tensors(self, net: Module) -> dict[str, Tensor]:
         """The tensors themselves, by name, each once.
@@ -56,7 +59,8 @@ class Selection:
         for name, tensor in self._named(net):
             if not _averaged(name, tensor):
                 continue
-            place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
+            # Where memory is not to be seen (some accelerators, wrapped tensors), an object is its own place.
+            place = (tensor.device, tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride())
             if place not in places:
                 places.add(place)
                 found[name] = tensor
@@ -70,7 +74,8 @@ class Selection:
         kept = net.state_dict(keep_vars=True)
         buffers = [] if trainable else net.named_buffers(remove_duplicate=False)
         for name, tensor in chain(net.named_parameters(remove_duplicate=False), buffers):
-            if name in kept and (tensor.requires_grad or not trainable) and self._wanted(name):
+            lasting = name in kept or isinstance(tensor, torch.nn.Parameter)
+            if lasting and (tensor.requires_grad or not trainable) and self._wanted(name):
                 yield name, tensor
 
     def _wanted(self, name: str) -> bool:

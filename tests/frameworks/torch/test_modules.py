@@ -239,6 +239,16 @@ def test_tensors_on_another_device(dtype: torch.dtype) -> None:
     assert model.far.inner.tolist() == [2, 3]
 
 
+def test_tensors_whose_memory_is_not_to_be_seen_are_not_taken_for_one() -> None:
+    """Their address is 0, as that of wrapped tensors and of some accelerators' is."""
+    model = nn.Module()
+    for name, value in (("a", 1.0), ("b", 2.0)):
+        model.register_buffer(name, Far(torch.full((2,), value)))
+    model.register_buffer("again", model.a)
+    assert model.a.data_ptr() == model.b.data_ptr() == 0
+    assert {name: array.tolist() for name, array in snapshot(model).items()} == {"a": [1, 1], "b": [2, 2]}
+
+
 class Adapted(nn.Module):  # type: ignore[misc]
     """A linear layer, frozen, with a low-rank adapter beside it (Hu et al. 2021)."""
 
@@ -387,6 +397,18 @@ def test_nothing_chosen_is_refused() -> None:
         snapshot(net(), only="lora_")
     with pytest.raises(ConfigError, match="include is one of floating, trainable, not 'all'"):
         snapshot(net(), include="all")
+
+
+@pytest.mark.parametrize("only", [None, 5, b"head.", (1,), ("head.", None)])
+def test_what_is_no_part_of_a_name_is_refused(only: Any) -> None:
+    with pytest.raises(ConfigError, match="only is a part of names, or several as a tuple, not"):
+        snapshot(net(), only=only)
+
+
+def test_a_parameter_that_a_module_saves_under_another_name_takes_part() -> None:
+    model = nn.Linear(2, 2)
+    model.register_state_dict_post_hook(lambda _, saved, prefix, __: saved.update(w=saved.pop(f"{prefix}weight")))
+    assert list(snapshot(model)) == ["weight", "bias"]
 
 
 def test_the_same_module_elsewhere_has_the_same_digest() -> None:

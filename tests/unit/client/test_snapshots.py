@@ -279,6 +279,9 @@ def test_the_clip_looks_at_every_array_of_every_update() -> None:
         ([{"a": np.zeros(3)}], "nothing changed"),
         ([{"a": np.zeros(3), "b": np.array([1, np.nan])}], r"'b' changed by nan at index \(1,\)"),
         ({"a": np.ones(3)}, r"pass a list of updates, as in suggest_clip\(\[update\]\)"),
+        (None, r"pass a list of updates, as in suggest_clip\(\[update\]\)"),
+        ([np.ones(3)], "pass arrays by name"),
+        ([{"a": 3}], "array 'a' is int, not a numpy array"),
     ],
 )
 def test_no_clip_comes_of_nothing(deltas: Any, told: str) -> None:
