@@ -16,7 +16,7 @@ from nvflare.app_opt.sklearn.joblib_model_param_persistor import JoblibModelPara
 from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import Recipe
 
-from secagg.config import MIN_COHORT, ThreatModel, default_threshold
+from secagg.config import ThreatModel, default_threshold
 from secagg.errors import ConfigError
 from secagg_client.nvflare.controllers import SecureFedAvg, SecureScatterAndGather
 from secagg_client.nvflare.settings import FLARE, Settings, Transport
@@ -127,7 +127,7 @@ def secure(
     recipe.add_client_input_filter(NoteModel(), tasks=tasks)
     recipe.add_client_output_filter(MaskResult(), tasks=tasks)
     recipe._job.set_app_packages([*recipe._job.job.app_packages, *_PACKAGES])
-    _check_environment(recipe, _fewest(settings))
+    _check_environment(recipe, settings.fewest)
     return recipe
 
 
@@ -152,17 +152,13 @@ def _check_cohort(recipe: Recipe, settings: Settings) -> None:
     if not isinstance(sites, int):
         return
     model = ThreatModel.ACTIVE if settings.active else ThreatModel.SEMI_HONEST
-    least = _fewest(settings)
+    least = settings.fewest
     if sites < least:
         raise ConfigError(
             f"the recipe's min_clients is {sites}, and a sum holds at least {least} sites; raise min_clients to "
             f"{max(least, default_threshold(least + 1, model))} or more, so that one may drop out"
         )
     settings.clip_config(sites, bytes(32))  # refuses what no round of so many sites can have, such as a low threshold
-
-
-def _fewest(settings: Settings) -> int:
-    return max(MIN_COHORT, settings.threshold)
 
 
 def _check_server(server: Any) -> None:

@@ -98,7 +98,7 @@ class JobRounds:
             train: has them train.
 
         Raises:
-            NobodyThere: no site has answered.
+            NobodyThere: there is no site, or none has answered.
             InputError: the model has no parameters of floats.
             ConfigError: the settings do not fit this model or so few sites.
         """
@@ -107,6 +107,11 @@ class JobRounds:
                 "the model has no parameters of floats yet; give the recipe an initial model (scikit-learn's takes one "
                 "as model_path)"
             )
+        if not sites:
+            raise NobodyThere("no site is there")
+        if len(sites) < self._settings.fewest:
+            self._log(f"{len(sites)} sites are there, and a sum holds at least {self._settings.fewest}")
+            return Trained()
         try:
             return self._train(model, digest_model(model), sites, train)
         except RemoteError as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from secagg.config import METRICS, Deadlines, RoundConfig, ThreatModel
+from secagg.config import METRICS, MIN_COHORT, Deadlines, RoundConfig, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.integers import Integers
 from secagg.encoding.pipeline import Pipeline
@@ -70,6 +70,11 @@ class Settings:
     def finds_clip(self) -> bool:
         """Whether the job finds its clip before the first round."""
         return self.clip is None and not self.pipeline
+
+    @property
+    def fewest(self) -> int:
+        """Fewest sites that a sum may have, for any number of sites in the round."""
+        return max(MIN_COHORT, self.threshold)
 
     @property
     def weights(self) -> int:

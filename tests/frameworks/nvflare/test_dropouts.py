@@ -299,6 +299,40 @@ def test_a_site_that_flare_has_given_up_is_not_asked(tmp_path: Path, monkeypatch
     assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 4]), abs=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("threshold", "count", "gone"), [(5, 5, {"site-5"}), (0, 3, {"site-3"}), (0, 3, {"site-1", "site-2"})]
+)
+def test_a_job_goes_on_when_flare_has_given_up_too_many_sites(
+    threshold: int, count: int, gone: set[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are back in the last round."""
+    caplog.set_level("INFO")
+
+    class Missing(Kept):
+        def get_client_disconnect_time(self, name: str) -> float | None:
+            return 1.0 if name in gone and len(self.models) == 1 else None
+
+    settings = replace(SETTINGS, threshold=threshold).as_json()
+    model = {name: array.copy() for name, array in MODEL.items()}
+    controller = Missing(num_clients=count, num_rounds=3, model=model, persistor_id="", secagg=settings)
+    Job(controller, some(count, tmp_path), tmp_path).run()
+    first, second, third = (kept.params["b"][0] for kept in controller.models)
+    assert first == second
+    assert third == pytest.approx(2 * first, abs=1e-3)
+    assert f"{count - len(gone)} sites are there, and a sum holds at least {threshold or 3}" in caplog.text
+
+
+def test_a_job_ends_when_flare_has_given_up_all_sites(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Missing(Kept):
+        def get_client_disconnect_time(self, name: str) -> float:
+            return 1.0
+
+    controller = Missing(num_clients=3, num_rounds=3, model=dict(MODEL), persistor_id="", secagg=SETTINGS.as_json())
+    Job(controller, some(3, tmp_path), tmp_path).run()
+    assert controller.models == []
+    assert "NobodyThere: no site is there" in caplog.text
+
+
 def test_a_site_that_flare_gives_up_in_training_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
