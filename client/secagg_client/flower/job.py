@@ -26,7 +26,7 @@ from secagg_client.carried.steps import LEAVE, Step
 from secagg_client.flower import arrays as models
 from secagg_client.flower.bundles import Bundle, Carried
 from secagg_client.flower.channel import Answer, Channel, Letter, Refusal, Silence
-from secagg_client.flower.notes import explained
+from secagg_client.flower.notes import MAYBE_NO_MOD, explained
 from secagg_client.flower.records import Packet, bare, merged, steps_for
 from secagg_client.flower.settings import Settings
 from secagg_client.flower.sidecar import HeldRound, SidecarBundle, SidecarRuns
@@ -327,7 +327,7 @@ class Job:
                 if peer in bundle.joined and any(step.kind != LEAVE for step in steps):
                     self._answered.add(peer)
             case Refusal(reason, named=False) if peer not in self._known:
-                bundle.lost(peer, f"{reason} (if its app lacks SecAggMod, add it to ClientApp(mods=[…]) there)")
+                bundle.lost(peer, f"{reason} {MAYBE_NO_MOD}")
             case Silence(reason) | Refusal(reason):
                 bundle.lost(peer, reason)
 

@@ -16,7 +16,15 @@ from flwr.app import ConfigRecord, Context, Error, Message, MessageType, RecordD
 from secagg.config import TRAIN
 from secagg.context import RoundId
 from secagg.encoding.fixedpoint import MAX_WEIGHT
-from secagg.errors import DecodeError, IdentityError, InputError, PolicyViolation, SavedStateError, SecAggError
+from secagg.errors import (
+    DecodeError,
+    IdentityError,
+    InputError,
+    PolicyViolation,
+    SavedStateError,
+    SecAggError,
+    TransportError,
+)
 from secagg.policy import Policy
 from secagg_client.carried.participant import CarriedParticipant
 from secagg_client.flower import arrays as models
@@ -219,6 +227,8 @@ def _word(error: Exception) -> str:
             return notes.IDENTITY
         case SavedStateError():
             return notes.FOLDER
+        case TransportError():
+            return notes.COORDINATOR
     return notes.INTERNAL
 
 

@@ -15,6 +15,7 @@ INTERNAL: Final = "internal"
 NO_IDENTITY: Final = "no-identity"
 POLICY: Final = "policy"
 TURNS: Final = "turns"
+COORDINATOR: Final = "coordinator"
 
 EXPLAINED: Final = {
     RAISED: "its app raised an exception, or returned an error or no Message; the log of the node has it",
@@ -30,8 +31,13 @@ EXPLAINED: Final = {
     "in node_config, or for the sidecar transport in a simulation give SecAggMod(identities=…)",
     POLICY: "its policy refuses the round: change the round, or SecAggMod(policy=…) there; its log says more",
     TURNS: "its pipeline says feedback, which is lost between the workers of a simulation: leave transport out there",
+    COORDINATOR: "it lost the coordinator, cannot reach it, or does not trust its certificate; its log says more",
     INTERNAL: "SecAggMod failed there; the log of the node says more",
 }
+
+
+MAYBE_NO_MOD: Final = "(if its app lacks SecAggMod, add it to ClientApp(mods=[…]) there)"
+"""Behind an error of a node that never answered with a record of ours."""
 
 
 def explained(notes: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from secagg.wire.configuration import encode_config
 from secagg.wire.fields import decode_participant_id
 from secagg_client.carried.steps import Step
 from secagg_client.flower.channel import Answer, Channel, Letter, Refusal, Silence
-from secagg_client.flower.notes import explained
+from secagg_client.flower.notes import MAYBE_NO_MOD, explained
 from secagg_client.flower.records import Packet
 from secagg_client.sidecar.rounds import Peer, SidecarRound
 from secagg_client.sync.control import ControlClient
@@ -303,6 +303,8 @@ class SidecarRuns:
                         self._roll.meet(peer, steps, bundle.peers)
                     except DecodeError as error:
                         bundle.lost(peer, explained(notes) or str(error))
+                case Refusal(reason, named=False):
+                    bundle.lost(peer, f"{reason} {MAYBE_NO_MOD}")
                 case Silence(reason) | Refusal(reason):
                     bundle.lost(peer, reason)
 

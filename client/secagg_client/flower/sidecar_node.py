@@ -18,7 +18,17 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 
 from secagg.context import RoundId
-from secagg.errors import DecodeError, InputError, LocalError, PolicyViolation, RemoteError, RoundAborted, SecAggError
+from secagg.errors import (
+    AuthenticationError,
+    DecodeError,
+    InputError,
+    LocalError,
+    PolicyViolation,
+    RemoteError,
+    RoundAborted,
+    SecAggError,
+    TransportError,
+)
 from secagg.policy import Policy
 from secagg_client.carried.steps import Step
 from secagg_client.flower import notes
@@ -140,6 +150,8 @@ class HeldNode:
                 self.notes.append(notes.INPUT)
             case PolicyViolation():
                 self.notes.append(notes.POLICY)
+            case TransportError() | AuthenticationError():
+                self.notes.append(notes.COORDINATOR)
             case RemoteError():
                 self.notes.append(notes.INTERNAL)
 

@@ -159,7 +159,25 @@ def test_a_model_is_sent_to_nobody_whose_app_lacks_the_mod(
     assert set(trained) == {0}
     assert distance(secure.arrays, plain(nodes=4).arrays) < 1e-5
     assert all("arrays" not in m.content for node, way, m in grid.seen if node == 5 and way == "down")
-    assert any("node 5 dropped out" in record.message for record in caplog.records)
+    (line,) = {record.message for record in caplog.records if "node 5 dropped out" in record.message}
+    assert "if its app lacks SecAggMod" in line
+
+
+def test_nodes_of_another_ca_than_the_coordinators_say_so(transport: Sidecar, tmp_path: Path) -> None:
+    others = create_identities(tmp_path, ["hospital-1", "hospital-2", "hospital-3"])
+    with pytest.raises(RoundAborted, match="node 1: it lost the coordinator, cannot reach it, or does not trust"):
+        run(transport, grid_of(others, nodes=3), rounds=1)
+
+
+def test_nodes_that_do_not_reach_the_coordinator_say_so(
+    transport: Sidecar, identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any) -> Any:
+        raise TransportError("cannot reach it")
+
+    monkeypatch.setattr(sidecar_node, "Participations", unreachable)
+    with pytest.raises(RoundAborted, match="node 1: it lost the coordinator, cannot reach it, or does not trust"):
+        run(transport, grid_of(identities, nodes=3), rounds=1)
 
 
 @pytest.mark.parametrize("fault", ["error", "raise"])
@@ -249,7 +267,7 @@ def test_nobody_waits_for_a_node_that_lost_the_coordinator(
         run(transport, grid_of(identities), rounds=1)
     told = [r.getMessage() for r in caplog.records if "dropped out" in r.getMessage()]
     assert len(told) == 1
-    assert "it does not take part" in told[0]
+    assert "it lost the coordinator" in told[0]
 
 
 def test_too_few_nodes_give_no_sum_and_the_job_goes_on(transport: Sidecar, identities: Identities) -> None:
@@ -348,7 +366,7 @@ def test_the_aggregate_is_fetched_by_the_server_app_alone(
 
 def test_nodes_without_a_certificate_stop_the_job_by_name(transport: Sidecar, identities: Identities) -> None:
     grid = grid_of(identities)
-    with pytest.raises(RoundAborted, match="it has no certificate, and the sidecar transport needs one"):
+    with pytest.raises(RoundAborted, match=r"it has no certificate, which .*the sidecar transport need"):
         run(transport, ThreadedGrid(grid.apps, {}), rounds=1)
 
 
