@@ -174,12 +174,15 @@ class Job:
         digest = models.digest(asked.model)
         bundle = self._run(asked, digest, lambda count, named: [self.settings.clip_round(count, named)], once=True)
         one = bundle.rounds[clipping.PURPOSE]
+        if not isinstance(one.outcome, Aggregate):
+            return self._without_sum(f"the search for a clip: {one.outcome}", bundle, asked)
         try:
-            found = clipping.read(one.outcome.totals(one.config)) if isinstance(one.outcome, Aggregate) else None
+            found = clipping.read(one.outcome.totals(one.config))
         except ProtocolViolation as error:
             return self._without_sum(f"the search for a clip: {error}", bundle, asked)
         if found is None:
-            return self._without_sum(f"the search for a clip: {one.outcome}", bundle, asked)
+            why = "no update changes the model, so the next round searches again"
+            return self._without_sum(f"the search for a clip: {why}", bundle, asked)
         self.settings = self.settings.with_clip(found.clip)
         log.info(
             "SecAgg: clip=%g for the whole job, from the largest values of %d updates; %d of them had larger ones, "

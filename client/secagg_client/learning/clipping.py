@@ -17,7 +17,8 @@ from secagg.errors import InputError, ProtocolViolation
 PURPOSE: Final = "clip"
 LOWEST: Final = -40
 HIGHEST: Final = 23
-"""Exponents of the first and the last bin. Updates below 2^-40 are counted in the first one."""
+"""Exponents of the first and the last bin. Updates below 2^-40 are counted in the first one, as those that change
+nothing: the clip follows from the others."""
 SPREAD: Final = 4
 """How many powers of two a few participants may lie above the median before they are clipped rather than followed."""
 ROOM: Final = 1
@@ -60,16 +61,21 @@ def update(values: Update) -> dict[str, IntegerArray]:
     return {"exponents": bins}
 
 
-def read(totals: IntegerSums) -> FoundClip:
-    """The clip that fits: the largest power of two that was counted, but at most 2^4 times the median's, twice.
+def read(totals: IntegerSums) -> FoundClip | None:
+    """The clip that fits: the largest power of two that was counted, but at most 2^4 times the median's, twice. None if
+    no update changes anything.
 
     Raises:
         ProtocolViolation: the histogram does not count everybody once: a participant sent something else.
     """
     bins = totals.arrays["exponents"]
-    counted = np.cumsum(bins)
-    if int(bins.min()) < 0 or int(counted[-1]) != totals.summands:
+    if int(bins.min()) < 0 or int(bins.sum()) != totals.summands:
         raise ProtocolViolation("the histogram of update sizes does not count every participant once")
-    median = int(np.searchsorted(counted, (totals.summands + 1) // 2))
+    changing = bins.copy()
+    changing[0] = 0
+    if not changing.any():
+        return None
+    counted = np.cumsum(changing)
+    median = int(np.searchsorted(counted, (int(counted[-1]) + 1) // 2))
     top = min(int(np.flatnonzero(bins)[-1]), median + SPREAD) + ROOM
     return FoundClip(2.0 ** (LOWEST + top), totals.summands, int(bins[top + 1 :].sum()))

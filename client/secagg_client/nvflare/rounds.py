@@ -147,6 +147,9 @@ class JobRounds:
         if ended.aggregate is None:
             return None
         found = clipping.read(ended.aggregate.totals(ended.config))
+        if found is None:
+            self._log("no update changes the model, so there is no clip yet; the next round looks for it again")
+            return None
         self._log(
             f"clip {found.clip:g}, from the sizes of {found.participants} updates added up; {found.above} are above it"
         )

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Result, Strategy
 from secagg_client.flower import SecAgg, SecAggMod
 
@@ -127,6 +127,21 @@ def test_a_clip_that_is_searched_holds_every_update() -> None:
     plain = FedAvg().start(grid=grid_of(mods=False), initial_arrays=model(), num_rounds=2)
     secure = run(FedAvg(), grid_of(mods=True), rounds=2, clip="auto")
     assert distance(plain.arrays, secure.arrays) < 1e-5
+
+
+def test_a_clip_is_searched_again_if_the_first_training_changed_nothing() -> None:
+    calls = dict.fromkeys(range(1, 4), 0)
+
+    def warming_up(message: Message, context: Context) -> Message:
+        calls[context.node_id] += 1
+        step = np.float32(0.0 if calls[context.node_id] == 1 else 0.01)
+        arrays = {n: Array(np.asarray(a.numpy() + step, a.numpy().dtype)) for n, a in message.content["arrays"].items()}
+        content = RecordDict({"arrays": ArrayRecord(arrays), "metrics": MetricRecord({"num-examples": 10})})
+        return Message(content, reply_to=message)
+
+    grid = MemoryGrid({node: app_of([SecAggMod()], train=warming_up) for node in calls})
+    result = SecAgg(FedAvg(fraction_evaluate=0.0)).start(grid=grid, initial_arrays=model(), num_rounds=2)
+    assert result.arrays["bias"].numpy() == pytest.approx(model()["bias"].numpy() + 0.01, abs=1e-4)
 
 
 def test_groups_are_combined_by_median() -> None:

@@ -11,6 +11,12 @@ from secagg.errors import InputError, ProtocolViolation
 
 
 def found(*largest: float) -> clipping.FoundClip:
+    read = maybe(*largest)
+    assert read is not None
+    return read
+
+
+def maybe(*largest: float) -> clipping.FoundClip | None:
     updates = [clipping.update({"values": np.array([0.0, value], np.float32)}) for value in largest]
     return clipping.read(
         IntegerSums({"exponents": np.sum([one["exponents"] for one in updates], axis=0)}, len(updates))
@@ -32,8 +38,10 @@ def test_one_participant_cannot_make_the_clip_as_large_as_it_likes() -> None:
     assert found(0.01, 0.01, 0.01, 0.02).above == 0
 
 
-def test_an_update_of_zeros_counts_as_the_smallest() -> None:
-    assert found(0.0, 0.0, 0.0).clip == 2.0 ** (clipping.LOWEST + clipping.ROOM)
+def test_updates_that_change_nothing_do_not_clip_the_others_away() -> None:
+    assert found(0.0, 0.0, 0.0, 0.01, 0.01).clip == found(0.01, 0.01).clip
+    assert found(0.0, 0.0, 0.01).participants == 3
+    assert maybe(0.0, 2.0**-50, 0.0) is None
 
 
 def test_every_contribution_is_a_single_one_within_the_schema() -> None:
