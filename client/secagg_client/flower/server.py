@@ -100,6 +100,17 @@ class SecAgg:
             ConfigError: the strategy needs single updates, or parameters do not fit together.
         """
         check_strategy(strategy, mean_based=mean_based)
+        for name, value, kinds, example in (
+            ("transport", transport, Sidecar, "a Sidecar"),
+            ("encoding", encoding, FixedPoint | Pipeline, "a FixedPoint, or Pipeline.parse(text)"),
+            ("metrics", metrics, Mapping, 'a range for each name, such as {"loss": (0, 10)}'),
+            ("trust", trust, TrustAnchors, "TrustAnchors.from_pem(pem)"),
+            ("groups", groups, Groups, "Groups(count=5)"),
+            ("homomorphic", homomorphic, Profile, "a profile from secagg.find_profile"),
+            ("budget", budget, Budget, "Budget(epsilon)"),
+        ):
+            if value is not None and not isinstance(value, kinds):
+                raise ConfigError(f"{name} is {example}, not {value!r:.60}")
         if encoding is not None and clip != AUTO:
             raise ConfigError("the encoding has a clip of its own; leave clip out")
         if transport is not None and not (trust is None and ledger is None and budget is None):

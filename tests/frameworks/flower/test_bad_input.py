@@ -200,6 +200,13 @@ def test_a_strategy_that_sends_nodes_different_models_is_told() -> None:
     [
         ({"clip": "automatic"}, "clip is a number or"),
         ({"phase_s": 0}, "phase_s"),
+        ({"transport": "sidecar"}, "transport is a Sidecar, not 'sidecar'"),
+        ({"encoding": "quantise(bits=8)"}, "encoding is a FixedPoint, or Pipeline.parse"),
+        ({"metrics": ["loss"]}, "metrics is a range for each name"),
+        ({"trust": "ca.pem"}, "trust is TrustAnchors.from_pem"),
+        ({"groups": 5}, "groups is Groups"),
+        ({"homomorphic": "ckks"}, "homomorphic is a profile"),
+        ({"budget": 8.0}, "budget is Budget"),
         ({"phase_s": "60"}, "phase_s must be a number"),
         ({"metrics": {"num-examples": (0, 100)}}, "'num-examples' is the weight of each node"),
         ({"metrics": {"loss": (1, 0)}}, "its range"),

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp.mod import fixedclipping_mod
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Result, Strategy
 from secagg_client.flower import SecAgg, SecAggMod
 
@@ -142,6 +143,16 @@ def test_a_clip_is_searched_again_if_the_first_training_changed_nothing() -> Non
     grid = MemoryGrid({node: app_of([SecAggMod()], train=warming_up) for node in calls})
     result = SecAgg(FedAvg(fraction_evaluate=0.0)).start(grid=grid, initial_arrays=model(), num_rounds=2)
     assert result.arrays["bias"].numpy() == pytest.approx(model()["bias"].numpy() + 0.01, abs=1e-4)
+
+
+def test_a_mod_behind_ours_clips_the_plain_update() -> None:
+    mods = [SecAggMod(), fixedclipping_mod]
+    grid = MemoryGrid({node: app_of(mods, shift=0.5) for node in (1, 2, 3)})
+    start = ArrayRecord({"bias": Array(np.zeros(4, np.float32))})
+    secure = SecAgg(FedAvg(fraction_evaluate=0.0), clip=1.0)
+    norm = ConfigRecord({"clipping_norm": 0.2})
+    result = secure.start(grid=grid, initial_arrays=start, num_rounds=1, train_config=norm)
+    assert result.arrays["bias"].numpy() == pytest.approx([0.1] * 4, abs=1e-3)
 
 
 def test_groups_are_combined_by_median() -> None:

@@ -105,6 +105,25 @@ def test_a_model_that_changes_its_shape_is_trained_all_the_same() -> None:
     assert result.arrays["bias"].numpy() == pytest.approx(np.full(9, mean_of(NODES)), abs=1e-6)
 
 
+def test_two_sums_of_a_model_that_differ_by_one_node_are_not_both_opened(caplog: pytest.LogCaptureFixture) -> None:
+    """Here the strategy asks about the same model again, and leaves a node out."""
+    said = []
+
+    class Asking(FedAvg):  # type: ignore[misc]
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            messages = list(super().configure_train(server_round, model(), config, grid))
+            return [m for m in messages if server_round == 1 or m.metadata.dst_node_id != 5]
+
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            replies = list(replies)
+            said.append([reply.has_error() for reply in replies])
+            return super().aggregate_train(server_round, replies)
+
+    run(grid_of(), 2, Asking(fraction_evaluate=0.0), mean_based=True)
+    assert said == [[False], [True] * 4]
+    assert "would show the updates of 1 participants alone" in caplog.text
+
+
 def test_a_job_that_is_started_again_works_with_what_nodes_remember() -> None:
     """The server dies when the first updates of a round are in; Flower starts its run again."""
     dying: list[int] = []
