@@ -7,6 +7,7 @@ bytes of steps, so FLARE's serialisation carries it as it is.
 from collections.abc import Sequence
 from typing import Any, Final
 
+from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 
 from secagg import __version__
@@ -66,13 +67,25 @@ def told(message: Any, name: str) -> Any:
     return _entry(message).get(name)
 
 
+def return_code(message: Any) -> str:
+    """FLARE's return code in a message, which may be of any form: its sender chose it."""
+    if not isinstance(message, Shareable):
+        return str(ReturnCode.OK)
+    try:
+        code = message.get_return_code(ReturnCode.OK)
+    except ValueError:  # of FLARE, for headers that are no mapping
+        return str(ReturnCode.BAD_REQUEST_DATA)
+    return code if isinstance(code, str) else str(ReturnCode.BAD_REQUEST_DATA)
+
+
 def _entry(message: Any) -> dict[str, Any]:
     if not is_ours(message):
         raise DecodeError("a message came that the secagg plug-in did not make")
     entry: dict[str, Any] = message[_ENTRY]
-    if entry.get("version") != VERSION:  # check: plug-in-version
+    version = entry.get("version")
+    if type(version) is not int or version != VERSION:  # check: plug-in-version
         raise OtherVersion(
-            f"it has secagg {entry.get('secagg')!s:.20}, whose plug-in speaks version {entry.get('version')!s:.20} of "
+            f"it has secagg {entry.get('secagg')!s:.20}, whose plug-in speaks version {version!s:.20} of "
             f"its messages; ours, in secagg {__version__}, speaks version {VERSION}. Install the same secagg everywhere"
         )
     return entry

@@ -15,7 +15,7 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 
 from secagg.errors import TransportError
-from secagg_client.nvflare.channel import TOPIC, packed
+from secagg_client.nvflare.channel import TOPIC, packed, return_code
 
 _NOT_UP: Final = frozenset({ReturnCode.COMMUNICATION_ERROR, ReturnCode.TOPIC_UNKNOWN})
 _AGAIN_S: Final = 0.25
@@ -71,7 +71,7 @@ class Exchanges:
                     targets=[site], topic=TOPIC, request=message, timeout=timeout_s, fl_ctx=fl_ctx, optional=True
                 )
             reply = (replies or {}).get(site)
-            code = ReturnCode.COMMUNICATION_ERROR if reply is None else reply.get_return_code(ReturnCode.OK)
+            code = ReturnCode.COMMUNICATION_ERROR if reply is None else return_code(reply)
             if reply is not None and code == ReturnCode.OK:
                 return reply
             if code not in _NOT_UP or monotonic() >= end:

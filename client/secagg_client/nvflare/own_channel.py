@@ -10,7 +10,6 @@ from threading import Lock
 from typing import Any, Final
 
 from nvflare.apis.fl_constant import ReturnCode
-from nvflare.apis.shareable import Shareable
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
@@ -118,8 +117,7 @@ class _Running:
     def is_ready(self, site: str, answer: Any) -> bool:
         """Whether a site has what asks for its input, so that it may train; if not, it is lost."""
         try:
-            waits = channel.told(answer, "waits") if not isinstance(answer, TransportError) else None
-            if waits:
+            if not isinstance(answer, TransportError) and channel.told(answer, "waits") is True:
                 return True
             self.lost(site, str(answer) if isinstance(answer, TransportError) else "it does not wait for its training")
         except DecodeError as error:
@@ -161,10 +159,10 @@ def steps_in(answer: Any) -> list[Step]:
     if isinstance(answer, TransportError):
         raise answer
     if channel.is_ours(answer):
-        if left := channel.told(answer, "left"):
-            raise TransportError(f"it left: {left}")
+        if (left := channel.told(answer, "left")) is not None:
+            raise TransportError(f"it left: {left!s:.1000}")
         return channel.unpacked(answer)
-    code = answer.get_return_code(ReturnCode.OK) if isinstance(answer, Shareable) else ReturnCode.OK
+    code = channel.return_code(answer)
     if code != ReturnCode.OK:
         raise TransportError(f"its task failed: {code}")
     raise DecodeError("it answered in plain, which was dropped unread: its app lacks the secagg plug-in")

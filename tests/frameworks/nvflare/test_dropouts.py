@@ -13,7 +13,7 @@ import pytest
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
-from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel
 from secagg_client.nvflare import channel, controllers
 from secagg_client.nvflare import site as site_module
@@ -110,6 +110,46 @@ def test_another_version_of_the_plug_in_is_named(tmp_path: Path, caplog: pytest.
     job, _ = run(sites, tmp_path, rounds=1)
     assert "site-3 is out of the round of train: it has secagg 9.9, whose plug-in speaks version 2" in caplog.text
     assert "site-3" not in job.engine.tasks
+
+
+def changed(**entries: Any) -> Callable[[Shareable], Shareable]:
+    def alter(answer: Shareable) -> Shareable:
+        answer["secagg"] |= entries
+        return answer
+
+    return alter
+
+
+def headed(headers: Any) -> Callable[[Shareable], Shareable]:
+    def alter(answer: Shareable) -> Shareable:
+        answer[ReservedHeaderKey.HEADERS] = headers
+        return answer
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        changed(version=np.ones(2)),
+        changed(version=True),
+        changed(left=np.ones(2)),
+        changed(waits=np.ones(2), steps=7),
+        headed("none"),
+        headed({ReservedHeaderKey.RC: ["OK"]}),
+        headed({ReservedHeaderKey.RC: np.ones(2)}),
+        dict,
+        lambda answer: "answer",
+    ],
+)
+def test_an_answer_of_any_form_costs_its_sender_alone(
+    alter: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    sites = some(4, tmp_path, s4=Site("site-4", trains(4), tmp_path, alter=alter))
+    _, controller = run(sites, tmp_path, replace(SETTINGS, threshold=3), rounds=1)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+    assert "site-4 is out of the round of train" in caplog.text
 
 
 def test_twin_without_the_check_another_version_takes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
