@@ -149,7 +149,7 @@ def test_a_mod_behind_ours_clips_the_plain_update() -> None:
     mods = [SecAggMod(), fixedclipping_mod]
     grid = MemoryGrid({node: app_of(mods, shift=0.5) for node in (1, 2, 3)})
     start = ArrayRecord({"bias": Array(np.zeros(4, np.float32))})
-    secure = SecAgg(FedAvg(fraction_evaluate=0.0), clip=1.0)
+    secure = SecAgg(FedAvg(fraction_evaluate=0.0), clip=1.0, value_bits=24, max_weight=50)
     norm = ConfigRecord({"clipping_norm": 0.2})
     result = secure.start(grid=grid, initial_arrays=start, num_rounds=1, train_config=norm)
     assert result.arrays["bias"].numpy() == pytest.approx([0.1] * 4, abs=1e-3)
