@@ -128,6 +128,7 @@ def secure(
     recipe.add_client_output_filter(MaskResult(), tasks=tasks)
     recipe._job.set_app_packages([*recipe._job.job.app_packages, *_PACKAGES])
     _check_environment(recipe, settings.fewest)
+    _check_later_additions(recipe)
     return recipe
 
 
@@ -230,6 +231,10 @@ def _check_client(client: Any, trained: list[str]) -> None:
             raise ConfigError(f"{name} encrypts what secagg masks; leave one of the two out")
         if tasks != set(trained) and tasks & set(trained):
             raise ConfigError(f"the sites' filter {name} is for several tasks; add it for tasks={trained} alone")
+    _check_streams(client)
+
+
+def _check_streams(client: Any) -> None:
     for component in client.components.values():
         if isinstance(component, JobLogStreamer):
             raise ConfigError("a log that is streamed to the server can hold a site's loss; leave log streaming out")
@@ -237,6 +242,24 @@ def _check_client(client: Any, trained: list[str]) -> None:
 
 def _filters(filters: Any) -> list[tuple[Any, Any]]:
     return [(tasks, found) for tasks, chain in filters for found in chain]
+
+
+def _check_later_additions(recipe: Recipe) -> None:
+    """Refuse, when the recipe is exported or run, what was added after `secure` and tells the server of a site."""
+    before: Callable[[], None] = recipe.finalize
+
+    def finalize() -> None:
+        before()
+        for name, app in recipe._job._deploy_map.items():
+            if name != "server":
+                _check_streams(app.app_config)
+                continue
+            for workflow in app.app_config.workflows:
+                if not isinstance(workflow.controller, SecureFedAvg | SecureScatterAndGather):
+                    _check_controller(workflow.controller, app.app_config.components)
+                    raise ConfigError("a controller was added after secure(recipe, …); call secure last")
+
+    recipe.finalize = finalize
 
 
 def _check_environment(recipe: Recipe, fewest: int) -> None:

@@ -12,6 +12,7 @@ from nvflare.app_common.aggregators import InTimeAccumulateWeightedAggregator
 from nvflare.app_common.filters.svt_privacy import SVTPrivacy
 from nvflare.app_common.np.recipes.fedavg import NumpyFedAvgRecipe
 from nvflare.app_common.np.recipes.lr.fedavg import FedAvgLrRecipe
+from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare.app_opt.pt.recipes.cyclic import CyclicRecipe
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.app_opt.pt.recipes.fedce import FedCERecipe
@@ -192,6 +193,23 @@ def test_a_refused_recipe_is_as_it_was(tmp_path: Path) -> None:
     server, client, _ = exported(recipe, tmp_path)
     assert server["workflows"][0]["path"].endswith("fedavg.FedAvg")
     assert client.get("task_result_filters", []) == []
+
+
+@pytest.mark.parametrize(
+    ("add", "reason"),
+    [
+        (lambda recipe: recipe.enable_log_streaming(), "leave log streaming out"),
+        (add_cross_site_evaluation, "CrossSiteModelEval cannot be made secure: each site's own model"),
+        (lambda recipe: recipe._job.to_server(FedAvg(num_clients=4)), "a controller was added after secure"),
+    ],
+)
+def test_what_is_added_later_is_refused_when_the_job_is_made(add: Any, reason: str, tmp_path: Path) -> None:
+    recipe = secure(numpy_recipe(), max_weight=9)
+    add(recipe)
+    with pytest.raises(ConfigError, match=reason):
+        recipe.export(str(tmp_path))
+    with pytest.raises(ConfigError, match=reason):
+        recipe.run(SimEnv(num_clients=4, workspace_root=str(tmp_path)))
 
 
 def test_a_simulator_in_which_sites_take_turns_is_refused() -> None:
