@@ -94,6 +94,7 @@ class SecAggSite(FLComponent):
             policy=policy_of(kit),
             identity=kit.identity if kit else None,
             trust=kit.trust if kit else None,
+            memory=memory_in(Path(engine.get_workspace().get_site_config_dir()), kit),
         )
         self._participant = CarriedParticipant(terms, None)
         if kit is not None and self._settings.transport == SIDECAR:
