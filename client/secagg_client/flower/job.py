@@ -296,7 +296,6 @@ class Job:
         """Give up what was prepared: the job is over, and what was set aside for it is given back."""
         for bundle in self._prepared.values():
             bundle.give_up("the job is over")
-        self._prepared.clear()
 
     def _bundle(self, peers: frozenset[Peer], configs: Sequence[RoundConfig]) -> Bundle:
         return Bundle({config.purpose: self._round(config, sorted(peers)) for config in configs}, peers)

@@ -183,6 +183,17 @@ def test_a_strategy_that_asks_too_few_is_told() -> None:
         )
 
 
+def test_a_strategy_that_sends_a_node_two_messages_is_told() -> None:
+    class Twice(FedAvg):  # type: ignore[misc]
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            return [Message(RecordDict({"arrays": arrays}), node, "train") for node in (1, 2, 3, 3)]
+
+    with pytest.raises(ConfigError, match="one node two messages"):
+        SecAgg(Twice(), clip=1.0).start(
+            grid=MemoryGrid({node: app_of([SecAggMod()]) for node in (1, 2, 3)}), initial_arrays=model()
+        )
+
+
 def test_a_strategy_that_sends_nodes_different_models_is_told() -> None:
     class Personal(FedAvg):  # type: ignore[misc]
         def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
