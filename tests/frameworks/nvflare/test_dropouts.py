@@ -13,11 +13,12 @@ import pytest
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.impl.wf_comm_server import WFCommServer
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel
 from secagg_client.nvflare import channel, controllers
 from secagg_client.nvflare import site as site_module
-from secagg_client.nvflare.site import SecAggSite
+from secagg_client.nvflare.site import MaskResult, SecAggSite
 
 from secagg import Aggregate, ProtocolViolation
 from secagg.tools.redteam.self_test.patches import without_check
@@ -308,6 +309,35 @@ def test_an_error_reply_leaves_without_what_came_with_it(tmp_path: Path) -> None
     sites = some(4, tmp_path, s3=Site("site-3", lambda _: reply, tmp_path))
     job, _ = run(sites, tmp_path, rounds=1)
     assert not [message for _, message in job.engine.seen if "patient" in message]
+
+
+def test_the_filter_itself_lets_nothing_through_with_an_error(tmp_path: Path) -> None:
+    """Even where FLARE tells nobody of the result that it is about to send."""
+    engine = Engine("site-1", tmp_path)
+    reply = DXO(DataKind.WEIGHTS, data={"w": np.ones(3)}).to_shareable()
+    reply.set_return_code(ReturnCode.EXECUTION_EXCEPTION)
+    with engine.new_context() as fl_ctx:
+        left = MaskResult().process(reply, fl_ctx)
+    assert left == make_reply(ReturnCode.EXECUTION_EXCEPTION)
+
+
+def test_the_task_has_the_timeout_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    send = WFCommServer.broadcast
+
+    def broadcast(self: Any, *args: Any, **more: Any) -> None:
+        sent.append((more | dict(zip(("task",), args, strict=False)))["task"].timeout)
+        send(self, *args, **more)
+
+    class Limited(Kept):
+        def send_model(self, **more: Any) -> None:
+            super().send_model(**more | {"timeout": 77})
+
+    monkeypatch.setattr(WFCommServer, "broadcast", broadcast)
+    model = {name: array.copy() for name, array in MODEL.items()}
+    controller = Limited(num_clients=3, num_rounds=1, model=model, persistor_id="", secagg=SETTINGS.as_json())
+    Job(controller, some(3, tmp_path), tmp_path).run()
+    assert sent == [77]
 
 
 def test_a_late_result_is_dropped_unread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
