@@ -9,7 +9,7 @@ from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import FedAvg, Result
 from secagg_client.flower import SecAgg, SecAggMod
 
-from secagg.errors import RoundAborted
+from secagg.errors import ConfigError, RoundAborted
 from secagg.messages import Phase
 from tests.frameworks.flower.memory_grid import Fault, MemoryGrid, app_of, model
 
@@ -89,6 +89,17 @@ def test_a_node_that_failed_once_is_there_again(asked: str) -> None:
     result = run(grid, rounds=3, metrics={"loss": (0, 10)})
     assert result.train_metrics_clientapp.keys() == {1, 2, 3}
     assert len(times) > 1
+
+
+def test_a_threshold_of_ones_own_holds(caplog: pytest.LogCaptureFixture) -> None:
+    """By default three of five nodes are enough."""
+    assert not run(grid_of(5, failing({1, 2}, "error", AT["training"])), threshold=4).arrays
+    assert "fewer than the threshold 4" in caplog.text
+
+
+def test_more_colluding_nodes_than_a_round_can_stand_are_refused() -> None:
+    with pytest.raises(ConfigError, match="max_colluding"):
+        run(grid_of(5, lambda *_: None), max_colluding=5)
 
 
 def test_twenty_nodes_lose_one_in_each_exchange_and_no_round(caplog: pytest.LogCaptureFixture) -> None:
