@@ -18,7 +18,7 @@ from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel
 from secagg_client.nvflare import channel, controllers
 from secagg_client.nvflare import site as site_module
-from secagg_client.nvflare.site import MaskResult, SecAggSite
+from secagg_client.nvflare.site import COMPONENT, MaskResult, SecAggSite
 
 from secagg import Aggregate, ProtocolViolation
 from secagg.tools.redteam.self_test.patches import without_check
@@ -319,6 +319,20 @@ def test_the_filter_itself_lets_nothing_through_with_an_error(tmp_path: Path) ->
     with engine.new_context() as fl_ctx:
         left = MaskResult().process(reply, fl_ctx)
     assert left == make_reply(ReturnCode.EXECUTION_EXCEPTION)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_why_a_site_is_out_is_no_event(broken: bool, tmp_path: Path) -> None:
+    """FLARE makes an event of what a component logs, and may pass it on to the server.."""
+    engine, heard = Engine("site-1", tmp_path), list[str]()
+    engine.fire_event = lambda event, fl_ctx: heard.append(event)  # type: ignore[method-assign]
+    engine.components[COMPONENT] = SecAggSite(SETTINGS.as_json())
+    with engine.new_context() as fl_ctx:
+        if broken:
+            engine.get_component = lambda name: 1 / 0  # type: ignore[method-assign]
+        left = MaskResult().process(Shareable(), fl_ctx)
+    assert channel.told(left, "left") == "its log says why"
+    assert heard == []
 
 
 def test_the_task_has_the_timeout_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
