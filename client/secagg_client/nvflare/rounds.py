@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
 from secagg.context import digest_model
-from secagg.errors import InputError, LocalError, RemoteError
+from secagg.errors import InputError, LocalError, ProtocolViolation, RemoteError
 from secagg_client.learning import clipping
 from secagg_client.learning.metrics import Metrics
 from secagg_client.nvflare.models import Arrays
@@ -136,7 +136,11 @@ class JobRounds:
     def _means(self, ended: Ended) -> Mapping[str, float]:
         if ended.aggregate is None:
             return {}
-        read = Metrics.of(ended.config.schema).read(ended.aggregate.totals(ended.config))
+        try:
+            read = Metrics.of(ended.config.schema).read(ended.aggregate.totals(ended.config))
+        except ProtocolViolation as error:  # a site that masked nonsense; the mean of the updates stands
+            self._log(f"the sums of metrics cannot be read, and this round has none: {error}")
+            return {}
         if outside := [f"{name} at {count} sites" for name, count in read.outside.items() if count]:
             self._log(f"metrics outside of their range, which were clipped or left out: {', '.join(outside)}")
         return read.means

@@ -452,3 +452,17 @@ def test_a_sum_that_no_updates_can_have_is_not_used(
     _, controller = run(some(3, tmp_path), tmp_path, rounds=1)
     assert np.array_equal(controller.models[0].params["w"], MODEL["w"])
     assert "a sum came out that no updates can have: the weights add up to nothing" in caplog.text
+
+
+def test_sums_of_metrics_that_cannot_be_read_leave_the_mean_of_the_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def nonsense(*_: object) -> None:
+        raise ProtocolViolation("a sum is larger than any")
+
+    monkeypatch.setattr(Aggregate, "totals", nonsense)
+    _, controller = run(some(3, tmp_path), tmp_path, rounds=1)
+    assert moved_by(controller.models[0]) == pytest.approx(mean_of([1, 2, 3]), abs=2e-4)
+    assert "the sums of metrics cannot be read, and this round has none: a sum is larger than any" in caplog.text
