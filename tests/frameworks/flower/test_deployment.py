@@ -42,7 +42,9 @@ app = ServerApp()
 @app.main()
 def main(grid, context):
     trust = TrustAnchors.from_pem(Path(context.run_config["ca"]).read_bytes())
-    strategy = SecAgg(FedAvg(fraction_evaluate=0.0, min_available_nodes=3), clip=1.0, max_weight=10, trust=trust)
+    strategy = SecAgg(
+        FedAvg(fraction_evaluate=0.0, min_available_nodes=3), clip=1.0, max_weight=10, trust=trust, phase_s=300.0
+    )
     result = strategy.start(grid=grid, initial_arrays=ArrayRecord([np.zeros(4, np.float32)]), num_rounds=2)
     sys.stdout.write("model " + json.dumps([array.tolist() for array in result.arrays.to_numpy_ndarrays()]) + "\\n")
 """
