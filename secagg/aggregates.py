@@ -12,7 +12,7 @@ from secagg.crypto.prg import Words
 from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.integers import IntegerCode, Integers, IntegerSums
 from secagg.encoding.schema import NumberArray
-from secagg.errors import LocalError, PrecisionWarning, ProtocolViolation
+from secagg.errors import AbortReason, LocalError, PrecisionWarning, ProtocolViolation, RoundAborted
 from secagg.robust.combining import combined
 from secagg.robust.grouping import Groups
 
@@ -182,6 +182,25 @@ def plan_of(config: RoundConfig) -> Groups:
     if config.groups is None:
         raise LocalError("this round has no groups: its aggregate is one sum")
     return config.groups
+
+
+def too_few(groups: Groups, fallen: Mapping[int, object]) -> RoundAborted:
+    """The error of a round in groups of which too few can have a sum.
+
+    Args:
+        groups: the round's groups.
+        fallen: how each group ended that can have none, by its number: a `RoundAborted`, or else a sum that cannot be
+            decoded.
+    """
+    why = "; ".join(
+        f"group {number}: {outcome if isinstance(outcome, RoundAborted) else 'its sum cannot be decoded'}"
+        for number, outcome in fallen.items()
+    )
+    left = groups.count - len(fallen)
+    return RoundAborted(
+        AbortReason.BELOW_THRESHOLD,
+        f"{left} of {groups.count} groups can have a sum, {groups.text} needs {groups.fewest} ({why})",
+    )
 
 
 def _norm(arrays: Iterable[NumberArray]) -> float:

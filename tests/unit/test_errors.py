@@ -15,11 +15,10 @@ import secagg_server
 
 import secagg
 from secagg.errors import AbortReason, Exhibit, InputError, RemoteError, RoundAborted, SecAggError
+from tests.unit.test_layering import PLUG_INS
 
 # Commands, generated code, and what needs an extra that the tests may not have: none of them defines an error.
 LEFT_OUT = {"secagg.tools.redteam", "secagg.cli", "secagg.tools.bench", "secagg.wire.v1", "secagg.tools.conformance"}
-PLUG_INS = {"secagg_client.flower", "secagg_client.nvflare", "secagg_client.torch"}
-"""Their frameworks are not here."""
 GIVEN: dict[str, Any] = {
     "message": "what happened",
     "reason": AbortReason.WRONG_SHARES,
@@ -42,7 +41,7 @@ def error_classes() -> list[type[SecAggError]]:
 
 def _import_all(package: ModuleType) -> None:
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if module.name not in LEFT_OUT | PLUG_INS and not module.name.endswith("__main__"):
+        if module.name not in {*LEFT_OUT, *PLUG_INS} and not module.name.endswith("__main__"):
             loaded = importlib.import_module(module.name)
             if module.ispkg:
                 _import_all(loaded)

@@ -5,7 +5,7 @@ from functools import partial
 from math import inf, isfinite
 from typing import Final
 
-from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum, plan_of
+from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum, plan_of, too_few
 from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import TrustAnchors
@@ -181,16 +181,7 @@ class CarriedGroups:
         return one.norm(self.groups[number].config)
 
     def _too_few(self, fallen: Sequence[int]) -> RoundAborted:
-        why = "; ".join(f"group {number}: {self._why(number)}" for number in fallen)
-        left = len(self.groups) - len(fallen)
-        return RoundAborted(
-            AbortReason.BELOW_THRESHOLD,
-            f"{left} of {self._plan.count} groups can have a sum, {self._plan.text} needs {self._plan.fewest} ({why})",
-        )
-
-    def _why(self, number: int) -> str:
-        outcome = self.groups[number].outcome
-        return str(outcome) if isinstance(outcome, RoundAborted) else "its sum cannot be decoded"
+        return too_few(self._plan, {number: self.groups[number].outcome for number in fallen})
 
 
 def _dealt(peers: Sequence[Peer], count: int, rng: Rng) -> dict[int, list[Peer]]:

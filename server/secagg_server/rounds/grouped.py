@@ -10,7 +10,7 @@ from math import inf, isfinite
 
 import structlog
 
-from secagg.aggregates import GroupSum, plan_of
+from secagg.aggregates import GroupSum, plan_of, too_few
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
 from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
@@ -190,16 +190,7 @@ class GroupedRound:
         return [number for number, hosted in self.groups.items() if isinstance(hosted.outcome, RoundAborted)]
 
     def _too_few(self, fallen: Sequence[int]) -> RoundAborted:
-        why = "; ".join(f"group {number}: {self._why(number)}" for number in fallen)
-        left = len(self.groups) - len(fallen)
-        return RoundAborted(
-            AbortReason.BELOW_THRESHOLD,
-            f"{left} of {self._plan.count} groups can have a sum, {self._plan.text} needs {self._plan.fewest} ({why})",
-        )
-
-    def _why(self, number: int) -> str:
-        outcome = self.groups[number].outcome
-        return str(outcome) if isinstance(outcome, RoundAborted) else "its sum cannot be decoded"
+        return too_few(self._plan, {number: self.groups[number].outcome for number in fallen})
 
     def _conclude(self) -> tuple[PackedGroups | RoundAborted, list[Anomaly]]:
         """The sums of the groups that have one, each decoded once to see how long it is. Runs in a thread."""
