@@ -19,6 +19,13 @@ class SecAggError(Exception):
         return _made_again, (type(self), self.args, self.__dict__)
 
 
+def printable(text: str, most: int) -> str:
+    """A peer's words as they may reach a log or a terminal: one line of at most `most` characters, without control
+    characters and escape sequences.
+    """
+    return "".join(char if char.isprintable() else "?" for char in text[:most])
+
+
 class PrecisionWarning(UserWarning):
     """The rounding error of a mean may be larger than any value in it, because `max_weight` is far above the weights
     that came.

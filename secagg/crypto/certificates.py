@@ -21,12 +21,15 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from secagg.errors import printable
+
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
 CertificateChain: TypeAlias = tuple[bytes, ...]  # DER, leaf first
 PARTICIPANT_URN: Final = "urn:secagg:participant:"
 MAX_CHAIN_LENGTH: Final = 4
 MAX_CERTIFICATE_BYTES: Final = 8192
 MAX_ORGANISATION_CHARS: Final = 64  # RFC 5280, ub-organization-name
+MAX_SHOWN_CHARS: Final = 200  # of what a peer wrote into a certificate, in an error
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # What `cryptography` raises over a certificate that it can load and not read (a BIT STRING for a name: TypeError).
@@ -177,12 +180,7 @@ def issuer_of(certificate: x509.Certificate) -> x509.Name:
 
 def show_name(name: x509.Name) -> str:
     """A subject or issuer for people."""
-    return printable(name.rfc4514_string() or "(empty name)")
-
-
-def printable(text: str) -> str:
-    """One short line, whatever a peer put into it: it ends in logs and on terminals."""
-    return "".join(char if char.isprintable() else "?" for char in text[:200])
+    return printable(name.rfc4514_string() or "(empty name)", MAX_SHOWN_CHARS)
 
 
 def _extension(certificate: x509.Certificate, kind: type[ExtensionT]) -> ExtensionT | None:

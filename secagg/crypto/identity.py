@@ -27,6 +27,7 @@ from secagg.crypto.authority import (
 from secagg.crypto.certificates import (
     MAX_CERTIFICATE_BYTES,
     MAX_CHAIN_LENGTH,
+    MAX_SHOWN_CHARS,
     PARTICIPANT_URN,
     CertificateChain,
     CertificateError,
@@ -43,13 +44,12 @@ from secagg.crypto.certificates import (
     parse_der_chain,
     parse_pem_chain,
     participant_id_of,
-    printable,
     public_key_of,
     show_name,
 )
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
-from secagg.errors import AuthenticationError, IdentityError
+from secagg.errors import AuthenticationError, IdentityError, printable
 
 __all__ = [
     "MAX_CERTIFICATE_BYTES",
@@ -201,7 +201,7 @@ class TrustAnchors:
             return (
                 f"signed by a foreign CA with the name of a trusted one, {name}: forged, or from before a CA rotation"
             )
-        return f"does not chain to a trusted CA: {printable(str(error))}"
+        return f"does not chain to a trusted CA: {printable(str(error), MAX_SHOWN_CHARS)}"
 
 
 def _subject_of(leaf: x509.Certificate) -> x509.DNSName | x509.IPAddress:

@@ -14,6 +14,7 @@ from secagg.errors import (
     RoundAborted,
     SecAggError,
     UnknownRoundError,
+    printable,
 )
 from secagg.wire.v1 import errors_pb2 as pb
 
@@ -65,5 +66,5 @@ def decode_failure(detail: pb.ErrorDetail) -> SecAggError:
 
 
 def _shown(text: str) -> str:
-    """A peer's words as they may reach a terminal or a log: no control characters, no escape sequences."""
-    return "".join(char if char.isprintable() else "?" for char in text[:MAX_MESSAGE_CHARS])
+    """A word of a failure, as `printable` shows it."""
+    return printable(text, MAX_MESSAGE_CHARS)

@@ -30,6 +30,7 @@ from secagg.errors import (
     RemoteError,
     RoundAborted,
     SecAggError,
+    printable,
 )
 from secagg.events import Event, MessageAccepted, ParticipantDropped
 from secagg.masked.accumulator import Parallel, one_after_the_other
@@ -260,7 +261,7 @@ class CarriedRound:
             raise ProtocolViolation(f"a step of another round came: {step.round_id[:16].hex()}", culprit=peer)
         if step.kind == LEAVE:
             leave, told = read_leave(step)
-            self.dropped[peer] = _shown(told)
+            self.dropped[peer] = printable(told, MAX_REASON_CHARS)
             name = self._names.get(peer)
             self._perform(lambda: [] if name is None else self._engine.receive(name, leave, self._clock()))
             return
@@ -346,7 +347,7 @@ class CarriedRound:
 
     def _drop(self, peer: Peer, reason: str) -> None:
         self._asked.discard(peer)
-        self.dropped[peer] = _shown(reason)
+        self.dropped[peer] = printable(reason, MAX_REASON_CHARS)
         self._perform(partial(self._exclude, [self._names[peer]] if peer in self._names else []))
 
     def _exclude(self, names: list[ParticipantId]) -> list[Event]:
@@ -428,8 +429,3 @@ def _check(config: RoundConfig, peers: Sequence[Peer]) -> None:
             decode_participant_id(peer)
         except DecodeError as error:
             raise ConfigError(f"a peer's address is its participant id here: {error}") from None
-
-
-def _shown(text: str) -> str:
-    """A peer's words as they may reach a log: one line, no control characters, not long."""
-    return "".join(char if char.isprintable() else "?" for char in text[:MAX_REASON_CHARS])

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from flwr.app import Message, RecordDict
 
-from secagg.errors import DecodeError
+from secagg.errors import DecodeError, printable
 from secagg_client.flower.records import Packet, VersionError, take
 
 SHORTEST_POLL_S: Final = 0.005
@@ -139,4 +139,4 @@ def _read(reply: Message) -> Answer:
 def _shown(text: object) -> str:
     """The last line of a reason, which in a simulation is a whole traceback."""
     lines = [line.strip() for line in str(text or "").splitlines() if line.strip()]
-    return "".join(char if char.isprintable() else "?" for char in (lines or ["no reason given"])[-1][:300])
+    return printable((lines or ["no reason given"])[-1], 300)

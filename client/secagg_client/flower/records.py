@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 import secagg
 from secagg.context import ROUND_ID_SIZE, RoundId
-from secagg.errors import DecodeError
+from secagg.errors import DecodeError, printable
 from secagg_client.carried.steps import Step
 
 RECORD: Final = "secagg"
@@ -131,8 +131,7 @@ def _list(record: Any, key: str, kind: type) -> list[Any]:
 
 
 def _shown(version: object) -> str:
-    text = version if isinstance(version, str) else "?"
-    return "".join(char if char.isprintable() else "?" for char in text[:40])
+    return printable(version if isinstance(version, str) else "?", 40)
 
 
 def merged(content: RecordDict, packet: Packet) -> RecordDict:
