@@ -8,6 +8,7 @@ INSTALLED := $(VENV)/.installed
 ATTACKS := $(VENV)/.attacks
 FRAMEWORKS := .venv-frameworks
 PROTOC := build/proto/.installed
+CHECKERS := build/deployment/.installed build/checkov/.installed
 UV_VERSION := 0.13.8
 TORCH_VERSION := 2.13.0
 UV := build/lock/bin/uv
@@ -17,7 +18,7 @@ CHECKED := secagg server client tests docs
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo redteam test frameworks lint format docs lock proto sync vectors clean
+.PHONY: help demo redteam test frameworks deployment lint format docs lock proto sync vectors clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +35,9 @@ test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (
 frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks
 	$(FRAMEWORKS)/bin/pytest tests/frameworks
 
+deployment: $(INSTALLED) $(CHECKERS) ## Test image, chart, units, dashboards and pages; needs docker, promtool, chromium, systemd-analyze
+	$(BIN)/pytest tests/deployment
+
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
@@ -49,7 +53,8 @@ docs: $(INSTALLED) ## Build guide, specification and API reference into build/si
 
 lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 3.11, with hashes)
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
-	$(COMPILE) --group proto --output-file requirements-proto.lock
+	for group in proto deployment checkov; do \
+		$(COMPILE) --group $$group --output-file requirements-$$group.lock || exit 1; done
 	$(COMPILE) $(addprefix --extra ,server ckks dp flower nvflare) --group frameworks \
 		--output-file requirements-frameworks.lock pyproject.toml
 
@@ -78,6 +83,11 @@ $(UV): Makefile
 $(PROTOC): requirements-proto.lock
 	$(PYTHON) -m venv build/proto
 	build/proto/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-proto.lock
+	touch $@
+
+$(CHECKERS): build/%/.installed: requirements-%.lock
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-$*.lock
 	touch $@
 
 # As .venv, and like there torch is not in the lock file.
