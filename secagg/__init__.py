@@ -7,7 +7,7 @@ Modules and names that neither package offers are internal.
 
 from secagg.lazy import exports
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev0"
 
 __all__, __getattr__, __dir__ = exports(
     __name__,

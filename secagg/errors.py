@@ -88,14 +88,14 @@ class IdentityError(LocalError):
 
 
 class MissingExtraError(LocalError):
-    """An optional dependency is not installed. The message holds the command that installs it.
+    """An optional dependency is not installed. The message holds the command that installs it from a checkout.
 
     Attributes:
         extra: name of the extra of the package that brings it.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional dependency; install it with: pip install 'secagg[{extra}]'")
+        super().__init__(f"{feature} needs the extra {extra}; in a checkout of secagg: pip install '.[{extra}]'")
         self.extra = extra
 
 

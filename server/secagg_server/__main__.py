@@ -4,8 +4,10 @@ import sys
 from importlib import import_module
 from typing import Final
 
+from secagg.errors import MissingExtraError
+
 _EXTRA: Final = frozenset({"grpc_health", "grpc_reflection", "pydantic", "pydantic_settings", "structlog"})
-"""What `pip install 'secagg[server]'` brings beside the client."""
+"""What the extra `server` brings beside the client."""
 
 
 def main() -> None:
@@ -15,7 +17,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _EXTRA:
             raise
-        sys.exit("error: secagg-server needs an optional dependency; install it with: pip install 'secagg[server]'")
+        sys.exit(f"error: {MissingExtraError('secagg-server', 'server')}")
     cli.main()
 
 

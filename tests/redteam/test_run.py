@@ -291,7 +291,7 @@ from secagg.tools.redteam.workers import Workers
 played = runner.single("both-shares", 0)
 findings = runner.attacking(played, "", Workers(1))(played)
 assert findings.exit_code == 0 and findings.games and not findings.attempts
-assert "pip install 'secagg[redteam]'" in findings.left_out[0], findings.left_out
+assert "pip install '.[redteam]'" in findings.left_out[0], findings.left_out
 assert "torch" not in {name for name, module in sys.modules.items() if module}
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -54,7 +54,7 @@ def test_mutants_whose_library_is_missing_are_not_counted_and_are_named(monkeypa
     monkeypatch.setattr(audit, "shell_available", lambda: False)
     found = s.self_test(mutants=tuple(m for m in MUTANTS if m.name in {"ckks-same-noise", "log-line", "server-log"}))
     assert [m.name for m in found.left_out] == ["ckks-same-noise", "server-log"]
-    assert found.score == "1 of 1 caught; 2 not run: install secagg[ckks,server]"
+    assert found.score == "1 of 1 caught; 2 not run: they need the extras ckks, server"
 
 
 def test_the_product_is_whole_again_after_a_mutant() -> None:

@@ -186,5 +186,5 @@ def test_a_missing_extra_is_told_before_any_key_is_made(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))
     error = refusal(lambda: prepare(encrypted_config(scheme, custody), backend=Worker))
     assert isinstance(error, MissingExtraError)
-    assert "pip install 'secagg[ckks]'" in str(error)
+    assert "pip install '.[ckks]'" in str(error)
     prepare(encrypted_config(scheme, custody), backend=Desk)

@@ -122,4 +122,4 @@ def test_every_page_escapes_what_it_is_told() -> None:
 def test_without_jinja_the_error_names_an_extra() -> None:
     hidden = "import sys; sys.modules['jinja2'] = None; import secagg.tools.charts.page"
     done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False)
-    assert "pip install 'secagg[demo]'" in done.stderr
+    assert "pip install '.[demo]'" in done.stderr

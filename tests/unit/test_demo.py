@@ -355,7 +355,7 @@ def test_without_scikit_learn_the_error_names_the_extra(
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--report", str(tmp_path / "page.html")])
     assert ended.value.code == 1
-    assert "pip install 'secagg[demo]'" in capsys.readouterr().err
+    assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
 def test_without_the_server_extra_the_error_names_the_extra(
@@ -365,7 +365,7 @@ def test_without_the_server_extra_the_error_names_the_extra(
     with pytest.raises(SystemExit) as ended:
         main(["demo", "--report", str(tmp_path / "page.html")])
     assert ended.value.code == 1
-    assert "pip install 'secagg[demo]'" in capsys.readouterr().err
+    assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def tool_imports(module: str, source: str, *, package: bool = False) -> list[str
 
 
 def client_violations(module: str, source: str, *, package: bool = False) -> list[str]:
-    """What a client module imports that `pip install secagg` does not bring, or that belongs to the server."""
+    """What a client module imports that no installation without extras brings, or that belongs to the server."""
     allowed = sys.stdlib_module_names | CLIENT_LIBRARIES | {"secagg", "secagg_client", *FRAMEWORKS}
     names = imports(module, ast.parse(source), package=package)
     return [f"{module} imports {name}" for name in names if name.split(".")[0] not in allowed]

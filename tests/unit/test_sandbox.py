@@ -130,7 +130,7 @@ def test_keys_do_not_show_in_a_jobs_text() -> None:
 
 def test_without_tenseal_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'secagg\[ckks\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[ckks\]'"):
         Worker()
 
 

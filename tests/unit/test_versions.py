@@ -69,7 +69,7 @@ def test_a_plug_in_without_its_framework_names_the_extra(extra: str, framework: 
     program = f"import sys; sys.modules['{framework}'] = None; import secagg_client.{extra}"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert f"secagg.errors.MissingExtraError: secagg_client.{extra} needs" in told.stderr
-    assert f"pip install 'secagg[{extra}]'" in told.stderr
+    assert f"pip install '.[{extra}]'" in told.stderr
 
 
 def test_the_build_backend_is_the_same_release_everywhere() -> None:

@@ -463,4 +463,4 @@ except MissingExtraError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("pip install 'secagg[torch]'")
+    assert done.stdout.strip().endswith("pip install '.[torch]'")

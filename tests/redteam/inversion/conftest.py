@@ -12,7 +12,7 @@ import pytest
 MISSING = [name for name in ("torch", "skimage", "sklearn") if find_spec(name) is None]
 
 if MISSING and os.environ.get("SECAGG_REDTEAM"):
-    raise pytest.UsageError(f"SECAGG_REDTEAM is set and {', '.join(MISSING)} missing: pip install 'secagg[redteam]'")
+    raise pytest.UsageError(f"SECAGG_REDTEAM is set and {', '.join(MISSING)} missing: pip install '.[redteam]'")
 
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 

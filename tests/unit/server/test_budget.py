@@ -194,7 +194,7 @@ def test_accounting_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
         raise ImportError(name)
 
     monkeypatch.setattr("secagg.privacy.accountant.import_module", missing)
-    with pytest.raises(ConfigError, match=r"the coordinator cannot account.*pip install 'secagg\[dp\]'"):
+    with pytest.raises(ConfigError, match=r"the coordinator cannot account.*pip install '\.\[dp\]'"):
         plan(budgets_of(MemoryLedgers()), 0)
 
 

@@ -56,7 +56,7 @@ class SelfTest:
         if not self.left_out:
             return said
         extras = {missing_extra(judge(m)) for m in self.left_out}
-        return f"{said}; {len(self.left_out)} not run: install secagg[{','.join(sorted(extras))}]"
+        return f"{said}; {len(self.left_out)} not run: they need the extras {', '.join(sorted(extras))}"
 
 
 def self_test(
