@@ -48,7 +48,7 @@ format: $(INSTALLED) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix $(CHECKED)
 
 docs: $(INSTALLED) ## Build guide, specification and API reference into build/site; open build/site/index.html
-	$(BIN)/python docs/assemble.py
+	$(BIN)/python -m docs.assemble
 	$(BIN)/zensical build --strict --clean
 
 lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 3.11, with hashes)

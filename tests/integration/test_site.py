@@ -35,7 +35,7 @@ class Page(HTMLParser):
 
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A program that finds the modules in docs/."""
+    """A program that finds `docs`, and the modules in docs/."""
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'docs'); {program}", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -46,7 +46,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = (ROOT / "mkdocs.yml").read_text()
     settings = settings.replace("paths: [., client]", f"paths: [{ROOT}, {ROOT}/client]")
     (folder / "mkdocs.yml").write_text(settings.replace("[docs/docstrings.py]", f"[{ROOT}/docs/docstrings.py]"))
-    gathered = run("import assemble, pathlib; assemble.main(pathlib.Path(sys.argv[1]))", str(folder / "build/docs"))
+    gathered = run(
+        "import docs.assemble, pathlib; docs.assemble.main(pathlib.Path(sys.argv[1]))", str(folder / "build/docs")
+    )
     assert gathered.returncode == 0, gathered.stderr
     built = subprocess.run(
         [Path(sys.executable).with_name("zensical"), "build", "--strict"],
@@ -102,7 +104,7 @@ def test_a_docstring_that_does_not_fit_its_code_stops_the_build() -> None:
 
 def test_a_dead_link_stops_the_build() -> None:
     places = {"docs/guide.md": "guide.md", "README.md": "index.md"}
-    program = f"import assemble; print(assemble.turned(sys.argv[1], 'docs/guide.md', {places}))"
+    program = f"from docs import assemble; print(assemble.turned(sys.argv[1], 'docs/guide.md', {places}))"
     turned = run(program, "[a](../README.md#b) [c](#d) [`e`](../proto/vectors)")
     assert turned.stdout == "[a](index.md#b) [c](#d) `e`\n"
     refused = run(program, "[a](../nowhere.md)")

@@ -98,7 +98,7 @@ class Renewal:
             return
         self.loaded = loaded
         self._apply(loaded)
-        self._log.info("credentials_renewed", **{name: at.isoformat() for name, at in loaded.expiries})
+        self._log.info("credentials_renewed", expiries=[(name, at.isoformat()) for name, at in loaded.expiries])
 
     def tell_expiry(self) -> None:
         """Log what expires within 14 days, a day or an hour, or has expired: each once."""
@@ -110,8 +110,11 @@ class Renewal:
             if within is None or self._told.get(known, float("inf")) <= within:
                 continue
             self._told[known] = within
-            log, event = (self._log.warning, "expires_soon") if within else (self._log.error, "expired")
-            log(event, what=name, at=at.isoformat(), hours=round(left_s / 3600, 1))
+            when, hours = at.isoformat(), round(left_s / 3600, 1)
+            if within:
+                self._log.warning("expires_soon", what=name, at=when, hours=hours)
+            else:
+                self._log.error("expired", what=name, at=when, hours=hours)
 
     def _stamp(self) -> Stamp:
         return tuple(map(_stamp_of, self._files))

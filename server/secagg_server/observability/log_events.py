@@ -1,0 +1,300 @@
+"""Every line that the coordinator can log: its level, its fields, what it means, and what its reader does about it.
+
+The page of the documentation on log events is written from these tables. A test compares them with each call that logs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+
+COMMON: Final[Mapping[str, str]] = {
+    "event": "name of the event",
+    "level": "`debug`, `info`, `warning` or `error`",
+    "timestamp": "UTC, ISO 8601",
+}
+"""Fields of every line."""
+
+OF_ROUND: Final = ("round_id", "task")
+"""Fields that every line about a round has besides its own."""
+
+UNLOGGED: Final = "unlogged"
+"""The field of a line that counts those of its kind that were left out since the one before; without it, none were."""
+
+FIELDS: Final[Mapping[str, str]] = {
+    "accused": "ids of participants that others blame; this is hearsay. In the event `accused`: id of the one",
+    "accuser": "id of the participant that blames the other",
+    "address": "where the connection comes from, as IP address and port",
+    "at": "when it expires; UTC, ISO 8601",
+    "change": "what to change",
+    "combine": "how the groups' sums are combined, as text of the configuration",
+    "conflicts": "pairs of owner and holder with a wrong share, as far as they were looked for",
+    "connections": "how many connections fit under the limit of open files",
+    "control_plane": "address that the FL server uses",
+    "culprit": "id of the participant whose fault is proven",
+    "culprits": "ids of participants whose fault is proven",
+    "data_plane": "address that participants use",
+    "detail": "the error's message",
+    "error": "class of the error",
+    "exception": "traceback, without the values of variables",
+    "expected": "number of participants that may deliver in the phase",
+    "expiries": "pairs of what expires and when (UTC, ISO 8601)",
+    "fingerprint": "SHA-256 of the certificate, hex",
+    "group": "number of the group",
+    "groups": "ids of the groups; in `groups_combined`, the numbers of those that have a sum",
+    "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it",
+    "hours": "until it expires; negative once it has",
+    "method": "name of the call",
+    "norm": "length of the mean of the group; infinite if its sum cannot be decoded",
+    "open_files": "the limit of open files that is in force",
+    "organisation": "the certificate's organisation",
+    "participant": "id of the participant, empty while it is not known",
+    "phase": "name of the phase",
+    "proven": "whether the fault is certain",
+    "reason": "name of the reason",
+    "round_id": "id of the round, 32 hex digits",
+    "signal": "name of the signal",
+    "survivors": "number of participants whose updates are in the sum",
+    "task": "name of the task",
+    "typical": "median length of the groups' means",
+    UNLOGGED: "lines of the same kind that were left out since the one before",
+    "verdict": "`HEARSAY`, `PROVEN` or `UNFOUNDED`",
+    "version": "version of secagg",
+    "what": "the server certificate or a CA, by name",
+}
+"""What each field holds. A name means the same in every event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEvent:
+    """One event of the log.
+
+    Attributes:
+        level: the level that it is logged at.
+        meaning: what happened.
+        to_do: what an operator does about it; empty if nothing.
+        fields: names of its own fields, in `FIELDS`; those of `COMMON` come on top.
+        of_round: whether it has the fields of `OF_ROUND`, too.
+        throttled: whether it is logged at most once a second of a kind, with `UNLOGGED`. Peers choose how often such
+            an event happens.
+    """
+
+    level: Level
+    meaning: str
+    to_do: str = ""
+    fields: tuple[str, ...] = ()
+    of_round: bool = False
+    throttled: bool = False
+
+
+PROCESS: Final[Mapping[str, LogEvent]] = {
+    "ready": LogEvent(
+        level="info",
+        meaning="Both planes serve. It is logged at every `log_level`.",
+        fields=("data_plane", "control_plane", "connections", "version"),
+    ),
+    "few_open_files": LogEvent(
+        level="warning",
+        meaning="The limit of open files leaves room for fewer than 1,000 connections.",
+        to_do="Raise the hard limit: `LimitNOFILE=` of systemd, `--ulimit nofile=` of docker.",
+        fields=("open_files", "connections", "change"),
+    ),
+    "stopping": LogEvent(
+        level="info",
+        meaning="A signal asked the sidecar to stop. Open rounds are aborted, and participants are told why.",
+        fields=("signal",),
+    ),
+    "stopped": LogEvent(level="info", meaning="Nothing is served any more."),
+}
+
+CREDENTIALS: Final[Mapping[str, LogEvent]] = {
+    "credentials_renewed": LogEvent(
+        level="info",
+        meaning="The files of certificate, key or CA changed, and the new ones are in force.",
+        fields=("expiries",),
+    ),
+    "credentials_kept": LogEvent(
+        level="error",
+        meaning="The files of certificate, key or CA changed, but something is wrong with the new ones. What was in "
+        "force before stays in force.",
+        to_do="Do what `detail` says. The files are read again when they change, and on SIGHUP.",
+        fields=("detail",),
+    ),
+    "expires_soon": LogEvent(
+        level="warning",
+        meaning="The server certificate or a CA expires within 14 days, a day or an hour. Each is told once.",
+        to_do="Renew it, and replace the file. The sidecar needs no restart.",
+        fields=("what", "at", "hours"),
+    ),
+    "expired": LogEvent(
+        level="error",
+        meaning="The server certificate or a CA has expired. TLS handshakes that depend on it fail.",
+        to_do="Renew it now.",
+        fields=("what", "at", "hours"),
+    ),
+}
+
+CONNECTIONS: Final[Mapping[str, LogEvent]] = {
+    "identity_seen": LogEvent(
+        level="info",
+        meaning="A certificate made its first call since the sidecar started.",
+        to_do="Compare it with who is enrolled, if the name surprises you.",
+        fields=("participant", "organisation", "fingerprint"),
+    ),
+    "call_refused": LogEvent(
+        level="info",
+        meaning="A call ended with an error, which the caller was told.",
+        to_do="Look up the class of the error on the page on errors, if it lasts.",
+        fields=("method", "participant", "address", "error", "detail"),
+        throttled=True,
+    ),
+    "internal_error": LogEvent(
+        level="error",
+        meaning="The coordinator itself failed in one call. Rounds go on.",
+        to_do="This is a bug: report it with the traceback.",
+        fields=("method", "exception"),
+    ),
+    "connection_without_call": LogEvent(
+        level="info",
+        meaning="A connection ended before any call, most often because the TLS handshake was refused.",
+        to_do="If a participant cannot connect, compare its certificate and CA with the sidecar's.",
+        fields=("address",),
+        throttled=True,
+    ),
+    "silent_connection_closed": LogEvent(
+        level="info",
+        meaning="There was no place left, so the oldest connection without a call gave way to a new one.",
+        to_do="If it lasts, look at who opens connections, or raise the limit of open files.",
+        fields=("address",),
+        throttled=True,
+    ),
+    "connection_closed_for_another": LogEvent(
+        level="warning",
+        meaning="There was no place left, and every connection had made calls. The participant with most connections "
+        "lost its oldest.",
+        to_do="Raise the limit of open files, or lower `max_connections_per_participant`.",
+        fields=("participant",),
+        throttled=True,
+    ),
+    "too_many_connections": LogEvent(
+        level="warning",
+        meaning="A participant had more than `max_connections_per_participant` connections, so its oldest was closed.",
+        to_do="Look for a second process with the same certificate.",
+        fields=("participant", "address"),
+        throttled=True,
+    ),
+    "connection_not_accepted": LogEvent(
+        level="warning",
+        meaning="The system refused a new connection, most often because no file was left. The sidecar tries again.",
+        to_do="Raise the limit of open files.",
+        fields=("detail",),
+        throttled=True,
+    ),
+}
+
+ROUNDS: Final[Mapping[str, LogEvent]] = {
+    "phase_started": LogEvent(
+        level="info", meaning="A phase opened, or its deadline moved.", fields=("phase", "expected"), of_round=True
+    ),
+    "message_accepted": LogEvent(
+        level="debug",
+        meaning="A participant delivered what the phase asks for.",
+        fields=("phase", "participant"),
+        of_round=True,
+    ),
+    "participant_dropped": LogEvent(
+        level="info",
+        meaning="A participant did not deliver, and takes no further part in the round.",
+        to_do="If `DEADLINE` comes again and again, lengthen the deadline of that phase, or look at the participant.",
+        fields=("phase", "participant", "reason"),
+        of_round=True,
+    ),
+    "wrong_shares": LogEvent(
+        level="warning",
+        meaning="A participant dealt or revealed wrong shares. This is proof. A sum that comes out all the same is "
+        "right.",
+        to_do="Find out what is wrong with the culprit, or expel it.",
+        fields=("culprit", "conflicts", "proven"),
+        of_round=True,
+    ),
+    "accused": LogEvent(
+        level="warning",
+        meaning="A participant left, and blames another one.",
+        to_do="Expel the accused for the verdict `PROVEN` only. For `UNFOUNDED`, look at the accuser.",
+        fields=("accused", "accuser", "verdict", "proven"),
+        of_round=True,
+    ),
+    "sum_ready": LogEvent(
+        level="info", meaning="The round ended with an exact sum.", fields=("survivors",), of_round=True
+    ),
+    "sum_delivered": LogEvent(
+        level="info",
+        meaning="The round ended with a sum that participants decrypted. The coordinator does not know it.",
+        fields=("survivors",),
+        of_round=True,
+    ),
+    "round_failed": LogEvent(
+        level="warning",
+        meaning="The round ended without a sum, and nothing was released.",
+        to_do="Look up the reason on the page on errors.",
+        fields=("reason", "detail", "culprits", "accused"),
+        of_round=True,
+    ),
+    "round_broken": LogEvent(
+        level="error",
+        meaning="The coordinator itself failed in a step of the round. The round is over, others go on.",
+        to_do="If the disk is full, make room. Anything else is a bug: report it with the traceback.",
+        fields=("exception",),
+        of_round=True,
+    ),
+    "groups_opened": LogEvent(
+        level="info", meaning="A round in groups was opened.", fields=("combine", "groups"), of_round=True
+    ),
+    "groups_combined": LogEvent(
+        level="info",
+        meaning="A round in groups ended, and the sums of these groups can be fetched.",
+        fields=("groups", "survivors"),
+        of_round=True,
+    ),
+    "group_anomaly": LogEvent(
+        level="warning",
+        meaning="A group's mean is far longer than the others'. Somebody in the group may have sent poison.",
+        to_do="Compare the groups that stand out over many rounds.",
+        fields=("group", "norm", "typical"),
+        of_round=True,
+    ),
+    "round_forgotten": LogEvent(
+        level="debug", meaning="A finished round is no longer remembered.", fields=("round_id",)
+    ),
+}
+
+LEDGERS: Final[Mapping[str, LogEvent]] = {
+    "ledger_head": LogEvent(
+        level="info",
+        meaning="An entry was added to the privacy ledger of a task.",
+        to_do="Keep these lines on another machine: they show whether a ledger was rolled back.",
+        fields=("task", "head"),
+    ),
+    "ledger_in_memory": LogEvent(
+        level="warning",
+        meaning="A round with noise was opened, and `ledger_dir` is not set. A restart forgets what was spent.",
+        to_do="Set `ledger_dir`.",
+        fields=("task", "detail"),
+    ),
+    "ledger_not_withdrawn": LogEvent(
+        level="warning",
+        meaning="A round released nothing, but its ledger could not be written. So the round stays charged.",
+        to_do="Make the folder writable, or make room on the disk.",
+        fields=("task", "round_id", "detail"),
+    ),
+}
+
+SECTIONS: Final[Mapping[str, Mapping[str, LogEvent]]] = {
+    "The process": PROCESS,
+    "Certificates": CREDENTIALS,
+    "Connections and calls": CONNECTIONS,
+    "Rounds": ROUNDS,
+    "Privacy ledgers": LEDGERS,
+}
+"""The events by name, below the headings of their page."""
