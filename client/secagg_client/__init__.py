@@ -19,6 +19,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg_client.aio.client": "AsyncClient",
         "secagg_client.sync.control": "ControlClient",
         "secagg_client.aio.control": "AsyncControlClient",
+        "secagg.wire.describing": "Description",
         "secagg.wire.rounds": "RoundState RoundSummary",
         "secagg_client.participation.feedback": "Feedback",
         "secagg_client.released_sums.memory": "Memory",

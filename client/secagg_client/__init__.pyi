@@ -5,6 +5,7 @@ from secagg.sandbox.worker import Limits as Limits, Worker as Worker
 from secagg_client.aio.client import AsyncClient as AsyncClient
 from secagg_client.sync.control import ControlClient as ControlClient
 from secagg_client.aio.control import AsyncControlClient as AsyncControlClient
+from secagg.wire.describing import Description as Description
 from secagg.wire.rounds import RoundState as RoundState, RoundSummary as RoundSummary
 from secagg_client.participation.feedback import Feedback as Feedback
 from secagg_client.released_sums.memory import Memory as Memory

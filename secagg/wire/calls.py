@@ -255,6 +255,7 @@ AWAIT_RECEIPT: Final = Call(name="AwaitReceipt", answers=RECEIPT)
 CERTIFY: Final = Call(name="Certify", answers=CONSISTENCY_PROOF)
 FETCH_AGGREGATE: Final[Call[Any]] = Call(name="FetchAggregate", max_answer=limits.aggregate_bytes)
 LEAVE_ROUND: Final[Call[Any]] = Call(name="LeaveRound", brings=agreement.LEAVE)
+DESCRIBE: Final[Call[Any]] = Call(name="Describe", max_answer=limits.MAX_DESCRIPTION_BYTES)
 
 DATA_CALLS: Final[tuple[Call[Any], ...]] = (
     FIND_ROUND,
@@ -264,6 +265,7 @@ DATA_CALLS: Final[tuple[Call[Any], ...]] = (
     CERTIFY,
     FETCH_AGGREGATE,
     LEAVE_ROUND,
+    DESCRIBE,
 )
 """All calls of the data plane."""
 
@@ -284,6 +286,7 @@ EXCLUDE: Final = _control(name="Exclude", max_request=limits.MAX_NAMES_BYTES)
 ABORT_ROUND: Final = _control(name="AbortRound", max_request=limits.MAX_ABORT_BYTES)
 LIST_ROUNDS: Final = _control(name="ListRounds", max_answer=limits.UNLIMITED)
 GET_LEDGER: Final = _control(name="GetLedger", max_answer=limits.UNLIMITED)
+DESCRIBE_SIDECAR: Final = _control(name="Describe", max_answer=limits.MAX_DESCRIPTION_BYTES)
 
 CONTROL_CALLS: Final[tuple[Call[Any], ...]] = (
     OPEN_ROUND,
@@ -294,5 +297,6 @@ CONTROL_CALLS: Final[tuple[Call[Any], ...]] = (
     ABORT_ROUND,
     LIST_ROUNDS,
     GET_LEDGER,
+    DESCRIBE_SIDECAR,
 )
 """All calls of the control plane."""

@@ -75,6 +75,9 @@ MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
 MAX_OFFER_BYTES: Final = 2 * MAX_CONFIG_BYTES
 """FindRound: a configuration, whose parts may be small."""
 
+MAX_DESCRIPTION_BYTES: Final = 1 << 10
+"""Describe: two versions and a time."""
+
 UNLIMITED: Final = 1 << 62
 """Streams as long as the coordinator's history. Only the FL server asks for them, and it trusts its sidecar."""
 

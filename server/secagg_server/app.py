@@ -99,7 +99,7 @@ async def running_server(
             rng=SystemRng(),
         )
         callers = Callers(loaded.trust, clock)
-        data_plane = DataPlane(rounds, callers, store)
+        data_plane = DataPlane(rounds, callers, store, clock)
 
         def renewed(fresh: Loaded) -> None:
             rounds.opener.trust = fresh.trust
@@ -108,7 +108,7 @@ async def running_server(
         renewal = Renewal(settings, loaded, clock, renewed)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
         data = _data_server(settings, data_plane, checks[0], proxy)
-        control = _control_server(settings, ControlPlane(rounds), checks[1])
+        control = _control_server(settings, ControlPlane(rounds, clock), checks[1])
         behind = listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
         control_address = listen_control(place, control)
         await asyncio.gather(data.start(), control.start())

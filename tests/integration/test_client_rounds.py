@@ -1,6 +1,7 @@
 """Whole rounds through the clients: both kinds, both threat models, by task and by id, several at once."""
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, Client, ControlClient, Feedback, RoundResult, RoundState
 
+from secagg import __version__
 from secagg.config import RoundConfig, ThreatModel
 from secagg.context import RoundId, digest_model
 from secagg.encoding.pipeline import Pipeline
@@ -423,3 +425,18 @@ async def test_watching_a_round_that_fails(tmp_path: Path) -> None:
         await control.abort(round_id, "")
         events = [event async for _, event in control.watch(round_id)]
         assert isinstance(events[-1], RoundFailed)
+
+
+async def test_a_coordinator_describes_itself_on_both_planes(tmp_path: Path) -> None:
+    """With its own clock, which is not that of whoever asks."""
+    async with stage(tmp_path, clock=lambda: time.time() + 7200) as running:
+        asked = time.time()
+        with client(running.server.data_address, NAMES[0]) as one:
+            told = await in_thread(one.describe, timeout_s=PATIENCE_S)
+        async with async_client(running.server.data_address, NAMES[1]) as other:
+            also = await other.describe(timeout_s=PATIENCE_S)
+        async with AsyncControlClient(running.server.control_address) as control:
+            beside = await control.describe(timeout_s=PATIENCE_S)
+        for said in (told, also, beside):
+            assert (said.version, said.protocols) == (__version__, (1,))
+            assert asked + 7200 - 1 <= said.time_ms / 1000 <= time.time() + 7200 + 1

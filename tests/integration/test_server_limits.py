@@ -51,7 +51,7 @@ async def test_each_form_of_too_much_is_refused_and_a_round_goes_on(tmp_path: Pa
             errors = [await named(each) for each in silent]
             assert all(isinstance(error, LimitError) for error in errors)
             # Bytes of another form.
-            for method in ("FindRound", "Advertise", "LeaveRound", "FetchAggregate"):
+            for method in ("FindRound", "Advertise", "LeaveRound", "FetchAggregate", "Describe"):
                 made = call(data, PREFIX + method)
                 await made.write(b"\xff\xff\xff")
                 assert isinstance(await named(made), DecodeError)

@@ -55,6 +55,7 @@ from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Down, Envelope
 from secagg.wire.calls import CODECS
 from secagg.wire.configuration import decode_config, encode_config
+from secagg.wire.describing import Description, decode_description, encode_description
 from secagg.wire.failures import decode_failure, encode_failure
 from secagg.wire.fields import decode_participant_id
 from secagg.wire.parsing import parse
@@ -236,6 +237,13 @@ def all_decoders() -> tuple[Decoder, ...]:
             decode_failure,
             ProtocolViolation("no", culprit="coordinator"),
             aborted,
+        ),
+        whole(
+            pb.Description,
+            encode_description,
+            decode_description,
+            Description("1.2.3", (1,), 1_700_000_000_000),
+            Description("2.0.0rc1+local", (1, 2, 5), 0),
         ),
         Decoder(
             "saved state",

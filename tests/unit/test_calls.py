@@ -103,6 +103,8 @@ ANSWER_BYTES = {
     ("DataPlane", "Share"): limits.delivery_bytes,
     ("DataPlane", "SendEncrypted"): limits.encrypted_sum_bytes,
     ("DataPlane", "FetchAggregate"): limits.aggregate_bytes,
+    ("DataPlane", "Describe"): 1024,
+    ("ControlPlane", "Describe"): 1024,
     ("ControlPlane", "FetchAggregate"): limits.aggregate_bytes,
     ("ControlPlane", "WatchRound"): limits.UNLIMITED,
     ("ControlPlane", "ListRounds"): limits.UNLIMITED,

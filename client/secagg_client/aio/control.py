@@ -10,6 +10,7 @@ from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.transport.addresses import checked_local_target
+from secagg.wire.describing import Description
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg.wire.rounds import RoundSummary
@@ -17,6 +18,7 @@ from secagg_client.aio.connection import Connection
 from secagg_client.calls.call import PreparedCall, ResponseT_co
 from secagg_client.calls.control_plane import (
     AbortRound,
+    DescribeSidecar,
     Exclude,
     Expect,
     FetchGroupSums,
@@ -208,6 +210,18 @@ class AsyncControlClient:
             LedgerError: it is corrupt or was rolled back.
         """
         return await self._call(GetLedger(task), timeout_s)
+
+    async def describe(self, *, timeout_s: float | None = None) -> Description:
+        """The sidecar's release of secagg, the versions of the protocol that it speaks, and its clock.
+
+        Args:
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ProtocolViolation: the sidecar is of a release before this call.
+            TransportError: the sidecar cannot be reached.
+        """
+        return await self._call(DescribeSidecar(), timeout_s)
 
     async def close(self) -> None:
         """End what is under way and close the connection."""

@@ -23,6 +23,7 @@ from secagg.wire.rounds import RoundSummary, decode_round_id, decode_summary
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import data_plane_pb2
 from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
+from secagg_client.calls.data_plane import Describe
 
 PIECE_BYTES: Final = 1 << 20
 """Of a configuration, in one part of OpenRound."""
@@ -172,3 +173,9 @@ class GetLedger(PreparedCall[TaskLedger]):
     def decode(self, parts: Parts) -> TaskLedger:
         """The ledger, checked entry by entry."""
         return decode_ledger(every(pb.LedgerPart, parts, UNLIMITED), self.task)
+
+
+class DescribeSidecar(Describe):
+    """Ask the sidecar for its versions and its time."""
+
+    row = calls.DESCRIBE_SIDECAR

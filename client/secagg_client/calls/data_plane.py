@@ -16,6 +16,7 @@ from secagg.roster import COORDINATOR
 from secagg.schemes import Chunk, Upload
 from secagg.wire import calls
 from secagg.wire.configuration import decode_config
+from secagg.wire.describing import Description, decode_description
 from secagg.wire.receipts import SignedDigest
 from secagg.wire.results import decode_aggregate, decode_groups
 from secagg.wire.rounds import decode_offer
@@ -191,6 +192,17 @@ class LeaveRound(RoundCall[None]):
     def requests(self) -> Iterator[bytes]:
         """One request that says why this participant leaves."""
         return in_bytes(self.row.requests(self.leave, self.round_id))
+
+
+@dataclass(frozen=True)
+class Describe(PreparedCall[Description]):
+    """Ask the coordinator for its versions and its time."""
+
+    row = calls.DESCRIBE
+
+    def decode(self, parts: Parts) -> Description:
+        """What it says of itself, within its bounds."""
+        return decode_description(only(pb.Description, parts))
 
 
 def _violation(message: str) -> ProtocolViolation:

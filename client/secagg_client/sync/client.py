@@ -21,7 +21,8 @@ from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
 from secagg.transport.addresses import checked_target
 from secagg.transport.tls import client_credentials
-from secagg_client.calls.data_plane import LeaveRound
+from secagg.wire.describing import Description
+from secagg_client.calls.data_plane import Describe, LeaveRound
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
@@ -206,6 +207,20 @@ class Client:
         participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer, purpose))
         with self._connection.scope(timeout_s) as scope:
             return self._drive(participation, scope)
+
+    def describe(self, *, timeout_s: float | None = None) -> Description:
+        """The coordinator's release of secagg, the versions of the protocol that it speaks, and its clock.
+
+        Args:
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ProtocolViolation: the coordinator is of a release before this call.
+            TransportError: the coordinator could not be reached, or does not take our certificate.
+        """
+        with self._connection.scope(timeout_s) as scope:
+            call = Describe()
+            return call.read(self._connection.perform(call, scope))
 
     def cancel(self) -> None:
         """From another thread: end every participation that is under way, and tell the coordinator that we left."""

@@ -165,6 +165,20 @@ class LeaveReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class DescribeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Description(_message.Message):
+    __slots__ = ("version", "protocols", "time_ms")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOLS_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    protocols: _containers.RepeatedScalarFieldContainer[int]
+    time_ms: int
+    def __init__(self, version: _Optional[str] = ..., protocols: _Optional[_Iterable[int]] = ..., time_ms: _Optional[int] = ...) -> None: ...
+
 class AdvertiseKeys(_message.Message):
     __slots__ = ("channel_public_key", "mask_public_key", "signature", "certificates", "key_share_commitment")
     CHANNEL_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]

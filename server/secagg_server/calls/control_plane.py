@@ -13,17 +13,21 @@ from secagg.wire.limits import MAX_REASON_BYTES
 from secagg.wire.progress import encode_event
 from secagg.wire.rounds import RoundState, RoundSummary, encode_summary
 from secagg.wire.v1 import control_plane_pb2 as pb
+from secagg.wire.v1 import data_plane_pb2
+from secagg_server.calls.describing import described
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall
 from secagg_server.rounds.grouped import OpenedRound
+from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 
 
 class ControlPlane:
     """Answers the calls of `proto/secagg/wire/v1/control_plane.proto`, one method for each."""
 
-    def __init__(self, rounds: Rounds) -> None:
+    def __init__(self, rounds: Rounds, clock: Clock) -> None:
         self._rounds = rounds
+        self._clock = clock
 
     @property
     def answers(self) -> Mapping[str, Answer]:
@@ -37,6 +41,7 @@ class ControlPlane:
             "AbortRound": self._abort_round,
             "ListRounds": self._list_rounds,
             "GetLedger": self._get_ledger,
+            "Describe": self._describe,
         }
 
     async def _open_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
@@ -94,6 +99,10 @@ class ControlPlane:
         ledger, spent = await asyncio.to_thread(self._ledger, request.task)
         for part in encode_ledger(ledger, spent):
             yield part.SerializeToString()
+
+    async def _describe(self, call: IncomingCall) -> AsyncIterator[bytes]:
+        await call.one(data_plane_pb2.DescribeRequest)
+        yield described(self._clock())
 
     def _ledger(self, task: str) -> tuple[Ledger, float]:
         ledger = self._rounds.opener.budgets.read(task)

@@ -20,12 +20,13 @@ from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import encode_receipt
 from secagg.wire.rounds import encode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg_server.calls.describing import described
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall, Over
 from secagg_server.calls.statuses import Context
 from secagg_server.calls.tasks import until
 from secagg_server.certificates.callers import Callers
-from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.storage.store import Store
 
@@ -36,10 +37,11 @@ WAITING: Final = b"waiting for a round"
 class DataPlane:
     """Answers the calls of `proto/secagg/wire/v1/data_plane.proto`: those of phases alike, each other by its method."""
 
-    def __init__(self, rounds: Rounds, callers: Callers, store: Store) -> None:
+    def __init__(self, rounds: Rounds, callers: Callers, store: Store, clock: Clock) -> None:
         self._rounds = rounds
         self._callers = callers
         self._store = store
+        self._clock = clock
         self._log = structlog.get_logger()
 
     @property
@@ -52,6 +54,7 @@ class DataPlane:
             "Certify": self._certify,
             "FetchAggregate": self._fetch_aggregate,
             "LeaveRound": self._leave_round,
+            "Describe": self._describe,
             **{row.name: partial(self._phase_call, row) for row in PHASE_CALLS},
         }
 
@@ -165,6 +168,10 @@ class DataPlane:
         hosted = self._rounds.find_for(ParticipantId(call.caller), request.round_id)
         await hosted.leave(ParticipantId(call.caller), decode_leave(request.leave))
         yield pb.LeaveReply().SerializeToString()
+
+    async def _describe(self, call: IncomingCall) -> AsyncIterator[bytes]:
+        await call.one(pb.DescribeRequest)
+        yield described(self._clock())
 
     async def _found(self, caller: ParticipantId, request: pb.FindRoundRequest) -> HostedRound:
         if request.WhichOneof("by") == "round_id":

@@ -2,18 +2,20 @@
 
 import tracemalloc
 from collections import deque
+from typing import Any
 
 import numpy as np
 import pytest
 from secagg_client.calls.call import PreparedCall, every
 from secagg_client.calls.control_plane import (
     AbortRound,
+    DescribeSidecar,
     Exclude,
     GetLedger,
     ListRounds,
     OpenRound,
 )
-from secagg_client.calls.data_plane import FetchAggregate, InputProgress, LeaveRound, UploadCall
+from secagg_client.calls.data_plane import Describe, FetchAggregate, InputProgress, LeaveRound, UploadCall
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
@@ -27,6 +29,7 @@ from secagg.messages import Leave, LeaveReason, Phase, SurvivorSet
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.calls import ADVERTISE, CONTROL_CALLS, DATA_CALLS, SEND_INPUT
 from secagg.wire.configuration import decode_config
+from secagg.wire.describing import Description
 from secagg.wire.limits import PART_COST, aggregate_bytes
 from secagg.wire.results import encode_aggregate, sums_digest
 from secagg.wire.rounds import RoundState
@@ -201,6 +204,36 @@ def test_summaries() -> None:
     done.state = 9  # type: ignore[assignment]
     with pytest.raises(DecodeError, match="unknown state 9"):
         ListRounds("").read(in_bytes([done]))
+
+
+def test_a_description_is_read_by_both_planes() -> None:
+    said = pb.Description(version="1.2.3+local", protocols=[1, 4], time_ms=1_500)
+    for call in (Describe(), DescribeSidecar()):
+        assert list(call.requests()) == [b""]
+        assert call.read(in_bytes([said])) == Description("1.2.3+local", (1, 4), 1_500)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"version": ""}, "version is not 1 to 64"),
+        ({"version": "1" * 65}, "version is not 1 to 64"),
+        ({"version": "1.0 \x1b[2J"}, "version is not 1 to 64"),
+        ({"version": "1.0\n"}, "version is not 1 to 64"),
+        ({"protocols": []}, "1 to 16 ascending"),
+        ({"protocols": [0, 1]}, "1 to 16 ascending"),
+        ({"protocols": [2, 1]}, "1 to 16 ascending"),
+        ({"protocols": [1, 1]}, "1 to 16 ascending"),
+        ({"protocols": list(range(1, 18))}, "1 to 16 ascending"),
+        ({"time_ms": 253_402_300_800_000}, "time_ms is above"),
+    ],
+)
+def test_a_description_has_bounds(changes: dict[str, Any], told: str) -> None:
+    fine: dict[str, Any] = {"version": "1" * 64, "protocols": list(range(1, 17)), "time_ms": 253_402_300_799_999}
+    Describe().read(in_bytes([pb.Description(**fine)]))
+    with pytest.raises(DecodeError, match=told) as caught:
+        Describe().read(in_bytes([pb.Description(**fine | changes)]))
+    assert caught.value.culprit == "coordinator"
 
 
 def test_the_fields_of_an_answer_have_one_budget() -> None:
