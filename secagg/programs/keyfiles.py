@@ -1,6 +1,7 @@
 """Key and certificate files: made once, private from their first byte, never overwritten."""
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +50,38 @@ def read_public(path: Path) -> bytes:
 
 
 def read_private(path: Path) -> Secret:
-    """The content of a key file; `IdentityError` when it cannot be read, or others on this machine can read it."""
+    """The content of a key file.
+
+    Raises:
+        IdentityError: it cannot be read, or others on this machine can read it (see `open_to_others`).
+    """
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if os.name == "posix" and mode & 0o077:  # elsewhere the mode says nothing about who may read
-                raise IdentityError(f"{path} can be read by others (mode {mode & 0o777:04o}); run: chmod 600 {path}")
+            status = os.fstat(file.fileno())
+            if os.name == "posix" and open_to_others(status, os.geteuid(), os.getegid()):  # check: key-read-by-others
+                cure = f"run: chmod 600 {path}"
+                if status.st_uid != os.geteuid():
+                    cure += "; in Kubernetes, mount the Secret with defaultMode 0400, and let runAsGroup be fsGroup"
+                raise IdentityError(f"{path} can be read by others (mode {status.st_mode & 0o777:04o}); {cure}")
             return Secret(file.read())
     except OSError as error:
         raise IdentityError(f"{path}: {error.strerror}") from error
+
+
+def open_to_others(status: os.stat_result, user: int, group: int) -> bool:
+    """Whether the mode of a file lets anybody have it but its owner (POSIX; elsewhere the mode says nothing of that).
+
+    In one case the file's group may read it too: the file is root's, the process is not, and the group is the primary
+    group of the process. Kubernetes mounts a Secret like this: the files stay root's, and the group of the pod
+    (`fsGroup`) may read them (mode 0440). If root alone could read the file, the process could not.
+
+    Args:
+        status: of the file.
+        user: effective user id of this process.
+        group: effective group id of this process. A supplementary group does not count: services share those.
+    """
+    allowed = 0o740 if status.st_uid == 0 and user != 0 and status.st_gid == group else 0o700
+    return bool(stat.S_IMODE(status.st_mode) & 0o777 & ~allowed)
 
 
 def _create(file: NewFile, made: list[Path]) -> None:
