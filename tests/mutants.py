@@ -65,6 +65,7 @@ _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
+_KEY_FILES, _KEY_FILE_TESTS = "secagg/programs/keyfiles.py", "tests/unit/test_keyfiles.py"
 _KEY_TESTS, _STATE_TESTS = "tests/unit/test_state_keys.py", "tests/unit/test_saved_state.py"
 _CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
 _CARRIED_TERMS = "tests/unit/client/test_carried_terms.py"
@@ -191,6 +192,13 @@ MUTANTS: Final = (
            "        path.write_bytes(content.expose())\n", _KEY_TESTS),
     Mutant("state-keys-without-end", _STATE_KEYS, "ages.__getitem__)[:-MAX_ROUNDS]:",
            "ages.__getitem__)[:0]:", _KEY_TESTS),
+    _unchecked("key-files-for-all", _KEY_FILES, "key-read-by-others", _KEY_FILE_TESTS),
+    Mutant("key-files-of-any-group", _KEY_FILES, "status.st_gid == group", "True", _KEY_FILE_TESTS),
+    Mutant("key-files-of-any-owner", _KEY_FILES, "status.st_uid == 0", "True", _KEY_FILE_TESTS),
+    Mutant("key-files-of-the-group-of-root", _KEY_FILES, "user != 0", "True", _KEY_FILE_TESTS),
+    Mutant("key-files-of-a-shared-group", _KEY_FILES, "os.getegid()", "status.st_gid", _KEY_FILE_TESTS),
+    Mutant("control-socket-for-the-group", f"{_SERVER}/network/listening.py", '0o177 if access == "owner" else 0o117',
+           "0o117", "tests/integration/test_server_process.py"),
     _unchecked("state-keys-for-all", _STATE_KEYS, "keys-read-by-others", _KEY_TESTS),
     Mutant("saved-and-going-on", _SCHEMES, "    participant.leave_to_saved()\n", "", _STATE_TESTS),
     _unchecked("restored-twice", _SCHEMES, "restored-once", _STATE_TESTS),

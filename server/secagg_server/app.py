@@ -110,7 +110,7 @@ async def running_server(
         data = _data_server(settings, data_plane, checks[0], proxy)
         control = _control_server(settings, ControlPlane(rounds, clock), checks[1])
         behind = listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
-        control_address = listen_control(place, control)
+        control_address = listen_control(place, control, settings.control_access)
         await asyncio.gather(data.start(), control.start())
         proxy.start(behind.port)
         renewing = asyncio.create_task(renewal.run())

@@ -20,6 +20,7 @@ ENV_PREFIX = "SECAGG_SERVER_"
 _OF_KUBERNETES = re.compile(r"service_host|service_port(_\w+)?|port(_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)?")
 """What Kubernetes puts into the environment of each pod when a Service is called `secagg-server`."""
 
+ControlAccess = Literal["owner", "group"]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=604_800)]
 
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
     control: str = Field(
         "unix:secagg-control.sock",
         description="Control plane: unix:PATH, or a loopback HOST:PORT, which every user of the machine can reach.",
+    )
+    control_access: ControlAccess = Field(
+        "owner",
+        description="Who may use a control socket: its owner alone (mode 0600), or its group too (0660), which is the "
+        "folder's if the folder is setgid.",
     )
     certificate: Path = Field(description="The coordinator's TLS certificate chain, PEM, ECDSA P-256.")
     key: Path = Field(description="Its private key, PEM, readable by its owner alone.")
@@ -111,6 +117,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"keep_finished_rounds ({self.keep_finished_rounds}) must be at least max_open_rounds "
                 f"({self.max_open_rounds}): raise the one or lower the other"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_socket_for_its_group(self) -> Self:
+        """Every user of the machine can reach a port."""
+        if self.control_access == "group" and not self.control.startswith("unix:"):
+            raise ValueError(
+                f"control_access is for a socket file, and control is {self.control}: write unix:PATH, or leave "
+                "control_access out"
             )
         return self
 

@@ -434,6 +434,14 @@ async def test_the_control_socket_is_private_and_goes_with_its_owner(tmp_path: P
     assert not path.exists()
 
 
+async def test_a_group_may_be_let_in_and_it_is_the_groups_of_the_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2750)
+    async with stage(tmp_path, control_access="group"):
+        found = (tmp_path / "control.sock").stat()
+        assert stat.S_IMODE(found.st_mode) == 0o660
+        assert found.st_gid == tmp_path.stat().st_gid
+
+
 async def test_without_the_umask_anyone_could_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin."""
     before = os.umask(0)

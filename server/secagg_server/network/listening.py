@@ -12,7 +12,7 @@ import grpc
 
 from secagg.errors import ConfigError
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control
-from secagg_server.settings import Settings
+from secagg_server.settings import ControlAccess, Settings
 
 
 @contextmanager
@@ -37,11 +37,15 @@ def listen_tcp(address: TcpAddress, add_port: Callable[[str], int]) -> TcpAddres
         raise ConfigError(f"cannot listen on {address}: taken, or not an address of this machine") from error
 
 
-def listen_control(address: TcpAddress | UnixAddress, control: grpc.aio.Server) -> TcpAddress | UnixAddress:
+def listen_control(
+    address: TcpAddress | UnixAddress, control: grpc.aio.Server, access: ControlAccess
+) -> TcpAddress | UnixAddress:
     """Take the socket or the port; the address with the port that it got."""
     if isinstance(address, TcpAddress):
         return listen_tcp(address, control.add_insecure_port)
-    before = os.umask(0o177)  # private from the first moment: the mode is the only key to the control plane
+    # Private from the first moment: the mode is the only key to the control plane. A file in a setgid folder belongs to
+    # the folder's group.
+    before = os.umask(0o177 if access == "owner" else 0o117)
     try:
         control.add_insecure_port(str(address))
     except RuntimeError as error:

@@ -160,6 +160,12 @@ def test_check_config_prints_a_settings_file(
     assert again.budgets["words, all"].value == Budget(2.5, 1e-6)
 
 
+def test_a_port_of_the_control_plane_has_no_group(file: Path) -> None:
+    assert load_settings(file, {"control_access": "group"}).control_access == "group"
+    with pytest.raises(ConfigError, match=r"for a socket file, and control is 127\.0\.0\.1:7444"):
+        load_settings(file, {"control_access": "group", "control": "127.0.0.1:7444"})
+
+
 def test_a_key_that_others_can_read_is_refused(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = write_site(tmp_path)
     files["key"].chmod(0o644)
