@@ -16,6 +16,7 @@ from docs import references
 ROOT: Final = Path(__file__).parents[1]
 SETTINGS: Final = "reference/settings.md"
 COMMANDS: Final = "reference/command-line.md"
+CAUSES: Final = "reference/causes.md"
 LOG_EVENTS: Final = "reference/log-events.md"
 ELSEWHERE: Final = {
     "README.md": "index.md",
@@ -24,6 +25,7 @@ ELSEWHERE: Final = {
     "CHANGELOG.md": "changelog.md",
     "proto/PROTOCOL.md": "protocol.md",
     "deploy/secagg-server.toml": SETTINGS,
+    "secagg/errors.py": CAUSES,
     "server/secagg_server/observability/log_events.py": LOG_EVENTS,
 }
 """Where the site has files that are not in docs/."""
@@ -31,6 +33,7 @@ ELSEWHERE: Final = {
 WRITTEN: Final = {
     SETTINGS: references.settings,
     COMMANDS: references.command_line,
+    CAUSES: references.errors,
     LOG_EVENTS: references.log_events,
 }
 """Pages that are written from the code."""

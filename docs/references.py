@@ -1,19 +1,28 @@
-"""The pages of the reference that are written from the code: settings, command line and log events.
+"""The pages of the reference that are written from the code: settings, command line, errors and log events.
 
 Each is a generator of lines. `assemble.py` puts them into the site.
 """
 
+import ast
+import inspect
 import re
 from collections.abc import Iterable, Iterator
+from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import typer
+from secagg_server.calls.statuses import STATUS
 from secagg_server.cli import build as server_program
 from secagg_server.observability.log_events import COMMON, FIELDS, OF_ROUND, SECTIONS, UNLOGGED, LogEvent
 from secagg_server.settings import ENV_PREFIX, Settings
 
+import secagg
 from secagg.cli.main import build as program
+from secagg.errors import AbortReason, LocalError, RemoteError, SecAggError, TransportError
+from secagg.events import DropReason, Verdict
+from secagg.receipts import Agreement
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -24,29 +33,36 @@ def settings() -> Iterator[str]:
     """The page on the coordinator's settings."""
     yield "# Settings of the coordinator\n"
     yield (
-        f"A setting is a flag of `secagg-server serve`, a variable of the environment (`{ENV_PREFIX}LISTEN`) or a line "
-        "of a TOML file. A flag goes before the environment, the environment before the file, and the file before the "
-        "default.\n"
+        "A setting is a flag of `secagg-server serve`, a variable of the environment or a line of a TOML file. A flag "
+        "goes before the environment, the environment before the file, and the file before the default. An unknown "
+        "setting, or a value out of range, keeps the sidecar from starting, and the error names it.\n"
     )
-    yield "| Setting | Meaning |"
-    yield "|---|---|"
     for name, about in Settings.model_json_schema()["properties"].items():
         required = Settings.model_fields[name].is_required()
         default = "required" if required else f"default `{_plain(about.get('default'))}`"
-        yield f"| `{name}` | {_cell(about['description'])} {_values(about)}; {default}. |"
-    yield "\n## A settings file\n"
+        yield f"## `{name}`\n"
+        yield f"{_cell(about['description'])}\n"
+        yield f"- Value: {_values(about)}; {default}"
+        yield f"- Flag: `--{name.replace('_', '-')}`"
+        yield f"- Environment: `{ENV_PREFIX}{name.upper()}`"
+        if "reached" in about:
+            yield f"- At the limit: {about['reached']}"
+        yield ""
+    yield "## A settings file\n"
     yield "`deploy/secagg-server.toml` has every setting:\n"
     yield f"```toml\n{(ROOT / 'deploy/secagg-server.toml').read_text()}```"
 
 
 def _values(about: dict[str, Any]) -> str:
-    """What a setting may be."""
+    """What a setting may be, with its unit."""
     if "enum" in about:
-        return "One of " + ", ".join(f"`{choice}`" for choice in about["enum"])
+        return "one of " + ", ".join(f"`{choice}`" for choice in about["enum"])
     if about.get("type") not in {"integer", "number"}:
-        return "A table" if about.get("type") == "object" or "$ref" in about else "Text"
+        return f"a table ({about['unit']})" if about.get("type") == "object" or "$ref" in about else "text"
+    kind = "a whole number" if about["type"] == "integer" else "a number"
     low = about.get("minimum", about.get("exclusiveMinimum"))
-    return f"{'Above' if 'exclusiveMinimum' in about else 'From'} {low} to {about['maximum']:,}"
+    span = f"{'above' if 'exclusiveMinimum' in about else 'from'} {low} to {about['maximum']:,}"
+    return f"{kind} {span} ({about['unit']})"
 
 
 def _plain(value: Any) -> str:
@@ -94,6 +110,78 @@ def _help(text: str) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def errors() -> Iterator[str]:
+    """The page on causes and cures: of every error that a program can meet, and of every reason that one gives."""
+    yield "# Causes and cures\n"
+    yield (
+        "Every error that secagg raises on purpose: where it comes from, and what helps. The *status* is that of the "
+        "gRPC call in which the coordinator tells the error to a client or an FL server. There is none for errors that "
+        "only one's own machine raises. [Errors](errors.md) has the attributes of each class.\n"
+    )
+    for heading, kinds in _by_fault().items():
+        yield f"## {heading}\n"
+        yield "| Error | Status | Cause | Cure |"
+        yield "|---|---|---|---|"
+        for kind in kinds:
+            told = advice(inspect.getdoc(kind) or "")
+            name = f"[`{kind.__name__}`](errors.md#secagg.{kind.__name__})"
+            status = f"`{STATUS[kind].name}`" if issubclass(kind, SecAggError) and kind in STATUS else ""
+            yield f"| {name} | {status} | {told['Cause']} | {told['Cure']} |"
+        yield ""
+    for reasons, heading in REASONS.items():
+        yield f"## {heading} (`{reasons.__name__}`)\n"
+        yield "| Name | Meaning | Cure |"
+        yield "|---|---|---|"
+        for name, doc in member_docs(reasons).items():
+            told = advice(doc)
+            yield f"| `{name}` | {told['']} | {told['Cure']} |"
+        yield ""
+
+
+REASONS: Final[dict[type[Enum], str]] = {
+    AbortReason: "Why a round ended without a sum",
+    DropReason: "Why a participant dropped out",
+    Verdict: "What the coordinator can tell about an accusation",
+    Agreement: "What two receipts say together",
+}
+"""Enumerations whose members say what went wrong."""
+
+NO_CASE: Final = frozenset({SecAggError, RemoteError})
+"""Families of errors, of which nothing is raised but their members."""
+
+
+def _by_fault() -> dict[str, list[type[Exception]]]:
+    """Every error that `secagg` offers, below the heading of its family."""
+    offered = [getattr(secagg, name) for name in secagg.__all__]
+    kinds = [kind for kind in offered if isinstance(kind, type) and issubclass(kind, SecAggError | Warning)]
+    families = {
+        "Our own side": LocalError, "A peer": RemoteError, "The connection": TransportError,
+        "The round": SecAggError, "Warnings": Warning,
+    }  # fmt: skip
+    found: dict[str, list[type[Exception]]] = {heading: [] for heading in families}
+    for kind in sorted(set(kinds) - NO_CASE, key=lambda kind: kind.__name__):
+        heading = next(name for name, family in families.items() if issubclass(kind, family))
+        found[heading].append(kind)
+    return found
+
+
+def advice(doc: str) -> dict[str, str]:
+    """What a docstring says before its sections (under the empty name), and in the sections `Cause` and `Cure`."""
+    text, *sections = re.split(r"^(\w+):\n", inspect.cleandoc(doc), flags=re.MULTILINE)
+    named = dict(zip(sections[::2], sections[1::2], strict=True))
+    return {"": _cell(text)} | {name: _cell(named[name]) for name in ("Cause", "Cure") if name in named}
+
+
+def member_docs(kind: type[Enum]) -> dict[str, str]:
+    """The docstring that stands behind each member of an enumeration."""
+    found = {}
+    for member, doc in pairwise(ast.walk(ast.parse(inspect.getsource(kind)))):
+        match member, doc:
+            case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = text
+    return found
 
 
 def log_events() -> Iterator[str]:

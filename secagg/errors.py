@@ -29,6 +29,11 @@ def printable(text: str, most: int) -> str:
 class PrecisionWarning(UserWarning):
     """The rounding error of a mean may be larger than any value in it, because `max_weight` is far above the weights
     that came.
+
+    Cause:
+        `max_weight` is far above the weights of those who took part, so most of the range of a sum is never used.
+    Cure:
+        Lower `max_weight` to the largest weight that a participant really has, or raise `bits`.
     """
 
 
@@ -39,11 +44,25 @@ def _made_again(kind: type[SecAggError], args: tuple[object, ...], attributes: d
 
 
 class LocalError(SecAggError):
-    """The fault is on our own side: in the caller, its configuration or its machine."""
+    """The fault is on our own side: in the caller, its configuration or its machine.
+
+    Cause:
+        A call was made in the wrong order, or something that belongs to another round was handed in. Subclasses have
+        causes of their own.
+    Cure:
+        Do what the message says. If it names no call of yours, report a bug.
+    """
 
 
 class ConfigError(LocalError):
-    """Parameters that are unsafe or do not fit together. The message says what to change."""
+    """Parameters that are unsafe or do not fit together. The message says what to change.
+
+    Cause:
+        A value is out of range or unknown, two parameters exclude each other, an address or a folder is taken, or the
+        parameters together would not protect updates as promised.
+    Cure:
+        Change what the message names. Nothing has begun, so the call or the start can simply be repeated.
+    """
 
 
 class InputError(LocalError):
@@ -53,6 +72,13 @@ class InputError(LocalError):
         array: name of the array that does not fit; None if the whole update is meant.
         index: index of the first value that does not fit, one number for each side of the array; None if no single
             value is meant.
+
+    Cause:
+        An array is missing, unknown, or has another shape or dtype than the task's schema; a value is NaN, infinite or
+        out of the agreed range; or the weight is not a whole number from 1 to `max_weight`.
+    Cure:
+        Mend the step of training or of preparing data that made the value. Sit out this round if that takes longer than
+        the round.
     """
 
     def __init__(self, message: str, *, array: str | None = None, index: tuple[int, ...] | None = None) -> None:
@@ -62,29 +88,67 @@ class InputError(LocalError):
 
 
 class BudgetExceeded(LocalError):
-    """The round would cost more privacy than its task has left. Nothing was sent."""
+    """The round would cost more privacy than its task has left. Nothing was sent.
+
+    Cause:
+        With this round, the rounds of its task would cost more than the ε of the task's budget.
+    Cure:
+        Open the round with more noise, if the message says that some noise would fit. Otherwise the task is over: what
+        was released cannot be taken back.
+    """
 
 
 class LedgerError(LocalError):
     """The record of what a task has spent of its privacy budget is corrupt, missing or was rolled back. No round of the
     task with noise runs until that is settled.
+
+    Cause:
+        The disk is full, a file of the ledger was deleted, changed or restored from an older copy, or the settings have
+        another budget than the one that the ledger began with.
+    Cure:
+        Run `secagg ledger verify` on the folder, and do what the message says. Do not restore an older copy: what was
+        released since then would be spent a second time. If the ledger cannot be mended, retire the task, because nobody
+        can tell any more what its rounds cost.
     """
 
 
 class MemoryFileError(LocalError):
     """The file in which a participant remembers sums that may hold its update cannot be read or written, or is damaged.
     The participant takes part in no sum until that is settled.
+
+    Cause:
+        The file is not readable or writable for this process, can be written by others, is too long, or its content is
+        no memory of sums.
+    Cure:
+        Set the permissions that the message names. If the file is damaged, restore it from a copy, or move it away once
+        no coordinator will ask again about a model that it asked about before.
     """
 
 
 class SavedStateError(LocalError):
     """A saved state cannot be used: it was altered, was restored before, is older than the latest, or belongs to
     another participant, round, identity or version. The participant sits out that round; later rounds are not touched.
+
+    Cause:
+        The state was changed where it is kept, was restored once already, was saved by another version of secagg, or
+        the participant's certificate or the CA was exchanged while the round ran. Or the folder of keys is not readable
+        and writable for its owner alone.
+    Cure:
+        Take part in the next round. Keep the folder of keys at mode 0700, and exchange certificates and update secagg
+        between rounds.
     """
 
 
 class IdentityError(LocalError):
-    """Our own certificate or key is missing, unreadable, expired or does not match."""
+    """Our own certificate or key is missing, unreadable, expired or does not match.
+
+    Cause:
+        A file of certificate, key or CA is missing, is readable by others (a key), is damaged, has expired, is of
+        another kind than ECDSA P-256, or certificate and key do not belong together.
+    Cure:
+        Do what the message says: `chmod 600` for a key, `secagg ca issue` for a new certificate. `secagg ca show FILE`
+        tells what a certificate file holds.
+    """
 
 
 class MissingExtraError(LocalError):
@@ -92,6 +156,11 @@ class MissingExtraError(LocalError):
 
     Attributes:
         extra: name of the extra of the package that brings it.
+
+    Cause:
+        A feature was used whose packages are not installed.
+    Cure:
+        Install the extra that the message names, then start the program again.
     """
 
     def __init__(self, feature: str, extra: str) -> None:
@@ -100,11 +169,25 @@ class MissingExtraError(LocalError):
 
 
 class WorkerError(LocalError):
-    """The process that encrypts crashed, was killed, or ran out of memory or time. Only its job is lost."""
+    """The process that encrypts crashed, was killed, or ran out of memory or time. Only its job is lost.
+
+    Cause:
+        The process that encrypts ended before it answered. Most often the machine has too little memory for it, or
+        something stopped it.
+    Cure:
+        Give the participant more memory, or lower the number of values. Take part in the next round; a new process is
+        started for it. Homomorphic rounds need a system like Unix.
+    """
 
 
 class ParticipationCancelled(LocalError):
-    """Our own caller cancelled the participation. The coordinator was told, if it could be reached."""
+    """Our own caller cancelled the participation. The coordinator was told, if it could be reached.
+
+    Cause:
+        `cancel()` or `close()` was called, Ctrl-C was pressed, or the asyncio task was cancelled.
+    Cure:
+        Nothing is wrong. Take part again when you want to.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,66 +224,179 @@ class RemoteError(SecAggError):
 
 
 class DecodeError(RemoteError):
-    """A peer sent bytes that are not a well-formed message."""
+    """A peer sent bytes that are not a well-formed message.
+
+    Cause:
+        The peer runs another version of the protocol or a faulty program, or somebody changed the bytes.
+    Cure:
+        Compare the versions of both sides. If they are the same, keep the message and report it.
+    """
 
 
 class AuthenticationError(RemoteError):
-    """A signature, commitment or certificate does not verify, or something encrypted does not decrypt."""
+    """A signature, commitment or certificate does not verify, or something encrypted does not decrypt.
+
+    Cause:
+        The two sides belong to different deployments, a certificate has expired or names another host or participant,
+        or somebody changed a message.
+    Cure:
+        Compare the CA files of both sides, the dates of the certificates, and the host name with the names in the
+        server's certificate. If all of them fit, treat it as an attack: do not simply try again.
+    """
 
 
 class ProtocolViolation(RemoteError):
-    """A peer sent a well-formed message that the protocol does not allow here."""
+    """A peer sent a well-formed message that the protocol does not allow here.
+
+    Cause:
+        A peer has a fault or lies, two programs speak different versions of the protocol, two processes use one
+        certificate in the same round, or the address belongs to another service.
+    Cure:
+        Do not simply try again. Look at `culprit` and at the message, and compare the versions of both sides.
+    """
 
 
 class PolicyViolation(RemoteError):
-    """The round protects less than the participant's own policy demands."""
+    """The round protects less than the participant's own policy demands.
+
+    Cause:
+        The FL server opened a round with fewer participants, less noise, another threat model, another purpose or
+        another task than this participant's policy allows; or sums of one model would show the update of few
+        participants.
+    Cure:
+        Talk to whoever opens rounds. Do not lower the policy to make the error go away. If a sum of the same model was
+        released before, ask the same cohort again, or go on to the next model.
+    """
 
 
 class ModelMismatch(RemoteError):
     """The round is about another model than the one that we hold. To take part would spoil the sum, or would show our
     update of a model that nobody else was given.
+
+    Cause:
+        The participant has missed a round and holds an old model, the two sides compute the model's digest over
+        different arrays, or the coordinator gave another model to others.
+    Cure:
+        Fetch the current model, and take part in the next round. If it happens again with the current model, compare
+        the names, shapes and dtypes of its arrays at both sides.
     """
 
 
 class TransportError(SecAggError):
-    """The peer could not be reached, or the connection broke. Nothing is known about who is at fault."""
+    """The peer could not be reached, or the connection broke. Nothing is known about who is at fault.
+
+    Cause:
+        The coordinator does not run, its address or port is wrong, a firewall is between, something on the way ends
+        TLS, or the coordinator itself failed in the call (`INTERNAL`). After a broken connection the client tried again
+        for as long as its `RetryPolicy` says.
+    Cure:
+        Check the address and the port, and whether the coordinator runs. `RetryPolicy` makes the client try for longer.
+        After `INTERNAL`, read the coordinator's log: `internal_error` has the traceback.
+    """
 
 
 class RoundTimeoutError(TransportError):
-    """The time that our caller allowed, `timeout_s`, is over."""
+    """The time that our caller allowed, `timeout_s`, is over.
+
+    Cause:
+        No round of the task was opened, the round takes longer than `timeout_s`, or the coordinator does not answer.
+    Cure:
+        Allow more time, or compare the task's name with the one at the FL server. The message says which attempt failed
+        last.
+    """
 
 
 class NotInRoundError(SecAggError):
-    """This participant is not, or no longer, part of the round: it was declared dropped, or came too late."""
+    """This participant is not, or no longer, part of the round: it was declared dropped, or came too late.
+
+    Cause:
+        Its message came after the deadline of the phase, the round was full, the FL server excluded it, it left the
+        round before, or its place is in another group.
+    Cure:
+        Take part in the next round. If it happens again and again, the FL server should lengthen the deadline of the
+        phase that the message names.
+    """
 
 
 class LimitError(SecAggError):
-    """The coordinator has no room for this now: too many rounds, calls or bytes. Trying again later may help."""
+    """The coordinator has no room for this now: too many rounds, calls or bytes. Trying again later may help.
+
+    Cause:
+        As many rounds or calls are under way as the coordinator's settings allow, a message or an answer took longer
+        than the settings allow, or the coordinator has no memory for the sum.
+    Cure:
+        The client tries again by itself. If the error stays, end rounds that nobody needs, look for a second process
+        with the same certificate, or raise the setting that the message is about.
+    """
 
 
 class UnknownRoundError(SecAggError):
-    """The coordinator knows no round of that id; it may have been forgotten."""
+    """The coordinator knows no round of that id; it may have been forgotten.
+
+    Cause:
+        The id is wrong, the coordinator was restarted, or the round ended longer ago than `keep_finished_s` or
+        `keep_finished_rounds` allow.
+    Cure:
+        Check the id. Fetch sums sooner, or raise these two settings.
+    """
 
 
 class AbortReason(Enum):
     """Why a round ended without a sum. The value is the number on the wire (`AbortReason`)."""
 
     BELOW_THRESHOLD = 1
-    """Fewer participants than the threshold are left."""
+    """Fewer participants than the threshold are left.
+
+    Cure:
+        Lengthen the deadline of the phase that the message names, expect more participants, or lower the threshold as
+        far as the policies of the participants allow. Look at `culprits` and `accused`, too: whoever deals broken
+        shares makes others leave.
+    """
     WRONG_SHARES = 2
-    """More shares of a secret are wrong than can be corrected."""
+    """More shares of a secret are wrong than can be corrected.
+
+    Cure:
+        Look at `culprits`. Find out what is wrong with them, or expel them, and open the next round.
+    """
     CANCELLED = 3
-    """The FL server aborted the round."""
+    """The FL server aborted the round.
+
+    Cure:
+        Nothing is wrong. The message has the words of whoever cancelled.
+    """
     COORDINATOR_SHUTDOWN = 4
-    """The coordinator shut down."""
+    """The coordinator shut down.
+
+    Cure:
+        Wait until the coordinator is up again, and open the round again.
+    """
     INTERNAL = 5
-    """The coordinator failed."""
+    """The coordinator failed.
+
+    Cure:
+        Read the coordinator's log: `round_broken` has the traceback. If the disk is full or a ledger is damaged, the
+        message says so. Everything else is a bug.
+    """
     DISAGREEMENT = 6
-    """Participants who hold the key decrypted different sums, or nobody handed the sum in."""
+    """Participants who hold the key decrypted different sums, or nobody handed the sum in.
+
+    Cure:
+        One participant at least has a fault or lies, or too many left before the sum was reported. Compare the versions
+        of all participants, and open the round again.
+    """
     MALFORMED_SUM = 7
-    """The encrypted sum hides nothing, or the partial decryptions do not open it to a possible sum."""
+    """The encrypted sum hides nothing, or the partial decryptions do not open it to a possible sum.
+
+    Cure:
+        A participant sent a wrong ciphertext or a wrong partial decryption. Nothing shows which one. Open the round
+        again, with a smaller cohort if it happens again.
+    """
     DIFFERENCING = 8
-    """With sums of the same model that were released before, this one would show too few participants' updates."""
+    """With sums of the same model that were released before, this one would show too few participants' updates.
+
+    Cure:
+        Ask exactly the cohort of the earlier sum again, a cohort that shares nobody with it, or about the next model.
+    """
 
 
 class RoundAborted(SecAggError):
@@ -210,6 +406,11 @@ class RoundAborted(SecAggError):
         reason: why it ended.
         culprits: participants whose fault is proven to the coordinator; empty if none is.
         accused: participants whom more members accuse than may work together. That is hearsay, no proof.
+
+    Cause:
+        `reason` says which; see `AbortReason`.
+    Cure:
+        Do what the row of the reason says, and open the next round.
     """
 
     def __init__(self, reason: AbortReason, message: str, *, culprits: tuple[str, ...] = ()) -> None:

@@ -43,17 +43,42 @@ class DropReason(Enum):
     """The reason why a participant counts as dropped. The value is the number on the wire."""
 
     DEADLINE = 1
-    """It had not delivered when the phase closed."""
+    """It had not delivered when the phase closed.
+
+    Cure:
+        If it happens to many, lengthen the deadline of the phase. If it happens to one, look at its machine and
+        network.
+    """
     CANCELLED = 2
-    """It left, because its caller gave up."""
+    """It left, because its caller gave up.
+
+    Cure:
+        Nothing is wrong at the coordinator. Ask whoever runs the participant if it happens often.
+    """
     REFUSED = 3
-    """It left, because a check failed or its policy forbids the round."""
+    """It left, because a check failed or its policy forbids the round.
+
+    Cure:
+        Read the log of the participant: it has the error.
+    """
     FAILED = 4
-    """It left, because something failed on its side."""
+    """It left, because something failed on its side.
+
+    Cure:
+        Read the participant's log.
+    """
     EXCLUDED = 5
-    """The FL server said that it is gone."""
+    """The FL server said that it is gone.
+
+    Cure:
+        Nothing is wrong, if the FL server is right.
+    """
     EXPIRED = 6
-    """Its certificate had expired when the list of members was closed, or would have within a minute."""
+    """Its certificate had expired when the list of members was closed, or would have within a minute.
+
+    Cure:
+        Renew the certificate of the participant.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +121,23 @@ class Verdict(Enum):
     """What the coordinator can tell about an accusation. The value is the number on the wire."""
 
     HEARSAY = 1
-    """Nobody but the two can tell who lies: only the accuser can open what was sealed to it."""
+    """Nobody but the two can tell who lies: only the accuser can open what was sealed to it.
+
+    Cure:
+        Expel nobody. If the same name comes again from different accusers, ask whoever runs it.
+    """
     PROVEN = 2
-    """What was refused is what the accused sent, and the accused did not sign it as it must."""
+    """What was refused is what the accused sent, and the accused did not sign it as it must.
+
+    Cure:
+        Expel the accused until it is known what is wrong with it.
+    """
     UNFOUNDED = 3
     """What was refused is not what the accused sent and the coordinator passed on: the accuser lies, or somebody
     changed it behind the coordinator.
+
+    Cure:
+        Look at the accuser, and at whatever stands between the participants and the coordinator.
     """
 
 

@@ -173,11 +173,23 @@ class Agreement(Enum):
     """What two receipts say together."""
 
     AGREE = "agree"
-    """They are of one round and say the same."""
+    """They are of one round and say the same.
+
+    Cure:
+        Nothing to do.
+    """
     CONTRADICT = "contradict"
-    """One coordinator signed two different results of one round, so it lied to somebody."""
+    """One coordinator signed two different results of one round, so it lied to somebody.
+
+    Cure:
+        Keep both receipts: they prove that the coordinator lied. Do not use either result.
+    """
     UNRELATED = "unrelated"
-    """They are of different rounds, or of different coordinators. Nothing follows from that."""
+    """They are of different rounds, or of different coordinators. Nothing follows from that.
+
+    Cure:
+        Compare two receipts of the same round.
+    """
 
 
 @dataclass(frozen=True, slots=True)

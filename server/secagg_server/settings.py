@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
@@ -34,6 +34,11 @@ def _from_text(value: object) -> object:
 
 
 FromText = BeforeValidator(_from_text)
+
+
+def _limit(unit: str, reached: str) -> dict[str, JsonValue]:
+    """What the reference says of a number: its unit, and what happens when it is reached."""
+    return {"unit": unit, "reached": reached}
 
 
 class BudgetSetting(BaseModel):
@@ -72,43 +77,77 @@ class Settings(BaseSettings):
     participant_ca: Path = Field(description="The deployment's CA, PEM: who may take part.")
     log_format: Literal["json", "console"] = Field("json", description="Log lines for programs or for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
-    max_open_rounds: Count = Field(32, description="Rounds under way at once; more are refused.")
+    max_open_rounds: Count = Field(
+        32,
+        description="Rounds under way at once; more are refused.",
+        json_schema_extra=_limit("rounds; each group of a round counts as one", "OpenRound fails with `LimitError`."),
+    )
     keep_finished_rounds: Count = Field(
         32,
         description="Finished rounds remembered, at least max_open_rounds; who ended first is forgotten first, but no "
         "sum that nobody has fetched.",
+        json_schema_extra=_limit("rounds", "The round that ended first is forgotten, if its sum was fetched."),
     )
     keep_finished_s: Seconds = Field(
-        900.0, description="Seconds after its end until a round is forgotten, whoever has fetched its sum or not."
+        900.0,
+        description="Seconds after its end until a round is forgotten, whoever has fetched its sum or not.",
+        json_schema_extra=_limit("seconds", "Calls about the round fail with `UnknownRoundError`."),
     )
     remember_releases: Count = Field(
-        200, description="Past sums remembered, so that sums of one model never show few; the oldest forgotten first."
+        200,
+        description="Past sums remembered, so that sums of one model never show few; the oldest forgotten first.",
+        json_schema_extra=_limit("sums", "The oldest sum is forgotten, and later ones are not compared with it."),
     )
     max_calls_per_participant: Count = Field(
-        16, description="Calls of one participant under way at once in each round, and as many that name none yet."
+        16,
+        description="Calls of one participant under way at once in each round, and as many that name none yet.",
+        json_schema_extra=_limit("calls", "Another call fails with `LimitError`; clients try again."),
     )
-    max_calls: Count = Field(20_000, description="Calls under way at once on the data plane.")
+    max_calls: Count = Field(
+        20_000,
+        description="Calls under way at once on the data plane.",
+        json_schema_extra=_limit("calls", "Another call fails with `LimitError`; clients try again."),
+    )
     max_connections_per_participant: Count = Field(
-        8, description="Connections of one participant; a newer one closes the oldest."
+        8,
+        description="Connections of one participant; a newer one closes the oldest.",
+        json_schema_extra=_limit("connections", "The oldest is closed, and logged as `too_many_connections`."),
     )
     read_timeout_s: Seconds = Field(
-        30.0, description="Seconds within which a message arrives whole; one of a phase may take until its end."
+        30.0,
+        description="Seconds within which a message arrives whole; one of a phase may take until its end.",
+        json_schema_extra=_limit("seconds", "The call fails with `LimitError`; clients try again."),
     )
     write_timeout_s: Seconds = Field(
         60.0,
         description="Seconds within which a participant takes each part of an answer, or its connection is closed.",
+        json_schema_extra=_limit("seconds", "The connection is closed, with all calls on it."),
     )
-    shutdown_grace_s: Seconds = Field(5.0, description="Seconds for calls to end after the rounds were aborted.")
+    shutdown_grace_s: Seconds = Field(
+        5.0,
+        description="Seconds for calls to end after the rounds were aborted.",
+        json_schema_extra=_limit("seconds", "Calls that are still under way are cut off."),
+    )
     ledger_dir: Path | None = Field(
         None, description="Folder of the privacy ledgers; without one a restart forgets what was spent."
     )
     budget: Annotated[BudgetSetting, FromText] = Field(
-        BudgetSetting(), description="Privacy budget of each task with noise: epsilon, delta; a flag takes JSON."
+        BudgetSetting(),
+        description="Privacy budget of each task with noise: epsilon, delta; a flag takes JSON.",
+        json_schema_extra=_limit("ε and δ", "OpenRound fails with `BudgetExceeded`."),
     )
     budgets: Annotated[dict[str, BudgetSetting], FromText] = Field(
-        {}, description="The same for single tasks by name, whose rounds must all have noise; a flag takes JSON."
+        {},
+        description="The same for single tasks by name, whose rounds must all have noise; a flag takes JSON.",
+        json_schema_extra=_limit("ε and δ", "OpenRound fails with `BudgetExceeded`."),
     )
-    unmask_threads: int = Field(0, ge=0, le=256, description="Threads that unmask a sum; 0 for one per processor.")
+    unmask_threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Threads that unmask a sum; 0 for one per processor.",
+        json_schema_extra=_limit("threads", "Sums of other rounds wait until a thread is free."),
+    )
 
     @model_validator(mode="after")
     def _keeps_what_ends_together(self) -> Self:
