@@ -107,8 +107,8 @@ class LedgerError(LocalError):
         another budget than the one that the ledger began with.
     Cure:
         Run `secagg ledger verify` on the folder, and do what the message says. Do not restore an older copy: what was
-        released since then would be spent a second time. If the ledger cannot be mended, retire the task, because nobody
-        can tell any more what its rounds cost.
+        released since then would be spent a second time. If the ledger cannot be mended, retire the task, because
+        nobody can tell any more what its rounds cost.
     """
 
 

@@ -145,7 +145,7 @@ CONNECTIONS: Final[Mapping[str, LogEvent]] = {
     "call_refused": LogEvent(
         level="info",
         meaning="A call ended with an error, which the caller was told.",
-        to_do="Look up the class of the error on the page on errors, if it lasts.",
+        to_do="If it lasts, look up the class of the error in *Causes and cures*.",
         fields=("method", "participant", "address", "error", "detail"),
         throttled=True,
     ),
@@ -237,7 +237,7 @@ ROUNDS: Final[Mapping[str, LogEvent]] = {
     "round_failed": LogEvent(
         level="warning",
         meaning="The round ended without a sum, and nothing was released.",
-        to_do="Look up the reason on the page on errors.",
+        to_do="Look up the reason in *Causes and cures*.",
         fields=("reason", "detail", "culprits", "accused"),
         of_round=True,
     ),
