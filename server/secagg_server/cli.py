@@ -19,6 +19,7 @@ from secagg.programs.program import application, run
 from secagg.transport.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.certificates.files import load
+from secagg_server.health import health
 from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
 
@@ -38,6 +39,7 @@ def build() -> typer.Typer:
     app = application("secagg-server", HELP)
     app.command("serve")(_with_settings(serve))
     app.command("check-config")(_with_settings(check_config, *_SWITCHES))
+    app.command("health")(health)
     return app
 
 
