@@ -1,7 +1,6 @@
 """What the tests of pages and examples run on: a folder with a deployment as README makes it, and a free port."""
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -12,11 +11,6 @@ from time import monotonic
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 120
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """The code of a page in one language, block by block."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
 def free_port() -> int:

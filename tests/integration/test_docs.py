@@ -10,7 +10,8 @@ from secagg_client import Client
 from secagg_server.settings import load_settings
 
 from secagg.errors import ParticipationCancelled, SecAggError
-from tests.machine import Machine, blocks, make_identities, serve_command
+from tests.machine import Machine, make_identities, serve_command
+from tests.pages import PAGES, Code, blocks, session
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,11 +21,12 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_readme(machine: Machine) -> None:
-    texts = blocks("README.md", "sh")
-    participant, fl_server = blocks("README.md", "python")
-    make_identities(machine, texts)
-    with machine.serving(serve_command(texts)):
+@pytest.mark.runs("README.md", "sh", "secagg")
+@pytest.mark.runs("README.md", "python", "import")
+def test_readme(machine: Machine, page: Code) -> None:
+    participant, fl_server = page.rest("python")
+    machine.shell(page.take("secagg ca init"))
+    with machine.serving(page.take("secagg-server serve")):
         running = [machine.python(participant, f"site-{number}") for number in (1, 2, 3)]
         told = machine.end(machine.python(fl_server))
         for process in running:
@@ -32,8 +34,8 @@ def test_readme(machine: Machine) -> None:
     assert "total weight 360" in told
     bias = np.array(re.findall(r"[\d.]+", told.rsplit("[", 1)[1]), np.float64)
     assert np.abs(bias - 0.25).max() < 1e-3
-    machine.shell(next(text for text in texts if text.startswith("secagg simulate")).replace("100000", "100"))
-    assert "noise(law=skellam" in machine.shell(next(text for text in texts if text.startswith("secagg plan")))
+    machine.shell(page.take("secagg simulate").replace("100000", "100"))
+    assert "noise(law=skellam" in machine.shell(page.take("secagg plan"))
 
 
 def test_examples_are_short() -> None:
@@ -76,23 +78,33 @@ class Crew:
             print(f"the crew gave up: {error!r}")  # noqa: T201, pytest shows it if the test fails
 
 
-def test_guide(machine: Machine) -> None:
+@pytest.mark.runs("docs/guide.md", "python")
+@pytest.mark.runs("docs/guide.md", "sh")
+@pytest.mark.runs("docs/guide.md", "console")
+def test_guide(machine: Machine, page: Code) -> None:
     texts = blocks("README.md", "sh")
     make_identities(machine, texts)
     with machine.serving(serve_command(texts)), Crew(machine, "guide"):
-        told = machine.end(machine.python("\n".join(blocks("docs/guide.md", "python"))))
+        told = machine.end(machine.python("\n".join(page.rest("python"))))
     assert "3 updates of total weight 320" in told
     assert "'head.weight' is nan at index (3, 1)" in told
     assert told.strip().endswith("320")
-    for text in blocks("docs/guide.md", "sh"):
+    for text in page.rest("sh"):
         machine.shell(text.replace("200000", "100"))
+    command, output = session(page.take("$ secagg plan"))
+    refused = machine.start("bash", "-c", command)
+    assert refused.communicate()[0].split() == output.split()
+    assert refused.returncode == 1
 
 
-def test_deployment(machine: Machine) -> None:
+@pytest.mark.runs("deploy/README.md", "sh", "secagg-server check-config")
+@pytest.mark.runs("docs/deployment.md", "sh")
+def test_deployment(machine: Machine, page: Code) -> None:
+    page.take("secagg-server check-config")  # of deploy/README.md: the page on deployment has the same
     (machine.folder / "deploy").mkdir()
     settings = machine.placed((ROOT / "deploy/secagg-server.toml").read_text())
     (machine.folder / "deploy/secagg-server.toml").write_text(settings)
-    texts = blocks("docs/deployment.md", "sh")
+    texts = page.rest("sh")
     serve = serve_command(texts)
     before, after = texts[: texts.index(serve)], texts[texts.index(serve) + 1 :]
     machine.shell("".join(before).replace("pip install '.[server,dp]'\n", ""))
@@ -113,11 +125,11 @@ def test_the_settings_file_holds_every_setting_and_its_default() -> None:
         assert name in paths or getattr(settings, name) == field.default, name
 
 
-PAGES = [path.relative_to(ROOT).as_posix() for pattern in ("*.md", "[!.]*/*.md") for path in sorted(ROOT.glob(pattern))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+HERE = [page for page in PAGES if not page.startswith("docs/reference/")]  # that one links to pages that are generated
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if LINK.search((ROOT / page).read_text())])
+@pytest.mark.parametrize("page", [page for page in HERE if LINK.search((ROOT / page).read_text())])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in (target for target in LINK.findall(text) if "://" not in target):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import Code
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples"
 spec = importlib.util.spec_from_file_location("diffs", ROOT / "docs/diffs.py")
@@ -24,7 +26,9 @@ PAIRS = [
 ]
 
 
-def test_the_page_shows_every_pair_of_examples_as_it_is() -> None:
+@pytest.mark.runs("docs/frameworks.md", "diff")
+def test_the_page_shows_every_pair_of_examples_as_it_is(page: Code) -> None:
+    assert len(page.rest("diff")) == len(PAIRS)
     shown = {(block[1], block[2]): block[3] for block in map(_groups, diffs.BLOCK.finditer(diffs.PAGE.read_text()))}
     assert list(shown) == PAIRS
     for (plain, secure), text in shown.items():

@@ -1,5 +1,6 @@
 """The Flower apps of the documentation run, in memory, and learn what the plain app learns."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from flwr.app import Context, RecordDict
 from secagg.errors import BudgetExceeded, ConfigError
 from secagg.privacy.ledger import Budget
 from tests.frameworks.flower.memory_grid import RUN, SERVER, MemoryGrid
+from tests.frameworks.flower.run_app import BIN, QUIET, at, superlink
+from tests.pages import Code
 
 EXAMPLES = Path(__file__).parents[3] / "docs/examples/flower"
 Play = Callable[..., float]
@@ -68,3 +71,20 @@ def test_flower_builds_the_app(folder: str, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(place.glob("*.fab"))
+
+
+@pytest.mark.runs("docs/frameworks.md", "sh", "cd docs/examples/flower")
+def test_flwr_run_in_flowers_simulation(tmp_path: Path, page: Code) -> None:
+    """With what is installed here, as the page says for this; `flwr run` would install torch anew."""
+    root = EXAMPLES.parents[2]
+    paths = os.pathsep.join(map(str, (root, root / "client")))
+    environment = {**os.environ, **QUIET, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": paths}
+    environment |= at(tmp_path) | {"FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
+    shutil.copytree(EXAMPLES, tmp_path / "docs/examples/flower")
+    with superlink(tmp_path, environment):
+        done = subprocess.run(
+            ["bash", "-eu", "-c", page.take("cd docs/examples/flower")],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert float(done.stdout.split("accuracy ")[-1].split()[0]) > 0.8

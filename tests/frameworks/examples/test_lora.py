@@ -3,10 +3,17 @@
 import re
 from pathlib import Path
 
-from tests.machine import Machine, blocks, make_identities, play, serve_command
+import pytest
+
+from tests.machine import Machine, make_identities, play, serve_command
+from tests.pages import Code, blocks
 
 
-def test_adapters(tmp_path: Path) -> None:
+@pytest.mark.runs("docs/frameworks.md", "sh", "python docs/examples/lora")
+def test_adapters(tmp_path: Path, page: Code) -> None:
+    folder = "python docs/examples/lora/secure"
+    played = [f"{folder}/server.py", *(f"{folder}/site.py {site}" for site in (1, 2, 3))]
+    assert page.take("python docs/examples/lora").splitlines() == played
     machine, commands = Machine(tmp_path), blocks("README.md", "sh")
     make_identities(machine, commands)
     with machine.serving(serve_command(commands)):

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.pages import Code
+
 EXAMPLES = Path(__file__).parents[3] / "docs/examples/nvflare"
 
 
@@ -19,7 +23,9 @@ def accuracy(folder: str, place: Path) -> float:
     return float(done.stdout.split("accuracy ")[-1])
 
 
-def test_digits(tmp_path: Path) -> None:
+@pytest.mark.runs("docs/frameworks.md", "sh", "cd docs/examples/nvflare")
+def test_digits(tmp_path: Path, page: Code) -> None:
+    assert page.take("cd docs/examples/nvflare") == "cd docs/examples/nvflare/secure\npython job.py\n"
     plain = accuracy("plain", tmp_path)
     assert plain > 0.7
     assert abs(accuracy("secure", tmp_path) - plain) <= 0.02  # 6 of 297 images

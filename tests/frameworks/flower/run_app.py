@@ -24,6 +24,9 @@ from urllib.request import urlopen
 
 APP = Path(__file__).parent / "app"
 BIN = Path(sys.executable).parent
+SOURCES = '\n[tool.uv.sources]\nsecagg = {{ path = "{wheel}" }}\n'
+"""What the page on frameworks says about where Flower finds the wheel."""
+
 STARTS_WITHIN = 60.0  # seconds
 ENDS_WITHIN = 300.0
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -73,7 +76,7 @@ def main(wheel: Path) -> None:
         home.mkdir()
         shutil.copytree(APP, app)
         with (app / "pyproject.toml").open("a") as project:
-            project.write(f'\n[tool.uv.sources]\nsecagg = {{ path = "{wheel.resolve(strict=True)}" }}\n')
+            project.write(SOURCES.format(wheel=wheel.resolve(strict=True)))
         environment = {**os.environ, **QUIET, **at(home), "PATH": f"{BIN}:{os.environ['PATH']}"}
         with superlink(home, environment):
             told = subprocess.run(

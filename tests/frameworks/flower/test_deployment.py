@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.crypto.authority import Authority, create_authority, issue_server
 from tests.frameworks.flower.run_app import APP, QUIET
+from tests.pages import Code
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[3]
@@ -118,9 +120,11 @@ def listens(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.runs("docs/frameworks.md", "sh", "flower-supernode")
 def test_a_job_over_tls_with_authenticated_nodes_and_an_active_server(
-    tmp_path: Path, node_configs: dict[int, dict[str, Any]]
+    tmp_path: Path, node_configs: dict[int, dict[str, Any]], page: Code
 ) -> None:
+    shown = shlex.split(page.take("flower-supernode").replace("\\\n", " "))
     app, home = tmp_path / "app", tmp_path / "home"
     shutil.copytree(APP, app)
     home.mkdir()
@@ -161,10 +165,11 @@ def test_a_job_over_tls_with_authenticated_nodes_and_an_active_server(
         for node, node_port in zip(NODES, node_ports, strict=True):
             private, public = node_key(tmp_path, node)
             flwr("supernode", "register", public, "here")
-            config = " ".join(f'{key}="{value}"' for key, value in node_configs[node].items())
-            command = [str(BIN / "flower-supernode"), "--superlink", f"127.0.0.1:{port}", "--root-certificates"]
-            command += [tls["tls-ca.pem"], "--auth-supernode-private-key", private, "--node-config", config]
-            command += ["--host", "127.0.0.1", "--port", str(node_port)]
+            ours = {"server.example.org:9092": f"127.0.0.1:{port}", "superlink.pem": tls["tls-ca.pem"]}
+            ours[shown[-1]] = " ".join(f'{key}="{value}"' for key, value in node_configs[node].items())
+            assert re.findall(r'([a-z-]+)="[^"]+"', shown[-1]) == list(node_configs[node])
+            command = [str(BIN / shown[0]), *(ours.get(word, word) for word in shown[1:])]
+            command += ["--auth-supernode-private-key", private, "--host", "127.0.0.1", "--port", str(node_port)]
             stack.enter_context(running(command, tmp_path / f"node-{node}.log", environment))
         started = time.monotonic()
         told = flwr("run", str(app), "here", "--stream")

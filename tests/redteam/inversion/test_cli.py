@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -20,8 +19,9 @@ from secagg.tools.redteam.campaign import tried
 from secagg.tools.redteam.scenes import STRONGEST
 from secagg.tools.redteam.targets import Subject
 from secagg.tools.redteam.workers import Workers
+from tests.pages import Code, blocks
 
-PAGE = Path(__file__).parents[3] / "docs/redteam.md"
+PAGE = "docs/redteam.md"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def redteam(*arguments: str) -> Result:
 @pytest.fixture
 def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the page's examples, which is the current one."""
-    model, defence = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    model, defence = blocks(PAGE, "python")
     (tmp_path / "my_model.py").write_text(model)
     (tmp_path / "my_defence.py").write_text(defence)
     monkeypatch.chdir(tmp_path)
@@ -58,7 +58,9 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_examples_are_short(examples: Path) -> None:
+@pytest.mark.runs("docs/redteam.md", "python")
+def test_examples_are_short(examples: Path, page: Code) -> None:
+    assert len(page.rest("python")) == 2  # the tests below run what the fixture wrote
     for name in ("my_model.py", "my_defence.py"):
         assert len([line for line in (examples / name).read_text().splitlines() if line.strip()]) < 20
 
@@ -98,9 +100,10 @@ def test_a_sum_is_emptied_by_a_malicious_model_as_the_claims_say() -> None:
     assert released["least_exact"] > 0.4
 
 
-def test_the_benchmark_takes_a_defence_of_ones_own(examples: Path) -> None:
-    command = ["--attack", "first-layer", "--defence", "none", "--defence", "my_defence:top_tenth", "--cohort", "1"]
-    result = redteam("benchmark", *command, "--trials", "2", "--jobs", "1", "--out", "figures.json")
+@pytest.mark.runs("docs/redteam.md", "sh", "secagg redteam benchmark")
+def test_the_benchmark_takes_a_defence_of_ones_own(examples: Path, page: Code) -> None:
+    command = page.take("secagg redteam benchmark").removesuffix("--cohort 8\n").split()[2:]
+    result = redteam(*command, "--trials", "2", "--jobs", "1", "--out", "figures.json")
     assert result.exit_code == 0, result.output
     assert "my_defence:top_tenth" in result.stdout
     cells = json.loads((examples / "figures.json").read_text())["cells"]
