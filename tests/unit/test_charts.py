@@ -110,9 +110,9 @@ def test_a_page_needs_nothing_but_itself_and_escapes_what_it_is_told() -> None:
 
 
 def test_every_page_escapes_what_it_is_told() -> None:
-    """All go through `fill`, whose environment escapes; a template that says `safe` says so of what is in itself."""
-    found = sorted((ROOT / "secagg/tools").rglob("*.html.j2"))
-    assert len(found) >= 7
+    """All go through the templates of `secagg.programs.pages`, which escape; what says `safe` says so of itself."""
+    found = sorted(path for folder in ("secagg", "server") for path in (ROOT / folder).rglob("*.html.j2"))
+    assert len(found) >= 8
     for path in found:
         safe = re.findall(r"(\S+?)\|safe", path.read_text(encoding="utf-8"))
         assert all(one.endswith("'") for one in safe), path

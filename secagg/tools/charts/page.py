@@ -4,28 +4,20 @@ Only what a template, a drawing of this package or an explicit `Markup` made is 
 wrote it: the name of a participant, an array, a task.
 """
 
-from functools import lru_cache
-from importlib.resources import files
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from secagg.errors import MissingExtraError
 
 try:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
+
+    from secagg.programs import pages
 except ImportError:
     raise MissingExtraError("drawing a page", "demo") from None
 
-
-@lru_cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("secagg.tools", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+_TOOLS: Final = "secagg.tools"
+_environment = partial(pages.templates, _TOOLS)
 
 
 def fill(template: str, **values: object) -> Markup:
@@ -33,23 +25,23 @@ def fill(template: str, **values: object) -> Markup:
     return Markup(_environment().get_template(template).render(values))  # noqa: S704 - the template escapes
 
 
-def style(sheet: str = "charts/page.css") -> Markup:
-    """A style sheet, `FOLDER/NAME.css` below `secagg/tools`; without a name the one that drawings need."""
-    return Markup(files("secagg.tools").joinpath(sheet).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+def style(*sheets: str) -> Markup:
+    """The style sheet of pages with drawings, and more of `FOLDER/NAME.css` below `secagg/tools`."""
+    return pages.style(*((_TOOLS, sheet) for sheet in ("charts/drawings.css", *sheets)))
 
 
-def page(template: str, *, title: str, heading: str, lead: str, more_style: str = "", **values: object) -> str:
+def page(template: str, *, title: str, heading: str, lead: str, sheet: str | None = None, **values: object) -> str:
     """A whole document, light or dark as its reader likes.
 
     Args:
-        template: of its body; it extends `charts/page.html.j2`.
+        template: of its body; it extends `page.html.j2`.
         title: of the window.
         heading: what is to be learned, in one line.
         lead: in two or three.
-        more_style: what this page alone has in its style sheet.
+        sheet: what this page alone has in its style sheet, `FOLDER/NAME.css` below `secagg/tools`.
         values: what the body needs.
     """
-    return fill(template, title=title, heading=heading, lead=lead, style=style() + more_style, **values)
+    return fill(template, title=title, heading=heading, lead=lead, style=style(*filter(None, [sheet])), **values)
 
 
 def card(heading: str, note: str, content: str) -> Markup:

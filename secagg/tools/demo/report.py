@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Final
 
 from secagg.tools.charts.origin import Origin
-from secagg.tools.charts.page import page, style
+from secagg.tools.charts.page import page
 from secagg.tools.charts.png import data_uri, sheet
 from secagg.tools.demo import charts
 from secagg.tools.demo.results import DemoResult, PlayedRound
@@ -78,7 +78,7 @@ def render(findings: DemoResult) -> str:
         "demo/report.html.j2",
         title="secagg demo",
         heading="The server learned the sum, and no update",
-        more_style=style("demo/report.css"),
+        sheet="demo/report.css",
         charts=charts,
         findings=findings,
         view=findings.view,

@@ -1,6 +1,6 @@
 """The red team's report: one self-contained HTML page that convinces in a minute and hides nothing."""
 
-from secagg.tools.charts.page import page, style
+from secagg.tools.charts.page import page
 from secagg.tools.redteam import figures, guidance
 from secagg.tools.redteam.claims import CLAIMS, COLUMNS
 from secagg.tools.redteam.results import BROKEN, LEAK, RedTeamFindings, pooled, strongest_eyes, worst_of
@@ -17,7 +17,7 @@ def render(findings: RedTeamFindings) -> str:
         title="secagg red team",
         heading=heading,
         lead=_lead(findings),
-        more_style=style("redteam/report.css"),
+        sheet="redteam/report.css",
         findings=findings,
         colour=colour,
         badge=badge,
