@@ -1,6 +1,7 @@
 """`secagg round`: what an FL server does with its sidecar, by hand."""
 
 import json
+import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secagg.cli.arrayfiles import check_writable, read_arrays, read_config, write_arrays
-from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelOfScheme, parse_phase, parse_round_id
+from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelOfScheme, parse_round_id
 from secagg.cli.precision import precision
 from secagg.cli.receipts import compare
 from secagg.errors import ConfigError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from secagg.encoding.integers import Integers, IntegerSums
     from secagg.encoding.pipeline import Pipeline
     from secagg.encoding.schema import NumberArray, Schema
-    from secagg.wire.progress import CohortEvent, WatchedEvent
 
 app = typer.Typer(
     help="Open rounds at a coordinator, watch them, fetch their sums, and compare receipts.",
@@ -185,17 +185,25 @@ def open_round(
 
 @app.command()
 def watch(round_id: RoundId, *, control: Control = SOCKET, as_json: AsJson = False) -> None:
-    """Print what happened and what happens, until the round is over. Exit code 1 if it ends without a sum.
+    """Show what happened and what happens, until the round is over. Exit code 1 if it ends without a sum.
+
+    In a terminal this is a table that follows the round: phases, how many have delivered, who is missing, and the
+    deadline. Elsewhere each event is a line of text, and with --json a line of JSON.
 
     Example: secagg round watch 3ea1ec2623643f993a2e6456c4117470
     """
-    from secagg.events import RoundFailed
+    from rich.console import Console
+
+    from secagg.cli.watching import show_json, show_lines, show_table
 
     with _client(control) as client, closing(client.watch(parse_round_id(round_id))) as events:
-        for at, event in events:
-            typer.echo(json.dumps(_event_as_json(at, event)) if as_json else f"{_clock(at)}  {_describe(event)}")
-            if isinstance(event, RoundFailed):
-                raise event.error
+        console = Console(highlight=False)
+        if as_json:
+            show_json(events)
+        elif sys.stdout.isatty() and not console.is_dumb_terminal:
+            show_table(events, console)
+        else:
+            show_lines(events)
 
 
 @app.command()
@@ -325,9 +333,11 @@ def list_rounds(
         ]
         typer.echo(json.dumps(lines, indent=2))
         return
+    from secagg.cli.watching import clock
+
     for r in rounds:
         state = str(r.phase) if r.phase else r.state.name.lower()
-        typer.echo(f"{r.round_id.hex()}  {_clock(r.opened)}  {state:20}  {r.task}")
+        typer.echo(f"{r.round_id.hex()}  {clock(r.opened)}  {state:20}  {r.task}")
 
 
 def _encoding(
@@ -386,62 +396,3 @@ def _facts(config: "RoundConfig") -> dict[str, Any]:
         "ring_bits": config.ring_bits,
         "model_digest": config.model_digest.hex(),
     }
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
-
-
-def _describe(event: "WatchedEvent") -> str:
-    from secagg.robust.combining import Anomaly
-    from secagg.wire.progress import InGroup
-
-    match event:
-        case InGroup(group, inner):
-            return f"group {group}: {_describe_cohort(inner)}"
-        case Anomaly(group, norm, typical):
-            return f"group {group} is out of line: its mean has norm {norm:.4g}, typical is {typical:.4g}"
-        case _:
-            return _describe_cohort(event)
-
-
-def _describe_cohort(event: "CohortEvent") -> str:  # noqa: PLR0911, one for each kind
-    from secagg.events import Accused, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
-
-    match event:
-        case PhaseStarted(phase, deadline, expected):
-            return f"{phase}: up to {expected} participants, until {_clock(deadline)}"
-        case MessageAccepted(phase, participant):
-            return f"{phase}: {participant} delivered"
-        case ParticipantDropped(phase, participant, reason):
-            return f"{phase}: {participant} dropped ({reason.name.lower()})"
-        case WrongShares(culprit, _):
-            return f"{culprit} {'dealt' if event.dealt else 'revealed'} wrong shares (proven)"
-        case Accused(accused, accuser, verdict):
-            return f"{accuser} left and says that {accused} is to blame ({_VERDICTS[verdict.name]})"
-        case RoundFailed(error):
-            proven = f"; proven to be at fault: {', '.join(error.culprits)}" if error.culprits else ""
-            heard = f"; accused by many, not proven: {', '.join(error.accused)}" if error.accused else ""
-            return f"over without a sum: {error}{proven}{heard}"
-        case ready:
-            return f"over: {ready.survivors} updates in the sum, digest {ready.sums_digest.hex()[:16]}"
-
-
-_VERDICTS = {
-    "HEARSAY": "its word alone, no proof",
-    "PROVEN": "proven: it did not sign what it sent",
-    "UNFOUNDED": "unfounded: it sent something else",
-}
-
-
-def _event_as_json(at: float, event: "WatchedEvent") -> dict[str, Any]:
-    """The event as its protobuf message says it, phases spelled as everywhere else."""
-    from google.protobuf.json_format import MessageToDict
-
-    from secagg.wire.progress import encode_event
-
-    told = MessageToDict(encode_event(event, at), preserving_proto_field_name=True)
-    for detail in told.values():
-        if isinstance(detail, dict) and "phase" in detail:
-            detail["phase"] = str(parse_phase(detail["phase"].removeprefix("PHASE_")))
-    return told
