@@ -19,11 +19,11 @@ def free_port() -> int:
 
 
 class Machine:
-    """A folder, a free port, and a shell that takes them for the ones in the text."""
+    """A folder, free ports, and a shell that takes them for the ones in the text."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port, self.status_port = free_port(), free_port()
         for name, module in (("secagg", "secagg"), ("secagg-server", "secagg_server")):  # where they are not installed
             program = folder / "bin" / name
             program.parent.mkdir(exist_ok=True)
@@ -35,7 +35,9 @@ class Machine:
     def placed(self, text: str) -> str:
         for place in ("/etc/secagg", "/run/secagg", "/var/lib/secagg"):
             text = text.replace(place, f"{self.folder}{place}")
-        return text.replace("0.0.0.0:7443", f"127.0.0.1:{self.port}").replace(":7443", f":{self.port}")
+        for usual, own in ((7443, self.port), (9464, self.status_port)):
+            text = text.replace(f"0.0.0.0:{usual}", f"127.0.0.1:{own}").replace(f":{usual}", f":{own}")
+        return text
 
     @property
     def environment(self) -> dict[str, str]:

@@ -8,7 +8,9 @@ from typing import Final
 
 from secagg.errors import MissingExtraError
 
-_EXTRA: Final = frozenset({"grpc_health", "grpc_reflection", "pydantic", "pydantic_settings", "structlog"})
+_EXTRA: Final = frozenset(
+    {"grpc_health", "grpc_reflection", "prometheus_client", "pydantic", "pydantic_settings", "structlog", "uvicorn"}
+)
 """What the extra `server` brings beside the client."""
 
 

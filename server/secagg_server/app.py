@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +33,11 @@ from secagg_server.network.listening import control_place, listen_control, liste
 from secagg_server.network.options import OPTIONS
 from secagg_server.network.peers import LocalPeers, Peers
 from secagg_server.network.proxy import ConnectionProxy
+from secagg_server.observability.http import MAX_CONNECTIONS, Route, StatusPort
+from secagg_server.observability.logs import LogListener
+from secagg_server.observability.metrics import Metrics
+from secagg_server.observability.observer import Observer
+from secagg_server.observability.status import SERVING, STOPPING, Readiness, routes
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
@@ -50,6 +55,7 @@ class RunningServer:
     Attributes:
         data_address: HOST:PORT of the data plane, with the port that it got.
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
+        status_address: HOST:PORT of the status port, with the port that it got; None without one.
         connections: how many connections of participants fit under the limit of open files.
         rounds: what it coordinates.
         renewal: reads certificate, key and CA again.
@@ -57,6 +63,7 @@ class RunningServer:
 
     data_address: str
     control_address: str
+    status_address: str | None
     connections: int
     rounds: Rounds
     renewal: Renewal
@@ -81,12 +88,15 @@ async def running_server(
     check_accounting(settings)
     loaded = load(settings, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
-    connections = open_files.places()
+    connections = open_files.places(0 if settings.status is None else MAX_CONNECTIONS)
+    metrics, readiness = Metrics(), Readiness()
+    observer = Observer(LogListener(), metrics)
     with (
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
         _ledgers(settings) as ledgers,
-        _proxy(settings, connections) as proxy,
+        _proxy(settings, connections, observer) as proxy,
+        _status(settings, routes(readiness, metrics.answer)) as status,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
         rounds = Rounds(
@@ -97,6 +107,7 @@ async def running_server(
             parallel=_side_by_side(pool),
             clock=clock,
             rng=SystemRng(),
+            observer=observer,
         )
         callers = Callers(loaded.trust, clock)
         data_plane = DataPlane(rounds, callers, store, clock)
@@ -107,16 +118,18 @@ async def running_server(
 
         renewal = Renewal(settings, loaded, clock, renewed)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
-        data = _data_server(settings, data_plane, checks[0], proxy)
-        control = _control_server(settings, ControlPlane(rounds, clock), checks[1])
+        data = _data_server(settings, data_plane, checks[0], proxy, observer)
+        control = _control_server(settings, ControlPlane(rounds, clock), checks[1], observer)
         behind = listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
         control_address = listen_control(place, control, settings.control_access)
         await asyncio.gather(data.start(), control.start())
         proxy.start(behind.port)
         renewing = asyncio.create_task(renewal.run())
+        readiness.state = SERVING
         try:
-            yield RunningServer(str(proxy.listens), str(control_address), connections, rounds, renewal)
+            yield RunningServer(str(proxy.listens), str(control_address), status, connections, rounds, renewal)
         finally:
+            readiness.state = STOPPING
             renewing.cancel()
             for check in checks:
                 check.shut_down()
@@ -126,16 +139,20 @@ async def running_server(
             structlog.get_logger().info("stopped")
 
 
-def _data_server(settings: Settings, calls: DataPlane, check: Health, peers: Peers) -> grpc.aio.Server:
+def _data_server(
+    settings: Settings, calls: DataPlane, check: Health, peers: Peers, observer: Observer
+) -> grpc.aio.Server:
     streams = max(64, 2 * settings.max_open_rounds)  # well above one client's calls
     server = grpc.aio.server(
         options=(*OPTIONS, ("grpc.max_concurrent_streams", streams)),
         maximum_concurrent_rpcs=LAST_RESORT * settings.max_calls,
     )
     plane = Plane(
+        name="data",
         who=calls.who,
         limiter=CallLimiter(settings.max_calls_per_participant, settings.max_calls),
         peers=peers,
+        observer=observer,
         read_timeout_s=settings.read_timeout_s,
         write_timeout_s=settings.write_timeout_s,
     )
@@ -144,12 +161,14 @@ def _data_server(settings: Settings, calls: DataPlane, check: Health, peers: Pee
     return server
 
 
-def _control_server(settings: Settings, calls: ControlPlane, check: Health) -> grpc.aio.Server:
+def _control_server(settings: Settings, calls: ControlPlane, check: Health, observer: Observer) -> grpc.aio.Server:
     server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=LAST_RESORT * MAX_CONTROL_CALLS)
     plane = Plane(
+        name="control",
         who=lambda _: FL_SERVER,
         limiter=CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
         peers=LocalPeers(),
+        observer=observer,
         read_timeout_s=settings.read_timeout_s,
         write_timeout_s=None,
     )
@@ -161,13 +180,27 @@ def _control_server(settings: Settings, calls: ControlPlane, check: Health) -> g
 
 
 @contextmanager
-def _proxy(settings: Settings, connections: int) -> Iterator[ConnectionProxy]:
+def _proxy(settings: Settings, connections: int, observer: Observer) -> Iterator[ConnectionProxy]:
     most = settings.max_connections_per_participant
-    proxy = ConnectionProxy(parse_tcp(settings.listen), places=connections, most_of_one=most)
+    proxy = ConnectionProxy(parse_tcp(settings.listen), places=connections, most_of_one=most, observer=observer)
     try:
         yield proxy
     finally:
         proxy.stop()
+
+
+@contextmanager
+def _status(settings: Settings, table: Mapping[str, Route]) -> Iterator[str | None]:
+    """Answers on the status port, if there is one, until the planes have stopped; its address."""
+    if settings.status is None:
+        yield None
+        return
+    port = StatusPort(parse_tcp(settings.status))
+    try:
+        port.start(table)
+        yield str(port.listens)
+    finally:
+        port.stop()
 
 
 def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:

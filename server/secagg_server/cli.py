@@ -46,9 +46,9 @@ def build() -> typer.Typer:
 def serve(settings: Settings) -> None:
     """Coordinate rounds until SIGTERM or Ctrl-C.
 
-    When ready, one log line says where: event "ready", data_plane and control_plane. On a signal, open rounds are
-    aborted by name, whoever waits is told, and the process ends. A second signal ends it at once. Certificate, key and
-    CA are read again when their files change, and on SIGHUP.
+    When ready, one log line says where: event "ready", data_plane, control_plane and status. On a signal, open rounds
+    are aborted by name, whoever waits is told, and the process ends. A second signal ends it at once. Certificate, key
+    and CA are read again when their files change, and on SIGHUP.
 
     Example: secagg-server serve --certificate cert.pem --key key.pem --participant-ca ca.pem --listen 0.0.0.0:7443
     """
@@ -68,6 +68,8 @@ def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None
     if files_only:
         parse_tcp(settings.listen)
         parse_control(settings.control)
+        if settings.status is not None:
+            parse_tcp(settings.status)
         load(settings, time.time())
         check_accounting(settings)
     else:
@@ -110,6 +112,7 @@ async def _serve(settings: Settings) -> None:
             "ready",
             data_plane=server.data_address,
             control_plane=server.control_address,
+            status=server.status_address,
             connections=server.connections,
             version=__version__,
         )

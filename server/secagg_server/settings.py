@@ -72,6 +72,9 @@ class Settings(BaseSettings):
         description="Who may use a control socket: its owner alone (mode 0600), or its group too (0660), which is the "
         "folder's if the folder is setgid.",
     )
+    status: str | None = Field(
+        None, description="Status port: HOST:PORT for metrics, health and the status page over HTTP; customary is 9464."
+    )
     certificate: Path = Field(description="The coordinator's TLS certificate chain, PEM, ECDSA P-256.")
     key: Path = Field(description="Its private key, PEM, readable by its owner alone.")
     participant_ca: Path = Field(description="The deployment's CA, PEM: who may take part.")

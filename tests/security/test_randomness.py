@@ -20,6 +20,7 @@ from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.session import Participation
 from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
 from secagg_server.app import running_server
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds import opening
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
@@ -136,6 +137,7 @@ def registry(folder: Path, recorder: RecordingRng) -> Rounds:
     return Rounds(
         make_settings(folder, budget={"epsilon": 1e6, "delta": 1e-5}), site().trust, MemoryStore(), lambda: coordinator,
         parallel=one_after_the_other, clock=lambda: 1_700_000_000.0, rng=recorder,
+        observer=Observer(),
     )  # fmt: skip
 
 

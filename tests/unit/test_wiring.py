@@ -21,6 +21,7 @@ from secagg_server.certificates import files
 from secagg_server.certificates.callers import RECHECK_S, Callers
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.limits.call_limiter import CallLimiter
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds import opening
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
@@ -70,6 +71,7 @@ def registry(folder: Path, **changes: Any) -> Rounds:
         parallel=one_after_the_other,
         clock=lambda: NOW,
         rng=SystemRng(),
+        observer=Observer(),
     )
 
 

@@ -14,11 +14,11 @@ import grpc
 
 from secagg.errors import LimitError
 from secagg_server.calls.incoming import IncomingCall
-from secagg_server.calls.statuses import Context, reported
+from secagg_server.calls.statuses import CallProgress, Context, reported
 from secagg_server.calls.tasks import started
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.network.peers import Peers
-from secagg_server.observability.logs import ThrottledLog
+from secagg_server.observability.observer import Observer
 
 Answer = Callable[[IncomingCall], AsyncIterator[bytes]]
 """Reads what a call brings, and makes the parts of its answer."""
@@ -29,16 +29,20 @@ class Plane:
     """What holds for every call of a plane. Its services share one.
 
     Attributes:
+        name: `data` or `control`.
         who: whose call it is, or `AuthenticationError`.
         limiter: counts calls and bytes.
         peers: the connections.
+        observer: hears how each call ended.
         read_timeout_s: for a message to arrive whole, in seconds; those of a phase have until its end.
         write_timeout_s: for the peer to take one part of an answer; None: as long as it likes.
     """
 
+    name: str
     who: Callable[[Context], str]
     limiter: CallLimiter
     peers: Peers
+    observer: Observer
     read_timeout_s: float
     write_timeout_s: float | None
 
@@ -54,7 +58,6 @@ class ServiceHandler(grpc.GenericRpcHandler):
         """
         self._handlers = {f"/{service}/{name}": self._handler(name, answer) for name, answer in answers.items()}
         self._plane = plane
-        self._throttled = ThrottledLog()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a call whose headers are there; for None grpc answers UNIMPLEMENTED."""
@@ -63,15 +66,17 @@ class ServiceHandler(grpc.GenericRpcHandler):
     def _handler(self, name: str, answer: Answer) -> Any:
         async def handle(_: object, context: Context) -> None:
             peer, plane = context.peer(), self._plane
-            async with reported(context, name, self._throttled, plane.peers.address(peer)) as told:
-                told.caller = caller = plane.who(context)
+            call = CallProgress(plane.name, name, plane.peers.address(peer))
+            async with reported(context, call, plane.observer):
+                call.caller = caller = plane.who(context)
                 plane.peers.spoke(peer, caller)
                 slot = plane.limiter.admit(caller)
                 try:
-                    async for part in answer(IncomingCall(context, caller, slot, plane.read_timeout_s)):
+                    async for part in answer(IncomingCall(context, call, slot, plane.read_timeout_s)):
                         slot.let_go()
                         slot.hold(len(part))
                         await self._write(context, part)
+                        call.bytes_out += len(part)
                         slot.let_go()
                 finally:
                     slot.end()

@@ -10,7 +10,7 @@ from secagg.errors import DecodeError, LimitError, NotInRoundError
 from secagg.wire.counting import Budget
 from secagg.wire.limits import SHORT_BYTES
 from secagg.wire.parsing import parse
-from secagg_server.calls.statuses import Context
+from secagg_server.calls.statuses import CallProgress, Context
 from secagg_server.calls.tasks import either, started
 from secagg_server.limits.call_limiter import Slot
 
@@ -25,8 +25,9 @@ Over = Callable[[], Coroutine[None, None, None]]
 class IncomingCall:
     """A call whose caller is known, and counted: reads what it brings."""
 
-    def __init__(self, context: Context, caller: str, slot: Slot, read_timeout_s: float) -> None:
-        self.caller = caller
+    def __init__(self, context: Context, progress: CallProgress, slot: Slot, read_timeout_s: float) -> None:
+        self.caller = progress.caller
+        self._progress = progress
         self._context = context
         self._slot = slot
         self._timeout_s = read_timeout_s
@@ -115,4 +116,7 @@ class IncomingCall:
 
     async def _read(self) -> bytes | None:
         raw = await self._context.read()
-        return raw if isinstance(raw, bytes) else None  # else grpc.aio.EOF
+        if not isinstance(raw, bytes):
+            return None  # grpc.aio.EOF
+        self._progress.bytes_in += len(raw)
+        return raw

@@ -1,12 +1,13 @@
-"""From exceptions to gRPC statuses: what a peer is told of an error, and what the log says of it."""
+"""From exceptions to gRPC statuses: what a peer is told of an error, and what the observer hears of it."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-import structlog
 
 from secagg.errors import (
     AuthenticationError,
@@ -22,8 +23,9 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.wire.failures import TRAILER, encode_failure
-from secagg_server.network.peers import network_of
-from secagg_server.observability.logs import ThrottledLog, plain_traceback
+from secagg_server.observability.facts import CallEnded, CallOutcome
+from secagg_server.observability.logs import plain_traceback
+from secagg_server.observability.observer import Observer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -45,40 +47,63 @@ MAX_DETAIL_CHARS: Final = 200  # the trailer has the whole message
 
 
 @dataclass(slots=True)
-class Told:
-    """What is known of a call so far, for the log. `caller` is empty until the caller is known."""
+class CallProgress:
+    """What is known of a call so far.
 
+    Attributes:
+        plane: `data` or `control`.
+        method: name of the RPC.
+        address: HOST:PORT of the caller.
+        caller: whose call it is; empty until that is known.
+        bytes_in: of the messages that it brought so far.
+        bytes_out: of the messages that were sent so far.
+    """
+
+    plane: str
+    method: str
+    address: str
     caller: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 @asynccontextmanager
-async def reported(context: Context, method: str, throttled: ThrottledLog, address: str) -> AsyncIterator[Told]:
-    """End the call with the status and the trailer of whatever is raised inside."""
-    told = Told()
-    try:
-        yield told
-    except SecAggError as error:
-        kind = type(error).__name__
-        throttled.info(
-            "call_refused",
-            (told.caller or network_of(address), method, kind),
-            method=method,
-            participant=told.caller,
-            address=address,
-            error=kind,
-            detail=str(error),
+async def reported(context: Context, call: CallProgress, observer: Observer) -> AsyncIterator[None]:
+    """End the call with the status and the trailer of whatever is raised inside, and tell the observer how it ended."""
+    began_s, begun = time.time(), time.monotonic()
+
+    def tell(outcome: CallOutcome, error: SecAggError | None = None, traceback: str = "") -> None:
+        observer.tell(
+            CallEnded(
+                call.plane,
+                call.method,
+                call.caller,
+                call.address,
+                began_s,
+                time.monotonic() - begun,
+                call.bytes_in,
+                call.bytes_out,
+                outcome,
+                error,
+                traceback,
+            )
         )
+
+    try:
+        yield
+    except SecAggError as error:
+        tell(CallOutcome.REFUSED, error)
         trailer = ((TRAILER, encode_failure(error).SerializeToString()),)
         await context.abort(_status(error), str(error)[:MAX_DETAIL_CHARS], trailer)
+    except asyncio.CancelledError:
+        tell(CallOutcome.HUNG_UP)
+        raise
     except Exception:  # the outermost frame: nothing of an unknown error may reach a peer
-        _log().error("internal_error", method=method, exception=plain_traceback())
+        tell(CallOutcome.BROKEN, traceback=plain_traceback())
         await context.abort(grpc.StatusCode.INTERNAL, "internal error of the coordinator; its log says more")
+    else:
+        tell(CallOutcome.ANSWERED)
 
 
 def _status(error: SecAggError) -> grpc.StatusCode:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
-
-
-def _log() -> structlog.typing.FilteringBoundLogger:
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    return log

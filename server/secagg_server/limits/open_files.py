@@ -19,14 +19,17 @@ _WANTED: Final = 65_536
 _FEWEST: Final = 16
 
 
-def places() -> int:
-    """Raise the limit of open files as far as the system lets us; how many connections fit under it.
+def places(others: int) -> int:
+    """Raise the limit of open files as far as the system lets us; how many connections of participants fit under it.
+
+    Args:
+        others: connections of the status port, one file each.
 
     Raises:
         ConfigError: almost none.
     """
     files = _raised()
-    found = max(0, files - RESERVED) // FILES_OF_ONE
+    found = max(0, files - RESERVED - others) // FILES_OF_ONE
     if found < _FEWEST:
         raise ConfigError(
             f"this process may open {files} files, which is {found} connections; raise the hard limit "

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from secagg_server.network.peers import network_of
-from secagg_server.observability.logs import ThrottledLog
+from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
+from secagg_server.observability.observer import Observer
 
 _LINGER_S: Final = 1.0  # for the last bytes to arrive
 _UP_BYTES: Final = 256 << 10
@@ -53,19 +53,19 @@ class Copier:
         loop: asyncio.AbstractEventLoop,
         on_connected: Callable[[Connection], None],
         drop: Callable[[Connection], None],
-        log: ThrottledLog,
+        observer: Observer,
     ) -> None:
         """Args:
         loop: whose thread copies.
         on_connected: called when a connection has an end at grpc, and so a name there.
         drop: closes a connection.
-        log: of connections that end.
+        observer: hears of connections that end without a call.
         """
         self.grpc_port = 0
         self._loop = loop
         self._on_connected = on_connected
         self._drop = drop
-        self._log = log
+        self._observer = observer
         self._buffer = memoryview(bytearray(_UP_BYTES))
 
     def begin(self, connection: Connection) -> None:
@@ -137,7 +137,7 @@ class Copier:
     def _ended(self, connection: Connection, source: socket.socket, sink: socket.socket) -> None:
         """One side has closed: what it said last must still arrive, so the other one is closed a little later."""
         if source is connection.upstream and not connection.caller:
-            self._log.info("connection_without_call", network_of(connection.address), address=connection.address)
+            self._observer.tell(ConnectionClosed(ConnectionCause.WITHOUT_CALL, connection.address))
         for one in list(connection.sockets):
             self._unread(connection, one)
         self._loop.remove_writer(source)

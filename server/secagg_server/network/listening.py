@@ -37,6 +37,27 @@ def listen_tcp(address: TcpAddress, add_port: Callable[[str], int]) -> TcpAddres
         raise ConfigError(f"cannot listen on {address}: taken, or not an address of this machine") from error
 
 
+def tcp_listener(address: TcpAddress, backlog: int) -> socket.socket:
+    """A socket that listens, for whoever accepts connections without grpc.
+
+    Args:
+        address: port 0 asks for a free one.
+        backlog: connections that may wait until they are accepted.
+
+    Raises:
+        ConfigError: the address is taken, or not one of this machine.
+    """
+    host = address.host.strip("[]")
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0]
+        dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server((host, place[1]), family=family, backlog=backlog, dualstack_ipv6=dual)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: taken, or not an address of this machine") from error
+    listener.setblocking(False)
+    return listener
+
+
 def listen_control(
     address: TcpAddress | UnixAddress, control: grpc.aio.Server, access: ControlAccess
 ) -> TcpAddress | UnixAddress:

@@ -12,11 +12,11 @@ import socket
 from threading import Thread
 from typing import Final
 
-from secagg.errors import ConfigError
 from secagg.transport.addresses import TcpAddress
 from secagg_server.network.copying import Connection, Copier
-from secagg_server.network.peers import network_of
-from secagg_server.observability.logs import ThrottledLog
+from secagg_server.network.listening import tcp_listener
+from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
+from secagg_server.observability.observer import Observer
 
 MAX_SILENT: Final = 1000
 """Connections without a call yet. A crowd that comes at once is silent for the time of a handshake."""
@@ -45,6 +45,7 @@ class ConnectionProxy:
         *,
         places: int,
         most_of_one: int,
+        observer: Observer,
         hello_s: float = HELLO_S,
         silent_s: float = SILENT_S,
         max_silent: int = MAX_SILENT,
@@ -55,6 +56,7 @@ class ConnectionProxy:
             address: where to listen.
             places: most connections.
             most_of_one: most connections of one caller; the oldest goes for a newer one.
+            observer: hears which connections are closed, and why.
             hello_s: seconds for the first bytes.
             silent_s: seconds for the first call.
             max_silent: most connections that made no call.
@@ -62,7 +64,7 @@ class ConnectionProxy:
         Raises:
             ConfigError: the address is taken, or not one of this machine.
         """
-        self._listener = _listener(address)
+        self._listener = tcp_listener(address, _BACKLOG)
         self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
         self._places = places
         self._most_of_one = most_of_one
@@ -75,8 +77,8 @@ class ConnectionProxy:
         self._by_peer: dict[str, Connection] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        self._log = ThrottledLog()
-        self._copier = Copier(self._loop, self._connected, self._drop, self._log)
+        self._observer = observer
+        self._copier = Copier(self._loop, self._connected, self._drop, observer)
 
     def start(self, grpc_port: int) -> None:
         """Copy to grpc on this port of loopback from now on."""
@@ -104,7 +106,7 @@ class ConnectionProxy:
         """Close the connection that grpc calls `peer`."""
         connection = self._by_peer.get(peer)
         if connection is not None:
-            self._loop.call_soon_threadsafe(self._drop, connection)
+            self._loop.call_soon_threadsafe(self._close, connection, ConnectionCause.ANSWER_NOT_TAKEN)
 
     def address(self, peer: str) -> str:
         """HOST:PORT of the participant behind the connection that grpc calls `peer`."""
@@ -131,7 +133,7 @@ class ConnectionProxy:
             except ConnectionError:
                 continue  # gone already
             except OSError as error:  # no descriptors: something else in this process has them
-                self._log.warning("connection_not_accepted", str(error), detail=str(error))
+                self._observer.tell(ConnectionClosed(ConnectionCause.NOT_ACCEPTED, detail=str(error)))
                 self._loop.remove_reader(self._listener)
                 self._loop.call_later(_RETRY_S, self._watch)
                 return
@@ -148,23 +150,25 @@ class ConnectionProxy:
     def _evict(self) -> None:
         """Close the oldest connection without a call; else the oldest of who has most."""
         if self._silent:
-            connection = next(iter(self._silent))
-            self._log.info("silent_connection_closed", network_of(connection.address), address=connection.address)
+            self._close(next(iter(self._silent)), ConnectionCause.SILENT)
         else:
             most = max(self._speaking.values(), key=len)
-            connection = next(iter(most))
-            self._log.warning("connection_closed_for_another", connection.caller, participant=connection.caller)
-        self._drop(connection)
+            self._close(next(iter(most)), ConnectionCause.FOR_ANOTHER)
+
+    def _close(self, connection: Connection, cause: ConnectionCause) -> None:
+        if connection.open:
+            self._observer.tell(ConnectionClosed(cause, connection.address, connection.caller))
+            self._drop(connection)
 
     def _check_hello(self, connection: Connection) -> None:
         if connection.upstream is None:
-            self._drop(connection)
+            self._close(connection, ConnectionCause.SILENT)
         elif connection.open:
             self._loop.call_later(self._silent_s - self._hello_s, self._check_call, connection)
 
     def _check_call(self, connection: Connection) -> None:
         if not connection.caller:
-            self._drop(connection)
+            self._close(connection, ConnectionCause.SILENT)
 
     def _connected(self, connection: Connection) -> None:
         self._by_peer[connection.peer] = connection
@@ -177,8 +181,7 @@ class ConnectionProxy:
         known = self._speaking.setdefault(caller, {})
         known[connection] = None
         if len(known) > self._most_of_one:
-            self._log.warning("too_many_connections", caller, participant=caller, address=connection.address)
-            self._drop(next(iter(known)))
+            self._close(next(iter(known)), ConnectionCause.TOO_MANY)
 
     def _drop(self, connection: Connection) -> None:
         if not connection.open:
@@ -203,15 +206,3 @@ def _written(address: tuple[str, int]) -> str:
     """A socket's address as HOST:PORT, IPv6 in brackets."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _listener(address: TcpAddress) -> socket.socket:
-    host = address.host.strip("[]")
-    try:
-        family, _, _, _, place = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0]
-        dual = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-        listener = socket.create_server((host, place[1]), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {address}: taken, or not an address of this machine") from error
-    listener.setblocking(False)
-    return listener

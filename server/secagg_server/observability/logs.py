@@ -21,7 +21,21 @@ from secagg.events import (
     SumReady,
     WrongShares,
 )
-from secagg.robust.combining import Anomaly
+from secagg_server.network.peers import network_of
+from secagg_server.observability.facts import (
+    CallEnded,
+    CallOutcome,
+    ConnectionCause,
+    ConnectionClosed,
+    Fact,
+    GroupAnomaly,
+    GroupsCombined,
+    GroupsOpened,
+    RoundBroken,
+    RoundEvent,
+    RoundFact,
+    RoundOpened,
+)
 from secagg_server.settings import Settings
 
 _KINDS = 4096  # of lines that are held back
@@ -93,11 +107,6 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
             assert_never(event)
 
 
-def log_anomaly(log: structlog.typing.FilteringBoundLogger, anomaly: Anomaly) -> None:
-    """Log that a group's mean is far longer than the others'."""
-    log.warning("group_anomaly", group=anomaly.group, norm=anomaly.norm, typical=anomaly.typical)
-
-
 class ThrottledLog:
     """Log lines about what peers choose to do: of each kind at most one in `pause_s`, with how many there were between.
 
@@ -121,6 +130,10 @@ class ThrottledLog:
         """Log it as a warning, or count it. Those of one event and key are of one kind."""
         self._log("warning", event, key, values)
 
+    def error(self, event: str, key: Hashable, **values: object) -> None:
+        """Log it as an error, or count it. Those of one event and key are of one kind."""
+        self._log("error", event, key, values)
+
     def _log(self, level: str, event: str, key: Hashable, values: dict[str, object]) -> None:
         now = self._clock()
         before, unlogged = self._logged.pop((event, key), (-inf, 0))
@@ -132,6 +145,77 @@ class ThrottledLog:
         self._logged[event, key] = (now, 0)
         more = {"unlogged": unlogged} if unlogged else {}
         getattr(structlog.get_logger(), level)(event, **values, **more)
+
+
+class LogListener:
+    """Writes facts into the log. What peers choose to do is throttled."""
+
+    def __init__(self) -> None:
+        self._calls = ThrottledLog()
+        self._connections = ThrottledLog()  # told of in another thread
+
+    def __call__(self, fact: Fact) -> None:
+        """Log the fact, if it is one for people."""
+        match fact:
+            case CallEnded():
+                self._log_call(fact)
+            case ConnectionClosed():
+                self._log_connection(fact)
+            case _:
+                _log_round(fact)
+
+    def _log_call(self, call: CallEnded) -> None:
+        if call.error is not None:
+            kind = type(call.error).__name__
+            self._calls.info(
+                "call_refused",
+                (call.caller or network_of(call.address), call.method, kind),
+                method=call.method,
+                participant=call.caller,
+                address=call.address,
+                error=kind,
+                detail=str(call.error),
+            )
+        elif call.outcome is CallOutcome.BROKEN:
+            structlog.get_logger().error("internal_error", method=call.method, exception=call.traceback)
+
+    def _log_connection(self, closed: ConnectionClosed) -> None:
+        address, participant = closed.address, closed.participant
+        throttled, network = self._connections, network_of(address)
+        match closed.cause:
+            case ConnectionCause.NOT_ACCEPTED:
+                throttled.warning("connection_not_accepted", closed.detail, detail=closed.detail)
+            case ConnectionCause.SILENT:
+                throttled.info("silent_connection_closed", network, address=address)
+            case ConnectionCause.FOR_ANOTHER:
+                throttled.warning("connection_closed_for_another", participant, participant=participant)
+            case ConnectionCause.TOO_MANY:
+                throttled.warning("too_many_connections", participant, participant=participant, address=address)
+            case ConnectionCause.WITHOUT_CALL:
+                throttled.info("connection_without_call", network, address=address)
+            case ConnectionCause.ANSWER_NOT_TAKEN:
+                return  # the call's own line says so
+            case _:
+                assert_never(closed.cause)
+
+
+def _log_round(fact: RoundFact) -> None:
+    log = structlog.get_logger().bind(round_id=fact.round.round_id.hex(), task=fact.round.task)
+    match fact:
+        case RoundOpened():
+            return  # its first phase says so
+        case GroupsOpened(_, _, combine, groups):
+            log.info("groups_opened", combine=combine, groups=[group.hex() for group in groups])
+        case RoundEvent(_, _, event):
+            log_event(log, event)
+        case GroupsCombined(_, _, numbers, survivors):
+            log.info("groups_combined", groups=numbers, survivors=survivors)
+        case GroupAnomaly(_, anomaly):
+            log.warning("group_anomaly", group=anomaly.group, norm=anomaly.norm, typical=anomaly.typical)
+        case RoundBroken(_, exception):
+            log.error("round_broken", exception=exception)
+        case _:
+            assert_never(fact)
 
 
 def plain_traceback() -> str:

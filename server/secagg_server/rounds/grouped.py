@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from math import inf, isfinite
 
-import structlog
-
 from secagg.aggregates import GroupSum, plan_of, too_few
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
@@ -22,8 +20,10 @@ from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
 from secagg.wire.results import PackedGroups, decode_aggregate
 from secagg_server.notifier import Notifier
-from secagg_server.observability.logs import log_anomaly, log_event, plain_traceback
-from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound
+from secagg_server.observability.facts import GroupAnomaly, GroupsCombined, GroupsOpened, RoundBroken, RoundEvent
+from secagg_server.observability.logs import plain_traceback
+from secagg_server.observability.observer import Observer
+from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound, name_of
 from secagg_server.storage.records import Released, RoundRecord
 
 _DRAW_BYTES = 8  # of randomness for one choice among at most a thousand groups
@@ -48,6 +48,7 @@ class GroupedRound:
         *,
         rng: Rng,
         clock: Clock,
+        observer: Observer,
         on_end: Callable[[], None],
     ) -> None:
         self.record = record
@@ -63,9 +64,10 @@ class GroupedRound:
         self._group_of: dict[ParticipantId, int] = {}
         self._sizes = dict.fromkeys(groups, 0)
         self._stopped: RoundAborted | None = None
-        self._log = structlog.get_logger().bind(round_id=record.round_id.hex(), task=config.task)
-        ids = [hosted.record.round_id.hex() for hosted in groups.values()]
-        self._log.info("groups_opened", combine=self._plan.text, groups=ids)
+        self._observer = observer
+        self._name = name_of(record, config)
+        ids = tuple(hosted.record.round_id for hosted in groups.values())
+        observer.tell(GroupsOpened(self._name, record.opened_s, self._plan.text, ids))
         self._work = asyncio.create_task(self._run())
 
     @property
@@ -166,7 +168,7 @@ class GroupedRound:
                     following.create_task(self._follow(number, hosted))
             outcome, found = await asyncio.to_thread(self._conclude)
         except Exception:  # a bug; nobody would learn of the end
-            self._log.error("round_broken", exception=plain_traceback())
+            self._observer.tell(RoundBroken(self._name, plain_traceback()))
             outcome, found = RoundAborted(AbortReason.INTERNAL, INTERNAL), []
         self._end(outcome, found)
 
@@ -212,13 +214,13 @@ class GroupedRound:
     def _end(self, outcome: PackedGroups | RoundAborted, found: Iterable[Anomaly]) -> None:
         now = self._clock()
         for anomaly in found:
-            log_anomaly(self._log, anomaly)
+            self._observer.tell(GroupAnomaly(self._name, anomaly))
             self.events.append((now, anomaly))
         if isinstance(outcome, RoundAborted):
-            log_event(self._log, RoundFailed(outcome))
+            self._observer.tell(RoundEvent(self._name, now, RoundFailed(outcome)))
             self.events.append((now, RoundFailed(outcome)))
         else:
-            self._log.info("groups_combined", groups=list(outcome.groups), survivors=outcome.survivors)
+            self._observer.tell(GroupsCombined(self._name, now, tuple(outcome.groups), outcome.survivors))
             self.events.append((now, ResultReady(outcome.survivors, outcome.digest)))
         self.outcome = outcome
         self._news.notify()

@@ -6,8 +6,9 @@ a time. This is what becomes of a message:
 1. Its call hands it to `receive`, and a task of its own waits until no other step is under way.
 2. `_perform` makes the step in a thread. What it changes is in the journal before anyone is told. If it ends the round,
    the cost of the sum is charged, the receipt is signed, and the end is in the journal too.
-3. `_publish`, on the event loop again, logs the events, wakes the calls that wait for them, and sets the timer for the
-   deadline of the phase that is open now. When the timer goes off, closing the phase is a step like any other.
+3. `_publish`, on the event loop again, tells the observer of the events, wakes the calls that wait for them, and sets
+   the timer for the deadline of the phase that is open now. When the timer goes off, closing the phase is a step like
+   any other.
 
 A step that has begun is carried to its end, even if the call that began it is cancelled. A message that is refused
 changes nothing. Any other error in a step is a bug or a full disk: nobody knows the engine's state then, so the round
@@ -19,8 +20,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-import structlog
-
+from secagg.config import RoundConfig
+from secagg.context import RoundId
 from secagg.crypto.identity import CoordinatorIdentity
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
@@ -40,7 +41,9 @@ from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
 from secagg_server.notifier import Notifier
-from secagg_server.observability.logs import log_event, plain_traceback
+from secagg_server.observability.facts import RoundBroken, RoundEvent, RoundName, RoundOpened
+from secagg_server.observability.logs import plain_traceback
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds.certifying import Certifying
 from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.rounds.processes import Processes
@@ -78,6 +81,7 @@ class HostedRound:
         on_end: Callable[[], None],
         on_room: Callable[[ParticipantId], None],
         identity: Callable[[], CoordinatorIdentity],
+        observer: Observer,
         charge: Charge | None = None,
     ) -> None:
         self.record = record
@@ -100,7 +104,9 @@ class HostedRound:
         self._uploads = Uploads()
         self._steps: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._log = structlog.get_logger().bind(round_id=record.round_id.hex(), task=self.config.task)
+        self._observer = observer
+        self._name = name_of(record, self.config)
+        observer.tell(RoundOpened(self._name, record.opened_s))
         self._publish(record.opened_s, [engine.started()])
 
     # --- what may be asked at any time --------------------------------------------------------------------------------
@@ -342,7 +348,7 @@ class HostedRound:
             except (RemoteError, NotInRoundError, RoundAborted):
                 raise  # refused: the state is what it was
             except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
-                self._log.error("round_broken", exception=plain_traceback())
+                self._observer.tell(RoundBroken(self._name, plain_traceback()))
                 if self.outcome is None:  # what was released stays released
                     self._break(_told(error))
                 raise self._failure(RoundAborted(AbortReason.INTERNAL, _told(error))) from error
@@ -362,7 +368,7 @@ class HostedRound:
             self.events.append((now, watched(event, digest)))
             if isinstance(event, MessageAccepted):
                 self._delivered.add((event.phase, event.participant))
-            log_event(self._log, event)
+            self._observer.tell(RoundEvent(self._name, now, event))
         if not events:
             return
         self._news.notify()
@@ -395,7 +401,7 @@ class HostedRound:
             return  # over already, or broken: told and logged
         except (RemoteError, NotInRoundError):
             # Nobody sent anything, so nobody is refused: this is a bug, and nobody else would notice it.
-            self._log.error("round_broken", exception=plain_traceback())
+            self._observer.tell(RoundBroken(self._name, plain_traceback()))
             self._break()
             return
         self._set_timer()  # the wall clock may lag behind the loop's
@@ -408,6 +414,12 @@ class HostedRound:
     def _failure(failure: RoundAborted) -> RoundAborted:
         """A copy: an exception that is raised again and again would collect tracebacks without end."""
         return RoundAborted(failure.reason, str(failure), culprits=failure.culprits).accusing(failure.accused)
+
+
+def name_of(record: RoundRecord, config: RoundConfig) -> RoundName:
+    """What the observer hears of which round this is."""
+    parent = RoundId(config.groups.parent) if config.groups is not None and config.groups.number else None
+    return RoundName(record.round_id, config.task, config.scheme, parent)
 
 
 def _told(error: Exception) -> str:

@@ -17,6 +17,7 @@ from secagg.programs.ledgers.budgets import Budgets, Charge
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.storage.records import RoundRecord
@@ -43,6 +44,7 @@ class RoundOpener:
         parallel: Parallel,
         clock: Clock,
         rng: Rng,
+        observer: Observer,
         on_cohort_end: Callable[[RoundId], None],
         on_round_end: Callable[[RoundId], None],
         on_room: Callable[[ParticipantId], None],
@@ -55,6 +57,7 @@ class RoundOpener:
         parallel: unmasks over ranges.
         clock: seconds since 1970.
         rng: round ids come from it, and the seeds of noise that the coordinator adds.
+        observer: hears what happens in rounds.
         on_cohort_end: called with the id of a round or of a group when it is over.
         on_round_end: called with the id of a round in groups when all of its groups are over.
         on_room: called when another process of a participant may join a round in place of one that is gone.
@@ -66,6 +69,7 @@ class RoundOpener:
         self._parallel = parallel
         self._clock = clock
         self._rng = rng
+        self._observer = observer
         self._on_cohort_end = on_cohort_end
         self._on_round_end = on_round_end
         self._on_room = on_room
@@ -116,6 +120,7 @@ class RoundOpener:
             {number: start() for number, start in starts.items()},
             rng=self._rng,
             clock=self._clock,
+            observer=self._observer,
             on_end=partial(self._on_round_end, record.round_id),
         )
 
@@ -146,5 +151,6 @@ class RoundOpener:
             on_end=partial(self._on_cohort_end, record.round_id),
             on_room=self._on_room,
             identity=self._identity,
+            observer=self._observer,
             charge=charge,
         )

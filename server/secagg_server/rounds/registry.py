@@ -26,6 +26,7 @@ from secagg.programs.ledgers.budgets import Budgets
 from secagg.wire.results import PackedGroups
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.notifier import Notifier
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.opening import RoundOpener
@@ -55,6 +56,7 @@ class Rounds:
         parallel: Parallel,
         clock: Clock,
         rng: Rng,
+        observer: Observer,
     ) -> None:
         """Args:
         settings: limits.
@@ -64,6 +66,7 @@ class Rounds:
         parallel: unmasks over ranges.
         clock: seconds since 1970.
         rng: round ids come from it, and the seeds of noise that the coordinator adds.
+        observer: hears what happens in rounds.
         """
         self._settings = settings
         self._store = store
@@ -76,6 +79,7 @@ class Rounds:
             parallel=parallel,
             clock=clock,
             rng=rng,
+            observer=observer,
             on_cohort_end=self._cohort_ended,
             on_round_end=self._round_ended,
             on_room=self._wake,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.storage.memory import MemoryStore
@@ -224,6 +225,7 @@ def registry(folder: Path, store: MemoryStore) -> Rounds:
         parallel=one_after_the_other,
         clock=lambda: 1_700_000_000.0,
         rng=SystemRng(),
+        observer=Observer(),
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings, load_settings
@@ -34,6 +35,7 @@ def registry(folder: Path) -> Rounds:
         parallel=one_after_the_other,
         clock=lambda: NOW,
         rng=SystemRng(),
+        observer=Observer(),
     )
 
 

@@ -17,7 +17,8 @@ from secagg_server.calls.incoming import IncomingCall
 from secagg_server.certificates.callers import Callers
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.network.peers import LocalPeers
-from secagg_server.observability.logs import ThrottledLog
+from secagg_server.observability.logs import LogListener, ThrottledLog
+from secagg_server.observability.observer import Observer
 from secagg_server.storage.memory import MemoryStore
 from structlog.testing import capture_logs
 
@@ -88,6 +89,7 @@ class Dropping(LocalPeers):
 
 def plane_of(limiter: CallLimiter | None = None, **changes: Any) -> Plane:
     given: dict[str, Any] = {"who": lambda _: "clinic", "peers": LocalPeers(), "read_timeout_s": PATIENCE_S}
+    given |= {"name": "data", "observer": Observer(LogListener())}
     return Plane(**{**given, "limiter": limiter or CallLimiter(2, 100), "write_timeout_s": None, **changes})
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import structlog
 from secagg_server.calls.statuses import STATUS
-from secagg_server.observability.logs import only_plain_values
+from secagg_server.observability.logs import LogListener, only_plain_values
+from secagg_server.observability.observer import Observer
 from secagg_server.rounds import processes
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.hosted import HostedRound
@@ -126,6 +127,7 @@ class Scene:
             on_end=self.on_end,
             on_room=lambda _: None,
             identity=lambda: deployment().coordinator,
+            observer=Observer(LogListener()),
         )
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
 

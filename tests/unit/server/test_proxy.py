@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from secagg_server.limits import open_files
 from secagg_server.network.proxy import ConnectionProxy
+from secagg_server.observability.logs import LogListener
+from secagg_server.observability.observer import Observer
 from structlog.testing import capture_logs
 
 from secagg.errors import ConfigError
@@ -55,7 +57,8 @@ def make() -> Iterator[Make]:
 
     def proxy(**changes: float) -> tuple[ConnectionProxy, Echo]:
         echo = Echo()
-        one = ConnectionProxy(TcpAddress("127.0.0.1", 0), **{"places": 50, "most_of_one": 8, **changes})  # type: ignore[arg-type]
+        usual = {"places": 50, "most_of_one": 8, "observer": Observer(LogListener())}
+        one = ConnectionProxy(TcpAddress("127.0.0.1", 0), **{**usual, **changes})  # type: ignore[arg-type]
         one.start(echo.port)
         made.extend([one, echo])
         return one, echo
@@ -116,7 +119,7 @@ def test_bytes_are_copied_both_ways_however_many(make: Make) -> None:
 def test_ipv6_is_served_and_written_in_brackets() -> None:
     echo = Echo()
     try:
-        proxy = ConnectionProxy(TcpAddress("[::1]", 0), places=5, most_of_one=8)
+        proxy = ConnectionProxy(TcpAddress("[::1]", 0), places=5, most_of_one=8, observer=Observer())
     except ConfigError:
         pytest.skip("no loopback of IPv6")
     proxy.start(echo.port)
@@ -218,7 +221,7 @@ def test_an_address_that_is_taken_is_a_matter_of_configuration(make: Make) -> No
     proxy, _ = make()
     for address in (proxy.listens, TcpAddress("no.such.host.invalid", 1)):
         with pytest.raises(ConfigError, match="cannot listen on"):
-            ConnectionProxy(address, places=1, most_of_one=1)
+            ConnectionProxy(address, places=1, most_of_one=1, observer=Observer())
 
 
 def test_the_limit_of_open_files_is_raised_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,12 +234,12 @@ def test_the_limit_of_open_files_is_raised_and_told(monkeypatch: pytest.MonkeyPa
             log.append((event, values["open_files"], values["connections"]))
 
     monkeypatch.setattr("structlog.get_logger", Log)
-    assert open_files.places() == (4096 - open_files.RESERVED) // 3
+    assert open_files.places(0) == (4096 - open_files.RESERVED) // 3
     assert limits[-1] == (4096, 4096)
     assert log == []
     limits.append((1024, 1024))
-    assert open_files.places() == 274
+    assert open_files.places(0) == 274
     assert log == [("few_open_files", 1024, 274)]
     limits.append((200, 210))
     with pytest.raises(ConfigError, match="3 connections; raise the hard limit"):
-        open_files.places()
+        open_files.places(0)
