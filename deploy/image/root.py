@@ -31,7 +31,7 @@ UNWANTED_MODULES: Final = re.compile(
       (__phello__|antigravity|this|turtle|turtledemo|idlelib|tkinter|curses|_pyrepl)   # for people at a terminal
     | (doctest|pdb|pydoc|pydoc_data|test)                                              # for developers
     | (config-.*|ensurepip|lib2to3|pip|venv)                                           # to install packages
-    | (_pyio|dbm|mailbox|sqlite3|tarfile|wsgiref|xmlrpc)                               # nobody uses them here
+    | (_pyio|dbm|sqlite3)                                                              # nobody uses them here
     """,
     re.VERBOSE,
 )
