@@ -88,8 +88,23 @@ def numbers(low: str, high: str) -> list[str]:
     return [f"C{number}" for number in range(int(low), int(high or low) + 1)]
 
 
+REGULATION = (ROOT / "docs/regulation.md").read_text()
+CLAIMS = [line.strip("|").split(" | ") for line in REGULATION.splitlines() if line.startswith("| ")]
+EVIDENCE = [cells[2] for cells in CLAIMS if cells[2].strip() != "Evidence"]
+PAGE_TESTS = {f"tests/{name}" for cell in EVIDENCE for name in re.findall(r"`([\w/]+\.py::\w+)`", cell)}
+
+
+def test_every_claim_on_regulation_names_evidence_that_exists() -> None:
+    assert {len(cells) for cells in CLAIMS} == {4}
+    assert len(EVIDENCE) > 40
+    for cell in EVIDENCE:
+        vectors, pages = re.findall(r"`([\w-]+\.json)`", cell), re.findall(r"\]\(([^)]+)\)", cell)
+        assert vectors or pages or "::" in cell, cell
+        assert [vector for vector in vectors if not (ROOT / "proto/vectors" / vector).is_file()] == []
+
+
 def test_every_test_that_is_named_is_collected() -> None:
-    wanted = {test for section in SECTIONS.values() for test in section.named["Tests"]}
+    wanted = {test for section in SECTIONS.values() for test in section.named["Tests"]} | PAGE_TESTS
     files = sorted({test.partition("::")[0] for test in wanted})
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files]
     collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
