@@ -120,7 +120,7 @@ def test_the_settings_file_holds_every_setting_and_its_default() -> None:
     settings = load_settings(ROOT / "deploy/secagg-server.toml", {})
     written = set(re.findall(r"^(\w+) = ", (ROOT / "deploy/secagg-server.toml").read_text(), re.MULTILINE))
     assert written == set(type(settings).model_fields)
-    paths = {"listen", "control", "certificate", "key", "participant_ca", "ledger_dir"}
+    paths = {"listen", "control", "certificate", "key", "participant_ca", "ledger_dir", "status"}
     for name, field in type(settings).model_fields.items():
         assert name in paths or getattr(settings, name) == field.default, name
 
