@@ -65,21 +65,27 @@ class Machine:
         return out
 
     @contextmanager
-    def serving(self, command: str) -> Iterator[None]:
+    def serving(self, command: str) -> "Iterator[subprocess.Popen[str]]":
         with self.start("bash", "-c", "exec " + self.placed(command)) as process:
             try:
-                assert process.stdout is not None
-                end = monotonic() + TIMEOUT_S
-                seen = ""
-                while '"event": "ready"' not in seen:
-                    line = process.stdout.readline()
-                    assert line, seen
-                    assert monotonic() < end, seen
-                    seen += line
-                yield
+                until(process, "ready")
+                yield process
             finally:
                 process.terminate()
                 process.communicate(timeout=TIMEOUT_S)
+
+
+def until(process: "subprocess.Popen[str]", event: str) -> str:
+    """The log of a coordinator, from where it was read up to the line of an event."""
+    assert process.stdout is not None
+    end = monotonic() + TIMEOUT_S
+    seen = ""
+    while f'"event": "{event}"' not in seen:
+        line = process.stdout.readline()
+        assert line, seen
+        assert monotonic() < end, seen
+        seen += line
+    return seen
 
 
 def serve_command(texts: list[str]) -> str:
