@@ -46,12 +46,32 @@ def _made_again(kind: type[SecAggError], args: tuple[object, ...], attributes: d
 class LocalError(SecAggError):
     """The fault is on our own side: in the caller, its configuration or its machine.
 
+    Attributes:
+        mend: a command for a shell that mends it, or says more; empty if there is none. The text of the error ends with
+            it.
+
     Cause:
         A call was made in the wrong order, or something that belongs to another round was handed in. Subclasses have
         causes of their own.
     Cure:
         Do what the message says. If it names no call of yours, report a bug.
     """
+
+    mend: str = ""
+
+    def __str__(self) -> str:
+        """What is wrong, and the command that mends it."""
+        return f"{self.wrong}; run: {self.mend}" if self.mend else self.wrong
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong, without the command that mends it."""
+        return super().__str__()
+
+    def mended_by(self, command: str) -> Self:
+        """This error, with a command for a shell."""
+        self.mend = command
+        return self
 
 
 class ConfigError(LocalError):

@@ -194,6 +194,7 @@ class _Sidecar:
 
 def _sources(where: Path | None, task: str | None, control: str) -> Iterator[_File | _Sidecar]:
     from secagg.errors import ConfigError
+    from secagg.programs.ledgers.files import check_format
 
     if where is None:
         if task is None:
@@ -205,6 +206,7 @@ def _sources(where: Path | None, task: str | None, control: str) -> Iterator[_Fi
         raise ConfigError(f"no privacy ledger at {where}")
     if not paths:
         typer.echo(f"no round with noise was opened yet: {where} has no privacy ledger", err=True)
+    check_format(where if where.is_dir() else where.parent)
     for path in paths:
         file = _File(path)
         if task is None or file.task in {task, None}:

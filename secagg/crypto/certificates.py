@@ -12,7 +12,7 @@ and the extended key usage serverAuth.
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Final, TypeAlias, TypeVar
 
@@ -165,9 +165,14 @@ def check_valid_at(certificate: x509.Certificate, now: datetime) -> None:
     except _UNREADABLE as error:
         raise CertificateError("the validity period is unreadable") from error
     if now < begin:
-        raise CertificateError(f"not valid before {begin:%Y-%m-%d %H:%M} UTC; is the clock of this machine right?")
+        raise CertificateError(f"not valid before {begin:%Y-%m-%d %H:%M} UTC{_by_this_clock(now)}")
     if now > end:
-        raise CertificateError(f"expired on {end:%Y-%m-%d %H:%M} UTC")
+        raise CertificateError(f"expired on {end:%Y-%m-%d %H:%M} UTC{_by_this_clock(now)}")
+
+
+def _by_this_clock(now: datetime) -> str:
+    """Either the certificate or the clock is wrong, so an error shows both."""
+    return f" (the clock says {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC)"
 
 
 def issuer_of(certificate: x509.Certificate) -> x509.Name:

@@ -133,6 +133,24 @@ class TrustAnchors:
         """For each CA its name, and when its certificate expires."""
         return [(f"CA {show_name(anchor.subject)}", anchor.not_valid_after_utc) for anchor in self._anchors]
 
+    def check_validity(self, now: datetime) -> None:
+        """Check that at least one CA certificate is valid at a time. During a rotation the old one may have expired.
+
+        Args:
+            now: timezone-aware.
+
+        Raises:
+            IdentityError: none is.
+        """
+        troubles = []
+        for anchor in self._anchors:
+            try:
+                check_valid_at(anchor, now)
+            except CertificateError as error:
+                troubles.append(f"CA {show_name(anchor.subject)}: {error}")
+        if len(troubles) == len(self._anchors):
+            raise IdentityError("; ".join(troubles))
+
     @property
     def digest(self) -> bytes:
         """32 bytes that fix which CA certificates these are, in whatever order."""

@@ -1,6 +1,7 @@
 """Key and certificate files: made once, private from their first byte, never overwritten."""
 
 import os
+import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def read_public(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise IdentityError(f"{path}: {error.strerror}") from error
+        raise _unreadable(path, error, f"chmod a+r {shlex.quote(str(path))}") from error
 
 
 def read_private(path: Path) -> Secret:
@@ -59,13 +60,19 @@ def read_private(path: Path) -> Secret:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if os.name == "posix" and open_to_others(status, os.geteuid(), os.getegid()):  # check: key-read-by-others
-                cure = f"run: chmod 600 {path}"
+                wrong = f"{path} can be read by others (mode {status.st_mode & 0o777:04o})"
                 if status.st_uid != os.geteuid():
-                    cure += "; in Kubernetes, mount the Secret with defaultMode 0400, and let runAsGroup be fsGroup"
-                raise IdentityError(f"{path} can be read by others (mode {status.st_mode & 0o777:04o}); {cure}")
+                    wrong += "; in Kubernetes, mount the Secret with defaultMode 0400, and let runAsGroup be fsGroup"
+                raise IdentityError(wrong).mended_by(f"chmod 600 {shlex.quote(str(path))}")
             return Secret(file.read())
     except OSError as error:
-        raise IdentityError(f"{path}: {error.strerror}") from error
+        raise _unreadable(path, error, f"sudo chown $(id -u) {shlex.quote(str(path))}") from error
+
+
+def _unreadable(path: Path, error: OSError, to_allow: str) -> IdentityError:
+    """Args: to_allow: the command that lets this user read the file."""
+    named = IdentityError(f"{path}: {error.strerror}")
+    return named.mended_by(to_allow) if isinstance(error, PermissionError) else named
 
 
 def open_to_others(status: os.stat_result, user: int, group: int) -> bool:

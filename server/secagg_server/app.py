@@ -94,7 +94,7 @@ async def running_server(
     with (
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
-        _ledgers(settings) as ledgers,
+        _ledgers(settings, clock) as ledgers,
         _proxy(settings, connections, observer) as proxy,
         _status(settings, routes(readiness, metrics.answer)) as status,
     ):
@@ -120,7 +120,9 @@ async def running_server(
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
         data = _data_server(settings, data_plane, checks[0], proxy, observer)
         control = _control_server(settings, ControlPlane(rounds, clock), checks[1], observer)
-        behind = listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()))
+        behind = listen_tcp(
+            TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()), "listen"
+        )
         control_address = listen_control(place, control, settings.control_access)
         await asyncio.gather(data.start(), control.start())
         proxy.start(behind.port)
@@ -221,5 +223,5 @@ def check_accounting(settings: Settings) -> None:
         check_installed()
 
 
-def _ledgers(settings: Settings) -> AbstractContextManager[LedgerFolder | None]:
-    return nullcontext() if settings.ledger_dir is None else locked(settings.ledger_dir)
+def _ledgers(settings: Settings, clock: Clock) -> AbstractContextManager[LedgerFolder | None]:
+    return nullcontext() if settings.ledger_dir is None else locked(settings.ledger_dir, clock)

@@ -206,10 +206,12 @@ def load_settings(file: Path | None, flags: Mapping[str, object]) -> Settings:
         return FromFile(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigError(
-            "; ".join(_trouble(".".join(map(str, e["loc"])), e["type"], e["msg"]) for e in error.errors())
+            "; ".join(_trouble(".".join(map(str, e["loc"])), e["type"], e["msg"], file) for e in error.errors())
         ) from None
+    except OSError as error:
+        raise ConfigError(f"settings file {file}: {error.strerror}") from None
     except (SettingsError, ValueError) as error:  # ValueError: not TOML
-        raise ConfigError(f"settings: {error}") from None
+        raise ConfigError(f"settings: {error}{f' (file {file})' if file else ''}") from None
 
 
 def _check_environment(environment: Iterable[str]) -> None:
@@ -223,17 +225,22 @@ def _check_environment(environment: Iterable[str]) -> None:
         name = variable.upper().removeprefix(ENV_PREFIX).lower()
         ours = variable.upper().startswith(ENV_PREFIX) and not _OF_KUBERNETES.fullmatch(name)
         if ours and name not in known:
-            alike = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {ENV_PREFIX}{alike[0].upper()}?" if alike else ""
+            hint = _alike(name.upper(), [setting.upper() for setting in known], ENV_PREFIX)
             raise ConfigError(f"the environment variable {variable} names no setting{hint}")
 
 
-def _trouble(name: str, kind: str, message: str) -> str:
+def _alike(name: str, known: Iterable[str], prefix: str = "") -> str:
+    found = get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def _trouble(name: str, kind: str, message: str, file: Path | None) -> str:
     if kind == "missing":
         flag = "--" + name.replace("_", "-")
         return f"setting {name} is missing: give {flag}, {ENV_PREFIX}{name.upper()} or a line in the settings file"
     if not name:  # of several settings: the message names them
         return f"settings: {message.removeprefix('Value error, ')}"
     if kind == "extra_forbidden":
-        return f"unknown setting {name}"
+        # Flags are known to the command, and the environment was looked at before.
+        return f"unknown setting {name}{f' in {file}' if file else ''}{_alike(name, Settings.model_fields)}"
     return f"setting {name}: {message[0].lower()}{message[1:]}"

@@ -263,7 +263,8 @@ def test_an_rsa_certificate_is_refused_at_start(tmp_path: Path, command: str) ->
     rsa_certificate(tmp_path)
     result = run(given, command)
     assert result.returncode == 1
-    assert result.stderr == "error: server certificate: the key is not ECDSA; secagg takes ECDSA P-256 only\n"
+    told = "error: server certificate: the key is not ECDSA; secagg takes ECDSA P-256 only (setting certificate, "
+    assert result.stderr == f"{told}{tmp_path}/cert.pem)\n"
 
 
 @pytest.mark.parametrize(

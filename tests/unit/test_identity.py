@@ -156,7 +156,7 @@ def test_without_the_chain_check_a_foreign_ca_wins(monkeypatch: pytest.MonkeyPat
     ("now", "reason"),
     [
         (NOW + 31 * DAY, "expired on 2026-03-31 12:00 UTC"),
-        (NOW - DAY, "not valid before 2026-03-01 11:50 UTC; is the clock of this machine right"),
+        (NOW - DAY, r"not valid before 2026-03-01 11:50 UTC \(the clock says 2026-0"),
     ],
 )
 def test_validity_in_time(now: datetime, reason: str) -> None:

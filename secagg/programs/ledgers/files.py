@@ -13,9 +13,12 @@ No grpc and no server: `secagg ledger` reads such folders on any machine.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +31,18 @@ from secagg.programs.folders import flush_folder
 ENTRIES: Final = ".jsonl"
 HEAD: Final = ".head"
 LOCK: Final = "lock"
+MARKER: Final = "format"
+FORMAT: Final = 1
+"""What this release writes: the files that are described above. The file `MARKER` of a folder has the number. A folder
+without that file is of format 1: earlier releases wrote none.
+"""
+
+MAX_AHEAD_S: Final = 3600.0
+"""A file of the folder that is newer than the clock by more than this proves that the clock is wrong, or was."""
+
+ROOM_BYTES: Final = 1 << 16
+"""What must fit on the disk when a coordinator starts: a few entries, which have 16 KiB at most."""
+
 _NEW: Final = ".new"
 
 
@@ -124,18 +139,21 @@ class LedgerFolder:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[LedgerFolder]:
+def locked(folder: Path, clock: Callable[[], float] = time.time) -> Iterator[LedgerFolder]:
     """The ledgers in a folder, made if there is none, for this process alone.
 
+    Args:
+        folder: where they are.
+        clock: seconds since 1970.
+
     Raises:
-        ConfigError: another coordinator or job has it, or others can write there, or it cannot be made.
+        ConfigError: another coordinator or job has it, or it cannot be made, or see `check_folder`.
     """
     import fcntl  # noqa: PLC0415 - not on every system that only reads ledgers
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_mode & 0o022:
-            raise ConfigError(f"the ledger folder {folder} can be written by others: chmod 700 {folder}")
+        check_folder(folder, clock())
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"the ledger folder {folder}: {error.strerror}") from error
@@ -144,9 +162,108 @@ def locked(folder: Path) -> Iterator[LedgerFolder]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"the ledger folder {folder} belongs to a coordinator or job that is running") from None
+        if not (folder / MARKER).exists():
+            _exchange(folder / MARKER, b"%d\n" % FORMAT)
         yield LedgerFolder(folder)
     finally:
         os.close(lock)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a coordinator or job that is running has the folder."""
+    import fcntl  # noqa: PLC0415 - not on every system that only reads ledgers
+
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def check_folder(folder: Path, now: float) -> None:
+    """Check that ledgers can be kept in a folder.
+
+    Args:
+        folder: is there.
+        now: seconds since 1970.
+
+    Raises:
+        ConfigError: others can write there, or we cannot, or the disk is full; or another release of secagg uses it in
+            a way that we do not know; or the clock is wrong.
+    """
+    if folder.stat().st_mode & 0o022:
+        raise ConfigError(f"the ledger folder {folder} can be written by others").mended_by(
+            f"chmod 700 {shlex.quote(str(folder))}"
+        )
+    check_format(folder)
+    _check_clock(folder, now)
+    _check_room(folder)
+
+
+def check_format(folder: Path) -> None:
+    """Check that a folder's ledgers are written as this release reads them.
+
+    Raises:
+        ConfigError: they are of another format, and the message says what to do.
+    """
+    try:
+        text = (folder / MARKER).read_text("ascii").strip()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        text = ""
+    if not re.fullmatch(r"[1-9]\d{0,5}", text, re.ASCII):
+        raise ConfigError(f"the ledger folder {folder}: its file {MARKER} holds no number; restore it from a backup")
+    if int(text) != FORMAT:  # check: ledger-format
+        raise ConfigError(
+            f"the ledger folder {folder} has format {text}, and this release of secagg knows format {FORMAT} alone; "
+            "start the release that wrote it, or a later one"
+        )
+
+
+def _check_clock(folder: Path, now: float) -> None:
+    """No file was written in the future. Lock and marker are among them, so every folder that was used has files."""
+    for path in folder.iterdir():
+        try:
+            written = path.lstat().st_mtime
+        except FileNotFoundError:  # exchanged by a coordinator that runs
+            continue
+        if written > now + MAX_AHEAD_S:  # check: ledger-of-the-future
+            raise ConfigError(
+                f"this machine's clock says {_shown(now)}, and {path} was written at {_shown(written)}: set the clock "
+                "(timedatectl set-ntp true); if the clock is right now and was wrong before, mark the files as written "
+                "now"
+            ).mended_by(f"touch {shlex.quote(str(folder))}/*")
+
+
+def _check_room(folder: Path) -> None:
+    """Write as much as some entries take, and remove it again."""
+    probe = folder / f"room-{os.getpid()}{_NEW}"
+    try:
+        try:
+            file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                _write(file, bytes(ROOM_BYTES))
+            finally:
+                os.close(file)
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the ledger folder {folder} cannot be written: {error.strerror}; give this user a folder of its own on a "
+            "disk with room"
+        ).mended_by(f"df -h {shlex.quote(str(folder))}; ls -ld {shlex.quote(str(folder))}") from error
+
+
+def _shown(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -1,12 +1,16 @@
 """The files of the data plane's certificate, key and CA. The certificate is ECDSA and also signs receipts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.secret import Secret
+from secagg.errors import IdentityError
 from secagg.programs.keyfiles import read_private, read_public
 from secagg.transport.tls import server_configuration
 from secagg_server.settings import Settings
@@ -46,7 +50,49 @@ def load(settings: Settings, now: float) -> Loaded:
     Raises:
         IdentityError: a file is missing, open to others, expired, RSA, or does not fit the other.
     """
-    trust = TrustAnchors.from_pem(read_public(settings.participant_ca))
-    certificate, key = read_public(settings.certificate), read_private(settings.key)
-    identity = CoordinatorIdentity.from_pem(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
-    return Loaded(identity, trust, certificate, key)
+    trust = read_trust(settings, now)
+    certificate, key = _read_pair(settings)
+    return Loaded(_identity(settings, certificate, key, now), trust, certificate, key)
+
+
+def read_trust(settings: Settings, now: float) -> TrustAnchors:
+    """Who may take part.
+
+    Raises:
+        IdentityError: the file is missing, cannot be read, or has no CA certificate that is valid at `now`.
+    """
+    with _of_setting("participant_ca", settings.participant_ca):
+        trust = TrustAnchors.from_pem(read_public(settings.participant_ca))
+        trust.check_validity(datetime.fromtimestamp(now, UTC))
+    return trust
+
+
+def read_identity(settings: Settings, now: float) -> CoordinatorIdentity:
+    """The certificate that serves TLS and signs receipts, and its key.
+
+    Raises:
+        IdentityError: as of `load`, but for the CA.
+    """
+    return _identity(settings, *_read_pair(settings), now)
+
+
+def _read_pair(settings: Settings) -> tuple[bytes, Secret]:
+    with _of_setting("certificate", settings.certificate):
+        certificate = read_public(settings.certificate)
+    with _of_setting("key", settings.key):
+        return certificate, read_private(settings.key)
+
+
+def _identity(settings: Settings, certificate: bytes, key: Secret, now: float) -> CoordinatorIdentity:
+    with _of_setting("certificate", settings.certificate):
+        return CoordinatorIdentity.from_pem(certificate, key.expose(), datetime.fromtimestamp(now, UTC))
+
+
+@contextmanager
+def _of_setting(name: str, path: Path) -> Iterator[None]:
+    """Let an error name the setting, and the file that it names."""
+    try:
+        yield
+    except IdentityError as error:
+        named = "" if str(path) in error.wrong else f", {path}"
+        raise IdentityError(f"{error.wrong} (setting {name}{named})").mended_by(error.mend) from error

@@ -28,6 +28,16 @@ def places(others: int) -> int:
     Raises:
         ConfigError: almost none.
     """
+    files, found = raised(others)
+    if found < ENOUGH:
+        structlog.get_logger().warning(
+            "few_open_files", open_files=files, connections=found, change="raise the hard limit of open files"
+        )
+    return found
+
+
+def raised(others: int) -> tuple[int, int]:
+    """As `places`, without a word in the log: how many files may be open, and how many connections that makes."""
     files = _raised()
     found = max(0, files - RESERVED - others) // FILES_OF_ONE
     if found < _FEWEST:
@@ -35,11 +45,7 @@ def places(others: int) -> int:
             f"this process may open {files} files, which is {found} connections; raise the hard limit "
             "(ulimit -Hn, LimitNOFILE of systemd, --ulimit nofile of docker) to 4096 or more"
         )
-    if found < ENOUGH:
-        structlog.get_logger().warning(
-            "few_open_files", open_files=files, connections=found, change="raise the hard limit of open files"
-        )
-    return found
+    return files, found
 
 
 def _raised() -> int:

@@ -62,9 +62,9 @@ class ConnectionProxy:
             max_silent: most connections that made no call.
 
         Raises:
-            ConfigError: the address is taken, or not one of this machine.
+            ConfigError: the port cannot be taken.
         """
-        self._listener = tcp_listener(address, _BACKLOG)
+        self._listener = tcp_listener(address, "listen", _BACKLOG)
         self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
         self._places = places
         self._most_of_one = most_of_one

@@ -125,9 +125,9 @@ class StatusPort:
             clock: seconds.
 
         Raises:
-            ConfigError: the address is taken, or not one of this machine.
+            ConfigError: the port cannot be taken.
         """
-        self._listener = tcp_listener(address, _BACKLOG)
+        self._listener = tcp_listener(address, "status", _BACKLOG)
         self.listens = TcpAddress(address.host, self._listener.getsockname()[1])
         self._connection_s = connection_s
         self._clock = clock

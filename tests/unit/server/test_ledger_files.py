@@ -1,5 +1,6 @@
 """Ledgers in a folder: whatever a crash leaves is put right, whatever anyone changes is found."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from secagg.cli.main import main as secagg
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
 from secagg.programs.ledgers import files as ledger_files
-from secagg.programs.ledgers.files import LedgerFolder, locked
+from secagg.programs.ledgers.files import MARKER, LedgerFolder, is_locked, locked
+from secagg.tools.redteam.self_test.patches import without_check
 from tests.unit.privacy.test_ledger import CONFIG, TASK, filled, round_id
 
 BUDGET = Budget()
@@ -281,9 +284,97 @@ def test_a_folder_has_one_coordinator(tmp_path: Path) -> None:
     with locked(folder) as store:
         assert LedgerBook(store).find(TASK) is not None
     folder.chmod(0o777)
-    with pytest.raises(ConfigError, match="can be written by others: chmod 700"), locked(folder):
+    with pytest.raises(ConfigError, match="can be written by others; run: chmod 700"), locked(folder):
         pass
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(ConfigError, match=r"the ledger folder .*file: File exists"), locked(file):
+        pass
+
+
+# --- what a folder must be --------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_marked_with_its_format_once(tmp_path: Path) -> None:
+    """An earlier release marked none, and its folders are of format 1."""
+    with locked(tmp_path) as store:
+        assert (tmp_path / MARKER).read_text() == "1\n"
+        LedgerBook(store).open(TASK, BUDGET)
+    (tmp_path / MARKER).unlink()
+    with locked(tmp_path) as store:
+        assert LedgerBook(store).find(TASK) is not None
+    before = (tmp_path / MARKER).stat()
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / MARKER).stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("text", ["2", "10", "1000000", "0", "-1", "", "one", "1\n1", "\u0661"])
+def test_a_folder_of_another_format_is_refused_and_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    (tmp_path / MARKER).write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=f"the ledger folder {tmp_path}"), locked(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER]
+    assert (tmp_path / MARKER).read_text("utf-8") == text
+
+
+def test_without_the_check_a_later_format_would_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / MARKER).write_text("2\n")
+    without_check(monkeypatch, ledger_files, "check_format", "ledger-format")
+    with locked(tmp_path) as store:
+        LedgerBook(store).open(TASK, BUDGET)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
+def test_reading_refuses_a_later_format_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(tmp_path) as store:
+        LedgerBook(store).open(TASK, BUDGET)
+    (tmp_path / MARKER).write_text("2\n")
+    (ledger,) = tmp_path.glob("*.jsonl")
+    for where in (tmp_path, ledger):
+        with pytest.raises(SystemExit) as caught:
+            secagg(["ledger", "verify", str(where)])
+        assert caught.value.code == 1
+        assert "has format 2, and this release of secagg knows format 1 alone" in capsys.readouterr().err
+
+
+def test_a_clock_that_the_folder_proves_wrong_is_refused(tmp_path: Path) -> None:
+    """An hour is let pass: the file's time may be that of another machine."""
+    with locked(tmp_path) as store:
+        LedgerBook(store).open(TASK, BUDGET)
+    written = max(path.stat().st_mtime for path in tmp_path.iterdir())
+    with locked(tmp_path, lambda: written - 3599):
+        pass
+    with pytest.raises(ConfigError, match="this machine's clock says"), locked(tmp_path, lambda: written - 3700):
+        pass
+
+
+def test_without_the_check_a_wrong_clock_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path):
+        pass
+    without_check(monkeypatch, ledger_files, "_check_clock", "ledger-of-the-future")
+    with locked(tmp_path, lambda: 0.0):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
+def test_a_disk_that_takes_nothing_is_refused_before_anything_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("secagg.programs.ledgers.files.os.write", refused)
+    with pytest.raises(ConfigError, match=f"cannot be written: {os.strerror(number)}") as caught, locked(tmp_path):
+        pass
+    assert caught.value.mend == f"df -h {tmp_path}; ls -ld {tmp_path}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_has_a_folder_is_found_without_taking_it(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
         pass
