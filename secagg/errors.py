@@ -345,8 +345,9 @@ class LimitError(SecAggError):
         As many rounds or calls are under way as the coordinator's settings allow, a message or an answer took longer
         than the settings allow, or the coordinator has no memory for the sum.
     Cure:
-        The client tries again by itself. If the error stays, end rounds that nobody needs, look for a second process
-        with the same certificate, or raise the setting that the message is about.
+        A participant's client tries again by itself; whoever opens a round does so later. If the error stays, end
+        rounds that nobody needs, look for a second process with the same certificate, or raise the setting that the
+        message is about.
     """
 
 
