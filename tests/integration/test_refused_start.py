@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from secagg_server.cli import main
 
 from secagg.crypto.authority import create_authority, issue_server
@@ -85,6 +86,14 @@ SITUATIONS: list[Situation] = []
 def situation(spoil: Situation) -> Situation:
     SITUATIONS.append(spoil)
     return spoil
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """`check-config` chooses where this process logs to."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture
