@@ -3,10 +3,11 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import grpc
@@ -33,10 +34,11 @@ from secagg_server.network.listening import control_place, listen_control, liste
 from secagg_server.network.options import OPTIONS
 from secagg_server.network.peers import LocalPeers, Peers
 from secagg_server.network.proxy import ConnectionProxy
-from secagg_server.observability.http import MAX_CONNECTIONS, Route, StatusPort
+from secagg_server.observability.http import MAX_CONNECTIONS, StatusPort
 from secagg_server.observability.logs import LogListener
 from secagg_server.observability.metrics import Metrics
 from secagg_server.observability.observer import Observer
+from secagg_server.observability.state import State
 from secagg_server.observability.status import SERVING, STOPPING, Readiness, routes
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
@@ -89,14 +91,29 @@ async def running_server(
     loaded = load(settings, clock())
     threads = settings.unmask_threads or os.cpu_count() or 1
     connections = open_files.places(0 if settings.status is None else MAX_CONNECTIONS)
-    metrics, readiness = Metrics(), Readiness()
+    limiters = {
+        "data": CallLimiter(settings.max_calls_per_participant, settings.max_calls),
+        "control": CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
+    }
+    readiness = Readiness()
+    state = State(
+        ready=lambda: readiness.state == SERVING,
+        max_open_rounds=settings.max_open_rounds,
+        max_calls=settings.max_calls,
+        max_connections=connections,
+        connections=lambda: proxy.connections,
+        calls={plane: partial(getattr, limiter, "under_way") for plane, limiter in limiters.items()},
+        expiries=lambda: renewal.loaded.expiries,
+        spent=lambda: rounds.opener.budgets.spent(),  # noqa: PLW0108, there are no rounds yet
+    )
+    metrics = Metrics(state)
     observer = Observer(LogListener(), metrics)
     with (
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
         _ledgers(settings, clock) as ledgers,
         _proxy(settings, connections, observer) as proxy,
-        _status(settings, routes(readiness, metrics.answer)) as status,
+        _status(settings) as status,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
         rounds = Rounds(
@@ -118,18 +135,30 @@ async def running_server(
 
         renewal = Renewal(settings, loaded, clock, renewed)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
-        data = _data_server(settings, data_plane, checks[0], proxy, observer)
-        control = _control_server(settings, ControlPlane(rounds, clock), checks[1], observer)
+        data = _data_server(settings, data_plane, checks[0], peers=proxy, limiter=limiters["data"], observer=observer)
+        control = _control_server(
+            settings, ControlPlane(rounds, clock), checks[1], limiter=limiters["control"], observer=observer
+        )
         behind = listen_tcp(
             TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()), "listen"
         )
         control_address = listen_control(place, control, settings.control_access)
+        if status is not None:
+            status.start(routes(readiness, metrics.answer))
+        await asyncio.to_thread(rounds.opener.budgets.look)
         await asyncio.gather(data.start(), control.start())
         proxy.start(behind.port)
         renewing = asyncio.create_task(renewal.run())
         readiness.state = SERVING
         try:
-            yield RunningServer(str(proxy.listens), str(control_address), status, connections, rounds, renewal)
+            yield RunningServer(
+                str(proxy.listens),
+                str(control_address),
+                None if status is None else str(status.listens),
+                connections,
+                rounds,
+                renewal,
+            )
         finally:
             readiness.state = STOPPING
             renewing.cancel()
@@ -142,7 +171,7 @@ async def running_server(
 
 
 def _data_server(
-    settings: Settings, calls: DataPlane, check: Health, peers: Peers, observer: Observer
+    settings: Settings, calls: DataPlane, check: Health, *, peers: Peers, limiter: CallLimiter, observer: Observer
 ) -> grpc.aio.Server:
     streams = max(64, 2 * settings.max_open_rounds)  # well above one client's calls
     server = grpc.aio.server(
@@ -152,7 +181,7 @@ def _data_server(
     plane = Plane(
         name="data",
         who=calls.who,
-        limiter=CallLimiter(settings.max_calls_per_participant, settings.max_calls),
+        limiter=limiter,
         peers=peers,
         observer=observer,
         read_timeout_s=settings.read_timeout_s,
@@ -163,12 +192,14 @@ def _data_server(
     return server
 
 
-def _control_server(settings: Settings, calls: ControlPlane, check: Health, observer: Observer) -> grpc.aio.Server:
+def _control_server(
+    settings: Settings, calls: ControlPlane, check: Health, *, limiter: CallLimiter, observer: Observer
+) -> grpc.aio.Server:
     server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=LAST_RESORT * MAX_CONTROL_CALLS)
     plane = Plane(
         name="control",
         who=lambda _: FL_SERVER,
-        limiter=CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES),
+        limiter=limiter,
         peers=LocalPeers(),
         observer=observer,
         read_timeout_s=settings.read_timeout_s,
@@ -192,15 +223,14 @@ def _proxy(settings: Settings, connections: int, observer: Observer) -> Iterator
 
 
 @contextmanager
-def _status(settings: Settings, table: Mapping[str, Route]) -> Iterator[str | None]:
-    """Answers on the status port, if there is one, until the planes have stopped; its address."""
+def _status(settings: Settings) -> Iterator[StatusPort | None]:
+    """The status port, if there is one. It answers until the planes have stopped."""
     if settings.status is None:
         yield None
         return
     port = StatusPort(parse_tcp(settings.status))
     try:
-        port.start(table)
-        yield str(port.listens)
+        yield port
     finally:
         port.stop()
 

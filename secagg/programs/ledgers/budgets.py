@@ -8,6 +8,7 @@ rounds.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Protocol
 
@@ -16,10 +17,25 @@ from secagg.context import RoundId
 from secagg.errors import ConfigError, LedgerError, MissingExtraError, RoundAborted
 from secagg.messages import PHASES, Phase
 from secagg.privacy import ledger
-from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
+from secagg.privacy.ledger import Budget, Ledger, LedgerBook
 
 OPENED_IN: Final = frozenset(phase for phase, row in PHASES.items() if row.opens)
 """A round that fails in one of these is charged all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a task has spent of its budget.
+
+    Attributes:
+        task: name of the task.
+        epsilon: ε at the δ of the budget; planned rounds count in full.
+        budget: the most that it may spend.
+    """
+
+    task: str
+    epsilon: float
+    budget: Budget
 
 
 class LedgerStore(ledger.LedgerStore, Protocol):
@@ -28,6 +44,10 @@ class LedgerStore(ledger.LedgerStore, Protocol):
     @property
     def durable(self) -> bool:
         """Whether ledgers outlive the process."""
+        ...
+
+    def tasks(self) -> Sequence[str]:
+        """Names of the tasks that have a ledger, as far as their ledgers can be read."""
         ...
 
 
@@ -67,7 +87,8 @@ class Budgets:
         self._default = default
         self._own = own
         self._lock = Lock()
-        self._seen: dict[str, Head] = {}  # so that a ledger that is exchanged under our feet is found out
+        self._seen: dict[str, Ledger] = {}  # so that a ledger that is exchanged under our feet is found out
+        self._spent: dict[str, tuple[Ledger, Spent]] = {}
         self._log = log
 
     def plan(self, round_id: RoundId, config: RoundConfig) -> "Charge | None":
@@ -108,6 +129,26 @@ class Budgets:
             raise ConfigError(f"task {task!r} has no privacy ledger: no round with noise was opened")
         return ledger
 
+    def look(self) -> None:
+        """Read the ledgers that earlier processes left, so that `spent` knows them. Damage is logged, and found again
+        when a round of the task is opened.
+        """
+        for task in self._store.tasks():
+            try:
+                ledger = self.read(task)
+            except LedgerError as error:
+                self._log.warning("ledger_damaged", task=task, detail=str(error))
+            else:
+                self._seen.setdefault(task, ledger)
+
+    def spent(self) -> list[Spent]:
+        """What each task has spent, as this process saw its ledger last. Reads no file, and waits for nobody."""
+        for task, seen in self._seen.copy().items():
+            known = self._spent.get(task)
+            if known is None or known[0] is not seen:
+                self._spent[task] = seen, Spent(task, seen.epsilon, seen.budget)
+        return [spent for _, spent in self._spent.values()]
+
     def release(self, round_id: RoundId, config: RoundConfig, survivors: int) -> None:
         """Charge a sum before it is released.
 
@@ -146,7 +187,7 @@ class Budgets:
         """The ledger, if there is one; what this process saw of it before must be in it."""
         ledger, seen = self._book.find(task), self._seen.get(task)
         if ledger is not None and seen is not None:
-            ledger.check_head(seen)
+            ledger.check_head(seen.head)
         if ledger is None and seen is not None:
             raise LedgerError(f"the privacy ledger of task {task!r} is gone")
         return ledger
@@ -159,7 +200,7 @@ class Budgets:
 
     def _keep(self, ledger: Ledger) -> None:
         self._book.keep(ledger)
-        self._seen[ledger.task] = ledger.head
+        self._seen[ledger.task] = ledger
         self._log.info("ledger_head", task=ledger.task, head=ledger.head.text)
 
 

@@ -16,7 +16,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Final
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest
 from secagg.errors import ConfigError, LedgerError
-from secagg.privacy.ledger import Head, follow
+from secagg.privacy.ledger import MAX_ENTRY_BYTES, Head, follow, task_of
 from secagg.programs.folders import flush_folder
 
 ENTRIES: Final = ".jsonl"
@@ -98,6 +98,14 @@ class LedgerFolder:
     def __init__(self, folder: Path) -> None:
         """Args: folder: exists; `locked` keeps others out."""
         self._folder = folder
+
+    def tasks(self) -> Sequence[str]:
+        """Tasks whose ledgers lie in the folder. What cannot be read is left out: reading it by name says why."""
+        found = []
+        for path in sorted(self._folder.glob(f"*{ENTRIES}")):
+            with suppress(LedgerError, OSError), path.open("rb") as file:
+                found.append(task_of([file.readline(MAX_ENTRY_BYTES + 1)]))
+        return found
 
     def read(self, task: str) -> tuple[Sequence[bytes], Head | None]:
         """The entries and the head of a task, after putting right what a crash may have left.

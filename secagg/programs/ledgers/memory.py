@@ -13,6 +13,10 @@ class MemoryLedgers:
     def __init__(self) -> None:
         self._kept: dict[str, tuple[tuple[bytes, ...], Head | None]] = {}
 
+    def tasks(self) -> Sequence[str]:
+        """Those that something was appended for."""
+        return list(self._kept)
+
     def read(self, task: str) -> tuple[Sequence[bytes], Head | None]:
         """The entries and the head that were appended last; nothing and None at first."""
         return self._kept.get(task, ((), None))

@@ -34,6 +34,11 @@ class CallLimiter:
         self._bytes: Counter[str] = Counter()
         self._in_all = 0
 
+    @property
+    def under_way(self) -> int:
+        """Calls of all callers."""
+        return self._in_all
+
     def admit(self, caller: str, place: bytes = b"") -> "Slot":
         """Count one more call.
 

@@ -94,6 +94,12 @@ class ConnectionProxy:
         self._listener.close()
         self._loop.close()
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many made no call yet, and how many made one."""
+        silent = len(self._silent)
+        return silent, max(0, self._count - silent)  # the loop may be between the two
+
     # --- what handlers of calls say, from their own thread ------------------------------------------------------------
 
     def spoke(self, peer: str, caller: str) -> None:

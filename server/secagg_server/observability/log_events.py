@@ -299,6 +299,12 @@ LEDGERS: Final[Mapping[str, LogEvent]] = {
         to_do="Set `ledger_dir`.",
         fields=("task", "detail"),
     ),
+    "ledger_damaged": LogEvent(
+        level="warning",
+        meaning="A privacy ledger that was found at the start is damaged. Rounds with noise of its task are refused.",
+        to_do="Compare it with a copy: `secagg ledger verify` says what is wrong.",
+        fields=("task", "detail"),
+    ),
     "ledger_not_withdrawn": LogEvent(
         level="warning",
         meaning="A round released nothing, but its ledger could not be written. So the round stays charged.",

@@ -1,41 +1,177 @@
-"""The coordinator's metrics, in the text formats of Prometheus and OpenMetrics."""
+"""Counting what happens, for Prometheus. `metric_table` says what each metric counts."""
 
 import time
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, assert_never
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from secagg import __version__
-from secagg_server.observability.facts import Fact
+from secagg.context import RoundId
+from secagg.events import (
+    Accused,
+    DropReason,
+    Event,
+    MessageAccepted,
+    ParticipantDropped,
+    PhaseStarted,
+    RoundFailed,
+    SumDelivered,
+    SumReady,
+    WrongShares,
+)
+from secagg.messages import Phase
+from secagg_server.observability.facts import (
+    CallEnded,
+    CallOutcome,
+    ConnectionClosed,
+    Fact,
+    GroupAnomaly,
+    GroupsCombined,
+    GroupsOpened,
+    RoundBroken,
+    RoundEvent,
+    RoundName,
+    RoundOpened,
+)
 from secagg_server.observability.http import Answer
+from secagg_server.observability.metric_registry import FAILED, NO_REASON, SUM, Counted, register_state
+from secagg_server.observability.state import State
 
 FRESH_S: Final = 0.2
 """An answer is given again for so long: whoever asks without end must not cost more."""
 
 
-class Metrics:
-    """Counts facts, and answers with what was counted."""
+@dataclass(slots=True)
+class _UnderWay:
+    """A round or a group that is not over, and since when. Times are in seconds since 1970."""
 
-    def __init__(self) -> None:
+    opened_s: float
+    phase: Phase | None = None
+    phase_s: float = 0.0
+
+
+class Metrics:
+    """Counts facts, and answers with what was counted and what is true now."""
+
+    def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        state: of the coordinator.
+        clock: seconds, for how old an answer is.
+        """
         self._registry = CollectorRegistry()
-        build = Gauge("secagg_build_info", "Always 1.", ["version"], registry=self._registry)
-        build.labels(__version__).set(1)
-        self._made: dict[bool, tuple[float, Answer]] = {}  # when, by whether it is OpenMetrics
+        self._of = Counted(self._registry).of
+        register_state(self._registry, state)
+        self._rounds: dict[RoundId, _UnderWay] = {}  # those with phases: groups, not what they are of
+        self._in_groups: dict[RoundId, float] = {}  # when each round in groups was opened
+        self._clock = clock
+        self._answers: dict[bool, tuple[float, Answer]] = {}  # when each was made, by whether it is OpenMetrics
 
     def __call__(self, fact: Fact) -> None:
         """Count the fact."""
+        match fact:
+            case RoundOpened(name, at):
+                self._rounds[name.round_id] = _UnderWay(at)
+                self._of("secagg_open_rounds").set(len(self._rounds))
+                if name.parent is None:
+                    self._of("secagg_rounds_opened_total", name.scheme).inc()
+            case GroupsOpened(name, at):
+                self._in_groups[name.round_id] = at
+                self._of("secagg_rounds_opened_total", name.scheme).inc()
+            case RoundEvent(name, at, event):
+                self._count_event(name, at, event)
+            case GroupsCombined(name, at):
+                self._end(name, at, SUM, NO_REASON)
+            case GroupAnomaly():
+                self._of("secagg_group_anomalies_total").inc()
+            case RoundBroken():
+                self._of("secagg_broken_total", "round").inc()
+            case CallEnded():
+                self._count_call(fact)
+            case ConnectionClosed(cause):
+                self._of("secagg_connections_closed_total", cause.name).inc()
+            case _:
+                assert_never(fact)
+
+    # --- rounds -------------------------------------------------------------------------------------------------------
+
+    def _count_event(self, name: RoundName, at: float, event: Event) -> None:
+        match event:
+            case PhaseStarted(phase, _, expected):
+                self._begin_phase(name, at, phase, expected)
+            case MessageAccepted():
+                return
+            case ParticipantDropped(phase, _, reason):
+                self._of("secagg_dropouts_total", str(phase), reason.name).inc()
+            case WrongShares():
+                self._of("secagg_wrong_shares_total", "dealt" if event.dealt else "revealed").inc()
+            case Accused(_, _, verdict):
+                self._of("secagg_accusations_total", verdict.name).inc()
+            case SumReady(aggregate):
+                self._of("secagg_participants_survived_total").inc(len(aggregate.survivors))
+                self._end(name, at, SUM, NO_REASON)
+            case SumDelivered(survivors):
+                self._of("secagg_participants_survived_total").inc(len(survivors))
+                self._end(name, at, SUM, NO_REASON)
+            case RoundFailed(error):
+                self._end(name, at, FAILED, error.reason.name)
+            case _:
+                assert_never(event)
+
+    def _begin_phase(self, name: RoundName, at: float, phase: Phase, expected: int) -> None:
+        round_ = self._rounds[name.round_id]
+        if round_.phase is phase:
+            return  # its deadline has moved
+        if round_.phase is Phase.ADVERTISE_KEYS:
+            self._of("secagg_participants_joined_total").inc(expected)
+        self._end_phase(round_, at)
+        round_.phase, round_.phase_s = phase, at
+        for reason in DropReason:  # Prometheus sees no increase in what was not there before
+            self._of("secagg_dropouts_total", str(phase), reason.name)
+
+    def _end_phase(self, round_: _UnderWay, at: float) -> None:
+        if round_.phase is not None:
+            self._of("secagg_phase_duration_seconds", str(round_.phase)).observe(at - round_.phase_s)
+
+    def _end(self, name: RoundName, at: float, outcome: str, reason: str) -> None:
+        round_ = self._rounds.pop(name.round_id, None)
+        if round_ is not None:
+            self._end_phase(round_, at)
+            self._of("secagg_open_rounds").set(len(self._rounds))
+        if name.parent is not None:
+            self._of("secagg_groups_total", outcome, reason).inc()
+            return
+        opened_s = self._in_groups.pop(name.round_id) if round_ is None else round_.opened_s
+        self._of("secagg_rounds_total", name.scheme, outcome, reason).inc()
+        self._of("secagg_round_duration_seconds", outcome).observe(at - opened_s)
+        self._of("secagg_last_round_timestamp_seconds", outcome).set(at)
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _count_call(self, call: CallEnded) -> None:
+        which = (call.plane, call.method)
+        for outcome in CallOutcome:  # Prometheus sees no increase in what was not there before
+            self._of("secagg_calls_total", *which, outcome.name)
+        self._of("secagg_calls_total", *which, call.outcome.name).inc()
+        self._of("secagg_received_bytes_total", *which).inc(call.bytes_in)
+        self._of("secagg_sent_bytes_total", *which).inc(call.bytes_out)
+        if call.error is not None:
+            self._of("secagg_refusals_total", call.plane, type(call.error).__name__).inc()
+        if call.outcome is CallOutcome.BROKEN:
+            self._of("secagg_broken_total", "call").inc()
+
+    # --- the answer ---------------------------------------------------------------------------------------------------
 
     def answer(self, accept: str) -> Answer:
         """All metrics: OpenMetrics for who accepts it, else the older format."""
         wanted = "application/openmetrics-text" in accept
-        made_at, made = self._made.get(wanted, (0.0, None))
-        now = time.monotonic()
-        if made is None or now - made_at >= FRESH_S:
-            made = self._openmetrics() if wanted else self._plain()
-            self._made[wanted] = (now, made)
-        return made
+        known = self._answers.get(wanted)
+        now = self._clock()
+        if known is None or now - known[0] >= FRESH_S:  # check: metrics-seldom-made
+            known = self._answers[wanted] = (now, self._openmetrics() if wanted else self._plain())
+        return known[1]
 
     def _openmetrics(self) -> Answer:
         body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]

@@ -185,7 +185,7 @@ async def test_connections_beyond_the_rate_wait(monkeypatch: pytest.MonkeyPatch)
 async def test_the_port_is_free_after_the_end() -> None:
     async with serving() as port:
         reader, writer = await link(port)
-        with pytest.raises(ConfigError, match="taken"):
+        with pytest.raises(ConfigError, match="another program listens there"):
             StatusPort(port.listens)
     assert await ended(reader)
     writer.close()

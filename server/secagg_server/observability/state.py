@@ -1,0 +1,32 @@
+"""What is true of a running coordinator at this moment, for whoever shows it: read anew each time, without any I/O."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from secagg.programs.ledgers.budgets import Spent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Where to read it. All of these are called on the event loop, from when the port answers.
+
+    Attributes:
+        ready: whether both planes serve.
+        max_open_rounds: the setting.
+        max_calls: the setting.
+        max_connections: how many connections of participants fit under the limit of open files.
+        connections: of participants: how many made no call yet, and how many made one.
+        calls: how many are under way, by plane.
+        expiries: what expires when: the server certificate first, then each CA.
+        spent: of each task with a privacy ledger, what it has spent.
+    """
+
+    ready: Callable[[], bool]
+    max_open_rounds: int
+    max_calls: int
+    max_connections: int
+    connections: Callable[[], tuple[int, int]]
+    calls: Mapping[str, Callable[[], int]]
+    expiries: Callable[[], Sequence[tuple[str, datetime]]]
+    spent: Callable[[], Sequence[Spent]]
