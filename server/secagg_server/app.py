@@ -40,6 +40,9 @@ from secagg_server.observability.metrics import Metrics
 from secagg_server.observability.observer import Observer
 from secagg_server.observability.state import State
 from secagg_server.observability.status import SERVING, STOPPING, Readiness, routes
+from secagg_server.observability.statuspage.memory import Memory
+from secagg_server.observability.statuspage.reading import Reader
+from secagg_server.observability.statuspage.serving import StatusPage
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
@@ -106,8 +109,8 @@ async def running_server(
         expiries=lambda: renewal.loaded.expiries,
         spent=lambda: rounds.opener.budgets.spent(),  # noqa: PLW0108, there are no rounds yet
     )
-    metrics = Metrics(state)
-    observer = Observer(LogListener(), metrics)
+    metrics, memory = Metrics(state), Memory(clock)
+    observer = Observer(LogListener(), metrics, memory)
     with (
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
@@ -144,7 +147,9 @@ async def running_server(
         )
         control_address = listen_control(place, control, settings.control_access)
         if status is not None:
-            status.start(routes(readiness, metrics.answer))
+            where = {"data plane": proxy.listens, "control plane": control_address, "status port": status.listens}
+            reader = Reader(state, memory, rounds, where, clock=clock, why=lambda: readiness.state)
+            status.start(routes(readiness, metrics.answer, StatusPage(reader.picture).routes))
         await asyncio.to_thread(rounds.opener.budgets.look)
         await asyncio.gather(data.start(), control.start())
         proxy.start(behind.port)

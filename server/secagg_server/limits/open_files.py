@@ -1,5 +1,6 @@
 """How many files this process may have open, and so how many connections it can have."""
 
+import os
 from typing import Final
 
 import structlog
@@ -46,6 +47,18 @@ def raised(others: int) -> tuple[int, int]:
             "(ulimit -Hn, LimitNOFILE of systemd, --ulimit nofile of docker) to 4096 or more"
         )
     return files, found
+
+
+def in_use() -> tuple[int, int | None]:
+    """How many files this process has open, and how many it may have; None where the system knows no limit."""
+    try:
+        import resource  # noqa: PLC0415, not on every platform
+
+        found = len(os.listdir("/proc/self/fd"))  # noqa: PTH208, names alone
+    except (ImportError, OSError):
+        return 0, None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return found, None if soft == resource.RLIM_INFINITY else soft
 
 
 def _raised() -> int:

@@ -6,6 +6,7 @@ No fact holds a key, a share or a value of an update. Names of participants are 
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.errors import SecAggError
 from secagg.events import Event
@@ -35,6 +36,7 @@ class RoundOpened:
 
     round: RoundName
     at: float
+    config: RoundConfig
 
 
 @dataclass(frozen=True, slots=True)

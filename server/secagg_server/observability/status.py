@@ -30,6 +30,6 @@ def alive(_: str) -> Answer:
     return Answer(b"alive\n")
 
 
-def routes(readiness: Readiness, metrics: Route) -> Mapping[str, Route]:
-    """The table of the status port. The status page and its facts for programs go here, as `/` and `/status.json`."""
-    return {"/metrics": metrics, "/healthz": alive, "/readyz": readiness.answer}
+def routes(readiness: Readiness, metrics: Route, page: Mapping[str, Route]) -> Mapping[str, Route]:
+    """The table of the status port. Args: page: the status page, and the same for programs, by path."""
+    return {**page, "/metrics": metrics, "/healthz": alive, "/readyz": readiness.answer}

@@ -69,6 +69,7 @@ class HostedRound:
         certifying: the survivors' signatures under the result.
         events: what happened, with times in seconds since 1970.
         encoded: answers that are the same for every participant, by phase.
+        expected: who will come, as the FL server says; empty if it does not say.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class HostedRound:
         self.certifying = Certifying()
         self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[bytes]] = {}
+        self.expected: frozenset[ParticipantId] = frozenset()
         self._engine = engine
         self._journalled = JournalledEngine(engine, journal)
         self._clock = clock
@@ -106,7 +108,7 @@ class HostedRound:
         self._timer: asyncio.TimerHandle | None = None
         self._observer = observer
         self._name = name_of(record, self.config)
-        observer.tell(RoundOpened(self._name, record.opened_s))
+        observer.tell(RoundOpened(self._name, record.opened_s, self.config))
         self._publish(record.opened_s, [engine.started()])
 
     # --- what may be asked at any time --------------------------------------------------------------------------------
@@ -271,6 +273,7 @@ class HostedRound:
         """Take from the FL server who will come. The phase of keys ends when all of them are there."""
         check_expected(participants, self.config)  # in a step the FL server's mistake would be taken for our own
         await self._carry_out(partial(self._journalled.expect, participants))
+        self.expected = participants
 
     async def exclude(self, participants: frozenset[ParticipantId]) -> None:
         """Take from the FL server who is gone. Nobody waits for them any more."""

@@ -199,7 +199,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 def test_readiness_says_why_not() -> None:
     readiness = Readiness()
-    answer = routes(readiness, alive)["/readyz"]
+    answer = routes(readiness, alive, {})["/readyz"]
     assert answer("") == Answer(b"starting\n", status=503)
     readiness.state = SERVING
     assert answer("") == Answer(b"serving\n")
