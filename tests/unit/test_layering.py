@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def pictured(text: str) -> list[tuple[str, list[str]]]:
     """The rows of the picture, the highest first: the layer's name, and the packages of one row by their full names."""
-    block = text.split("\n## Layers\n")[1].split("```")[1]
+    block = text.split("\n## Layers\n")[1].split("```")[1].partition("\n")[2]
     rows, layer = [], ""
     for line in block.strip("\n").splitlines():
         layer = line[: COLUMN - 1].strip() or layer
