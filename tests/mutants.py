@@ -67,6 +67,8 @@ _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/tes
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
 _KEY_FILES, _KEY_FILE_TESTS = "secagg/programs/keyfiles.py", "tests/unit/test_keyfiles.py"
 _KEY_TESTS, _STATE_TESTS = "tests/unit/test_state_keys.py", "tests/unit/test_saved_state.py"
+_STATUS_PORT, _METRICS = f"{_SERVER}/observability/http.py", f"{_SERVER}/observability/metrics.py"
+_STATUS_TESTS, _METRIC_TESTS = "tests/unit/server/test_status_port.py", "tests/unit/server/test_metrics.py"
 _CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
 _CARRIED_TERMS = "tests/unit/client/test_carried_terms.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
@@ -183,6 +185,25 @@ MUTANTS: Final = (
            "self._status = health_pb2.HealthCheckResponse.NOT_SERVING", "pass", _WIRING),
     Mutant("answers-for-strangers", f"{_SERVER}/calls/health.py", "known = request.service in self._known",
            "known = True", _WIRING),
+    # --- the status port and what it tells
+    _unchecked("status-writes", _STATUS_PORT, "status-reads-alone", _STATUS_TESTS),
+    _unchecked("status-as-often-as-peers-like", _STATUS_PORT, "status-connections-a-second", _STATUS_TESTS),
+    _unchecked("status-for-all-at-once", _STATUS_PORT, "status-connections", _STATUS_TESTS),
+    _unchecked("status-for-ever", _STATUS_PORT, "status-connection-time", _STATUS_TESTS),
+    _unchecked("status-of-any-length", _STATUS_PORT, "status-request-bytes", _STATUS_TESTS),
+    Mutant("status-answers-again", _STATUS_PORT, "elif self.cycle is None:", "else:", _STATUS_TESTS),
+    Mutant("status-without-policy", _STATUS_PORT, "NOTHING_ELSE + style", "style", _STATUS_TESTS),
+    Mutant("status-tells-errors", _STATUS_PORT, 'b"Internal error of the coordinator; its log says more.\\n"',
+           "plain_traceback().encode()", _STATUS_TESTS),
+    Mutant("status-uncounted", f"{_SERVER}/limits/open_files.py", "files - RESERVED - others", "files - RESERVED",
+           "tests/unit/server/test_proxy.py"),
+    Mutant("metrics-made-at-each-request", _METRICS, "if known is None or now - known[0] >= FRESH_S:", "if True:",
+           _METRIC_TESTS),
+    Mutant("metrics-for-ever", _METRICS, "now - known[0] >= FRESH_S", "False", _METRIC_TESTS),
+    Mutant("tasks-without-end", f"{_SERVER}/observability/metric_registry.py", "[:MAX_TASKS]", "[:]", _METRIC_TESTS),
+    Mutant("listener-ends-a-round", f"{_SERVER}/observability/observer.py",
+           "except Exception:  # a bug in a metric or a log line is no reason to end a round",
+           "except ImportError:", _METRIC_TESTS),
     # --- saved states
     Mutant("state-key-seeded", _STATE_KEYS, "Secret(SystemRng().token(STATE_KEY_SIZE))",
            "Secret(bytes(STATE_KEY_SIZE))", _KEY_TESTS),

@@ -214,13 +214,12 @@ class _Connection(H11Protocol):
         self._known = known
         self._most_s = most_s
         self._received = 0
-        self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give it its time."""
         super().connection_made(transport)
         self._known[self] = None
-        self._end = self.loop.call_later(self._most_s, transport.abort)  # check: status-connection-time
+        self.loop.call_later(self._most_s, transport.abort)  # check: status-connection-time
 
     def data_received(self, data: bytes) -> None:
         """Pass on what is short enough, up to the one request."""
@@ -234,5 +233,3 @@ class _Connection(H11Protocol):
         """Forget it."""
         super().connection_lost(exc)
         self._known.pop(self, None)
-        if self._end is not None:
-            self._end.cancel()

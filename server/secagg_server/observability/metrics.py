@@ -169,7 +169,7 @@ class Metrics:
         wanted = "application/openmetrics-text" in accept
         known = self._answers.get(wanted)
         now = self._clock()
-        if known is None or now - known[0] >= FRESH_S:  # check: metrics-seldom-made
+        if known is None or now - known[0] >= FRESH_S:
             known = self._answers[wanted] = (now, self._openmetrics() if wanted else self._plain())
         return known[1]
 

@@ -239,7 +239,8 @@ def test_the_limit_of_open_files_is_raised_and_told(monkeypatch: pytest.MonkeyPa
     assert log == []
     limits.append((1024, 1024))
     assert open_files.places(0) == 274
-    assert log == [("few_open_files", 1024, 274)]
+    assert open_files.places(30) == 264
+    assert log == [("few_open_files", 1024, 274), ("few_open_files", 1024, 264)]
     limits.append((200, 210))
     with pytest.raises(ConfigError, match="3 connections; raise the hard limit"):
         open_files.places(0)

@@ -1,0 +1,243 @@
+"""Counting facts, without a coordinator: what each fact changes, how old an answer may be, how many tasks are shown."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from secagg_server.observability.facts import (
+    CallEnded,
+    CallOutcome,
+    ConnectionCause,
+    ConnectionClosed,
+    Fact,
+    GroupAnomaly,
+    RoundBroken,
+    RoundEvent,
+    RoundName,
+    RoundOpened,
+)
+from secagg_server.observability.logs import LogListener
+from secagg_server.observability.metric_registry import MAX_TASKS, READ
+from secagg_server.observability.metric_table import LABELS, METRICS
+from secagg_server.observability.metrics import FRESH_S, Metrics
+from secagg_server.observability.observer import Observer
+from secagg_server.observability.state import State
+from structlog.testing import capture_logs
+
+from secagg.context import RoundId
+from secagg.errors import AbortReason, LimitError, RoundAborted
+from secagg.events import Accused, DropReason, PhaseStarted, RoundFailed, Verdict, WrongShares
+from secagg.messages import ParticipantId, Phase
+from secagg.privacy.ledger import Budget
+from secagg.programs.ledgers.budgets import Spent
+from secagg.robust.combining import Anomaly
+from tests.scraping import OPENMETRICS, Series, rise, samples
+from tests.serving import make_config
+
+NAME = RoundName(RoundId(bytes(16)), "digits", "masked")
+CONFIG = make_config()
+A, B = ParticipantId("a"), ParticipantId("b")
+AT = 1_700_000_000.0
+
+
+class Scene:
+    """Metrics of a coordinator that does not exist."""
+
+    def __init__(self, spent: Sequence[Spent] = (), expiries: Sequence[tuple[str, datetime]] | None = None) -> None:
+        self.now = 100.0
+        self.ready = True
+        someday = datetime.fromtimestamp(AT, UTC)
+        state = State(
+            ready=lambda: self.ready,
+            max_open_rounds=1,
+            max_calls=2,
+            max_connections=3,
+            connections=lambda: (4, 5),
+            calls={"data": lambda: 6, "control": lambda: 7},
+            expiries=lambda: expiries or [("server certificate", someday), ("CA one", someday)],
+            spent=lambda: spent,
+        )
+        self.metrics = Metrics(state, lambda: self.now)
+
+    def read(self) -> dict[Series, float]:
+        self.now += FRESH_S
+        return samples(self.metrics.answer(OPENMETRICS).body.decode())
+
+    def risen(self, *facts: Fact) -> dict[Series, float]:
+        before = self.read()
+        for fact in facts:
+            self.metrics(fact)
+        return rise(before, self.read())
+
+
+def call(**changes: Any) -> CallEnded:
+    usual: dict[str, Any] = {
+        "plane": "data",
+        "method": "Share",
+        "caller": "a",
+        "address": "192.0.2.1:1",
+        "began_s": AT,
+        "seconds": 1.0,
+        "bytes_in": 10,
+        "bytes_out": 20,
+        "outcome": CallOutcome.ANSWERED,
+    }
+    return CallEnded(**usual | changes)
+
+
+def event(what: Any, at: float = AT) -> RoundEvent:
+    return RoundEvent(NAME, at, what)
+
+
+@pytest.mark.parametrize(
+    ("fact", "told"),
+    [
+        (event(WrongShares(A, ((A, B),))), ("secagg_wrong_shares_total", "kind=dealt")),
+        (event(WrongShares(B, ((A, B),))), ("secagg_wrong_shares_total", "kind=revealed")),
+        (event(Accused(A, B, Verdict.PROVEN)), ("secagg_accusations_total", "verdict=PROVEN")),
+        (event(Accused(A, B, Verdict.HEARSAY)), ("secagg_accusations_total", "verdict=HEARSAY")),
+        (GroupAnomaly(NAME, Anomaly(1, 9.0, 1.0)), ("secagg_group_anomalies_total",)),
+        (RoundBroken(NAME, "trace"), ("secagg_broken_total", "place=round")),
+        *[
+            (ConnectionClosed(cause), ("secagg_connections_closed_total", f"cause={cause.name}"))
+            for cause in ConnectionCause
+        ],
+    ],
+    ids=lambda value: value[0].removeprefix("secagg_") if isinstance(value, tuple) else "",
+)
+def test_a_fact_is_counted_once(fact: Fact, told: Series) -> None:
+    assert Scene().risen(fact) == {told: 1}
+
+
+def test_calls_by_how_they_ended() -> None:
+    scene = Scene()
+    which = ("method=Share", "outcome={}", "plane=data")
+    for outcome in CallOutcome:
+        error = LimitError("too many") if outcome is CallOutcome.REFUSED else None
+        risen = scene.risen(call(outcome=outcome, error=error))
+        told = {
+            ("secagg_calls_total", which[0], f"outcome={outcome.name}", which[2]): 1.0,
+            ("secagg_received_bytes_total", which[0], which[2]): 10,
+            ("secagg_sent_bytes_total", which[0], which[2]): 20,
+        }
+        if outcome is CallOutcome.REFUSED:
+            told["secagg_refusals_total", "error=LimitError", "plane=data"] = 1
+        if outcome is CallOutcome.BROKEN:
+            told["secagg_broken_total", "place=call"] = 1
+        assert risen == told
+
+
+def test_durations_are_those_of_the_events() -> None:
+    scene = Scene()
+    before = scene.read()
+    for fact in (
+        RoundOpened(NAME, AT, CONFIG),
+        event(PhaseStarted(Phase.ADVERTISE_KEYS, AT + 60, 5)),
+        event(PhaseStarted(Phase.ADVERTISE_KEYS, AT + 62, 5), AT + 2),  # its deadline moved
+        event(PhaseStarted(Phase.SHARE_KEYS, AT + 99, 4), AT + 5),
+    ):
+        scene.metrics(fact)
+    after = scene.read()
+    assert after["secagg_open_rounds",] == 1
+    assert after["secagg_phase_duration_seconds_sum", "phase=AdvertiseKeys"] == 5
+    assert rise(before, after)["secagg_participants_joined_total",] == 4
+    assert ("secagg_phase_duration_seconds_sum", "phase=ShareKeys") not in after
+    scene.metrics(event(RoundFailed(RoundAborted(AbortReason.CANCELLED, "x")), AT + 8))
+    after = scene.read()
+    assert after["secagg_open_rounds",] == 0
+    assert after["secagg_phase_duration_seconds_sum", "phase=ShareKeys"] == 3
+    assert after["secagg_round_duration_seconds_sum", "outcome=failed"] == 8
+    assert after["secagg_last_round_timestamp_seconds", "outcome=failed"] == AT + 8
+    assert after["secagg_last_round_timestamp_seconds", "outcome=sum"] == 0
+
+
+def test_what_can_rise_is_shown_before_it_does() -> None:
+    """Prometheus sees no increase of a series that was not there."""
+    scene = Scene()
+    scene.metrics(RoundOpened(NAME, AT, CONFIG))
+    scene.metrics(event(PhaseStarted(Phase.ADVERTISE_KEYS, AT + 60, 5)))
+    scene.metrics(call())
+    found = scene.read()
+    for reason in DropReason:
+        assert found["secagg_dropouts_total", "phase=AdvertiseKeys", f"reason={reason.name}"] == 0
+    for end in AbortReason:
+        for scheme in ("masked", "ckks", "bfv"):
+            series = ("secagg_rounds_total", "outcome=failed", f"reason={end.name}", f"scheme={scheme}")
+            assert found[series] == 0
+    assert found["secagg_calls_total", "method=Share", "outcome=BROKEN", "plane=data"] == 0
+    assert found["secagg_refusals_total", "error=AuthenticationError", "plane=data"] == 0
+
+
+def test_an_answer_is_given_again_for_a_moment_and_then_made_anew() -> None:
+    scene = Scene()
+    first = scene.metrics.answer(OPENMETRICS)
+    scene.metrics(ConnectionClosed(ConnectionCause.SILENT))
+    scene.now += FRESH_S / 2
+    assert scene.metrics.answer(OPENMETRICS) is first
+    assert scene.metrics.answer("") is scene.metrics.answer("text/plain") is not first
+    scene.now += FRESH_S
+    assert scene.metrics.answer(OPENMETRICS) != first
+
+
+def test_the_state_is_read_anew() -> None:
+    scene = Scene()
+    found = scene.read()
+    for name, value in (("ready", 1), ("max_open_rounds", 1), ("max_calls", 2), ("max_connections", 3)):
+        assert found[f"secagg_{name}",] == value
+    assert found["secagg_connections", "state=silent"] == 4
+    assert found["secagg_connections", "state=speaking"] == 5
+    assert found["secagg_calls_under_way", "plane=data"] == 6
+    assert found["secagg_calls_under_way", "plane=control"] == 7
+    scene.ready = False
+    assert scene.read()["secagg_ready",] == 0
+
+
+def test_of_many_cas_the_first_to_expire_is_shown() -> None:
+    at = [datetime.fromtimestamp(AT + day * 86_400, UTC) for day in (9, 5, 3, 7)]
+    expiries = list(zip(("server certificate", "CA b", "CA a", "CA b"), at, strict=True))
+    found = Scene(expiries=expiries).read()
+    assert found["secagg_certificate_expiry_timestamp_seconds", "certificate=server"] == at[0].timestamp()
+    assert found["secagg_certificate_expiry_timestamp_seconds", "certificate=ca"] == at[2].timestamp()
+
+
+def test_of_many_tasks_those_nearest_to_their_budget_are_shown() -> None:
+    tasks = [Spent(f"task {n}", n / 10, Budget(100.0 if n % 2 else 10_000.0)) for n in range(3 * MAX_TASKS)]
+    found = Scene(spent=tasks).read()
+    shown = [series[1] for series in found if series[0] == "secagg_ledger_epsilon"]
+    assert len(shown) == MAX_TASKS
+    assert set(shown) == {f"task=task {n}" for n in range(3 * MAX_TASKS) if n % 2 and n >= MAX_TASKS}
+    assert found["secagg_ledger_tasks",] == 3 * MAX_TASKS
+    assert found["secagg_ledger_epsilon_budget", "task=task 299"] == 100
+
+
+def test_a_name_of_a_task_cannot_break_the_format() -> None:
+    task = 'x"\n# HELP y\\ {a="b"} 1'
+    found = Scene(spent=[Spent(task, 1.0, Budget(2.0))]).read()
+    assert found["secagg_ledger_epsilon", f"task={task}"] == 1
+
+
+def test_the_table_is_in_order() -> None:
+    used = {label for row in METRICS.values() for label in row.labels}
+    assert used == set(LABELS)
+    assert set(METRICS) > READ
+    for name, row in METRICS.items():
+        assert name.startswith(("secagg_", "process_"))
+        assert name.endswith("_total") == (row.kind == "counter")
+        assert row.help.endswith("."), name
+        assert bool(row.buckets) == (row.kind == "histogram")
+        assert not {"participant", "address", "caller", "round_id"} & set(row.labels)
+
+
+def test_a_broken_listener_keeps_nobody_else_from_hearing() -> None:
+    heard: list[Fact] = []
+
+    def broken(_: Fact) -> None:
+        raise ZeroDivisionError("12345")
+
+    observer = Observer(broken, heard.append, LogListener())
+    with capture_logs() as log:
+        observer.tell(RoundBroken(NAME, "trace"))
+        observer.tell(RoundBroken(NAME, "trace"))
+    assert len(heard) == 2
+    assert [line["event"] for line in log] == ["fact_not_observed", "round_broken", "round_broken"]
