@@ -204,6 +204,8 @@ MUTANTS: Final = (
     Mutant("listener-ends-a-round", f"{_SERVER}/observability/observer.py",
            "except Exception:  # a bug in a metric or a log line is no reason to end a round",
            "except ImportError:", _METRIC_TESTS),
+    Mutant("renewal-looks-at-links", f"{_SERVER}/certificates/renewal.py", "path.stat()", "path.lstat()",
+           "tests/unit/server/test_renewal.py"),
     # --- saved states
     Mutant("state-key-seeded", _STATE_KEYS, "Secret(SystemRng().token(STATE_KEY_SIZE))",
            "Secret(bytes(STATE_KEY_SIZE))", _KEY_TESTS),

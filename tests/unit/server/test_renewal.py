@@ -1,5 +1,6 @@
 """Certificate, key and CA are read again when their files change; broken ones change nothing; expiry is told ahead."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from secagg.crypto.authority import Authority, IssuedCertificate, create_authority, issue_server
 from secagg.errors import IdentityError
+from tests.kubelet import Volume
 from tests.serving import make_settings
 
 NOW = 1_700_000_000.0
@@ -155,6 +157,53 @@ async def test_a_new_ca_is_trusted(place: Place) -> None:
     replace(place.settings.participant_ca, place.ca.certificate_pem + other.certificate_pem)
     await place.look()
     assert [name for name, _ in place.renewal.loaded.trust.expiries] == ["CA CN=one CA", "CA CN=another CA"]
+
+
+# --- a volume of Kubernetes: all files are exchanged at once, by the rename of one link
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> tuple[Place, Volume]:
+    made = Place(tmp_path)
+    volume = Volume(tmp_path / "etc", 0o400)
+    volume.write(contents(made, made.issue()))
+    names = {"certificate": "cert.pem", "key": "key.pem", "participant_ca": "ca.pem"}
+    made.settings = made.settings.model_copy(update={name: volume.folder / file for name, file in names.items()})
+    made.renewal = Renewal(made.settings, load(made.settings, NOW), lambda: made.now, made.applied.append)
+    return made, volume
+
+
+def contents(place: Place, made: IssuedCertificate) -> dict[str, bytes]:
+    return {"cert.pem": made.certificate_pem, "key.pem": made.key_pem.expose(), "ca.pem": place.ca.certificate_pem}
+
+
+async def test_a_mounted_secret_is_renewed_without_a_restart(mounted: tuple[Place, Volume]) -> None:
+    place, volume = mounted
+    assert await place.look(3) == []
+    for _ in range(2):
+        fresh = place.issue()
+        volume.write(contents(place, fresh))
+        assert await place.look(2) == ["credentials_renewed"]
+        assert await place.look(2) == []
+        assert place.renewal.loaded._certificate_pem == fresh.certificate_pem
+
+
+async def test_a_file_that_is_mounted_alone_is_never_renewed(mounted: tuple[Place, Volume], tmp_path: Path) -> None:
+    """Why the chart mounts the folder: a `subPath` binds the file that the link led to, which never changes."""
+    place, volume = mounted
+    for name in ("cert.pem", "key.pem", "ca.pem"):
+        (tmp_path / name).unlink()
+        os.link((volume.folder / name).resolve(), tmp_path / name)
+    alone = place.settings.model_copy(
+        update={
+            "certificate": tmp_path / "cert.pem",
+            "key": tmp_path / "key.pem",
+            "participant_ca": tmp_path / "ca.pem",
+        }
+    )
+    place.renewal = Renewal(alone, load(alone, NOW), lambda: place.now, place.applied.append)
+    volume.write(contents(place, place.issue()))
+    assert await place.look(4) == []
 
 
 # --- expiry -----------------------------------------------------------------------------------------------------------
