@@ -19,7 +19,7 @@ CHECKED := secagg server client tests docs deploy
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo redteam test frameworks deployment lint format docs lock proto sync vectors clean
+.PHONY: help demo redteam test frameworks deployment lint format docs lock proto sync chart vectors clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ proto: $(PROTOC) ## Generate secagg/wire/v1 from proto/
 
 sync: $(INSTALLED) ## Make the synchronous clients of the asynchronous ones
 	$(BIN)/python client/derive_sync.py
+
+chart: $(INSTALLED) $(HELM) ## Write what of the Helm chart is generated: settings in its schema, versions, its default as plain YAML
+	$(BIN)/python -m tests.deployment.chart
 
 vectors: $(INSTALLED) ## Generate the conformance vectors
 	$(BIN)/python -m secagg.tools.conformance.generate

@@ -1,0 +1,51 @@
+{{- define "secagg.name" -}}
+{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "secagg.selector" -}}
+app.kubernetes.io/name: secagg
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "secagg.labels" -}}
+{{ include "secagg.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* REPOSITORY@DIGEST or REPOSITORY:TAG. Takes a list of an image's values and its usual tag. */ -}}
+{{- define "secagg.image" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{- $tag := $image.tag | default (index . 1) -}}
+{{- if eq $tag "latest" -}}
+{{- fail (printf "the image %s has the tag latest, which may be another image tomorrow; write a tag of one release, or a digest" $image.repository) -}}
+{{- end -}}
+{{ $image.repository }}:{{ $tag }}
+{{- end -}}
+{{- end }}
+
+{{- /* A value as TOML: JSON, but for tables, which are written in line. */ -}}
+{{- define "secagg.toml" -}}
+{{- if kindIs "map" . -}}
+{ {{- range $i, $key := keys . | sortAlpha }}{{ if $i }}, {{ end }}{{ toJson $key }} = {{ include "secagg.toml" (index $ $key) }}{{ end -}} }
+{{- else -}}
+{{ toJson . }}
+{{- end -}}
+{{- end }}
+
+{{- define "secagg.claim" -}}
+{{ .Values.ledger.existingClaim | default (printf "%s-ledger" (include "secagg.name" .)) }}
+{{- end }}
+
+{{- define "secagg.restricted" -}}
+allowPrivilegeEscalation: false
+privileged: false
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
