@@ -5,11 +5,13 @@ import traceback
 from collections.abc import Callable, Hashable, MutableMapping
 from contextlib import suppress
 from math import inf
+from threading import Lock
 from time import monotonic
-from typing import Any, TextIO, assert_never, cast
+from typing import Any, Final, TextIO, assert_never, cast
 
 import structlog
 
+from secagg.errors import printable
 from secagg.events import (
     Accused,
     Event,
@@ -38,7 +40,12 @@ from secagg_server.observability.facts import (
 )
 from secagg_server.settings import Settings
 
+MOST_OF_EVENT: Final = 10
+"""Lines of one throttled event in a pause, of whatever kinds: many strangers must not fill a disk together."""
+
 _KINDS = 4096  # of lines that are held back
+_DETAIL_CHARS = 500
+_TRACEBACK_CHARS = 8000
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -108,7 +115,8 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
 
 
 class ThrottledLog:
-    """Log lines about what peers choose to do: of each kind at most one in `pause_s`, with how many there were between.
+    """Log lines about what peers choose to do: of each kind at most one in `pause_s`, with how many there were between,
+    and of one event at most `MOST_OF_EVENT`. Several threads may use it.
 
     How often a peer is refused is its own choice, and must not fill a disk.
     """
@@ -121,6 +129,8 @@ class ThrottledLog:
         self._clock = clock
         self._pause_s = pause_s
         self._logged: dict[tuple[str, Hashable], tuple[float, int]] = {}  # when, and how many since
+        self._of_event: dict[str, tuple[float, int]] = {}  # since when, and how many
+        self._lock = Lock()
 
     def info(self, event: str, key: Hashable, **values: object) -> None:
         """Log it, or count it. Those of one event and key are of one kind."""
@@ -135,16 +145,32 @@ class ThrottledLog:
         self._log("error", event, key, values)
 
     def _log(self, level: str, event: str, key: Hashable, values: dict[str, object]) -> None:
+        with self._lock:
+            unlogged = self._unlogged(event, key)
+        if unlogged is not None:
+            more = {"unlogged": unlogged} if unlogged else {}
+            getattr(structlog.get_logger(), level)(event, **values, **more)
+
+    def _unlogged(self, event: str, key: Hashable) -> int | None:
+        """How many of its kind were left out before this one; None if this one is left out."""
         now = self._clock()
         before, unlogged = self._logged.pop((event, key), (-inf, 0))
+        since, count = self._of_event.get(event, (-inf, 0))
+        if now - since >= self._pause_s:
+            since, count = now, 0
         if len(self._logged) >= _KINDS:
             del self._logged[next(iter(self._logged))]
-        if now - before < self._pause_s:
+        if now - before < self._pause_s or count >= MOST_OF_EVENT:  # check: log-lines-of-strangers
             self._logged[event, key] = (before, unlogged + 1)
-            return
+            return None
+        self._of_event[event] = (since, count + 1)
         self._logged[event, key] = (now, 0)
-        more = {"unlogged": unlogged} if unlogged else {}
-        getattr(structlog.get_logger(), level)(event, **values, **more)
+        return unlogged
+
+
+def shortened(text: str, most: int = _DETAIL_CHARS) -> str:
+    """Somebody else's words as they may stand in a log: one line of at most `most` characters."""
+    return printable(" ".join(text[: 4 * most].split()), most)
 
 
 class LogListener:
@@ -193,6 +219,9 @@ class LogListener:
                 throttled.warning("too_many_connections", participant, participant=participant, address=address)
             case ConnectionCause.WITHOUT_CALL:
                 throttled.info("connection_without_call", network, address=address)
+            case ConnectionCause.TLS_REFUSED:
+                reason = closed.reason
+                throttled.info("tls_refused", (network, reason), address=address, reason=reason, detail=closed.detail)
             case ConnectionCause.ANSWER_NOT_TAKEN:
                 return  # the call's own line says so
             case _:
@@ -218,11 +247,12 @@ def _log_round(fact: RoundFact) -> None:
             assert_never(fact)
 
 
-def plain_traceback() -> str:
-    """The exception being handled, without the values of local variables: structlog, where nobody configured it, would
-    print them, and shares and vectors are among them.
+def plain_traceback(error: BaseException | None = None) -> str:
+    """The exception being handled, or `error`, without the values of local variables: structlog, where nobody
+    configured it, would print them, and shares and vectors are among them. Of a long one the end is kept.
     """
-    return traceback.format_exc()
+    text = traceback.format_exc() if error is None else "".join(traceback.format_exception(error))
+    return text[-_TRACEBACK_CHARS:]
 
 
 def announce(event: str, **values: object) -> None:
