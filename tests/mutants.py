@@ -279,6 +279,17 @@ MUTANTS: Final = (
     Mutant("carried-feedback-in-clear", f"{_CLIENT}/carried/sealed.py",
            "sealing.seal(self._keys.make(name), file.getvalue(), _associated(name))", "file.getvalue()",
            "tests/unit/client/test_carried_states.py"),
+    _unchecked("log-floods", f"{_SERVER}/observability/logs.py", "log-lines-of-strangers",
+               "tests/unit/server/test_throttled_log.py"),
+    Mutant("stderr-writers-wait", f"{_SERVER}/observability/standard_error.py",
+           "        os.set_blocking(end, False)\n", "        pass\n", "tests/unit/server/test_standard_error.py"),
+    Mutant("last-words-lost", f"{_SERVER}/observability/standard_error.py",
+           "        faulthandler.enable(ours.fileno())\n", "", "tests/unit/server/test_standard_error.py"),
+    Mutant("refusals-not-wired", f"{_SERVER}/cli.py", "        grpc_log.connections = server.proxy\n", "",
+           "tests/integration/test_server_log.py"),
+    Mutant("refused-without-address", f"{_SERVER}/network/proxy.py",
+           "            self._loop.call_later(TOLD_WITHIN_S, self._forget, connection)\n",
+           "            self._forget(connection)\n", "tests/integration/test_server_log.py"),
 )  # fmt: skip
 
 

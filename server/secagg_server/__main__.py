@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Final
 
 from secagg.errors import MissingExtraError
+from secagg_server.observability.grpc_verbosity import tell_of_handshakes
 
 _EXTRA: Final = frozenset(
     {"grpc_health", "grpc_reflection", "prometheus_client", "pydantic", "pydantic_settings", "structlog", "uvicorn"}
@@ -20,6 +21,8 @@ def main() -> None:
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _stop_before_the_start)
+    if sys.argv[1:2] == ["serve"]:
+        tell_of_handshakes()
     try:
         cli = import_module("secagg_server.health" if sys.argv[1:2] == ["health"] else "secagg_server.cli")
     except ModuleNotFoundError as error:

@@ -62,6 +62,7 @@ class RunningServer:
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
         status_address: HOST:PORT of the status port, with the port that it got; None without one.
         connections: how many connections of participants fit under the limit of open files.
+        proxy: those connections.
         rounds: what it coordinates.
         renewal: reads certificate, key and CA again.
     """
@@ -70,6 +71,7 @@ class RunningServer:
     control_address: str
     status_address: str | None
     connections: int
+    proxy: ConnectionProxy
     rounds: Rounds
     renewal: Renewal
 
@@ -161,6 +163,7 @@ async def running_server(
                 str(control_address),
                 None if status is None else str(status.listens),
                 connections,
+                proxy,
                 rounds,
                 renewal,
             )

@@ -20,7 +20,10 @@ from secagg.transport.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.certificates.files import load
 from secagg_server.health import health
+from secagg_server.observability.grpc_log import GrpcLog
 from secagg_server.observability.logs import announce, configure_logs
+from secagg_server.observability.python_log import python_told
+from secagg_server.observability.standard_error import standard_error_to
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
 
 HELP: Final = """The secagg coordinator: relays, sums, and never sees a single update.
@@ -53,7 +56,9 @@ def serve(settings: Settings) -> None:
     Example: secagg-server serve --certificate cert.pem --key key.pem --participant-ca ca.pem --listen 0.0.0.0:7443
     """
     configure_logs(settings)
-    asyncio.run(_serve(settings))
+    grpc_log = GrpcLog()
+    with python_told(), standard_error_to(grpc_log.take):
+        asyncio.run(_serve(settings, grpc_log))
 
 
 def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None:
@@ -94,7 +99,7 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, grpc_log: GrpcLog) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -108,6 +113,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, on_signal, number)
     async with running_server(settings) as server:
         loop.add_signal_handler(signal.SIGHUP, server.renewal.wake)
+        grpc_log.connections = server.proxy
         announce(
             "ready",
             data_plane=server.data_address,

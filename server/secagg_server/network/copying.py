@@ -10,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from secagg_server.observability.facts import ConnectionCause, ConnectionClosed
-from secagg_server.observability.observer import Observer
-
 _LINGER_S: Final = 1.0  # for the last bytes to arrive
 _UP_BYTES: Final = 256 << 10
 _DOWN_BYTES: Final = 64 << 10  # what may be left over of one read is kept for each connection whose peer does not read
@@ -29,6 +26,8 @@ class Connection:
         peer: what grpc calls the connection; empty before.
         caller: whose calls arrive on it; empty before the first one.
         open: whether it was not closed yet.
+        shut_out: whether grpc closed it before any call.
+        refused: whether grpc said that its TLS handshake failed.
         sockets: those that the loop watches for bytes to read.
     """
 
@@ -38,6 +37,8 @@ class Connection:
     peer: str = ""
     caller: str = ""
     open: bool = True
+    shut_out: bool = False
+    refused: bool = False
     sockets: list[socket.socket] = field(default_factory=list)
 
 
@@ -53,19 +54,16 @@ class Copier:
         loop: asyncio.AbstractEventLoop,
         on_connected: Callable[[Connection], None],
         drop: Callable[[Connection], None],
-        observer: Observer,
     ) -> None:
         """Args:
         loop: whose thread copies.
         on_connected: called when a connection has an end at grpc, and so a name there.
         drop: closes a connection.
-        observer: hears of connections that end without a call.
         """
         self.grpc_port = 0
         self._loop = loop
         self._on_connected = on_connected
         self._drop = drop
-        self._observer = observer
         self._buffer = memoryview(bytearray(_UP_BYTES))
 
     def begin(self, connection: Connection) -> None:
@@ -137,7 +135,7 @@ class Copier:
     def _ended(self, connection: Connection, source: socket.socket, sink: socket.socket) -> None:
         """One side has closed: what it said last must still arrive, so the other one is closed a little later."""
         if source is connection.upstream and not connection.caller:
-            self._observer.tell(ConnectionClosed(ConnectionCause.WITHOUT_CALL, connection.address))
+            connection.shut_out = True
         for one in list(connection.sockets):
             self._unread(connection, one)
         self._loop.remove_writer(source)

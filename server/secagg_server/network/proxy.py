@@ -9,6 +9,7 @@ as it likes, but a participant is one of them only for the time of a handshake.
 
 import asyncio
 import socket
+from contextlib import suppress
 from threading import Thread
 from typing import Final
 
@@ -27,6 +28,10 @@ HELLO_S: Final = 5.0
 SILENT_S: Final = 60.0
 """How long it may make no call. One that made a call may be idle: its participant trains."""
 
+TOLD_WITHIN_S: Final = 1.0
+"""How long after the end of a connection without a call grpc may still say why."""
+
+_MOST_ENDED: Final = 4096
 _BACKLOG: Final = 1024
 _ACCEPTED_AT_ONCE: Final = 64
 _RETRY_S: Final = 0.1
@@ -73,12 +78,13 @@ class ConnectionProxy:
         self._max_silent = max_silent
         self._silent: dict[Connection, None] = {}  # without a call, the oldest first
         self._speaking: dict[str, dict[Connection, None]] = {}  # by caller, the oldest first
+        self._ended: dict[Connection, None] = {}  # without a call, and still known by their peers; the oldest first
         self._count = 0
         self._by_peer: dict[str, Connection] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._observer = observer
-        self._copier = Copier(self._loop, self._connected, self._drop, observer)
+        self._copier = Copier(self._loop, self._connected, self._drop)
 
     def start(self, grpc_port: int) -> None:
         """Copy to grpc on this port of loopback from now on."""
@@ -119,6 +125,19 @@ class ConnectionProxy:
         connection = self._by_peer.get(peer)
         return peer if connection is None else connection.address
 
+    def refused(self, peer: str, reason: str, detail: str) -> None:
+        """Log that grpc refused the TLS handshake of what it calls `peer`.
+
+        Args:
+            peer: grpc's name of the connection.
+            reason: one of a few texts.
+            detail: what grpc said.
+        """
+        connection = self._by_peer.get(peer)
+        if connection is not None:
+            with suppress(RuntimeError):  # the loop is closed: nothing is served any more
+                self._loop.call_soon_threadsafe(self._refused, connection, reason, detail)
+
     # --- on the loop --------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
@@ -128,6 +147,8 @@ class ConnectionProxy:
         self._loop.remove_reader(self._listener)
         for connection in [*self._silent, *(c for known in self._speaking.values() for c in known)]:
             self._drop(connection)
+        for connection in list(self._ended):
+            self._forget(connection)
         self._loop.stop()
 
     def _accept(self) -> None:
@@ -200,12 +221,32 @@ class ConnectionProxy:
             del known[connection]
             if not known:
                 del self._speaking[connection.caller]
-        self._by_peer.pop(connection.peer, None)
+            self._by_peer.pop(connection.peer, None)
+        elif connection.peer:
+            if len(self._ended) >= _MOST_ENDED:
+                self._forget(next(iter(self._ended)))
+            self._ended[connection] = None
+            self._loop.call_later(TOLD_WITHIN_S, self._forget, connection)
         for one in (connection.client, connection.upstream):
             if one is not None:
                 self._loop.remove_reader(one)
                 self._loop.remove_writer(one)
                 one.close()
+
+    def _refused(self, connection: Connection, reason: str, detail: str) -> None:
+        connection.refused = True
+        cause = ConnectionCause.TLS_REFUSED
+        self._observer.tell(ConnectionClosed(cause, connection.address, detail=detail, reason=reason))
+
+    def _forget(self, connection: Connection) -> None:
+        """Nothing more will be told of the connection, which ended without a call."""
+        if connection not in self._ended:
+            return
+        del self._ended[connection]
+        if self._by_peer.get(connection.peer) is connection:
+            del self._by_peer[connection.peer]
+        if connection.shut_out and not connection.refused:
+            self._observer.tell(ConnectionClosed(ConnectionCause.WITHOUT_CALL, connection.address))
 
 
 def _written(address: tuple[str, int]) -> str:

@@ -143,7 +143,9 @@ class ConnectionCause(Enum):
     TOO_MANY = auto()
     """Its participant opened more than it may have."""
     WITHOUT_CALL = auto()
-    """TLS failed, or its peer closed it before the first call."""
+    """It ended before the first call, and grpc did not say why."""
+    TLS_REFUSED = auto()
+    """Its TLS handshake failed."""
     ANSWER_NOT_TAKEN = auto()
     """Its participant did not take a part of an answer in time."""
 
@@ -156,13 +158,15 @@ class ConnectionClosed:
         cause: why.
         address: HOST:PORT of the participant; empty if the system did not say.
         participant: whose it is; empty without a call.
-        detail: what the system said.
+        detail: what the system or grpc said.
+        reason: why TLS failed, one of the few texts in `observability.grpc_log`; empty for other causes.
     """
 
     cause: ConnectionCause
     address: str = ""
     participant: str = ""
     detail: str = ""
+    reason: str = ""
 
 
 RoundFact = RoundOpened | GroupsOpened | RoundEvent | GroupsCombined | GroupAnomaly | RoundBroken

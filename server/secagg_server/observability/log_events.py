@@ -27,6 +27,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "accuser": "id of the participant that blames the other",
     "address": "where the connection comes from, as IP address and port",
     "at": "when it expires; UTC, ISO 8601",
+    "category": "class of the warning",
     "change": "what to change",
     "combine": "how the groups' sums are combined, as text of the configuration",
     "conflicts": "pairs of owner and holder with a wrong share, as far as they were looked for",
@@ -35,7 +36,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "culprit": "id of the participant whose fault is proven",
     "culprits": "ids of participants whose fault is proven",
     "data_plane": "address that participants use",
-    "detail": "the error's message",
+    "detail": "the error's message, or the words of whoever wrote it",
     "error": "class of the error",
     "exception": "traceback, without the values of variables",
     "expected": "number of participants that may deliver in the phase",
@@ -46,6 +47,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "groups": "ids of the groups; in `groups_combined`, the numbers of those that have a sum",
     "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it",
     "hours": "until it expires; negative once it has",
+    "logger": "name of the library's logger",
     "method": "name of the call",
     "norm": "length of the mean of the group; infinite if its sum cannot be decoded",
     "open_files": "the limit of open files that is in force",
@@ -56,7 +58,9 @@ FIELDS: Final[Mapping[str, str]] = {
     "proven": "whether the fault is certain",
     "reason": "name of the reason",
     "round_id": "id of the round, 32 hex digits",
+    "severity": "how bad its author takes it: `info`, `warning`, `error` or `fatal`",
     "signal": "name of the signal",
+    "source": "file and line",
     "status": "address of the status port; null without one",
     "survivors": "number of participants whose updates are in the sum",
     "task": "name of the task",
@@ -65,6 +69,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "verdict": "`HEARSAY`, `PROVEN` or `UNFOUNDED`",
     "version": "version of secagg",
     "what": "the server certificate or a CA, by name",
+    "where": "`main`, a thread, or what the interpreter was doing",
 }
 """What each field holds. A name means the same in every event."""
 
@@ -123,6 +128,57 @@ PROCESS: Final[Mapping[str, LogEvent]] = {
         fields=("signal",),
     ),
     "stopped": LogEvent(level="info", meaning="Nothing is served any more."),
+    "failed": LogEvent(
+        level="error",
+        meaning="The sidecar could not start, or had to end. Standard error has the same as one line.",
+        to_do="Do what `detail` says.",
+        fields=("error", "detail"),
+    ),
+    "last_words": LogEvent(
+        level="error",
+        meaning="The process died, and left this line: the last that grpc or the interpreter wrote to standard error, "
+        "or a line of the traceback that belongs to a fatal signal. A process of its own logs it, in JSON and at every "
+        "`log_level`.",
+        to_do="This is a bug: report it with all of these lines.",
+        fields=("detail",),
+    ),
+}
+
+OTHERS: Final[Mapping[str, LogEvent]] = {
+    "grpc_message": LogEvent(
+        level="warning",
+        meaning="A warning or an error of grpc's C core. Where `GRPC_VERBOSITY` is set, everything that it asks for.",
+        to_do="Read `detail`. Most of these are about single connections, and nothing has to be done.",
+        fields=("severity", "source", "address", "detail"),
+        throttled=True,
+    ),
+    "library_message": LogEvent(
+        level="warning",
+        meaning="A warning or an error that a Python library, such as asyncio, uvicorn or OpenTelemetry, logged.",
+        to_do="With the logger `asyncio` it is a bug: report it with the traceback.",
+        fields=("logger", "severity", "detail", "exception"),
+        throttled=True,
+    ),
+    "python_warning": LogEvent(
+        level="warning",
+        meaning="Python or a library warns, most often of something that a later version no longer has.",
+        fields=("category", "source", "detail"),
+        throttled=True,
+    ),
+    "stderr_line": LogEvent(
+        level="warning",
+        meaning="Something else was written to standard error.",
+        fields=("detail",),
+        throttled=True,
+    ),
+    "uncaught_exception": LogEvent(
+        level="error",
+        meaning="An exception that nobody caught. It ends the process where `where` is `main`, and a thread where it "
+        "names one.",
+        to_do="This is a bug: report it with the traceback.",
+        fields=("where", "exception"),
+        throttled=True,
+    ),
 }
 
 CREDENTIALS: Final[Mapping[str, LogEvent]] = {
@@ -172,9 +228,19 @@ CONNECTIONS: Final[Mapping[str, LogEvent]] = {
         to_do="This is a bug: report it with the traceback.",
         fields=("method", "exception"),
     ),
+    "tls_refused": LogEvent(
+        level="info",
+        meaning="A TLS handshake failed. The reason is `no certificate`, `unknown CA`, `certificate expired`, "
+        "`certificate not yet valid`, `no participant's certificate`, `TLS older than 1.3`, `hung up` (as a "
+        "participant does that does not trust the sidecar's certificate), `no HTTP/2`, `not TLS` or `other`. `detail` "
+        "has the words of grpc.",
+        to_do="If it is a participant's address, mend what the reason names. Anybody can cause this event.",
+        fields=("address", "reason", "detail"),
+        throttled=True,
+    ),
     "connection_without_call": LogEvent(
         level="info",
-        meaning="A connection ended before any call, most often because the TLS handshake was refused.",
+        meaning="The coordinator ended a connection before any call, and grpc did not say why.",
         to_do="If a participant cannot connect, compare its certificate and CA with the sidecar's.",
         fields=("address",),
         throttled=True,
@@ -315,6 +381,7 @@ LEDGERS: Final[Mapping[str, LogEvent]] = {
 
 SECTIONS: Final[Mapping[str, Mapping[str, LogEvent]]] = {
     "The process": PROCESS,
+    "What others write": OTHERS,
     "Certificates": CREDENTIALS,
     "Connections and calls": CONNECTIONS,
     "Rounds": ROUNDS,
