@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from secagg.crypto.certificates import (
+    UNREADABLE,
     CertificateError,
     Role,
     check_role,
@@ -75,6 +76,8 @@ def summarise(path: Path, pem: bytes) -> list[CertificateSummary]:
         return [_summary(path, certificate) for certificate in parse_pem_chain(pem)]
     except CertificateError as error:
         raise IdentityError(f"{path}: {error}") from error
+    except UNREADABLE as error:
+        raise IdentityError(f"{path}: a certificate in it is unreadable") from error
 
 
 def _summary(path: Path, certificate: x509.Certificate) -> CertificateSummary:

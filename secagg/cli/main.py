@@ -18,6 +18,7 @@ from secagg.programs.program import application, run
 
 COMMANDS: Final = {
     "ca": "secagg.cli.ca:app",
+    "doctor": "secagg.cli.doctor.command:doctor",
     "ledger": "secagg.cli.ledger:app",
     "participate": "secagg.cli.participate:participate",
     "round": "secagg.cli.round:app",

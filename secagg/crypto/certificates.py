@@ -33,7 +33,7 @@ MAX_SHOWN_CHARS: Final = 200  # of what a peer wrote into a certificate, in an e
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # What `cryptography` raises over a certificate that it can load and not read (a BIT STRING for a name: TypeError).
-_UNREADABLE: Final = (
+UNREADABLE: Final = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -77,7 +77,7 @@ def parse_der_chain(chain: CertificateChain) -> list[x509.Certificate]:
     check_chain_size(chain)
     try:
         return [x509.load_der_x509_certificate(der) for der in chain]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("not a readable X.509 certificate") from error
 
 
@@ -85,7 +85,7 @@ def parse_pem_chain(pem: bytes) -> list[x509.Certificate]:
     """The certificates of a PEM file, in its order."""
     try:
         return x509.load_pem_x509_certificates(pem)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("no readable PEM certificate") from error
 
 
@@ -121,7 +121,7 @@ def organisation_of(certificate: x509.Certificate) -> str:
         values = [
             attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         ]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("the subject is unreadable") from error
     if len(values) != 1:
         raise CertificateError(f"needs exactly one organisation (O) in its subject, has {len(values)}")
@@ -135,7 +135,7 @@ def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     """The ECDSA P-256 key that a certificate is about."""
     try:
         key = certificate.public_key()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("the public key is unreadable") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise CertificateError("the key is not ECDSA; secagg takes ECDSA P-256 only")
@@ -162,7 +162,7 @@ def check_valid_at(certificate: x509.Certificate, now: datetime) -> None:
     """Raise before the first and after the last moment of validity. `now` is timezone-aware."""
     try:
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("the validity period is unreadable") from error
     if now < begin:
         raise CertificateError(f"not valid before {begin:%Y-%m-%d %H:%M} UTC{_by_this_clock(now)}")
@@ -179,7 +179,7 @@ def issuer_of(certificate: x509.Certificate) -> x509.Name:
     """The name of who signed it."""
     try:
         return certificate.issuer
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("the issuer is unreadable") from error
 
 
@@ -194,5 +194,5 @@ def _extension(certificate: x509.Certificate, kind: type[ExtensionT]) -> Extensi
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise CertificateError("its extensions are unreadable") from error

@@ -23,6 +23,7 @@ from secagg.transport.tls import client_credentials
 from secagg.wire.describing import Description
 from secagg_client.aio.connection import Connection, Scope
 from secagg_client.calls.data_plane import Describe, LeaveRound
+from secagg_client.calls.health import CheckHealth
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
@@ -219,6 +220,12 @@ class AsyncClient:
         """
         with self._connection.scope(timeout_s) as scope:
             call = Describe()
+            return call.read(await self._connection.perform(call, scope))
+
+    async def serves(self, *, timeout_s: float | None = None) -> bool:
+        """Whether the coordinator serves: not while it shuts down. Arguments and errors are those of `describe`."""
+        with self._connection.scope(timeout_s) as scope:
+            call = CheckHealth()
             return call.read(await self._connection.perform(call, scope))
 
     def cancel(self) -> None:

@@ -28,6 +28,7 @@ from secagg_client.calls.control_plane import (
     OpenRound,
     WatchRound,
 )
+from secagg_client.calls.health import CheckHealth
 from secagg_client.opened_rounds import OpenedRounds, end_of, ends
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.transport import channels
@@ -222,6 +223,10 @@ class AsyncControlClient:
             TransportError: the sidecar cannot be reached.
         """
         return await self._call(DescribeSidecar(), timeout_s)
+
+    async def serves(self, *, timeout_s: float | None = None) -> bool:
+        """Whether the sidecar serves: not while it shuts down. Arguments and errors are those of `describe`."""
+        return await self._call(CheckHealth(), timeout_s)
 
     async def close(self) -> None:
         """End what is under way and close the connection."""

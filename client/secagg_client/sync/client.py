@@ -23,6 +23,7 @@ from secagg.transport.addresses import checked_target
 from secagg.transport.tls import client_credentials
 from secagg.wire.describing import Description
 from secagg_client.calls.data_plane import Describe, LeaveRound
+from secagg_client.calls.health import CheckHealth
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
@@ -220,6 +221,12 @@ class Client:
         """
         with self._connection.scope(timeout_s) as scope:
             call = Describe()
+            return call.read(self._connection.perform(call, scope))
+
+    def serves(self, *, timeout_s: float | None = None) -> bool:
+        """Whether the coordinator serves: not while it shuts down. Arguments and errors are those of `describe`."""
+        with self._connection.scope(timeout_s) as scope:
+            call = CheckHealth()
             return call.read(self._connection.perform(call, scope))
 
     def cancel(self) -> None:

@@ -28,6 +28,7 @@ from secagg_client.calls.control_plane import (
     OpenRound,
     WatchRound,
 )
+from secagg_client.calls.health import CheckHealth
 from secagg_client.opened_rounds import OpenedRounds, end_of, ends
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.sync.connection import Connection
@@ -221,6 +222,10 @@ class ControlClient:
             TransportError: the sidecar cannot be reached.
         """
         return self._call(DescribeSidecar(), timeout_s)
+
+    def serves(self, *, timeout_s: float | None = None) -> bool:
+        """Whether the sidecar serves: not while it shuts down. Arguments and errors are those of `describe`."""
+        return self._call(CheckHealth(), timeout_s)
 
     def close(self) -> None:
         """End what is under way and close the connection."""

@@ -206,13 +206,22 @@ def check_folder(folder: Path, now: float) -> None:
         ConfigError: others can write there, or we cannot, or the disk is full; or another release of secagg uses it in
             a way that we do not know; or the clock is wrong.
     """
+    check_privacy(folder)
+    check_format(folder)
+    check_clock(folder, now)
+    check_room(folder)
+
+
+def check_privacy(folder: Path) -> None:
+    """Check that nobody but its owner can write in a folder.
+
+    Raises:
+        ConfigError: others can.
+    """
     if folder.stat().st_mode & 0o022:
         raise ConfigError(f"the ledger folder {folder} can be written by others").mended_by(
             f"chmod 700 {shlex.quote(str(folder))}"
         )
-    check_format(folder)
-    _check_clock(folder, now)
-    _check_room(folder)
 
 
 def check_format(folder: Path) -> None:
@@ -236,8 +245,16 @@ def check_format(folder: Path) -> None:
         )
 
 
-def _check_clock(folder: Path, now: float) -> None:
-    """No file was written in the future. Lock and marker are among them, so every folder that was used has files."""
+def check_clock(folder: Path, now: float) -> None:
+    """Check that no file of a folder was written in the future. Every folder that was used has a lock and a marker.
+
+    Args:
+        folder: is there.
+        now: seconds since 1970.
+
+    Raises:
+        ConfigError: one was, so the clock of this machine is behind, or was ahead when the file was written.
+    """
     for path in folder.iterdir():
         try:
             written = path.lstat().st_mtime
@@ -251,8 +268,12 @@ def _check_clock(folder: Path, now: float) -> None:
             ).mended_by(f"touch {shlex.quote(str(folder))}/*")
 
 
-def _check_room(folder: Path) -> None:
-    """Write as much as some entries take, and remove it again."""
+def check_room(folder: Path) -> None:
+    """Check that some entries fit: write as much as they take, and remove it again.
+
+    Raises:
+        ConfigError: they do not, or we may not write there.
+    """
     probe = folder / f"room-{os.getpid()}{_NEW}"
     try:
         try:

@@ -352,7 +352,7 @@ def test_a_clock_that_the_folder_proves_wrong_is_refused(tmp_path: Path) -> None
 def test_without_the_check_a_wrong_clock_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with locked(tmp_path):
         pass
-    without_check(monkeypatch, ledger_files, "_check_clock", "ledger-of-the-future")
+    without_check(monkeypatch, ledger_files, "check_clock", "ledger-of-the-future")
     with locked(tmp_path, lambda: 0.0):
         pass
 
