@@ -2,13 +2,16 @@
 
 The round has known updates on the grid of the encoding, so that raw, encoded and masked words are all known exactly.
 They are looked for in everything that is logged or printed, in every file that appears, in the events that the FL
-server watches, and in the store but for the spool, which holds masked words by design. Needs the extra `server`.
+server watches, in the store but for the spool, which holds masked words by design, and in all that the status port
+serves while the round runs. Keys, seeds and shares are looked for in logs, files and on the status port. Needs the
+extra `server`.
 """
 
 import asyncio
 import io
 import json
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
 from secagg.crypto.authority import Authority, create_authority, issue_participant, issue_server
 from secagg.crypto.identity import Identity, TrustAnchors
@@ -30,6 +34,7 @@ from secagg.messages import ParticipantId
 from secagg.tools.redteam.adversary import Integers
 from secagg.tools.redteam.arena import WIDE
 from secagg.tools.redteam.modes import MASKED_ACTIVE
+from secagg.tools.redteam.served import Served, secrets_in, secrets_made
 from secagg.tools.redteam.statistics import Battery, ring_tests
 from secagg.tools.redteam.views import RememberingSpool, listening
 from secagg.tools.simulation.cohort import participant_names
@@ -60,12 +65,22 @@ class Left:
         files: every file that appeared, by name, but for certificates and the socket.
         told: events that the FL server saw, and what the store holds beside its spool, as text.
         spooled: everything that was ever put into the spool, by participant, in order.
+        served: everything that the status port served, by path.
+        ended: the last status that it served, without times.
+        secrets: every key, seed and share of the coordinator and of all participants.
+        sums: the released sum, in ring words.
+        mean: of the updates.
     """
 
     log: str
     files: Mapping[str, bytes]
     told: str
     spooled: Mapping[int, bytes]
+    served: Mapping[str, bytes]
+    ended: object
+    secrets: frozenset[bytes]
+    sums: Integers
+    mean: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +117,9 @@ def shell_available() -> bool:
 
 
 def shell_in_sight(seed: int = 0) -> list[str]:
-    """Nothing of an update, raw, encoded or masked, is in what the running server leaves behind; log lines are the same
-    for other data; what waits in the spool is noise.
+    """Nothing of an update or of the sum, raw, encoded or masked, and no key, seed or share is in what the running
+    server leaves behind or serves on its status port; log lines and the status are the same for other data; what waits
+    in the spool is noise.
 
     Raises:
         MissingExtraError: the extra `server` is not installed.
@@ -117,9 +133,14 @@ def shell_in_sight(seed: int = 0) -> list[str]:
     left, other = _played(config, updates), _played(config, zeros)
     if len(left.spooled) != _PEOPLE or not _lines(left.log):
         return ["nothing was spooled or logged, so nothing could be found: this check saw no round"]
+    if not all(b" 200 " in content for content in left.served.values()) or len(left.secrets) < 10 * _PEOPLE:
+        return ["nothing was served, or nobody had secrets, so nothing could be found: this check saw no round"]
     said = list(_found(config, updates, left))
+    said += secrets_in(_places(left), left.secrets)
     if _lines(left.log) != _lines(other.log):
         said.append("log lines differ from those of a round with other data")
+    if left.ended != other.ended:
+        said.append("the status differs from that of a round with other data")
     return said + _spool_battery(config, left).said()
 
 
@@ -137,21 +158,25 @@ def _encoded(config: RoundConfig, update: Update, rounding: int) -> Integers:
 
 
 def _played(config: RoundConfig, updates: Mapping[ParticipantId, Update]) -> Left:
-    with TemporaryDirectory(prefix="secagg-redteam-") as name, listening() as heard:
+    with TemporaryDirectory(prefix="secagg-redteam-") as name, listening() as heard, secrets_made() as secrets:
         folder = Path(name)
-        told, spools = asyncio.run(_round(config, updates, folder, heard))
+        told, spools, served, aggregate = asyncio.run(_round(config, updates, folder, heard))
         known = {"cert.pem", "key.pem", "ca.pem"}
         files = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in folder.rglob("*")
             if path.is_file() and path.name not in known
         }
-        return Left(heard.getvalue(), files, told, spools)
+        mean = np.mean([update["values"] for update in updates.values()], axis=0)
+        sums = aggregate.sums.astype(np.uint64)
+        key = frozenset({_site().key.expose()})
+        known_secrets = frozenset(secrets) | key
+        return Left(heard.getvalue(), files, told, spools, served.contents, served.ended, known_secrets, sums, mean)
 
 
 async def _round(
     config: RoundConfig, updates: Mapping[ParticipantId, Update], folder: Path, heard: io.StringIO
-) -> tuple[str, dict[int, bytes]]:
+) -> tuple[str, dict[int, bytes], Served, Aggregate]:
     """The real server, the real clients, TLS on loopback."""
     from secagg_client import AsyncClient, AsyncControlClient  # noqa: PLC0415, an extra
     from secagg_server.app import running_server  # noqa: PLC0415
@@ -165,6 +190,7 @@ async def _round(
     settings = load_settings(None, {
         "listen": "127.0.0.1:0", "control": f"unix:{folder}/control.sock", "certificate": folder / "cert.pem",
         "key": folder / "key.pem", "participant_ca": folder / "ca.pem", "log_level": "debug", "shutdown_grace_s": 1.0,
+        "status": "127.0.0.1:0",
     })  # fmt: skip
     trust = TrustAnchors.from_pem(site.ca)
     with _own_logs():
@@ -178,12 +204,16 @@ async def _round(
                         updates[name], round_id=round_id, model_digest=config.model_digest, timeout_s=_PATIENCE_S
                     )
 
-            await asyncio.gather(*map(take_part, updates))
+            served = Served(server.status_address or "")
+            async with served.always():
+                await asyncio.gather(*map(take_part, updates))
+            aggregate = await fl.fetch(round_id, config)
             events = [repr(event) async for _, event in fl.watch(round_id)]
             journal = store.journals[round_id]
             kept = repr((journal.record, journal.entries))
     spool = journal.spool
-    return "\n".join([*events, kept]), dict(spool.written) if isinstance(spool, RememberingSpool) else {}
+    written = dict(spool.written) if isinstance(spool, RememberingSpool) else {}
+    return "\n".join([*events, kept]), written, served, aggregate
 
 
 @contextmanager
@@ -211,7 +241,14 @@ def _remembering() -> "MemoryStore":
 
 
 def _found(config: RoundConfig, updates: Mapping[ParticipantId, Update], left: Left) -> Iterator[str]:
-    places = {"the log": left.log.encode(), "events and journal": left.told.encode(), **left.files}
+    places = {"events and journal": left.told.encode(), **_places(left)}
+    released = {"the sum": left.sums, "the mean": left.mean, "the mean, float32": left.mean.astype(np.float32)}
+    for kind, words in released.items():
+        wanted = {*_texts(words), *_pieces(words)}
+        for place, content in places.items():
+            count = sum(needle in content for needle in wanted)
+            if count:
+                yield f"{count} pieces of {kind} are in {place}"
     for name, update in updates.items():
         needles = {kind: set(_texts(words)) | set(_pieces(words)) for kind, words in _words(config, update).items()}
         for owner, payload in left.spooled.items():
@@ -225,6 +262,11 @@ def _found(config: RoundConfig, updates: Mapping[ParticipantId, Update], left: L
     clear = [kind for update in updates.values() for kind in _in_spool(config, update, left)]
     if clear:
         yield f"the spool holds values that are not masked: {', '.join(sorted(set(clear)))}"
+
+
+def _places(left: Left) -> dict[str, bytes]:
+    """Where an operator looks."""
+    return {"the log": left.log.encode(), **left.files, **{f"what {p} served": c for p, c in left.served.items()}}
 
 
 def _words(config: RoundConfig, update: Update) -> dict[str, Any]:
@@ -244,12 +286,12 @@ def _texts(words: Any) -> Iterator[bytes]:
 
 
 def _pieces(words: Any) -> Iterator[bytes]:
-    """As they lie in memory, and as 32-bit words, and both in hexadecimal."""
+    """As they lie in memory, and as 32-bit words, and both in hexadecimal and base64."""
     forms = [words.tobytes()] + ([words.astype("<u4").tobytes()] if words.dtype.kind == "u" else [])
     for form in forms:
         for at in range(0, len(form) - _WINDOW, 8 * _WINDOW):
             piece = form[at : at + _WINDOW]
-            yield from (piece, piece.hex().encode())
+            yield from (piece, piece.hex().encode(), b64encode(piece)[:-4])
 
 
 def _in_spool(config: RoundConfig, update: Update, left: Left) -> Iterator[str]:
