@@ -18,6 +18,7 @@ SETTINGS: Final = "reference/settings.md"
 COMMANDS: Final = "reference/command-line.md"
 CAUSES: Final = "reference/causes.md"
 LOG_EVENTS: Final = "reference/log-events.md"
+METRICS: Final = "reference/metrics.md"
 ELSEWHERE: Final = {
     "README.md": "index.md",
     "SECURITY.md": "security.md",
@@ -27,6 +28,7 @@ ELSEWHERE: Final = {
     "deploy/secagg-server.toml": SETTINGS,
     "secagg/errors.py": CAUSES,
     "server/secagg_server/observability/log_events.py": LOG_EVENTS,
+    "server/secagg_server/observability/metric_table.py": METRICS,
 }
 """Where the site has files that are not in docs/."""
 
@@ -35,6 +37,7 @@ WRITTEN: Final = {
     COMMANDS: references.command_line,
     CAUSES: references.errors,
     LOG_EVENTS: references.log_events,
+    METRICS: references.metrics,
 }
 """Pages that are written from the code."""
 

@@ -1,4 +1,4 @@
-"""The pages of the reference that are written from the code: settings, command line, errors and log events.
+"""The pages of the reference that are written from the code: settings, command line, errors, log events and metrics.
 
 Each is a generator of lines. `assemble.py` puts them into the site.
 """
@@ -16,6 +16,8 @@ import typer
 from secagg_server.calls.statuses import STATUS
 from secagg_server.cli import build as server_program
 from secagg_server.observability.log_events import COMMON, FIELDS, OF_ROUND, SECTIONS, UNLOGGED, LogEvent
+from secagg_server.observability.metric_table import LABELS
+from secagg_server.observability.metric_table import SECTIONS as METRIC_SECTIONS
 from secagg_server.settings import ENV_PREFIX, Settings
 
 import secagg
@@ -217,3 +219,25 @@ def _fields(event: LogEvent) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def metrics() -> Iterator[str]:
+    """The page on what the status port counts."""
+    yield "# Metrics\n"
+    yield (
+        "`/metrics` of the [status port](settings.md#status) has these metrics, in the format of Prometheus, or of "
+        "OpenMetrics for who accepts that. No label holds an id of a participant or of a round, an address, or a value "
+        "of an update.\n"
+    )
+    for heading, rows in METRIC_SECTIONS.items():
+        yield f"## {heading}\n"
+        yield "| Metric | Kind | Labels | Meaning |"
+        yield "|---|---|---|---|"
+        for name, metric in rows.items():
+            yield f"| `{name}` | {metric.kind} | {_listed(metric.labels)} | {_cell(metric.help)} |"
+        yield ""
+    yield "## Labels\n"
+    yield "A label means the same in every metric.\n"
+    yield "| Label | Meaning |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in sorted(LABELS.items()))

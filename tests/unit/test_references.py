@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from secagg_server.calls.statuses import STATUS
 from secagg_server.observability.log_events import FIELDS, SECTIONS
+from secagg_server.observability.metric_table import LABELS, METRICS
 from secagg_server.settings import Settings
 
 import secagg
@@ -99,3 +100,10 @@ def test_the_page_on_settings_says_what_is_needed_to_choose_one() -> None:
 )
 def test_sections_of_a_docstring(doc: str, told: dict[str, str]) -> None:
     assert references.advice(doc) == told
+
+
+def test_the_page_on_metrics_has_every_metric_and_label() -> None:
+    found = rows(references.metrics())
+    for name, metric in METRICS.items():
+        assert (name, metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.help) in found
+    assert set(LABELS.items()) <= found
