@@ -16,6 +16,7 @@ import typer
 from secagg_server.calls.statuses import STATUS
 from secagg_server.cli import build as server_program
 from secagg_server.observability.log_events import COMMON, FIELDS, OF_ROUND, SECTIONS, UNLOGGED, LogEvent
+from secagg_server.observability.logs import MOST_OF_EVENT
 from secagg_server.observability.metric_table import LABELS
 from secagg_server.observability.metric_table import SECTIONS as METRIC_SECTIONS
 from secagg_server.settings import ENV_PREFIX, Settings
@@ -194,9 +195,10 @@ def log_events() -> Iterator[str]:
         "people (`console`). Lines below `log_level` are left out. No line holds a key, a share, an update or a sum.\n"
     )
     yield (
-        f"Every line has {_listed(COMMON)}. A line about a round also has {_listed(OF_ROUND)}. What peers choose to do "
-        "is logged at most once a second of a kind (an event, and a participant or network). These events are marked "
-        f"with ¹, and `{UNLOGGED}` counts the lines that were left out.\n"
+        f"Every line has {_listed(COMMON)}. A line about a round also has {_listed(OF_ROUND)}. Events that others can "
+        "cause as often as they like are marked with ¹. They are logged at most once a second of a kind (an event, and "
+        f"a participant or network), and {MOST_OF_EVENT} times a second in all. `{UNLOGGED}` counts those of a kind "
+        "that were left out.\n"
     )
     for heading, events in SECTIONS.items():
         yield f"## {heading}\n"
