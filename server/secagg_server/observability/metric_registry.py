@@ -76,6 +76,7 @@ def _known() -> Iterator[tuple[str, ...]]:
         yield "secagg_groups_total", *end
     for outcome in (SUM, FAILED):
         yield "secagg_last_round_timestamp_seconds", outcome
+        yield "secagg_round_duration_seconds", outcome
     for place in ("round", "call"):
         yield "secagg_broken_total", place
     for kind in ("dealt", "revealed"):

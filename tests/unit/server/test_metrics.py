@@ -22,7 +22,6 @@ from secagg_server.observability.metric_registry import MAX_TASKS, READ
 from secagg_server.observability.metric_table import LABELS, METRICS
 from secagg_server.observability.metrics import FRESH_S, Metrics
 from secagg_server.observability.observer import Observer
-from secagg_server.observability.state import State
 from structlog.testing import capture_logs
 
 from secagg.context import RoundId
@@ -32,6 +31,7 @@ from secagg.messages import ParticipantId, Phase
 from secagg.privacy.ledger import Budget
 from secagg.programs.ledgers.budgets import Spent
 from secagg.robust.combining import Anomaly
+from tests.metering import quiet_state
 from tests.scraping import OPENMETRICS, Series, rise, samples
 from tests.serving import make_config
 
@@ -47,17 +47,8 @@ class Scene:
     def __init__(self, spent: Sequence[Spent] = (), expiries: Sequence[tuple[str, datetime]] | None = None) -> None:
         self.now = 100.0
         self.ready = True
-        someday = datetime.fromtimestamp(AT, UTC)
-        state = State(
-            ready=lambda: self.ready,
-            max_open_rounds=1,
-            max_calls=2,
-            max_connections=3,
-            connections=lambda: (4, 5),
-            calls={"data": lambda: 6, "control": lambda: 7},
-            expiries=lambda: expiries or [("server certificate", someday), ("CA one", someday)],
-            spent=lambda: spent,
-        )
+        changes = {} if expiries is None else {"expiries": expiries}
+        state = quiet_state(spent=spent, ready=lambda: self.ready, **changes)
         self.metrics = Metrics(state, lambda: self.now)
 
     def read(self) -> dict[Series, float]:
