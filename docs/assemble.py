@@ -19,6 +19,7 @@ COMMANDS: Final = "reference/command-line.md"
 CAUSES: Final = "reference/causes.md"
 LOG_EVENTS: Final = "reference/log-events.md"
 METRICS: Final = "reference/metrics.md"
+ALERTS: Final = "reference/alerts.md"
 ELSEWHERE: Final = {
     "README.md": "index.md",
     "SECURITY.md": "security.md",
@@ -29,6 +30,7 @@ ELSEWHERE: Final = {
     "secagg/errors.py": CAUSES,
     "server/secagg_server/observability/log_events.py": LOG_EVENTS,
     "server/secagg_server/observability/metric_table.py": METRICS,
+    references.ALERTS: ALERTS,
 }
 """Where the site has files that are not in docs/."""
 
@@ -38,6 +40,7 @@ WRITTEN: Final = {
     CAUSES: references.errors,
     LOG_EVENTS: references.log_events,
     METRICS: references.metrics,
+    ALERTS: references.alerts,
 }
 """Pages that are written from the code."""
 

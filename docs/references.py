@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from itertools import pairwise
+from os.path import relpath
 from pathlib import Path
 from typing import Any, Final
 
 import typer
+import yaml
 from secagg_server.calls.statuses import STATUS
 from secagg_server.cli import build as server_program
 from secagg_server.observability.log_events import COMMON, FIELDS, OF_ROUND, SECTIONS, UNLOGGED, LogEvent
@@ -28,7 +30,9 @@ from secagg.events import DropReason, Verdict
 from secagg.receipts import Agreement
 
 ROOT: Final = Path(__file__).parents[1]
+ALERTS: Final = "deploy/prometheus/secagg.rules.yml"
 
+_TEMPLATE: Final = re.compile(r"\{\{ \$labels\.(\w+) \}\}")  # Prometheus puts the value of the label there
 _MARKUP: Final = re.compile(r"\[/?(bold|italic|dim)\]")
 
 
@@ -243,3 +247,21 @@ def metrics() -> Iterator[str]:
     yield "| Label | Meaning |"
     yield "|---|---|"
     yield from (f"| `{name}` | {meaning} |" for name, meaning in sorted(LABELS.items()))
+
+
+def alerts() -> Iterator[str]:
+    """The page on the alerts that Prometheus raises."""
+    yield "# Alerts\n"
+    yield (
+        f"Rules for Prometheus on the [metrics](metrics.md) are in `{ALERTS}`. The severity is `page` for what cannot "
+        "wait, and `ticket` for what can. Words in italics stand for the labels of the metric.\n"
+    )
+    yield "| Alert | Severity | What happened | What to do |"
+    yield "|---|---|---|---|"
+    for group in yaml.safe_load((ROOT / ALERTS).read_text())["groups"]:
+        for rule in group["rules"]:
+            notes = rule["annotations"]
+            more = f"[More]({relpath(notes['runbook'], 'docs/reference')})"
+            happened = _TEMPLATE.sub(r"*\1*", f"{notes['summary']} {notes['description']}")
+            told = f"{_cell(happened)} | {_cell(notes['action'])} {more}"
+            yield f"| `{rule['alert']}` | {rule['labels']['severity']} | {told} |"

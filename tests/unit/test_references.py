@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
+import yaml
 from secagg_server.calls.statuses import STATUS
 from secagg_server.observability.log_events import FIELDS, SECTIONS
 from secagg_server.observability.metric_table import LABELS, METRICS
@@ -107,3 +108,14 @@ def test_the_page_on_metrics_has_every_metric_and_label() -> None:
     for name, metric in METRICS.items():
         assert (name, metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.help) in found
     assert set(LABELS.items()) <= found
+
+
+def test_the_page_on_alerts_has_every_alert_with_a_place_to_read_more() -> None:
+    found = rows(references.alerts())
+    rules = [
+        rule for group in yaml.safe_load((ROOT / references.ALERTS).read_text())["groups"] for rule in group["rules"]
+    ]
+    assert {row[:2] for row in found} == {(rule["alert"], rule["labels"]["severity"]) for rule in rules}
+    assert len(found) == len(rules)
+    assert all("[More](../operate.md#" in row[-1] for row in found)
+    assert not any("{{" in cell for row in found for cell in row)
