@@ -6,6 +6,7 @@ deployment that must expel a participant at once does so at the coordinator or b
 """
 
 import ipaddress
+import shlex
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
@@ -316,10 +317,9 @@ class Identity:
         try:
             check_valid_at(x509.load_der_x509_certificate(self.chain[0]), now)
         except CertificateError as error:
-            renew = f"secagg ca issue participant {self.participant_id} --organisation '{self.organisation}'"
-            raise IdentityError(
-                f"the certificate of {self.participant_id}: {error}. To renew it, ask who runs the CA for: {renew}"
-            ) from error
+            renew = f"secagg ca issue participant {self.participant_id} --organisation {shlex.quote(self.organisation)}"
+            named = IdentityError(f"the certificate of {self.participant_id}: {error}; who runs the CA can renew it")
+            raise named.mended_by(renew) from error
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("private keys are not pickled")

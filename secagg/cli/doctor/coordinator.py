@@ -56,9 +56,9 @@ def examine(config: Path | None, address: TcpAddress | None, now: float | None =
     yield fine("settings", f"{named} of {len(Settings.model_fields)} are set, the others have their defaults")
     yield _user(settings)
     yield from _certificates(settings, address, now)
-    running = _runs(settings)
-    if running:
-        yield from _asked(settings)
+    told = _asked(settings) if _listens(settings) else []
+    yield from told
+    running = bool(told) and told[0].level is not Level.ERROR
     yield _control(settings, running=running)
     yield _port(settings.listen, "listen", running=running)
     if settings.status is not None:
@@ -144,7 +144,7 @@ def _of_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def _runs(settings: "Settings") -> bool:
+def _listens(settings: "Settings") -> bool:
     """Whether somebody listens on the control plane."""
     from secagg_server.network.listening import Occupied, look_at
 
@@ -168,12 +168,16 @@ def _connects(address: TcpAddress) -> bool:
     return True
 
 
-def _asked(settings: "Settings") -> Iterator[Finding]:
+def _asked(settings: "Settings") -> list[Finding]:
+    """What whoever listens on the control plane answers; the first finding is whether that is a sidecar."""
     from secagg_client import ControlClient, RetryPolicy
 
-    yield fine("running", f"a sidecar runs on {settings.control}; what it has taken is not looked at")
     with ControlClient(settings.control, retry=RetryPolicy(attempts=1)) as client:
-        yield from answers(client, _ASK_S, time, who="sidecar")
+        told = list(answers(client, _ASK_S, time, who="sidecar"))
+    if told[0].level is Level.ERROR:
+        text = f"somebody listens on {settings.control}, and that is no sidecar that works: {told[0].text}"
+        return [Finding("running", Level.ERROR, text, "ss -lptn; ss -lpxn")]
+    return [fine("running", f"a sidecar runs on {settings.control}; what it has taken is its own"), *told]
 
 
 def _control(settings: "Settings", *, running: bool) -> Finding:

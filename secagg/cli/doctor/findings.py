@@ -130,7 +130,7 @@ def table(title: str, findings: Sequence[Finding], width: int) -> Iterator[str]:
     yield title
     for finding in findings:
         lines = textwrap.wrap(
-            _plain(finding.text), max(width - len(_INDENT), 20), break_long_words=False, break_on_hyphens=False
+            _plain(finding.text), max(width - len(_INDENT), 16), break_long_words=False, break_on_hyphens=False
         )
         mark = finding.level.value if finding.level is Level.OK else finding.level.value.upper()
         yield f"{mark:{_LEVEL_WIDTH}}{finding.check:{_CHECK_WIDTH}}{lines[0] if lines else ''}".rstrip()

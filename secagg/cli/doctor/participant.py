@@ -118,7 +118,7 @@ def answers(client: Describing, timeout_s: float, clock: Callable[[], float], *,
     try:
         serves = client.serves(timeout_s=timeout_s)
     except SecAggError as error:
-        yield refused("own call", error)
+        yield Finding("own call", Level.ERROR, f"the {who} does not answer: {error}")
         return
     if not serves:
         yield Finding("health", Level.WARNING, f"the {who} answers and shuts down; try again after its restart")
@@ -301,12 +301,8 @@ def _handshake(one: Participant, trust: "TrustAnchors", shown: CertificateSummar
             version, protocol, first = link.version(), link.selected_alpn_protocol(), link.recv(1)
     except ssl.SSLCertVerificationError as error:
         return _untrusted(one, name, shown, error)
-    except ssl.SSLError as error:
-        text = f"{one.address} speaks no TLS 1.3 as a coordinator does ({error.reason or error}): is it the data plane?"
-        return Finding("TLS", Level.ERROR, text, _openssl(one))
     except OSError as error:
-        text = f"the connection broke in the handshake ({error.strerror or error}): something on the way cuts TLS"
-        return Finding("TLS", Level.ERROR, text, _openssl(one))
+        return Finding("TLS", Level.ERROR, _broken(one, error), _openssl(one))
     if protocol != "h2":
         text = f"{version}, but the other end speaks no HTTP/2: a proxy that ends TLS? It must pass TCP through"
         return Finding("TLS", Level.ERROR, text, _openssl(one))
@@ -318,6 +314,16 @@ def _handshake(one: Participant, trust: "TrustAnchors", shown: CertificateSummar
         )
         return Finding("TLS", Level.ERROR, text, "secagg doctor --config /etc/secagg/secagg-server.toml")
     return fine("TLS", f"{version}; the certificate is for {name} and of the trusted CA; ours was accepted")
+
+
+def _broken(one: Participant, error: OSError) -> str:
+    """What became of a handshake that came to no end."""
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or not isinstance(error, ssl.SSLError):
+        reason = "" if isinstance(error, ssl.SSLError) else f" ({error.strerror or error})"
+        return (
+            f"the connection was closed in the handshake{reason}: something on the way cuts TLS, or is no coordinator"
+        )
+    return f"{one.address} speaks no TLS 1.3 as a coordinator does ({error.reason or error}): is it the data plane?"
 
 
 def _untrusted(
