@@ -25,6 +25,7 @@ ELSEWHERE: Final = {
     "SECURITY.md": "security.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "deploy/README.md": "deploy.md",
     "proto/PROTOCOL.md": "protocol.md",
     "deploy/secagg-server.toml": SETTINGS,
     "secagg/errors.py": CAUSES,

@@ -66,13 +66,19 @@ def read_private(path: Path) -> Secret:
                 raise IdentityError(wrong).mended_by(f"chmod 600 {shlex.quote(str(path))}")
             return Secret(file.read())
     except OSError as error:
-        raise _unreadable(path, error, f"sudo chown $(id -u) {shlex.quote(str(path))}") from error
+        raise _unreadable(path, error, f"sudo chown {os.geteuid()} {shlex.quote(str(path))}") from error
 
 
 def _unreadable(path: Path, error: OSError, to_allow: str) -> IdentityError:
     """Args: to_allow: the command that lets this user read the file."""
     named = IdentityError(f"{path}: {error.strerror}")
-    return named.mended_by(to_allow) if isinstance(error, PermissionError) else named
+    if not isinstance(error, PermissionError):
+        return named
+    if not os.access(
+        path.parent, os.X_OK, effective_ids=os.access in os.supports_effective_ids
+    ):  # a folder that was sent with mode 0700, or mounted into a container
+        to_allow = f"sudo chown -R {os.geteuid()} {shlex.quote(str(path.parent))}"
+    return named.mended_by(to_allow)
 
 
 def open_to_others(status: os.stat_result, user: int, group: int) -> bool:

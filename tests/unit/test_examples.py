@@ -1,4 +1,4 @@
-"""The page on frameworks shows the examples as they are, and the plug-ins cost as few lines as it says."""
+"""Pages show the examples as they are, and the plug-ins cost as few lines as they say."""
 
 import ast
 import importlib.util
@@ -23,13 +23,16 @@ PAIRS = [
     ("nvflare/plain", "nvflare/secure"),
     ("lora/plain", "lora/secure"),
     ("histogram/plain", "histogram/secure"),
+    ("beside/plain", "beside/secure"),
 ]
 
 
 @pytest.mark.runs("docs/frameworks.md", "diff")
-def test_the_page_shows_every_pair_of_examples_as_it_is(page: Code) -> None:
+@pytest.mark.runs("docs/beside-an-fl-server.md", "diff")
+def test_pages_show_every_pair_of_examples_as_it_is(page: Code) -> None:
     assert len(page.rest("diff")) == len(PAIRS)
-    shown = {(block[1], block[2]): block[3] for block in map(_groups, diffs.BLOCK.finditer(diffs.PAGE.read_text()))}
+    texts = "".join(path.read_text() for path in diffs.PAGES)
+    shown = {(block[1], block[2]): block[3] for block in map(_groups, diffs.BLOCK.finditer(texts))}
     assert list(shown) == PAIRS
     for (plain, secure), text in shown.items():
         assert text == diffs.difference(plain, secure), "run: python docs/diffs.py"
@@ -40,7 +43,7 @@ def _groups(match: re.Match[str]) -> tuple[str, ...]:
     return ("", match[2], match[3], match[4])
 
 
-def test_every_example_is_on_the_page() -> None:
+def test_every_example_is_on_a_page() -> None:
     folders = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*") if path.is_dir()}
     assert folders == {folder for pair in PAIRS for folder in pair}
 

@@ -8,8 +8,9 @@ import pytest
 
 from secagg.errors import IdentityError
 from secagg.programs import keyfiles
-from secagg.programs.keyfiles import open_to_others, read_private
+from secagg.programs.keyfiles import open_to_others, read_private, read_public
 from secagg.tools.redteam.self_test.patches import Patch, without_check
+from tests.nobody import as_nobody, place
 
 POD, ANOTHER, ROOT = 65532, 1000, 0
 
@@ -90,3 +91,26 @@ class TestFiles:
         monkeypatch.setattr(os, "getegid", lambda: ANOTHER)
         with pytest.raises(IdentityError):
             read_private(key)
+
+
+def test_a_file_that_cannot_be_read_is_given_to_this_user_by_its_number() -> None:
+    """In a container, too, where a shell outside of it does not know who this user is."""
+    with place() as folder:
+        closed = folder / "identity"
+        closed.mkdir(mode=0o755)
+        for name in ("cert.pem", "key.pem"):
+            (closed / name).write_bytes(b"x")
+            (closed / name).chmod(0o000)
+        with as_nobody():
+            user = os.geteuid()
+            with pytest.raises(IdentityError, match="Permission denied") as key:
+                read_private(closed / "key.pem")
+            with pytest.raises(IdentityError, match="Permission denied") as certificate:
+                read_public(closed / "cert.pem")
+        assert key.value.mend == f"sudo chown {user} {closed}/key.pem"
+        assert certificate.value.mend == f"chmod a+r {closed}/cert.pem"
+        closed.chmod(0o000)
+        with as_nobody(), pytest.raises(IdentityError) as whole:
+            read_public(closed / "cert.pem")
+        closed.chmod(0o700)
+        assert whole.value.mend == f"sudo chown -R {user} {closed}"

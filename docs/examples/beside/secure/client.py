@@ -1,0 +1,30 @@
+"""A client: trains a linear model on its own rows, and sends what changed."""
+
+import sys
+import time
+from multiprocessing.connection import Client
+
+import numpy as np
+import secagg_client
+
+rng = np.random.default_rng(int(sys.argv[1]))
+x = rng.normal(size=(100, 4)).astype(np.float32)
+y = x @ np.float32([1, -2, 3, -4])
+
+
+def connect():
+    while True:
+        try:
+            return Client(("flserver", 7000), authkey=b"an example")
+        except ConnectionRefusedError:
+            time.sleep(0.2)
+
+
+identity = {"certificate": "/etc/secagg/cert.pem", "key": "/etc/secagg/key.pem", "ca": "/etc/secagg/ca.pem"}
+participant = secagg_client.Client.from_files("sidecar:7443", **identity)
+
+with connect() as server:
+    for _ in range(3):
+        model = server.recv()
+        update = {"weights": 0.4 * x.T @ (y - x @ model["weights"]) / len(y)}
+        participant.participate(update, weight=len(y), task="fl", model=model, timeout_s=600)
