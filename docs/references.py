@@ -33,6 +33,7 @@ ROOT: Final = Path(__file__).parents[1]
 ALERTS: Final = "deploy/prometheus/secagg.rules.yml"
 
 _TEMPLATE: Final = re.compile(r"\{\{ \$labels\.(\w+) \}\}")  # Prometheus puts the value of the label there
+_EXAMPLE: Final = re.compile(r"Examples?: (.*)|(secagg(?:-server)? .*)", re.DOTALL)
 _MARKUP: Final = re.compile(r"\[/?(bold|italic|dim)\]")
 
 
@@ -108,11 +109,8 @@ def _described(command: Any, parent: typer.Context | None, name: str) -> Iterato
 def _help(text: str) -> Iterator[str]:
     """The paragraphs of a help text; examples as code."""
     for paragraph in _MARKUP.sub("`", text).split("\n\n"):
-        begin, colon, example = paragraph.partition("Example: ")
-        if colon and not begin:
-            yield f"```sh\n{example.strip()}\n```\n"
-        else:
-            yield paragraph.strip() + "\n"
+        example = _EXAMPLE.fullmatch(paragraph.strip())
+        yield f"```sh\n{example[1] or example[2]}\n```\n" if example else paragraph.strip() + "\n"
 
 
 def _cell(text: str) -> str:

@@ -166,8 +166,8 @@ class IdentityError(LocalError):
         A file of certificate, key or CA is missing, is readable by others (a key), is damaged, has expired, is of
         another kind than ECDSA P-256, or certificate and key do not belong together.
     Cure:
-        Do what the message says: `chmod 600` for a key, `secagg ca issue` for a new certificate. `secagg ca show FILE`
-        tells what a certificate file holds.
+        Do what the message says: `chmod 600` for a key, `secagg ca issue` for a new certificate. `secagg doctor` looks
+        at all of these files, and `secagg ca show FILE` tells what one of them holds.
     """
 
 
@@ -260,8 +260,8 @@ class AuthenticationError(RemoteError):
         The two sides belong to different deployments, a certificate has expired or names another host or participant,
         or somebody changed a message.
     Cure:
-        Compare the CA files of both sides, the dates of the certificates, and the host name with the names in the
-        server's certificate. If all of them fit, treat it as an attack: do not simply try again.
+        Run `secagg doctor` on the participant's machine: it compares CA files, names, dates and versions of both
+        sides. If all of them fit, treat it as an attack: do not simply try again.
     """
 
 
@@ -310,8 +310,8 @@ class TransportError(SecAggError):
         TLS, or the coordinator itself failed in the call (`INTERNAL`). After a broken connection the client tried again
         for as long as its `RetryPolicy` says.
     Cure:
-        Check the address and the port, and whether the coordinator runs. `RetryPolicy` makes the client try for longer.
-        After `INTERNAL`, read the coordinator's log: `internal_error` has the traceback.
+        Run `secagg doctor` on the participant's machine: it says how far a connection comes. `RetryPolicy` makes the
+        client try for longer. After `INTERNAL`, read the coordinator's log: `internal_error` has the traceback.
     """
 
 

@@ -119,3 +119,11 @@ def test_the_page_on_alerts_has_every_alert_with_a_place_to_read_more() -> None:
     assert len(found) == len(rules)
     assert all("[More](../operate.md#" in row[-1] for row in found)
     assert not any("{{" in cell for row in found for cell in row)
+
+
+def test_every_example_of_a_command_is_code() -> None:
+    lines = "\n".join(references.command_line()).splitlines()
+    assert not [line for line in lines if line.startswith("Example")]
+    commands = [at for at, line in enumerate(lines) if line.startswith(("secagg ", "secagg-server "))]
+    assert len(commands) > 20
+    assert [lines[at] for at in commands if lines[at - 1] != "```sh"] == []
