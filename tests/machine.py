@@ -1,4 +1,4 @@
-"""What the tests of pages and examples run on: a folder with a deployment as README makes it, and a free port."""
+"""What the tests of pages and examples run on: a folder with a deployment as docs/by-hand.md makes it."""
 
 import os
 import socket

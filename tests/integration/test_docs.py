@@ -20,9 +20,9 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.mark.runs("README.md", "sh", "secagg")
-@pytest.mark.runs("README.md", "python", "import")
-def test_readme(machine: Machine, page: Code) -> None:
+@pytest.mark.runs("docs/by-hand.md", "sh", "secagg")
+@pytest.mark.runs("docs/by-hand.md", "python")
+def test_by_hand(machine: Machine, page: Code) -> None:
     participant, fl_server = page.rest("python")
     machine.shell(page.take("secagg ca init"))
     with machine.serving(page.take("secagg-server serve")):
@@ -33,12 +33,10 @@ def test_readme(machine: Machine, page: Code) -> None:
     assert "total weight 360" in told
     bias = np.array(re.findall(r"[\d.]+", told.rsplit("[", 1)[1]), np.float64)
     assert np.abs(bias - 0.25).max() < 1e-3
-    machine.shell(page.take("secagg simulate").replace("100000", "100"))
-    assert "noise(law=skellam" in machine.shell(page.take("secagg plan"))
 
 
 def test_examples_are_short() -> None:
-    for example in blocks("README.md", "python"):
+    for example in blocks("docs/by-hand.md", "python"):
         assert len([line for line in example.splitlines() if line.strip()]) <= 16
 
 
@@ -81,7 +79,7 @@ class Crew:
 @pytest.mark.runs("docs/guide.md", "sh")
 @pytest.mark.runs("docs/guide.md", "console")
 def test_guide(machine: Machine, page: Code) -> None:
-    texts = blocks("README.md", "sh")
+    texts = blocks("docs/by-hand.md", "sh")
     make_identities(machine, texts)
     with machine.serving(serve_command(texts)), Crew(machine, "guide"):
         told = machine.end(machine.python("\n".join(page.rest("python"))))
@@ -148,3 +146,16 @@ def test_modules_that_a_page_names_exist() -> None:
 def is_module(name: str) -> bool:
     place = ROOT.joinpath(*name.split("."))
     return place.is_dir() or place.with_suffix(".py").exists()
+
+
+def test_the_readme_compares_by_rows_of_the_whole_comparison() -> None:
+    def rows(page: str, heading: str) -> list[str]:
+        table = (ROOT / page).read_text().partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+        return re.findall(r"^\| ([A-Z][^|]+) \|", table, re.MULTILINE)
+
+    short, whole = (
+        rows("README.md", "## Compared with what frameworks bring"),
+        rows("docs/comparison.md", "## In short"),
+    )
+    assert short == [row for row in whole if row in short]
+    assert len(short) >= 6

@@ -12,7 +12,7 @@ from tests.pages import Code, blocks
 
 
 def test_histogram(tmp_path: Path) -> None:
-    machine, commands = Machine(tmp_path), blocks("README.md", "sh")
+    machine, commands = Machine(tmp_path), blocks("docs/by-hand.md", "sh")
     make_identities(machine, commands)
     plain = play(machine, "histogram/plain")
     with machine.serving(serve_command(commands)):

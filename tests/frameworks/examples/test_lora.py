@@ -14,7 +14,7 @@ def test_adapters(tmp_path: Path, page: Code) -> None:
     folder = "python docs/examples/lora/secure"
     played = [f"{folder}/server.py", *(f"{folder}/site.py {site}" for site in (1, 2, 3))]
     assert page.take("python docs/examples/lora").splitlines() == played
-    machine, commands = Machine(tmp_path), blocks("README.md", "sh")
+    machine, commands = Machine(tmp_path), blocks("docs/by-hand.md", "sh")
     make_identities(machine, commands)
     with machine.serving(serve_command(commands)):
         secure = accuracies(play(machine, "lora/secure"))
