@@ -17,6 +17,7 @@ def quiet_state(**changes: Any) -> State:
         "max_calls": 2,
         "max_connections": 3,
         "ready": lambda: True,
+        "faults": list,
         "connections": lambda: (4, 5),
         "calls": {"data": lambda: 6, "control": lambda: 7},
         **changes,

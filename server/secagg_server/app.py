@@ -110,6 +110,7 @@ async def running_server(
         calls={plane: partial(getattr, limiter, "under_way") for plane, limiter in limiters.items()},
         expiries=lambda: renewal.loaded.expiries,
         spent=lambda: rounds.opener.budgets.spent(),  # noqa: PLW0108, there are no rounds yet
+        faults=lambda: [*filter(None, [renewal.fault]), *rounds.opener.budgets.damaged()],
     )
     metrics, memory = Metrics(state), Memory(clock)
     observer = Observer(LogListener(), metrics, memory)

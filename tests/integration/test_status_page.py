@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import grpc
 import pytest
 
 from secagg.messages import Phase
+from secagg.privacy.ledger import Budget, LedgerBook
+from secagg.programs.ledgers.files import locked
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from tests.serving import PATIENCE_S, Stage, make_config, stage
+from tests.unit.privacy.test_ledger import CONFIG
 
 DATA = "127.0.0.1:0"
 
@@ -80,6 +85,30 @@ async def joined(s: Stage, count: int, phase: Phase = Phase.ADVERTISE_KEYS) -> l
             last = live[0]["phases"][-1]
             if (last["name"], last["delivered"]) == (str(phase), count):
                 return live
+
+
+async def test_budgets_and_what_is_wrong_with_files_are_on_the_page(tmp_path: Path) -> None:
+    with locked(tmp_path / "ledger", time.time) as folder:
+        book = LedgerBook(folder)
+        for task in ("whole", "torn"):
+            book.keep(book.open(task, Budget()).plan(bytes(15) + b"\1", replace(CONFIG, task=task)))
+    (torn,) = (tmp_path / "ledger").glob("torn-*.jsonl")
+    torn.write_bytes(torn.read_bytes().replace(b"planned", b"Planned"))
+    async with stage(tmp_path, status=DATA, ledger_dir=tmp_path / "ledger") as s:
+        (tmp_path / "cert.pem").write_text("no certificate")
+        s.server.renewal.wake()
+        await s.server.renewal.look()
+        told = await seen(s)
+        (budget,) = told["budgets"]
+        assert (budget["task"], budget["epsilon"]) == ("whole", Budget().epsilon)
+        assert 0 < budget["spent"] < budget["epsilon"]
+        certificate, ledger = told["faults"]
+        assert "are not used" in certificate
+        assert "the privacy ledger of task 'torn' is corrupt" in ledger
+        page, _ = await get(s, "/")
+        assert "The privacy ledger of task &#39;torn&#39; is corrupt" in page
+        assert [use["limit"] for use in told["uses"][:2]] == [32, 20_000]
+        assert told["uses"][-1]["used"] > 10 << 20
 
 
 async def test_a_refusal_and_a_round_without_a_sum_are_on_the_page(tmp_path: Path) -> None:

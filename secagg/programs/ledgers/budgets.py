@@ -88,6 +88,7 @@ class Budgets:
         self._own = own
         self._lock = Lock()
         self._seen: dict[str, Ledger] = {}  # so that a ledger that is exchanged under our feet is found out
+        self._damaged: dict[str, str] = {}
         self._spent: dict[str, tuple[Ledger, Spent]] = {}
         self._log = log
 
@@ -138,8 +139,13 @@ class Budgets:
                 ledger = self.read(task)
             except LedgerError as error:
                 self._log.warning("ledger_damaged", task=task, detail=str(error))
+                self._damaged[task] = str(error)
             else:
                 self._seen.setdefault(task, ledger)
+
+    def damaged(self) -> list[str]:
+        """What is wrong with ledgers that cannot be used, as `look` found it; those that were used since are whole."""
+        return [told for task, told in self._damaged.items() if task not in self._seen]
 
     def spent(self) -> list[Spent]:
         """What each task has spent, as this process saw its ledger last. Reads no file, and waits for nobody."""

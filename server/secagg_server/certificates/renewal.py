@@ -31,6 +31,7 @@ class Renewal:
 
     Attributes:
         loaded: what is in force.
+        fault: why new files are not in force, until they are; empty if nothing is wrong.
     """
 
     def __init__(self, settings: Settings, loaded: Loaded, clock: Clock, apply: Callable[[Loaded], None]) -> None:
@@ -41,6 +42,7 @@ class Renewal:
         apply: called on the event loop with what is in force from then on.
         """
         self.loaded = loaded
+        self.fault = ""
         self._settings = settings
         self._clock = clock
         self._apply = apply
@@ -94,9 +96,10 @@ class Renewal:
         try:
             loaded = await asyncio.to_thread(load, self._settings, self._clock())
         except (IdentityError, OSError) as error:
+            self.fault = f"the files of certificate, key and CA have changed and are not used: {error}"
             self._log.error("credentials_kept", detail=str(error))
             return
-        self.loaded = loaded
+        self.loaded, self.fault = loaded, ""
         self._apply(loaded)
         self._log.info("credentials_renewed", expiries=[(name, at.isoformat()) for name, at in loaded.expiries])
 

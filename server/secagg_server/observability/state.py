@@ -20,6 +20,7 @@ class State:
         calls: how many are under way, by plane.
         expiries: what expires when: the server certificate first, then each CA.
         spent: of each task with a privacy ledger, what it has spent.
+        faults: what is wrong with files of the coordinator until somebody puts it right.
     """
 
     ready: Callable[[], bool]
@@ -30,3 +31,4 @@ class State:
     calls: Mapping[str, Callable[[], int]]
     expiries: Callable[[], Sequence[tuple[str, datetime]]]
     spent: Callable[[], Sequence[Spent]]
+    faults: Callable[[], Sequence[str]]

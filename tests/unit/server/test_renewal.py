@@ -125,11 +125,13 @@ async def test_broken_files_leave_the_old_ones_in_force(place: Place, how: str) 
     place.renewal.wake()  # a change of mode alone is no change of a file
     assert await place.look(4) == ["credentials_kept"]
     assert place.renewal.loaded is before
+    assert "have changed and are not used: " in place.renewal.fault
     assert place.applied == []
     place.put(place.issue())
     place.settings.key.chmod(0o600)
     replace(place.settings.participant_ca, place.ca.certificate_pem)
     assert await place.look() == ["credentials_renewed"]
+    assert place.renewal.fault == ""
 
 
 async def test_an_error_names_what_is_wrong(place: Place) -> None:

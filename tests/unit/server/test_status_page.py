@@ -231,9 +231,10 @@ def test_what_is_the_coordinators_own_trouble_is_an_error_and_says_where_to_look
 @pytest.mark.parametrize("cause", ConnectionCause)
 def test_every_end_of_a_connection_has_words(cause: ConnectionCause) -> None:
     told = Remembering()
-    told.memory(ConnectionClosed(cause, "10.0.0.1:5", "clinic-1", "no descriptors"))
+    told.memory(ConnectionClosed(cause, "10.0.0.1:5", "clinic-1", "no descriptors", "expired"))
     (one,) = told.memory.troubles
-    assert one.told.endswith("; clinic-1; 10.0.0.1:5; no descriptors")
+    assert one.event == f"connection {cause.name.lower()} expired"
+    assert one.told.endswith("; expired; clinic-1; 10.0.0.1:5; no descriptors")
 
 
 def test_an_anomaly_is_told_without_its_norm() -> None:
@@ -275,6 +276,7 @@ def status(**changes: Any) -> Status:
         "finished": tuple(told.memory.finished),
         "sums": 3,
         "failures": 1,
+        "faults": (),
         "troubles": told.memory.troubles,
         "budgets": (TaskBudget("digits", 3.0, 1e-5, 1.25),),
         "expiries": (Expiry("server certificate", NOW + 90 * DAY),),
@@ -371,8 +373,8 @@ def test_the_document_has_what_its_description_says() -> None:
     told = json.loads(document(status()))
     assert told.pop("version") == 1
     assert set(told) == {
-        *("at", "started", "state", "versions", "addresses", "live", "finished", "sums", "failures", "troubles"),
-        *("budgets", "expiries", "uses"),
+        *("at", "started", "state", "versions", "addresses", "live", "finished", "sums", "failures", "faults"),
+        *("troubles", "budgets", "expiries", "uses"),
     }
     assert set(told) == {field.name for field in fields(Status)}
     (one,) = told["live"]
@@ -415,6 +417,7 @@ def ended(at: float, survivors: int | None) -> FinishedRound:
     ("changes", "urgent", "words"),
     [
         ({"state": "shutting down"}, True, "takes no calls: shutting down"),
+        ({"faults": ("the ledger of t was rolled back",)}, True, "The ledger of t was rolled back."),
         ({"expiries": (Expiry("server certificate", NOW),)}, True, "server certificate has expired"),
         ({"expiries": (Expiry("CA", NOW + 9 * DAY + 100),)}, False, "CA expires in 9 days"),
         ({"budgets": (TaskBudget("t", 3.0, 1e-5, 2.8),)}, False, "Task t has ε = 0.2 left of 3"),

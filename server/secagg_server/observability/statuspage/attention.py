@@ -36,6 +36,8 @@ def attention(status: Status) -> tuple[Notice, ...]:
 def _state(status: Status) -> Iterator[Notice]:
     if status.state != "serving":
         yield Notice(True, f"The coordinator takes no calls: {status.state}.")
+    for fault in status.faults:
+        yield Notice(True, f"{fault[:1].upper()}{fault[1:]}.")
 
 
 def _expiries(status: Status) -> Iterator[Notice]:

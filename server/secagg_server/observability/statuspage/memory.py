@@ -56,7 +56,8 @@ _CONNECTIONS: Final = {
     ConnectionCause.SILENT: ("refusal", "a connection that made no call was closed"),
     ConnectionCause.FOR_ANOTHER: ("warning", "all connections are in use; one was closed for a newer one"),
     ConnectionCause.TOO_MANY: ("refusal", "a participant opened too many connections; its oldest was closed"),
-    ConnectionCause.WITHOUT_CALL: ("refusal", "a connection ended before its first call: TLS failed, or it was closed"),
+    ConnectionCause.WITHOUT_CALL: ("refusal", "a connection ended before its first call"),
+    ConnectionCause.TLS_REFUSED: ("refusal", "a TLS handshake failed"),
     ConnectionCause.ANSWER_NOT_TAKEN: ("refusal", "a participant did not take its answer in time"),
 }
 
@@ -108,10 +109,8 @@ class Memory:
                 self._note("round_broken", "error", f"a round of {round_.task} broke; the log says more")
             case CallEnded():
                 self._take_call(fact)
-            case ConnectionClosed(cause, address, participant, detail):
-                severity, told = _CONNECTIONS[cause]
-                told += "".join(f"; {one}" for one in (participant, address, detail) if one)
-                self._note(f"connection {cause.name.lower()}", severity, told)
+            case ConnectionClosed():
+                self._take_connection(fact)
             case _:
                 assert_never(fact)
 
@@ -165,6 +164,15 @@ class Memory:
             kind = type(call.error).__name__
             who = call.caller or call.address
             self._note(f"call_refused {call.method} {kind}", "refusal", f"{call.method} of {who}: {call.error}")
+
+    def _take_connection(self, closed: ConnectionClosed) -> None:
+        severity, told = _CONNECTIONS[closed.cause]
+        more = (closed.reason, closed.participant, closed.address, closed.detail)
+        self._note(
+            " ".join(filter(None, ("connection", closed.cause.name.lower(), closed.reason))),
+            severity,
+            "; ".join([told, *filter(None, more)]),
+        )
 
     def _note(self, event: str, severity: str, told: str) -> None:
         """Keep the latest of each kind, and how often. When there are too many kinds, the oldest of the least severe

@@ -76,6 +76,7 @@ class Reader:
             finished=tuple(memory.finished),
             sums=memory.sums,
             failures=memory.failures,
+            faults=tuple(map(words, state.faults()[:TASKS_SHOWN])),
             troubles=memory.troubles,
             budgets=tuple(_budgets(state.spent())),
             expiries=tuple(sorted(expiries, key=lambda expiry: expiry.at)),

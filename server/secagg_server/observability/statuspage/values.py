@@ -283,6 +283,7 @@ class Status:
         finished: rounds that ended since the start, the latest first, as far as they are remembered.
         sums: how many rounds ended with a sum since the start.
         failures: how many ended without one.
+        faults: what is wrong with files of the coordinator, until somebody puts it right.
         troubles: the latest first.
         budgets: of tasks with noise.
         expiries: of certificates, the first to expire first.
@@ -298,6 +299,7 @@ class Status:
     finished: tuple[FinishedRound, ...]
     sums: int
     failures: int
+    faults: tuple[str, ...]
     troubles: tuple[Trouble, ...]
     budgets: tuple[TaskBudget, ...]
     expiries: tuple[Expiry, ...]
