@@ -290,6 +290,18 @@ MUTANTS: Final = (
     Mutant("refused-without-address", f"{_SERVER}/network/proxy.py",
            "            self._loop.call_later(TOLD_WITHIN_S, self._forget, connection)\n",
            "            self._forget(connection)\n", "tests/integration/test_server_log.py"),
+    _unchecked("long-traceparent", f"{_SERVER}/observability/trace_context.py", "traceparent-bounded",
+               "tests/integration/test_traces.py"),
+    Mutant("participant-chooses-the-trace", f"{_SERVER}/observability/traces.py",
+           "if known else context.Context(),", "if known else self._read({METADATA: fact.traceparent}),",
+           "tests/integration/test_traces.py"),
+    Mutant("caller-decides-what-is-kept", f"{_SERVER}/observability/traces.py",
+           "ParentBased(own, remote_parent_sampled=own, remote_parent_not_sampled=own)", "ParentBased(own)",
+           "tests/integration/test_traces.py"),
+    Mutant("context-not-carried", f"{_CLIENT}/sync/connection.py", "(*call.metadata, *carried)", "call.metadata",
+           "tests/integration/test_traces.py"),
+    Mutant("opener-not-told", f"{_SERVER}/calls/handlers.py", "            CARRIED.set(traceparent)\n", "",
+           "tests/integration/test_traces.py"),
 )  # fmt: skip
 
 

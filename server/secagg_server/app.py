@@ -43,6 +43,7 @@ from secagg_server.observability.status import SERVING, STOPPING, Readiness, rou
 from secagg_server.observability.statuspage.memory import Memory
 from secagg_server.observability.statuspage.reading import Reader
 from secagg_server.observability.statuspage.serving import StatusPage
+from secagg_server.observability.traces import traces
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
@@ -90,7 +91,8 @@ async def running_server(
     Raises:
         ConfigError: an address is not allowed, or taken; or `ledger_dir` is; or too few files may be opened.
         IdentityError: certificates or keys do not fit.
-        MissingExtraError: there are privacy budgets, and nothing to account for them with.
+        MissingExtraError: there are privacy budgets, and nothing to account for them with; or traces are asked for,
+            and nothing to make them with.
     """
     check_accounting(settings)
     loaded = load(settings, clock())
@@ -113,12 +115,12 @@ async def running_server(
         faults=lambda: [*filter(None, [renewal.fault]), *rounds.opener.budgets.damaged()],
     )
     metrics, memory = Metrics(state), Memory(clock)
-    observer = Observer(LogListener(), metrics, memory)
     with (
+        traces() as tracing,
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
         _ledgers(settings, clock) as ledgers,
-        _proxy(settings, connections, observer) as proxy,
+        _proxy(settings, connections, observer := Observer(LogListener(), metrics, memory, *tracing)) as proxy,
         _status(settings) as status,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)

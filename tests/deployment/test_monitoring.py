@@ -249,7 +249,7 @@ CASES: dict[str, tuple[list[tuple[int, dict[str, str]]], list[tuple[int, dict[st
     "SecaggStrangers": (
         [
             (15, one("secagg_refusals_total", "0+2x20", 'plane="data", error="AuthenticationError"')),
-            (15, one("secagg_connections_closed_total", "0+10x20", 'cause="WITHOUT_CALL"')),
+            (15, one("secagg_connections_closed_total", "0+10x20", 'cause="TLS_REFUSED"')),
         ],
         [
             (15, one("secagg_refusals_total", "0x4 5x20", 'plane="data", error="AuthenticationError"')),

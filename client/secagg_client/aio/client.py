@@ -22,6 +22,7 @@ from secagg.transport.addresses import checked_target
 from secagg.transport.tls import client_credentials
 from secagg.wire.describing import Description
 from secagg_client.aio.connection import Connection, Scope
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import Describe, LeaveRound
 from secagg_client.calls.health import CheckHealth
 from secagg_client.participation.feedback import Feedback
@@ -38,6 +39,7 @@ from secagg_client.participation.terms import (
 )
 from secagg_client.released_sums.memory import Memory, memory_of
 from secagg_client.retry import RetryPolicy
+from secagg_client.tracing import span
 from secagg_client.transport import channels
 from secagg_client.transport.aio import Channel, Interceptor, compute
 
@@ -205,7 +207,7 @@ class AsyncClient:
             )
         )
         participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer, purpose))
-        with self._connection.scope(timeout_s) as scope:
+        with self._connection.scope(timeout_s) as scope, span("secagg.participate"):
             return await self._drive(participation, scope)
 
     async def describe(self, *, timeout_s: float | None = None) -> Description:
@@ -246,16 +248,21 @@ class AsyncClient:
 
     async def _drive(self, participation: Participation, scope: Scope) -> RoundResult:
         try:
-            call = await compute(participation.advance, None)
+            call = await self._advance(participation, None)
             while call is not None:
                 answer = await self._connection.perform(call, scope)
-                call = await compute(participation.advance, answer)
+                call = await self._advance(participation, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
             await self._leave(participation.leave_call(error))
             raise
         finally:
             participation.close()
         return replace(participation.result, bytes_sent=scope.bytes_sent, bytes_received=scope.bytes_received)
+
+    async def _advance(self, participation: Participation, answer: Parts | None) -> PreparedCall[Any] | None:
+        """Our own work of a phase: check what came, and make what goes out next."""
+        with span("secagg.work"):
+            return await compute(participation.advance, answer)
 
     async def _leave(self, call: LeaveRound | None) -> None:
         """Try for a short time: the round goes on without us anyway when its deadline passes."""

@@ -13,6 +13,7 @@ from secagg.wire.limits import PART_COST
 from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import UploadCall
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
+from secagg_client.tracing import call_span
 from secagg_client.transport.channels import CallFailed, named_error
 from secagg_client.transport.sync import Channel, Event, RunningCall, compute, usable_after, wait
 
@@ -161,28 +162,29 @@ class Connection:
     def stream(self, call: PreparedCall[Any], scope: Scope) -> Generator[bytes, None, None]:
         """Make the call once, and yield the parts of the answer as they arrive, up to the call's limit."""
         timeout_s = scope.remaining_s()
-        requests = _Requests(call, scope)
-        size = 0
-        try:
-            running = self._channel.call(call.path, requests, timeout_s, call.metadata)
-            with scope.running(running):
-                while (part := running.read()) is not None:
-                    scope.bytes_received += len(part)
-                    size += len(part) + PART_COST
-                    yield part
-                    if size > call.limit:  # check: longer-than-any-answer
-                        return
-        except (CallFailed, ParticipationCancelled) as error:
-            if requests.error is not None:
-                raise requests.error from None
-            scope.remaining_s()
-            if isinstance(error, ParticipationCancelled):
+        with call_span(call.path) as carried:
+            requests = _Requests(call, scope)
+            size = 0
+            try:
+                running = self._channel.call(call.path, requests, timeout_s, (*call.metadata, *carried))
+                with scope.running(running):
+                    while (part := running.read()) is not None:
+                        scope.bytes_received += len(part)
+                        size += len(part) + PART_COST
+                        yield part
+                        if size > call.limit:  # check: longer-than-any-answer
+                            return
+            except (CallFailed, ParticipationCancelled) as error:
+                if requests.error is not None:
+                    raise requests.error from None
+                scope.remaining_s()
+                if isinstance(error, ParticipationCancelled):
+                    raise
+                raise named_error(error.failure, self._channel.target, call.method) from None
+            except BaseException as error:
+                if not usable_after(error):  # also before the call was known to `scope`, which could not cancel it
+                    self._channel.renew()
                 raise
-            raise named_error(error.failure, self._channel.target, call.method) from None
-        except BaseException as error:
-            if not usable_after(error):  # also before the call was known to `scope`, which could not cancel it
-                self._channel.renew()
-            raise
 
 
 class _Requests:

@@ -309,7 +309,7 @@ def _handshake(one: Participant, trust: "TrustAnchors", shown: CertificateSummar
     if not first:
         text = (
             "the coordinator's certificate is right, and it closed the connection when it saw ours: its CA (setting "
-            "participant_ca) is another, or its clock is wrong. On its machine, see the log (connection_without_call), "
+            "participant_ca) is another, or its clock is wrong. On its machine, see the log (tls_refused), "
             "and run the doctor there"
         )
         return Finding("TLS", Level.ERROR, text, "secagg doctor --config /etc/secagg/secagg-server.toml")

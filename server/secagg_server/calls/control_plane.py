@@ -47,15 +47,18 @@ class ControlPlane:
     async def _open_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         parts = await call.all(pb.OpenRoundPart, OPEN_ROUND.request_bytes)
         hosted = await self._rounds.open(b"".join(part.config for part in parts))
+        call.belongs_to(hosted.record.round_id)
         yield pb.OpenRoundReply(round_id=hosted.record.round_id).SerializeToString()
 
     async def _watch_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.WatchRoundRequest)
+        call.belongs_to(request.round_id)
         async for time_s, event in self._rounds.find_opened(request.round_id).watch():
             yield encode_event(event, time_s).SerializeToString()
 
     async def _fetch_aggregate(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.FetchRequest)
+        call.belongs_to(request.round_id)
         opened = self._rounds.find_opened(request.round_id)
         released = await opened.released()
         for part in released.parts():
@@ -76,10 +79,12 @@ class ControlPlane:
         """The round and the participants that the parts name."""
         parts = await call.all(pb.ParticipantsPart, EXPECT.request_bytes)
         opened = self._rounds.find_opened(b"".join(part.round_id for part in parts))
+        call.belongs_to(opened.record.round_id)
         return opened, frozenset(decode_participant_id(name) for part in parts for name in part.participant_ids)
 
     async def _abort_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.AbortRoundRequest, ABORT_ROUND.request_bytes)
+        call.belongs_to(request.round_id)
         hosted = self._rounds.find_opened(request.round_id)
         if len(request.reason.encode()) > MAX_REASON_BYTES:
             raise DecodeError(f"a reason has at most {MAX_REASON_BYTES} bytes")

@@ -127,6 +127,7 @@ class DataPlane:
         if request.WhichOneof("by") == "task":
             call.enter(WAITING)
         record = (await self._found(ParticipantId(call.caller), request)).record
+        call.belongs_to(record.round_id)
         for part in encode_offer(record.round_id, record.config_bytes):
             yield part.SerializeToString()
 
@@ -166,6 +167,7 @@ class DataPlane:
     async def _leave_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.LeaveRequest)
         hosted = self._rounds.find_for(ParticipantId(call.caller), request.round_id)
+        call.belongs_to(hosted.record.round_id)
         await hosted.leave(ParticipantId(call.caller), decode_leave(request.leave))
         yield pb.LeaveReply().SerializeToString()
 

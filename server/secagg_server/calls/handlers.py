@@ -19,6 +19,7 @@ from secagg_server.calls.tasks import started
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.network.peers import Peers
 from secagg_server.observability.observer import Observer
+from secagg_server.observability.trace_context import CARRIED, carried_by
 
 Answer = Callable[[IncomingCall], AsyncIterator[bytes]]
 """Reads what a call brings, and makes the parts of its answer."""
@@ -66,7 +67,9 @@ class ServiceHandler(grpc.GenericRpcHandler):
     def _handler(self, name: str, answer: Answer) -> Any:
         async def handle(_: object, context: Context) -> None:
             peer, plane = context.peer(), self._plane
-            call = CallProgress(plane.name, name, plane.peers.address(peer))
+            traceparent = carried_by(context.invocation_metadata())
+            call = CallProgress(plane.name, name, plane.peers.address(peer), traceparent=traceparent)
+            CARRIED.set(traceparent)
             async with reported(context, call, plane.observer):
                 call.caller = caller = plane.who(context)
                 plane.peers.spoke(peer, caller)

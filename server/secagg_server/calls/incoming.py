@@ -40,6 +40,11 @@ class IncomingCall:
     def enter(self, round_id: bytes) -> None:
         """Count the call among those of this round from now on. Raise `LimitError` if its caller has too many there."""
         self._slot.move(round_id)
+        self.belongs_to(round_id)
+
+    def belongs_to(self, round_id: bytes) -> None:
+        """Let the observer know which round the call is about."""
+        self._progress.round_id = round_id
 
     def taken(self) -> None:
         """Count the bytes that were read no longer: they belong to the round now."""

@@ -57,6 +57,8 @@ class CallProgress:
         caller: whose call it is; empty until that is known.
         bytes_in: of the messages that it brought so far.
         bytes_out: of the messages that were sent so far.
+        round_id: of the round that it is counted in, once it is.
+        traceparent: which trace its caller says that it belongs to.
     """
 
     plane: str
@@ -65,6 +67,8 @@ class CallProgress:
     caller: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
+    round_id: bytes = b""
+    traceparent: str = ""
 
 
 @asynccontextmanager
@@ -86,6 +90,8 @@ async def reported(context: Context, call: CallProgress, observer: Observer) -> 
                 outcome,
                 error,
                 traceback,
+                call.round_id,
+                call.traceparent,
             )
         )
 

@@ -1,5 +1,5 @@
-"""What an operator sees of a running coordinator: its log, and the place for metrics.
+"""What an operator sees of a running coordinator: log, metrics, traces and the status page.
 
-A metric of rounds belongs where `logs.log_event` is told of each event, a metric of calls where `calls.handlers` counts
-each call.
+`facts` says what can happen, and `observer` tells all four of it. What grpc, Python and libraries write by themselves
+comes into the log through `standard_error`, `grpc_log` and `python_log`.
 """

@@ -116,6 +116,8 @@ class CallEnded:
         outcome: how it ended.
         error: why it was refused; None if it was not.
         traceback: of the error of the coordinator that broke it, without values of variables; else empty.
+        round_id: of the round that it is counted in; another text or nothing where there is none.
+        traceparent: which trace its caller says that it belongs to; whatever the caller wrote, but not long.
     """
 
     plane: str
@@ -129,6 +131,8 @@ class CallEnded:
     outcome: CallOutcome
     error: SecAggError | None = None
     traceback: str = ""
+    round_id: bytes = b""
+    traceparent: str = ""
 
 
 class ConnectionCause(Enum):
