@@ -40,9 +40,8 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
+def built(folder: Path) -> Path:
+    """The site, built in a folder of its own."""
     settings = (ROOT / "mkdocs.yml").read_text()
     settings = settings.replace("paths: [., client]", f"paths: [{ROOT}, {ROOT}/client]")
     (folder / "mkdocs.yml").write_text(settings.replace("[docs/docstrings.py]", f"[{ROOT}/docs/docstrings.py]"))
@@ -50,13 +49,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "import docs.assemble, pathlib; docs.assemble.main(pathlib.Path(sys.argv[1]))", str(folder / "build/docs")
     )
     assert gathered.returncode == 0, gathered.stderr
-    built = subprocess.run(
+    made = subprocess.run(
         [Path(sys.executable).with_name("zensical"), "build", "--strict"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert built.returncode == 0, built.stdout + built.stderr
-    assert "No issues found" in built.stdout + built.stderr
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "No issues found" in made.stdout + made.stderr
     return folder / "build/site"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")
