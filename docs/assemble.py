@@ -20,6 +20,7 @@ CAUSES: Final = "reference/causes.md"
 LOG_EVENTS: Final = "reference/log-events.md"
 METRICS: Final = "reference/metrics.md"
 ALERTS: Final = "reference/alerts.md"
+STATUS: Final = "reference/status.md"
 ELSEWHERE: Final = {
     "README.md": "index.md",
     "SECURITY.md": "security.md",
@@ -31,6 +32,7 @@ ELSEWHERE: Final = {
     "secagg/errors.py": CAUSES,
     "server/secagg_server/observability/log_events.py": LOG_EVENTS,
     "server/secagg_server/observability/metric_table.py": METRICS,
+    "server/secagg_server/observability/statuspage/values.py": STATUS,
     references.ALERTS: ALERTS,
 }
 """Where the site has files that are not in docs/."""
@@ -42,6 +44,7 @@ WRITTEN: Final = {
     LOG_EVENTS: references.log_events,
     METRICS: references.metrics,
     ALERTS: references.alerts,
+    STATUS: references.status,
 }
 """Pages that are written from the code."""
 

@@ -1,4 +1,5 @@
-"""The pages of the reference that are written from the code: settings, command line, errors, log events and metrics.
+"""The pages of the reference that are written from the code: settings, command line, errors, log events,
+metrics, alerts and the status as JSON.
 
 Each is a generator of lines. `assemble.py` puts them into the site.
 """
@@ -7,11 +8,12 @@ import ast
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from enum import Enum
 from itertools import pairwise
 from os.path import relpath
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import typer
 import yaml
@@ -21,6 +23,9 @@ from secagg_server.observability.log_events import COMMON, FIELDS, OF_ROUND, SEC
 from secagg_server.observability.logs import MOST_OF_EVENT
 from secagg_server.observability.metric_table import LABELS
 from secagg_server.observability.metric_table import SECTIONS as METRIC_SECTIONS
+from secagg_server.observability.statuspage import values
+from secagg_server.observability.statuspage.document import VERSION
+from secagg_server.observability.statuspage.values import Status
 from secagg_server.settings import ENV_PREFIX, Settings
 
 import secagg
@@ -34,6 +39,8 @@ ALERTS: Final = "deploy/prometheus/secagg.rules.yml"
 
 _TEMPLATE: Final = re.compile(r"\{\{ \$labels\.(\w+) \}\}")  # Prometheus puts the value of the label there
 _EXAMPLE: Final = re.compile(r"Examples?: (.*)|(secagg(?:-server)? .*)", re.DOTALL)
+_ATTRIBUTE: Final = re.compile(r"^    (\w+): (.*(?:\n        .*)*)", re.MULTILINE)
+_JSON: Final = {"str": "text", "int": "number", "float": "number", "bool": "true or false"}
 _MARKUP: Final = re.compile(r"\[/?(bold|italic|dim)\]")
 
 
@@ -245,6 +252,40 @@ def metrics() -> Iterator[str]:
     yield "| Label | Meaning |"
     yield "|---|---|"
     yield from (f"| `{name}` | {meaning} |" for name, meaning in sorted(LABELS.items()))
+
+
+def status() -> Iterator[str]:
+    """The page on what the status port tells programs."""
+    yield "# The status as JSON\n"
+    yield (
+        "`/status.json` of the [status port](settings.md#status) has the facts of the status page as one JSON object. "
+        f"Its `version` is {VERSION}: a later release may add fields, but no field goes away or changes its meaning "
+        "while the version is the same. Times are in seconds since 1970, in UTC. What is not known is `null`. Names "
+        "and texts that others chose are one line without control characters, of bounded length; long lists are cut.\n"
+    )
+    others = [kind for kind in vars(values).values() if isinstance(kind, type) and is_dataclass(kind)]
+    for kind in sorted(others, key=lambda kind: kind is not Status):
+        doc = inspect.cleandoc(kind.__doc__ or "")
+        about, _, attributes = doc.partition("\nAttributes:\n")
+        yield f"## `{kind.__name__}`\n"
+        yield f"{_cell(about)}\n"
+        yield "| Field | Type | Meaning |"
+        yield "|---|---|---|"
+        for name, meaning in _ATTRIBUTE.findall(attributes):
+            yield f"| `{name}` | {_json_type(str(get_type_hints(kind)[name]))} | {_cell(meaning)} |"
+        yield ""
+
+
+def _json_type(annotation: str) -> str:
+    """How JSON has a value of this type, with links to the objects of the page."""
+    text = re.sub(r"(?:\w+\.)+(\w+)", r"\1", annotation.removeprefix("<class '").removesuffix("'>"))
+    if listed := re.fullmatch(r"tuple\[(.*), \.\.\.\]", text):
+        return f"list of {_json_type(listed[1])}"
+    if text.startswith("dict"):
+        return "object of texts"
+    if optional := re.fullmatch(r"(.*) \| None", text):
+        return f"{_json_type(optional[1])} or null"
+    return _JSON.get(text, f"[`{text}`](#{text.lower()})")
 
 
 def alerts() -> Iterator[str]:

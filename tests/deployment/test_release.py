@@ -79,7 +79,7 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     needed = {re.split(r"[^\w-]", each)[0] for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each}
-    assert needed == {"cryptography", "grpcio", "numpy", "protobuf", "typer"}
+    assert needed == {"cryptography", "grpcio", "numpy", "protobuf", "rich", "typer"}
     assert "server" in metadata.get_all("Provides-Extra", [])
 
 
@@ -93,6 +93,8 @@ def test_the_wheel_has_the_product_alone(wheel: zipfile.ZipFile) -> None:
     assert not [name for name in names if re.search(r"(^|/)(tests?|docs|__pycache__)/|\.(pem|key|pyc)$", name)]
     for package in ("secagg", "secagg_client"):
         assert f"{package}/py.typed" in names
+    pages = "secagg/programs/pages/page.html.j2", "secagg_server/observability/statuspage/status.html.j2"
+    assert {*pages, *(page.replace(".html.j2", ".css") for page in pages)} <= set(names)
 
 
 def test_the_source_distribution_has_what_it_takes_to_test_it(release: dict[str, bytes], tmp_path: Path) -> None:

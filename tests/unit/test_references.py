@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from secagg_server.calls.statuses import STATUS
 from secagg_server.observability.log_events import FIELDS, SECTIONS
 from secagg_server.observability.metric_table import LABELS, METRICS
+from secagg_server.observability.statuspage import values
 from secagg_server.settings import Settings
 
 import secagg
@@ -108,6 +110,17 @@ def test_the_page_on_metrics_has_every_metric_and_label() -> None:
     for name, metric in METRICS.items():
         assert (name, metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.help) in found
     assert set(LABELS.items()) <= found
+
+
+def test_the_page_on_the_status_has_every_field() -> None:
+    found = rows(references.status())
+    kinds = [kind for kind in vars(values).values() if is_dataclass(kind)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert {field.name for field in fields(kind)} <= {row[0] for row in found}
+    assert ("missing", "[`Names`](#names)") in {row[:2] for row in found}
+    assert ("closed", "number or null") in {row[:2] for row in found}
+    assert ("live", "list of [`LiveRound`](#liveround)") in {row[:2] for row in found}
 
 
 def test_the_page_on_alerts_has_every_alert_with_a_place_to_read_more() -> None:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
+from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from secagg_server.observability.facts import (
     RoundName,
     RoundOpened,
 )
-from secagg_server.observability.statuspage import values
+from secagg_server.observability.statuspage import reading, values
 from secagg_server.observability.statuspage.attention import attention
 from secagg_server.observability.statuspage.document import document
 from secagg_server.observability.statuspage.memory import FINISHED_KEPT, TROUBLES_KEPT, Memory
@@ -53,8 +55,11 @@ from secagg.events import (
     WrongShares,
 )
 from secagg.messages import ParticipantId, Phase
+from secagg.privacy.ledger import Budget
+from secagg.programs.ledgers.budgets import Spent
 from secagg.robust.combining import Anomaly
 from secagg.robust.grouping import Groups
+from tests.metering import quiet_state
 from tests.serving import make_config
 
 NOW = 1_800_000_000.0
@@ -419,6 +424,7 @@ def ended(at: float, survivors: int | None) -> FinishedRound:
         ({"state": "shutting down"}, True, "takes no calls: shutting down"),
         ({"faults": ("the ledger of t was rolled back",)}, True, "The ledger of t was rolled back."),
         ({"expiries": (Expiry("server certificate", NOW),)}, True, "server certificate has expired"),
+        ({"budgets": (TaskBudget("t", 3.0, 1e-5, None),)}, False, "Task t has ε = 0 left of 3"),
         ({"expiries": (Expiry("CA", NOW + 9 * DAY + 100),)}, False, "CA expires in 9 days"),
         ({"budgets": (TaskBudget("t", 3.0, 1e-5, 2.8),)}, False, "Task t has ε = 0.2 left of 3"),
         (
@@ -499,3 +505,27 @@ def test_each_path_has_its_kind_of_answer() -> None:
     assert json.loads(found["/status.json"].body)["state"] == "serving"
     assert found["/"].style.startswith("'sha256-")
     assert found["/status.json"].style == ""
+
+
+def test_the_budgets_that_have_least_left_are_shown_and_none_is_infinite() -> None:
+    """JSON knows no infinity, and the FL server names as many tasks as it likes."""
+    spent = [Spent(f"task-{i:03}", i / 100, Budget(3.0, 1e-5)) for i in range(reading.TASKS_SHOWN + 9)]
+    state = quiet_state(spent=[*spent, Spent("all", inf, Budget(3.0, 1e-5))], max_open_rounds=9)
+    told = Remembering()
+    rounds: Any = SimpleNamespace(find=lambda _: SimpleNamespace(expected=NOBODY))
+    told.open(2)  # its first phase has not begun: not shown yet
+    told.tell(told.open(), *to_input())
+    reader = reading.Reader(state, told.memory, rounds, {"data plane": "x"}, clock=lambda: NOW, why=lambda: "serving")
+    taken = reader.picture()
+    assert len(taken.budgets) == reading.TASKS_SHOWN
+    assert taken.budgets[0] == TaskBudget("all", 3.0, 1e-5, None)
+    assert [one.task for one in taken.budgets[1:]] == [f"task-{i:03}" for i in range(10, reading.TASKS_SHOWN + 9)]
+    assert json.loads(document(taken))["budgets"][0]["spent"] is None
+    assert "∞" in page(taken)
+    assert [(use.what, use.used, use.limit) for use in taken.uses[:4]] == [
+        ("rounds under way", 1, 9),
+        ("calls of participants", 6, 2),
+        ("calls of the FL server", 7, 1000),
+        ("connections of participants", 9, 3),
+    ]
+    assert [one.used > 0 for one in taken.uses[4:]] == [True, True]

@@ -147,7 +147,8 @@ class Memory:
 
     def live(self, expected: Callable[[RoundId], frozenset[ParticipantId]]) -> tuple[LiveRound, ...]:
         """Rounds under way, the newest first. Args: expected: whom the FL server said to expect in a round."""
-        return tuple(_live(one, expected(round_id)) for round_id, one in reversed(self._live.items()))
+        begun = [(round_id, one) for round_id, one in reversed(self._live.items()) if one.standing.phases]
+        return tuple(_live(one, expected(round_id)) for round_id, one in begun)
 
     # --- what went wrong ----------------------------------------------------------------------------------------------
 
@@ -206,14 +207,14 @@ def _about(round_: RoundName, at: float, config: RoundConfig) -> RoundFacts:
 
 
 def _live(watched_: _Watched, expected: frozenset[ParticipantId]) -> LiveRound:
-    standing, open_ = watched_.standing, watched_.standing.open
+    standing, open_ = watched_.standing, watched_.standing.phases[-1]
     order = phases(watched_.config)
-    to_come = order[order.index(open_.phase) + 1 :] if open_ else order
+    to_come = order[order.index(open_.phase) + 1 :]
     return LiveRound(
         about=watched_.about,
         phases=_phases(standing),
         to_come=tuple(map(str, to_come)),
-        deadline=open_.deadline if open_ else watched_.about.opened,
+        deadline=open_.deadline,
         missing=Names.of(standing.missing(expected)),
         missing_count=standing.missing_count(expected),
         dropped=_drops(standing),

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Final
 
 import google.protobuf
@@ -91,7 +92,8 @@ def _budgets(spent: Sequence[Spent]) -> Iterator[TaskBudget]:
     """Of the tasks that have least left, if there are too many to show."""
     scarce = sorted(spent, key=lambda one: one.budget.epsilon - one.epsilon)[:TASKS_SHOWN]
     for one in sorted(scarce, key=lambda one: one.task):
-        yield TaskBudget(words(one.task), one.budget.epsilon, one.budget.delta, one.epsilon)
+        epsilon = one.epsilon if isfinite(one.epsilon) else None
+        yield TaskBudget(words(one.task), one.budget.epsilon, one.budget.delta, epsilon)
 
 
 def _uses(state: State, live: int) -> Iterator[Use]:

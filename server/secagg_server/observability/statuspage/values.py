@@ -223,18 +223,18 @@ class TaskBudget:
         task: its name.
         epsilon: ε that all its rounds may spend together.
         delta: δ of the budget.
-        spent: ε spent so far; planned rounds count in full.
+        spent: ε spent so far; planned rounds count in full. None if it is beyond every bound.
     """
 
     task: str
     epsilon: float
     delta: float
-    spent: float
+    spent: float | None
 
     @property
     def left(self) -> float:
         """ε that is left."""
-        return max(0.0, self.epsilon - self.spent)
+        return 0.0 if self.spent is None else max(0.0, self.epsilon - self.spent)
 
 
 @dataclass(frozen=True, slots=True)
