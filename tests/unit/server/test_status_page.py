@@ -158,6 +158,8 @@ def test_groups_are_shown_and_counted_as_one_round() -> None:
         for n in (1, 2, 3)
     ]
     told.memory(GroupsOpened(whole, NOW, "median", tuple(g.round_id for g in groups)))
+    for group in groups:
+        told.tell(group, PhaseStarted(KEYS, NOW + 60, 10))
     assert [(one.about.group, one.about.groups, one.about.group_of) for one in told.live()] == [
         (n, 3, f"{9:032x}") for n in (3, 2, 1)
     ]
