@@ -191,7 +191,7 @@ MUTANTS: Final = (
     _unchecked("status-for-all-at-once", _STATUS_PORT, "status-connections", _STATUS_TESTS),
     _unchecked("status-for-ever", _STATUS_PORT, "status-connection-time", _STATUS_TESTS),
     _unchecked("status-of-any-length", _STATUS_PORT, "status-request-bytes", _STATUS_TESTS),
-    Mutant("status-answers-again", _STATUS_PORT, "elif self.cycle is None:", "else:", _STATUS_TESTS),
+    Mutant("status-answers-again", _STATUS_PORT, '    "connection": "close",\n', "", _STATUS_TESTS),
     Mutant("status-without-policy", _STATUS_PORT, "NOTHING_ELSE + style", "style", _STATUS_TESTS),
     Mutant("status-tells-errors", _STATUS_PORT, 'b"Internal error of the coordinator; its log says more.\\n"',
            "plain_traceback().encode()", _STATUS_TESTS),

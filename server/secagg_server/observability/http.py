@@ -222,11 +222,11 @@ class _Connection(H11Protocol):
         self.loop.call_later(self._most_s, transport.abort)  # check: status-connection-time
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what is short enough, up to the one request."""
+        """Pass on what is short enough. h11 itself bounds only what arrives in pieces."""
         self._received += len(data)
         if self._received > MAX_REQUEST_BYTES:  # check: status-request-bytes
             self.transport.abort()
-        elif self.cycle is None:
+        else:
             super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:

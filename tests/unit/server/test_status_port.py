@@ -137,8 +137,8 @@ async def test_a_body_is_not_read() -> None:
 
 async def test_a_long_request_is_cut_off() -> None:
     for request in (
-        b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * 5000,
-        b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * 5000 + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 5000,
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 5000 + b"\r\n",
         b"GET /" + b"a" * 20_000,
     ):
         async with serving() as port:
