@@ -115,12 +115,13 @@ async def running_server(
         faults=lambda: [*filter(None, [renewal.fault]), *rounds.opener.budgets.damaged()],
     )
     metrics, memory = Metrics(state), Memory(clock)
+    shown = () if settings.status is None else (metrics, memory)  # without the port nobody reads them
     with (
         traces() as tracing,
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
         _ledgers(settings, clock) as ledgers,
-        _proxy(settings, connections, observer := Observer(LogListener(), metrics, memory, *tracing)) as proxy,
+        _proxy(settings, connections, observer := Observer(LogListener(), *shown, *tracing)) as proxy,
         _status(settings) as status,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)

@@ -23,13 +23,14 @@ from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, LocalError
 from secagg.lattice.modular import U64
 from secagg.messages import MASKED_PHASES, Phase
-from secagg.tools.bench import core, homomorphic, homomorphic_report, round_participant, secrets, unmasking
+from secagg.tools.bench import core, homomorphic, homomorphic_report, round_participant, secrets, status, unmasking
 from secagg.tools.bench import round as rounds
 from secagg.tools.bench.core import Sizes
 from secagg.tools.bench.measure import seconds_each, take_turns
 from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.report import Figure, Report, Section, at_least, at_most
 from secagg.tools.bench.round import RoundSetting
+from secagg.tools.bench.status import StatusSetting
 from secagg.tools.commands.bench import app
 from secagg.tools.simulation import grid
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
@@ -278,6 +279,20 @@ def test_a_masked_round_has_no_key_to_hold() -> None:
         Variant.named("masked", "threshold")
     assert Variant.named("masked") == MASKED
     assert Variant.named("bfv", "threshold").experimental
+
+
+def test_what_being_watched_costs() -> None:
+    setting = StatusSetting(participants=3, values=100, turns=2, rounds=1, scrapes=2)
+    document = status.measure(setting).as_json()
+    assert document["exact"]
+    figures = document["figures"]["status"]
+    assert set(figures) == {
+        *("cost_ratio", "cost_of_all_ratio", "scrapes_ratio"),
+        *("scrape_s", "scrapes_per_s", "plain_round_s", "watched_round_s"),
+    }
+    assert document["targets"]["cost_ratio"]["at_most"] == document["targets"]["scrapes_ratio"]["at_most"] == 0.02
+    assert figures["scrapes_per_s"] >= 1
+    assert figures["plain_round_s"] > 0
 
 
 @pytest.mark.parametrize("threat_model", list(ThreatModel))

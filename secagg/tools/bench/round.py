@@ -131,15 +131,15 @@ def _measure(
         identities = create_identities(folder, names)
         sidecar = stack.enter_context(Sidecar(identities.server, folder))
         progress(f"the start of {len(names)} participants")
-        commands = _commands(setting, identities, sidecar.data_plane, config)
+        commands = commands_of(setting, identities, sidecar.data_plane, config)
         crew = stack.enter_context(Crew(commands, folder / "participants.log"))
-        ready = _heard(crew, commands, "ready")
+        ready = heard(crew, commands, "ready")
         control = stack.enter_context(ControlClient(sidecar.control_plane))
         server = [memory_of(sidecar.pid)]
         played = []
         for number in range(1, setting.rounds + 1):
             progress(f"round {number} of {setting.rounds}")
-            played.append(_play(control, crew, config, setting))
+            played.append(play(control, crew, config, setting))
             server.append(memory_of(sidecar.pid))
         plain: Figure | None = None
         if with_transport:
@@ -150,7 +150,7 @@ def _measure(
     return report, {p.sums_sha256 for p in played}
 
 
-def _commands(
+def commands_of(
     setting: RoundSetting, identities: Identities, target: str, config: RoundConfig
 ) -> dict[str, tuple[str, ...]]:
     """How each participant is started, the first `dropouts` of them with the order to leave."""
@@ -171,7 +171,8 @@ def upload_chunks(config: RoundConfig) -> int:
     return upload_layout(config.homomorphic, config.vector_len).chunks
 
 
-def _play(control: ControlClient, crew: Crew, config: RoundConfig, setting: RoundSetting) -> Played:
+def play(control: ControlClient, crew: Crew, config: RoundConfig, setting: RoundSetting) -> Played:
+    """One round with the whole crew, from its opening until everybody has the sum."""
     names = list(crew.commands)
     start_s = time()
     round_id = control.open_round(config, timeout_s=TIMEOUT_S)
@@ -179,13 +180,13 @@ def _play(control: ControlClient, crew: Crew, config: RoundConfig, setting: Roun
         crew.order(name, round_id.hex())
     timeline = list(control.watch(round_id, timeout_s=TIMEOUT_S))
     aggregate = control.fetch(round_id, timeout_s=TIMEOUT_S)
-    _heard(crew, names[: setting.dropouts], "left")
-    finished = _heard(crew, names[setting.dropouts :], "finished")
+    heard(crew, names[: setting.dropouts], "left")
+    finished = heard(crew, names[setting.dropouts :], "finished")
     exact = _is_exact(aggregate, finished, setting.values)
     return Played(start_s, timeline, finished, digest_of_sums(aggregate.sums), exact)
 
 
-def _heard(crew: Crew, names: Iterable[str], event: str) -> dict[str, Said]:
+def heard(crew: Crew, names: Iterable[str], event: str) -> dict[str, Said]:
     """What each of them says of the event.
 
     Raises:

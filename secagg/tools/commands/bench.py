@@ -113,6 +113,32 @@ def round_(
 
 
 @app.command()
+def status(
+    *,
+    participants: Annotated[
+        int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
+    ] = 5,
+    values: Annotated[
+        int, typer.Option("--values", "-m", min=1, help="The number of values of each update.")
+    ] = 100_000,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each coordinator, of five rounds each.")] = 10,
+    quick: Annotated[bool, typer.Option("--quick", help="Play one turn only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What it costs a coordinator to count what happens and to be scraped every second.
+
+    Two coordinators play the same rounds in turns, one of them without a status port. What is compared is the time that
+    each spends on processors. Exit code 1 if a sum was not exact.
+
+    Example: secagg bench status --json
+    """
+    from secagg.tools.bench.status import StatusSetting, measure
+
+    setting = StatusSetting(participants=participants, values=values, turns=1 if quick else turns)
+    _print(measure(setting, _say), as_json)
+
+
+@app.command()
 def homomorphic(
     *,
     values: Annotated[

@@ -26,12 +26,13 @@ class ProcessError(LocalError):
 class Sidecar:
     """The running process: ends with the `with` block that it is opened in."""
 
-    def __init__(self, identity: Path, folder: Path) -> None:
+    def __init__(self, identity: Path, folder: Path, *, status: bool = False) -> None:
         """Start it.
 
         Args:
             identity: folder with cert.pem, key.pem and ca.pem.
             folder: for its log and its control socket.
+            status: whether it has a status port, on loopback.
 
         Raises:
             MissingExtraError: the server's packages are not installed.
@@ -47,6 +48,7 @@ class Sidecar:
             "--key": identity / "key.pem",
             "--participant-ca": identity / "ca.pem",
             "--log-format": "json",
+            **({"--status": "127.0.0.1:0"} if status else {}),
         }
         flags = [str(word) for pair in arguments.items() for word in pair]
         with self._log.open("wb") as log:
@@ -57,6 +59,7 @@ class Sidecar:
         self.pid = self._process.pid
         self.data_plane: str = ready["data_plane"]
         self.control_plane: str = ready["control_plane"]
+        self.status: str | None = ready["status"]
 
     def __enter__(self) -> Self:
         return self

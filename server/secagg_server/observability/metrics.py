@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from secagg.context import RoundId
 from secagg.events import (
@@ -23,6 +21,7 @@ from secagg.events import (
     WrongShares,
 )
 from secagg.messages import Phase
+from secagg_server.observability.exposition import OPENMETRICS, PLAIN, Exposition
 from secagg_server.observability.facts import (
     CallEnded,
     CallOutcome,
@@ -64,8 +63,10 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._of = Counted(self._registry).of
         register_state(self._registry, state)
+        self._exposition = Exposition(self._registry)
         self._rounds: dict[RoundId, _UnderWay] = {}  # those with phases: groups, not what they are of
         self._in_groups: dict[RoundId, float] = {}  # when each round in groups was opened
+        self._called: set[tuple[str, str]] = set()
         self._clock = clock
         self._answers: dict[bool, tuple[float, Answer]] = {}  # when each was made, by whether it is OpenMetrics
 
@@ -152,8 +153,10 @@ class Metrics:
 
     def _count_call(self, call: CallEnded) -> None:
         which = (call.plane, call.method)
-        for outcome in CallOutcome:  # Prometheus sees no increase in what was not there before
-            self._of("secagg_calls_total", *which, outcome.name)
+        if which not in self._called:
+            self._called.add(which)
+            for outcome in CallOutcome:  # Prometheus sees no increase in what was not there before
+                self._of("secagg_calls_total", *which, outcome.name)
         self._of("secagg_calls_total", *which, call.outcome.name).inc()
         self._of("secagg_received_bytes_total", *which).inc(call.bytes_in)
         self._of("secagg_sent_bytes_total", *which).inc(call.bytes_out)
@@ -170,12 +173,8 @@ class Metrics:
         known = self._answers.get(wanted)
         now = self._clock()
         if known is None or now - known[0] >= FRESH_S:
-            known = self._answers[wanted] = (now, self._openmetrics() if wanted else self._plain())
+            known = self._answers[wanted] = (now, self._made(openmetrics=wanted))
         return known[1]
 
-    def _openmetrics(self) -> Answer:
-        body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
-        return Answer(body, openmetrics.CONTENT_TYPE_LATEST)
-
-    def _plain(self) -> Answer:
-        return Answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
+    def _made(self, *, openmetrics: bool) -> Answer:
+        return Answer(self._exposition.text(openmetrics=openmetrics), OPENMETRICS if openmetrics else PLAIN)

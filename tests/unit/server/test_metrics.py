@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from secagg_server.observability import exposition
 from secagg_server.observability.facts import (
     CallEnded,
     CallOutcome,
@@ -206,6 +209,28 @@ def test_a_name_of_a_task_cannot_break_the_format() -> None:
     task = 'x"\n# HELP y\\ {a="b"} 1'
     found = Scene(spent=[Spent(task, 1.0, Budget(2.0))]).read()
     assert found["secagg_ledger_epsilon", f"task={task}"] == 1
+
+
+def test_the_text_is_that_of_prometheus_client() -> None:
+    scene = Scene(spent=[Spent(task, 1.5e-7, Budget(1e30)) for task in ("a", 'x"\n\\ y', "ε")])
+    for outcome in CallOutcome:
+        scene.metrics(call(outcome=outcome, bytes_in=12_345_678_901))
+    scene.metrics(RoundOpened(NAME, AT, CONFIG))
+    scene.metrics(event(PhaseStarted(Phase.ADVERTISE_KEYS, AT + 60, 5)))
+    scene.metrics(event(RoundFailed(RoundAborted(AbortReason.CANCELLED, "x")), AT + 8.125))
+    registry = scene.metrics._registry
+    for process in [c for c in registry._collector_to_names if isinstance(c, ProcessCollector)]:
+        registry.unregister(process)  # its numbers change between two readings
+    for accept, theirs in ((OPENMETRICS, openmetrics.generate_latest), ("", generate_latest)):
+        assert scene.metrics.answer(accept).body == theirs(registry)
+
+
+def test_beginnings_of_lines_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(spent=[Spent(f"task {n}", 1.0, Budget()) for n in range(20)])
+    monkeypatch.setattr(exposition, "_KEPT", 30)
+    first, second = scene.read(), scene.read()
+    assert first.keys() == second.keys()
+    assert len(scene.metrics._exposition._beginnings) <= 30
 
 
 def test_the_table_is_in_order() -> None:
