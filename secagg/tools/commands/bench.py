@@ -121,8 +121,8 @@ def status(
     values: Annotated[
         int, typer.Option("--values", "-m", min=1, help="The number of values of each update.")
     ] = 100_000,
-    turns: Annotated[int, typer.Option(min=1, help="Turns of each coordinator, of five rounds each.")] = 10,
-    quick: Annotated[bool, typer.Option("--quick", help="Play one turn only.")] = False,
+    turns: Annotated[int, typer.Option(min=2, help="Turns of each coordinator, of five rounds each.")] = 30,
+    quick: Annotated[bool, typer.Option("--quick", help="Play two turns only.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What it costs a coordinator to count what happens and to be scraped every second.
@@ -134,7 +134,7 @@ def status(
     """
     from secagg.tools.bench.status import StatusSetting, measure
 
-    setting = StatusSetting(participants=participants, values=values, turns=1 if quick else turns)
+    setting = StatusSetting(participants=participants, values=values, turns=2 if quick else turns)
     _print(measure(setting, _say), as_json)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -13,6 +13,7 @@ from secagg.errors import AbortReason
 from secagg.events import Verdict
 from secagg_server.calls.statuses import STATUS
 from secagg_server.observability.facts import ConnectionCause
+from secagg_server.observability.metric_process import Process
 from secagg_server.observability.metric_table import METRICS
 from secagg_server.observability.state import State
 
@@ -36,7 +37,7 @@ READ: Final = frozenset(
         "secagg_ready",
     }
 )
-"""Those that are read at each scrape. The others are counted, but for those of the process, which the library reads."""
+"""Those that are read at each scrape. The others are counted, but for those of the process."""
 
 _MADE: Final = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
 
@@ -93,7 +94,7 @@ def _known() -> Iterator[tuple[str, ...]]:
 def register_state(registry: CollectorRegistry, state: State) -> None:
     """Show what is true of the coordinator and of its process whenever the registry is read."""
     registry.register(_Now(state))
-    ProcessCollector(registry=registry)
+    registry.register(Process())
 
 
 class _Now(Collector):

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
-from secagg_server.observability import exposition
+from secagg_server.observability import exposition, metric_process
 from secagg_server.observability.facts import (
     CallEnded,
     CallOutcome,
@@ -21,6 +22,7 @@ from secagg_server.observability.facts import (
     RoundOpened,
 )
 from secagg_server.observability.logs import LogListener
+from secagg_server.observability.metric_process import Process, open_files
 from secagg_server.observability.metric_registry import MAX_TASKS, READ
 from secagg_server.observability.metric_table import LABELS, METRICS
 from secagg_server.observability.metrics import FRESH_S, Metrics
@@ -219,10 +221,29 @@ def test_the_text_is_that_of_prometheus_client() -> None:
     scene.metrics(event(PhaseStarted(Phase.ADVERTISE_KEYS, AT + 60, 5)))
     scene.metrics(event(RoundFailed(RoundAborted(AbortReason.CANCELLED, "x")), AT + 8.125))
     registry = scene.metrics._registry
-    for process in [c for c in registry._collector_to_names if isinstance(c, ProcessCollector)]:
+    for process in [c for c in registry._collector_to_names if isinstance(c, Process)]:
         registry.unregister(process)  # its numbers change between two readings
     for accept, theirs in ((OPENMETRICS, openmetrics.generate_latest), ("", generate_latest)):
         assert scene.metrics.answer(accept).body == theirs(registry)
+
+
+def test_the_process_is_read_as_prometheus_client_reads_it() -> None:
+    theirs = {f.name: f.samples[0] for f in ProcessCollector(registry=None).collect()}
+    ours = {f.name: f.samples[0] for f in Process().collect()}
+    assert ours.keys() == theirs.keys()
+    for name, sample in ours.items():
+        assert sample.name == theirs[name].name
+        assert sample.value == pytest.approx(theirs[name].value, rel=0.1, abs=2), name
+        assert f"{sample.name}" in METRICS
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_open_files_are_counted_on_old_and_new_kernels(monkeypatch: pytest.MonkeyPatch, counted: bool) -> None:
+    listed: list[str] = []
+    kernel = SimpleNamespace(stat=lambda: SimpleNamespace(st_size=7 if counted else 0), iterdir=lambda: listed)
+    monkeypatch.setattr(metric_process, "_FILES", kernel)
+    listed = [] if counted else ["0", "1", "2"]
+    assert open_files() == (7 if counted else 3)
 
 
 def test_beginnings_of_lines_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
