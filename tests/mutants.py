@@ -67,6 +67,8 @@ _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/tes
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
 _KEY_FILES, _KEY_FILE_TESTS = "secagg/programs/keyfiles.py", "tests/unit/test_keyfiles.py"
 _KEY_TESTS, _STATE_TESTS = "tests/unit/test_state_keys.py", "tests/unit/test_saved_state.py"
+_LEDGER_FILES, _LEDGER_TESTS = "secagg/programs/ledgers/files.py", "tests/unit/server/test_ledger_files.py"
+_REFUSED_STARTS = "tests/integration/test_refused_start.py"
 _STATUS_PORT, _METRICS = f"{_SERVER}/observability/http.py", f"{_SERVER}/observability/metrics.py"
 _STATUS_TESTS, _METRIC_TESTS = "tests/unit/server/test_status_port.py", "tests/unit/server/test_metrics.py"
 _CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
@@ -185,6 +187,19 @@ MUTANTS: Final = (
            "self._status = health_pb2.HealthCheckResponse.NOT_SERVING", "pass", _WIRING),
     Mutant("answers-for-strangers", f"{_SERVER}/calls/health.py", "known = request.service in self._known",
            "known = True", _WIRING),
+    # --- what keeps the coordinator from starting
+    _unchecked("ledger-of-a-later-format", _LEDGER_FILES, "ledger-format", _LEDGER_TESTS),
+    _unchecked("ledger-of-the-future", _LEDGER_FILES, "ledger-of-the-future", _LEDGER_TESTS),
+    Mutant("ledger-folder-unlooked-at", _LEDGER_FILES, "        check_folder(folder, clock())\n", "", _LEDGER_TESTS),
+    Mutant("ledger-without-room", _LEDGER_FILES, "    check_room(folder)\n", "", _REFUSED_STARTS),
+    Mutant("ledger-without-marker", _LEDGER_FILES, "if not (folder / MARKER).exists():", "if False:", _LEDGER_TESTS),
+    Mutant("ledger-by-another-clock", f"{_SERVER}/app.py", "locked(settings.ledger_dir, clock)",
+           "locked(settings.ledger_dir, lambda: 1e11)", _REFUSED_STARTS),
+    Mutant("expired-ca-at-start", f"{_SERVER}/certificates/files.py",
+           "        trust.check_validity(datetime.fromtimestamp(now, UTC))\n", "", _REFUSED_STARTS),
+    Mutant("described-by-another-clock", f"{_SERVER}/app.py", "DataPlane(rounds, callers, store, clock)",
+           "DataPlane(rounds, callers, store, time.time)",
+           "tests/integration/test_client_rounds.py::test_a_coordinator_describes_itself_on_both_planes"),
     # --- the status port and what it tells
     _unchecked("status-writes", _STATUS_PORT, "status-reads-alone", _STATUS_TESTS),
     _unchecked("status-as-often-as-peers-like", _STATUS_PORT, "status-connections-a-second", _STATUS_TESTS),

@@ -1,5 +1,6 @@
 """The doctor at each side of real deployments that something is wrong with."""
 
+import errno
 import json
 import os
 import re
@@ -148,6 +149,12 @@ def test_what_will_go_wrong_later_is_a_warning(
     assert Level.ERROR not in level_of(findings).values()
 
 
+def test_everybody_may_write_in_a_sticky_folder(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in /tmp: nobody can exchange another's socket there."""
+    (start.folder / "run").chmod(0o1777)
+    assert troubles(examined(start, monkeypatch)) == []
+
+
 def test_a_socket_that_was_left_behind_is_said_and_left(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     stale_socket(start)
     (found,) = [one for one in examined(start, monkeypatch) if one.check == "control"]
@@ -190,6 +197,18 @@ def test_a_ledger_that_somebody_has(start: Start, monkeypatch: pytest.MonkeyPatc
     assert re.match(r"ledger: \S+ belongs to a coordinator or job that is running$", said)
 
 
+def test_a_disk_that_is_full(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = start.ledger
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("secagg.programs.ledgers.files.os.write", full)
+    (said,) = troubles(examined(start, monkeypatch))
+    assert said.startswith(f"disk: the ledger folder {folder} cannot be written: No space left on device; ")
+    assert said.endswith(f"; run: df -h {folder}; ls -ld {folder}")
+
+
 def test_a_disk_that_is_nearly_full(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "LITTLE_DISK_BYTES", 1 << 62)
     for _ in ("before the folder is made", start.ledger):
@@ -225,7 +244,8 @@ def test_a_folder_for_the_ledger_that_may_not_be_made(start: Start, monkeypatch:
 def test_root_is_told_that_it_sees_less(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     os.chown(start.flags["key"], 65_532, 65_532)
     (said, *_) = troubles(examined(start, monkeypatch))
-    assert re.match("user: root may do what the sidecar's user, 65532, may not: .*; run: sudo -u '#65532'", said)
+    assert said.startswith("user: root may do what the sidecar's user, 65532, may not: ")
+    assert said.endswith(f"; run: sudo --preserve-env -u '#65532' secagg doctor --config {start.flags['config']}")
 
 
 def test_without_the_extras(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,6 +388,27 @@ async def test_a_certificate_for_another_host(tmp_path: Path, one: Participant) 
     )
 
 
+async def test_a_certificate_for_another_name_that_is_meant(tmp_path: Path, one: Participant) -> None:
+    made = issue_server(site().authority, hosts=["aggregator.example.org"], now=NOW)
+    files = {"certificate": tmp_path / "its.pem", "key": tmp_path / "its.key"}
+    files["certificate"].write_bytes(made.certificate_pem)
+    files["key"].touch(mode=0o600)
+    files["key"].write_bytes(made.key_pem.expose())
+    async with stage(tmp_path, certificate=files["certificate"], key=files["key"]) as running:
+        found = await seen(replace(one, server_name="aggregator.example.org"), running.server.data_address)
+    assert troubles(found) == []
+    assert found[-1].check == "clocks"
+
+
+def test_one_address_of_two_is_enough(one: Participant) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as living:
+        there = replace(one, address=TcpAddress("localhost", living.getsockname()[1]))
+        found = participant._reached(there, ["127.0.0.1", "127.0.0.2"])
+        assert found.level is Level.WARNING
+        assert re.match(r"nothing listens on port \d+ of 127\.0\.0\.2", found.text)
+        assert participant._reached(there, ["127.0.0.1"]).level is Level.OK
+
+
 async def test_a_coordinator_of_another_deployment(tmp_path: Path) -> None:
     other = create_authority(name="ours", now=NOW)
     people = Authority.from_pem(other.certificate_pem, other.key_pem.expose())
@@ -483,6 +524,16 @@ def test_a_port_that_is_not_reached(
     assert said.endswith("; run: ip route get 127.0.0.1")
 
 
+def test_a_proxy_is_told_of_without_its_password(one: Participant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://user:secret@proxy.example.org:3128")
+    found = list(participant.examine(one))
+    (said,) = [each for each in troubles(found) if each.startswith("proxy: ")]
+    assert re.match("proxy: gRPC goes through the proxy in https_proxy, .*; run: export no_proxy=127.0.0.1$", said)
+    assert "secret" not in str(found)
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.1")
+    assert not any(each.startswith("proxy: ") for each in troubles(list(participant.examine(one))))
+
+
 @contextmanager
 def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
     """Something else than a coordinator; its address. Each connection is served in turn."""
@@ -532,7 +583,10 @@ def shown(begins: timedelta, lasts: timedelta) -> IssuedCertificate:
 @pytest.mark.parametrize(
     ("serve", "expected"),
     [
-        (lambda _: lambda link: link.close(), ["TLS: the connection was closed in the handshake: something"]),
+        (
+            lambda _: lambda link: link.close(),
+            [r"TLS: the connection was closed in the handshake( \(.*\))?: something"],
+        ),
         (lambda _: lambda link: link.sendall(b"220 mail.example.org ESMTP\r\n"), ["TLS: .* speaks no TLS 1.3"]),
         (lambda folder: tls(folder, site().server, newest=False), ["TLS: .* speaks no TLS 1.3"]),
         (
@@ -563,11 +617,10 @@ def test_something_else_than_a_coordinator(
         assert re.match(pattern, each), each
 
 
-def test_what_an_unknown_server_says_is_in_no_command(tmp_path: Path, one: Participant) -> None:
-    """Its certificate is not checked yet: a command made of its names would have our CA certify them."""
-    evil = create_authority(name="evil", now=NOW)
-    authority = Authority.from_pem(evil.certificate_pem, evil.key_pem.expose())
-    made = issue_server(authority, hosts=["evil.example.org"], now=NOW)
+@pytest.mark.parametrize("begins", [timedelta(0), -48 * HOUR])
+def test_what_an_unknown_server_says_is_in_no_command(tmp_path: Path, one: Participant, begins: timedelta) -> None:
+    """Its certificate is refused: a command made of its names would have our CA certify them."""
+    made = issue_server(site().authority, hosts=["evil.example.org"], now=NOW + begins, validity=24 * HOUR)
     with listening(tls(tmp_path, made)) as address:
         found = list(participant.examine(replace(one, address=parse_tcp(address))))
     assert level_of(found)["TLS"] is Level.ERROR

@@ -130,6 +130,11 @@ def test_how_far_clocks_are_apart(theirs: float, level: Level, said: str) -> Non
     assert found.mend == ("" if level is Level.OK else SET_CLOCK)
 
 
+def test_clocks_are_not_blamed_for_a_slow_answer() -> None:
+    assert difference(1065.0, 990.0, 1010.0, "coordinator").level is Level.OK
+    assert difference(1000.0 + 3605, 990.0, 1010.0, "coordinator").level is Level.WARNING
+
+
 class Other:
     """The other end: says what it was given, or raises it."""
 

@@ -54,7 +54,7 @@ def examine(config: Path | None, address: TcpAddress | None, now: float | None =
         return
     named = len(settings.model_fields_set)
     yield fine("settings", f"{named} of {len(Settings.model_fields)} are set, the others have their defaults")
-    yield _user(settings)
+    yield _user(settings, config)
     yield from _certificates(settings, address, now)
     told = _asked(settings) if _listens(settings) else []
     yield from told
@@ -69,7 +69,7 @@ def examine(config: Path | None, address: TcpAddress | None, now: float | None =
     yield _memory()
 
 
-def _user(settings: "Settings") -> Finding:
+def _user(settings: "Settings", config: Path | None) -> Finding:
     """Root may do what the sidecar's user may not, so root finds less."""
     user = os.geteuid()
     try:
@@ -78,7 +78,8 @@ def _user(settings: "Settings") -> Finding:
         owner = user
     if user == 0 != owner:
         text = f"root may do what the sidecar's user, {owner}, may not: run the doctor as that user"
-        return Finding("user", Level.WARNING, text, f"sudo -u '#{owner}' secagg doctor --config …")
+        again = "" if config is None else f" --config {shlex.quote(str(config))}"
+        return Finding("user", Level.WARNING, text, f"sudo --preserve-env -u '#{owner}' secagg doctor{again}")
     return fine("user", f"user {user}, as the sidecar should run")
 
 
@@ -181,13 +182,15 @@ def _asked(settings: "Settings") -> list[Finding]:
 
 
 def _control(settings: "Settings", *, running: bool) -> Finding:
-    from secagg_server.network.listening import Occupied, look_at
+    from secagg_server.network.listening import Occupied, check_socket, look_at
 
     try:
         place = parse_control(settings.control)
         if isinstance(place, TcpAddress):
             return _port(settings.control, "control", running=running)
         found = look_at(place.path)
+        if found is Occupied.FREE:
+            check_socket(place.path)
     except (SecAggError, OSError) as error:
         return refused("control", error)
     folder = place.path.parent

@@ -1,5 +1,6 @@
 """The connection to the coordinator from a participant's machine: files, name, port, TLS, and a call of our own."""
 
+import os
 import shlex
 import socket
 import ssl
@@ -27,6 +28,7 @@ FAR_APART_S: Final = 3600.0
 """From here on it is an error: one end may refuse certificates that are valid."""
 
 _WRONG_HOST: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH of OpenSSL
+_PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")  # variables that gRPC reads, in its order
 _MOST_ADDRESSES: Final = 4  # of one name, that are tried
 _MOST_NAMES: Final = 5  # of one certificate, that are shown
 
@@ -82,6 +84,9 @@ def examine(one: Participant) -> Iterator[Finding]:
     yield from findings
     addresses, found = _resolved(one)
     yield found
+    proxy = _proxy(one)
+    if proxy is not None:
+        yield proxy
     reached = _reached(one, addresses) if addresses else None
     if reached is not None:
         yield reached
@@ -246,6 +251,17 @@ def _resolved(one: Participant) -> tuple[list[str], Finding]:
     if addresses == [one.host]:
         return addresses, fine("name", f"{one.host} is an address")
     return addresses, fine("name", f"{one.host} is {', '.join(addresses)}")
+
+
+def _proxy(one: Participant) -> Finding | None:
+    """Whether gRPC goes through a proxy, where the doctor's own connections do not. Its address may hold a password."""
+    used = next((name for name in _PROXIES if os.environ.get(name)), None)
+    without = ",".join(filter(None, map(os.environ.get, ("no_grpc_proxy", "no_proxy"))))
+    spared = any(name and one.host.endswith(name) for name in without.split(","))
+    if used is None or spared:
+        return None
+    text = f"gRPC goes through the proxy in {used}, which must pass TLS through; to go straight to the coordinator"
+    return Finding("proxy", Level.WARNING, text, f"export no_proxy={shlex.quote(one.host)}")
 
 
 def _reached(one: Participant, addresses: list[str]) -> Finding:

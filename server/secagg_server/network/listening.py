@@ -110,13 +110,14 @@ def make_way(path: Path) -> None:
     grpc itself would take the path from a coordinator that is alive.
 
     Raises:
-        ConfigError: a coordinator listens there, or as of `look_at`.
+        ConfigError: a coordinator listens there, or as of `look_at` and `check_socket`.
     """
     found = look_at(path)
     if found is Occupied.TAKEN:
         raise ConfigError(f"control socket {path}: another coordinator is listening there")
     if found is Occupied.STALE:
         path.unlink(missing_ok=True)
+    check_socket(path)
 
 
 def look_at(path: Path) -> Occupied:
@@ -148,6 +149,23 @@ def look_at(path: Path) -> Occupied:
             f"mv {shlex.quote(str(path))} {shlex.quote(str(path))}.old"
         )
     return Occupied.TAKEN if _somebody_listens(path) else Occupied.STALE
+
+
+def check_socket(path: Path) -> None:
+    """Make a socket at a path where nothing is, and remove it again: gRPC would not say why it cannot.
+
+    Raises:
+        ConfigError: the file system is full, or has no sockets, and the like.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"control socket {path} cannot be made: {error.strerror or error}; choose another folder with the setting "
+            "control"
+        ) from error
 
 
 def _somebody_listens(path: Path) -> bool:

@@ -52,6 +52,15 @@ def test_a_folder_that_this_user_may_not_search(folder: Path) -> None:
     (folder / "private").chmod(0o700)
 
 
+def test_a_file_system_without_room_for_a_socket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("secagg_server.network.listening.socket.socket.bind", full)
+    with pytest.raises(ConfigError, match="cannot be made: No space left on device; choose another folder"):
+        make_way(folder / "control.sock")
+
+
 @pytest.mark.parametrize(
     ("number", "told"),
     [
