@@ -666,6 +666,11 @@ def test_settings_in_the_environment_are_looked_at(start: Start) -> None:
     result = run(**given)
     assert result.returncode == 0, result
     assert result.stdout.startswith("The sidecar on this machine, settings from the environment\n")
+    file = run(SECAGG_SERVER_CONFIG="missing.toml")
+    assert file.returncode == 1
+    assert "ERROR    settings     settings file missing.toml does not exist\n" in file.stdout
+    asked = run("--control", "127.0.0.1:9", "--json", **given)  # what was asked for, and nothing else
+    assert {each["side"] for each in json.loads(asked.stdout)["findings"]} == {"control"}
 
 
 def test_each_side_has_its_option(one: Participant) -> None:

@@ -22,8 +22,7 @@ def doctor(
         Path | None,
         typer.Option(
             help="On the coordinator's machine: look at a sidecar with this settings file. Settings in the environment "
-            "come before it, as for secagg-server.",
-            envvar="SECAGG_SERVER_CONFIG",
+            "come before it, as for secagg-server."
         ),
     ] = None,
     address: Annotated[
@@ -47,7 +46,6 @@ def doctor(
             metavar="unix:PATH",
             help="From the FL server: look at the control plane of the sidecar beside it (unix:PATH, or a loopback "
             "HOST:PORT).",
-            envvar="SECAGG_CONTROL",
         ),
     ] = None,
     timeout: Annotated[
@@ -58,9 +56,12 @@ def doctor(
     """Say what is wrong with a deployment, seen from this machine, and which command mends it.
 
     Run it where the trouble is: on the coordinator's machine (--config), on a participant's (--address), or where the
-    FL server runs (--control). Each line is one thing that was looked at: ok, WARNING or ERROR. The command behind run:
-    mends it, or shows more. The exit code is 1 if there is an error, and 0 otherwise. Nothing is changed: on the
-    coordinator's machine, ports and the ledger's disk are tried and given back at once.
+    FL server runs (--control). Without any of them, it looks at the sidecar whose settings are in the environment
+    (SECAGG_SERVER_…), as in its container.
+
+    Each line is one thing that was looked at: ok, WARNING or ERROR. The command behind run: mends it, or shows more.
+    The exit code is 1 if there is an error, and 0 otherwise. Nothing is changed: ports and
+    the ledger's disk are tried and given back at once.
 
     From the coordinator's machine: settings, certificate, key and CA, names, clock, socket, ports, open files, ledger,
     disk, memory. Beside a running sidecar, it is asked how it is.
@@ -84,6 +85,8 @@ def doctor(
     sides: list[tuple[str, str, Iterator[Finding]]] = []
     here = config is not None or (target is None and control is None and _set_by_environment())
     if here:
+        named = os.environ.get(f"{_ENVIRONMENT}CONFIG")
+        config = config or (Path(named) if named else None)
         source = "the environment" if config is None else str(config)
         sides.append(
             ("coordinator", f"The sidecar on this machine, settings from {source}", coordinator.examine(config, target))
