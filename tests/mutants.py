@@ -219,6 +219,10 @@ MUTANTS: Final = (
     Mutant("listener-ends-a-round", f"{_SERVER}/observability/observer.py",
            "except Exception:  # a bug in a metric or a log line is no reason to end a round",
            "except ImportError:", _METRIC_TESTS),
+    Mutant("systemd-not-told", f"{_SERVER}/cli.py", "        tell_supervisor(READY)\n", "",
+           "tests/integration/test_server_process.py::test_systemd_is_told_when_it_serves_and_when_it_stops"),
+    Mutant("systemd-not-told-of-the-end", f"{_SERVER}/cli.py", "        tell_supervisor(STOPPING)\n", "",
+           "tests/integration/test_server_process.py::test_systemd_is_told_when_it_serves_and_when_it_stops"),
     Mutant("renewal-looks-at-links", f"{_SERVER}/certificates/renewal.py", "path.stat()", "path.lstat()",
            "tests/unit/server/test_renewal.py"),
     # --- saved states

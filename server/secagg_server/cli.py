@@ -25,6 +25,7 @@ from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.observability.python_log import python_told
 from secagg_server.observability.standard_error import standard_error_to
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
+from secagg_server.supervisor import READY, STOPPING, tell_supervisor
 
 HELP: Final = """The secagg coordinator: relays, sums, and never sees a single update.
 
@@ -108,6 +109,7 @@ async def _serve(settings: Settings, grpc_log: GrpcLog) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
         structlog.get_logger().info("stopping", signal=number.name)
+        tell_supervisor(STOPPING)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
@@ -122,6 +124,7 @@ async def _serve(settings: Settings, grpc_log: GrpcLog) -> None:
             connections=server.connections,
             version=__version__,
         )
+        tell_supervisor(READY)
         await stop.wait()
 
 

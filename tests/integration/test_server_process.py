@@ -310,6 +310,16 @@ async def test_health_on_both_planes_and_reflection_on_one(running: Process) -> 
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_systemd_is_told_when_it_serves_and_when_it_stops(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(PATIENCE_S)
+        process = start(flags(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert listener.recv(64) == b"READY=1"
+        _, _, code = stop(process)
+        assert (listener.recv(64), code) == (b"STOPPING=1", 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_open_rounds_by_name(tmp_path: Path, number: signal.Signals) -> None:
     process = await asyncio.to_thread(start, flags(tmp_path))
