@@ -24,6 +24,7 @@ from secagg_server.observability.grpc_log import GrpcLog
 from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.observability.python_log import python_told
 from secagg_server.observability.standard_error import standard_error_to
+from secagg_server.observability.traces import traces
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
 from secagg_server.supervisor import READY, STOPPING, tell_supervisor
 
@@ -78,6 +79,8 @@ def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None
             parse_tcp(settings.status)
         load(settings, time.time())
         check_accounting(settings)
+        with traces():
+            pass
     else:
         configure_logs(settings.model_copy(update={"log_level": "error"}), sys.stderr)
         asyncio.run(_start_and_stop(settings))

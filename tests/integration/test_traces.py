@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -373,6 +374,15 @@ def test_what_does_not_fit_is_refused_by_name(environment: dict[str, str], error
 
     with pytest.raises(ConfigError, match=error), traces.traces({ENDPOINT: "http://127.0.0.1:9", **environment}):
         pass
+
+
+@pytest.mark.parametrize("switch", [(), ("--files-only",)])
+def test_check_config_finds_what_does_not_fit(tmp_path: Path, switch: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "secagg_server", "check-config", *flags(tmp_path), *switch]
+    environment = {**os.environ, ENDPOINT: "http://127.0.0.1:9", "OTEL_TRACES_SAMPLER": "mood"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "error: OTEL_TRACES_SAMPLER is 'mood'" in done.stderr
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
