@@ -20,10 +20,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from secagg_client import AsyncControlClient
 from secagg_server.observability import trace_context, traces
+from secagg_server.observability.facts import RoundEvent, RoundName, RoundOpened
+from secagg_server.observability.traces import TraceListener
 
 from secagg.config import RoundConfig
+from secagg.context import RoundId
 from secagg.errors import RoundAborted
-from secagg.messages import MASKED_PHASES
+from secagg.events import PhaseStarted
+from secagg.messages import MASKED_PHASES, Phase
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.configuration import encode_config
 from secagg.wire.v1 import control_plane_pb2
@@ -246,6 +250,48 @@ async def test_the_coordinator_keeps_by_its_own_rule_whatever_the_fl_server_says
     whole = named(list(coordinators.get_finished_spans()), "secagg.round")
     assert len(whole) == kept
     assert all(f"{key(span)[0]:032x}" in FOREIGN for span in whole)
+
+
+def listening() -> tuple[TraceListener, InMemorySpanExporter]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return TraceListener(provider), exporter
+
+
+def opened(number: int) -> RoundOpened:
+    return RoundOpened(RoundName(RoundId(bytes([number]) * 16), "digits", "masked"), 10.0 + number, make_config(3))
+
+
+def test_only_so_many_rounds_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "REMEMBERED", 2)
+    listener, exporter = listening()
+    for number in range(5):
+        listener(opened(number))
+    assert [(span.attributes or {})["secagg.round_id"] for span in exporter.get_finished_spans()] == [
+        bytes([number] * 16).hex() for number in range(3)
+    ]
+
+
+def test_a_phase_whose_deadline_moves_is_one_span() -> None:
+    listener, exporter = listening()
+    listener(opened(1))
+    first, second = Phase.ADVERTISE_KEYS, Phase.SHARE_KEYS
+    for at, phase in ((11.0, first), (12.0, first), (13.5, second)):
+        listener(RoundEvent(opened(1).round, at, PhaseStarted(phase, at + 9, 3)))
+    (span,) = exporter.get_finished_spans()
+    assert (span.start_time, span.end_time) == (11_000_000_000, 13_500_000_000)
+
+
+async def test_whoever_leaves_or_asks_for_the_offer_is_below_the_round(
+    tmp_path: Path, coordinators: InMemorySpanExporter
+) -> None:
+    async with stage(tmp_path) as s:
+        _, people = await s.open(make_config(3, SEMI_HONEST))
+        await people[0].leave()
+    spans = list(coordinators.get_finished_spans())
+    (whole,) = named(spans, "secagg.round")
+    for name in ("data/FindRound", "data/LeaveRound"):
+        assert {parent_of(span) for span in named(spans, name)} == {key(whole)[1]}
 
 
 # --- a collector ------------------------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 Started as `python last_words.py PIPE SOCKET`, with the numbers of two files: the pipe that the coordinator writes to as
 its standard error, and a socket to which it writes the traceback of a fatal signal. It sleeps until something comes
 from the socket. When that is its end and the pipe is empty, the coordinator has ended in order, and nothing is logged.
+It is born with the signals blocked that ask a coordinator to stop or to read its files again.
 """
 
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -24,8 +24,6 @@ _READER_S: Final = 0.5
 
 def main(pipe: int, words: socket.socket) -> None:
     """Wait for the coordinator's death, and log what it left."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the coordinator, whose end is ours
     traceback = words.recv(4096)
     if traceback:
         time.sleep(_READER_S)

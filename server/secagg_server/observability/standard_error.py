@@ -14,6 +14,7 @@ import faulthandler
 import io
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -33,6 +34,7 @@ LINES: Final = 50
 """Lines of one message."""
 
 _PATIENCE_S: Final = 2
+_NOT_FOR_IT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # it ends when we do
 _CONTINUED: Final = (b" ", b"\t", b"=", b"@", b"src/")
 _WORD_BYTES: Final = 4096  # the least that the system allows, so that who writes a traceback waits for its reader
 
@@ -75,8 +77,13 @@ def _logged_when_dead(pipe: int, real: int) -> Iterator[None]:
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WORD_BYTES)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE_S, 0))
     command = [sys.executable, "-I", "-S", str(Path(last_words.__file__)), str(pipe), str(theirs.fileno())]
-    with ours, subprocess.Popen(command, pass_fds=(pipe, theirs.fileno()), stdin=subprocess.DEVNULL, stderr=real):  # noqa: S603
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_IT)  # which it inherits
+    try:
+        logger = subprocess.Popen(command, pass_fds=(pipe, theirs.fileno()), stdin=subprocess.DEVNULL, stderr=real)  # noqa: S603
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+    with ours, logger:
         faulthandler.enable(ours.fileno())
         try:
             yield

@@ -244,3 +244,49 @@ def test_the_limit_of_open_files_is_raised_and_told(monkeypatch: pytest.MonkeyPa
     limits.append((200, 210))
     with pytest.raises(ConfigError, match="3 connections; raise the hard limit"):
         open_files.places(0)
+
+
+def refuse(proxy: ConnectionProxy, echo: Echo, count: int) -> None:
+    """Connections that grpc hangs up on."""
+    for _ in range(count):
+        with link(proxy) as one:
+            assert says(one, b"goodbye") == b"goodbye"
+            assert closed(one)
+
+
+def test_why_a_connection_was_refused_may_come_after_its_end(make: Make) -> None:
+    proxy, echo = make()
+    with capture_logs() as log, link(proxy) as one:
+        address = "{}:{}".format(*one.getsockname())
+        assert says(one, b"goodbye") == b"goodbye"
+        assert closed(one)
+        proxy.refused(echo.peers[0], "no certificate", "grpc's words")
+        proxy.refused("ipv4:127.0.0.1:1", "no certificate", "of nobody")
+        until(lambda: not proxy._by_peer)
+    told = [(line["event"], line["address"], line["reason"], line["detail"]) for line in log]
+    assert told == [("tls_refused", address, "no certificate", "grpc's words")]
+    proxy.stop()
+    proxy.refused(echo.peers[0], "no certificate", "nobody listens any more")
+
+
+def test_without_a_reason_the_end_is_told_a_little_later_or_at_the_end(make: Make) -> None:
+    proxy, echo = make()
+    with capture_logs() as log:
+        refuse(proxy, echo, 1)
+        until(lambda: not proxy._by_peer)
+        assert [line["event"] for line in log] == ["connection_without_call"]
+    proxy, echo = make()
+    with capture_logs() as log:
+        refuse(proxy, echo, 1)
+        proxy.stop()
+    assert [line["event"] for line in log] == ["connection_without_call"]
+
+
+def test_ends_that_wait_for_a_reason_are_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secagg_server.network.proxy._MOST_ENDED", 3)
+    monkeypatch.setattr("secagg_server.network.proxy.TOLD_WITHIN_S", 3600.0)
+    proxy, echo = make()
+    refuse(proxy, echo, 9)
+    until(lambda: len(echo.peers) == 9)
+    assert len(proxy._by_peer) <= 4
+    assert len(proxy._ended) == 3
