@@ -82,7 +82,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str], *, failure: int =
 
     The exit code is 0, or what the command says; `failure` for an error and 2 for a wrong command line. An error is one
     line on stderr. Where the command line says `--json`, that line is a JSON object with the keys `error` (the class),
-    `message`, and what else the error knows: `culprit`, `culprits`, `accused`, `exhibit`, `reason`,
+    `message`, and what else the error knows: `mend` (a command), `culprit`, `culprits`, `accused`, `exhibit`, `reason`,
     `array`, `index`.
     """
     show_on_every_terminal()

@@ -377,6 +377,16 @@ async def test_a_coordinator_that_does_not_take_our_certificate(tmp_path: Path) 
     assert re.match("TLS: the coordinator's certificate is right, and it closed the connection when it saw ours", said)
 
 
+async def test_a_coordinator_is_not_blamed_for_our_own_certificate(tmp_path: Path, one: Participant) -> None:
+    expired(one)
+    async with stage(tmp_path) as running:
+        own, refused = troubles(await seen(one, running.server.data_address))
+    assert own.startswith("certificate: the certificate of c-1: expired on ")
+    assert refused == (
+        "TLS: the coordinator's certificate is right; it closed the connection when it saw ours, for the reason above"
+    )
+
+
 async def test_a_certificate_for_another_host(tmp_path: Path, one: Participant) -> None:
     async with stage(tmp_path) as running:
         elsewhere = replace(one, server_name="aggregator.example.org")

@@ -230,6 +230,10 @@ def test_words_of_a_peer_cannot_move_the_cursor_or_begin_a_line() -> None:
     assert as_json("participant", evil)["text"] == "a?[2J ok all is fine?"
 
 
+def test_what_a_peer_says_is_not_endless() -> None:
+    assert len(as_json("participant", fine("TLS", "x" * 10_000))["text"] or "") == 2000
+
+
 def test_the_worst_counts() -> None:
     some = [fine("a", ""), Finding("b", Level.WARNING, ""), Finding("c", Level.ERROR, "")]
     assert [worst(some[:count]) for count in range(4)] == [Level.OK, Level.OK, Level.WARNING, Level.ERROR]

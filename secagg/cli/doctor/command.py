@@ -60,8 +60,8 @@ def doctor(
     (SECAGG_SERVER_…), as in its container.
 
     Each line is one thing that was looked at: ok, WARNING or ERROR. The command behind run: mends it, or shows more.
-    The exit code is 1 if there is an error, and 0 otherwise. Nothing is changed: ports and
-    the ledger's disk are tried and given back at once.
+    The exit code is 1 if there is an error, and 0 otherwise. Nothing is changed: ports and the ledger's disk are tried
+    and given back at once.
 
     From the coordinator's machine: settings, certificate, key and CA, names, clock, socket, ports, open files, ledger,
     disk, memory. Beside a running sidecar, it is asked how it is.

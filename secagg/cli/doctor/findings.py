@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from secagg.errors import LocalError, SecAggError
+from secagg.errors import LocalError, SecAggError, printable
 
 SOON: Final = timedelta(days=14)
 """A certificate that expires within this time is worth a warning. The coordinator's log warns as early."""
 
 SET_CLOCK: Final = "sudo timedatectl set-ntp true"
 
+_MOST_CHARS: Final = 2000
 _CHECK_WIDTH: Final = 13
 _LEVEL_WIDTH: Final = 9
 _INDENT: Final = " " * (_LEVEL_WIDTH + _CHECK_WIDTH)
@@ -151,8 +152,8 @@ def as_json(side: str, finding: Finding) -> dict[str, str | None]:
 
 
 def _plain(text: str) -> str:
-    """One line without control characters: some of it is in the words of a peer."""
-    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
+    """One line without control characters and of a bounded length: some of it is in the words of a peer."""
+    return printable(" ".join(text.split()), _MOST_CHARS)
 
 
 def moment(now: float) -> datetime:

@@ -95,7 +95,8 @@ def examine(one: Participant) -> Iterator[Finding]:
         yield clock(known, one.now)
         return
     shown = _shown(one)
-    handshake = _handshake(one, own[1], shown)
+    valid = all(finding.level is not Level.ERROR for finding in findings)
+    handshake = _handshake(one, own[1], shown, valid=valid)
     yield handshake
     yield clock([*known, *map(_validity, [shown] if shown else [])], one.now)
     if handshake.level is not Level.ERROR:
@@ -306,8 +307,15 @@ def _shown(one: Participant) -> CertificateSummary | None:
         return None
 
 
-def _handshake(one: Participant, trust: "TrustAnchors", shown: CertificateSummary | None) -> Finding:
-    """Shake hands as gRPC does, and wait for the first byte: until then a server may still refuse our certificate."""
+def _handshake(one: Participant, trust: "TrustAnchors", shown: CertificateSummary | None, *, valid: bool) -> Finding:
+    """Shake hands as gRPC does, and wait for the first byte: until then a server may still refuse our certificate.
+
+    Args:
+        one: see there.
+        trust: the CA.
+        shown: what the coordinator shows to anybody.
+        valid: whether nothing is wrong with our own files.
+    """
     name = one.server_name or one.host
     try:
         with (
@@ -322,6 +330,9 @@ def _handshake(one: Participant, trust: "TrustAnchors", shown: CertificateSummar
     if protocol != "h2":
         text = f"{version}, but the other end speaks no HTTP/2: a proxy that ends TLS? It must pass TCP through"
         return Finding("TLS", Level.ERROR, text, _openssl(one))
+    if not first and not valid:
+        text = "the coordinator's certificate is right; it closed the connection when it saw ours, for the reason above"
+        return Finding("TLS", Level.ERROR, text)
     if not first:
         text = (
             "the coordinator's certificate is right, and it closed the connection when it saw ours: its CA (setting "
