@@ -17,7 +17,9 @@ from typing import Final
 EVENT: Final = "last_words"
 LINE_BYTES: Final = 2000
 
-_MOST_BYTES: Final = 1 << 18
+MOST_LINES: Final = 50
+"""The last ones are kept: a handshake alone has ten lines."""
+
 _READER_S: Final = 0.5
 """How long the coordinator's own reader has for what it took out of the pipe before us."""
 
@@ -27,7 +29,7 @@ def main(pipe: int, words: socket.socket) -> None:
     traceback = words.recv(4096)
     if traceback:
         time.sleep(_READER_S)
-    _tell(_left(pipe))
+    _tell(_left(pipe)[-MOST_LINES:])
     while more := words.recv(4096):
         *lines, traceback = (traceback + more).split(b"\n")
         _tell(lines)
@@ -38,11 +40,11 @@ def _left(pipe: int) -> list[bytes]:
     """The lines in the pipe, whose other reader is dead or has taken its time."""
     found = b""
     try:
-        while len(found) < _MOST_BYTES and (data := os.read(pipe, 1 << 16)):
+        while data := os.read(pipe, 1 << 16):
             found += data
     except BlockingIOError:
         pass
-    return found.split(b"\n")
+    return found.strip(b"\n").split(b"\n")
 
 
 def _tell(lines: list[bytes]) -> None:

@@ -11,6 +11,7 @@ container, where the end of the first process ends all others at once.
 """
 
 import faulthandler
+import fcntl
 import io
 import os
 import select
@@ -33,6 +34,9 @@ LINE_BYTES: Final = 8192
 LINES: Final = 50
 """Lines of one message."""
 
+ROOM_BYTES: Final = 1 << 20
+"""Of the pipe, for a hundred handshakes at once; less where the system does not allow it."""
+
 _PATIENCE_S: Final = 2
 _NOT_FOR_IT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # it ends when we do
 _CONTINUED: Final = (b" ", b"\t", b"=", b"@", b"src/")
@@ -50,6 +54,8 @@ def standard_error_to(take: Callable[[str], None]) -> Iterator[None]:
     reading, writing = os.pipe()
     for end in (reading, writing):
         os.set_blocking(end, False)
+    with suppress(OSError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, ROOM_BYTES)
     reader = Thread(target=_read, args=(reading, take), name="stderr", daemon=True)
     try:
         with _logged_when_dead(reading, real):

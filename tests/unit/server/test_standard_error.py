@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from secagg_server.observability.last_words import MOST_LINES
 from secagg_server.observability.standard_error import LINE_BYTES, LINES, Messages, standard_error_to
 
 PATIENCE_S = 20.0
@@ -75,6 +76,19 @@ def test_files_and_threads_are_given_back() -> None:
     assert (files(), threading.active_count()) == (before, threads)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_fault_handler_is_as_it_was(enabled: bool) -> None:
+    program = (
+        "import faulthandler\n"
+        "from secagg_server.observability.standard_error import standard_error_to\n"
+        "with standard_error_to(print):\n"
+        "    assert faulthandler.is_enabled()\n"
+        f"assert faulthandler.is_enabled() is {enabled}\n"
+    )
+    switch = ["-X", "faulthandler"] if enabled else []
+    subprocess.run([sys.executable, *switch, "-c", program], check=True, timeout=60)
+
+
 def test_nobody_waits_for_the_reader() -> None:
     """The pipe is full, and its reader hangs: whoever writes goes on, and what finds no room is lost."""
     told: list[str] = []
@@ -89,7 +103,7 @@ def test_nobody_waits_for_the_reader() -> None:
         os.write(2, b"first\n")
         assert begun.wait(PATIENCE_S)
         lost = 0
-        for _ in range(1000):
+        for _ in range(3000):
             try:
                 os.write(2, b"x" * 999 + b"\n")
             except BlockingIOError:
@@ -111,7 +125,7 @@ def test_a_writer_that_may_wait_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         assert go_on.wait(PATIENCE_S)
 
     def write() -> None:
-        for _ in range(200):
+        for _ in range(2000):
             os.write(2, b"x" * 999 + b"\n")
         written.set()
 
@@ -127,6 +141,7 @@ def test_a_writer_that_may_wait_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- crashes ----------------------------------------------------------------------------------------------------------
 
+SAY = "libc.write(2, words, len(words))"
 PROGRAM = """
 import ctypes, json, os, signal, sys, time
 from secagg_server.observability.standard_error import standard_error_to
@@ -164,6 +179,15 @@ def test_the_words_before_an_abort_come_out(lib: str, holds: str) -> None:
     words = [line for line in lines if "taken" not in line]
     assert {(line["event"], line["level"]) for line in words} == {("last_words", "error")}
     assert all(line["timestamp"].endswith("Z") for line in words)
+
+
+def test_the_last_words_are_the_last() -> None:
+    """The pipe may hold a thousand lines of handshakes before them."""
+    lines, err, code = crash(f"libc.write(2, b'a line\\n' * 9000, 63000); {SAY}; libc.abort()", "PyDLL")
+    words = [line["detail"] for line in lines]
+    assert words.count("a line") < MOST_LINES
+    assert words.index("Fatal Python error: Aborted") == words.index(FATAL) + 1
+    assert (err, code) == ("", -6)
 
 
 def test_a_killed_process_leaves_what_it_wrote() -> None:

@@ -37,6 +37,18 @@ def test_many_strangers_together_fill_no_disk(monkeypatch: pytest.MonkeyPatch) -
     assert flood(throttled, kinds=20_000) == 20_000  # the twin
 
 
+def test_threads_take_turns() -> None:
+    held = []
+
+    def clock() -> float:
+        held.append(throttled._lock.locked())
+        return 0.0
+
+    throttled = ThrottledLog(clock)
+    flood(throttled, kinds=2)
+    assert held == [True, True]
+
+
 def test_another_event_has_its_own_lines() -> None:
     throttled = ThrottledLog(clock=lambda: 0.0)
     flood(throttled, kinds=100)
