@@ -1,4 +1,4 @@
-"""What of the Helm chart is written by a program: the schema of the coordinator's settings, versions, the default.
+"""What of the Helm chart is written by a program: the schema of settings, versions, alerts, and the default.
 
 python -m tests.deployment.chart   # or: make chart
 """
@@ -17,6 +17,9 @@ ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy/kubernetes/secagg"
 SCHEMA: Final = CHART / "values.schema.json"
 RENDERED: Final = ROOT / "deploy/kubernetes/rendered.yaml"
+ALERTS: Final = ROOT / "deploy/prometheus/secagg.rules.yml"
+OWN_ALERTS: Final = CHART / "files/secagg.rules.yml"
+"""A chart reads no file outside of it."""
 HELM: Final = ROOT / "build/deployment/bin/helm"
 
 OF_THE_CHART: Final = frozenset(
@@ -86,6 +89,8 @@ def main() -> None:
     SCHEMA.write_text(with_settings(SCHEMA.read_text(encoding="utf-8")), encoding="utf-8")
     chart = CHART / "Chart.yaml"
     chart.write_text(with_versions(chart.read_text(encoding="utf-8")), encoding="utf-8")
+    OWN_ALERTS.parent.mkdir(exist_ok=True)
+    OWN_ALERTS.write_bytes(ALERTS.read_bytes())
     RENDERED.write_text(rendered(), encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from secagg_server.settings import load_settings
 
 from secagg.crypto.identity import CoordinatorIdentity
-from tests.deployment.chart import CHART, OF_THE_CHART, RENDERED, ROOT, rendered
+from tests.deployment.chart import ALERTS, CHART, OF_THE_CHART, RENDERED, ROOT, rendered
 from tests.deployment.conftest import program
 from tests.machine import Machine
 from tests.pages import Code
@@ -354,7 +354,18 @@ def test_the_operator_of_prometheus_finds_the_pod_by_the_ports_name() -> None:
     assert endpoint == {"port": "status", "path": "/metrics", "interval": "15s"}
     assert endpoint["port"] in {port["name"] for port in pod()["initContainers"][0]["ports"]}
     labels = objects()["StatefulSet", "secagg"]["spec"]["template"]["metadata"]["labels"]
+    assert labels[monitor["jobLabel"]] == "secagg"  # the job of the alerts
     assert monitor["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_alerts_are_those_of_the_deployment(tmp_path: Path) -> None:
+    rule = objects(*SETS["cert-manager"])["PrometheusRule", "secagg"]
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump(rule["spec"]))
+    done = subprocess.run([program("promtool"), "check", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_everything_is_in_the_namespace_of_the_release() -> None:

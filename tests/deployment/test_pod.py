@@ -35,11 +35,14 @@ AS_USER: Final = """
 set -e
 mount --bind "$1" "$3/python"
 mount --bind "$2" "$3/checkout"
+[ "$7" = sidecar ] || { mount --bind "$3/run" "$3/run"; mount -o remount,bind,ro "$3/run"; }
 user=$4 group=$5 groups=$6
-shift 6
+shift 7
 exec setpriv --reuid "$user" --regid "$group" --groups "$groups" --no-new-privs --bounding-set=-all "$@"
 """
-"""Python and the checkout may be in a folder that is closed to other users: they are seen elsewhere, too."""
+"""Python and the checkout may be in a folder that is closed to other users: they are seen elsewhere, too. Only the
+sidecar can write the socket's folder.
+"""
 
 
 class Pod:
@@ -80,7 +83,8 @@ class Pod:
         seen = self.folder / "checkout"
         packages = Path(sysconfig.get_path("purelib")).relative_to(ROOT)
         python = self.folder / "python/bin" / f"python3.{sys.version_info.minor}"
-        who = [str(user), str(user), ",".join(map(str, groups or [user]))]
+        role = "sidecar" if user == SIDECAR["runAsUser"] else "fl-server"
+        who = [str(user), str(user), ",".join(map(str, groups or [user])), role]
         return {
             "args": [
                 *(program("unshare"), "--mount", "sh", "-c", AS_USER, "sh", sys.base_prefix, ROOT, self.folder, *who),

@@ -12,8 +12,10 @@ from secagg_server.settings import Settings, load_settings
 
 from secagg import __version__
 from tests.deployment.chart import (
+    ALERTS,
     CHART,
     OF_THE_CHART,
+    OWN_ALERTS,
     RENDERED,
     ROOT,
     SCHEMA,
@@ -60,6 +62,10 @@ def test_the_chart_has_the_version_of_this_tree() -> None:
     assert with_versions(text) == text, MEND
     chart = yaml.safe_load(text)
     assert (chart["version"], chart["appVersion"]) == (chart_version(__version__), __version__)
+
+
+def test_the_chart_has_the_alerts_of_this_tree() -> None:
+    assert OWN_ALERTS.read_bytes() == ALERTS.read_bytes(), MEND
 
 
 def test_every_object_of_the_values_refuses_what_it_does_not_know() -> None:
