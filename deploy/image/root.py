@@ -28,8 +28,8 @@ HOMES: Final = "etc/secagg", "run/secagg", "var/lib/secagg"
 
 UNWANTED_MODULES: Final = re.compile(
     r"""
-      (__phello__|antigravity|this|turtle|turtledemo|idlelib|tkinter|curses|_pyrepl)   # for people at a terminal
-    | (doctest|pdb|pydoc|pydoc_data|test)                                              # for developers
+      (__phello__|antigravity|this|turtle|turtledemo|idlelib|tkinter|curses)           # for people at a terminal
+    | (pdb|pydoc_data|test)                                                            # for developers
     | (config-.*|ensurepip|lib2to3|pip|venv)                                           # to install packages
     | (_pyio|dbm|sqlite3)                                                              # nobody uses them here
     """,
@@ -46,8 +46,7 @@ UNWANTED: Final = re.compile(
     | \.(a|c|cpp|h|hpp|pc|pxd|pyi|pyx|build)$           # for compilers and type checkers
     | ^(pip|setuptools|wheel)([-/]|$)
     | ^(cffi|pycparser)[-/]                             # cryptography needs no more than _cffi_backend
-    | ^numpy/(_pyinstaller|conftest|f2py|testing|_core/(_multiarray_tests|_simd))(/|\.|$)
-    | ^numpy/random/                                    # our randomness is that of the operating system
+    | ^numpy/(_pyinstaller|conftest|_core/(_multiarray_tests|_simd))(/|\.|$)
     | ^grpc/_cython/_credentials/                       # CAs of the web, whom no participant trusts
     | ^pygments/(formatters|lexers|styles)/(?!__init__|_mapping|default|python|special|terminal)
     | ^secagg/tools/
@@ -57,6 +56,9 @@ UNWANTED: Final = re.compile(
     re.VERBOSE,
 )
 """What is left out of site-packages, as paths there."""
+
+FOR_SCIPY: Final = re.compile(r"^numpy/(f2py|random|testing)/")
+"""What else is left out where the accounting for noise is not installed. Our randomness is the operating system's."""
 
 UNZIPPED: Final = re.compile(r"lib-dynload/|encodings/|_sysconfigdata|os\.pyc$")
 """Of the standard library: what cannot be in an archive, what Python needs to read one, and how it finds its home."""
@@ -68,7 +70,8 @@ def main(destination: Path, homes: Path) -> None:
     environment, program = Path(sys.prefix), Path(sys.executable).resolve()
     copied = [copy(program, destination)]
     copied += copy_tree(library, destination, is_unwanted_module)
-    copied += copy_tree(packages, destination, lambda path: UNWANTED.search(path.as_posix()) is not None)
+    unwanted = [UNWANTED] if (packages / "scipy").is_dir() else [UNWANTED, FOR_SCIPY]
+    copied += copy_tree(packages, destination, lambda path: any(what.search(path.as_posix()) for what in unwanted))
     for name in ("bin/secagg", "bin/secagg-server", "pyvenv.cfg"):
         copy(environment / name, destination)
     (inside(destination, environment) / "bin/python").symlink_to(program)
@@ -175,11 +178,12 @@ def archive_library(destination: Path, library: Path) -> None:
 
 
 def fix(folder: Path) -> None:
-    """Times and modes that depend on nothing but SOURCE_DATE_EPOCH and on what may be run."""
+    """Times and modes that depend on nothing but SOURCE_DATE_EPOCH and on what is meant to be run."""
     epoch = int(os.environ["SOURCE_DATE_EPOCH"])
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+            runs = path.is_dir() or path.parent.name == "bin" or path.name.startswith("ld-")
+            path.chmod(0o755 if runs else 0o644)
         os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 

@@ -34,9 +34,10 @@ def main() -> None:
 
 def _stop_before_the_start(*_: object) -> None:
     """End the first process of a container while its modules are loaded: the kernel passes over a signal that such a
-    process does not handle. Nothing has to be ended in order yet; `serve` replaces this handler.
+    process does not handle. Nothing has to be ended in order yet, and an exception could be lost in whatever is being
+    imported. `serve` replaces this handler.
     """
-    sys.exit(0)
+    os._exit(0)
 
 
 if __name__ == "__main__":
