@@ -9,20 +9,24 @@ import grpc
 import numpy as np
 import pytest
 from secagg_client import AsyncControlClient
-from secagg_server.observability import metrics
+from secagg_server.limits import open_files
+from secagg_server.observability import http, metrics
 from secagg_server.observability.metric_table import LABELS, METRICS
+from secagg_server.rounds.registry import Rounds
 
 from secagg.config import ThreatModel
 from secagg.context import RoundId
 from secagg.encoding.pipeline import Pipeline
-from secagg.errors import BudgetExceeded, UnknownRoundError
+from secagg.errors import BudgetExceeded, ConfigError, UnknownRoundError
 from secagg.lattice.jobs import Desk
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import LeaveReason, Phase
 from secagg.policy import Policy
+from secagg.programs.ledgers.budgets import Budgets
 from secagg.robust.grouping import Groups
 from secagg.wire.configuration import encode_config
 from secagg.wire.v1 import control_plane_pb2 as control_pb
+from tests.machine import free_port
 from tests.scraping import Series, ask, metrics_text, rise, samples, scrape
 from tests.serving import (
     CROWD,
@@ -294,6 +298,62 @@ async def test_the_port_says_that_both_planes_serve_until_they_stop(tmp_path: Pa
         assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     with pytest.raises(OSError):
         await ask(address, "/readyz")
+
+
+async def test_the_port_answers_while_the_coordinator_starts_and_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    told: list[tuple[int, str]] = []
+    look, shut_down = Budgets.look, Rounds.shut_down
+
+    def while_it_starts(budgets: Budgets) -> None:
+        told.append(asyncio.run(ask(address, "/readyz"))[::2])
+        look(budgets)
+
+    async def while_it_stops(rounds: Rounds) -> None:
+        told.append((await ask(address, "/readyz"))[::2])
+        told.append((await ask(address, "/healthz"))[::2])
+        await shut_down(rounds)
+
+    monkeypatch.setattr(Budgets, "look", while_it_starts)
+    monkeypatch.setattr(Rounds, "shut_down", while_it_stops)
+    async with stage(tmp_path, status=address) as s:
+        assert (await scrape(s.server))["secagg_ready",] == 1
+    assert told == [(503, "starting\n"), (503, "shutting down\n"), (200, "alive\n")]
+
+
+async def test_a_port_that_is_taken_is_refused_at_the_start(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    async with stage(tmp_path / "one", **STATUS) as s:
+        with pytest.raises(ConfigError, match=r"setting status.*another program listens there"):
+            async with stage(tmp_path / "two", status=s.server.status_address):
+                pass
+
+
+async def test_connections_of_the_port_are_counted_among_the_open_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_files, "_raised", lambda: 5000)
+    async with stage(tmp_path, **STATUS) as s:
+        assert s.server.connections == (5000 - open_files.RESERVED - http.MAX_CONNECTIONS) // 3
+    async with stage(tmp_path) as s:
+        assert s.server.connections == (5000 - open_files.RESERVED) // 3
+
+
+async def test_whoever_holds_the_port_keeps_no_round_from_its_sum(tmp_path: Path) -> None:
+    """Connections that say nothing, half a request, or that do not read."""
+    async with stage(tmp_path, **STATUS) as s:
+        host, port = str(s.server.status_address).rsplit(":", 1)
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(45)]
+        for number, (_, writer) in enumerate(held):
+            writer.write((b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n", b"GET /metrics HTTP/1.1\r\n\r\n")[number % 3])
+        _, people = await s.open(make_config(5))
+        await asyncio.gather(*(p.play() for p in people))
+        assert all(p.receipt is not None for p in people)
+        for _, writer in held:
+            writer.close()
 
 
 async def test_without_the_setting_there_is_no_port(tmp_path: Path) -> None:
