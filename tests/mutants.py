@@ -71,6 +71,7 @@ _LEDGER_FILES, _LEDGER_TESTS = "secagg/programs/ledgers/files.py", "tests/unit/s
 _REFUSED_STARTS = "tests/integration/test_refused_start.py"
 _STATUS_PORT, _METRICS = f"{_SERVER}/observability/http.py", f"{_SERVER}/observability/metrics.py"
 _STATUS_TESTS, _METRIC_TESTS = "tests/unit/server/test_status_port.py", "tests/unit/server/test_metrics.py"
+_COUNTING = "tests/integration/test_metrics.py"
 _CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
 _CARRIED_TERMS = "tests/unit/client/test_carried_terms.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
@@ -225,6 +226,23 @@ MUTANTS: Final = (
            "tests/integration/test_server_process.py::test_systemd_is_told_when_it_serves_and_when_it_stops"),
     Mutant("renewal-looks-at-links", f"{_SERVER}/certificates/renewal.py", "path.stat()", "path.lstat()",
            "tests/unit/server/test_renewal.py"),
+    Mutant("ready-while-starting", f"{_SERVER}/observability/status.py", "self.state = STARTING",
+           "self.state = SERVING", _COUNTING),
+    Mutant("ready-while-stopping", f"{_SERVER}/app.py", "            readiness.state = STOPPING\n", "", _COUNTING),
+    Mutant("status-files-forgotten", f"{_SERVER}/app.py", "places(0 if settings.status is None else MAX_CONNECTIONS)",
+           "places(0)", _COUNTING),
+    Mutant("nothing-counted", f"{_SERVER}/app.py", "() if settings.status is None else (metrics, memory)", "(memory,)",
+           _COUNTING),
+    Mutant("ledgers-unread", f"{_SERVER}/app.py", "        await asyncio.to_thread(rounds.opener.budgets.look)\n", "",
+           _COUNTING),
+    Mutant("bytes-out-uncounted", f"{_SERVER}/calls/handlers.py", "call.bytes_out += len(part)", "pass", _COUNTING),
+    Mutant("bytes-in-uncounted", f"{_SERVER}/calls/incoming.py", "self._progress.bytes_in += len(raw)", "pass",
+           _COUNTING),
+    Mutant("groups-counted-as-rounds", _METRICS, "if name.parent is not None:", "if False:", _COUNTING),
+    Mutant("joined-are-those-who-may", _METRICS, "if round_.phase is Phase.ADVERTISE_KEYS:", "if round_.phase is None:",
+           _METRIC_TESTS),
+    Mutant("budget-as-it-was", "secagg/programs/ledgers/budgets.py", "known is None or known[0] is not seen",
+           "known is None", _COUNTING),
     # --- saved states
     Mutant("state-key-seeded", _STATE_KEYS, "Secret(SystemRng().token(STATE_KEY_SIZE))",
            "Secret(bytes(STATE_KEY_SIZE))", _KEY_TESTS),

@@ -221,6 +221,10 @@ def test_check_config_finds_what_serve_would_trip_over(tmp_path: Path, capsys: p
         assert checked(tmp_path, *listen, *control) == 1
         assert "cannot listen on " in capsys.readouterr().err
         assert checked(tmp_path, *listen, *control, "--files-only") == 0
+        assert checked(tmp_path, "--listen", "127.0.0.1:0", *control, "--status", listen[1]) == 1
+        assert "(setting status): another program listens there" in capsys.readouterr().err
+    assert checked(tmp_path, *control, "--status", "9464", "--files-only") == 1
+    assert "'9464' is no address" in capsys.readouterr().err
     capsys.readouterr()
     nowhere = ("--control", f"unix:{tmp_path / 'missing' / 'control.sock'}")
     assert checked(tmp_path, "--listen", "127.0.0.1:0", *nowhere) == 1
