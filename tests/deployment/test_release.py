@@ -15,6 +15,7 @@ import yaml
 
 import secagg
 from tests.deployment.conftest import ROOT, program
+from tests.pages import Code
 
 WORKFLOW = (ROOT / ".github/workflows/release.yml").read_text()
 
@@ -150,3 +151,45 @@ def test_the_workflow_audits_every_lock_of_a_release() -> None:
     for lock in ("requirements.lock", "deploy/image/server.lock"):
         assert f" {lock}" in audit
         assert (ROOT / lock).is_file()
+
+
+def in_bash(text: str, folder: Path, **environment: str) -> int:
+    done = subprocess.run(["bash", "-e", "-c", text], cwd=folder, env=os.environ | environment, check=False)
+    return done.returncode
+
+
+@pytest.mark.runs("SECURITY.md", "sh", "sha256sum")
+def test_a_release_is_checked_file_by_file(page: Code, release: dict[str, bytes], tmp_path: Path) -> None:
+    """sigstore asks hosts outside, so a program of its name stands in: it writes down what it was asked."""
+    text, files, programs = page.take("sha256sum"), tmp_path / "files", tmp_path / "programs"
+    for folder in (files, programs):
+        folder.mkdir()
+    for name, content in release.items():
+        (files / name).write_bytes(content)
+        for kind in ("sigstore", "provenance.sigstore"):
+            (files / f"{name}.{kind}.json").write_text("{}")
+    for name, does in {"pip": ":", "sigstore": f'test -f "$4" && echo "$4 ${{@: -1}}" >>{tmp_path}/asked'}.items():
+        (programs / name).write_text(f"#!/bin/bash\n{does}\n")
+        (programs / name).chmod(0o755)
+    names = {"PATH": f"{programs}:{os.environ['PATH']}", "REPOSITORY": "https://example.org/us", "VERSION": "1"}
+    assert in_bash(text, files, **names) == 0
+    asked = {tuple(line.split()) for line in (tmp_path / "asked").read_text().splitlines()}
+    assert asked == {(f"{name}.{kind}.json", name) for name in release for kind in ("sigstore", "provenance.sigstore")}
+    changed = next(files.glob("*.whl"))
+    changed.write_bytes(changed.read_bytes() + b" ")
+    assert in_bash(text, files, **names) != 0
+
+
+@pytest.mark.runs("SECURITY.md", "sh", "git checkout")
+def test_anybody_builds_a_release_again(page: Code, release: dict[str, bytes], tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
+    subprocess.run(["git", "tag", "v1"], cwd=checkout, check=True)
+    (checkout / "build").mkdir()
+    (checkout / "build/deployment").symlink_to(ROOT / "build/deployment")
+    (ROOT / "build/deployment/.installed").touch()  # after the lock of the new checkout, for make
+    (checkout / "SHA256SUMS").write_bytes(release["SHA256SUMS"])
+    text = page.take("git checkout").replace("build rebuilt ", "build rebuilt --without-image ")
+    assert in_bash(text, checkout, VERSION="1") == 0
+    (checkout / "SHA256SUMS").write_text("another\n")
+    assert in_bash(text.splitlines()[-1], checkout) != 0
