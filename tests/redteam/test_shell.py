@@ -12,6 +12,7 @@ from secagg_server.network import listening
 from secagg_server.observability.facts import RoundEvent
 from secagg_server.observability.metrics import Metrics
 from secagg_server.observability.statuspage.memory import Memory
+from secagg_server.observability.traces import TraceListener
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.storage.memory import MemoryJournal
 
@@ -102,6 +103,18 @@ def test_a_value_in_a_metric_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Metrics, "__call__", telling)
     assert any("pieces of the sum are in what /metrics served" in one for one in shell_in_sight(5))
+
+
+def test_a_value_in_a_trace_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    hear = TraceListener.__call__
+
+    def telling(self: TraceListener, fact: Any) -> None:
+        if (found := aggregate_of(fact)) is not None:
+            self._rounds[fact.round.round_id].span.set_attribute("planted", str(found.sums[:9].tolist()))
+        hear(self, fact)
+
+    monkeypatch.setattr(TraceListener, "__call__", telling)
+    assert any("pieces of the sum are in the traces" in one for one in shell_in_sight(5))
 
 
 def test_a_status_that_follows_the_data_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

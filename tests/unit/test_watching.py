@@ -76,6 +76,7 @@ def test_each_group_has_a_table_and_the_round_its_end() -> None:
     failed = RoundAborted(AbortReason.BELOW_THRESHOLD, "too few")
     shown = drawn([*events, InGroup(2, RoundFailed(failed)), InGroup(1, ResultReady(19, b"")), Anomaly(1, 9.0, 1.0)])
     assert shown.count("ShareKeys  ") == 2
+    assert drawn([*events, ResultReady(19, b"")]).count("Delivered") == 2
     for wanted in ("Group 1", "Group 2", "Over without a sum: too few", "Over: 19 updates in its sum", "out of line"):
         assert wanted in shown
     assert "over: 19 updates in the sum" in drawn([*events, ResultReady(19, b"")])
@@ -147,3 +148,20 @@ def test_in_a_terminal_the_table_follows_and_its_end_stays(
     assert "\x1b[" in shown
     assert "over: 19 updates in the sum" in shown
     assert "clinic-0 delivered" not in shown
+
+
+def test_the_table_is_not_drawn_while_it_changes() -> None:
+    """The terminal is drawn in a thread of its own. A dictionary that grows meanwhile would end it."""
+    entered = []
+
+    class Noting:
+        def __enter__(self) -> None:
+            entered.append(True)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    table = watching.Table(lambda: 0.0)
+    table._lock = Noting()  # type: ignore[assignment]
+    table.take(0.0, PhaseStarted(KEYS, 60.0, 3))
+    table.render()
+    assert len(entered) == 2

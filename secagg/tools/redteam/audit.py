@@ -81,7 +81,7 @@ def _checks() -> Iterator[Check]:
         Check("values-in-sight", "no value in logs or on disk", values_in_sight, _ACTIVE),
         Check(
             "shell-in-sight",
-            "the running server: no value and no secret in logs, on disk, in events, its journal or on its status port",
+            "the running server: no value and no secret in logs, files, events, journal, traces or status port",
             shell_in_sight, _ACTIVE, server=True,
         ),
         Check("released-noise", "noise has its full size with dropouts", released_noise, _SEMI_HONEST),

@@ -1,14 +1,20 @@
-"""What the status port of a real coordinator serves while a round runs: asked for all the time, and all of it kept.
+"""What the status port of a real coordinator serves while a round runs, asked for all the time and all of it kept, and
+what goes to a collector of traces.
 
-It also knows the forms in which a secret could stand in text: as it is, in hexadecimal, base64 or decimal digits.
+This module also knows the forms in which a secret could stand in text: as it is, in hexadecimal, base64 or decimal
+digits.
 """
 
 import asyncio
 import json
+import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final
+from unittest import mock
 
 from secagg.crypto.secret import Secret
 from secagg.tools.redteam.self_test.patches import Patch
@@ -91,6 +97,25 @@ def _timeless(value: object) -> object:
     if isinstance(value, dict):
         return {name: _timeless(one) for name, one in value.items() if name not in _TIMES}
     return [_timeless(one) for one in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def traced() -> Iterator[list[str]]:
+    """Every span that a coordinator makes inside, as JSON, once it has stopped; none where the extra `otel` is not."""
+    spans: list[str] = []
+    if find_spec("opentelemetry") is None:
+        yield spans
+        return
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: PLC0415, an extra
+
+    exporter = InMemorySpanExporter()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+    with Patch() as patch:
+        patch.setattr(import_module("secagg_server.observability.traces"), "exporter", lambda: exporter)
+        with mock.patch.dict(os.environ, environment, clear=True):
+            yield spans
+    spans += [span.to_json() for span in exporter.get_finished_spans()]
 
 
 @contextmanager

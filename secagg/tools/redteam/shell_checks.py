@@ -2,9 +2,9 @@
 
 The round has known updates on the grid of the encoding, so that raw, encoded and masked words are all known exactly.
 They are looked for in everything that is logged or printed, in every file that appears, in the events that the FL
-server watches, in the store but for the spool, which holds masked words by design, and in all that the status port
-serves while the round runs. Keys, seeds and shares are looked for in logs, files and on the status port. Needs the
-extra `server`.
+server watches, in the store but for the spool, which holds masked words by design, in all that the status port serves
+while the round runs, and in traces. Keys, seeds and shares are looked for in logs, files, traces and on the status
+port. Needs the extra `server`.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +35,7 @@ from secagg.messages import ParticipantId
 from secagg.tools.redteam.adversary import Integers
 from secagg.tools.redteam.arena import WIDE
 from secagg.tools.redteam.modes import MASKED_ACTIVE
-from secagg.tools.redteam.served import Served, secrets_in, secrets_made
+from secagg.tools.redteam.served import Served, secrets_in, secrets_made, traced
 from secagg.tools.redteam.statistics import Battery, ring_tests
 from secagg.tools.redteam.views import RememberingSpool, listening
 from secagg.tools.simulation.cohort import participant_names
@@ -66,6 +67,7 @@ class Left:
         told: events that the FL server saw, and what the store holds beside its spool, as text.
         spooled: everything that was ever put into the spool, by participant, in order.
         served: everything that the status port served, by path.
+        traces: what a collector of traces was sent.
         ended: the last status that it served, without times.
         secrets: every key, seed and share of the coordinator and of all participants.
         sums: the released sum, in ring words.
@@ -77,6 +79,7 @@ class Left:
     told: str
     spooled: Mapping[int, bytes]
     served: Mapping[str, bytes]
+    traces: str
     ended: object
     secrets: frozenset[bytes]
     sums: Integers
@@ -118,8 +121,8 @@ def shell_available() -> bool:
 
 def shell_in_sight(seed: int = 0) -> list[str]:
     """Nothing of an update or of the sum, raw, encoded or masked, and no key, seed or share is in what the running
-    server leaves behind or serves on its status port; log lines and the status are the same for other data; what waits
-    in the spool is noise.
+    server leaves behind, traces or serves on its status port; log lines and the status are the same for other data;
+    what waits in the spool is noise.
 
     Raises:
         MissingExtraError: the extra `server` is not installed.
@@ -133,6 +136,8 @@ def shell_in_sight(seed: int = 0) -> list[str]:
     left, other = _played(config, updates), _played(config, zeros)
     if len(left.spooled) != _PEOPLE or not _lines(left.log):
         return ["nothing was spooled or logged, so nothing could be found: this check saw no round"]
+    if find_spec("opentelemetry") is not None and not left.traces:
+        return ["no traces were made, so nothing could be found: this check saw no round"]
     if not all(b" 200 " in content for content in left.served.values()) or len(left.secrets) < 10 * _PEOPLE:
         return ["nothing was served, or nobody had secrets, so nothing could be found: this check saw no round"]
     said = list(_found(config, updates, left))
@@ -160,7 +165,8 @@ def _encoded(config: RoundConfig, update: Update, rounding: int) -> Integers:
 def _played(config: RoundConfig, updates: Mapping[ParticipantId, Update]) -> Left:
     with TemporaryDirectory(prefix="secagg-redteam-") as name, listening() as heard, secrets_made() as secrets:
         folder = Path(name)
-        told, spools, served, aggregate = asyncio.run(_round(config, updates, folder, heard))
+        with traced() as spans:
+            told, spools, served, aggregate = asyncio.run(_round(config, updates, folder, heard))
         known = {"cert.pem", "key.pem", "ca.pem"}
         files = {
             str(path.relative_to(folder)): path.read_bytes()
@@ -171,7 +177,18 @@ def _played(config: RoundConfig, updates: Mapping[ParticipantId, Update]) -> Lef
         sums = aggregate.sums.astype(np.uint64)
         key = frozenset({_site().key.expose()})
         known_secrets = frozenset(secrets) | key
-        return Left(heard.getvalue(), files, told, spools, served.contents, served.ended, known_secrets, sums, mean)
+        return Left(
+            log=heard.getvalue(),
+            files=files,
+            told=told,
+            spooled=spools,
+            served=served.contents,
+            traces="\n".join(spans),
+            ended=served.ended,
+            secrets=known_secrets,
+            sums=sums,
+            mean=mean,
+        )
 
 
 async def _round(
@@ -266,7 +283,8 @@ def _found(config: RoundConfig, updates: Mapping[ParticipantId, Update], left: L
 
 def _places(left: Left) -> dict[str, bytes]:
     """Where an operator looks."""
-    return {"the log": left.log.encode(), **left.files, **{f"what {p} served": c for p, c in left.served.items()}}
+    texts = {"the log": left.log.encode(), "the traces": left.traces.encode()}
+    return {**texts, **left.files, **{f"what {p} served": c for p, c in left.served.items()}}
 
 
 def _words(config: RoundConfig, update: Update) -> dict[str, Any]:
