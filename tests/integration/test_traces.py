@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from secagg_client import AsyncControlClient
+from secagg_client import AsyncControlClient, tracing
 from secagg_server.observability import trace_context, traces
 from secagg_server.observability.facts import RoundEvent, RoundName, RoundOpened
 from secagg_server.observability.traces import TraceListener
@@ -126,6 +126,7 @@ async def test_a_round_is_one_connected_trace(
         linked = [(link.context.trace_id, link.context.span_id) for span in calls for link in span.links]
         assert set(linked) == made
 
+    assert not [span.name for span in (*ours, *theirs) if span.status.status_code is trace.StatusCode.ERROR]
     parts = named(theirs, "secagg.participate")
     assert len(parts) == 3
     below = [s for s in theirs if s.name.startswith("secagg.wire.v1.DataPlane/") or s.name == "secagg.work"]
@@ -140,6 +141,13 @@ async def test_a_round_is_one_connected_trace(
             for one in both:
                 joined[one] = both
     assert joined[key(whole)] == {key(span) for span in spans}
+
+
+def test_an_application_without_a_provider_carries_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_PROXY_TRACER_PROVIDER", trace.ProxyTracerProvider())
+    with tracing.span("a"), tracing.call_span("/service/Method") as carried:
+        assert carried == ()
 
 
 async def test_a_round_that_fails_says_why(
