@@ -47,7 +47,7 @@ class Metric:
     buckets: tuple[float, ...] = field(default=(), repr=False)
 
 
-_SECONDS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
+_SECONDS: Final = (0.3, 1.0, 3.0, 10.0, 30.0, 120.0, 600.0, 3600.0)
 
 ROUNDS: Final[Mapping[str, Metric]] = {
     "secagg_rounds_opened_total": Metric(

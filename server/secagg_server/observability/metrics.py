@@ -1,11 +1,11 @@
 """Counting what happens, for Prometheus. `metric_table` says what each metric counts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from secagg.context import RoundId
 from secagg.events import (
@@ -52,6 +52,10 @@ class _UnderWay:
     phase_s: float = 0.0
 
 
+_Counters = tuple[Counter, Counter, Mapping[CallOutcome, Counter]]
+"""Of one kind of calls: bytes that came, bytes that went, and calls by how they ended."""
+
+
 class Metrics:
     """Counts facts, and answers with what was counted and what is true now."""
 
@@ -66,13 +70,18 @@ class Metrics:
         self._exposition = Exposition(self._registry)
         self._rounds: dict[RoundId, _UnderWay] = {}  # those with phases: groups, not what they are of
         self._in_groups: dict[RoundId, float] = {}  # when each round in groups was opened
-        self._called: set[tuple[str, str]] = set()
+        self._calls: dict[tuple[str, str], _Counters] = {}  # by plane and method
+        self._begun: set[Phase] = set()
         self._clock = clock
         self._answers: dict[bool, tuple[float, Answer]] = {}  # when each was made, by whether it is OpenMetrics
 
     def __call__(self, fact: Fact) -> None:
         """Count the fact."""
         match fact:
+            case CallEnded():  # the usual ones first
+                self._count_call(fact)
+            case RoundEvent(name, at, event):
+                self._count_event(name, at, event)
             case RoundOpened(name, at):
                 self._rounds[name.round_id] = _UnderWay(at)
                 self._of("secagg_open_rounds").set(len(self._rounds))
@@ -81,16 +90,12 @@ class Metrics:
             case GroupsOpened(name, at):
                 self._in_groups[name.round_id] = at
                 self._of("secagg_rounds_opened_total", name.scheme).inc()
-            case RoundEvent(name, at, event):
-                self._count_event(name, at, event)
             case GroupsCombined(name, at):
                 self._end(name, at, SUM, NO_REASON)
             case GroupAnomaly():
                 self._of("secagg_group_anomalies_total").inc()
             case RoundBroken():
                 self._of("secagg_broken_total", "round").inc()
-            case CallEnded():
-                self._count_call(fact)
             case ConnectionClosed(cause):
                 self._of("secagg_connections_closed_total", cause.name).inc()
             case _:
@@ -100,10 +105,10 @@ class Metrics:
 
     def _count_event(self, name: RoundName, at: float, event: Event) -> None:
         match event:
-            case PhaseStarted(phase, _, expected):
-                self._begin_phase(name, at, phase, expected)
             case MessageAccepted():
                 return
+            case PhaseStarted(phase, _, expected):
+                self._begin_phase(name, at, phase, expected)
             case ParticipantDropped(phase, _, reason):
                 self._of("secagg_dropouts_total", str(phase), reason.name).inc()
             case WrongShares():
@@ -129,8 +134,10 @@ class Metrics:
             self._of("secagg_participants_joined_total").inc(expected)
         self._end_phase(round_, at)
         round_.phase, round_.phase_s = phase, at
-        for reason in DropReason:  # Prometheus sees no increase in what was not there before
-            self._of("secagg_dropouts_total", str(phase), reason.name)
+        if phase not in self._begun:
+            self._begun.add(phase)
+            for reason in DropReason:  # Prometheus sees no increase in what was not there before
+                self._of("secagg_dropouts_total", str(phase), reason.name)
 
     def _end_phase(self, round_: _UnderWay, at: float) -> None:
         if round_.phase is not None:
@@ -152,18 +159,22 @@ class Metrics:
     # --- calls --------------------------------------------------------------------------------------------------------
 
     def _count_call(self, call: CallEnded) -> None:
-        which = (call.plane, call.method)
-        if which not in self._called:
-            self._called.add(which)
-            for outcome in CallOutcome:  # Prometheus sees no increase in what was not there before
-                self._of("secagg_calls_total", *which, outcome.name)
-        self._of("secagg_calls_total", *which, call.outcome.name).inc()
-        self._of("secagg_received_bytes_total", *which).inc(call.bytes_in)
-        self._of("secagg_sent_bytes_total", *which).inc(call.bytes_out)
+        counters = self._calls.get((call.plane, call.method))
+        if counters is None:
+            counters = self._calls[call.plane, call.method] = self._counters_of(call.plane, call.method)
+        received, sent, ended = counters
+        received.inc(call.bytes_in)
+        sent.inc(call.bytes_out)
+        ended[call.outcome].inc()
         if call.error is not None:
             self._of("secagg_refusals_total", call.plane, type(call.error).__name__).inc()
         if call.outcome is CallOutcome.BROKEN:
             self._of("secagg_broken_total", "call").inc()
+
+    def _counters_of(self, *which: str) -> "_Counters":
+        """Those of one kind of calls, of each end that a call can have: all are shown from its first call on."""
+        ended = {outcome: self._of("secagg_calls_total", *which, outcome.name) for outcome in CallOutcome}
+        return self._of("secagg_received_bytes_total", *which), self._of("secagg_sent_bytes_total", *which), ended
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 
