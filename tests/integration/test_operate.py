@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from secagg_client import Client, ControlClient
 
-from secagg import Deadlines, Pipeline, RoundConfig, Schema, digest_model
+from secagg import Pipeline, RoundConfig, RoundId, Schema, digest_model
 from tests.machine import ROOT, Machine, until
 from tests.pages import Code, blocks
 
@@ -42,13 +42,17 @@ class Installed(Machine):
     def environment(self) -> dict[str, str]:
         return super().environment | self.variables
 
-    def open_round(self, *, join_s: float = 60) -> str:
+    def open_round(self) -> str:
         config = RoundConfig(
             task="heart", schema=Schema.of(MODEL), encoding=NOISE, max_participants=3,
-            model_digest=digest_model(MODEL), deadlines=Deadlines(join_s=join_s),
+            model_digest=digest_model(MODEL),
         )  # fmt: skip
         with ControlClient(f"unix:{self.folder}/run/secagg/control.sock") as control:
             return control.open_round(config).hex()
+
+    def abort(self, round_id: str) -> None:
+        with ControlClient(f"unix:{self.folder}/run/secagg/control.sock") as control:
+            control.abort(RoundId(bytes.fromhex(round_id)), "only a test")
 
     def take_part(self, round_id: str) -> None:
         """Let the three sites take part in a round, and keep the receipts of two."""
@@ -97,8 +101,10 @@ def test_operate(machine: Installed, page: Code) -> None:
         with pytest.raises(AssertionError):
             machine.shell(compared)
 
-        machine.variables["ROUND"] = machine.open_round(join_s=1)  # nobody comes, so it ends
+        machine.variables["ROUND"] = machine.open_round()
         machine.shell(page.take("secagg round exclude"))
+        machine.abort(machine.variables["ROUND"])
+        machine.shell(page.take("secagg round watch"))
         assert "clinic-3" in (machine.folder / "round.json").read_text()
         assert "Heart study" in machine.shell(page.take("secagg ca show"))
         machine.shell(page.take("secagg ledger verify"))
