@@ -11,6 +11,7 @@ EACH_EXTRA: Final = 'while read -r extra; do resolves "secagg[$extra]" --extra "
 CI_RUNS: Final = {
     ".ci/run": "#!/usr/bin/env bash",
     "make demo": "make demo",
+    "make deployment": "as_root make deployment",
     "make docs": "make docs",
     "make frameworks": "on_loopback make frameworks",
     "make lint": "make lint",
