@@ -287,7 +287,7 @@ def test_what_being_watched_costs() -> None:
     assert document["exact"]
     figures = document["figures"]["status"]
     assert set(figures) == {
-        *("cost_ratio", "cost_error_ratio", "scrapes_ratio", "scrape_s", "scrapes_per_s"),
+        *("cost_ratio", "cost_error_ratio", "cost_of_all_ratio", "scrapes_ratio", "scrape_s", "scrapes_per_s"),
         *("plain_round_s", "plain_load_ratio"),
     }
     assert document["targets"]["cost_ratio"]["at_most"] == 0.02
