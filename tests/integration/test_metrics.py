@@ -1,6 +1,7 @@
 """The metrics of a running coordinator, held against what really happened in its rounds."""
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from tests.serving import (
 )
 from tests.taking_part import DIGEST, QUICK, async_client
 
+ROOT = Path(__file__).parents[2]
 STATUS: dict[str, Any] = {"status": "127.0.0.1:0"}
 CALLS = ("secagg_calls", "secagg_received", "secagg_sent")
 CONTROL = ("OpenRound", "FetchAggregate")
@@ -354,6 +356,17 @@ async def test_whoever_holds_the_port_keeps_no_round_from_its_sum(tmp_path: Path
         assert all(p.receipt is not None for p in people)
         for _, writer in held:
             writer.close()
+
+
+async def test_the_guide_names_every_path_and_the_bounds(tmp_path: Path) -> None:
+    page = (ROOT / "docs/operate.md").read_text()
+    guide = " ".join(page.partition("\n## Monitoring\n")[2].partition("\n## ")[0].split())
+    async with stage(tmp_path, **STATUS) as s:
+        _, _, told = await ask(str(s.server.status_address), "/nowhere")
+        paths = told.partition("There are: ")[2].split()
+    assert {path.strip(",") for path in paths} == set(re.findall(r"`(/[a-z.]*)`", guide))
+    assert f"room for {http.MAX_CONNECTIONS} connections" in guide
+    assert f"takes {http.MAX_A_SECOND} new ones a second" in guide
 
 
 async def test_without_the_setting_there_is_no_port(tmp_path: Path) -> None:
