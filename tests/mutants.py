@@ -67,6 +67,7 @@ _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/tes
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
 _KEY_FILES, _KEY_FILE_TESTS = "secagg/programs/keyfiles.py", "tests/unit/test_keyfiles.py"
 _KEY_TESTS, _STATE_TESTS = "tests/unit/test_state_keys.py", "tests/unit/test_saved_state.py"
+_PAGE, _PAGE_TESTS = f"{_SERVER}/observability/statuspage", "tests/unit/server/test_status_page.py"
 _LEDGER_FILES, _LEDGER_TESTS = "secagg/programs/ledgers/files.py", "tests/unit/server/test_ledger_files.py"
 _REFUSED_STARTS = "tests/integration/test_refused_start.py"
 _STATUS_PORT, _METRICS = f"{_SERVER}/observability/http.py", f"{_SERVER}/observability/metrics.py"
@@ -231,6 +232,20 @@ MUTANTS: Final = (
     Mutant("ready-while-stopping", f"{_SERVER}/app.py", "            readiness.state = STOPPING\n", "", _COUNTING),
     Mutant("status-files-forgotten", f"{_SERVER}/app.py", "places(0 if settings.status is None else MAX_CONNECTIONS)",
            "places(0)", _COUNTING),
+    # --- the status page
+    Mutant("page-made-each-time", f"{_PAGE}/serving.py", "now - known[0] >= FRESH_S", "now >= known[0]", _PAGE_TESTS),
+    Mutant("page-with-markup-of-peers", "secagg/programs/pages/__init__.py", "autoescape=True", "autoescape=False",
+           _PAGE_TESTS),
+    Mutant("page-with-any-name", f"{_PAGE}/values.py", "printable(text, _NAME_CHARS)", "text", _PAGE_TESTS),
+    Mutant("page-with-any-words", f"{_PAGE}/values.py", 'printable(" ".join(text.split()), _TEXT_CHARS)', "text",
+           _PAGE_TESTS),
+    Mutant("page-of-any-length", f"{_PAGE}/values.py", "every[:NAMES_SHOWN]", "every", _PAGE_TESTS),
+    Mutant("page-that-remembers-all", f"{_PAGE}/memory.py", "deque(maxlen=FINISHED_KEPT)", "deque()", _PAGE_TESTS),
+    Mutant("page-full-of-refusals", f"{_PAGE}/memory.py", "_SEVERITIES.index(kind[1]), known", "known", _PAGE_TESTS),
+    Mutant("page-that-hears-nothing", f"{_SERVER}/app.py", "() if settings.status is None else (metrics, memory)",
+           "(metrics,)", "tests/integration/test_status_page.py"),
+    Mutant("page-with-values", f"{_PAGE}/memory.py", "its mean is far too long", "its norm is {anomaly.norm}",
+           _PAGE_TESTS),
     Mutant("nothing-counted", f"{_SERVER}/app.py", "() if settings.status is None else (metrics, memory)", "(memory,)",
            _COUNTING),
     Mutant("ledgers-unread", f"{_SERVER}/app.py", "        await asyncio.to_thread(rounds.opener.budgets.look)\n", "",
