@@ -38,6 +38,7 @@ _RETRY_S: Final = 0.1
 _HEADERS: Final = {
     "cache-control": "no-store",
     "connection": "close",
+    "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

@@ -79,6 +79,7 @@ async def test_a_path_of_the_table_is_answered_and_nothing_else() -> None:
         assert headers["content-security-policy"].startswith("default-src 'none'; ")
         assert "style-src" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert (headers["cache-control"], headers["connection"]) == ("no-store", "close")
         assert "server" not in headers
         assert (await get(port, "/healthz?x=1"))[0] == 200
