@@ -12,6 +12,7 @@ from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.records import Outcome, Released, Withheld
+from structlog.testing import capture_logs
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
@@ -23,6 +24,7 @@ from secagg.messages import Phase
 from secagg.privacy.charges import epsilon_spent
 from secagg.privacy.ledger import Budget, Head, Ledger
 from secagg.programs.ledgers.budgets import OPENED_IN, Budgets, Charge
+from secagg.programs.ledgers.files import locked
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.robust.grouping import Groups
 from secagg.wire.configuration import encode_config
@@ -352,3 +354,55 @@ def test_a_group_whose_sum_cannot_be_charged_is_not_forgotten() -> None:
 def test_delta_is_below_one_over_all_groups() -> None:
     with pytest.raises(ConfigError, match=r"must be below 1/n"):
         plan(Budgets(MemoryLedgers(), Budget(delta=1 / 50), {}, structlog.get_logger()), 0, GROUPED)
+
+
+def left_behind(folder: Path, *tasks: str) -> None:
+    """The ledgers of an earlier coordinator, each with one round."""
+    with locked(folder) as store:
+        budgets = Budgets(store, Budget(), {}, structlog.get_logger())
+        for task in tasks:
+            plan(budgets, 0, replace(CONFIG, task=task))
+
+
+def test_what_was_spent_is_known_from_the_start(tmp_path: Path) -> None:
+    tasks = ("digits", "words / β", "cut off")
+    left_behind(tmp_path / "ledger", *tasks)
+    (tmp_path / "ledger" / "notes.jsonl").write_text("no ledger\n")
+    with locked(tmp_path / "ledger") as store:
+        assert set(store.tasks()) == set(tasks)
+        budgets = Budgets(store, Budget(), {}, structlog.get_logger())
+        assert budgets.spent() == []
+        budgets.look()
+        once = Ledger.open("digits", Budget()).plan(round_id(0), replace(CONFIG, task="digits")).epsilon
+        assert {(spent.task, spent.epsilon, spent.budget) for spent in budgets.spent()} == {
+            (task, once, Budget()) for task in tasks
+        }
+
+
+def test_a_ledger_that_is_damaged_is_told_at_the_start_and_hides_no_other(tmp_path: Path) -> None:
+    left_behind(tmp_path / "ledger", "digits", "words")
+    [entries] = (tmp_path / "ledger").glob("words*.jsonl")
+    entries.write_bytes(entries.read_bytes().replace(b'"planned"', b'"plannex"'))
+    with locked(tmp_path / "ledger") as store:
+        budgets = Budgets(store, Budget(), {}, structlog.get_logger())
+        with capture_logs() as log:
+            budgets.look()
+        assert [(line["event"], line["task"]) for line in log] == [("ledger_damaged", "words")]
+        assert [spent.task for spent in budgets.spent()] == ["digits"]
+        assert len(budgets.damaged()) == 1
+        with pytest.raises(LedgerError):
+            plan(budgets, 1, replace(CONFIG, task="words"))
+        plan(budgets, 1, replace(CONFIG, task="digits"))
+
+
+def test_what_was_spent_is_read_from_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path / "ledger") as store:
+        budgets = Budgets(store, Budget(), {}, structlog.get_logger())
+        charge = plan(budgets, 0)
+        monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was opened"))
+        monkeypatch.setattr("os.open", lambda *_: pytest.fail("a file was opened"))
+        [spent] = budgets.spent()
+        assert spent.epsilon > 0
+        monkeypatch.undo()
+        charge.withdraw()
+        assert [spent.epsilon for spent in budgets.spent()] == [0.0]
