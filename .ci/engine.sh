@@ -53,7 +53,7 @@ choose_base_image() {
         as_root rm -rf $root
     fi
     export BASE_IMAGE=secagg-base:trixie
-    .venv/bin/python -c 'import docker, sys; docker.from_env(timeout=600).images.import_image_from_file(sys.argv[1], *sys.argv[2].split(":"))' \
+    .venv/bin/python -c 'import docker, sys; docker.from_env(timeout=600).api.import_image_from_file(sys.argv[1], *sys.argv[2].split(":"))' \
         $archive "$BASE_IMAGE"
     echo "Docker Hub cannot be reached: $BASE_IMAGE was made of Debian's packages."
 }
