@@ -513,3 +513,14 @@ def test_hostile_pem_files_are_only_ever_refused(data: bytes) -> None:
             TrustAnchors.from_pem(pem)
         with pytest.raises(IdentityError):
             Identity.from_pem(pem, pem)
+
+
+def test_one_ca_that_is_valid_is_enough() -> None:
+    """During a rotation the old one may have expired."""
+    old = create_authority(name="old", now=NOW - 40 * DAY, validity=30 * DAY).certificate_pem
+    new = create_authority(name="new", now=NOW).certificate_pem
+    TrustAnchors.from_pem(old + new).check_validity(NOW)
+    with pytest.raises(IdentityError, match=r"^CA CN=old: expired on .* \(the clock says .*\)$"):
+        TrustAnchors.from_pem(old).check_validity(NOW)
+    with pytest.raises(IdentityError, match=r"CA CN=old: expired on .*; CA CN=new: not valid before"):
+        TrustAnchors.from_pem(old + new).check_validity(NOW - 5 * DAY)

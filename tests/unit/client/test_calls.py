@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
 from secagg_client.calls.call import PreparedCall, every
 from secagg_client.calls.control_plane import (
     AbortRound,
@@ -16,6 +17,7 @@ from secagg_client.calls.control_plane import (
     OpenRound,
 )
 from secagg_client.calls.data_plane import Describe, FetchAggregate, InputProgress, LeaveRound, UploadCall
+from secagg_client.calls.health import CheckHealth
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
@@ -211,6 +213,24 @@ def test_a_description_is_read_by_both_planes() -> None:
     for call in (Describe(), DescribeSidecar()):
         assert list(call.requests()) == [b""]
         assert call.read(in_bytes([said])) == Description("1.2.3+local", (1, 4), 1_500)
+
+
+@pytest.mark.parametrize(
+    ("parts", "serves"),
+    [
+        ([b"\x08\x01"], True),
+        ([b"\x08\x02"], False),
+        ([b"\x08\x03"], False),
+        ([b""], False),
+        ([], False),
+        ([b"\x08\x01", b"\x08\x01"], False),
+    ],
+)
+def test_only_one_answer_means_that_a_plane_serves(parts: list[bytes], serves: bool) -> None:
+    """As the package of the health check writes it, which only the server has."""
+    assert list(CheckHealth().requests()) == [health_pb2.HealthCheckRequest().SerializeToString()]
+    assert health_pb2.HealthCheckResponse(status="SERVING").SerializeToString() == b"\x08\x01"
+    assert CheckHealth().read(deque(parts)) is serves
 
 
 @pytest.mark.parametrize(
