@@ -60,7 +60,7 @@ ROUNDS: Final[Mapping[str, Metric]] = {
     "secagg_open_rounds": Metric("gauge", "Rounds under way. Each group of a round in groups counts."),
     "secagg_max_open_rounds": Metric("gauge", "The setting max_open_rounds: so many rounds can be under way."),
     "secagg_round_duration_seconds": Metric(
-        "histogram", "From the opening of a round or of a group to its end.", ("outcome",), _SECONDS
+        "histogram", "From the opening of a round to its end. A round in groups counts once.", ("outcome",), _SECONDS
     ),
     "secagg_phase_duration_seconds": Metric(
         "histogram", "From the opening of a phase to its end, of rounds and of groups.", ("phase",), _SECONDS
