@@ -24,15 +24,20 @@ class ProcessError(LocalError):
 
 
 class Sidecar:
-    """The running process: ends with the `with` block that it is opened in."""
+    """The running process: ends with the `with` block that it is opened in.
 
-    def __init__(self, identity: Path, folder: Path, *, status: bool = False) -> None:
+    Attributes:
+        log: file that it writes to.
+    """
+
+    def __init__(self, identity: Path, folder: Path, *, status: bool = False, program: str = _SIDECAR) -> None:
         """Start it.
 
         Args:
             identity: folder with cert.pem, key.pem and ca.pem.
             folder: for its log and its control socket.
             status: whether it has a status port, on loopback.
+            program: Python that runs it.
 
         Raises:
             MissingExtraError: the server's packages are not installed.
@@ -40,7 +45,7 @@ class Sidecar:
         """
         if any(find_spec(package) is None for package in _SERVER_PACKAGES):
             raise MissingExtraError("the demo's sidecar", "demo")
-        self._log = folder / "sidecar.log"
+        self.log = folder / "sidecar.log"
         arguments = {
             "--listen": "127.0.0.1:0",
             "--control": f"unix:{folder / 'control.sock'}",
@@ -51,9 +56,9 @@ class Sidecar:
             **({"--status": "127.0.0.1:0"} if status else {}),
         }
         flags = [str(word) for pair in arguments.items() for word in pair]
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603, our own interpreter
-                [sys.executable, "-c", _SIDECAR, "serve", *flags], stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-c", program, "serve", *flags], stdout=log, stderr=subprocess.STDOUT
             )
         ready = self._wait_until_ready()
         self.pid = self._process.pid
@@ -67,6 +72,10 @@ class Sidecar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it, as SIGTERM does."""
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
@@ -77,7 +86,7 @@ class Sidecar:
     def _wait_until_ready(self) -> dict[str, Any]:
         end = monotonic() + START_S
         while monotonic() < end:
-            for line in self._log.read_text(encoding="utf-8").splitlines():
+            for line in self.log.read_text(encoding="utf-8").splitlines():
                 if '"event": "ready"' in line:
                     return dict(json.loads(line))
             try:
@@ -86,4 +95,4 @@ class Sidecar:
                 continue
             break
         self._process.kill()
-        raise ProcessError(f"the sidecar did not start: {self._log.read_text(encoding='utf-8')[-500:]}")
+        raise ProcessError(f"the sidecar did not start: {self.log.read_text(encoding='utf-8')[-500:]}")
