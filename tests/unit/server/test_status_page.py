@@ -43,7 +43,7 @@ from secagg_server.observability.statuspage.values import (
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
-from secagg.errors import AbortReason, DecodeError, NotInRoundError, RoundAborted
+from secagg.errors import AbortReason, DecodeError, NotInRoundError, RoundAborted, UnknownRoundError
 from secagg.events import (
     Accused,
     DropReason,
@@ -520,7 +520,11 @@ def test_the_budgets_that_have_least_left_are_shown_and_none_is_infinite() -> No
     spent = [Spent(f"task-{i:03}", i / 100, Budget(3.0, 1e-5)) for i in range(reading.TASKS_SHOWN + 9)]
     state = quiet_state(spent=[*spent, Spent("all", inf, Budget(3.0, 1e-5))], max_open_rounds=9)
     told = Remembering()
-    rounds: Any = SimpleNamespace(find=lambda _: SimpleNamespace(expected=NOBODY))
+
+    def find(_: bytes) -> Any:
+        raise UnknownRoundError("no such round")
+
+    rounds: Any = SimpleNamespace(find=find)
     told.open(2)  # its first phase has not begun: not shown yet
     told.tell(told.open(), *to_input())
     reader = reading.Reader(state, told.memory, rounds, {"data plane": "x"}, clock=lambda: NOW, why=lambda: "serving")

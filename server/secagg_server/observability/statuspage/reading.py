@@ -10,6 +10,7 @@ import grpc
 
 from secagg import __version__
 from secagg.context import RoundId
+from secagg.errors import UnknownRoundError
 from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import Spent
 from secagg.wire.describing import PROTOCOLS
@@ -85,7 +86,10 @@ class Reader:
         )
 
     def _expected(self, round_id: RoundId) -> frozenset[ParticipantId]:
-        return self._rounds.find(round_id).expected
+        try:
+            return self._rounds.find(round_id).expected
+        except UnknownRoundError:  # a group whose sisters could not be started: the page must not break over it
+            return frozenset()
 
 
 def _budgets(spent: Sequence[Spent]) -> Iterator[TaskBudget]:
