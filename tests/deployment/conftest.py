@@ -1,9 +1,9 @@
 """Tests of what is in deploy/ and of the pages that the sidecar serves, with the programs that read them elsewhere.
 
 `make deployment` runs them. They need Debian's docker.io, debootstrap, iptables, prometheus (promtool), chromium,
-chromium-driver, curl, iproute2, procps and systemd, which `.ci/run` installs. They also need root, because some imitate
-the users of a pod or boot a systemd in namespaces of its own. A program that is missing is a failure and no reason to
-skip.
+chromium-driver, curl, faketime, iproute2, procps and systemd, which `.ci/run` installs. They also need root, because
+some imitate the users of a pod or boot a systemd in namespaces of its own. A program that is missing is a failure and
+no reason to skip.
 """
 
 import shutil
