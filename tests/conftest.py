@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from secagg.transport.tls import prefer_tls13
-from tests.pages import Claim, Code
+from tests.pages import Claim, Code, taken
 
 settings.register_profile("ci", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
@@ -20,7 +20,5 @@ prefer_tls13()
 @pytest.fixture
 def page(request: pytest.FixtureRequest) -> Iterator[Code]:
     """The code that the marks `runs` of a test claim; the test fails if it leaves a block."""
-    code = Code([Claim.of(*mark.args) for mark in reversed(list(request.node.iter_markers("runs")))])
-    assert code.left, "the marks of this test claim nothing"
-    yield code
-    assert not code.left, f"{code.left} was not run"
+    with taken([Claim.of(*mark.args) for mark in reversed(list(request.node.iter_markers("runs")))]) as code:
+        yield code

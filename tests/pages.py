@@ -15,6 +15,7 @@ The fixture `page` has these blocks, and a test fails that leaves one of them. O
 import ast
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -107,6 +108,15 @@ class Code:
         found = [block for block in self.left if block.language == language]
         self.left = [block for block in self.left if block.language != language]
         return [block.text for block in found]
+
+
+@contextmanager
+def taken(claimed: list[Claim]) -> Iterator[Code]:
+    """What a test claims, to be taken in the block."""
+    code = Code(claimed)
+    assert code.left, "the marks of this test claim nothing"
+    yield code
+    assert not code.left, f"{code.left} was not run"
 
 
 def session(text: str) -> tuple[str, str]:

@@ -74,9 +74,8 @@ def _unreadable(path: Path, error: OSError, to_allow: str) -> IdentityError:
     named = IdentityError(f"{path}: {error.strerror}")
     if not isinstance(error, PermissionError):
         return named
-    if not os.access(
-        path.parent, os.X_OK, effective_ids=os.access in os.supports_effective_ids
-    ):  # a folder that was sent with mode 0700, or mounted into a container
+    searchable = os.access(path.parent, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    if not searchable:  # a folder that was sent with mode 0700, or mounted into a container
         to_allow = f"sudo chown -R {os.geteuid()} {shlex.quote(str(path.parent))}"
     return named.mended_by(to_allow)
 

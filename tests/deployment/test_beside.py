@@ -92,4 +92,10 @@ def test_from_a_compose_file_to_the_sidecar_beside_it(newcomer: Newcomer, page: 
     assert "serving" in newcomer.types(page.take("docker compose exec")).lower()
     newcomer.types(page.take("secagg doctor"))
     assert "sum_ready" in newcomer.types(page.take("docker compose logs sidecar"))
+    other_user = "docker compose run --rm --no-deps --user 1000:1000 --entrypoint /opt/fl/bin/secagg flserver"
+    assert "done" in newcomer.types(f"{other_user} round list --control unix:/run/secagg/control.sock")
+    newcomer.types("chown -R 0:0 identities/sidecar")
+    refused = newcomer.types("docker compose run --rm --no-deps sidecar check-config --files-only || true")
+    assert "Permission denied" in refused
+    assert "run: sudo chown -R 65532 /etc/secagg" in refused
     newcomer.types(page.take("docker compose down"))

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from tests.pages import PAGES, ROOT, Block, Claim, Code, claims, session
+from tests.pages import PAGES, ROOT, Block, Claim, Code, claims, session, taken
 
 EACH_EXTRA: Final = 'while read -r extra; do resolves "secagg[$extra]" --extra "$extra"; done <build/extras.txt'
 CI_RUNS: Final = {
@@ -103,3 +103,13 @@ def test_a_block_is_taken_once() -> None:
     with pytest.raises(ValueError, match="not enough values"):
         page.take("import numpy")
     assert page.rest("python") == []
+
+
+def test_a_test_that_leaves_a_block_or_has_none_fails() -> None:
+    with (
+        pytest.raises(AssertionError, match=r"import numpy.* was not run"),
+        taken([Claim.of("docs/guide.md", "python")]),
+    ):
+        pass
+    with pytest.raises(AssertionError, match="claim nothing"), taken([Claim.of("docs/guide.md", "cobol")]):
+        pass
