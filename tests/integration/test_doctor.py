@@ -82,6 +82,14 @@ def test_what_refuses_a_start_is_found(start: Start, spoil: Situation, monkeypat
     assert len(errors) == 1 or spoil.__name__ in clocks, said
 
 
+def test_files_that_are_missing_have_a_command_that_brings_them(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("certificate", "participant_ca"):
+        Path(start.flags[name]).unlink()
+    ca, certificate = (one for one in examined(start, monkeypatch) if one.level is Level.ERROR)
+    assert ca.mend == f"install -m 644 secagg-ca/ca.pem {start.flags['participant_ca']}"
+    assert certificate.mend == "secagg ca issue server --host $(hostname -f)"
+
+
 def test_nothing_is_wrong_with_a_start_that_would_succeed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(path.relative_to(start.folder) for path in start.folder.rglob("*"))
     findings = examined(start, monkeypatch, "localhost:7443")

@@ -75,6 +75,11 @@ def test_one_old_certificate_proves_nothing(known: tuple[Validity, ...]) -> None
     assert clock(known, NOW).level is Level.OK
 
 
+def test_without_a_certificate_there_is_nothing_to_compare_with() -> None:
+    assert clock((), NOW).text.endswith("; no certificate to compare it with")
+    assert clock((OURS,), NOW).text.endswith("; no certificate contradicts it")
+
+
 # --- the other end ----------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from secagg.cli.certificate_summary import CertificateSummary, summarise
 from secagg.cli.doctor import machine
-from secagg.cli.doctor.findings import Finding, Level, Validity, clock, expiry, fine, moment, refused
+from secagg.cli.doctor.findings import Finding, Level, Validity, clock, expiry, fine, moment, or_else, refused
 from secagg.cli.doctor.participant import answers, authorities
 from secagg.errors import ConfigError, MissingExtraError, SecAggError
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
@@ -92,14 +92,14 @@ def _certificates(settings: "Settings", address: TcpAddress | None, now: float) 
         yield from authorities(settings.participant_ca, moment_)
     except (SecAggError, OSError) as error:
         trust = None
-        yield refused("CA", error)
+        copy = f"install -m 644 secagg-ca/ca.pem {shlex.quote(str(settings.participant_ca))}"
+        yield or_else(refused("CA", error), copy)
     shown = _summaries(settings.certificate)
     renew = f"secagg ca issue server {_hosts(shown[0].hosts if shown else ())}"
     try:
         identity = read_identity(settings, now)
     except (SecAggError, OSError) as error:
-        found = refused("certificate", error)
-        yield Finding(found.check, found.level, found.text, found.mend or renew)
+        yield or_else(refused("certificate", error), renew)
     else:
         leaf = shown[0]
         yield expiry("certificate", Validity(leaf.name, leaf.not_before, leaf.not_after), moment_, renew)

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -74,6 +74,11 @@ def refused(check: str, error: SecAggError | OSError) -> Finding:
     return Finding(check, Level.ERROR, str(error))
 
 
+def or_else(found: Finding, mend: str) -> Finding:
+    """The finding, with a command if it is an error that has none."""
+    return found if found.mend or found.level is Level.OK else replace(found, mend=mend)
+
+
 def tried(check: str, work: Callable[[], str]) -> Finding:
     """What `work` returns is fine; what it raises is not."""
     try:
@@ -113,7 +118,9 @@ def clock(known: Sequence[Validity], now: datetime) -> Finding:
         last = max(known, key=lambda one: one.end)
         text = f"{said}, {_length(now - last.end)} after the last certificate expired: perhaps the clock is ahead"
         return Finding("clock", Level.ERROR, text, SET_CLOCK)
-    return fine("clock", f"{said}; no certificate contradicts it")
+    return fine(
+        "clock", f"{said}; " + ("no certificate contradicts it" if known else "no certificate to compare it with")
+    )
 
 
 def _length(time: timedelta) -> str:
