@@ -19,6 +19,7 @@ def main() -> None:
     """Run the command line, or say what has to be installed for it. `health` runs without the rest, which is slow to
     load.
     """
+    _fill_standard_files()
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _stop_before_the_start)
     if sys.argv[1:2] == ["serve"]:
@@ -30,6 +31,16 @@ def main() -> None:
             raise
         sys.exit(f"error: {MissingExtraError('secagg-server', 'server')}")
     cli.main()
+
+
+def _fill_standard_files() -> None:
+    """Open /dev/null in place of standard input, output and error, as far as whoever started us has closed them. The
+    next file that the process opens would have that place otherwise, and would get what is written to the log.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # has the lowest number that is free, which is this one
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115, lasts
 
 
 def _stop_before_the_start(*_: object) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import shlex
 import signal
 import socket
 import ssl
@@ -413,6 +414,26 @@ async def test_a_lost_log_stops_nothing(tmp_path: Path) -> None:
     assert process.child.stderr is not None
     with process.child.stderr as stderr:
         assert "Traceback" not in stderr.read()
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_start_without_standard_files(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """None of the files that are opened later gets their place, and with it the log."""
+    where = f"unix:{tmp_path}/control.sock"
+    command = [sys.executable, "-m", "secagg_server", "serve", *flags(tmp_path, control=where)]
+    shell = " ".join(["exec", shlex.join(command), *(f"{number}>&-" for number in closed)])
+    with subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            with grpc.insecure_channel(where) as channel:
+                grpc.channel_ready_future(channel).result(PATIENCE_S)
+            opened = [Path(f"/proc/{child.pid}/fd/{number}").readlink() for number in closed if number != 2]
+            assert set(opened) <= {Path(os.devnull)}
+            child.terminate()
+            out, err = child.communicate(timeout=PATIENCE_S)
+        finally:
+            child.kill()
+    assert (child.returncode, err) == (0, b"")
+    assert (b'"ready"' in out) == (1 not in closed)
 
 
 # --- the control socket -----------------------------------------------------------------------------------------------

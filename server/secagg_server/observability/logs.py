@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable, Hashable, MutableMapping
 from contextlib import suppress
-from math import inf
+from math import inf, isfinite
 from threading import Lock
 from time import monotonic
 from typing import Any, Final, TextIO, assert_never, cast
@@ -53,8 +53,10 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
     """Log to `stream` (standard output if None) from now on, in this process."""
     out = stream or sys.stdout
     sink = cast("TextIO", _Sink(out))
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    made_for: tuple[structlog.typing.Processor, ...] = ()
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer(allow_nan=False)
     if settings.log_format == "console":
+        made_for = (only_printable_text,)
         renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
     structlog.configure(
         processors=[
@@ -62,6 +64,7 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,  # without the values of local variables
             only_plain_values,
+            *made_for,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
@@ -266,7 +269,20 @@ def only_plain_values(logger: object, method: str, event: MutableMapping[str, An
     return {name: _plain(value) for name, value in event.items()}
 
 
+def only_printable_text(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Let no text command a terminal. The FL server names tasks with any characters; a traceback keeps its lines."""
+    return {name: _printable(value) for name, value in event.items()}
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return "\n".join(printable(line, len(line)) for line in value.split("\n"))
+    return [_printable(item) for item in value] if isinstance(value, list) else value
+
+
 def _plain(value: object) -> object:
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # JSON has no such number
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, list | tuple):
