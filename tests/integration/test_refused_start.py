@@ -3,6 +3,7 @@
 `serve` runs as a process of its own, and `check-config` in this one.
 """
 
+import json
 import os
 import re
 import socket
@@ -33,9 +34,11 @@ def start(tmp_path: Path) -> Start:
 
 
 def told(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line."""
-    assert (result.returncode, result.stdout) == (1, ""), result
+    """The one line. The log has the same, unless it was not known yet where to log."""
+    assert result.returncode == 1, result
     (line,) = result.stderr.splitlines()
+    logged = [json.loads(one) for one in result.stdout.splitlines()]
+    assert [(one["event"], f"error: {one['detail']}") for one in logged] in ([], [("failed", line)])
     return line
 
 
