@@ -110,19 +110,20 @@ def measure(setting: StatusSetting, progress: Callable[[str], None] = lambda _: 
         progress("scrapes at rest")
         each = _cost_of_a_scrape(watched, setting.scrapes)
         watched.stop()
-        facts = _cost_of_facts(watched) / (setting.turns * setting.rounds + 1)
+        metrics, page = (s / (setting.turns * setting.rounds + 1) for s in _cost_of_facts(watched))
     rounds, plain = setting.turns * setting.rounds, sum(seconds["plain"])
     ratios = [a / b - 1 for a, b in zip(seconds["watched"], seconds["plain"], strict=True)]
     low, difference, high = quantiles(ratios, n=4)
     error = 1.2533 * (high - low) / 1.349 / setting.turns**0.5  # of the median of a normal distribution
-    counting, scraping = facts * rounds / plain, scraper.scrapes * each / plain
+    counting, scraping = metrics * rounds / plain, scraper.scrapes * each / plain
     figures = (
         Figure("cost_ratio", counting + scraping, at_most(MOST), "counting and scraping, of the plain processor time"),
-        Figure("counting_ratio", counting, None, "of each fact, for metrics and status page, as it happens"),
+        Figure("counting_ratio", counting, None, "of each fact for the metrics, as it happens"),
         Figure("scraping_ratio", scraping, None, "of each scrape, as at rest"),
         Figure("difference_ratio", difference, None, "more processor time than without, median of the turns"),
         Figure("difference_error_ratio", error, None, "standard error of that, from the quartiles of the turns"),
-        Figure("facts_s", facts, None, "processor time of counting for one round"),
+        Figure("page_ratio", page * rounds / plain, None, "what the status page remembers of each fact, on top"),
+        Figure("counting_s", metrics, None, "processor time of counting for one round"),
         Figure("scrape_s", each, None, "processor time of one scrape, at rest"),
         Figure("scrapes_per_s", scraper.scrapes / scraper.watched_s, None, f"{scraper.scrapes} scrapes"),
         Figure("plain_round_s", plain / rounds, None, "processor time of the coordinator for one round"),
@@ -194,15 +195,16 @@ class _Scraper:
             self.watched_s += time.monotonic() - start
 
 
-def _cost_of_facts(sidecar: Sidecar) -> float:
-    """Seconds on processors, as it wrote at its end.
+def _cost_of_facts(sidecar: Sidecar) -> tuple[float, float]:
+    """Seconds on processors for the metrics and for the status page, as it wrote at its end.
 
     Raises:
         LocalError: it did not.
     """
     for line in sidecar.log.read_text(encoding="utf-8").splitlines():
         if f'"{EVENT}"' in line:
-            return float(json.loads(line)["facts_s"])
+            said = json.loads(line)
+            return float(said["metrics_s"]), float(said["page_s"])
     raise LocalError("the watched coordinator did not say what counting cost")
 
 
