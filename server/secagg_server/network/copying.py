@@ -27,7 +27,7 @@ class Connection:
         caller: whose calls arrive on it; empty before the first one.
         open: whether it was not closed yet.
         shut_out: whether grpc closed it before any call.
-        refused: whether grpc said that its TLS handshake failed.
+        told: whether the observer knows why it ends.
         sockets: those that the loop watches for bytes to read.
     """
 
@@ -38,7 +38,7 @@ class Connection:
     caller: str = ""
     open: bool = True
     shut_out: bool = False
-    refused: bool = False
+    told: bool = False
     sockets: list[socket.socket] = field(default_factory=list)
 
 

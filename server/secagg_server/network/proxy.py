@@ -184,8 +184,14 @@ class ConnectionProxy:
 
     def _close(self, connection: Connection, cause: ConnectionCause) -> None:
         if connection.open:
-            self._observer.tell(ConnectionClosed(cause, connection.address, connection.caller))
+            self._tell(connection, ConnectionClosed(cause, connection.address, connection.caller))
             self._drop(connection)
+
+    def _tell(self, connection: Connection, closed: ConnectionClosed) -> None:
+        """Once for each connection: when we close one in its handshake, grpc says that the handshake failed."""
+        if not connection.told:
+            connection.told = True
+            self._observer.tell(closed)
 
     def _check_hello(self, connection: Connection) -> None:
         if connection.upstream is None:
@@ -234,9 +240,8 @@ class ConnectionProxy:
                 one.close()
 
     def _refused(self, connection: Connection, reason: str, detail: str) -> None:
-        connection.refused = True
         cause = ConnectionCause.TLS_REFUSED
-        self._observer.tell(ConnectionClosed(cause, connection.address, detail=detail, reason=reason))
+        self._tell(connection, ConnectionClosed(cause, connection.address, detail=detail, reason=reason))
 
     def _forget(self, connection: Connection) -> None:
         """Nothing more will be told of the connection, which ended without a call."""
@@ -245,8 +250,8 @@ class ConnectionProxy:
         del self._ended[connection]
         if self._by_peer.get(connection.peer) is connection:
             del self._by_peer[connection.peer]
-        if connection.shut_out and not connection.refused:
-            self._observer.tell(ConnectionClosed(ConnectionCause.WITHOUT_CALL, connection.address))
+        if connection.shut_out:
+            self._tell(connection, ConnectionClosed(ConnectionCause.WITHOUT_CALL, connection.address))
 
 
 def _written(address: tuple[str, int]) -> str:

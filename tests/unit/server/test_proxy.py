@@ -6,10 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from secagg_server.limits import open_files
 from secagg_server.network.proxy import ConnectionProxy
+from secagg_server.observability.facts import ConnectionCause, ConnectionClosed, Fact
 from secagg_server.observability.logs import LogListener
 from secagg_server.observability.observer import Observer
 from structlog.testing import capture_logs
@@ -55,7 +57,7 @@ Make = Callable[..., tuple[ConnectionProxy, Echo]]
 def make() -> Iterator[Make]:
     made: list[ConnectionProxy | Echo] = []
 
-    def proxy(**changes: float) -> tuple[ConnectionProxy, Echo]:
+    def proxy(**changes: Any) -> tuple[ConnectionProxy, Echo]:
         echo = Echo()
         usual = {"places": 50, "most_of_one": 8, "observer": Observer(LogListener())}
         one = ConnectionProxy(TcpAddress("127.0.0.1", 0), **{**usual, **changes})  # type: ignore[arg-type]
@@ -267,6 +269,28 @@ def test_why_a_connection_was_refused_may_come_after_its_end(make: Make) -> None
     assert told == [("tls_refused", address, "no certificate", "grpc's words")]
     proxy.stop()
     proxy.refused(echo.peers[0], "no certificate", "nobody listens any more")
+
+
+@pytest.mark.parametrize("first", ["we", "grpc"])
+def test_a_connection_that_ends_in_its_handshake_is_told_once(make: Make, first: str) -> None:
+    """We close it for a newcomer, and grpc says that its handshake failed; in either order."""
+    told: list[ConnectionCause] = []
+
+    def listen(fact: Fact) -> None:
+        assert isinstance(fact, ConnectionClosed)
+        told.append(fact.cause)
+
+    proxy, echo = make(places=1, observer=Observer(listen))
+    with link(proxy) as one:
+        assert says(one, b"hello") == b"hello"
+        if first == "grpc":
+            proxy.refused(echo.peers[0], "hung up", "grpc's words")
+            until(lambda: bool(told))
+        with link(proxy) as newcomer:
+            assert says(newcomer, b"hello") == b"hello"
+            proxy.refused(echo.peers[0], "hung up", "grpc's words")
+            until(lambda: len(proxy._by_peer) == 1)
+    assert told == [ConnectionCause.SILENT if first == "we" else ConnectionCause.TLS_REFUSED]
 
 
 def test_without_a_reason_the_end_is_told_a_little_later_or_at_the_end(make: Make) -> None:
