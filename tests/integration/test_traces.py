@@ -421,6 +421,7 @@ def test_nothing_is_imported_where_nothing_asks_for_it(tmp_path: Path) -> None:
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "is 'http/protobuf'; secagg-server speaks OTLP over grpc"),
         ({"OTEL_TRACES_SAMPLER": "mood"}, "OTEL_TRACES_SAMPLER is 'mood', which is none of"),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "half"}, "a variable OTEL_… does not fit"),
+        ({"OTEL_EXPORTER_OTLP_COMPRESSION": "zip"}, "OTEL_EXPORTER_OTLP_COMPRESSION is 'zip'; say gzip"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(environment: dict[str, str], error: str) -> None:
@@ -428,6 +429,38 @@ def test_what_does_not_fit_is_refused_by_name(environment: dict[str, str], error
 
     with pytest.raises(ConfigError, match=error), traces.traces({ENDPOINT: "http://127.0.0.1:9", **environment}):
         pass
+
+
+WRONG_HEADERS = ("authorization: Bearer s3cret", "a=b,s3cret", "a=s3cret;b", "s3cr\u00e9t=1", '"s3cret"', "=s3cret")
+
+
+@pytest.mark.parametrize("wrong", WRONG_HEADERS)
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
+def test_headers_for_the_collector_are_never_shown(
+    name: str, wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from secagg.errors import ConfigError
+
+    environment = {ENDPOINT: "http://127.0.0.1:9", name: wrong}
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"{name} is no list of NAME=VALUE") as caught, traces.traces(environment):
+        pass
+    assert wrong not in str(caught.value) + caplog.text
+    without_check(monkeypatch, traces, "wanted", "collector-headers")
+    with traces.traces(environment):
+        assert wrong.rpartition(",")[2] in caplog.text  # the twin
+
+
+@pytest.mark.parametrize(
+    "right", ["", "a=b", "authorization=Bearer abc==, x-y = 1", "a=%20b,", "Authorization=Basic%20YQ=="]
+)
+def test_headers_that_opentelemetry_takes_are_taken(
+    right: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", right)
+    with traces.traces({ENDPOINT: "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_HEADERS": right}):
+        assert not caplog.text
 
 
 @pytest.mark.parametrize("switch", [(), ("--files-only",)])

@@ -11,6 +11,7 @@ of a participant, no key, no update and no sum.
 """
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ PATIENCE_S: Final = 2.0
 """How long the last spans may take at the end. A collector that cannot be reached must not hold up the end."""
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_COMPRESSIONS: Final = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
+_HEADERS: Final = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+_HEADER: Final = re.compile(r"""[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*""")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
@@ -47,7 +51,7 @@ def wanted(environment: Mapping[str, str]) -> bool:
     """Whether the environment asks for traces.
 
     Raises:
-        ConfigError: it asks for an exporter or a protocol that we do not have.
+        ConfigError: it asks for an exporter, a protocol or a compression that we do not have, or its headers are none.
     """
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").lower()
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none":
@@ -59,6 +63,16 @@ def wanted(environment: Mapping[str, str]) -> bool:
     for name in _PROTOCOLS:
         if environment.get(name, "grpc") != "grpc":
             raise ConfigError(f"{name} is {environment[name]!r}; secagg-server speaks OTLP over grpc alone")
+    for name in _COMPRESSIONS:
+        if environment.get(name, "gzip").strip().lower() != "gzip":
+            raise ConfigError(f"{name} is {environment[name]!r}; say gzip, or unset it to compress nothing")
+    for name in _HEADERS:
+        headers = [header.strip() for header in environment.get(name, "").split(",")]
+        if not all(_HEADER.fullmatch(header) for header in headers if header):  # check: collector-headers
+            # OpenTelemetry would pass over it, and show it in the log.
+            raise ConfigError(
+                f"{name} is no list of NAME=VALUE with commas between; it is not shown, as it may be secret"
+            )
     return True
 
 

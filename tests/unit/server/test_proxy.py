@@ -60,7 +60,7 @@ def make() -> Iterator[Make]:
     def proxy(**changes: Any) -> tuple[ConnectionProxy, Echo]:
         echo = Echo()
         usual = {"places": 50, "most_of_one": 8, "observer": Observer(LogListener())}
-        one = ConnectionProxy(TcpAddress("127.0.0.1", 0), **{**usual, **changes})  # type: ignore[arg-type]
+        one = ConnectionProxy(TcpAddress("127.0.0.1", 0), **{**usual, **changes})
         one.start(echo.port)
         made.extend([one, echo])
         return one, echo
