@@ -24,6 +24,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _stop_before_the_start)
     if sys.argv[1:2] == ["serve"]:
         tell_of_handshakes()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is served: files are read at the start anyway
     try:
         cli = import_module("secagg_server.health" if sys.argv[1:2] == ["health"] else "secagg_server.cli")
     except ModuleNotFoundError as error:

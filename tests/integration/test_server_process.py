@@ -357,6 +357,24 @@ def test_on_sighup_certificates_are_read_again(tmp_path: Path) -> None:
     assert "credentials_renewed" in [*events, *(line["event"] for line in log)]
 
 
+def test_sighup_while_it_starts_ends_nothing(tmp_path: Path) -> None:
+    """Whoever renews certificates sends it whenever a file has changed."""
+    given = flags(tmp_path)
+    ca = tmp_path / "ca.pem"
+    pem = ca.read_bytes()
+    ca.unlink()
+    os.mkfifo(ca)
+    command = [sys.executable, "-m", "secagg_server", "serve", *given]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        with ca.open("wb") as waiting:  # opens when the coordinator reads it
+            child.send_signal(signal.SIGHUP)
+            waiting.write(pem)
+        assert child.stdout is not None
+        ready = any(b'"ready"' in line for line in child.stdout)
+        child.kill()
+    assert ready
+
+
 async def test_the_log_holds_no_key_share_or_value(tmp_path: Path) -> None:
     """At level debug: what a whole round's messages hold is looked for in hex, base64 and as text."""
     process = await asyncio.to_thread(start, flags(tmp_path))
