@@ -203,6 +203,18 @@ def name_of_no_machine(start: Start) -> str:
 
 
 @situation
+def one_port_for_two(start: Start) -> str:
+    start.flags["listen"] = start.flags["status"] = "127.0.0.1:7443"
+    return r"settings: listen and status have the same port, 7443: give each its own$"
+
+
+@situation
+def one_port_on_all_addresses(start: Start) -> str:
+    start.flags["control"], start.flags["status"] = "127.0.0.1:7443", "[::]:7443"
+    return r"settings: control and status have the same port, 7443: give each its own$"
+
+
+@situation
 def unknown_in_the_file(start: Start) -> str:
     Path(start.flags["config"]).write_text("lisen = '127.0.0.1:1'\n")
     return r"unknown setting lisen in \S+settings\.toml; did you mean listen\?$"

@@ -4,7 +4,9 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,6 +17,7 @@ from pydantic_settings.exceptions import SettingsError
 from secagg.errors import ConfigError
 from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON
 from secagg.privacy.ledger import Budget
+from secagg.transport.addresses import TcpAddress, parse_tcp
 
 ENV_PREFIX = "SECAGG_SERVER_"
 _OF_KUBERNETES = re.compile(r"service_host|service_port(_\w+)?|port(_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)?")
@@ -170,6 +173,19 @@ class Settings(BaseSettings):
                 f"control_access is for a socket file, and control is {self.control}: write unix:PATH, or leave "
                 "control_access out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_port_for_each(self) -> Self:
+        """The second to listen would be told of another program. What is no address is refused when it is used."""
+        places: list[tuple[str, TcpAddress]] = []
+        for name in ("listen", "control", "status"):
+            with suppress(ConfigError):  # a socket, or none
+                places.append((name, parse_tcp(getattr(self, name) or "")))
+        for (one, first), (other, second) in combinations(places, 2):
+            same = first.host == second.host or {first.host, second.host} & {"0.0.0.0", "[::]"}  # noqa: S104, compared
+            if same and first.port == second.port != 0:
+                raise ValueError(f"{one} and {other} have the same port, {first.port}: give each its own")
         return self
 
     @classmethod
