@@ -152,8 +152,8 @@ def clock_behind_the_ledger(start: Start) -> str:
     later = time.time() + 3 * 3600
     os.utime(start.ledger / MARKER, (later, later))
     return (
-        r"this machine's clock says 20\S+ \S+ UTC, and \S+/format was written at 20\S+ \S+ UTC: set the clock .*"
-        r"; run: touch \S+/ledger/\*$"
+        r"this machine's clock says 20\S+ \S+ UTC, and \S+/format was written at 20\S+ \S+ UTC: set the clock; .*"
+        r"\(touch \S+/ledger/\*\); run: sudo timedatectl set-ntp true$"
     )
 
 
