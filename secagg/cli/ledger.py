@@ -170,12 +170,9 @@ class _File:
             return None
 
     def ledger(self) -> "Ledger":
-        from secagg.privacy.ledger import Ledger, task_of
-        from secagg.programs.ledgers.files import read_files
+        from secagg.programs.ledgers.files import read_ledger
 
-        stored = read_files(self.path)
-        task = task_of(stored.lines)
-        return Ledger.load(task, *stored.settled(task))
+        return read_ledger(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +191,14 @@ class _Sidecar:
 
 def _sources(where: Path | None, task: str | None, control: str) -> Iterator[_File | _Sidecar]:
     from secagg.errors import ConfigError
-    from secagg.programs.ledgers.files import check_format
+    from secagg.programs.ledgers.files import check_format, entries_files
 
     if where is None:
         if task is None:
             raise ConfigError("name the --task to ask the sidecar about, or the PATH of a ledger")
         yield _Sidecar(task, control)
         return
-    paths = sorted(where.glob("*.jsonl")) if where.is_dir() else [where]
+    paths = entries_files(where) if where.is_dir() else [where]
     if not where.exists():
         raise ConfigError(f"no privacy ledger at {where}")
     if not paths:

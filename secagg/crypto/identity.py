@@ -317,6 +317,8 @@ class Identity:
         try:
             check_valid_at(x509.load_der_x509_certificate(self.chain[0]), now)
         except CertificateError as error:
+            if now < self.not_valid_before:
+                raise IdentityError(f"the certificate of {self.participant_id}: {error}; set the clock") from error
             renew = f"secagg ca issue participant {self.participant_id} --organisation {shlex.quote(self.organisation)}"
             named = IdentityError(f"the certificate of {self.participant_id}: {error}; who runs the CA can renew it")
             raise named.mended_by(renew) from error

@@ -94,6 +94,7 @@ def test_what_the_line_says_mends_it(start: Start, capfd: pytest.CaptureFixture[
         said = capfd.readouterr().err
         if caught.value.code == 0:
             break
-        commands.append(said.split("; run: ")[1])
+        touch = re.search(r"\((touch [^)]*)\)", said)  # the clock is right: the second of two cures
+        commands.append(touch[1] if touch else said.split("; run: ")[1])
         subprocess.run(["sh", "-c", commands[-1]], check=True)
     assert [command.split()[0] for command in commands] == ["chmod", "install", "chmod", "touch"]

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import socket
 from collections.abc import Iterator
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from time import time
@@ -15,9 +16,20 @@ from typing import TYPE_CHECKING, Final
 
 from secagg.cli.certificate_summary import CertificateSummary, summarise
 from secagg.cli.doctor import machine
-from secagg.cli.doctor.findings import Finding, Level, Validity, clock, expiry, fine, moment, or_else, refused
+from secagg.cli.doctor.findings import (
+    SET_CLOCK,
+    Finding,
+    Level,
+    Validity,
+    clock,
+    expiry,
+    fine,
+    moment,
+    or_else,
+    refused,
+)
 from secagg.cli.doctor.participant import answers, authorities
-from secagg.errors import ConfigError, MissingExtraError, SecAggError
+from secagg.errors import ConfigError, LedgerError, MissingExtraError, SecAggError
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
 
 if TYPE_CHECKING:
@@ -70,7 +82,7 @@ def examine(config: Path | None, address: TcpAddress | None, now: float | None =
 
 
 def _user(settings: "Settings", config: Path | None) -> Finding:
-    """Root may do what the sidecar's user may not, so root finds less."""
+    """Root may do what the sidecar's user may not, so root finds less. Another user finds too much."""
     user = os.geteuid()
     try:
         owner = settings.key.stat().st_uid
@@ -78,9 +90,15 @@ def _user(settings: "Settings", config: Path | None) -> Finding:
         owner = user
     if user == 0 != owner:
         text = f"root may do what the sidecar's user, {owner}, may not: run the doctor as that user"
-        again = "" if config is None else f" --config {shlex.quote(str(config))}"
-        return Finding("user", Level.WARNING, text, f"sudo --preserve-env -u '#{owner}' secagg doctor{again}")
-    return fine("user", f"user {user}, as the sidecar should run")
+    elif user != owner != 0:
+        text = (
+            f"this is user {user}, and the key belongs to {owner}: if the sidecar runs as {owner}, run the doctor as "
+            "that user, and no command below that gives files to this one"
+        )
+    else:
+        return fine("user", f"user {user}; the sidecar must run as the same")
+    again = "" if config is None else f" --config {shlex.quote(str(config))}"
+    return Finding("user", Level.WARNING, text, f"sudo --preserve-env -u '#{owner}' secagg doctor{again}")
 
 
 def _certificates(settings: "Settings", address: TcpAddress | None, now: float) -> Iterator[Finding]:
@@ -93,13 +111,17 @@ def _certificates(settings: "Settings", address: TcpAddress | None, now: float) 
     except (SecAggError, OSError) as error:
         trust = None
         copy = f"install -m 644 secagg-ca/ca.pem {shlex.quote(str(settings.participant_ca))}"
-        yield or_else(refused("CA", error), copy)
+        known = _summaries(settings.participant_ca)
+        expired = bool(known) and all(one.role == "ca" and one.not_after < moment_ for one in known)
+        yield or_else(
+            refused("CA", error), _of_time(known, moment_, "secagg ca init --dir secagg-ca-2" if expired else copy)
+        )
     shown = _summaries(settings.certificate)
     renew = f"secagg ca issue server {_hosts(shown[0].hosts if shown else ())}"
     try:
         identity = read_identity(settings, now)
     except (SecAggError, OSError) as error:
-        yield or_else(refused("certificate", error), renew)
+        yield or_else(refused("certificate", error), _of_time(shown, moment_, renew))
     else:
         leaf = shown[0]
         yield expiry("certificate", Validity(leaf.name, leaf.not_before, leaf.not_after), moment_, renew)
@@ -111,8 +133,12 @@ def _certificates(settings: "Settings", address: TcpAddress | None, now: float) 
                 text = f"{error}: participants who trust that CA alone refuse the sidecar"
                 yield Finding("chain", Level.WARNING, text, renew)
         yield _names(settings, leaf, address)
-    known = [_validity(one) for one in (*shown, *_summaries(settings.participant_ca))]
-    yield clock(known, moment_)
+    yield clock([_validity(one) for one in (*shown, *_summaries(settings.participant_ca))], moment_)
+
+
+def _of_time(shown: list[CertificateSummary], now: datetime, otherwise: str) -> str:
+    """The command for certificates that are refused: a new one is of no use to a clock that is behind."""
+    return SET_CLOCK if any(now < one.not_before for one in shown) else otherwise
 
 
 def _names(settings: "Settings", leaf: CertificateSummary, address: TcpAddress | None) -> Finding:
@@ -265,8 +291,7 @@ def _ledger(settings: "Settings", now: float, *, running: bool) -> Iterator[Find
         if is_locked(folder) and not running:
             yield refused("ledger", ConfigError(f"{folder} belongs to a coordinator or job that is running"))
         else:
-            count = len(list(folder.glob("*.jsonl")))
-            yield fine("ledger", f"{folder} has the ledgers of {count} task{'' if count == 1 else 's'}")
+            yield _ledgers(folder)
     except (SecAggError, OSError) as error:
         yield refused("ledger", error)
     try:
@@ -279,6 +304,28 @@ def _ledger(settings: "Settings", now: float, *, running: bool) -> Iterator[Find
         yield _disk(folder)
     except (SecAggError, OSError) as error:
         yield refused("disk", error)
+
+
+def _ledgers(folder: Path) -> Finding:
+    """Whether each ledger is whole. One that a running sidecar wrote to between two looks at it is read again."""
+    from secagg.programs.ledgers.files import entries_files, read_ledger
+
+    count, damaged = 0, []
+    for path in entries_files(folder):
+        count += 1
+        for again in (True, False):
+            try:
+                read_ledger(path)
+                break
+            except LedgerError as error:
+                if not again:
+                    damaged.append(f"{path.name}: {error}")
+    if not damaged:
+        return fine(
+            "ledger", f"{folder} has the ledgers of {count} task{'' if count == 1 else 's'}, and they are whole"
+        )
+    text = f"{len(damaged)} of {count} ledgers damaged, so rounds with noise of these tasks are refused: {damaged[0]}"
+    return Finding("ledger", Level.ERROR, text, f"secagg ledger verify {shlex.quote(str(folder))}")
 
 
 def _disk(folder: Path) -> Finding:

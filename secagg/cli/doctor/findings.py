@@ -112,19 +112,22 @@ def clock(known: Sequence[Validity], now: datetime) -> Finding:
     ahead = [one for one in known if one.begin > now]
     if ahead:
         last = max(ahead, key=lambda one: one.begin)
-        text = f"{said}, {_length(last.begin - now)} before {last.name} begins to be valid: the clock is behind"
+        text = f"{said}, {length(last.begin - now)} before {last.name} begins to be valid: the clock is behind"
         return Finding("clock", Level.ERROR, text, SET_CLOCK)
     if len(known) > 1 and all(one.end < now for one in known):
         last = max(known, key=lambda one: one.end)
-        text = f"{said}, {_length(now - last.end)} after the last certificate expired: perhaps the clock is ahead"
+        text = f"{said}, {length(now - last.end)} after the last certificate expired: perhaps the clock is ahead"
         return Finding("clock", Level.ERROR, text, SET_CLOCK)
     return fine(
         "clock", f"{said}; " + ("no certificate contradicts it" if known else "no certificate to compare it with")
     )
 
 
-def _length(time: timedelta) -> str:
+def length(time: timedelta) -> str:
+    """A length of time in a unit that people can read."""
     hours = time / timedelta(hours=1)
+    if hours < 1:
+        return f"{time / timedelta(seconds=1):.1f} s"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"
 
 
@@ -137,9 +140,7 @@ def table(title: str, findings: Sequence[Finding], width: int) -> Iterator[str]:
     """Lines of at most `width` signs. Commands are never broken, so that they can be copied."""
     yield title
     for finding in findings:
-        lines = textwrap.wrap(
-            _plain(finding.text), max(width - len(_INDENT), 16), break_long_words=False, break_on_hyphens=False
-        )
+        lines = textwrap.wrap(_plain(finding.text), max(width - len(_INDENT), 16), break_on_hyphens=False)
         mark = finding.level.value if finding.level is Level.OK else finding.level.value.upper()
         yield f"{mark:{_LEVEL_WIDTH}}{finding.check:{_CHECK_WIDTH}}{lines[0] if lines else ''}".rstrip()
         yield from (_INDENT + line for line in lines[1:])

@@ -6,14 +6,26 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from secagg import __version__
 from secagg.cli.certificate_summary import CertificateSummary, summarise
-from secagg.cli.doctor.findings import SET_CLOCK, Finding, Level, Validity, clock, expiry, fine, moment, refused, tried
+from secagg.cli.doctor.findings import (
+    SET_CLOCK,
+    Finding,
+    Level,
+    Validity,
+    clock,
+    expiry,
+    fine,
+    length,
+    moment,
+    refused,
+    tried,
+)
 from secagg.errors import ProtocolViolation, SecAggError, printable
 from secagg.transport.addresses import TcpAddress
 
@@ -174,13 +186,16 @@ def difference(theirs: float, before: float, after: float, who: str) -> Finding:
     """
     apart = theirs - (before + after) / 2
     unsure = (after - before) / 2
-    text = f"the {who}'s clock is {abs(apart):.1f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
-    text += f" (within {unsure:.1f} s)"
+    far, where = length(timedelta(seconds=abs(apart))), "ahead of" if apart > 0 else "behind"
+    text = f"the {who}'s clock is {far} {where} this machine's (within {unsure:.1f} s)"
     if abs(apart) - unsure <= APART_S:
         return fine("clocks", text)
     level = Level.ERROR if abs(apart) - unsure > FAR_APART_S else Level.WARNING
     return Finding(
-        "clocks", level, f"{text}: set the one that is wrong; this one says {moment(after):%H:%M:%S} UTC", SET_CLOCK
+        "clocks",
+        level,
+        f"{text}: set the one that is wrong; this one says {moment(after):%Y-%m-%d %H:%M:%S} UTC",
+        SET_CLOCK,
     )
 
 

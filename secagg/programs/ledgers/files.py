@@ -25,7 +25,7 @@ from typing import Final
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest
 from secagg.errors import ConfigError, LedgerError
-from secagg.privacy.ledger import MAX_ENTRY_BYTES, Head, follow, task_of
+from secagg.privacy.ledger import MAX_ENTRY_BYTES, Head, Ledger, follow, task_of
 from secagg.programs.folders import flush_folder
 
 ENTRIES: Final = ".jsonl"
@@ -88,6 +88,23 @@ def read_files(entries: Path) -> Stored:
         return Stored(tuple(lines), torn, Head.parse(beside.read_text("ascii").removesuffix("\n")))
     except (ConfigError, ValueError):
         raise LedgerError(f"{beside.name} holds no head of a privacy ledger") from None
+
+
+def entries_files(folder: Path) -> list[Path]:
+    """Where the entries of each ledger in a folder are, or were: a head is left when its entries are lost."""
+    return sorted({path.with_suffix(ENTRIES) for kind in (ENTRIES, HEAD) for path in folder.glob(f"*{kind}")})
+
+
+def read_ledger(entries: Path) -> Ledger:
+    """The ledger in a file and the head beside it, checked from its first entry to its last. Changes nothing.
+
+    Raises:
+        LedgerError: it is damaged.
+        OSError: cannot be read.
+    """
+    stored = read_files(entries)
+    task = task_of(stored.lines)
+    return Ledger.load(task, *stored.settled(task))
 
 
 class LedgerFolder:
@@ -234,7 +251,9 @@ def check_format(folder: Path) -> None:
         text = (folder / MARKER).read_text("ascii").strip()
     except FileNotFoundError:
         return
-    except (OSError, ValueError):
+    except OSError as error:
+        raise ConfigError(f"the ledger folder {folder}: its file {MARKER}: {error.strerror}") from error
+    except ValueError:
         text = ""
     if not re.fullmatch(r"[1-9]\d{0,5}", text, re.ASCII):
         raise ConfigError(f"the ledger folder {folder}: its file {MARKER} holds no number; restore it from a backup")
@@ -262,10 +281,10 @@ def check_clock(folder: Path, now: float) -> None:
             continue
         if written > now + MAX_AHEAD_S:  # check: ledger-of-the-future
             raise ConfigError(
-                f"this machine's clock says {_shown(now)}, and {path} was written at {_shown(written)}: set the clock "
-                "(timedatectl set-ntp true); if the clock is right now and was wrong before, mark the files as written "
-                "now"
-            ).mended_by(f"touch {shlex.quote(str(folder))}/*")
+                f"this machine's clock says {_shown(now)}, and {path} was written at {_shown(written)}: set the clock; "
+                "if it is right now and was wrong before, mark the files as written now (touch "
+                f"{shlex.quote(str(folder))}/*)"
+            ).mended_by("sudo timedatectl set-ntp true")
 
 
 def check_room(folder: Path) -> None:

@@ -15,8 +15,9 @@ from secagg.cli.main import main as secagg
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
 from secagg.programs.ledgers import files as ledger_files
-from secagg.programs.ledgers.files import MARKER, LedgerFolder, is_locked, locked
+from secagg.programs.ledgers.files import MARKER, LedgerFolder, check_format, is_locked, locked
 from secagg.tools.redteam.self_test.patches import without_check
+from tests.nobody import as_nobody, place
 from tests.unit.privacy.test_ledger import CONFIG, TASK, filled, round_id
 
 BUDGET = Budget()
@@ -316,6 +317,15 @@ def test_a_folder_of_another_format_is_refused_and_stays_as_it_is(tmp_path: Path
         pass
     assert [path.name for path in tmp_path.iterdir()] == [MARKER]
     assert (tmp_path / MARKER).read_text("utf-8") == text
+
+
+def test_a_format_that_may_not_be_read_is_not_taken_for_a_damaged_one() -> None:
+    with place() as folder:
+        with locked(folder):
+            pass
+        (folder / MARKER).chmod(0)
+        with as_nobody(), pytest.raises(ConfigError, match=r"its file format: Permission denied$"):
+            check_format(folder)
 
 
 def test_without_the_check_a_later_format_would_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
