@@ -152,6 +152,10 @@ def ended(outcome: str, reason: str, values: str) -> dict[str, str]:
     return {f'secagg_rounds_total{{{J}, scheme="masked", outcome="{outcome}", reason="{reason}"}}': values}
 
 
+def without_sum(values: str) -> dict[str, str]:
+    return one("secagg_round_duration_seconds_count", values, 'outcome="sum"')
+
+
 def one(name: str, values: str, labels: str = "") -> dict[str, str]:
     return {f"{name}{{{J}{labels and ', ' + labels}}}": values}
 
@@ -185,24 +189,13 @@ CASES: dict[str, tuple[list[tuple[int, dict[str, str]]], list[tuple[int, dict[st
         ],
     ),
     "SecaggNoSums": (
+        [(DAY + 9, without_sum("5x2000") | ended("failed", "BELOW_THRESHOLD", "5x99 6x2000"))],
         [
-            (
-                DAY + 9,
-                one("secagg_round_duration_seconds_count", f"5x{2 * DAY}", 'outcome="sum"')
-                | one("secagg_rounds_opened_total", f"5x99 6x{DAY * 2}", 'scheme="masked"'),
-            )
-        ],
-        [
-            (
-                DAY + 9,
-                one("secagg_round_duration_seconds_count", f"5x{2 * DAY}", 'outcome="sum"')
-                | one("secagg_rounds_opened_total", f"5x{2 * DAY}", 'scheme="masked"'),
-            ),
-            (
-                DAY + 9,
-                one("secagg_round_duration_seconds_count", f"5x99 6x{2 * DAY}", 'outcome="sum"')
-                | one("secagg_rounds_opened_total", f"5x99 6x{2 * DAY}", 'scheme="masked"'),
-            ),
+            (DAY + 9, without_sum("5x2000") | ended("failed", "BELOW_THRESHOLD", "5x2000")),
+            (DAY + 9, without_sum("5x99 6x2000") | ended("failed", "BELOW_THRESHOLD", "5x99 6x2000")),
+            (DAY + 9, without_sum("5x2000") | ended("failed", "CANCELLED", "5x99 6x2000")),
+            (DAY + 9, without_sum("5x2000") | one("secagg_rounds_opened_total", "5x99 6x2000", 'scheme="masked"')),
+            (DAY + 9, without_sum("5x2000") | ended("failed", "BELOW_THRESHOLD", f"5x{DAY - 20} 6x99")),
         ],
     ),
     "SecaggDropouts": (
@@ -330,5 +323,10 @@ def test_the_dashboard_is_whole() -> None:
     taken = [(p["gridPos"]["y"], p["gridPos"]["x"]) for p in shown]
     assert len(taken) == len(set(taken))
     asked = {metric_of(n) for q in QUERIES.values() for n in re.findall(r"\b(?:secagg|process)_[a-z_]+\b", q)}
-    unasked = {"process_virtual_memory_bytes", "process_start_time_seconds", "secagg_ledger_tasks"}
+    unasked = {
+        "secagg_rounds_opened_total",
+        "process_virtual_memory_bytes",
+        "process_start_time_seconds",
+        "secagg_ledger_tasks",
+    }
     assert set(METRICS) - asked == unasked, "metrics that neither alerts nor dashboard look at"
