@@ -57,7 +57,7 @@ class Pod:
         for given_to_the_group in (self.control, self.ledger):  # an emptyDir and a new volume, after fsGroup
             given_to_the_group.mkdir()
             os.chown(given_to_the_group, 0, GROUP)
-        self.control.chmod(0o2777)
+        self.control.chmod(0o3777)  # in memory: a tmpfs has the sticky bit
         self.ledger.chmod(0o2775)
         for seen in ("python", "checkout"):
             (folder / seen).mkdir()
