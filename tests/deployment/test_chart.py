@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import tomllib
 from datetime import UTC, datetime, timedelta
@@ -42,14 +44,14 @@ def helm(*arguments: str, namespace: str = "secagg") -> subprocess.CompletedProc
     )
 
 
-def template(*arguments: str) -> str:
-    done = helm("template", "secagg", str(CHART), *arguments)
+def template(*arguments: str, chart: Path = CHART) -> str:
+    done = helm("template", "secagg", str(chart), *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def objects(*arguments: str) -> dict[tuple[str, str], Any]:
-    found = [each for each in yaml.safe_load_all(template(*arguments)) if each]
+def objects(*arguments: str, chart: Path = CHART) -> dict[tuple[str, str], Any]:
+    found = [each for each in yaml.safe_load_all(template(*arguments, chart=chart)) if each]
     return {(each["kind"], each["metadata"]["name"]): each for each in found}
 
 
@@ -182,12 +184,24 @@ def test_settings_arrive_at_the_coordinator_as_they_were_written(tmp_path: Path)
     assert settings.budgets["digits"].delta == 1e-5
 
 
-def test_other_settings_are_another_pod_and_a_new_chart_alone_is_not() -> None:
-    def template_of(*arguments: str) -> Any:
-        return objects(*arguments)["StatefulSet", "secagg"]["spec"]["template"]
+def test_other_settings_are_another_pod_and_a_new_chart_alone_is_not(tmp_path: Path) -> None:
+    def template_of(*arguments: str, chart: Path = CHART) -> Any:
+        same_image = ("--set-string", "sidecar.image.tag=1")
+        return objects(*same_image, *arguments, chart=chart)["StatefulSet", "secagg"]["spec"]["template"]
 
+    later = tmp_path / "secagg"
+    shutil.copytree(CHART, later)
+    about = later / "Chart.yaml"
+    about.write_text(re.sub("^(version|appVersion): .*$", r"\1: 99.0.0", about.read_text(), flags=re.MULTILINE))
     assert template_of("--set", "settings.max_open_rounds=8")["metadata"] != template_of()["metadata"]
-    assert not any("chart" in label or "version" in label for label in template_of()["metadata"]["labels"])
+    assert template_of(chart=later) == template_of()
+
+
+@pytest.mark.parametrize("release", ["1secagg", "sec.agg"])
+def test_a_release_whose_name_no_service_can_have_is_refused(release: str) -> None:
+    done = helm("template", release, str(CHART))
+    assert done.returncode != 0
+    assert "is no name for a Service" in done.stderr
 
 
 def test_a_settings_file_cannot_be_broken_out_of() -> None:
@@ -215,6 +229,12 @@ REFUSED: Final = {
     "terminationGracePeriodSeconds=14": "terminationGracePeriodSeconds is 14; write at least 15",
     "terminationGracePeriodSeconds=0": "minimum: got 0, want 10",
     "flServer.runAsUser=0": "minimum: got 0, want 1,000",
+    "flServer.runAsUser=65532": "/flServer/runAsUser': 'not' failed",
+    "flServer.volumes[0].name=identity": "/flServer/volumes/0/name': 'not' failed",
+    "flServer.volumeMounts[0].name=identity,flServer.volumeMounts[0].mountPath=/i": "Mounts/0/name': 'not' failed",
+    "flServer.volumeMounts[0].name=ledger,flServer.volumeMounts[0].mountPath=/l": "Mounts/0/name': 'not' failed",
+    "flServer.volumeMounts[0].name=control,flServer.volumeMounts[0].mountPath=/c": "Mounts/0/name': 'not' failed",
+    "podLabels.app\\.kubernetes\\.io/name=other": "invalid propertyName 'app.kubernetes.io/name'",
     "flServer.privileged=true": "additional properties 'privileged' not allowed",
     "flServer.image.tag=latest": "has the tag latest",
     "flServer.image.repository=UPPER": "does not match pattern",

@@ -1,5 +1,8 @@
 {{- define "secagg.name" -}}
-{{ .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- if not (regexMatch "^[a-z][-a-z0-9]*$" .Release.Name) }}
+{{- fail (printf "the release is called %s, which is no name for a Service; begin it with a letter, and use small letters, digits and hyphens" .Release.Name) }}
+{{- end }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "secagg.selector" -}}
@@ -35,6 +38,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 {{ toJson . }}
 {{- end -}}
+{{- end }}
+
+{{- /* The settings file. */ -}}
+{{- define "secagg.settings" -}}
+listen = "0.0.0.0:7443"
+control = "unix:/run/secagg/control.sock"
+control_access = "group"
+status = "0.0.0.0:9464"
+certificate = "/etc/secagg/cert.pem"
+key = "/etc/secagg/key.pem"
+participant_ca = "/etc/secagg/ca.pem"
+{{- if .Values.ledger.enabled }}
+ledger_dir = "/var/lib/secagg/ledger"
+{{- end }}
+{{- range $name := keys .Values.settings | sortAlpha }}
+{{ $name }} = {{ include "secagg.toml" (index $.Values.settings $name) }}
+{{- end }}
 {{- end }}
 
 {{- define "secagg.claim" -}}
