@@ -3,7 +3,8 @@
     docker save IMAGE | python deploy/release/image.py NAME ARCHIVE.tar.gz
 
 An engine writes into an image when and on which machine it was built. All of that is left out here, and the image gets
-the name NAME. Layers, settings and labels stay as they are.
+the name NAME. Layers, settings and labels stay as they are. Some engines hand out layers that are compressed, as they
+keep them; here no layer is, because the archive is compressed as a whole.
 """
 
 import gzip
@@ -22,6 +23,9 @@ KEPT: Final = ("architecture", "variant", "os", "config", "rootfs")
 
 OF_THE_BUILD: Final = frozenset({"Hostname", "Domainname", "Image", "AttachStdin", "AttachStdout", "AttachStderr"})
 """Entries of `config` that are about the container that it was built in."""
+
+GZIP: Final = b"\x1f\x8b"
+"""How a compressed layer begins (RFC 1952)."""
 
 
 def settled(configuration: dict[str, Any], created: str) -> bytes:
@@ -68,7 +72,8 @@ def rewrite(saved: BinaryIO, name: str, archive: Path, epoch: int) -> None:
 
             put(named, configuration)
             for place, layer in zip(layers, image["Layers"], strict=True):
-                put(place, content(layer))
+                kept = content(layer)
+                put(place, gzip.decompress(kept) if kept.startswith(GZIP) else kept)
             manifest = [{"Config": named, "RepoTags": [name], "Layers": layers}]
             put("manifest.json", json.dumps(manifest).encode())
 
