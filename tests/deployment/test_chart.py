@@ -258,6 +258,7 @@ REFUSED: Final = {
     "identity.certManager.enabled=true,identity.certManager.issuerRef.name=ca,identity.certManager.issuerRef.kind=Issuer,"
     "identity.certManager.dnsNames[0]=a.example": "whose CA key would be in this namespace",
     "networkPolicy.enabled=perhaps": "got string, want boolean",
+    "ipv6=perhaps": "/ipv6': got string, want boolean",
     "podDisruptionBudget.minAvailable=1": "additional properties 'minAvailable' not allowed",
     "monitoring.podMonitor.interval=often": "does not match pattern",
 }
@@ -334,6 +335,17 @@ def test_a_load_balancer_passes_tcp_on_and_keeps_addresses() -> None:
     assert service["externalTrafficPolicy"] == "Local"
     assert service["loadBalancerSourceRanges"] == ["192.0.2.0/24"]
     assert service["ports"] == [{"name": "data", "protocol": "TCP", "port": 443, "targetPort": 7443, "nodePort": 30443}]
+
+
+def test_a_pod_with_addresses_of_ipv6_listens_on_them() -> None:
+    """In the file and in the environment, where the image has addresses of IPv4 that go before the file."""
+    made = objects("--set", "ipv6=true")
+    read = tomllib.loads(made["ConfigMap", "secagg-settings"]["data"]["secagg-server.toml"])
+    [sidecar] = made["StatefulSet", "secagg"]["spec"]["template"]["spec"]["initContainers"]
+    given = {each["name"]: each["value"] for each in sidecar["env"]}
+    for name, address in {"listen": "[::]:7443", "status": "[::]:9464"}.items():
+        assert read[name] == given[f"SECAGG_SERVER_{name.upper()}"] == address
+    assert not [line for line in template().splitlines() if "[::]" in line]
 
 
 def test_ports_of_the_fl_server_have_a_service_and_a_rule_of_their_own() -> None:

@@ -40,12 +40,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{- /* Every address of the pod. */ -}}
+{{- define "secagg.every" -}}
+{{ ternary "[::]" "0.0.0.0" .Values.ipv6 }}
+{{- end }}
+
 {{- /* The settings file. */ -}}
 {{- define "secagg.settings" -}}
-listen = "0.0.0.0:7443"
+listen = "{{ include "secagg.every" . }}:7443"
 control = "unix:/run/secagg/control.sock"
 control_access = "group"
-status = "0.0.0.0:9464"
+status = "{{ include "secagg.every" . }}:9464"
 certificate = "/etc/secagg/cert.pem"
 key = "/etc/secagg/key.pem"
 participant_ca = "/etc/secagg/ca.pem"
