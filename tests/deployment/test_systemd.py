@@ -205,7 +205,11 @@ def test_a_reload_reads_the_certificate_again(found: Path) -> None:
     assert '"event": "credentials_renewed"' in (found.parent / "server.log").read_text()
 
 
-def test_a_sidecar_that_was_killed_comes_again(found: Path) -> None:
+def test_a_sidecar_that_crashed_says_where_and_comes_again(found: Path) -> None:
+    """What it wrote last is logged by a process of its own, which systemd tells to end when the first one is gone."""
+    code, said = of(found, "last-words")
+    assert code == 0
+    assert json.loads(said.splitlines()[0])["event"] == "last_words"
     assert properties(found, "again-active") == {"ActiveState": "active", "NRestarts": "1"}
     assert of(found, "again-health") == (0, "SERVING\n")
 

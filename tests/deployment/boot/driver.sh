@@ -22,8 +22,9 @@ found round setpriv --reuid flserver --regid flserver --init-groups timeout 30 /
 found reload systemctl reload secagg-server
 log server.log credentials_renewed
 stat -c %i /run/secagg >before
-kill -KILL "$(systemctl show secagg-server -p MainPID --value)"
+kill -ABRT "$(systemctl show secagg-server -p MainPID --value)"
 for _ in {1..300}; do [ "$(systemctl show secagg-server -p NRestarts --value)" = 0 ] || break; sleep 0.1; done
+found last-words grep "Fatal Python error: Aborted" server.log
 found again systemctl start secagg-server
 found again-active systemctl show secagg-server -p ActiveState,NRestarts
 found again-health $server health --control unix:/run/secagg/control.sock
