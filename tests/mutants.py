@@ -220,6 +220,8 @@ MUTANTS: Final = (
            "tests/integration/test_server_process.py::test_sighup_while_it_starts_ends_nothing"),
     Mutant("names-command-a-terminal", f"{_SERVER}/observability/logs.py", "made_for = (only_printable_text,)",
            "made_for = ()", "tests/unit/server/test_logs.py"),
+    Mutant("log-that-waits", f"{_SERVER}/observability/logs.py", "            _Room(out),\n", "",
+           "tests/integration/test_server_process.py::test_a_log_that_nobody_reads_stalls_nothing"),
     Mutant("log-in-any-file", f"{_SERVER}/__main__.py", "    _fill_standard_files()\n", "",
            "tests/integration/test_server_process.py::test_a_start_without_standard_files"),
     _unchecked("collector-headers-shown", f"{_SERVER}/observability/traces.py", "collector-headers",

@@ -454,6 +454,19 @@ def test_a_start_without_standard_files(tmp_path: Path, closed: tuple[int, ...])
     assert (b'"ready"' in out) == (1 not in closed)
 
 
+@pytest.mark.parametrize("stalled", [True, False])
+def test_a_log_that_nobody_reads_stalls_nothing(tmp_path: Path, stalled: bool) -> None:
+    process = start(flags(tmp_path))
+    assert process.child.stdout is not None
+    with open(f"/proc/{process.child.pid}/fd/1", "wb", buffering=0) as log:  # noqa: PTH123
+        os.set_blocking(log.fileno(), False)
+        while stalled and log.write(b"x" * 4095 + b"\n"):
+            pass
+    process.child.terminate()
+    assert process.child.wait(PATIENCE_S) == 0
+    assert ("stopped" in process.child.stdout.read()) is not stalled
+
+
 # --- the control socket -----------------------------------------------------------------------------------------------
 
 

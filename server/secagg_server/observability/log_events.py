@@ -22,6 +22,9 @@ OF_ROUND: Final = ("round_id", "task")
 UNLOGGED: Final = "unlogged"
 """The field of a line that counts those of its kind that were left out since the one before; without it, none were."""
 
+LOST: Final = "lost"
+"""The field of a line that counts those before it that nobody read in time; without it, none were lost."""
+
 FIELDS: Final[Mapping[str, str]] = {
     "accused": "ids of participants that others blame; this is hearsay. In the event `accused`: id of the one",
     "accuser": "id of the participant that blames the other",
@@ -48,6 +51,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it",
     "hours": "until it expires; negative once it has",
     "logger": "name of the library's logger",
+    "lost": "how many lines before this one were lost, because whoever reads the log had stopped to read it",
     "method": "name of the call",
     "norm": "length of the mean of the group; infinite if its sum cannot be decoded",
     "open_files": "the limit of open files that is in force",

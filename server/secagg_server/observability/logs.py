@@ -1,5 +1,6 @@
 """Structured logs: one event a line. Bytes and secrets never get in, whoever logs them."""
 
+import select
 import sys
 import traceback
 from collections.abc import Callable, Hashable, MutableMapping
@@ -38,10 +39,14 @@ from secagg_server.observability.facts import (
     RoundFact,
     RoundOpened,
 )
+from secagg_server.observability.log_events import LOST
 from secagg_server.settings import Settings
 
 MOST_OF_EVENT: Final = 10
 """Lines of one throttled event in a pause, of whatever kinds: many strangers must not fill a disk together."""
+
+STALLED_S: Final = 0.5
+"""Who reads the log may be so slow once; after that, lines are lost until it reads again."""
 
 _KINDS = 4096  # of lines that are held back
 _DETAIL_CHARS = 500
@@ -60,6 +65,7 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
         renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
     structlog.configure(
         processors=[
+            _Room(out),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,  # without the values of local variables
@@ -71,6 +77,33 @@ def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(sink),
         cache_logger_on_first_use=False,
     )
+
+
+class _Room:
+    """Drops lines while the stream takes none: whoever reads the log may stall, and must not stall rounds with it. The
+    next line that is written says how many were lost.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._lost = 0
+        self._poll = None
+        with suppress(OSError):  # no file: it takes everything
+            number = stream.fileno()
+            self._poll = select.poll()
+            self._poll.register(number, select.POLLOUT)
+
+    def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Pass on what can be written.
+
+        Raises:
+            DropEvent: it cannot.
+        """
+        patience = 0.0 if self._lost else STALLED_S
+        if self._poll is not None and not self._poll.poll(patience * 1000):
+            self._lost += 1
+            raise structlog.DropEvent
+        lost, self._lost = self._lost, 0
+        return {**event, LOST: lost} if lost else event
 
 
 class _Sink:

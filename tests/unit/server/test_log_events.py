@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import secagg_server
 from secagg_server.observability import last_words
-from secagg_server.observability.log_events import COMMON, FIELDS, OF_ROUND, SECTIONS, UNLOGGED
+from secagg_server.observability.log_events import COMMON, FIELDS, LOST, OF_ROUND, SECTIONS, UNLOGGED
 
 import secagg.programs
 
@@ -115,7 +115,7 @@ def test_every_event_of_the_table_is_logged() -> None:
 
 def test_every_field_is_described_and_used() -> None:
     used = {field for event in EVENTS.values() for field in event.fields}
-    assert used | {*OF_ROUND, UNLOGGED} == set(FIELDS)
+    assert used | {*OF_ROUND, UNLOGGED, LOST} == set(FIELDS)
     assert not used & set(COMMON)
 
 

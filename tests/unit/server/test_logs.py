@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import structlog
+from secagg_server.observability import logs
 from secagg_server.observability.logs import configure_logs
 
 from tests.serving import make_settings
@@ -37,3 +39,32 @@ def test_every_line_is_json(number: float, tmp_path: Path) -> None:
 
     line = json.loads(told(tmp_path, "json", norm=number, hours=1.5), parse_constant=refuse)
     assert (line["norm"], line["hours"]) == (str(number), 1.5)
+
+
+def test_who_stops_to_read_the_log_stalls_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "STALLED_S", 0.01)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    room = 0
+    while True:
+        try:
+            room += os.write(writing, b"x" * 4095 + b"\n")
+        except BlockingIOError:
+            break
+    os.set_blocking(writing, True)  # whoever writes now waits for the reader
+    before = structlog.get_config()
+    try:
+        with open(writing, "w", encoding="utf-8") as stream:  # noqa: PTH123, a number
+            configure_logs(make_settings(tmp_path), stream)
+            for _ in range(3):
+                structlog.get_logger().info("stopping", signal="SIGTERM")
+            while room > 0:
+                room -= len(os.read(reading, room))
+            structlog.get_logger().info("stopped")
+            structlog.get_logger().info("stopped")
+    finally:
+        structlog.configure(**before)
+    with open(reading, encoding="utf-8") as kept:  # noqa: PTH123
+        first, second = map(json.loads, kept)
+    assert (first["event"], first["lost"]) == ("stopped", 3)
+    assert "lost" not in second
