@@ -226,6 +226,8 @@ MUTANTS: Final = (
            "tests/integration/test_server_process.py::test_a_start_without_standard_files"),
     _unchecked("collector-headers-shown", f"{_SERVER}/observability/traces.py", "collector-headers",
                "tests/integration/test_traces.py"),
+    Mutant("status-turns-for-who-waits", _STATUS_PORT, "            self._pause()\n            return\n        try:",
+           "            return\n        try:", _STATUS_TESTS),
     Mutant("metrics-made-at-each-request", _METRICS, "if known is None or now - known[0] >= FRESH_S:", "if True:",
            _METRIC_TESTS),
     Mutant("metrics-for-ever", _METRICS, "now - known[0] >= FRESH_S", "False", _METRIC_TESTS),
