@@ -207,15 +207,26 @@ def test_a_ledger_that_somebody_has(start: Start, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_disk_that_is_full(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = start.ledger
+    folder = start.folder / "ledger"
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("secagg.programs.ledgers.files.os.write", full)
     (said,) = troubles(examined(start, monkeypatch))
+    assert said.startswith(f"disk: the ledger folder {start.folder} cannot be written: No space left on device; ")
+    folder.mkdir(mode=0o700)
+    (said,) = troubles(examined(start, monkeypatch))
     assert said.startswith(f"disk: the ledger folder {folder} cannot be written: No space left on device; ")
     assert said.endswith(f"; run: df -h {folder}; ls -ld {folder}")
+
+
+def test_a_socket_folder_on_a_disk_that_can_only_be_read(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To give the folder away would not help."""
+    read_only = os.statvfs_result((*os.statvfs(start.folder)[:8], os.ST_RDONLY, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    (said,) = [one for one in troubles(examined(start, monkeypatch)) if one.startswith("control")]
+    assert said.endswith("its folder can only be read, by everybody; choose another with the setting control")
 
 
 def test_a_disk_that_is_nearly_full(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -658,6 +669,7 @@ def shown(begins: timedelta, lasts: timedelta) -> IssuedCertificate:
             [r"TLS: the connection was closed in the handshake( \(.*\))?: something"],
         ),
         (lambda _: lambda link: link.sendall(b"220 mail.example.org ESMTP\r\n"), ["TLS: .* speaks no TLS 1.3"]),
+        (lambda _: lambda link: link.recv(4096) and link.recv(4096), ["TLS: .* did not shake hands within 0.5 s"]),
         (lambda folder: tls(folder, site().server, newest=False), ["TLS: .* speaks no TLS 1.3"]),
         (
             lambda folder: tls(folder, site().server, alpn="http/1.1"),
@@ -675,13 +687,14 @@ def shown(begins: timedelta, lasts: timedelta) -> IssuedCertificate:
             ],
         ),
     ],
-    ids=["closes", "mail", "tls12", "http1", "expired", "of tomorrow"],
+    ids=["closes", "mail", "silent", "tls12", "http1", "expired", "of tomorrow"],
 )
 def test_something_else_than_a_coordinator(
     tmp_path: Path, one: Participant, serve: Callable[[Path], Callable[[socket.socket], None]], expected: list[str]
 ) -> None:
+    patience = 0.5 if expected[0].endswith("0.5 s") else one.timeout_s
     with listening(serve(tmp_path)) as address:
-        said = troubles(list(participant.examine(replace(one, address=parse_tcp(address)))))
+        said = troubles(list(participant.examine(replace(one, address=parse_tcp(address), timeout_s=patience))))
     assert len(said) == len(expected), said
     for each, pattern in zip(said, expected, strict=True):
         assert re.match(pattern, each), each

@@ -283,6 +283,11 @@ def _ledger(settings: "Settings", now: float, *, running: bool) -> Iterator[Find
             yield Finding("ledger", Level.ERROR, f"{folder} does not exist, and this user may not make it", make)
         else:
             yield fine("ledger", f"{folder} is made at the first start")
+            try:
+                check_room(above)
+            except ConfigError as error:
+                yield refused("disk", error)
+                return
         yield _disk(above)
         return
     try:

@@ -360,6 +360,11 @@ def _handshake(one: Participant, trust: "TrustAnchors", shown: CertificateSummar
 
 def _broken(one: Participant, error: OSError) -> str:
     """What became of a handshake that came to no end."""
+    if isinstance(error, TimeoutError):
+        return (
+            f"{one.address} took the connection and did not shake hands within {one.timeout_s:g} s: the coordinator "
+            "hangs or has too much to do, or another program listens there"
+        )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or not isinstance(error, ssl.SSLError):
         reason = "" if isinstance(error, ssl.SSLError) else f" ({error.strerror or error})"
         return (

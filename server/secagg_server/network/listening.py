@@ -136,6 +136,10 @@ def look_at(path: Path) -> Occupied:
         raise ConfigError(f"{wrong}: its folder: {error.strerror}; choose another with the setting control") from error
     if not stat.S_ISDIR(kind):
         raise ConfigError(f"{wrong}: {folder} is no folder; choose another with the setting control")
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise ConfigError(
+            f"{wrong}: its folder can only be read, by everybody; choose another with the setting control"
+        )
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise ConfigError(f"{wrong}: this user may not make files in its folder").mended_by(
             f"sudo chown $(id -u) {quoted}"
