@@ -126,7 +126,8 @@ class LedgerError(LocalError):
         The disk is full, a file of the ledger was deleted, changed or restored from an older copy, or the settings have
         another budget than the one that the ledger began with.
     Cure:
-        Run `secagg ledger verify` on the folder, and do what the message says. Do not restore an older copy: what was
+        Run `secagg ledger verify` on the folder, and do what the message says. If the message is about another budget,
+        give the task its old one in the settings. Do not restore an older copy: what was
         released since then would be spent a second time. If the ledger cannot be mended, retire the task, because
         nobody can tell any more what its rounds cost.
     """

@@ -306,7 +306,7 @@ def young_ca(start: Start, begin: datetime) -> None:
 def test_a_ledger_that_is_damaged(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     with locked(start.ledger) as folder:
         for task in ("heart", "lung"):
-            ledger = Ledger.open(task, Budget(1.0, 1e-5))
+            ledger = Ledger.open(task, Budget(2.5, 1e-5))
             folder.append(task, ledger.lines[-1], ledger.head)
     assert "has the ledgers of 2 tasks, and they are whole" in str(examined(start, monkeypatch))
     (lung,) = start.ledger.glob("lung*.jsonl")
@@ -317,6 +317,16 @@ def test_a_ledger_that_is_damaged(start: Start, monkeypatch: pytest.MonkeyPatch)
         (said,) = troubles(examined(start, monkeypatch))
         assert re.match(r"ledger: 1 of 2 ledgers damaged, so rounds .* are refused: lung\S+\.jsonl: ", said), said
         assert said.endswith(f"; run: secagg ledger verify {start.ledger}")
+
+
+def test_a_task_whose_budget_was_changed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(start.ledger) as folder:
+        ledger = Ledger.open("heart", Budget(1.0, 1e-5))
+        folder.append("heart", ledger.lines[-1], ledger.head)
+    (said,) = troubles(examined(start, monkeypatch))
+    assert said.startswith("budget: task heart began with ε = 1, δ = 1e-05, and the settings say ε = 2.5, δ = 1e-05: ")
+    start.flags["budgets"] = '{"heart": {"epsilon": 1.0}}'
+    assert troubles(examined(start, monkeypatch)) == []
 
 
 def test_without_the_extras(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -296,7 +296,7 @@ def _ledger(settings: "Settings", now: float, *, running: bool) -> Iterator[Find
         if is_locked(folder) and not running:
             yield refused("ledger", ConfigError(f"{folder} belongs to a coordinator or job that is running"))
         else:
-            yield _ledgers(folder)
+            yield from _ledgers(folder, settings)
     except (SecAggError, OSError) as error:
         yield refused("ledger", error)
     try:
@@ -311,26 +311,39 @@ def _ledger(settings: "Settings", now: float, *, running: bool) -> Iterator[Find
         yield refused("disk", error)
 
 
-def _ledgers(folder: Path) -> Finding:
-    """Whether each ledger is whole. One that a running sidecar wrote to between two looks at it is read again."""
+def _ledgers(folder: Path, settings: "Settings") -> Iterator[Finding]:
+    """Whether each ledger is whole, and has the budget of the settings.
+
+    One that a running sidecar wrote to between two looks at it is read again.
+    """
     from secagg.programs.ledgers.files import entries_files, read_ledger
 
-    count, damaged = 0, []
+    whole, damaged = [], []
     for path in entries_files(folder):
-        count += 1
         for again in (True, False):
             try:
-                read_ledger(path)
+                whole.append(read_ledger(path))
                 break
             except LedgerError as error:
                 if not again:
                     damaged.append(f"{path.name}: {error}")
-    if not damaged:
-        return fine(
-            "ledger", f"{folder} has the ledgers of {count} task{'' if count == 1 else 's'}, and they are whole"
+    count = len(whole) + len(damaged)
+    if damaged:
+        text = (
+            f"{len(damaged)} of {count} ledgers damaged, so rounds with noise of these tasks are refused: {damaged[0]}"
         )
-    text = f"{len(damaged)} of {count} ledgers damaged, so rounds with noise of these tasks are refused: {damaged[0]}"
-    return Finding("ledger", Level.ERROR, text, f"secagg ledger verify {shlex.quote(str(folder))}")
+        yield Finding("ledger", Level.ERROR, text, f"secagg ledger verify {shlex.quote(str(folder))}")
+    else:
+        yield fine("ledger", f"{folder} has the ledgers of {count} task{'' if count == 1 else 's'}, and they are whole")
+    for ledger in whole:
+        now, begun = settings.budgets.get(ledger.task, settings.budget).value, ledger.budget
+        if now != begun:
+            text = (
+                f"task {ledger.task} began with ε = {begun.epsilon:g}, δ = {begun.delta:g}, and the settings say ε = "
+                f"{now.epsilon:g}, δ = {now.delta:g}: its rounds with noise are refused until the setting budgets "
+                "gives it the old budget. If the task is over, nothing is wrong"
+            )
+            yield Finding("budget", Level.WARNING, text)
 
 
 def _disk(folder: Path) -> Finding:
