@@ -1,6 +1,8 @@
 """The status port on loopback, before a table of its own: what it answers, and what a hostile peer gets."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -188,6 +190,27 @@ async def test_connections_beyond_the_rate_wait(monkeypatch: pytest.MonkeyPatch)
         now = 101.0
         async with asyncio.timeout(PATIENCE_S):
             assert (await sixth)[0] == 200
+
+
+async def test_without_descriptors_it_sleeps_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, free, accept = 0, False, socket.socket.accept
+
+    def accept_if_free(self: socket.socket) -> tuple[socket.socket, Any]:
+        nonlocal tried
+        tried += 1
+        if not free:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", accept_if_free)
+    async with serving() as port:
+        asked = asyncio.ensure_future(get(port, "/healthz"))
+        done, _ = await asyncio.wait({asked}, timeout=0.3)
+        assert not done
+        assert 0 < tried < 30
+        free = True
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await asked)[0] == 200
 
 
 async def test_the_port_is_free_after_the_end() -> None:
