@@ -79,6 +79,7 @@ CAUSES: dict[str, Callable[[Path], Callable[[socket.socket], None]]] = {
     "TLS older than 1.3": lambda folder: client(folder, site().people[NAMES[0]], tls13=False),
     "no HTTP/2": lambda folder: client(folder, site().people[NAMES[0]], h2=False),
     "not TLS": says(b"GET / HTTP/1.1\r\n\r\n"),
+    "not finished": says(b"\x16\x03\x01\x02\x00"),
     OTHER_REASON: says(b"\x16\x03\x01\x00\x05hello"),
 }
 

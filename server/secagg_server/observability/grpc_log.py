@@ -23,6 +23,7 @@ REASONS: Final = (
     ("CERTIFICATE_VERIFY_FAILED", "unknown CA"),
     ("NO_SHARED_CIPHER", "TLS older than 1.3"),
     ("UNSUPPORTED_PROTOCOL", "TLS older than 1.3"),
+    ("Endpoint closing", "not finished"),
     ("Handshake read failed", "hung up"),
     ("ALPN", "no HTTP/2"),
     ("HTTP_REQUEST", "not TLS"),

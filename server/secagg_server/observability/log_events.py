@@ -236,7 +236,8 @@ CONNECTIONS: Final[Mapping[str, LogEvent]] = {
         level="info",
         meaning="A TLS handshake failed. The reason is `no certificate`, `unknown CA`, `certificate expired`, "
         "`certificate not yet valid`, `no participant's certificate`, `TLS older than 1.3`, `hung up` (as a "
-        "participant does that does not trust the sidecar's certificate), `no HTTP/2`, `not TLS` or `other`. `detail` "
+        "participant does that does not trust the sidecar's certificate), `not finished` (in 5 seconds, or when the "
+        "sidecar ended), `no HTTP/2`, `not TLS` or `other`. `detail` "
         "has the words of grpc.",
         to_do="If it is a participant's address, mend what the reason names. Anybody can cause this event.",
         fields=("address", "reason", "detail"),
