@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -122,13 +123,20 @@ def _read(pipe: int, take: Callable[[str], None]) -> None:
     while True:
         if not poll.poll(0):
             for message in messages.rest():
-                take(message)
+                _pass_on(take, message)
             poll.poll()
         data = os.read(pipe, 1 << 16)
         for message in messages.feed(data) if data else messages.end():
-            take(message)
+            _pass_on(take, message)
         if not data:
             return
+
+
+def _pass_on(take: Callable[[str], None], message: str) -> None:
+    try:
+        take(message)
+    except Exception:  # the outermost frame: told as of a thread that dies, but the next message is read
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 class Messages:

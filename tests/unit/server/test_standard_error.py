@@ -66,6 +66,23 @@ def test_native_and_python_lines_come_out_and_file_2_is_given_back(capfd: pytest
     assert capfd.readouterr() == ("", "")  # an end in order leaves no last words
 
 
+def test_a_message_that_cannot_be_taken_does_not_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda hooked: told.append(hooked.exc_type))
+    taken: list[str] = []
+
+    def take(message: str) -> None:
+        taken.append(message)
+        if message == "first":
+            raise ZeroDivisionError
+
+    with standard_error_to(take):
+        os.write(2, b"first\n")
+        os.write(2, b"second\n")
+    assert taken == ["first", "second"]
+    assert told == [ZeroDivisionError]
+
+
 def test_files_and_threads_are_given_back() -> None:
     def files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
