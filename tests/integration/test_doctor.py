@@ -25,6 +25,7 @@ from secagg.cli.doctor.findings import SET_CLOCK, Finding, Level
 from secagg.cli.doctor.participant import Participant
 from secagg.cli.main import main
 from secagg.crypto.authority import Authority, IssuedCertificate, create_authority, issue_participant, issue_server
+from secagg.errors import LedgerError
 from secagg.privacy.ledger import Budget, Ledger
 from secagg.programs.ledgers.files import locked
 from secagg.transport.addresses import TcpAddress, parse_tcp
@@ -274,6 +275,9 @@ def test_another_user_is_told_whose_the_key_is(start: Start, monkeypatch: pytest
     os.chown(start.flags["key"], 65_532, 65_532)
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
     (said, *_) = troubles(examined(start, monkeypatch))
+    for owner, told in ((65_532, 1), (0, 0), (1234, 0)):  # Kubernetes mounts a key that is root's
+        os.chown(start.flags["key"], owner, owner)
+        assert sum("this is user 1234" in one.text for one in examined(start, monkeypatch)) == told
     assert said.startswith("user: this is user 1234, and the key belongs to 65532: if the sidecar runs as 65532, run ")
     assert said.endswith(f"; run: sudo --preserve-env -u '#65532' secagg doctor --config {start.flags['config']}")
 
@@ -317,6 +321,22 @@ def test_a_ledger_that_is_damaged(start: Start, monkeypatch: pytest.MonkeyPatch)
         (said,) = troubles(examined(start, monkeypatch))
         assert re.match(r"ledger: 1 of 2 ledgers damaged, so rounds .* are refused: lung\S+\.jsonl: ", said), said
         assert said.endswith(f"; run: secagg ledger verify {start.ledger}")
+
+
+def test_a_ledger_that_was_written_to_while_it_was_read(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(start.ledger) as folder:
+        ledger = Ledger.open("heart", Budget(2.5, 1e-5))
+        folder.append("heart", ledger.lines[-1], ledger.head)
+    answers: Iterator[LedgerError | Ledger] = iter([LedgerError("rolled back"), ledger])
+
+    def read(_: Path) -> Ledger:
+        found = next(answers)
+        if isinstance(found, LedgerError):
+            raise found
+        return found
+
+    monkeypatch.setattr("secagg.programs.ledgers.files.read_ledger", read)
+    assert troubles(examined(start, monkeypatch)) == []
 
 
 def test_a_task_whose_budget_was_changed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,12 @@ def test_a_port_of_the_control_plane_has_no_group(file: Path) -> None:
         load_settings(file, {"control_access": "group", "control": "127.0.0.1:7444"})
 
 
+@pytest.mark.parametrize(("listen", "status"), [("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:7443", "127.0.0.2:7443")])
+def test_ports_that_only_look_the_same(file: Path, listen: str, status: str) -> None:
+    """Port 0 is any free one, and each address of the machine has its own ports."""
+    assert load_settings(file, {"listen": listen, "status": status}).status == status
+
+
 def test_a_key_that_others_can_read_is_refused(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = write_site(tmp_path)
     files["key"].chmod(0o644)
