@@ -119,6 +119,16 @@ def test_it_writes_nothing_outside_its_volumes() -> None:
         assert places <= {"/etc", "/etc/secagg", "/run", "/run/secagg"}  # where volumes are mounted
 
 
+def test_operators_look_at_rounds_from_inside() -> None:
+    """As deploy/README.md says: without telling the command where the socket is."""
+    with running(sidecar_image()) as sidecar, sidecar.control() as control:
+        round_id = control.open_round(CONFIG)
+        listed = sidecar.container.exec_run(["secagg", "round", "list", "--json"])
+        assert listed.exit_code == 0, listed.output
+        assert isinstance(listed.output, bytes)
+        assert round_id.hex() in listed.output.decode()
+
+
 def test_a_shell_is_not_there_to_be_run() -> None:
     with running(sidecar_image()) as sidecar:
         for shell in ("sh", "/bin/sh", "bash", "/bin/busybox"):

@@ -130,6 +130,7 @@ def test_the_configuration_is_what_the_pages_say() -> None:
         "PATH",
         "LANG",
         "OPENBLAS_NUM_THREADS",
+        "SECAGG_CONTROL",
         *(f"SECAGG_SERVER_{name}" for name in ("LISTEN", "CONTROL", "STATUS", "CERTIFICATE", "KEY", "PARTICIPANT_CA")),
     }
 
