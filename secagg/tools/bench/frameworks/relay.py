@@ -52,8 +52,14 @@ class Relay:
                 far = socket.create_connection(self._target)
                 for one in (near, far):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=self._pass_on, args=(near, far, True), daemon=True).start()
-                threading.Thread(target=self._pass_on, args=(far, near, False), daemon=True).start()
+                threading.Thread(target=self._join, args=(near, far), daemon=True).start()
+
+    def _join(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
+            down = threading.Thread(target=self._pass_on, args=(far, near, False), daemon=True)
+            down.start()
+            self._pass_on(near, far, True)
+            down.join()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, up: bool) -> None:
         with suppress(OSError):  # one end closed its connection
