@@ -17,7 +17,6 @@ from typing import Any, Final
 from unittest import mock
 
 from secagg.crypto.secret import Secret
-from secagg.tools.redteam.self_test.patches import Patch
 
 OPENMETRICS: Final = "application/openmetrics-text"
 ASKED: Final = (("/", ""), ("/paused", ""), ("/status.json", ""), ("/metrics", ""), ("/metrics", OPENMETRICS))
@@ -111,10 +110,12 @@ def traced() -> Iterator[list[str]]:
     exporter = InMemorySpanExporter()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
-    with Patch() as patch:
-        patch.setattr(import_module("secagg_server.observability.traces"), "exporter", lambda: exporter)
-        with mock.patch.dict(os.environ, environment, clear=True):
-            yield spans
+    traces = import_module("secagg_server.observability.traces")
+    with (
+        mock.patch.object(traces, "exporter", return_value=exporter),
+        mock.patch.dict(os.environ, environment, clear=True),
+    ):
+        yield spans
     spans += [span.to_json() for span in exporter.get_finished_spans()]
 
 
@@ -128,8 +129,7 @@ def secrets_made() -> Iterator[set[bytes]]:
         made.add(bytes(value))
         begin(self, value)
 
-    with Patch() as patch:
-        patch.setattr(Secret, "__init__", keeping)
+    with mock.patch.object(Secret, "__init__", keeping):
         yield made
 
 
