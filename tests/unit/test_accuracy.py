@@ -95,7 +95,7 @@ def test_more_clients_than_records_are_refused() -> None:
 
 def test_without_scikit_learn_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingExtraError, match=r"secagg\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"'\.\[demo\]'"):
         share_out(DataSet.DIGITS, 10, 1)
 
 

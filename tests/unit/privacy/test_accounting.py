@@ -150,7 +150,7 @@ def test_a_plan_pays_for_the_samplers_of_every_round(monkeypatch: pytest.MonkeyP
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dp_accounting.rdp.rdp_privacy_accountant", None)
-    with pytest.raises(MissingExtraError, match=r"secagg\[dp\]"):
+    with pytest.raises(MissingExtraError, match=r"'\.\[dp\]'"):
         epsilon_of(release_curve(fine(1.0), 40), 1e-5)
 
 
