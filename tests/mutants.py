@@ -204,6 +204,7 @@ MUTANTS: Final = (
            "tests/integration/test_client_rounds.py::test_a_coordinator_describes_itself_on_both_planes"),
     # --- the status port and what it tells
     _unchecked("status-writes", _STATUS_PORT, "status-reads-alone", _STATUS_TESTS),
+    _unchecked("status-by-any-name", _STATUS_PORT, "status-host", _STATUS_TESTS),
     _unchecked("status-as-often-as-peers-like", _STATUS_PORT, "status-connections-a-second", _STATUS_TESTS),
     _unchecked("status-for-all-at-once", _STATUS_PORT, "status-connections", _STATUS_TESTS),
     _unchecked("status-for-ever", _STATUS_PORT, "status-connection-time", _STATUS_TESTS),

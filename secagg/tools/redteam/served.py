@@ -56,7 +56,7 @@ class Served:
     async def _answer(self, path: str, accept: str) -> bytes:
         reader, writer = await asyncio.open_connection(self._host, self._port)
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: status\r\nAccept: {accept}\r\n\r\n".encode())
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode())
             return await reader.read()
         finally:
             writer.close()

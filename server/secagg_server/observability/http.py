@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 
 import uvicorn
@@ -73,9 +74,13 @@ Route = Callable[[str], Answer]
 class Application:
     """The ASGI application: a table of paths, and nothing beside it."""
 
-    def __init__(self, routes: Mapping[str, Route]) -> None:
-        """Args: routes: by path."""
+    def __init__(self, routes: Mapping[str, Route], *, on_loopback: bool) -> None:
+        """Args:
+        routes: by path.
+        on_loopback: whether only this machine reaches the port. Then it is asked for by no other machine's name.
+        """
         self._routes = routes
+        self._on_loopback = on_loopback
         self._throttled = ThrottledLog()
 
     async def __call__(self, scope: Mapping[str, Any], receive: object, send: Callable[[dict[str, Any]], Any]) -> None:
@@ -96,6 +101,9 @@ class Application:
     def _answer(self, method: str, path: str, headers: list[tuple[bytes, bytes]]) -> Answer:
         if method not in _METHODS:  # check: status-reads-alone
             return Answer(b"This port answers GET and HEAD.\n", status=405)
+        host = b",".join(value for name, value in headers if name == b"host").decode("latin-1")
+        if self._on_loopback and not _is_loopback(host):  # check: status-host
+            return Answer(b"Ask for this port as 127.0.0.1 or localhost.\n", status=421)
         route = self._routes.get(path)
         if route is None:
             known = ", ".join(self._routes)
@@ -106,6 +114,21 @@ class Application:
         except Exception:  # the outermost frame: nothing of an unknown error may reach a peer
             self._throttled.error("status_broken", path, path=path, exception=plain_traceback())
             return Answer(b"Internal error of the coordinator; its log says more.\n", status=500)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a `Host` header names this machine alone. No header is fine: every browser sends one.
+
+    The name of a web page can be made to lead to 127.0.0.1. Its script, in a browser on this machine, could read all
+    that this port says, if the port answered to that name (DNS rebinding).
+    """
+    name = host.rpartition(":")[0] if host.rstrip("0123456789").endswith(":") else host
+    if name in {"", "localhost"}:
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class StatusPort:
@@ -141,7 +164,7 @@ class StatusPort:
     def start(self, routes: Mapping[str, Route]) -> None:
         """Answer requests from now on, on the running event loop."""
         self._config = uvicorn.Config(
-            Application(routes),
+            Application(routes, on_loopback=_is_loopback(self.listens.host)),
             interface="asgi3",
             lifespan="off",
             ws="none",

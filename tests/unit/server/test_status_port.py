@@ -14,6 +14,7 @@ from secagg_server.observability.status import SERVING, STOPPING, Readiness, ali
 from structlog.testing import capture_logs
 
 from secagg.errors import ConfigError
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.transport.addresses import TcpAddress
 
 PATIENCE_S = 10.0
@@ -68,7 +69,8 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 
 
 async def get(port: StatusPort, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    lines = [f"{method} {path} HTTP/1.1", "Host: anything", *(f"{name}: {value}" for name, value in headers.items())]
+    headers = {"Host": "localhost"} | headers
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     head, _, body = (await said(port, "\r\n".join([*lines, "", ""]).encode())).partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
     return int(first.split()[1]), {n.lower(): v for n, _, v in (line.partition(": ") for line in rest)}, body
@@ -102,6 +104,45 @@ async def test_only_reading_is_possible(method: str) -> None:
         assert (status, headers["allow"]) == (405, "GET, HEAD")
 
 
+@pytest.mark.parametrize("host", ["localhost", "localhost:9464", "127.0.0.1:9464", "127.0.0.2", "[::1]:9464", "[::1]"])
+async def test_on_loopback_the_port_is_asked_for_by_names_of_this_machine(host: str) -> None:
+    async with serving() as port:
+        assert (await get(port, "/healthz", Host=host))[0] == 200
+
+
+REBOUND = [
+    "pages.example",
+    "pages.example:9464",
+    "localhost.pages.example",
+    "192.0.2.1",
+    "127.0.0.1.example:80",
+    "[::2]",
+]
+
+
+@pytest.mark.parametrize("host", REBOUND)
+async def test_on_loopback_a_name_of_elsewhere_is_refused(host: str) -> None:
+    """A page of that name could have led a browser of this machine here."""
+    async with serving() as port:
+        assert (await get(port, "/healthz", Host=host))[::2] == (421, b"Ask for this port as 127.0.0.1 or localhost.\n")
+
+
+async def test_the_twin_answers_to_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch, http.Application, "_answer", "status-host")
+    async with serving() as port:
+        assert (await get(port, "/healthz", Host=REBOUND[0]))[0] == 200
+
+
+async def test_elsewhere_than_on_loopback_every_name_is_good() -> None:
+    """The port cannot know by what names others reach this machine."""
+    port = StatusPort(TcpAddress("0.0.0.0", 0))  # noqa: S104, what containers listen on
+    port.start(TABLE)
+    try:
+        assert (await get(port, "/healthz", Host="sidecar:9464"))[0] == 200
+    finally:
+        port.stop()
+
+
 async def test_head_brings_no_body() -> None:
     async with serving() as port:
         status, headers, body = await get(port, "/healthz", "HEAD")
@@ -118,7 +159,7 @@ async def test_an_error_in_a_route_reaches_the_log_alone() -> None:
 
 
 async def test_a_connection_gets_one_answer() -> None:
-    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with serving() as port:
         assert (await said(port, 2 * request)).count(b"alive") == 1
 
@@ -134,14 +175,14 @@ async def test_what_is_no_http_gets_an_error_and_no_log_line(capfd: pytest.Captu
 
 async def test_a_body_is_not_read() -> None:
     async with serving() as port:
-        answer = await said(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\nabc")
+        answer = await said(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nabc")
         assert b"alive" in answer
 
 
 async def test_a_long_request_is_cut_off() -> None:
     for request in (
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 5000,
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 5000 + b"\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * 5000,
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * 5000 + b"\r\n",
         b"GET /" + b"a" * 20_000,
     ):
         async with serving() as port:
@@ -153,7 +194,7 @@ async def test_who_sends_slowly_or_does_not_take_its_answer_is_cut_off() -> None
         assert await said(port, b"") == b""
         assert await said(port, b"GET /healthz HTT") == b""
         _, writer = await link(port)
-        writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(PATIENCE_S):
             while port._open or not port._accepted:
                 await asyncio.sleep(0.01)
