@@ -295,12 +295,12 @@ def alerts() -> Iterator[str]:
         f"Rules for Prometheus on the [metrics](metrics.md) are in `{ALERTS}`. The severity is `page` for what cannot "
         "wait, and `ticket` for what can. Words in italics stand for the labels of the metric.\n"
     )
-    yield "| Alert | Severity | What happened | What to do |"
-    yield "|---|---|---|---|"
     for group in yaml.safe_load((ROOT / ALERTS).read_text())["groups"]:
         for rule in group["rules"]:
             notes = rule["annotations"]
             more = f"[More]({relpath(notes['runbook'], 'docs/reference')})"
             happened = _TEMPLATE.sub(r"*\1*", f"{notes['summary']} {notes['description']}")
-            told = f"{_cell(happened)} | {_cell(notes['action'])} {more}"
-            yield f"| `{rule['alert']}` | {rule['labels']['severity']} | {told} |"
+            yield f"## {rule['alert']}\n"
+            yield f"Severity: `{rule['labels']['severity']}`\n"
+            yield f"What happened: {happened}\n"
+            yield f"What to do: {notes['action']} {more}\n"
