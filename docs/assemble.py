@@ -65,14 +65,14 @@ def pages() -> Iterator[tuple[str, str]]:
     inside = {
         str(path.relative_to(ROOT)): str(path.relative_to(ROOT / "docs"))
         for path in sorted((ROOT / "docs").rglob("*"))
-        if path.suffix in {".md", ".svg"}
+        if path.suffix in {".md", ".svg", ".css"}
     }
     places = ELSEWHERE | inside
     for source, page in places.items():
         text = (ROOT / source).read_text()
         if source.endswith(".md"):
             yield page, turned(text, source, places)
-        elif source.endswith(".svg"):
+        elif source.endswith((".svg", ".css")):
             yield page, text
     for page, lines in WRITTEN.items():
         yield page, "\n".join(lines())
