@@ -7,8 +7,10 @@ from tests.integration.test_site import built
 
 WIDTHS = (500, 1200)
 WIDE_TABLES = """
-return Array.from(document.querySelectorAll("article table:not([class])"), table => table.closest("div"))
-    .filter(box => box.scrollWidth > box.clientWidth + 1).length
+const scrolls = box => box !== document.body && box.clientWidth > 0
+    && ((box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible")
+        || scrolls(box.parentElement));
+return Array.from(document.querySelectorAll("article table:not([class])")).filter(scrolls).length
 """
 
 
