@@ -39,7 +39,8 @@ def test_twenty_clients_lose_one_in_each_exchange_and_no_round(caplog: pytest.Lo
     server = ServerApp()
 
     def main(grid: Any, context: Context) -> None:
-        strategy = FedAvg(min_available_nodes=CLIENTS)
+        # Flower counts its sample of the first round before it waits for nodes, so the least number is all of them.
+        strategy = FedAvg(min_available_nodes=CLIENTS, min_train_nodes=CLIENTS, min_evaluate_nodes=CLIENTS)
         metrics = {"loss": (0.0, 10.0)}
         # A busy machine takes minutes to start Ray, and the dying clients answer with errors at once.
         secure = SecAgg(strategy, clip=0.05, value_bits=24, max_weight=50, metrics=metrics, phase_s=300.0)
