@@ -30,7 +30,7 @@ demo: $(INSTALLED) ## Train on real data with ten participants over TLS on this 
 redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/report.html (two to three minutes)
 	$(BIN)/secagg redteam run --profile quick
 
-test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (about ten minutes on two cores)
+test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (ten to fifteen minutes on two cores)
 	$(BIN)/pytest -n 3
 
 frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks

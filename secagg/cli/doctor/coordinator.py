@@ -14,7 +14,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from secagg.cli.certificate_summary import CertificateSummary, summarise
+from secagg.cli.certificate_summary import CertificateSummary
 from secagg.cli.doctor import machine
 from secagg.cli.doctor.findings import (
     SET_CLOCK,
@@ -28,7 +28,7 @@ from secagg.cli.doctor.findings import (
     or_else,
     refused,
 )
-from secagg.cli.doctor.participant import answers, authorities
+from secagg.cli.doctor.participant import answers, authorities, summaries
 from secagg.errors import ConfigError, LedgerError, MissingExtraError, SecAggError
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
 
@@ -111,12 +111,12 @@ def _certificates(settings: "Settings", address: TcpAddress | None, now: float) 
     except (SecAggError, OSError) as error:
         trust = None
         copy = f"install -m 644 secagg-ca/ca.pem {shlex.quote(str(settings.participant_ca))}"
-        known = _summaries(settings.participant_ca)
+        known = summaries(settings.participant_ca)
         expired = bool(known) and all(one.role == "ca" and one.not_after < moment_ for one in known)
         yield or_else(
             refused("CA", error), _of_time(known, moment_, "secagg ca init --dir secagg-ca-2" if expired else copy)
         )
-    shown = _summaries(settings.certificate)
+    shown = summaries(settings.certificate)
     renew = f"secagg ca issue server {_hosts(shown[0].hosts if shown else ())}"
     try:
         identity = read_identity(settings, now)
@@ -133,7 +133,7 @@ def _certificates(settings: "Settings", address: TcpAddress | None, now: float) 
                 text = f"{error}: participants who trust that CA alone refuse the sidecar"
                 yield Finding("chain", Level.WARNING, text, renew)
         yield _names(settings, leaf, address)
-    yield clock([_validity(one) for one in (*shown, *_summaries(settings.participant_ca))], moment_)
+    yield clock([_validity(one) for one in (*shown, *summaries(settings.participant_ca))], moment_)
 
 
 def _of_time(shown: list[CertificateSummary], now: datetime, otherwise: str) -> str:
@@ -374,13 +374,6 @@ def _memory() -> Finding:
         text += "; a sidecar takes 50 MiB at rest and some hundred in a round (Sizing in docs/deployment.md)"
         return Finding("memory", Level.WARNING, text, "ps -eo rss,pid,comm --sort -rss | head")
     return fine("memory", text)
-
-
-def _summaries(path: Path) -> list[CertificateSummary]:
-    try:
-        return summarise(path, path.read_bytes())
-    except (SecAggError, OSError, ValueError):
-        return []
 
 
 def _validity(summary: CertificateSummary) -> Validity:

@@ -102,7 +102,7 @@ def examine(one: Participant) -> Iterator[Finding]:
     reached = _reached(one, addresses) if addresses else None
     if reached is not None:
         yield reached
-    known = [_validity(summary) for path in (one.certificate, one.ca) for summary in _summaries(path)]
+    known = [_validity(summary) for path in (one.certificate, one.ca) for summary in summaries(path)]
     if own is None or reached is None or reached.level is Level.ERROR:
         yield clock(known, one.now)
         return
@@ -235,7 +235,7 @@ def _chained(identity: "Identity", trust: "TrustAnchors", now: datetime) -> str:
 
 def authorities(ca: Path, now: datetime) -> Iterator[Finding]:
     """How long each CA of a file is still valid. During a rotation one of them may have expired."""
-    for summary in _summaries(ca):
+    for summary in summaries(ca):
         known = _validity(summary)
         if known.end < now:
             yield fine("CA", f"{summary.subject}: expired on {known.end:%Y-%m-%d}; another one is valid")
@@ -243,7 +243,7 @@ def authorities(ca: Path, now: datetime) -> Iterator[Finding]:
             yield expiry("CA", replace(known, name=summary.subject), now, "secagg ca init --dir secagg-ca-2")
 
 
-def _summaries(path: Path) -> list[CertificateSummary]:
+def summaries(path: Path) -> list[CertificateSummary]:
     """The certificates of a file; none if it cannot be read, which is told elsewhere."""
     try:
         return summarise(path, path.read_bytes())

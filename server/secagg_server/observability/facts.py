@@ -1,6 +1,7 @@
 """What happens in a running coordinator, for whoever observes it: log, metrics, traces, the status page.
 
-No fact holds a key, a share or a value of an update. Names of participants are in facts for the log alone.
+No fact holds a key, a share or the update of one participant; `SumReady` holds the sum, which no listener shows. Names
+of participants are for the log and the status page, where operators see them.
 """
 
 from dataclasses import dataclass
