@@ -72,7 +72,7 @@ _LEDGER_FILES, _LEDGER_TESTS = "secagg/programs/ledgers/files.py", "tests/unit/s
 _REFUSED_STARTS = "tests/integration/test_refused_start.py"
 _STATUS_PORT, _METRICS = f"{_SERVER}/observability/http.py", f"{_SERVER}/observability/metrics.py"
 _STATUS_TESTS, _METRIC_TESTS = "tests/unit/server/test_status_port.py", "tests/unit/server/test_metrics.py"
-_COUNTING = "tests/integration/test_metrics.py"
+_KEPT, _COUNTING = f"{_SERVER}/observability/kept.py", "tests/integration/test_metrics.py"
 _CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
 _CARRIED_TERMS = "tests/unit/client/test_carried_terms.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
@@ -232,9 +232,11 @@ MUTANTS: Final = (
                "tests/integration/test_traces.py"),
     Mutant("status-turns-for-who-waits", _STATUS_PORT, "            self._pause()\n            return\n        try:",
            "            return\n        try:", _STATUS_TESTS),
-    Mutant("metrics-made-at-each-request", _METRICS, "if known is None or now - known[0] >= FRESH_S:", "if True:",
+    Mutant("answers-made-at-each-request", _KEPT, "if known is None or now - known[0] >= self._fresh_s:", "if True:",
            _METRIC_TESTS),
-    Mutant("metrics-for-ever", _METRICS, "now - known[0] >= FRESH_S", "False", _METRIC_TESTS),
+    Mutant("answers-for-ever", _KEPT, "now - known[0] >= self._fresh_s", "False", _METRIC_TESTS),
+    Mutant("metrics-not-kept", _METRICS, "self._kept.get(wanted, lambda: self._made(openmetrics=wanted))",
+           "self._made(openmetrics=wanted)", _METRIC_TESTS),
     Mutant("tasks-without-end", f"{_SERVER}/observability/metric_registry.py", "[:MAX_TASKS]", "[:]", _METRIC_TESTS),
     Mutant("listener-ends-a-round", f"{_SERVER}/observability/observer.py",
            "except Exception:  # a bug in a metric or a log line is no reason to end a round",
@@ -251,7 +253,9 @@ MUTANTS: Final = (
     Mutant("status-files-forgotten", f"{_SERVER}/app.py", "places(0 if settings.status is None else MAX_CONNECTIONS)",
            "places(0)", _COUNTING),
     # --- the status page
-    Mutant("page-made-each-time", f"{_PAGE}/serving.py", "now - known[0] >= FRESH_S", "now >= known[0]", _PAGE_TESTS),
+    Mutant("page-not-kept", f"{_PAGE}/serving.py", "self._kept.get(path, lambda: made_of(self._picture()))",
+           "made_of(self._picture())", _PAGE_TESTS),
+    Mutant("page-kept-for-ever", _KEPT, "now - known[0] >= self._fresh_s", "False", _PAGE_TESTS),
     Mutant("page-with-markup-of-peers", "secagg/programs/pages/__init__.py", "autoescape=True", "autoescape=False",
            _PAGE_TESTS),
     Mutant("page-with-any-name", f"{_PAGE}/values.py", "printable(text, _NAME_CHARS)", "text", _PAGE_TESTS),

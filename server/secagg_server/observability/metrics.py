@@ -36,11 +36,12 @@ from secagg_server.observability.facts import (
     RoundOpened,
 )
 from secagg_server.observability.http import Answer
+from secagg_server.observability.kept import KeptAnswers
 from secagg_server.observability.metric_registry import FAILED, NO_REASON, SUM, Counted, register_state
 from secagg_server.observability.state import State
 
 FRESH_S: Final = 0.2
-"""An answer is given again for so long: whoever asks without end must not cost more."""
+"""How long an answer is given again."""
 
 
 @dataclass(slots=True)
@@ -72,8 +73,7 @@ class Metrics:
         self._in_groups: dict[RoundId, float] = {}  # when each round in groups was opened
         self._calls: dict[tuple[str, str], _Counters] = {}  # by plane and method
         self._begun: set[Phase] = set()
-        self._clock = clock
-        self._answers: dict[bool, tuple[float, Answer]] = {}  # when each was made, by whether it is OpenMetrics
+        self._kept = KeptAnswers(FRESH_S, clock)
 
     def __call__(self, fact: Fact) -> None:
         """Count the fact."""
@@ -181,11 +181,7 @@ class Metrics:
     def answer(self, accept: str) -> Answer:
         """All metrics: OpenMetrics for who accepts it, else the older format."""
         wanted = "application/openmetrics-text" in accept
-        known = self._answers.get(wanted)
-        now = self._clock()
-        if known is None or now - known[0] >= FRESH_S:
-            known = self._answers[wanted] = (now, self._made(openmetrics=wanted))
-        return known[1]
+        return self._kept.get(wanted, lambda: self._made(openmetrics=wanted))
 
     def _made(self, *, openmetrics: bool) -> Answer:
         return Answer(self._exposition.text(openmetrics=openmetrics), OPENMETRICS if openmetrics else PLAIN)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from secagg_server.observability.http import Answer, Route
+from secagg_server.observability.kept import KeptAnswers
 from secagg_server.observability.statuspage.document import document
 from secagg_server.observability.statuspage.page import PAUSED, page, style_source
 from secagg_server.observability.statuspage.values import Status
 
 FRESH_S: Final = 1.0
-"""An answer is given again for so long: whoever asks without end must not cost more."""
+"""How long an answer is given again."""
 
 
 class StatusPage:
@@ -22,8 +23,7 @@ class StatusPage:
         clock: seconds, for how long an answer is fresh.
         """
         self._picture = picture
-        self._clock = clock
-        self._made: dict[str, tuple[float, Answer]] = {}  # when, by path
+        self._kept = KeptAnswers(FRESH_S, clock)
 
     @property
     def routes(self) -> Mapping[str, Route]:
@@ -35,10 +35,7 @@ class StatusPage:
         }
 
     def _answer(self, path: str, made_of: Callable[[Status], Answer]) -> Answer:
-        known, now = self._made.get(path), self._clock()
-        if known is None or now - known[0] >= FRESH_S:  # check: status-page-seldom-made
-            known = self._made[path] = (now, made_of(self._picture()))
-        return known[1]
+        return self._kept.get(path, lambda: made_of(self._picture()))
 
 
 def _page(status: Status) -> Answer:
