@@ -196,9 +196,11 @@ async def wire(target: str) -> AsyncIterator[Wire]:
     try:
         yield relay
     finally:
-        server.close()
-        for _ in range(5):  # what was just accepted is served first
+        # asyncio loses a connection that it accepted just before its server is closed: it is served first.
+        asyncio.get_running_loop().remove_reader(server.sockets[0])
+        for _ in range(5):
             await asyncio.sleep(0)
+        server.close()
         while relay._serving:
             relay.cut()
             await asyncio.wait(relay._serving, timeout=0.05)
