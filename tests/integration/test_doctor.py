@@ -213,7 +213,7 @@ def test_a_disk_that_is_full(start: Start, monkeypatch: pytest.MonkeyPatch) -> N
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("secagg.programs.ledgers.files.os.write", full)
+    monkeypatch.setattr("secagg.programs.disk.os.pwrite", full)
     (said,) = troubles(examined(start, monkeypatch))
     assert said.startswith(f"disk: the ledger folder {start.folder} cannot be written: No space left on device; ")
     folder.mkdir(mode=0o700)

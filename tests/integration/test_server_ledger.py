@@ -177,7 +177,7 @@ async def test_a_sum_whose_charge_cannot_be_kept_is_not_released(
         await asyncio.gather(*(p.join(round_id) for p in people))
         for _ in range(Phase.UNMASK.value):
             await asyncio.gather(*(p.say() for p in people))
-        monkeypatch.setattr("secagg.programs.ledgers.files._append", full)
+        monkeypatch.setattr("secagg.programs.ledgers.files.append", full)
         ends = await asyncio.gather(*(p.say() for p in people), return_exceptions=True)
         assert all(isinstance(end, grpc.aio.AioRpcError) for end in ends)
         with pytest.raises(RoundAborted, match=r"the sum is not released.*ledger of task .*No space left") as failure:

@@ -11,12 +11,11 @@ looks like one of the crashes above, and the next reading settles it.
 No grpc and no server: `secagg ledger` reads such folders on any machine.
 """
 
-import os
 import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from secagg.crypto import labels
 from secagg.crypto.transcript import digest
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import MAX_ENTRY_BYTES, Head, Ledger, follow, task_of
-from secagg.programs.folders import flush_folder
+from secagg.programs.disk import REAL_DISK, Disk, append, cut, exchange
 
 ENTRIES: Final = ".jsonl"
 HEAD: Final = ".head"
@@ -43,7 +42,7 @@ MAX_AHEAD_S: Final = 3600.0
 ROOM_BYTES: Final = 1 << 16
 """What must fit on the disk when a coordinator starts: a few entries, which have 16 KiB at most."""
 
-_NEW: Final = ".new"
+_PROBE: Final = "room.new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +72,20 @@ class Stored:
         return self.lines, self.head
 
 
-def read_files(entries: Path) -> Stored:
+def read_files(entries: Path, disk: Disk = REAL_DISK) -> Stored:
     """What is in a ledger's file and in the head beside it. Changes nothing.
 
     Raises:
         LedgerError: the head is none.
         OSError: cannot be read.
     """
-    *lines, torn = entries.read_bytes().split(b"\n") if entries.exists() else [b""]
+    *lines, torn = (_content(disk, entries) or b"").split(b"\n")
     beside = entries.with_suffix(HEAD)
-    if not beside.exists():
+    head = _content(disk, beside)
+    if head is None:
         return Stored(tuple(lines), torn, None)
     try:
-        return Stored(tuple(lines), torn, Head.parse(beside.read_text("ascii").removesuffix("\n")))
+        return Stored(tuple(lines), torn, Head.parse(head.decode("ascii").removesuffix("\n")))
     except (ConfigError, ValueError):
         raise LedgerError(f"{beside.name} holds no head of a privacy ledger") from None
 
@@ -112,16 +112,21 @@ class LedgerFolder:
 
     durable = True
 
-    def __init__(self, folder: Path) -> None:
-        """Args: folder: exists; `locked` keeps others out."""
+    def __init__(self, folder: Path, disk: Disk = REAL_DISK) -> None:
+        """Args:
+        folder: exists; `locked` keeps others out.
+        disk: where it is.
+        """
         self._folder = folder
+        self._disk = disk
 
     def tasks(self) -> Sequence[str]:
         """Tasks whose ledgers lie in the folder. What cannot be read is left out: reading it by name says why."""
         found = []
-        for path in sorted(self._folder.glob(f"*{ENTRIES}")):
-            with suppress(LedgerError, OSError), path.open("rb") as file:
-                found.append(task_of([file.readline(MAX_ENTRY_BYTES + 1)]))
+        for name in self._disk.names(self._folder):
+            if name.endswith(ENTRIES):
+                with suppress(LedgerError, OSError), self._disk.open(self._folder / name) as file:
+                    found.append(task_of([file.read_at(0, MAX_ENTRY_BYTES + 1).partition(b"\n")[0]]))
         return found
 
     def read(self, task: str) -> tuple[Sequence[bytes], Head | None]:
@@ -132,13 +137,13 @@ class LedgerFolder:
             OSError: cannot be read.
         """
         path = self._path(task)
-        stored = read_files(path)
+        stored = read_files(path, self._disk)
         lines, head = stored.settled(task)
         if stored.torn and len(lines) == len(stored.lines):
-            _cut(path, sum(len(line) + 1 for line in lines))
+            cut(self._disk, path, sum(len(line) + 1 for line in lines))
         if head is not None and head != stored.head:
-            _flush(path)  # the entry may stand there because flushing it failed
-            _exchange(path.with_suffix(HEAD), head.text.encode() + b"\n")
+            _flush(self._disk, path)  # the entry may stand there because flushing it failed
+            exchange(self._disk, path.with_suffix(HEAD), head.text.encode() + b"\n")
         return lines, head
 
     def append(self, task: str, entry: bytes, head: Head) -> None:
@@ -147,14 +152,14 @@ class LedgerFolder:
         Raises:
             OSError: cannot be written.
         """
-        path = self._path(task)
+        path, disk = self._path(task), self._disk
         beside = path.with_suffix(HEAD)
-        size, known = path.stat().st_size if path.exists() else 0, _content(beside)
+        there, known = disk.facts(path), _content(disk, beside)
         try:
-            _append(path, entry + b"\n")
-            _exchange(beside, head.text.encode() + b"\n")
+            append(disk, path, entry + b"\n")
+            exchange(disk, beside, head.text.encode() + b"\n")
         except OSError:
-            _take_back(path, size, known)
+            _take_back(disk, path, 0 if there is None else there.size, known)
             raise
 
     def _path(self, task: str) -> Path:
@@ -164,91 +169,84 @@ class LedgerFolder:
 
 
 @contextmanager
-def locked(folder: Path, clock: Callable[[], float] = time.time) -> Iterator[LedgerFolder]:
+def locked(folder: Path, clock: Callable[[], float] = time.time, disk: Disk = REAL_DISK) -> Iterator[LedgerFolder]:
     """The ledgers in a folder, made if there is none, for this process alone.
 
     Args:
         folder: where they are.
         clock: seconds since 1970.
+        disk: where the folder is.
 
     Raises:
         ConfigError: another coordinator or job has it, or it cannot be made, or see `check_folder`.
     """
-    import fcntl  # noqa: PLC0415 - not on every system that only reads ledgers
-
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_folder(folder, clock())
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"the ledger folder {folder}: {error.strerror}") from error
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            disk.make_folder(folder)
+            check_folder(folder, clock(), disk)
+            held.enter_context(disk.locked(folder / LOCK))
+        except BlockingIOError:
             raise ConfigError(f"the ledger folder {folder} belongs to a coordinator or job that is running") from None
-        if not (folder / MARKER).exists():
-            _exchange(folder / MARKER, b"%d\n" % FORMAT)
-        yield LedgerFolder(folder)
-    finally:
-        os.close(lock)
+        except OSError as error:
+            raise ConfigError(f"the ledger folder {folder}: {error.strerror}") from error
+        if disk.facts(folder / MARKER) is None:
+            exchange(disk, folder / MARKER, b"%d\n" % FORMAT)
+        yield LedgerFolder(folder, disk)
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a coordinator or job that is running has the folder."""
-    import fcntl  # noqa: PLC0415 - not on every system that only reads ledgers
-
+    lock = folder / LOCK
     try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        if lock.exists():
+            with REAL_DISK.locked(lock):
+                pass
+    except BlockingIOError:
         return True
-    else:
+    except OSError:  # whoever may not open it has not got it
         return False
-    finally:
-        os.close(lock)
+    return False
 
 
-def check_folder(folder: Path, now: float) -> None:
+def check_folder(folder: Path, now: float, disk: Disk = REAL_DISK) -> None:
     """Check that ledgers can be kept in a folder.
 
     Args:
         folder: is there.
         now: seconds since 1970.
+        disk: where the folder is.
 
     Raises:
         ConfigError: others can write there, or we cannot, or the disk is full; or another release of secagg uses it in
             a way that we do not know; or the clock is wrong.
     """
-    check_privacy(folder)
-    check_format(folder)
-    check_clock(folder, now)
-    check_room(folder)
+    check_privacy(folder, disk)
+    check_format(folder, disk)
+    check_clock(folder, now, disk)
+    check_room(folder, disk)
 
 
-def check_privacy(folder: Path) -> None:
+def check_privacy(folder: Path, disk: Disk = REAL_DISK) -> None:
     """Check that nobody but its owner can write in a folder.
 
     Raises:
         ConfigError: others can.
     """
-    if folder.stat().st_mode & 0o022:
+    known = disk.facts(folder)
+    if known is not None and known.mode & 0o022:
         raise ConfigError(f"the ledger folder {folder} can be written by others").mended_by(
             f"chmod 700 {shlex.quote(str(folder))}"
         )
 
 
-def check_format(folder: Path) -> None:
+def check_format(folder: Path, disk: Disk = REAL_DISK) -> None:
     """Check that a folder's ledgers are written as this release reads them.
 
     Raises:
         ConfigError: they are of another format, and the message says what to do.
     """
     try:
-        text = (folder / MARKER).read_text("ascii").strip()
+        text = disk.read(folder / MARKER).decode("ascii").strip()
     except FileNotFoundError:
         return
     except OSError as error:
@@ -264,45 +262,45 @@ def check_format(folder: Path) -> None:
         )
 
 
-def check_clock(folder: Path, now: float) -> None:
+def check_clock(folder: Path, now: float, disk: Disk = REAL_DISK) -> None:
     """Check that no file of a folder was written in the future. Every folder that was used has a lock and a marker.
 
     Args:
         folder: is there.
         now: seconds since 1970.
+        disk: where the folder is.
 
     Raises:
         ConfigError: one was, so the clock of this machine is behind, or was ahead when the file was written.
     """
-    for path in folder.iterdir():
-        try:
-            written = path.lstat().st_mtime
-        except FileNotFoundError:  # exchanged by a coordinator that runs
+    for name in disk.names(folder):
+        known = disk.facts(folder / name)
+        if known is None:  # exchanged by a coordinator that runs
             continue
-        if written > now + MAX_AHEAD_S:  # check: ledger-of-the-future
+        if known.written_s > now + MAX_AHEAD_S:  # check: ledger-of-the-future
             raise ConfigError(
-                f"this machine's clock says {_shown(now)}, and {path} was written at {_shown(written)}: set the clock; "
+                f"this machine's clock says {_shown(now)}, and {folder / name} was written at "
+                f"{_shown(known.written_s)}: set the clock; "
                 "if it is right now and was wrong before, mark the files as written now (touch "
                 f"{shlex.quote(str(folder))}/*)"
             ).mended_by("sudo timedatectl set-ntp true")
 
 
-def check_room(folder: Path) -> None:
+def check_room(folder: Path, disk: Disk = REAL_DISK) -> None:
     """Check that some entries fit: write as much as they take, and remove it again.
 
     Raises:
         ConfigError: they do not, or we may not write there.
     """
-    probe = folder / f"room-{os.getpid()}{_NEW}"
+    probe = folder / _PROBE
     try:
         try:
-            file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                _write(file, bytes(ROOM_BYTES))
-            finally:
-                os.close(file)
+            with disk.open(probe, make=True) as file:
+                file.write_at(0, bytes(ROOM_BYTES))
+                file.flush()
         finally:
-            probe.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                disk.unlink(probe)
     except OSError as error:
         raise ConfigError(
             f"the ledger folder {folder} cannot be written: {error.strerror}; give this user a folder of its own on a "
@@ -314,64 +312,23 @@ def _shown(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _append(path: Path, data: bytes) -> None:
-    fresh = not path.exists()
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _write(file, data)
-    finally:
-        os.close(file)
-    if fresh:
-        flush_folder(path.parent)
+def _content(disk: Disk, path: Path) -> bytes | None:
+    return None if disk.facts(path) is None else disk.read(path)
 
 
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
-
-
-def _take_back(entries: Path, size: int, known: bytes | None) -> None:
+def _take_back(disk: Disk, entries: Path, size: int, known: bytes | None) -> None:
     """Undo an `append` that failed. A head that is in place without its entry would be damage: it goes first."""
     head = entries.with_suffix(HEAD)
-    if _content(head) != known:
+    if _content(disk, head) != known:
         if known is None:
-            head.unlink()
-            flush_folder(head.parent)
+            disk.unlink(head)
+            disk.flush_folder(head.parent)
         else:
-            _exchange(head, known)
-    _cut(entries, size)
+            exchange(disk, head, known)
+    if disk.facts(entries) is not None:
+        cut(disk, entries, size)
 
 
-def _exchange(path: Path, content: bytes) -> None:
-    new = path.with_suffix(path.suffix + _NEW)
-    file = os.open(new, os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _write(file, content)
-    finally:
-        os.close(file)
-    new.replace(path)
-    flush_folder(path.parent)
-
-
-def _cut(path: Path, size: int) -> None:
-    if not path.exists():
-        return
-    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.ftruncate(file, size)
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _write(file: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(file, data) :]
-    os.fsync(file)
-
-
-def _flush(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+def _flush(disk: Disk, path: Path) -> None:
+    with disk.open(path) as file:
+        file.flush()

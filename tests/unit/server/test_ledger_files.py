@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from secagg.cli.main import main as secagg
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
+from secagg.programs import disk as disk_calls
 from secagg.programs.ledgers import files as ledger_files
 from secagg.programs.ledgers.files import MARKER, LedgerFolder, check_format, is_locked, locked
 from secagg.tools.redteam.self_test.patches import without_check
@@ -87,7 +88,7 @@ def test_both_or_neither_wherever_the_power_goes(tmp_path: Path, monkeypatch: py
         return call
 
     with monkeypatch.context() as patch:
-        for name in ("open", "write", "fsync", "ftruncate"):
+        for name in ("open", "pwrite", "fsync", "ftruncate"):
             patch.setattr(os, name, cut(getattr(os, name)))
         patch.setattr(Path, "replace", cut(Path.replace))
         acknowledged = False
@@ -158,7 +159,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: py
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for name in ("_write", "_exchange"):
+    for name in ("append", "exchange"):
         with monkeypatch.context() as patch:
             patch.setattr(ledger_files, name, full)
             with pytest.raises(OSError, match="No space"):
@@ -166,7 +167,7 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path: Path, monkeypatch: py
         assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) == filled(1)
 
 
-SYSTEM_CALLS = ("open", "write", "fsync", "ftruncate")
+SYSTEM_CALLS = ("open", "pwrite", "fsync", "ftruncate")
 
 
 def failing_disk(patch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> list[str]:
@@ -216,7 +217,7 @@ def append_on_failing_disk(
 
 @pytest.mark.parametrize("which", LEDGERS)
 @pytest.mark.parametrize("lasts", ["once", "on"])
-@pytest.mark.parametrize("call", range(1, 13))
+@pytest.mark.parametrize("call", range(1, 14))
 def test_a_disk_that_fails_leaves_a_whole_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, lasts: str, call: int
 ) -> None:
@@ -244,17 +245,17 @@ def test_every_system_call_of_an_append_is_made_to_fail(tmp_path: Path, monkeypa
         with monkeypatch.context() as patch:
             made = failing_disk(patch, lambda _: False)
             LedgerFolder(folder).append(TASK, after.lines[-1], after.head)
-        assert len(made) < 12
-        assert {"open", "write", "fsync", "replace"} <= set(made)
+        assert len(made) < 13
+        assert {"open", "pwrite", "fsync", "replace"} <= set(made)
 
 
 def test_a_ledger_whose_head_stays_is_damaged_by_a_failing_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The twin: where the entry alone is taken back, one fsync that fails makes the ledger unreadable."""
-    monkeypatch.setattr(ledger_files, "_take_back", lambda entries, size, known: ledger_files._cut(entries, size))
+    monkeypatch.setattr(ledger_files, "_take_back", lambda disk, entries, size, _: disk_calls.cut(disk, entries, size))
     damaged = 0
-    for call in range(1, 13):
+    for call in range(1, 14):
         folder = tmp_path / str(call)
         folder.mkdir()
         try:
@@ -268,7 +269,7 @@ def test_an_entry_is_flushed_before_it_is_taken_over(tmp_path: Path, monkeypatch
     entries, head = kept(tmp_path, WHOLE)
     head.write_text(heads(WHOLE)[-2].text + "\n")
     with monkeypatch.context() as patch:
-        patch.setattr(ledger_files, "_flush", lambda path: (_ for _ in ()).throw(OSError(5, path.name)))
+        patch.setattr(ledger_files, "_flush", lambda _, path: (_ for _ in ()).throw(OSError(5, path.name)))
         with pytest.raises(OSError, match=entries.name):
             LedgerFolder(tmp_path).read(TASK)
     assert head.read_text() == heads(WHOLE)[-2].text + "\n"
@@ -374,7 +375,7 @@ def test_a_disk_that_takes_nothing_is_refused_before_anything_is_locked(
     def refused(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("secagg.programs.ledgers.files.os.write", refused)
+    monkeypatch.setattr("secagg.programs.disk.os.pwrite", refused)
     with pytest.raises(ConfigError, match=f"cannot be written: {os.strerror(number)}") as caught, locked(tmp_path):
         pass
     assert caught.value.mend == f"df -h {tmp_path}; ls -ld {tmp_path}"
