@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from secagg.aggregates import Aggregate
 from secagg.errors import RoundAborted
 from secagg.messages import ParticipantId, Phase
 
@@ -163,9 +162,13 @@ class Accused:
 
 @dataclass(frozen=True, slots=True)
 class SumReady:
-    """The round ended with an exact sum."""
+    """The round ended with an exact sum, which the engine has (`Engine.aggregate`) and no event.
 
-    aggregate: Aggregate
+    Attributes:
+        survivors: whose updates are in the sum.
+    """
+
+    survivors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

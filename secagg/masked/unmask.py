@@ -22,7 +22,7 @@ from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.encoding.noisy import add_noise
 from secagg.errors import DecodeError, ProtocolViolation
-from secagg.events import Event, SumReady
+from secagg.events import Event
 from secagg.masked.accumulator import Accumulator
 from secagg.masked.graph import neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
@@ -132,13 +132,13 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
         if not fits_digest(self.state.round.context, name, member, revealed, self.state.shared[owner].sealed[holder]):
             raise self.state.refuse_wrong_share(name, member.participant_id)
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> tuple[list[Event], Aggregate]:
         """Recover the secrets, take the masks out of the sum, and add noise where that is the coordinator's task."""
         shares = {i: {owner: r.share for owner, r in m.shares.items()} for i, m in self.accepted.items()}
         recovery = Recovery(self.state.members.at, self.state.round.config.threshold, salt_from(shares))
         masks = Unmasking(self.state, self.accepted, recovery).masks()
         sums = self._with_noise(self._accumulator.unmasked(masks))
-        return [*recovery.wrong_shares(), SumReady(Aggregate(sums, self.state.survivors))]
+        return [*recovery.wrong_shares()], Aggregate(sums, self.state.survivors)
 
     def _with_noise(self, sums: Words) -> Words:
         """What may leave this class: nobody gets the sum without the noise that is the coordinator's to add."""

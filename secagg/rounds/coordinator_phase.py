@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from secagg.aggregates import Aggregate
 from secagg.crypto import signing
 from secagg.errors import ProtocolViolation, RoundAborted
-from secagg.events import Event
+from secagg.events import Event, SumDelivered
 from secagg.messages import (
     ConsistencyProof,
     CoordinatorMessage,
@@ -112,8 +113,8 @@ class CoordinatorPhase(ABC, Generic[MessageT]):
         """The message that closed the phase, for a member that delivered in it. The same whenever it is asked for."""
         raise ValueError("the last phase is not closed by a message; fetch the aggregate")
 
-    def finish(self) -> list[Event]:
-        """The round's last phase is closed: bring out the sum. The last event is `SumReady` or `SumDelivered`.
+    def finish(self) -> tuple[list[Event], Aggregate | SumDelivered]:
+        """The round's last phase is closed: the sum, or what is known of it, and the events before.
 
         Raises:
             RoundAborted: it cannot be brought out.

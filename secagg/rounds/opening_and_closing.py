@@ -255,14 +255,13 @@ class OpeningAndClosing:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _finish(self, unit: CoordinatorPhase[Any]) -> list[Event]:
-        events = unit.finish()
+        events, result = unit.finish()
         self.phase = None
-        match events[-1]:
-            case SumReady(aggregate):
-                self.aggregate = aggregate
-            case SumDelivered() as delivered:
-                self.delivered = delivered
-        return events
+        if isinstance(result, SumDelivered):
+            self.delivered = result
+            return [*events, result]
+        self.aggregate = result
+        return [*events, SumReady(result.survivors)]
 
     def _fail(self, error: RoundAborted) -> list[Event]:
         self.phase = None

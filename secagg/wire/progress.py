@@ -60,10 +60,10 @@ WatchedEvent = CohortEvent | InGroup | Anomaly
 
 
 def watched(event: Event, digest: bytes) -> CohortEvent:
-    """The event without the sum; `digest` is of the sum, once there is one."""
+    """The event as it is told; `digest` is of the sum, once there is one."""
     match event:
-        case SumReady(aggregate):
-            return ResultReady(len(aggregate.survivors), digest)
+        case SumReady(survivors):
+            return ResultReady(len(survivors), digest)
         case SumDelivered(survivors, reported):
             return ResultReady(len(survivors), reported)
         case _:

@@ -9,7 +9,8 @@ import numpy as np
 
 from secagg.aggregates import Aggregate, plan_of
 from secagg.config import MAX_PARTICIPANTS, RoundConfig
-from secagg.encoding.packing import chunk_values, pack, unpack
+from secagg.encoding.packed import Chunks, WordChunks
+from secagg.encoding.packing import chunk_values, unpack
 from secagg.errors import AuthenticationError, DecodeError
 from secagg.wire.fields import bounded, decode_participant_id
 from secagg.wire.limits import NAMES_PER_PART
@@ -18,27 +19,33 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class PackedAggregate:
-    """An aggregate as it is sent, packed once for everyone who asks.
+    """An aggregate as it is sent to everyone who asks.
 
     Attributes:
         survivors: participant ids, sorted.
-        payloads: the sum in chunks of at most 1 MiB.
+        payloads: the sum in chunks of at most 1 MiB, wherever they are kept.
         digest: 32 bytes, SHA-256 over the payloads.
     """
 
     survivors: tuple[str, ...]
-    payloads: tuple[bytes, ...]
+    payloads: Chunks
     digest: bytes
 
     @classmethod
     def of(cls, aggregate: Aggregate, config: RoundConfig) -> "PackedAggregate":
-        """Pack the aggregate of a round with `config`."""
-        payloads = tuple(_payloads(aggregate, config))
+        """The aggregate of a round with `config`. It keeps the words of the sum, and packs what is asked for."""
+        payloads = WordChunks(aggregate.sums, config.ring_bits)
         return cls(aggregate.survivors, payloads, _digest(payloads))
 
     def parts(self) -> Iterator[pb.AggregatePart]:
-        """The messages of the aggregate: the survivors and the digest, then the sum in chunks of at most 1 MiB."""
-        return _parts(self.survivors, self.payloads, self.digest)
+        """The messages of the aggregate: the survivors and the digest, then the sum in chunks of at most 1 MiB. Each is
+        made when it is asked for.
+        """
+        for start in range(0, len(self.survivors), NAMES_PER_PART):
+            names = self.survivors[start : start + NAMES_PER_PART]
+            yield pb.AggregatePart(survivors=names, sums_digest=self.digest if start == 0 else b"")
+        for number, payload in enumerate(self.payloads):
+            yield pb.AggregatePart(number=number, payload=payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +76,9 @@ class PackedGroups:
                 yield part
 
 
-def encode_aggregate(aggregate: Aggregate, config: RoundConfig, digest: bytes) -> Iterator[pb.AggregatePart]:
-    """First the survivors and the `digest` of the sum, then the sum in chunks of at most 1 MiB."""
-    return _parts(aggregate.survivors, _payloads(aggregate, config), digest)
-
-
 def sums_digest(aggregate: Aggregate, config: RoundConfig) -> bytes:
     """SHA-256 over the packed sum: 32 bytes, the same for everyone who got the same sum."""
-    return _digest(_payloads(aggregate, config))
+    return _digest(WordChunks(aggregate.sums, config.ring_bits))
 
 
 def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> Aggregate:
@@ -136,22 +138,8 @@ def decode_groups(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> dic
     return found
 
 
-def _parts(survivors: tuple[str, ...], payloads: Iterable[bytes], digest: bytes) -> Iterator[pb.AggregatePart]:
-    for start in range(0, len(survivors), NAMES_PER_PART):
-        names = survivors[start : start + NAMES_PER_PART]
-        yield pb.AggregatePart(survivors=names, sums_digest=digest if start == 0 else b"")
-    for number, payload in enumerate(payloads):
-        yield pb.AggregatePart(number=number, payload=payload)
-
-
 def _digest(payloads: Iterable[bytes]) -> bytes:
     state = hashlib.sha256()
     for payload in payloads:
         state.update(payload)
     return state.digest()
-
-
-def _payloads(aggregate: Aggregate, config: RoundConfig) -> Iterator[bytes]:
-    size = chunk_values(config.ring_bits)
-    for start in range(0, len(aggregate.sums), size):
-        yield pack(aggregate.sums[start : start + size], config.ring_bits)

@@ -65,8 +65,6 @@ from secagg.wire.results import (
     PackedGroups,
     decode_aggregate,
     decode_groups,
-    encode_aggregate,
-    sums_digest,
 )
 from secagg.wire.saved_states import decode_saved, encode_saved
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2, errors_pb2
@@ -161,7 +159,7 @@ def all_decoders() -> tuple[Decoder, ...]:
     pb, seen = data_plane_pb2, messages()
     sets = SurvivorSet((Index(1), Index(2)), (Index(3),))
     aggregate = Aggregate(np.arange(11, dtype=CONFIG.ring_dtype), tuple(participant_names(3)))
-    digest = sums_digest(aggregate, CONFIG)
+    digest = PackedAggregate.of(aggregate, CONFIG).digest
     aborted = RoundAborted(AbortReason.WRONG_SHARES, "wrong shares", culprits=("a",)).accusing(("b",))
     one = ParticipantId("participant-1")
     events = (
@@ -215,7 +213,7 @@ def all_decoders() -> tuple[Decoder, ...]:
         ),
         parted(
             pb.AggregatePart,
-            lambda value: encode_aggregate(value, CONFIG, sums_digest(value, CONFIG)),
+            lambda value: PackedAggregate.of(value, CONFIG).parts(),
             lambda parts: decode_aggregate(parts, CONFIG),
             aggregate,
         ),

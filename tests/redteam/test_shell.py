@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from secagg_server.observability.metrics import Metrics
 from secagg_server.observability.statuspage.memory import Memory
 from secagg_server.observability.traces import TraceListener
 from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.storage.memory import MemoryJournal
 
+from secagg.aggregates import Aggregate
 from secagg.events import SumReady
 from secagg.tools.redteam.served import Served
 from secagg.tools.redteam.shell_checks import _site, shell_in_sight
@@ -36,9 +39,9 @@ def test_a_file_with_an_upload_is_found(monkeypatch: pytest.MonkeyPatch) -> None
         folders.append(path.parent)
         listen(path)
 
-    def keeping(self: MemoryJournal, outcome: Any) -> None:
+    def keeping(self: MemoryJournal, outcome: Any) -> Any:
         (folders[-1] / "crash.dump").write_bytes(b"".join(self.spool.written.values()))  # type: ignore[attr-defined]
-        finish(self, outcome)
+        return finish(self, outcome)
 
     monkeypatch.setattr("secagg_server.network.listening.make_way", noting)
     monkeypatch.setattr(MemoryJournal, "finish", keeping)
@@ -72,7 +75,24 @@ def noted(monkeypatch: pytest.MonkeyPatch, leak: Callable[[Any], str]) -> list[s
 
 
 def aggregate_of(fact: Any) -> Any:
-    return fact.event.aggregate if isinstance(fact, RoundEvent) and isinstance(fact.event, SumReady) else None
+    """The sum that this fact is about, which a listener of the product has no way to."""
+    return LATEST[-1] if isinstance(fact, RoundEvent) and isinstance(fact.event, SumReady) else None
+
+
+LATEST: list[Aggregate] = []
+
+
+@pytest.fixture(autouse=True)
+def _seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a copy of every sum in `LATEST`."""
+    outcome = JournalledEngine.outcome
+
+    def seeing(self: JournalledEngine) -> Any:
+        if (found := self._engine.aggregate) is not None:
+            LATEST.append(replace(found, sums=found.sums.copy()))
+        return outcome(self)
+
+    monkeypatch.setattr(JournalledEngine, "outcome", seeing)
 
 
 def test_a_value_of_the_sum_on_the_status_page_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

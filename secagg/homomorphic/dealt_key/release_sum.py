@@ -15,7 +15,7 @@ import numpy as np
 from secagg.aggregates import Aggregate
 from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
-from secagg.events import Event, SumReady
+from secagg.events import Event
 from secagg.homomorphic.dealt_key.state import DealtKeyState
 from secagg.homomorphic.session import HomomorphicTurn
 from secagg.homomorphic.vectors import OnceVector
@@ -98,10 +98,10 @@ class ReleaseSumPhase(UploadPhase[SumChunk]):
         """Everyone who reported the sum has failed to hand it in."""
         return RoundAborted(AbortReason.DISAGREEMENT, "nobody handed in the sum that all reported")
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> tuple[list[Event], Aggregate]:
         """The sum as it was handed in."""
         self.state.asked = None
-        return [SumReady(Aggregate(self._sums, self.state.survivors))]
+        return [], Aggregate(self._sums, self.state.survivors)
 
     def forget(self) -> None:
         """Drop the sum; its digest stays known."""

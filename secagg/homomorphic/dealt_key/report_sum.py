@@ -115,6 +115,6 @@ class ReportSumPhase(SignaturePhase[SumReport]):
             raise ProtocolViolation(f"{name} decrypted another sum than the others did", culprit=name)
         return ReleaseOrder(upload=index == self.state.asked)
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> tuple[list[Event], SumDelivered]:
         """The sum stays with the participants."""
-        return [SumDelivered(self.state.survivors, self.state.sum_digest)]
+        return [], SumDelivered(self.state.survivors, self.state.sum_digest)

@@ -7,7 +7,7 @@ import numpy as np
 from secagg.aggregates import Aggregate
 from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, AuthenticationError, ProtocolViolation, RoundAborted
-from secagg.events import Event, SumReady
+from secagg.events import Event
 from secagg.homomorphic.joint_key.state import JointKeyState
 from secagg.homomorphic.profile import profile_of
 from secagg.lattice.decoding import decode
@@ -19,7 +19,9 @@ from secagg.messages import Index, RecoverSeeds
 from secagg.rounds.recovery import Recovery, Wanted, salt_from
 
 
-def open_sum(state: JointKeyState, partials: Accumulator, revealed: Mapping[Index, RecoverSeeds]) -> list[Event]:
+def open_sum(
+    state: JointKeyState, partials: Accumulator, revealed: Mapping[Index, RecoverSeeds]
+) -> tuple[list[Event], Aggregate]:
     """c0 + Σ d_u, plus the parts of the fallen, whose seeds are recovered; then decoded and rounded.
 
     Args:
@@ -41,7 +43,7 @@ def open_sum(state: JointKeyState, partials: Accumulator, revealed: Mapping[Inde
     for owner in state.fallen:
         key = SecretKey(profile, seeds[owner], state.round.context)
         phase = add(profile.primes, phase, fallen_part(key, c1))
-    return [*recovery.wrong_shares(), SumReady(Aggregate(_decoded(state, phase), state.survivors))]
+    return [*recovery.wrong_shares()], Aggregate(_decoded(state, phase), state.survivors)
 
 
 def _decoded(state: JointKeyState, phase: U64) -> U64:

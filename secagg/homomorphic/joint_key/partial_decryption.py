@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from secagg.aggregates import Aggregate
 from secagg.crypto.secret import Secret
 from secagg.events import Event
 from secagg.homomorphic.joint_key.opening import open_sum
@@ -97,7 +98,7 @@ class PartialDecryptionPhase(UploadPhase[PartialChunk]):
         """The same list for everyone."""
         return FallenSet(self.state.fallen)
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> tuple[list[Event], Aggregate]:
         """Nobody fell: open the sum."""
         return open_sum(self.state, self._partials, {})
 

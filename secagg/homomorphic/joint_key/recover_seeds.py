@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from secagg.aggregates import Aggregate
 from secagg.crypto import shamir
 from secagg.crypto.secret import Secret
 from secagg.errors import DecodeError, ProtocolViolation
@@ -75,7 +76,7 @@ class RecoverSeedsPhase(OneMessagePhase[RecoverSeeds]):
             if made != dealing.SEED_SHARE.digest_in(state.shared[owner].sealed[index], 0):  # check: C91
                 raise state.refuse_wrong_share(dealt_by, name)
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> tuple[list[Event], Aggregate]:
         """Recover the seeds of the fallen and open the sum."""
         return open_sum(self.state, self._partials, self.accepted)
 

@@ -1,7 +1,7 @@
 """What happens in a running coordinator, for whoever observes it: log, metrics, traces, the status page.
 
-No fact holds a key, a share or the update of one participant; `SumReady` holds the sum, which no listener shows. Names
-of participants are for the log and the status page, where operators see them.
+No fact holds a key, a share, an update or a sum. Names of participants are for the log and the status page,
+where operators see them.
 """
 
 from dataclasses import dataclass

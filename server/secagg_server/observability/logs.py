@@ -134,8 +134,8 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
             log.warning("wrong_shares", culprit=culprit, conflicts=list(conflicts), proven=True)
         case Accused(accused, accuser, verdict):
             log.warning("accused", accused=accused, accuser=accuser, verdict=verdict.name, proven=event.proven)
-        case SumReady(aggregate):
-            log.info("sum_ready", survivors=len(aggregate.survivors))
+        case SumReady(survivors):
+            log.info("sum_ready", survivors=len(survivors))
         case SumDelivered():
             log.info("sum_delivered", survivors=len(event.survivors))
         case RoundFailed(error):

@@ -115,10 +115,7 @@ class Metrics:
                 self._of("secagg_wrong_shares_total", "dealt" if event.dealt else "revealed").inc()
             case Accused(_, _, verdict):
                 self._of("secagg_accusations_total", verdict.name).inc()
-            case SumReady(aggregate):
-                self._of("secagg_participants_survived_total").inc(len(aggregate.survivors))
-                self._end(name, at, SUM, NO_REASON)
-            case SumDelivered(survivors):
+            case SumReady(survivors) | SumDelivered(survivors):
                 self._of("secagg_participants_survived_total").inc(len(survivors))
                 self._end(name, at, SUM, NO_REASON)
             case RoundFailed(error):

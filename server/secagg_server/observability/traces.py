@@ -233,10 +233,7 @@ def _follow(tracer: Any, trace: _Trace, fact: RoundEvent) -> None:
             about = {"secagg.phase": str(phase), "secagg.expected": expected}
             below = set_span_in_context(trace.span)
             trace.phase = tracer.start_span("secagg.phase", below, attributes=about, start_time=_ns(fact.at))
-        case SumReady(aggregate):
-            trace.span.set_attribute("secagg.survivors", len(aggregate.survivors))
-            _end(trace, fact.at)
-        case SumDelivered(survivors=survivors):
+        case SumReady(survivors) | SumDelivered(survivors=survivors):
             trace.span.set_attribute("secagg.survivors", len(survivors))
             _end(trace, fact.at)
         case RoundFailed(error):

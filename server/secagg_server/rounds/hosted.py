@@ -333,7 +333,7 @@ class HostedRound:
             if not isinstance(outcome, RoundAborted):
                 self.receipt = Receipt.sign(self._journalled.statement(outcome), self._identity(), now)
                 self.certifying.certification = self._journalled.certification(outcome)
-            self._journalled.finish(outcome)
+            outcome = self._journalled.finish(outcome)
         return now, events, outcome
 
     # --- on the event loop --------------------------------------------------------------------------------------------

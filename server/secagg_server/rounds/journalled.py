@@ -102,8 +102,9 @@ class JournalledEngine:
         result = Result.of(self._engine.round, self._engine.roster, outcome.survivors, outcome.digest)
         return Certification(result, self._engine.finishers)
 
-    def finish(self, outcome: Outcome) -> None:
-        """Write the end into the journal, and forget the secrets."""
-        self._journal.finish(outcome)
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Write the end into the journal, and forget the secrets. The outcome as it is read from now on."""
+        kept = self._journal.finish(outcome)
         self._over = True
         self._engine.forget()
+        return kept

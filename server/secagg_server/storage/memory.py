@@ -1,16 +1,17 @@
 """A store in memory: a restart forgets everything but the privacy ledgers, where those are kept elsewhere."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from secagg.context import RoundId
+from secagg.encoding.packed import WordChunks
 from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.rounds.uploads import MemorySpool, Spool
-from secagg_server.storage.records import Entry, Outcome, RoundRecord
+from secagg_server.storage.records import Entry, Outcome, Released, RoundRecord
 from secagg_server.storage.store import Journal
 
 
@@ -27,10 +28,13 @@ class MemoryJournal:
         """Keep the entry in a list, which tests read."""
         self.entries.append(entry)
 
-    def finish(self, outcome: Outcome) -> None:
-        """Keep the outcome, and none of the entries."""
-        self.outcome = outcome
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Keep the outcome, and none of the entries. The sum is packed in the memory that it has."""
         self.entries.clear()
+        if isinstance(outcome, Released) and isinstance(outcome.payloads, WordChunks):
+            outcome = replace(outcome, payloads=outcome.payloads.in_place())
+        self.outcome = outcome
+        return outcome
 
 
 class MemoryStore:

@@ -33,8 +33,13 @@ class Journal(Protocol):
         """Keep what was taken, before any answer that follows from it."""
         ...
 
-    def finish(self, outcome: Outcome) -> None:
-        """Keep how the round ended, before anyone is told. Entries and vectors are no longer needed."""
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Keep how the round ended, before anyone is told. Entries and vectors are no longer needed.
+
+        Returns:
+            The same outcome as it is read from now on. The sum in it is where this journal keeps it; the words of the
+            engine's sum may be overwritten.
+        """
         ...
 
 

@@ -33,7 +33,7 @@ from secagg.wire.calls import ADVERTISE, CONTROL_CALLS, DATA_CALLS, SEND_INPUT
 from secagg.wire.configuration import decode_config
 from secagg.wire.describing import Description
 from secagg.wire.limits import PART_COST, aggregate_bytes
-from secagg.wire.results import encode_aggregate, sums_digest
+from secagg.wire.results import PackedAggregate
 from secagg.wire.rounds import RoundState
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from secagg.wire.v1 import data_plane_pb2 as pb
@@ -115,7 +115,7 @@ def aggregate_parts(config: RoundConfig) -> tuple[Aggregate, deque[bytes]]:
     sums = np.zeros(config.vector_len, config.ring_dtype)
     names = tuple(f"participant-{i:05d}" for i in range(config.max_participants))
     aggregate = Aggregate(sums, names)
-    return aggregate, in_bytes(encode_aggregate(aggregate, config, sums_digest(aggregate, config)))
+    return aggregate, in_bytes(PackedAggregate.of(aggregate, config).parts())
 
 
 @pytest.mark.parametrize("size", [1, 64, 3_000_000])

@@ -18,7 +18,7 @@ from secagg_server.rounds import processes
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.processes import Processes
-from secagg_server.storage.memory import MemoryStore
+from secagg_server.storage.memory import MemoryJournal, MemoryStore
 from secagg_server.storage.records import (
     Aborted,
     DeadlinePassed,
@@ -85,6 +85,9 @@ class KeepingSpool:
         yield from self.chunks.get((phase, owner), [])
 
 
+RECORD = RoundRecord(RoundId(bytes(16)), b"", NOW)
+
+
 @dataclass
 class KeepingJournal:
     """A journal that remembers everything, can be held up and can fail."""
@@ -101,8 +104,9 @@ class KeepingJournal:
             raise OSError(28, "No space left on device")
         self.entries.append(entry)
 
-    def finish(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+    def finish(self, outcome: Outcome) -> Outcome:
+        self.outcome = MemoryJournal(RECORD).finish(outcome)
+        return self.outcome
 
 
 class Scene:
@@ -381,13 +385,12 @@ async def test_an_older_upload_is_superseded() -> None:
 
 def test_the_store_in_memory() -> None:
     store = MemoryStore()
-    record = RoundRecord(RoundId(bytes(16)), b"", NOW)
-    journal = store.open_round(record)
+    journal = store.open_round(RECORD)
     journal.append(DeadlinePassed(NOW))
     failure = RoundAborted(AbortReason.CANCELLED, "x")
     journal.finish(failure)
-    assert store.journals[record.round_id].outcome is failure
-    store.forget_round(record.round_id)
+    assert store.journals[RECORD.round_id].outcome is failure
+    store.forget_round(RECORD.round_id)
     assert store.journals == {}
     seen = [store.see_identity(PEOPLE[0], print_) for print_ in ("a", "b", "a")]
     assert seen == [True, True, False]

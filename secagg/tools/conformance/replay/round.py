@@ -198,7 +198,7 @@ class Replay:
             case _:
                 message = wire.decode(messages[step["message"]])
                 events = self.coordinator.receive(ParticipantId(step["sender"]), message, now)
-        return {"events": [describe(event, self.config) for event in events]}, []
+        return {"events": [describe(event, self.config, self.coordinator.aggregate) for event in events]}, []
 
     def _at_participant(self, step: Document, messages: Mapping[str, Document]) -> list[wire.Protocol]:
         name = step["at"]
@@ -259,13 +259,15 @@ def refusal(error: SecAggError) -> Document:
     return told
 
 
-def describe(event: Event, config: RoundConfig) -> Document:
-    """How a vector states an event: its fields by name, members of enumerations by theirs."""
+def describe(event: Event, config: RoundConfig, aggregate: Aggregate | None) -> Document:
+    """How a vector states an event: its fields by name, members of enumerations by theirs; and the round's sum by its
+    digest.
+    """
     match event:
         case PhaseStarted(phase, deadline, expected):
             told: Document = {"phase": phase, "deadline_ms": round(deadline * 1000), "expected": expected}
-        case SumReady(aggregate):
-            told = {"survivors": aggregate.survivors, "sums_digest": sums_digest(aggregate, config)}
+        case SumReady(survivors) if aggregate is not None:
+            told = {"survivors": survivors, "sums_digest": sums_digest(aggregate, config)}
         case RoundFailed(error):
             told = {"reason": error.reason} | ({"culprits": error.culprits} if error.culprits else {})
         case _:

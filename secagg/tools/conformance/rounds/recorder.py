@@ -12,7 +12,7 @@ from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, named_hexes, plain
 from secagg.tools.conformance.replay.round import Replay
 from secagg.tools.conformance.rounds.inputs import Attendance
-from secagg.wire.results import encode_aggregate, sums_digest
+from secagg.wire.results import PackedAggregate
 
 _CALLED = {
     "PartialChunk": "partial-decryption",
@@ -166,12 +166,12 @@ def finished(vector: Document, attendance: Attendance) -> Replay:
 def outcome(aggregate: Aggregate, round_: Round) -> dict[str, Any]:
     """The sum and what it means."""
     config = round_.config
-    digest, mean = sums_digest(aggregate, config), aggregate.mean(config, round_.input_context)
+    packed, mean = PackedAggregate.of(aggregate, config), aggregate.mean(config, round_.input_context)
     return {
         "survivors": aggregate.survivors,
         "sums": aggregate.sums,
-        "sums_digest": digest,
-        "aggregate": [part.SerializeToString() for part in encode_aggregate(aggregate, config, digest)],
+        "sums_digest": packed.digest,
+        "aggregate": [part.SerializeToString() for part in packed.parts()],
         "weight": mean.weight,
         "error_bound": mean.error_bound.hex(),
         "mean": named_hexes(mean.arrays),
