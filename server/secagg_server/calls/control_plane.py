@@ -17,6 +17,7 @@ from secagg.wire.v1 import data_plane_pb2
 from secagg_server.calls.describing import described
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall
+from secagg_server.calls.streaming import streamed
 from secagg_server.rounds.grouped import OpenedRound
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
@@ -61,8 +62,8 @@ class ControlPlane:
         call.belongs_to(request.round_id)
         opened = self._rounds.find_opened(request.round_id)
         released = await opened.released()
-        for part in released.parts():
-            yield part.SerializeToString()
+        async for part in streamed(released.parts()):
+            yield part
         self._rounds.fetched(opened)
 
     async def _expect(self, call: IncomingCall) -> AsyncIterator[bytes]:

@@ -24,6 +24,7 @@ from secagg_server.calls.describing import described
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall, Over
 from secagg_server.calls.statuses import Context
+from secagg_server.calls.streaming import streamed
 from secagg_server.calls.tasks import until
 from secagg_server.certificates.callers import Callers
 from secagg_server.rounds.hosted import Clock, HostedRound
@@ -160,8 +161,8 @@ class DataPlane:
         await hosted.check_member(caller)
         grouped = self._rounds.grouped(hosted)
         released = await (hosted if grouped is None else grouped).released()
-        for part in released.parts():
-            yield part.SerializeToString()
+        async for part in streamed(released.parts()):
+            yield part
         self._rounds.fetched(grouped or hosted)
 
     async def _leave_round(self, call: IncomingCall) -> AsyncIterator[bytes]:

@@ -10,9 +10,10 @@ from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release, ReleaseMemory
-from secagg.rounds.uploads import MemorySpool, Spool
+from secagg.rounds.uploads import Spool
 from secagg_server.storage.records import Entry, Outcome, Released, RoundRecord
 from secagg_server.storage.store import Journal
+from secagg_server.storage.temporary import TemporarySpool
 
 
 @dataclass(slots=True)
@@ -20,7 +21,7 @@ class MemoryJournal:
     """A journal that lives as long as the process."""
 
     record: RoundRecord
-    spool: Spool = field(default_factory=MemorySpool)
+    spool: Spool = field(default_factory=TemporarySpool)
     entries: list[Entry] = field(default_factory=list)
     outcome: Outcome | None = None
 

@@ -1,0 +1,21 @@
+"""Answers that may be longer than memory: each part is made when the one before has been taken."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+from google.protobuf.message import Message
+
+
+async def streamed(parts: Iterator[Message]) -> AsyncIterator[bytes]:
+    """The parts of an answer in bytes, of which one is in memory, however slowly the caller takes them.
+
+    Each is made in a thread, since it may have to be read from a disk, and only when it is asked for. If the caller
+    hangs up, nobody asks for the next one, and the file is closed with the generator that reads it.
+    """
+
+    def following() -> bytes | None:
+        part = next(parts, None)
+        return None if part is None else part.SerializeToString()
+
+    while (part := await asyncio.to_thread(following)) is not None:
+        yield part
