@@ -1,0 +1,101 @@
+"""The coordinator's program: the real one from its handlers down, without gRPC's server and without files."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from secagg_server.calls.control_plane import ControlPlane
+from secagg_server.calls.data_plane import DataPlane
+from secagg_server.calls.handlers import Plane, ServiceHandler
+from secagg_server.certificates.callers import Callers
+from secagg_server.limits.call_limiter import MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
+from secagg_server.network.peers import LocalPeers
+from secagg_server.observability.facts import CallEnded, CallOutcome, Fact, RoundBroken
+from secagg_server.observability.observer import Observer
+from secagg_server.rounds.registry import Rounds
+from secagg_server.settings import Settings
+from secagg_server.storage.store import Store
+
+from secagg.crypto.rng import Rng
+from secagg.tools.faults.deployment import Deployment
+from secagg.tools.faults.network import Network, Server
+from secagg.tools.faults.processes import Process
+from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
+
+ADDRESS: Final = "coordinator.simulated:7443"
+CONTROL: Final = "unix:control.sock"
+
+
+class Broken:
+    """Listens for what must never happen: an error without a name."""
+
+    def __init__(self, crashed: Callable[[str, str], None]) -> None:
+        """Args: crashed: told who had it, and the traceback."""
+        self._crashed = crashed
+
+    def __call__(self, fact: Fact) -> None:
+        """Take a fact."""
+        match fact:
+            case RoundBroken():
+                self._crashed("coordinator", fact.traceback)
+            case CallEnded() if fact.outcome is CallOutcome.BROKEN:
+                self._crashed("coordinator", fact.traceback)
+
+
+class _Peers:
+    """Connections of participants."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def spoke(self, peer: str, caller: str) -> None:
+        """Nothing is counted here."""
+
+    def drop(self, peer: str) -> None:
+        """Close the connection."""
+        self._network.drop(peer)
+
+    def address(self, peer: str) -> str:
+        """The name that the network has."""
+        return peer
+
+
+def start(
+    process: Process,
+    network: Network,
+    *,
+    deployment: Deployment,
+    settings: Settings,
+    store: Store,
+    rng: Rng,
+    listener: Callable[[Fact], None],
+) -> Rounds:
+    """Take calls from now on, in the context of the process."""
+    observer = Observer(listener)
+    rounds = Rounds(
+        settings,
+        deployment.trust,
+        store,
+        lambda: deployment.coordinator,
+        parallel=_one_by_one,
+        clock=process.wall,
+        rng=rng,
+        observer=observer,
+    )
+    data = DataPlane(rounds, Callers(deployment.trust, process.wall), store, process.wall)
+    control = ControlPlane(rounds, process.wall)
+    limiter = CallLimiter(settings.max_calls_per_participant, settings.max_calls)
+    local = CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES)
+    made = partial(
+        Plane, observer=observer, read_timeout_s=settings.read_timeout_s, write_timeout_s=settings.write_timeout_s
+    )
+    for_data = made(name="data", who=data.who, limiter=limiter, peers=_Peers(network))
+    for_control = made(name="control", who=lambda _: "the FL server", limiter=local, peers=LocalPeers())
+    network.listen(ADDRESS, Server(process, (ServiceHandler(DATA_PLANE, data.answers, for_data),)))
+    network.listen(CONTROL, Server(process, (ServiceHandler(CONTROL_PLANE, control.answers, for_control),)))
+    return rounds
+
+
+def _one_by_one(work: Callable[[int, int], None], ranges: Sequence[tuple[int, int]]) -> None:
+    for bounds in ranges:
+        work(*bounds)

@@ -1,0 +1,203 @@
+"""What the callers of the clients do: participants that train for one round after the other, and the FL server."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+from secagg_client.aio.client import AsyncClient
+from secagg_client.aio.control import AsyncControlClient
+from secagg_client.participation.results import Offer
+from secagg_client.released_sums.memory import Memory
+from secagg_client.retry import RetryPolicy
+
+from secagg.config import RoundConfig, ThreatModel
+from secagg.context import RoundId
+from secagg.crypto.rng import SeededRng
+from secagg.encoding.integers import Integers
+from secagg.errors import LimitError, TransportError
+from secagg.lattice.jobs import Desk
+from secagg.messages import ParticipantId
+from secagg.policy import Policy
+from secagg.tools.faults import coordinator
+from secagg.tools.faults.deployment import deployment
+from secagg.tools.faults.history import FL_SERVER, Contributed
+from secagg.tools.faults.recording import Recorder
+from secagg.tools.faults.scenario import ARRAY, LARGEST, TaskPlan
+
+POLICY: Final = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0, allow_experimental=True)
+PATIENT: Final = RetryPolicy.lasting(120.0)
+PAUSE_S: Final = 2.0
+"""Between two tries of a caller."""
+
+
+class _Desk(Desk):
+    """Encrypts in this process."""
+
+    def close(self) -> None:
+        """Nothing is to be given back."""
+
+
+def update_of(seed: int, name: str, config: RoundConfig) -> np.ndarray[Any, np.dtype[Any]]:
+    """What a participant has learned from a model: the same whenever it is asked."""
+    digest = sha256(b"%d/%s/" % (seed, name.encode()) + config.task.encode() + config.model_digest).digest()
+    rng = np.random.default_rng(int.from_bytes(digest))
+    (spec,) = config.schema.arrays
+    if isinstance(config.encoding, Integers):
+        return rng.integers(0, LARGEST + 1, spec.shape)
+    return rng.normal(0.0, 0.1, spec.shape)
+
+
+@dataclass(slots=True)
+class Participant:
+    """One participant's caller.
+
+    Attributes:
+        seed: of the history.
+        name: whose.
+        tasks: that it takes part in, side by side.
+        recorder: is told what it puts in, and how that ends.
+        patience_s: for one round.
+        memory: outlives the process, as its file would.
+    """
+
+    seed: int
+    name: ParticipantId
+    tasks: tuple[TaskPlan, ...]
+    recorder: Recorder
+    patience_s: float
+    memory: Memory = field(default_factory=Memory)
+
+    async def run(self, rng: SeededRng) -> None:
+        """Take part in every round, until the process ends."""
+        site = deployment()
+        client = AsyncClient(
+            coordinator.ADDRESS,
+            identity=site.identities[self.name],
+            trust=site.trust,
+            policy=POLICY,
+            retry=PATIENT,
+            rng=rng,
+            backend=_Desk,
+            memory=self.memory,
+        )
+        async with asyncio.TaskGroup() as group:
+            for task in self.tasks:
+                group.create_task(self._follow(client, task.name))
+
+    async def _follow(self, client: AsyncClient, task: str) -> None:
+        while True:
+            try:
+                offer = await client.find_round(task=task, timeout_s=self.patience_s)
+                await self._contribute(client, offer)
+            except Exception as error:
+                self.recorder.told(self.name, error)
+                await asyncio.sleep(PAUSE_S)
+            else:
+                self.recorder.told(self.name)
+
+    async def _contribute(self, client: AsyncClient, offer: Offer) -> None:
+        config = offer.config
+        update = update_of(self.seed, self.name, config)
+        self.recorder.note(Contributed(self.recorder.now, self.name, offer.round_id, {ARRAY: update}))
+        await client.participate(
+            {ARRAY: update}, offer=offer, model_digest=config.model_digest, timeout_s=self.patience_s
+        )
+
+
+@dataclass(slots=True)
+class Conducted:
+    """What the FL server keeps of a round, on a disk of its own."""
+
+    config: RoundConfig
+    round_id: RoundId | None = None
+    over: bool = False
+
+
+@dataclass(slots=True)
+class FLServer:
+    """The FL server's own code.
+
+    Attributes:
+        plans: what it does.
+        people: whom it expects.
+        recorder: is told how calls end.
+        rounds: what it keeps, by task.
+        finished: called once when all rounds are over.
+    """
+
+    plans: tuple[TaskPlan, ...]
+    people: tuple[ParticipantId, ...]
+    recorder: Recorder
+    finished: Callable[[], None]
+    rounds: dict[str, list[Conducted]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rounds = {plan.name: [Conducted(config) for config in plan.configs()] for plan in self.plans}
+
+    async def run(self, rng: Random) -> None:
+        """Do what is left of the plans."""
+        control = AsyncControlClient(coordinator.CONTROL, retry=PATIENT)
+        async with asyncio.TaskGroup() as group:
+            for plan in self.plans:
+                group.create_task(self._conduct(control, plan, rng))
+        self.finished()
+
+    async def _conduct(self, control: AsyncControlClient, plan: TaskPlan, rng: Random) -> None:
+        for kept in self.rounds[plan.name]:
+            while not kept.over:
+                try:
+                    if kept.round_id is None:
+                        await self._open(control, plan, kept, rng)
+                    if kept.round_id is not None:
+                        await self._finish(control, kept.round_id, kept.config)
+                        kept.over = True
+                        self.recorder.told(FL_SERVER)
+                except (TransportError, LimitError) as error:
+                    self.recorder.told(FL_SERVER, error)
+                    await asyncio.sleep(PAUSE_S)
+                except Exception as error:
+                    self.recorder.told(FL_SERVER, error)
+                    kept.over = True
+
+    async def _open(self, control: AsyncControlClient, plan: TaskPlan, kept: Conducted, rng: Random) -> None:
+        known = {one.round_id for one in self.rounds[plan.name]}
+        running = [one for one in await control.list_rounds(plan.name) if one.round_id not in known]
+        kept.round_id = running[0].round_id if running else await control.open_round(kept.config)
+        if plan.expects:
+            await control.expect(kept.round_id, self.people)
+        if plan.excludes:
+            await asyncio.sleep(rng.random())
+            await control.exclude(kept.round_id, (rng.choice(self.people),))
+
+    @staticmethod
+    async def _finish(control: AsyncControlClient, round_id: RoundId, config: RoundConfig) -> None:
+        if config.groups is not None:
+            await control.result_groups(round_id, config)
+        elif config.dealt:
+            async for _ in control.watch(round_id):
+                pass
+        else:
+            await control.result(round_id, config)
+
+    async def look_back(self) -> None:
+        """Ask once more for everything that was told, when nothing goes wrong any longer."""
+        control = AsyncControlClient(coordinator.CONTROL, retry=PATIENT)
+        for plan in self.plans:
+            for kept in self.rounds[plan.name]:
+                if kept.round_id is not None:
+                    await self._ask(self._finish(control, kept.round_id, kept.config))
+            await self._ask(control.list_rounds(plan.name))
+            if plan.config.noise is not None:
+                await self._ask(control.ledger(plan.name))
+
+    async def _ask(self, question: Any) -> None:
+        try:
+            await question
+        except Exception as error:
+            self.recorder.told(FL_SERVER, error)
+        else:
+            self.recorder.told(FL_SERVER)

@@ -1,0 +1,272 @@
+"""One history: a deployment with everything that goes wrong in it, from its seed to what was seen."""
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from secagg_server.settings import Settings
+
+from secagg.crypto.rng import SeededRng
+from secagg.tools.faults import coordinator
+from secagg.tools.faults.deployment import deployment
+from secagg.tools.faults.history import Began, Died, Fault, History
+from secagg.tools.faults.loop import Stuck, VirtualLoop
+from secagg.tools.faults.network import Network
+from secagg.tools.faults.people import FLServer, Participant
+from secagg.tools.faults.processes import Machine, Process
+from secagg.tools.faults.recording import Recorder
+from secagg.tools.faults.scenario import (
+    COORDINATOR,
+    FL_SERVER,
+    Accident,
+    Jump,
+    Kill,
+    Partition,
+    Scenario,
+    Stop,
+    draw,
+    stream,
+)
+from secagg.tools.faults.storage import InMemory, Storage
+from secagg.tools.faults.substitutes import Online, substituted
+from secagg.tools.faults.weather import Storm
+
+LONGEST_S: Final = 24 * 3600.0
+"""No history takes longer by the loop's clock."""
+
+_BEGIN_WITHIN_S: Final = 2.0
+_LATER_S: Final = 60.0
+"""From the end of all rounds until it is asked what is still known of them."""
+_LAG_S: Final = 0.002
+
+
+@cache
+def settings() -> Settings:
+    """Of every simulated coordinator."""
+    given: dict[str, Any] = dict.fromkeys(("certificate", "key", "participant_ca"), Path("/nonexistent"))
+    return Settings(**given, keep_finished_s=LONGEST_S)
+
+
+@dataclass(slots=True)
+class Program:
+    """What runs on a machine, again and again.
+
+    Attributes:
+        machine: where.
+        begin: starts it in the context of a new process.
+        killed: what its end is called.
+        process: the one that runs, or ran last; None before the first.
+        starts: how often it was started.
+    """
+
+    machine: Machine
+    begin: Callable[[Online], None]
+    killed: Fault
+    process: Online | None = None
+    starts: int = 0
+
+
+class World:
+    """Everything of one history while it is played."""
+
+    def __init__(self, scenario: Scenario, storage: Storage) -> None:
+        seed = scenario.seed
+        lag = stream(seed, "threads")
+        self.scenario = scenario
+        self.storage = storage
+        self.loop = VirtualLoop(lambda: _LAG_S * lag.random())  # type: ignore[abstract]  # it has what is used
+        self.recorder = Recorder(self.loop, History(keep_finished_s=settings().keep_finished_s))
+        self.storm = Storm(scenario.rates, stream(seed, "network"), self.recorder.injected)
+        self.network = Network(self.loop, self.storm, self.recorder)
+        self.done = self.loop.create_future()
+        self.programs: dict[str, Program] = {}
+        self._processes: list[Process] = []
+        self._accidents = list(scenario.accidents)
+        self.fl = FLServer(scenario.tasks, scenario.people, self.recorder, self._finished)
+        self._add(COORDINATOR, self._begin_coordinator, Fault.COORDINATOR_KILLED)
+        self._add(FL_SERVER, self._begin_fl_server, Fault.FL_SERVER_KILLED)
+        for name in scenario.people:
+            person = Participant(seed, name, scenario.tasks, self.recorder, scenario.patience_s)
+            self._add(name, self._begins(person), Fault.PARTICIPANT_KILLED)
+
+    def _add(self, name: str, begin: Callable[[Online], None], killed: Fault) -> None:
+        self.programs[name] = Program(Machine(name), begin, killed)
+
+    def _finished(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    # --- programs -----------------------------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Start a program in a new process."""
+        program = self.programs[name]
+        program.starts += 1
+        rng = stream(self.scenario.seed, name, str(program.starts))
+        caller = name if name in self.scenario.people else ""
+        process = Online(
+            program.machine, self.loop.time, len(self._processes), rng, network=self.network, caller=caller
+        )
+        self._processes.append(process)
+        program.process = process
+        process.on_death.append(lambda: self.network.client_gone(process))
+        self._set_trap(name, process)
+        process.context().run(program.begin, process)
+
+    def _rng(self, process: Online) -> SeededRng:
+        return SeededRng(sha256(b"%d/%d" % (self.scenario.seed, process.number)).digest())
+
+    def _begin_coordinator(self, process: Online) -> None:
+        coordinator.start(
+            process,
+            self.network,
+            deployment=deployment(),
+            settings=settings(),
+            store=self.storage.open(),
+            rng=self._rng(process),
+            listener=coordinator.Broken(self.recorder.crashed),
+        )
+        self.recorder.note(Began(self.loop.time()))
+        process.on_death.append(lambda: self.recorder.note(Died(self.loop.time())))
+
+    def _begin_fl_server(self, process: Online) -> None:
+        self.loop.create_task(self.fl.run(process.rng))
+
+    def _begins(self, person: Participant) -> Callable[[Online], None]:
+        def begin(process: Online) -> None:
+            self.loop.create_task(person.run(self._rng(process)))
+
+        return begin
+
+    # --- accidents ----------------------------------------------------------------------------------------------------
+
+    def _set_trap(self, name: str, process: Online) -> None:
+        """What happens to this process at a step of its own, if anything is still planned for its program."""
+        found = next((a for a in self._accidents if isinstance(a, Kill | Stop) and a.whose == name), None)
+        if found is not None:
+            self._accidents.remove(found)
+            process.trap_at, process.trap = found.step, lambda: self._strike(found)
+
+    def _strike(self, accident: Accident) -> None:
+        if self.storm.over:
+            return
+        program = self.programs[accident.whose]
+        match accident:
+            case Kill(whose, _, down_s):
+                self.recorder.injected(program.killed, whose)
+                self.kill(whose)
+                if down_s is not None:
+                    self.loop.call_later(down_s, self.revive, whose)
+            case Stop(whose, _, for_s):
+                self.recorder.injected(Fault.PROGRAM_PAUSED, whose)
+                self._pause(program, for_s)
+            case Jump(whose, _, by_s):
+                self.recorder.injected(Fault.CLOCK_JUMPED, f"{whose} {by_s:+g} s")
+                program.machine.offset_s += by_s
+            case Partition(whose, _, for_s):
+                self.recorder.injected(Fault.MACHINE_CUT_OFF, whose)
+                self.storm.cut_off(program.machine)
+                self.loop.call_later(for_s, self.storm.let_back, program.machine)
+
+    def kill(self, name: str) -> None:
+        """End a program at this instant, if it runs."""
+        process = self.programs[name].process
+        if process is not None:
+            process.kill()
+
+    def revive(self, name: str) -> None:
+        """Start a program again, unless it runs."""
+        process = self.programs[name].process
+        if process is None or not process.alive:
+            self.start(name)
+
+    def _pause(self, program: Program, for_s: float) -> None:
+        process = program.process
+        if process is None:
+            return
+        process.stopped = True
+
+        def go_on() -> None:
+            process.stopped = False
+            self.loop.resume(process.held)
+
+        self.loop.call_later(for_s, go_on)
+
+    # --- the whole ----------------------------------------------------------------------------------------------------
+
+    def play(self) -> History:
+        """Play it to its end."""
+        with self.loop.running():
+            try:
+                self.loop.run(self._play(), LONGEST_S)
+            except Stuck as stuck:
+                self.recorder.crashed("the simulator", str(stuck))
+            for found in self.loop.unexpected:
+                self.recorder.crashed("somebody", f"{found.get('message')}: {found.get('exception')!r}")
+            for process in self._processes:
+                process.kill()
+            for process in self._processes:
+                process.bury()
+        return self.recorder.history
+
+    async def _play(self) -> None:
+        begin = stream(self.scenario.seed, "begin")
+        self.start(COORDINATOR)
+        for name in (FL_SERVER, *self.scenario.people):
+            self.loop.call_later(_BEGIN_WITHIN_S * begin.random() ** 3, self.start, name)
+        for accident in self._accidents:
+            if isinstance(accident, Jump | Partition):
+                self.loop.call_later(accident.at_s, self._strike, accident)
+        await self.done
+        await self._look_back()
+
+    async def _look_back(self) -> None:
+        """Nothing goes wrong any longer: what was told must still be true, also after one more start."""
+        self.storm.over = True
+        for program in self.programs.values():
+            self.storm.let_back(program.machine)
+            if program.process is not None and program.process.stopped:
+                program.process.stopped = False
+                self.loop.resume(program.process.held)
+        self.revive(COORDINATOR)
+        await asyncio.sleep(_LATER_S)
+        if self.storage.durable:
+            self.kill(COORDINATOR)
+            self.start(COORDINATOR)
+        self.kill(FL_SERVER)
+        asking = Online(
+            self.programs[FL_SERVER].machine,
+            self.loop.time,
+            len(self._processes),
+            stream(self.scenario.seed, "looking back"),
+            network=self.network,
+        )
+        self._processes.append(asking)
+        await self.loop.create_task(self.fl.look_back(), context=asking.context())
+
+
+@contextmanager
+def playing() -> Iterator[None]:
+    """Play histories inside: with the product's few ties to the outside cut, and without a garbage collector that
+    comes whenever it likes.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with substituted():
+            yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def play(seed: int) -> tuple[Scenario, History]:
+    """The history of a seed. To be called inside `playing`."""
+    scenario = draw(seed)
+    return scenario, World(scenario, InMemory()).play()
