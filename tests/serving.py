@@ -1,6 +1,7 @@
 """A running coordinator and participants that speak to it through bare gRPC stubs."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -157,15 +158,21 @@ def failure_of(error: grpc.aio.AioRpcError) -> SecAggError:
     return decode_failure(errors_pb2.ErrorDetail.FromString(bytes(trailers[TRAILER])))
 
 
+def opening_parts(config: RoundConfig | bytes, round_id: bytes) -> list[control_pb.OpenRoundPart]:
+    data = config if isinstance(config, bytes) else encode_config(config)
+    pieces = [control_pb.OpenRoundPart(config=data[i : i + 100]) for i in range(0, len(data), 100)]
+    pieces[0].round_id = round_id
+    return pieces
+
+
 class Director:
     """The FL server's side, on the bare control-plane stub."""
 
     def __init__(self, stub: Any) -> None:
         self.stub = stub
 
-    async def open(self, config: RoundConfig | bytes) -> RoundId:
-        data = config if isinstance(config, bytes) else encode_config(config)
-        parts = [control_pb.OpenRoundPart(config=data[i : i + 100]) for i in range(0, len(data), 100)]
+    async def open(self, config: RoundConfig | bytes, round_id: bytes | None = None) -> RoundId:
+        parts = opening_parts(config, os.urandom(16) if round_id is None else round_id)
         return RoundId((await self.stub.OpenRound(iter(parts), timeout=PATIENCE_S)).round_id)
 
     async def watch(self, round_id: RoundId) -> list[WatchedEvent]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from secagg_client import AsyncClient, Client, RetryPolicy, RoundResult
 from secagg_client.aio import connection as aio_calls
+from secagg_client.retry import ConnectionBroken
 from secagg_client.sync import connection as sync_calls
 
 from secagg.config import RoundConfig
@@ -117,6 +118,40 @@ def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
+def lose_first_answers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """From now on the connection of each client breaks when it has the first answer to a call, and with the answer to
+    each other call for the first time. The names of the calls whose answers were lost, in order.
+    """
+    lost: list[str] = []
+    whole, waited = sync_calls.Connection.stream, aio_calls.Connection.stream
+
+    def breaks(connection: object, call: Any) -> bool:
+        if (id(connection), call.path) in known:
+            return False
+        known[id(connection), call.path] = connection
+        lost.append(call.method)
+        return True
+
+    known: dict[tuple[int, str], object] = {}  # a connection that is gone would leave its id to another
+
+    def answer(connection: Any, call: Any, scope: Any) -> Iterator[bytes]:
+        parts = list(whole(connection, call, scope))
+        if breaks(connection, call):
+            raise ConnectionBroken("the answer was lost", unsent=False)
+        yield from parts
+
+    async def awaited(connection: Any, call: Any, scope: Any) -> AsyncIterator[bytes]:
+        parts = [part async for part in waited(connection, call, scope)]
+        if breaks(connection, call):
+            raise ConnectionBroken("the answer was lost", unsent=False)
+        for part in parts:
+            yield part
+
+    monkeypatch.setattr(sync_calls.Connection, "stream", answer)
+    monkeypatch.setattr(aio_calls.Connection, "stream", awaited)
+    return lost
+
+
 class Wire:
     """A TCP relay on loopback.
 
@@ -179,6 +214,11 @@ class Wire:
             return
         finally:
             sink.close()
+
+    def lead_to(self, target: str) -> None:
+        """New connections go to another HOST:PORT."""
+        self._host, port = target.rsplit(":", 1)
+        self._port = int(port)
 
     def cut(self) -> None:
         """Break all connections."""

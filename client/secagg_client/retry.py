@@ -1,12 +1,22 @@
-"""When a call that broke is made again: exponential backoff with jitter, bounded in attempts and in time."""
+"""When a call that broke is made again: exponential backoff with jitter, bounded in time and in attempts.
+
+A coordinator that is started anew is away for some seconds or minutes, and its rounds go on. So by default a client
+tries for five minutes. In a round it does not try longer than the round could last, plus the minute that a restart may
+take: later nobody else would be there any more.
+"""
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from random import SystemRandom
+from typing import Final
 
 from secagg.errors import ConfigError, LimitError, RoundTimeoutError, SecAggError, TransportError
 from secagg.scalars import settle
+
+RESTART_S: Final = 60.0
+"""How long a coordinator may be away while it is started anew, beside the time limits of a round."""
 
 Jitter = Callable[[], float]
 """A number in [0, 1), different for every client, so that those who broke together do not come back together."""
@@ -23,22 +33,24 @@ class RetryPolicy:
     the same bytes.
 
     Attributes:
-        attempts: most failures in a row. An attempt that held for `max_delay_s`, or that brought an upload forward,
-            begins a new row. With 1 nothing is tried again.
+        attempts: most failures in a row. An attempt that reached the server and held for `max_delay_s`, or that brought
+            an upload forward, begins a new row. With 1 nothing is tried again. The default sets no limit.
         first_delay_s: wait after the first failure, in seconds. It doubles with every further failure.
         max_delay_s: longest wait, in seconds.
-        give_up_after_s: longest time from the first failure in a row to the last attempt, in seconds.
+        give_up_after_s: longest time from the first failure in a row to the last attempt, in seconds. A call of a round
+            is besides not made again when `RESTART_S` and all time limits of the round are over since its first
+            failure.
     """
 
-    attempts: int = 8
+    attempts: int = sys.maxsize
     first_delay_s: float = 0.2
     max_delay_s: float = 10.0
-    give_up_after_s: float = 60.0
+    give_up_after_s: float = 300.0
 
     @classmethod
     def lasting(cls, seconds: float) -> "RetryPolicy":
-        """Try again for so many seconds, however often that is."""
-        return cls(attempts=sys.maxsize, give_up_after_s=seconds)
+        """Try again for so many seconds."""
+        return cls(give_up_after_s=seconds)
 
     def __post_init__(self) -> None:
         settle(self, integers=("attempts",), numbers=("first_delay_s", "max_delay_s", "give_up_after_s"))
@@ -73,22 +85,26 @@ class Attempts:
         self,
         policy: RetryPolicy,
         *,
-        idempotent: bool = True,
         insists: bool = True,
+        waits_for_room: bool = True,
+        lasts_s: float = inf,
         jitter: Jitter = system_jitter,
     ) -> None:
         """Args:
         policy: how often, and how long.
-        idempotent: whether an attempt that may have reached the peer can be made again.
-        insists: whether one that cannot have reached it is made again.
+        insists: whether an attempt that cannot have reached the peer is made again.
+        waits_for_room: whether one that found the peer full is made again.
+        lasts_s: how long what the call belongs to could last, in seconds.
         jitter: see there.
         """
         self._policy = policy
-        self._idempotent = idempotent
         self._insists = insists
+        self._waits_for_room = waits_for_room
+        self._lasts_s = lasts_s
         self._jitter = jitter
         self._failures = 0  # in a row
         self._since = 0.0
+        self._first: float | None = None  # when it failed for the first time
         self._began = 0.0
         self._last: Retryable | None = None
         self.retrying = False  # whether the next attempt is not the first
@@ -108,20 +124,24 @@ class Attempts:
             TransportError: no more attempts.
             LimitError: no more attempts, and the server still has no room.
         """
-        if self._failures == 0 or now - self._began >= self._policy.max_delay_s:
+        unsent = isinstance(error, ConnectionBroken) and error.unsent
+        if self._failures == 0 or (not unsent and now - self._began >= self._policy.max_delay_s):
             self._failures, self._since = 0, now
+        self._first = now if self._first is None else self._first
         self._failures += 1
         self._last = error
         self.retrying = True
-        unsent = isinstance(error, ConnectionBroken) and error.unsent
-        if not self._idempotent and not unsent:
-            raise self._final(error, "whether it took effect is not known")
+        if isinstance(error, LimitError) and not self._waits_for_room:
+            raise error
         if unsent and not self._insists:
             raise self._final(error, "not tried again")
         exponent = min(self._failures - 1, 60)
         delay = min(self._policy.first_delay_s * 2.0**exponent, self._policy.max_delay_s) * (1 + self._jitter()) / 2
+        tried = "tried once" if self._failures == 1 else f"tried {self._failures} times"
         if self._failures >= self._policy.attempts or now + delay - self._since > self._policy.give_up_after_s:
-            raise self._final(error, "tried once" if self._failures == 1 else f"tried {self._failures} times")
+            raise self._final(error, tried)
+        if now + delay - self._first > RESTART_S + self._lasts_s:
+            raise self._final(error, f"{tried}; all time limits of the round are over")
         return delay
 
     def explained(self, over: RoundTimeoutError) -> RoundTimeoutError:

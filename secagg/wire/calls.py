@@ -73,7 +73,6 @@ class Call(Generic[AnswerT_co]):
         answers: the codec of the answer, whose value the client reads; None where what is read depends on the round.
         max_request: longest request, all parts of a message together; None for what `REQUEST_BYTES` says.
         max_answer: longest answer, or a function that says how long it may be in a round of this configuration.
-        idempotent: whether making the call again changes nothing.
         service: full name of the gRPC service.
     """
 
@@ -82,7 +81,6 @@ class Call(Generic[AnswerT_co]):
     answers: Codec[AnswerT_co] | None = None
     max_request: int | None = None
     max_answer: int | Callable[[RoundConfig], int] = limits.entries_bytes
-    idempotent: bool = True
     service: str = DATA_PLANE
 
     @property
@@ -278,7 +276,7 @@ CODECS: Final[Mapping[type, Codec[Any]]] = {
 
 _control: Final = partial(Call[Any], service=CONTROL_PLANE)
 
-OPEN_ROUND: Final = _control(name="OpenRound", max_request=limits.MAX_OPEN_BYTES, idempotent=False)
+OPEN_ROUND: Final = _control(name="OpenRound", max_request=limits.MAX_OPEN_BYTES)
 WATCH_ROUND: Final = _control(name="WatchRound", max_answer=limits.UNLIMITED)
 FETCH_RESULT: Final = _control(name="FetchAggregate", max_answer=limits.aggregate_bytes)
 EXPECT: Final = _control(name="Expect", max_request=limits.MAX_NAMES_BYTES)

@@ -1,6 +1,7 @@
 """Rounds in groups over gRPC: one group each, one result for all, and what a poisoned or a fallen group does to it."""
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -264,7 +265,7 @@ async def test_a_forgotten_round_takes_its_groups_along(tmp_path: Path) -> None:
     async with stage(tmp_path, keep_finished_rounds=3, max_open_rounds=3) as s:
         ids = [await s.director.open(in_groups())]
         with pytest.raises(LimitError, match="3 of 3 rounds are under way and this takes 3"):
-            await s.server.rounds.open(s.server.rounds.find_opened(ids[0]).record.config_bytes)
+            await s.server.rounds.open(os.urandom(16), s.server.rounds.find_opened(ids[0]).record.config_bytes)
         await s.director.abort(ids[0])
         for _ in range(3):
             ids.append(await s.director.open(in_groups()))

@@ -25,7 +25,6 @@ from secagg.messages import LeaveReason, Phase
 from secagg.policy import Policy
 from secagg.programs.ledgers.budgets import Budgets
 from secagg.robust.grouping import Groups
-from secagg.wire.configuration import encode_config
 from secagg.wire.v1 import control_plane_pb2 as control_pb
 from tests.machine import free_port
 from tests.scraping import Series, ask, metrics_text, rise, samples, scrape
@@ -39,6 +38,7 @@ from tests.serving import (
     Stage,
     failure_of,
     make_config,
+    opening_parts,
     stage,
 )
 from tests.taking_part import DIGEST, QUICK, async_client
@@ -173,8 +173,7 @@ async def test_bytes_are_those_of_the_messages(tmp_path: Path) -> None:
         request = control_pb.FetchRequest(round_id=round_id)
         parts = [part async for part in s.director.stub.FetchAggregate(request)]
         risen = rise(before, await settled(s))
-        data = encode_config(config)
-        sent = [control_pb.OpenRoundPart(config=data[i : i + 100]) for i in range(0, len(data), 100)]
+        sent = opening_parts(config, round_id)
         came = {method: risen["secagg_received_bytes_total", f"method={method}", "plane=control"] for method in CONTROL}
         assert came == {"OpenRound": sum(p.ByteSize() for p in sent), "FetchAggregate": request.ByteSize()}
         fetched = risen["secagg_sent_bytes_total", "method=FetchAggregate", "plane=control"]

@@ -578,7 +578,8 @@ async def test_participants_of_an_existing_pki(tmp_path: Path, length: int) -> N
     settings = make_settings(tmp_path)
     settings.participant_ca.write_bytes(site().ca_pem + root)
     async with running_server(settings) as server:
-        round_id = (await server.rounds.open(encode_config(make_config(3, SEMI_HONEST)))).record.round_id
+        opened = await server.rounds.open(os.urandom(16), encode_config(make_config(3, SEMI_HONEST)))
+        round_id = opened.record.round_id
         async with channel(server.data_address, issued) as connection:
             player = Player(NAMES[0], stubs.data_plane(connection))
             assert (await player.find(round_id=round_id)).round_id == round_id

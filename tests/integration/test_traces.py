@@ -250,7 +250,7 @@ async def test_the_coordinator_keeps_by_its_own_rule_whatever_the_fl_server_says
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
     async with stage(tmp_path) as s, grpc.aio.insecure_channel(s.server.control_address) as link:
-        part = control_plane_pb2.OpenRoundPart(config=encode_config(make_config(3)))
+        part = control_plane_pb2.OpenRoundPart(round_id=bytes(16), config=encode_config(make_config(3)))
         opened = stubs.control_plane(link).OpenRound(
             iter([part]), timeout=PATIENCE_S, metadata=(("traceparent", FOREIGN[:-1] + str(1 - kept)),)
         )

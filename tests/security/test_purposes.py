@@ -1,6 +1,7 @@
 """A round's purpose is named by the participant and by the configuration: a coordinator cannot choose it alone."""
 
 import asyncio
+import os
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -125,10 +126,10 @@ async def test_the_coordinator_offers_rounds_by_purpose_and_admits_who_can_be_in
     """After a round that failed once its survivors were accepted, only these are admitted; the others wait."""
     store = MemoryStore()
     rounds = registry(tmp_path, store)
-    training = (await rounds.open(encode_config(TRAINING))).record.round_id
+    training = (await rounds.open(os.urandom(16), encode_config(TRAINING))).record.round_id
     assert await offered(rounds, ME) == training
     assert await offered(rounds, ME, "evaluate") is None
-    evaluation = (await rounds.open(encode_config(EVALUATION))).record.round_id
+    evaluation = (await rounds.open(os.urandom(16), encode_config(EVALUATION))).record.round_id
     assert await offered(rounds, ME, "evaluate") == evaluation
 
     before, others = RoundId(b"\7" * 16), frozenset(participant_names(5)) - {ME}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import AsyncClient, Client
+from secagg_client import AsyncClient, AsyncControlClient, Client, ControlClient
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.session import Participation
 from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
@@ -27,6 +27,7 @@ from secagg_server.rounds.registry import Rounds
 from secagg_server.storage.memory import MemoryStore
 
 from secagg.config import RoundConfig
+from secagg.context import RoundId
 from secagg.crypto.authority import Authority, create_authority, issue_participant
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
@@ -141,9 +142,7 @@ def registry(folder: Path, recorder: RecordingRng) -> Rounds:
     )  # fmt: skip
 
 
-async def test_the_coordinator_draws_round_ids_and_the_seed_of_its_noise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_coordinator_draws_the_seed_of_its_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, given = RecordingRng(), list[Any]()
 
     def watched(*arguments: Any, **named: Any) -> Any:
@@ -153,8 +152,8 @@ async def test_the_coordinator_draws_round_ids_and_the_seed_of_its_noise(
     monkeypatch.setattr(opening, "coordinate", watched)
     rounds = registry(tmp_path, recorder)
     config = encode_config(make_config(4, SEMI_HONEST, schema=SCHEMA, encoding=CENTRAL))
-    opened = [await rounds.open(config) for _ in range(2)]
-    assert [one.record.round_id for one in opened] == recorder.of("RoundOpener.prepare")
+    for _ in range(2):
+        await rounds.open(os.urandom(16), config)
     seeds = [seed.expose() for seed in given]
     assert seeds == recorder.of("RoundOpener._prepare_cohort")
     assert len(set(seeds)) == 2
@@ -166,7 +165,7 @@ async def test_groups_are_drawn_and_nobody_picks_one(tmp_path: Path) -> None:
     recorder = RecordingRng()
     rounds = registry(tmp_path, recorder)
     config = replace(make_config(4, SEMI_HONEST, schema=SCHEMA), groups=Groups.parse(3, "mean"))
-    parent = await rounds.open(encode_config(config))
+    parent = await rounds.open(os.urandom(16), encode_config(config))
     assert isinstance(parent, GroupedRound)
     own = {name: parent.group_for(name) for name in participant_names(12)}
     draws = recorder.of("GroupedRound._number_for")
@@ -193,13 +192,47 @@ async def test_the_order_of_asking_does_not_decide_the_group(tmp_path: Path) -> 
     rounds, first = registry(tmp_path, RecordingRng()), set()
     config = encode_config(replace(make_config(4, SEMI_HONEST, schema=SCHEMA), groups=Groups.parse(3, "mean")))
     for _ in range(12):
-        parent = await rounds.open(config)
+        parent = await rounds.open(os.urandom(16), config)
         assert isinstance(parent, GroupedRound)
         group = parent.group_for(ParticipantId("participant-00001"))
         first.add(next(number for number, one in parent.groups.items() if one is group))
         await rounds._shut_down(parent)
     assert len(first) > 1
     await rounds.shut_down()
+
+
+def test_the_fl_server_draws_the_ids_of_its_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, asked = RecordingRng(), list[RoundId]()
+    monkeypatch.setattr("secagg_client.sync.control.SystemRng", lambda: recorder)
+
+    def note(_: ControlClient, call: Any, timeout_s: float | None) -> RoundId:
+        del timeout_s
+        asked.append(call.round_id)
+        return asked[-1]
+
+    monkeypatch.setattr(ControlClient, "_call", note)
+    with ControlClient("unix:/nobody") as control:
+        for _ in range(2):
+            control.open_round(make_config(4, SEMI_HONEST, schema=SCHEMA))
+    assert asked == recorder.of("ControlClient.open_round")
+    assert len(set(asked)) == 2
+
+
+async def test_so_does_the_one_of_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, asked = RecordingRng(), list[RoundId]()
+    monkeypatch.setattr("secagg_client.aio.control.SystemRng", lambda: recorder)
+
+    async def note(_: AsyncControlClient, call: Any, timeout_s: float | None) -> RoundId:
+        del timeout_s
+        asked.append(call.round_id)
+        return asked[-1]
+
+    monkeypatch.setattr(AsyncControlClient, "_call", note)
+    async with AsyncControlClient("unix:/nobody") as control:
+        for _ in range(2):
+            await control.open_round(make_config(4, SEMI_HONEST, schema=SCHEMA))
+    assert asked == recorder.of("AsyncControlClient.open_round")
+    assert len(set(asked)) == 2
 
 
 # --- simulation, command line, demo and bench -------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """How client and server are wired: limits, trust, clocks, health, what is written before it counts."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ from secagg.errors import (
     AbortReason,
     AuthenticationError,
     ConfigError,
+    DecodeError,
     IdentityError,
     LimitError,
     NotInRoundError,
@@ -76,7 +78,7 @@ def registry(folder: Path, **changes: Any) -> Rounds:
 
 
 async def opened(rounds: Rounds) -> HostedRound:
-    hosted = await rounds.open(encode_config(PLAIN))
+    hosted = await rounds.open(os.urandom(16), encode_config(PLAIN))
     assert isinstance(hosted, HostedRound)
     return hosted
 
@@ -87,10 +89,10 @@ async def opened(rounds: Rounds) -> HostedRound:
 async def test_rounds_under_way_are_limited_also_while_they_open(tmp_path: Path) -> None:
     rounds = registry(tmp_path, max_open_rounds=2)
     config = encode_config(PLAIN)
-    made = await asyncio.gather(*(rounds.open(config) for _ in range(4)), return_exceptions=True)
+    made = await asyncio.gather(*(rounds.open(os.urandom(16), config) for _ in range(4)), return_exceptions=True)
     assert [isinstance(one, LimitError) for one in made].count(True) == 2
     with pytest.raises(LimitError, match="2 of 2 rounds"):
-        await rounds.open(config)
+        await rounds.open(os.urandom(16), config)
     await rounds.shut_down()
 
 
@@ -100,14 +102,45 @@ async def test_after_shutting_down_nothing_is_opened(tmp_path: Path) -> None:
     await rounds.shut_down()
     assert isinstance(hosted.outcome, RoundAborted)
     with pytest.raises(RoundAborted, match="shutting down"):
-        await rounds.open(encode_config(PLAIN))
+        await rounds.open(os.urandom(16), encode_config(PLAIN))
+
+
+async def test_a_round_that_is_asked_for_again_is_opened_once(tmp_path: Path) -> None:
+    rounds, config, own = registry(tmp_path), encode_config(PLAIN), os.urandom(16)
+    first = await rounds.open(own, config)
+    assert first.record.round_id == own
+    assert await rounds.open(own, config) is first
+    assert list(rounds.newest_first()) == [first]
+    with pytest.raises(ConfigError, match="opened with another configuration"):
+        await rounds.open(own, encode_config(replace(PLAIN, task="another")))
+    with pytest.raises(DecodeError, match="16 bytes, not 3"):
+        await rounds.open(b"abc", config)
+    await rounds.shut_down()
+
+
+async def test_a_round_that_is_asked_for_again_while_it_opens_is_opened_once(tmp_path: Path) -> None:
+    rounds, config, own = registry(tmp_path, max_open_rounds=1), encode_config(PLAIN), os.urandom(16)
+    made = await asyncio.gather(*(rounds.open(own, config) for _ in range(4)))
+    assert all(one is made[0] for one in made)
+    assert len(list(rounds.newest_first())) == 1
+    await rounds.shut_down()
+
+
+async def test_a_round_that_could_not_be_opened_may_be_asked_for_again(tmp_path: Path) -> None:
+    rounds, own = registry(tmp_path, max_open_rounds=1), os.urandom(16)
+    in_the_way = await opened(rounds)
+    made = await asyncio.gather(*(rounds.open(own, encode_config(PLAIN)) for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in made] == [LimitError] * 3
+    await in_the_way.abort(AbortReason.CANCELLED, "make room")
+    assert (await rounds.open(own, encode_config(PLAIN))).record.round_id == own
+    await rounds.shut_down()
 
 
 async def test_groups_are_numbered_by_the_coordinator_alone(tmp_path: Path) -> None:
     rounds = registry(tmp_path)
     named = replace(PLAIN, groups=Groups(count=3, parent=bytes(16), number=1))
     with pytest.raises(ConfigError, match="names and numbers groups"):
-        await rounds.open(encode_config(named))
+        await rounds.open(os.urandom(16), encode_config(named))
 
 
 async def test_what_a_round_would_cost_is_given_back_if_it_does_not_open(
@@ -121,7 +154,7 @@ async def test_what_a_round_would_cost_is_given_back_if_it_does_not_open(
     monkeypatch.setattr(opening, "coordinate", no_memory)
     monkeypatch.setattr(Charge, "withdraw", lambda _: given_back.append(True))
     with pytest.raises(LimitError, match="no memory"):
-        await registry(tmp_path).open(encode_config(make_config(4, SEMI_HONEST, encoding=NOISY)))
+        await registry(tmp_path).open(os.urandom(16), encode_config(make_config(4, SEMI_HONEST, encoding=NOISY)))
     assert given_back == [True]
 
 

@@ -132,7 +132,7 @@ class Connection:
             ParticipationCancelled: the scope was cancelled.
             RoundTimeoutError: the scope's time is over; says what the last attempt ran into.
         """
-        attempts = Attempts(self._retry, idempotent=call.idempotent, insists=call.insists)
+        attempts = Attempts(self._retry, insists=call.insists, waits_for_room=call.waits_for_room, lasts_s=call.lasts_s)
         try:
             while True:
                 attempts.begin(monotonic())

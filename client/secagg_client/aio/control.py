@@ -8,7 +8,8 @@ from typing import Self
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
-from secagg.context import RoundId
+from secagg.context import ROUND_ID_SIZE, RoundId
+from secagg.crypto.rng import SystemRng
 from secagg.transport.addresses import checked_local_target
 from secagg.wire.describing import Description
 from secagg.wire.ledgers import TaskLedger
@@ -56,20 +57,29 @@ class AsyncControlClient:
         self._connection = Connection(channel, self._retry)
         self._opened = OpenedRounds()
 
-    async def open_round(self, config: RoundConfig, *, timeout_s: float | None = None) -> RoundId:
+    async def open_round(
+        self, config: RoundConfig, *, round_id: RoundId | None = None, timeout_s: float | None = None
+    ) -> RoundId:
         """Open a round and give its id. Participants who wait for the task are offered it at once.
+
+        A call that breaks is made again under the same id: no second round is opened, and no budget is charged twice.
 
         Args:
             config: describes the round.
+            round_id: 16 bytes of a CSPRNG that were never used for another round. By default they are drawn. Who keeps
+                them before this call can make it again in another process: if the round was opened, it is not opened
+                again.
             timeout_s: longest time; no limit if None.
 
         Raises:
             BudgetExceeded: its noise is too weak for what is left of the task's privacy budget.
-            ConfigError: the sidecar refuses the configuration.
+            ConfigError: the sidecar refuses the configuration, or has a round of this id with another one.
             LedgerError: the task's privacy ledger is damaged, or cannot be written.
+            LimitError: as many rounds are under way as the sidecar allows.
             TransportError: the sidecar cannot be reached. If the connection broke under way, the round may be open.
         """
-        round_id = await self._call(OpenRound(config), timeout_s)
+        asked = RoundId(SystemRng().token(ROUND_ID_SIZE)) if round_id is None else round_id
+        round_id = await self._call(OpenRound(asked, config), timeout_s)
         self._opened.remember(round_id, config)
         return round_id
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from math import inf
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -30,10 +31,12 @@ class PreparedCall(Generic[ResponseT_co]):
     Attributes:
         row: the call in the table of all calls, which has its name and its limits.
         insists: whether the call is made again while nobody listens at the other end.
+        waits_for_room: whether the call is made again while the other end has no room for it.
     """
 
     row: calls.Call[Any]
     insists: ClassVar[bool] = True
+    waits_for_room: ClassVar[bool] = True
 
     @property
     def method(self) -> str:
@@ -46,9 +49,9 @@ class PreparedCall(Generic[ResponseT_co]):
         return self.row.path
 
     @property
-    def idempotent(self) -> bool:
-        """Whether making the call again changes nothing."""
-        return self.row.idempotent
+    def lasts_s(self) -> float:
+        """How long what the call belongs to could last, in seconds."""
+        return inf
 
     @property
     def metadata(self) -> tuple[tuple[str, bytes], ...]:

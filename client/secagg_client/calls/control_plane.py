@@ -9,7 +9,8 @@ from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.identity import is_participant_id
-from secagg.errors import ConfigError
+from secagg.errors import ConfigError, ProtocolViolation
+from secagg.roster import COORDINATOR
 from secagg.scalars import utf8
 from secagg.wire import calls
 from secagg.wire.configuration import encode_config
@@ -31,20 +32,30 @@ PIECE_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True)
 class OpenRound(PreparedCall[RoundId]):
-    """Open a round. Made again it would open another one."""
+    """Open a round under an id of our own, so that the call can be made again."""
 
     row = calls.OPEN_ROUND
+    waits_for_room = False
+    round_id: RoundId
     config: RoundConfig
 
     def requests(self) -> Iterator[bytes]:
-        """The configuration in pieces."""
+        """The configuration in pieces; with the first one goes the id."""
         data = encode_config(self.config)
         pieces = (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
-        return in_bytes(pb.OpenRoundPart(config=piece) for piece in pieces)
+        first = pb.OpenRoundPart(round_id=self.round_id, config=next(pieces, b""))
+        return in_bytes(chain([first], (pb.OpenRoundPart(config=piece) for piece in pieces)))
 
     def decode(self, parts: Parts) -> RoundId:
-        """The id of the new round."""
-        return decode_round_id(only(pb.OpenRoundReply, parts).round_id)
+        """The id of the round, which is the one that was asked for."""
+        opened = decode_round_id(only(pb.OpenRoundReply, parts).round_id)
+        if opened != self.round_id:  # check: opened-another
+            raise ProtocolViolation(
+                f"round {opened.hex()} was opened, {self.round_id.hex()} was asked for: is the sidecar of an older "
+                "release?",
+                culprit=COORDINATOR,
+            )
+        return opened
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ in `secagg.wire.calls`.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from threading import Lock
 from typing import Self
 
@@ -71,6 +71,11 @@ class RoundCall(PreparedCall[ResponseT_co]):
 
     round_id: RoundId
     config: RoundConfig
+
+    @property
+    def lasts_s(self) -> float:
+        """All time limits of the round together."""
+        return float(sum(astuple(self.config.deadlines)))
 
     @property
     def metadata(self) -> tuple[tuple[str, bytes], ...]:

@@ -15,7 +15,6 @@ class CheckHealth(PreparedCall[bool]):
     method = "Check"
     path = "/grpc.health.v1.Health/Check"
     limit = SLACK_BYTES
-    idempotent = True
 
     def requests(self) -> Iterator[bytes]:
         """A question about the whole plane, which is an empty message."""

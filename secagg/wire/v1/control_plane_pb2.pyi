@@ -49,10 +49,12 @@ ROUND_STATE_DONE: RoundState
 ROUND_STATE_FAILED: RoundState
 
 class OpenRoundPart(_message.Message):
-    __slots__ = ("config",)
+    __slots__ = ("config", "round_id")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     config: bytes
-    def __init__(self, config: _Optional[bytes] = ...) -> None: ...
+    round_id: bytes
+    def __init__(self, config: _Optional[bytes] = ..., round_id: _Optional[bytes] = ...) -> None: ...
 
 class OpenRoundReply(_message.Message):
     __slots__ = ("round_id",)

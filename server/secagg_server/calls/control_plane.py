@@ -47,7 +47,8 @@ class ControlPlane:
 
     async def _open_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         parts = await call.all(pb.OpenRoundPart, OPEN_ROUND.request_bytes)
-        hosted = await self._rounds.open(b"".join(part.config for part in parts))
+        round_id = b"".join(part.round_id for part in parts)
+        hosted = await self._rounds.open(round_id, b"".join(part.config for part in parts))
         call.belongs_to(hosted.record.round_id)
         yield pb.OpenRoundReply(round_id=hosted.record.round_id).SerializeToString()
 

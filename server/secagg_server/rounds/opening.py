@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from secagg.config import RoundConfig
-from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind
+from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
@@ -56,7 +56,7 @@ class RoundOpener:
         trust: the CA of participants.
         parallel: unmasks over ranges.
         clock: seconds since 1970.
-        rng: round ids come from it, and the seeds of noise that the coordinator adds.
+        rng: the seeds of noise that the coordinator adds come from it, and the draw of groups.
         observer: hears what happens in rounds.
         on_cohort_end: called with the id of a round or of a group when it is over.
         on_round_end: called with the id of a round in groups when all of its groups are over.
@@ -95,9 +95,9 @@ class RoundOpener:
             )
         return config
 
-    def prepare(self, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
+    def prepare(self, round_id: RoundId, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
         """Store a new round; what is returned starts it, on the event loop. If anything fails, nothing is left."""
-        record = RoundRecord(RoundId(self._rng.token(ROUND_ID_SIZE)), config_bytes, self._clock())
+        record = RoundRecord(round_id, config_bytes, self._clock())
         with ExitStack() as undo:
             start = self._prepare_all(record, config, undo)
             undo.pop_all()

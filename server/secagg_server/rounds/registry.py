@@ -8,12 +8,13 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from secagg.config import TRAIN, RoundConfig
+from secagg.config import TRAIN
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.errors import (
     AbortReason,
+    ConfigError,
     DecodeError,
     LimitError,
     NotInRoundError,
@@ -65,7 +66,7 @@ class Rounds:
         identity: gives the certificate and key that are in force; receipts are signed with them.
         parallel: unmasks over ranges.
         clock: seconds since 1970.
-        rng: round ids come from it, and the seeds of noise that the coordinator adds.
+        rng: the seeds of noise that the coordinator adds come from it, and the draw of groups.
         observer: hears what happens in rounds.
         """
         self._settings = settings
@@ -88,22 +89,49 @@ class Rounds:
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
         self._opening = 0
+        self._openings: dict[RoundId, asyncio.Task[OpenedRound]] = {}  # under way
         self._waiting: WeakValueDictionary[ParticipantId, Notifier] = WeakValueDictionary()  # for a round to join
         self._closed = False
         self._log = structlog.get_logger()
 
-    async def open(self, config_bytes: bytes) -> OpenedRound:
-        """Start a round with this configuration; in groups, all of them at once.
+    async def open(self, round_id: bytes, config_bytes: bytes) -> OpenedRound:
+        """Start a round with this id and configuration; in groups, all of them at once. One that was opened with both
+        is given again, as it is: the FL server did not hear the answer.
 
         Raises:
             BudgetExceeded: its noise is too weak for what is left of the task's privacy budget.
-            ConfigError: it is unsafe; the message says what to change.
+            ConfigError: it is unsafe; the message says what to change. Or the id is that of another round.
             LedgerError: the task's privacy ledger is damaged, or cannot be written.
-            DecodeError: it is no configuration.
+            DecodeError: it is no configuration, or no id.
             LimitError: too many rounds are under way.
             RoundAborted: the coordinator shuts down.
         """
         self._check_serving()
+        own = checked_id(round_id)
+        while (under_way := self._openings.get(own)) is not None:  # check: opened-once
+            await asyncio.wait({under_way})
+        opened = self._known.get(own) or self._rounds.get(own)
+        if opened is None:
+            # To its end, even if the call is cancelled: what was planned is given back when the round ends.
+            return await asyncio.shield(self._opening_of(own, config_bytes))
+        if opened.record.config_bytes != config_bytes:  # check: opened-otherwise
+            raise ConfigError(
+                f"round {own.hex()} was opened with another configuration; draw a fresh id for each round"
+            )
+        return opened
+
+    def _opening_of(self, round_id: RoundId, config_bytes: bytes) -> "asyncio.Task[OpenedRound]":
+        opening = self._openings[round_id] = asyncio.create_task(self._open(round_id, config_bytes))
+
+        def over(opening: "asyncio.Task[OpenedRound]") -> None:
+            del self._openings[round_id]
+            if not opening.cancelled():
+                opening.exception()  # the call that asked may be gone
+
+        opening.add_done_callback(over)
+        return opening
+
+    async def _open(self, round_id: RoundId, config_bytes: bytes) -> OpenedRound:
         config = await asyncio.to_thread(self.opener.read, config_bytes)
         wanted = 1 if config.groups is None else config.groups.count
         under_way = sum(1 for r in self._rounds.values() if r.outcome is None) + self._opening
@@ -113,12 +141,8 @@ class Rounds:
                 "wait for one to end, abort one, or raise max_open_rounds"
             )
         self._opening += wanted
-        # To its end, even if the call is cancelled: what was planned for a round is given back when the round ends.
-        return await asyncio.shield(asyncio.create_task(self._open(config, config_bytes, wanted)))
-
-    async def _open(self, config: RoundConfig, config_bytes: bytes, wanted: int) -> OpenedRound:
         try:
-            start = await asyncio.to_thread(self.opener.prepare, config, config_bytes)
+            start = await asyncio.to_thread(self.opener.prepare, round_id, config, config_bytes)
         finally:
             self._opening -= wanted
         opened = start()
@@ -250,10 +274,15 @@ def _parts_of(opened: OpenedRound) -> Collection[HostedRound]:
     return (opened,) if isinstance(opened, HostedRound) else opened.groups.values()
 
 
-def _found(rounds: Mapping[RoundId, FoundT], round_id: bytes) -> FoundT:
-    if len(round_id) != ROUND_ID_SIZE:
+def checked_id(round_id: bytes) -> RoundId:
+    """Raise `DecodeError` unless that can be the id of a round."""
+    if len(round_id) != ROUND_ID_SIZE:  # check: round-id-size
         raise DecodeError(f"a round id has {ROUND_ID_SIZE} bytes, not {len(round_id)}")
-    found = rounds.get(RoundId(round_id))
+    return RoundId(round_id)
+
+
+def _found(rounds: Mapping[RoundId, FoundT], round_id: bytes) -> FoundT:
+    found = rounds.get(checked_id(round_id))
     if found is None:
         raise UnknownRoundError(f"no round {round_id.hex()}; finished rounds are forgotten after a while")
     return found

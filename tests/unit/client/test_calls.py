@@ -2,6 +2,8 @@
 
 import tracemalloc
 from collections import deque
+from dataclasses import replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from secagg_client.calls.call import PreparedCall, every
 from secagg_client.calls.control_plane import (
+    PIECE_BYTES,
     AbortRound,
     DescribeSidecar,
     Exclude,
@@ -16,11 +19,19 @@ from secagg_client.calls.control_plane import (
     ListRounds,
     OpenRound,
 )
-from secagg_client.calls.data_plane import Describe, FetchAggregate, InputProgress, LeaveRound, UploadCall
+from secagg_client.calls.data_plane import (
+    AwaitReceipt,
+    Describe,
+    FetchAggregate,
+    FindRound,
+    InputProgress,
+    LeaveRound,
+    UploadCall,
+)
 from secagg_client.calls.health import CheckHealth
 
 from secagg.aggregates import Aggregate
-from secagg.config import RoundConfig
+from secagg.config import Deadlines, RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, unpack
@@ -28,8 +39,9 @@ from secagg.errors import ConfigError, DecodeError, InputError, ProtocolViolatio
 from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
 from secagg.messages import Leave, LeaveReason, Phase, SurvivorSet
+from secagg.roster import COORDINATOR
 from secagg.tools.redteam.self_test.patches import without_check
-from secagg.wire.calls import ADVERTISE, CONTROL_CALLS, DATA_CALLS, SEND_INPUT
+from secagg.wire.calls import ADVERTISE, SEND_INPUT
 from secagg.wire.configuration import decode_config
 from secagg.wire.describing import Description
 from secagg.wire.limits import PART_COST, aggregate_bytes
@@ -160,18 +172,30 @@ def test_leaving_says_no_more_than_its_reason() -> None:
 # --- control plane ----------------------------------------------------------------------------------------------------
 
 
-def test_a_configuration_is_opened_as_it_is() -> None:
+@pytest.mark.parametrize("piece_bytes", [100, PIECE_BYTES])
+def test_a_configuration_is_opened_as_it_is(monkeypatch: pytest.MonkeyPatch, piece_bytes: int) -> None:
+    monkeypatch.setattr("secagg_client.calls.control_plane.PIECE_BYTES", piece_bytes)
     config = make_config(5)
-    data = b"".join(control_pb.OpenRoundPart.FromString(d).config for d in OpenRound(config).requests())
-    assert decode_config(data) == config
-    assert OpenRound(config).read(in_bytes([control_pb.OpenRoundReply(round_id=ROUND_ID)])) == ROUND_ID
+    call = OpenRound(ROUND_ID, config)
+    parts = [control_pb.OpenRoundPart.FromString(data) for data in call.requests()]
+    assert decode_config(b"".join(part.config for part in parts)) == config
+    assert [part.round_id for part in parts] == [ROUND_ID] + [b""] * (len(parts) - 1)
+    assert list(call.requests()) == [part.SerializeToString() for part in parts]
+    assert call.read(in_bytes([control_pb.OpenRoundReply(round_id=ROUND_ID)])) == ROUND_ID
     with pytest.raises(DecodeError, match="round id of 3 bytes"):
-        OpenRound(config).read(in_bytes([control_pb.OpenRoundReply(round_id=b"abc")]))
+        call.read(in_bytes([control_pb.OpenRoundReply(round_id=b"abc")]))
 
 
-def test_opening_again_would_open_another_round_so_it_is_not_repeated() -> None:
-    assert not OpenRound(make_config(5)).idempotent
-    assert [row.name for row in (*DATA_CALLS, *CONTROL_CALLS) if not row.idempotent] == ["OpenRound"]
+def test_a_sidecar_that_opens_another_round_than_asked_is_refused() -> None:
+    with pytest.raises(ProtocolViolation, match="is the sidecar of an older release") as refused:
+        OpenRound(ROUND_ID, make_config(5)).read(in_bytes([control_pb.OpenRoundReply(round_id=bytes(16))]))
+    assert refused.value.culprit == COORDINATOR
+
+
+def test_calls_of_a_round_last_as_long_as_the_round_could() -> None:
+    config = replace(make_config(5), deadlines=Deadlines(1, 2, 3, 4, 5, 6))
+    assert AwaitReceipt(ROUND_ID, config).lasts_s == 21
+    assert FindRound(task="t").lasts_s == OpenRound(ROUND_ID, config).lasts_s == inf
 
 
 def test_texts_that_utf8_cannot_write_are_refused_by_name() -> None:

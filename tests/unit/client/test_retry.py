@@ -1,5 +1,7 @@
 """When a call is made again: delays, limits in number and in time, and what is never repeated."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,13 +62,42 @@ def test_progress_begins_a_new_row() -> None:
         assert attempts.retrying
 
 
-def test_what_may_have_taken_effect_is_not_repeated_unless_repeating_is_harmless() -> None:
-    attempts = Attempts(POLICY, idempotent=False, jitter=most)
-    assert attempts.delay_after(REFUSED, 0.0) == 1.0
-    with pytest.raises(TransportError, match="whether it took effect is not known"):
-        attempts.delay_after(BROKEN, 0.0)
-    with pytest.raises(LimitError):
-        Attempts(POLICY, idempotent=False).delay_after(LimitError("full"), 0.0)
+def test_a_connection_that_is_not_made_begins_no_new_row_however_long_that_takes() -> None:
+    """A coordinator that hangs is noticed after `max_delay_s` each time."""
+    attempts = Attempts(POLICY, jitter=most)
+    for minute in range(3):
+        attempts.begin(minute * 20.0)
+        attempts.delay_after(REFUSED, minute * 20.0 + 15)
+    attempts.begin(60.0)
+    with pytest.raises(TransportError, match="tried 4 times"):
+        attempts.delay_after(REFUSED, 75.0)
+
+
+def test_by_default_a_coordinator_may_be_away_for_a_minute_and_for_five() -> None:
+    for away_s, lasts_s in ((60.0, 0.0), (299.0, inf)):
+        attempts, now = Attempts(RetryPolicy(), lasts_s=lasts_s, jitter=lambda: 0.0), 0.0
+        while now < away_s - RetryPolicy().max_delay_s:
+            attempts.begin(now)
+            now += attempts.delay_after(REFUSED, now)
+    attempts.begin(301.0)
+    with pytest.raises(TransportError):
+        attempts.delay_after(REFUSED, 301.0)
+
+
+def test_nobody_tries_longer_than_the_round_can_last_even_if_each_attempt_held_for_long() -> None:
+    attempts = Attempts(RetryPolicy(), lasts_s=30.0, jitter=most)
+    for now in (0.0, 40.0, 80.0):
+        attempts.begin(now)
+        attempts.delay_after(BROKEN, now + 9)
+    attempts.begin(90.0)
+    with pytest.raises(TransportError, match="all time limits of the round are over"):
+        attempts.delay_after(BROKEN, 99.5)
+
+
+def test_a_server_without_room_is_asked_again_only_by_calls_that_wait_for_room() -> None:
+    with pytest.raises(LimitError, match="full"):
+        Attempts(POLICY, waits_for_room=False).delay_after(LimitError("full"), 0.0)
+    assert Attempts(POLICY, waits_for_room=False).delay_after(BROKEN, 0.0) > 0
 
 
 def test_a_full_server_is_asked_again_and_named_in_the_end() -> None:

@@ -1,6 +1,7 @@
 """Rounds and their ledger: planned before anyone hears of a round, charged before anyone hears of a sum."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -232,7 +233,7 @@ def registry(folder: Path, store: MemoryStore) -> Rounds:
 
 
 async def opened(rounds: Rounds, count: int) -> Sequence[RoundId]:
-    return [(await rounds.open(encode_config(CONFIG))).record.round_id for _ in range(count)]
+    return [(await rounds.open(os.urandom(16), encode_config(CONFIG))).record.round_id for _ in range(count)]
 
 
 async def test_a_round_is_planned_before_anyone_can_find_it(tmp_path: Path) -> None:
@@ -275,7 +276,7 @@ async def test_a_round_that_cannot_begin_costs_nothing(tmp_path: Path, monkeypat
 
 async def test_an_open_that_is_given_up_leaves_a_round_that_can_be_aborted(tmp_path: Path) -> None:
     rounds = registry(tmp_path, MemoryStore())
-    opening = asyncio.create_task(rounds.open(encode_config(CONFIG)))
+    opening = asyncio.create_task(rounds.open(os.urandom(16), encode_config(CONFIG)))
     while not rounds._opening:
         await asyncio.sleep(0)
     opening.cancel()
@@ -290,7 +291,7 @@ async def open_until_refused(rounds: Rounds, config: RoundConfig) -> int:
     count = 0
     while True:
         try:
-            await rounds.open(encode_config(config))
+            await rounds.open(os.urandom(16), encode_config(config))
             count += 1
         except BudgetExceeded:
             return count
@@ -302,7 +303,7 @@ GROUPED = replace(CONFIG, max_colluding=-1, groups=Groups.parse(3, "mean"))
 async def test_a_round_in_groups_is_planned_once(tmp_path: Path) -> None:
     """At what one of its groups costs: each update is in one of their sums at most."""
     rounds = registry(tmp_path, MemoryStore())
-    opened = await rounds.open(encode_config(GROUPED))
+    opened = await rounds.open(os.urandom(16), encode_config(GROUPED))
     assert isinstance(opened, GroupedRound)
     planned = rounds.opener.budgets.read(TASK)
     assert set(planned.charges) == {opened.record.round_id.hex()}

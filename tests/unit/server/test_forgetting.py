@@ -1,5 +1,6 @@
 """Which finished rounds the coordinator remembers: by when they ended, and no sum is lost before it is fetched."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def registry(folder: Path) -> Rounds:
 
 
 async def opened(rounds: Rounds) -> HostedRound:
-    hosted = await rounds.open(CONFIG)
+    hosted = await rounds.open(os.urandom(16), CONFIG)
     assert isinstance(hosted, HostedRound)
     return hosted
 
