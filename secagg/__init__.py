@@ -25,7 +25,7 @@ __all__, __getattr__, __dir__ = exports(
             "AbortReason AuthenticationError BudgetExceeded ConfigError DecodeError Exhibit IdentityError "
             "InputError LedgerError LimitError LocalError MemoryFileError MissingExtraError ModelMismatch "
             "NotInRoundError ParticipationCancelled PolicyViolation PrecisionWarning ProtocolViolation "
-            "RemoteError RoundAborted RoundTimeoutError SavedStateError SecAggError TransportError "
+            "RemoteError RoundAborted RoundTimeoutError SavedStateError SecAggError StoreError TransportError "
             "UnknownRoundError WorkerError"
         ),
         "secagg.events": (

@@ -133,6 +133,20 @@ class LedgerError(LocalError):
     """
 
 
+class StoreError(LocalError):
+    """Something that a coordinator keeps on its disk cannot be written or read, or is damaged. If it belongs to a
+    round, that round ends without a sum, and the others go on. If it belongs to none, the coordinator does not start.
+
+    Cause:
+        The disk is full or fails, a file of the state folder was deleted or changed, or another release of secagg
+        wrote it.
+    Cure:
+        Do what the message says. On a full disk, make room: the next round is kept again. If the coordinator does not
+        start, and the disk itself is well, restore a backup into another folder (`secagg-server restore`); do not copy
+        single files back, since the coordinator would not know what was released since then.
+    """
+
+
 class MemoryFileError(LocalError):
     """The file in which a participant remembers sums that may hold its update cannot be read or written, or is damaged.
     The participant takes part in no sum until that is settled.

@@ -54,3 +54,9 @@ COORDINATE_SAMPLING: Final = b"secagg/v1/coordinate-sampling"
 GROUP_ROUND_ID: Final = b"secagg/v1/group-round-id"
 LEDGER_FILE: Final = b"secagg/v1/privacy-ledger-file"
 LEDGER_ENTRY: Final = b"secagg/v1/privacy-ledger"
+
+# What a coordinator keeps on its disk
+STORE_ROW: Final = b"secagg/v1/store-row"
+STORE_SEALING: Final = b"secagg/v1/store-sealing"
+JOURNAL_ENTRY: Final = b"secagg/v1/journal-entry"
+NOISE_SEED: Final = b"secagg/v1/kept-noise-seed"

@@ -13,6 +13,7 @@ from secagg.errors import (
     RemoteError,
     RoundAborted,
     SecAggError,
+    StoreError,
     UnknownRoundError,
     printable,
 )
@@ -35,6 +36,7 @@ _KINDS: dict[type[SecAggError], pb.ErrorKind] = {
     LimitError: pb.ERROR_KIND_LIMIT,
     BudgetExceeded: pb.ERROR_KIND_BUDGET,
     LedgerError: pb.ERROR_KIND_LEDGER,
+    StoreError: pb.ERROR_KIND_STORE,
 }
 
 

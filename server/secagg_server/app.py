@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from secagg.crypto.rng import SystemRng
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
+from secagg.programs.disk import REAL_DISK
 from secagg.programs.ledgers.files import LedgerFolder, locked
 from secagg.transport.addresses import TcpAddress, parse_tcp
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
@@ -48,6 +49,7 @@ from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 from secagg_server.storage.memory import MemoryStore
+from secagg_server.storage.sqlite.folder import StateFolder, held
 from secagg_server.storage.store import Store
 
 FL_SERVER: Final = "the FL server"
@@ -85,11 +87,12 @@ async def running_server(
 
     Args:
         settings: what the operator chose.
-        store: in memory if None, with ledgers in `ledger_dir` if that is set.
+        store: in memory if None, with ledgers in the folder that the settings name.
         clock: seconds since 1970.
 
     Raises:
-        ConfigError: an address is not allowed, or taken; or `ledger_dir` is; or too few files may be opened.
+        ConfigError: an address is not allowed, or taken; or `state_dir` or `ledger_dir` is; or too few files may be
+            opened.
         IdentityError: certificates or keys do not fit.
         MissingExtraError: there are privacy budgets, and nothing to account for them with; or traces are asked for,
             and nothing to make them with.
@@ -120,6 +123,7 @@ async def running_server(
         traces() as tracing,
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
+        _state(settings),
         _ledgers(settings, clock) as ledgers,
         _proxy(settings, connections, observer := Observer(LogListener(), *shown, *tracing)) as proxy,
         _status(settings) as status,
@@ -265,5 +269,9 @@ def check_accounting(settings: Settings) -> None:
         check_installed()
 
 
+def _state(settings: Settings) -> AbstractContextManager[StateFolder | None]:
+    return nullcontext() if settings.state_dir is None else held(settings.state_dir, REAL_DISK)
+
+
 def _ledgers(settings: Settings, clock: Clock) -> AbstractContextManager[LedgerFolder | None]:
-    return nullcontext() if settings.ledger_dir is None else locked(settings.ledger_dir, clock)
+    return nullcontext() if settings.ledgers is None else locked(settings.ledgers, clock)

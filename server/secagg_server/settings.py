@@ -18,6 +18,7 @@ from secagg.errors import ConfigError
 from secagg.privacy.finder import DEFAULT_DELTA, DEFAULT_EPSILON
 from secagg.privacy.ledger import Budget
 from secagg.transport.addresses import TcpAddress, parse_tcp
+from secagg_server.storage.sqlite.folder import StateFolder
 
 ENV_PREFIX = "SECAGG_SERVER_"
 _OF_KUBERNETES = re.compile(r"service_host|service_port(_\w+)?|port(_\d+_(tcp|udp|sctp)(_(proto|port|addr))?)?")
@@ -134,8 +135,15 @@ class Settings(BaseSettings):
         description="Seconds for calls to end after the rounds were aborted.",
         json_schema_extra=_limit("seconds", "Calls that are still under way are cut off."),
     )
+    state_dir: Path | None = Field(
+        None,
+        description="Folder of all that survives a restart: rounds, finished sums, past sums, ledgers; without one all "
+        "of it is in memory, and a restart forgets it.",
+    )
     ledger_dir: Path | None = Field(
-        None, description="Folder of the privacy ledgers; without one a restart forgets what was spent."
+        None,
+        description="Folder of the privacy ledgers, if it is not the folder ledgers in state_dir; without either a "
+        "restart forgets what was spent.",
     )
     budget: Annotated[BudgetSetting, FromText] = Field(
         BudgetSetting(),
@@ -154,6 +162,11 @@ class Settings(BaseSettings):
         description="Threads that unmask a sum; 0 for one per processor.",
         json_schema_extra=_limit("threads", "Sums of other rounds wait until a thread is free."),
     )
+
+    @property
+    def ledgers(self) -> Path | None:
+        """The folder of the privacy ledgers; None if they are in memory."""
+        return self.ledger_dir or (self.state_dir and StateFolder(self.state_dir).ledgers)
 
     @model_validator(mode="after")
     def _keeps_what_ends_together(self) -> Self:

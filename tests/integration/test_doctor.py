@@ -142,7 +142,7 @@ def all_addresses(start: Start) -> None:
             r"chain: coordinator's certificate: issued by a foreign CA.*; run: secagg ca issue server",
         ),
         (open_folder, r"control: everybody may exchange the socket in \S+ \(mode 0777\); run: chmod 700 \S+$"),
-        (no_ledger, r"ledger: ledger_dir is not set, so a restart forgets what was spent"),
+        (no_ledger, r"ledger: no state_dir or ledger_dir is set, so a restart forgets what was spent"),
         (
             all_addresses,
             r"names: the certificate is for localhost, 127\.0\.0\.1 alone, so participants on other machines ",

@@ -269,9 +269,9 @@ def _open_files(settings: "Settings") -> Finding:
 def _ledger(settings: "Settings", now: float, *, running: bool) -> Iterator[Finding]:
     from secagg.programs.ledgers.files import check_clock, check_format, check_privacy, check_room, is_locked
 
-    folder = settings.ledger_dir
+    folder = settings.ledgers
     if folder is None:
-        text = "ledger_dir is not set, so a restart forgets what was spent; rounds without noise need none"
+        text = "no state_dir or ledger_dir is set, so a restart forgets what was spent; rounds without noise need none"
         yield Finding("ledger", Level.WARNING if settings.budgets else Level.OK, text)
         return
     above, quoted = machine.nearest(folder), shlex.quote(str(folder))

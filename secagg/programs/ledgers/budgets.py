@@ -112,7 +112,7 @@ class Budgets:
             except MissingExtraError as error:
                 raise ConfigError(f"the coordinator cannot account for noise: {error}") from error
         if not self._store.durable:
-            self._log.warning("ledger_in_memory", task=task, detail="set ledger_dir: a restart forgets what was spent")
+            self._log.warning("ledger_in_memory", task=task, detail="set state_dir: a restart forgets what was spent")
         if config.groups is not None:
             return GroupsCharge(self, round_id, config, config.groups.count)
         return Charge(self, round_id, config)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsecagg/wire/v1/errors.proto\x12\x0esecagg.wire.v1\"\x9d\x01\n\x0b\x45rrorDetail\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.secagg.wire.v1.ErrorKind\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\x0c\x61\x62ort_reason\x18\x03 \x01(\x0e\x32\x1b.secagg.wire.v1.AbortReason\x12\x10\n\x08\x63ulprits\x18\x04 \x03(\t\x12\x0f\n\x07\x61\x63\x63used\x18\x08 \x03(\t*\xa4\x02\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45RROR_KIND_CONFIG\x10\x01\x12\x15\n\x11\x45RROR_KIND_DECODE\x10\x02\x12\x1d\n\x19\x45RROR_KIND_AUTHENTICATION\x10\x03\x12\x17\n\x13\x45RROR_KIND_PROTOCOL\x10\x04\x12\x1b\n\x17\x45RROR_KIND_NOT_IN_ROUND\x10\x05\x12\x16\n\x12\x45RROR_KIND_ABORTED\x10\x06\x12\x1c\n\x18\x45RROR_KIND_UNKNOWN_ROUND\x10\x07\x12\x14\n\x10\x45RROR_KIND_LIMIT\x10\x08\x12\x15\n\x11\x45RROR_KIND_BUDGET\x10\t\x12\x15\n\x11\x45RROR_KIND_LEDGER\x10\n*\xa8\x02\n\x0b\x41\x62ortReason\x12\x1c\n\x18\x41\x42ORT_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x41\x42ORT_REASON_BELOW_THRESHOLD\x10\x01\x12\x1d\n\x19\x41\x42ORT_REASON_WRONG_SHARES\x10\x02\x12\x1a\n\x16\x41\x42ORT_REASON_CANCELLED\x10\x03\x12%\n!ABORT_REASON_COORDINATOR_SHUTDOWN\x10\x04\x12\x19\n\x15\x41\x42ORT_REASON_INTERNAL\x10\x05\x12\x1d\n\x19\x41\x42ORT_REASON_DISAGREEMENT\x10\x06\x12\x1e\n\x1a\x41\x42ORT_REASON_MALFORMED_SUM\x10\x07\x12\x1d\n\x19\x41\x42ORT_REASON_DIFFERENCING\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsecagg/wire/v1/errors.proto\x12\x0esecagg.wire.v1\"\x9d\x01\n\x0b\x45rrorDetail\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.secagg.wire.v1.ErrorKind\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\x0c\x61\x62ort_reason\x18\x03 \x01(\x0e\x32\x1b.secagg.wire.v1.AbortReason\x12\x10\n\x08\x63ulprits\x18\x04 \x03(\t\x12\x0f\n\x07\x61\x63\x63used\x18\x08 \x03(\t*\xba\x02\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45RROR_KIND_CONFIG\x10\x01\x12\x15\n\x11\x45RROR_KIND_DECODE\x10\x02\x12\x1d\n\x19\x45RROR_KIND_AUTHENTICATION\x10\x03\x12\x17\n\x13\x45RROR_KIND_PROTOCOL\x10\x04\x12\x1b\n\x17\x45RROR_KIND_NOT_IN_ROUND\x10\x05\x12\x16\n\x12\x45RROR_KIND_ABORTED\x10\x06\x12\x1c\n\x18\x45RROR_KIND_UNKNOWN_ROUND\x10\x07\x12\x14\n\x10\x45RROR_KIND_LIMIT\x10\x08\x12\x15\n\x11\x45RROR_KIND_BUDGET\x10\t\x12\x15\n\x11\x45RROR_KIND_LEDGER\x10\n\x12\x14\n\x10\x45RROR_KIND_STORE\x10\x0b*\xa8\x02\n\x0b\x41\x62ortReason\x12\x1c\n\x18\x41\x42ORT_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x41\x42ORT_REASON_BELOW_THRESHOLD\x10\x01\x12\x1d\n\x19\x41\x42ORT_REASON_WRONG_SHARES\x10\x02\x12\x1a\n\x16\x41\x42ORT_REASON_CANCELLED\x10\x03\x12%\n!ABORT_REASON_COORDINATOR_SHUTDOWN\x10\x04\x12\x19\n\x15\x41\x42ORT_REASON_INTERNAL\x10\x05\x12\x1d\n\x19\x41\x42ORT_REASON_DISAGREEMENT\x10\x06\x12\x1e\n\x1a\x41\x42ORT_REASON_MALFORMED_SUM\x10\x07\x12\x1d\n\x19\x41\x42ORT_REASON_DIFFERENCING\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.errors_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORKIND']._serialized_start=208
-  _globals['_ERRORKIND']._serialized_end=500
-  _globals['_ABORTREASON']._serialized_start=503
-  _globals['_ABORTREASON']._serialized_end=799
+  _globals['_ERRORKIND']._serialized_end=522
+  _globals['_ABORTREASON']._serialized_start=525
+  _globals['_ABORTREASON']._serialized_end=821
   _globals['_ERRORDETAIL']._serialized_start=48
   _globals['_ERRORDETAIL']._serialized_end=205
 # @@protoc_insertion_point(module_scope)

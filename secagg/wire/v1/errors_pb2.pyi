@@ -20,6 +20,7 @@ class ErrorKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_KIND_LIMIT: _ClassVar[ErrorKind]
     ERROR_KIND_BUDGET: _ClassVar[ErrorKind]
     ERROR_KIND_LEDGER: _ClassVar[ErrorKind]
+    ERROR_KIND_STORE: _ClassVar[ErrorKind]
 
 class AbortReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -43,6 +44,7 @@ ERROR_KIND_UNKNOWN_ROUND: ErrorKind
 ERROR_KIND_LIMIT: ErrorKind
 ERROR_KIND_BUDGET: ErrorKind
 ERROR_KIND_LEDGER: ErrorKind
+ERROR_KIND_STORE: ErrorKind
 ABORT_REASON_UNSPECIFIED: AbortReason
 ABORT_REASON_BELOW_THRESHOLD: AbortReason
 ABORT_REASON_WRONG_SHARES: AbortReason

@@ -20,6 +20,7 @@ from secagg.errors import (
     ProtocolViolation,
     RoundAborted,
     SecAggError,
+    StoreError,
     UnknownRoundError,
 )
 from secagg.wire.failures import TRAILER, encode_failure
@@ -40,6 +41,7 @@ STATUS: Final[dict[type[SecAggError], grpc.StatusCode]] = {
     LimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     BudgetExceeded: grpc.StatusCode.FAILED_PRECONDITION,
     LedgerError: grpc.StatusCode.DATA_LOSS,
+    StoreError: grpc.StatusCode.DATA_LOSS,
 }
 """The status of each error, for proxies and metrics; clients read the trailer."""
 

@@ -366,8 +366,9 @@ LEDGERS: Final[Mapping[str, LogEvent]] = {
     ),
     "ledger_in_memory": LogEvent(
         level="warning",
-        meaning="A round with noise was opened, and `ledger_dir` is not set. A restart forgets what was spent.",
-        to_do="Set `ledger_dir`.",
+        meaning="A round with noise was opened, and neither `state_dir` nor `ledger_dir` is set. A restart forgets "
+        "what was spent.",
+        to_do="Set `state_dir`.",
         fields=("task", "detail"),
     ),
     "ledger_damaged": LogEvent(

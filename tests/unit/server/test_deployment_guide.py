@@ -12,7 +12,7 @@ def test_the_settings_file_of_the_deployment_has_every_setting_and_the_usual_val
     given = tomllib.loads((ROOT / "deploy/secagg-server.toml").read_text())
     assert set(given) == set(Settings.model_fields)
     settings = Settings(**given)
-    own = {"listen", "control", "status", "ledger_dir"}  # by default nothing leaves the machine or is kept
+    own = {"listen", "control", "status", "state_dir", "ledger_dir"}  # by default nothing leaves the machine or is kept
     for name, field in Settings.model_fields.items():
         if not field.is_required() and name not in own:
             assert getattr(settings, name) == field.default, name

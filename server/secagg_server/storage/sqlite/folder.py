@@ -1,0 +1,139 @@
+"""The folder of everything durable: which files it has, who may see it, and that one coordinator has it.
+
+    lock            held by the coordinator that runs
+    state.sqlite    rounds, their journals, ends and receipts, sums that are remembered, identities that were seen
+    spool/          a file for each round: the chunks of vectors
+    keys/           a file for each open round: the key that seals its journal; destroyed at its end
+    ledgers/        privacy ledgers, unless `ledger_dir` names another place
+
+Keys have files of their own, in a folder of their own. A row that is deleted stays in a database for long, in free
+pages and in the log of writes, and a copy of the database would hold the keys beside what they seal. So a copy of
+`state.sqlite` alone shows no secret, a backup leaves `keys/` out, and once a key's file is gone no copy that was ever
+made shows the secrets of that round. Who copies the whole folder while rounds are open has their secrets: that is
+shares that were revealed to this coordinator, and the seeds of noise.
+"""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from secagg.errors import ConfigError
+from secagg.programs.disk import Disk
+
+ROOM_BYTES: Final = 1 << 20
+"""What must fit on the disk when a coordinator starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Where each file of a state folder is."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the coordinator that runs."""
+        return self.path / "lock"
+
+    @property
+    def database(self) -> Path:
+        """The database; SQLite has two files beside it while it is open."""
+        return self.path / "state.sqlite"
+
+    @property
+    def spool(self) -> Path:
+        """The folder of vectors."""
+        return self.path / "spool"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of keys."""
+        return self.path / "keys"
+
+    @property
+    def ledgers(self) -> Path:
+        """The folder of privacy ledgers."""
+        return self.path / "ledgers"
+
+
+@contextmanager
+def held(path: Path, disk: Disk) -> Iterator[StateFolder]:
+    """A state folder, made if there is none, for this process alone.
+
+    Raises:
+        ConfigError: another coordinator has it, it cannot be made, or see `check_private` and `check_room`.
+    """
+    folder = StateFolder(path)
+    try:
+        disk.make_folder(path)
+        check_private(path, disk)
+        check_room(path, disk)
+    except OSError as error:
+        raise ConfigError(f"the state folder {path}: {error.strerror}") from error
+    with _locked(folder, disk):
+        yield folder
+
+
+@contextmanager
+def _locked(folder: StateFolder, disk: Disk) -> Iterator[None]:
+    lock = disk.locked(folder.lock)
+    try:
+        lock.__enter__()
+    except BlockingIOError:
+        raise ConfigError(f"the state folder {folder.path} belongs to a coordinator that is running") from None
+    except OSError as error:
+        raise ConfigError(f"the state folder {folder.path}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def is_held(path: Path, disk: Disk) -> bool:
+    """Whether a coordinator that is running has the folder."""
+    lock = StateFolder(path).lock
+    if disk.facts(lock) is None:
+        return False
+    try:
+        with disk.locked(lock):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def check_private(path: Path, disk: Disk) -> None:
+    """Check that nobody but its owner can look into a state folder.
+
+    Raises:
+        ConfigError: others can.
+    """
+    facts = disk.facts(path)
+    if facts is not None and facts.mode & 0o077:  # check: state-read-by-others
+        raise ConfigError(
+            f"the state folder {path} can be read or written by others (mode {facts.mode & 0o777:04o})"
+        ).mended_by(f"chmod 700 {shlex.quote(str(path))}")
+
+
+def check_room(path: Path, disk: Disk) -> None:
+    """Check that something fits: write as much as `ROOM_BYTES`, and remove it again.
+
+    Raises:
+        ConfigError: it does not, or we may not write there.
+    """
+    probe = path / "room.new"
+    try:
+        try:
+            with disk.open(probe, make=True) as file:
+                file.write_at(0, bytes(ROOM_BYTES))
+                file.flush()
+        finally:
+            if disk.facts(probe) is not None:
+                disk.unlink(probe)
+    except OSError as error:
+        raise ConfigError(
+            f"the state folder {path} cannot be written: {error.strerror}; give this user a folder of its own on a "
+            "disk with room"
+        ).mended_by(f"df -h {shlex.quote(str(path))}; ls -ld {shlex.quote(str(path))}") from error

@@ -1,0 +1,164 @@
+"""Chunks in a file: what was flushed is there or is missed by name, and what was not is as if it never came."""
+
+import errno
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from secagg_server.storage.sqlite.spool import HEAD_SIZE, FileSpool
+
+from secagg.errors import StoreError
+from secagg.messages import Index, Phase
+from secagg.programs.disk import REAL_DISK, RealFile
+from secagg.tools.redteam.self_test.patches import without_check
+
+MASKED = Phase.MASKED_INPUT
+ONE, TWO = Index(1), Index(2)
+CHUNKS = [(ONE, b"a" * 100), (TWO, b"b" * 64), (ONE, b"c" * 7), (TWO, b"")]
+
+
+def spooled(folder: Path) -> FileSpool:
+    spool = FileSpool(REAL_DISK, folder / "chunks")
+    for owner, payload in CHUNKS:
+        spool.append(MASKED, owner, payload)
+    spool.flush()
+    return spool
+
+
+def reopened(folder: Path, flushed: int) -> FileSpool:
+    return FileSpool.reopened(REAL_DISK, folder / "chunks", flushed)
+
+
+def taken(spool: FileSpool) -> dict[Index, list[bytes]]:
+    return {owner: list(spool.take(MASKED, owner)) for owner in (ONE, TWO)}
+
+
+WHOLE = {ONE: [b"a" * 100, b"c" * 7], TWO: [b"b" * 64, b""]}
+
+
+def test_chunks_come_back_in_order_also_in_another_process_and_as_often_as_they_are_asked_for(tmp_path: Path) -> None:
+    first = spooled(tmp_path)
+    assert taken(first) == taken(first) == WHOLE
+    second = reopened(tmp_path, first.flushed)
+    assert taken(second) == taken(second) == WHOLE
+    assert list(second.take(Phase.PARTIAL_DECRYPTION, ONE)) == []
+
+
+def test_a_vector_is_cut_and_goes_on_from_there(tmp_path: Path) -> None:
+    spool = spooled(tmp_path)
+    spool.cut(MASKED, ONE, 1)
+    spool.append(MASKED, ONE, b"again")
+    assert taken(spool) == {**WHOLE, ONE: [b"a" * 100, b"again"]}
+    spool.flush()
+    assert taken(reopened(tmp_path, spool.flushed)) == taken(spool)
+
+
+def test_what_was_not_flushed_is_cut_off_wherever_it_tore(tmp_path: Path) -> None:
+    spool = spooled(tmp_path)
+    spool.append(MASKED, TWO, b"late" * 20)
+    whole = (tmp_path / "chunks").read_bytes()
+    for end in range(spool.flushed, len(whole) + 1, 17):
+        (tmp_path / "chunks").write_bytes(whole[:end])
+        again = reopened(tmp_path, spool.flushed)
+        assert taken(again) == WHOLE
+        assert (tmp_path / "chunks").stat().st_size == spool.flushed
+        again.append(MASKED, ONE, b"next")
+        again.flush()
+        assert taken(reopened(tmp_path, again.flushed))[ONE] == [*WHOLE[ONE], b"next"]
+
+
+@given(where=st.integers(0, 4 * HEAD_SIZE + 170), bit=st.integers(0, 7))
+def test_any_bit_that_the_disk_changes_is_found_and_named(
+    tmp_path_factory: pytest.TempPathFactory, where: int, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("rot")
+    spool = spooled(folder)
+    content = bytearray((folder / "chunks").read_bytes())
+    content[where] ^= 1 << bit
+    (folder / "chunks").write_bytes(content)
+    with pytest.raises(StoreError, match="was changed on the disk"):
+        reopened(folder, spool.flushed)
+    with pytest.raises(StoreError, match="was changed on the disk"):
+        taken(spool)  # also where it was written a moment ago
+
+
+def test_chunks_that_change_places_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of equal length, each whole in itself: a write that went to the wrong place."""
+    spool = FileSpool(REAL_DISK, tmp_path / "chunks")
+    for payload in (b"first", b"later"):
+        spool.append(MASKED, ONE, payload)
+    spool.flush()
+    one, two = (tmp_path / "chunks").read_bytes()[: HEAD_SIZE + 5], (tmp_path / "chunks").read_bytes()[HEAD_SIZE + 5 :]
+    (tmp_path / "chunks").write_bytes(two + one)
+    for read in (lambda: reopened(tmp_path, spool.flushed), lambda: list(spool.take(MASKED, ONE))):
+        with pytest.raises(StoreError, match="was changed on the disk"):
+            read()
+    without_check(monkeypatch, FileSpool, "_read", "spool-number")
+    with pytest.raises(StoreError, match="is of another vector"):
+        list(spool.take(MASKED, ONE))
+    without_check(monkeypatch, FileSpool, "take", "spool-owner")
+    assert list(spool.take(MASKED, ONE)) == [b"later", b"first"]  # the twin
+
+
+def test_the_twin_sums_what_the_disk_made_of_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = spooled(tmp_path)
+    content = bytearray((tmp_path / "chunks").read_bytes())
+    content[HEAD_SIZE] ^= 1
+    (tmp_path / "chunks").write_bytes(content)
+    without_check(monkeypatch, FileSpool, "_read", "spool-checksum")
+    assert taken(reopened(tmp_path, spool.flushed))[ONE][0] == b"`" + b"a" * 99
+
+
+def test_a_file_that_lost_what_was_safe_is_missed(tmp_path: Path) -> None:
+    spool = spooled(tmp_path)
+    path, whole = tmp_path / "chunks", (tmp_path / "chunks").read_bytes()
+    path.write_bytes(whole[: -HEAD_SIZE - 1])
+    with pytest.raises(StoreError, match="chunk 2 was changed on the disk"):
+        reopened(tmp_path, spool.flushed)
+    path.write_bytes(whole)
+    with pytest.raises(StoreError, match="ends within chunk 3"):
+        reopened(tmp_path, spool.flushed - 1)
+    path.unlink()
+    with pytest.raises(StoreError, match="is gone"):
+        reopened(tmp_path, spool.flushed)
+    assert taken(reopened(tmp_path, 0)) == {ONE: [], TWO: []}  # nothing was ever flushed
+
+
+def test_a_full_disk_is_named_and_what_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = spooled(tmp_path)
+    write = RealFile.write_at
+
+    def torn(file: RealFile, offset: int, data: bytes | memoryview) -> None:
+        write(file, offset, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(RealFile, "write_at", torn)
+        with pytest.raises(StoreError, match="cannot be written: No space left on device"):
+            spool.append(MASKED, ONE, b"x" * 50)
+    assert taken(spool) == WHOLE
+    spool.append(MASKED, ONE, b"y")  # there is room again
+    spool.flush()
+    assert taken(reopened(tmp_path, spool.flushed))[ONE] == [*WHOLE[ONE], b"y"]
+
+
+def test_a_flush_that_fails_is_named_and_promises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = spooled(tmp_path)
+    before = spool.flushed
+    spool.append(MASKED, ONE, b"z")
+
+    def failing(_: RealFile) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(RealFile, "flush", failing)
+    with pytest.raises(StoreError, match="cannot be written: Input/output error"):
+        spool.flush()
+    assert spool.flushed == before
+
+
+def test_a_spool_that_is_destroyed_leaves_no_file(tmp_path: Path) -> None:
+    spool = spooled(tmp_path)
+    spool.destroy()
+    assert list(tmp_path.iterdir()) == []
+    FileSpool(REAL_DISK, tmp_path / "chunks").destroy()  # there never was one
