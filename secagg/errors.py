@@ -358,11 +358,12 @@ class LimitError(SecAggError):
 
     Cause:
         As many rounds or calls are under way as the coordinator's settings allow, a message or an answer took longer
-        than the settings allow, or the coordinator has no memory for the sum.
+        than the settings allow, or the coordinator's machine has too little memory for the sum of a round, or too
+        little disk for the vectors of all participants that the round admits.
     Cure:
         A participant's client tries again by itself; whoever opens a round does so later. If the error stays, end
         rounds that nobody needs, look for a second process with the same certificate, or raise the setting that the
-        message is about.
+        message is about. Lower `max_participants` of a round whose vectors do not fit.
     """
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -31,6 +33,7 @@ from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.limits import open_files
 from secagg_server.limits.call_limiter import LAST_RESORT, MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
+from secagg_server.limits.capacity import Capacity, free_disk, free_memory
 from secagg_server.network.listening import control_place, listen_control, listen_tcp
 from secagg_server.network.options import OPTIONS
 from secagg_server.network.peers import LocalPeers, Peers
@@ -51,6 +54,7 @@ from secagg_server.settings import Settings
 from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.sqlite.folder import StateFolder, held
 from secagg_server.storage.store import Store
+from secagg_server.storage.temporary import MEMORY_BYTES
 
 FL_SERVER: Final = "the FL server"
 """The name of the one caller of the control plane, who is whoever reaches its socket."""
@@ -138,6 +142,7 @@ async def running_server(
             clock=clock,
             rng=SystemRng(),
             observer=observer,
+            capacity=_capacity(),
         )
         callers = Callers(loaded.trust, clock)
         data_plane = DataPlane(rounds, callers, store, clock)
@@ -257,6 +262,15 @@ def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:
             pass
 
     return parallel
+
+
+def _capacity() -> Capacity:
+    """What is free for rounds. Incomplete vectors wait in memory and in temporary files."""
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # nobody may write to any of the usual ones
+        folder = Path("a folder for temporary files, which TMPDIR names")
+    return Capacity(free_memory, free_disk(folder), str(folder), spared_bytes=MEMORY_BYTES)
 
 
 def check_accounting(settings: Settings) -> None:

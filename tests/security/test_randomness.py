@@ -44,7 +44,7 @@ from secagg.wire.configuration import encode_config
 from tests.conversing import Conversation, make_contribution, make_terms
 from tests.recording import RecordingRng
 from tests.rounds import ACTIVE, SEMI_HONEST, deployment, make_config, random_update
-from tests.serving import make_settings, site
+from tests.serving import ROOMY, make_settings, site
 
 ROOT = Path(__file__).parents[2]
 NAMES = participant_names(4)
@@ -138,7 +138,7 @@ def registry(folder: Path, recorder: RecordingRng) -> Rounds:
     return Rounds(
         make_settings(folder, budget={"epsilon": 1e6, "delta": 1e-5}), site().trust, MemoryStore(), lambda: coordinator,
         parallel=one_after_the_other, clock=lambda: 1_700_000_000.0, rng=recorder,
-        observer=Observer(),
+        observer=Observer(), capacity=ROOMY,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ from secagg.transport.tls import client_credentials
 from secagg.wire.configuration import encode_config
 from tests.conversing import make_terms
 from tests.rounds import SEMI_HONEST, deployment, make_config
-from tests.serving import make_settings, site
+from tests.serving import ROOMY, make_settings, site
 
 NOW = 1_700_000_000.0
 NAMES = participant_names(6)
@@ -74,6 +74,7 @@ def registry(folder: Path, **changes: Any) -> Rounds:
         clock=lambda: NOW,
         rng=SystemRng(),
         observer=Observer(),
+        capacity=ROOMY,
     )
 
 

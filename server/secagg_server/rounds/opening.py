@@ -17,6 +17,7 @@ from secagg.programs.ledgers.budgets import Budgets, Charge
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg_server.limits.capacity import Capacity, Demand
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
@@ -48,6 +49,7 @@ class RoundOpener:
         on_cohort_end: Callable[[RoundId], None],
         on_round_end: Callable[[RoundId], None],
         on_room: Callable[[ParticipantId], None],
+        capacity: Capacity,
     ) -> None:
         """Args:
         store: what must not be forgotten.
@@ -61,6 +63,7 @@ class RoundOpener:
         on_cohort_end: called with the id of a round or of a group when it is over.
         on_round_end: called with the id of a round in groups when all of its groups are over.
         on_room: called when another process of a participant may join a round in place of one that is gone.
+        capacity: memory and disk for sums and vectors.
         """
         self.budgets = budgets
         self.trust = trust
@@ -73,6 +76,7 @@ class RoundOpener:
         self._on_cohort_end = on_cohort_end
         self._on_round_end = on_round_end
         self._on_room = on_room
+        self._capacity = capacity
 
     @staticmethod
     def read(config_bytes: bytes) -> RoundConfig:
@@ -104,6 +108,8 @@ class RoundOpener:
             return start
 
     def _prepare_all(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], OpenedRound]:
+        self._capacity.reserve(record.round_id, Demand.of(config))
+        undo.callback(self._capacity.release, record.round_id)
         charge = self.budgets.plan(record.round_id, config)
         if charge is not None:
             undo.callback(charge.withdraw)

@@ -25,6 +25,7 @@ from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import Budgets
 from secagg.wire.results import PackedGroups
+from secagg_server.limits.capacity import Capacity
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.notifier import Notifier
 from secagg_server.observability.observer import Observer
@@ -58,6 +59,7 @@ class Rounds:
         clock: Clock,
         rng: Rng,
         observer: Observer,
+        capacity: Capacity,
     ) -> None:
         """Args:
         settings: limits.
@@ -68,6 +70,7 @@ class Rounds:
         clock: seconds since 1970.
         rng: the seeds of noise that the coordinator adds come from it, and the draw of groups.
         observer: hears what happens in rounds.
+        capacity: memory and disk for sums and vectors.
         """
         self._settings = settings
         self._store = store
@@ -84,7 +87,9 @@ class Rounds:
             on_cohort_end=self._cohort_ended,
             on_round_end=self._round_ended,
             on_room=self._wake,
+            capacity=capacity,
         )
+        self._capacity = capacity
         self._known: dict[RoundId, OpenedRound] = {}  # by the ids that were given out, oldest first
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
@@ -247,6 +252,7 @@ class Rounds:
             self._round_ended(round_id)
 
     def _round_ended(self, round_id: RoundId) -> None:
+        self._capacity.release(round_id)
         loop = asyncio.get_running_loop()
         loop.call_later(GIVE_BACK_AFTER_S, give_back)
         loop.call_later(self._settings.keep_finished_s, self._forget, round_id)

@@ -30,7 +30,7 @@ from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.robust.grouping import Groups
 from secagg.wire.configuration import encode_config
 from tests.rounds import deployment
-from tests.serving import NAMES, PATIENCE_S, make_settings, site
+from tests.serving import NAMES, PATIENCE_S, ROOMY, make_settings, site
 from tests.unit.privacy.test_ledger import CONFIG, TASK, config_of, round_id
 
 PLAIN = replace(CONFIG, encoding=FixedPoint(1.0))
@@ -229,6 +229,7 @@ def registry(folder: Path, store: MemoryStore) -> Rounds:
         clock=lambda: 1_700_000_000.0,
         rng=SystemRng(),
         observer=Observer(),
+        capacity=ROOMY,
     )
 
 

@@ -17,7 +17,7 @@ from secagg.errors import AbortReason, ConfigError, RoundAborted, UnknownRoundEr
 from secagg.masked.accumulator import one_after_the_other
 from secagg.wire.configuration import encode_config
 from tests.rounds import deployment
-from tests.serving import SEMI_HONEST, make_config, make_settings, site
+from tests.serving import ROOMY, SEMI_HONEST, make_config, make_settings, site
 
 CONFIG = encode_config(make_config(3, SEMI_HONEST))
 KEPT = 4
@@ -37,6 +37,7 @@ def registry(folder: Path) -> Rounds:
         clock=lambda: NOW,
         rng=SystemRng(),
         observer=Observer(),
+        capacity=ROOMY,
     )
 
 
