@@ -9,6 +9,7 @@ from secagg_server.calls.data_plane import DataPlane
 from secagg_server.calls.handlers import Plane, ServiceHandler
 from secagg_server.certificates.callers import Callers
 from secagg_server.limits.call_limiter import MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
+from secagg_server.limits.capacity import Capacity
 from secagg_server.network.peers import LocalPeers
 from secagg_server.observability.facts import CallEnded, CallOutcome, Fact, RoundBroken
 from secagg_server.observability.observer import Observer
@@ -24,6 +25,7 @@ from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 
 ADDRESS: Final = "coordinator.simulated:7443"
 CONTROL: Final = "unix:control.sock"
+_ROOM_BYTES: Final = 1 << 40
 
 
 class Broken:
@@ -81,6 +83,7 @@ def start(
         clock=process.wall,
         rng=rng,
         observer=observer,
+        capacity=Capacity(lambda: _ROOM_BYTES, lambda: _ROOM_BYTES, "the virtual disk"),
     )
     data = DataPlane(rounds, Callers(deployment.trust, process.wall), store, process.wall)
     control = ControlPlane(rounds, process.wall)
