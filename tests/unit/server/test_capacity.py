@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tests.unit.privacy.test_ledger import TASK
 from tests.unit.server.test_budget import registry
 
 PLAIN = make_config(4, SEMI_HONEST, size=100_000)
+NUMBERS = count(1)
 IDS = [RoundId(bytes([number]) * 16) for number in range(4)]
 
 
@@ -96,6 +98,10 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
     assert free_memory() > 1 << 20
 
 
+def fresh() -> RoundId:
+    return RoundId(next(NUMBERS).to_bytes(16, "big"))
+
+
 def rounds_with(room: Capacity, folder: Path) -> Rounds:
     rounds = registry(folder, MemoryStore())
     rounds._capacity = rounds.opener._capacity = room
@@ -105,7 +111,7 @@ def rounds_with(room: Capacity, folder: Path) -> Rounds:
 async def test_a_round_that_does_not_fit_costs_nothing(tmp_path: Path) -> None:
     rounds = rounds_with(capacity_of(10), tmp_path)
     with pytest.raises(LimitError, match="bytes of memory and 10 are left"):
-        await rounds.open(encode_config(NOISY))
+        await rounds.open(fresh(), encode_config(NOISY))
     with pytest.raises(ConfigError, match="no round with noise was opened"):
         rounds.opener.budgets.read(TASK)
     assert not list(rounds.newest_first())
@@ -118,10 +124,10 @@ async def test_without_the_check_it_is_opened(
     """The twin."""
     config = encode_config(PLAIN)
     with pytest.raises(LimitError):
-        await rounds_with(capacity_of(*room), tmp_path).open(config)
+        await rounds_with(capacity_of(*room), tmp_path).open(fresh(), config)
     without_check(monkeypatch, Capacity, "reserve", check)
     rounds = rounds_with(capacity_of(*room), tmp_path)
-    await rounds.open(config)
+    await rounds.open(fresh(), config)
     await rounds.shut_down()
 
 
@@ -131,15 +137,15 @@ async def test_a_round_gives_back_what_it_reserved(tmp_path: Path) -> None:
     room = capacity_of(Demand.of(grouped).memory)
     rounds = rounds_with(room, tmp_path)
     for config in (PLAIN, grouped, PLAIN):
-        opened = await rounds.open(encode_config(config))
+        opened = await rounds.open(fresh(), encode_config(config))
         if config is grouped:
             assert not isinstance(opened, HostedRound)
             with pytest.raises(LimitError, match="bytes of memory"):
-                await rounds.open(encode_config(PLAIN))
+                await rounds.open(fresh(), encode_config(PLAIN))
         await opened.abort(AbortReason.CANCELLED, "enough")
         assert not room._reserved
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("secagg_server.rounds.opening.bind", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            await rounds.open(encode_config(PLAIN))
+            await rounds.open(fresh(), encode_config(PLAIN))
     assert not room._reserved
