@@ -203,7 +203,6 @@ async def test_the_order_of_asking_does_not_decide_the_group(tmp_path: Path) -> 
 
 def test_the_fl_server_draws_the_ids_of_its_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, asked = RecordingRng(), list[RoundId]()
-    monkeypatch.setattr("secagg_client.sync.control.SystemRng", lambda: recorder)
 
     def note(_: ControlClient, call: Any, timeout_s: float | None) -> RoundId:
         del timeout_s
@@ -211,7 +210,9 @@ def test_the_fl_server_draws_the_ids_of_its_rounds(monkeypatch: pytest.MonkeyPat
         return asked[-1]
 
     monkeypatch.setattr(ControlClient, "_call", note)
-    with ControlClient("unix:/nobody") as control:
+    with ControlClient("unix:/nobody") as plain:
+        assert type(plain._rng) is SystemRng
+    with ControlClient("unix:/nobody", rng=recorder) as control:
         for _ in range(2):
             control.open_round(make_config(4, SEMI_HONEST, schema=SCHEMA))
     assert asked == recorder.of("ControlClient.open_round")
@@ -220,7 +221,6 @@ def test_the_fl_server_draws_the_ids_of_its_rounds(monkeypatch: pytest.MonkeyPat
 
 async def test_so_does_the_one_of_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, asked = RecordingRng(), list[RoundId]()
-    monkeypatch.setattr("secagg_client.aio.control.SystemRng", lambda: recorder)
 
     async def note(_: AsyncControlClient, call: Any, timeout_s: float | None) -> RoundId:
         del timeout_s
@@ -228,7 +228,9 @@ async def test_so_does_the_one_of_asyncio(monkeypatch: pytest.MonkeyPatch) -> No
         return asked[-1]
 
     monkeypatch.setattr(AsyncControlClient, "_call", note)
-    async with AsyncControlClient("unix:/nobody") as control:
+    async with AsyncControlClient("unix:/nobody") as plain:
+        assert type(plain._rng) is SystemRng
+    async with AsyncControlClient("unix:/nobody", rng=recorder) as control:
         for _ in range(2):
             await control.open_round(make_config(4, SEMI_HONEST, schema=SCHEMA))
     assert asked == recorder.of("AsyncControlClient.open_round")

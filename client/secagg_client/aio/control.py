@@ -9,7 +9,7 @@ from typing import Self
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
-from secagg.crypto.rng import SystemRng
+from secagg.crypto.rng import Rng, SystemRng
 from secagg.transport.addresses import checked_local_target
 from secagg.wire.describing import Description
 from secagg.wire.ledgers import TaskLedger
@@ -45,14 +45,16 @@ class AsyncControlClient:
         ...     mean = (await control.result(round_id)).mean(config)
     """
 
-    def __init__(self, target: str, *, retry: RetryPolicy | None = None) -> None:
+    def __init__(self, target: str, *, retry: RetryPolicy | None = None, rng: Rng | None = None) -> None:
         """The connection is made when it is first needed. It has no TLS, and never leaves the machine.
 
         Args:
             target: address of the control plane, "unix:/path" or "127.0.0.1:port".
             retry: when a call that broke is made again.
+            rng: source of the ids of rounds. The default is the operating system's.
         """
         self._retry = retry or RetryPolicy()
+        self._rng = rng or SystemRng()
         channel = Channel(checked_local_target(target), channels.local_options(self._retry))
         self._connection = Connection(channel, self._retry)
         self._opened = OpenedRounds()
@@ -78,7 +80,7 @@ class AsyncControlClient:
             LimitError: as many rounds are under way as the sidecar allows.
             TransportError: the sidecar cannot be reached. If the connection broke under way, the round may be open.
         """
-        asked = RoundId(SystemRng().token(ROUND_ID_SIZE)) if round_id is None else round_id
+        asked = RoundId(self._rng.token(ROUND_ID_SIZE)) if round_id is None else round_id
         round_id = await self._call(OpenRound(asked, config), timeout_s)
         self._opened.remember(round_id, config)
         return round_id
