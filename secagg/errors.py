@@ -147,6 +147,17 @@ class StoreError(LocalError):
     """
 
 
+class AuditError(LocalError):
+    """The coordinator's audit log is damaged, was changed, or cannot be written.
+
+    Cause:
+        The disk is full, or a file of the log was deleted, changed or restored from an older copy.
+    Cure:
+        Run `secagg audit verify` on the folder: it names the entry and what is wrong with it. Keep the folder as it is,
+        because it is evidence. Move it aside as a whole and start the coordinator again: it begins a new log.
+    """
+
+
 class MemoryFileError(LocalError):
     """The file in which a participant remembers sums that may hold its update cannot be read or written, or is damaged.
     The participant takes part in no sum until that is settled.

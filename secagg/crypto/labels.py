@@ -60,3 +60,7 @@ STORE_ROW: Final = b"secagg/v1/store-row"
 STORE_SEALING: Final = b"secagg/v1/store-sealing"
 JOURNAL_ENTRY: Final = b"secagg/v1/journal-entry"
 NOISE_SEED: Final = b"secagg/v1/kept-noise-seed"
+
+# Audit log
+AUDIT_ENTRY: Final = b"secagg/v1/audit-entry"
+AUDIT_CHECKPOINT: Final = b"secagg/v1/audit-checkpoint-signature"
