@@ -10,7 +10,7 @@ move the older ones elsewhere.
 
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -94,21 +94,24 @@ class AuditLog:
             disk: where the folder is.
 
         Raises:
-            AuditError: the log is damaged.
+            AuditError: the log is damaged, or the disk refuses.
             ConfigError: others can write in the folder.
-            OSError: cannot be read or written.
         """
         log = cls(folder, identity, clock, disk)
-        disk.make_folder(folder)
-        facts = disk.facts(folder)
-        if facts is not None and facts.mode & 0o022:  # check: audit-folder-private
-            raise ConfigError(f"the audit folder {folder} can be written by others").mended_by(
-                f"chmod 700 {shlex.quote(str(folder))}"
-            )
-        if not log._take_up():
-            log.write((Draft(BEGAN, clock(), {}),), sign=True)
-            log._name_head()
+        with _telling(folder):
+            log._begin()
         return log
+
+    def _begin(self) -> None:
+        self._disk.make_folder(self._folder)
+        facts = self._disk.facts(self._folder)
+        if facts is not None and facts.mode & 0o022:  # check: audit-folder-private
+            raise ConfigError(f"the audit folder {self._folder} can be written by others").mended_by(
+                f"chmod 700 {shlex.quote(str(self._folder))}"
+            )
+        if not self._take_up():
+            self._write((Draft(BEGAN, self._clock(), {}),), sign=True)
+            self._name_head()
 
     # --- what may be asked at any time --------------------------------------------------------------------------------
 
@@ -135,8 +138,12 @@ class AuditLog:
             rounds: ids in hexadecimal.
 
         Raises:
-            OSError: cannot be read.
+            AuditError: the disk refuses.
         """
+        with _telling(self._folder):
+            self._look_for(frozenset(rounds))
+
+    def _look_for(self, rounds: frozenset[str]) -> None:
         missing = set(rounds)
         for name in reversed(self._segments()):
             if not missing:
@@ -164,9 +171,9 @@ class AuditLog:
             sign: whether a checkpoint follows them.
 
         Raises:
-            OSError: none of `drafts` is in the log.
+            AuditError: the disk refuses, and none of `drafts` is in the log.
         """
-        with self._lock:
+        with self._lock, _telling(self._folder):
             noted, left_out = tuple(self._loose), self._left_out
             more = (Draft(LEFT_OUT, self._clock(), {"unlogged": left_out}),) if left_out else ()
             self._write((*noted, *more, *drafts), sign=sign)
@@ -186,7 +193,7 @@ class AuditLog:
         there is a new one.
 
         Raises:
-            OSError: cannot be written.
+            AuditError: the disk refuses.
         """
         with self._lock:
             waiting = self._unsigned > 0 and self._clock() - self._unsigned_since_s >= checkpoints.EVERY_S
@@ -351,6 +358,15 @@ class _Batch:
         self.lines.append(line)
         self.size += len(line) + 1
         self.last = head
+
+
+@contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    """What the disk refuses, by its name."""
+    try:
+        yield
+    except OSError as error:
+        raise AuditError(f"the audit log in {folder} is out of reach: {error.strerror or error}") from error
 
 
 def _ms(seconds: float) -> int:

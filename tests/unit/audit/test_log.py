@@ -160,7 +160,7 @@ def test_a_head_or_entries_that_are_gone_are_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("after", range(6))
 def test_a_first_start_that_fails_anywhere_can_be_repeated(tmp_path: Path, call: str, after: int) -> None:
     deployment, folder = Deployment(), tmp_path / "audit"
-    with suppress(OSError):
+    with suppress(AuditError):
         deployment.log(folder, _Failing(call, after))
     deployment.log(folder).write([deployment.joined("anna")], sign=True)
     assert _kinds(folder).count("joined") == 1
@@ -173,7 +173,7 @@ def test_what_a_full_disk_refused_is_not_in_the_log(tmp_path: Path, call: str) -
     log = deployment.log(tmp_path, disk)
     disk.call, disk.left = call, 0
     for _ in range(3):
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(AuditError, match="out of reach: No space left on device"):
             log.write([deployment.joined("anna"), deployment.joined("bert", 2)])
     disk.call = ""
     log.write([deployment.joined("carl", 3)], sign=True)
@@ -299,7 +299,7 @@ def test_others_must_not_write_in_the_folder(tmp_path: Path, monkeypatch: pytest
     folder.chmod(0o777)
     with pytest.raises(ConfigError, match="can be written by others; run: chmod 700"):
         deployment.log(folder)
-    without_check(monkeypatch, AuditLog, "open", "audit-folder-private")
+    without_check(monkeypatch, AuditLog, "_begin", "audit-folder-private")
     assert deployment.log(folder).entries == 2
 
 
