@@ -56,13 +56,14 @@ class Accumulator:
 
     def unmasked(self, masks: Sequence[Mask]) -> Words:
         """The sum plus `masks`, mod 2^b: words[vector_len]. Call once; it works in place."""
+        ring = self._sum.dtype.type((1 << self._bits) - 1)
 
         def work(start: int, stop: int) -> None:
-            add_masks(self._sum[start:stop], start, masks)
+            part = self._sum[start:stop]
+            add_masks(part, start, masks)
+            part &= ring
 
         self._parallel(work, [(low, min(low + _RANGE, self._len)) for low in range(0, self._len, _RANGE)])
-        if self._bits < 8 * self._sum.itemsize:
-            self._sum &= self._sum.dtype.type((1 << self._bits) - 1)
         return self._sum
 
     def forget(self) -> None:
