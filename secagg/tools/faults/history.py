@@ -209,9 +209,11 @@ class History:
     Attributes:
         keep_finished_s: how long the coordinator keeps the end of a round, in seconds by its own clock.
         keep_finished_rounds: how many ends it keeps; it forgets no sum that nobody fetched for being one too many.
+        durable: whether the coordinator has a disk that outlives its process.
         facts: in order.
     """
 
     keep_finished_s: float = float("inf")
     keep_finished_rounds: int = 1 << 30
+    durable: bool = True
     facts: list[Fact] = field(default_factory=list)
