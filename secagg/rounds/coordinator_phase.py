@@ -113,6 +113,11 @@ class CoordinatorPhase(ABC, Generic[MessageT]):
         """The message that closed the phase, for a member that delivered in it. The same whenever it is asked for."""
         raise ValueError("the last phase is not closed by a message; fetch the aggregate")
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether a message closes the phase. The last phase of a round may have none."""
+        return type(self).answer is not CoordinatorPhase.answer
+
     def finish(self) -> tuple[list[Event], Aggregate | SumDelivered]:
         """The round's last phase is closed: the sum, or what is known of it, and the events before.
 

@@ -29,7 +29,8 @@ arrived. Another message in place of an accepted one is refused. A refused messa
 send a correct one while the phase is open.
 
 **Closing.** A phase closes as soon as all have delivered who are expected, or at its deadline. The engine has no clock,
-so nothing closes by itself at a deadline: the shell calls `tick(now)` when it has come. The first phase closes early
+so nothing closes by itself at a deadline: the shell calls `tick(now)` when it has come. A shell that was away calls
+`resume(now)`, which gives the open phase its time anew. The first phase closes early
 once all have come whom the FL server names or, if it names nobody, as many as the round admits, where whoever left
 again is not waited for; if fewer than t can still come, the round fails at once. Whoever has not delivered when a phase
 closes has dropped out. If fewer than t (`RoundConfig.threshold`) are left, the round fails. Else the unit draws its
@@ -57,6 +58,7 @@ from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped
 from secagg.messages import SENT_IN, AdvertiseKeys, CoordinatorMessage, Leave, ParticipantId, ParticipantMessage, Phase
 from secagg.phases import input_phase, time_limit, time_limit_s
 from secagg.rounds.dropouts import DROP_REASONS
+from secagg.rounds.finished import LastAnswers
 from secagg.rounds.opening_and_closing import OpeningAndClosing
 
 
@@ -122,6 +124,19 @@ class Engine(OpeningAndClosing):
     def replaces(self, sender: ParticipantId, keys: AdvertiseKeys) -> bool:
         """Whether `keys` are others than those that the sender advertised in the open phase."""
         return self.phase is Phase.ADVERTISE_KEYS and self._joining.advertised.get(sender, keys) != keys
+
+    def last_answers(self) -> LastAnswers:
+        """What participants may still ask of a round that ended with a sum. It must not be forgotten yet."""
+        if self._last is None or not self._going_on:
+            raise ValueError("the round did not end with a sum")
+        closed = [self._units[p] for p in self._order[1 : self._order.index(self._last) + 1]]
+        small = [unit for unit in closed if unit.is_answered and not unit.answer_is_large]
+        answers: dict[Phase, CoordinatorMessage] = {unit.phase: unit.answer(self._going_on[0]) for unit in small}
+        return LastAnswers(
+            answers={Phase.ADVERTISE_KEYS: self.roster, **answers},
+            chunks={unit.phase: unit.uploads.chunks for unit in self._uploading},
+            finishers=self.finishers,
+        )
 
     # --- what the shell tells -----------------------------------------------------------------------------------------
 
@@ -245,6 +260,22 @@ class Engine(OpeningAndClosing):
     def abort(self, reason: AbortReason, message: str) -> list[Event]:
         """End the round without a sum."""
         return [] if self.phase is None else self._fail(RoundAborted(reason, message))
+
+    def resume(self, now: float) -> list[Event]:
+        """The coordinator was away: give the open phase its time anew. A clock that was set back meanwhile, or ran far
+        ahead, shortens nobody's time.
+        """
+        if self.phase is None or self.awaits_model:
+            return []
+        if self._awaits_first:
+            self.deadline = now + self.round.config.deadlines.join_s
+        else:
+            self.deadline = now + time_limit_s(self.phase, self.round.config.deadlines)
+        return [PhaseStarted(self.phase, self.deadline, self._to_come)]
+
+    @property
+    def _to_come(self) -> int:
+        return self._joining.awaited if self.phase is Phase.ADVERTISE_KEYS else len(self._expected)
 
     def forget(self) -> None:
         """The round is over and its result kept elsewhere: keep no more than repeats and the last answers need."""

@@ -78,6 +78,7 @@ class OpeningAndClosing:
         self._expected: set[Index] = set()  # who may deliver in the open phase
         self._missing: set[Index] = set()  # who of them has not, so that nobody has to be asked for each message
         self._going_on: list[Index] = []  # who wait for what comes next; where one is enough, in the order of asking
+        self._last: Phase | None = None  # the phase in which the round ended with a sum
         self._forgotten = False
 
     @property
@@ -257,6 +258,7 @@ class OpeningAndClosing:
     def _finish(self, unit: CoordinatorPhase[Any]) -> list[Event]:
         events, result = unit.finish()
         self.phase = None
+        self._last = unit.phase
         if isinstance(result, SumDelivered):
             self.delivered = result
             return [*events, result]

@@ -114,7 +114,11 @@ class ReleaseMemory:
         self._failed: set[RoundId] = set()
 
     def claim(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
-        """Check and record a sum, in one step, as `Claim` says. A round that claims again replaces its claim."""
+        """Check and record a sum, in one step, as `Claim` says. A round that claims another sum replaces its claim; the
+        very sum that is recorded is granted again, whatever was recorded since.
+        """
+        if self._releases.get(round_id) == release:
+            return frozenset()
         exposed = self.exposed(round_id, release)
         if not exposed:
             self.record(round_id, release)

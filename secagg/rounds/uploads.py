@@ -15,7 +15,11 @@ class Spool(Protocol):
         ...
 
     def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
-        """The owner's chunks, in order; they are forgotten."""
+        """The owner's chunks, in order; they are forgotten, unless the spool outlives the process."""
+        ...
+
+    def cut(self, phase: Phase, owner: Index, chunks: int) -> None:
+        """Forget what the owner has behind the first `chunks`."""
         ...
 
 
@@ -32,6 +36,10 @@ class MemorySpool:
     def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
         """Give the owner's chunks in order and drop the list."""
         yield from self._chunks.pop((phase, owner), [])
+
+    def cut(self, phase: Phase, owner: Index, chunks: int) -> None:
+        """Shorten the list."""
+        del self._chunks.get((phase, owner), [])[chunks:]
 
 
 class Uploads:
@@ -59,6 +67,11 @@ class Uploads:
         self._check = check
         self._fold = fold
         self._received: dict[Index, int] = {}
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks a vector has."""
+        return self._chunks
 
     def received(self, owner: Index) -> int:
         """Chunks of `owner` that arrived; a client that lost its connection goes on there."""

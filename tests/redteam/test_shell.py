@@ -39,9 +39,9 @@ def test_a_file_with_an_upload_is_found(monkeypatch: pytest.MonkeyPatch) -> None
         folders.append(path.parent)
         listen(path)
 
-    def keeping(self: MemoryJournal, outcome: Any) -> Any:
+    def keeping(self: MemoryJournal, ended: Any) -> Any:
         (folders[-1] / "crash.dump").write_bytes(b"".join(self.spool.written.values()))  # type: ignore[attr-defined]
-        return finish(self, outcome)
+        return finish(self, ended)
 
     monkeypatch.setattr("secagg_server.network.listening.make_way", noting)
     monkeypatch.setattr(MemoryJournal, "finish", keeping)

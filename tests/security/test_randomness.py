@@ -155,7 +155,7 @@ async def test_the_coordinator_draws_the_seed_of_its_noise(tmp_path: Path, monke
     for _ in range(2):
         await rounds.open(os.urandom(16), config)
     seeds = [seed.expose() for seed in given]
-    assert seeds == recorder.of("RoundOpener._prepare_cohort")
+    assert seeds == recorder.of("RoundOpener._record")
     assert len(set(seeds)) == 2
     assert {len(seed) for seed in seeds} == {32}
     await rounds.shut_down()

@@ -12,7 +12,7 @@ import io
 import json
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -250,9 +250,10 @@ def _remembering() -> "MemoryStore":
     from secagg_server.storage.memory import MemoryJournal, MemoryStore  # noqa: PLC0415
 
     class Store(MemoryStore):
-        def open_round(self, record: "RoundRecord") -> "Journal":
-            self.journals[record.round_id] = MemoryJournal(record, spool=RememberingSpool())
-            return self.journals[record.round_id]
+        def open_rounds(self, records: "Sequence[RoundRecord]") -> "Sequence[Journal]":
+            made = {record.round_id: MemoryJournal(record, spool=RememberingSpool()) for record in records}
+            self.journals |= made
+            return list(made.values())
 
     return Store()
 

@@ -27,6 +27,7 @@ from secagg.wire.failures import TRAILER, encode_failure
 from secagg_server.observability.facts import CallEnded, CallOutcome
 from secagg_server.observability.logs import plain_traceback
 from secagg_server.observability.observer import Observer
+from secagg_server.rounds.suspension import Suspended
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -103,6 +104,9 @@ async def reported(context: Context, call: CallProgress, observer: Observer) -> 
         tell(CallOutcome.REFUSED, error)
         trailer = ((TRAILER, encode_failure(error).SerializeToString()),)
         await context.abort(_status(error), str(error)[:MAX_DETAIL_CHARS], trailer)
+    except Suspended as suspended:
+        tell(CallOutcome.SUSPENDED)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(suspended))
     except asyncio.CancelledError:
         tell(CallOutcome.HUNG_UP)
         raise

@@ -99,6 +99,8 @@ class CallOutcome(Enum):
     REFUSED = auto()
     BROKEN = auto()
     HUNG_UP = auto()
+    SUSPENDED = auto()
+    """The coordinator stops, and takes the call's round up again when it starts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from secagg_server.observability.logs import plain_traceback
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound, name_of
 from secagg_server.storage.records import Released, RoundRecord
+from secagg_server.storage.store import Journal
 
 _DRAW_BYTES = 8  # of randomness for one choice among at most a thousand groups
 
@@ -45,6 +46,7 @@ class GroupedRound:
         record: RoundRecord,
         config: RoundConfig,
         groups: Mapping[int, HostedRound],
+        journal: Journal,
         *,
         rng: Rng,
         clock: Clock,
@@ -56,6 +58,7 @@ class GroupedRound:
         self.groups = groups
         self.outcome: PackedGroups | RoundAborted | None = None
         self.events: list[tuple[float, WatchedEvent]] = []
+        self._journal = journal
         self._plan = plan_of(config)
         self._rng = rng
         self._clock = clock

@@ -4,26 +4,43 @@ The engine is not thread-safe and may work for long (folding, unmasking), so eac
 a time. This is what becomes of a message:
 
 1. Its call hands it to `receive`, and a task of its own waits until no other step is under way.
-2. `_perform` makes the step in a thread. What it changes is in the journal before anyone is told. If it ends the round,
-   the cost of the sum is charged, the receipt is signed, and the end is in the journal too.
+2. `_perform` makes the step in a thread. What it took is in the journal before anyone is told, and safe as far as
+   anybody hears of it. If it ends the round, the cost of the sum is charged, the receipt is signed, what other rounds
+   must know of the sum is settled, and the end is in the journal too, in this order: a process that dies in between
+   builds the round again, ends it again, and finds what it did before.
 3. `_publish`, on the event loop again, tells the observer of the events, wakes the calls that wait for them, and sets
    the timer for the deadline of the phase that is open now. When the timer goes off, closing the phase is a step like
    any other.
 
+Calls see the round as it was published, never as a step that is under way left its engine: they ask for the lock of
+steps, or read what `_publish` wrote.
+
 A step that has begun is carried to its end, even if the call that began it is cancelled. A message that is refused
 changes nothing. Any other error in a step is a bug or a full disk: nobody knows the engine's state then, so the round
-ends without a sum, unless it had released one before.
+is broken off, which outlives the process where the store does, and ends without a sum, unless it had released one
+before. If not even that can be kept, nobody is told anything: the calls are suspended.
+
+**Suspension.** With a store that outlives the process, a coordinator that stops suspends its rounds: their calls end,
+to be made again, and the next process goes on with the rounds.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.identity import CoordinatorIdentity
-from secagg.errors import AbortReason, LedgerError, NotInRoundError, ProtocolViolation, RemoteError, RoundAborted
+from secagg.errors import (
+    AbortReason,
+    LedgerError,
+    NotInRoundError,
+    ProtocolViolation,
+    RemoteError,
+    RoundAborted,
+    StoreError,
+)
 from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
 from secagg.messages import (
     AdvertiseKeys,
@@ -35,7 +52,7 @@ from secagg.messages import (
     Phase,
 )
 from secagg.phases import phases
-from secagg.programs.ledgers.budgets import Charge
+from secagg.programs.ledgers.budgets import OPENED_IN, Charge
 from secagg.receipts import Receipt
 from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
@@ -47,12 +64,16 @@ from secagg_server.observability.observer import Observer
 from secagg_server.rounds.certifying import Certifying
 from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.rounds.processes import Processes
+from secagg_server.rounds.suspension import Suspended
 from secagg_server.rounds.uploads import Uploads
-from secagg_server.storage.records import Outcome, Released, RoundRecord, Withheld
+from secagg_server.storage.records import Combined, Ended, Outcome, Released, RoundRecord, Withheld
 from secagg_server.storage.store import Journal
 
 Clock = Callable[[], float]
 """Gives the seconds since 1970."""
+
+Settle = Callable[..., None]
+"""`Store.settle_release` for one round."""
 
 Step = Callable[[float], list[Event]]
 """What to do with the engine at a time; runs in a thread."""
@@ -83,13 +104,28 @@ class HostedRound:
         on_room: Callable[[ParticipantId], None],
         identity: Callable[[], CoordinatorIdentity],
         observer: Observer,
+        settle: Settle,
         charge: Charge | None = None,
+        durable: bool = False,
     ) -> None:
+        """Args:
+        record: its opening.
+        engine: in the first phase.
+        journal: of the round.
+        clock: seconds since 1970.
+        on_end: called when the round is over.
+        on_room: called when another process of a participant may join in place of one that is gone.
+        identity: gives the certificate and key that are in force; the receipt is signed with them.
+        observer: hears what happens.
+        settle: tells the memory of released sums how the round ended.
+        charge: of its noise, in the task's privacy ledger; None without noise.
+        durable: whether the journal outlives the process.
+        """
         self.record = record
         self.config = engine.round.config
         self.outcome: Outcome | None = None
         self.receipt: Receipt | None = None
-        self.certifying = Certifying()
+        self.certifying = Certifying(journal, clock)
         self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self.expected: frozenset[ParticipantId] = frozenset()
@@ -98,7 +134,11 @@ class HostedRound:
         self._clock = clock
         self._on_end = on_end
         self._identity = identity
-        self._charge = charge  # in the task's privacy ledger; None without noise
+        self._charge = charge
+        self._settle = settle
+        self._durable = durable
+        self._suspended = False
+        self._phase: Phase | None = None  # the open phase, as it was published
         self._state = asyncio.Lock()  # who holds it may use the engine
         self._turned, self._news = Notifier(), Notifier()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
@@ -116,7 +156,7 @@ class HostedRound:
     @property
     def phase(self) -> Phase | None:
         """The open phase; None once the round is over."""
-        return None if self.outcome is not None else self._engine.phase
+        return None if self.outcome is not None else self._phase
 
     def offered_to(self, participant: ParticipantId) -> bool:
         """Whether the participant could still join: the round is open for keys, and no process of it waits there nor
@@ -135,6 +175,7 @@ class HostedRound:
             RoundAborted: the round ended without a sum.
         """
         while self.outcome is None:
+            self._check_running()
             await self._turned.wait()
         if isinstance(self.outcome, RoundAborted):
             raise self._failure(self.outcome)
@@ -167,8 +208,15 @@ class HostedRound:
         """Wait until `phase` is over for the participant."""
         if phase not in phases(self.config):  # check: phase-of-the-round
             raise ProtocolViolation(f"{phase} is not a phase of this round", culprit=participant)
-        while self.outcome is None and not self._engine.ready(participant, phase):
+        while not await self._is_over(participant, phase):
             await self._turned.wait()
+
+    async def _is_over(self, participant: ParticipantId, phase: Phase) -> bool:
+        if self.outcome is not None:
+            return True
+        async with self._state:  # no step is under way: what the engine says now is safe  # check: told-when-safe
+            self._check_suspended()
+            return self._engine.ready(participant, phase)
 
     async def answer(self, participant: ParticipantId, phase: Phase) -> CoordinatorMessage:
         """Wait until `phase` is over; what closed it for the participant.
@@ -200,7 +248,13 @@ class HostedRound:
 
     def watch(self) -> AsyncIterator[tuple[float, CohortEvent]]:
         """All events, from the first to the last."""
-        return self._news.each(self.events, lambda: self.outcome is not None)
+        return self._news.each(self.events, self._watched)
+
+    def _watched(self) -> bool:
+        """Whether nothing more will happen."""
+        if self.outcome is None:
+            self._check_suspended()
+        return self.outcome is not None
 
     # --- what changes the round ---------------------------------------------------------------------------------------
 
@@ -241,7 +295,8 @@ class HostedRound:
         """The sender gives up. Saying so again changes nothing.
 
         Under load a step waits long for its turn. Somebody who leaves has no time for that, and needs no answer that
-        follows from it: whoever is known to have joined is let go at once.
+        follows from it: whoever is known to have joined is let go at once. Where the store outlives the process, the
+        answer says that the leave is safe, so it waits.
 
         Raises:
             ProtocolViolation: a process of the sender waits for the roster: it is another one that gives up.
@@ -249,16 +304,22 @@ class HostedRound:
         self.certifying.without((sender,))
         processes = self._processes
         if self.outcome is not None or processes.has_left(sender):
-            return
+            return await self._safe()
         await processes.check_hung_up(sender)  # check: C95
         if self.outcome is not None or processes.has_left(sender):
-            return
+            return await self._safe()
         processes.leaving.add(sender)
         leaving = asyncio.create_task(self._leave(sender, message))
         self._steps.add(leaving)
         leaving.add_done_callback(self._left_or_not)
-        if not self.delivered(sender, Phase.ADVERTISE_KEYS):
+        if self._durable or not self.delivered(sender, Phase.ADVERTISE_KEYS):
             await asyncio.shield(leaving)
+        return None
+
+    async def _safe(self) -> None:
+        """Return when everything that was taken before is safe, where that can be."""
+        if self._durable and self.outcome is None:
+            await self._carry_out(self._flush)
 
     async def _leave(self, sender: ParticipantId, message: Leave) -> None:
         with self._processes.leaving_for(sender, message.reason):
@@ -296,13 +357,21 @@ class HostedRound:
         """Chunks that arrived. An upload that seems to be under way is over: its connection broke."""
         await self.check_member(sender)
         self.claim_upload(sender)
+        await self._safe()
         async with self._state:
+            self._check_suspended()
             return self._engine.received_chunks(sender)
 
     async def abort(self, reason: AbortReason, message: str) -> None:
         """End the round without a sum, unless it is over."""
         if self.outcome is None:
             await self._carry_out(partial(self._journalled.abort, reason, message))
+
+    async def suspend(self) -> None:
+        """The process stops, and the next one goes on: end the calls that wait. The step that is under way is made."""
+        async with self._state:
+            if self.outcome is None:
+                self._let_go()
 
     # --- steps, each in a thread --------------------------------------------------------------------------------------
 
@@ -327,14 +396,35 @@ class HostedRound:
         if self.outcome is not None:
             return now, events, self.outcome
         outcome = self._journalled.outcome()
-        if outcome is not None:
-            if self._charge is not None:
-                self._charge.settle(outcome, phase)
-            if not isinstance(outcome, RoundAborted):
-                self.receipt = Receipt.sign(self._journalled.statement(outcome), self._identity(), now)
-                self.certifying.certification = self._journalled.certification(outcome)
-            outcome = self._journalled.finish(outcome)
-        return now, events, outcome
+        if outcome is None:
+            self._journalled.flush_due()
+            return now, events, None
+        return now, events, self._end(now, phase, events, outcome)
+
+    def _flush(self, now: float) -> list[Event]:
+        del now
+        self._journalled.flush()
+        return []
+
+    def _end(self, now: float, phase: Phase | None, events: list[Event], outcome: Outcome) -> Outcome:
+        """Keep the end; the outcome as it is served. `phase` was open when the step began."""
+        if self._charge is not None:
+            self._charge.settle(outcome, phase)
+        released = not isinstance(outcome, RoundAborted)
+        if not isinstance(outcome, RoundAborted):
+            self.receipt = Receipt.sign(self._journalled.statement(outcome), self._identity(), now)
+            self.certifying.certification = self._journalled.certification(outcome)
+        self._settle(released=released, may_be_open=self.may_be_open)
+        happened = [*self.events, *((now, self._watched_event(event, outcome)) for event in events)]
+        last, opened = self._journalled.last_answers(outcome), phase in OPENED_IN
+        kept = self._journalled.finish(Ended(now, outcome, self.receipt, tuple(happened), last, opened)).outcome
+        if isinstance(kept, Combined):
+            raise TypeError("a round of one cohort ends with an outcome of its own")
+        return kept
+
+    @staticmethod
+    def _watched_event(event: Event, outcome: Outcome | None) -> CohortEvent:
+        return watched(event, outcome.digest if isinstance(outcome, Released) else b"")
 
     # --- on the event loop --------------------------------------------------------------------------------------------
 
@@ -348,27 +438,46 @@ class HostedRound:
         async with self._state:
             try:
                 now, events, outcome = await asyncio.to_thread(self._perform, step)
-            except (RemoteError, NotInRoundError, RoundAborted):
+            except (RemoteError, NotInRoundError, RoundAborted, Suspended):
                 raise  # refused: the state is what it was
             except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
                 self._observer.tell(RoundBroken(self._name, plain_traceback()))
                 if self.outcome is None:  # what was released stays released
-                    self._break(_told(error))
+                    await self._break(_told(error))
                 raise self._failure(RoundAborted(AbortReason.INTERNAL, _told(error))) from error
             self.outcome = outcome
             self._publish(now, events)
 
-    def _break(self, told: str = INTERNAL) -> None:
+    async def _break(self, told: str = INTERNAL) -> None:
+        try:
+            await asyncio.to_thread(self._break_off)
+        except (StoreError, OSError):
+            self._observer.tell(RoundBroken(self._name, plain_traceback()))
+            self._let_go()
+            raise Suspended from None
         failure = RoundAborted(AbortReason.INTERNAL, told)
         self._engine.abort(failure.reason, told)
         self.outcome = failure
         self._publish(self._clock(), [RoundFailed(failure)])
 
+    def _break_off(self) -> None:
+        """Whoever is told that the round failed must never learn later that it went on."""
+        self._journalled.break_off()
+        with suppress(StoreError, OSError):  # else the claim stays as it is: as of a round that is under way
+            self._settle(released=False, may_be_open=self.may_be_open)
+
+    def _let_go(self) -> None:
+        """End the calls that wait; take nothing more."""
+        self._suspended = True
+        self._set_timer()
+        self._turned.notify()
+        self._news.notify()
+
     def _publish(self, now: float, events: list[Event]) -> None:
         """Tell everyone who waits, and set the timer for the phase that is open now."""
-        digest = self.outcome.digest if isinstance(self.outcome, Released) else b""
+        self._phase = self._engine.phase
         for event in events:
-            self.events.append((now, watched(event, digest)))
+            self.events.append((now, self._watched_event(event, self.outcome)))
             if isinstance(event, MessageAccepted):
                 self._delivered.add((event.phase, event.participant))
             self._observer.tell(RoundEvent(self._name, now, event))
@@ -388,7 +497,7 @@ class HostedRound:
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self.outcome is None:
+        if self.outcome is None and not self._suspended:
             delay = max(0.0, self._engine.deadline - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._deadline_came)
 
@@ -400,18 +509,25 @@ class HostedRound:
     async def _on_deadline(self) -> None:
         try:
             await self._alone(self._journalled.tick)
-        except RoundAborted:
+        except (RoundAborted, Suspended):
             return  # over already, or broken: told and logged
         except (RemoteError, NotInRoundError):
             # Nobody sent anything, so nobody is refused: this is a bug, and nobody else would notice it.
             self._observer.tell(RoundBroken(self._name, plain_traceback()))
-            self._break()
+            with suppress(Suspended):
+                await self._break()
             return
         self._set_timer()  # the wall clock may lag behind the loop's
 
     def _check_running(self) -> None:
         if isinstance(self.outcome, RoundAborted):
             raise self._failure(self.outcome)
+        if self.outcome is None:
+            self._check_suspended()
+
+    def _check_suspended(self) -> None:
+        if self._suspended:
+            raise Suspended
 
     @staticmethod
     def _failure(failure: RoundAborted) -> RoundAborted:
@@ -427,4 +543,6 @@ def name_of(record: RoundRecord, config: RoundConfig) -> RoundName:
 
 def _told(error: Exception) -> str:
     """What everybody may know of an error in a step."""
+    if isinstance(error, StoreError):
+        return f"the round cannot be kept: {error}"
     return f"the sum is not released: {error}" if isinstance(error, LedgerError) else INTERNAL

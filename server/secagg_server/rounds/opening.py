@@ -22,7 +22,7 @@ from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.storage.records import RoundRecord
-from secagg_server.storage.store import Store
+from secagg_server.storage.store import Journal, Store
 
 SEED_SIZE: Final = 32
 
@@ -101,51 +101,75 @@ class RoundOpener:
 
     def prepare(self, round_id: RoundId, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
         """Store a new round; what is returned starts it, on the event loop. If anything fails, nothing is left."""
-        record = RoundRecord(round_id, config_bytes, self._clock())
+        record = self._record(round_id, config_bytes, self._clock(), config)
         with ExitStack() as undo:
             start = self._prepare_all(record, config, undo)
             undo.pop_all()
             return start
 
+    def _record(self, round_id: RoundId, config_bytes: bytes, opened_s: float, config: RoundConfig) -> RoundRecord:
+        one_cohort = config.groups is None or config.groups.number > 0
+        seed = Secret(self._rng.token(SEED_SIZE)) if config.central_noise and one_cohort else None
+        return RoundRecord(round_id, config_bytes, opened_s, self.trust.pem, seed)
+
     def _prepare_all(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], OpenedRound]:
+        """The round is stored first, and its cost planned then: after a crash in between nobody was told of the round,
+        and it costs nothing.
+        """
         self._capacity.reserve(record.round_id, Demand.of(config))
         undo.callback(self._capacity.release, record.round_id)
+        groups = {} if config.groups is None else self._groups_of(record, config.groups.count)
+        records = [record, *(made for made, _ in groups.values())]
+        journals = self._store.open_rounds(records)
+        undo.callback(self._store.forget_rounds, [made.round_id for made in records])
         charge = self.budgets.plan(record.round_id, config)
         if charge is not None:
             undo.callback(charge.withdraw)
         if config.groups is None:
-            return self._prepare_cohort(record, config, charge, undo)
-        ids = GroupedRoundId(record.round_id, record.config_bytes)
-        starts: dict[int, Callable[[], HostedRound]] = {}
-        for number in range(1, config.groups.count + 1):
-            group = RoundRecord(ids.round_id(number), ids.group_config(number), record.opened_s)
-            starts[number] = self._prepare_cohort(group, decode_config(group.config_bytes), charge, undo)
+            return self.cohort(record, config, journals[0], charge)
+        starts = {
+            number: self.cohort(made, decoded, journal, charge)
+            for (number, (made, decoded)), journal in zip(groups.items(), journals[1:], strict=True)
+        }
         return lambda: GroupedRound(
             record,
             config,
             {number: start() for number, start in starts.items()},
+            journals[0],
             rng=self._rng,
             clock=self._clock,
             observer=self._observer,
             on_end=partial(self._on_round_end, record.round_id),
         )
 
-    def _prepare_cohort(
-        self, record: RoundRecord, config: RoundConfig, charge: Charge | None, undo: ExitStack
+    def _groups_of(self, record: RoundRecord, count: int) -> dict[int, tuple[RoundRecord, RoundConfig]]:
+        ids = GroupedRoundId(record.round_id, record.config_bytes)
+        made: dict[int, tuple[RoundRecord, RoundConfig]] = {}
+        for number in range(1, count + 1):
+            config_bytes = ids.group_config(number)
+            config = decode_config(config_bytes)
+            made[number] = self._record(ids.round_id(number), config_bytes, record.opened_s, config), config
+        return made
+
+    def cohort(
+        self, record: RoundRecord, config: RoundConfig, journal: Journal, charge: Charge | None
     ) -> Callable[[], HostedRound]:
+        """A round of one cohort, in its first phase; what is returned starts it, on the event loop.
+
+        Raises:
+            LimitError: there is no memory for its sum.
+        """
         context = bind(record.round_id, record.config_bytes, config.model_digest)
         round_ = Round(record.round_id, config, context)
-        journal = self._store.open_round(record)
-        undo.callback(self._store.forget_round, record.round_id)
         try:
             engine = coordinate(
                 round_,
                 now=record.opened_s,
-                trust=self.trust,
+                trust=TrustAnchors.from_pem(record.trust_pem),
                 spool=journal.spool,
                 parallel=self._parallel,
                 claim=partial(self._store.claim_release, record.round_id),
-                noise_seed=Secret(self._rng.token(SEED_SIZE)) if config.central_noise else None,
+                noise_seed=record.noise_seed,
             )
         except MemoryError:
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
@@ -158,5 +182,7 @@ class RoundOpener:
             on_room=self._on_room,
             identity=self._identity,
             observer=self._observer,
+            settle=partial(self._store.settle_release, record.round_id),
             charge=charge,
+            durable=self._store.durable,
         )

@@ -245,8 +245,6 @@ class Rounds:
 
     def _cohort_ended(self, round_id: RoundId) -> None:
         hosted = self._rounds[round_id]
-        released = not isinstance(hosted.outcome, RoundAborted)
-        self._store.settle_release(round_id, released=released, may_be_open=hosted.may_be_open)
         self._wake_all()  # for those whom the next round about the model admits again
         if hosted.config.groups is None:  # else the round ends with the last of its groups
             self._round_ended(round_id)
@@ -265,14 +263,16 @@ class Rounds:
         """Somebody has its sum: from now on it may be forgotten when later rounds end."""
         if opened.record.round_id in self._ended:
             self._ended[opened.record.round_id] = True
+            self._store.fetched(opened.record.round_id)
 
     def _forget(self, round_id: RoundId) -> None:
         self._ended.pop(round_id, None)
         opened = self._known.pop(round_id, None)
         if opened is not None:
-            for hosted in _parts_of(opened):
-                del self._rounds[hosted.record.round_id]
-                self._store.forget_round(hosted.record.round_id)
+            ids = [hosted.record.round_id for hosted in _parts_of(opened)]
+            for known in ids:
+                del self._rounds[known]
+            self._store.forget_rounds(dict.fromkeys([round_id, *ids]))
             self._log.debug("round_forgotten", round_id=round_id.hex())
 
 

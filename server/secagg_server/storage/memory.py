@@ -1,6 +1,7 @@
 """A store in memory: a restart forgets everything but the privacy ledgers, where those are kept elsewhere."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -11,8 +12,8 @@ from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.rounds.uploads import Spool
-from secagg_server.storage.records import Entry, Outcome, Released, RoundRecord
-from secagg_server.storage.store import Journal
+from secagg_server.storage.records import Ended, Entry, Released, RoundRecord
+from secagg_server.storage.store import Journal, KeptRound, LostRound
 from secagg_server.storage.temporary import TemporarySpool
 
 
@@ -23,23 +24,33 @@ class MemoryJournal:
     record: RoundRecord
     spool: Spool = field(default_factory=TemporarySpool)
     entries: list[Entry] = field(default_factory=list)
-    outcome: Outcome | None = None
+    ended: Ended | None = None
 
     def append(self, entry: Entry) -> None:
         """Keep the entry in a list, which tests read."""
         self.entries.append(entry)
 
-    def finish(self, outcome: Outcome) -> Outcome:
-        """Keep the outcome, and none of the entries. The sum is packed in the memory that it has."""
-        self.entries.clear()
+    def flush(self) -> None:
+        """Nothing is safer than it was."""
+
+    def finish(self, ended: Ended) -> Ended:
+        """Keep the end, and none of the entries. The sum is packed in the memory that it has."""
+        outcome = ended.outcome
         if isinstance(outcome, Released) and isinstance(outcome.payloads, WordChunks):
-            outcome = replace(outcome, payloads=outcome.payloads.in_place())
-        self.outcome = outcome
-        return outcome
+            ended = replace(ended, outcome=replace(outcome, payloads=outcome.payloads.in_place()))
+        self.ended = ended
+        self.entries.clear()
+        return ended
+
+    def break_off(self) -> None:
+        """Keep none of the entries."""
+        self.entries.clear()
 
 
 class MemoryStore:
     """A store that lives as long as the process, but for its ledgers where they are kept elsewhere."""
+
+    durable = False
 
     def __init__(self, remember_releases: int = 200, ledgers: LedgerStore | None = None) -> None:
         """Args:
@@ -52,14 +63,23 @@ class MemoryStore:
         self.journals: dict[RoundId, MemoryJournal] = {}
         self._seen: Counter[tuple[ParticipantId, str]] = Counter()
 
-    def open_round(self, record: RoundRecord) -> Journal:
-        """Keep the round in `journals`, which tests read."""
-        self.journals[record.round_id] = MemoryJournal(record)
-        return self.journals[record.round_id]
+    def open_rounds(self, records: Sequence[RoundRecord]) -> Sequence[Journal]:
+        """Keep the rounds in `journals`, which tests read."""
+        made = {record.round_id: MemoryJournal(record) for record in records}
+        self.journals |= made
+        return list(made.values())
 
-    def forget_round(self, round_id: RoundId) -> None:
-        """Drop the journal of the round."""
-        del self.journals[round_id]
+    def kept(self) -> Iterable[KeptRound | LostRound]:
+        """An earlier process left nothing here."""
+        return ()
+
+    def fetched(self, round_id: RoundId) -> None:
+        """Nobody will ask."""
+
+    def forget_rounds(self, round_ids: Iterable[RoundId]) -> None:
+        """Drop the journals of the rounds."""
+        for round_id in round_ids:
+            del self.journals[round_id]
 
     def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
         """Claim in the memory of releases, one round at a time."""

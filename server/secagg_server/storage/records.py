@@ -6,10 +6,12 @@ Times are in seconds since 1970.
 from dataclasses import dataclass
 
 from secagg.context import RoundId
+from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, RoundAborted
 from secagg.messages import (
     SENT_IN,
     AdvertiseKeys,
+    ConsistencyProof,
     EncryptedInputChunk,
     MaskedInputChunk,
     PartialChunk,
@@ -18,16 +20,29 @@ from secagg.messages import (
     Phase,
     SumChunk,
 )
+from secagg.receipts import Receipt
+from secagg.rounds.finished import LastAnswers
+from secagg.wire.progress import WatchedEvent
 from secagg.wire.results import PackedAggregate
 
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """An opened round. `opened_s` is in seconds since 1970."""
+    """An opened round, with all that its engine was made of.
+
+    Attributes:
+        round_id: of the round; of a round in groups, or of one of its groups.
+        config_bytes: the configuration, as participants get it.
+        opened_s: in seconds since 1970.
+        trust_pem: the CA certificates that participants' certificates are checked with in this round.
+        noise_seed: 32 bytes, where the coordinator adds the noise. The same seed draws the same noise again.
+    """
 
     round_id: RoundId
     config_bytes: bytes
     opened_s: float
+    trust_pem: bytes = b""
+    noise_seed: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,45 @@ class Aborted:
     message: str
 
 
-Entry = Received | UploadCompleted | SeedReceived | DeadlinePassed | Rejoined | Expected | Excluded | Aborted
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The coordinator started again, and gave the open phase its time anew."""
+
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A participant was given a group. In the journal of the round in groups."""
+
+    time_s: float
+    participant: ParticipantId
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """Nobody's signature under the result is waited for any longer: these are the answer to all who ask. Taken after
+    the end.
+    """
+
+    time_s: float
+    proof: ConsistencyProof
+
+
+Entry = (
+    Received
+    | UploadCompleted
+    | SeedReceived
+    | DeadlinePassed
+    | Rejoined
+    | Expected
+    | Excluded
+    | Aborted
+    | Resumed
+    | Assigned
+    | Certified
+)
 
 
 def entry_of(time_s: float, sender: ParticipantId, message: ParticipantMessage) -> Received | UploadCompleted:
@@ -121,4 +174,33 @@ class Withheld:
 Released = PackedAggregate
 """A round's sum, as everyone who may have it gets it."""
 
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """The groups, by number, whose sums are the result of a round in groups. The sums are outcomes of these groups."""
+
+    groups: tuple[int, ...]
+
+
 Outcome = Released | Withheld | RoundAborted
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a round ended, and all that it may be asked until it is forgotten.
+
+    Attributes:
+        time_s: when, in seconds since 1970.
+        outcome: what came of it.
+        receipt: what was signed, where there is a sum.
+        events: what happened, with times in seconds since 1970. Of a round in groups only what is not in its groups.
+        last: what its participants may still ask, where there is a sum.
+        opened: whether participants were asked for what opens the sum, so that somebody may know it.
+    """
+
+    time_s: float
+    outcome: Outcome | Combined
+    receipt: Receipt | None = None
+    events: tuple[tuple[float, WatchedEvent], ...] = ()
+    last: LastAnswers | None = None
+    opened: bool = False

@@ -1,11 +1,19 @@
 """What a coordinator must not forget, and when it must know it for certain.
 
-A round's state machine is deterministic: the configuration, the time of opening and the journal of what it took, in
-order and with times, give every event, roster, survivor set and sum again. So that is what a store keeps. Each method
-returns only when what it was given is safe, and nobody is answered before: a survivor set that a participant saw can
-never come out differently after a crash.
+A round's state machine is deterministic: its record (configuration, time of opening, CA, seed of noise) and the journal
+of what it took, in order and with times, give every event, roster, survivor set and sum again. So that is what a store
+keeps. Nobody is told anything that follows from a step before what the step took is safe: a survivor set that a
+participant saw can never come out differently after a crash.
+
+A message that merely waits for its phase to close needs not be safe yet: its sender has no answer, and sends the same
+bytes again. So `append` only keeps the order, and `flush` makes safe what was appended.
+
+Whatever writes raises `StoreError` if the disk refuses. What was appended since the last flush is lost then or is not,
+and nobody knows which: the round must be broken off.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from secagg.context import RoundId
@@ -13,15 +21,16 @@ from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.rounds.releases import Release
 from secagg.rounds.uploads import Spool
-from secagg_server.storage.records import Entry, Outcome, RoundRecord
+from secagg_server.storage.records import Ended, Entry, RoundRecord
 
 
 class Journal(Protocol):
     """What is kept of one round.
 
     Attributes:
-        spool: where chunks wait for the rest of their vector. What `append` took is what `InputProgress` acknowledges.
-            A spool that outlives the process keeps what is taken until `finish`, for the sum is then built again.
+        spool: where chunks wait for the rest of their vector. What it took before a `flush` is what `InputProgress`
+            acknowledges after it. A spool that outlives the process keeps what is taken until `finish`, and can be
+            asked for it again, for the sum is then built again.
     """
 
     @property
@@ -30,39 +39,102 @@ class Journal(Protocol):
         ...
 
     def append(self, entry: Entry) -> None:
-        """Keep what was taken, before any answer that follows from it."""
+        """Keep what was taken behind what was taken before. It is safe after the next `flush`."""
         ...
 
-    def finish(self, outcome: Outcome) -> Outcome:
-        """Keep how the round ended, before anyone is told. Entries and vectors are no longer needed.
+    def flush(self) -> None:
+        """Return when everything that was appended, and every chunk that the spool took, is safe."""
+        ...
+
+    def finish(self, ended: Ended) -> Ended:
+        """Keep how the round ended, in one step with all that was appended; return when that is safe.
+
+        Entries, vectors and the round's secrets are destroyed. What is appended later is kept until the round is
+        forgotten: signatures under the result.
 
         Returns:
-            The same outcome as it is read from now on. The sum in it is where this journal keeps it; the words of the
+            The end as it is served from then on. The sum in it is where this journal keeps it; the words of the
             engine's sum may be overwritten.
         """
         ...
+
+    def break_off(self) -> None:
+        """The round failed, and how it went on must never be found out from this journal: it is lost at the next start.
+
+        Needs no room on the disk. Raises `StoreError` only if not even that can be made safe.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRound:
+    """A round that an earlier process left, whole.
+
+    Attributes:
+        record: its opening.
+        journal: goes on where that of the earlier process stopped.
+        entries: reads what is in the journal, oldest first; of a round that is over, what was appended after the end.
+            Raises `StoreError` where something is damaged.
+        ended: how it ended; None if it is open.
+        fetched: whether somebody has its sum.
+    """
+
+    record: RoundRecord
+    journal: Journal
+    entries: Callable[[], Iterable[Entry]]
+    ended: Ended | None
+    fetched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LostRound:
+    """A round that an earlier process left and nobody can go on with: it is damaged, or was broken off.
+
+    Attributes:
+        round_id: of the round.
+        why: for people.
+        record: its opening, if that can be read.
+    """
+
+    round_id: RoundId
+    why: str
+    record: RoundRecord | None = None
 
 
 class Store(Protocol):
     """The coordinator's memory. Called from several threads, for one round never from two at once."""
 
     @property
+    def durable(self) -> bool:
+        """Whether rounds outlive the process."""
+        ...
+
+    @property
     def ledgers(self) -> LedgerStore:
         """What tasks spent of their privacy budgets."""
         ...
 
-    def open_round(self, record: RoundRecord) -> Journal:
-        """Keep a new round, before its id is given out."""
+    def open_rounds(self, records: Sequence[RoundRecord]) -> Sequence[Journal]:
+        """Keep new rounds, all of them or none, before an id is given out; a round in groups comes with its groups."""
         ...
 
-    def forget_round(self, round_id: RoundId) -> None:
-        """Keep nothing of the round any longer."""
+    def kept(self) -> Iterable[KeptRound | LostRound]:
+        """What an earlier process left and nobody forgot, oldest first. Asked once, before any round is opened."""
+        ...
+
+    def fetched(self, round_id: RoundId) -> None:
+        """Keep that somebody has the sum of the round."""
+        ...
+
+    def forget_rounds(self, round_ids: Iterable[RoundId]) -> None:
+        """Keep nothing of these rounds any longer. Their released sums stay in memory, as `claim_release` says."""
         ...
 
     def claim_release(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
         """Check and keep, in one step, whose updates the round is about to release; `Claim` says what is returned.
 
-        This is kept longer than the round itself.
+        This is kept longer than the round itself, and is safe when it is returned. The very claim that is kept already
+        is granted again: a round that is built again claims again.
         """
         ...
 

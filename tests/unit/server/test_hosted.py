@@ -22,10 +22,10 @@ from secagg_server.storage.memory import MemoryJournal, MemoryStore
 from secagg_server.storage.records import (
     Aborted,
     DeadlinePassed,
+    Ended,
     Entry,
     Excluded,
     Expected,
-    Outcome,
     Received,
     Rejoined,
     Released,
@@ -84,6 +84,9 @@ class KeepingSpool:
     def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
         yield from self.chunks.get((phase, owner), [])
 
+    def cut(self, phase: Phase, owner: Index, chunks: int) -> None:
+        del self.chunks.get((phase, owner), [])[chunks:]
+
 
 RECORD = RoundRecord(RoundId(bytes(16)), b"", NOW)
 
@@ -94,9 +97,10 @@ class KeepingJournal:
 
     spool: KeepingSpool = field(default_factory=KeepingSpool)
     entries: list[Entry] = field(default_factory=list)
-    outcome: Outcome | None = None
+    ended: Ended | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     full: bool = False
+    broken_off: bool = False
 
     def append(self, entry: Entry) -> None:
         assert self.gate.wait(PATIENCE_S)
@@ -104,9 +108,15 @@ class KeepingJournal:
             raise OSError(28, "No space left on device")
         self.entries.append(entry)
 
-    def finish(self, outcome: Outcome) -> Outcome:
-        self.outcome = MemoryJournal(RECORD).finish(outcome)
-        return self.outcome
+    def flush(self) -> None:
+        pass
+
+    def finish(self, ended: Ended) -> Ended:
+        self.ended = MemoryJournal(RECORD).finish(ended)
+        return self.ended
+
+    def break_off(self) -> None:
+        self.broken_off = True
 
 
 class Scene:
@@ -132,6 +142,7 @@ class Scene:
             on_room=lambda _: None,
             identity=lambda: deployment().coordinator,
             observer=Observer(LogListener()),
+            settle=lambda **_: None,
         )
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
 
@@ -228,7 +239,8 @@ async def test_the_journal_gives_the_round_again() -> None:
     np.testing.assert_array_equal(engine.aggregate.sums, aggregate.sums)
     counted = [scene.run.vectors[ParticipantId(n)].read(0, 500_001, np.dtype(np.uint64)) for n in released.survivors]
     np.testing.assert_array_equal(aggregate.sums, np.sum(counted, axis=0))
-    assert scene.journal.outcome is released
+    assert scene.journal.ended is not None
+    assert scene.journal.ended.outcome is released
     assert scene.ended == 1
 
 
@@ -272,7 +284,8 @@ async def test_a_round_that_is_over_holds_its_packed_sum_and_little_else() -> No
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size < kept < 1.2 * size  # the sum itself, in words, would be twice that
-    assert isinstance(scene.journal.outcome, Released)
+    assert scene.journal.ended is not None
+    assert isinstance(scene.journal.ended.outcome, Released)
 
 
 async def test_who_repeats_its_last_message_after_the_end_is_answered_alike() -> None:
@@ -330,6 +343,7 @@ async def test_a_full_disk_ends_the_round_by_name() -> None:
         await scene.hosted.ended()
     assert isinstance(scene.hosted.events[-1][1], RoundFailed)
     assert scene.hosted._engine.failure is not None
+    assert scene.journal.broken_off  # no later process goes on with it
     assert scene.ended == 1
 
 
@@ -385,12 +399,13 @@ async def test_an_older_upload_is_superseded() -> None:
 
 def test_the_store_in_memory() -> None:
     store = MemoryStore()
-    journal = store.open_round(RECORD)
+    [journal] = store.open_rounds([RECORD])
     journal.append(DeadlinePassed(NOW))
     failure = RoundAborted(AbortReason.CANCELLED, "x")
-    journal.finish(failure)
-    assert store.journals[RECORD.round_id].outcome is failure
-    store.forget_round(RECORD.round_id)
+    ended = Ended(NOW, failure)
+    journal.finish(ended)
+    assert store.journals[RECORD.round_id].ended is ended
+    store.forget_rounds([RECORD.round_id])
     assert store.journals == {}
     seen = [store.see_identity(PEOPLE[0], print_) for print_ in ("a", "b", "a")]
     assert seen == [True, True, False]

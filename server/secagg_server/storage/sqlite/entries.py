@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from secagg.crypto import labels
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, StoreError
 from secagg.messages import AdvertiseKeys, ParticipantId, ParticipantMessage, Phase
+from secagg.wire.agreement import CONSISTENCY_PROOF
 from secagg.wire.calls import DATA_CALLS
 from secagg.wire.codecs import Codec
 from secagg.wire.counting import Budget
@@ -22,12 +23,15 @@ from secagg.wire.fields import decode_participant_id
 from secagg.wire.parsing import parse
 from secagg_server.storage.records import (
     Aborted,
+    Assigned,
+    Certified,
     DeadlinePassed,
     Entry,
     Excluded,
     Expected,
     Received,
     Rejoined,
+    Resumed,
     SeedReceived,
     UploadCompleted,
 )
@@ -91,7 +95,7 @@ def _fixed(number: int, kind: str, time_s: float, sender: str, what: str) -> tup
     return struct.pack(">Qd", number, time_s), kind.encode(), sender.encode(), what.encode()
 
 
-def _opened(entry: Entry) -> tuple[str, str, bytes]:
+def _opened(entry: Entry) -> tuple[str, str, bytes]:  # noqa: PLR0911, one for each kind
     """Sender, what, and the body in clear."""
     match entry:
         case Received(sender=sender, message=message) | Rejoined(sender=sender, message=message):
@@ -106,11 +110,18 @@ def _opened(entry: Entry) -> tuple[str, str, bytes]:
             return _NONE, "", join(name.encode() for name in sorted(names))
         case Aborted(reason=reason, message=text):
             return _NONE, reason.name, text.encode()
+        case Resumed():
+            return _NONE, "", b""
+        case Assigned(participant=participant, group=group):
+            return participant, "", group.to_bytes(_LENGTH, "big")
+        case Certified(proof=proof):
+            parts = CONSISTENCY_PROOF.parts(proof)
+            return _NONE, "", join(part.SerializeToString(deterministic=True) for part in parts)
         case _:
             assert_never(entry)
 
 
-def _read(kept: Columns, body: bytes) -> Entry:  # noqa: PLR0911, one for each kind
+def _read(kept: Columns, body: bytes) -> Entry:  # noqa: PLR0911, PLR0912, one for each kind
     time_s = kept.time_s
     if not isfinite(time_s):
         raise DecodeError("its time is no number")
@@ -136,6 +147,14 @@ def _read(kept: Columns, body: bytes) -> Entry:  # noqa: PLR0911, one for each k
             return Excluded(time_s, _names(body))
         case Aborted.__name__:
             return Aborted(time_s, AbortReason[kept.what], body.decode())
+        case Resumed.__name__:
+            return Resumed(time_s)
+        case Assigned.__name__:
+            return Assigned(time_s, _sender(kept), int.from_bytes(body, "big"))
+        case Certified.__name__:
+            budget = Budget()
+            parts = [parse(CONSISTENCY_PROOF.kind, part, budget) for part in split(body)]
+            return Certified(time_s, CONSISTENCY_PROOF.decode(parts))
         case _:
             raise DecodeError(f"its kind is {kept.kind!r}")
 
