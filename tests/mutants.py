@@ -57,6 +57,7 @@ _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
 _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
 _INPUTS = f"{_CLIENT}/participation/inputs.py"
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
+_REVOCATION, _EXPELLED = "tests/unit/test_revocation.py", "tests/integration/test_revocation.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
 _OPENING = f"{_SERVER}/rounds/opening.py"
@@ -90,6 +91,8 @@ MUTANTS: Final = (
     Mutant("server-seeded", f"{_SERVER}/app.py", "rng=SystemRng()", f"rng={_SEEDED}", _RANDOM),
     Mutant("central-noise-seed", _OPENING, "Secret(self._rng.token(SEED_SIZE))",
            "Secret(bytes(SEED_SIZE))", _RANDOM),
+    Mutant("round-id", f"{_CLIENT}/aio/control.py", "RoundId(self._rng.token(ROUND_ID_SIZE))",
+           "RoundId(bytes(ROUND_ID_SIZE))", _RANDOM),
     Mutant("groups-not-drawn", f"{_SERVER}/rounds/grouped.py", "int.from_bytes(self._rng.token(_DRAW_BYTES))",
            "len(self._group_of)", _RANDOM),
     Mutant("simulated-seed", "secagg/tools/simulation/cohort.py", "            Secret(rng.token(ROUNDING_SEED_SIZE)),",
@@ -159,9 +162,28 @@ MUTANTS: Final = (
     # --- who calls, and how often
     Mutant("no-client-certificate", _TLS, "first, changed, True)", "first, changed, False)", _WIRING),
     Mutant("server-any-ca", _TLS, "pairs, root_certificates=trust.pem", "pairs, root_certificates=None", _WIRING),
-    Mutant("expired-goes-on", _CALLERS, "if caller is not None and begin <= now <= end:",
-           "if caller is not None:", _WIRING),
-    Mutant("chain-never-again", _CALLERS, "min(end, now + RECHECK_S)", "end", _WIRING),
+    Mutant("expired-goes-on", _CALLERS, "if known is not None and known.begin <= now <= known.end:",
+           "if known is not None:", _WIRING),
+    Mutant("chain-never-again", _CALLERS, "min(identity.not_valid_after.timestamp(), now + RECHECK_S)",
+           "identity.not_valid_after.timestamp()", _WIRING),
+    Mutant("revoked-coordinator", "secagg/crypto/identity.py",
+           "host=_subject_of(leaf))\n            self._check_not_revoked(certificates)\n", "host=_subject_of(leaf))\n",
+           _REVOCATION),
+    Mutant("list-of-anybody-with-the-name", "secagg/crypto/revocation.py",
+           "if self._list.is_signature_valid(anchor.public_key()):", "if True:", _REVOCATION),
+    Mutant("revoked-by-number-alone", "secagg/crypto/revocation.py", "certificate.issuer == self.issuer and ", "",
+           _REVOCATION),
+    Mutant("denied-not-asked", _CALLERS,
+           "        self._denied.check(caller.participant, caller.organisation, caller.fingerprint)\n", "",
+           _EXPELLED),
+    Mutant("new-lists-not-in-force", f"{_SERVER}/app.py", "callers.trust(fresh.trust, fresh.denied)",
+           "callers.trust(loaded.trust, loaded.denied)", _EXPELLED),
+    Mutant("revoked-stays-in-the-round", f"{_SERVER}/app.py", "            await rounds.expel(refused)\n", "",
+           _EXPELLED),
+    Mutant("revoked-stays-connected", f"{_SERVER}/app.py", "                proxy.shut_out(participant)\n",
+           "                pass\n", _EXPELLED),
+    Mutant("lists-never-read-again", f"{_SERVER}/certificates/renewal.py",
+           "settings.participant_ca, *filter(None, refused))", "settings.participant_ca)", _EXPELLED),
     Mutant("known-without-end", _CALLERS, "if len(self._known) >= MAX_KNOWN:", "if False:", _WIRING),
     _unchecked("calls-in-all", _LIMITER, "calls-in-all", _WIRING),
     _unchecked("calls-of-one", _LIMITER, "calls-of-one", _WIRING),

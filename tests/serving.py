@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 from secagg_server.app import RunningServer, running_server
 from secagg_server.limits.capacity import Capacity
 from secagg_server.rounds.hosted import Clock
@@ -332,6 +333,14 @@ async def stage(folder: Path, *, clock: Clock = time.time, **changes: Any) -> As
             yield Stage(server, Director(stubs.control_plane(control)), players)
         finally:
             await asyncio.gather(control.close(), *(c.close() for c in channels.values()))
+
+
+async def refused(work: Awaitable[object], status: grpc.StatusCode) -> SecAggError:
+    """The named error with which the call ends."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await work
+    assert caught.value.code() is status
+    return failure_of(caught.value)
 
 
 def true_sum(people: Iterable[Player]) -> np.ndarray[Any, np.dtype[np.uint64]]:

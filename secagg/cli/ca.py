@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from cryptography import x509
 
 from secagg.cli.certificate_summary import CertificateSummary, summarise
 from secagg.crypto.authority import (
+    LIST_VALIDITY,
     Authority,
     IssuedCertificate,
     create_authority,
     issue_participant,
+    issue_revocation_list,
     issue_server,
 )
+from secagg.crypto.certificates import CertificateError, parse_pem_chain, show_name
+from secagg.crypto.revocation import RevocationList
 from secagg.errors import IdentityError
+from secagg.programs.disk import REAL_DISK, exchange
 from secagg.programs.keyfiles import NewFile, read_private, read_public, write_new
 
 PASSPHRASE_VARIABLE: Final = "SECAGG_CA_PASSPHRASE"  # noqa: S105, the name of a variable
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
+CA_LIST: Final = "crl.pem"
 CERTIFICATE: Final = "cert.pem"
 KEY: Final = "key.pem"
 
@@ -49,6 +56,12 @@ nobody else can read, then delete it here.
   cat secagg-ca/ca.pem new-ca/ca.pem > trusted.pem
 
   Then issue new identities to everybody from the new CA, and stop trusting the old one.
+
+[bold]A participant that leaves, or lost its key[/bold]
+
+  secagg ca revoke clinic-7
+
+  Copy crl.pem to where the coordinator's setting crl says; it is read again by itself.
 
 [bold]What expires when[/bold]
 
@@ -133,6 +146,62 @@ def server(
     """
     issued = issue_server(_authority(folder), hosts=hosts, now=_now(), validity=timedelta(days=days))
     _write_identity(issued, folder, out or folder / "servers" / hosts[0], as_json)
+
+
+@app.command()
+def revoke(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID|FILE]...",
+            help="Participants of the CA's folder, or certificate files. Without any, the list is only renewed.",
+        ),
+    ] = None,
+    folder: Folder = Path("secagg-ca"),
+    days: Annotated[
+        int, typer.Option("--days", min=1, max=3650, help="Days until the next list comes at the latest.")
+    ] = (LIST_VALIDITY.days),
+    as_json: AsJson = False,
+) -> None:
+    """Take certificates back: write DIR/crl.pem, the list of all that this CA took back.
+
+    The coordinator refuses them once its setting crl names a copy of that file. Renew the list before it ends.
+
+    Example: secagg ca revoke clinic-7
+    """
+    authority, place, now = _authority(folder), folder / CA_LIST, _now()
+    known = RevocationList.all_in(read_public(place)) if place.exists() else ()
+    if known and not known[0].signed_by([authority.certificate]):
+        raise IdentityError(f"{place} is not of the CA in {folder}; move it away")
+    serials = dict(known[0].entries) if known else {}
+    for name in names or ():
+        certificate = _certificate_of(name, folder)
+        if certificate.issuer != authority.certificate.subject:
+            raise IdentityError(f"{name}: another CA issued it: {show_name(certificate.issuer)}")
+        serials.setdefault(certificate.serial_number, now)
+    number = known[0].number + 1 if known else 1
+    written = issue_revocation_list(
+        authority, list(serials.items()), number=number, now=now, validity=timedelta(days=days)
+    )
+    exchange(REAL_DISK, place, written)
+    place.chmod(0o644)
+    until = now + timedelta(days=days)
+    if as_json:
+        told = {"path": str(place), "number": number, "revoked": len(serials), "next_update": until.isoformat()}
+        typer.echo(json.dumps(told, indent=2))
+        return
+    typer.echo(f"revocation list {number}: {len(serials)} certificates; the next one is due before {until:%Y-%m-%d}")
+    typer.echo(f"  list  {place}")
+
+
+def _certificate_of(name: str, folder: Path) -> x509.Certificate:
+    path = Path(name) if Path(name).is_file() else folder / "participants" / name / CERTIFICATE
+    if not path.is_file():
+        raise IdentityError(f"{name} is no certificate file, and {path} does not exist")
+    try:
+        return parse_pem_chain(read_public(path))[0]
+    except CertificateError as error:
+        raise IdentityError(f"{path}: {error}") from error
 
 
 @app.command()

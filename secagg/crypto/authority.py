@@ -1,4 +1,4 @@
-"""The deployment's own CA: makes itself, participants' certificates and coordinators' certificates.
+"""The deployment's own CA: makes itself, certificates of participants and of coordinators, and its revocation list.
 
 All keys are ECDSA P-256, fresh from the operating system. The caller gives the time and keeps the files.
 """
@@ -31,6 +31,7 @@ from secagg.errors import ConfigError, IdentityError
 
 AUTHORITY_VALIDITY: Final = timedelta(days=3650)
 LEAF_VALIDITY: Final = timedelta(days=365)
+LIST_VALIDITY: Final = timedelta(days=30)
 # A certificate begins this much before it is made, so that a machine whose clock is a little behind takes it at once.
 BACKDATE: Final = timedelta(minutes=10)
 _DNS_NAME: Final = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
@@ -116,6 +117,36 @@ def issue_server(
     return _issue(
         authority, [common_name], [_host_name(host) for host in hosts], Role.SERVER, now=now, validity=validity
     )
+
+
+def issue_revocation_list(
+    authority: Authority,
+    serials: Sequence[tuple[int, datetime]],
+    *,
+    number: int,
+    now: datetime,
+    validity: timedelta = LIST_VALIDITY,
+) -> bytes:
+    """The list of a CA, PEM.
+
+    Args:
+        authority: the CA.
+        serials: numbers of the certificates that are taken back, each with when that was.
+        number: higher than that of the list before.
+        now: timezone-aware.
+        validity: until the next list comes at the latest.
+    """
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(now - BACKDATE)
+        .next_update(now + validity)
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    for serial, at in serials:
+        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at).build()
+        builder = builder.add_revoked_certificate(revoked)
+    return builder.sign(authority._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def load_private_key(key_pem: bytes, passphrase: bytes | None = None) -> ec.EllipticCurvePrivateKey:

@@ -1,12 +1,13 @@
 """Who is who: our own identity, and the check of everybody else's.
 
 Chains are built and checked by `cryptography.x509.verification` (RFC 5280, the CA/Browser profile); on top of it comes
-the profile of `secagg.crypto.certificates`. Revocation lists are not consulted: certificates are short-lived, and a
-deployment that must expel a participant at once does so at the coordinator or by rotating the CA.
+the profile of `secagg.crypto.certificates`. A certificate is refused if a revocation list beside the trusted CAs has it
+(`secagg.crypto.revocation`). Nobody is asked over the network whether one is revoked.
 """
 
 import ipaddress
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
@@ -48,6 +49,7 @@ from secagg.crypto.certificates import (
     public_key_of,
     show_name,
 )
+from secagg.crypto.revocation import RevocationList, check_current
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
 from secagg.errors import AuthenticationError, IdentityError, printable
@@ -100,21 +102,26 @@ class VerifiedCoordinator:
 
 
 class TrustAnchors:
-    """The CA certificates that a deployment trusts: during a rotation, the old one and the new one together."""
+    """The CA certificates that a deployment trusts: during a rotation, the old one and the new one together. With them
+    come the lists of the certificates that these CAs took back.
+    """
 
-    __slots__ = ("_anchors", "_store")
+    __slots__ = ("_anchors", "_lists", "_store")
 
-    def __init__(self, anchors: list[x509.Certificate]) -> None:
+    def __init__(self, anchors: list[x509.Certificate], lists: Sequence[RevocationList] = ()) -> None:
         self._anchors = tuple(anchors)
+        self._lists = tuple(lists)
         self._store = Store(anchors)
 
     @classmethod
     def from_pem(cls, pem: bytes) -> "TrustAnchors":
-        """The anchors of a PEM file, which holds one or more certificates.
+        """The anchors of a PEM file, which holds one or more certificates, and may hold revocation lists of these CAs.
 
         Raises:
-            IdentityError: a certificate is unreadable, or is not that of a CA.
+            IdentityError: a certificate is unreadable, or is not that of a CA; or a list is unreadable, or none of
+                these CAs signed it.
         """
+        lists = RevocationList.all_in(pem)
         try:
             anchors = parse_pem_chain(pem)
         except CertificateError as error:
@@ -122,7 +129,13 @@ class TrustAnchors:
         for anchor in anchors:
             if not is_authority(anchor):
                 raise IdentityError(f"trusted CA file: {show_name(anchor.subject)} is not a CA certificate")
-        return cls(anchors)
+        for found in lists:
+            if not found.signed_by(anchors):  # check: signed-revocation-list
+                raise IdentityError(
+                    f"no trusted CA signed the revocation list of {show_name(found.issuer)}: take it out, or trust the "
+                    "CA that signed it"
+                )
+        return cls(anchors, lists)
 
     @property
     def pem(self) -> bytes:
@@ -131,18 +144,27 @@ class TrustAnchors:
 
     @property
     def expiries(self) -> list[tuple[str, datetime]]:
-        """For each CA its name, and when its certificate expires."""
-        return [(f"CA {show_name(anchor.subject)}", anchor.not_valid_after_utc) for anchor in self._anchors]
+        """When the certificate of each CA expires, and when the next list of each is due."""
+        certificates = [(f"CA {show_name(anchor.subject)}", anchor.not_valid_after_utc) for anchor in self._anchors]
+        return certificates + [
+            (f"revocation list of {show_name(each.issuer)}", each.next_update) for each in self._lists
+        ]
 
     def check_validity(self, now: datetime) -> None:
-        """Check that at least one CA certificate is valid at a time. During a rotation the old one may have expired.
+        """Check that at least one CA certificate is valid at a time, and each revocation list. During a rotation the
+        old certificate may have expired.
 
         Args:
             now: timezone-aware.
 
         Raises:
-            IdentityError: none is.
+            IdentityError: none is, or a list is not.
         """
+        for found in self._lists:
+            try:
+                check_current(found, now)
+            except CertificateError as error:
+                raise IdentityError(f"CA {show_name(found.issuer)}: {error}") from error
         troubles = []
         for anchor in self._anchors:
             try:
@@ -166,6 +188,7 @@ class TrustAnchors:
             check_role(leaf, Role.PARTICIPANT)
             identity = _described(certificates)
             self._check_chain(certificates, now)  # check: C11, C39
+            self._check_not_revoked(certificates)
         except CertificateError as error:
             raise AuthenticationError(f"participant certificate: {error}") from error
         return identity
@@ -186,9 +209,16 @@ class TrustAnchors:
             hosts = host_names_of(leaf)
             coordinator = VerifiedCoordinator(frozenset(hosts), public_key_of(leaf))
             self._check_chain(certificates, now, host=_subject_of(leaf))
+            self._check_not_revoked(certificates)
         except CertificateError as error:
             raise AuthenticationError(f"coordinator's certificate: {error}", culprit="coordinator") from error
         return coordinator
+
+    def _check_not_revoked(self, certificates: Sequence[x509.Certificate]) -> None:
+        for certificate in certificates:
+            if any(each.names(certificate) for each in self._lists):  # check: not-revoked
+                number = f"{certificate.serial_number:x}"
+                raise CertificateError(f"its CA {show_name(certificate.issuer)} took it back (serial number {number})")
 
     def _check_chain(
         self, certificates: list[x509.Certificate], now: datetime, host: x509.DNSName | x509.IPAddress | None = None

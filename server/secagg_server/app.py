@@ -144,12 +144,15 @@ async def running_server(
             observer=observer,
             capacity=_capacity(),
         )
-        callers = Callers(loaded.trust, clock)
+        callers = Callers(loaded.trust, loaded.denied, clock)
         data_plane = DataPlane(rounds, callers, store, clock)
 
-        def renewed(fresh: Loaded) -> None:
+        async def renewed(fresh: Loaded) -> None:
             rounds.opener.trust = fresh.trust
-            callers.trust(fresh.trust)
+            refused = await asyncio.to_thread(callers.trust(fresh.trust, fresh.denied))
+            await rounds.expel(refused)
+            for participant in refused:
+                proxy.shut_out(participant)
 
         renewal = Renewal(settings, loaded, clock, renewed)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)

@@ -82,6 +82,16 @@ class Settings(BaseSettings):
     certificate: Path = Field(description="The coordinator's TLS certificate chain, PEM, ECDSA P-256.")
     key: Path = Field(description="Its private key, PEM, readable by its owner alone.")
     participant_ca: Path = Field(description="The deployment's CA, PEM: who may take part.")
+    crl: Path | None = Field(
+        None,
+        description="Revocation lists of the CA, PEM: whose certificates are refused before they expire. Read again "
+        "when the file changes.",
+    )
+    denied: Path | None = Field(
+        None,
+        description="Deny list: a line `participant ID`, `organisation NAME` or `certificate SHA-256` for each that "
+        "may not take part. Read again when the file changes.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="Log lines for programs or for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     max_open_rounds: Count = Field(

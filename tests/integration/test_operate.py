@@ -101,6 +101,10 @@ def test_operate(machine: Installed, page: Code) -> None:
         with pytest.raises(AssertionError):
             machine.shell(compared)
 
+        issued = "secagg ca issue participant clinic-7 --organisation Seventh"
+        machine.shell(issued)
+        assert "revocation list 1: 1 certificates" in machine.shell(page.take("secagg ca revoke"))
+
         machine.variables["ROUND"] = machine.open_round()
         machine.shell(page.take("secagg round exclude"))
         machine.abort(machine.variables["ROUND"])

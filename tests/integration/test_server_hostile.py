@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from threading import Event
 
@@ -24,7 +24,6 @@ from secagg.errors import (
     NotInRoundError,
     ProtocolViolation,
     RoundAborted,
-    SecAggError,
 )
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
@@ -49,19 +48,11 @@ from tests.serving import (
     SEMI_HONEST,
     Player,
     Stage,
-    failure_of,
     make_config,
+    refused,
     stage,
     true_sum,
 )
-
-
-async def refused(work: Awaitable[object], status: grpc.StatusCode) -> SecAggError:
-    """The named error with which the call ends."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await work
-    assert caught.value.code() is status
-    return failure_of(caught.value)
 
 
 async def finish(s: Stage, people: Iterable[Player]) -> None:
@@ -304,7 +295,7 @@ async def test_a_certificate_that_expires_on_a_live_connection(tmp_path: Path, m
         genuine = callers.Callers.of
 
         def then(self: callers.Callers, context: statuses.Context) -> tuple[callers.Caller, bool]:
-            return genuine(callers.Callers(self._trust, time.time), context)
+            return genuine(callers.Callers(self._trust, self._denied, time.time), context)
 
         monkeypatch.setattr(callers.Callers, "of", then)
         await people[0].find(round_id=round_id)  # the twin: with the clock of then, it is let in

@@ -17,7 +17,7 @@ from secagg.cli.certificate_summary import summarise
 from secagg.cli.main import main
 from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.crypto.secret import Secret
-from secagg.errors import IdentityError
+from secagg.errors import AuthenticationError, IdentityError
 from secagg.programs.keyfiles import NewFile, read_private, write_new
 
 
@@ -290,3 +290,38 @@ def test_help_is_quick_and_needs_no_extra() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "ca" in run.stdout
+
+
+# --- revocation -------------------------------------------------------------------------------------------------------
+
+
+def test_a_revoked_participant_is_in_the_list_and_stays_there(cli: Cli) -> None:
+    cli.run("ca", "init")
+    for name in ("a", "b"):
+        cli.run("ca", "issue", "participant", name, "--organisation", "north")
+    told = cli.json("ca", "revoke", "a")
+    assert (told["path"], told["number"], told["revoked"]) == ("secagg-ca/crl.pem", 1, 1)
+    assert mode(Path("secagg-ca/crl.pem")) == 0o644
+    out = cli.run("ca", "revoke", "secagg-ca/participants/b/cert.pem", "--days", "7")
+    assert out.startswith("revocation list 2: 2 certificates; the next one is due before ")
+    assert cli.json("ca", "revoke", "a")["revoked"] == 2
+    assert cli.json("ca", "revoke")["number"] == 4
+    now = datetime.now(UTC)
+    trust = TrustAnchors.from_pem(Path("secagg-ca/ca.pem").read_bytes() + Path("secagg-ca/crl.pem").read_bytes())
+    for name in ("a", "b"):
+        folder = Path("secagg-ca/participants") / name
+        identity = Identity.from_pem((folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes())
+        with pytest.raises(AuthenticationError, match="took it back"):
+            trust.verify_participant(identity.chain, now)
+
+
+def test_what_is_not_of_the_ca_is_not_revoked(cli: Cli) -> None:
+    cli.run("ca", "init")
+    cli.run("ca", "init", "--dir", "other", "--name", "other")
+    cli.run("ca", "issue", "participant", "c", "--organisation", "north", "--dir", "other")
+    assert "nobody is no certificate file, and" in cli.run("ca", "revoke", "nobody", code=1)
+    foreign = cli.run("ca", "revoke", "other/participants/c/cert.pem", code=1)
+    assert "another CA issued it: CN=other" in foreign
+    cli.run("ca", "revoke", "c", "--dir", "other")
+    Path("secagg-ca/crl.pem").write_bytes(Path("other/crl.pem").read_bytes())
+    assert "secagg-ca/crl.pem is not of the CA in secagg-ca" in cli.run("ca", "revoke", code=1)

@@ -20,6 +20,7 @@ from secagg_server.calls.health import Health
 from secagg_server.certificates import callers as callers_module
 from secagg_server.certificates import files
 from secagg_server.certificates.callers import RECHECK_S, Callers
+from secagg_server.certificates.denied import DenyList
 from secagg_server.certificates.renewal import Renewal
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.observability.observer import Observer
@@ -204,7 +205,7 @@ def connection(*names: str) -> Any:
 
 def test_a_caller_is_checked_anew_and_held_against_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [datetime.now(UTC).timestamp()]
-    callers, checks = Callers(site().trust, lambda: now[0]), list[float]()
+    callers, checks = Callers(site().trust, DenyList(), lambda: now[0]), list[float]()
     verify = TrustAnchors.verify_participant
 
     def counted(self: TrustAnchors, *arguments: Any) -> Any:
@@ -227,7 +228,7 @@ def test_a_caller_is_checked_anew_and_held_against_the_clock(monkeypatch: pytest
 
 def test_known_callers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callers_module, "MAX_KNOWN", 2)
-    callers = Callers(site().trust, lambda: datetime.now(UTC).timestamp())
+    callers = Callers(site().trust, DenyList(), lambda: datetime.now(UTC).timestamp())
     for name in NAMES[:4]:
         callers.of(connection(name))
     assert len(callers._known) == 2
@@ -273,7 +274,11 @@ def test_both_ends_trust_the_deployment_s_ca_alone_and_demand_certificates(
     trust, settings = site().trust, make_settings(tmp_path)
     client_credentials(site().identity(NAMES[0]), trust)
     loaded = files.load(settings, datetime.now(UTC).timestamp())
-    Renewal(settings, loaded, lambda: NOW, lambda _: None).credentials()
+
+    async def apply(_: object) -> None:
+        raise AssertionError
+
+    Renewal(settings, loaded, lambda: NOW, apply).credentials()
     assert given["client"]["root_certificates"] == trust.pem
     assert given["client"]["certificate_chain"] == site().identity(NAMES[0]).certificate_pem
     assert given["server"] == {"root_certificates": trust.pem}

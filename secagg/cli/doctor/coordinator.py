@@ -102,7 +102,7 @@ def _user(settings: "Settings", config: Path | None) -> Finding:
 
 
 def _certificates(settings: "Settings", address: TcpAddress | None, now: float) -> Iterator[Finding]:
-    from secagg_server.certificates.files import read_identity, read_trust
+    from secagg_server.certificates.files import read_denied, read_identity, read_trust
 
     moment_ = moment(now)
     try:
@@ -116,6 +116,10 @@ def _certificates(settings: "Settings", address: TcpAddress | None, now: float) 
         yield or_else(
             refused("CA", error), _of_time(known, moment_, "secagg ca init --dir secagg-ca-2" if expired else copy)
         )
+    try:
+        read_denied(settings)
+    except (SecAggError, OSError) as error:
+        yield refused("deny list", error)
     shown = summaries(settings.certificate)
     renew = f"secagg ca issue server {_hosts(shown[0].hosts if shown else ())}"
     try:

@@ -8,6 +8,7 @@ from secagg_server.calls.control_plane import ControlPlane
 from secagg_server.calls.data_plane import DataPlane
 from secagg_server.calls.handlers import Plane, ServiceHandler
 from secagg_server.certificates.callers import Callers
+from secagg_server.certificates.denied import DenyList
 from secagg_server.limits.call_limiter import MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
 from secagg_server.limits.capacity import Capacity
 from secagg_server.network.peers import LocalPeers
@@ -85,7 +86,7 @@ def start(
         observer=observer,
         capacity=Capacity(lambda: _ROOM_BYTES, lambda: _ROOM_BYTES, "the virtual disk"),
     )
-    data = DataPlane(rounds, Callers(deployment.trust, process.wall), store, process.wall)
+    data = DataPlane(rounds, Callers(deployment.trust, DenyList(), process.wall), store, process.wall)
     control = ControlPlane(rounds, process.wall)
     limiter = CallLimiter(settings.max_calls_per_participant, settings.max_calls)
     local = CallLimiter(MAX_CONTROL_CALLS, MAX_CONTROL_CALLS, MAX_CONTROL_BYTES)

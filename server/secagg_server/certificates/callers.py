@@ -9,10 +9,11 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from secagg.crypto.identity import TrustAnchors
+from secagg.crypto.identity import CertificateChain, TrustAnchors
 from secagg.errors import AuthenticationError
 from secagg.messages import ParticipantId
 from secagg_server.calls.statuses import Context
+from secagg_server.certificates.denied import DenyList
 
 MAX_KNOWN: Final = 10_000
 """How many checked certificates are remembered."""
@@ -38,20 +39,38 @@ class Callers:
     connections live long.
     """
 
-    def __init__(self, trust: TrustAnchors, clock: Callable[[], float]) -> None:
+    def __init__(self, trust: TrustAnchors, denied: DenyList, clock: Callable[[], float]) -> None:
         """Args:
         trust: the CA of participants.
+        denied: who may not take part.
         clock: seconds since 1970.
         """
         self._trust = trust
+        self._denied = denied
         self._clock = clock
         # By the digest of what was shown, which may be long and is its sender's choice; with the times of validity.
-        self._known: dict[bytes, tuple[Caller, float, float]] = {}
+        self._known: dict[bytes, _Known] = {}
 
-    def trust(self, trust: TrustAnchors) -> None:
-        """Check everybody anew, against this CA."""
-        self._trust = trust
+    def trust(self, trust: TrustAnchors, denied: DenyList) -> Callable[[], frozenset[ParticipantId]]:
+        """Check everybody anew, against this CA and this list.
+
+        Returns:
+            finds those who called lately and would be refused now; for a thread, since it checks many certificates.
+        """
+        self._trust, self._denied = trust, denied
+        before, now = list(self._known.values()), self._clock()
         self._known.clear()
+
+        def refused() -> frozenset[ParticipantId]:
+            found = set()
+            for known in before:
+                try:
+                    self._verified(known.chain, now)
+                except AuthenticationError:
+                    found.add(known.caller.participant)
+            return frozenset(found)
+
+        return refused
 
     def of(self, context: Context) -> tuple[Caller, bool]:
         """Who is at the other end, and whether that was found out just now.
@@ -62,26 +81,40 @@ class Callers:
         shown = context.auth_context() or {}
         pem = (*shown.get("x509_pem_cert", ()), *shown.get("x509_pem_cert_chain", ()))  # leaf; then the others, as one
         key = sha256(b"".join(pem)).digest()
-        caller, begin, end = self._known.get(key, (None, 0.0, 0.0))
+        known = self._known.get(key)
         now = self._clock()
-        if caller is not None and begin <= now <= end:
-            return caller, False
+        if known is not None and known.begin <= now <= known.end:
+            return known.caller, False
         self._known.pop(key, None)
-        caller, begin, end = self._verified(pem, now)
+        known = self._verified(_chain_of(pem), now)
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        self._known[key] = (caller, begin, end)
-        return caller, True
+        self._known[key] = known
+        return known.caller, True
 
-    def _verified(self, pem: tuple[bytes, ...], now: float) -> tuple[Caller, float, float]:
-        if not pem:  # check: client-certificate
-            raise AuthenticationError("the connection has no client certificate")
-        try:
-            certificates = x509.load_pem_x509_certificates(b"".join(pem))
-        except ValueError:
-            raise AuthenticationError("the client certificate is unreadable") from None
-        chain = tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
+    def _verified(self, chain: CertificateChain, now: float) -> "_Known":
         identity = self._trust.verify_participant(chain, datetime.fromtimestamp(now, UTC))
         caller = Caller(ParticipantId(identity.participant_id), identity.organisation, sha256(chain[0]).hexdigest())
-        begin, end = certificates[0].not_valid_before_utc.timestamp(), identity.not_valid_after.timestamp()
-        return caller, begin, min(end, now + RECHECK_S)
+        self._denied.check(caller.participant, caller.organisation, caller.fingerprint)
+        begin = x509.load_der_x509_certificate(chain[0]).not_valid_before_utc.timestamp()
+        return _Known(caller, chain, begin, min(identity.not_valid_after.timestamp(), now + RECHECK_S))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A caller whose chain was checked, and from when to when that holds, in seconds since 1970."""
+
+    caller: Caller
+    chain: CertificateChain
+    begin: float
+    end: float
+
+
+def _chain_of(pem: tuple[bytes, ...]) -> CertificateChain:
+    if not pem:  # check: client-certificate
+        raise AuthenticationError("the connection has no client certificate")
+    try:
+        certificates = x509.load_pem_x509_certificates(b"".join(pem))
+    except ValueError:
+        raise AuthenticationError("the client certificate is unreadable") from None
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)

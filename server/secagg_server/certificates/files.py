@@ -1,5 +1,8 @@
-"""The files of the data plane's certificate, key and CA. The certificate is ECDSA and also signs receipts."""
+"""The files of the data plane's certificate, key and CA, and of who is refused. The certificate is ECDSA and also signs
+receipts.
+"""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,24 +12,28 @@ from pathlib import Path
 import grpc
 
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
+from secagg.crypto.revocation import RevocationList
 from secagg.crypto.secret import Secret
 from secagg.errors import IdentityError
 from secagg.programs.keyfiles import read_private, read_public
 from secagg.transport.tls import server_configuration
+from secagg_server.certificates.denied import DenyList
 from secagg_server.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the files of certificate, key and CA hold. Certificate and key fit each other.
+    """What the files of certificate, key, CA and who is refused hold. Certificate and key fit each other.
 
     Attributes:
         identity: one certificate serves TLS and signs receipts.
-        trust: who may connect.
+        trust: who may connect, without those whose certificates the CA took back.
+        denied: who may not, by name.
     """
 
     identity: CoordinatorIdentity
     trust: TrustAnchors
+    denied: DenyList
     _certificate_pem: bytes = field(repr=False)
     _key_pem: Secret
 
@@ -36,7 +43,7 @@ class Loaded:
 
     @property
     def expiries(self) -> list[tuple[str, datetime]]:
-        """What expires when: the server certificate (with what is in its file), and each CA."""
+        """What expires when: the server certificate (with what is in its file), each CA, and each revocation list."""
         return [("server certificate", self.identity.not_valid_after), *self.trust.expiries]
 
 
@@ -52,19 +59,47 @@ def load(settings: Settings, now: float) -> Loaded:
     """
     trust = read_trust(settings, now)
     certificate, key = _read_pair(settings)
-    return Loaded(_identity(settings, certificate, key, now), trust, certificate, key)
+    return Loaded(_identity(settings, certificate, key, now), trust, read_denied(settings), certificate, key)
 
 
 def read_trust(settings: Settings, now: float) -> TrustAnchors:
     """Who may take part.
 
     Raises:
-        IdentityError: the file is missing, cannot be read, or has no CA certificate that is valid at `now`.
+        IdentityError: a file is missing, cannot be read, or has no CA certificate that is valid at `now`; or a
+            revocation list is not signed by a CA of ours, or a newer one is due.
     """
     with _of_setting("participant_ca", settings.participant_ca):
-        trust = TrustAnchors.from_pem(read_public(settings.participant_ca))
+        pem = read_public(settings.participant_ca)
+        trust = TrustAnchors.from_pem(pem)
         trust.check_validity(datetime.fromtimestamp(now, UTC))
+    if settings.crl is None:
+        return trust
+    with _of_setting("crl", settings.crl):
+        lists = read_public(settings.crl)
+        try:
+            if not RevocationList.all_in(lists):  # check: revocation-list-there
+                raise IdentityError("it holds no PEM revocation list (BEGIN X509 CRL)")
+            trust = TrustAnchors.from_pem(pem.rstrip() + b"\n" + lists)
+            trust.check_validity(datetime.fromtimestamp(now, UTC))
+        except IdentityError as error:
+            raise error.mended_by(f"install -m 644 secagg-ca/crl.pem {shlex.quote(str(settings.crl))}") from None
     return trust
+
+
+def read_denied(settings: Settings) -> DenyList:
+    """Who may not take part.
+
+    Raises:
+        IdentityError: the file is missing, cannot be read, or has a line that names nobody.
+    """
+    if settings.denied is None:
+        return DenyList()
+    with _of_setting("denied", settings.denied):
+        try:
+            return DenyList.parse(read_public(settings.denied).decode())
+        except UnicodeDecodeError:
+            raise IdentityError("it is not UTF-8") from None
 
 
 def read_identity(settings: Settings, now: float) -> CoordinatorIdentity:

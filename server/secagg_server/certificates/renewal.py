@@ -1,7 +1,9 @@
-"""Certificate, key and CA of the data plane: read again when their files change, and warned of before they expire."""
+"""Certificate, key and CA of the data plane, and who is refused: read again when their files change. What expires is
+warned of before.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +36,9 @@ class Renewal:
         fault: why new files are not in force, until they are; empty if nothing is wrong.
     """
 
-    def __init__(self, settings: Settings, loaded: Loaded, clock: Clock, apply: Callable[[Loaded], None]) -> None:
+    def __init__(
+        self, settings: Settings, loaded: Loaded, clock: Clock, apply: Callable[[Loaded], Awaitable[None]]
+    ) -> None:
         """Args:
         settings: name the files.
         loaded: what they held when the coordinator started.
@@ -46,7 +50,8 @@ class Renewal:
         self._settings = settings
         self._clock = clock
         self._apply = apply
-        self._files = (settings.certificate, settings.key, settings.participant_ca)
+        refused = (settings.crl, settings.denied)
+        self._files = (settings.certificate, settings.key, settings.participant_ca, *filter(None, refused))
         self._read = self._seen = self._stamp()
         self._shown = loaded  # by grpc
         self._told: dict[tuple[str, float], float] = {}  # how far ahead each expiry was told last
@@ -96,11 +101,11 @@ class Renewal:
         try:
             loaded = await asyncio.to_thread(load, self._settings, self._clock())
         except (IdentityError, OSError) as error:
-            self.fault = f"the files of certificate, key and CA have changed and are not used: {error}"
+            self.fault = f"the files of certificate, key, CA and who is refused have changed and are not used: {error}"
             self._log.error("credentials_kept", detail=str(error))
             return
         self.loaded, self.fault = loaded, ""
-        self._apply(loaded)
+        await self._apply(loaded)
         self._log.info("credentials_renewed", expiries=[(name, at.isoformat()) for name, at in loaded.expiries])
 
     def tell_expiry(self) -> None:

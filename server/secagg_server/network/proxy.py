@@ -120,6 +120,10 @@ class ConnectionProxy:
         if connection is not None:
             self._loop.call_soon_threadsafe(self._close, connection, ConnectionCause.ANSWER_NOT_TAKEN)
 
+    def shut_out(self, caller: str) -> None:
+        """Close every connection of `caller`, who may not take part any more."""
+        self._loop.call_soon_threadsafe(self._shut_out, caller)
+
     def address(self, peer: str) -> str:
         """HOST:PORT of the participant behind the connection that grpc calls `peer`."""
         connection = self._by_peer.get(peer)
@@ -181,6 +185,10 @@ class ConnectionProxy:
         else:
             most = max(self._speaking.values(), key=len)
             self._close(next(iter(most)), ConnectionCause.FOR_ANOTHER)
+
+    def _shut_out(self, caller: str) -> None:
+        for connection in list(self._speaking.get(caller, ())):
+            self._close(connection, ConnectionCause.REFUSED)
 
     def _close(self, connection: Connection, cause: ConnectionCause) -> None:
         if connection.open:

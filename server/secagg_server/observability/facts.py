@@ -155,6 +155,8 @@ class ConnectionCause(Enum):
     """Its TLS handshake failed."""
     ANSWER_NOT_TAKEN = auto()
     """Its participant did not take a part of an answer in time."""
+    REFUSED = auto()
+    """Its participant may not take part any more: its certificate was revoked, or the deny list names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "conflicts": "pairs of owner and holder with a wrong share, as far as they were looked for",
     "connections": "how many connections fit under the limit of open files",
     "control_plane": "address that the FL server uses",
+    "count": "how many",
     "culprit": "id of the participant whose fault is proven",
     "culprits": "ids of participants whose fault is proven",
     "data_plane": "address that participants use",
@@ -46,6 +47,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "expiries": "pairs of what expires and when (UTC, ISO 8601)",
     "fact": "kind of what had happened",
     "fingerprint": "SHA-256 of the certificate, hex",
+    "first": "the first five of these names",
     "group": "number of the group",
     "groups": "ids of the groups; in `groups_combined`, the numbers of those that have a sum",
     "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it",
@@ -188,25 +190,27 @@ OTHERS: Final[Mapping[str, LogEvent]] = {
 CREDENTIALS: Final[Mapping[str, LogEvent]] = {
     "credentials_renewed": LogEvent(
         level="info",
-        meaning="The files of certificate, key or CA changed, and the new ones are in force.",
+        meaning="The files of certificate, key, CA, revocation or deny list changed, and the new ones are in force.",
         fields=("expiries",),
     ),
     "credentials_kept": LogEvent(
         level="error",
-        meaning="The files of certificate, key or CA changed, but something is wrong with the new ones. What was in "
-        "force before stays in force.",
+        meaning="The files of certificate, key, CA, revocation or deny list changed, but something is wrong with the "
+        "new ones. What was in force before stays in force.",
         to_do="Do what `detail` says. The files are read again when they change, and on SIGHUP.",
         fields=("detail",),
     ),
     "expires_soon": LogEvent(
         level="warning",
-        meaning="The server certificate or a CA expires within 14 days, a day or an hour. Each is told once.",
+        meaning="The server certificate or a CA expires, or the next revocation list of a CA is due, within 14 days, a "
+        "day or an hour. Each is told once.",
         to_do="Renew it, and replace the file. The sidecar needs no restart.",
         fields=("what", "at", "hours"),
     ),
     "expired": LogEvent(
         level="error",
-        meaning="The server certificate or a CA has expired. TLS handshakes that depend on it fail.",
+        meaning="The server certificate or a CA has expired: TLS handshakes that depend on it fail. Or the next "
+        "revocation list of a CA did not come: the last one stays in force, and the sidecar would not start with it.",
         to_do="Renew it now.",
         fields=("what", "at", "hours"),
     ),
@@ -248,6 +252,20 @@ CONNECTIONS: Final[Mapping[str, LogEvent]] = {
         meaning="The coordinator ended a connection before any call, and grpc did not say why.",
         to_do="If a participant cannot connect, compare its certificate and CA with the sidecar's.",
         fields=("address",),
+        throttled=True,
+    ),
+    "participants_expelled": LogEvent(
+        level="warning",
+        meaning="The deny list, a revocation list or the CA changed, and participants that called lately may not take "
+        "part any more. They were excluded from open rounds, and their connections are closed. `first` has five of "
+        "their names.",
+        to_do="If a name surprises you, look at the files that `crl` and `denied` name.",
+        fields=("count", "first"),
+    ),
+    "refused_connection_closed": LogEvent(
+        level="info",
+        meaning="A connection of a participant was closed, because it may not take part any more.",
+        fields=("participant", "address"),
         throttled=True,
     ),
     "silent_connection_closed": LogEvent(

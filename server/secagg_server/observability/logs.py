@@ -260,6 +260,8 @@ class LogListener:
                 throttled.info("tls_refused", (network, reason), address=address, reason=reason, detail=closed.detail)
             case ConnectionCause.ANSWER_NOT_TAKEN:
                 return  # the call's own line says so
+            case ConnectionCause.REFUSED:
+                throttled.info("refused_connection_closed", participant, participant=participant, address=address)
             case _:
                 assert_never(closed.cause)
 

@@ -22,7 +22,7 @@ from secagg.errors import (
     UnknownRoundError,
 )
 from secagg.masked.accumulator import Parallel
-from secagg.messages import ParticipantId
+from secagg.messages import ParticipantId, Phase
 from secagg.programs.ledgers.budgets import Budgets
 from secagg.wire.results import PackedGroups
 from secagg_server.limits.capacity import Capacity
@@ -37,6 +37,8 @@ from secagg_server.storage.records import Released
 from secagg_server.storage.store import Store
 
 FoundT = TypeVar("FoundT")
+
+_NAMED = 5
 
 SHUTDOWN = "the coordinator is shutting down"
 
@@ -227,6 +229,16 @@ class Rounds:
     def newest_first(self) -> Iterator[OpenedRound]:
         """Every round, open or over."""
         return iter(list(reversed(self._known.values())))
+
+    async def expel(self, refused: Collection[ParticipantId]) -> None:
+        """Do without these in every open round that they are in: they may not take part any more."""
+        if refused:
+            self._log.warning("participants_expelled", count=len(refused), first=sorted(refused)[:_NAMED])
+        for hosted in list(self._rounds.values()):
+            members = frozenset(name for name in refused if hosted.delivered(name, Phase.ADVERTISE_KEYS))
+            if members and hosted.outcome is None:
+                with suppress(RoundAborted):  # it ended meanwhile, or too few are left
+                    await hosted.exclude(members)
 
     async def shut_down(self) -> None:
         """Abort every open round by name; open no further one."""

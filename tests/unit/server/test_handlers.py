@@ -15,6 +15,7 @@ from secagg_server.calls.data_plane import DataPlane
 from secagg_server.calls.handlers import Answer, Plane, ServiceHandler
 from secagg_server.calls.incoming import IncomingCall
 from secagg_server.certificates.callers import Callers
+from secagg_server.certificates.denied import DenyList
 from secagg_server.limits.call_limiter import CallLimiter
 from secagg_server.network.peers import LocalPeers
 from secagg_server.observability.logs import LogListener, ThrottledLog
@@ -276,7 +277,7 @@ async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypa
         return genuine(self, *given)
 
     monkeypatch.setattr(TrustAnchors, "verify_participant", counted)
-    callers = Callers(site().trust, lambda: now)
+    callers = Callers(site().trust, DenyList(), lambda: now)
     context: Any = Wire(pem=site().people[NAMES[0]].certificate_pem)
     assert [callers.of(context)[1] for _ in range(3)] == [True, False, False]
     assert checks == 1
@@ -288,7 +289,7 @@ async def test_a_certificate_is_checked_once_and_its_times_at_each_call(monkeypa
         callers.of(context)
     now += 400 * 86_400
     callers.of(context)
-    callers.trust(TrustAnchors.from_pem(site().ca_pem))
+    callers.trust(TrustAnchors.from_pem(site().ca_pem), DenyList())
     assert callers.of(context)[1]  # a new CA: checked anew
     monkeypatch.setattr("secagg_server.certificates.callers.MAX_KNOWN", 1)
     other: Any = Wire(pem=site().people[NAMES[1]].certificate_pem)

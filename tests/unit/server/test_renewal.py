@@ -31,7 +31,10 @@ class Place:
         self.settings.participant_ca.write_bytes(self.ca.certificate_pem)
         self.put(self.issue(days))
         self.applied: list[Loaded] = []
-        self.renewal = Renewal(self.settings, load(self.settings, NOW), lambda: self.now, self.applied.append)
+        self.renewal = Renewal(self.settings, load(self.settings, NOW), lambda: self.now, self._apply)
+
+    async def _apply(self, loaded: Loaded) -> None:
+        self.applied.append(loaded)
 
     def issue(self, days: float = 365.0) -> IssuedCertificate:
         authority = Authority.from_pem(self.ca.certificate_pem, self.ca.key_pem.expose())
@@ -171,7 +174,7 @@ def mounted(tmp_path: Path) -> tuple[Place, Volume]:
     volume.write(contents(made, made.issue()))
     names = {"certificate": "cert.pem", "key": "key.pem", "participant_ca": "ca.pem"}
     made.settings = made.settings.model_copy(update={name: volume.folder / file for name, file in names.items()})
-    made.renewal = Renewal(made.settings, load(made.settings, NOW), lambda: made.now, made.applied.append)
+    made.renewal = Renewal(made.settings, load(made.settings, NOW), lambda: made.now, made._apply)
     return made, volume
 
 
@@ -203,7 +206,7 @@ async def test_a_file_that_is_mounted_alone_is_never_renewed(mounted: tuple[Plac
             "participant_ca": tmp_path / "ca.pem",
         }
     )
-    place.renewal = Renewal(alone, load(alone, NOW), lambda: place.now, place.applied.append)
+    place.renewal = Renewal(alone, load(alone, NOW), lambda: place.now, place._apply)
     volume.write(contents(place, place.issue()))
     assert await place.look(4) == []
 

@@ -59,6 +59,7 @@ _CONNECTIONS: Final = {
     ConnectionCause.WITHOUT_CALL: ("refusal", "a connection ended before its first call"),
     ConnectionCause.TLS_REFUSED: ("refusal", "a TLS handshake failed"),
     ConnectionCause.ANSWER_NOT_TAKEN: ("refusal", "a participant did not take its answer in time"),
+    ConnectionCause.REFUSED: ("refusal", "a participant that is revoked or denied was disconnected"),
 }
 
 
