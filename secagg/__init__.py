@@ -21,6 +21,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg.encoding.integers": "IntegerSums Integers",
         "secagg.encoding.pipeline": "Noise NoiseBy Pipeline",
         "secagg.encoding.schema": "ArraySpec Schema Update",
+        "secagg.encoding.sources": "Pieces",
         "secagg.errors": (
             "AbortReason AuthenticationError BudgetExceeded ConfigError DecodeError Exhibit IdentityError "
             "InputError LedgerError LimitError LocalError MemoryFileError MissingExtraError ModelMismatch "

@@ -17,6 +17,7 @@ from secagg.encoding.fixedpoint import FixedPoint as FixedPoint, WeightedMean as
 from secagg.encoding.integers import Integers as Integers, IntegerSums as IntegerSums
 from secagg.encoding.pipeline import Noise as Noise, NoiseBy as NoiseBy, Pipeline as Pipeline
 from secagg.encoding.schema import ArraySpec as ArraySpec, Schema as Schema, Update as Update
+from secagg.encoding.sources import Pieces as Pieces
 from secagg.errors import (
     AbortReason as AbortReason,
     AuthenticationError as AuthenticationError,

@@ -9,9 +9,9 @@ import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.crypto.prg import Words
+from secagg.encoding.arrays import NumberArray
 from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.integers import IntegerCode, Integers, IntegerSums
-from secagg.encoding.schema import NumberArray
 from secagg.errors import AbortReason, LocalError, PrecisionWarning, ProtocolViolation, RoundAborted
 from secagg.robust.combining import combined
 from secagg.robust.grouping import Groups

@@ -10,7 +10,7 @@ import numpy as np
 from secagg.config import RoundConfig, check_named
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest, frame
-from secagg.encoding.schema import described_type
+from secagg.encoding.arrays import described_type
 from secagg.errors import InputError, LocalError, ModelMismatch
 from secagg.scalars import utf8
 

@@ -207,8 +207,9 @@ def plain_mean(config: RoundConfig, names: Collection[str]) -> dict[str, np.ndar
     """The weighted mean of what these bring."""
     brought = [contribution_to(Offer(RoundId(bytes(16)), config, b""), name) for name in names]
     total = sum(mine.weight for mine in brought)
-    found = {}
-    for spec in config.schema.arrays:
-        arrays = [mine.weight * np.asarray(dict(mine.update)[spec.name], np.float64) for mine in brought]
+    schema, found = config.schema, {}
+    given = [schema.split(schema.check(mine.update).read(0, schema.size)) for mine in brought]
+    for spec in schema.arrays:
+        arrays = [mine.weight * one[spec.name].astype(np.float64) for mine, one in zip(brought, given, strict=True)]
         found[spec.name] = sum(arrays[1:], arrays[0]) / total
     return found

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from secagg.encoding.schema import NumberArray, Schema, Update, named
+from secagg.encoding.arrays import NumberArray
+from secagg.encoding.schema import Schema, Update
+from secagg.encoding.sources import by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ def minimised(update: Update | NumberArray, schema: Schema) -> Minimised:
         InputError: an array of the schema is missing, has another shape or dtype, or holds NaN or infinity. The error
             says which.
     """
-    arrays = named(update)
+    arrays = by_name(update)
     wanted = {spec.name for spec in schema.arrays}
     kept = {spec.name: arrays[spec.name] for spec in schema.arrays if spec.name in arrays}
     schema.check(kept)

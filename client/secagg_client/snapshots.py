@@ -12,8 +12,9 @@ import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.context import digest_model
+from secagg.encoding.arrays import FLOATS, FloatArray, described_type
 from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
-from secagg.encoding.schema import FLOATS, FloatArray, Schema, described_type
+from secagg.encoding.schema import Schema
 from secagg.errors import InputError
 from secagg_client.learning.changes import change
 

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     from secagg.config import RoundConfig
     from secagg.context import RoundId as Id
+    from secagg.encoding.arrays import NumberArray
     from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
     from secagg.encoding.integers import Integers, IntegerSums
     from secagg.encoding.pipeline import Pipeline
-    from secagg.encoding.schema import NumberArray, Schema
+    from secagg.encoding.schema import Schema
 
 app = typer.Typer(
     help="Open rounds at a coordinator, watch them, fetch their sums, and compare receipts.",

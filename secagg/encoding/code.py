@@ -6,26 +6,28 @@ from typing import Protocol
 
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
 from secagg.encoding.fixedpoint import (
     FixedPoint,
     FixedPointUpdate,
+    Means,
     Span,
     WeightedMean,
     check_length,
-    decode_flat,
     error_bound,
     error_bounds,
     relative_error,
     spans_of,
+    total_weight,
 )
 from secagg.encoding.integers import IntegerCode, Integers
-from secagg.encoding.noisy import Grid, NoisyUpdate
+from secagg.encoding.noisy import Grid, GridMeans, NoisyUpdate
 from secagg.encoding.pipeline import NoiseBy, Pipeline
-from secagg.encoding.schema import FloatArray, Schema, Values
+from secagg.encoding.schema import NewArrays, Schema, Sink, Values
 from secagg.encoding.steps.chain import Steps, steps_of
 from secagg.encoding.steps.feedback import difference, with_carried
-from secagg.encoding.vector import EncodedUpdate
+from secagg.encoding.vector import EncodedUpdate, SumOfOne, Sums, largest, readable
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 from secagg.scalars import as_integer
 
@@ -72,8 +74,11 @@ class Code(Protocol):
         """
         ...
 
-    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
-        """The weighted mean behind a sum of `summands` vectors.
+    def decode_mean(
+        self, sums: Words | Sums, summands: int, context: bytes = b"", sink: Sink | None = None
+    ) -> WeightedMean:
+        """The weighted mean behind a sum of `summands` vectors. It is written range by range to `sink`, in the order of
+        the schema; to new arrays if that is None. What is in the sink after an error means nothing.
 
         Without noise, every value and the norm of a mean are held against what clipped inputs can have. With noise
         that is not possible: every value of the ring has some probability.
@@ -173,13 +178,16 @@ class BoundedCode:
         clipped = self.steps.clipped(with_carried(update, carried, feedback=self.steps.feedback))
         return BoundedVector(self, clipped, weight, seed, context)
 
-    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
+    def decode_mean(
+        self, sums: Words | Sums, summands: int, context: bytes = b"", sink: Sink | None = None
+    ) -> WeightedMean:
         """The mean; each of its values and its norm are held against what clipped updates can have."""
-        spans, schema = self.spans, self.steps.schema
-        flat, weight = decode_flat(spans, sums, summands)
+        sums, spans, schema = readable(sums), self.spans, self.steps.schema
+        weight = total_weight(self.code, self.steps.size, sums, summands)
+        means = Means(spans, sums, summands, weight)
         errors = ((span.stop - span.start) * error_bound(span.code, summands, weight) ** 2 for span in spans)
-        check_length(flat, self.steps.norm_bound + sqrt(sum(errors)))
-        arrays = schema.split(self.steps.undo(flat, context))
+        check_length(means, self.steps.norm_bound + sqrt(sum(errors)))
+        arrays = schema.fill(sink or NewArrays(), self.steps.undo(means, context))
         bounds = error_bounds(self.code, schema, summands, weight, self.steps.error_factor(self.code.clip))
         return WeightedMean(arrays, weight, bounds, relative_error(self.code, summands, weight))
 
@@ -196,7 +204,7 @@ class BoundedVector(FixedPointUpdate):
     def lost(self) -> FloatArray:
         """The clipped update less what its own integers decode to."""
         code = self._bounded
-        sent, _ = decode_flat(code.spans, self.read(0, self.vector_len), 1)
+        sent = Means(code.spans, SumOfOne(self, self.dtype), 1, self._weight)
         return difference(self._clipped, code.steps.undo(sent, self._context))
 
 
@@ -240,15 +248,17 @@ class NoisyCode:
             self, self.steps.clipped(with_carried(update, carried, feedback=self.steps.feedback)), seed, context
         )
 
-    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
+    def decode_mean(
+        self, sums: Words | Sums, summands: int, context: bytes = b"", sink: Sink | None = None
+    ) -> WeightedMean:
         """The mean with its noise. A sum that does not wrap is held against the largest that so many can have."""
-        if not self.wraps and int(sums.max()) > summands * 2 * self.grid.raised_by:
+        sums, schema = readable(sums), self.steps.schema
+        if not self.wraps and largest(sums, self.vector_len) > summands * 2 * self.grid.raised_by:
             raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
-        flat = self.grid.decode(sums, summands)
-        flat /= self.calibration.scale * summands
-        schema = self.steps.schema
+        means = GridMeans(self.grid, sums, summands, self.calibration.scale)
         bounds = dict.fromkeys((spec.name for spec in schema.arrays), inf)
-        return WeightedMean(schema.split(self.steps.undo(flat, context)), summands, bounds)
+        arrays = schema.fill(sink or NewArrays(), self.steps.undo(means, context))
+        return WeightedMean(arrays, summands, bounds)
 
 
 class NoisyVector(NoisyUpdate):

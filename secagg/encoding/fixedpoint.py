@@ -18,7 +18,10 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import MAX_CLIP, MIN_CLIP, ArraySpec, FloatArray, Schema, Values
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import MAX_CLIP, MIN_CLIP, ArraySpec, NewArrays, Schema, Values
+from secagg.encoding.steps.clip import norm
+from secagg.encoding.vector import Sums, largest, readable
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 from secagg.scalars import as_integer, settle
 
@@ -205,55 +208,50 @@ class WeightedMean:
         return self.relative_error <= 1
 
 
-def decode_mean(code: FixedPoint, schema: Schema, sums: Words, summands: int) -> WeightedMean:
+def decode_mean(code: FixedPoint, schema: Schema, sums: Words | Sums, summands: int) -> WeightedMean:
     """The weighted mean behind an exact sum of `summands` encoded vectors.
 
     Raises:
         ProtocolViolation: no such vectors add up to these sums or this weight, or no inputs within the clip have this
             mean: a participant or the coordinator made it up.
     """
+    sums = readable(sums)
     weight = total_weight(code, schema.size, sums, summands)
-    decoder = _Decoder(spans_of(code, schema), summands, weight)
-    arrays = schema.arrays_from(lambda start, stop: decoder.means(sums, start, stop))
+    arrays = schema.fill(NewArrays(), Means(spans_of(code, schema), sums, summands, weight))
     return WeightedMean(
         arrays, weight, error_bounds(code, schema, summands, weight), relative_error(code, summands, weight)
     )
 
 
-def decode_flat(spans: tuple[Span, ...], sums: Words, summands: int) -> tuple[FloatArray, int]:
-    """float64[all coordinates of `spans`] of weighted means, and the weight; see `decode_mean`."""
-    size = spans[-1].stop
-    weight = total_weight(spans[0].code, size, sums, summands)
-    return _Decoder(spans, summands, weight).means(sums, 0, size), weight
-
-
-def total_weight(code: FixedPoint, size: int, sums: Words, summands: int) -> int:
+def total_weight(code: FixedPoint, size: int, sums: Sums, summands: int) -> int:
     """Σ w, which stands behind the sums of `size` values; refuses impossible ones as `decode_mean` says."""
-    if int(sums[:size].max()) > summands * code.levels:  # check: C32-range
+    if largest(sums, size) > summands * code.levels:  # check: C32-range
         raise ProtocolViolation(f"the sum is beyond what {summands} participants can encode")
-    weight = int(sums[size])
+    weight = int(sums.read(size, size + 1)[0])
     if not summands <= weight <= summands * code.max_weight:  # check: C32
         raise ProtocolViolation(f"the sum's weight {weight} is not one that {summands} participants can have")
     return weight
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoder:
-    """What makes means of sums of `summands` vectors of this total weight."""
+class Means:
+    """The weighted means behind the sum of `summands` vectors of a total weight, as `Values`."""
 
-    spans: tuple[Span, ...]
-    summands: int
-    weight: int
+    def __init__(self, spans: tuple[Span, ...], sums: Sums, summands: int, weight: int) -> None:
+        self.size = spans[-1].stop
+        self._spans = spans
+        self._sums = sums
+        self._summands = summands
+        self._weight = weight
 
-    def means(self, sums: Words, start: int, stop: int) -> FloatArray:
+    def read(self, start: int, stop: int) -> FloatArray:
         """float64 of each sum in [start, stop); refuses impossible ones as `decode_mean` says."""
-        means: FloatArray = sums[start:stop].astype(np.float64)
-        for part in _cut(self.spans, start, stop):
+        means: FloatArray = self._sums.read(start, stop).astype(np.float64)
+        for part in _cut(self._spans, start, stop):
             code, mean = part.code, means[part.start - start : part.stop - start]
             mean *= code.step
-            mean -= self.summands * code.clip
-            mean *= code.max_weight / self.weight
-            check_magnitude(mean, code.clip + error_bound(code, self.summands, self.weight))
+            mean -= self._summands * code.clip
+            mean *= code.max_weight / self._weight
+            check_magnitude(mean, code.clip + error_bound(code, self._summands, self._weight))
         return means
 
 
@@ -274,9 +272,9 @@ def check_magnitude(mean: FloatArray, bound: float) -> None:
         )
 
 
-def check_length(mean: FloatArray, bound: float) -> None:
+def check_length(mean: Values, bound: float) -> None:
     """Refuse a mean whose Euclidean norm no clipped inputs have. Errors as in `check_magnitude`."""
-    length = float(np.linalg.norm(mean)) if bound < inf else 0.0
+    length = norm(mean, 0, mean.size) if bound < inf else 0.0
     if not length <= bound * _ARITHMETIC:  # check: C32
         raise ProtocolViolation(f"the mean has norm {length:.6g}; no inputs within the clip exceed {bound:.6g}")
 

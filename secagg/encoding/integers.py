@@ -5,6 +5,7 @@ what comes out is Σ x to the last digit: no clip, no rounding, no weight. Nor i
 they are, and a count of few participants may tell much about one of them.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,8 +13,11 @@ import numpy as np
 
 from secagg.crypto.prg import Words, word_dtype
 from secagg.crypto.secret import Secret
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import WeightedMean
-from secagg.encoding.schema import ArraySpec, FlatUpdate, FloatArray, NumberArray, Schema, Values, check_bounds
+from secagg.encoding.schema import STRIDE, ArraySpec, FlatUpdate, NewArrays, Schema, Sink, Values, check_bounds
+from secagg.encoding.sources import index_of
+from secagg.encoding.vector import Sums, readable
 from secagg.errors import ConfigError, InputError, LocalError, ProtocolViolation
 from secagg.scalars import as_integer, settle
 
@@ -132,56 +136,61 @@ class IntegerCode:
             raise LocalError("something is carried over from earlier rounds, and this round has no feedback")
         if not isinstance(update, FlatUpdate):
             raise LocalError("integers are read from what Schema.check gives: anything else here is made of floats")
-        return IntegerUpdate(self, update.flats)
+        return IntegerUpdate(self, update)
 
-    def decode_mean(self, sums: Words, summands: int, context: bytes = b"") -> WeightedMean:
+    def decode_mean(
+        self, sums: Words | Sums, summands: int, context: bytes = b"", sink: Sink | None = None
+    ) -> WeightedMean:
         """Raises LocalError: there is no mean."""
         raise LocalError("this round adds up integers: read the sums with totals(config) instead of a mean")
 
-    def decode_totals(self, sums: Words, summands: int) -> IntegerSums:
-        """The exact sums behind a sum of `summands` vectors.
+    def decode_totals(self, sums: Words | Sums, summands: int, sink: Sink | None = None) -> IntegerSums:
+        """The exact sums behind a sum of `summands` vectors, int64, in arrays that `sink` makes.
 
         Raises:
             ProtocolViolation: no such vectors add up to this.
         """
-        arrays: dict[str, IntegerArray] = {}
-        at = 0
+        sums, sink = readable(sums), sink or NewArrays()
+        first = 0
         for spec in self.schema.arrays:
             low, high = self.integers.bounds(spec)
-            part = sums[at : at + spec.size]
-            if int(part.max()) > summands * (high - low):  # check: C97
-                raise ProtocolViolation(
-                    f"array {spec.name!r} has a sum beyond what {summands} integers from {low} to {high} have"
-                )
-            # Modulo 2^64, in which a negative number is its two's complement.
-            arrays[spec.name] = (part.astype(np.uint64) + np.uint64(summands * low % 2**64)).view(np.int64)
-            arrays[spec.name] = arrays[spec.name].reshape(spec.shape)
-            at += spec.size
-        return IntegerSums(arrays, summands)
+            sink.begin(spec.name, spec.shape, np.dtype(np.int64))
+            for start in range(first, first + spec.size, STRIDE):
+                part = sums.read(start, min(start + STRIDE, first + spec.size))
+                if int(part.max()) > summands * (high - low):  # check: C97
+                    raise ProtocolViolation(
+                        f"array {spec.name!r} has a sum beyond what {summands} integers from {low} to {high} have"
+                    )
+                # Modulo 2^64, in which a negative number is its two's complement.
+                sink.write((part.astype(np.uint64) + np.uint64(summands * low % 2**64)).view(np.int64))
+            first += spec.size
+        return IntegerSums(sink.end(), summands)
 
 
 class IntegerUpdate:
     """One participant's integers, read range by range."""
 
-    def __init__(self, code: IntegerCode, flats: tuple[NumberArray, ...]) -> None:
+    def __init__(self, code: IntegerCode, update: FlatUpdate) -> None:
         self.vector_len = code.vector_len
         self.dtype = word_dtype(code.value_bits)
-        self._parts: list[tuple[int, NumberArray, int]] = []  # where it starts, its values, its smallest
+        self._update = update
+        self._starts: list[int] = []  # of the arrays
+        self._lows: list[int] = []  # the smallest value of each
         at = 0
-        for spec, flat in zip(code.schema.arrays, flats, strict=True):
-            _check(spec, flat, *code.integers.bounds(spec))
-            self._parts.append((at, flat, code.integers.bounds(spec)[0]))
+        for spec in code.schema.arrays:
+            low, high = code.integers.bounds(spec)
+            _check(spec, update, at, low, high)
+            self._starts.append(at)
+            self._lows.append(low)
             at += spec.size
 
     def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]] | None = None) -> Words:
         """Integers in [0, 2^v) of the coordinates [start, stop), as `dtype`."""
         out = np.empty(stop - start, dtype or self.dtype)
-        for first, flat, low in self._parts:
-            begin, end = max(start, first), min(stop, first + len(flat))
-            if begin < end:
-                # Modulo 2^64, so that no difference of int64 is too large.
-                values = flat[begin - first : end - first].astype(np.uint64) - np.uint64(low % 2**64)
-                out[begin - start : end - start] = values
+        for at, values in self._update.parts(start, stop):
+            low = self._lows[bisect_right(self._starts, at) - 1]
+            # Modulo 2^64, so that no difference of int64 is too large.
+            out[at - start : at - start + len(values)] = values.astype(np.uint64) - np.uint64(low % 2**64)
         return out
 
     def lost(self) -> FloatArray:
@@ -189,10 +198,16 @@ class IntegerUpdate:
         return np.zeros(self.vector_len, np.float32)
 
 
-def _check(spec: ArraySpec, flat: NumberArray, low: int, high: int) -> None:
-    for at, value in ((int(flat.argmin()), int(flat.min())), (int(flat.argmax()), int(flat.max()))):
+def _check(spec: ArraySpec, update: FlatUpdate, first: int, low: int, high: int) -> None:
+    """Refuse values of an array, which begins at coordinate `first`, that are out of its bounds."""
+    least, most = (high, 0), (low, 0)  # the value and its place
+    for at, values in update.parts(first, first + spec.size):
+        smallest, greatest = int(values.argmin()), int(values.argmax())
+        least = min(least, (int(values[smallest]), at - first + smallest))
+        most = max(most, (int(values[greatest]), first - at - greatest))
+    for value, at in ((least[0], least[1]), (most[0], -most[1])):
         if not low <= value <= high:
-            index = tuple(int(i) for i in np.unravel_index(at, spec.shape))
+            index = index_of(at, spec.shape)
             raise InputError(
                 f"array {spec.name!r} is {value} at index {index}, the task takes {low} to {high}",
                 array=spec.name,

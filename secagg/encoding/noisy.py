@@ -12,8 +12,11 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.calibration import Calibration
-from secagg.encoding.schema import FloatArray, Values
+from secagg.encoding.schema import Values
+from secagg.encoding.steps.rotate import read_blocks
+from secagg.encoding.vector import Sums
 from secagg.errors import InputError
 from secagg.noise.stream import Integers, NoiseStream
 from secagg.noise.table import noise_table
@@ -76,7 +79,7 @@ class NoisyUpdate:
         self.vector_len = source.size
         self.dtype = word_dtype(grid.bits)
         self._source = source
-        self._block = block
+        self.block = block
         self._calibration = calibration
         self._grid = grid
         self._noise = None if calibration.central else _noise(calibration, seed)
@@ -92,34 +95,66 @@ class NoisyUpdate:
 
     def _squared_norm(self, key: Secret) -> int:
         total = 0
-        for start in range(0, self.vector_len, self._block):
+        for start in range(0, self.vector_len, self.block):
             values = self._rounded(key, start)
             total += int(np.dot(values, values))
         return total
 
     def _rounded(self, key: Secret, start: int) -> Integers:
         """int64[block] of the block that starts at `start`: floor(v·s + u), u uniform in [0, 1)."""
-        values = self._source.read(start, start + self._block)
+        values = self._source.read(start, start + self.block)
         values *= self._calibration.scale
-        buffer = bytearray(self._block * _UNIFORM.itemsize)
-        values += MaskStream(key, _UNIFORM, start, buffer).next(self._block) * 2.0**-32
+        buffer = bytearray(self.block * _UNIFORM.itemsize)
+        values += MaskStream(key, _UNIFORM, start, buffer).next(self.block) * 2.0**-32
         return np.floor(values, out=values).astype(np.int64)
 
-    def rounded(self) -> FloatArray:
-        """float64[vector_len]: what is sent, without noise and in the values' own unit."""
-        blocks = [self._rounded(self._rounding_key, start) for start in range(0, self.vector_len, self._block)]
-        return np.concatenate(blocks) / self._calibration.scale
+    def rounded(self) -> Values:
+        """What is sent, without noise and in the values' own unit; `vector_len` of them."""
+        return _Rounded(self)
+
+    def rounded_block(self, start: int) -> FloatArray:
+        """float64[block] of `rounded`, of the block that starts at `start`."""
+        return self._rounded(self._rounding_key, start) / self._calibration.scale
 
     def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]] | None = None) -> Words:
         """Integers in [0, 2^bits) of the coordinates [start, stop), as `dtype`."""
         out = np.empty(stop - start, dtype or self.dtype)
-        for first in range(start - start % self._block, stop, self._block):
+        for first in range(start - start % self.block, stop, self.block):
             values = self._rounded(self._rounding_key, first)
             if self._noise is not None:
                 self._noise.add_to(values, first)
-            low, high = max(start, first), min(stop, first + self._block)
+            low, high = max(start, first), min(stop, first + self.block)
             out[low - start : high - start] = self._grid.encode(values[low - first : high - first])
         return out
+
+
+class _Rounded:
+    """The rounded values of an update, as `Values`."""
+
+    def __init__(self, update: NoisyUpdate) -> None:
+        self.size = update.vector_len
+        self._update = update
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """Cut out of whole blocks."""
+        return read_blocks(self._update.rounded_block, self._update.block, start, stop)
+
+
+class GridMeans:
+    """The means behind the sum of `summands` vectors on a grid, as `Values`."""
+
+    def __init__(self, grid: Grid, sums: Sums, summands: int, scale: float) -> None:
+        self.size = sums.vector_len
+        self._grid = grid
+        self._sums = sums
+        self._summands = summands
+        self._scale = scale
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """float64 of the sums in [start, stop)."""
+        means = self._grid.decode(self._sums.read(start, stop), self._summands)
+        means /= self._scale * self._summands
+        return means
 
 
 def add_noise(sums: Words, calibration: Calibration, bits: int, seed: Secret) -> None:

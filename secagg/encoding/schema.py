@@ -1,23 +1,36 @@
 """Which arrays an update has, and how they lie one after the other in one flat vector."""
 
+import hashlib
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from secagg.encoding.arrays import (
+    FLOATS,
+    INTEGERS,
+    AnyArray,
+    FloatArray,
+    NumberArray,
+    check_array,
+    described_type,
+    instead,
+)
+from secagg.encoding.sources import BLOCK, Pieces, SteadyArray, SteadyUpdate, by_name, check_dtypes
 from secagg.errors import ConfigError, InputError
 from secagg.scalars import as_integer, as_number, utf8
 
-FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
-NumberArray = np.ndarray[Any, np.dtype[np.floating[Any] | np.integer[Any]]]
 Update = Mapping[str, NumberArray]
 """Arrays by name, as a participant hands them in and as the aggregate comes back."""
 
-FLOATS: Final = ("float32", "float64")
-INTEGERS: Final = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+GivenUpdate = Mapping[str, NumberArray | Pieces] | NumberArray | Pieces | SteadyUpdate
+"""What stands for an update: arrays or pieces by name, or one of them alone, which is called `values`."""
+
 DTYPES: Final = (*FLOATS, *INTEGERS)
 MIN_CLIP: Final = 2.0**-64
 MAX_CLIP: Final = 2.0**64
@@ -26,7 +39,7 @@ MAX_INTEGER: Final = 2**62
 MAX_ARRAYS: Final = 100_000
 MAX_NAME_BYTES: Final = 512
 MAX_DIMENSIONS: Final = 32
-_STRIDE: Final = 1 << 16  # values looked at together, so that temporaries stay in the cache
+STRIDE: Final = 1 << 16  # values worked on together, so that temporaries stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +141,8 @@ class Schema:
             ConfigError: a schema cannot have a name or shape, or there is no array to give a range or bounds to.
         """
         ranges, bounds = ranges or {}, bounds or {}
-        arrays = dict(_number_arrays(update))
+        arrays = by_name(update)
+        check_dtypes(arrays)
         if strange := next((name for name in (*ranges, *bounds) if name not in arrays), None):
             raise ConfigError(
                 f"there is no array {strange!r} to give a range or bounds; arrays are {', '.join(arrays)}"
@@ -145,34 +159,69 @@ class Schema:
         """Number of values in all arrays together, m."""
         return sum(spec.size for spec in self.arrays)
 
-    def check(self, update: Update | NumberArray) -> "FlatUpdate":
+    def check(self, update: GivenUpdate) -> "FlatUpdate":
         """`update` as one flat vector, every value looked at.
 
         Raises:
             InputError: an array is missing or unknown, has another shape or dtype, or holds NaN or infinity.
         """
-        arrays = named(update)
+        arrays = by_name(update)
         known = {spec.name for spec in self.arrays}
         if unknown := next((name for name in arrays if name not in known), None):
             raise InputError(f"array {unknown!r} is not in the task's schema; leave it out", array=unknown)
         return FlatUpdate(tuple(_checked(spec, arrays) for spec in self.arrays))
 
-    def arrays_from(self, read: Callable[[int, int], FloatArray]) -> dict[str, FloatArray]:
-        """The named arrays, each in its own dtype, filled by strides from `read(start, stop)` of the flat vector."""
-        arrays: dict[str, FloatArray] = {}
+    def fill(self, sink: "Sink", values: "Values") -> dict[str, AnyArray]:
+        """The named arrays, each in its own dtype, read by strides and written one after the other."""
         first = 0
         for spec in self.arrays:
-            flat = np.empty(spec.size, spec.dtype)
-            for start in range(0, spec.size, _STRIDE):
-                stop = min(start + _STRIDE, spec.size)
-                flat[start:stop] = read(first + start, first + stop)
-            arrays[spec.name] = flat.reshape(spec.shape)
+            sink.begin(spec.name, spec.shape, np.dtype(spec.dtype))
+            for start in range(0, spec.size, STRIDE):
+                sink.write(values.read(first + start, first + min(start + STRIDE, spec.size)))
             first += spec.size
-        return arrays
+        return sink.end()
 
-    def split(self, flat: FloatArray) -> dict[str, FloatArray]:
+    def split(self, flat: FloatArray) -> dict[str, AnyArray]:
         """The named arrays of a flat float64[size] vector, each in its own dtype."""
-        return self.arrays_from(lambda start, stop: flat[start:stop])
+        return self.fill(NewArrays(), Flat(flat))
+
+
+class Sink(Protocol):
+    """Where the arrays of an aggregate go: one after the other, and the values of each in C order."""
+
+    def begin(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """The next array."""
+        ...
+
+    def write(self, values: AnyArray) -> None:
+        """Its next values, to be cast to its dtype."""
+        ...
+
+    def end(self) -> dict[str, AnyArray]:
+        """All arrays are whole: give them."""
+        ...
+
+
+class NewArrays:
+    """A `Sink` that makes the arrays."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, AnyArray] = {}
+        self._rest: AnyArray = np.empty(0)
+
+    def begin(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """The next array."""
+        array: AnyArray = np.empty(shape, dtype)
+        self._arrays[name], self._rest = array, array.reshape(-1)
+
+    def write(self, values: AnyArray) -> None:
+        """Its next values."""
+        self._rest[: len(values)] = values
+        self._rest = self._rest[len(values) :]
+
+    def end(self) -> dict[str, AnyArray]:
+        """The arrays by name."""
+        return self._arrays
 
 
 class Values(Protocol):
@@ -190,25 +239,65 @@ class Values(Protocol):
         ...
 
 
-class FlatUpdate:
-    """The arrays of a checked update as one vector of `Values`."""
+class Flat:
+    """A vector in memory as `Values`."""
 
-    __slots__ = ("flats", "size")
+    __slots__ = ("_values", "size")
 
-    def __init__(self, flats: tuple[NumberArray, ...]) -> None:
-        self.flats = flats
-        self.size = sum(len(flat) for flat in flats)
+    def __init__(self, values: FloatArray) -> None:
+        self._values = values
+        self.size = len(values)
 
     def read(self, start: int, stop: int) -> FloatArray:
-        """A fresh float64[stop − start] of the values in [start, stop)."""
+        """A fresh float64[stop − start]."""
+        return np.array(self._values[start:stop], np.float64)
+
+
+class FlatUpdate:
+    """The arrays of a checked update as one vector of `Values`. Keeps the block that it read last."""
+
+    __slots__ = ("_arrays", "_last", "_starts", "size")
+
+    def __init__(self, arrays: tuple[SteadyArray, ...]) -> None:
+        self._arrays = arrays
+        self._starts = [0, *accumulate(array.size for array in arrays)]
+        self.size = self._starts[-1]
+        self._last: tuple[SteadyArray, int, NumberArray] | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that stand for all values: of two updates to one schema it differs if a value does."""
+        return hashlib.sha256(b"".join(array.digest for array in self._arrays)).digest()
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """A fresh float64[stop − start] of the values in [start, stop); raises as `parts`."""
         out = np.empty(stop - start, np.float64)
-        first = 0
-        for flat in self.flats:
-            low, high = max(start, first), min(stop, first + len(flat))
-            if low < high:
-                out[low - start : high - start] = flat[low - first : high - first]
-            first += len(flat)
+        for at, values in self.parts(start, stop):
+            out[at - start : at - start + len(values)] = values
         return out
+
+    def parts(self, start: int, stop: int) -> Iterator[tuple[int, NumberArray]]:
+        """The values in [start, stop) in their own dtypes: where each part starts, and its values. No part has values
+        of two arrays.
+
+        Raises:
+            InputError: they are not those that were checked.
+        """
+        number = bisect_right(self._starts, start) - 1
+        while start < stop:
+            first, end = self._starts[number], self._starts[number + 1]
+            while start < min(stop, end):
+                block, offset = divmod(start - first, BLOCK)
+                values = self._block(self._arrays[number], block)[offset : offset + min(stop, end) - start]
+                yield start, values
+                start += len(values)
+            number += 1
+
+    def _block(self, array: SteadyArray, number: int) -> NumberArray:
+        last = self._last
+        if last is None or last[0] is not array or last[1] != number:
+            last = self._last = (array, number, array.block(number))
+        return last[2]
 
 
 def check_bounds(low: int, high: int, where: str = "") -> None:
@@ -223,82 +312,28 @@ def check_bounds(low: int, high: int, where: str = "") -> None:
         )
 
 
-def named(update: Update | NumberArray) -> Update:
-    """The update as a mapping: a lone array is the special case of one array called `values`."""
-    return {"values": update} if isinstance(update, np.ndarray) else update
-
-
-def owned(update: Update | NumberArray) -> dict[str, NumberArray]:
-    """Copies of the arrays of an update, so that it does not matter what the caller does to its own afterwards.
-
-    Raises:
-        InputError: something in it is no numpy array of floats, or of integers where all are; names the array and says
-            what to do.
-    """
-    return {name: np.array(array, order="C") for name, array in _number_arrays(update)}
-
-
-def described_type(value: object) -> str:
-    """The type of what stands where an array should, and for a PyTorch tensor how to make a numpy array of it."""
-    kind = type(value)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if not callable(getattr(value, "detach", None)):
-        return f"{name}, not a numpy array"
-    widened = ".float()" if "bfloat16" in str(getattr(value, "dtype", "")) else ""  # which numpy does not have
-    return f"{name}, not a numpy array; pass tensor.detach().cpu(){widened}.numpy()"
-
-
-def _number_arrays(update: object) -> Iterator[tuple[str, NumberArray]]:
-    """Arrays of floats; or of integers, where there are no others."""
-    if not isinstance(update, np.ndarray | Mapping):
-        raise InputError(f"an update is an array or a mapping of arrays by name; this is {described_type(update)}")
-    arrays = named(update)
-    counts = all(isinstance(array, np.ndarray) and array.dtype.name in INTEGERS for array in arrays.values())
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"array {name!r} is {described_type(array)}", array=name)
-        if array.dtype.name not in (INTEGERS if counts else FLOATS):
-            raise InputError(f"array {name!r} is {array.dtype}; {_instead(array.dtype)}", array=name)
-        if isinstance(array, np.ma.MaskedArray):
-            raise InputError(f"array {name!r} has masked values; fill them in", array=name)
-        yield name, array
-
-
-def _instead(dtype: np.dtype[Any], wanted: str = "float32") -> str:
-    """What to do about an array of another dtype."""
-    if wanted in INTEGERS:
-        return f"hand in whole numbers as array.astype('{wanted}')"
-    if dtype.kind == "f" or dtype.name == "bfloat16":
-        return f"cast it with array.astype('{wanted}')"
-    leave = "leave it out (secagg_client.minimised drops the arrays that a task does not name)"
-    if dtype.kind not in "iub":
-        return leave
-    return (
-        f"if it is a counter or an index, {leave}; if its mean is meant, hand in array.astype('{wanted}'); exact sums "
-        "of integers need a task of their own (secagg.Integers)"
-    )
-
-
-def _checked(spec: ArraySpec, update: Update) -> NumberArray:
+def _checked(spec: ArraySpec, update: Mapping[str, Any]) -> SteadyArray:
     array = update.get(spec.name)
     if array is None:
         raise InputError(f"array {spec.name!r} of the task's schema is missing", array=spec.name)
-    if not isinstance(array, np.ndarray):
+    if isinstance(array, Pieces):
+        array = SteadyArray(spec.name, array)
+    if not isinstance(array, SteadyArray | np.ndarray):
         raise InputError(f"array {spec.name!r} is {described_type(array)}", array=spec.name)
     if array.dtype.name != spec.dtype or not array.dtype.isnative:
         raise InputError(
-            f"array {spec.name!r} is {array.dtype}, the task wants {spec.dtype}; {_instead(array.dtype, spec.dtype)}",
+            f"array {spec.name!r} is {array.dtype}, the task wants {spec.dtype}; {instead(array.dtype, spec.dtype)}",
             array=spec.name,
         )
-    if isinstance(array, np.ma.MaskedArray):
-        raise InputError(f"array {spec.name!r} has masked values; fill them in", array=spec.name)
+    if isinstance(array, np.ndarray):
+        check_array(spec.name, array)
+    if isinstance(array, SteadyArray) and array.in_pieces:
+        if array.size != spec.size:
+            raise InputError(
+                f"the pieces of array {spec.name!r} hold {array.size} values, the task wants {spec.size}",
+                array=spec.name,
+            )
+        return array
     if array.shape != spec.shape:
         raise InputError(f"array {spec.name!r} has shape {array.shape}, the task wants {spec.shape}", array=spec.name)
-    flat: NumberArray = np.asarray(array).reshape(-1)  # a subclass such as np.matrix would not become flat
-    for start in range(0, 0 if spec.whole else len(flat), _STRIDE):
-        finite = np.isfinite(flat[start : start + _STRIDE])
-        if not finite.all():
-            at = start + int(np.argmin(finite))
-            index = tuple(int(i) for i in np.unravel_index(at, spec.shape))
-            raise InputError(f"array {spec.name!r} is {flat[at]} at index {index}", array=spec.name, index=index)
-    return flat
+    return array if isinstance(array, SteadyArray) else SteadyArray(spec.name, array)

@@ -30,8 +30,9 @@ class MaskedVector:
         """Chunk `number`, 0 to `chunks` − 1. Asking again gives the same bytes: a retry shows nothing new.
 
         Raises:
-            InputError: asked again, and the vector has changed; under the same mask the coordinator would see how. The
-                client cannot get there, since it encodes a copy of its own; this guards other users of the core.
+            InputError: asked again, and the vector has changed; under the same mask the coordinator would see how. An
+                update of arrays does not get there, since its blocks are held against what they were at first; this
+                guards every other vector.
         """
         size = chunk_values(self._bits)
         start, stop = number * size, min((number + 1) * size, self._vector.vector_len)
@@ -40,7 +41,7 @@ class MaskedVector:
         payload = pack(values, self._bits)
         digest = hashlib.sha256(payload).digest()
         if self._digests.setdefault(number, digest) != digest:  # check: same-chunk-again
-            raise InputError("the update was changed while it was being sent; hand in a copy that stays as it is")
+            raise InputError("the update was changed while it was being sent; hand in one that stays as it is")
         return MaskedInputChunk(number, payload)
 
     def __iter__(self) -> Iterator[MaskedInputChunk]:

@@ -13,7 +13,7 @@ from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import code_for
 from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import ArraySpec, Schema
+from secagg.encoding.schema import ArraySpec, Flat, Schema
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import ParticipantId
 from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
@@ -89,7 +89,7 @@ def test_means_are_within_the_bound(text: str) -> None:
         weight = min(1 + i, config.encoding.max_weight)
         source = steps.transformed(steps.clipped(SCHEMA.check(random_update(SCHEMA, 7 + i))), context)
         values = np.clip(source.read(0, steps.size), -config.encoding.code().clip, config.encoding.code().clip)  # type: ignore[union-attr]
-        total += weight * steps.undo(values, context)
+        total += weight * steps.undo(Flat(values), context).read(0, SCHEMA.size)
         weights += weight
     assert mean.weight == weights
     got = np.concatenate([mean.arrays["a"].reshape(-1), mean.arrays["b"]])

@@ -5,8 +5,9 @@ import pytest
 
 from secagg.config import RoundConfig
 from secagg.crypto.rng import SeededRng
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import LocalError
 from secagg.masked.vector import MaskedVector
 from secagg.messages import MaskedInputChunk, ParticipantId

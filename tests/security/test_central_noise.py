@@ -81,7 +81,7 @@ def test_updates_carry_none() -> None:
     vector = central.code.encode(update, 1, Secret(bytes(32)), b"context")
     scale = central.code.calibration.scale  # type: ignore[union-attr]
     encoded = vector.read(0, central.vector_len, central.ring_dtype).astype(np.int16)
-    np.testing.assert_array_equal(encoded, np.rint(vector.rounded() * scale))  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(encoded, np.rint(vector.rounded().read(0, central.vector_len) * scale))  # type: ignore[attr-defined]
     noisy = distributed.code.encode(update, 1, Secret(bytes(32)), b"context")
     assert np.abs(noisy.read(0, 3000, distributed.ring_dtype).astype(np.int16)).std() > 2 * encoded.std()
 

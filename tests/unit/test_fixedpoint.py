@@ -9,8 +9,9 @@ from secagg.config import MAX_PARTICIPANTS
 from secagg.crypto.prg import Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.encoding import fixedpoint
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import MAX_WEIGHT, FixedPoint, FixedPointUpdate, decode_mean
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, InputError, ProtocolViolation
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from secagg.config import TRAIN
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
-from secagg.encoding.schema import NumberArray, Update
+from secagg.encoding.schema import GivenUpdate
 from secagg.errors import SecAggError
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
@@ -151,7 +151,7 @@ class AsyncClient:
 
     async def participate(
         self,
-        update: Update | NumberArray,
+        update: GivenUpdate,
         *,
         weight: int = 1,
         task: str | None = None,
@@ -171,8 +171,9 @@ class AsyncClient:
 
         Args:
             update: arrays by name, as the round's schema wants them. A lone array stands for one array called
-                "values". The update is copied first, so the caller may change its arrays afterwards; the copy takes as
-                much memory as the update until this returns.
+                "values". An array may be in memory, in a mapped file (`numpy.load(…, mmap_mode="r")`), or come in
+                `Pieces`. It is read several times, range by range, and never copied whole. So leave it as it is until
+                this returns: a change is noticed before it is sent.
             weight: integer from 1 to the task's max_weight. An update counts in proportion to it.
             task: wait for the next round of this task.
             round_id: take part in this round.
@@ -186,7 +187,8 @@ class AsyncClient:
 
         Raises:
             InputError: the update cannot be encoded, or the model cannot be digested; the message names the array and
-                says what to do. Nothing of it, and no key, has left the machine.
+                says what to do. Nothing of it, and no key, has left the machine. Or the update was changed while it
+                was being sent; then we have left the round.
             IdentityError: our certificate has expired.
             RemoteError: the coordinator, or the participant named as culprit, broke the protocol, or the round is
                 below our policy or about another model. We have left the round.

@@ -16,7 +16,7 @@ from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId, bind
 from secagg.crypto import labels, sealing
 from secagg.crypto.transcript import digest, frame
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.errors import AuthenticationError, RemoteError, SavedStateError
 from secagg.messages import ParticipantId
 from secagg.rounds.saved_state import MemoryStateKeys, StateKeys, StateName

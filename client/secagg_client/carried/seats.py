@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from secagg.context import RoundId
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.lattice.jobs import Job
 from secagg.messages import ParticipantId
 from secagg.schemes import Participant

@@ -12,7 +12,7 @@ import numpy as np
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.shareable import Shareable
 
-from secagg.encoding.schema import FLOATS, FloatArray
+from secagg.encoding.arrays import FLOATS, FloatArray
 from secagg.errors import InputError
 from secagg_client.learning.changes import change
 

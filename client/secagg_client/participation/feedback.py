@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray, NumberArray, Schema, Update
+from secagg.encoding.arrays import FloatArray, NumberArray
+from secagg.encoding.schema import Schema, Update
 from secagg.errors import InputError, LocalError
 from secagg.messages import Phase
 from secagg.schemes import Chunk, Upload

@@ -13,7 +13,8 @@ from secagg.config import TRAIN, check_digest, check_purpose
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
-from secagg.encoding.schema import NumberArray, Schema, Update, owned
+from secagg.encoding.schema import ArraySpec, GivenUpdate, Schema
+from secagg.encoding.sources import steady
 from secagg.errors import ConfigError, LocalError, PolicyViolation
 from secagg.homomorphic.vectors import Backend
 from secagg.messages import ParticipantId
@@ -109,15 +110,16 @@ class Contribution:
     """What our caller brings. Checked here as far as that goes without knowing the round.
 
     Attributes:
-        update: arrays by name. What is kept of them is our own copy, made before anything is checked: what the caller
-            does to its arrays afterwards (a training loop that goes on, for one) changes nothing of what is sent.
+        update: arrays or `Pieces` by name, or one alone. They are not copied: every value is looked at here, and each
+            later read is held against what was there then. So the caller leaves them as they are until the round is
+            over; if it does not (a training loop that goes on, for one), that is noticed, and we leave the round.
         weight: integer from 1 to the task's max_weight.
         model_digest: 32 bytes, over the model that the update belongs to.
         fetch_aggregate: whether to ask for the aggregate, where the round gives it to participants.
         purpose: what the update was computed for; the round must name the same.
     """
 
-    update: Update | NumberArray
+    update: GivenUpdate
     weight: int
     model_digest: bytes
     fetch_aggregate: bool = True
@@ -126,8 +128,9 @@ class Contribution:
     def __post_init__(self) -> None:
         check_purpose(self.purpose)
         check_digest(self.model_digest)
-        object.__setattr__(self, "update", owned(self.update))
-        Schema.of(self.update).check(self.update)
+        looked_at = steady(self.update)
+        Schema(tuple(ArraySpec(name, array.shape, array.dtype.name) for name, array in looked_at.items()))
+        object.__setattr__(self, "update", looked_at)
 
     def check_asked(self, round_: Round) -> None:
         """Refuse a round that asks for something else than what was computed.

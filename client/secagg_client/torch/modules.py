@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import WeightedMean
-from secagg.encoding.schema import FloatArray
 from secagg.errors import InputError
 from secagg_client.snapshots import Snapshot
 from secagg_client.torch.tensors import Module, Selection, numpy_dtype, read, write

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from math import inf, sqrt
 
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import FloatArray, Schema, Values
+from secagg.encoding.schema import Schema, Values
 from secagg.encoding.steps.clip import Clip, Clipped
-from secagg.encoding.steps.rotate import Rotated, Rotation, block_size, check_rotatable, padded_size
-from secagg.encoding.steps.sample import Sampled, Selection, kept_size
+from secagg.encoding.steps.rotate import Rotated, RotatedBack, Rotation, block_size, check_rotatable, padded_size
+from secagg.encoding.steps.sample import Sampled, Selection, Spread, kept_size
 from secagg.errors import ConfigError, LocalError
 
 
@@ -75,14 +75,14 @@ class Steps:
             check_rotatable(source)
         return Rotated(source, Rotation(self.kept, context)) if self.rotate else source
 
-    def undo(self, values: FloatArray, context: bytes) -> FloatArray:
-        """float64[schema.size] from float64[size], which is overwritten."""
+    def undo(self, source: Values, context: bytes) -> Values:
+        """The values of the schema behind those that come out of all steps."""
         self._check(context)
         if self.rotate:
-            values = Rotation(self.kept, context).undo(values)
+            source = RotatedBack(source, Rotation(self.kept, context))
         if self.rate < 1:
-            values = self._selection(context).spread(values, unbiased=not self.feedback)
-        return values
+            source = Spread(source, self._selection(context), unbiased=not self.feedback)
+        return source
 
     def _selection(self, context: bytes) -> Selection:
         return Selection(self.schema.size, self.rate, self.shared_seed or context)

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray, Values
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import Values
 from secagg.encoding.steps.text import Arguments, real
 from secagg.errors import ConfigError, InputError
 from secagg.scalars import settle

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray, Values
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import STRIDE, Values
 from secagg.errors import LocalError
 
 
@@ -37,12 +38,11 @@ def with_carried(update: Values, carried: FloatArray | None, *, feedback: bool) 
     return Compensated(update, carried)
 
 
-def difference(source: Values, sent: FloatArray) -> FloatArray:
+def difference(source: Values, sent: Values) -> FloatArray:
     """float32[size] of `source` − `sent`. What is beyond float32 is cut off: an infinity would be carried for ever."""
-    stride = 1 << 16
     most = float(np.finfo(np.float32).max)
     out = np.empty(source.size, np.float32)
-    for start in range(0, source.size, stride):
-        stop = min(start + stride, source.size)
-        out[start:stop] = np.clip(source.read(start, stop) - sent[start:stop], -most, most)
+    for start in range(0, source.size, STRIDE):
+        stop = min(start + STRIDE, source.size)
+        out[start:stop] = np.clip(source.read(start, stop) - sent.read(start, stop), -most, most)
     return out

@@ -4,6 +4,7 @@ An orthogonal map that everyone knows. It spreads each participant's energy even
 coordinates fit a narrow ring, and a coordinate that only one participant has is no longer visible as such.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,8 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import FloatArray, Values
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import Values
 from secagg.errors import InputError
 
 MAX_BLOCK: Final = 1 << 16
@@ -55,12 +57,6 @@ class Rotation:
         self.block = block_size(size)
         self.padded = padded_size(size)
         self._key = derive(Secret(context), salt=b"", info=frame(labels.ROTATION), size=16)
-
-    def undo(self, values: FloatArray) -> FloatArray:
-        """The first `size` of float64[padded], rotated back in place."""
-        for number in range(self.padded // self.block):
-            self.inverse(values[number * self.block : (number + 1) * self.block], number)
-        return values[: self.size]
 
     def forward(self, values: FloatArray, number: int) -> FloatArray:
         """Rotate float64[block], block `number`, in place: y = H·diag(signs)·x/√block."""
@@ -109,25 +105,49 @@ class Rotated:
 
     def read(self, start: int, stop: int) -> FloatArray:
         """The rotated values: whole blocks are read and transformed, and the range is cut out of them."""
-        block = self._rotation.block
-        out = np.empty(stop - start, np.float64)
-        for number in range(start // block, -(-stop // block)):
-            first = number * block
-            low, high = max(start, first), min(stop, first + block)
-            out[low - start : high - start] = self._block(number)[low - first : high - first]
-        return out
+        return read_blocks(self._block, self._rotation.block, start, stop)
 
-    def _block(self, number: int) -> FloatArray:
+    def _block(self, start: int) -> FloatArray:
         last = self._last
-        if last is not None and last[0] == number:
+        if last is not None and last[0] == start:
             return last[1]
         values = np.zeros(self._rotation.block, np.float64)
-        start = number * len(values)
         stop = min(start + len(values), self._source.size)
         if start < stop:
             values[: stop - start] = self._source.read(start, stop)
-        self._last = number, self._rotation.forward(values, number)
+        self._last = start, self._rotation.forward(values, start // len(values))
         return values
+
+
+class RotatedBack:
+    """A rotated source, rotated back. Keeps the block that it read last."""
+
+    def __init__(self, source: Values, rotation: Rotation) -> None:
+        self.size = rotation.size
+        self._source = source
+        self._rotation = rotation
+        self._last: tuple[int, FloatArray] | None = None
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """The values: whole blocks are read and transformed, and the range is cut out of them."""
+        return read_blocks(self._block, self._rotation.block, start, stop)
+
+    def _block(self, start: int) -> FloatArray:
+        last, block = self._last, self._rotation.block
+        if last is not None and last[0] == start:
+            return last[1]
+        values = self._rotation.inverse(self._source.read(start, start + block), start // block)
+        self._last = start, values
+        return values
+
+
+def read_blocks(block_at: Callable[[int], FloatArray], size: int, start: int, stop: int) -> FloatArray:
+    """A fresh float64[stop − start], cut out of blocks of `size` values, which `block_at` gives by their first one."""
+    out = np.empty(stop - start, np.float64)
+    for first in range(start - start % size, stop, size):
+        low, high = max(start, first), min(stop, first + size)
+        out[low - start : high - start] = block_at(first)[low - first : high - first]
+    return out
 
 
 def hadamard(values: FloatArray) -> FloatArray:

@@ -14,7 +14,9 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import FloatArray, Values
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import Values
+from secagg.encoding.steps.rotate import read_blocks
 from secagg.encoding.steps.text import Arguments, real
 from secagg.errors import ConfigError
 
@@ -90,22 +92,15 @@ class Selection:
         low, high = self.bounds(number)
         return min(BLOCK, self.size - number * BLOCK) / (high - low)
 
-    def spread(self, kept: FloatArray, *, unbiased: bool) -> FloatArray:
-        """float64[size] with the kept coordinates where they belong and zeros elsewhere, scaled up if `unbiased`."""
-        out = np.zeros(self.size, np.float64)
-        for number in range(self.blocks):
-            low, high = self.bounds(number)
-            out[self.block(number)] = kept[low:high] * (self.scale(number) if unbiased else 1.0)
-        return out
-
 
 class Sampled:
-    """The kept coordinates of a source."""
+    """The kept coordinates of a source. Keeps those of the block that it read last."""
 
     def __init__(self, source: Values, selection: Selection) -> None:
         self.size = selection.kept
         self._source = source
         self._selection = selection
+        self._last: tuple[int, FloatArray] | None = None
 
     def read(self, start: int, stop: int) -> FloatArray:
         """The kept values, gathered block by block."""
@@ -118,6 +113,35 @@ class Sampled:
         return out
 
     def _gather(self, number: int) -> FloatArray:
-        first = number * BLOCK
-        values = self._source.read(first, min(first + BLOCK, self._source.size))
-        return values[self._selection.block(number) - first]
+        last = self._last
+        if last is None or last[0] != number:
+            first = number * BLOCK
+            values = self._source.read(first, min(first + BLOCK, self._source.size))
+            last = self._last = number, values[self._selection.block(number) - first]
+        return last[1]
+
+
+class Spread:
+    """Kept coordinates where they belong, and zeros elsewhere. Keeps the block that it read last."""
+
+    def __init__(self, source: Values, selection: Selection, *, unbiased: bool) -> None:
+        """Args: unbiased: whether they are scaled up, so that their mean is that of all coordinates."""
+        self.size = selection.size
+        self._source = source
+        self._selection = selection
+        self._unbiased = unbiased
+        self._last: tuple[int, FloatArray] | None = None
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """The values, cut out of whole blocks."""
+        return read_blocks(self._block, BLOCK, start, stop)
+
+    def _block(self, start: int) -> FloatArray:
+        last, number = self._last, start // BLOCK
+        if last is None or last[0] != number:
+            kept = self._source.read(*self._selection.bounds(number))
+            values = np.zeros(min(BLOCK, self.size - start), np.float64)
+            scale = self._selection.scale(number) if self._unbiased else 1.0
+            values[self._selection.block(number) - start] = kept * scale
+            last = self._last = number, values
+        return last[1]

@@ -7,9 +7,10 @@ import numpy as np
 
 from secagg.crypto.prg import word_dtype
 from secagg.crypto.secret import Secret
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate
 from secagg.encoding.packing import chunk_values, pack, unpack
-from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.schema import Schema
 from secagg.tools.bench.measure import take_turns
 from secagg.tools.bench.report import Figure, Section, at_least
 

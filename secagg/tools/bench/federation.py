@@ -13,10 +13,11 @@ import numpy as np
 from secagg.config import ThreatModel, default_max_colluding, default_threshold
 from secagg.crypto.prg import word_dtype
 from secagg.crypto.secret import Secret
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import Code, code_for
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import FloatArray, Schema, Values
+from secagg.encoding.schema import Schema, Values
 from secagg.tools.bench.learning import Clients, Floats
 
 

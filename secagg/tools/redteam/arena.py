@@ -8,8 +8,9 @@ import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng, SeededRng
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.rounds.releases import Claim, nothing_before

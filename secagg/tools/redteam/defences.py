@@ -19,12 +19,13 @@ import numpy as np
 
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import BoundedCode, Code, code_for
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import FloatArray, Update
+from secagg.encoding.schema import Flat, Update
 from secagg.encoding.steps.chain import Steps
-from secagg.encoding.steps.sample import Selection
+from secagg.encoding.steps.sample import Selection, Spread
 from secagg.errors import ConfigError, LocalError
 from secagg.tools.redteam.observation import Bits, Observation
 from secagg.tools.redteam.target import Target, load
@@ -119,7 +120,8 @@ def informed(naive: Observation, code: Code, context: bytes) -> Observation:
 def _sampled(steps: Steps, context: bytes) -> tuple[Bits, FloatArray]:
     """Which coordinates are sent, and by what decoding multiplied each."""
     selection = Selection(steps.schema.size, steps.rate, context)
-    spread = selection.spread(np.ones(selection.kept), unbiased=not steps.feedback)
+    ones = Flat(np.ones(selection.kept))
+    spread = Spread(ones, selection, unbiased=not steps.feedback).read(0, selection.size)
     return spread != 0, np.where(spread == 0, 1.0, spread)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.tools.redteam.observation import Parameters
 
 LARGEST_VALUE: Final = 100.0

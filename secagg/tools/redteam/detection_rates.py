@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.tools.redteam.attacks.inversion.imprint import IMPRINT
 from secagg.tools.redteam.attacks.inversion.malicious import INCONSISTENT, TRAP_WEIGHTS
 from secagg.tools.redteam.detection import inspect_model

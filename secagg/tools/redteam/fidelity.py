@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.errors import LocalError
 from secagg.tools.redteam import metrics
 from secagg.tools.redteam.attacks.inversion.base import Attack

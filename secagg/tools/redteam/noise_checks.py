@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import FloatArray
 from secagg.messages import MaskedInputChunk
 from secagg.tools.redteam.adversary import Integers, truth
 from secagg.tools.redteam.arena import layers, rng_of, zero_updates

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.tools.redteam.records import Features, Labels
 
 Parameters = Mapping[str, FloatArray]

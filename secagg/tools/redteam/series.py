@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.schema import Schema
 from secagg.messages import ParticipantId
 from secagg.tools.redteam.arena import deployment, rng_of
 from secagg.tools.redteam.attacks.inversion.base import Attack

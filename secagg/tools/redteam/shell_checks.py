@@ -29,7 +29,8 @@ from secagg.config import RoundConfig
 from secagg.crypto.authority import Authority, create_authority, issue_participant, issue_server
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.secret import Secret
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import MissingExtraError
 from secagg.messages import ParticipantId
 from secagg.tools.redteam.adversary import Integers

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.tools.redteam.attacks.inversion import ATTACKS
 from secagg.tools.redteam.attacks.inversion.base import Attack
 from secagg.tools.redteam.attacks.inversion.first_layer import FIRST_LAYER, LOW_RANK

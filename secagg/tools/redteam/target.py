@@ -19,7 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import Schema
 from secagg.errors import LocalError
 from secagg.tools.redteam import models
 from secagg.tools.redteam.extra import torch

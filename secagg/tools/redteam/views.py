@@ -18,8 +18,9 @@ import numpy as np
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.code import BoundedCode, NoisyCode
-from secagg.encoding.schema import FloatArray, Update
+from secagg.encoding.schema import Flat, NewArrays, Update
 from secagg.errors import LocalError, ProtocolViolation
 from secagg.homomorphic.dealt_key.report_sum import AwaitingSum as AwaitingDealtSum
 from secagg.homomorphic.joint_key.consistency_check import AwaitingSum as AwaitingJointSum
@@ -241,7 +242,7 @@ def decode_as_update(config: RoundConfig, residues: Integers, context: bytes, mo
     steps = config.code.steps
     spread = residues[: steps.size].astype(np.float64) / modulus * 2 - 1
     clip = config.code.code.clip if isinstance(config.code, BoundedCode) else 1.0
-    return steps.schema.split(steps.undo(spread * clip, context))
+    return steps.schema.fill(NewArrays(), steps.undo(Flat(spread * clip), context))
 
 
 def _decoded(profile: Profile, phase: Integers) -> Integers:

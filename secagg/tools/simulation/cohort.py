@@ -11,7 +11,8 @@ from secagg.crypto.authority import Authority, create_authority, issue_participa
 from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.encoding.schema import NumberArray, Update
+from secagg.encoding.arrays import NumberArray
+from secagg.encoding.schema import Update
 from secagg.encoding.vector import IntegerVector
 from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId, Phase

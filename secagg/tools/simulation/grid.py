@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import FloatArray
 
 VALUE_BITS: Final = 16
 CODE: Final = FixedPoint(clip=(2**VALUE_BITS - 1) / 2**VALUE_BITS, value_bits=VALUE_BITS)

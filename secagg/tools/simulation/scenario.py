@@ -9,9 +9,10 @@ import numpy as np
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.rng import Rng
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.packing import chunk_values
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, RoundAborted
 from secagg.events import ParticipantDropped, WrongShares
 from secagg.messages import ParticipantId, Phase

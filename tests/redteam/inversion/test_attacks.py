@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import FastICA
 
-from secagg.encoding.schema import ArraySpec, FloatArray
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import ArraySpec
 from secagg.errors import LocalError
 from secagg.tools.redteam.attacks.inversion import ATTACKS, Attack, attack_named
 from secagg.tools.redteam.attacks.inversion.membership import Suspects

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.tools.redteam.attacks.inversion import ATTACKS
 from secagg.tools.redteam.defences import DEFENCES, Defence, Release, flatten
 from secagg.tools.redteam.observation import Observation

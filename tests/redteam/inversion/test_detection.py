@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.errors import LocalError
 from secagg.tools.redteam.attacks.inversion.malicious import TRAP_WEIGHTS
 from secagg.tools.redteam.detection import Sign, inspect_model

@@ -35,6 +35,7 @@ from secagg.config import Deadlines, RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.secret import Secret
 from secagg.encoding.packing import chunk_values, unpack
+from secagg.encoding.sources import SteadyArray
 from secagg.errors import ConfigError, DecodeError, InputError, ProtocolViolation
 from secagg.masked.masks import Mask
 from secagg.masked.vector import MaskedVector
@@ -91,6 +92,9 @@ def test_an_update_that_changes_under_way_is_not_sent_twice(monkeypatch: pytest.
     call = upload(update)
     first = next(call.requests())
     update[3] += 0.25
+    with pytest.raises(InputError, match="was changed while it was being sent"):
+        next(call.resumed(0).requests())
+    without_check(monkeypatch, SteadyArray, "block", "same-update")
     with pytest.raises(InputError, match="was changed while it was being sent"):
         next(call.resumed(0).requests())
     without_check(monkeypatch, MaskedVector, "chunk", "same-chunk-again")

@@ -17,8 +17,9 @@ from secagg_client.participation.terms import Contribution, Terms
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.pipeline import Pipeline
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import (
     AbortReason,
     DecodeError,

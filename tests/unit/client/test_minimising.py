@@ -15,6 +15,7 @@ from secagg.config import RoundConfig
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, FlatUpdate, Schema
+from secagg.encoding.sources import SteadyArray, SteadyUpdate
 from secagg.errors import InputError
 from secagg.messages import ParticipantId
 from secagg.tools.simulation.cohort import participant_names
@@ -118,9 +119,9 @@ def test_nothing_beyond_schema_and_weight_leaves(monkeypatch: pytest.MonkeyPatch
     assert caught.value.array == "optimiser/momentum"
 
     # The twin: a schema that lets other arrays through shows them in the traffic.
-    def lax(self: Schema, update: Arrays) -> FlatUpdate:
-        everything = np.concatenate([np.asarray(a, np.float64).reshape(-1) for a in update.values()])
-        return FlatUpdate((everything[: self.size],))
+    def lax(self: Schema, update: SteadyUpdate) -> FlatUpdate:
+        everything = np.concatenate([a.block(0).astype(np.float64) for a in update.values()])
+        return FlatUpdate((SteadyArray("everything", everything[: self.size]),))
 
     monkeypatch.setattr(Schema, "check", lax)
     assert traffic(with_more(0.25)) != traffic(with_more(-0.75))

@@ -11,9 +11,10 @@ from secagg.crypto.kdf import derive
 from secagg.crypto.prg import MaskStream, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document, described, hexes, named_hexes
 from secagg.wire.configuration import encode_config

@@ -14,7 +14,8 @@ from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
-from secagg.encoding.schema import FloatArray, Schema
+from secagg.encoding.arrays import FloatArray
+from secagg.encoding.schema import Schema
 from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import LocalError, NotInRoundError, RemoteError, RoundAborted, SecAggError
 from secagg.events import Event, PhaseStarted, RoundFailed, SumReady

@@ -296,7 +296,7 @@ MUTANTS: Final = (
            (Measure("secagg_server.rounds.hosted:HostedRound", "_receive_chunk", _talkative_server),),
            "shell-in-sight"),
     _undefended("forgotten-claims", "a participant forgets which sums it opened", "hidden-receipt"),
-    _undefended("shared-update", "the update is not copied when participation begins", "changed-update"),
+    _undefended("shared-update", "an update that changed is sent", "changed-update"),
     _undefended("blamed-unsigned", "who did not sign a share is blamed for it", "framing"),
     _undefended("certified-by-few", "any number of signatures certifies a result", "two-results"),
     Mutant("telling-sizes", "the size of an upload follows the data",

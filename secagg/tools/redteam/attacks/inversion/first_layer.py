@@ -9,7 +9,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.errors import LocalError
 from secagg.tools.redteam.attacks.inversion.base import Attack, Generator, Reconstruction, clipped, nothing
 from secagg.tools.redteam.observation import Bits, Observation

@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import FloatArray
 from secagg.tools.redteam.arena import SMALL, random_updates, rng_of
 from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import MASKED_SEMI_HONEST

@@ -5,8 +5,9 @@ from typing import Final
 
 import numpy as np
 
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
-from secagg.encoding.schema import ArraySpec, FloatArray, Schema
+from secagg.encoding.schema import ArraySpec, Schema
 from secagg.tools.redteam.arena import deployment, rng_of
 from secagg.tools.redteam.attacks.protocol.game import Game, Kind, Outcome, settle
 from secagg.tools.redteam.modes import MASKED_ACTIVE, Mode, mode_named
