@@ -22,6 +22,19 @@ class Memory:
     peak_bytes: int
 
 
+def forget_peak(pid: int) -> None:
+    """Let the peak of process `pid`, which is ours, begin again at what it has now.
+
+    Raises:
+        LocalError: the process is gone, or this is no Linux.
+    """
+    peaks = Path(f"/proc/{pid}/clear_refs")
+    try:
+        peaks.write_text("5", encoding="ascii")
+    except OSError as error:
+        raise LocalError(f"{peaks} does not let the peak memory of the process be forgotten: {error}") from error
+
+
 def memory_of(pid: int | None = None) -> Memory:
     """The memory of process `pid`, or of this process if it is None.
 

@@ -28,7 +28,7 @@ from secagg.tools.bench.report import Figure, Report, Section, at_most
 from secagg.tools.bench.round import RoundSetting, commands_of, heard, play
 from secagg.tools.deployment.crew import Crew
 from secagg.tools.deployment.identities import Identities, create_identities
-from secagg.tools.deployment.sidecar import Sidecar
+from secagg.tools.deployment.sidecar import SIDECAR, Sidecar
 from secagg.tools.simulation.cohort import participant_names
 
 EVERY_S: Final = 1.0
@@ -136,8 +136,8 @@ def measure(setting: StatusSetting, progress: Callable[[str], None] = lambda _: 
 def _side(stack: ExitStack, folder: Path, identities: Identities, setting: RoundSetting, *, status: bool) -> _Side:
     folder.mkdir()
     config = setting.config()
-    program = {"program": _WATCHED} if status else {}
-    sidecar = stack.enter_context(Sidecar(identities.server, folder, status=status, **program))
+    program = _WATCHED if status else SIDECAR
+    sidecar = stack.enter_context(Sidecar(identities.server, folder, status=status, program=program))
     commands = commands_of(setting, identities, sidecar.data_plane, config)
     crew = stack.enter_context(Crew(commands, folder / "participants.log"))
     heard(crew, commands, "ready")

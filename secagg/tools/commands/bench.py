@@ -113,6 +113,33 @@ def round_(
 
 
 @app.command()
+def size(
+    *,
+    participants: Annotated[
+        int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
+    ] = 10,
+    values: Annotated[
+        int, typer.Option("--values", "-m", min=1, help="The number of float32 values of each update.")
+    ] = 1_000_000,
+    durable: Annotated[bool, typer.Option(help="Keep the coordinator's state in a folder, or in memory.")] = True,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where updates, means and state go: 12 bytes of the disk for each value.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One round of long updates: seconds, processor time and memory of each side, beside plain gRPC.
+
+    Updates are read from files that participants map into memory. Exit code 1 if the sum was not exact.
+
+    Example: secagg bench size --values 100000000 --folder /var/tmp --json
+    """
+    from secagg.tools.bench.size import SizeSetting, measure
+
+    setting = SizeSetting(participants=participants, values=values, durable=durable, folder=folder)
+    _print(measure(setting, _say), as_json)
+
+
+@app.command()
 def status(
     *,
     participants: Annotated[

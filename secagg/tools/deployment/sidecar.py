@@ -16,7 +16,8 @@ START_S: Final = 60.0
 
 _STOP_S: Final = 10.0
 _SERVER_PACKAGES: Final = ("grpc_health", "grpc_reflection", "pydantic_settings", "structlog")
-_SIDECAR: Final = "from secagg_server.cli import main; main()"
+SIDECAR: Final = "from secagg_server.cli import main; main()"
+"""Python that runs a coordinator."""
 
 
 class ProcessError(LocalError):
@@ -30,13 +31,16 @@ class Sidecar:
         log: file that it writes to.
     """
 
-    def __init__(self, identity: Path, folder: Path, *, status: bool = False, program: str = _SIDECAR) -> None:
+    def __init__(
+        self, identity: Path, folder: Path, *, status: bool = False, state: Path | None = None, program: str = SIDECAR
+    ) -> None:
         """Start it.
 
         Args:
             identity: folder with cert.pem, key.pem and ca.pem.
             folder: for its log and its control socket.
             status: whether it has a status port, on loopback.
+            state: folder of what survives a restart; without one it keeps everything in memory.
             program: Python that runs it.
 
         Raises:
@@ -54,6 +58,7 @@ class Sidecar:
             "--participant-ca": identity / "ca.pem",
             "--log-format": "json",
             **({"--status": "127.0.0.1:0"} if status else {}),
+            **({} if state is None else {"--state-dir": state}),
         }
         flags = [str(word) for pair in arguments.items() for word in pair]
         with self.log.open("wb") as log:
