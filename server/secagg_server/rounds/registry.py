@@ -115,7 +115,7 @@ class Rounds:
         """
         self._check_serving()
         own = checked_id(round_id)
-        while (under_way := self._openings.get(own)) is not None:  # check: opened-once
+        while (under_way := self._openings.get(own)) is not None:
             await asyncio.wait({under_way})
         opened = self._known.get(own) or self._rounds.get(own)
         if opened is None:
