@@ -1,6 +1,7 @@
 """Certificate, key and CA are read again when their files change; broken ones change nothing; expiry is told ahead."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
 from structlog.testing import capture_logs
 
-from secagg.crypto.authority import Authority, IssuedCertificate, create_authority, issue_server
+from secagg.crypto.authority import (
+    Authority,
+    IssuedCertificate,
+    create_authority,
+    issue_revocation_list,
+    issue_server,
+)
 from secagg.errors import IdentityError
 from tests.kubelet import Volume
 from tests.serving import make_settings
@@ -254,3 +261,48 @@ async def test_a_renewed_certificate_is_told_anew(tmp_path: Path) -> None:
 
 def test_the_warnings_are_those_that_the_documents_name() -> None:
     assert renewal.WARN_AHEAD_S == (14 * DAY, DAY, 3600.0, 0.0)
+
+
+# --- who is refused ---------------------------------------------------------------------------------------------------
+
+
+def listed(place: Place, at: float = NOW) -> bytes:
+    authority = Authority.from_pem(place.ca.certificate_pem, place.ca.key_pem.expose())
+    return issue_revocation_list(authority, (), number=1, now=datetime.fromtimestamp(at, UTC))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, r"crl.pem: No such file or directory \(setting crl\)"),
+        (lambda place: place.ca.certificate_pem, "it holds no PEM revocation list"),
+        (lambda place: listed(place, NOW - 40 * DAY), "its revocation list ended on"),
+        (lambda place: listed(Place(place.settings.key.parent / "other")), "no trusted CA signed the revocation list"),
+    ],
+)
+def test_a_revocation_list_that_cannot_count_is_refused_at_the_start(
+    tmp_path: Path, content: Callable[[Place], bytes] | None, told: str
+) -> None:
+    place = Place(tmp_path)
+    path = tmp_path / "crl.pem"
+    (tmp_path / "other").mkdir()
+    settings = place.settings.model_copy(update={"crl": path})
+    if content is not None:
+        path.write_bytes(content(place))
+    with pytest.raises(IdentityError, match=told):
+        load(settings, NOW)
+    path.write_bytes(listed(place))
+    assert [name for name, _ in load(settings, NOW).expiries][-1] == "revocation list of CN=one CA"
+
+
+async def test_the_end_of_a_revocation_list_is_told_before_it_comes(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    path = tmp_path / "crl.pem"
+    path.write_bytes(listed(place))
+    settings = place.settings.model_copy(update={"crl": path})
+    place.renewal = Renewal(settings, load(settings, NOW), lambda: place.now, place._apply)
+    place.now += 20 * DAY
+    assert await place.look() == ["expires_soon"]
+    place.now += 11 * DAY
+    assert await place.look() == ["expired"]
+    assert place.renewal.loaded.trust is not None
