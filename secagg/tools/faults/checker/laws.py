@@ -40,6 +40,8 @@ class Law(Enum):
     PROGRESS_KEPT = "chunks that were acknowledged need not be sent again"
     INPUT_COUNTS = "an input that was acknowledged as a whole counts"
     GONE_STAYS_GONE = "who left or was excluded is gone"
+    HONEST = "an honest coordinator gives nobody a reason to refuse"
+    UNDAMAGED = "a disk that keeps its word leaves nothing damaged"
     ENDS = "a round ends, with a sum or an error that says why"
     NAMED = "every error has a name"
 
@@ -53,6 +55,7 @@ LOSSES: Final = frozenset(
         Law.PROGRESS_KEPT,
         Law.INPUT_COUNTS,
         Law.GONE_STAYS_GONE,
+        Law.UNDAMAGED,
         Law.ENDS,
     }
 )
@@ -93,6 +96,8 @@ def findings(history: History, seen: Seen) -> Iterator[Finding]:
         yield Finding(Law.NOBODY_SHOWN, round_id, facts)
     for round_id, facts in ledgers.broken(seen):
         yield Finding(Law.BUDGET, round_id, facts)
+    for facts in _damages(seen):
+        yield Finding(Law.UNDAMAGED, b"", facts)
     for facts in _named(seen):
         yield Finding(Law.NAMED, b"", facts)
 
@@ -278,6 +283,17 @@ def _ends(known: Round, seen: Seen, _: History) -> Iterator[str]:
         yield "nobody was ever told how it ended"
 
 
+def _undamaged(known: Round, seen: Seen, _: History) -> Iterator[str]:
+    told = next((end for end in known.ends if end.failed == "INTERNAL"), None)
+    if told is not None and not seen.faults & _DISK_FAULTS:
+        yield f"call {told.call} was told at {told.at:.3f} s that the coordinator failed"
+
+
+def _honest(known: Round, _: Seen, __: History) -> Iterator[str]:
+    for refusal in known.refusals:
+        yield f"{refusal.caller} left at {refusal.at:.3f} s (call {refusal.call}) and blames the coordinator"
+
+
 def _round_known(known: Round, seen: Seen, history: History) -> Iterator[str]:
     if known.opened is None:
         return
@@ -459,13 +475,14 @@ def _named(seen: Seen) -> Iterator[str]:
     for shown in seen.malformed:
         yield f"the answer to call {shown.call} is no message: {shown.value}"
     yield from seen.crashes
+
+
+def _damages(seen: Seen) -> Iterator[str]:
+    """What is told of damage where no disk did anything that it must not."""
     if not seen.faults & _DISK_FAULTS:
         yield from seen.refusals
-        for known in seen.rounds.values():
-            for end in known.ends:
-                if end.failed == "INTERNAL":
-                    yield f"call {end.call} was told of an internal error at {end.at:.3f} s"
-                    break
+        for reply in seen.damages:
+            yield f"call {reply.call} ({reply.name}) was told at {reply.at:.3f} s of damage ({reply.kind})"
 
 
 _Broken = Callable[[Round, Seen, History], Iterator[str]]
@@ -489,5 +506,7 @@ _OF_A_ROUND: Final[dict[Law, _Broken]] = {
     Law.PROGRESS_KEPT: _progress_kept,
     Law.INPUT_COUNTS: _input_counts,
     Law.GONE_STAYS_GONE: _gone,
+    Law.HONEST: _honest,
+    Law.UNDAMAGED: _undamaged,
     Law.ENDS: _ends,
 }

@@ -131,6 +131,7 @@ class Round:
         watched: events, and when each left the coordinator.
         progress: chunks that were acknowledged, by participant: (when it was asked, the answer).
         left: when the participant's leave was acknowledged first.
+        refusals: who left and blamed the coordinator.
         excluded: when it was acknowledged first that the participant is excluded.
         aborted: when the FL server was told that it has ended the round; None if it was not.
         unknown: when calls were asked that were told that there is no such round, and their numbers.
@@ -157,6 +158,7 @@ class Round:
     watched: list[Shown] = field(default_factory=list)
     progress: dict[str, list[tuple[float, Shown]]] = field(default_factory=lambda: defaultdict(list))
     left: dict[str, Shown] = field(default_factory=dict)
+    refusals: list[Reply] = field(default_factory=list)
     excluded: dict[str, Shown] = field(default_factory=dict)
     aborted: Shown | None = None
     unknown: list[Reply] = field(default_factory=list)
@@ -236,6 +238,7 @@ class Seen:
         lists: of rounds and their states, as the FL server was given them: (asked at, shown).
         nameless: calls that failed without an error of the protocol.
         faults: what was done to the deployment.
+        damages: calls that were told that the coordinator's state or a ledger is damaged.
         malformed: answers that are no messages.
         crashes: errors that nobody named, for people.
         refusals: why the coordinator did not start, for people.
@@ -248,6 +251,7 @@ class Seen:
     lists: list[tuple[float, Shown]] = field(default_factory=list)
     nameless: list[Nameless] = field(default_factory=list)
     faults: set[Fault] = field(default_factory=set)
+    damages: list[Reply] = field(default_factory=list)
     malformed: list[Shown] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -388,9 +392,11 @@ def _read_failure(seen: Seen, known: Round | None, call: _Call, closed: Closed) 
             seen.nameless.append(Nameless(closed.at, asked.call, asked.name, closed.status))
         return
     reason = errors_pb2.AbortReason.Name(detail.abort_reason).removeprefix("ABORT_REASON_")
+    reply = Reply(asked.at, closed.at, asked.call, asked.name, asked.caller, False, kind)
+    if kind in {"STORE", "LEDGER"}:
+        seen.damages.append(reply)
     if known is None:
         return
-    reply = Reply(asked.at, closed.at, asked.call, asked.name, asked.caller, False, kind)
     known.replies.append(reply)
     if kind == "UNKNOWN_ROUND":
         known.unknown.append(reply)
@@ -465,6 +471,9 @@ def _progress(_: Seen, known: Round | None, answer: _Answer) -> None:
 
 def _left(_: Seen, known: Round | None, answer: _Answer) -> None:
     if known is not None:
+        asked, leave = answer.call.asked, answer.call.requests[0].leave
+        if leave.reason == data_plane_pb2.LEAVE_REASON_REFUSED and not leave.accused:
+            known.refusals.append(Reply(asked.at, answer.at, asked.call, asked.name, asked.caller, True, ""))
         known.left.setdefault(answer.call.asked.caller, answer.shows(None))
 
 
