@@ -147,8 +147,9 @@ class StoreError(LocalError):
     """
 
 
-class AuditError(LocalError):
-    """The coordinator's audit log is damaged, was changed, or cannot be written.
+class AuditError(StoreError):
+    """The coordinator's audit log is damaged, was changed, or cannot be written. A decision that cannot be written
+    there is not carried out: no round is opened, and a round that runs ends without a sum.
 
     Cause:
         The disk is full, or a file of the log was deleted, changed or restored from an older copy.

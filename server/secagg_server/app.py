@@ -16,13 +16,16 @@ import grpc
 import structlog
 from grpc_reflection.v1alpha import reflection
 
+from secagg.crypto.identity import CoordinatorIdentity
 from secagg.crypto.rng import SystemRng
 from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
+from secagg.programs.audit.log import AuditLog
 from secagg.programs.disk import REAL_DISK
 from secagg.programs.ledgers.files import LedgerFolder, locked
 from secagg.transport.addresses import TcpAddress, parse_tcp
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
+from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.calls import health
 from secagg_server.calls.control_plane import ControlPlane
 from secagg_server.calls.data_plane import DataPlane
@@ -97,6 +100,7 @@ async def running_server(
     Raises:
         ConfigError: an address is not allowed, or taken; or `state_dir` or `ledger_dir` is; or too few files may be
             opened.
+        AuditError: the audit log in `state_dir` is damaged.
         IdentityError: certificates or keys do not fit.
         MissingExtraError: there are privacy budgets, and nothing to account for them with; or traces are asked for,
             and nothing to make them with.
@@ -121,15 +125,34 @@ async def running_server(
         spent=lambda: rounds.opener.budgets.spent(),  # noqa: PLW0108, there are no rounds yet
         faults=lambda: [*filter(None, [renewal.fault]), *rounds.opener.budgets.damaged()],
     )
+
+    async def renewed(fresh: Loaded) -> None:
+        rounds.opener.trust = fresh.trust
+        refused = await asyncio.to_thread(callers.trust(fresh.trust, fresh.denied))
+        audit.renewed(fresh.identity, fresh.trust, refused)
+        await rounds.expel(refused)
+        for participant in refused:
+            proxy.shut_out(participant)
+
+    renewal = Renewal(settings, loaded, clock, renewed)
     metrics, memory = Metrics(state), Memory(clock)
     shown = () if settings.status is None else (metrics, memory)  # without the port nobody reads them
     with (
         traces() as tracing,
         ThreadPoolExecutor(threads, "unmask") as pool,
         control_place(settings) as place,
-        _state(settings),
+        _state(settings) as folder,
         _ledgers(settings, clock) as ledgers,
-        _proxy(settings, connections, observer := Observer(LogListener(), *shown, *tracing)) as proxy,
+        _proxy(
+            settings,
+            connections,
+            observer := Observer(
+                LogListener(),
+                *shown,
+                *tracing,
+                audit := CoordinatorAudit(_audit_log(folder, lambda: renewal.loaded.identity, clock), clock),
+            ),
+        ) as proxy,
         _status(settings) as status,
     ):
         store = store or MemoryStore(settings.remember_releases, ledgers)
@@ -143,18 +166,11 @@ async def running_server(
             rng=SystemRng(),
             observer=observer,
             capacity=_capacity(),
+            audit=audit,
         )
         callers = Callers(loaded.trust, loaded.denied, clock)
         data_plane = DataPlane(rounds, callers, store, clock)
 
-        async def renewed(fresh: Loaded) -> None:
-            rounds.opener.trust = fresh.trust
-            refused = await asyncio.to_thread(callers.trust(fresh.trust, fresh.denied))
-            await rounds.expel(refused)
-            for participant in refused:
-                proxy.shut_out(participant)
-
-        renewal = Renewal(settings, loaded, clock, renewed)
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
         data = _data_server(settings, data_plane, checks[0], peers=proxy, limiter=limiters["data"], observer=observer)
         control = _control_server(
@@ -168,6 +184,7 @@ async def running_server(
             where = {"data plane": proxy.listens, "control plane": control_address, "status port": status.listens}
             reader = Reader(state, memory, rounds, where, clock=clock, why=lambda: readiness.state)
             status.start(routes(readiness, metrics.answer, StatusPage(reader.picture).routes))
+        await audit.start(settings, loaded.identity, loaded.trust)
         await asyncio.to_thread(rounds.opener.budgets.look)
         await asyncio.gather(data.start(), control.start())
         proxy.start(behind.port)
@@ -191,6 +208,7 @@ async def running_server(
             await rounds.shut_down()
             grace = settings.shutdown_grace_s
             await asyncio.gather(data.stop(grace), control.stop(grace))
+            await audit.stop([opened.record.round_id for opened in rounds.newest_first() if opened.outcome is None])
             structlog.get_logger().info("stopped")
 
 
@@ -288,6 +306,12 @@ def check_accounting(settings: Settings) -> None:
 
 def _state(settings: Settings) -> AbstractContextManager[StateFolder | None]:
     return nullcontext() if settings.state_dir is None else held(settings.state_dir, REAL_DISK)
+
+
+def _audit_log(
+    folder: StateFolder | None, identity: Callable[[], CoordinatorIdentity], clock: Clock
+) -> AuditLog | None:
+    return None if folder is None else AuditLog.open(folder.audit, identity, clock)
 
 
 def _ledgers(settings: Settings, clock: Clock) -> AbstractContextManager[LedgerFolder | None]:

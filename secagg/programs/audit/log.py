@@ -29,6 +29,8 @@ from secagg.programs.disk import REAL_DISK, Disk
 
 BEGAN: Final = "log_began"
 LEFT_OUT: Final = "left_out"
+ENDS: Final = frozenset({"sum_released", "round_failed", "groups_combined"})
+"""Kinds that say how a round ended."""
 
 SEGMENT_BYTES: Final = 16 << 20
 
@@ -75,7 +77,9 @@ class AuditLog:
         self._unknown = False  # whether more than that may stand there
         self._loose: list[Draft] = []
         self._left_out = 0
-        self._steps: dict[str, int] = {}
+        self._noting = Lock()
+        self._steps: dict[str, tuple[int, int]] = {}
+        self._over: set[str] = set()
 
     @classmethod
     def open(
@@ -125,9 +129,15 @@ class AuditLog:
         """How many entries are safe."""
         return self._last.entries
 
-    def steps(self, round_id: str) -> int:
-        """How many entries of a round were written, among the rounds that `recall` looked for."""
-        return self._steps.get(round_id, 0)
+    def steps(self, round_id: str) -> tuple[int, int]:
+        """How far a round was written, among the rounds that `recall` looked for: the last `step`, and how many entries
+        of that step there are. (0, 0) if it was not.
+        """
+        return self._steps.get(round_id, (0, 0))
+
+    def is_over(self, round_id: str) -> bool:
+        """Whether the log says how the round ended, among the rounds that `recall` looked for."""
+        return round_id in self._over
 
     def recall(self, rounds: Collection[str]) -> None:
         """Find out how many entries these rounds have, which an earlier process may have opened.
@@ -158,7 +168,11 @@ class AuditLog:
         round_id, step = entry.round_id, entry.facts.get("step")
         if round_id is None or not isinstance(step, int):
             return set()
-        self._steps[round_id] = max(self._steps.get(round_id, 0), step + 1)
+        last, count = self._steps.get(round_id, (0, 0))
+        if step >= last:
+            self._steps[round_id] = step, count + 1 if step == last else 1
+        if entry.kind in ENDS:
+            self._over.add(round_id)
         return set() if step else {round_id}
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -174,15 +188,17 @@ class AuditLog:
             AuditError: the disk refuses, and none of `drafts` is in the log.
         """
         with self._lock, _telling(self._folder):
-            noted, left_out = tuple(self._loose), self._left_out
+            with self._noting:
+                noted, left_out = tuple(self._loose), self._left_out
             more = (Draft(LEFT_OUT, self._clock(), {"unlogged": left_out}),) if left_out else ()
             self._write((*noted, *more, *drafts), sign=sign)
-            del self._loose[: len(noted)]
-            self._left_out -= left_out
+            with self._noting:
+                del self._loose[: len(noted)]
+                self._left_out -= left_out
 
     def note(self, draft: Draft) -> None:
-        """Keep an entry that nothing follows from, until others are written. It is lost in a crash."""
-        with self._lock:
+        """Keep an entry that nothing follows from, until others are written. It is lost in a crash. Does not wait."""
+        with self._noting:
             if len(self._loose) >= MOST_LOOSE:  # check: audit-noted-entries
                 self._left_out += 1
                 return

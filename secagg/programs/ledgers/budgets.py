@@ -155,6 +155,10 @@ class Budgets:
                 self._spent[task] = seen, Spent(task, seen.epsilon, seen.budget)
         return [spent for _, spent in self._spent.values()]
 
+    def seen(self, task: str) -> Ledger | None:
+        """The ledger of a task as this process saw it last; None if it saw none. Reads no file."""
+        return self._seen.get(task)
+
     def release(self, round_id: RoundId, config: RoundConfig, survivors: int) -> None:
         """Charge a sum before it is released.
 
@@ -217,6 +221,11 @@ class Charge:
         self._budgets = budgets
         self._round_id = round_id
         self._config = config
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The task's ledger as this process saw it last."""
+        return self._budgets.seen(self._config.task)
 
     def settle(self, outcome: Summed | RoundAborted, phase: Phase | None) -> None:
         """Charge the round, or give back its cost if nobody can know a sum of it.

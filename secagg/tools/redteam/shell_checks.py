@@ -52,7 +52,7 @@ _PATIENCE_S: Final = 60.0
 _WINDOW: Final = 16
 """Bytes of a vector that are looked for together: no such piece is elsewhere by chance."""
 
-_CHANGES: Final = frozenset({"round_id", "timestamp"})
+_CHANGES: Final = frozenset({"round_id", "timestamp", "head"})
 """What differs between the log lines of two rounds anyway."""
 
 Update = dict[str, FloatArray]
@@ -208,7 +208,7 @@ async def _round(
     settings = load_settings(None, {
         "listen": "127.0.0.1:0", "control": f"unix:{folder}/control.sock", "certificate": folder / "cert.pem",
         "key": folder / "key.pem", "participant_ca": folder / "ca.pem", "log_level": "debug", "shutdown_grace_s": 1.0,
-        "status": "127.0.0.1:0",
+        "status": "127.0.0.1:0", "state_dir": folder / "state",
     })  # fmt: skip
     trust = TrustAnchors.from_pem(site.ca)
     with _own_logs():

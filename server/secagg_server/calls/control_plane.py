@@ -63,6 +63,7 @@ class ControlPlane:
         call.belongs_to(request.round_id)
         opened = self._rounds.find_opened(request.round_id)
         released = await opened.released()
+        await self._rounds.audit.give(opened.record.round_id, "the FL server")
         async for part in streamed(released.parts()):
             yield part
         self._rounds.fetched(opened)

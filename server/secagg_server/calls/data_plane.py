@@ -62,7 +62,10 @@ class DataPlane:
     def who(self, context: Context) -> str:
         """Whose call it is. A certificate that was not seen before is logged."""
         caller, fresh = self._callers.of(context)
-        if fresh and self._store.see_identity(caller.participant, caller.fingerprint):
+        first = fresh and self._store.see_identity(caller.participant, caller.fingerprint)
+        if fresh:
+            self._rounds.audit.see(caller.participant, caller.organisation, caller.fingerprint, fresh=first)
+        if first:
             self._log.info(
                 "identity_seen",
                 participant=caller.participant,
@@ -161,6 +164,7 @@ class DataPlane:
         await hosted.check_member(caller)
         grouped = self._rounds.grouped(hosted)
         released = await (hosted if grouped is None else grouped).released()
+        await self._rounds.audit.give((grouped or hosted).record.round_id, caller)
         async for part in streamed(released.parts()):
             yield part
         self._rounds.fetched(grouped or hosted)

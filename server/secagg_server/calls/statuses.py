@@ -10,6 +10,7 @@ from typing import Any, Final
 import grpc
 
 from secagg.errors import (
+    AuditError,
     AuthenticationError,
     BudgetExceeded,
     ConfigError,
@@ -42,6 +43,7 @@ STATUS: Final[dict[type[SecAggError], grpc.StatusCode]] = {
     LimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     BudgetExceeded: grpc.StatusCode.FAILED_PRECONDITION,
     LedgerError: grpc.StatusCode.DATA_LOSS,
+    AuditError: grpc.StatusCode.DATA_LOSS,
     StoreError: grpc.StatusCode.DATA_LOSS,
 }
 """The status of each error, for proxies and metrics; clients read the trailer."""

@@ -50,7 +50,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "first": "the first five of these names",
     "group": "number of the group",
     "groups": "ids of the groups; in `groups_combined`, the numbers of those that have a sum",
-    "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it",
+    "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it; in `audit_checkpoint` "
+    "those of the audit log's last checkpoint",
     "hours": "until it expires; negative once it has",
     "logger": "name of the library's logger",
     "lost": "how many lines before this one were lost, because whoever reads the log had stopped to read it",
@@ -146,6 +147,18 @@ PROCESS: Final[Mapping[str, LogEvent]] = {
         "or a line of the traceback that belongs to a fatal signal. A process of its own logs it, in JSON and at every "
         "`log_level`.",
         to_do="This is a bug: report it with all of these lines.",
+        fields=("detail",),
+    ),
+    "audit_checkpoint": LogEvent(
+        level="info",
+        meaning="The coordinator signed how far its audit log goes. Whoever keeps this line elsewhere can hold the log "
+        "against it: `secagg audit verify --head`.",
+        fields=("head",),
+    ),
+    "audit_not_written": LogEvent(
+        level="error",
+        meaning="The audit log could not be written, while no round waited for it. It is tried again.",
+        to_do="Make room on the disk of `state_dir`. Until then no round is opened, and none ends with a sum.",
         fields=("detail",),
     ),
 }

@@ -150,11 +150,52 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
             assert_never(event)
 
 
+class Throttle:
+    """Lets pass of each kind at most one in `pause_s`, and counts how many there were between; of one event at most
+    `most`. Several threads may use it.
+
+    How often a peer is refused is its own choice, and must not fill a disk.
+    """
+
+    def __init__(self, clock: Callable[[], float], pause_s: float, most: int) -> None:
+        """Args:
+        clock: seconds.
+        pause_s: between two of one kind.
+        most: of one event, of whatever kinds, in `pause_s`.
+        """
+        self._clock = clock
+        self._pause_s = pause_s
+        self._most = most
+        self._logged: dict[tuple[str, Hashable], tuple[float, int]] = {}  # when, and how many since
+        self._of_event: dict[str, tuple[float, int]] = {}  # since when, and how many
+        self._lock = Lock()
+
+    def pass_over(self, event: str, key: Hashable) -> int | None:
+        """How many of its kind were left out before this one; None if this one is left out. Those of one event and key
+        are of one kind.
+        """
+        with self._lock:
+            return self._unlogged(event, key)
+
+    def _unlogged(self, event: str, key: Hashable) -> int | None:
+        now = self._clock()
+        before, unlogged = self._logged.pop((event, key), (-inf, 0))
+        since, count = self._of_event.get(event, (-inf, 0))
+        if now - since >= self._pause_s:
+            since, count = now, 0
+        if len(self._logged) >= _KINDS:
+            del self._logged[next(iter(self._logged))]
+        if now - before < self._pause_s or count >= self._most:  # check: log-lines-of-strangers
+            self._logged[event, key] = (before, unlogged + 1)
+            return None
+        self._of_event[event] = (since, count + 1)
+        self._logged[event, key] = (now, 0)
+        return unlogged
+
+
 class ThrottledLog:
     """Log lines about what peers choose to do: of each kind at most one in `pause_s`, with how many there were between,
     and of one event at most `MOST_OF_EVENT`. Several threads may use it.
-
-    How often a peer is refused is its own choice, and must not fill a disk.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic, pause_s: float = 1.0) -> None:
@@ -162,11 +203,7 @@ class ThrottledLog:
         clock: seconds.
         pause_s: between two lines of one kind.
         """
-        self._clock = clock
-        self._pause_s = pause_s
-        self._logged: dict[tuple[str, Hashable], tuple[float, int]] = {}  # when, and how many since
-        self._of_event: dict[str, tuple[float, int]] = {}  # since when, and how many
-        self._lock = Lock()
+        self._throttle = Throttle(clock, pause_s, MOST_OF_EVENT)
 
     def info(self, event: str, key: Hashable, **values: object) -> None:
         """Log it, or count it. Those of one event and key are of one kind."""
@@ -181,27 +218,10 @@ class ThrottledLog:
         self._log("error", event, key, values)
 
     def _log(self, level: str, event: str, key: Hashable, values: dict[str, object]) -> None:
-        with self._lock:
-            unlogged = self._unlogged(event, key)
+        unlogged = self._throttle.pass_over(event, key)
         if unlogged is not None:
             more = {"unlogged": unlogged} if unlogged else {}
             getattr(structlog.get_logger(), level)(event, **values, **more)
-
-    def _unlogged(self, event: str, key: Hashable) -> int | None:
-        """How many of its kind were left out before this one; None if this one is left out."""
-        now = self._clock()
-        before, unlogged = self._logged.pop((event, key), (-inf, 0))
-        since, count = self._of_event.get(event, (-inf, 0))
-        if now - since >= self._pause_s:
-            since, count = now, 0
-        if len(self._logged) >= _KINDS:
-            del self._logged[next(iter(self._logged))]
-        if now - before < self._pause_s or count >= MOST_OF_EVENT:  # check: log-lines-of-strangers
-            self._logged[event, key] = (before, unlogged + 1)
-            return None
-        self._of_event[event] = (since, count + 1)
-        self._logged[event, key] = (now, 0)
-        return unlogged
 
 
 def shortened(text: str, most: int = _DETAIL_CHARS) -> str:

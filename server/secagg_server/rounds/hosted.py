@@ -57,6 +57,7 @@ from secagg.receipts import Receipt
 from secagg.rounds.engine import Engine, check_expected
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, watched
+from secagg_server.audit.rounds import RoundAudit
 from secagg_server.notifier import Notifier
 from secagg_server.observability.facts import RoundBroken, RoundEvent, RoundName, RoundOpened
 from secagg_server.observability.logs import plain_traceback
@@ -105,6 +106,7 @@ class HostedRound:
         identity: Callable[[], CoordinatorIdentity],
         observer: Observer,
         settle: Settle,
+        audit: RoundAudit,
         charge: Charge | None = None,
         durable: bool = False,
     ) -> None:
@@ -118,6 +120,7 @@ class HostedRound:
         identity: gives the certificate and key that are in force; the receipt is signed with them.
         observer: hears what happens.
         settle: tells the memory of released sums how the round ended.
+        audit: writes into the audit log.
         charge: of its noise, in the task's privacy ledger; None without noise.
         durable: whether the journal outlives the process.
         """
@@ -130,7 +133,8 @@ class HostedRound:
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self.expected: frozenset[ParticipantId] = frozenset()
         self._engine = engine
-        self._journalled = JournalledEngine(engine, journal)
+        self._journalled = JournalledEngine(engine, journal, audit)
+        self._audit = audit
         self._clock = clock
         self._on_end = on_end
         self._identity = identity
@@ -449,22 +453,23 @@ class HostedRound:
             self._publish(now, events)
 
     async def _break(self, told: str = INTERNAL) -> None:
+        failure = RoundAborted(AbortReason.INTERNAL, told)
         try:
-            await asyncio.to_thread(self._break_off)
+            await asyncio.to_thread(self._break_off, failure)
         except (StoreError, OSError):
             self._observer.tell(RoundBroken(self._name, plain_traceback()))
             self._let_go()
             raise Suspended from None
-        failure = RoundAborted(AbortReason.INTERNAL, told)
         self._engine.abort(failure.reason, told)
         self.outcome = failure
         self._publish(self._clock(), [RoundFailed(failure)])
 
-    def _break_off(self) -> None:
+    def _break_off(self, failure: RoundAborted) -> None:
         """Whoever is told that the round failed must never learn later that it went on."""
         self._journalled.break_off()
         with suppress(StoreError, OSError):  # else the claim stays as it is: as of a round that is under way
             self._settle(released=False, may_be_open=self.may_be_open)
+        self._audit.broke(self._clock(), failure, known=self.may_be_open)
 
     def _let_go(self) -> None:
         """End the calls that wait; take nothing more."""

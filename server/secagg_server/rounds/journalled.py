@@ -6,10 +6,11 @@ and with times. Steps run in threads, one at a time.
 **What is safe when.** A step appends what it took, and `flush` makes that safe. A message that merely waits for its
 phase to close is not flushed: its sender has no answer, and sends the same bytes again after a crash. Whatever else a
 step took, `flush_due` flushes before anybody hears of the step. Who answers something that follows from a waiting
-message calls `flush` itself.
+message calls `flush` itself. What the audit log says of a step is written once the journal has the step, and before
+anybody hears of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from secagg.errors import AbortReason, RoundAborted
 from secagg.events import Event, MessageAccepted
@@ -24,6 +25,7 @@ from secagg.receipts import Statement
 from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine
 from secagg.rounds.finished import FinishedRound, LastAnswers
+from secagg_server.audit.rounds import RoundAudit
 from secagg_server.storage.records import (
     Aborted,
     DeadlinePassed,
@@ -51,11 +53,12 @@ def waits(entry: Entry, events: Iterable[Event]) -> bool:
 
 
 class JournalledEngine:
-    """An engine together with its journal. Times are in seconds since 1970."""
+    """An engine together with its journal and its audit. Times are in seconds since 1970."""
 
-    def __init__(self, engine: Engine | FinishedRound, journal: Journal) -> None:
+    def __init__(self, engine: Engine | FinishedRound, journal: Journal, audit: RoundAudit) -> None:
         self._engine = engine
         self._journal = journal
+        self._audit = audit
         self._due = False  # something was appended that must be safe before anyone hears of it
         self._over = False  # the end is in the journal
 
@@ -105,9 +108,10 @@ class JournalledEngine:
             self._append(Aborted(now, reason, message), events)
         return events
 
-    def _append(self, entry: Entry, events: Iterable[Event]) -> None:
+    def _append(self, entry: Entry, events: Collection[Event]) -> None:
         self._due = self._due or not waits(entry, events)
         self._journal.append(entry)
+        self._audit.took(entry, events)
 
     def flush_due(self) -> None:
         """Return when everything is safe that somebody may hear of now."""
@@ -117,6 +121,7 @@ class JournalledEngine:
     def flush(self) -> None:
         """Return when every step so far is safe."""
         self._journal.flush()
+        self._audit.write()
         self._due = False
 
     def outcome(self) -> Outcome | None:
@@ -142,7 +147,14 @@ class JournalledEngine:
         return Certification(result, self._engine.finishers)
 
     def finish(self, ended: Ended) -> Ended:
-        """Write the end into the journal, and forget the secrets; the end as it is served from then on."""
+        """Write the end into the journal, and forget the secrets; the end as it is served from then on.
+
+        The audit log has it first: from an end that is kept, what led to it cannot be told again.
+        """
+        if self._audit.written:
+            self._journal.flush()
+            self._audit.ended(ended, known=self._engine.may_be_open or ended.opened)
+            self._audit.write()
         kept = self._journal.finish(ended)
         self._over = True
         self._engine.forget()

@@ -17,6 +17,8 @@ from secagg.programs.ledgers.budgets import Budgets, Charge
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
+from secagg_server.audit.coordinator import CoordinatorAudit
+from secagg_server.audit.rounds import RoundAudit
 from secagg_server.limits.capacity import Capacity, Demand
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
@@ -50,6 +52,7 @@ class RoundOpener:
         on_round_end: Callable[[RoundId], None],
         on_room: Callable[[ParticipantId], None],
         capacity: Capacity,
+        audit: CoordinatorAudit,
     ) -> None:
         """Args:
         store: what must not be forgotten.
@@ -64,6 +67,7 @@ class RoundOpener:
         on_round_end: called with the id of a round in groups when all of its groups are over.
         on_room: called when another process of a participant may join a round in place of one that is gone.
         capacity: memory and disk for sums and vectors.
+        audit: writes into the audit log.
         """
         self.budgets = budgets
         self.trust = trust
@@ -77,6 +81,7 @@ class RoundOpener:
         self._on_round_end = on_round_end
         self._on_room = on_room
         self._capacity = capacity
+        self._audit = audit
 
     @staticmethod
     def read(config_bytes: bytes) -> RoundConfig:
@@ -114,7 +119,7 @@ class RoundOpener:
 
     def _prepare_all(self, record: RoundRecord, config: RoundConfig, undo: ExitStack) -> Callable[[], OpenedRound]:
         """The round is stored first, and its cost planned then: after a crash in between nobody was told of the round,
-        and it costs nothing.
+        and it costs nothing. The audit log has it last, when nothing can fail any more.
         """
         self._capacity.reserve(record.round_id, Demand.of(config))
         undo.callback(self._capacity.release, record.round_id)
@@ -126,11 +131,17 @@ class RoundOpener:
         if charge is not None:
             undo.callback(charge.withdraw)
         if config.groups is None:
-            return self.cohort(record, config, journals[0], charge)
+            audit = self._audit.round(record, config, charge=charge)
+            start = self.cohort(record, config, journals[0], charge, audit)
+            audit.write()
+            return start
+        audit = self._audit.round(record, config, groups=tuple(made.round_id.hex() for made in records[1:]))
+        audits = [self._audit.round(made, decoded, charge=charge) for made, decoded in groups.values()]
         starts = {
-            number: self.cohort(made, decoded, journal, charge)
-            for (number, (made, decoded)), journal in zip(groups.items(), journals[1:], strict=True)
+            number: self.cohort(made, decoded, journal, charge, of_group)
+            for (number, (made, decoded)), journal, of_group in zip(groups.items(), journals[1:], audits, strict=True)
         }
+        audit.write(*audits)
         return lambda: GroupedRound(
             record,
             config,
@@ -152,7 +163,7 @@ class RoundOpener:
         return made
 
     def cohort(
-        self, record: RoundRecord, config: RoundConfig, journal: Journal, charge: Charge | None
+        self, record: RoundRecord, config: RoundConfig, journal: Journal, charge: Charge | None, audit: RoundAudit
     ) -> Callable[[], HostedRound]:
         """A round of one cohort, in its first phase; what is returned starts it, on the event loop.
 
@@ -168,7 +179,7 @@ class RoundOpener:
                 trust=TrustAnchors.from_pem(record.trust_pem),
                 spool=journal.spool,
                 parallel=self._parallel,
-                claim=partial(self._store.claim_release, record.round_id),
+                claim=audit.claiming(partial(self._store.claim_release, record.round_id)),
                 noise_seed=record.noise_seed,
             )
         except MemoryError:
@@ -183,6 +194,7 @@ class RoundOpener:
             identity=self._identity,
             observer=self._observer,
             settle=partial(self._store.settle_release, record.round_id),
+            audit=audit,
             charge=charge,
             durable=self._store.durable,
         )

@@ -25,6 +25,7 @@ from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId, Phase
 from secagg.programs.ledgers.budgets import Budgets
 from secagg.wire.results import PackedGroups
+from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.limits.capacity import Capacity
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.notifier import Notifier
@@ -48,6 +49,7 @@ class Rounds:
 
     Attributes:
         opener: makes rounds of configurations.
+        audit: writes into the audit log.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Rounds:
         rng: Rng,
         observer: Observer,
         capacity: Capacity,
+        audit: CoordinatorAudit | None = None,
     ) -> None:
         """Args:
         settings: limits.
@@ -72,9 +75,11 @@ class Rounds:
         clock: seconds since 1970.
         rng: the seeds of noise that the coordinator adds come from it, and the draw of groups.
         observer: hears what happens in rounds.
+        audit: writes into the audit log; nothing is written if None.
         capacity: memory and disk for sums and vectors.
         """
         self._settings = settings
+        self.audit = audit or CoordinatorAudit(None, clock)
         self._store = store
         own = {task: setting.value for task, setting in settings.budgets.items()}
         self.opener = RoundOpener(
@@ -86,6 +91,7 @@ class Rounds:
             clock=clock,
             rng=rng,
             observer=observer,
+            audit=self.audit,
             on_cohort_end=self._cohort_ended,
             on_round_end=self._round_ended,
             on_room=self._wake,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import structlog
+from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.calls.statuses import STATUS
 from secagg_server.observability.logs import LogListener, only_plain_values
 from secagg_server.observability.observer import Observer
@@ -143,6 +144,7 @@ class Scene:
             identity=lambda: deployment().coordinator,
             observer=Observer(LogListener()),
             settle=lambda **_: None,
+            audit=CoordinatorAudit(None, lambda: self.now).round(self.record, made),
         )
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
 

@@ -1,7 +1,7 @@
 """Lines about what strangers do: one a second of a kind, ten a second of an event, and the rest is counted."""
 
 import pytest
-from secagg_server.observability.logs import MOST_OF_EVENT, ThrottledLog
+from secagg_server.observability.logs import MOST_OF_EVENT, Throttle, ThrottledLog
 from structlog.testing import capture_logs
 
 from secagg.tools.redteam.self_test.patches import without_check
@@ -33,7 +33,7 @@ def test_many_strangers_together_fill_no_disk(monkeypatch: pytest.MonkeyPatch) -
     assert flood(throttled, kinds=20_000) == 0
     now[0] = 1.0
     assert flood(throttled, kinds=20_000) == MOST_OF_EVENT
-    without_check(monkeypatch, ThrottledLog, "_unlogged", "log-lines-of-strangers")
+    without_check(monkeypatch, Throttle, "_unlogged", "log-lines-of-strangers")
     assert flood(throttled, kinds=20_000) == 20_000  # the twin
 
 
@@ -41,7 +41,7 @@ def test_threads_take_turns() -> None:
     held = []
 
     def clock() -> float:
-        held.append(throttled._lock.locked())
+        held.append(throttled._throttle._lock.locked())
         return 0.0
 
     throttled = ThrottledLog(clock)
@@ -60,4 +60,4 @@ def test_another_event_has_its_own_lines() -> None:
 def test_memory_of_kinds_is_bounded() -> None:
     throttled = ThrottledLog(clock=lambda: 0.0)
     flood(throttled, kinds=20_000)
-    assert len(throttled._logged) <= 4096
+    assert len(throttled._throttle._logged) <= 4096

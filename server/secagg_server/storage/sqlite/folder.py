@@ -5,6 +5,7 @@
     spool/          a file for each round: the chunks of vectors
     keys/           a file for each open round: the key that seals its journal; destroyed at its end
     ledgers/        privacy ledgers, unless `ledger_dir` names another place
+    audit/          the audit log
 
 Keys have files of their own, in a folder of their own. A row that is deleted stays in a database for long, in free
 pages and in the log of writes, and a copy of the database would hold the keys beside what they seal. So a copy of
@@ -52,6 +53,11 @@ class StateFolder:
     def keys(self) -> Path:
         """The folder of keys."""
         return self.path / "keys"
+
+    @property
+    def audit(self) -> Path:
+        """The folder of the audit log."""
+        return self.path / "audit"
 
     @property
     def ledgers(self) -> Path:
