@@ -5,6 +5,7 @@ from typing import Final
 COMMANDS: Final = {
     "bench": "secagg.tools.commands.bench:app",
     "demo": "secagg.tools.commands.demo:demo",
+    "faults": "secagg.tools.commands.faults:app",
     "plan": "secagg.tools.commands.plan:plan",
     "redteam": "secagg.tools.commands.redteam:app",
     "simulate": "secagg.tools.commands.simulate:simulate",

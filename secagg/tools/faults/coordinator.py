@@ -1,5 +1,6 @@
 """The coordinator's program: the real one from its handlers down, without gRPC's server and without files."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -16,12 +17,12 @@ from secagg_server.observability.facts import CallEnded, CallOutcome, Fact, Roun
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
-from secagg_server.storage.store import Store
 
 from secagg.crypto.rng import Rng
 from secagg.tools.faults.deployment import Deployment
 from secagg.tools.faults.network import Network, Server
 from secagg.tools.faults.processes import Process
+from secagg.tools.faults.storage import Storage
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 
 ADDRESS: Final = "coordinator.simulated:7443"
@@ -63,17 +64,22 @@ class _Peers:
         return peer
 
 
-def start(
+async def start(
     process: Process,
     network: Network,
     *,
     deployment: Deployment,
     settings: Settings,
-    store: Store,
+    storage: Storage,
     rng: Rng,
     listener: Callable[[Fact], None],
 ) -> Rounds:
-    """Take calls from now on, in the context of the process."""
+    """Go on where an earlier process stopped, and take calls from then on. To be awaited by the process.
+
+    Raises:
+        SecAggError: it cannot start.
+    """
+    store = await asyncio.to_thread(storage.open, process)
     observer = Observer(listener)
     rounds = Rounds(
         settings,

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from secagg.tools.faults.processes import RUNNING, Dead
 
 T = TypeVar("T")
-MAX_STEPS: Final = 2_000_000
+MAX_STEPS: Final = 100_000
 """Of one history. One that takes more goes in circles."""
 
 

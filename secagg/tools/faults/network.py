@@ -9,6 +9,7 @@ arrives or is lost.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, Protocol, cast
@@ -116,6 +117,15 @@ class Network:
         self._listening: dict[str, Server] = {}
         self._connections: dict[Connection, None] = {}
         self._ports = 40_000
+        self._nobody = Context()  # what is on its way belongs to no process, and goes on when its sender is dead
+
+    def later(self, delay_s: float, happens: Callable[..., object], *arguments: object) -> None:
+        """Let something happen to somebody after so many seconds."""
+        self.at_time(self.loop.time() + delay_s, happens, *arguments)
+
+    def at_time(self, when: float, happens: Callable[..., object], *arguments: object) -> None:
+        """Let something happen to somebody at this time of the loop."""
+        self.loop.call_at(when, happens, *arguments, context=self._nobody)
 
     def listen(self, address: str, server: Server) -> None:
         """Take the calls to this address, until the process ends."""
@@ -171,6 +181,7 @@ class Connection:
     Attributes:
         server: who took it; None before the first message arrived.
         broken: whether nothing sent from now on arrives.
+        hung_up: whether the server knows that; then nothing that is still on its way arrives either.
     """
 
     def __init__(self, network: Network, address: str, client: Process, certificate: bytes | None, peer: str) -> None:
@@ -181,6 +192,7 @@ class Connection:
         self.peer = peer
         self.server: Server | None = None
         self.broken = False
+        self.hung_up = False
         self._clients: dict[ClientCall, None] = {}
         self._servers: dict[ServerCall, None] = {}
 
@@ -211,15 +223,15 @@ class Connection:
             return
         self.broken = True
         self.network.forget(self)
-        loop = self.network.loop
-        loop.call_later(learns[End.CLIENT], self._tell_clients)
-        loop.call_later(learns[End.SERVER], self._tell_servers)
+        self.network.later(learns[End.CLIENT], self._tell_clients)
+        self.network.later(learns[End.SERVER], self._tell_servers)
 
     def _tell_clients(self) -> None:
         for call in list(self._clients):
             call.end(grpc.StatusCode.UNAVAILABLE, RESET)
 
     def _tell_servers(self) -> None:
+        self.hung_up = True
         for call in list(self._servers):
             call.hang_up()
 
@@ -244,7 +256,7 @@ class Connection:
         fate = network.weather.fate(sender, receiver, up=up, last=last)
         when = max(before, network.loop.time() + fate.delay_s)
         if not fate.lost:
-            network.loop.call_at(when, arrive)
+            network.at_time(when, arrive)
         if fate.breaks is not None:
             self.break_(fate.breaks)
         return when
@@ -426,14 +438,12 @@ class ServerCall:
 
     def begin(self) -> None:
         """The headers are there."""
-        if self._hung_up:
+        if self._hung_up or self._connection.hung_up:
             return
         server = self._connection.arrive()
         if server is None:
-            if not self._connection.broken:
-                self._connection.broken = True
-                self._connection.network.forget(self._connection)
-            self._loop.call_later(0.001, self.client.end, grpc.StatusCode.UNAVAILABLE, REFUSED)
+            self._connection.network.later(0.001, self.client.end, grpc.StatusCode.UNAVAILABLE, REFUSED)
+            self._connection.break_({End.CLIENT: 0.002, End.SERVER: 0.0})
             return
         handler = server.handler(self)
         self._connection.serve(self)

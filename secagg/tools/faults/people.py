@@ -15,7 +15,7 @@ from secagg_client.released_sums.memory import Memory
 from secagg_client.retry import RetryPolicy
 
 from secagg.config import RoundConfig, ThreatModel
-from secagg.context import RoundId
+from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.integers import Integers
 from secagg.errors import LimitError, TransportError
@@ -26,7 +26,7 @@ from secagg.tools.faults import coordinator
 from secagg.tools.faults.deployment import deployment
 from secagg.tools.faults.history import FL_SERVER, Contributed
 from secagg.tools.faults.recording import Recorder
-from secagg.tools.faults.scenario import ARRAY, LARGEST, TaskPlan
+from secagg.tools.faults.scenario import ARRAY, LARGEST, TaskPlan, stream
 
 POLICY: Final = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0, allow_experimental=True)
 PATIENT: Final = RetryPolicy.lasting(120.0)
@@ -113,7 +113,8 @@ class Conducted:
     """What the FL server keeps of a round, on a disk of its own."""
 
     config: RoundConfig
-    round_id: RoundId | None = None
+    round_id: RoundId
+    opened: bool = False
     over: bool = False
 
 
@@ -122,6 +123,7 @@ class FLServer:
     """The FL server's own code.
 
     Attributes:
+        seed: of the history.
         plans: what it does.
         people: whom it expects.
         recorder: is told how calls end.
@@ -129,6 +131,7 @@ class FLServer:
         finished: called once when all rounds are over.
     """
 
+    seed: int
     plans: tuple[TaskPlan, ...]
     people: tuple[ParticipantId, ...]
     recorder: Recorder
@@ -136,7 +139,11 @@ class FLServer:
     rounds: dict[str, list[Conducted]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rounds = {plan.name: [Conducted(config) for config in plan.configs()] for plan in self.plans}
+        rng = stream(self.seed, "round ids")
+        for plan in self.plans:
+            self.rounds[plan.name] = [
+                Conducted(config, RoundId(rng.randbytes(ROUND_ID_SIZE))) for config in plan.configs()
+            ]
 
     async def run(self, rng: Random) -> None:
         """Do what is left of the plans."""
@@ -150,12 +157,11 @@ class FLServer:
         for kept in self.rounds[plan.name]:
             while not kept.over:
                 try:
-                    if kept.round_id is None:
+                    if not kept.opened:
                         await self._open(control, plan, kept, rng)
-                    if kept.round_id is not None:
-                        await self._finish(control, kept.round_id, kept.config)
-                        kept.over = True
-                        self.recorder.told(FL_SERVER)
+                    await self._finish(control, kept)
+                    kept.over = True
+                    self.recorder.told(FL_SERVER)
                 except (TransportError, LimitError) as error:
                     self.recorder.told(FL_SERVER, error)
                     await asyncio.sleep(PAUSE_S)
@@ -164,17 +170,17 @@ class FLServer:
                     kept.over = True
 
     async def _open(self, control: AsyncControlClient, plan: TaskPlan, kept: Conducted, rng: Random) -> None:
-        known = {one.round_id for one in self.rounds[plan.name]}
-        running = [one for one in await control.list_rounds(plan.name) if one.round_id not in known]
-        kept.round_id = running[0].round_id if running else await control.open_round(kept.config)
+        await control.open_round(kept.config, round_id=kept.round_id)
+        kept.opened = True
         if plan.expects:
-            await control.expect(kept.round_id, self.people)
+            await self._ask(control.expect(kept.round_id, self.people))
         if plan.excludes:
             await asyncio.sleep(rng.random())
-            await control.exclude(kept.round_id, (rng.choice(self.people),))
+            await self._ask(control.exclude(kept.round_id, (rng.choice(self.people),)))
 
     @staticmethod
-    async def _finish(control: AsyncControlClient, round_id: RoundId, config: RoundConfig) -> None:
+    async def _finish(control: AsyncControlClient, kept: Conducted) -> None:
+        round_id, config = kept.round_id, kept.config
         if config.groups is not None:
             await control.result_groups(round_id, config)
         elif config.dealt:
@@ -188,8 +194,8 @@ class FLServer:
         control = AsyncControlClient(coordinator.CONTROL, retry=PATIENT)
         for plan in self.plans:
             for kept in self.rounds[plan.name]:
-                if kept.round_id is not None:
-                    await self._ask(self._finish(control, kept.round_id, kept.config))
+                if kept.opened:
+                    await self._ask(self._finish(control, kept))
             await self._ask(control.list_rounds(plan.name))
             if plan.config.noise is not None:
                 await self._ask(control.ledger(plan.name))

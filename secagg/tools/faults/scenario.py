@@ -1,6 +1,6 @@
 """What a history is about, drawn from its seed: who takes part in which rounds, and what goes wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -16,6 +16,7 @@ from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
 from secagg.messages import ParticipantId
 from secagg.robust.grouping import Combine, Groups
 from secagg.tools.faults.deployment import NAMES
+from secagg.tools.faults.history import Fault
 from secagg.tools.faults.weather import Rates
 
 ARRAY: Final = "values"
@@ -56,11 +57,51 @@ class Kill:
         whose: name of its machine.
         step: how much it has done by then since its start.
         down_s: until it starts again; None for never.
+        power: whether the power of its machine is cut, so that what its disk did not flush may be lost.
     """
 
     whose: str
     step: int
     down_s: float | None
+    power: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """Somebody stops the coordinator in order, and starts it again."""
+
+    at_s: float
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiskAccident:
+    """Something happens to the coordinator's disk in place of one of its operations.
+
+    Attributes:
+        change: number of the operation among those that change something, from 1 on.
+        fault: COORDINATOR_KILLED, POWER_CUT, DISK_FULL or DISK_ERROR.
+        for_s: until the coordinator starts again, or until there is room again.
+    """
+
+    change: int
+    fault: Fault
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskPlan:
+    """How the coordinator's disk fails.
+
+    Attributes:
+        accidents: in the order of their operations.
+        lies: share of the flushes that make nothing safe.
+        rots: whether bytes of a file change while the coordinator is down.
+    """
+
+    accidents: tuple[DiskAccident, ...] = ()
+    lies: float = 0.0
+    rots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +131,7 @@ class Partition:
     for_s: float
 
 
-Accident = Kill | Stop | Jump | Partition
+Accident = Kill | ShutDown | Stop | Jump | Partition
 
 COORDINATOR: Final = "coordinator"
 FL_SERVER: Final = "fl-server"
@@ -105,6 +146,7 @@ class Scenario:
         people: who takes part.
         tasks: at the same time.
         rates: of the network's faults.
+        disk: how the coordinator's disk fails; None for a coordinator that keeps nothing, and so never ends.
         accidents: what else goes wrong, in any order.
         patience_s: longest time that a participant gives to one round.
     """
@@ -113,6 +155,7 @@ class Scenario:
     people: tuple[ParticipantId, ...]
     tasks: tuple[TaskPlan, ...]
     rates: Rates
+    disk: DiskPlan | None
     accidents: tuple[Accident, ...]
     patience_s: float
 
@@ -131,9 +174,10 @@ def draw(seed: int) -> Scenario:
     tasks = [_task(rng, "task-1", kind, len(people), count)]
     if kind not in _COSTLY and rng.random() < 0.1:
         tasks.append(_task(rng, "task-2", rng.choice(("active", "semi-honest")), len(people), 1))
-    return Scenario(
-        seed, people, tuple(tasks), _rates(rng), _accidents(rng, people), rng.choice((150.0, 400.0, 1000.0))
-    )
+    rates, patience_s = _rates(rng), rng.choice((150.0, 400.0, 1000.0))
+    disk = None if rng.random() < 0.1 else _disk(rng)
+    accidents = _accidents(rng, people) if disk is None else (*_accidents(rng, people), *_ends(rng))
+    return Scenario(seed, people, tuple(tasks), rates, disk, accidents, patience_s)
 
 
 _KINDS: Final = {
@@ -159,7 +203,7 @@ def _task(rng: Random, name: str, kind: str, people: int, count: int) -> TaskPla
     models = [sha256(b"model of %s in round %d" % (name.encode(), 0 if same else i)).digest() for i in range(count)]
     limit = rng.choice((15.0, 30.0, 60.0))
     deadlines = Deadlines(limit, limit, limit, limit, limit, rng.choice((0.0, 0.0, 60.0)))
-    config = _config(kind, people, rng.choice((8, 16, 40)), rng.random() < 0.5)
+    config = _config(kind, people, rng.choice((8, 16, 40, 300)), rng.random() < 0.5)
     config = replace(config, task=name, deadlines=deadlines)
     return TaskPlan(name, config, tuple(models), rng.random() < 0.6, rng.random() < 0.05)
 
@@ -219,10 +263,6 @@ def _rates(rng: Random) -> Rates:
 
 def _accidents(rng: Random, people: tuple[ParticipantId, ...]) -> tuple[Accident, ...]:
     found: list[Accident] = [
-        Kill(COORDINATOR, _step(rng, 1500), rng.choice((0.1, 3.0, 20.0)))
-        for _ in range(rng.choices((0, 1, 2), (55, 35, 10))[0])
-    ]
-    found += [
         Kill(rng.choice(people), _step(rng, 400), rng.choice((None, 0.1, 5.0, 60.0)))
         for _ in range(rng.choices((0, 1, 2), (50, 35, 15))[0])
     ]
@@ -236,6 +276,25 @@ def _accidents(rng: Random, people: tuple[ParticipantId, ...]) -> tuple[Accident
     if rng.random() < 0.1:
         found.append(Partition(rng.choice((COORDINATOR, *people)), _moment(rng), rng.choice((1.0, 15.0, 90.0))))
     return tuple(found)
+
+
+def _ends(rng: Random) -> Iterator[Accident]:
+    """How the coordinator ends, to start again."""
+    for _ in range(rng.choices((0, 1, 2), (60, 30, 10))[0]):
+        yield Kill(COORDINATOR, _step(rng, 1500), rng.choice((0.1, 3.0, 20.0)), power=rng.random() < 0.5)
+    if rng.random() < 0.08:
+        yield ShutDown(_moment(rng), rng.choice((0.1, 20.0)))
+
+
+def _disk(rng: Random) -> DiskPlan:
+    weights = {Fault.COORDINATOR_KILLED: 4, Fault.POWER_CUT: 4, Fault.DISK_FULL: 1, Fault.DISK_ERROR: 1}
+    accidents = [
+        DiskAccident(_step(rng, 500), rng.choices(*zip(*weights.items(), strict=True))[0], rng.choice((0.1, 3.0, 20.0)))
+        for _ in range(rng.choices((0, 1, 2), (60, 30, 10))[0])
+    ]
+    lies, rots = rng.random() < 0.04, rng.random() < 0.04
+    accidents.sort(key=lambda accident: accident.change)
+    return DiskPlan(accidents=tuple(accidents), lies=0.3 if lies else 0.0, rots=rots)
 
 
 def _step(rng: Random, most: int) -> int:

@@ -1,33 +1,181 @@
-"""Where a simulated coordinator keeps what must outlive it."""
+"""Where a simulated coordinator keeps what must outlive it: a virtual disk that fails as its plan says."""
 
-from typing import Protocol
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Final, Protocol
 
 from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.store import Store
 
+from secagg.errors import StoreError
+from secagg.programs.disk import Disk
+from secagg.tools.faults.disk import Kind, VirtualDisk
+from secagg.tools.faults.history import Fault
+from secagg.tools.faults.processes import Process
+from secagg.tools.faults.scenario import DiskAccident, DiskPlan
 
-class Storage(Protocol):
-    """The state folder of a coordinator's machine.
+STATE: Final = Path("/state")
+"""The coordinator's state folder."""
+
+STORE: Final[Callable[[Path, Disk], Store] | None] = None
+"""Opens the store in a folder."""
+
+_FAILS: Final = frozenset({Kind.WRITE, Kind.FLUSH, Kind.FLUSH_FOLDER})
+
+
+class Trouble:
+    """The mischief of a plan.
 
     Attributes:
-        durable: whether anything outlives the process.
+        over: whether the disk works from now on.
     """
+
+    def __init__(
+        self, plan: DiskPlan, rng: Random, befell: Callable[[DiskAccident], None], lied: Callable[[], None]
+    ) -> None:
+        """Args:
+        plan: what befalls the disk.
+        rng: decides which flush lies.
+        befell: lets an accident happen; a `DISK_ERROR` has no more to it than that.
+        lied: told of the first flush that lies.
+        """
+        self.over = False
+        self._due = list(plan.accidents)
+        self._lies = plan.lies
+        self._rng = rng
+        self._befell = befell
+        self._lied = lied
+        self._has_lied = False
+
+    def befalls(self, number: int, kind: Kind, path: Path) -> None:
+        """Let happen what is due by this operation."""
+        while not self.over and self._due and number >= self._due[0].change:
+            fails = self._due[0].fault is Fault.DISK_ERROR
+            if fails and kind not in _FAILS:
+                return  # the next one that can
+            self._befell(self._due.pop(0))
+            if fails:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    def lies(self, number: int, kind: Kind, path: Path) -> bool:
+        """Whether this flush makes nothing safe."""
+        if self.over or not self._lies or self._rng.random() >= self._lies:
+            return False
+        if not self._has_lied:
+            self._has_lied = True
+            self._lied()
+        return True
+
+
+class Storage(Protocol):
+    """What a coordinator's machine keeps."""
 
     @property
     def durable(self) -> bool:
-        """Whether anything outlives the process."""
+        """Whether anything outlives a process."""
         ...
 
-    def open(self) -> Store:
-        """The store of a process that begins."""
+    def open(self, process: Process) -> Store:
+        """The store of a process that begins; it ends with the process.
+
+        Raises:
+            SecAggError: it cannot be used.
+        """
+        ...
+
+    def kill(self, *, power: bool = False) -> None:
+        """The process has ended; with `power`, what was not flushed is lost, in part or whole."""
+        ...
+
+    def fill(self) -> None:
+        """Leave no room."""
+        ...
+
+    def make_room(self) -> None:
+        """Let there be room again."""
+        ...
+
+    def heal(self) -> None:
+        """Fail no more."""
         ...
 
 
 class InMemory:
-    """A coordinator without a state folder: every process begins anew."""
+    """A coordinator without a state folder."""
 
     durable = False
 
-    def open(self) -> Store:
+    def open(self, process: Process) -> Store:
         """An empty store."""
         return MemoryStore()
+
+    def kill(self, *, power: bool = False) -> None:
+        """Nothing is kept anyway."""
+
+    def fill(self) -> None:
+        """There is no disk."""
+
+    def make_room(self) -> None:
+        """There is no disk."""
+
+    def heal(self) -> None:
+        """There is no disk."""
+
+
+class OnDisk:
+    """A coordinator with a state folder on a virtual disk."""
+
+    durable = True
+
+    def __init__(
+        self,
+        plan: DiskPlan,
+        rng: Random,
+        clock: Callable[[], float],
+        befell: Callable[[DiskAccident], None],
+        injected: Callable[[Fault], None],
+    ) -> None:
+        """Args:
+        plan: how the disk fails.
+        rng: decides what is not in the plan.
+        clock: of the machine, seconds since 1970.
+        befell: lets an accident happen.
+        injected: told of the other faults.
+        """
+        self.disk = VirtualDisk(rng, clock)
+        self._trouble = self.disk.mischief = Trouble(plan, rng, befell, lambda: injected(Fault.FLUSH_LIED))
+        self._rots = plan.rots
+        self._injected = injected
+
+    def open(self, process: Process) -> Store:
+        """The store in the state folder."""
+        if STORE is None:
+            raise StoreError("there is no store on disks")
+        return STORE(STATE, self.disk.mount())
+
+    def kill(self, *, power: bool = False) -> None:
+        """End what the process had open."""
+        if power:
+            self.disk.cut_power()
+        else:
+            self.disk.kill()
+        if self._rots and not self._trouble.over:
+            self._rots = False
+            if self.disk.rot() is not None:
+                self._injected(Fault.BIT_ROT)
+
+    def fill(self) -> None:
+        """Leave no room on the disk."""
+        self.disk.room = sum(len(content) for content in self.disk.files().values())
+
+    def make_room(self) -> None:
+        """Let there be room again."""
+        self.disk.room = None
+
+    def heal(self) -> None:
+        """Let the disk work from now on."""
+        self._trouble.over = True
+        self.make_room()

@@ -1,7 +1,8 @@
 """What stands in for the outside world in the product's modules while histories are played.
 
 The product takes its randomness, clocks and stores as arguments wherever they decide what it does. These are the few
-names that it looks up by itself: gRPC's channels, the clocks of retries, jitter, and what a log costs.
+names that it looks up by itself: gRPC's channels, the clocks of retries, jitter, what a log costs, and how long a
+chunk is.
 """
 
 from collections.abc import Iterator
@@ -62,6 +63,9 @@ class _Jitter:
         return RUNNING.get().rng.random()
 
 
+CHUNK_BYTES: Final = 256
+"""Longest chunk of a packed vector, so that small vectors have several, which are lost and sent again one by one."""
+
 SUBSTITUTES: Final[tuple[tuple[str, Any], ...]] = (
     ("secagg_client.transport.aio.aio", SimpleNamespace(secure_channel=_secure, insecure_channel=_insecure)),
     ("secagg_client.aio.client.client_credentials", lambda identity, _trust: _shown(identity)),
@@ -70,6 +74,8 @@ SUBSTITUTES: Final[tuple[tuple[str, Any], ...]] = (
     ("secagg_client.aio.control.monotonic", lambda: RUNNING.get().monotonic()),
     ("secagg_client.retry.SystemRandom", _Jitter),
     ("secagg_server.rounds.registry.give_back", lambda: None),
+    ("secagg.encoding.packing.CHUNK_BYTES", CHUNK_BYTES),
+    ("secagg.tools.faults.checker.sums._CHUNK_BITS", 8 * CHUNK_BYTES),
 )
 """Where a name is looked up, and what is found there."""
 

@@ -10,35 +10,46 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from secagg_server.settings import Settings
+from secagg_server.rounds.registry import Rounds
+from secagg_server.settings import BudgetSetting, Settings
 
 from secagg.crypto.rng import SeededRng
+from secagg.errors import SecAggError
 from secagg.tools.faults import coordinator
 from secagg.tools.faults.deployment import deployment
-from secagg.tools.faults.history import Began, Died, Fault, History
+from secagg.tools.faults.history import Began, Died, Fault, History, Refused
 from secagg.tools.faults.loop import Stuck, VirtualLoop
 from secagg.tools.faults.network import Network
 from secagg.tools.faults.people import FLServer, Participant
-from secagg.tools.faults.processes import Machine, Process
+from secagg.tools.faults.processes import EPOCH, Machine, Process
 from secagg.tools.faults.recording import Recorder
 from secagg.tools.faults.scenario import (
     COORDINATOR,
     FL_SERVER,
     Accident,
+    DiskAccident,
     Jump,
     Kill,
     Partition,
     Scenario,
+    ShutDown,
     Stop,
     draw,
     stream,
 )
-from secagg.tools.faults.storage import InMemory, Storage
+from secagg.tools.faults.storage import STORE, InMemory, OnDisk, Storage
 from secagg.tools.faults.substitutes import Online, substituted
 from secagg.tools.faults.weather import Storm
 
 LONGEST_S: Final = 24 * 3600.0
 """No history takes longer by the loop's clock."""
+
+_STARTS: Final = 20
+_START_AGAIN_S: Final = 10.0
+"""How often, and how soon, somebody tries to start a coordinator that did not start."""
+
+_BUDGET_EPSILON: Final = 20.0
+"""Enough for one or two rounds with noise, but not for three."""
 
 _BEGIN_WITHIN_S: Final = 2.0
 _LATER_S: Final = 60.0
@@ -50,7 +61,7 @@ _LAG_S: Final = 0.002
 def settings() -> Settings:
     """Of every simulated coordinator."""
     given: dict[str, Any] = dict.fromkeys(("certificate", "key", "participant_ca"), Path("/nonexistent"))
-    return Settings(**given, keep_finished_s=LONGEST_S)
+    return Settings(**given, keep_finished_s=LONGEST_S, budget=BudgetSetting(epsilon=_BUDGET_EPSILON))
 
 
 @dataclass(slots=True)
@@ -75,20 +86,26 @@ class Program:
 class World:
     """Everything of one history while it is played."""
 
-    def __init__(self, scenario: Scenario, storage: Storage) -> None:
+    def __init__(self, scenario: Scenario) -> None:
         seed = scenario.seed
         lag = stream(seed, "threads")
         self.scenario = scenario
-        self.storage = storage
         self.loop = VirtualLoop(lambda: _LAG_S * lag.random())  # type: ignore[abstract]  # it has what is used
         self.recorder = Recorder(self.loop, History(keep_finished_s=settings().keep_finished_s))
         self.storm = Storm(scenario.rates, stream(seed, "network"), self.recorder.injected)
         self.network = Network(self.loop, self.storm, self.recorder)
         self.done = self.loop.create_future()
+        self.storage: Storage = InMemory()
+        if scenario.disk is not None and STORE is not None:
+            rng = stream(seed, "disk")
+            self.storage = OnDisk(scenario.disk, rng, self._wall, self._befell, self.recorder.injected)
+        self.recorder.history.durable = self.storage.durable
         self.programs: dict[str, Program] = {}
         self._processes: list[Process] = []
+        self._coordinator: Rounds | None = None
+        self._refused = 0
         self._accidents = list(scenario.accidents)
-        self.fl = FLServer(scenario.tasks, scenario.people, self.recorder, self._finished)
+        self.fl = FLServer(seed, scenario.tasks, scenario.people, self.recorder, self._finished)
         self._add(COORDINATOR, self._begin_coordinator, Fault.COORDINATOR_KILLED)
         self._add(FL_SERVER, self._begin_fl_server, Fault.FL_SERVER_KILLED)
         for name in scenario.people:
@@ -97,6 +114,10 @@ class World:
 
     def _add(self, name: str, begin: Callable[[Online], None], killed: Fault) -> None:
         self.programs[name] = Program(Machine(name), begin, killed)
+
+    def _wall(self) -> float:
+        """On the clock of the coordinator's machine."""
+        return EPOCH + self.loop.time() + self.programs[COORDINATOR].machine.offset_s
 
     def _finished(self) -> None:
         if not self.done.done():
@@ -123,17 +144,36 @@ class World:
         return SeededRng(sha256(b"%d/%d" % (self.scenario.seed, process.number)).digest())
 
     def _begin_coordinator(self, process: Online) -> None:
-        coordinator.start(
-            process,
-            self.network,
-            deployment=deployment(),
-            settings=settings(),
-            store=self.storage.open(),
-            rng=self._rng(process),
-            listener=coordinator.Broken(self.recorder.crashed),
-        )
-        self.recorder.note(Began(self.loop.time()))
-        process.on_death.append(lambda: self.recorder.note(Died(self.loop.time())))
+        self.loop.create_task(self._coordinate(process))
+
+    async def _coordinate(self, process: Online) -> None:
+        try:
+            self._coordinator = await coordinator.start(
+                process,
+                self.network,
+                deployment=deployment(),
+                settings=settings(),
+                storage=self.storage,
+                rng=self._rng(process),
+                listener=coordinator.Broken(self.recorder.crashed),
+            )
+        except SecAggError as error:
+            self.recorder.note(Refused(self.loop.time(), type(error).__name__, True, str(error)))
+            self._give_up(process)
+        except Exception as error:
+            self.recorder.note(Refused(self.loop.time(), type(error).__name__, False, str(error)))
+            self._give_up(process)
+        else:
+            self.recorder.note(Began(self.loop.time()))
+            process.on_death.append(lambda: self.recorder.note(Died(self.loop.time())))
+
+    def _give_up(self, process: Online) -> None:
+        """The coordinator did not start. Somebody tries again later: the disk may have room by then."""
+        process.kill()
+        self.storage.kill()
+        self._refused += 1
+        if self._refused < _STARTS:
+            self.network.later(_START_AGAIN_S, self.revive, COORDINATOR)
 
     def _begin_fl_server(self, process: Online) -> None:
         self.loop.create_task(self.fl.run(process.rng))
@@ -156,29 +196,58 @@ class World:
     def _strike(self, accident: Accident) -> None:
         if self.storm.over:
             return
-        program = self.programs[accident.whose]
         match accident:
-            case Kill(whose, _, down_s):
-                self.recorder.injected(program.killed, whose)
-                self.kill(whose)
+            case Kill(whose, _, down_s, power):
+                self.recorder.injected(Fault.POWER_CUT if power else self.programs[whose].killed, whose)
+                self.kill(whose, power=power)
                 if down_s is not None:
-                    self.loop.call_later(down_s, self.revive, whose)
+                    self.network.later(down_s, self.revive, whose)
+            case ShutDown(_, down_s):
+                self.recorder.injected(Fault.COORDINATOR_STOPPED)
+                self._stop_in_order(down_s)
             case Stop(whose, _, for_s):
                 self.recorder.injected(Fault.PROGRAM_PAUSED, whose)
-                self._pause(program, for_s)
+                self._pause(self.programs[whose], for_s)
             case Jump(whose, _, by_s):
                 self.recorder.injected(Fault.CLOCK_JUMPED, f"{whose} {by_s:+g} s")
-                program.machine.offset_s += by_s
+                self.programs[whose].machine.offset_s += by_s
             case Partition(whose, _, for_s):
+                machine = self.programs[whose].machine
                 self.recorder.injected(Fault.MACHINE_CUT_OFF, whose)
-                self.storm.cut_off(program.machine)
-                self.loop.call_later(for_s, self.storm.let_back, program.machine)
+                self.storm.cut_off(machine)
+                self.network.later(for_s, self.storm.let_back, machine)
 
-    def kill(self, name: str) -> None:
-        """End a program at this instant, if it runs."""
+    def _befell(self, accident: DiskAccident) -> None:
+        """In place of an operation of the coordinator's disk."""
+        self.recorder.injected(accident.fault, f"at operation {accident.change} of the disk")
+        match accident.fault:
+            case Fault.COORDINATOR_KILLED | Fault.POWER_CUT:
+                self.kill(COORDINATOR, power=accident.fault is Fault.POWER_CUT)
+                self.network.later(accident.for_s, self.revive, COORDINATOR)
+            case Fault.DISK_FULL:
+                self.storage.fill()
+                self.network.later(accident.for_s, self.storage.make_room)
+
+    def _stop_in_order(self, down_s: float) -> None:
+        process, rounds = self.programs[COORDINATOR].process, self._coordinator
+        if process is None or not process.alive or rounds is None:
+            return
+
+        async def stop() -> None:
+            await rounds.shut_down()
+            await asyncio.sleep(settings().shutdown_grace_s)
+            self.kill(COORDINATOR)
+            self.network.later(down_s, self.revive, COORDINATOR)
+
+        self.loop.create_task(stop(), context=process.context())
+
+    def kill(self, name: str, *, power: bool = False) -> None:
+        """End a program at this instant, if it runs. With `power`, its machine's disk loses what was not flushed."""
         process = self.programs[name].process
         if process is not None:
             process.kill()
+        if name == COORDINATOR:
+            self.storage.kill(power=power)
 
     def revive(self, name: str) -> None:
         """Start a program again, unless it runs."""
@@ -196,7 +265,7 @@ class World:
             process.stopped = False
             self.loop.resume(process.held)
 
-        self.loop.call_later(for_s, go_on)
+        self.network.later(for_s, go_on)
 
     # --- the whole ----------------------------------------------------------------------------------------------------
 
@@ -219,16 +288,17 @@ class World:
         begin = stream(self.scenario.seed, "begin")
         self.start(COORDINATOR)
         for name in (FL_SERVER, *self.scenario.people):
-            self.loop.call_later(_BEGIN_WITHIN_S * begin.random() ** 3, self.start, name)
+            self.network.later(_BEGIN_WITHIN_S * begin.random() ** 3, self.start, name)
         for accident in self._accidents:
-            if isinstance(accident, Jump | Partition):
-                self.loop.call_later(accident.at_s, self._strike, accident)
+            if isinstance(accident, ShutDown | Jump | Partition):
+                self.network.later(accident.at_s, self._strike, accident)
         await self.done
         await self._look_back()
 
     async def _look_back(self) -> None:
         """Nothing goes wrong any longer: what was told must still be true, also after one more start."""
         self.storm.over = True
+        self.storage.heal()
         for program in self.programs.values():
             self.storm.let_back(program.machine)
             if program.process is not None and program.process.stopped:
@@ -269,4 +339,4 @@ def playing() -> Iterator[None]:
 def play(seed: int) -> tuple[Scenario, History]:
     """The history of a seed. To be called inside `playing`."""
     scenario = draw(seed)
-    return scenario, World(scenario, InMemory()).play()
+    return scenario, World(scenario).play()

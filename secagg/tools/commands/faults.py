@@ -1,0 +1,171 @@
+"""`secagg faults`: whole deployments with everything that goes wrong, each from a seed."""
+
+import json
+import os
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from secagg.tools.faults.campaign import Row, Table
+
+HELP = """Simulate everything that can go wrong in a deployment, and judge what comes of it.
+
+Each history has a coordinator, three to twelve participants and an FL server, as they are in production, in one process
+on a simulated network, disk and clock. Everything in it follows from its seed.
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document. Progress goes to stderr.")]
+
+
+@app.command()
+def run(
+    *,
+    histories: Annotated[int, typer.Option("--histories", "-n", min=1, help="The number of histories.")] = 1000,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="The seed of the first history; the others have the seeds that follow. Default: a new one.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="The number of processes; 0 takes one for each core.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Play many histories, and count how their rounds ended.
+
+    A round ends exactly, or it fails by name: everybody who asks is told the same reason. A round is wrong if a sum is
+    not the sum of its survivors' updates, and lost if something that was acknowledged is gone.
+
+    Exit code 1 if a round was wrong or lost, or if any rule of the protocol was broken. The seed replays it.
+
+    Example: secagg faults run --histories 2000 --seed 1
+    """
+    from rich.console import Console
+
+    from secagg.tools.faults.campaign import campaign
+
+    seed = int.from_bytes(os.urandom(4)) if seed is None else seed
+    jobs = jobs or len(os.sched_getaffinity(0))
+    began = perf_counter()
+    with _Bar(histories) as bar:
+        table = campaign(seed, histories, jobs, bar.see)
+    seconds = perf_counter() - began
+    if as_json:
+        typer.echo(json.dumps({"seed": seed, "jobs": jobs, "seconds": seconds, **table.as_json()}, indent=2))
+    else:
+        _print(Console(), table, seed, jobs, seconds)
+    if not table.good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    seed: Annotated[int, typer.Argument(min=0, help="The seed of the history.")],
+    *,
+    messages: Annotated[bool, typer.Option(help="Show every message, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play one history again, show what happened in it, and judge it.
+
+    Exit code 1 if something in it was wrong.
+
+    Example: secagg faults replay 4711
+    """
+    from rich.console import Console
+
+    from secagg.tools.faults.checker import judge
+    from secagg.tools.faults.recording import digest
+    from secagg.tools.faults.telling import lines, title
+    from secagg.tools.faults.world import play, playing
+
+    with playing():
+        scenario, history = play(seed)
+        judgement = judge(history)
+    if as_json:
+        told = {
+            "seed": seed,
+            "scenario": title(scenario),
+            "facts": list(lines(history, messages=messages)),
+            "rounds": {round_id.hex(): ending.name.lower() for round_id, ending in judgement.rounds.items()},
+            "findings": list(judgement.findings),
+            "digest": digest(history),
+        }
+        typer.echo(json.dumps(told, indent=2))
+    else:
+        console = Console(highlight=False, markup=False)
+        console.print(title(scenario))
+        for line in lines(history, messages=messages):
+            console.print(line)
+        for round_id, ending in judgement.rounds.items():
+            console.print(f"round {round_id.hex()[:8]}: {ending.value}")
+        for finding in judgement.findings:
+            console.print(f"FOUND: {finding}")
+        console.print(f"SHA-256 of all facts: {digest(history)}")
+    if judgement.findings:
+        raise typer.Exit(1)
+
+
+class _Bar:
+    """A progress bar on stderr."""
+
+    def __init__(self, histories: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,}"))
+        self._progress = Progress(
+            *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        )
+        self._task = self._progress.add_task("histories", total=histories)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def see(self, table: "Table") -> None:
+        """Show how far it is."""
+        words = "histories" if not table.failed else f"histories, {len(table.failed)} bad"
+        self._progress.update(self._task, completed=table.histories, description=words)
+
+
+def _print(console: "Console", table: "Table", seed: int, jobs: int, seconds: float) -> None:
+    from rich.table import Table as Grid
+
+    from secagg.tools.faults.checker import Ending
+
+    rate = table.histories / seconds
+    console.print(
+        f"{table.histories:,} histories from seed {seed} on, {table.whole.histories:,} of them with faults, in "
+        f"{seconds:.0f} s with {jobs} processes: {rate:.1f} a second; a million would take "
+        f"{1e6 / rate / 3600:.1f} hours",
+        highlight=False,
+        soft_wrap=True,
+    )
+    grid = Grid("fault", box=None, pad_edge=False)
+    for column in ("injected", "histories", *(ending.value for ending in Ending)):
+        grid.add_column(column, justify="right")
+
+    def add(words: str, row: "Row") -> None:
+        counts = (row.injected, row.histories, *(row.rounds[ending] for ending in Ending))
+        grid.add_row(words, *(f"{count:,}" for count in counts))
+
+    for fault, row in table.rows.items():
+        add(fault.name.lower().replace("_", " "), row)
+    add("all histories with a fault", table.whole)
+    add("all without one", table.calm)
+    console.print(grid)
+    for found in table.failed:
+        for finding in found.findings:
+            console.print(f"seed {found.seed}: {finding}", highlight=False, soft_wrap=True)
+    if table.failed:
+        console.print(f"Replay with: secagg faults replay {table.failed[0].seed}", highlight=False)
