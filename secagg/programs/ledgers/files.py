@@ -142,7 +142,7 @@ class LedgerFolder:
         if stored.torn and len(lines) == len(stored.lines):
             cut(self._disk, path, sum(len(line) + 1 for line in lines))
         if head is not None and head != stored.head:
-            _flush(self._disk, path)  # the entry may stand there because flushing it failed
+            _write_again(self._disk, path, lines[-1] + b"\n")
             exchange(self._disk, path.with_suffix(HEAD), head.text.encode() + b"\n")
         return lines, head
 
@@ -329,6 +329,10 @@ def _take_back(disk: Disk, entries: Path, size: int, known: bytes | None) -> Non
         cut(disk, entries, size)
 
 
-def _flush(disk: Disk, path: Path) -> None:
+def _write_again(disk: Disk, path: Path, end: bytes) -> None:
+    """Make the end of a file safe, which may stand there because flushing it failed. The system does not try that a
+    second time, unless the same is written again.
+    """
     with disk.open(path) as file:
+        file.write_at(file.size() - len(end), end)
         file.flush()

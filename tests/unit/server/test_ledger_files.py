@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from secagg.cli.main import main as secagg
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
 from secagg.programs import disk as disk_calls
+from secagg.programs.disk import Disk
 from secagg.programs.ledgers import files as ledger_files
 from secagg.programs.ledgers.files import MARKER, LedgerFolder, check_format, is_locked, locked
+from secagg.tools.faults.disk import Kind, NoMischief, VirtualDisk
 from secagg.tools.redteam.self_test.patches import without_check
 from tests.nobody import as_nobody, place
 from tests.unit.privacy.test_ledger import CONFIG, TASK, filled, round_id
@@ -269,11 +272,55 @@ def test_an_entry_is_flushed_before_it_is_taken_over(tmp_path: Path, monkeypatch
     entries, head = kept(tmp_path, WHOLE)
     head.write_text(heads(WHOLE)[-2].text + "\n")
     with monkeypatch.context() as patch:
-        patch.setattr(ledger_files, "_flush", lambda _, path: (_ for _ in ()).throw(OSError(5, path.name)))
+        patch.setattr(ledger_files, "_write_again", lambda _, path, end: (_ for _ in ()).throw(OSError(5, path.name)))
         with pytest.raises(OSError, match=entries.name):
             LedgerFolder(tmp_path).read(TASK)
     assert head.read_text() == heads(WHOLE)[-2].text + "\n"
     assert LedgerBook(LedgerFolder(tmp_path)).find(TASK) == WHOLE
+
+
+def whole_after_a_flush_that_failed() -> bool:
+    """An entry's flush fails, and so does taking it back; another process takes the entry over; the power goes."""
+    for seed in range(30):
+        disk = VirtualDisk(Random(seed))  # noqa: S311 - a seed replays
+        folder = Path("/ledgers")
+        disk.mount().make_folder(folder)
+        first = LedgerFolder(folder, disk.mount())
+        for line, head in zip(filled(1).lines, heads(filled(1)), strict=True):
+            first.append(TASK, line, head)
+        disk.mischief = Unflushing()
+        with pytest.raises(OSError, match="fails"):
+            first.append(TASK, WHOLE.lines[-1], WHOLE.head)
+        disk.mischief = NoMischief()
+        disk.kill()
+        assert LedgerBook(LedgerFolder(folder, disk.mount())).find(TASK) == WHOLE
+        disk.cut_power()
+        try:
+            if LedgerBook(LedgerFolder(folder, disk.mount())).find(TASK) != WHOLE:
+                return False
+        except LedgerError:
+            return False
+    return True
+
+
+class Unflushing(NoMischief):
+    """A disk that takes writes, and cannot flush them nor take them back."""
+
+    def befalls(self, number: int, kind: Kind, path: Path) -> None:
+        if kind in {Kind.FLUSH, Kind.TRUNCATE}:
+            raise OSError(errno.EIO, "fails")
+
+
+def test_an_entry_that_is_taken_over_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: after a flush that failed, another one makes nothing safe (as on Linux)."""
+    assert whole_after_a_flush_that_failed()
+
+    def flush(disk: Disk, path: Path, _: bytes) -> None:
+        with disk.open(path) as file:
+            file.flush()
+
+    monkeypatch.setattr(ledger_files, "_write_again", flush)
+    assert not whole_after_a_flush_that_failed()
 
 
 def test_a_folder_has_one_coordinator(tmp_path: Path) -> None:
