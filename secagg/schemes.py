@@ -116,7 +116,7 @@ def save(participant: Participant, keys: StateKeys) -> bytes:
 
 
 def contents(participant: Participant) -> SavedState:
-    """What `save` seals.
+    """What `save` seals, and what `rebuild` needs.
 
     Raises:
         LocalError: there is nothing to save.
@@ -167,15 +167,32 @@ def restore(
     """
     name = StateName(round_id, participant_id, step_of(sealed))
     saved = unseal(sealed, name, keys.read(name))
+    participant = rebuild(saved, name.step, membership_of, backend)
+    keys.use_up(name)  # check: restored-once
+    return participant
+
+
+def rebuild(
+    saved: SavedState, step: int, membership_of: Callable[[Round], Membership], backend: Callable[[], Backend]
+) -> Participant:
+    """The participant whose `contents` these are. Who calls this sees to it that a state goes on in one place, and that
+    it never takes two different messages.
+
+    Args:
+        saved: as `contents` gave it, from a seal that was opened.
+        step: how many messages it had taken.
+        membership_of: as for `restore`.
+        backend: as for `restore`.
+
+    Raises as `restore`, but for what is said there of keys.
+    """
     membership = membership_of(Round(saved.round_id, saved.config, saved.context, saved.named_model))
     _check_ours(saved, membership)
     try:
-        restored = read_at(saved_as(saved.config), name.step, saved, membership), saved.keys
+        restored = read_at(saved_as(saved.config), step, saved, membership), saved.keys
     except RemoteError as error:
         raise SavedStateError(f"the saved state is not well-formed: {error}") from None
-    participant = _participant(membership, None, backend, restored)
-    keys.use_up(name)  # check: restored-once
-    return participant
+    return _participant(membership, None, backend, restored)
 
 
 def _check_ours(saved: SavedState, membership: Membership) -> None:

@@ -25,6 +25,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg_client.released_sums.memory": "Memory",
         "secagg_client.minimising": "Minimised minimised",
         "secagg_client.participation.results": "Offer RoundResult",
+        "secagg_client.participation.state_folder": "StateFolder",
         "secagg_client.retry": "RetryPolicy",
         "secagg_client.snapshots": "Snapshot suggest_clip",
         "secagg_client.statistics": "Column Summary",

@@ -25,6 +25,8 @@ SELF_MASK: Final = b"secagg/v1/self-mask"
 ROUNDING: Final = b"secagg/v1/stochastic-rounding"
 MODEL_DIGEST: Final = b"secagg/v1/model"
 SAVED_STATE: Final = b"secagg/v1/saved-state"
+KEPT_STATE: Final = b"secagg/v1/kept-state"
+KEPT_INPUT: Final = b"secagg/v1/kept-input"
 CARRIED_FEEDBACK: Final = b"secagg/v1/carried-feedback"
 TRUST_DIGEST: Final = b"secagg/v1/trust-anchors"
 

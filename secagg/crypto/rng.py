@@ -23,7 +23,10 @@ class SystemRng:
 
 
 class SeededRng:
-    """A replayable stream for vectors and simulations: AES-256-CTR keyed by the seed. Never for production."""
+    """A replayable stream: AES-256-CTR keyed by the seed. For vectors and simulations; and for a step that a
+    participant may have to make again with the same bytes, where the seed is drawn from the operating system for this
+    step alone.
+    """
 
     def __init__(self, seed: bytes) -> None:
         """Args: seed: 32 bytes."""

@@ -14,7 +14,7 @@ from secagg.config import TRAIN
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.encoding.schema import GivenUpdate
-from secagg.errors import SecAggError
+from secagg.errors import ConfigError, SecAggError
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.sandbox.worker import Worker
@@ -28,6 +28,7 @@ from secagg_client.calls.health import CheckHealth
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
+from secagg_client.participation.state_folder import StateFolder
 from secagg_client.participation.terms import (
     ClosableBackend,
     Contribution,
@@ -161,10 +162,15 @@ class AsyncClient:
         model_digest: bytes | None = None,
         purpose: str = TRAIN,
         fetch_aggregate: bool = True,
+        state: StateFolder | str | Path | None = None,
         timeout_s: float | None = None,
     ) -> RoundResult:
         """Take part in one round, from joining it to its result. When this is cancelled or interrupted, the coordinator
         is told that we have left before it ends.
+
+        With `state`, the participation outlives its process. If that is killed, or the coordinator cannot be reached,
+        call this again with the same arguments: it goes on in the same round, and sends what it sent before. After any
+        other error the round is over for us, and the next call takes part in the next one.
 
         Say which round with one of `task`, `round_id` and `offer`, and say which model with one of `model` and
         `model_digest`.
@@ -183,6 +189,10 @@ class AsyncClient:
             purpose: what the update was computed for; a round for another purpose is refused. Memory is kept apart by
                 purpose, so an evaluation of a model does not stand in the way of its training.
             fetch_aggregate: whether to get the aggregate, where the round gives it to participants.
+            state: a folder of our own, which is made if there is none. It keeps, sealed, what is needed to go on; not
+                the update, which must be handed in again as it was. It also keeps what `feedback` carries. The client
+                must remember released sums in a file (`memory`). A `StateFolder` keeps the round until its block ends,
+                for callers who must not lose the result.
             timeout_s: longest time for everything, waiting included; no limit if None.
 
         Raises:
@@ -192,6 +202,8 @@ class AsyncClient:
             IdentityError: our certificate has expired.
             RemoteError: the coordinator, or the participant named as culprit, broke the protocol, or the round is
                 below our policy or about another model. We have left the round.
+            SavedStateError: another process uses `state`; what is in it is damaged, or of another round, update, model
+                or participant than this call; or its disk fails.
             RoundAborted: the round ended without a sum, for everyone.
             NotInRoundError: we came too late for a phase.
             RoundTimeoutError: `timeout_s` is over.
@@ -199,6 +211,11 @@ class AsyncClient:
             ParticipationCancelled: `cancel` was called.
         """
         self._terms.check_own_validity()
+        if state is not None and not self._terms.memory.durable:  # check: state-with-durable-memory
+            raise ConfigError(
+                "the state outlives this process, and the memory of released sums does not: a sum that this process "
+                "helped to open would be forgotten; give the client a file for it (memory=PATH)"
+            )
         contribution = await compute(
             lambda: Contribution(
                 update=update,
@@ -208,7 +225,8 @@ class AsyncClient:
                 purpose=purpose,
             )
         )
-        participation = Participation(self._terms, contribution, choose(self._terms, task, round_id, offer, purpose))
+        chosen = choose(self._terms, task, round_id, offer, purpose, goes_on=state is not None)
+        participation = Participation(self._terms, contribution, chosen, state)
         with self._connection.scope(timeout_s) as scope, span("secagg.participate"):
             return await self._drive(participation, scope)
 
@@ -255,10 +273,10 @@ class AsyncClient:
                 answer = await self._connection.perform(call, scope)
                 call = await self._advance(participation, answer)
         except BaseException as error:  # who is cancelled or interrupted leaves the round, too
-            await self._leave(participation.leave_call(error))
+            await self._leave(await compute(participation.leave_call, error))
             raise
         finally:
-            participation.close()
+            await compute(participation.close)
         return replace(participation.result, bytes_sent=scope.bytes_sent, bytes_received=scope.bytes_received)
 
     async def _advance(self, participation: Participation, answer: Parts | None) -> PreparedCall[Any] | None:

@@ -73,11 +73,10 @@ class PreparedCall(Generic[ResponseT_co]):
         Raise `RemoteError` for anything malformed.
         """
         codec: Codec[ResponseT_co] | None = self.row.answers
-        kind = self.row.reply
         if codec is None:
-            only(kind, parts)
+            only(self.row.reply, parts)
             return cast("ResponseT_co", None)
-        return codec.decode(every(kind, parts) if codec.in_parts else only(kind, parts))
+        return decoded(self.row, codec, parts)
 
     def read(self, parts: Parts) -> ResponseT_co:
         """As `decode`, within the limit. `parts` is emptied on the way, so that it is not held twice."""
@@ -94,6 +93,11 @@ Flow = Generator[PreparedCall[Any], Parts, ResponseT_co]
 def ask(call: PreparedCall[ResponseT_co]) -> Flow[ResponseT_co]:
     """Make a call: to be used with `yield from`. Gives the call's answer, or raises the error in it."""
     return call.read((yield call))
+
+
+def decoded(row: calls.Call[Any], codec: Codec[ResponseT_co], parts: Parts) -> ResponseT_co:
+    """What these parts of an answer to a call say. `parts` is emptied."""
+    return codec.decode(every(row.reply, parts) if codec.in_parts else only(row.reply, parts))
 
 
 def in_bytes(messages: Iterable[Message]) -> Iterator[bytes]:

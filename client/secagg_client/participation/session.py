@@ -2,22 +2,32 @@
 that is `secagg.schemes`. `Client` and `AsyncClient` both drive it.
 """
 
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 from secagg.aggregates import Aggregate, GroupedAggregate, plan_of
 from secagg.config import RoundConfig
-from secagg.context import Round
+from secagg.context import Round, RoundId
+from secagg.crypto.rng import SeededRng
+from secagg.crypto.secret import Secret
 from secagg.encoding.integers import Integers
 from secagg.errors import (
     AuthenticationError,
+    LimitError,
     LocalError,
+    MemoryFileError,
     NotInRoundError,
     ParticipationCancelled,
     ProtocolViolation,
     RemoteError,
     RoundAborted,
     RoundTimeoutError,
+    SavedStateError,
     TransportError,
     UnknownRoundError,
 )
@@ -35,12 +45,14 @@ from secagg.receipts import Receipt, Statement
 from secagg.roster import COORDINATOR, refusal
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Membership
-from secagg.schemes import Participant, Upload, take_part
+from secagg.schemes import Participant, Upload, contents, rebuild, take_part
 from secagg.wire.calls import ADVERTISE, CALL_OF, PHASE_CALLS
 from secagg.wire.grouping import GroupedRoundId
+from secagg.wire.kept_states import UnderWay
+from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import RECEIPT, SignedDigest
 from secagg.wire.results import sums_digest
-from secagg_client.calls.call import Flow, Parts, PreparedCall, ask
+from secagg_client.calls.call import Flow, Parts, PreparedCall, ask, decoded
 from secagg_client.calls.data_plane import (
     AwaitReceipt,
     Certify,
@@ -51,8 +63,19 @@ from secagg_client.calls.data_plane import (
     SendMessage,
     UploadCall,
 )
+from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.going_on import (
+    StepRng,
+    check_meant,
+    check_repeatable,
+    check_same_input,
+    digest_input,
+    offer_of,
+    repeatable,
+)
 from secagg_client.participation.inputs import Input
 from secagg_client.participation.results import Offer, RoundResult
+from secagg_client.participation.state_folder import StateFolder
 from secagg_client.participation.terms import ClosableBackend, Contribution, Terms
 
 LEAVE_TIMEOUT_S: Final = 10.0
@@ -63,15 +86,41 @@ some are not heard at once."""
 class Participation:
     """One participation. `advance` until it returns None; then `result` is there."""
 
-    def __init__(self, terms: Terms, contribution: Contribution, find: FindRound | Offer) -> None:
-        self._terms = terms
+    def __init__(
+        self,
+        terms: Terms,
+        contribution: Contribution,
+        find: FindRound | Offer,
+        state: StateFolder | str | Path | None = None,
+    ) -> None:
+        """Args:
+        terms: of the client.
+        contribution: what the caller brings.
+        find: the round.
+        state: by which the participation outlives this process; None for one that does not.
+        """
+        self._steps = StepRng(terms.rng)
+        # What earlier rounds lost is kept in the folder, if there is one.
+        self._terms = terms if state is None else replace(terms, rng=self._steps, feedback=Feedback())
+        self._carried_elsewhere = terms.feedback
         self._contribution = contribution
-        self._offer = find if isinstance(find, Offer) else None
-        self._find = find if isinstance(find, FindRound) else None
+        self._find = find
+        self._offer: Offer | None = None
         self._participant: Participant | None = None
         self._backend: ClosableBackend | None = None
         self._input: Input | None = None
+        self._folder = state
+        self._state: StateFolder | None = None  # while we hold it
+        self._held = ExitStack()
+        self._input_seed = Secret(b"")
+        self._input_digest = b""
+        self._untouched = False  # while a state was found and nothing of it was used
+        self._lost = False  # no process can go on
+        self._parked = False  # another process may go on
+        self._alone = Lock()  # who was cancelled ends us while a thread still computes
         self._advertising = False  # until the coordinator has answered it
+        self._roster: Roster | None = None
+        self._sets: SurvivorSet | None = None
         self._counted = False
         self._group: GroupedRoundId | None = None
         self._refused = False
@@ -96,14 +145,15 @@ class Participation:
             RemoteError: the coordinator's answer is refused. Only `leave_call` may follow.
             LocalError: the contribution does not fit the round.
         """
-        try:
-            return next(self._flow) if answer is None else self._flow.send(answer)
-        except StopIteration as done:
-            self._result = done.value
-            return None
-        except RemoteError:
-            self._refused = True
-            raise
+        with self._alone:
+            try:
+                return next(self._flow) if answer is None else self._flow.send(answer)
+            except StopIteration as done:
+                self._result = done.value
+                return None
+            except RemoteError:
+                self._refused = True
+                raise
 
     def leave_call(self, error: BaseException) -> LeaveRound | None:
         """End our part after `error`: forget our secrets, and give the call that tells the coordinator, or None if it
@@ -111,10 +161,17 @@ class Participation:
 
         A caller's mistake that is found before our keys were advertised is not told: we never joined. Nor is it told
         when the coordinator refused our keys: another process with our certificate may have joined, and the coordinator
-        would take the call for a call of that process.
+        would take the call for a call of that process. Nor if another process may go on with our state.
         """
+        with self._alone:
+            return self._leave_call(error)
+
+    def _leave_call(self, error: BaseException) -> LeaveRound | None:
         if self._participant is not None:
             self._participant.abort()
+        self._parked = self._state is not None and not self._lost and self._may_go_on(error)
+        if self._parked:
+            return None
         if self._input is not None and self._surely_not_summed(error):
             self._input.not_in_sum()
         known = isinstance(error, RoundAborted | NotInRoundError | UnknownRoundError)
@@ -123,6 +180,15 @@ class Participation:
             return None
         leave = refusal(error) if self._refused else Leave(self._reason(error))
         return LeaveRound(self._offer.round_id, self._offer.config, leave)
+
+    def _may_go_on(self, error: BaseException) -> bool:
+        """Whether a process that is started later can go on in the round: when the coordinator is back, the disk works
+        again, or the caller has what this round is about.
+        """
+        if isinstance(error, RoundTimeoutError):  # our caller wants no more of it
+            return False
+        kinds = TransportError | LimitError | SavedStateError | MemoryFileError
+        return isinstance(error, kinds) or (self._untouched and isinstance(error, LocalError))
 
     def _surely_not_summed(self, error: BaseException) -> bool:
         """Whether `error` says that our input is in no sum, even if we handed in all of it."""
@@ -134,39 +200,132 @@ class Participation:
         return LeaveReason.FAILED if failed and not given_up else LeaveReason.CANCELLED
 
     def _calls(self) -> Flow[RoundResult]:
+        if self._folder is not None and (kept := self._open_state(self._folder).under_way) is not None:
+            return (yield from self._take_part(*self._go_on(kept)))
         self._terms.memory.check((self._contribution.model_digest, self._contribution.purpose), self._terms.policy)
-        if self._find is not None:
-            self._offer = yield from ask(self._find)
-        if self._offer is None:
-            raise LocalError("no round to take part in")
-        return (yield from self._take_part(self._offer))
+        self._offer = self._find if isinstance(self._find, Offer) else (yield from ask(self._unseen(self._find)))
+        participant = self._join(self._offer)
+        return (yield from self._take_part(self._offer, participant, participant.advertisement))
 
-    def _take_part(self, offer: Offer) -> Flow[RoundResult]:
-        """Every check of our own side comes before the first message; the protocol's own are in `Participant`."""
-        participant = self._join(offer)
-        self._advertising = True
-        roster = yield from ask(SendMessage(offer.round_id, offer.config, ADVERTISE, participant.advertisement))
-        self._advertising = False
-        sets: SurvivorSet | None = None
-        reply = participant.receive(roster, self._terms.clock())
+    def _take_part(
+        self, offer: Offer, participant: Participant, reply: ParticipantMessage | Upload | None
+    ) -> Flow[RoundResult]:
+        """From `reply` on. Every check of our own side came before; the protocol's own are in `Participant`."""
         while (call := self._call(offer, reply)).row.answers is not RECEIPT:
-            answer = yield from ask(call)
-            if isinstance(answer, SurvivorSet | EncryptedSum):
-                self._counted = True
-                sets = answer if isinstance(answer, SurvivorSet) else answer.sets
+            self._advertising = call.row is ADVERTISE
+            parts = yield call
+            came = tuple(parts)
+            answer = call.read(parts)
+            self._advertising = False
+            self._learn(answer)
+            self._keep(offer, participant, came)  # check: kept-before-it-is-answered
             reply = participant.receive(answer, self._terms.clock())
         told = yield from ask(call)
         self._over = True
-        survivors = _names(roster, sets)
-        receipt = self._believed(participant.membership.round, roster, survivors, told)
+        if self._roster is None:
+            raise AssertionError("a round ends after its roster came")
+        survivors = _names(self._roster, self._sets)
+        receipt = self._believed(participant.membership.round, self._roster, survivors, told)
         if self._input is not None:
             self._input.into_sum()
         self._terms.memory.receive(offer.round_id)
         if participant.aggregate is not None:  # check: sum-kept-from-coordinator  # we decrypted it ourselves
             own = participant.aggregate
             _check_aggregate(own, sums_digest(own, offer.config), survivors, receipt)
-        certified = offer.config.certify and (yield from self._certify(offer, participant.membership, roster, receipt))
+        membership, roster = participant.membership, self._roster
+        certified = offer.config.certify and (yield from self._certify(offer, membership, roster, receipt))
         return (yield from self._conclude(offer, survivors, receipt, certified))
+
+    def _learn(self, answer: object) -> None:
+        """What of an answer is needed at the end."""
+        if isinstance(answer, Roster):
+            self._roster = answer
+        elif isinstance(answer, SurvivorSet | EncryptedSum):
+            self._counted = True
+            self._sets = answer if isinstance(answer, SurvivorSet) else answer.sets
+
+    # --- going on in another process ----------------------------------------------------------------------------------
+
+    def _open_state(self, folder: StateFolder | str | Path) -> StateFolder:
+        """Hold the folder. One that we open ourselves forgets the round when we close it."""
+        state = folder if isinstance(folder, StateFolder) else self._held.enter_context(StateFolder(folder))
+        self._held.enter_context(state.turn(ParticipantId(self._terms.identity.participant_id)))
+        self._state = state
+        return state
+
+    def _unseen(self, find: FindRound) -> FindRound:
+        """Rounds that other processes of ours joined are not to be offered again."""
+        if self._state is None or find.task is None:
+            return find
+        return replace(find, seen=tuple(dict.fromkeys([*find.seen, *self._state.joined]))[-MAX_SEEN:])
+
+    def _keep(self, offer: Offer, participant: Participant, answer: tuple[bytes, ...], *joined: RoundId) -> None:
+        """Keep where we stand: before our keys leave, and before anything that follows from an answer does."""
+        if self._state is None:
+            return
+        under_way = UnderWay(
+            config_bytes=offer.config_bytes,
+            step=participant.step,
+            state=contents(participant),
+            answer=answer,
+            step_seed=self._steps.fresh(),
+            input_seed=self._input_seed,
+            input_digest=self._input_digest,
+            roster=self._roster,
+            sets=self._sets,
+        )
+        self._state.keep(under_way, *joined)
+
+    def _go_on(self, kept: UnderWay) -> tuple[Offer, Participant, ParticipantMessage | Upload | None]:
+        """The round that is under way, we in it, and what we sent last, or were about to send.
+
+        Raises:
+            SavedStateError: this is another round or update than the caller speaks of; or nobody can go on in it.
+        """
+        self._untouched = True
+        offer, mine = offer_of(kept), self._contribution
+        check_meant(kept, offer, self._find, mine)
+        self._input_seed, self._roster, self._sets = kept.input_seed, kept.roster, kept.sets
+        self._counted = kept.sets is not None
+        membership = self._terms.membership(offer, mine.model_digest)
+        own = self._encode(membership.round)
+        check_same_input(kept, self._input_digest)
+        if offer.config.groups is not None:
+            self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, offer.config.groups)
+        self._offer, self._untouched, self._lost = offer, False, True
+        participant = rebuild(kept.state, kept.step, lambda _: membership, self._open_backend)
+        self._participant, self._lost = participant, False
+        self._terms.seen.add(offer.round_id)
+        participant.provide(own.encoded, mine.model_digest)
+        if not kept.answer:
+            return offer, participant, participant.advertisement
+        self._steps.again(kept.step_seed)
+        row = CALL_OF[participant.state.awaits]
+        reply = participant.receive(decoded(row, row.answers, deque(kept.answer)), self._terms.clock())
+        if reply is not None and not isinstance(reply, ParticipantMessage):
+            self._lost = True
+            check_repeatable(reply)
+            self._lost = False
+        return offer, participant, reply
+
+    def _encode(self, round_: Round) -> Input:
+        """Our input to the round. With a state, its rounding and noise follow from the seed that is kept."""
+        config, terms = round_.config, self._terms
+        if self._state is None:
+            self._input = Input.of(round_, self._contribution, terms.feedback, terms.rng)
+            return self._input
+        if config.code.feedback:
+            if self._carried_elsewhere.arrays(config.task):  # check: carried-in-one-place
+                raise LocalError(
+                    f"the client carries something of task {config.task!r}, and the folder of the state keeps that "
+                    "itself; forget it with client.feedback.forget, or take part without a state"
+                )
+            terms.feedback.restore(config.task, self._state.carried(config.task))
+        self._input = Input.of(round_, self._contribution, terms.feedback, SeededRng(self._input_seed.expose()))
+        self._input_digest = digest_input(self._input.encoded, config)
+        return self._input
+
+    # --- calls --------------------------------------------------------------------------------------------------------
 
     def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> PreparedCall[Any]:
         """The call that carries `reply`; its answer closes the phase, or the round."""
@@ -175,6 +334,8 @@ class Participation:
         if isinstance(reply, ParticipantMessage):
             return SendMessage(offer.round_id, offer.config, _CALL_OF_MESSAGE[type(reply)], reply)
         noted = reply if self._input is None else self._input.noting(reply)
+        if self._state is not None:
+            noted = repeatable(noted)
         return UploadCall(offer.round_id, offer.config, CALL_OF[reply.phase], noted)
 
     def _join(self, offer: Offer) -> Participant:
@@ -190,23 +351,44 @@ class Participation:
         self._terms.policy.check(config)  # check: C3
         if config.groups is not None:
             self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, config.groups)
-        self._input = Input.of(membership.round, mine, self._terms.feedback, self._terms.rng)
-        if self._group is not None:
-            self._terms.seen.claim(self._group.parent)  # nobody is in two groups
-        self._terms.seen.claim(offer.round_id)
-        self._participant = take_part(membership, self._input.encoded, self._open_backend)
-        return self._participant
+        if self._state is not None:
+            self._input_seed = self._steps.fresh()
+            self._steps.fresh()  # for our keys
+        own = self._encode(membership.round)
+        ids = (offer.round_id,) if self._group is None else (self._group.parent, offer.round_id)  # not in two groups
+        for round_id in ids:
+            self._terms.seen.claim(round_id)
+        participant = self._participant = take_part(membership, own.encoded, self._open_backend)
+        self._keep(offer, participant, (), *ids)  # check: kept-before-the-keys-leave
+        return participant
 
     def _open_backend(self) -> Backend:
         self._backend = self._terms.backend()
         return self._backend
 
     def close(self) -> None:
-        """Stop the process that encrypts, and put back what earlier rounds lost if that is in no sum."""
-        if self._input is not None:
-            self._input.end()
-        if self._backend is not None:
-            self._backend.close()
+        """Stop the process that encrypts, and put back what earlier rounds lost if that is in no sum. A state stays as
+        it is if another process may go on with it.
+
+        Raises:
+            SavedStateError: it cannot be kept that the round is over; what happens then is that it is gone on with.
+        """
+        with self._alone, self._held:
+            if self._input is not None:
+                self._input.end()
+            if self._backend is not None:
+                self._backend.close()
+            if self._state is not None and self._offer is not None and not self._parked:
+                self._settle(self._state, self._offer.config)
+
+    def _settle(self, state: StateFolder, config: RoundConfig) -> None:
+        """The round is over for us: nothing more is sent in it."""
+        carried = self._terms.feedback.arrays(config.task) if config.code.feedback else None
+        if self._result is not None:
+            state.finish(config.task, carried)
+        elif state.under_way is not None:
+            with suppress(SavedStateError):  # another process finds out that the round is over for us
+                state.give_up(config.task, carried)
 
     def _believed(self, round_: Round, roster: Roster, survivors: tuple[str, ...], told: SignedDigest) -> Receipt:
         """The receipt, of which only the digest of the sum is the coordinator's to say.

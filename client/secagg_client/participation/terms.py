@@ -47,6 +47,11 @@ class SeenRounds:
         with self._lock:
             return tuple(self._ids)[-MAX_SEEN:]
 
+    def add(self, round_id: RoundId) -> None:
+        """Remember a round that another process of ours joined."""
+        with self._lock:
+            self._ids[round_id] = None
+
     def check(self, round_id: RoundId) -> None:
         """Raise `LocalError` if the client took part in this round before."""
         with self._lock:
@@ -162,8 +167,10 @@ def digest_of(model: Mapping[str, np.ndarray[Any, np.dtype[Any]]] | None, model_
     raise ConfigError("pass either the model that the update belongs to, or its digest (secagg.digest_model)")
 
 
-def find(terms: Terms, task: str | None, round_id: bytes | None, purpose: str = TRAIN) -> FindRound:
-    """The call that finds a round by exactly one of task and id.
+def find(
+    terms: Terms, task: str | None, round_id: bytes | None, purpose: str = TRAIN, *, goes_on: bool = False
+) -> FindRound:
+    """The call that finds a round by exactly one of task and id. With `goes_on` we may be in that round already.
 
     Raises:
         ConfigError: neither or both, or no round id; or no purpose.
@@ -177,19 +184,27 @@ def find(terms: Terms, task: str | None, round_id: bytes | None, purpose: str = 
         return FindRound(task=task, seen=terms.seen.latest(), purpose=purpose)
     if len(round_id) != ROUND_ID_SIZE:
         raise ConfigError(f"a round_id is {ROUND_ID_SIZE} bytes, not {len(round_id)}")
-    terms.seen.check(RoundId(round_id))
+    if not goes_on:
+        terms.seen.check(RoundId(round_id))
     return FindRound(round_id=RoundId(round_id))
 
 
 def choose(
-    terms: Terms, task: str | None, round_id: bytes | None, offer: Offer | None, purpose: str = TRAIN
+    terms: Terms,
+    task: str | None,
+    round_id: bytes | None,
+    offer: Offer | None,
+    purpose: str = TRAIN,
+    *,
+    goes_on: bool = False,
 ) -> FindRound | Offer:
-    """The round that the caller named by exactly one of task, round id and offer."""
+    """The round that the caller named by exactly one of task, round id and offer; `goes_on` as of `find`."""
     if offer is None:
-        return find(terms, task, round_id, purpose)
+        return find(terms, task, round_id, purpose, goes_on=goes_on)
     if task is not None or round_id is not None:
         raise ConfigError("an offer names its round; pass no task and no round_id with it")
-    terms.seen.check(offer.round_id)
+    if not goes_on:
+        terms.seen.check(offer.round_id)
     return offer
 
 

@@ -64,3 +64,47 @@ class HeldShare(_message.Message):
     owner: int
     share: bytes
     def __init__(self, owner: _Optional[int] = ..., share: _Optional[bytes] = ...) -> None: ...
+
+class KeptState(_message.Message):
+    __slots__ = ("participant_id", "joined", "carried", "under_way")
+    PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    CARRIED_FIELD_NUMBER: _ClassVar[int]
+    UNDER_WAY_FIELD_NUMBER: _ClassVar[int]
+    participant_id: str
+    joined: _containers.RepeatedScalarFieldContainer[bytes]
+    carried: _containers.RepeatedCompositeFieldContainer[CarriedFile]
+    under_way: UnderWay
+    def __init__(self, participant_id: _Optional[str] = ..., joined: _Optional[_Iterable[bytes]] = ..., carried: _Optional[_Iterable[_Union[CarriedFile, _Mapping]]] = ..., under_way: _Optional[_Union[UnderWay, _Mapping]] = ...) -> None: ...
+
+class CarriedFile(_message.Message):
+    __slots__ = ("task", "number", "key")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    number: int
+    key: bytes
+    def __init__(self, task: _Optional[str] = ..., number: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
+
+class UnderWay(_message.Message):
+    __slots__ = ("config", "step", "state", "answer", "step_seed", "input_seed", "input_digest", "roster", "sets")
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    STEP_SEED_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SEED_FIELD_NUMBER: _ClassVar[int]
+    INPUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    SETS_FIELD_NUMBER: _ClassVar[int]
+    config: bytes
+    step: int
+    state: SavedState
+    answer: _containers.RepeatedScalarFieldContainer[bytes]
+    step_seed: bytes
+    input_seed: bytes
+    input_digest: bytes
+    roster: _containers.RepeatedCompositeFieldContainer[_data_plane_pb2.Member]
+    sets: _data_plane_pb2.SurvivorSet
+    def __init__(self, config: _Optional[bytes] = ..., step: _Optional[int] = ..., state: _Optional[_Union[SavedState, _Mapping]] = ..., answer: _Optional[_Iterable[bytes]] = ..., step_seed: _Optional[bytes] = ..., input_seed: _Optional[bytes] = ..., input_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.Member, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ...) -> None: ...
