@@ -116,12 +116,14 @@ class UploadCall(RoundCall[ResponseT_co]):
     """Bring our vector of a phase, from chunk `start` on; the answer closes the phase. Holds keys.
 
     gRPC reads requests in a thread of its own, and the one of a call that broke may still be making a chunk when the
-    retry asks for it: `turn` lets one at a time, so that no chunk is ever made twice.
+    retry asks for it: `turn` lets one at a time, so that no chunk is ever made twice. With `begun`, another process of
+    ours may have sent some of it.
     """
 
     row: calls.PhaseCall[ResponseT_co]
     vector: Upload
     start: int = 0
+    begun: bool = False
     turn: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property

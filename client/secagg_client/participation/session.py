@@ -117,6 +117,7 @@ class Participation:
         self._untouched = False  # while a state was found and nothing of it was used
         self._lost = False  # no process can go on
         self._parked = False  # another process may go on
+        self._begun = False  # another process may have sent some of our next upload
         self._alone = Lock()  # who was cancelled ends us while a thread still computes
         self._advertising = False  # until the coordinator has answered it
         self._roster: Roster | None = None
@@ -305,7 +306,7 @@ class Participation:
         if reply is not None and not isinstance(reply, ParticipantMessage):
             self._lost = True
             check_repeatable(reply)
-            self._lost = False
+            self._lost, self._begun = False, True
         return offer, participant, reply
 
     def _encode(self, round_: Round) -> Input:
@@ -336,7 +337,8 @@ class Participation:
         noted = reply if self._input is None else self._input.noting(reply)
         if self._state is not None:
             noted = repeatable(noted)
-        return UploadCall(offer.round_id, offer.config, CALL_OF[reply.phase], noted)
+        begun, self._begun = self._begun, False
+        return UploadCall(offer.round_id, offer.config, CALL_OF[reply.phase], noted, begun=begun)
 
     def _join(self, offer: Offer) -> Participant:
         config, mine = offer.config, self._contribution

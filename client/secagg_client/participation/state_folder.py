@@ -31,7 +31,7 @@ from secagg.crypto import labels, sealing
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
-from secagg.encoding.schema import FloatArray
+from secagg.encoding.arrays import FloatArray
 from secagg.errors import AuthenticationError, RemoteError, SavedStateError
 from secagg.messages import ParticipantId
 from secagg.programs.disk import REAL_DISK, Disk, exchange

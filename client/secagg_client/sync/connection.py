@@ -138,7 +138,7 @@ class Connection:
             while True:
                 attempts.begin(monotonic())
                 try:
-                    if isinstance(call, UploadCall) and attempts.retrying:
+                    if isinstance(call, UploadCall) and (call.begun or attempts.retrying):
                         call = self._resume(call, attempts, scope)
                     return self.exchange(call, scope)
                 except RETRYABLE as error:
