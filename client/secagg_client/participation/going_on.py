@@ -7,6 +7,7 @@ The update is not kept: it is handed in again, and must be the one that was mask
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -53,40 +54,82 @@ class StepRng:
         return self._stream.token(size)
 
 
+class UploadLost(SavedStateError):
+    """An upload was under way in a process that is gone, and what is missing of it cannot be made again."""
+
+
+@dataclass(slots=True)
 class InOrder:
     """An upload of which no chunk is made before those in front of it. So each is made of the same draws in every
     process, wherever the upload goes on there.
     """
 
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
-        self._made = 0
+    upload: Upload
+    made: int = 0
 
     @property
     def phase(self) -> Phase:
         """Of the upload."""
-        return self._upload.phase
+        return self.upload.phase
 
     @property
     def chunks(self) -> int:
         """Of the upload."""
-        return self._upload.chunks
+        return self.upload.chunks
 
     def chunk(self, number: int) -> Chunk:
         """Chunk `number`, after those before it."""
-        while self._made < number:
-            self._upload.chunk(self._made)
-            self._made += 1
-        return self._upload.chunk(number)
+        while self.made < number:
+            self.upload.chunk(self.made)
+            self.made += 1
+        return self.upload.chunk(number)
 
     def __iter__(self) -> Iterator[Chunk]:
         """All chunks in order."""
         return map(self.chunk, range(self.chunks))
 
 
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """An encrypted update that an earlier process sent, in part or whole. The encryption draws in a process of its own,
+    so no chunk of it can be made again.
+    """
+
+    upload: Upload
+
+    @property
+    def phase(self) -> Phase:
+        """Of the upload."""
+        return self.upload.phase
+
+    @property
+    def chunks(self) -> int:
+        """Of the upload."""
+        return self.upload.chunks
+
+    def chunk(self, number: int) -> Chunk:
+        """Raises:
+        UploadLost: always.
+        """
+        raise UploadLost(
+            f"the process ended while the encrypted update was under way: chunk {number} of {self.chunks} is missing, and "
+            "encrypting it again would show something of the update. The participant sits out this round, and takes part "
+            "in the next one"
+        )
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Raises as `chunk`."""
+        return map(self.chunk, range(self.chunks))
+
+
 def repeatable(upload: Upload) -> Upload:
-    """The upload, if its chunks draw nothing; else one whose chunks draw the same in every process."""
-    return InOrder(upload) if upload.phase is Phase.PARTIAL_DECRYPTION else upload
+    """The upload, for a process that another one may have to follow: its chunks are the same there."""
+    return InOrder(upload) if upload.phase is Phase.PARTIAL_DECRYPTION else upload  # check: made-in-order
+
+
+def repeated(upload: Upload) -> Upload:
+    """The upload that an earlier process began."""
+    return Encrypted(upload) if upload.phase is Phase.ENCRYPTED_INPUT else repeatable(upload)
 
 
 def digest_input(encoded: IntegerVector, config: RoundConfig) -> bytes:
@@ -141,17 +184,4 @@ def check_same_input(kept: UnderWay, digest: bytes) -> None:
             f"round {kept.state.round_id.hex()} is under way with another update or weight: under the same mask the "
             "coordinator would see how the two differ. Hand in the same one again, or move the folder away to sit the "
             "round out"
-        )
-
-
-def check_repeatable(upload: Upload) -> None:
-    """Refuse to go on with an upload whose chunks nobody can make a second time.
-
-    Raises:
-        SavedStateError: it is an encrypted update, for which the encryption draws in a process of its own.
-    """
-    if upload.phase is Phase.ENCRYPTED_INPUT:  # check: never-encrypted-again
-        raise SavedStateError(
-            "the process ended while the encrypted update was under way, and encrypting it again would show something "
-            "of it. The participant sits out this round, and takes part in the next one"
         )

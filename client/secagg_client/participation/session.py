@@ -66,12 +66,13 @@ from secagg_client.calls.data_plane import (
 from secagg_client.participation.feedback import Feedback
 from secagg_client.participation.going_on import (
     StepRng,
+    UploadLost,
     check_meant,
-    check_repeatable,
     check_same_input,
     digest_input,
     offer_of,
     repeatable,
+    repeated,
 )
 from secagg_client.participation.inputs import Input
 from secagg_client.participation.results import Offer, RoundResult
@@ -117,7 +118,7 @@ class Participation:
         self._untouched = False  # while a state was found and nothing of it was used
         self._lost = False  # no process can go on
         self._parked = False  # another process may go on
-        self._begun = False  # another process may have sent some of our next upload
+        self._begun = False  # another process may have sent what we send next, or some of it
         self._alone = Lock()  # who was cancelled ends us while a thread still computes
         self._advertising = False  # until the coordinator has answered it
         self._roster: Roster | None = None
@@ -186,7 +187,7 @@ class Participation:
         """Whether a process that is started later can go on in the round: when the coordinator is back, the disk works
         again, or the caller has what this round is about.
         """
-        if isinstance(error, RoundTimeoutError):  # our caller wants no more of it
+        if isinstance(error, RoundTimeoutError | UploadLost):  # our caller, or nobody, goes on
             return False
         kinds = TransportError | LimitError | SavedStateError | MemoryFileError
         return isinstance(error, kinds) or (self._untouched and isinstance(error, LocalError))
@@ -303,10 +304,7 @@ class Participation:
         self._steps.again(kept.step_seed)
         row = CALL_OF[participant.state.awaits]
         reply = participant.receive(decoded(row, row.answers, deque(kept.answer)), self._terms.clock())
-        if reply is not None and not isinstance(reply, ParticipantMessage):
-            self._lost = True
-            check_repeatable(reply)
-            self._lost, self._begun = False, True
+        self._begun = True
         return offer, participant, reply
 
     def _encode(self, round_: Round) -> Input:
@@ -330,14 +328,14 @@ class Participation:
 
     def _call(self, offer: Offer, reply: ParticipantMessage | Upload | None) -> PreparedCall[Any]:
         """The call that carries `reply`; its answer closes the phase, or the round."""
+        begun, self._begun = self._begun, False
         if reply is None:
             return AwaitReceipt(offer.round_id, offer.config)
         if isinstance(reply, ParticipantMessage):
             return SendMessage(offer.round_id, offer.config, _CALL_OF_MESSAGE[type(reply)], reply)
         noted = reply if self._input is None else self._input.noting(reply)
         if self._state is not None:
-            noted = repeatable(noted)
-        begun, self._begun = self._begun, False
+            noted = repeated(noted) if begun else repeatable(noted)
         return UploadCall(offer.round_id, offer.config, CALL_OF[reply.phase], noted, begun=begun)
 
     def _join(self, offer: Offer) -> Participant:

@@ -102,7 +102,7 @@ def test_killed_again_and_again_it_is_in_the_sum(tmp_path: Path) -> None:
 
 
 def encrypted(custody: Custody) -> RoundConfig:
-    return replace(SEMI, homomorphic=find_profile(Scheme.BFV, custody, 4, 16), max_colluding=-1)
+    return replace(SEMI, homomorphic=find_profile(Scheme.BFV, custody, 4, SEMI.code.value_bits), max_colluding=-1)
 
 
 @pytest.mark.parametrize("custody", Custody)
@@ -118,6 +118,7 @@ def test_in_an_encrypted_round_it_goes_on_or_says_that_it_cannot_encrypt_again(
         if VICTIM in round_.errors:
             assert isinstance(round_.errors[VICTIM], SavedStateError)
             assert "encrypting it again" in str(round_.errors[VICTIM])
+            assert "SendEncrypted" not in [method for method, _ in life.sent][:-1]
             check_exact(round_, [name for name in NAMES if name != VICTIM])
             outcomes.add("refused")
         else:
