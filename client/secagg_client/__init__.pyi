@@ -11,6 +11,7 @@ from secagg_client.participation.feedback import Feedback as Feedback
 from secagg_client.released_sums.memory import Memory as Memory
 from secagg_client.minimising import Minimised as Minimised, minimised as minimised
 from secagg_client.participation.results import Offer as Offer, RoundResult as RoundResult
+from secagg_client.participation.state_folder import StateFolder as StateFolder
 from secagg_client.retry import RetryPolicy as RetryPolicy
 from secagg_client.snapshots import Snapshot as Snapshot, suggest_clip as suggest_clip
 from secagg_client.statistics import Column as Column, Summary as Summary

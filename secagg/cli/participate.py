@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
 from threading import Event, Thread
@@ -69,6 +69,15 @@ def participate(
             "--no-memory", help="Keep no such file. Later rounds of the same model are then not compared with this one."
         ),
     ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder by which the participation outlives this process; it is made when it is missing. If the "
+            "process is killed, or cannot reach the coordinator, run the same command with the same update again: it "
+            "goes on in the same round. Use one folder for each participant, on a local disk and in no backup. It "
+            "keeps what --carried keeps, too."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
     receipt: Annotated[
         Path | None,
@@ -134,7 +143,7 @@ def participate(
 
     Example: secagg participate aggregator.example.org:7443 --task digits --update u.npz --model m.npz --weight 120
     """
-    from secagg_client import Client, RetryPolicy
+    from secagg_client import Client, RetryPolicy, StateFolder
 
     from secagg.config import ThreatModel
     from secagg.policy import Policy
@@ -142,6 +151,10 @@ def participate(
     digest = None if model_digest is None else parse_digest(model_digest)
     if carried is not None and task is None:
         raise ConfigError("what is carried belongs to a task: name it with --task")
+    if carried is not None and state is not None:
+        raise ConfigError("the folder of --state keeps what is carried, too; leave out --carried")
+    if state is not None and no_memory:
+        raise ConfigError("what --state keeps outlives this process, so the memory of sums must, too: no --no-memory")
     if memory is not None and no_memory:
         raise ConfigError("--memory names a file and --no-memory wants none; leave one of them out")
     check_writable(out, carried, receipt)
@@ -160,28 +173,31 @@ def participate(
     files = {"certificate": certificate, "key": key, "ca": ca}
     kept = None if no_memory else memory or certificate.with_name(MEMORY_NAME)
     with (
+        nullcontext() if state is None else StateFolder(state) as held,
         Client.from_files(server, **files, policy=policy, retry=retry, server_name=server_name, memory=kept) as client,
         _kept(client.feedback, task or "", carried),
-        _left_on_signals(client),
     ):
-        result = client.participate(
-            read_arrays(update),
-            weight=weight,
-            task=task,
-            round_id=None if round_id is None else parse_round_id(round_id),
-            model=None if model is None else read_arrays(model),
-            model_digest=digest,
-            purpose=purpose,
-            fetch_aggregate=out is not None,
-            timeout_s=timeout,
-        )
-    if receipt is not None:
-        receipt.write_bytes(result.receipt.export())
-    if out is not None:
-        found = result.mean or result.totals
-        if found is None:
-            raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
-        write_arrays(out, found.arrays)
+        with _left_on_signals(client):
+            result = client.participate(
+                read_arrays(update),
+                weight=weight,
+                task=task,
+                round_id=None if round_id is None else parse_round_id(round_id),
+                model=None if model is None else read_arrays(model),
+                model_digest=digest,
+                purpose=purpose,
+                fetch_aggregate=out is not None,
+                state=held,
+                timeout_s=timeout,
+            )
+        # Before the folder forgets the round: who is killed here gets the same result again.
+        if receipt is not None:
+            receipt.write_bytes(result.receipt.export())
+        if out is not None:
+            found = result.mean or result.totals
+            if found is None:
+                raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
+            write_arrays(out, found.arrays)
     _report(result, out, receipt, as_json)
 
 

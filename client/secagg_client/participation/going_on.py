@@ -112,9 +112,9 @@ class Encrypted:
         UploadLost: always.
         """
         raise UploadLost(
-            f"the process ended while the encrypted update was under way: chunk {number} of {self.chunks} is missing, and "
-            "encrypting it again would show something of the update. The participant sits out this round, and takes part "
-            "in the next one"
+            f"the process ended while the encrypted update was under way: chunk {number} of {self.chunks} is missing, "
+            "and encrypting it again would show something of the update. The participant sits out this round, and "
+            "takes part in the next one"
         )
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -124,7 +124,7 @@ class Encrypted:
 
 def repeatable(upload: Upload) -> Upload:
     """The upload, for a process that another one may have to follow: its chunks are the same there."""
-    return InOrder(upload) if upload.phase is Phase.PARTIAL_DECRYPTION else upload  # check: made-in-order
+    return InOrder(upload) if upload.phase is Phase.PARTIAL_DECRYPTION else upload
 
 
 def repeated(upload: Upload) -> Upload:
