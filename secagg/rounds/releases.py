@@ -148,6 +148,11 @@ class ReleaseMemory:
         """The sums that are remembered, by round, oldest first."""
         return dict(self._releases)
 
+    @property
+    def failed(self) -> frozenset[RoundId]:
+        """Of these, the rounds that failed after somebody may have opened the sum."""
+        return frozenset(self._failed)
+
     def _forget(self, round_id: RoundId) -> None:
         del self._releases[round_id]
         self._failed.discard(round_id)

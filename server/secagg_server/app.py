@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,7 @@ from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.sqlite.folder import StateFolder, held
+from secagg_server.storage.sqlite.store import SqliteStore
 from secagg_server.storage.store import Store
 from secagg_server.storage.temporary import MEMORY_BYTES
 
@@ -94,7 +95,7 @@ async def running_server(
 
     Args:
         settings: what the operator chose.
-        store: in memory if None, with ledgers in the folder that the settings name.
+        store: where the settings say if None: in `state_dir`, or in memory.
         clock: seconds since 1970.
 
     Raises:
@@ -104,6 +105,7 @@ async def running_server(
         IdentityError: certificates or keys do not fit.
         MissingExtraError: there are privacy budgets, and nothing to account for them with; or traces are asked for,
             and nothing to make them with.
+        StoreError: what is in `state_dir` is damaged, or of another release.
     """
     check_accounting(settings)
     loaded = load(settings, clock())
@@ -143,6 +145,7 @@ async def running_server(
         control_place(settings) as place,
         _state(settings) as folder,
         _ledgers(settings, clock) as ledgers,
+        _store(settings, folder, ledgers) if store is None else nullcontext(store) as keeper,
         _proxy(
             settings,
             connections,
@@ -155,11 +158,10 @@ async def running_server(
         ) as proxy,
         _status(settings) as status,
     ):
-        store = store or MemoryStore(settings.remember_releases, ledgers)
         rounds = Rounds(
             settings,
             loaded.trust,
-            store,
+            keeper,
             lambda: renewal.loaded.identity,
             parallel=_side_by_side(pool),
             clock=clock,
@@ -169,7 +171,7 @@ async def running_server(
             audit=audit,
         )
         callers = Callers(loaded.trust, loaded.denied, clock)
-        data_plane = DataPlane(rounds, callers, store, clock)
+        data_plane = DataPlane(rounds, callers, keeper, clock)
 
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)
         data = _data_server(settings, data_plane, checks[0], peers=proxy, limiter=limiters["data"], observer=observer)
@@ -316,3 +318,14 @@ def _audit_log(
 
 def _ledgers(settings: Settings, clock: Clock) -> AbstractContextManager[LedgerFolder | None]:
     return nullcontext() if settings.ledgers is None else locked(settings.ledgers, clock)
+
+
+@contextmanager
+def _store(settings: Settings, folder: StateFolder | None, ledgers: LedgerFolder | None) -> Iterator[Store]:
+    """What must not be forgotten: in the state folder if there is one, else in memory."""
+    if folder is None:
+        yield MemoryStore(settings.remember_releases, ledgers)
+        return
+    durable = SqliteStore(folder, REAL_DISK, SystemRng(), remember_releases=settings.remember_releases, ledgers=ledgers)
+    with closing(durable):
+        yield durable

@@ -128,6 +128,8 @@ async def _serve(settings: Settings, grpc_log: GrpcLog) -> None:
             version=__version__,
         )
         tell_supervisor(READY)
+        if settings.state_dir is None:
+            structlog.get_logger().warning("state_in_memory")
         await stop.wait()
 
 

@@ -351,7 +351,7 @@ def test_on_sighup_certificates_are_read_again(tmp_path: Path) -> None:
     process = start(flags(tmp_path))
     process.child.send_signal(signal.SIGHUP)
     assert process.child.stdout is not None
-    events = [json.loads(process.child.stdout.readline())["event"]]
+    events = [json.loads(process.child.stdout.readline())["event"] for _ in ("state_in_memory", "credentials_renewed")]
     log, err, code = stop(process)
     assert (err, code) == ("", 0)
     assert "credentials_renewed" in [*events, *(line["event"] for line in log)]

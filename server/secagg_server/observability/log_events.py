@@ -115,6 +115,12 @@ PROCESS: Final[Mapping[str, LogEvent]] = {
         to_do="Raise the hard limit: `LimitNOFILE=` of systemd, `--ulimit nofile=` of docker.",
         fields=("open_files", "connections", "change"),
     ),
+    "state_in_memory": LogEvent(
+        level="warning",
+        meaning="The coordinator started without `state_dir`. A restart ends open rounds, and forgets finished sums "
+        "and which sums are out.",
+        to_do="Set `state_dir`, unless this is a trial.",
+    ),
     "status_broken": LogEvent(
         level="error",
         meaning="The coordinator itself failed in an answer of the status port. Rounds go on.",

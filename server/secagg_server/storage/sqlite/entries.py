@@ -35,7 +35,7 @@ from secagg_server.storage.records import (
     SeedReceived,
     UploadCompleted,
 )
-from secagg_server.storage.sqlite.seals import RoundSeal
+from secagg_server.storage.sqlite.seals import Envelope
 
 SEED_SIZE: Final = 16
 _NONE: Final = ParticipantId("")
@@ -64,15 +64,15 @@ class Columns:
     body: bytes
 
 
-def encode_entry(number: int, entry: Entry, seal: RoundSeal) -> Columns:
+def encode_entry(number: int, entry: Entry, envelope: Envelope) -> Columns:
     """The entry with this number in its journal, from 0 on, as columns."""
     sender, what, body = _opened(entry)
     kind = type(entry).__name__
-    sealed = seal.seal(labels.JOURNAL_ENTRY, body, *_fixed(number, kind, entry.time_s, sender, what))
+    sealed = envelope.seal(labels.JOURNAL_ENTRY, body, *_fixed(number, kind, entry.time_s, sender, what))
     return Columns(kind, entry.time_s, sender, what, sealed)
 
 
-def decode_entry(number: int, kept: Columns, seal: RoundSeal) -> Entry:
+def decode_entry(number: int, kept: Columns, envelope: Envelope) -> Entry:
     """The entry that these columns are.
 
     Raises:
@@ -80,7 +80,7 @@ def decode_entry(number: int, kept: Columns, seal: RoundSeal) -> Entry:
     """
     try:
         fixed = _fixed(number, kept.kind, kept.time_s, kept.sender, kept.what)
-        body = seal.unseal(labels.JOURNAL_ENTRY, kept.body, *fixed)
+        body = envelope.unseal(labels.JOURNAL_ENTRY, kept.body, *fixed)
         entry = _read(kept, body)
         if _opened(entry) != (kept.sender, kept.what, body):
             raise DecodeError("it is not as we would write it")

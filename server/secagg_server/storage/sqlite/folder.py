@@ -2,7 +2,8 @@
 
     lock            held by the coordinator that runs
     state.sqlite    rounds, their journals, ends and receipts, sums that are remembered, identities that were seen
-    spool/          a file for each round: the chunks of vectors
+    spool/          a file for each open round: the chunks of vectors
+    sums/           a file for each finished round: its sum, until it is forgotten
     keys/           a file for each open round: the key that seals its journal; destroyed at its end
     ledgers/        privacy ledgers, unless `ledger_dir` names another place
     audit/          the audit log
@@ -48,6 +49,11 @@ class StateFolder:
     def spool(self) -> Path:
         """The folder of vectors."""
         return self.path / "spool"
+
+    @property
+    def sums(self) -> Path:
+        """The folder of finished sums."""
+        return self.path / "sums"
 
     @property
     def keys(self) -> Path:

@@ -28,14 +28,15 @@ STEPS: Final[Sequence[Sequence[str]]] = (
             noise_seed BLOB,
             checksum BLOB NOT NULL
         ) STRICT""",
-        # How much of a round is safe, and whether somebody has its sum.
+        # How much of a round is safe.
         """CREATE TABLE progress (
             round INTEGER PRIMARY KEY REFERENCES rounds ON DELETE CASCADE,
             entries INTEGER NOT NULL,  -- in `entries`
             spooled INTEGER NOT NULL,  -- bytes in the spool
-            fetched INTEGER NOT NULL,
             checksum BLOB NOT NULL
         ) STRICT""",
+        # Rounds whose sum somebody has.
+        "CREATE TABLE fetched (round INTEGER PRIMARY KEY REFERENCES rounds ON DELETE CASCADE) STRICT",
         # Journals. `body` is sealed under the round's key; of a round that is over it ends with a checksum.
         """CREATE TABLE entries (
             round INTEGER NOT NULL REFERENCES rounds ON DELETE CASCADE,
@@ -55,8 +56,7 @@ STEPS: Final[Sequence[Sequence[str]]] = (
             outcome BLOB NOT NULL,
             receipt BLOB,
             events BLOB NOT NULL,
-            answers BLOB NOT NULL,
-            finishers BLOB NOT NULL,
+            last BLOB,
             opened INTEGER NOT NULL,
             checksum BLOB NOT NULL
         ) STRICT""",

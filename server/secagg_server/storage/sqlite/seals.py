@@ -6,14 +6,14 @@ gets another name and is emptied, which needs no room. A round without its key i
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto import labels, sealing
 from secagg.crypto.kdf import derive
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.crypto.transcript import frame
+from secagg.crypto.transcript import digest, frame
 from secagg.errors import AuthenticationError, StoreError
 from secagg.programs.disk import Disk
 
@@ -116,6 +116,43 @@ class KeyFolder:
 
     def _path(self, round_id: RoundId, end: str = _KEY) -> Path:
         return self._folder / f"{round_id.hex()}{end}"
+
+
+class Envelope(Protocol):
+    """What a body is kept in, so that it comes back as it was or not at all."""
+
+    def seal(self, label: bytes, plaintext: bytes, *associated: bytes) -> bytes:
+        """The body as it is kept."""
+        ...
+
+    def unseal(self, label: bytes, sealed: bytes, *associated: bytes) -> bytes:
+        """What was sealed for the same purpose, round and associated data.
+
+        Raises:
+            AuthenticationError: it was not, or was changed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainEnvelope:
+    """What is public is kept in clear, with a checksum: what comes after the end of a round, whose key is gone."""
+
+    round_id: RoundId
+
+    def seal(self, label: bytes, plaintext: bytes, *associated: bytes) -> bytes:
+        """Body, checksum (16 bytes)."""
+        return plaintext + self._checksum(label, plaintext, *associated)
+
+    def unseal(self, label: bytes, sealed: bytes, *associated: bytes) -> bytes:
+        """The body, if its checksum fits."""
+        plaintext, kept = sealed[:-_SALT_SIZE], sealed[-_SALT_SIZE:]
+        if kept != self._checksum(label, plaintext, *associated):  # check: body-checksum
+            raise AuthenticationError("its checksum does not fit")
+        return plaintext
+
+    def _checksum(self, label: bytes, plaintext: bytes, *associated: bytes) -> bytes:
+        return digest(label, self.round_id, plaintext, *associated)[:_SALT_SIZE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from secagg_server.storage.records import (
     Aborted,
+    Assigned,
+    Certified,
     DeadlinePassed,
     Entry,
     Excluded,
     Expected,
     Received,
     Rejoined,
+    Resumed,
     SeedReceived,
     UploadCompleted,
 )
@@ -26,6 +29,7 @@ from secagg.crypto.secret import Secret
 from secagg.errors import AbortReason, AuthenticationError, StoreError
 from secagg.messages import (
     AdvertiseKeys,
+    ConsistencyProof,
     Index,
     KeyConfirmation,
     Leave,
@@ -69,6 +73,9 @@ ENTRIES: list[Entry] = [
     Expected(6.0, NAMES),
     Excluded(7.0, frozenset()),
     Aborted(8.0, AbortReason.CANCELLED, "the server gave up: ‘ü’"),
+    Resumed(9.0),
+    Assigned(10.0, SITE, 1000),
+    Certified(11.0, ConsistencyProof({Index(1): b"signature", Index(7): b"another"})),
 ]
 
 

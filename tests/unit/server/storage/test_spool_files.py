@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from secagg_server.storage.sqlite.spool import HEAD_SIZE, FileSpool
+from secagg_server.storage.sqlite import spool as spool_files
+from secagg_server.storage.sqlite.framed import HEAD_SIZE
+from secagg_server.storage.sqlite.spool import FileSpool
+from secagg_server.storage.sqlite.sums import open_sum, write_sum
 
 from secagg.errors import StoreError
 from secagg.messages import Index, Phase
@@ -78,12 +81,12 @@ def test_any_bit_that_the_disk_changes_is_found_and_named(
     content[where] ^= 1 << bit
     (folder / "chunks").write_bytes(content)
     with pytest.raises(StoreError, match="was changed on the disk"):
-        reopened(folder, spool.flushed)
+        taken(reopened(folder, spool.flushed))
     with pytest.raises(StoreError, match="was changed on the disk"):
         taken(spool)  # also where it was written a moment ago
 
 
-def test_chunks_that_change_places_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_that_change_places_are_found(tmp_path: Path) -> None:
     """Two of equal length, each whole in itself: a write that went to the wrong place."""
     spool = FileSpool(REAL_DISK, tmp_path / "chunks")
     for payload in (b"first", b"later"):
@@ -94,11 +97,6 @@ def test_chunks_that_change_places_are_found(tmp_path: Path, monkeypatch: pytest
     for read in (lambda: reopened(tmp_path, spool.flushed), lambda: list(spool.take(MASKED, ONE))):
         with pytest.raises(StoreError, match="was changed on the disk"):
             read()
-    without_check(monkeypatch, FileSpool, "_read", "spool-number")
-    with pytest.raises(StoreError, match="is of another vector"):
-        list(spool.take(MASKED, ONE))
-    without_check(monkeypatch, FileSpool, "take", "spool-owner")
-    assert list(spool.take(MASKED, ONE)) == [b"later", b"first"]  # the twin
 
 
 def test_the_twin_sums_what_the_disk_made_of_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +104,7 @@ def test_the_twin_sums_what_the_disk_made_of_a_chunk(tmp_path: Path, monkeypatch
     content = bytearray((tmp_path / "chunks").read_bytes())
     content[HEAD_SIZE] ^= 1
     (tmp_path / "chunks").write_bytes(content)
-    without_check(monkeypatch, FileSpool, "_read", "spool-checksum")
+    without_check(monkeypatch, spool_files, "read_piece", "piece")
     assert taken(reopened(tmp_path, spool.flushed))[ONE][0] == b"`" + b"a" * 99
 
 
@@ -114,10 +112,10 @@ def test_a_file_that_lost_what_was_safe_is_missed(tmp_path: Path) -> None:
     spool = spooled(tmp_path)
     path, whole = tmp_path / "chunks", (tmp_path / "chunks").read_bytes()
     path.write_bytes(whole[: -HEAD_SIZE - 1])
-    with pytest.raises(StoreError, match="chunk 2 was changed on the disk"):
+    with pytest.raises(StoreError, match="piece 3 was changed on the disk"):
         reopened(tmp_path, spool.flushed)
     path.write_bytes(whole)
-    with pytest.raises(StoreError, match="ends within chunk 3"):
+    with pytest.raises(StoreError, match="ends within piece 3"):
         reopened(tmp_path, spool.flushed - 1)
     path.unlink()
     with pytest.raises(StoreError, match="is gone"):
@@ -157,8 +155,28 @@ def test_a_flush_that_fails_is_named_and_promises_nothing(tmp_path: Path, monkey
     assert spool.flushed == before
 
 
-def test_a_spool_that_is_destroyed_leaves_no_file(tmp_path: Path) -> None:
-    spool = spooled(tmp_path)
-    spool.destroy()
-    assert list(tmp_path.iterdir()) == []
-    FileSpool(REAL_DISK, tmp_path / "chunks").destroy()  # there never was one
+CHUNKED = (b"s" * 300, b"u" * 300, b"m")
+
+
+def test_a_finished_sum_is_read_chunk_by_chunk_also_in_another_process(tmp_path: Path) -> None:
+    written = write_sum(REAL_DISK, tmp_path / "sum", CHUNKED)
+    for chunks in (written, open_sum(REAL_DISK, tmp_path / "sum", written.size)):
+        assert (tuple(chunks), len(chunks), chunks[2]) == (CHUNKED, 3, b"m")
+        with pytest.raises(IndexError):
+            chunks[3]
+    assert tuple(write_sum(REAL_DISK, tmp_path / "sum", CHUNKED[1:])) == CHUNKED[1:]  # over one that a crash left
+
+
+def test_a_finished_sum_that_is_gone_or_changed_is_named(tmp_path: Path) -> None:
+    written = write_sum(REAL_DISK, tmp_path / "sum", CHUNKED)
+    with pytest.raises(StoreError, match="piece 3 was changed on the disk"):
+        open_sum(REAL_DISK, tmp_path / "sum", written.size + 1)
+    with (tmp_path / "sum").open("r+b") as file:
+        file.seek(HEAD_SIZE)
+        file.write(b"x")
+    with pytest.raises(StoreError, match="sum: piece 0 was changed on the disk"):
+        tuple(open_sum(REAL_DISK, tmp_path / "sum", written.size))  # found when it is read
+    (tmp_path / "sum").unlink()
+    for read in (lambda: open_sum(REAL_DISK, tmp_path / "sum", written.size), lambda: written[0]):
+        with pytest.raises(StoreError, match="a finished sum, cannot be read: No such file"):
+            read()
