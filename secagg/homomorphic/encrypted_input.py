@@ -49,6 +49,14 @@ class EncryptedInputPhase(UploadPhase[EncryptedInputChunk]):
         """The same sum for everyone."""
         return self.encrypted
 
+    def bound(
+        self, index: Index, number: int, payload: bytes, key_digest: bytes, seed: bytes, *, carried: bytes
+    ) -> EncryptedInputChunk:
+        """The member's chunk with this payload, bound to key and seed; `carried` is the seed that is in it."""
+        name = self.state.members.name(index)
+        binding = transcripts.input_binding(self.state.round.context, name, self.profile, key_digest, seed)
+        return EncryptedInputChunk(number, payload, transcripts.chunk_binding(binding, number, payload), carried)
+
     def check_binding(self, message: EncryptedInputChunk, name: ParticipantId, key_digest: bytes, seed: bytes) -> None:
         """Refuse a chunk that is not of the encrypted input of `name` under this key and seed."""
         binding = transcripts.input_binding(self.state.round.context, name, self.profile, key_digest, seed)

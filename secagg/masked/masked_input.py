@@ -89,6 +89,10 @@ class MaskedInputPhase(UploadPhase[MaskedInputChunk]):
         super().__init__(state, accumulator.uploads)
         self._accumulator = accumulator
 
+    def rebuilt(self, index: Index, number: int, payload: bytes, seed: bytes) -> MaskedInputChunk:
+        """Number and payload are all of it."""
+        return MaskedInputChunk(number, payload)
+
     def close(self, alive: set[Index]) -> list[Event]:
         """U3, and U2 without U3. A vector that came in part is forgotten."""
         self.fix_survivors(self.state.shared, alive)

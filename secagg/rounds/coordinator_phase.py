@@ -249,6 +249,10 @@ class UploadPhase(CoordinatorPhase[ChunkT]):
         self.completed(index)
         return True
 
+    @abstractmethod
+    def rebuilt(self, index: Index, number: int, payload: bytes, seed: bytes) -> ChunkT:
+        """The chunk that this payload came in, which was checked when it came. `seed` is that of chunk 0."""
+
     def check(self, index: Index, message: ChunkT, name: ParticipantId) -> None:
         """Refuse a chunk for what it holds beside its number and payload, which `uploads` checks."""
 

@@ -49,13 +49,22 @@ without one (`RoundFailed`). After that nothing is taken any more, except repeat
 some also after it, so that everyone who delivered can still learn how the round went on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from secagg.config import RoundConfig
 from secagg.errors import AbortReason, ConfigError, NotInRoundError, ProtocolViolation, RoundAborted
-from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped, PhaseStarted
-from secagg.messages import SENT_IN, AdvertiseKeys, CoordinatorMessage, Leave, ParticipantId, ParticipantMessage, Phase
+from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped, PhaseStarted, WrongShares
+from secagg.messages import (
+    SENT_IN,
+    AdvertiseKeys,
+    CoordinatorMessage,
+    Index,
+    Leave,
+    ParticipantId,
+    ParticipantMessage,
+    Phase,
+)
 from secagg.phases import input_phase, time_limit, time_limit_s
 from secagg.rounds.dropouts import DROP_REASONS
 from secagg.rounds.finished import LastAnswers
@@ -138,6 +147,11 @@ class Engine(OpeningAndClosing):
             finishers=self.finishers,
         )
 
+    @property
+    def wrong_holders(self) -> Mapping[ParticipantId, WrongShares]:
+        """Who revealed another share than it was dealt, and was refused; the round names them if it fails."""
+        return self._state.wrong_holders
+
     # --- what the shell tells -----------------------------------------------------------------------------------------
 
     def receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
@@ -171,6 +185,40 @@ class Engine(OpeningAndClosing):
         self._expected.discard(index)  # whole, but not what the sender had promised
         dropped = ParticipantDropped(phase, sender, DropReason.REFUSED)
         return [dropped, *self._close_if_complete(now)]
+
+    def remember_wrong_share(self, owner: ParticipantId, holder: ParticipantId) -> None:
+        """The holder was refused for such a share before, as `wrong_holders` says."""
+        self._state.refuse_wrong_share(owner, holder)
+
+    def take_again(
+        self, sender: ParticipantId, phase: Phase, payloads: Iterable[bytes], now: float, *, seed: bytes = b""
+    ) -> list[Event]:
+        """Take chunks that were taken before, from where they were kept, from the vector's first on.
+
+        Args:
+            sender: whose they are.
+            phase: the open phase.
+            payloads: of the chunks, in order.
+            now: when the last one came.
+            seed: that of chunk 0, where it carries one.
+
+        Raises as `receive`: then they are not what was taken before.
+        """
+        unit = next((unit for unit in self._uploading if unit.phase is phase), None)
+        index = self._members.index.get(sender)
+        if unit is None or index is None:
+            raise ProtocolViolation(f"{sender} uploads nothing in {phase}", culprit=sender)
+        events: list[Event] = []
+        for number, payload in enumerate(payloads):
+            events += self.receive(sender, unit.rebuilt(index, number, payload, seed), now)
+        return events
+
+    def uploads_under_way(self) -> tuple[int, dict[ParticipantId, Index]]:
+        """How many chunks a vector of the open phase has, and whose is not whole yet; nobody's in other phases."""
+        unit = next((unit for unit in self._uploading if unit.phase is self.phase), None)
+        if unit is None:
+            return 0, {}
+        return unit.uploads.chunks, {self._members.name(index): index for index in sorted(self._missing)}
 
     def rejoin(self, sender: ParticipantId, keys: AdvertiseKeys, now: float) -> list[Event]:
         """Take the keys of a new process in place of those of an earlier one, which the transport knows to be gone.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from secagg.aggregates import Aggregate
 from secagg.context import Round
 from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation, RoundAborted
-from secagg.events import Event, MessageAccepted, ParticipantDropped, PhaseStarted, SumDelivered
+from secagg.events import Event, MessageAccepted, ParticipantDropped, PhaseStarted, SumDelivered, WrongShares
 from secagg.messages import (
     SENT_IN,
     AdvertiseKeys,
@@ -158,6 +158,25 @@ class FinishedRound:
         if self.failure is not None:
             raise self.failure
         return []
+
+    @property
+    def wrong_holders(self) -> Mapping[ParticipantId, WrongShares]:
+        """Nobody can reveal anything any more."""
+        return {}
+
+    def remember_wrong_share(self, owner: ParticipantId, holder: ParticipantId) -> None:
+        """Nobody can reveal anything any more."""
+        raise ValueError("the round is over")
+
+    def take_again(
+        self, sender: ParticipantId, phase: Phase, payloads: Iterable[bytes], now: float, *, seed: bytes = b""
+    ) -> list[Event]:
+        """Every vector is in the sum."""
+        raise ValueError("the round is over")
+
+    def uploads_under_way(self) -> tuple[int, dict[ParticipantId, Index]]:
+        """No vector is under way."""
+        return 0, {}
 
     def tick(self, now: float) -> list[Event]:
         """No phase is open."""

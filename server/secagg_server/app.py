@@ -91,7 +91,8 @@ class RunningServer:
 async def running_server(
     settings: Settings, *, store: Store | None = None, clock: Clock = time.time
 ) -> AsyncIterator[RunningServer]:
-    """Serve until the block ends. Then abort open rounds, tell whoever waits, and stop.
+    """Go on with the rounds that an earlier process left, and serve until the block ends. Then suspend open rounds, or
+    abort them where the store ends with the process; tell whoever waits, and stop.
 
     Args:
         settings: what the operator chose.
@@ -188,6 +189,7 @@ async def running_server(
             status.start(routes(readiness, metrics.answer, StatusPage(reader.picture).routes))
         await audit.start(settings, loaded.identity, loaded.trust)
         await asyncio.to_thread(rounds.opener.budgets.look)
+        await rounds.recover()
         await asyncio.gather(data.start(), control.start())
         proxy.start(behind.port)
         renewing = asyncio.create_task(renewal.run())

@@ -22,9 +22,8 @@ class Notifier:
         """Sleep until the next notification. Without an await between a check and this, nothing is missed."""
         await self._notified.wait()
 
-    async def each(self, items: Sequence[ItemT], over: Callable[[], bool]) -> AsyncIterator[ItemT]:
-        """Items from the first to the last, also those that are added later, until it is over."""
-        seen = 0
+    async def each(self, items: Sequence[ItemT], over: Callable[[], bool], seen: int = 0) -> AsyncIterator[ItemT]:
+        """Items behind the first `seen`, also those that are added later, until it is over."""
         while True:
             while seen < len(items):
                 yield items[seen]

@@ -230,7 +230,7 @@ async def test_nobody_picks_a_group(tmp_path: Path) -> None:
             for hosted in opened.groups.values():
                 if hosted.record.round_id != own:
                     with pytest.raises(NotInRoundError, match="has no place in round"):
-                        s.server.rounds.find_for(player.name, hosted.record.round_id)
+                        await s.server.rounds.find_for(player.name, hosted.record.round_id)
         assert sorted(opened._sizes.values()) == [2, 2, 2]
 
 

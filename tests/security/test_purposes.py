@@ -137,11 +137,11 @@ async def test_the_coordinator_offers_rounds_by_purpose_and_admits_who_can_be_in
     store.settle_release(before, released=False, may_be_open=True)
     assert await offered(rounds, ME) is None
     with pytest.raises(NotInRoundError, match="a round about this model failed without it"):
-        rounds.find_for(ME, training)
+        await rounds.find_for(ME, training)
     assert await offered(rounds, min(others)) == training
     assert await offered(rounds, ME, "evaluate") == evaluation
     with pytest.raises(UnknownRoundError):
-        rounds.find_for(ME, before)
+        await rounds.find_for(ME, before)
     await rounds.shut_down()
 
 

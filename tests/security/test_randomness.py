@@ -176,12 +176,12 @@ async def test_groups_are_drawn_and_nobody_picks_one(tmp_path: Path) -> None:
     for name, group in own.items():
         assert group is not None
         assert parent.group_for(name) is group
-        assert rounds.find_for(name, group.record.round_id) is group
-        assert rounds.find_for(name, parent.record.round_id) is group
+        assert await rounds.find_for(name, group.record.round_id) is group
+        assert await rounds.find_for(name, parent.record.round_id) is group
         for other in parent.groups.values():
             if other is not group:
                 with pytest.raises(NotInRoundError):
-                    rounds.find_for(name, other.record.round_id)
+                    await rounds.find_for(name, other.record.round_id)
     await rounds.shut_down()
 
 

@@ -171,9 +171,9 @@ async def test_who_stands_out_has_no_place(tmp_path: Path, monkeypatch: pytest.M
         return name == NAMES[0]
 
     monkeypatch.setattr(MemoryStore, "admits", admits)
-    assert rounds.find_for(NAMES[0], hosted.record.round_id) is hosted
+    assert await rounds.find_for(NAMES[0], hosted.record.round_id) is hosted
     with pytest.raises(NotInRoundError, match="failed without it"):
-        rounds.find_for(NAMES[1], hosted.record.round_id)
+        await rounds.find_for(NAMES[1], hosted.record.round_id)
     offer = rounds.next_offer(PLAIN.task, NAMES[1], ())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(offer, 0.05)

@@ -73,6 +73,10 @@ class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
         self._seeds: dict[Index, bytes] = {}
         self._seed_owners: dict[bytes, Index] = {}
 
+    def rebuilt(self, index: Index, number: int, payload: bytes, seed: bytes) -> EncryptedInputChunk:
+        """Bound to the dealt key and to the member's seed, which chunk 0 carries."""
+        return self.bound(index, number, payload, self.state.key_digest, seed, carried=b"" if number else seed)
+
     def take(self, index: Index, message: EncryptedInputChunk) -> bool:
         """Take the member's next chunk; the seed of an accepted chunk is the member's from then on."""
         complete = super().take(index, message)

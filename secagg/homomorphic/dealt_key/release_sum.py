@@ -73,6 +73,10 @@ class ReleaseSumPhase(UploadPhase[SumChunk]):
         chunks = -(-config.vector_len // self._size)
         super().__init__(state, Uploads(self.phase, chunks, spool, check=self._check, fold=self._fold))
 
+    def rebuilt(self, index: Index, number: int, payload: bytes, seed: bytes) -> SumChunk:
+        """Number and payload are all of it."""
+        return SumChunk(number, payload)
+
     def completed(self, index: Index) -> None:
         """A whole sum that is not the one that was reported counts as none."""
         if self.digest() != self.state.sum_digest:  # check: C81

@@ -127,6 +127,10 @@ class EncryptedInputPhase(encrypted_input.EncryptedInputPhase):
         super().__init__(state, total, spool)
         self._sum = total
 
+    def rebuilt(self, index: Index, number: int, payload: bytes, seed: bytes) -> EncryptedInputChunk:
+        """Bound to the joint key; there are no seeds."""
+        return self.bound(index, number, payload, self.state.key_digest, b"", carried=b"")
+
     def check(self, index: Index, message: EncryptedInputChunk, name: ParticipantId) -> None:
         """There is no seed; each chunk must be bound to the joint key."""
         if message.seed:  # check: C74

@@ -83,6 +83,10 @@ class PartialDecryptionPhase(UploadPhase[PartialChunk]):
         super().__init__(state, uploads)
         self._partials = partials
 
+    def rebuilt(self, index: Index, number: int, payload: bytes, seed: bytes) -> PartialChunk:
+        """Number and payload are all of it."""
+        return PartialChunk(number, payload)
+
     @property
     def ends_the_round(self) -> bool:
         """Whether every member that has a part of the key has taken it out."""

@@ -117,6 +117,24 @@ class Budgets:
             return GroupsCharge(self, round_id, config, config.groups.count)
         return Charge(self, round_id, config)
 
+    def resume(self, round_id: RoundId, config: RoundConfig) -> "Charge | None":
+        """What `plan` set aside for a round that an earlier process opened; None for a round without noise."""
+        if config.noise is None:
+            return None
+        if config.groups is not None:
+            return GroupsCharge(self, round_id, config, config.groups.count)
+        return Charge(self, round_id, config)
+
+    def knows(self, round_id: RoundId, config: RoundConfig) -> bool:
+        """Whether the cost of a round with noise is planned or charged.
+
+        Raises:
+            LedgerError: the ledger is damaged.
+        """
+        with self._alone(config.task):
+            ledger = self._find(config.task)
+        return ledger is not None and round_id.hex() in ledger.charges
+
     def read(self, task: str) -> Ledger:
         """The ledger of a task, checked.
 
@@ -160,19 +178,24 @@ class Budgets:
         return self._seen.get(task)
 
     def release(self, round_id: RoundId, config: RoundConfig, survivors: int) -> None:
-        """Charge a sum before it is released.
+        """Charge a sum before it is released. A round is charged once: a process that ends it again, since the one
+        before it crashed, charges nothing.
 
         Raises:
             LedgerError: the charge cannot be kept; the sum must not be released.
         """
         with self._alone(config.task):
-            self._keep(self._planned(config.task).release(round_id, config, survivors))
+            ledger = self._planned(config.task)
+            if round_id.hex() not in ledger.released:  # check: charged-once
+                self._keep(ledger.release(round_id, config, survivors))
 
     def withdraw(self, round_id: RoundId, config: RoundConfig) -> None:
         """Give back what a round would have cost that released nothing; it stays planned if that cannot be kept."""
         try:
             with self._alone(config.task):
-                self._keep(self._planned(config.task).withdraw(round_id))
+                ledger = self._planned(config.task)
+                if round_id.hex() in ledger.charges:  # else an earlier process gave it back
+                    self._keep(ledger.withdraw(round_id))
         except LedgerError as error:
             self._log.warning("ledger_not_withdrawn", task=config.task, round_id=round_id.hex(), detail=str(error))
 

@@ -105,7 +105,9 @@ class DataPlane:
                 request: Any = await call.one(row.request, row.request_bytes, self._over(call, caller, row.phase))
                 joins = row.phase is Phase.ADVERTISE_KEYS
                 hosted = (
-                    self._rounds.find_for(caller, request.round_id) if joins else self._rounds.find(request.round_id)
+                    await self._rounds.find_for(caller, request.round_id)
+                    if joins
+                    else self._rounds.find(request.round_id)
                 )
                 call.enter(hosted.record.round_id)
                 message = row.brings.decode(getattr(request, row.field))
@@ -171,7 +173,7 @@ class DataPlane:
 
     async def _leave_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.LeaveRequest)
-        hosted = self._rounds.find_for(ParticipantId(call.caller), request.round_id)
+        hosted = await self._rounds.find_for(ParticipantId(call.caller), request.round_id)
         call.belongs_to(hosted.record.round_id)
         await hosted.leave(ParticipantId(call.caller), decode_leave(request.leave))
         yield pb.LeaveReply().SerializeToString()
@@ -182,7 +184,7 @@ class DataPlane:
 
     async def _found(self, caller: ParticipantId, request: pb.FindRoundRequest) -> HostedRound:
         if request.WhichOneof("by") == "round_id":
-            return self._rounds.find_for(caller, request.round_id)
+            return await self._rounds.find_for(caller, request.round_id)
         if request.WhichOneof("by") is None or len(request.seen) > MAX_SEEN:
             raise DecodeError(f"FindRound names a task or a round, and at most {MAX_SEEN} rounds that were seen")
         purpose = request.purpose or TRAIN

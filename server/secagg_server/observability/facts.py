@@ -41,6 +41,42 @@ class RoundOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundResumed:
+    """A round, or a group of one, that an earlier process opened goes on.
+
+    Attributes:
+        round: which one.
+        at: when it went on, in seconds since 1970.
+        config: its configuration.
+        opened_s: when it was opened, in seconds since 1970.
+        events: what had happened by then, with times in seconds since 1970.
+    """
+
+    round: RoundName
+    at: float
+    config: RoundConfig
+    opened_s: float
+    events: tuple[tuple[float, Event], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsResumed:
+    """A round in groups goes on. Its groups were told of before; `opened_s` is in seconds since 1970."""
+
+    round: RoundName
+    opened_s: float
+    config: RoundConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RoundLost:
+    """What an earlier process kept of a round cannot be used. `detail` is for people."""
+
+    round_id: RoundId
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class GroupsOpened:
     """A round in groups is open. Its groups were told of as rounds before.
 
@@ -178,5 +214,7 @@ class ConnectionClosed:
     reason: str = ""
 
 
-RoundFact = RoundOpened | GroupsOpened | RoundEvent | GroupsCombined | GroupAnomaly | RoundBroken
-Fact = RoundFact | CallEnded | ConnectionClosed
+RoundFact = (
+    RoundOpened | RoundResumed | GroupsOpened | GroupsResumed | RoundEvent | GroupsCombined | GroupAnomaly | RoundBroken
+)
+Fact = RoundFact | RoundLost | CallEnded | ConnectionClosed

@@ -373,6 +373,26 @@ ROUNDS: Final[Mapping[str, LogEvent]] = {
         fields=("exception",),
         of_round=True,
     ),
+    "round_resumed": LogEvent(
+        level="info",
+        meaning="The coordinator started, and goes on with a round that it had kept. The phase that was open follows "
+        "in a line of its own, with its time anew.",
+        of_round=True,
+    ),
+    "groups_resumed": LogEvent(
+        level="info",
+        meaning="The coordinator started, and goes on with a round in groups that it had kept. Its groups have lines "
+        "of their own.",
+        of_round=True,
+    ),
+    "round_lost": LogEvent(
+        level="error",
+        meaning="The coordinator started, and cannot go on with a round that it had kept. The round failed; others go "
+        "on.",
+        to_do="The detail says what is damaged. If it is not a round that failed on a full disk before, look after the "
+        "disk. Tell the FL server to open the round again.",
+        fields=("round_id", "detail"),
+    ),
     "groups_opened": LogEvent(
         level="info", meaning="A round in groups was opened.", fields=("combine", "groups"), of_round=True
     ),

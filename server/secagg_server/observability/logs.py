@@ -34,10 +34,13 @@ from secagg_server.observability.facts import (
     GroupAnomaly,
     GroupsCombined,
     GroupsOpened,
+    GroupsResumed,
     RoundBroken,
     RoundEvent,
     RoundFact,
+    RoundLost,
     RoundOpened,
+    RoundResumed,
 )
 from secagg_server.observability.log_events import LOST
 from secagg_server.settings import Settings
@@ -243,6 +246,8 @@ class LogListener:
                 self._log_call(fact)
             case ConnectionClosed():
                 self._log_connection(fact)
+            case RoundLost(round_id, detail):
+                structlog.get_logger().error("round_lost", round_id=round_id.hex(), detail=detail)
             case _:
                 _log_round(fact)
 
@@ -291,6 +296,10 @@ def _log_round(fact: RoundFact) -> None:
     match fact:
         case RoundOpened():
             return  # its first phase says so
+        case RoundResumed():
+            log.info("round_resumed")  # its phase follows
+        case GroupsResumed():
+            log.info("groups_resumed")
         case GroupsOpened(_, _, combine, groups):
             log.info("groups_opened", combine=combine, groups=[group.hex() for group in groups])
         case RoundEvent(_, _, event):

@@ -53,6 +53,12 @@ ROUNDS: Final[Mapping[str, Metric]] = {
     "secagg_rounds_opened_total": Metric(
         "counter", "Rounds that the FL server opened. A round in groups counts once.", ("scheme",)
     ),
+    "secagg_rounds_resumed_total": Metric(
+        "counter", "Rounds under way that were taken up again after a restart. Each group of a round in groups counts."
+    ),
+    "secagg_rounds_lost_total": Metric(
+        "counter", "Rounds that were kept and could not be taken up again after a restart. Each group counts."
+    ),
     "secagg_rounds_total": Metric(
         "counter", "Rounds that ended. A round in groups counts once.", ("scheme", "outcome", "reason")
     ),

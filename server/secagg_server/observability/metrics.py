@@ -1,7 +1,7 @@
 """Counting what happens, for Prometheus. `metric_table` says what each metric counts."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -30,10 +30,13 @@ from secagg_server.observability.facts import (
     GroupAnomaly,
     GroupsCombined,
     GroupsOpened,
+    GroupsResumed,
     RoundBroken,
     RoundEvent,
+    RoundLost,
     RoundName,
     RoundOpened,
+    RoundResumed,
 )
 from secagg_server.observability.http import Answer
 from secagg_server.observability.kept import KeptAnswers
@@ -51,6 +54,15 @@ class _UnderWay:
     opened_s: float
     phase: Phase | None = None
     phase_s: float = 0.0
+
+
+def _resumed(opened_s: float, events: Sequence[tuple[float, Event]]) -> _UnderWay:
+    """Where a round stands in which this happened before the restart."""
+    round_ = _UnderWay(opened_s)
+    for at, event in events:
+        if isinstance(event, PhaseStarted) and event.phase is not round_.phase:
+            round_.phase, round_.phase_s = event.phase, at
+    return round_
 
 
 _Counters = tuple[Counter, Counter, Mapping[CallOutcome, Counter]]
@@ -75,7 +87,7 @@ class Metrics:
         self._begun: set[Phase] = set()
         self._kept = KeptAnswers(FRESH_S, clock)
 
-    def __call__(self, fact: Fact) -> None:
+    def __call__(self, fact: Fact) -> None:  # noqa: PLR0912, one for each kind
         """Count the fact."""
         match fact:
             case CallEnded():  # the usual ones first
@@ -90,6 +102,14 @@ class Metrics:
             case GroupsOpened(name, at):
                 self._in_groups[name.round_id] = at
                 self._of("secagg_rounds_opened_total", name.scheme).inc()
+            case RoundResumed(name, _, _, opened_s, events):
+                self._rounds[name.round_id] = _resumed(opened_s, events)
+                self._of("secagg_open_rounds").set(len(self._rounds))
+                self._of("secagg_rounds_resumed_total").inc()
+            case GroupsResumed(name, opened_s):
+                self._in_groups[name.round_id] = opened_s
+            case RoundLost():
+                self._of("secagg_rounds_lost_total").inc()
             case GroupsCombined(name, at):
                 self._end(name, at, SUM, NO_REASON)
             case GroupAnomaly():
@@ -148,8 +168,10 @@ class Metrics:
         if name.parent is not None:
             self._of("secagg_groups_total", outcome, reason).inc()
             return
-        opened_s = self._in_groups.pop(name.round_id) if round_ is None else round_.opened_s
+        opened_s = self._in_groups.pop(name.round_id, None) if round_ is None else round_.opened_s
         self._of("secagg_rounds_total", name.scheme, outcome, reason).inc()
+        if opened_s is None:
+            return  # it was lost before this process began
         self._of("secagg_round_duration_seconds", outcome).observe(at - opened_s)
         self._of("secagg_last_round_timestamp_seconds", outcome).set(at)
 

@@ -22,7 +22,7 @@ from secagg import __version__
 from secagg.context import RoundId
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.events import PhaseStarted, RoundFailed, SumDelivered, SumReady
-from secagg_server.observability.facts import CallEnded, CallOutcome, Fact, RoundEvent, RoundOpened
+from secagg_server.observability.facts import CallEnded, CallOutcome, Fact, RoundEvent, RoundOpened, RoundResumed
 from secagg_server.observability.trace_context import CARRIED, METADATA
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class TraceListener:
         """Begin or end what the fact is about."""
         with self._lock:
             match fact:
-                case RoundOpened():
+                case RoundOpened() | RoundResumed():
                     self._open(fact)
                 case RoundEvent() if (trace := self._rounds.get(fact.round.round_id)) is not None:
                     _follow(self._tracer, trace, fact)
@@ -179,7 +179,7 @@ class TraceListener:
                 case _:
                     return
 
-    def _open(self, fact: RoundOpened) -> None:
+    def _open(self, fact: RoundOpened | RoundResumed) -> None:
         name = fact.round
         about = {"secagg.round_id": name.round_id.hex(), "secagg.task": name.task, "secagg.scheme": name.scheme}
         if name.parent is not None:

@@ -32,6 +32,19 @@ class Certifying:
         self._journal = journal
         self._changed = Notifier()
         self._keeping: asyncio.Task[None] | None = None
+        self._kept = False
+        self._suspended = False
+
+    def restore(self, proof: ConsistencyProof) -> None:
+        """These signatures were kept by an earlier process: they are the answer."""
+        if self.certification is not None:
+            self.certification.restore(proof)
+            self._kept = True
+
+    def suspend(self) -> None:
+        """Let those go that wait for the signatures of others."""
+        self._suspended = True
+        self._changed.notify()
 
     async def sign(self, sender: ParticipantId, signature: bytes) -> ConsistencyProof:
         """Take a survivor's signature; all of them, once those who are waited for have signed or the time is over.
@@ -48,12 +61,16 @@ class Certifying:
         certification.receive(sender, signature)
         self._changed.notify()
         while not certification.closed:
+            if self._suspended:
+                raise Suspended
             await self._changed.wait()
         await self._keep(certification)
         return certification.proof()
 
     async def _keep(self, certification: Certification) -> None:
         """Return when the signatures are safe, which nobody changes any more."""
+        if self._kept:
+            return
         if self._keeping is None:
             entry = Certified(self._clock(), certification.proof())
             self._keeping = asyncio.create_task(asyncio.to_thread(self._write, entry))

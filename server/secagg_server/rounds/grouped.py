@@ -1,7 +1,8 @@
 """A round in groups on the running server: which group a participant is offered, and one result of their sums.
 
-Each group is a whole round with an engine of its own. Nothing here must outlive the process: the groups' records name
-the grouped round, and its result follows from theirs.
+Each group is a whole round with an engine of its own, and the result follows from theirs. What is kept of the whole is
+who was given which group, whether it was aborted, and how it ended. An assignment is safe before a participant hears
+of it: nobody is ever given a second group.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from math import inf, isfinite
 from secagg.aggregates import GroupSum, plan_of, too_few
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
-from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted
+from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted, StoreError
 from secagg.events import RoundFailed
 from secagg.messages import ParticipantId, Phase
 from secagg.phases import phases
@@ -19,12 +20,22 @@ from secagg.robust.combining import Anomaly, anomalies
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
 from secagg.wire.results import PackedGroups, decode_aggregate
+from secagg_server.audit.rounds import RoundAudit
 from secagg_server.notifier import Notifier
-from secagg_server.observability.facts import GroupAnomaly, GroupsCombined, GroupsOpened, RoundBroken, RoundEvent
+from secagg_server.observability.facts import (
+    GroupAnomaly,
+    GroupsCombined,
+    GroupsOpened,
+    GroupsResumed,
+    RoundBroken,
+    RoundEvent,
+    RoundLost,
+)
 from secagg_server.observability.logs import plain_traceback
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound, name_of
-from secagg_server.storage.records import Released, RoundRecord
+from secagg_server.rounds.suspension import Suspended
+from secagg_server.storage.records import Aborted, Assigned, Combined, Ended, Entry, Released, RoundRecord
 from secagg_server.storage.store import Journal
 
 _DRAW_BYTES = 8  # of randomness for one choice among at most a thousand groups
@@ -47,18 +58,35 @@ class GroupedRound:
         config: RoundConfig,
         groups: Mapping[int, HostedRound],
         journal: Journal,
+        audit: RoundAudit,
         *,
         rng: Rng,
         clock: Clock,
         observer: Observer,
         on_end: Callable[[], None],
+        durable: bool = False,
     ) -> None:
+        """What is made needs one of `start` and `recover` before anything else.
+
+        Args:
+            record: its opening.
+            config: decoded.
+            groups: rounds of one cohort, by number.
+            journal: of the whole.
+            audit: writes into the audit log.
+            rng: draws groups.
+            clock: seconds since 1970.
+            observer: hears what happens.
+            on_end: called when the round is over.
+            durable: whether the journal outlives the process.
+        """
         self.record = record
         self.config = config
         self.groups = groups
         self.outcome: PackedGroups | RoundAborted | None = None
         self.events: list[tuple[float, WatchedEvent]] = []
         self._journal = journal
+        self._audit = audit
         self._plan = plan_of(config)
         self._rng = rng
         self._clock = clock
@@ -69,9 +97,60 @@ class GroupedRound:
         self._stopped: RoundAborted | None = None
         self._observer = observer
         self._name = name_of(record, config)
-        ids = tuple(hosted.record.round_id for hosted in groups.values())
-        observer.tell(GroupsOpened(self._name, record.opened_s, self._plan.text, ids))
+        self._durable = durable
+        self._unsafe: list[Assigned] = []
+        self._writing = asyncio.Lock()
+        self._suspended = False
+        self._work: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """The round is new."""
+        ids = tuple(hosted.record.round_id for hosted in self.groups.values())
+        self._observer.tell(GroupsOpened(self._name, self.record.opened_s, self._plan.text, ids))
         self._work = asyncio.create_task(self._run())
+
+    def recover(self, ended: Ended | None, entries: Iterable[Entry]) -> None:
+        """An earlier process opened the round, and its groups are recovered: go on, or answer as that process did.
+
+        Args:
+            ended: how it ended; None if it was open.
+            entries: what was kept of it, oldest first.
+
+        Raises:
+            StoreError: they cannot have been written here.
+        """
+        for entry in entries:
+            match entry:
+                case Assigned(_, participant, number) if number in self.groups:
+                    self._assign(participant, number)
+                case Aborted(_, reason, message):
+                    self._stopped = RoundAborted(reason, message)
+                case _:
+                    raise StoreError("the journal of a round in groups has an entry of another kind of round")
+        told = [(at, InGroup(n, event)) for n, hosted in self.groups.items() for at, event in hosted.events]
+        self.events += sorted(told, key=lambda happened: happened[0])
+        if ended is None:
+            self._observer.tell(GroupsResumed(self._name, self.record.opened_s, self.config))
+            known = {number: len(hosted.events) for number, hosted in self.groups.items()}
+            self._work = asyncio.create_task(self._run(known))
+            return
+        self.events += [(at, event) for at, event in ended.events if not isinstance(event, InGroup)]
+        self.outcome = self._restored(ended)
+        self._on_end()
+
+    def _restored(self, ended: Ended) -> PackedGroups | RoundAborted:
+        if isinstance(ended.outcome, RoundAborted):
+            return ended.outcome
+        numbers = ended.outcome.groups if isinstance(ended.outcome, Combined) else ()
+        sums = {n: hosted.outcome for n, hosted in self.groups.items() if isinstance(hosted.outcome, Released)}
+        if not numbers or not sums.keys() >= set(numbers):
+            return RoundAborted(AbortReason.INTERNAL, "the round is lost: the sum of a group is missing")
+        return PackedGroups({number: sums[number] for number in numbers})
+
+    def lose(self, why: str) -> None:
+        """Nobody can go on with the round; that is kept already."""
+        self._observer.tell(RoundLost(self.record.round_id, why))
+        self._tell_end(RoundAborted(AbortReason.INTERNAL, f"the round is lost: {why}"), [], self._clock())
 
     @property
     def phase(self) -> Phase | None:
@@ -97,9 +176,36 @@ class GroupedRound:
             fewest = min(self._sizes[n] for n in open_)
             smallest = [n for n in open_ if self._sizes[n] == fewest]
             number = smallest[int.from_bytes(self._rng.token(_DRAW_BYTES)) % len(smallest)]
-            self._group_of[participant] = number
-            self._sizes[number] += 1
+            self._assign(participant, number)
+            self._unsafe.append(Assigned(self._clock(), participant, number))
         return self._group_of[participant]
+
+    def _assign(self, participant: ParticipantId, number: int) -> None:
+        self._group_of[participant] = number
+        self._sizes[number] += 1
+
+    async def keep_assignments(self) -> None:
+        """Return when every group that was given out so far is safe.
+
+        Raises:
+            Suspended: it cannot be kept now.
+        """
+        async with self._writing:  # also waits for those who write just now
+            taken, self._unsafe = self._unsafe, []
+            try:
+                await self._keep(taken)
+            except StoreError:
+                self._unsafe = taken + self._unsafe  # kept twice, it is the same
+                raise Suspended from None
+
+    async def _keep(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            await asyncio.to_thread(self._write, entries)
+
+    def _write(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._journal.append(entry)
+        self._journal.flush()
 
     def _open_for_keys(self) -> list[int]:
         return [n for n, hosted in self.groups.items() if hosted.phase is Phase.ADVERTISE_KEYS]
@@ -122,12 +228,15 @@ class GroupedRound:
                     f"{len(participants)} participants are expected, {count} of them in group {number}; each group "
                     f"needs {self.config.threshold} and admits {self.config.max_participants}"
                 )
+        await self.keep_assignments()
         for number in open_:
             await self.groups[number].expect(named[number])
 
     async def exclude(self, participants: frozenset[ParticipantId]) -> None:
         """Do without these in the groups that they are in, or would be. See `Engine.exclude`."""
-        for number, names in self._by_group(participants).items():
+        named = self._by_group(participants)
+        await self.keep_assignments()
+        for number, names in named.items():
             if not isinstance(self.groups[number].outcome, RoundAborted):  # one with a sum may wait for signatures
                 await self.groups[number].exclude(names)
 
@@ -146,6 +255,7 @@ class GroupedRound:
             RoundAborted: too few have a sum.
         """
         while self.outcome is None:
+            self._check_suspended()
             await self._news.wait()
         if isinstance(self.outcome, RoundAborted):
             ended = self.outcome
@@ -154,29 +264,64 @@ class GroupedRound:
 
     def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:
         """All events, from the first to the last."""
-        return self._news.each(self.events, lambda: self.outcome is not None)
+        return self._news.each(self.events, self._watched)
+
+    def _watched(self) -> bool:
+        """Whether nothing more will happen."""
+        if self.outcome is None:
+            self._check_suspended()
+        return self.outcome is not None
+
+    def _check_suspended(self) -> None:
+        if self._suspended:
+            raise Suspended
+
+    async def suspend(self) -> None:
+        """The process stops, and the next one goes on."""
+        for hosted in self.groups.values():
+            await hosted.suspend()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._suspended = True
+        self._news.notify()
 
     async def abort(self, reason: AbortReason, message: str) -> None:
         """End the groups that are under way, and the round without a result, unless it is over."""
-        if self.outcome is None:
+        if self.outcome is None and self._work is not None:
+            self._check_suspended()
+            async with self._writing:
+                try:
+                    await self._keep([Aborted(self._clock(), reason, message)])
+                except StoreError:
+                    raise Suspended from None
             await self._stop(RoundAborted(reason, message))
             await asyncio.shield(self._work)
 
     # --- from the groups to the result --------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
+    async def _run(self, known: Mapping[int, int] | None = None) -> None:
+        """Args: known: how many events of each group were told before, if not none."""
+        ending: tuple[PackedGroups | RoundAborted, list[Anomaly]] | None
         try:
+            if self._stopped is not None:
+                await self._stop(self._stopped)
             async with asyncio.TaskGroup() as following:
                 for number, hosted in self.groups.items():
-                    following.create_task(self._follow(number, hosted))
-            outcome, found = await asyncio.to_thread(self._conclude)
-        except Exception:  # a bug; nobody would learn of the end
+                    following.create_task(self._follow(number, hosted, (known or {}).get(number, 0)))
+            ending = await asyncio.to_thread(self._conclude)
+        except* Suspended:
+            ending = None
+        except* Exception:  # a bug; nobody would learn of the end
             self._observer.tell(RoundBroken(self._name, plain_traceback()))
-            outcome, found = RoundAborted(AbortReason.INTERNAL, INTERNAL), []
-        self._end(outcome, found)
+            ending = RoundAborted(AbortReason.INTERNAL, INTERNAL), []
+        if ending is None:
+            self._let_go()
+        else:
+            await self._end(*ending)
 
-    async def _follow(self, number: int, hosted: HostedRound) -> None:
-        async for at, event in hosted.watch():
+    async def _follow(self, number: int, hosted: HostedRound, known: int) -> None:
+        async for at, event in hosted.watch(known):
             self.events.append((at, InGroup(number, event)))
             self._news.notify()
         fallen = self._fallen()
@@ -214,8 +359,33 @@ class GroupedRound:
         config = self.groups[number].config
         return GroupSum(decode_aggregate(released.parts(), config), context).norm(config)
 
-    def _end(self, outcome: PackedGroups | RoundAborted, found: Iterable[Anomaly]) -> None:
+    async def _end(self, outcome: PackedGroups | RoundAborted, found: Sequence[Anomaly]) -> None:
         now = self._clock()
+        own: list[tuple[float, WatchedEvent]] = [(now, anomaly) for anomaly in found]
+        if isinstance(outcome, RoundAborted):
+            ended = Ended(now, outcome, events=(*own, (now, RoundFailed(outcome))))
+        else:
+            ready = ResultReady(outcome.survivors, outcome.digest)
+            ended = Ended(now, Combined(tuple(outcome.groups)), events=(*own, (now, ready)))
+        try:
+            async with self._writing:
+                await asyncio.to_thread(self._finish, ended, outcome)
+        except StoreError:  # the groups are over and kept: the next process comes to the same end
+            self._observer.tell(RoundBroken(self._name, plain_traceback()))
+            self._let_go()
+            return
+        self._tell_end(outcome, found, now)
+
+    def _finish(self, ended: Ended, outcome: PackedGroups | RoundAborted) -> None:
+        """In a thread. The audit log has it first, as of a round of one cohort."""
+        if isinstance(outcome, RoundAborted):
+            self._audit.failed(ended.time_s, outcome)
+        else:
+            self._audit.combined(ended.time_s, outcome.groups, outcome.survivors)
+        self._audit.write()
+        self._journal.finish(ended)
+
+    def _tell_end(self, outcome: PackedGroups | RoundAborted, found: Iterable[Anomaly], now: float) -> None:
         for anomaly in found:
             self._observer.tell(GroupAnomaly(self._name, anomaly))
             self.events.append((now, anomaly))

@@ -25,9 +25,10 @@ to be made again, and the next process goes on with the rounds.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import cast
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
@@ -54,20 +55,34 @@ from secagg.messages import (
 from secagg.phases import phases
 from secagg.programs.ledgers.budgets import OPENED_IN, Charge
 from secagg.receipts import Receipt
+from secagg.robust.combining import Anomaly
 from secagg.rounds.engine import Engine, check_expected
+from secagg.rounds.finished import FinishedRound
 from secagg.schemes import Chunk
-from secagg.wire.progress import CohortEvent, watched
+from secagg.wire.progress import CohortEvent, InGroup, watched
 from secagg_server.audit.rounds import RoundAudit
 from secagg_server.notifier import Notifier
-from secagg_server.observability.facts import RoundBroken, RoundEvent, RoundName, RoundOpened
+from secagg_server.observability.facts import RoundBroken, RoundEvent, RoundLost, RoundName, RoundOpened, RoundResumed
 from secagg_server.observability.logs import plain_traceback
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.certifying import Certifying
-from secagg_server.rounds.journalled import JournalledEngine
+from secagg_server.rounds.journalled import JournalledEngine, RoundSpool
 from secagg_server.rounds.processes import Processes
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.rounds.uploads import Uploads
-from secagg_server.storage.records import Combined, Ended, Outcome, Released, RoundRecord, Withheld
+from secagg_server.storage.records import (
+    Certified,
+    Combined,
+    Ended,
+    Entry,
+    Expected,
+    Outcome,
+    Received,
+    Rejoined,
+    Released,
+    RoundRecord,
+    Withheld,
+)
 from secagg_server.storage.store import Journal
 
 Clock = Callable[[], float]
@@ -97,7 +112,7 @@ class HostedRound:
     def __init__(
         self,
         record: RoundRecord,
-        engine: Engine,
+        engine: Engine | FinishedRound,
         journal: Journal,
         clock: Clock,
         *,
@@ -109,10 +124,13 @@ class HostedRound:
         audit: RoundAudit,
         charge: Charge | None = None,
         durable: bool = False,
+        spool: RoundSpool | None = None,
     ) -> None:
-        """Args:
+        """What is made needs one of `start`, `recover`, `restore` and `lose` before anything else.
+
+        Args:
         record: its opening.
-        engine: in the first phase.
+        engine: in the first phase, or over.
         journal: of the round.
         clock: seconds since 1970.
         on_end: called when the round is over.
@@ -123,6 +141,7 @@ class HostedRound:
         audit: writes into the audit log.
         charge: of its noise, in the task's privacy ledger; None without noise.
         durable: whether the journal outlives the process.
+        spool: that of the journal, as it was given to the engine of a round that is to be recovered.
         """
         self.record = record
         self.config = engine.round.config
@@ -132,8 +151,8 @@ class HostedRound:
         self.events: list[tuple[float, CohortEvent]] = []
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self.expected: frozenset[ParticipantId] = frozenset()
-        self._engine = engine
-        self._journalled = JournalledEngine(engine, journal, audit)
+        self._engine = cast("Engine", engine)  # a finished round answers as an engine
+        self._journalled = JournalledEngine(engine, journal, audit, spool or RoundSpool(journal.spool, writes=True))
         self._audit = audit
         self._clock = clock
         self._on_end = on_end
@@ -152,8 +171,107 @@ class HostedRound:
         self._timer: asyncio.TimerHandle | None = None
         self._observer = observer
         self._name = name_of(record, self.config)
-        observer.tell(RoundOpened(self._name, record.opened_s, self.config))
-        self._publish(record.opened_s, [engine.started()])
+
+    # --- how it begins here -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The round is new."""
+        self._observer.tell(RoundOpened(self._name, self.record.opened_s, self.config))
+        self._publish(self.record.opened_s, [self._engine.started()])
+
+    async def recover(self, entries: Callable[[], Iterable[Entry]]) -> None:
+        """The round was open when an earlier process ended: make its steps again, and go on. It fails by name if they
+        cannot be made.
+
+        Args:
+            entries: reads what the journal has, oldest first; may raise `StoreError`.
+        """
+        async with self._state:
+            try:
+                at, events, outcome = await asyncio.to_thread(self._recover, entries)
+            except Exception as error:  # damage, no memory, or a bug: the other rounds go on
+                if isinstance(error, StoreError | MemoryError):
+                    self._observer.tell(RoundLost(self.record.round_id, str(error) or "no memory is left for it"))
+                else:
+                    self._observer.tell(RoundBroken(self._name, plain_traceback()))
+                self.events.clear()
+                with suppress(Suspended):
+                    await self._break(_told(error))
+                return
+            self.outcome = outcome
+            self._publish(at, events)
+
+    def restore(self, ended: Ended, entries: Iterable[Entry]) -> None:
+        """The round was over when an earlier process ended: answer as that did.
+
+        Args:
+            ended: how it ended.
+            entries: what was taken after that.
+        """
+        if isinstance(ended.outcome, Combined):
+            raise StoreError("the round of one cohort is said to have ended as one in groups")
+        self.outcome, self.receipt = ended.outcome, ended.receipt
+        for at, event in ended.events:
+            if isinstance(event, InGroup | Anomaly):
+                raise StoreError("the round of one cohort is said to have groups")
+            self._remember(at, event)
+        if not isinstance(ended.outcome, RoundAborted):
+            self.certifying.certification = self._journalled.certification(ended.outcome)
+            for entry in entries:
+                if isinstance(entry, Certified):
+                    self.certifying.restore(entry.proof)
+        self._over()
+
+    def lose(self, why: str) -> None:
+        """Nobody can go on with the round; that is kept already."""
+        self._observer.tell(RoundLost(self.record.round_id, why))
+        self.outcome = RoundAborted(AbortReason.INTERNAL, f"the round is lost: {why}")
+        self._publish(self._clock(), [RoundFailed(self.outcome)])
+
+    def _recover(self, entries: Callable[[], Iterable[Entry]]) -> tuple[float, list[Event], Outcome | None]:
+        """In a thread. What was told before is in `events` then; when the latest happened, what, and the end."""
+        engine, journalled = self._engine, self._journalled
+        at, phase = self.record.opened_s, engine.phase
+        events: list[Event] = [engine.started()]
+        told: list[tuple[float, Event]] = []
+        for entry in entries():
+            told += [(at, event) for event in events]
+            if engine.phase is None:
+                raise StoreError("its journal goes on behind its end")
+            at, phase = entry.time_s, engine.phase
+            events = journalled.replay(entry)
+            self._take_up(entry)
+        outcome = journalled.outcome()
+        if outcome is None:
+            told += [(at, event) for event in events]
+            journalled.catch_up(at)
+            journalled.go_on()
+            at = self._clock()
+            events = journalled.resume(at)
+            journalled.flush()
+        for time_s, event in told:
+            self._remember(time_s, self._watched_event(event, None))
+        self._observer.tell(RoundResumed(self._name, self._clock(), self.config, self.record.opened_s, tuple(told)))
+        if outcome is not None:
+            outcome = self._end(at, phase, events, outcome)
+        return at, events, outcome
+
+    def _take_up(self, entry: Entry) -> None:
+        """Know again what is known beside the engine."""
+        match entry:
+            case Received(_, sender, Leave(reason)):
+                self._processes.left[sender] = reason
+            case Received(_, sender, AdvertiseKeys()) | Rejoined(_, sender):
+                self._processes.came_back(sender)
+            case Expected(_, participants):
+                self.expected = participants
+            case _:
+                pass
+
+    def _remember(self, at: float, event: CohortEvent) -> None:
+        self.events.append((at, event))
+        if isinstance(event, MessageAccepted):
+            self._delivered.add((event.phase, event.participant))
 
     # --- what may be asked at any time --------------------------------------------------------------------------------
 
@@ -250,9 +368,9 @@ class HostedRound:
         """Whether somebody may know the sum of a round that was aborted."""
         return self._engine.may_be_open
 
-    def watch(self) -> AsyncIterator[tuple[float, CohortEvent]]:
-        """All events, from the first to the last."""
-        return self._news.each(self.events, self._watched)
+    def watch(self, known: int = 0) -> AsyncIterator[tuple[float, CohortEvent]]:
+        """All events, from the first to the last, without the first `known`."""
+        return self._news.each(self.events, self._watched, known)
 
     def _watched(self) -> bool:
         """Whether nothing more will happen."""
@@ -315,7 +433,7 @@ class HostedRound:
         processes.leaving.add(sender)
         leaving = asyncio.create_task(self._leave(sender, message))
         self._steps.add(leaving)
-        leaving.add_done_callback(self._left_or_not)
+        leaving.add_done_callback(self._made)
         if self._durable or not self.delivered(sender, Phase.ADVERTISE_KEYS):
             await asyncio.shield(leaving)
         return None
@@ -329,10 +447,10 @@ class HostedRound:
         with self._processes.leaving_for(sender, message.reason):
             await self._alone(partial(self._receive, sender, message))
 
-    def _left_or_not(self, leaving: asyncio.Task[None]) -> None:
-        self._steps.discard(leaving)
-        if not leaving.cancelled():
-            leaving.exception()  # refused, or the round is over: nobody waits to be told
+    def _made(self, step: asyncio.Task[None]) -> None:
+        self._steps.discard(step)
+        if not step.cancelled():
+            step.exception()  # refused, or the round is over: perhaps nobody waits to be told
 
     async def expect(self, participants: frozenset[ParticipantId]) -> None:
         """Take from the FL server who will come. The phase of keys ends when all of them are there."""
@@ -373,6 +491,7 @@ class HostedRound:
 
     async def suspend(self) -> None:
         """The process stops, and the next one goes on: end the calls that wait. The step that is under way is made."""
+        self.certifying.suspend()
         async with self._state:
             if self.outcome is None:
                 self._let_go()
@@ -411,7 +530,11 @@ class HostedRound:
         return []
 
     def _end(self, now: float, phase: Phase | None, events: list[Event], outcome: Outcome) -> Outcome:
-        """Keep the end; the outcome as it is served. `phase` was open when the step began."""
+        """Keep the end; the outcome as it is served. `phase` was open when the step began.
+
+        The step itself is safe before anything else is: whoever makes it again comes to the same end.
+        """
+        self._journalled.flush()
         if self._charge is not None:
             self._charge.settle(outcome, phase)
         released = not isinstance(outcome, RoundAborted)
@@ -435,7 +558,7 @@ class HostedRound:
     async def _carry_out(self, step: Step) -> None:
         task = asyncio.create_task(self._alone(step))
         self._steps.add(task)
-        task.add_done_callback(self._steps.discard)
+        task.add_done_callback(self._made)
         await asyncio.shield(task)
 
     async def _alone(self, step: Step) -> None:
@@ -482,9 +605,7 @@ class HostedRound:
         """Tell everyone who waits, and set the timer for the phase that is open now."""
         self._phase = self._engine.phase
         for event in events:
-            self.events.append((now, self._watched_event(event, self.outcome)))
-            if isinstance(event, MessageAccepted):
-                self._delivered.add((event.phase, event.participant))
+            self._remember(now, self._watched_event(event, self.outcome))
             self._observer.tell(RoundEvent(self._name, now, event))
         if not events:
             return
@@ -493,11 +614,14 @@ class HostedRound:
             self._turned.notify()
             self._set_timer()
         if self.outcome is not None:
-            self.encoded.clear()
-            if self.certifying.certification is not None:
-                time_limit = self.config.deadlines.consistency_check_s
-                asyncio.get_running_loop().call_later(time_limit, self.certifying.close)
-            self._on_end()
+            self._over()
+
+    def _over(self) -> None:
+        self.encoded.clear()
+        if self.certifying.certification is not None:
+            time_limit = self.config.deadlines.consistency_check_s
+            asyncio.get_running_loop().call_later(time_limit, self.certifying.close)
+        self._on_end()
 
     def _set_timer(self) -> None:
         if self._timer is not None:

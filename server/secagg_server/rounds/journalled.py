@@ -10,24 +10,32 @@ message calls `flush` itself. What the audit log says of a step is written once 
 anybody hears of it.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import assert_never
 
-from secagg.errors import AbortReason, RoundAborted
+from secagg.errors import AbortReason, LocalError, NotInRoundError, RemoteError, RoundAborted, StoreError
 from secagg.events import Event, MessageAccepted
 from secagg.messages import (
     AdvertiseKeys,
     EncryptedInputChunk,
+    Index,
     Leave,
     ParticipantId,
     ParticipantMessage,
+    Phase,
 )
 from secagg.receipts import Statement
 from secagg.rounds.certification import Certification, Result
 from secagg.rounds.engine import Engine
 from secagg.rounds.finished import FinishedRound, LastAnswers
+from secagg.rounds.uploads import Spool
 from secagg_server.audit.rounds import RoundAudit
 from secagg_server.storage.records import (
     Aborted,
+    Assigned,
+    Certified,
     DeadlinePassed,
     Ended,
     Entry,
@@ -37,9 +45,11 @@ from secagg_server.storage.records import (
     Received,
     Rejoined,
     Released,
+    Resumed,
     SeedReceived,
     UploadCompleted,
     Withheld,
+    WrongShareRefused,
     entry_of,
 )
 from secagg_server.storage.store import Journal
@@ -52,13 +62,46 @@ def waits(entry: Entry, events: Iterable[Event]) -> bool:
     return message and not leaves and all(isinstance(event, MessageAccepted) for event in events)
 
 
+class RoundSpool:
+    """The spool of a journal as the engine sees it. While steps are made again, what it is given is there already.
+
+    Attributes:
+        writes: whether chunks are new.
+    """
+
+    def __init__(self, spool: Spool, *, writes: bool) -> None:
+        self.writes = writes
+        self._spool = spool
+
+    def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
+        """Keep the chunk, if it is new."""
+        if self.writes:
+            self._spool.append(phase, owner, payload)
+
+    def take(self, phase: Phase, owner: Index) -> Iterator[bytes]:
+        """The owner's chunks, in order."""
+        return self._spool.take(phase, owner)
+
+    def cut(self, phase: Phase, owner: Index, chunks: int) -> None:
+        """Forget what the owner has behind the first `chunks`."""
+        self._spool.cut(phase, owner, chunks)
+
+
 class JournalledEngine:
     """An engine together with its journal and its audit. Times are in seconds since 1970."""
 
-    def __init__(self, engine: Engine | FinishedRound, journal: Journal, audit: RoundAudit) -> None:
+    def __init__(self, engine: Engine | FinishedRound, journal: Journal, audit: RoundAudit, spool: RoundSpool) -> None:
+        """Args:
+        engine: with the spool.
+        journal: of the round.
+        audit: writes into the audit log.
+        spool: that of the journal, as the engine sees it.
+        """
         self._engine = engine
         self._journal = journal
         self._audit = audit
+        self._spool = spool
+        self._seeds: dict[ParticipantId, bytes] = {}  # of the first chunks of inputs, while steps are made again
         self._due = False  # something was appended that must be safe before anyone hears of it
         self._over = False  # the end is in the journal
 
@@ -72,7 +115,15 @@ class JournalledEngine:
 
     def receive(self, sender: ParticipantId, message: ParticipantMessage, now: float) -> list[Event]:
         """Take any other message, or a chunk of a vector."""
-        events = self._engine.receive(sender, message, now)
+        known = sender in self._engine.wrong_holders
+        try:
+            events = self._engine.receive(sender, message, now)
+        except RemoteError:
+            if not known and sender in self._engine.wrong_holders:  # all that a refused message leaves behind
+                owner, _ = self._engine.wrong_holders[sender].conflicts[0]
+                self._append(WrongShareRefused(now, sender, owner), ())
+                self.flush()
+            raise
         if isinstance(message, EncryptedInputChunk) and message.seed:  # accepted, so it is the first of its vector
             self._append(SeedReceived(now, sender, message.seed), ())
         # Without an event it was a repeat, a chunk that the spool has, or a Leave. A Leave after the end is not kept.
@@ -107,6 +158,83 @@ class JournalledEngine:
         if events:
             self._append(Aborted(now, reason, message), events)
         return events
+
+    def resume(self, now: float) -> list[Event]:
+        """Give the open phase its time anew: the coordinator was away."""
+        events = self._engine.resume(now)
+        self._append(Resumed(now), events)
+        return events
+
+    def replay(self, entry: Entry) -> list[Event]:
+        """Make the step again that an earlier process wrote down. Nothing is written.
+
+        Raises:
+            StoreError: the entry cannot have been written here.
+        """
+        try:
+            events = self._replayed(entry)
+        except (RemoteError, NotInRoundError, RoundAborted, LocalError) as error:
+            raise StoreError(f"its journal does not fit together: {error}") from error
+        self._audit.took(entry, events)
+        return events
+
+    def _replayed(self, entry: Entry) -> list[Event]:  # noqa: PLR0911, one for each kind
+        engine = self._engine
+        match entry:
+            case Received(at, sender, message):
+                return engine.receive(sender, message, at)
+            case SeedReceived(_, sender, seed):
+                self._seeds[sender] = seed
+                return []
+            case UploadCompleted(at, sender, phase):
+                return self._take_again(at, sender, phase)
+            case DeadlinePassed(at):
+                return engine.tick(at)
+            case Rejoined(at, sender, keys):
+                return engine.rejoin(sender, keys, at)
+            case Expected(at, participants):
+                return engine.expect(participants, at)
+            case Excluded(at, participants):
+                return engine.exclude(participants, at)
+            case Aborted(_, reason, message):
+                return engine.abort(reason, message)
+            case WrongShareRefused(_, sender, owner):
+                engine.remember_wrong_share(owner, sender)
+                return []
+            case Resumed(at):
+                return engine.resume(at)
+            case Assigned() | Certified():
+                raise StoreError("its journal has an entry of another kind of round")
+            case _:
+                assert_never(entry)
+
+    def _take_again(self, at: float, sender: ParticipantId, phase: Phase) -> list[Event]:
+        _, owners = self._engine.uploads_under_way()
+        if sender not in owners:
+            raise StoreError(f"its journal has a vector of {sender} that nobody waited for")
+        payloads = self._spool.take(phase, owners[sender])
+        events = self._engine.take_again(sender, phase, payloads, at, seed=self._seeds.get(sender, b""))
+        if not events:
+            raise StoreError(f"chunks of the vector of {sender} are missing")
+        return events
+
+    def catch_up(self, now: float) -> None:
+        """Take what is kept of vectors that are not whole: there their senders go on. The last chunk of each is left to
+        its sender: what it brings about was not written down.
+        """
+        phase, seeds = self._engine.phase, self._seeds
+        chunks, owners = self._engine.uploads_under_way()
+        if phase is None:
+            return
+        for sender, owner in owners.items():
+            payloads = islice(self._spool.take(phase, owner), chunks - 1)
+            with suppress(RemoteError):  # of a vector whose first chunk was not written down
+                self._engine.take_again(sender, phase, payloads, now, seed=seeds.get(sender, b""))
+            self._spool.cut(phase, owner, self._engine.received_chunks(sender))
+
+    def go_on(self) -> None:
+        """From now on steps are written down again."""
+        self._spool.writes = True
 
     def _append(self, entry: Entry, events: Collection[Event]) -> None:
         self._due = self._due or not waits(entry, events)

@@ -1,6 +1,6 @@
 """How a configuration becomes a round, or several if it is in groups, in a thread: all of it or nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Final
@@ -10,10 +10,13 @@ from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.errors import ConfigError, LimitError, ProtocolViolation
+from secagg.errors import ConfigError, LimitError, ProtocolViolation, RoundAborted
 from secagg.masked.accumulator import Parallel
 from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import Budgets, Charge
+from secagg.rounds.engine import Engine
+from secagg.rounds.finished import FinishedRound
+from secagg.rounds.uploads import Spool
 from secagg.schemes import coordinate
 from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
@@ -23,7 +26,8 @@ from secagg_server.limits.capacity import Capacity, Demand
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
-from secagg_server.storage.records import RoundRecord
+from secagg_server.rounds.journalled import RoundSpool
+from secagg_server.storage.records import Ended, RoundRecord
 from secagg_server.storage.store import Journal, Store
 
 SEED_SIZE: Final = 32
@@ -132,9 +136,9 @@ class RoundOpener:
             undo.callback(charge.withdraw)
         if config.groups is None:
             audit = self._audit.round(record, config, charge=charge)
-            start = self.cohort(record, config, journals[0], charge, audit)
+            begin = self.cohort(record, config, journals[0], charge, audit)
             audit.write()
-            return start
+            return begin
         audit = self._audit.round(record, config, groups=tuple(made.round_id.hex() for made in records[1:]))
         audits = [self._audit.round(made, decoded, charge=charge) for made, decoded in groups.values()]
         starts = {
@@ -142,16 +146,14 @@ class RoundOpener:
             for (number, (made, decoded)), journal, of_group in zip(groups.items(), journals[1:], audits, strict=True)
         }
         audit.write(*audits)
-        return lambda: GroupedRound(
-            record,
-            config,
-            {number: start() for number, start in starts.items()},
-            journals[0],
-            rng=self._rng,
-            clock=self._clock,
-            observer=self._observer,
-            on_end=partial(self._on_round_end, record.round_id),
-        )
+
+        def start() -> GroupedRound:
+            groups = {number: begin() for number, begin in starts.items()}
+            grouped = self.in_groups(record, config, groups, journals[0], audit)
+            grouped.start()
+            return grouped
+
+        return start
 
     def _groups_of(self, record: RoundRecord, count: int) -> dict[int, tuple[RoundRecord, RoundConfig]]:
         ids = GroupedRoundId(record.round_id, record.config_bytes)
@@ -170,21 +172,69 @@ class RoundOpener:
         Raises:
             LimitError: there is no memory for its sum.
         """
-        context = bind(record.round_id, record.config_bytes, config.model_digest)
-        round_ = Round(record.round_id, config, context)
+        engine = self._engine(record, config, journal.spool, audit)
+
+        def start() -> HostedRound:
+            hosted = self._hosted(record, engine, journal, audit, charge=charge)
+            hosted.start()
+            return hosted
+
+        return start
+
+    def again(
+        self, record: RoundRecord, config: RoundConfig, journal: Journal, charge: Charge | None
+    ) -> Callable[[], HostedRound]:
+        """The round of one cohort that an earlier process opened, in its first phase, for `HostedRound.recover`.
+
+        Raises:
+            LimitError: there is no memory for its sum.
+            IdentityError: the CA of its participants cannot be read.
+        """
+        spool = RoundSpool(journal.spool, writes=False)
+        audit = self._audit.round(record, config, charge=charge)
+        engine = self._engine(record, config, spool, audit)
+        return lambda: self._hosted(record, engine, journal, audit, charge=charge, spool=spool)
+
+    def over(self, record: RoundRecord, config: RoundConfig, journal: Journal, ended: Ended | None) -> HostedRound:
+        """The round of one cohort that was over when an earlier process ended, or is lost, for `HostedRound.restore`
+        or `HostedRound.lose`. `ended` is None if it is lost.
+        """
+        events = [] if ended is None else [event for _, event in ended.events]
+        failure = ended.outcome if ended is not None and isinstance(ended.outcome, RoundAborted) else None
+        last = None if ended is None else ended.last
+        finished = FinishedRound(self._round(record, config), last, events, failure)
+        audit = RoundAudit(None, record, config, people=self._audit.people)  # all of it is written
+        return self._hosted(record, finished, journal, audit)
+
+    @staticmethod
+    def _round(record: RoundRecord, config: RoundConfig) -> Round:
+        return Round(record.round_id, config, bind(record.round_id, record.config_bytes, config.model_digest))
+
+    def _engine(self, record: RoundRecord, config: RoundConfig, spool: Spool, audit: RoundAudit) -> Engine:
         try:
-            engine = coordinate(
-                round_,
+            return coordinate(
+                self._round(record, config),
                 now=record.opened_s,
                 trust=TrustAnchors.from_pem(record.trust_pem),
-                spool=journal.spool,
+                spool=spool,
                 parallel=self._parallel,
                 claim=audit.claiming(partial(self._store.claim_release, record.round_id)),
                 noise_seed=record.noise_seed,
             )
         except MemoryError:
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
-        return lambda: HostedRound(
+
+    def _hosted(
+        self,
+        record: RoundRecord,
+        engine: Engine | FinishedRound,
+        journal: Journal,
+        audit: RoundAudit,
+        *,
+        charge: Charge | None = None,
+        spool: RoundSpool | None = None,
+    ) -> HostedRound:
+        return HostedRound(
             record,
             engine,
             journal,
@@ -196,5 +246,29 @@ class RoundOpener:
             settle=partial(self._store.settle_release, record.round_id),
             audit=audit,
             charge=charge,
+            durable=self._store.durable,
+            spool=spool,
+        )
+
+    def in_groups(
+        self,
+        record: RoundRecord,
+        config: RoundConfig,
+        groups: Mapping[int, HostedRound],
+        journal: Journal,
+        audit: RoundAudit | None = None,
+    ) -> GroupedRound:
+        """The round that consists of these groups, for `GroupedRound.start` or `GroupedRound.recover`."""
+        ids = tuple(hosted.record.round_id.hex() for hosted in groups.values())
+        return GroupedRound(
+            record,
+            config,
+            groups,
+            journal,
+            audit or self._audit.round(record, config, groups=ids),
+            rng=self._rng,
+            clock=self._clock,
+            observer=self._observer,
+            on_end=partial(self._on_round_end, record.round_id),
             durable=self._store.durable,
         )

@@ -33,6 +33,8 @@ from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.opening import RoundOpener
+from secagg_server.rounds.recovering import Recovery
+from secagg_server.rounds.suspension import Suspended
 from secagg_server.settings import Settings
 from secagg_server.storage.records import Released
 from secagg_server.storage.store import Store
@@ -101,11 +103,50 @@ class Rounds:
         self._known: dict[RoundId, OpenedRound] = {}  # by the ids that were given out, oldest first
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
+        self._fetched: set[RoundId] = set()  # those that are over by now, whose sum an earlier process gave somebody
+        self._lost: dict[RoundId, RoundAborted] = {}  # those of which nothing is left but the id
+        self._observer = observer
         self._opening = 0
         self._openings: dict[RoundId, asyncio.Task[OpenedRound]] = {}  # under way
         self._waiting: WeakValueDictionary[ParticipantId, Notifier] = WeakValueDictionary()  # for a round to join
         self._closed = False
         self._log = structlog.get_logger()
+
+    async def recover(self) -> None:
+        """Take up what an earlier process left in the store. Before anybody calls.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        recovery = Recovery(
+            self._store,
+            self.opener,
+            self._capacity,
+            self._observer,
+            self.audit,
+            add=self._add_again,
+            add_group=self._add_part,
+            lose=self._lose,
+        )
+        await recovery.run()
+
+    def _add_again(self, opened: OpenedRound, *, fetched: bool) -> None:
+        self._known[opened.record.round_id] = opened
+        for hosted in _parts_of(opened):
+            self._add_part(hosted)
+        if fetched:
+            self._fetched.add(opened.record.round_id)
+
+    def _add_part(self, hosted: HostedRound) -> None:
+        self._rounds[hosted.record.round_id] = hosted
+
+    def _lose(self, round_id: RoundId, why: str) -> None:
+        self._lost[round_id] = RoundAborted(AbortReason.INTERNAL, f"the round is lost: {why}")
+        asyncio.get_running_loop().call_later(self._settings.keep_finished_s, self._forget_lost, round_id)
+
+    def _forget_lost(self, round_id: RoundId) -> None:
+        if self._lost.pop(round_id, None) is not None:
+            self._store.forget_rounds([round_id])
 
     async def open(self, round_id: bytes, config_bytes: bytes) -> OpenedRound:
         """Start a round with this id and configuration; in groups, all of them at once. One that was opened with both
@@ -172,13 +213,13 @@ class Rounds:
             DecodeError: that is no id.
             UnknownRoundError: there is none, or none any more.
         """
-        return _found(self._known, round_id)
+        return self._found(self._known, round_id)
 
     def find(self, round_id: bytes) -> HostedRound:
         """The round of this id, for its participants: each group is one. Errors as of `find_opened`."""
-        return _found(self._rounds, round_id)
+        return self._found(self._rounds, round_id)
 
-    def find_for(self, participant: ParticipantId, round_id: bytes) -> HostedRound:
+    async def find_for(self, participant: ParticipantId, round_id: bytes) -> HostedRound:
         """The round of this id that the participant may join; its own group of a round in groups. Nobody picks it.
 
         Raises:
@@ -193,6 +234,13 @@ class Rounds:
                 f"{participant} has no place in round {round_id.hex()}: it belongs to another group, or a round about "
                 "this model failed without it, and only those who were in that one can be in the next"
             )
+        return await self._given(hosted)
+
+    async def _given(self, hosted: HostedRound) -> HostedRound:
+        """The round, once it is safe that it is the group of whoever hears of it now."""
+        grouped = self.grouped(hosted)
+        if grouped is not None:
+            await grouped.keep_assignments()  # check: assignment-kept
         return hosted
 
     def grouped(self, hosted: HostedRound) -> GroupedRound | None:
@@ -208,6 +256,15 @@ class Rounds:
         grouped = self.grouped(hosted)
         return grouped is None or grouped.group_for(participant) is hosted
 
+    def _found(self, rounds: Mapping[RoundId, FoundT], round_id: bytes) -> FoundT:
+        own = checked_id(round_id)
+        found = rounds.get(own)
+        if found is None and own in self._lost:
+            raise RoundAborted(self._lost[own].reason, str(self._lost[own]))
+        if found is None:
+            raise UnknownRoundError(f"no round {round_id.hex()}; finished rounds are forgotten after a while")
+        return found
+
     async def next_offer(
         self, task: str, participant: ParticipantId, seen: Collection[bytes], purpose: str = TRAIN
     ) -> HostedRound:
@@ -219,7 +276,7 @@ class Rounds:
                 wanted = (hosted.config.task, hosted.config.purpose) == (task, purpose)
                 unseen = hosted.record.round_id not in seen
                 if wanted and unseen and hosted.offered_to(participant) and self._admits(hosted, participant):
-                    return hosted
+                    return await self._given(hosted)
             await notifier.wait()
 
     def _wake(self, participant: ParticipantId) -> None:
@@ -247,17 +304,23 @@ class Rounds:
                     await hosted.exclude(members)
 
     async def shut_down(self) -> None:
-        """Abort every open round by name; open no further one."""
+        """Open no further round. End those that are open: the next process goes on with them if the store outlives
+        this one; else they are aborted by name.
+        """
         self._closed = True
         self._wake_all()
         await asyncio.gather(*(self._shut_down(opened) for opened in self._known.values()))
 
-    @staticmethod
-    async def _shut_down(opened: OpenedRound) -> None:
+    async def _shut_down(self, opened: OpenedRound) -> None:
+        if self._store.durable:
+            await opened.suspend()
+            return
         with suppress(RoundAborted):  # it ended by itself meanwhile
             await opened.abort(AbortReason.COORDINATOR_SHUTDOWN, SHUTDOWN)
 
     def _check_serving(self) -> None:
+        if self._closed and self._store.durable:
+            raise Suspended
         if self._closed:
             raise RoundAborted(AbortReason.COORDINATOR_SHUTDOWN, SHUTDOWN)
 
@@ -272,7 +335,9 @@ class Rounds:
         loop = asyncio.get_running_loop()
         loop.call_later(GIVE_BACK_AFTER_S, give_back)
         loop.call_later(self._settings.keep_finished_s, self._forget, round_id)
-        self._ended[round_id] = not isinstance(self._known[round_id].outcome, Released | PackedGroups)
+        has_sum = isinstance(self._known[round_id].outcome, Released | PackedGroups)
+        self._ended[round_id] = not has_sum or round_id in self._fetched
+        self._fetched.discard(round_id)
         surplus = max(0, len(self._ended) - self._settings.keep_finished_rounds)
         for oldest in [known for known, done in self._ended.items() if done][:surplus]:
             self._forget(oldest)
@@ -303,10 +368,3 @@ def checked_id(round_id: bytes) -> RoundId:
     if len(round_id) != ROUND_ID_SIZE:  # check: round-id-size
         raise DecodeError(f"a round id has {ROUND_ID_SIZE} bytes, not {len(round_id)}")
     return RoundId(round_id)
-
-
-def _found(rounds: Mapping[RoundId, FoundT], round_id: bytes) -> FoundT:
-    found = rounds.get(checked_id(round_id))
-    if found is None:
-        raise UnknownRoundError(f"no round {round_id.hex()}; finished rounds are forgotten after a while")
-    return found

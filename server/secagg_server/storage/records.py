@@ -116,6 +116,15 @@ class Aborted:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongShareRefused:
+    """A message was refused: it revealed another share than the owner had dealt to its sender, which is remembered."""
+
+    time_s: float
+    sender: ParticipantId
+    owner: ParticipantId
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """The coordinator started again, and gave the open phase its time anew."""
 
@@ -150,6 +159,7 @@ Entry = (
     | Expected
     | Excluded
     | Aborted
+    | WrongShareRefused
     | Resumed
     | Assigned
     | Certified

@@ -146,6 +146,7 @@ class Scene:
             settle=lambda **_: None,
             audit=CoordinatorAudit(None, lambda: self.now).round(self.record, made),
         )
+        self.hosted.start()
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}
 
     def on_end(self) -> None:
@@ -655,6 +656,7 @@ async def test_nobody_waits_for_the_signature_of_the_excluded(in_groups: bool) -
     if in_groups:
         grouped = object.__new__(GroupedRound)
         grouped.groups, grouped._group_of = {1: scene.hosted}, dict.fromkeys(PEOPLE, 1)
+        grouped._unsafe, grouped._writing = [], asyncio.Lock()
         await grouped.exclude(frozenset({PEOPLE[3]}))
     else:
         await scene.hosted.exclude(frozenset({PEOPLE[3]}))

@@ -27,10 +27,13 @@ from secagg_server.observability.facts import (
     GroupAnomaly,
     GroupsCombined,
     GroupsOpened,
+    GroupsResumed,
     RoundBroken,
     RoundEvent,
+    RoundLost,
     RoundName,
     RoundOpened,
+    RoundResumed,
 )
 from secagg_server.observability.statuspage.values import (
     BLAME_SHOWN,
@@ -91,7 +94,7 @@ class Memory:
         self._troubles: dict[tuple[str, str], Trouble] = {}
         self._lock = Lock()  # of the troubles: connections are told of in another thread than rounds
 
-    def __call__(self, fact: Fact) -> None:
+    def __call__(self, fact: Fact) -> None:  # noqa: PLR0912, one for each kind
         """Keep what is shown of the fact."""
         match fact:
             case RoundOpened(round_, at, config):
@@ -101,6 +104,14 @@ class Memory:
                 self._whole[round_.round_id] = _Watched(config, _about(round_, at, config))
             case RoundEvent(round_, at, event):
                 self._take(round_, at, event)
+            case RoundResumed(round_, _, config, opened_s, events):
+                live = self._live[round_.round_id] = _Watched(config, _about(round_, opened_s, config))
+                for at, event in events:
+                    live.standing.take(at, watched(event, b""))
+            case GroupsResumed(round_, opened_s, config):
+                self._whole[round_.round_id] = _Watched(config, _about(round_, opened_s, config))
+            case RoundLost(round_id, detail):
+                self._note("round_lost", "error", f"round {round_id.hex()} is lost: {detail}")
             case GroupsCombined(round_, at, _, survivors):
                 self._end_whole(round_, at, ResultReady(survivors, b""))
             case GroupAnomaly(round_, anomaly):
@@ -132,7 +143,9 @@ class Memory:
                 self._count(live.standing.outcome)
 
     def _end_whole(self, round_: RoundName, at: float, outcome: ResultReady | RoundAborted) -> None:
-        whole = self._whole.pop(round_.round_id)
+        whole = self._whole.pop(round_.round_id, None)
+        if whole is None:
+            return  # it was lost before this process began
         whole.standing.outcome, whole.standing.ended = outcome, at
         self._finish(whole)
         self._count(outcome)

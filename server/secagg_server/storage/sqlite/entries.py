@@ -34,6 +34,7 @@ from secagg_server.storage.records import (
     Resumed,
     SeedReceived,
     UploadCompleted,
+    WrongShareRefused,
 )
 from secagg_server.storage.sqlite.seals import Envelope
 
@@ -110,6 +111,8 @@ def _opened(entry: Entry) -> tuple[str, str, bytes]:  # noqa: PLR0911, one for e
             return _NONE, "", join(name.encode() for name in sorted(names))
         case Aborted(reason=reason, message=text):
             return _NONE, reason.name, text.encode()
+        case WrongShareRefused(sender=sender, owner=owner):
+            return sender, "", owner.encode()
         case Resumed():
             return _NONE, "", b""
         case Assigned(participant=participant, group=group):
@@ -147,6 +150,8 @@ def _read(kept: Columns, body: bytes) -> Entry:  # noqa: PLR0911, PLR0912, one f
             return Excluded(time_s, _names(body))
         case Aborted.__name__:
             return Aborted(time_s, AbortReason[kept.what], body.decode())
+        case WrongShareRefused.__name__:
+            return WrongShareRefused(time_s, _sender(kept), decode_participant_id(body.decode()))
         case Resumed.__name__:
             return Resumed(time_s)
         case Assigned.__name__:
