@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from secagg.tools.faults.campaign import Row, Table
+    from secagg.tools.faults.machine.table import Table as ProcessTable
 
 HELP = """Simulate everything that can go wrong in a deployment, and judge what comes of it.
 
@@ -55,7 +56,7 @@ def run(
     jobs = jobs or len(os.sched_getaffinity(0))
     began = perf_counter()
     with _Bar(histories) as bar:
-        table = campaign(seed, histories, jobs, bar.see)
+        table = campaign(seed, histories, jobs, lambda so_far: bar.see(so_far.histories, len(so_far.failed)))
     seconds = perf_counter() - began
     if as_json:
         typer.echo(json.dumps({"seed": seed, "jobs": jobs, "seconds": seconds, **table.as_json()}, indent=2))
@@ -112,10 +113,69 @@ def replay(
         raise typer.Exit(1)
 
 
+@app.command()
+def processes(
+    *,
+    schedules: Annotated[int, typer.Option("--schedules", "-n", min=1, help="The number of schedules.")] = 20,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The seed of the first schedule; the others have the seeds that follow.")
+    ] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="How many are played at a time.")] = 2,
+    without_full: Annotated[
+        bool, typer.Option("--without-full", help="Fill no file system, which needs a mount and so root.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play rounds with real processes on this machine, and kill, stop, cut off and fill what a schedule says.
+
+    Each schedule has a coordinator, five participants and an FL server, in processes of their own over TLS. An accident
+    follows an event of the coordinator's log, so every phase has its share. What ended badly leaves its folder.
+
+    Exit code 1 if a round was wrong or lost, or if a program wrote a traceback.
+
+    Example: secagg faults processes --schedules 300
+    """
+    from rich.console import Console
+
+    from secagg.tools.faults.machine.schedule import Kind
+    from secagg.tools.faults.machine.table import play_all
+
+    kinds = tuple(kind for kind in Kind if kind is not Kind.FULL or not without_full)
+    began = perf_counter()
+    with _Bar(schedules, "schedules") as bar:
+        table = play_all(seed, schedules, jobs, kinds, lambda so_far: bar.see(so_far.schedules, len(so_far.bad)))
+    seconds = perf_counter() - began
+    if as_json:
+        typer.echo(json.dumps({"seed": seed, "seconds": seconds, **table.as_json()}, indent=2))
+    else:
+        _print_processes(Console(), table, seconds)
+    if table.bad:
+        raise typer.Exit(1)
+
+
+def _print_processes(console: "Console", table: "ProcessTable", seconds: float) -> None:
+    from rich.table import Table as Grid
+
+    from secagg.tools.faults.checker import Ending
+
+    console.print(f"{table.schedules:,} schedules in {seconds:.0f} s", highlight=False)
+    grid = Grid("accident", "happened", "schedules", *(ending.value for ending in Ending), box=None, pad_edge=False)
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    rows = [(kind.value, row) for kind, row in table.rows.items()]
+    for words, row in (*rows, ("all with an accident", table.whole), ("all without", table.calm)):
+        counts = (row.happened, row.schedules, *(row.endings[ending] for ending in Ending))
+        grid.add_row(words, *(f"{count:,}" for count in counts))
+    console.print(grid)
+    for verdict in table.bad:
+        for finding in verdict.findings:
+            console.print(f"seed {verdict.seed} in {verdict.folder}: {finding}", highlight=False, soft_wrap=True)
+
+
 class _Bar:
     """A progress bar on stderr."""
 
-    def __init__(self, histories: int) -> None:
+    def __init__(self, total: int, what: str = "histories") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -123,7 +183,8 @@ class _Bar:
         self._progress = Progress(
             *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
         )
-        self._task = self._progress.add_task("histories", total=histories)
+        self._what = what
+        self._task = self._progress.add_task(what, total=total)
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
@@ -132,10 +193,9 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def see(self, table: "Table") -> None:
+    def see(self, done: int, bad: int) -> None:
         """Show how far it is."""
-        words = "histories" if not table.failed else f"histories, {len(table.failed)} bad"
-        self._progress.update(self._task, completed=table.histories, description=words)
+        self._progress.update(self._task, completed=done, description=f"{self._what}, {bad} bad" if bad else self._what)
 
 
 def _print(console: "Console", table: "Table", seed: int, jobs: int, seconds: float) -> None:
