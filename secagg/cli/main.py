@@ -17,6 +17,7 @@ import typer
 from secagg.programs.program import application, run
 
 COMMANDS: Final = {
+    "audit": "secagg.cli.audit:app",
     "ca": "secagg.cli.ca:app",
     "doctor": "secagg.cli.doctor.command:doctor",
     "ledger": "secagg.cli.ledger:app",

@@ -289,8 +289,20 @@ class AuditLog:
         if rest:
             self.cut = len(rest), sha256(rest).digest()
             disks.cut(self._disk, self._segment, self._size)
+        self._write_again(content[: self._size])
         self._name_head()
         return self._last.entries > 0
+
+    def _write_again(self, content: bytes) -> None:
+        """Make sure of the lines behind the last checkpoint that a head names. The earlier process may have failed to
+        flush them and died then: we read them from the system's memory, and the disk never gets them by itself.
+        """
+        signed = content.find(b'"number":%d,' % self._named.entries) if self._named.entries else 0
+        start = content.find(b"\n", signed) + 1 if signed > 0 else 0
+        with self._disk.open(self._segment, make=True) as file:
+            file.write_at(start, content[start:])
+            file.flush()
+        self._disk.flush_folder(self._folder)
 
     def _follow(self, content: bytes) -> dict[int, Head]:
         """Go on behind the newest segment as far as it is whole; the checkpoints in it."""

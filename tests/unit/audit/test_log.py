@@ -338,3 +338,33 @@ def test_facts_that_cannot_be_written_alike_everywhere_are_a_bug(facts: dict[str
 def test_what_is_no_entry_is_refused_by_name(line: bytes) -> None:
     with pytest.raises(AuditError):
         entries.read(line)
+
+
+def test_lines_that_an_earlier_process_could_not_flush_are_written_again(tmp_path: Path) -> None:
+    """A disk takes no page again whose flush failed, unless it is written again."""
+    deployment = Deployment()
+    deployment.log(tmp_path).write([deployment.joined("anna"), deployment.joined("bert", 2)])
+    content = (tmp_path / SEGMENT).read_bytes()
+    written: dict[int, bytes] = {}
+
+    class Watched(_Failing):
+        def count(self, call: str) -> None:
+            if call == "flush":
+                written.setdefault(-1, b"flushed")
+
+        def open(self, path: Path, *, make: bool = False) -> RealFile:
+            file = super().open(path, make=make)
+            write = file.write_at
+
+            def watch(offset: int, data: bytes | memoryview) -> None:
+                written[offset] = bytes(data)
+                write(offset, data)
+
+            file.write_at = watch  # type: ignore[method-assign]
+            return file
+
+    deployment.log(tmp_path, Watched())
+    [(start, again)] = [(at, data) for at, data in written.items() if at >= 0]
+    assert content[start:] == again
+    assert again.count(b"\n") == 2
+    assert -1 in written
