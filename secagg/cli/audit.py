@@ -307,20 +307,24 @@ def _told_family(family: "Family") -> Iterator[str]:
     found = family.found
     model = f", model {family.model[:16]}…" if family.model else ", over time"
     when = f"{moment(family.first_ms)} to {moment(family.last_ms)} UTC"
-    yield f"task {family.task}, {family.purpose}{model}: {found.sums} sums, {when}; {family.noisy} with noise"
+    yield f"task {family.task}, {family.purpose}{model}: {_count(found.sums, 'sum')}, {when}; {family.noisy} with noise"
     if family.unreleased:
         yield f"  {family.unreleased} of them are of rounds that failed when somebody could know the sum already"
     yield (
-        f"  {len(found.standings)} participants in {found.cohorts} different cohorts and {found.cells} cells; rank "
-        f"{found.rank}; smallest cell: {len(found.smallest_cell)}"
+        f"  {len(found.standings)} participants, {_count(found.cohorts, 'different cohort')}, "
+        f"{_count(found.cells, 'cell')}; rank {found.rank}; smallest cell: {len(found.smallest_cell)}"
     )
     for shown in found.shown[:3]:
         said = "alone" if len(shown.members) == 1 else "as a sum" if shown.alone else "as a difference"
-        yield f"  {len(shown.members)} shown {said} by {len(shown.sums)} sums: {_some(shown.members)}"
+        yield f"  {len(shown.members)} shown {said} by {_count(len(shown.sums), 'sum')}: {_some(shown.members)}"
     yield f"  {'participant':<32}  {'sums':>6}  {'cell':>6}  {'smallest set':>12}"
     for name, each in found.standings.items():
         yield f"  {name:<32}  {each.sums:>6}  {each.cell:>6}  {each.fewest:>12}"
     yield ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _some(names: tuple[str, ...]) -> str:

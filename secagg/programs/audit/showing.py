@@ -12,7 +12,7 @@ from secagg.programs.audit.kinds import KINDS
 from secagg.programs.audit.reading import Line
 
 _NAMES_PEOPLE: Final = ("participant", "culprit", "accuser", "accused", "culprits", "participants", "survivors", "who")
-_NOT_SHOWN: Final = frozenset({"round", "step", "config", "certificates", "signature", "settings"})
+_NOT_SHOWN: Final = frozenset({"round", "step", "certificates", "signature"})
 _HEX_SHOWN: Final = 12
 _ITEMS_SHOWN: Final = 6
 _CHARS_SHOWN: Final = 200
@@ -95,7 +95,10 @@ def text(entry: Entry) -> str:
 
 def facts(entry: Entry) -> list[str]:
     """What an entry says besides time, kind and round, as `name: value`."""
-    shown = {name: value for name, value in entry.facts.items() if name not in _NOT_SHOWN and value not in ("", [], {})}
+    said = {name: value for name, value in entry.facts.items() if name not in _NOT_SHOWN}
+    shown = {
+        name: value for name, value in said.items() if value not in ("", [], {}) and (name, value) != ("again", False)
+    }
     order = KINDS[entry.kind].facts if entry.kind in KINDS else ()
     ranked = sorted(shown, key=lambda name: order.index(name) if name in order else len(order))
     return [f"{name}: {_short(shown[name])}" for name in ranked]
@@ -106,7 +109,7 @@ def _short(value: object) -> str:
         first = ", ".join(_short(item) for item in value[:_ITEMS_SHOWN])
         return f"{first} and {len(value) - _ITEMS_SHOWN} more" if len(value) > _ITEMS_SHOWN else first
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_short(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_short(inner)}" for name, inner in value.items() if inner is not None)
     if isinstance(value, bool):
         return "yes" if value else "no"
     word = str(value)

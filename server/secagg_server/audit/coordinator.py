@@ -173,6 +173,8 @@ class CoordinatorAudit:
     def __call__(self, fact: Fact) -> None:
         """Hear of a call or a connection that was refused. What peers choose to do is throttled."""
         match fact:
+            case CallEnded(error=RoundAborted()):
+                pass  # the round's own entry says so
             case CallEnded(error=error) if error is not None:
                 name, network = type(error).__name__, network_of(fact.address)
                 self._note_refusal(
