@@ -90,7 +90,9 @@ async def test_the_log_has_the_kinds_and_facts_of_its_reference(tmp_path: Path) 
         round_id, people = await s.open(make_config(5))
         await s.director.abort(round_id, "enough\n\x1b[31m of it")
         with pytest.raises(grpc.aio.AioRpcError):
-            await people[0].say()
+            await people[0].say()  # the entry of the round says that it was aborted: none says that this was refused
+        with pytest.raises(grpc.aio.AioRpcError):
+            await people[0].find(round_id=bytes(16))
     for entry in _entries(tmp_path):
         kind = KINDS[entry.kind]
         wanted = {*kind.facts, *(OF_ROUND if kind.of_round else ())}
@@ -98,6 +100,7 @@ async def test_the_log_has_the_kinds_and_facts_of_its_reference(tmp_path: Path) 
     kinds = {entry.kind for entry in _entries(tmp_path)}
     assert {"abort_asked", "round_failed", "call_refused", "identity_seen", "coordinator_stopped"} <= kinds
     assert kinds <= KINDS.keys()
+    assert [refused["error"] for refused in _of_kind(tmp_path, "call_refused")] == ["UnknownRoundError"]
     [asked] = _of_kind(tmp_path, "abort_asked")
     assert asked["detail"] == "enough ?[31m of it"
     [failed] = _of_kind(tmp_path, "round_failed")
