@@ -2,6 +2,7 @@
 
     lock            held by the coordinator that runs
     state.sqlite    rounds, their journals, ends and receipts, sums that are remembered, identities that were seen
+    commits         how many commits that database has had
     spool/          a file for each open round: the chunks of vectors
     sums/           a file for each finished round: its sum, until it is forgotten
     keys/           a file for each open round: the key that seals its journal; destroyed at its end
@@ -44,6 +45,11 @@ class StateFolder:
     def database(self) -> Path:
         """The database; SQLite has two files beside it while it is open."""
         return self.path / "state.sqlite"
+
+    @property
+    def commits(self) -> Path:
+        """How many commits the database has had."""
+        return self.path / "commits"
 
     @property
     def spool(self) -> Path:

@@ -83,9 +83,7 @@ class SqliteJournal:
         self._pending.append(entry)
 
     def flush(self) -> None:
-        """Flush the spool, then commit what was appended and up to where the spool is safe: one `fsync` for each of the
-        two that has something new.
-        """
+        """Flush the spool if it has anything new, then commit what was appended and up to where the spool is safe."""
         self.spool.flush()
         if not self._pending and self.spool.flushed == self._spooled:
             return

@@ -18,6 +18,8 @@ APPLICATION_ID: Final = 0x53454341
 
 STEPS: Final[Sequence[Sequence[str]]] = (
     (
+        # How many commits there were, so that a database that went back is found out.
+        "CREATE TABLE commits (only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL) STRICT",
         # Rounds that are not forgotten, and the groups of such rounds. `noise_seed` is sealed under the round's key.
         """CREATE TABLE rounds (
             number INTEGER PRIMARY KEY,  -- in the order of opening

@@ -1,8 +1,8 @@
 """The store in a folder as a whole.
 
 What is safe when: `open_rounds`, `claim_release`, a journal's `flush` and its `finish` return after a commit, which is
-one `fsync` of the database's log. Identities, sums that were fetched, claims that are settled and rounds that are
-forgotten wait for the next commit of anybody.
+an `fsync` of the database's log and one of the count of commits. Identities, sums that were fetched, claims that are
+settled and rounds that are forgotten wait for the next commit of anybody.
 
 An earlier process may have left files that no row names: it died between a file and the commit, or between the commit
 and the removal. They are removed at the start.
@@ -25,6 +25,7 @@ from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release
 from secagg_server.storage.records import Ended, Entry, RoundRecord
+from secagg_server.storage.sqlite.counting import CommitCount
 from secagg_server.storage.sqlite.database import Database, named
 from secagg_server.storage.sqlite.ends import decode_end
 from secagg_server.storage.sqlite.folder import StateFolder
@@ -84,6 +85,7 @@ class SqliteStore:
         self._disk = disk
         self._folder = folder
         self._database = _opened(folder, disk)
+        self._count = _counted(folder, disk, self._database)
         self._keys = KeyFolder(disk, folder.keys, rng)
         self._place = Place(disk, folder, self._keys, self._database, self._writing)
         self._releases.load(self._database)
@@ -94,6 +96,7 @@ class SqliteStore:
         """Write what waits, if the disk lets us, and let go of the database."""
         with suppress(StoreError), self._writing():
             pass
+        self._count.close()
         self._database.close()
 
     # --- rounds -------------------------------------------------------------------------------------------------------
@@ -166,6 +169,8 @@ class SqliteStore:
                 )
                 known, new = self._releases.write(connection), self._identities.write(connection)
                 yield connection
+                self._count.count(connection)
+            self._count.committed()
             self._releases.written(known)
             self._identities.written(new)
             for done, waiting in ((forgotten, self._forgotten), (fetched, self._fetched)):
@@ -264,6 +269,13 @@ def _opened(folder: StateFolder, disk: Disk) -> Database:
     except OSError as error:
         raise named(error) from error
     return database
+
+
+def _counted(folder: StateFolder, disk: Disk, database: Database) -> CommitCount:
+    try:
+        return CommitCount(disk, folder.commits, database)
+    except OSError as error:
+        raise named(error) from error
 
 
 def check_whole(database: Database) -> None:
