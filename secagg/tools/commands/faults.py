@@ -159,9 +159,10 @@ def _print_processes(console: "Console", table: "ProcessTable", seconds: float) 
     from secagg.tools.faults.checker import Ending
 
     console.print(f"{table.schedules:,} schedules in {seconds:.0f} s", highlight=False)
-    grid = Grid("accident", "happened", "schedules", *(ending.value for ending in Ending), box=None, pad_edge=False)
-    for column in grid.columns[1:]:
-        column.justify = "right"
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("accident", no_wrap=True)
+    for words in ("happened", "schedules", *(ending.value for ending in Ending)):
+        grid.add_column(words, justify="right")
     rows = [(kind.value, row) for kind, row in table.rows.items()]
     for words, row in (*rows, ("all with an accident", table.whole), ("all without", table.calm)):
         counts = (row.happened, row.schedules, *(row.endings[ending] for ending in Ending))

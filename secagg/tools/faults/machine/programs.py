@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from secagg_client import Client, ControlClient
+from secagg_client import Client, ControlClient, StateFolder
 
 from secagg.config import ThreatModel
 from secagg.context import RoundId
@@ -43,17 +43,17 @@ def coordinator(folder: Path, settings: Path) -> None:
 
 def participant(folder: Path, schedule: Schedule, name: str, target: str) -> None:
     """One participant, with a folder for what it must not forget."""
+    place = folder / name
+    files = {"certificate": place / "cert.pem", "key": place / "key.pem", "ca": place / "ca.pem"}
 
-    def take_part() -> dict[str, Any]:
-        place = folder / name
-        files = {"certificate": place / "cert.pem", "key": place / "key.pem", "ca": place / "ca.pem"}
-        with Client.from_files(target, policy=_POLICY, **files) as client:
+    def take_part(state: StateFolder) -> dict[str, Any]:
+        with Client.from_files(target, policy=_POLICY, memory=place / "memory", **files) as client:
             result = client.participate(
                 {ARRAY: update_of(schedule, name)},
                 task=schedule.config.task,
                 model_digest=schedule.config.model_digest,
                 timeout_s=PATIENCE_S,
-                # STATE state=place / "state",
+                state=state,
             )
         if result.totals is None:
             raise ValueError("a round of integers gives totals")
@@ -64,7 +64,8 @@ def participant(folder: Path, schedule: Schedule, name: str, target: str) -> Non
         }
 
     _write_to(log_of(folder, name))
-    _tell(outcome_of(folder, name), take_part)
+    with StateFolder(place / "state") as state:
+        _tell(outcome_of(folder, name), lambda: take_part(state))
 
 
 def fl_server(folder: Path, schedule: Schedule, target: str) -> None:
