@@ -14,18 +14,20 @@ from typing import Any
 from secagg_client import Memory
 from secagg_client.calls.call import PreparedCall
 from secagg_client.calls.data_plane import FindRound, UploadCall
-from secagg_client.participation.results import RoundResult
+from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.session import Participation
 from secagg_client.participation.state_folder import StateFolder
 from secagg_client.participation.terms import Contribution, Terms
 
 from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
-from secagg.context import Round, bind
+from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import SeededRng
 from secagg.errors import SavedStateError, SecAggError
 from secagg.lattice.jobs import Desk
-from secagg.messages import ParticipantId
+from secagg.messages import ParticipantId, Phase
+from secagg.policy import Policy
 from secagg.schemes import coordinate
 from secagg.tools.faults.disk import CHANGES, Kind, VirtualDisk
 from secagg.tools.simulation.cohort import participant_names
@@ -41,6 +43,10 @@ FOLDER = Path("/state")
 
 class Dies(Exception):
     """The process ends here."""
+
+
+class Stopped(Exception):
+    """The round was to stop here."""
 
 
 class InProcess(Desk):
@@ -60,6 +66,8 @@ class Life:
         sent: what left it, by call and chunk.
         twice: what left it in two versions.
         memory: of released sums, which outlives processes.
+        encoded: the inputs that it masked in each round.
+        feedback: that of its client, which is not used.
     """
 
     name: ParticipantId
@@ -72,7 +80,9 @@ class Life:
     twice: list[str] = field(default_factory=list)
     moments: int = 0
     processes: int = 0
-    keys: set[bytes] = field(default_factory=set)
+    policy: Policy = LENIENT
+    encoded: dict[RoundId, list[Any]] = field(default_factory=dict)
+    feedback: Feedback = field(default_factory=Feedback)
 
     def __post_init__(self) -> None:
         self.disk = VirtualDisk(Random(self.seed))  # noqa: S311 - of what a power cut loses
@@ -100,10 +110,11 @@ class Life:
             self.alive = False
             raise Dies
 
-    def process(self, find: FindRound) -> Participation:
+    def process(self, find: FindRound | Offer) -> Participation:
         """A new process, started by the same command."""
         while True:
             self.processes += 1
+            self.disk.kill()  # the one before is gone
             self.alive = True
             self.folder = StateFolder(FOLDER, disk=self.disk.mount())
             try:
@@ -116,14 +127,16 @@ class Life:
         # Each process draws the same: if what it must not draw anew were drawn anew, it would not show otherwise.
         rng = SeededRng(bytes([self.seed % 256, self.processes]) + bytes(30))
         terms = Terms(
-            made.identities[self.name], made.trust, LENIENT, rng, lambda: NOW, memory=self.memory, backend=InProcess
-        )
+            made.identities[self.name], made.trust, self.policy, rng, lambda: NOW, memory=self.memory,
+            backend=InProcess, feedback=self.feedback,
+        )  # fmt: skip
         return Participation(terms, self.make(), find, self.folder)
 
     def note(self, call: PreparedCall[Any], part: int, data: bytes) -> None:
         if isinstance(call, FindRound):
             return
-        if self.sent.setdefault((call.method, part), data) != data:
+        of_round = getattr(call, "round_id", b"").hex()
+        if self.sent.setdefault((of_round + call.method, part), data) != data:
             self.twice.append(f"{call.method} {part}")
 
 
@@ -132,6 +145,7 @@ class Crashing(Conversation):
 
     Attributes:
         handed: the result that the caller of that one had last.
+        stops_at: the call of that one before which the test stops the round.
         looks_for_another: whether it looks for another round, because this one is over for it.
     """
 
@@ -145,6 +159,7 @@ class Crashing(Conversation):
         self.life = life
         self.handed: RoundResult | None = None  # to the caller of the one that crashes
         self.looks_for_another = False
+        self.stops_at = ""
         self.bring = bring
         super().__init__(config, **options)
 
@@ -211,7 +226,13 @@ class Crashing(Conversation):
             super()._deliver(name, call)
             return
         self._check_alive()
+        if call.method == self.stops_at:
+            raise Stopped
         self.life.moment()  # nothing was sent yet
+        if isinstance(call, UploadCall) and call.vector.phase is Phase.MASKED_INPUT:
+            vector = self.all[name]._input.encoded  # type: ignore[union-attr]
+            read = vector.read(0, self.config.vector_len, self.config.ring_dtype)
+            self.life.encoded.setdefault(self.round_id, []).append(read)
         if isinstance(call, UploadCall):
             if call.begun:
                 call = call.resumed(self.coordinator.received_chunks(name))

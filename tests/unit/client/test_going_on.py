@@ -2,25 +2,60 @@
 with an error that has a name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import Memory
+from secagg_client import Client, Memory, Offer, StateFolder
+from secagg_client.calls.data_plane import FindRound, SendMessage, UploadCall
+from secagg_client.participation import session
+from secagg_client.participation.going_on import repeatable
+from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution
 
+from secagg.aggregates import Aggregate
 from secagg.config import RoundConfig
+from secagg.context import RoundId
+from secagg.crypto.rng import SeededRng
+from secagg.encoding.arrays import FloatArray
 from secagg.encoding.integers import Integers
+from secagg.encoding.packing import unpack
+from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.errors import SavedStateError
+from secagg.errors import (
+    AbortReason,
+    ConfigError,
+    LimitError,
+    LocalError,
+    MemoryFileError,
+    NotInRoundError,
+    ParticipationCancelled,
+    RoundAborted,
+    RoundTimeoutError,
+    SavedStateError,
+    TransportError,
+    UnknownRoundError,
+)
+from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.parameters import Custody, Scheme, find_profile
-from secagg.messages import ParticipantId
+from secagg.messages import PartialChunk, ParticipantId, Phase
+from secagg.programs.disk import exchange
+from secagg.schemes import Upload
+from secagg.tools.faults.disk import VirtualDisk
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
-from tests.crashing import Crashing, Life
-from tests.rounds import ACTIVE, SEMI_HONEST, make_config
+from secagg.wire.configuration import encode_config
+from secagg.wire.kept_states import KeptState, encode_kept
+from secagg.wire.v1 import data_plane_pb2 as pb
+from tests.conversing import LENIENT, ROUND_ID, in_bytes
+from tests.crashing import FOLDER, Crashing, Life, Stopped
+from tests.rounds import ACTIVE, SEMI_HONEST, make_config, random_update
+from tests.serving import site
 
 NAMES = participant_names(4)
 VICTIM = NAMES[1]
@@ -119,3 +154,327 @@ def test_in_an_encrypted_round_it_goes_on_or_says_that_it_cannot_encrypt_again(
             check_exact(round_)
             outcomes.add("summed")
     assert outcomes == {"refused", "summed"}
+
+
+# --- what is not gone on with -----------------------------------------------------------------------------------------
+
+
+def stopped(folder: Path, at: str, **options: Any) -> tuple[Crashing, Life]:
+    """A round in which the process has ended before its call `at` left, and was not started again yet."""
+    life = life_of(folder, **options)
+    round_ = Crashing(life, COUNTED, counted)
+    round_.stops_at = at
+    with pytest.raises(Stopped):
+        round_.play()
+    life.disk.kill()
+    return round_, life
+
+
+def again(round_: Crashing, life: Life, find: FindRound | Offer | None = None, **changes: Any) -> Participation:
+    life.make = lambda: replace(counted(1), **changes)
+    return life.process(find or FindRound(task=round_.config.task))
+
+
+@pytest.mark.parametrize("at", ["Advertise", "SendInput", "Reveal"])
+def test_another_update_is_refused_and_the_same_one_goes_on(tmp_path: Path, at: str) -> None:
+    round_, life = stopped(tmp_path, at)
+    before = dict(life.disk.files())
+    other = again(round_, life, update={"values": values(1) + np.arange(300).clip(max=1)})
+    with pytest.raises(SavedStateError, match="under way with another update or weight") as refused:
+        other.advance(None)
+    assert other.leave_call(refused.value) is None
+    other.close()
+    life.folder.__exit__(None, None, None)
+    assert {p.name.split(".")[0] for p in life.disk.files()} == {p.name.split(".")[0] for p in before}
+    call = again(round_, life).advance(None)
+    assert call is not None
+    assert call.method == at
+
+
+def test_without_the_check_two_updates_are_masked_alike_and_their_difference_is_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Twin of the test above: the coordinator takes one upload from the other."""
+    without_check(monkeypatch, session, "check_same_input", "same-input-again")
+    round_, life = stopped(tmp_path, "SendInput")
+    seen = []
+    for change in (0, 1):
+        call = again(round_, life, update={"values": values(1) + change}).advance(None)
+        assert isinstance(call, UploadCall)
+        payload = b"".join(chunk.payload for chunk in call.vector)
+        seen.append(unpack(payload, round_.config.vector_len, round_.config.ring_bits))
+        life.disk.kill()
+    np.testing.assert_array_equal((seen[1] - seen[0])[:300] % (1 << round_.config.ring_bits), 1)
+
+
+@pytest.mark.parametrize(
+    ("find", "changes", "says"),
+    [
+        (FindRound(task="another"), {}, "of task 'digits', to train, which is under way"),
+        (FindRound(round_id=RoundId(bytes(16))), {}, "which is under way"),
+        (Offer(RoundId(bytes(16)), COUNTED, b""), {}, "which is under way"),
+        (FindRound(task="digits"), {"purpose": "evaluate"}, "which is under way"),
+        (FindRound(task="digits"), {"model_digest": bytes([1]) * 32}, "joined with another model"),
+    ],
+)
+def test_a_caller_who_speaks_of_another_round_is_refused(
+    tmp_path: Path, find: FindRound | Offer, changes: dict[str, Any], says: str
+) -> None:
+    round_, life = stopped(tmp_path, "Share")
+    other = again(round_, life, find, **changes)
+    with pytest.raises(SavedStateError, match=says):
+        other.advance(None)
+    other.leave_call(SavedStateError(""))
+    other.close()
+    life.folder.__exit__(None, None, None)
+    call = again(round_, life).advance(None)
+    assert call is not None
+    assert call.method == "Share"
+
+
+@pytest.mark.parametrize("find", [FindRound(task="digits"), FindRound(round_id=ROUND_ID), None])
+def test_the_round_may_be_named_in_any_way(tmp_path: Path, find: FindRound | None) -> None:
+    round_, life = stopped(tmp_path, "Share")
+    call = again(round_, life, find or Offer(ROUND_ID, COUNTED, encode_config(COUNTED))).advance(None)
+    assert call is not None
+    assert call.method == "Share"
+
+
+def test_after_the_end_the_same_round_is_not_joined_again(tmp_path: Path) -> None:
+    life = life_of(tmp_path)
+    round_ = play(COUNTED, life)
+    other = again(round_, life, FindRound(round_id=ROUND_ID))
+    assert isinstance(other.advance(None), FindRound)
+    with pytest.raises(SavedStateError, match="was joined before with the state in /state; keys are made once"):
+        other.advance(in_bytes([pb.RoundOfferPart(round_id=ROUND_ID, config=encode_config(COUNTED))]))
+    assert other.leave_call(SavedStateError("")) is None
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (TransportError("gone"), True),
+        (LimitError("full"), True),
+        (SavedStateError("no room"), True),
+        (MemoryFileError("no room"), True),
+        (RoundTimeoutError("over"), False),
+        (ParticipationCancelled("enough"), False),
+        (KeyboardInterrupt(), False),
+        (NotInRoundError("late"), False),
+        (RoundAborted(AbortReason.CANCELLED, "no"), False),
+        (UnknownRoundError("what?"), False),
+    ],
+)
+def test_after_some_errors_another_process_may_go_on(tmp_path: Path, error: BaseException, goes_on: bool) -> None:
+    life = life_of(tmp_path)
+    participation = life.process(FindRound(task="digits"))
+    participation.advance(None)
+    participation.advance(in_bytes([pb.RoundOfferPart(round_id=ROUND_ID, config=encode_config(COUNTED))]))
+    leave = participation.leave_call(error)
+    participation.close()
+    life.folder.__exit__(None, None, None)
+    known = isinstance(error, NotInRoundError | RoundAborted | UnknownRoundError)
+    assert (leave is None) is (goes_on or known)
+    call = life.process(FindRound(task="digits")).advance(None)
+    assert isinstance(call, SendMessage if goes_on else FindRound)
+    assert not isinstance(call, FindRound) or call.seen == (ROUND_ID,)
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+OWNER = ParticipantId("a")
+
+
+def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
+    with StateFolder(tmp_path / "state"), pytest.raises(SavedStateError, match="is in use: a participant runs with it"):
+        StateFolder(tmp_path / "state").__enter__()
+    with StateFolder(tmp_path / "state"):
+        pass
+
+
+def test_a_second_participation_is_refused_by_name(tmp_path: Path) -> None:
+    with StateFolder(tmp_path / "state") as state, state.turn(OWNER):
+        with pytest.raises(SavedStateError, match="it serves one participation at a time"), state.turn(OWNER):
+            pass
+        assert state.joined == ()
+
+
+def test_a_folder_that_others_read_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(SavedStateError, match=f"can be read by others; run: chmod 700 {tmp_path}"):
+        StateFolder(tmp_path).__enter__()
+
+
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    for name in ("notes.txt", "key.pem", "carried.npz", "state.json", "key.7", "carried.3.new"):
+        (folder / name).write_bytes(b"mine")
+    with StateFolder(folder) as state, state.turn(OWNER):
+        pass
+    assert {path.name for path in folder.iterdir()} == {"notes.txt", "key.pem", "carried.npz", "state.json", "lock"}
+
+
+def test_only_the_latest_state_opens_and_only_unaltered_and_for_its_owner(tmp_path: Path) -> None:
+    _, life = stopped(tmp_path, "Share")
+    older = life.disk.files()
+    round_, life = stopped(tmp_path, "SendInput")
+    latest = life.disk.files()
+    assert sorted(path.name for path in latest)[1:] == ["lock", "state"]
+
+    def opened(files: Mapping[Path, bytes], owner: ParticipantId = VICTIM) -> None:
+        disk = VirtualDisk(Random(0))  # noqa: S311 - loses nothing here
+        mount = disk.mount()
+        mount.make_folder(FOLDER)
+        for path, content in files.items():
+            exchange(mount, path, content)
+        with StateFolder(FOLDER, disk=mount) as state, state.turn(owner):
+            assert state.under_way is not None
+            assert not set(disk.files()) & {path for path in files if path.name.startswith("key.")}, "used up"
+
+    opened(latest)
+    with pytest.raises(SavedStateError, match="its key is gone: it is a copy of an older state"):
+        opened({**latest, FOLDER / "state": older[FOLDER / "state"]})
+    with pytest.raises(SavedStateError, match="is that of participant-00002, not of a"):
+        opened(latest, OWNER)
+    altered = bytearray(latest[FOLDER / "state"])
+    altered[-1] ^= 1
+    for content, says in (
+        (bytes(altered), "it was altered"),
+        (b"", "it is empty"),
+        (b"\x02" + latest[FOLDER / "state"][1:], "it is of another version"),
+    ):
+        with pytest.raises(SavedStateError, match=f"does not open: {says}.*Move the folder away"):
+            opened({**latest, FOLDER / "state": content})
+    assert round_.config == COUNTED
+
+
+def test_nothing_of_the_update_and_no_secret_is_readable_in_the_folder(tmp_path: Path) -> None:
+    round_, life = stopped(tmp_path, "SendInput")
+    participation = again(round_, life)
+    participation.advance(None)
+    state: Any = participation._participant and participation._participant.membership
+    assert state
+    content = b"".join(data for path, data in life.disk.files().items() if not path.name.startswith("key."))
+    kept = life.folder.under_way
+    assert kept is not None
+    secrets = [kept.step_seed, kept.input_seed, kept.state.seed, kept.state.mask_private_key]
+    assert all(secret is not None and secret.expose() not in content for secret in secrets)
+    opened = encode_kept(KeptState(participant_id=VICTIM, under_way=kept))
+    assert all(secret is not None and secret.expose() in opened for secret in secrets)
+    for dtype in ("<i8", "<u4", "<u2"):
+        assert values(1)[:8].astype(dtype).tobytes() not in opened
+
+
+def test_a_full_disk_is_told_and_the_round_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    round_, life = stopped(tmp_path, "Share")
+    life.disk.room = 0
+    full = again(round_, life)
+    with pytest.raises(SavedStateError, match="No space left on device; make the folder readable and writable") as told:
+        full.advance(None)
+    assert full.leave_call(told.value) is None
+    full.close()
+    life.folder.__exit__(None, None, None)
+    life.disk.room = None
+    call = again(round_, life).advance(None)
+    assert call is not None
+    assert call.method == "Share"
+
+
+def test_a_state_needs_a_memory_of_sums_that_lasts_as_long(tmp_path: Path) -> None:
+    given: Any = {"identity": site().identity(VICTIM), "trust": site().trust}
+    update: Any = {"update": np.zeros(3, np.float32), "task": "digits", "model_digest": bytes(32)}
+    with Client("127.0.0.1:9", **given) as client, pytest.raises(ConfigError, match="give the client a file for it"):
+        client.participate(**update, state=tmp_path / "state")
+
+
+def test_a_sum_that_came_out_does_not_stand_in_its_own_way(tmp_path: Path) -> None:
+    """Killed between the receipt and the result, under a policy that allows one sum of a model."""
+    life = life_of(tmp_path, policy=replace(LENIENT, once_per_model=True))
+    clean = play(COUNTED, life)
+    check_exact(clean)
+    at = life.moments
+    for moment in range(at - 40, at + 1, 5):
+        life = life_of(tmp_path, dies_at={moment}, policy=replace(LENIENT, once_per_model=True))
+        round_ = play(COUNTED, life)
+        check_exact(round_)
+
+
+# --- what feedback carries --------------------------------------------------------------------------------------------
+
+ONE_BIT = Pipeline.parse("feedback | rotate | quantise(bits=1, range=1.0)")
+LOSSY = make_config(4, SEMI_HONEST, threshold=3, max_colluding=0, encoding=ONE_BIT)
+
+
+def rounds_of(life: Life, count: int) -> list[Crashing]:
+    """Several rounds of a task, of different models, one after the other."""
+    played = []
+    for number in range(count):
+        config = replace(LOSSY, model_digest=bytes([number]) * 32)
+
+        def bring(person: int, digest: bytes = config.model_digest) -> Contribution:
+            return Contribution(update=random_update(LOSSY.schema, person), weight=1, model_digest=digest)
+
+        life.make = partial(bring, 1)
+        round_ = Crashing(life, config, bring, round_id=RoundId(bytes([number]) * 16))
+        round_.play()
+        played.append(round_)
+    return played
+
+
+def carried(life: Life) -> FloatArray:
+    life.disk.kill()
+    with StateFolder(FOLDER, disk=life.disk.mount()) as state, state.turn(VICTIM):
+        return state.carried(LOSSY.task)["values"]
+
+
+@pytest.mark.parametrize("cuts_power", [False, True])
+def test_what_is_carried_is_neither_lost_nor_sent_twice(tmp_path: Path, cuts_power: bool) -> None:
+    """In the folder is always what two rounds lost together: what was brought less what is in their sums."""
+    life = life_of(tmp_path)
+    rounds_of(life, 2)
+    total = life.moments
+    for moment in range(2, total, 9):
+        life = life_of(tmp_path, dies_at={moment}, cuts_power=cuts_power, seed=moment)
+        played = rounds_of(life, 2)
+        assert not life.twice
+        brought = 2 * random_update(LOSSY.schema, 1)["values"].astype(np.float64)
+        summed = np.zeros(64)
+        for round_ in played:
+            (encoded,) = {vector.tobytes(): vector for vector in life.encoded[round_.round_id]}.values()
+            summed += decoded_alone(round_, encoded)
+        np.testing.assert_allclose(carried(life), brought - summed, atol=1e-4)
+
+
+def decoded_alone(round_: Crashing, encoded: Any) -> Any:
+    """What the encoded vector of one participant says of its update."""
+    config = round_.config
+    context = round_.coordinator.round.input_context
+    return Aggregate(encoded, (VICTIM,)).mean(config, context).arrays["values"]
+
+
+def test_what_the_client_carries_itself_is_not_left_behind_unnoticed(tmp_path: Path) -> None:
+    life = life_of(tmp_path)
+    life.feedback.restore(LOSSY.task, {"values": np.ones(64, np.float32)})
+    life.make = lambda: Contribution(update=random_update(LOSSY.schema, 1), weight=1, model_digest=bytes(32))
+    participation = life.process(FindRound(task=LOSSY.task))
+    participation.advance(None)
+    with pytest.raises(LocalError, match=r"forget it with client\.feedback\.forget"):
+        participation.advance(in_bytes([pb.RoundOfferPart(round_id=ROUND_ID, config=encode_config(LOSSY))]))
+
+
+# --- steps that are made again ----------------------------------------------------------------------------------------
+
+
+def test_chunks_are_made_of_the_same_draws_wherever_an_upload_goes_on() -> None:
+    def upload() -> Upload:
+        rng = SeededRng(bytes(32))
+        return repeatable(OnceVector(Phase.PARTIAL_DECRYPTION, 5, lambda n: PartialChunk(n, rng.token(8))))
+
+    whole = [chunk.payload for chunk in upload() if isinstance(chunk, PartialChunk)]
+    assert len(set(whole)) == upload().chunks == 5
+    for start in range(5):
+        other = upload()
+        assert [getattr(other.chunk(n), "payload", b"") for n in range(start, 5)] == whole[start:]
+        assert getattr(other.chunk(0), "payload", b"") == whole[0]
