@@ -61,7 +61,18 @@ async def take_part(
     address: str, name: ParticipantId, config: RoundConfig, *, synchronous: bool = True, **arguments: Any
 ) -> RoundResult:
     """One participation with a client of its own; an asynchronous one, or a synchronous one in a thread."""
-    known = {"backend", "feedback", "identity", "interceptors", "policy", "retry", "rng", "server_name", "trust"}
+    known = {
+        "backend",
+        "feedback",
+        "identity",
+        "interceptors",
+        "memory",
+        "policy",
+        "retry",
+        "rng",
+        "server_name",
+        "trust",
+    }
     of_client = known & set(arguments)
     options = {key: arguments.pop(key) for key in of_client}
     given: dict[str, Any] = {
