@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.calls.control_plane import ControlPlane
 from secagg_server.calls.data_plane import DataPlane
 from secagg_server.calls.handlers import Plane, ServiceHandler
@@ -64,6 +66,24 @@ class _Peers:
         return peer
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A coordinator that takes calls."""
+
+    settings: Settings
+    rounds: Rounds
+    audit: CoordinatorAudit
+    close: Callable[[], None]
+
+    async def stop(self) -> None:
+        """End in order, as `secagg_server.app` does."""
+        await self.rounds.shut_down()
+        await asyncio.sleep(self.settings.shutdown_grace_s)
+        opened = self.rounds.newest_first()
+        await self.audit.stop([each.record.round_id for each in opened if each.outcome is None])
+        await asyncio.to_thread(self.close)
+
+
 async def start(
     process: Process,
     network: Network,
@@ -73,14 +93,15 @@ async def start(
     storage: Storage,
     rng: Rng,
     listener: Callable[[Fact], None],
-) -> Rounds:
+) -> Running:
     """Go on where an earlier process stopped, and take calls from then on. To be awaited by the process.
 
     Raises:
         SecAggError: it cannot start.
     """
-    store = await asyncio.to_thread(storage.open, process)
-    observer = Observer(listener)
+    kept = await asyncio.to_thread(storage.open, process.wall, rng)
+    store, audit = kept.store, CoordinatorAudit(kept.audit, process.wall)
+    observer = Observer(listener, audit)
     rounds = Rounds(
         settings,
         deployment.trust,
@@ -91,6 +112,7 @@ async def start(
         rng=rng,
         observer=observer,
         capacity=Capacity(lambda: _ROOM_BYTES, lambda: _ROOM_BYTES, "the virtual disk"),
+        audit=audit,
     )
     data = DataPlane(rounds, Callers(deployment.trust, DenyList(), process.wall), store, process.wall)
     control = ControlPlane(rounds, process.wall)
@@ -101,9 +123,11 @@ async def start(
     )
     for_data = made(name="data", who=data.who, limiter=limiter, peers=_Peers(network))
     for_control = made(name="control", who=lambda _: "the FL server", limiter=local, peers=LocalPeers())
+    await audit.start(settings, deployment.coordinator, deployment.trust)
+    await asyncio.to_thread(rounds.opener.budgets.look)
     network.listen(ADDRESS, Server(process, (ServiceHandler(DATA_PLANE, data.answers, for_data),)))
     network.listen(CONTROL, Server(process, (ServiceHandler(CONTROL_PLANE, control.answers, for_control),)))
-    return rounds
+    return Running(settings, rounds, audit, kept.close)
 
 
 def _one_by_one(work: Callable[[int, int], None], ranges: Sequence[tuple[int, int]]) -> None:

@@ -3,25 +3,27 @@
 import errno
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final, Protocol
 
 from secagg_server.storage.memory import MemoryStore
+from secagg_server.storage.sqlite.folder import held
+from secagg_server.storage.sqlite.store import SqliteStore
 from secagg_server.storage.store import Store
 
-from secagg.errors import StoreError
-from secagg.programs.disk import Disk
+from secagg.crypto.rng import Rng
+from secagg.programs.audit.log import AuditLog
+from secagg.programs.ledgers.files import locked
+from secagg.tools.faults.deployment import deployment
 from secagg.tools.faults.disk import Kind, VirtualDisk
 from secagg.tools.faults.history import Fault
-from secagg.tools.faults.processes import Process
 from secagg.tools.faults.scenario import DiskAccident, DiskPlan
 
 STATE: Final = Path("/state")
 """The coordinator's state folder."""
-
-STORE: Final[Callable[[Path, Disk], Store] | None] = None
-"""Opens the store in a folder."""
 
 _FAILS: Final = frozenset({Kind.WRITE, Kind.FLUSH, Kind.FLUSH_FOLDER})
 
@@ -70,6 +72,21 @@ class Trouble:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a coordinator's process has of a storage.
+
+    Attributes:
+        store: of rounds and ledgers.
+        audit: the audit log; None where nothing outlives the process.
+        close: lets go of everything, as a process does that stops in order.
+    """
+
+    store: Store
+    audit: AuditLog | None
+    close: Callable[[], None]
+
+
 class Storage(Protocol):
     """What a coordinator's machine keeps."""
 
@@ -78,8 +95,12 @@ class Storage(Protocol):
         """Whether anything outlives a process."""
         ...
 
-    def open(self, process: Process) -> Store:
-        """The store of a process that begins; it ends with the process.
+    def open(self, clock: Callable[[], float], rng: Rng) -> Kept:
+        """What a process that begins finds; it ends with the process.
+
+        Args:
+            clock: of the process, seconds since 1970.
+            rng: keys of rounds come from it.
 
         Raises:
             SecAggError: it cannot be used.
@@ -108,9 +129,9 @@ class InMemory:
 
     durable = False
 
-    def open(self, process: Process) -> Store:
+    def open(self, clock: Callable[[], float], rng: Rng) -> Kept:
         """An empty store."""
-        return MemoryStore()
+        return Kept(MemoryStore(), None, lambda: None)
 
     def kill(self, *, power: bool = False) -> None:
         """Nothing is kept anyway."""
@@ -149,12 +170,18 @@ class OnDisk:
         self._trouble = self.disk.mischief = Trouble(plan, rng, befell, lambda: injected(Fault.FLUSH_LIED))
         self._rots = plan.rots
         self._injected = injected
+        self._open = ExitStack()
 
-    def open(self, process: Process) -> Store:
-        """The store in the state folder."""
-        if STORE is None:
-            raise StoreError("there is no store on disks")
-        return STORE(STATE, self.disk.mount())
+    def open(self, clock: Callable[[], float], rng: Rng) -> Kept:
+        """The store and the audit log in the state folder."""
+        mount = self.disk.mount()
+        with ExitStack() as opening:
+            folder = opening.enter_context(held(STATE, mount))
+            ledgers = opening.enter_context(locked(folder.ledgers, clock, mount))
+            store = opening.enter_context(closing(SqliteStore(folder, mount, rng, ledgers=ledgers)))
+            audit = AuditLog.open(folder.audit, lambda: deployment().coordinator, clock, mount)
+            self._open = opening.pop_all()
+        return Kept(store, audit, self._open.close)
 
     def kill(self, *, power: bool = False) -> None:
         """End what the process had open."""

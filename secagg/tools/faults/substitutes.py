@@ -74,6 +74,8 @@ SUBSTITUTES: Final[tuple[tuple[str, Any], ...]] = (
     ("secagg_client.aio.control.monotonic", lambda: RUNNING.get().monotonic()),
     ("secagg_client.retry.SystemRandom", _Jitter),
     ("secagg_server.rounds.registry.give_back", lambda: None),
+    ("secagg_server.audit.coordinator.monotonic", lambda: RUNNING.get().monotonic()),
+    ("secagg_server.storage.sqlite.folder.ROOM_BYTES", 1 << 12),
     ("secagg.encoding.packing.CHUNK_BYTES", CHUNK_BYTES),
     ("secagg.tools.faults.checker.sums._CHUNK_BITS", 8 * CHUNK_BYTES),
 )

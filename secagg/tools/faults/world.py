@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import BudgetSetting, Settings
 
 from secagg.crypto.rng import SeededRng
@@ -37,7 +36,7 @@ from secagg.tools.faults.scenario import (
     draw,
     stream,
 )
-from secagg.tools.faults.storage import STORE, InMemory, OnDisk, Storage
+from secagg.tools.faults.storage import InMemory, OnDisk, Storage
 from secagg.tools.faults.substitutes import Online, substituted
 from secagg.tools.faults.weather import Storm
 
@@ -96,13 +95,13 @@ class World:
         self.network = Network(self.loop, self.storm, self.recorder)
         self.done = self.loop.create_future()
         self.storage: Storage = InMemory()
-        if scenario.disk is not None and STORE is not None:
+        if scenario.disk is not None:
             rng = stream(seed, "disk")
             self.storage = OnDisk(scenario.disk, rng, self._wall, self._befell, self.recorder.injected)
         self.recorder.history.durable = self.storage.durable
         self.programs: dict[str, Program] = {}
         self._processes: list[Process] = []
-        self._coordinator: Rounds | None = None
+        self._coordinator: coordinator.Running | None = None
         self._refused = 0
         self._accidents = list(scenario.accidents)
         self.fl = FLServer(seed, scenario.tasks, scenario.people, self.recorder, self._finished)
@@ -229,13 +228,12 @@ class World:
                 self.network.later(accident.for_s, self.storage.make_room)
 
     def _stop_in_order(self, down_s: float) -> None:
-        process, rounds = self.programs[COORDINATOR].process, self._coordinator
-        if process is None or not process.alive or rounds is None:
+        process, running = self.programs[COORDINATOR].process, self._coordinator
+        if process is None or not process.alive or running is None:
             return
 
         async def stop() -> None:
-            await rounds.shut_down()
-            await asyncio.sleep(settings().shutdown_grace_s)
+            await running.stop()
             self.kill(COORDINATOR)
             self.network.later(down_s, self.revive, COORDINATOR)
 
@@ -247,6 +245,7 @@ class World:
         if process is not None:
             process.kill()
         if name == COORDINATOR:
+            self._coordinator = None
             self.storage.kill(power=power)
 
     def revive(self, name: str) -> None:
