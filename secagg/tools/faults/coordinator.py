@@ -24,7 +24,7 @@ from secagg.crypto.rng import Rng
 from secagg.tools.faults.deployment import Deployment
 from secagg.tools.faults.network import Network, Server
 from secagg.tools.faults.processes import Process
-from secagg.tools.faults.storage import Storage
+from secagg.tools.faults.storage import Kept
 from secagg.wire.calls import CONTROL_PLANE, DATA_PLANE
 
 ADDRESS: Final = "coordinator.simulated:7443"
@@ -90,7 +90,7 @@ async def start(
     *,
     deployment: Deployment,
     settings: Settings,
-    storage: Storage,
+    opens: Callable[[], Kept],
     rng: Rng,
     listener: Callable[[Fact], None],
 ) -> Running:
@@ -99,7 +99,7 @@ async def start(
     Raises:
         SecAggError: it cannot start.
     """
-    kept = await asyncio.to_thread(storage.open, process.wall, rng)
+    kept = await asyncio.to_thread(opens)
     store, audit = kept.store, CoordinatorAudit(kept.audit, process.wall)
     observer = Observer(listener, audit)
     rounds = Rounds(

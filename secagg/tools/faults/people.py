@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
@@ -11,6 +12,7 @@ import numpy as np
 from secagg_client.aio.client import AsyncClient
 from secagg_client.aio.control import AsyncControlClient
 from secagg_client.participation.results import Offer
+from secagg_client.participation.state_folder import StateFolder
 from secagg_client.released_sums.memory import Memory
 from secagg_client.retry import RetryPolicy
 
@@ -24,9 +26,11 @@ from secagg.messages import ParticipantId
 from secagg.policy import Policy
 from secagg.tools.faults import coordinator
 from secagg.tools.faults.deployment import deployment
+from secagg.tools.faults.disk import Mount, VirtualDisk
 from secagg.tools.faults.history import FL_SERVER, Contributed
 from secagg.tools.faults.recording import Recorder
 from secagg.tools.faults.scenario import ARRAY, LARGEST, TaskPlan, stream
+from secagg.tools.faults.storage import STATE
 
 POLICY: Final = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0, allow_experimental=True)
 PATIENT: Final = RetryPolicy.lasting(120.0)
@@ -51,6 +55,12 @@ def update_of(seed: int, name: str, config: RoundConfig) -> np.ndarray[Any, np.d
     return rng.normal(0.0, 0.1, spec.shape)
 
 
+class KeptMemory(Memory):
+    """A memory that outlives its process, as one in a file does."""
+
+    durable = True
+
+
 @dataclass(slots=True)
 class Participant:
     """One participant's caller.
@@ -61,7 +71,9 @@ class Participant:
         tasks: that it takes part in, side by side.
         recorder: is told what it puts in, and how that ends.
         patience_s: for one round.
-        memory: outlives the process, as its file would.
+        disk: where a participation is kept so that it outlives its process; None for one that does not.
+        memory: of released sums, which outlives the process.
+        offers: the round of each task that it takes part in, for the next process to go on in.
     """
 
     seed: int
@@ -69,7 +81,9 @@ class Participant:
     tasks: tuple[TaskPlan, ...]
     recorder: Recorder
     patience_s: float
-    memory: Memory = field(default_factory=Memory)
+    disk: VirtualDisk | None
+    memory: Memory = field(default_factory=KeptMemory)
+    offers: dict[str, Offer] = field(default_factory=dict)
 
     async def run(self, rng: SeededRng) -> None:
         """Take part in every round, until the process ends."""
@@ -84,28 +98,38 @@ class Participant:
             backend=_Desk,
             memory=self.memory,
         )
+        mount = None if self.disk is None else self.disk.mount()
         async with asyncio.TaskGroup() as group:
             for task in self.tasks:
-                group.create_task(self._follow(client, task.name))
+                group.create_task(self._follow(client, task.name, mount))
 
-    async def _follow(self, client: AsyncClient, task: str) -> None:
+    async def _follow(self, client: AsyncClient, task: str, mount: Mount | None) -> None:
         while True:
             try:
-                offer = await client.find_round(task=task, timeout_s=self.patience_s)
-                await self._contribute(client, offer)
+                if mount is None or task not in self.offers:
+                    self.offers[task] = await client.find_round(task=task, timeout_s=self.patience_s)
+                await self._contribute(client, self.offers[task], mount)
             except Exception as error:
                 self.recorder.told(self.name, error)
+                if not isinstance(error, TransportError):
+                    self.offers.pop(task, None)
                 await asyncio.sleep(PAUSE_S)
             else:
                 self.recorder.told(self.name)
+                del self.offers[task]
 
-    async def _contribute(self, client: AsyncClient, offer: Offer) -> None:
+    async def _contribute(self, client: AsyncClient, offer: Offer, mount: Mount | None) -> None:
         config = offer.config
         update = update_of(self.seed, self.name, config)
         self.recorder.note(Contributed(self.recorder.now, self.name, offer.round_id, {ARRAY: update}))
-        await client.participate(
-            {ARRAY: update}, offer=offer, model_digest=config.model_digest, timeout_s=self.patience_s
-        )
+        with ExitStack() as held:
+            state = None
+            if mount is not None:
+                folder = StateFolder(STATE / config.task, disk=mount)
+                state = await asyncio.to_thread(held.enter_context, folder)
+            await client.participate(
+                {ARRAY: update}, offer=offer, model_digest=config.model_digest, state=state, timeout_s=self.patience_s
+            )
 
 
 @dataclass(slots=True)

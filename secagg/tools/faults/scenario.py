@@ -1,6 +1,6 @@
 """What a history is about, drawn from its seed: who takes part in which rounds, and what goes wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -76,14 +76,16 @@ class ShutDown:
 
 @dataclass(frozen=True, slots=True)
 class DiskAccident:
-    """Something happens to the coordinator's disk in place of one of its operations.
+    """Something happens to the disk of a machine in place of one of its operations.
 
     Attributes:
+        whose: name of the machine.
         change: number of the operation among those that change something, from 1 on.
-        fault: COORDINATOR_KILLED, POWER_CUT, DISK_FULL or DISK_ERROR.
-        for_s: until the coordinator starts again, or until there is room again.
+        fault: COORDINATOR_KILLED or PARTICIPANT_KILLED, POWER_CUT, DISK_FULL or DISK_ERROR.
+        for_s: until its program starts again, or until there is room again.
     """
 
+    whose: str
     change: int
     fault: Fault
     for_s: float
@@ -91,12 +93,12 @@ class DiskAccident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskPlan:
-    """How the coordinator's disk fails.
+    """How the disk of a machine fails.
 
     Attributes:
         accidents: in the order of their operations.
         lies: share of the flushes that make nothing safe.
-        rots: whether bytes of a file change while the coordinator is down.
+        rots: whether bytes of a file change when its program ends first.
     """
 
     accidents: tuple[DiskAccident, ...] = ()
@@ -146,7 +148,7 @@ class Scenario:
         people: who takes part.
         tasks: at the same time.
         rates: of the network's faults.
-        disk: how the coordinator's disk fails; None for a coordinator that keeps nothing, and so never ends.
+        disks: how the disks fail of those that keep anything. A coordinator without one never ends.
         accidents: what else goes wrong, in any order.
         patience_s: longest time that a participant gives to one round.
     """
@@ -155,7 +157,7 @@ class Scenario:
     people: tuple[ParticipantId, ...]
     tasks: tuple[TaskPlan, ...]
     rates: Rates
-    disk: DiskPlan | None
+    disks: Mapping[str, DiskPlan]
     accidents: tuple[Accident, ...]
     patience_s: float
 
@@ -175,9 +177,12 @@ def draw(seed: int) -> Scenario:
     if kind not in _COSTLY and rng.random() < 0.1:
         tasks.append(_task(rng, "task-2", rng.choice(("active", "semi-honest")), len(people), 1))
     rates, patience_s = _rates(rng), rng.choice((150.0, 400.0, 1000.0))
-    disk = None if rng.random() < 0.1 else _disk(rng)
-    accidents = _accidents(rng, people) if disk is None else (*_accidents(rng, people), *_ends(rng))
-    return Scenario(seed, people, tuple(tasks), rates, disk, accidents, patience_s)
+    disks: dict[str, DiskPlan] = {name: _participants_disk(rng, name) for name in people if rng.random() < 0.3}
+    accidents = _accidents(rng, people)
+    if rng.random() >= 0.1:
+        disks[COORDINATOR] = _coordinators_disk(rng)
+        accidents = (*accidents, *_ends(rng))
+    return Scenario(seed, people, tuple(tasks), rates, disks, accidents, patience_s)
 
 
 _KINDS: Final = {
@@ -263,7 +268,7 @@ def _rates(rng: Random) -> Rates:
 
 def _accidents(rng: Random, people: tuple[ParticipantId, ...]) -> tuple[Accident, ...]:
     found: list[Accident] = [
-        Kill(rng.choice(people), _step(rng, 400), rng.choice((None, 0.1, 5.0, 60.0)))
+        Kill(rng.choice(people), _step(rng, 400), rng.choice((None, 0.1, 5.0, 60.0)), power=rng.random() < 0.5)
         for _ in range(rng.choices((0, 1, 2), (50, 35, 15))[0])
     ]
     if rng.random() < 0.05:
@@ -286,15 +291,24 @@ def _ends(rng: Random) -> Iterator[Accident]:
         yield ShutDown(_moment(rng), rng.choice((0.1, 20.0)))
 
 
-def _disk(rng: Random) -> DiskPlan:
+def _coordinators_disk(rng: Random) -> DiskPlan:
     weights = {Fault.COORDINATOR_KILLED: 4, Fault.POWER_CUT: 4, Fault.DISK_FULL: 1, Fault.DISK_ERROR: 1}
-    accidents = [
-        DiskAccident(_step(rng, 500), rng.choices(*zip(*weights.items(), strict=True))[0], rng.choice((0.1, 3.0, 20.0)))
-        for _ in range(rng.choices((0, 1, 2), (60, 30, 10))[0])
-    ]
+    accidents = _disk_accidents(rng, COORDINATOR, rng.choices((0, 1, 2), (60, 30, 10))[0], 500, weights)
     lies, rots = rng.random() < 0.04, rng.random() < 0.04
-    accidents.sort(key=lambda accident: accident.change)
-    return DiskPlan(accidents=tuple(accidents), lies=0.3 if lies else 0.0, rots=rots)
+    return DiskPlan(accidents=accidents, lies=0.3 if lies else 0.0, rots=rots)
+
+
+def _participants_disk(rng: Random, name: str) -> DiskPlan:
+    weights = {Fault.PARTICIPANT_KILLED: 3, Fault.POWER_CUT: 3, Fault.DISK_FULL: 1, Fault.DISK_ERROR: 1}
+    return DiskPlan(accidents=_disk_accidents(rng, name, int(rng.random() < 0.2), 60, weights))
+
+
+def _disk_accidents(
+    rng: Random, whose: str, count: int, most: int, weights: Mapping[Fault, int]
+) -> tuple[DiskAccident, ...]:
+    faults = rng.choices(*zip(*weights.items(), strict=True), k=count)
+    drawn = [DiskAccident(whose, _step(rng, most), fault, rng.choice((0.1, 3.0, 20.0))) for fault in faults]
+    return tuple(sorted(drawn, key=lambda accident: accident.change))
 
 
 def _step(rng: Random, most: int) -> int:

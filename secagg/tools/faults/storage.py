@@ -1,4 +1,4 @@
-"""Where a simulated coordinator keeps what must outlive it: a virtual disk that fails as its plan says."""
+"""Where programs keep what must outlive them: virtual disks that fail as their plans say."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.sqlite.folder import held
@@ -23,7 +23,7 @@ from secagg.tools.faults.history import Fault
 from secagg.tools.faults.scenario import DiskAccident, DiskPlan
 
 STATE: Final = Path("/state")
-"""The coordinator's state folder."""
+"""The state folder of a coordinator or of a participant, each on its own disk."""
 
 _FAILS: Final = frozenset({Kind.WRITE, Kind.FLUSH, Kind.FLUSH_FOLDER})
 
@@ -87,80 +87,24 @@ class Kept:
     close: Callable[[], None]
 
 
-class Storage(Protocol):
-    """What a coordinator's machine keeps."""
+class FailingDisk:
+    """The disk of a machine, which fails as its plan says.
 
-    @property
-    def durable(self) -> bool:
-        """Whether anything outlives a process."""
-        ...
-
-    def open(self, clock: Callable[[], float], rng: Rng) -> Kept:
-        """What a process that begins finds; it ends with the process.
-
-        Args:
-            clock: of the process, seconds since 1970.
-            rng: keys of rounds come from it.
-
-        Raises:
-            SecAggError: it cannot be used.
-        """
-        ...
-
-    def kill(self, *, power: bool = False) -> None:
-        """The process has ended; with `power`, what was not flushed is lost, in part or whole."""
-        ...
-
-    def fill(self) -> None:
-        """Leave no room."""
-        ...
-
-    def make_room(self) -> None:
-        """Let there be room again."""
-        ...
-
-    def heal(self) -> None:
-        """Fail no more."""
-        ...
-
-
-class InMemory:
-    """A coordinator without a state folder."""
-
-    durable = False
-
-    def open(self, clock: Callable[[], float], rng: Rng) -> Kept:
-        """An empty store."""
-        return Kept(MemoryStore(), None, lambda: None)
-
-    def kill(self, *, power: bool = False) -> None:
-        """Nothing is kept anyway."""
-
-    def fill(self) -> None:
-        """There is no disk."""
-
-    def make_room(self) -> None:
-        """There is no disk."""
-
-    def heal(self) -> None:
-        """There is no disk."""
-
-
-class OnDisk:
-    """A coordinator with a state folder on a virtual disk."""
-
-    durable = True
+    Attributes:
+        disk: what programs mount.
+    """
 
     def __init__(
         self,
         plan: DiskPlan,
         rng: Random,
         clock: Callable[[], float],
+        *,
         befell: Callable[[DiskAccident], None],
         injected: Callable[[Fault], None],
     ) -> None:
         """Args:
-        plan: how the disk fails.
+        plan: how it fails.
         rng: decides what is not in the plan.
         clock: of the machine, seconds since 1970.
         befell: lets an accident happen.
@@ -170,21 +114,9 @@ class OnDisk:
         self._trouble = self.disk.mischief = Trouble(plan, rng, befell, lambda: injected(Fault.FLUSH_LIED))
         self._rots = plan.rots
         self._injected = injected
-        self._open = ExitStack()
 
-    def open(self, clock: Callable[[], float], rng: Rng) -> Kept:
-        """The store and the audit log in the state folder."""
-        mount = self.disk.mount()
-        with ExitStack() as opening:
-            folder = opening.enter_context(held(STATE, mount))
-            ledgers = opening.enter_context(locked(folder.ledgers, clock, mount))
-            store = opening.enter_context(closing(SqliteStore(folder, mount, rng, ledgers=ledgers)))
-            audit = AuditLog.open(folder.audit, lambda: deployment().coordinator, clock, mount)
-            self._open = opening.pop_all()
-        return Kept(store, audit, self._open.close)
-
-    def kill(self, *, power: bool = False) -> None:
-        """End what the process had open."""
+    def kill(self, *, power: bool) -> None:
+        """The program has ended; with `power`, what was not flushed is lost, in part or whole."""
         if power:
             self.disk.cut_power()
         else:
@@ -195,7 +127,7 @@ class OnDisk:
                 self._injected(Fault.BIT_ROT)
 
     def fill(self) -> None:
-        """Leave no room on the disk."""
+        """Leave no room."""
         self.disk.room = sum(len(content) for content in self.disk.files().values())
 
     def make_room(self) -> None:
@@ -203,6 +135,31 @@ class OnDisk:
         self.disk.room = None
 
     def heal(self) -> None:
-        """Let the disk work from now on."""
+        """Work from now on."""
         self._trouble.over = True
         self.make_room()
+
+
+def open_memory() -> Kept:
+    """What a coordinator has that has no disk."""
+    return Kept(MemoryStore(), None, lambda: None)
+
+
+def open_folder(disk: VirtualDisk, clock: Callable[[], float], rng: Rng) -> Kept:
+    """What a coordinator has of the state folder on its disk; it ends with the process.
+
+    Args:
+        disk: of its machine.
+        clock: of the process, seconds since 1970.
+        rng: keys of rounds come from it.
+
+    Raises:
+        SecAggError: it cannot be used.
+    """
+    mount = disk.mount()
+    with ExitStack() as opening:
+        folder = opening.enter_context(held(STATE, mount))
+        ledgers = opening.enter_context(locked(folder.ledgers, clock, mount))
+        store = opening.enter_context(closing(SqliteStore(folder, mount, rng, ledgers=ledgers)))
+        audit = AuditLog.open(folder.audit, lambda: deployment().coordinator, clock, mount)
+        return Kept(store, audit, opening.pop_all().close)

@@ -63,6 +63,15 @@ class _Jitter:
         return RUNNING.get().rng.random()
 
 
+class _OwnRng:
+    """Instead of `SystemRng`."""
+
+    @staticmethod
+    def token(size: int) -> bytes:
+        """Of the process whose code runs."""
+        return RUNNING.get().rng.randbytes(size)
+
+
 CHUNK_BYTES: Final = 256
 """Longest chunk of a packed vector, so that small vectors have several, which are lost and sent again one by one."""
 
@@ -73,6 +82,7 @@ SUBSTITUTES: Final[tuple[tuple[str, Any], ...]] = (
     ("secagg_client.aio.connection.monotonic", lambda: RUNNING.get().monotonic()),
     ("secagg_client.aio.control.monotonic", lambda: RUNNING.get().monotonic()),
     ("secagg_client.retry.SystemRandom", _Jitter),
+    ("secagg_client.participation.state_folder.SystemRng", _OwnRng),
     ("secagg_server.rounds.registry.give_back", lambda: None),
     ("secagg_server.audit.coordinator.monotonic", lambda: RUNNING.get().monotonic()),
     ("secagg_server.storage.sqlite.folder.ROOM_BYTES", 1 << 12),

@@ -27,6 +27,7 @@ from secagg.tools.faults.scenario import (
     FL_SERVER,
     Accident,
     DiskAccident,
+    DiskPlan,
     Jump,
     Kill,
     Partition,
@@ -36,7 +37,7 @@ from secagg.tools.faults.scenario import (
     draw,
     stream,
 )
-from secagg.tools.faults.storage import InMemory, OnDisk, Storage
+from secagg.tools.faults.storage import FailingDisk, Kept, open_folder, open_memory
 from secagg.tools.faults.substitutes import Online, substituted
 from secagg.tools.faults.weather import Storm
 
@@ -94,11 +95,8 @@ class World:
         self.storm = Storm(scenario.rates, stream(seed, "network"), self.recorder.injected)
         self.network = Network(self.loop, self.storm, self.recorder)
         self.done = self.loop.create_future()
-        self.storage: Storage = InMemory()
-        if scenario.disk is not None:
-            rng = stream(seed, "disk")
-            self.storage = OnDisk(scenario.disk, rng, self._wall, self._befell, self.recorder.injected)
-        self.recorder.history.durable = self.storage.durable
+        self.disks = {name: self._disk(name, plan) for name, plan in scenario.disks.items()}
+        self.recorder.history.durable = COORDINATOR in self.disks
         self.programs: dict[str, Program] = {}
         self._processes: list[Process] = []
         self._coordinator: coordinator.Running | None = None
@@ -108,15 +106,22 @@ class World:
         self._add(COORDINATOR, self._begin_coordinator, Fault.COORDINATOR_KILLED)
         self._add(FL_SERVER, self._begin_fl_server, Fault.FL_SERVER_KILLED)
         for name in scenario.people:
-            person = Participant(seed, name, scenario.tasks, self.recorder, scenario.patience_s)
+            disk = self.disks.get(name)
+            person = Participant(
+                seed, name, scenario.tasks, self.recorder, scenario.patience_s, None if disk is None else disk.disk
+            )
             self._add(name, self._begins(person), Fault.PARTICIPANT_KILLED)
 
     def _add(self, name: str, begin: Callable[[Online], None], killed: Fault) -> None:
         self.programs[name] = Program(Machine(name), begin, killed)
 
-    def _wall(self) -> float:
-        """On the clock of the coordinator's machine."""
-        return EPOCH + self.loop.time() + self.programs[COORDINATOR].machine.offset_s
+    def _disk(self, name: str, plan: DiskPlan) -> FailingDisk:
+        def wall() -> float:
+            return EPOCH + self.loop.time() + self.programs[name].machine.offset_s
+
+        return FailingDisk(
+            plan, stream(self.scenario.seed, "disk", name), wall, befell=self._befell, injected=self.recorder.injected
+        )
 
     def _finished(self) -> None:
         if not self.done.done():
@@ -145,15 +150,20 @@ class World:
     def _begin_coordinator(self, process: Online) -> None:
         self.loop.create_task(self._coordinate(process))
 
+    def _opens(self, process: Online, rng: SeededRng) -> Callable[[], Kept]:
+        failing = self.disks.get(COORDINATOR)
+        return open_memory if failing is None else lambda: open_folder(failing.disk, process.wall, rng)
+
     async def _coordinate(self, process: Online) -> None:
+        rng = self._rng(process)
         try:
             self._coordinator = await coordinator.start(
                 process,
                 self.network,
                 deployment=deployment(),
                 settings=settings(),
-                storage=self.storage,
-                rng=self._rng(process),
+                opens=self._opens(process, rng),
+                rng=rng,
                 listener=coordinator.Broken(self.recorder.crashed),
             )
         except SecAggError as error:
@@ -168,8 +178,7 @@ class World:
 
     def _give_up(self, process: Online) -> None:
         """The coordinator did not start. Somebody tries again later: the disk may have room by then."""
-        process.kill()
-        self.storage.kill()
+        self.kill(COORDINATOR)
         self._refused += 1
         if self._refused < _STARTS:
             self.network.later(_START_AGAIN_S, self.revive, COORDINATOR)
@@ -217,15 +226,15 @@ class World:
                 self.network.later(for_s, self.storm.let_back, machine)
 
     def _befell(self, accident: DiskAccident) -> None:
-        """In place of an operation of the coordinator's disk."""
-        self.recorder.injected(accident.fault, f"at operation {accident.change} of the disk")
+        """In place of an operation of a disk."""
+        self.recorder.injected(accident.fault, f"{accident.whose}, at operation {accident.change} of its disk")
         match accident.fault:
-            case Fault.COORDINATOR_KILLED | Fault.POWER_CUT:
-                self.kill(COORDINATOR, power=accident.fault is Fault.POWER_CUT)
-                self.network.later(accident.for_s, self.revive, COORDINATOR)
+            case Fault.COORDINATOR_KILLED | Fault.PARTICIPANT_KILLED | Fault.POWER_CUT:
+                self.kill(accident.whose, power=accident.fault is Fault.POWER_CUT)
+                self.network.later(accident.for_s, self.revive, accident.whose)
             case Fault.DISK_FULL:
-                self.storage.fill()
-                self.network.later(accident.for_s, self.storage.make_room)
+                self.disks[accident.whose].fill()
+                self.network.later(accident.for_s, self.disks[accident.whose].make_room)
 
     def _stop_in_order(self, down_s: float) -> None:
         process, running = self.programs[COORDINATOR].process, self._coordinator
@@ -246,7 +255,8 @@ class World:
             process.kill()
         if name == COORDINATOR:
             self._coordinator = None
-            self.storage.kill(power=power)
+        if name in self.disks:
+            self.disks[name].kill(power=power)
 
     def revive(self, name: str) -> None:
         """Start a program again, unless it runs."""
@@ -297,7 +307,8 @@ class World:
     async def _look_back(self) -> None:
         """Nothing goes wrong any longer: what was told must still be true, also after one more start."""
         self.storm.over = True
-        self.storage.heal()
+        for disk in self.disks.values():
+            disk.heal()
         for program in self.programs.values():
             self.storm.let_back(program.machine)
             if program.process is not None and program.process.stopped:
@@ -305,7 +316,7 @@ class World:
                 self.loop.resume(program.process.held)
         self.revive(COORDINATOR)
         await asyncio.sleep(_LATER_S)
-        if self.storage.durable:
+        if self.recorder.history.durable:
             self.kill(COORDINATOR)
             self.start(COORDINATOR)
         self.kill(FL_SERVER)

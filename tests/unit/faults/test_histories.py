@@ -41,6 +41,12 @@ def test_every_fault_is_drawn_sooner_or_later() -> None:
     drawn: Counter[Fault] = Counter()
     for seed in range(2000):
         scenario = draw(seed)
-        if scenario.disk is not None:
-            drawn.update(accident.fault for accident in scenario.disk.accidents)
-    assert set(drawn) == {Fault.COORDINATOR_KILLED, Fault.POWER_CUT, Fault.DISK_FULL, Fault.DISK_ERROR}
+        if scenario.disks:
+            drawn.update(a.fault for plan in scenario.disks.values() for a in plan.accidents)
+    assert set(drawn) == {
+        Fault.COORDINATOR_KILLED,
+        Fault.PARTICIPANT_KILLED,
+        Fault.POWER_CUT,
+        Fault.DISK_FULL,
+        Fault.DISK_ERROR,
+    }
