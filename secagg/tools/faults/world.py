@@ -52,6 +52,9 @@ _BUDGET_EPSILON: Final = 20.0
 """Enough for one or two rounds with noise, but not for three."""
 
 _BEGIN_WITHIN_S: Final = 2.0
+_SOON_S: Final = 1.0
+"""A coordinator has started by then, or it has not."""
+
 _LATER_S: Final = 60.0
 """From the end of all rounds until it is asked what is still known of them."""
 _LAG_S: Final = 0.002
@@ -182,6 +185,8 @@ class World:
         self._refused += 1
         if self._refused < _STARTS:
             self.network.later(_START_AGAIN_S, self.revive, COORDINATOR)
+        else:
+            self._finished()  # nobody can go on
 
     def _begin_fl_server(self, process: Online) -> None:
         self.loop.create_task(self.fl.run(process.rng))
@@ -319,7 +324,10 @@ class World:
         if self.recorder.history.durable:
             self.kill(COORDINATOR)
             self.start(COORDINATOR)
+            await asyncio.sleep(_SOON_S)
         self.kill(FL_SERVER)
+        if self._coordinator is None:
+            return  # it does not start any more, and said why
         asking = Online(
             self.programs[FL_SERVER].machine,
             self.loop.time,
