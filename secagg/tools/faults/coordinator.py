@@ -42,7 +42,7 @@ class Broken:
     def __call__(self, fact: Fact) -> None:
         """Take a fact."""
         match fact:
-            case RoundBroken():
+            case RoundBroken() if not _has_a_name(fact.traceback):
                 self._crashed("coordinator", fact.traceback)
             case CallEnded() if fact.outcome is CallOutcome.BROKEN:
                 self._crashed("coordinator", fact.traceback)
@@ -64,6 +64,11 @@ class _Peers:
     def address(self, peer: str) -> str:
         """The name that the network has."""
         return peer
+
+
+def _has_a_name(traceback: str) -> bool:
+    """Whether a round ended with an error of secagg: what the disk refuses has one, and is told to everybody."""
+    return traceback.strip().rpartition("\n")[2].startswith("secagg.errors.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,7 @@ async def start(
     for_control = made(name="control", who=lambda _: "the FL server", limiter=local, peers=LocalPeers())
     await audit.start(settings, deployment.coordinator, deployment.trust)
     await asyncio.to_thread(rounds.opener.budgets.look)
+    await rounds.recover()
     network.listen(ADDRESS, Server(process, (ServiceHandler(DATA_PLANE, data.answers, for_data),)))
     network.listen(CONTROL, Server(process, (ServiceHandler(CONTROL_PLANE, control.answers, for_control),)))
     return Running(settings, rounds, audit, kept.close)

@@ -81,14 +81,16 @@ class DiskAccident:
     Attributes:
         whose: name of the machine.
         change: number of the operation among those that change something, from 1 on.
-        fault: COORDINATOR_KILLED or PARTICIPANT_KILLED, POWER_CUT, DISK_FULL or DISK_ERROR.
+        fault: COORDINATOR_KILLED, PARTICIPANT_KILLED, POWER_CUT of the coordinator, DISK_FULL or DISK_ERROR.
         for_s: until its program starts again, or until there is room again.
+        power: whether a program that is killed loses what its disk did not flush.
     """
 
     whose: str
     change: int
     fault: Fault
     for_s: float
+    power: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +301,7 @@ def _coordinators_disk(rng: Random) -> DiskPlan:
 
 
 def _participants_disk(rng: Random, name: str) -> DiskPlan:
-    weights = {Fault.PARTICIPANT_KILLED: 3, Fault.POWER_CUT: 3, Fault.DISK_FULL: 1, Fault.DISK_ERROR: 1}
+    weights = {Fault.PARTICIPANT_KILLED: 6, Fault.DISK_FULL: 1, Fault.DISK_ERROR: 1}
     return DiskPlan(accidents=_disk_accidents(rng, name, int(rng.random() < 0.2), 60, weights))
 
 
@@ -307,8 +309,11 @@ def _disk_accidents(
     rng: Random, whose: str, count: int, most: int, weights: Mapping[Fault, int]
 ) -> tuple[DiskAccident, ...]:
     faults = rng.choices(*zip(*weights.items(), strict=True), k=count)
-    drawn = [DiskAccident(whose, _step(rng, most), fault, rng.choice((0.1, 3.0, 20.0))) for fault in faults]
-    return tuple(sorted(drawn, key=lambda accident: accident.change))
+    found = []
+    for fault in faults:
+        power = fault is Fault.POWER_CUT or (fault is Fault.PARTICIPANT_KILLED and rng.random() < 0.5)
+        found.append(DiskAccident(whose, _step(rng, most), fault, rng.choice((0.1, 3.0, 20.0)), power))
+    return tuple(sorted(found, key=lambda accident: accident.change))
 
 
 def _step(rng: Random, most: int) -> int:

@@ -211,7 +211,8 @@ class World:
             return
         match accident:
             case Kill(whose, _, down_s, power):
-                self.recorder.injected(Fault.POWER_CUT if power else self.programs[whose].killed, whose)
+                cut = Fault.POWER_CUT if power and whose == COORDINATOR else self.programs[whose].killed
+                self.recorder.injected(cut, f"{whose}, with its machine" if power else whose)
                 self.kill(whose, power=power)
                 if down_s is not None:
                     self.network.later(down_s, self.revive, whose)
@@ -235,7 +236,7 @@ class World:
         self.recorder.injected(accident.fault, f"{accident.whose}, at operation {accident.change} of its disk")
         match accident.fault:
             case Fault.COORDINATOR_KILLED | Fault.PARTICIPANT_KILLED | Fault.POWER_CUT:
-                self.kill(accident.whose, power=accident.fault is Fault.POWER_CUT)
+                self.kill(accident.whose, power=accident.power)
                 self.network.later(accident.for_s, self.revive, accident.whose)
             case Fault.DISK_FULL:
                 self.disks[accident.whose].fill()
