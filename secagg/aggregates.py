@@ -12,6 +12,8 @@ from secagg.crypto.prg import Words
 from secagg.encoding.arrays import NumberArray
 from secagg.encoding.fixedpoint import WeightedMean
 from secagg.encoding.integers import IntegerCode, Integers, IntegerSums
+from secagg.encoding.schema import Sink
+from secagg.encoding.vector import Sums
 from secagg.errors import AbortReason, LocalError, PrecisionWarning, ProtocolViolation, RoundAborted
 from secagg.robust.combining import combined
 from secagg.robust.grouping import Groups
@@ -57,6 +59,20 @@ class Aggregate:
         if not isinstance(config.code, IntegerCode):
             raise LocalError("this round gives a weighted mean: read it with mean(config) instead of totals")
         return config.code.decode_totals(self.sums, len(self.survivors))
+
+
+def decoded_into(
+    sums: Words | Sums, summands: int, config: RoundConfig, context: bytes, sink: Sink
+) -> WeightedMean | IntegerSums:
+    """What a sum encodes, wherever it is kept, written range by range to `sink`: the weighted mean, or exact totals.
+
+    Errors and warnings are those of `Aggregate.mean` and `totals`. What is in the sink after an error means nothing.
+    """
+    if isinstance(config.code, IntegerCode):
+        return config.code.decode_totals(sums, summands, sink)
+    mean = config.code.decode_mean(sums, summands, context, sink)
+    warn_if_imprecise(mean, config)
+    return mean
 
 
 def warn_if_imprecise(mean: WeightedMean, config: RoundConfig) -> None:

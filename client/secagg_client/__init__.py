@@ -21,6 +21,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg_client.aio.control": "AsyncControlClient",
         "secagg.wire.describing": "Description",
         "secagg.wire.rounds": "RoundState RoundSummary",
+        "secagg_client.fetched": "Fetched",
         "secagg_client.participation.feedback": "Feedback",
         "secagg_client.released_sums.memory": "Memory",
         "secagg_client.minimising": "Minimised minimised",

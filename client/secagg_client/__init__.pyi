@@ -7,6 +7,7 @@ from secagg_client.sync.control import ControlClient as ControlClient
 from secagg_client.aio.control import AsyncControlClient as AsyncControlClient
 from secagg.wire.describing import Description as Description
 from secagg.wire.rounds import RoundState as RoundState, RoundSummary as RoundSummary
+from secagg_client.fetched import Fetched as Fetched
 from secagg_client.participation.feedback import Feedback as Feedback
 from secagg_client.released_sums.memory import Memory as Memory
 from secagg_client.minimising import Minimised as Minimised, minimised as minimised

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from secagg.cli.arrayfiles import check_writable, read_arrays, write_arrays
 from secagg.cli.names import parse_digest, parse_round_id
 from secagg.cli.precision import precision
 from secagg.errors import ConfigError, ParticipationCancelled
+from secagg.programs.folders import check_writable
 
 if TYPE_CHECKING:
     from secagg_client import Client, Feedback, RoundResult
@@ -28,7 +28,13 @@ def participate(
         typer.Argument(metavar="HOST:PORT", help="The address of the coordinator for participants (its data plane)."),
     ],
     *,
-    update: Annotated[Path, typer.Option(help="The update: an .npz file with the arrays of the round.")],
+    update: Annotated[
+        Path,
+        typer.Option(
+            help="The update: an .npz file with the arrays of the round, or a .npy file with the only one. Leave it as "
+            "it is until the round is over."
+        ),
+    ],
     certificate: Annotated[Path, typer.Option(help="The certificate of this participant (PEM).")] = Path("cert.pem"),
     key: Annotated[
         Path, typer.Option(help="The private key of this participant (PEM). Nobody else may be able to read the file.")
@@ -147,6 +153,7 @@ def participate(
 
     from secagg.config import ThreatModel
     from secagg.policy import Policy
+    from secagg.programs.arrayfiles import read_arrays
 
     digest = None if model_digest is None else parse_digest(model_digest)
     if carried is not None and task is None:
@@ -188,16 +195,12 @@ def participate(
                 purpose=purpose,
                 fetch_aggregate=out is not None,
                 state=held,
+                out=out,
                 timeout_s=timeout,
             )
         # Before the folder forgets the round: who is killed here gets the same result again.
         if receipt is not None:
             receipt.write_bytes(result.receipt.export())
-        if out is not None:
-            found = result.mean or result.totals
-            if found is None:
-                raise ConfigError("this round gives its participants a receipt and no aggregate: leave out --out")
-            write_arrays(out, found.arrays)
     _report(result, out, receipt, as_json)
 
 
@@ -239,6 +242,8 @@ def _kept(feedback: "Feedback", task: str, path: Path | None) -> Iterator[None]:
     """What `path` holds is carried, and kept there again afterwards. Were we killed meanwhile, nothing would be sent
     twice.
     """
+    from secagg.programs.arrayfiles import read_arrays, write_arrays
+
     if path is None:
         yield
         return

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secagg.cli.arrayfiles import check_writable, read_arrays, read_config, write_arrays
+from secagg.cli.configfiles import read_config
 from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelOfScheme, parse_round_id
 from secagg.cli.precision import precision
 from secagg.cli.receipts import compare
 from secagg.errors import ConfigError
+from secagg.programs.folders import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from secagg_client import ControlClient
 
     from secagg.config import RoundConfig
-    from secagg.context import RoundId as Id
     from secagg.encoding.arrays import NumberArray
-    from secagg.encoding.fixedpoint import FixedPoint, WeightedMean
-    from secagg.encoding.integers import Integers, IntegerSums
+    from secagg.encoding.fixedpoint import FixedPoint
+    from secagg.encoding.integers import Integers
     from secagg.encoding.pipeline import Pipeline
     from secagg.encoding.schema import Schema
 
@@ -156,6 +156,7 @@ def open_round(
     """
     from secagg.config import Deadlines, RoundConfig, ThreatModel
     from secagg.context import digest_model
+    from secagg.programs.arrayfiles import read_arrays
     from secagg.robust.grouping import Groups
     from secagg.variants import Variant
     from secagg.wire.configuration import encode_config
@@ -212,7 +213,10 @@ def fetch(
     round_id: RoundId,
     *,
     config: Annotated[Path, typer.Option(help="The file that secagg round open --save-config wrote.")],
-    out: Annotated[Path, typer.Option(help="Write the weighted mean, or the integer sums, to this .npz file.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Write the mean, or the integer sums, to this .npz file (.npy for one array)."),
+    ],
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the round is over.")] = False,
     control: Control = SOCKET,
     as_json: AsJson = False,
@@ -226,8 +230,8 @@ def fetch(
     known = read_config(config)
     check_writable(out)
     with _client(control) as client:
-        survivors, found = _fetched(client, parse_round_id(round_id), known, config.read_bytes(), wait)
-    write_arrays(out, found.arrays)
+        fetched = (client.result_into if wait else client.fetch_into)(out, parse_round_id(round_id), known)
+    survivors, found = fetched.survivors, fetched.found
     if isinstance(found, IntegerSums):
         report = {"survivors": list(survivors), "summands": found.summands, "totals": str(out)}
         typer.echo(json.dumps(report, indent=2) if as_json else f"{found.summands} updates, their exact sums in {out}")
@@ -238,23 +242,6 @@ def fetch(
     typer.echo(f"{len(survivors)} updates of total weight {found.weight}, weighted mean in {out}")
     if isfinite(found.error_bound):
         typer.echo(f"  within {found.error_bound:.3g} of the exact one")
-
-
-def _fetched(
-    client: "ControlClient", round_id: "Id", config: "RoundConfig", config_bytes: bytes, wait: bool
-) -> tuple[tuple[str, ...], "WeightedMean | IntegerSums"]:
-    """Who is in the result, and the weighted mean or the integer sums; of a round in groups, their combination."""
-    from secagg.context import bind
-    from secagg.encoding.integers import Integers
-
-    whole = isinstance(config.encoding, Integers)
-    if config.groups is not None:
-        sums = (client.result_groups if wait else client.fetch_groups)(round_id, config)
-        return sums.survivors, sums.totals(config) if whole else sums.mean(config)
-    aggregate = (client.result if wait else client.fetch)(round_id, config)
-    if whole:
-        return aggregate.survivors, aggregate.totals(config)
-    return aggregate.survivors, aggregate.mean(config, bind(round_id, config_bytes, config.model_digest))
 
 
 @app.command()

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from secagg.crypto.prg import Words
-from secagg.encoding.packing import chunk_values, pack, packed_size
+from secagg.crypto.prg import Words, word_dtype
+from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
 
 
 class Chunks(Protocol):
@@ -94,3 +94,39 @@ class ByteChunks:
     def __iter__(self) -> Iterator[bytes]:
         """Copies of one chunk after the other."""
         return (self[number] for number in range(len(self)))
+
+
+class PackedSums:
+    """A packed sum that is read by range (`secagg.encoding.vector.Sums`). Keeps the chunk that it read last."""
+
+    def __init__(self, chunks: Chunks, vector_len: int, bits: int) -> None:
+        """Args:
+        chunks: of the vector.
+        vector_len: coordinates.
+        bits: b.
+        """
+        self.vector_len = vector_len
+        self._chunks = chunks
+        self._bits = bits
+        self._size = chunk_values(bits)
+        self._last: tuple[int, Words] | None = None
+
+    def read(self, start: int, stop: int) -> Words:
+        """A fresh array of the coordinates [start, stop).
+
+        Raises:
+            DecodeError: a chunk is not what it was when it was checked.
+        """
+        out = np.empty(stop - start, word_dtype(self._bits))
+        for number in range(start // self._size, -(-stop // self._size)):
+            first = number * self._size
+            low, high = max(start, first), min(stop, first + self._size)
+            out[low - start : high - start] = self._chunk(number)[low - first : high - first]
+        return out
+
+    def _chunk(self, number: int) -> Words:
+        last = self._last
+        if last is None or last[0] != number:
+            count = min(self._size, self.vector_len - number * self._size)
+            last = self._last = number, unpack(self._chunks[number], count, self._bits)
+        return last[1]

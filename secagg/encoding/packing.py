@@ -47,16 +47,8 @@ def pack(values: Words, bits: int) -> bytes:
 
 
 def unpack(data: bytes | memoryview, count: int, bits: int) -> Words:
-    """The `count` values of `bits` bits in `data`, as the smallest word type that holds them.
-
-    Raises:
-        DecodeError: wrong length, or a bit set behind the last value.
-    """
-    if len(data) != packed_size(count, bits):
-        raise DecodeError(f"{count} values of {bits} bits are {packed_size(count, bits)} bytes, not {len(data)}")
-    spare = 8 * len(data) - count * bits
-    if spare and data[-1] >> (8 - spare):
-        raise DecodeError("bits are set behind the last value")
+    """The `count` values of `bits` bits in `data`, as the smallest word that holds them; raises as `check_packed`."""
+    check_packed(data, count, bits)
     raw = np.frombuffer(data, np.uint8)
     if bits > 32 and all(at * bits % 8 + bits <= 64 for at in range(8)):
         return _unpack_wide(raw, count, bits)
@@ -69,6 +61,19 @@ def unpack(data: bytes | memoryview, count: int, bits: int) -> Words:
             piece = np.concatenate([piece, np.zeros(rows * bits - len(piece), np.uint8)])
         out[start:stop] = _unpack_rows(piece, bits)[: stop - start]
     return out
+
+
+def check_packed(data: bytes | memoryview, count: int, bits: int) -> None:
+    """Refuse what are not `count` values of `bits` bits.
+
+    Raises:
+        DecodeError: wrong length, or a bit set behind the last value.
+    """
+    if len(data) != packed_size(count, bits):
+        raise DecodeError(f"{count} values of {bits} bits are {packed_size(count, bits)} bytes, not {len(data)}")
+    spare = 8 * len(data) - count * bits
+    if spare and data[-1] >> (8 - spare):
+        raise DecodeError("bits are set behind the last value")
 
 
 def _unpack_wide(raw: np.ndarray[Any, np.dtype[np.uint8]], count: int, bits: int) -> Words:

@@ -1,7 +1,7 @@
 """The aggregate on the wire: who is in it, and the exact sum in chunks packed like masked inputs."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from secagg.aggregates import Aggregate, plan_of
 from secagg.config import MAX_PARTICIPANTS, RoundConfig
-from secagg.encoding.packed import Chunks, WordChunks
+from secagg.encoding.packed import Chunks, PackedSums, WordChunks
 from secagg.encoding.packing import chunk_values, unpack
 from secagg.errors import AuthenticationError, DecodeError
 from secagg.wire.fields import bounded, decode_participant_id
@@ -36,6 +36,10 @@ class PackedAggregate:
         """The aggregate of a round with `config`. It keeps the words of the sum, and packs what is asked for."""
         payloads = WordChunks(aggregate.sums, config.ring_bits)
         return cls(aggregate.survivors, payloads, _digest(payloads))
+
+    def sums(self, config: RoundConfig) -> PackedSums:
+        """The sum, read by range."""
+        return PackedSums(self.payloads, config.vector_len, config.ring_bits)
 
     def parts(self) -> Iterator[pb.AggregatePart]:
         """The messages of the aggregate: the survivors and the digest, then the sum in chunks of at most 1 MiB. Each is
@@ -81,6 +85,62 @@ def sums_digest(aggregate: Aggregate, config: RoundConfig) -> bytes:
     return _digest(WordChunks(aggregate.sums, config.ring_bits))
 
 
+class IncomingAggregate:
+    """The aggregate of a round, as its parts arrive one after the other. Its payloads go on at once."""
+
+    def __init__(self, config: RoundConfig, keep: Callable[[int, bytes, int], None]) -> None:
+        """Args:
+        config: of the round.
+        keep: takes each payload: its first coordinate, its bytes, and how many coordinates it has. The sum is not to be
+            believed before `finish`.
+        """
+        self._config = config
+        self._keep = keep
+        self._size = chunk_values(config.ring_bits)
+        self._survivors: list[str] = []
+        self._digest, self._state, self._start = b"", hashlib.sha256(), 0
+
+    def take(self, part: pb.AggregatePart) -> None:
+        """The next part.
+
+        Raises:
+            DecodeError: it is malformed, or another one belongs here.
+        """
+        self._digest = self._digest or part.sums_digest
+        self._survivors += [decode_participant_id(name) for name in part.survivors]
+        if len(self._survivors) > MAX_PARTICIPANTS:
+            raise DecodeError(f"more than {MAX_PARTICIPANTS} survivors", culprit="coordinator")
+        if not part.payload:
+            return
+        start, length = self._start, self._config.vector_len
+        if part.number * self._size != start or start >= length:
+            raise DecodeError(f"part {part.number} of the aggregate is out of order", culprit="coordinator")
+        count = min(self._size, length - start)
+        self._keep(start, part.payload, count)
+        self._state.update(part.payload)
+        self._start = start + count
+
+    def finish(self) -> tuple[tuple[str, ...], bytes]:
+        """All parts are there: the survivors, and the digest of the sum.
+
+        Raises:
+            DecodeError: parts are missing, or the survivors are not in order or too few.
+            AuthenticationError: the sum is not the one that the digest names.
+        """
+        config, survivors = self._config, self._survivors
+        if self._start < config.vector_len:  # check: C30-complete
+            raise DecodeError(
+                f"the aggregate ends after {self._start} of {config.vector_len} coordinates", culprit="coordinator"
+            )
+        if survivors != sorted(set(survivors)) or len(survivors) < config.threshold:  # check: C30-threshold
+            raise DecodeError(
+                "the aggregate's survivors are not sorted, or fewer than the threshold", culprit="coordinator"
+            )
+        if self._state.digest() != self._digest:  # check: C31
+            raise AuthenticationError("the aggregate does not match its digest", culprit="coordinator")
+        return tuple(survivors), self._digest
+
+
 def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> Aggregate:
     """The aggregate of a round with `config`.
 
@@ -88,32 +148,16 @@ def decode_aggregate(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> 
         DecodeError: parts are missing, repeated or malformed.
         AuthenticationError: the sum is not the one that the digest names.
     """
-    bits, size = config.ring_bits, chunk_values(config.ring_bits)
     sums = np.empty(config.vector_len, config.ring_dtype)
-    survivors: list[str] = []
-    digest, state, start = b"", hashlib.sha256(), 0
+
+    def keep(start: int, payload: bytes, count: int) -> None:
+        sums[start : start + count] = unpack(payload, count, config.ring_bits)
+
+    incoming = IncomingAggregate(config, keep)
     for part in bounded(parts):
-        digest = digest or part.sums_digest
-        survivors += [decode_participant_id(name) for name in part.survivors]
-        if len(survivors) > MAX_PARTICIPANTS:
-            raise DecodeError(f"more than {MAX_PARTICIPANTS} survivors", culprit="coordinator")
-        if not part.payload:
-            continue
-        if part.number * size != start or start >= len(sums):
-            raise DecodeError(f"part {part.number} of the aggregate is out of order", culprit="coordinator")
-        stop = min(start + size, len(sums))
-        sums[start:stop] = unpack(part.payload, stop - start, bits)
-        state.update(part.payload)
-        start = stop
-    if start < len(sums):  # check: C30-complete
-        raise DecodeError(f"the aggregate ends after {start} of {len(sums)} coordinates", culprit="coordinator")
-    if survivors != sorted(set(survivors)) or len(survivors) < config.threshold:  # check: C30-threshold
-        raise DecodeError(
-            "the aggregate's survivors are not sorted, or fewer than the threshold", culprit="coordinator"
-        )
-    if state.digest() != digest:  # check: C31
-        raise AuthenticationError("the aggregate does not match its digest", culprit="coordinator")
-    return Aggregate(sums, tuple(survivors))
+        incoming.take(part)
+    survivors, _ = incoming.finish()
+    return Aggregate(sums, survivors)
 
 
 def decode_groups(parts: Iterable[pb.AggregatePart], config: RoundConfig) -> dict[int, Aggregate]:

@@ -16,11 +16,11 @@ from secagg_client.participation.session import Participation
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.processes import Processes
 
-from secagg.cli.arrayfiles import write_arrays
 from secagg.config import RoundConfig
 from secagg.errors import ConfigError, NotInRoundError, ProtocolViolation, RoundAborted
 from secagg.events import DropReason, MessageAccepted, ParticipantDropped
 from secagg.messages import Leave, LeaveReason, ParticipantId
+from secagg.programs.arrayfiles import write_arrays
 from secagg.robust.grouping import Groups
 from secagg.wire.limits import MAX_NAMES
 from secagg.wire.progress import InGroup

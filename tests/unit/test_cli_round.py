@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from secagg_client.fetched import Fetched, written
+from secagg_client.participation.outputs import output_of
 
 from secagg.aggregates import Aggregate
 from secagg.cli import round as commands
 from secagg.cli.main import main
 from secagg.config import RoundConfig
+from secagg.context import RoundId
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.integers import Integers
 from secagg.errors import PrecisionWarning
 from secagg.wire.configuration import encode_config
+from secagg.wire.results import PackedAggregate
 
 FLOATS = {"n": np.zeros(1), "w": np.zeros(3, np.float32)}
 COUNTS = {"n": np.array(3), "cells": np.array([1, 2, 0], np.int32)}
@@ -47,7 +51,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
             opened.append(config)
             return bytes(16)
 
-        sidecar = Sidecar(open_round=open_round, fetch=lambda *_: aggregate)
+        def fetch_into(out: Path, round_id: RoundId, config: RoundConfig) -> Fetched:
+            assert aggregate is not None
+            return written(output_of(out), PackedAggregate.of(aggregate, config), round_id, config)
+
+        sidecar = Sidecar(open_round=open_round, fetch_into=fetch_into)
         monkeypatch.setattr(commands, "_client", lambda _: sidecar)
         with pytest.raises(SystemExit) as caught:
             main(["round", *arguments])

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import pytest
 import typer
 
-from secagg.cli.arrayfiles import check_writable
 from secagg.cli.main import build, main
 from secagg.cli.main import commands as known_commands
 from secagg.errors import AbortReason, AuthenticationError, ConfigError, Exhibit, InputError, RoundAborted
 from secagg.programs import program
+from secagg.programs.folders import check_writable
 
 
 def ended(*arguments: str) -> int:

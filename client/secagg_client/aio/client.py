@@ -26,6 +26,7 @@ from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import Describe, LeaveRound
 from secagg_client.calls.health import CheckHealth
 from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.outputs import Out
 from secagg_client.participation.results import Offer, RoundResult
 from secagg_client.participation.session import LEAVE_TIMEOUT_S, Participation
 from secagg_client.participation.state_folder import StateFolder
@@ -163,6 +164,7 @@ class AsyncClient:
         purpose: str = TRAIN,
         fetch_aggregate: bool = True,
         state: StateFolder | str | Path | None = None,
+        out: Out | None = None,
         timeout_s: float | None = None,
     ) -> RoundResult:
         """Take part in one round, from joining it to its result. When this is cancelled or interrupted, the coordinator
@@ -193,12 +195,18 @@ class AsyncClient:
                 the update, which must be handed in again as it was. It also keeps what `feedback` carries. The client
                 must remember released sums in a file (`memory`). A `StateFolder` keeps the round until its block ends,
                 for callers who must not lose the result.
+            out: where the aggregate goes: arrays of the round's shapes and dtypes (int64 for sums of integers), in
+                memory or mapped, or the path of an .npz file, or of a .npy file for one array. It is never whole in
+                memory then: the sum waits in a temporary file until all of it is checked. `RoundResult.mean` or
+                `totals` has these arrays, mapped if it is a file. What is in arrays after an error means nothing; a
+                file is what it was. A round in groups, and a sum that we decrypt, are in memory first.
             timeout_s: longest time for everything, waiting included; no limit if None.
 
         Raises:
             InputError: the update cannot be encoded, or the model cannot be digested; the message names the array and
                 says what to do. Nothing of it, and no key, has left the machine. Or the update was changed while it
                 was being sent; then we have left the round.
+            ConfigError: the aggregate has no place in `out`, or the round gives participants none.
             IdentityError: our certificate has expired.
             RemoteError: the coordinator, or the participant named as culprit, broke the protocol, or the round is
                 below our policy or about another model. We have left the round.
@@ -223,6 +231,7 @@ class AsyncClient:
                 model_digest=digest_of(model, model_digest),
                 fetch_aggregate=fetch_aggregate,
                 purpose=purpose,
+                out=out,
             )
         )
         chosen = choose(self._terms, task, round_id, offer, purpose, goes_on=state is not None)

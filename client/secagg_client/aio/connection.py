@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -154,8 +154,11 @@ class Connection:
     async def exchange(self, call: PreparedCall[Any], scope: Scope) -> Parts:
         """Make the call once. More than the call's limit is not read."""
         parts: Parts = deque()
-        async for part in self.stream(call, scope):
-            parts.append(part)
+        call.begin()
+        async with aclosing(self.stream(call, scope)) as answer:
+            async for part in answer:
+                if not call.take(part):
+                    parts.append(part)
         return parts
 
     async def stream(self, call: PreparedCall[Any], scope: Scope) -> AsyncGenerator[bytes, None]:

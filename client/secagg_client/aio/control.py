@@ -1,7 +1,7 @@
 """What an FL server tells its sidecar from asyncio: open a round, watch it, fetch the sum."""
 
 from collections.abc import AsyncGenerator, Collection
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -16,6 +16,7 @@ from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg.wire.rounds import RoundSummary
 from secagg_client.aio.connection import Connection
+from secagg_client.calls.arrivals import Arrival
 from secagg_client.calls.call import PreparedCall, ResponseT_co
 from secagg_client.calls.control_plane import (
     AbortRound,
@@ -25,15 +26,18 @@ from secagg_client.calls.control_plane import (
     FetchGroupSums,
     FetchResult,
     GetLedger,
+    KeepResult,
     ListRounds,
     OpenRound,
     WatchRound,
 )
 from secagg_client.calls.health import CheckHealth
+from secagg_client.fetched import Fetched, written, written_groups
 from secagg_client.opened_rounds import OpenedRounds, end_of, ends
+from secagg_client.participation.outputs import Out, output_of
 from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
 from secagg_client.transport import channels
-from secagg_client.transport.aio import Channel
+from secagg_client.transport.aio import Channel, compute
 
 
 class AsyncControlClient:
@@ -141,6 +145,44 @@ class AsyncControlClient:
         config = self._opened.config(round_id, config)
         await self._wait(round_id, timeout_s)
         return await self.fetch(round_id, config)
+
+    async def fetch_into(
+        self, out: Out, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> Fetched:
+        """As `fetch` and `mean`, or `totals` in a round of integers, without the sum ever being whole in memory.
+
+        The sum waits in a temporary file until all of it is checked. Of a round in groups this is the combination of
+        all groups, which are in memory first.
+
+        Args:
+            out: arrays of the round's shapes and dtypes (int64 for sums of integers), in memory or mapped, or the path
+                of an .npz file, or of a .npy file for one array. What is in arrays after an error means nothing; a file
+                is what it was.
+            round_id: id of the round.
+            config: needed only for a round that this client did not open.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ConfigError: the aggregate has no place in `out`.
+            RoundAborted: there is none.
+            ProtocolViolation: only the participants know it, because `release_to_coordinator` is off.
+        """
+        config, output = self._opened.config(round_id, config), output_of(out)
+        output.check(config)
+        if config.groups is not None:
+            return await compute(written_groups, output, await self.fetch_groups(round_id, config), config)
+        with closing(Arrival(config)) as arrival:
+            packed = await self._call(KeepResult(round_id, config, arrival), timeout_s)
+            return await compute(written, output, packed, round_id, config)
+
+    async def result_into(
+        self, out: Out, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
+    ) -> Fetched:
+        """Wait for the end of the round, then do as `fetch_into` does."""
+        config = self._opened.config(round_id, config)
+        output_of(out).check(config)
+        await self._wait(round_id, timeout_s)
+        return await self.fetch_into(out, round_id, config)
 
     async def fetch_groups(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None

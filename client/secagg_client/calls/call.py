@@ -68,6 +68,14 @@ class PreparedCall(Generic[ResponseT_co]):
         kind = self.row.request
         return in_bytes([kind(**{field.name: getattr(self, field.name) for field in kind.DESCRIPTOR.fields})])
 
+    def begin(self) -> None:
+        """The call is made, perhaps again: what came of its answer before is forgotten."""
+
+    def take(self, part: bytes) -> bool:
+        """The next part of the answer: whether it was used up, or is to be kept for `read`."""
+        del part
+        return False
+
     def decode(self, parts: Parts) -> ResponseT_co:
         """What came down; None where the table has no codec, for then the answer says only that the call was heard.
         Raise `RemoteError` for anything malformed.

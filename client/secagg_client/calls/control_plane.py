@@ -19,10 +19,11 @@ from secagg.wire.ledgers import TaskLedger, decode_ledger
 from secagg.wire.limits import MAX_NAMES, NAMES_PER_PART, UNLIMITED
 from secagg.wire.parsing import parse
 from secagg.wire.progress import WatchedEvent, decode_event
-from secagg.wire.results import decode_aggregate, decode_groups
+from secagg.wire.results import PackedAggregate, decode_aggregate, decode_groups
 from secagg.wire.rounds import RoundSummary, decode_round_id, decode_summary
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import data_plane_pb2
+from secagg_client.calls.arrivals import Arrival
 from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 from secagg_client.calls.data_plane import Describe
 
@@ -95,6 +96,26 @@ class FetchResult(FetchCall[Aggregate]):
     def decode(self, parts: Parts) -> Aggregate:
         """The sum, whose length the configuration says."""
         return decode_aggregate(every(data_plane_pb2.AggregatePart, parts), self.config)
+
+
+@dataclass(frozen=True)
+class KeepResult(FetchCall[PackedAggregate]):
+    """As `FetchResult`, but the sum waits in a temporary file."""
+
+    arrival: Arrival
+
+    def begin(self) -> None:
+        """Forget the file of a call that broke."""
+        self.arrival.begin()
+
+    def take(self, part: bytes) -> bool:
+        """Each part goes into the file."""
+        self.arrival.take(part)
+        return True
+
+    def decode(self, parts: Parts) -> PackedAggregate:
+        """The sum, whose length the configuration says."""
+        return self.arrival.finish()
 
 
 class FetchGroupSums(FetchCall[GroupedAggregate]):

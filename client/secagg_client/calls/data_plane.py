@@ -18,9 +18,10 @@ from secagg.wire import calls
 from secagg.wire.configuration import decode_config
 from secagg.wire.describing import Description, decode_description
 from secagg.wire.receipts import SignedDigest
-from secagg.wire.results import decode_aggregate, decode_groups
+from secagg.wire.results import PackedAggregate, decode_aggregate, decode_groups
 from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg_client.calls.arrivals import Arrival
 from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 from secagg_client.participation.results import Offer
 
@@ -175,6 +176,27 @@ class FetchAggregate(RoundCall[Aggregate]):
     def decode(self, parts: Parts) -> Aggregate:
         """The sum, whose length the configuration says."""
         return decode_aggregate(every(pb.AggregatePart, parts), self.config)
+
+
+@dataclass(frozen=True)
+class KeepAggregate(RoundCall[PackedAggregate]):
+    """As `FetchAggregate`, but the sum waits in a temporary file."""
+
+    row = calls.FETCH_AGGREGATE
+    arrival: Arrival
+
+    def begin(self) -> None:
+        """Forget the file of a call that broke."""
+        self.arrival.begin()
+
+    def take(self, part: bytes) -> bool:
+        """Each part goes into the file."""
+        self.arrival.take(part)
+        return True
+
+    def decode(self, parts: Parts) -> PackedAggregate:
+        """The sum, whose length the configuration says."""
+        return self.arrival.finish()
 
 
 @dataclass(frozen=True)

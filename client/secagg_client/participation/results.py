@@ -1,6 +1,6 @@
 """What taking part in a round gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
@@ -40,11 +40,12 @@ class RoundResult:
             many signatures under another one. False where the configuration does not say `certify`, and where too few
             signed. In a round in groups it is about our own group's sum: for the other groups' sums, and so for the
             combined `mean`, there is the coordinator's word alone.
-        aggregate: the exact sum; None where the round gives participants a receipt only, or it was not wanted.
-        mean: the weighted mean that the sum encodes; None without `aggregate`, and in a round of integers.
-        totals: the exact sums of a round of integers; None without `aggregate`, and in any other round.
-        groups: every group's sum, in a round in groups. There `receipt`, `survivors` and `aggregate` are about our own
-            group, `mean` is the combination of all groups, and `totals` is their sum.
+        aggregate: the exact sum; None where the round gives participants a receipt only, it was not wanted, or it went
+            into `out` without being whole in memory.
+        mean: the weighted mean that the sum encodes; None where there is no sum, and in a round of integers.
+        totals: the exact sums of a round of integers; None where there is no sum, and in any other round.
+        groups: every group's sum, in a round in groups. There `receipt`, `survivors` and
+            `aggregate` are about our own group, `mean` is the combination of all groups, and `totals` is their sum.
         bytes_sent: bytes of messages that we sent, repetitions included, HTTP/2 and TLS left out.
         bytes_received: bytes of messages that we received.
     """
@@ -60,3 +61,10 @@ class RoundResult:
     groups: GroupedAggregate | None = None
     bytes_sent: int = 0
     bytes_received: int = 0
+
+
+def with_arrays(result: RoundResult, found: WeightedMean | IntegerSums) -> RoundResult:
+    """The result with what its sum encodes."""
+    if isinstance(found, WeightedMean):
+        return replace(result, mean=found)
+    return replace(result, totals=found)

@@ -3,19 +3,20 @@ that is `secagg.schemes`. `Client` and `AsyncClient` both drive it.
 """
 
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-from secagg.aggregates import Aggregate, GroupedAggregate, plan_of
+from secagg.aggregates import Aggregate, GroupedAggregate, decoded_into, plan_of
 from secagg.config import RoundConfig
 from secagg.context import Round, RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
-from secagg.encoding.integers import Integers
+from secagg.encoding.fixedpoint import WeightedMean
+from secagg.encoding.integers import Integers, IntegerSums
 from secagg.errors import (
     AuthenticationError,
     LimitError,
@@ -52,6 +53,7 @@ from secagg.wire.kept_states import UnderWay
 from secagg.wire.limits import MAX_SEEN
 from secagg.wire.receipts import RECEIPT, SignedDigest
 from secagg.wire.results import sums_digest
+from secagg_client.calls.arrivals import Arrival
 from secagg_client.calls.call import Flow, Parts, PreparedCall, ask, decoded
 from secagg_client.calls.data_plane import (
     AwaitReceipt,
@@ -59,6 +61,7 @@ from secagg_client.calls.data_plane import (
     FetchAggregate,
     FetchGroups,
     FindRound,
+    KeepAggregate,
     LeaveRound,
     SendMessage,
     UploadCall,
@@ -75,7 +78,8 @@ from secagg_client.participation.going_on import (
     repeated,
 )
 from secagg_client.participation.inputs import Input
-from secagg_client.participation.results import Offer, RoundResult
+from secagg_client.participation.outputs import Output, copied_to, in_place_of
+from secagg_client.participation.results import Offer, RoundResult, with_arrays
 from secagg_client.participation.state_folder import StateFolder
 from secagg_client.participation.terms import ClosableBackend, Contribution, Terms
 
@@ -233,7 +237,7 @@ class Participation:
         self._terms.memory.receive(offer.round_id)
         if participant.aggregate is not None:  # check: sum-kept-from-coordinator  # we decrypted it ourselves
             own = participant.aggregate
-            _check_aggregate(own, sums_digest(own, offer.config), survivors, receipt)
+            _check_aggregate(own.survivors, sums_digest(own, offer.config), survivors, receipt)
         membership, roster = participant.membership, self._roster
         certified = offer.config.certify and (yield from self._certify(offer, membership, roster, receipt))
         return (yield from self._conclude(offer, survivors, receipt, certified))
@@ -349,6 +353,7 @@ class Participation:
         membership = self._terms.membership(offer, mine.model_digest)
         mine.check_asked(membership.round)
         self._terms.policy.check(config)  # check: C3
+        mine.check_output(config)
         if config.groups is not None:
             self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, config.groups)
         if self._state is not None:
@@ -416,32 +421,42 @@ class Participation:
         self, offer: Offer, survivors: tuple[str, ...], receipt: Receipt, certified: bool
     ) -> Flow[RoundResult]:
         """Hold the result against what we saw of the round."""
-        config = offer.config
+        config, out = offer.config, self._contribution.output
+        result = RoundResult(
+            round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors, certified=certified
+        )
         if not (config.release_to_participants and self._contribution.fetch_aggregate):
-            return RoundResult(
-                round_id=offer.round_id, config=config, receipt=receipt, survivors=survivors, certified=certified
-            )
+            return result
+        context = self._terms.membership(offer, self._contribution.model_digest).round.context
+        decrypted = self._participant.aggregate if self._participant else None
+        if out is not None and decrypted is None and self._group is None:
+            return with_arrays(result, (yield from self._written(offer, out, survivors, receipt, context)))
         groups = None if self._group is None else (yield from self._groups(offer, self._group))
-        aggregate = decrypted = self._participant.aggregate if self._participant else None
+        aggregate = decrypted
         if groups is not None:
             aggregate = _own_sum(groups, config)
         elif aggregate is None:
             aggregate = yield from ask(FetchAggregate(offer.round_id, config))
         if aggregate is not decrypted:
-            _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)
-        context = self._terms.membership(offer, self._contribution.model_digest).round.context
-        whole = isinstance(config.encoding, Integers)
-        return RoundResult(
-            round_id=offer.round_id,
-            config=config,
-            receipt=receipt,
-            survivors=survivors,
-            certified=certified,
-            aggregate=aggregate,
-            mean=None if whole else aggregate.mean(config, context) if groups is None else groups.mean(config),
-            totals=None if not whole else aggregate.totals(config) if groups is None else groups.totals(config),
-            groups=groups,
-        )
+            _check_aggregate(aggregate.survivors, sums_digest(aggregate, config), survivors, receipt)
+        found: WeightedMean | IntegerSums
+        if isinstance(config.encoding, Integers):
+            found = aggregate.totals(config) if groups is None else groups.totals(config)
+        else:
+            found = aggregate.mean(config, context) if groups is None else groups.mean(config)
+        if out is not None:
+            found = in_place_of(found, copied_to(out, found.arrays))
+        return replace(with_arrays(result, found), aggregate=aggregate, groups=groups)
+
+    def _written(
+        self, offer: Offer, out: Output, survivors: tuple[str, ...], receipt: Receipt, context: bytes
+    ) -> Flow[WeightedMean | IntegerSums]:
+        """The mean or the totals, written to `out` once the sum is whole and the one that our receipt certifies."""
+        with closing(Arrival(offer.config)) as arrival:
+            packed = yield from ask(KeepAggregate(offer.round_id, offer.config, arrival))
+            _check_aggregate(packed.survivors, packed.digest, survivors, receipt)
+            with out.sink() as sink:
+                return decoded_into(packed.sums(offer.config), len(survivors), offer.config, context, sink)
 
     def _groups(self, offer: Offer, group: GroupedRoundId) -> Flow[GroupedAggregate]:
         """Of the other groups we have the coordinator's word; our own sum is held against what we saw."""
@@ -465,8 +480,8 @@ def _own_sum(groups: GroupedAggregate, config: RoundConfig) -> Aggregate:
     return own.aggregate
 
 
-def _check_aggregate(aggregate: Aggregate, digest: bytes, survivors: tuple[str, ...], receipt: Receipt) -> None:
-    if aggregate.survivors != survivors:  # check: aggregate-survivors
+def _check_aggregate(named: tuple[str, ...], digest: bytes, survivors: tuple[str, ...], receipt: Receipt) -> None:
+    if named != survivors:  # check: aggregate-survivors
         raise ProtocolViolation("the aggregate names other survivors than we agreed on", culprit=COORDINATOR)
     if digest != receipt.sums_digest:  # check: C31
         raise AuthenticationError("the aggregate is not the one that our receipt certifies", culprit=COORDINATOR)

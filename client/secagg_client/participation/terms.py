@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from secagg.config import TRAIN, check_digest, check_purpose
+from secagg.config import TRAIN, RoundConfig, check_digest, check_purpose
 from secagg.context import ROUND_ID_SIZE, Round, RoundId, bind, digest_model
 from secagg.crypto.identity import Identity, TrustAnchors
 from secagg.crypto.rng import Rng
@@ -28,6 +28,7 @@ from secagg.scalars import utf8
 from secagg.wire.limits import MAX_SEEN
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.feedback import Feedback
+from secagg_client.participation.outputs import Out, Output, output_of
 from secagg_client.participation.results import Offer
 from secagg_client.released_sums.memory import Memory
 
@@ -122,6 +123,7 @@ class Contribution:
         model_digest: 32 bytes, over the model that the update belongs to.
         fetch_aggregate: whether to ask for the aggregate, where the round gives it to participants.
         purpose: what the update was computed for; the round must name the same.
+        out: where the aggregate goes, if not into new arrays.
     """
 
     update: GivenUpdate
@@ -129,13 +131,33 @@ class Contribution:
     model_digest: bytes
     fetch_aggregate: bool = True
     purpose: str = TRAIN
+    out: Out | None = None
 
     def __post_init__(self) -> None:
         check_purpose(self.purpose)
         check_digest(self.model_digest)
+        if self.output is not None and not self.fetch_aggregate:
+            raise ConfigError("out says where the aggregate goes, and fetch_aggregate=False that none is wanted")
         looked_at = steady(self.update)
         Schema(tuple(ArraySpec(name, array.shape, array.dtype.name) for name, array in looked_at.items()))
         object.__setattr__(self, "update", looked_at)
+
+    @property
+    def output(self) -> Output | None:
+        """What `out` stands for; raises `ConfigError` as `output_of`."""
+        return None if self.out is None else output_of(self.out)
+
+    def check_output(self, config: RoundConfig) -> None:
+        """Refuse a round whose aggregate has no place in `out`.
+
+        Raises:
+            ConfigError: arrays are missing or do not fit; or the round gives its participants no aggregate.
+        """
+        if self.output is None:
+            return
+        if not config.release_to_participants:
+            raise ConfigError("this round gives its participants a receipt and no aggregate: leave out `out`")
+        self.output.check(config)
 
     def check_asked(self, round_: Round) -> None:
         """Refuse a round that asks for something else than what was computed.

@@ -84,6 +84,7 @@ class Participations:
                 model_digest=mine.model_digest,
                 purpose=mine.purpose,
                 fetch_aggregate=mine.fetch_aggregate,
+                out=mine.out,
                 timeout_s=timeout_s,
             )
         except SecAggError as error:

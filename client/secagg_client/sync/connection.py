@@ -3,7 +3,7 @@
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -155,8 +155,11 @@ class Connection:
     def exchange(self, call: PreparedCall[Any], scope: Scope) -> Parts:
         """Make the call once. More than the call's limit is not read."""
         parts: Parts = deque()
-        for part in self.stream(call, scope):
-            parts.append(part)
+        call.begin()
+        with closing(self.stream(call, scope)) as answer:
+            for part in answer:
+                if not call.take(part):
+                    parts.append(part)
         return parts
 
     def stream(self, call: PreparedCall[Any], scope: Scope) -> Generator[bytes, None, None]:

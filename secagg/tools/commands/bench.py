@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secagg.cli.arrayfiles import check_writable
 from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelName
+from secagg.programs.folders import check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console

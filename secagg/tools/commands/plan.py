@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from secagg.cli.arrayfiles import check_writable
 from secagg.errors import ConfigError
+from secagg.programs.folders import check_writable
 
 if TYPE_CHECKING:
     from secagg.privacy.finder import Plan, Task

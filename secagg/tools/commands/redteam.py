@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secagg.cli.arrayfiles import check_writable
+from secagg.programs.folders import check_writable
 
 if TYPE_CHECKING:
     from secagg.tools.redteam.results import RedTeamFindings
