@@ -43,6 +43,7 @@ from secagg.errors import (
     RoundTimeoutError as RoundTimeoutError,
     SavedStateError as SavedStateError,
     SecAggError as SecAggError,
+    StoreError as StoreError,
     TransportError as TransportError,
     UnknownRoundError as UnknownRoundError,
     WorkerError as WorkerError,

@@ -114,7 +114,7 @@ MUTANTS: Final = (
            "if len(names) < min(each.threshold", "tests/security/test_differencing.py"),
     _unchecked("groups-named-by-server", _OPENING, "groups-named-by-us", _WIRING),
     Mutant("two-groups-of-one-round", _FLOW,
-           "self._terms.seen.claim(self._group.parent)  # nobody is in two groups", "pass",
+           "else (self._group.parent, offer.round_id)  # not in two groups", "else (offer.round_id,)",
            "tests/security/test_groups.py"),
     # --- a participant's own terms
     _unchecked("twice-in-a-round", _TERMS, "joined-once", _SESSION),
@@ -123,7 +123,7 @@ MUTANTS: Final = (
     _unchecked("receipt-unverified", _FLOW, "C89", "tests/security/test_receipts.py"),
     _unchecked("receipt-of-fewer", _FLOW, "survivor-count", _SESSION),
     Mutant("result-unchecked", _FLOW,
-           "            _check_aggregate(aggregate, sums_digest(aggregate, config), survivors, receipt)\n",
+           "            _check_aggregate(aggregate.survivors, sums_digest(aggregate, config), survivors, receipt)\n",
            "            pass\n", _SESSION),
     _unchecked("own-validity", _TERMS, "own-validity", _WIRING),
     _unchecked("memory-of-another", _SUMS, "memory-of-another", _WIRING),
