@@ -144,8 +144,8 @@ def export(
 
     secagg audit export /var/lib/secagg/state --html --ca ca.pem --since 2026-11-01 --out november.html
     """
-    from secagg.cli.arrayfiles import check_writable
     from secagg.errors import ConfigError
+    from secagg.programs.folders import check_writable
 
     check_writable(out)
     if not html:
