@@ -186,8 +186,8 @@ def participation(
 
     found = taking_part.report(_chosen(where, "", "", ["sum_released", "round_failed"], since), task=task)
     if html is not None:
-        from secagg.cli.arrayfiles import check_writable
         from secagg.programs.audit.pages import report_page
+        from secagg.programs.folders import check_writable
 
         check_writable(html)
         html.write_text(report_page(found, _verdict(where, ca)), encoding="utf-8")

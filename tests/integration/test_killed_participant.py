@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from secagg_client import AsyncClient, RetryPolicy, RoundResult
 
-from secagg.cli.arrayfiles import read_arrays, write_arrays
 from secagg.cli.participate import participate
 from secagg.errors import ConfigError, SavedStateError, TransportError
 from secagg.messages import Phase
 from secagg.phases import phases
+from secagg.programs.arrayfiles import read_arrays, write_arrays
 from tests.integration.test_client_cli import identity_files
 from tests.serving import CROWD, NAMES, PATIENCE_S, make_config, site, stage
 from tests.taking_part import NOBODY, QUICK, lenient, take_part, update_of, weight_of, wire
