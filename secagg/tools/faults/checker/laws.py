@@ -304,8 +304,8 @@ def _round_known(known: Round, seen: Seen, history: History) -> Iterator[str]:
         task, states = shown.value
         if not shown.whole or asked_at < known.opened.at or known.config is None or task not in {"", known.config.task}:
             continue
-        state = states.get(known.round_id)
-        if state is None and not _may_be_forgotten(known, asked_at, seen, history):
+        damaged = any(end.failed == "INTERNAL" for end in known.ends)  # who asks by its id is told so
+        if known.round_id not in states and not damaged and not _may_be_forgotten(known, asked_at, seen, history):
             yield f"the list that call {shown.call} was given at {shown.at:.3f} s lacks it"
 
 

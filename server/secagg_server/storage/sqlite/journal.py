@@ -134,6 +134,7 @@ class SqliteJournal:
         with suppress(OSError):
             self.spool.close()
             remove(self._place.disk, self._place.spool(self._round_id))
+        self.spool = FileSpool(self._place.disk, self._place.spool(self._round_id))  # nothing is waited for any more
 
 
 def write_progress(connection: Connection, number: int, entries: int, spooled: int) -> None:
