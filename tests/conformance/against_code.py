@@ -53,7 +53,7 @@ from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.receipts import decode_receipt
 from secagg.wire.results import PackedAggregate, PackedGroups, decode_aggregate, sums_digest
 from secagg.wire.v1 import data_plane_pb2 as pb
-from tests.conformance import lattice_code, ledger_code, pipeline_code
+from tests.conformance import audit_code, lattice_code, ledger_code, pipeline_code
 from tests.conversing import makes
 
 Vector = dict[str, Any]
@@ -596,6 +596,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     **lattice_code.READERS,
     **pipeline_code.READERS,
     **ledger_code.READERS,
+    **audit_code.READERS,
     "offer": offer,
     "aggregate": aggregate,
 }

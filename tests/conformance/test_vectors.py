@@ -17,6 +17,7 @@ from secagg.wire.configuration import decode_config
 from tests.conformance import (
     against_code,
     against_specification,
+    audit_specification,
     encrypted_specification,
     lattice_specification,
     ledger_specification,
@@ -39,6 +40,7 @@ SPECIFICATION_READERS = (
     | lattice_specification.READERS
     | pipeline_specification.READERS
     | ledger_specification.READERS
+    | audit_specification.READERS
 )
 
 

@@ -3,7 +3,8 @@
 Each file of `proto/vectors` is made by a module here. The folder is found by what the vector shows:
 
     primitives/    hashes, signatures, key derivation, masks, secret sharing, lattices: no round around them
-    encodings/     arrays to integers and bytes and back, configurations, noise, the privacy ledger
+    encodings/     arrays to integers and bytes and back, configurations, noise, the privacy ledger,
+                   the audit log
     rounds/        a whole round for each threat model, scheme and custody, with every value in between
     failures/      one thing that must be refused, as a row in a table; search there for the check's number
     replay/        plays the steps of a vector on the real participants and coordinator

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from secagg.errors import LocalError
 from secagg.tools.conformance.document import Document, dumps, vectors_of
-from secagg.tools.conformance.encodings import fixedpoint, groups, integers, ledger, noise, pipelines, releases
+from secagg.tools.conformance.encodings import audit, fixedpoint, groups, integers, ledger, noise, pipelines, releases
 from secagg.tools.conformance.failures import (
     endings,
     homomorphic_coordinator,
@@ -27,7 +27,7 @@ from secagg.tools.conformance.vectors import check, directory, load
 
 WITHOUT_ROUND = (
     (published, derivations, signatures, rings, lattice, bindings),
-    (fixedpoint, integers, groups, pipelines, noise, ledger, releases),
+    (fixedpoint, integers, groups, pipelines, noise, ledger, audit, releases),
 )
 FAILURES = (offers, masked_participant, masked_coordinator, homomorphic_participant, homomorphic_coordinator, endings)
 

@@ -65,6 +65,7 @@ KINDS: Final[Mapping[str, _Fields]] = {
     "privacy-ledger": _texts("task")
     | {"epsilon": float, "delta": float, "rounds": dict}
     | _lists("entries charges plans_refused refused"),
+    "audit-log": _texts("ca coordinator") | {"head": dict} | _lists("entries refused"),
     "round": _texts("config round_id model_digest")
     | {"participants": dict, "messages": dict, "steps": list, "intermediates": dict, "outcome": dict},
     "differencing": _CASES,
