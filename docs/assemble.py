@@ -18,6 +18,7 @@ SETTINGS: Final = "reference/settings.md"
 COMMANDS: Final = "reference/command-line.md"
 CAUSES: Final = "reference/causes.md"
 LOG_EVENTS: Final = "reference/log-events.md"
+AUDIT: Final = "reference/audit-entries.md"
 METRICS: Final = "reference/metrics.md"
 ALERTS: Final = "reference/alerts.md"
 STATUS: Final = "reference/status.md"
@@ -31,6 +32,7 @@ ELSEWHERE: Final = {
     "deploy/secagg-server.toml": SETTINGS,
     "secagg/errors.py": CAUSES,
     "server/secagg_server/observability/log_events.py": LOG_EVENTS,
+    "secagg/programs/audit/kinds.py": AUDIT,
     "server/secagg_server/observability/metric_table.py": METRICS,
     "server/secagg_server/observability/statuspage/values.py": STATUS,
     references.ALERTS: ALERTS,
@@ -42,6 +44,7 @@ WRITTEN: Final = {
     COMMANDS: references.command_line,
     CAUSES: references.errors,
     LOG_EVENTS: references.log_events,
+    AUDIT: references.audit_entries,
     METRICS: references.metrics,
     ALERTS: references.alerts,
     STATUS: references.status,

@@ -32,6 +32,10 @@ import secagg
 from secagg.cli.main import build as program
 from secagg.errors import AbortReason, LocalError, RemoteError, SecAggError, TransportError
 from secagg.events import DropReason, Verdict
+from secagg.programs.audit.entries import OF_EVERY_ENTRY
+from secagg.programs.audit.kinds import FACTS
+from secagg.programs.audit.kinds import OF_ROUND as AUDIT_OF_ROUND
+from secagg.programs.audit.kinds import SECTIONS as AUDIT_SECTIONS
 from secagg.receipts import Agreement
 
 ROOT: Final = Path(__file__).parents[1]
@@ -222,6 +226,30 @@ def log_events() -> Iterator[str]:
     yield "| Field | Meaning |"
     yield "|---|---|"
     yield from (f"| `{name}` | {meaning} |" for name, meaning in sorted({**COMMON, **FIELDS}.items()))
+
+
+def audit_entries() -> Iterator[str]:
+    """The page on the entries of the coordinator's audit log."""
+    yield "# Entries of the audit log\n"
+    yield (
+        "What a coordinator with a `state_dir` writes into its audit log. [The audit log](../audit.md) says what it is "
+        f"for and how to verify it. Every entry has {_listed(OF_EVERY_ENTRY)}. An entry about a round also has "
+        f"{_listed(AUDIT_OF_ROUND)}.\n"
+    )
+    for heading, kinds in AUDIT_SECTIONS.items():
+        yield f"## {heading}\n"
+        yield "| Kind | Facts | Meaning | How many at most |"
+        yield "|---|---|---|---|"
+        for name, kind in kinds.items():
+            facts = [f"`{fact}`" for fact in kind.facts] + [f"`{fact}` (not in all)" for fact in kind.optional]
+            told = ", ".join(facts)
+            yield f"| `{name}` | {told} | {kind.meaning} | {kind.bounded} |"
+        yield ""
+    yield "## Facts\n"
+    yield "A fact means the same in every kind, unless its row says otherwise.\n"
+    yield "| Fact | Meaning |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in sorted(FACTS.items()))
 
 
 def _fields(event: LogEvent) -> str:

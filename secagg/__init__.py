@@ -23,7 +23,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg.encoding.schema": "ArraySpec Schema Update",
         "secagg.encoding.sources": "Pieces",
         "secagg.errors": (
-            "AbortReason AuthenticationError BudgetExceeded ConfigError DecodeError Exhibit IdentityError "
+            "AbortReason AuditError AuthenticationError BudgetExceeded ConfigError DecodeError Exhibit IdentityError "
             "InputError LedgerError LimitError LocalError MemoryFileError MissingExtraError ModelMismatch "
             "NotInRoundError ParticipationCancelled PolicyViolation PrecisionWarning ProtocolViolation "
             "RemoteError RoundAborted RoundTimeoutError SavedStateError SecAggError StoreError TransportError "

@@ -20,6 +20,7 @@ from secagg.encoding.schema import ArraySpec as ArraySpec, Schema as Schema, Upd
 from secagg.encoding.sources import Pieces as Pieces
 from secagg.errors import (
     AbortReason as AbortReason,
+    AuditError as AuditError,
     AuthenticationError as AuthenticationError,
     BudgetExceeded as BudgetExceeded,
     ConfigError as ConfigError,

@@ -76,6 +76,10 @@ _STATUS_TESTS, _METRIC_TESTS = "tests/unit/server/test_status_port.py", "tests/u
 _KEPT, _COUNTING = f"{_SERVER}/observability/kept.py", "tests/integration/test_metrics.py"
 _CARRIED, _CARRYING = f"{_CLIENT}/carried/coordinator.py", f"{_CLIENT}/carried/participant.py"
 _CARRIED_TERMS = "tests/unit/client/test_carried_terms.py"
+_AUDIT, _AUDIT_VERIFYING = "secagg/programs/audit", "secagg/programs/audit/verifying.py"
+_AUDIT_TESTS, _AUDIT_LOG_TESTS = "tests/unit/audit/test_verifying.py", "tests/unit/audit/test_log.py"
+_ROUND_AUDIT, _ROUND_AUDIT_TESTS = f"{_SERVER}/audit/rounds.py", "tests/unit/server/test_round_audit.py"
+_AUDITED = "tests/integration/test_server_audit.py"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
 MUTANTS: Final = (
@@ -422,6 +426,71 @@ MUTANTS: Final = (
            "tests/integration/test_traces.py"),
     Mutant("opener-not-told", f"{_SERVER}/calls/handlers.py", "            CARRIED.set(traceparent)\n", "",
            "tests/integration/test_traces.py"),
+    # --- the audit log
+    _unchecked("audit-chain-unchecked", _AUDIT_VERIFYING, "audit-chain", _AUDIT_TESTS),
+    _unchecked("audit-missing-unchecked", _AUDIT_VERIFYING, "audit-missing", _AUDIT_TESTS),
+    _unchecked("audit-order-unchecked", _AUDIT_VERIFYING, "audit-order", _AUDIT_TESTS),
+    _unchecked("audit-cut-off-unchecked", _AUDIT_VERIFYING, "audit-cut-off", _AUDIT_TESTS),
+    _unchecked("audit-head-unchecked", _AUDIT_VERIFYING, "audit-another-head", _AUDIT_TESTS),
+    _unchecked("audit-head-of-no-checkpoint", _AUDIT_VERIFYING, "audit-head-signed", _AUDIT_TESTS),
+    _unchecked("audit-export-cut", _AUDIT_VERIFYING, "audit-export-ends-signed", _AUDIT_TESTS),
+    _unchecked("audit-unsigned-for-long", _AUDIT_VERIFYING, "audit-unsigned-for-long", _AUDIT_TESTS),
+    _unchecked("audit-never-signed", _AUDIT_VERIFYING, "audit-signed-at-all", _AUDIT_TESTS),
+    _unchecked("audit-segment-renamed", _AUDIT_VERIFYING, "audit-segment-name", _AUDIT_TESTS),
+    _unchecked("audit-any-coordinator", _AUDIT_VERIFYING, "audit-same-coordinator", _AUDIT_TESTS),
+    _unchecked("audit-unnamed-coordinator", _AUDIT_VERIFYING, "audit-named-coordinator", _AUDIT_TESTS),
+    _unchecked("audit-two-ways-to-write", f"{_AUDIT}/entries.py", "audit-one-way-to-write", _AUDIT_TESTS),
+    _unchecked("audit-loose-base64", f"{_AUDIT}/checkpoints.py", "audit-base64", _AUDIT_TESTS),
+    Mutant("audit-signature-unchecked", f"{_AUDIT}/checkpoints.py", "        signing.verify(\n",
+           "        str(\n", _AUDIT_TESTS),
+    Mutant("audit-signed-elsewhere", f"{_AUDIT}/checkpoints.py", "frame(labels.AUDIT_CHECKPOINT, unsigned)",
+           "frame(labels.AUDIT_CHECKPOINT)", _AUDIT_TESTS),
+    Mutant("audit-verified-now", f"{_AUDIT}/checkpoints.py", "datetime.fromtimestamp(entry.at_ms / 1000, UTC)",
+           "datetime.now(UTC)", _AUDIT_TESTS),
+    Mutant("audit-digest-of-less", f"{_AUDIT}/entries.py", "digest(labels.AUDIT_ENTRY, line)",
+           "digest(labels.AUDIT_ENTRY, line[:-40])", _AUDIT_TESTS),
+    Mutant("audit-not-flushed", f"{_AUDIT}/log.py",
+           "            file.write_at(self._size, data)\n            file.flush()\n",
+           "            file.write_at(self._size, data)\n", _AUDIT_LOG_TESTS),
+    Mutant("audit-not-taken-back", f"{_AUDIT}/log.py", "        self._unknown = True\n", "", _AUDIT_LOG_TESTS),
+    Mutant("audit-not-written-again", f"{_AUDIT}/log.py", "        self._write_again(content[: self._size])\n", "",
+           _AUDIT_LOG_TESTS),
+    Mutant("audit-torn-not-told", f"{_AUDIT}/log.py", "            self.cut = len(rest), sha256(rest).digest()\n", "",
+           _AUDIT_LOG_TESTS),
+    Mutant("audit-clock-set-back", f"{_AUDIT}/log.py", "abs(now - since_s) >=", "now - since_s >=", _AUDIT_LOG_TESTS),
+    Mutant("audit-never-full", f"{_AUDIT}/log.py", "full = self._size + batch.size >= SEGMENT_BYTES", "full = False",
+           _AUDIT_LOG_TESTS),
+    _unchecked("audit-damage-cut-off", f"{_AUDIT}/log.py", "audit-head-at-start", _AUDIT_LOG_TESTS),
+    _unchecked("audit-head-not-missed", f"{_AUDIT}/log.py", "audit-head-gone", _AUDIT_LOG_TESTS),
+    _unchecked("audit-begun-anew", f"{_AUDIT}/log.py", "audit-gone", _AUDIT_LOG_TESTS),
+    _unchecked("audit-written-by-others", f"{_AUDIT}/log.py", "audit-folder-private", _AUDIT_LOG_TESTS),
+    _unchecked("audit-notes-without-end", f"{_AUDIT}/log.py", "audit-noted-entries", _AUDIT_LOG_TESTS),
+    _unchecked("audit-written-twice", _ROUND_AUDIT, "audit-not-twice", _ROUND_AUDIT_TESTS),
+    _unchecked("audit-of-comers-and-goers", _ROUND_AUDIT, "audit-coming-and-going", _ROUND_AUDIT_TESTS),
+    Mutant("audit-of-a-refused-claim", _ROUND_AUDIT, "            if not exposed:\n", "            if True:\n",
+           _ROUND_AUDIT_TESTS),
+    Mutant("audit-of-what-did-not-happen", _ROUND_AUDIT,
+           "        self._drafts.clear()\n        self._step,", "        self._step,", _ROUND_AUDIT_TESTS),
+    Mutant("audit-after-the-end", _JOURNALLED, "        if self._audit.written:\n", "        if False:\n", _AUDITED),
+    Mutant("audit-not-of-openings", _OPENING, "            audit.write()\n", "            pass\n", _AUDITED),
+    Mutant("audit-not-of-steps", _JOURNALLED,
+           "        self._journal.append(entry)\n        self._audit.took(entry, events)\n",
+           "        self._journal.append(entry)\n", _AUDITED),
+    Mutant("audit-not-of-fetching", f"{_SERVER}/calls/control_plane.py",
+           "        await self._rounds.audit.give(opened.record.round_id, \"the FL server\")\n", "", _AUDITED),
+    Mutant("audit-not-of-participants", f"{_SERVER}/calls/data_plane.py",
+           "        await self._rounds.audit.give((grouped or hosted).record.round_id, caller)\n", "", _AUDITED),
+    Mutant("audit-not-wired", f"{_SERVER}/app.py", "            audit=audit,\n", "", _AUDITED),
+    Mutant("audit-never-stopped", f"{_SERVER}/app.py", "            await audit.stop(", "            list(", _AUDITED),
+    Mutant("audit-refusals-unthrottled", f"{_SERVER}/audit/coordinator.py",
+           "left_out = self._throttle.pass_over(kind, key)", "left_out = 0", _AUDITED),
+    Mutant("participation-of-released-alone", f"{_AUDIT}/taking_part.py",
+           'not (entry.kind == "round_failed" and "survivors" in entry.facts)', "True",
+           "tests/unit/audit/test_cli_audit.py"),
+    Mutant("participation-without-cells", "secagg/rounds/participation.py", "cells.setdefault(tuple(inside[name]), [])",
+           "cells.setdefault((*inside[name],)[:1], [])", "tests/unit/test_participation.py"),
+    Mutant("participation-rank", "secagg/rounds/participation.py", "        if not rest.any():\n            continue\n",
+           "        if not rest.any():\n            break\n", "tests/unit/test_participation.py"),
 )  # fmt: skip
 
 

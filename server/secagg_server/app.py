@@ -127,6 +127,7 @@ async def running_server(
         expiries=lambda: renewal.loaded.expiries,
         spent=lambda: rounds.opener.budgets.spent(),  # noqa: PLW0108, there are no rounds yet
         faults=lambda: [*filter(None, [renewal.fault]), *rounds.opener.budgets.damaged()],
+        audit_head=lambda: audit.head,
     )
 
     async def renewed(fresh: Loaded) -> None:

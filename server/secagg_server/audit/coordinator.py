@@ -54,9 +54,9 @@ class CoordinatorAudit:
         self._signing: asyncio.Task[None] | None = None
 
     @property
-    def head(self) -> Head | None:
-        """The last checkpoint; None without a log."""
-        return None if self._log is None else self._log.signed
+    def head(self) -> str:
+        """Number and digest of the last checkpoint; empty without a log."""
+        return "" if self._log is None else self._log.signed.text
 
     # --- starts and stops ---------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ class State:
         expiries: what expires when: the server certificate first, then each CA.
         spent: of each task with a privacy ledger, what it has spent.
         faults: what is wrong with files of the coordinator until somebody puts it right.
+        audit_head: number and digest of the audit log's last checkpoint; empty without an audit log.
     """
 
     ready: Callable[[], bool]
@@ -32,3 +33,4 @@ class State:
     expiries: Callable[[], Sequence[tuple[str, datetime]]]
     spent: Callable[[], Sequence[Spent]]
     faults: Callable[[], Sequence[str]]
+    audit_head: Callable[[], str] = str

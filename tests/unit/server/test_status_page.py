@@ -383,7 +383,7 @@ def test_the_document_has_what_its_description_says() -> None:
     assert told.pop("version") == 1
     assert set(told) == {
         *("at", "started", "state", "versions", "addresses", "live", "finished", "sums", "failures", "faults"),
-        *("troubles", "budgets", "expiries", "uses"),
+        *("troubles", "budgets", "expiries", "uses", "audit_head"),
     }
     assert set(told) == {field.name for field in fields(Status)}
     (one,) = told["live"]

@@ -83,6 +83,7 @@ class Reader:
             budgets=tuple(_budgets(state.spent())),
             expiries=tuple(sorted(expiries, key=lambda expiry: expiry.at)),
             uses=tuple(_uses(state, len(live))),
+            audit_head=state.audit_head(),
         )
 
     def _expected(self, round_id: RoundId) -> frozenset[ParticipantId]:

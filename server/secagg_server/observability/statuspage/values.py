@@ -288,6 +288,7 @@ class Status:
         budgets: of tasks with noise.
         expiries: of certificates, the first to expire first.
         uses: of what is limited.
+        audit_head: number and digest of the audit log's last checkpoint; empty without an audit log.
     """
 
     at: float
@@ -304,3 +305,4 @@ class Status:
     budgets: tuple[TaskBudget, ...]
     expiries: tuple[Expiry, ...]
     uses: tuple[Use, ...]
+    audit_head: str = ""
