@@ -62,6 +62,12 @@ def waits(entry: Entry, events: Iterable[Event]) -> bool:
     return message and not leaves and all(isinstance(event, MessageAccepted) for event in events)
 
 
+def _may_be_silent(entry: Entry) -> bool:
+    """Whether the step may have been written down although no event came of it."""
+    leaves = isinstance(entry, Received) and isinstance(entry.message, Leave)
+    return leaves or isinstance(entry, SeedReceived | Excluded | WrongShareRefused | Resumed)
+
+
 class RoundSpool:
     """The spool of a journal as the engine sees it. While steps are made again, what it is given is there already.
 
@@ -175,6 +181,8 @@ class JournalledEngine:
             events = self._replayed(entry)
         except (RemoteError, NotInRoundError, RoundAborted, LocalError) as error:
             raise StoreError(f"its journal does not fit together: {error}") from error
+        if not events and not _may_be_silent(entry):  # check: replay-fits
+            raise StoreError("its journal does not fit together: a step that was written down brings nothing about")
         self._audit.took(entry, events)
         return events
 

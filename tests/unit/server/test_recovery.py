@@ -1,0 +1,241 @@
+"""The coordinator's process ends after every step that becomes safe, and in the middle of it; the next one goes on."""
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from secagg_server.observability.facts import Fact, RoundLost
+from secagg_server.rounds.grouped import OpenedRound
+from secagg_server.rounds.suspension import Suspended
+from secagg_server.storage.records import Aborted, DeadlinePassed, UploadCompleted, WrongShareRefused
+
+from secagg.context import RoundId
+from secagg.encoding import packing
+from secagg.encoding.pipeline import Pipeline
+from secagg.errors import AbortReason, RoundAborted
+from secagg.events import WrongShares
+from secagg.messages import Phase
+from secagg.robust.grouping import Groups
+from secagg.tools.simulation.cohort import participant_names
+from tests.encrypted_rounds import BFV, CKKS, DEALT, JOINT, encrypted_config, short_chunks
+from tests.restarting import ROUND, Death, SafeRound, Scenario, World
+from tests.rounds import ACTIVE, NOW, SEMI_HONEST, flat_schema, make_config
+
+STRIDE = int(os.environ.get("SECAGG_EVERY_DEATH", "9"))
+"""Steps between two deaths, in rounds that take long; 1 tries every step."""
+
+PEOPLE = tuple(participant_names(4))
+FIRST, SECOND, THIRD, FOURTH = PEOPLE
+DISTRIBUTED = Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.0)")
+CENTRAL = Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.0, by=coordinator)")
+
+ACTIVE_ROUND = make_config(4, ACTIVE, threshold=3, max_colluding=0)
+LONG_ROUND = make_config(4, ACTIVE, threshold=3, max_colluding=0, schema=flat_schema(300))
+"""Of vectors with three chunks."""
+
+MASKED = [
+    Scenario("semi-honest", make_config(4, SEMI_HONEST, threshold=3, max_colluding=0), PEOPLE),
+    Scenario("active", ACTIVE_ROUND, PEOPLE, leaves=(FOURTH, Phase.CONSISTENCY_CHECK)),
+    Scenario("half-a-vector", LONG_ROUND, PEOPLE, silent=(SECOND, Phase.MASKED_INPUT), expects=True),
+    Scenario("certified", replace(ACTIVE_ROUND, certify=True), PEOPLE),
+    Scenario("central-noise", make_config(4, SEMI_HONEST, threshold=3, max_colluding=0, encoding=CENTRAL), PEOPLE),
+    Scenario(
+        "below-threshold",
+        make_config(3, SEMI_HONEST, threshold=3, max_colluding=0, encoding=DISTRIBUTED),
+        PEOPLE[:3],
+        leaves=(FIRST, Phase.UNMASK),
+    ),
+]
+GROUPED = Scenario(
+    "groups",
+    replace(make_config(3, SEMI_HONEST, threshold=3, max_colluding=0), groups=Groups.parse(3, "mean")),
+    tuple(participant_names(9)),
+)
+ENCRYPTED = [
+    Scenario("bfv-dealt", encrypted_config(BFV, DEALT, 4), PEOPLE, silent=(SECOND, Phase.ENCRYPTED_INPUT)),
+    Scenario("bfv-joint", encrypted_config(BFV, JOINT, 4), PEOPLE, silent=(SECOND, Phase.PARTIAL_DECRYPTION)),
+    Scenario("ckks-dealt", encrypted_config(CKKS, DEALT, 4, release_to_coordinator=False), PEOPLE),
+    Scenario("ckks-joint", encrypted_config(CKKS, JOINT, 4), PEOPLE, leaves=(SECOND, Phase.PARTIAL_DECRYPTION)),
+]
+
+
+async def every_death(scenario: Scenario, death: Death, folder: Path, *, jump_s: float = 0.0, stride: int = 1) -> None:
+    """The process ends at each of its steps in turn; the next one comes to the end."""
+    whole = World(scenario, folder)
+    assert await whole.live()
+    whole.check_end()
+    for step in range(1, whole.life.steps + 1, stride):
+        world = World(scenario, folder)
+        assert not await world.live(step, death)
+        world.now += jump_s
+        assert await world.live(), f"after step {step}"
+        world.check_end()
+
+
+@pytest.mark.parametrize("death", Death)
+@pytest.mark.parametrize("scenario", MASKED, ids=lambda scenario: scenario.name)
+async def test_a_process_that_ends_anywhere_is_continued(
+    monkeypatch: pytest.MonkeyPatch, scenario: Scenario, death: Death, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(packing, "CHUNK_BYTES", 256)
+    await every_death(scenario, death, tmp_path)
+
+
+@pytest.mark.parametrize("scenario", [GROUPED, *ENCRYPTED], ids=lambda scenario: scenario.name)
+async def test_every_scheme_and_groups_are_continued(
+    monkeypatch: pytest.MonkeyPatch, scenario: Scenario, tmp_path: Path
+) -> None:
+    if scenario is not GROUPED:
+        short_chunks(monkeypatch)
+    await every_death(scenario, Death.BEFORE, tmp_path, stride=STRIDE)
+
+
+@pytest.mark.parametrize("death", [Death.BEFORE, Death.AFTER])
+async def test_a_process_that_ends_while_it_takes_up_a_round_is_continued(tmp_path: Path, death: Death) -> None:
+    scenario = MASKED[1]
+    whole = World(scenario, tmp_path)
+    assert await whole.live()
+    for step in range(2, whole.life.steps + 1, 3):
+        for again in (1, 2, 3):
+            world = World(scenario, tmp_path)
+            assert not await world.live(step, Death.AFTER)
+            if not await world.live(again, death):
+                assert await world.live()
+            world.check_end()
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+async def test_a_clock_that_jumped_meanwhile_takes_nobodys_time(tmp_path: Path, jump_s: float) -> None:
+    await every_death(MASKED[0], Death.AFTER, tmp_path, jump_s=jump_s)
+
+
+async def stopped(folder: Path, step: int, scenario: Scenario = MASKED[1]) -> World:
+    """A round whose process ended after this step."""
+    world = World(scenario, folder)
+    assert not await world.live(step, Death.AFTER)
+    return world
+
+
+async def test_a_journal_that_does_not_fit_together_fails_by_name_and_others_go_on(tmp_path: Path) -> None:
+    heard: list[Fact] = []
+    world = await stopped(tmp_path, 3)
+    world.add_listener(heard.append)
+    kept = world.safe.rounds[ROUND]
+    kept.entries = (DeadlinePassed(NOW), *kept.entries, *kept.entries)
+    other = RoundId(bytes(16))
+    world.safe.rounds[other] = SafeRound(replace(kept.record, round_id=other))
+    assert await world.live()
+    assert isinstance(world.rounds.find(ROUND).outcome, RoundAborted)
+    assert world.rounds.find(ROUND).outcome.reason is AbortReason.INTERNAL  # type: ignore[union-attr]
+    assert world.rounds.find(other).phase is Phase.ADVERTISE_KEYS
+    assert [fact.round_id for fact in heard if isinstance(fact, RoundLost)] == [ROUND]
+    assert world.safe.rounds[ROUND].broken_off  # no later process tries it again
+    assert await world.live()
+    assert isinstance(world.rounds.find(ROUND).outcome, RoundAborted)
+
+
+async def test_a_round_whose_chunks_are_missing_gives_no_sum(tmp_path: Path) -> None:
+    world = World(MASKED[1], tmp_path)
+    whole = World(MASKED[1], tmp_path)
+    await whole.live()
+    for step in range(1, whole.life.steps):
+        world = await stopped(tmp_path, step)
+        kept = world.safe.rounds[ROUND]
+        if any(isinstance(entry, UploadCompleted) for entry in kept.entries) and kept.ended is None:
+            break
+    kept.chunks = {}
+    assert await world.live()
+    assert not world.check_end()
+
+
+async def test_a_round_that_nobody_was_told_of_is_forgotten_and_can_be_opened_again(tmp_path: Path) -> None:
+    """Its cost was not planned yet: the id is free, and the next opening plans it."""
+    world = await stopped(tmp_path, 1, MASKED[4])
+    assert list(world.safe.rounds) == [ROUND]
+    assert not world.safe.ledgers
+    assert await world.live()
+    assert world.check_end()
+
+
+@pytest.mark.parametrize("scenario", [MASKED[3], GROUPED, ENCRYPTED[2]], ids=lambda scenario: scenario.name)
+async def test_a_round_that_is_over_answers_the_next_process_as_before(scenario: Scenario, tmp_path: Path) -> None:
+    world = World(scenario, tmp_path)
+    assert await world.live()
+    before = world.opened
+    assert before is not None
+    for player in world.players:
+        player.forget_the_end()
+    assert await world.live()  # and `tell` compares every answer, receipts and signatures with those before
+    assert world.opened is not before
+    assert world.check_end()
+    assert world.opened is not None
+    assert [event for _, event in world.opened.events] == [event for _, event in before.events]
+
+
+async def test_an_orderly_stop_suspends_rounds_and_aborts_none(tmp_path: Path) -> None:
+    world = await stopped(tmp_path, 3)
+    await world.begin()
+    assert world.opened is not None
+    waiting = [asyncio.create_task(world.opened.released()), asyncio.create_task(all_events(world.opened))]
+    await asyncio.sleep(0)
+    await world.rounds.shut_down()
+    for task in waiting:
+        with pytest.raises(Suspended):
+            await task
+    with pytest.raises(Suspended):
+        await world.opened.abort(AbortReason.CANCELLED, "too late")
+    with pytest.raises(Suspended):
+        await world.rounds.open(os.urandom(16), b"")
+    assert world.opened.outcome is None
+    assert not any(isinstance(entry, Aborted) for entry in world.safe.rounds[ROUND].entries)
+    assert await world.live()
+    assert world.check_end()
+
+
+async def all_events(opened: OpenedRound) -> object:
+    return [event async for event in opened.watch()]
+
+
+@pytest.mark.parametrize("breaks_off", [True, False])
+async def test_a_disk_that_refuses_gives_no_second_story(tmp_path: Path, breaks_off: bool) -> None:
+    """The engine has moved on and the flush failed. Either the round failed for good, or nobody was told anything."""
+    world = World(MASKED[1], tmp_path)
+    world.refuse(from_flush=3, breaks_off=breaks_off)
+    if breaks_off:
+        assert await world.live()
+        assert not world.check_end()
+        world.refuse(from_flush=0)
+        assert await world.live()
+        assert not world.check_end()
+        return
+    with pytest.raises(Suspended):
+        await world.live()
+    assert world.opened is not None
+    assert world.opened.outcome is None
+    world.refuse(from_flush=0)
+    assert await world.live()
+    assert world.check_end()
+
+
+async def test_what_a_participant_was_refused_for_is_known_to_the_next_process(tmp_path: Path) -> None:
+    """A holder that reveals another share than it was dealt is named, whichever process hears the rest."""
+    world = World(MASKED[1], tmp_path)
+    culprit = world.players[0]
+    culprit.lies_once = True
+    steps = 0
+    while True:
+        steps += 1
+        assert steps < 60
+        world = World(MASKED[1], tmp_path)
+        world.players[0].lies_once = True
+        if await world.live(steps, Death.AFTER):
+            break
+        entries = world.safe.rounds[ROUND].entries if ROUND in world.safe.rounds else ()
+        if any(isinstance(entry, WrongShareRefused) for entry in entries):
+            break
+    assert await world.live()
+    assert world.opened is not None
+    named = [event.culprit for _, event in world.opened.events if isinstance(event, WrongShares)]
+    assert named == [FIRST]
