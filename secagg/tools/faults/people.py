@@ -20,7 +20,7 @@ from secagg.config import RoundConfig, ThreatModel
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.integers import Integers
-from secagg.errors import LimitError, TransportError
+from secagg.errors import LimitError, StoreError, TransportError
 from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
@@ -186,7 +186,7 @@ class FLServer:
                     await self._finish(control, kept)
                     kept.over = True
                     self.recorder.told(FL_SERVER)
-                except (TransportError, LimitError) as error:
+                except (TransportError, LimitError, StoreError) as error:
                     self.recorder.told(FL_SERVER, error)
                     await asyncio.sleep(PAUSE_S)
                 except Exception as error:
