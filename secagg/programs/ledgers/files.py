@@ -185,12 +185,12 @@ def locked(folder: Path, clock: Callable[[], float] = time.time, disk: Disk = RE
             disk.make_folder(folder)
             check_folder(folder, clock(), disk)
             held.enter_context(disk.locked(folder / LOCK))
+            if disk.facts(folder / MARKER) is None:
+                exchange(disk, folder / MARKER, b"%d\n" % FORMAT)
         except BlockingIOError:
             raise ConfigError(f"the ledger folder {folder} belongs to a coordinator or job that is running") from None
         except OSError as error:
             raise ConfigError(f"the ledger folder {folder}: {error.strerror}") from error
-        if disk.facts(folder / MARKER) is None:
-            exchange(disk, folder / MARKER, b"%d\n" % FORMAT)
         yield LedgerFolder(folder, disk)
 
 

@@ -436,3 +436,16 @@ def test_who_has_a_folder_is_found_without_taking_it(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
     with locked(tmp_path):
         pass
+
+
+def test_a_disk_without_room_is_named_when_the_folder_is_made() -> None:
+    disk, folder = VirtualDisk(Random(1)), Path("/ledgers")  # noqa: S311 - of what a power cut loses
+    with locked(folder, lambda: 0.0, disk.mount()):
+        pass
+    disk.mount().unlink(folder / MARKER)
+    disk.room = 0
+    with (
+        pytest.raises(ConfigError, match="ledgers: No space left on device"),
+        locked(folder, lambda: 0.0, disk.mount()),
+    ):
+        pass
