@@ -210,10 +210,12 @@ class History:
         keep_finished_s: how long the coordinator keeps the end of a round, in seconds by its own clock.
         keep_finished_rounds: how many ends it keeps; it forgets no sum that nobody fetched for being one too many.
         durable: whether the coordinator has a disk that outlives its process.
+        audit: the coordinator's audit log at the end, its files one behind the other; None if it keeps none.
         facts: in order.
     """
 
     keep_finished_s: float = float("inf")
     keep_finished_rounds: int = 1 << 30
     durable: bool = True
+    audit: bytes | None = None
     facts: list[Fact] = field(default_factory=list)

@@ -10,12 +10,13 @@ from random import Random
 from typing import Final
 
 from secagg_server.storage.memory import MemoryStore
-from secagg_server.storage.sqlite.folder import held
+from secagg_server.storage.sqlite.folder import StateFolder, held
 from secagg_server.storage.sqlite.store import SqliteStore
 from secagg_server.storage.store import Store
 
 from secagg.crypto.rng import Rng
 from secagg.programs.audit.log import AuditLog
+from secagg.programs.audit.reading import is_segment
 from secagg.programs.ledgers.files import locked
 from secagg.tools.faults.deployment import deployment
 from secagg.tools.faults.disk import Kind, VirtualDisk
@@ -163,3 +164,9 @@ def open_folder(disk: VirtualDisk, clock: Callable[[], float], rng: Rng) -> Kept
         store = opening.enter_context(closing(SqliteStore(folder, mount, rng, ledgers=ledgers)))
         audit = AuditLog.open(folder.audit, lambda: deployment().coordinator, clock, mount)
         return Kept(store, audit, opening.pop_all().close)
+
+
+def audit_log(disk: VirtualDisk) -> bytes:
+    """The files of the audit log, one behind the other."""
+    files = {path.name: content for path, content in disk.files().items() if path.parent == StateFolder(STATE).audit}
+    return b"".join(files[name] for name in sorted(files) if is_segment(name))

@@ -37,7 +37,7 @@ from secagg.tools.faults.scenario import (
     draw,
     stream,
 )
-from secagg.tools.faults.storage import FailingDisk, Kept, open_folder, open_memory
+from secagg.tools.faults.storage import FailingDisk, Kept, audit_log, open_folder, open_memory
 from secagg.tools.faults.substitutes import Online, substituted
 from secagg.tools.faults.weather import Storm
 
@@ -297,6 +297,8 @@ class World:
                 process.kill()
             for process in self._processes:
                 process.bury()
+        if self.recorder.history.durable:
+            self.recorder.history.audit = audit_log(self.disks[COORDINATOR].disk)
         return self.recorder.history
 
     async def _play(self) -> None:

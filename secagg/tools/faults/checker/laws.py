@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.tools.faults.checker import ledgers
+from secagg.tools.faults.checker import audits, ledgers
 from secagg.tools.faults.checker.seen import LATER, ONCE, PROOFS, UPLOADS, Round, Said, Seen, Shown
 from secagg.tools.faults.checker.sums import Bounds, expected, pack, shape, unpack
 from secagg.tools.faults.history import Fault, History
@@ -42,6 +42,7 @@ class Law(Enum):
     GONE_STAYS_GONE = "who left or was excluded is gone"
     HONEST = "an honest coordinator gives nobody a reason to refuse"
     UNDAMAGED = "a disk that keeps its word leaves nothing damaged"
+    AUDIT = "the audit log says once what was decided, before anybody is told"
     ENDS = "a round ends, with a sum or an error that says why"
     NAMED = "every error has a name"
 
@@ -56,6 +57,7 @@ LOSSES: Final = frozenset(
         Law.INPUT_COUNTS,
         Law.GONE_STAYS_GONE,
         Law.UNDAMAGED,
+        Law.AUDIT,
         Law.ENDS,
     }
 )
@@ -96,6 +98,8 @@ def findings(history: History, seen: Seen) -> Iterator[Finding]:
         yield Finding(Law.NOBODY_SHOWN, round_id, facts)
     for round_id, facts in ledgers.broken(seen):
         yield Finding(Law.BUDGET, round_id, facts)
+    for round_id, facts in audits.broken(history.audit, seen) if history.audit is not None else ():
+        yield Finding(Law.AUDIT, round_id, facts)
     for facts in _damages(seen):
         yield Finding(Law.UNDAMAGED, b"", facts)
     for facts in _named(seen):
