@@ -80,6 +80,8 @@ _AUDIT, _AUDIT_VERIFYING = "secagg/programs/audit", "secagg/programs/audit/verif
 _AUDIT_TESTS, _AUDIT_LOG_TESTS = "tests/unit/audit/test_verifying.py", "tests/unit/audit/test_log.py"
 _ROUND_AUDIT, _ROUND_AUDIT_TESTS = f"{_SERVER}/audit/rounds.py", "tests/unit/server/test_round_audit.py"
 _AUDITED = "tests/integration/test_server_audit.py"
+_RECOVERY: Final = "tests/unit/server/test_recovery.py"
+_ANYWHERE: Final = f"{_RECOVERY}::test_a_process_that_ends_anywhere_is_continued"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
 MUTANTS: Final = (
@@ -214,6 +216,52 @@ MUTANTS: Final = (
            _WIRING),
     Mutant("engine-uses-another-clock", _HOSTED, "now, phase = self._clock(), self._engine.phase",
            "now, phase = 0.0, self._engine.phase", _HOSTING),
+    # --- what the next process must find
+    Mutant("turn-unflushed", _HOSTED, "            self._journalled.flush_due()\n", "            pass\n", _ANYWHERE),
+    Mutant("progress-unflushed", _HOSTED, "        self.claim_upload(sender)\n        await self._safe()\n",
+           "        self.claim_upload(sender)\n", _ANYWHERE),
+    Mutant("resumption-unwritten", _JOURNALLED, "        self._append(Resumed(now), events)\n", "        pass\n",
+           f"{_RECOVERY}::test_a_process_that_ends_while_it_takes_up_a_round_is_continued"),
+    Mutant("charged-again", "secagg/programs/ledgers/budgets.py", "if round_id.hex() not in ledger.released:",
+           "if True:", _ANYWHERE),
+    Mutant("never-charged", "secagg/programs/ledgers/budgets.py", "if round_id.hex() not in ledger.released:",
+           "if False:", _ANYWHERE),
+    Mutant("ended-before-charged", _HOSTED, "            self._charge.settle(outcome, phase)\n",
+           "            self._journalled._journal.finish(Ended(now, outcome))\n"
+           "            self._charge.settle(outcome, phase)\n", _ANYWHERE),
+    Mutant("noise-drawn-again", _OPENING, "                noise_seed=record.noise_seed,\n",
+           "                noise_seed=Secret(self._rng.token(SEED_SIZE)) if record.noise_seed else None,\n",
+           _ANYWHERE),
+    Mutant("seed-of-an-input-forgotten", _JOURNALLED, "                self._seeds[sender] = seed\n",
+           "                pass\n", f"{_RECOVERY}::test_every_scheme_and_groups_are_continued"),
+    Mutant("chunks-forgotten", _JOURNALLED, "        self._spool.writes = True\n", "        pass\n", _ANYWHERE),
+    Mutant("told-before-safe", _HOSTED, "        async with self._state:  # no step is under way",
+           "        if True:  # no step is under way", _HOSTING),
+    Mutant("phase-before-safe", _HOSTED, "return None if self.outcome is not None else self._phase",
+           "return None if self.outcome is not None else self._engine.phase", _HOSTING),
+    Mutant("group-before-safe", _REGISTRY, "            await grouped.keep_assignments()  # check: assignment-kept\n",
+           "            pass\n", f"{_RECOVERY}::test_every_scheme_and_groups_are_continued"),
+    Mutant("signatures-unwritten", f"{_SERVER}/rounds/certifying.py", "        self._journal.append(entry)\n",
+           "        pass\n", f"{_RECOVERY}::test_a_round_that_is_over_answers_the_next_process_as_before"),
+    Mutant("stop-aborts", _REGISTRY, "        if self._store.durable:\n            await opened.suspend()\n",
+           "        if False:\n            await opened.suspend()\n",
+           f"{_RECOVERY}::test_an_orderly_stop_suspends_rounds_and_aborts_none"),
+    Mutant("broken-off-in-memory-alone", _HOSTED, "        self._journalled.break_off()\n", "        pass\n",
+           f"{_RECOVERY}::test_a_disk_that_refuses_gives_no_second_story"),
+    _unchecked("any-journal-fits", _JOURNALLED, "replay-fits",
+               f"{_RECOVERY}::test_a_journal_that_does_not_fit_together_fails_by_name_and_others_go_on"),
+    Mutant("untold-round-kept", f"{_SERVER}/rounds/recovering.py",
+           "            return not self._opener.budgets.knows(found.record.round_id, found.config)\n",
+           "            return False\n",
+           f"{_RECOVERY}::test_a_round_that_nobody_was_told_of_is_forgotten_and_can_be_opened_again"),
+    Mutant("time-of-the-old-process", "secagg/rounds/engine.py",
+           "            self.deadline = now + time_limit_s(self.phase, self.round.config.deadlines)\n",
+           "            pass\n", f"{_RECOVERY}::test_a_clock_that_jumped_meanwhile_takes_nobodys_time"),
+    Mutant("claim-refused-to-itself", "secagg/rounds/releases.py", "if self._releases.get(round_id) == release:",
+           "if False:", f"{_RECOVERY}::test_the_claim_that_is_on_record_is_granted_again"),
+    Mutant("wrong-share-forgotten", _JOURNALLED,
+           "                self._append(WrongShareRefused(now, sender, owner), ())\n", "                pass\n",
+           f"{_RECOVERY}::test_what_a_participant_was_refused_for_is_known_to_the_next_process"),
     # --- limits, health and the end
     Mutant("rounds-without-end", _REGISTRY,
            "if under_way + wanted > self._settings.max_open_rounds:", "if False:", _WIRING),

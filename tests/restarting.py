@@ -288,6 +288,7 @@ class Scenario:
         silent: sends nothing from this phase on (of a vector: all but the last chunk), until the process ends.
         leaves: leaves before it sends in this phase.
         expects: whether the FL server says who will come.
+        one_sum: whether the sum is the same whenever the process ends.
     """
 
     name: str
@@ -296,6 +297,7 @@ class Scenario:
     silent: tuple[ParticipantId, Phase] | None = None
     leaves: tuple[ParticipantId, Phase] | None = None
     expects: bool = False
+    one_sum: bool = False
 
 
 class Player:
@@ -455,6 +457,7 @@ class World:
         self._settings: Settings = make_settings(folder, max_open_rounds=8, budget={"epsilon": 1e9, "delta": 1e-5})
         self._observer = observer
         self._refuses = (0, True)
+        self._lives = 0  # each draws other random numbers
 
     def policy(self, config: RoundConfig) -> Any:
         return replace(TOLERANT, threat_models=frozenset({config.threat_model}))
@@ -502,6 +505,7 @@ class World:
 
     def _begin(self, life: Life) -> None:
         self.life = life
+        self._lives += 1
         life.refuses_from, life.breaks_off = self._refuses
         for player in self.players:
             player.sent = False
@@ -512,7 +516,7 @@ class World:
             lambda: deployment().coordinator,
             parallel=one_after_the_other,
             clock=lambda: self.now,
-            rng=SeededRng(bytes(32)),
+            rng=SeededRng(bytes([self._lives]) * 32),
             observer=Observer(self._observer),
             capacity=ROOMY,
         )
@@ -605,6 +609,17 @@ class World:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def digest(self) -> bytes:
+        """Of the sum; empty if there is none."""
+        outcome = None if self.opened is None else self.opened.outcome
+        return b"" if outcome is None or isinstance(outcome, RoundAborted) else outcome.digest
+
+    @property
+    def seed(self) -> Secret | None:
+        """Of the coordinator's noise."""
+        return self.safe.rounds[ROUND].record.noise_seed
 
     # --- what must have come of it ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from secagg.errors import AbortReason, RoundAborted
 from secagg.events import WrongShares
 from secagg.messages import Phase
 from secagg.robust.grouping import Groups
+from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.tools.simulation.cohort import participant_names
 from tests.encrypted_rounds import BFV, CKKS, DEALT, JOINT, encrypted_config, short_chunks
 from tests.restarting import ROUND, Death, SafeRound, Scenario, World
@@ -35,12 +36,13 @@ ACTIVE_ROUND = make_config(4, ACTIVE, threshold=3, max_colluding=0)
 LONG_ROUND = make_config(4, ACTIVE, threshold=3, max_colluding=0, schema=flat_schema(300))
 """Of vectors with three chunks."""
 
+NOISY = make_config(4, SEMI_HONEST, threshold=3, max_colluding=0, encoding=CENTRAL)
 MASKED = [
     Scenario("semi-honest", make_config(4, SEMI_HONEST, threshold=3, max_colluding=0), PEOPLE),
     Scenario("active", ACTIVE_ROUND, PEOPLE, leaves=(FOURTH, Phase.CONSISTENCY_CHECK)),
     Scenario("half-a-vector", LONG_ROUND, PEOPLE, silent=(SECOND, Phase.MASKED_INPUT), expects=True),
     Scenario("certified", replace(ACTIVE_ROUND, certify=True), PEOPLE),
-    Scenario("central-noise", make_config(4, SEMI_HONEST, threshold=3, max_colluding=0, encoding=CENTRAL), PEOPLE),
+    Scenario("central-noise", NOISY, PEOPLE, one_sum=True),
     Scenario(
         "below-threshold",
         make_config(3, SEMI_HONEST, threshold=3, max_colluding=0, encoding=DISTRIBUTED),
@@ -65,13 +67,15 @@ async def every_death(scenario: Scenario, death: Death, folder: Path, *, jump_s:
     """The process ends at each of its steps in turn; the next one comes to the end."""
     whole = World(scenario, folder)
     assert await whole.live()
-    whole.check_end()
+    has_sum = whole.check_end()
     for step in range(1, whole.life.steps + 1, stride):
         world = World(scenario, folder)
         assert not await world.live(step, death)
         world.now += jump_s
         assert await world.live(), f"after step {step}"
-        world.check_end()
+        assert world.check_end() == has_sum, f"after step {step}"
+        if scenario.one_sum and world.seed == whole.seed:  # else the round was opened again
+            assert world.digest == whole.digest, f"another sum after step {step}"
 
 
 @pytest.mark.parametrize("death", Death)
@@ -103,7 +107,7 @@ async def test_a_process_that_ends_while_it_takes_up_a_round_is_continued(tmp_pa
             assert not await world.live(step, Death.AFTER)
             if not await world.live(again, death):
                 assert await world.live()
-            world.check_end()
+            assert world.check_end()
 
 
 @pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
@@ -217,6 +221,16 @@ async def test_a_disk_that_refuses_gives_no_second_story(tmp_path: Path, breaks_
     world.refuse(from_flush=0)
     assert await world.live()
     assert world.check_end()
+
+
+def test_the_claim_that_is_on_record_is_granted_again() -> None:
+    """A round that is built again claims again, though other rounds have claimed since."""
+    memory = ReleaseMemory(10)
+    ours, theirs = (Release(bytes(32), frozenset(names), 3) for names in (PEOPLE, PEOPLE[:3]))
+    assert not memory.claim(ROUND, ours)
+    memory.record(RoundId(bytes(16)), theirs)
+    assert memory.claim(RoundId(bytes([1]) * 16), ours)
+    assert not memory.claim(ROUND, ours)
 
 
 async def test_what_a_participant_was_refused_for_is_known_to_the_next_process(tmp_path: Path) -> None:
