@@ -438,14 +438,17 @@ def test_who_has_a_folder_is_found_without_taking_it(tmp_path: Path) -> None:
         pass
 
 
-def test_a_disk_without_room_is_named_when_the_folder_is_made() -> None:
-    disk, folder = VirtualDisk(Random(1)), Path("/ledgers")  # noqa: S311 - of what a power cut loses
-    with locked(folder, lambda: 0.0, disk.mount()):
-        pass
-    disk.mount().unlink(folder / MARKER)
-    disk.room = 0
-    with (
-        pytest.raises(ConfigError, match="ledgers: No space left on device"),
-        locked(folder, lambda: 0.0, disk.mount()),
-    ):
+class FullAtTheFormat(NoMischief):
+    """There is room for all but the file that says the format."""
+
+    def befalls(self, number: int, kind: Kind, path: Path) -> None:
+        if kind is Kind.WRITE and path.name.startswith(MARKER):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_a_disk_that_fills_while_the_folder_is_made_is_named() -> None:
+    disk = VirtualDisk(Random(1))  # noqa: S311 - of what a power cut loses
+    disk.mischief = FullAtTheFormat()
+    message = "the ledger folder /ledgers: No space left on device"
+    with pytest.raises(ConfigError, match=message), locked(Path("/ledgers"), lambda: 0.0, disk.mount()):
         pass
