@@ -23,6 +23,9 @@ CI_RUNS: Final = {
     "pip install .": "build/wheel/bin/pip install --quiet dist/secagg-*.whl",
     "pip install '.[redteam,ckks]'": EACH_EXTRA,
     "secagg redteam run --profile quick": "make redteam",
+    "secagg faults run --histories 200": ".venv/bin/secagg faults run --histories 200",
+    "secagg faults run --histories 2000 --seed 1": ".venv/bin/secagg faults run --histories 2000 --seed 1",
+    "secagg faults replay 4711": ".venv/bin/secagg faults replay 4711",
 }
 """Commands of pages that no test runs, each with the line of .ci/run that does the same. Of what pip installs, .ci/run
 shows that it resolves.
