@@ -146,11 +146,13 @@ def commands_of(identities: Identities, sidecar: Sidecar, folder: Path) -> dict[
     """How each participant is started, and who fetches the sum for the FL server."""
     module = "secagg.tools.bench.size_worker"
     taking_part = ("participate", "--target", sidecar.data_plane, "--timeout-s", str(TIMEOUT_S))
+    mean = str(folder / "mean.npy")
+    fetching = ("fetch", "--target", sidecar.control_plane, "--timeout-s", str(TIMEOUT_S), "--out", mean)
     commands: dict[str, tuple[str, ...]] = {
         name: (module, *taking_part, "--identity", str(identity), "--update", str(folder / f"{name}.npy"))
         for name, identity in identities.participants.items()
     }
-    return commands | {FL_SERVER: (module, "fetch", "--target", sidecar.control_plane, "--timeout-s", str(TIMEOUT_S))}
+    return commands | {FL_SERVER: (module, *fetching)}
 
 
 def play(setting: SizeSetting, config: RoundConfig, crew: Crew, sidecar: Sidecar, names: list[str]) -> Played:

@@ -57,7 +57,11 @@ def participate(arguments: argparse.Namespace) -> None:
         for line in sys.stdin:
             grown = Growth()
             result = client.participate(
-                {"values": update}, round_id=bytes.fromhex(line), model_digest=MODEL, timeout_s=arguments.timeout_s
+                update,
+                round_id=bytes.fromhex(line),
+                model_digest=MODEL,
+                out=arguments.update.with_suffix(".mean.npy"),
+                timeout_s=arguments.timeout_s,
             )
             tell(
                 "finished",
@@ -80,11 +84,11 @@ def fetch(arguments: argparse.Namespace) -> None:
             tell("opened", round_id=round_id.hex())
             *_, (_, ended) = control.watch(round_id, timeout_s=arguments.timeout_s)
             grown, start = Growth(), wall_clock()
-            aggregate = control.fetch(round_id, timeout_s=arguments.timeout_s)
+            fetched = control.fetch_into(arguments.out, round_id, timeout_s=arguments.timeout_s)
             tell(
                 "finished",
                 seconds=wall_clock() - start,
-                survivors=len(aggregate.survivors),
+                survivors=len(fetched.survivors),
                 sums_sha256=ended.sums_digest.hex() if isinstance(ended, ResultReady) else "",
                 **grown.described(),
             )
@@ -98,6 +102,7 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=float, required=True)
     parser.add_argument("--identity", type=Path)
     parser.add_argument("--update", type=Path)
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     try:
         (participate if arguments.role == "participate" else fetch)(arguments)
