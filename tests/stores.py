@@ -52,7 +52,7 @@ ONE, TWO, THREE = (RoundId(bytes([number]) * 16) for number in (1, 2, 3))
 NAMES = tuple(ParticipantId(f"site-{number}") for number in range(1, 6))
 SHARE, SEED = Secret(b"\x01" + b"revealed share of somebody: 32 b"), Secret(b"the seed of central noise, 32 b.")
 ROSTER = Roster(tuple(Member(Index(i), name, AdvertiseKeys(bytes(32), bytes(32))) for i, name in enumerate(NAMES, 1)))
-SUMS = np.arange(300_001, dtype=CONFIG.ring_dtype)
+SUMS = np.arange(500_001, dtype=CONFIG.ring_dtype)
 """Longer than a chunk."""
 
 ENTRIES: tuple[Entry, ...] = (

@@ -44,6 +44,7 @@ from secagg_server.network.proxy import ConnectionProxy
 from secagg_server.observability.http import MAX_CONNECTIONS, StatusPort
 from secagg_server.observability.logs import LogListener
 from secagg_server.observability.metrics import Metrics
+from secagg_server.observability.news import tell_news
 from secagg_server.observability.observer import Observer
 from secagg_server.observability.state import State
 from secagg_server.observability.status import SERVING, STOPPING, Readiness, routes
@@ -186,9 +187,10 @@ async def running_server(
         control_address = listen_control(place, control, settings.control_access)
         if status is not None:
             where = {"data plane": proxy.listens, "control plane": control_address, "status port": status.listens}
-            reader = Reader(state, memory, rounds, where, clock=clock, why=lambda: readiness.state)
-            status.start(routes(readiness, metrics.answer, StatusPage(reader.picture).routes))
+            picture = Reader(state, memory, rounds, where, clock=clock, why=lambda: readiness.state).picture
+            status.start(routes(readiness, metrics.answer, StatusPage(picture).routes))
         await audit.start(settings, loaded.identity, loaded.trust)
+        tell_news(keeper, audit)
         await asyncio.to_thread(rounds.opener.budgets.look)
         await rounds.recover()
         await asyncio.gather(data.start(), control.start())

@@ -26,6 +26,7 @@ from secagg_server.observability.python_log import python_told
 from secagg_server.observability.standard_error import standard_error_to
 from secagg_server.observability.traces import traces
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
+from secagg_server.state_commands import backup, migrate_state, restore_backup
 from secagg_server.supervisor import READY, STOPPING, tell_supervisor
 
 HELP: Final = """The secagg coordinator: relays, sums, and never sees a single update.
@@ -45,6 +46,9 @@ def build() -> typer.Typer:
     app.command("serve")(_with_settings(serve))
     app.command("check-config")(_with_settings(check_config, *_SWITCHES))
     app.command("health")(health)
+    app.command("backup")(backup)
+    app.command("restore")(restore_backup)
+    app.command("migrate")(migrate_state)
     return app
 
 

@@ -29,7 +29,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "accused": "ids of participants that others blame; this is hearsay. In the event `accused`: id of the one",
     "accuser": "id of the participant that blames the other",
     "address": "where the connection comes from, as IP address and port",
-    "at": "when it expires; UTC, ISO 8601",
+    "at": "when it expires, or when it was done; UTC, ISO 8601",
     "category": "class of the warning",
     "change": "what to change",
     "combine": "how the groups' sums are combined, as text of the configuration",
@@ -55,6 +55,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "hours": "until it expires; negative once it has",
     "logger": "name of the library's logger",
     "lost": "how many lines before this one were lost, because whoever reads the log had stopped to read it",
+    "made": "when the backup was made; UTC, ISO 8601",
     "method": "name of the call",
     "norm": "length of the mean of the group; infinite if its sum cannot be decoded",
     "open_files": "the limit of open files that is in force",
@@ -114,6 +115,19 @@ PROCESS: Final[Mapping[str, LogEvent]] = {
         meaning="The limit of open files leaves room for fewer than 1,000 connections.",
         to_do="Raise the hard limit: `LimitNOFILE=` of systemd, `--ulimit nofile=` of docker.",
         fields=("open_files", "connections", "change"),
+    ),
+    "state_restored": LogEvent(
+        level="warning",
+        meaning="The coordinator started with a state that was restored from a backup. What was released and spent "
+        "since the backup was made is not in it. The event comes once for each restore.",
+        to_do="Open no round about a model about which one was opened between `made` and `at`.",
+        fields=("at", "made"),
+    ),
+    "state_migrated": LogEvent(
+        level="info",
+        meaning="The coordinator started with a state that `secagg-server migrate` had brought to the form of a newer "
+        "release. The event comes once for each migration.",
+        fields=("at", "version"),
     ),
     "state_in_memory": LogEvent(
         level="warning",

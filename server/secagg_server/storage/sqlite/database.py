@@ -88,6 +88,12 @@ class Database:
         with self.reading() as connection:
             return connection.execute(query, values).fetchall()
 
+    def pack(self) -> None:
+        """Leave nothing of what was deleted, and everything in one file."""
+        with self.reading() as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA journal_mode = DELETE")
+
     def close(self) -> None:
         """Let go of the database. What was committed stays."""
         with self.reading() as connection:

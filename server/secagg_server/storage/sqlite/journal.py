@@ -131,10 +131,11 @@ class SqliteJournal:
         self._drop_spool()
 
     def _drop_spool(self) -> None:
+        path = self._place.spool(self._round_id)
         with suppress(OSError):
             self.spool.close()
-            remove(self._place.disk, self._place.spool(self._round_id))
-        self.spool = FileSpool(self._place.disk, self._place.spool(self._round_id))  # nothing is waited for any more
+            remove(self._place.disk, path)
+        self.spool = FileSpool(self._place.disk, path)  # an empty one: what is appended later has no vectors
 
 
 def write_progress(connection: Connection, number: int, entries: int, spooled: int) -> None:

@@ -80,6 +80,18 @@ STEPS: Final[Sequence[Sequence[str]]] = (
             PRIMARY KEY (participant, fingerprint)
         ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        # What operators did with the state, until the log has it.
+        """CREATE TABLE history (
+            number INTEGER PRIMARY KEY,
+            at_s REAL NOT NULL,  -- since 1970
+            what TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            told INTEGER NOT NULL
+        ) STRICT""",
+        # Models about which no round is opened after a restore.
+        "CREATE TABLE closed (model_digest BLOB PRIMARY KEY, checksum BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    ),
 )
 """The statements of each step. The first makes version 1."""
 
@@ -144,3 +156,14 @@ def migrate(database: Database, steps: Sequence[Sequence[str]] = STEPS) -> tuple
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(steps)}")
     return before, len(steps)
+
+
+def check_whole(database: Database) -> None:
+    """Check that pages and indexes of a database fit together.
+
+    Raises:
+        StoreError: they do not.
+    """
+    found = [str(text) for (text,) in database.rows("PRAGMA integrity_check(1)")]
+    if found != ["ok"]:  # check: database-whole
+        raise StoreError(f"state.sqlite is damaged: {found[0]}; restore a backup into another folder")

@@ -18,17 +18,20 @@ from secagg.context import RoundId
 from secagg.crypto import labels
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.errors import AuthenticationError, StoreError
+from secagg.errors import AuthenticationError, ConfigError, StoreError
 from secagg.messages import ParticipantId
 from secagg.programs.disk import Disk
 from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release
+from secagg.wire.configuration import decode_config
 from secagg_server.storage.records import Ended, Entry, RoundRecord
+from secagg_server.storage.sqlite.closed import read_closed
 from secagg_server.storage.sqlite.counting import CommitCount
 from secagg_server.storage.sqlite.database import Database, named
 from secagg_server.storage.sqlite.ends import decode_end
 from secagg_server.storage.sqlite.folder import StateFolder
+from secagg_server.storage.sqlite.history import Happening, untold, write_told
 from secagg_server.storage.sqlite.journal import (
     Place,
     SqliteJournal,
@@ -40,14 +43,14 @@ from secagg_server.storage.sqlite.journal import (
 )
 from secagg_server.storage.sqlite.remembered import RememberedReleases, SeenIdentities
 from secagg_server.storage.sqlite.rows import SqlValue, checksum
-from secagg_server.storage.sqlite.schema import check_version, migrate, version_of
+from secagg_server.storage.sqlite.schema import check_version, check_whole, migrate, version_of
 from secagg_server.storage.sqlite.seals import Envelope, KeyFolder, PlainEnvelope, RoundSeal
 from secagg_server.storage.sqlite.spool import FileSpool
 from secagg_server.storage.sqlite.sums import open_sum
 from secagg_server.storage.store import Journal, KeptRound, LostRound
 
 BROKEN_OFF = "the coordinator could not keep what happened in it, so it was broken off"
-KEYLESS = "the key that seals its journal is gone"
+KEYLESS = "the key that seals its journal is gone, as it is after a restore from a backup"
 
 
 class SqliteStore:
@@ -90,6 +93,7 @@ class SqliteStore:
         self._place = Place(disk, folder, self._keys, self._database, self._writing)
         self._releases.load(self._database)
         self._identities.load(self._database)
+        self._closed = read_closed(self._database)
         self._clear_away()
 
     def close(self) -> None:
@@ -102,7 +106,14 @@ class SqliteStore:
     # --- rounds -------------------------------------------------------------------------------------------------------
 
     def open_rounds(self, records: Sequence[RoundRecord]) -> Sequence[Journal]:
-        """A key for each, then all rows in one commit."""
+        """A key for each, then all rows in one commit.
+
+        Raises:
+            ConfigError: a round is about a model that a restore has closed.
+            StoreError: the disk refuses.
+        """
+        for record in records:
+            self._check_model(record)
         if any(record.round_id in self._forgotten for record in records):
             with self._writing():  # else the files of the old round would go after those of the new one were made
                 pass
@@ -131,6 +142,14 @@ class SqliteStore:
         self._forgotten.update(dict.fromkeys(round_ids))
         with suppress(StoreError), self._writing():
             pass
+
+    def news(self) -> list[Happening]:
+        """What operators did with the state since a coordinator had it last. It is told once."""
+        happenings = untold(self._database)
+        if happenings:
+            with self._writing() as connection:
+                write_told(connection)
+        return happenings
 
     # --- what is remembered beyond a round ----------------------------------------------------------------------------
 
@@ -182,6 +201,13 @@ class SqliteStore:
     def _new_spool(self, round_id: RoundId) -> FileSpool:
         return FileSpool(self._disk, self._place.spool(round_id))
 
+    def _check_model(self, record: RoundRecord) -> None:
+        if self._closed and decode_config(record.config_bytes).model_digest in self._closed:  # check: closed-model
+            raise ConfigError(
+                "the coordinator was restored from a backup, and sums of this model may be out that the backup does "
+                "not know of; open the round about another model, for example after one more step of training"
+            )
+
     def _make_key(self, round_id: RoundId, undo: ExitStack) -> RoundSeal:
         undo.callback(self._remove_files, round_id)
         try:
@@ -192,11 +218,11 @@ class SqliteStore:
     def _kept(self, number: int, round_id: RoundId) -> KeptRound | LostRound:
         record: RoundRecord | None = None
         try:
-            if self._keys.broken_off(round_id):  # check: broken-off
-                raise StoreError(BROKEN_OFF)
             end = read_end(self._database, number)
             seal = None if end is not None else self._keys.read(round_id)
             record = self._record(number, seal)
+            if self._keys.broken_off(round_id):  # check: broken-off
+                raise StoreError(BROKEN_OFF)
             if end is None and seal is None:  # check: key-of-the-round
                 raise StoreError(KEYLESS)
             ended = None if end is None else decode_end(end, partial(open_sum, self._disk, self._place.sum(round_id)))
@@ -276,17 +302,6 @@ def _counted(folder: StateFolder, disk: Disk, database: Database) -> CommitCount
         return CommitCount(disk, folder.commits, database)
     except OSError as error:
         raise named(error) from error
-
-
-def check_whole(database: Database) -> None:
-    """Check that pages and indexes of a database fit together.
-
-    Raises:
-        StoreError: they do not.
-    """
-    found = [str(text) for (text,) in database.rows("PRAGMA integrity_check(1)")]
-    if found != ["ok"]:  # check: database-whole
-        raise StoreError(f"state.sqlite is damaged: {found[0]}; restore a backup into another folder")
 
 
 def _insert(connection: Connection, record: RoundRecord, seal: RoundSeal) -> int:

@@ -263,6 +263,7 @@ def test_a_round_that_was_broken_off_is_never_gone_on_with(machine: Machine, mon
         (lost,) = store.kept()
         assert isinstance(lost, LostRound)
         assert lost.why == BROKEN_OFF
+        assert lost.record is not None  # so that it is still listed, with its task
         assert machine.file(ONE, "spool") == []
         store.forget_rounds([ONE])
         assert list(store.kept()) == []

@@ -17,6 +17,7 @@ from secagg_server.storage.records import (
     Resumed,
     SeedReceived,
     UploadCompleted,
+    WrongShareRefused,
 )
 from secagg_server.storage.sqlite import entries as journal_entries
 from secagg_server.storage.sqlite.entries import Columns, decode_entry, encode_entry
@@ -74,6 +75,7 @@ ENTRIES: list[Entry] = [
     Excluded(7.0, frozenset()),
     Aborted(8.0, AbortReason.CANCELLED, "the server gave up: ‘ü’"),
     Resumed(9.0),
+    WrongShareRefused(9.5, SITE, OTHER),
     Assigned(10.0, SITE, 1000),
     Certified(11.0, ConsistencyProof({Index(1): b"signature", Index(7): b"another"})),
 ]

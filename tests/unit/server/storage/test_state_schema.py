@@ -42,15 +42,17 @@ def test_what_is_committed_is_flushed(database: Database) -> None:
 
 ADDED = ("ALTER TABLE identities ADD COLUMN organisation TEXT NOT NULL DEFAULT ''", "CREATE TABLE more (a INT) STRICT")
 LATER = (*STEPS, ADDED)
+NEWEST = len(STEPS)
 
 
 def test_an_older_database_takes_the_steps_that_it_lacks_and_keeps_its_rows(tmp_path: Path, database: Database) -> None:
     migrate(database)
     with database.writing() as connection:
         connection.execute("INSERT INTO identities VALUES ('site', 'ab12')")
-    with pytest.raises(StoreError, match=r"version 1, .* has version 2: make a backup.*secagg-server migrate"):
+    told = rf"version {NEWEST}, .* has version {NEWEST + 1}: make a backup.*secagg-server migrate"
+    with pytest.raises(StoreError, match=told):
         check_version(database, tmp_path, LATER)
-    assert migrate(database, LATER) == (1, 2)
+    assert migrate(database, LATER) == (NEWEST, NEWEST + 1)
     check_version(database, tmp_path, LATER)
     assert database.rows("SELECT * FROM identities") == [("site", "ab12", "")]
     assert database.rows("SELECT * FROM more") == []
@@ -61,18 +63,19 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(database: Database) -> 
     before = tables(database)
     with pytest.raises(StoreError, match="no such table"):
         migrate(database, (*LATER, ("INSERT INTO nowhere VALUES (1)",)))
-    assert (tables(database), version_of(database)) == (before, 1)
+    assert (tables(database), version_of(database)) == (before, NEWEST)
 
 
 def test_a_newer_database_is_refused_and_left_alone(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(database, LATER)
-    with pytest.raises(StoreError, match=r"has version 2, .* up to 1; start the release that wrote it"):
+    told = rf"has version {NEWEST + 1}, .* up to {NEWEST}; start the release that wrote it"
+    with pytest.raises(StoreError, match=told):
         check_version(database, tmp_path)
-    with pytest.raises(StoreError, match="has version 2"):
+    with pytest.raises(StoreError, match=f"has version {NEWEST + 1}"):
         migrate(database)
-    assert version_of(database) == 2
+    assert version_of(database) == NEWEST + 1
     without_check(monkeypatch, schema, "check_newer", "newer-schema")
     check_version(database, tmp_path)  # the twin: it reads tables that it does not know
 
