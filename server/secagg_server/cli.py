@@ -20,6 +20,7 @@ from secagg.transport.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.certificates.files import load
 from secagg_server.health import health
+from secagg_server.limits.memory import keep_few_arenas
 from secagg_server.observability.grpc_log import GrpcLog
 from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.observability.python_log import python_told
@@ -61,6 +62,7 @@ def serve(settings: Settings) -> None:
 
     Example: secagg-server serve --certificate cert.pem --key key.pem --participant-ca ca.pem --listen 0.0.0.0:7443
     """
+    keep_few_arenas()
     configure_logs(settings)
     grpc_log = GrpcLog()
     with python_told(), standard_error_to(grpc_log.take):

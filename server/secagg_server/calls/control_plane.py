@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 
 from secagg.errors import AbortReason, DecodeError, ProtocolViolation, RoundAborted
 from secagg.messages import ParticipantId
@@ -18,6 +19,7 @@ from secagg_server.calls.describing import described
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall
 from secagg_server.calls.streaming import streamed
+from secagg_server.calls.turns import Turns
 from secagg_server.rounds.grouped import OpenedRound
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.registry import Rounds
@@ -29,6 +31,7 @@ class ControlPlane:
     def __init__(self, rounds: Rounds, clock: Clock) -> None:
         self._rounds = rounds
         self._clock = clock
+        self._turns = Turns()
 
     @property
     def answers(self) -> Mapping[str, Answer]:
@@ -64,8 +67,9 @@ class ControlPlane:
         opened = self._rounds.find_opened(request.round_id)
         released = await opened.released()
         await self._rounds.audit.give(opened.record.round_id, "the FL server")
-        async for part in streamed(released.parts()):
-            yield part
+        async with aclosing(streamed(released.parts(), self._turns)) as parts:
+            async for part in parts:
+                yield part
         self._rounds.fetched(opened)
 
     async def _expect(self, call: IncomingCall) -> AsyncIterator[bytes]:

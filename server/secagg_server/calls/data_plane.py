@@ -2,8 +2,8 @@
 over, and answers with the message that closes it.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Any, Final, assert_never
 
@@ -26,6 +26,7 @@ from secagg_server.calls.incoming import IncomingCall, Over
 from secagg_server.calls.statuses import Context
 from secagg_server.calls.streaming import streamed
 from secagg_server.calls.tasks import until
+from secagg_server.calls.turns import Turns
 from secagg_server.certificates.callers import Callers
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.registry import Rounds
@@ -43,6 +44,7 @@ class DataPlane:
         self._callers = callers
         self._store = store
         self._clock = clock
+        self._turns = Turns()
         self._log = structlog.get_logger()
 
     @property
@@ -123,7 +125,7 @@ class DataPlane:
             case Transfer.CHUNKS:
                 hosted = await self._member_of(call, caller)
                 call.enter(hosted.record.round_id)
-                await _upload(hosted, caller, row.phase, _decoded(call.each(row.request), row.brings.decode))
+                await _upload(hosted, caller, row.phase, call.each(row.request, self._turns), row.brings.decode)
             case _:
                 assert_never(row.transfer)
         return hosted
@@ -167,8 +169,9 @@ class DataPlane:
         grouped = self._rounds.grouped(hosted)
         released = await (hosted if grouped is None else grouped).released()
         await self._rounds.audit.give((grouped or hosted).record.round_id, caller)
-        async for part in streamed(released.parts()):
-            yield part
+        async with aclosing(streamed(released.parts(), self._turns)) as parts:
+            async for part in parts:
+                yield part
         self._rounds.fetched(grouped or hosted)
 
     async def _leave_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
@@ -225,19 +228,20 @@ async def _receipt(hosted: HostedRound) -> bytes:
     return encode_receipt(await hosted.signed_receipt()).SerializeToString()
 
 
-async def _decoded(messages: AsyncIterator[Any], decode: Callable[[Any], Chunk]) -> AsyncIterator[Chunk]:
-    """The chunks in these messages, one after the other, so that only one is in memory."""
-    async for message in messages:
-        yield decode(message)
-
-
-async def _upload(hosted: HostedRound, caller: ParticipantId, phase: Phase, chunks: AsyncIterator[Chunk]) -> None:
-    """Take the caller's chunks until its vector is whole, or the phase is over."""
+async def _upload(
+    hosted: HostedRound,
+    caller: ParticipantId,
+    phase: Phase,
+    messages: AsyncGenerator[Any, None],
+    decode: Callable[[Any], Chunk],
+) -> None:
+    """Take the caller's chunks until its vector is whole, or the phase is over. Only one of them is in memory."""
     claim = hosted.claim_upload(caller)
 
     async def take() -> None:
-        async for chunk in chunks:
-            await hosted.receive_chunk(caller, claim, chunk)
+        async with aclosing(messages):
+            async for message in messages:
+                await hosted.receive_chunk(caller, claim, decode(message))
         if not hosted.delivered(caller, phase):
             raise ProtocolViolation(
                 "the upload ended before its last chunk; ask for InputProgress and go on", culprit=caller

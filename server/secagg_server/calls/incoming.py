@@ -1,7 +1,7 @@
 """Reading what a call brings: within a time and a size, and with its fields counted before they are parsed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -12,6 +12,7 @@ from secagg.wire.limits import SHORT_BYTES
 from secagg.wire.parsing import parse
 from secagg_server.calls.statuses import CallProgress, Context
 from secagg_server.calls.tasks import either, started
+from secagg_server.calls.turns import Turns
 from secagg_server.limits.call_limiter import Slot
 
 MAX_PARTS: Final = 1000
@@ -103,10 +104,22 @@ class IncomingCall:
             "try again"
         )
 
-    async def each(self, kind: type[MessageT]) -> AsyncIterator[MessageT]:
-        """The messages one after the other. One is in memory at a time, and flow control holds the sender back."""
-        while (raw := await self._read()) is not None:
-            yield parse(kind, raw)
+    async def each(self, kind: type[MessageT], turns: Turns) -> AsyncGenerator[MessageT, None]:
+        """The messages one after the other. One is in memory at a time, and flow control holds the sender back.
+
+        Args:
+            kind: of each message.
+            turns: a message is read, and used by whoever gets it, when it is our turn.
+        """
+        while True:
+            async with turns.turn():
+                raw = await self._read()
+                if raw is None:
+                    return
+                message = parse(kind, raw)
+                del raw  # not held beside the message
+                yield message
+                del message
 
     async def _all(self, kind: type[MessageT], max_bytes: int) -> list[MessageT]:
         found: list[MessageT] = []
