@@ -174,15 +174,20 @@ class MemoryFileError(LocalError):
 
 class SavedStateError(LocalError):
     """A saved state cannot be used: it was altered, was restored before, is older than the latest, or belongs to
-    another participant, round, identity or version. The participant sits out that round; later rounds are not touched.
+    another participant, round, update, identity or version; or another process uses it, or its disk fails. The
+    participant sits out that round, unless the message says how to go on; later rounds are not touched.
 
     Cause:
         The state was changed where it is kept, was restored once already, was saved by another version of secagg, or
-        the participant's certificate or the CA was exchanged while the round ran. Or the folder of keys is not readable
-        and writable for its owner alone.
+        the participant's certificate or the CA was exchanged while the round ran. Or the folder of keys, or of the
+        state, is not readable and writable for its owner alone, or is on a full disk. With a state folder
+        (`participate(state=…)`, `--state`): a participant runs with it already; the round that is under way was joined
+        for another task, model or update than this call brings; or an encrypted update was under way when the process
+        ended.
     Cure:
-        Take part in the next round. Keep the folder of keys at mode 0700, and exchange certificates and update secagg
-        between rounds.
+        Do what the message says, and run again; or take part in the next round. Hand in the same update until
+        `participate` returns. Keep these folders at mode 0700 and out of backups, and exchange certificates and update
+        secagg between rounds. To give up a round that a state folder is in, move the folder away.
     """
 
 
