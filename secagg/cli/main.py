@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "doctor": "secagg.cli.doctor.command:doctor",
     "ledger": "secagg.cli.ledger:app",
     "participate": "secagg.cli.participate:participate",
+    "quarantine": "secagg.cli.quarantine:app",
     "round": "secagg.cli.round:app",
 }
 

@@ -284,6 +284,8 @@ EXCLUDE: Final = _control(name="Exclude", max_request=limits.MAX_NAMES_BYTES)
 ABORT_ROUND: Final = _control(name="AbortRound", max_request=limits.MAX_ABORT_BYTES)
 LIST_ROUNDS: Final = _control(name="ListRounds", max_answer=limits.UNLIMITED)
 GET_LEDGER: Final = _control(name="GetLedger", max_answer=limits.UNLIMITED)
+LIST_STRIKES: Final = _control(name="ListStrikes", max_answer=limits.UNLIMITED)
+FORGIVE_STRIKES: Final = _control(name="ForgiveStrikes")
 DESCRIBE_SIDECAR: Final = _control(name="Describe", max_answer=limits.MAX_DESCRIPTION_BYTES)
 
 CONTROL_CALLS: Final[tuple[Call[Any], ...]] = (
@@ -295,6 +297,8 @@ CONTROL_CALLS: Final[tuple[Call[Any], ...]] = (
     ABORT_ROUND,
     LIST_ROUNDS,
     GET_LEDGER,
+    LIST_STRIKES,
+    FORGIVE_STRIKES,
     DESCRIBE_SIDECAR,
 )
 """All calls of the control plane."""

@@ -37,6 +37,7 @@ from secagg_server.certificates.renewal import Renewal
 from secagg_server.limits import open_files
 from secagg_server.limits.call_limiter import LAST_RESORT, MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
 from secagg_server.limits.capacity import Capacity, free_disk, free_memory
+from secagg_server.limits.quota import Quota
 from secagg_server.network.listening import control_place, listen_control, listen_tcp
 from secagg_server.network.options import OPTIONS
 from secagg_server.network.peers import LocalPeers, Peers
@@ -53,6 +54,7 @@ from secagg_server.observability.statuspage.reading import Reader
 from secagg_server.observability.statuspage.serving import StatusPage
 from secagg_server.observability.traces import traces
 from secagg_server.rounds.hosted import Clock
+from secagg_server.rounds.quarantine import Quarantine
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 from secagg_server.storage.memory import MemoryStore
@@ -157,10 +159,12 @@ async def running_server(
                 *shown,
                 *tracing,
                 audit := CoordinatorAudit(_audit_log(folder, lambda: renewal.loaded.identity, clock), clock),
+                quarantine := Quarantine(keeper, settings.quarantine_after, audit),
             ),
         ) as proxy,
         _status(settings) as status,
     ):
+        callers = Callers(loaded.trust, loaded.denied, clock)
         rounds = Rounds(
             settings,
             loaded.trust,
@@ -172,8 +176,9 @@ async def running_server(
             observer=observer,
             capacity=_capacity(),
             audit=audit,
+            quarantine=quarantine,
+            quota=Quota(settings.max_per_organisation, callers.organisation_of),
         )
-        callers = Callers(loaded.trust, loaded.denied, clock)
         data_plane = DataPlane(rounds, callers, keeper, clock)
 
         checks = Health(DATA_PLANE), Health(CONTROL_PLANE)

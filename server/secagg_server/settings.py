@@ -115,6 +115,18 @@ class Settings(BaseSettings):
         description="Past sums remembered, so that sums of one model never show few; the oldest forgotten first.",
         json_schema_extra=_limit("sums", "The oldest sum is forgotten, and later ones are not compared with it."),
     )
+    max_per_organisation: Count | None = Field(
+        None,
+        description="Participants of one organisation in a round, or in a group of one; no limit if it is not set.",
+        json_schema_extra=_limit("participants", "One more is refused with `NotInRoundError`, and not offered rounds."),
+    )
+    quarantine_after: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="Rounds in which a participant's fault was proven until it is kept out of all rounds; 0 for never.",
+        json_schema_extra=_limit("rounds", "It is refused with `NotInRoundError`, until an operator forgives it."),
+    )
     max_calls_per_participant: Count = Field(
         16,
         description="Calls of one participant under way at once in each round, and as many that name none yet.",

@@ -10,11 +10,13 @@ from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
 from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.rng import Rng, SystemRng
+from secagg.messages import ParticipantId
 from secagg.transport.addresses import checked_local_target
 from secagg.wire.describing import Description
 from secagg.wire.ledgers import TaskLedger
 from secagg.wire.progress import WatchedEvent
 from secagg.wire.rounds import RoundSummary
+from secagg.wire.strikes import Record
 from secagg_client.aio.connection import Connection
 from secagg_client.calls.arrivals import Arrival
 from secagg_client.calls.call import PreparedCall, ResponseT_co
@@ -25,9 +27,11 @@ from secagg_client.calls.control_plane import (
     Expect,
     FetchGroupSums,
     FetchResult,
+    ForgiveStrikes,
     GetLedger,
     KeepResult,
     ListRounds,
+    ListStrikes,
     OpenRound,
     WatchRound,
 )
@@ -265,6 +269,26 @@ class AsyncControlClient:
             LedgerError: it is corrupt or was rolled back.
         """
         return await self._call(GetLedger(task), timeout_s)
+
+    async def strikes(self, *, timeout_s: float | None = None) -> tuple[Record, ...]:
+        """Participants whose fault was proven, in which rounds, and whether they are kept out of rounds.
+
+        Args:
+            timeout_s: longest time; no limit if None.
+        """
+        return await self._call(ListStrikes(), timeout_s)
+
+    async def forgive(self, participant_id: str, *, timeout_s: float | None = None) -> int:
+        """Forgive a participant all of its strikes, so that it may take part again; how many it had.
+
+        Args:
+            participant_id: who.
+            timeout_s: longest time; no limit if None.
+
+        Raises:
+            ConfigError: this is no id of a participant, or it has no strikes.
+        """
+        return await self._call(ForgiveStrikes(ParticipantId(participant_id)), timeout_s)
 
     async def describe(self, *, timeout_s: float | None = None) -> Description:
         """The sidecar's release of secagg, the versions of the protocol that it speaks, and its clock.

@@ -10,6 +10,7 @@ from secagg.config import RoundConfig
 from secagg.context import RoundId
 from secagg.crypto.identity import is_participant_id
 from secagg.errors import ConfigError, ProtocolViolation
+from secagg.messages import ParticipantId
 from secagg.roster import COORDINATOR
 from secagg.scalars import utf8
 from secagg.wire import calls
@@ -21,6 +22,7 @@ from secagg.wire.parsing import parse
 from secagg.wire.progress import WatchedEvent, decode_event
 from secagg.wire.results import PackedAggregate, decode_aggregate, decode_groups
 from secagg.wire.rounds import RoundSummary, decode_round_id, decode_summary
+from secagg.wire.strikes import Record, decode_record
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import data_plane_pb2
 from secagg_client.calls.arrivals import Arrival
@@ -205,6 +207,33 @@ class GetLedger(PreparedCall[TaskLedger]):
     def decode(self, parts: Parts) -> TaskLedger:
         """The ledger, checked entry by entry."""
         return decode_ledger(every(pb.LedgerPart, parts, UNLIMITED), self.task)
+
+
+@dataclass(frozen=True)
+class ListStrikes(PreparedCall[tuple[Record, ...]]):
+    """Whose fault was proven in which rounds."""
+
+    row = calls.LIST_STRIKES
+
+    def decode(self, parts: Parts) -> tuple[Record, ...]:
+        """In the order of the participants' ids."""
+        return tuple(map(decode_record, every(pb.Strikes, parts, UNLIMITED)))
+
+
+@dataclass(frozen=True)
+class ForgiveStrikes(PreparedCall[int]):
+    """Forgive a participant all of its strikes."""
+
+    row = calls.FORGIVE_STRIKES
+    participant_id: ParticipantId
+
+    def __post_init__(self) -> None:
+        if not is_participant_id(self.participant_id):
+            raise ConfigError(f"{self.participant_id!r} is no id of a participant")
+
+    def decode(self, parts: Parts) -> int:
+        """How many it had."""
+        return only(pb.ForgiveStrikesReply, parts).forgiven
 
 
 class DescribeSidecar(Describe):

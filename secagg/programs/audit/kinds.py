@@ -82,6 +82,7 @@ FACTS: Final[Mapping[str, str]] = {
     "signature": "ECDSA P-256 over the entry without this fact, DER in base64",
     "source": "the backup that was restored: when it was made, milliseconds since 1970",
     "step": "the entry of the round's journal that it follows from: 0 is the opening",
+    "strikes": "rounds in which the participant's fault was proven",
     "sums_digest": "SHA-256 over the packed sum, hexadecimal",
     "survivors": "ids of the participants whose updates are in the sum, sorted; in `groups_combined`, their number",
     "task": "name of the task",
@@ -122,6 +123,14 @@ PEOPLE: Final[Mapping[str, Kind]] = {
         "A participant called with a certificate for the first time.",
         ("participant", "organisation", "fingerprint"),
         bounded="one for each certificate that the CA issued",
+    ),
+    "quarantined": Kind(
+        "A participant is kept out of rounds, because its fault was proven in so many of them.",
+        ("participant", "strikes"),
+        bounded="one for each participant, until it is forgiven",
+    ),
+    "strikes_forgiven": Kind(
+        "An operator forgave a participant its strikes: it may take part again.", ("participant", "strikes")
     ),
     "call_refused": Kind(
         "A call was refused.",

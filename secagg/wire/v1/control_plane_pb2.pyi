@@ -188,6 +188,42 @@ class AbortRoundReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class ListStrikesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Strikes(_message.Message):
+    __slots__ = ("participant_id", "quarantined", "strikes")
+    PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    STRIKES_FIELD_NUMBER: _ClassVar[int]
+    participant_id: str
+    quarantined: bool
+    strikes: _containers.RepeatedCompositeFieldContainer[Strike]
+    def __init__(self, participant_id: _Optional[str] = ..., quarantined: bool = ..., strikes: _Optional[_Iterable[_Union[Strike, _Mapping]]] = ...) -> None: ...
+
+class Strike(_message.Message):
+    __slots__ = ("round_id", "time_ms", "why")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    round_id: bytes
+    time_ms: int
+    why: str
+    def __init__(self, round_id: _Optional[bytes] = ..., time_ms: _Optional[int] = ..., why: _Optional[str] = ...) -> None: ...
+
+class ForgiveStrikesRequest(_message.Message):
+    __slots__ = ("participant_id",)
+    PARTICIPANT_ID_FIELD_NUMBER: _ClassVar[int]
+    participant_id: str
+    def __init__(self, participant_id: _Optional[str] = ...) -> None: ...
+
+class ForgiveStrikesReply(_message.Message):
+    __slots__ = ("forgiven",)
+    FORGIVEN_FIELD_NUMBER: _ClassVar[int]
+    forgiven: int
+    def __init__(self, forgiven: _Optional[int] = ...) -> None: ...
+
 class ParticipantsPart(_message.Message):
     __slots__ = ("round_id", "participant_ids")
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]

@@ -162,6 +162,20 @@ class CoordinatorAudit:
             del self._given[next(iter(self._given))]
         self._given[key] = None
 
+    async def forgive(self, participant: ParticipantId, forgiven: int) -> None:
+        """An operator let a participant in again whose fault was proven.
+
+        Raises:
+            AuditError: the disk refuses.
+        """
+        if self._log is not None:
+            facts = {"participant": participant, "strikes": forgiven}
+            await asyncio.to_thread(self._log.write, [Draft("strikes_forgiven", self._clock(), facts)])
+
+    def quarantined(self, participant: ParticipantId, strikes: int) -> None:
+        """A participant is kept out of rounds from now on."""
+        self.note("quarantined", participant=participant, strikes=strikes)
+
     # --- connections and calls ----------------------------------------------------------------------------------------
 
     def see(self, participant: ParticipantId, organisation: str, fingerprint: str, *, fresh: bool) -> None:

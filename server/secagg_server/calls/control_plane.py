@@ -13,6 +13,7 @@ from secagg.wire.ledgers import encode_ledger
 from secagg.wire.limits import MAX_REASON_BYTES
 from secagg.wire.progress import encode_event
 from secagg.wire.rounds import RoundState, RoundSummary, encode_summary
+from secagg.wire.strikes import encode_record
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import data_plane_pb2
 from secagg_server.calls.describing import described
@@ -45,6 +46,8 @@ class ControlPlane:
             "AbortRound": self._abort_round,
             "ListRounds": self._list_rounds,
             "GetLedger": self._get_ledger,
+            "ListStrikes": self._list_strikes,
+            "ForgiveStrikes": self._forgive_strikes,
             "Describe": self._describe,
         }
 
@@ -111,6 +114,16 @@ class ControlPlane:
         ledger, spent = await asyncio.to_thread(self._ledger, request.task)
         for part in encode_ledger(ledger, spent):
             yield part.SerializeToString()
+
+    async def _list_strikes(self, call: IncomingCall) -> AsyncIterator[bytes]:
+        await call.one(pb.ListStrikesRequest)
+        for record in self._rounds.quarantine.records:
+            yield encode_record(record).SerializeToString()
+
+    async def _forgive_strikes(self, call: IncomingCall) -> AsyncIterator[bytes]:
+        request = await call.one(pb.ForgiveStrikesRequest)
+        forgiven = await self._rounds.forgive(decode_participant_id(request.participant_id))
+        yield pb.ForgiveStrikesReply(forgiven=forgiven).SerializeToString()
 
     async def _describe(self, call: IncomingCall) -> AsyncIterator[bytes]:
         await call.one(data_plane_pb2.DescribeRequest)

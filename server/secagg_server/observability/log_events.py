@@ -287,6 +287,18 @@ CONNECTIONS: Final[Mapping[str, LogEvent]] = {
         fields=("address",),
         throttled=True,
     ),
+    "quarantined": LogEvent(
+        level="warning",
+        meaning="A participant's fault was proven in `quarantine_after` rounds. It is kept out of all rounds.",
+        to_do="Find out what is wrong with it (`secagg quarantine list`). Then let it in again with "
+        "`secagg quarantine release`, or put it on the deny list.",
+        fields=("participant", "count", "detail"),
+    ),
+    "strikes_forgiven": LogEvent(
+        level="info",
+        meaning="An operator forgave a participant its strikes, so that it may take part again.",
+        fields=("participant", "count"),
+    ),
     "participants_expelled": LogEvent(
         level="warning",
         meaning="The deny list, a revocation list or the CA changed, and participants that called lately may not take "

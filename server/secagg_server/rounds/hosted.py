@@ -61,6 +61,7 @@ from secagg.rounds.finished import FinishedRound
 from secagg.schemes import Chunk
 from secagg.wire.progress import CohortEvent, InGroup, watched
 from secagg_server.audit.rounds import RoundAudit
+from secagg_server.limits.quota import Quota, no_quota
 from secagg_server.notifier import Notifier
 from secagg_server.observability.facts import RoundBroken, RoundEvent, RoundLost, RoundName, RoundOpened, RoundResumed
 from secagg_server.observability.logs import plain_traceback
@@ -125,6 +126,7 @@ class HostedRound:
         charge: Charge | None = None,
         durable: bool = False,
         spool: RoundSpool | None = None,
+        quota: Quota | None = None,
     ) -> None:
         """What is made needs one of `start`, `recover`, `restore` and `lose` before anything else.
 
@@ -142,6 +144,7 @@ class HostedRound:
         charge: of its noise, in the task's privacy ledger; None without noise.
         durable: whether the journal outlives the process.
         spool: that of the journal, as it was given to the engine of a round that is to be recovered.
+        quota: of organisations in a cohort; no limit if None.
         """
         self.record = record
         self.config = engine.round.config
@@ -165,6 +168,7 @@ class HostedRound:
         self._state = asyncio.Lock()  # who holds it may use the engine
         self._turned, self._news = Notifier(), Notifier()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
+        self._quota = quota or no_quota()
         self._processes = Processes(on_room)
         self._uploads = Uploads()
         self._steps: set[asyncio.Task[None]] = set()
@@ -284,7 +288,22 @@ class HostedRound:
         """Whether the participant could still join: the round is open for keys, and no process of it waits there nor
         refused it. One that crashed or was interrupted may come again.
         """
-        return self.phase is Phase.ADVERTISE_KEYS and self._processes.may_join(participant)
+        there = self.phase is Phase.ADVERTISE_KEYS and self._processes.may_join(participant)
+        return there and self._quota.has_place(participant, self._joined())
+
+    def check_place(self, participant: ParticipantId) -> None:
+        """Check that its organisation may have one more participant in this cohort, unless it is in it.
+
+        Raises:
+            NotInRoundError: it may not.
+        """
+        if self.phase is Phase.ADVERTISE_KEYS:
+            self._quota.check(participant, self._joined())
+
+    def _joined(self) -> frozenset[ParticipantId]:
+        """Who sent keys and did not leave again."""
+        sent = {name for phase, name in self._delivered if phase is Phase.ADVERTISE_KEYS}
+        return frozenset(sent - self._processes.left.keys())
 
     def delivered(self, participant: ParticipantId, phase: Phase) -> bool:
         """Whether the participant's message of `phase` was accepted."""
@@ -499,6 +518,8 @@ class HostedRound:
     # --- steps, each in a thread --------------------------------------------------------------------------------------
 
     def _join(self, sender: ParticipantId, keys: AdvertiseKeys, alone: bool, now: float) -> list[Event]:
+        if self._engine.phase is Phase.ADVERTISE_KEYS:  # else it is too late, or the same keys again
+            self._quota.check(sender, self._joined())  # others may have come since it was offered the round
         events = self._journalled.join(sender, keys, now, alone=alone)
         if events:
             self._processes.came_back(sender)

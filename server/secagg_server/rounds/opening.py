@@ -23,6 +23,7 @@ from secagg.wire.grouping import GroupedRoundId
 from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.audit.rounds import RoundAudit
 from secagg_server.limits.capacity import Capacity, Demand
+from secagg_server.limits.quota import Quota
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
@@ -56,6 +57,7 @@ class RoundOpener:
         on_round_end: Callable[[RoundId], None],
         on_room: Callable[[ParticipantId], None],
         capacity: Capacity,
+        quota: Quota,
         audit: CoordinatorAudit,
     ) -> None:
         """Args:
@@ -71,6 +73,7 @@ class RoundOpener:
         on_round_end: called with the id of a round in groups when all of its groups are over.
         on_room: called when another process of a participant may join a round in place of one that is gone.
         capacity: memory and disk for sums and vectors.
+        quota: of organisations in a cohort.
         audit: writes into the audit log.
         """
         self.budgets = budgets
@@ -85,6 +88,7 @@ class RoundOpener:
         self._on_round_end = on_round_end
         self._on_room = on_room
         self._capacity = capacity
+        self._quota = quota
         self._audit = audit
 
     @staticmethod
@@ -248,6 +252,7 @@ class RoundOpener:
             charge=charge,
             durable=self._store.durable,
             spool=spool,
+            quota=self._quota,
         )
 
     def in_groups(

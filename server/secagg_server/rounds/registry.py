@@ -28,11 +28,13 @@ from secagg.wire.results import PackedGroups
 from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.limits.capacity import Capacity
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
+from secagg_server.limits.quota import Quota, no_quota
 from secagg_server.notifier import Notifier
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.opening import RoundOpener
+from secagg_server.rounds.quarantine import Quarantine
 from secagg_server.rounds.recovering import Recovery
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.settings import Settings
@@ -51,6 +53,7 @@ class Rounds:
 
     Attributes:
         opener: makes rounds of configurations.
+        quarantine: who is kept out of rounds.
         audit: writes into the audit log.
     """
 
@@ -67,6 +70,8 @@ class Rounds:
         observer: Observer,
         capacity: Capacity,
         audit: CoordinatorAudit | None = None,
+        quarantine: Quarantine | None = None,
+        quota: Quota | None = None,
     ) -> None:
         """Args:
         settings: limits.
@@ -77,12 +82,15 @@ class Rounds:
         clock: seconds since 1970.
         rng: the seeds of noise that the coordinator adds come from it, and the draw of groups.
         observer: hears what happens in rounds.
-        audit: writes into the audit log; nothing is written if None.
         capacity: memory and disk for sums and vectors.
+        audit: writes into the audit log; nothing is written if None.
+        quarantine: who is kept out; nobody if None.
+        quota: of organisations in a cohort; there is no limit if None.
         """
         self._settings = settings
         self.audit = audit or CoordinatorAudit(None, clock)
         self._store = store
+        self.quarantine = quarantine or Quarantine(store, 0)
         own = {task: setting.value for task, setting in settings.budgets.items()}
         self.opener = RoundOpener(
             store,
@@ -98,6 +106,7 @@ class Rounds:
             on_round_end=self._round_ended,
             on_room=self._wake,
             capacity=capacity,
+            quota=quota or no_quota(),
         )
         self._capacity = capacity
         self._known: dict[RoundId, OpenedRound] = {}  # by the ids that were given out, oldest first
@@ -227,6 +236,7 @@ class Rounds:
             NotInRoundError: the participant belongs to another group, or no group is open.
             UnknownRoundError: there is none, or none any more.
         """
+        self.quarantine.check(participant)
         grouped = self._known.get(RoundId(round_id))
         hosted = grouped.group_for(participant) if isinstance(grouped, GroupedRound) else self.find(round_id)
         if hosted is None or not self._admits(hosted, participant):
@@ -234,6 +244,7 @@ class Rounds:
                 f"{participant} has no place in round {round_id.hex()}: it belongs to another group, or a round about "
                 "this model failed without it, and only those who were in that one can be in the next"
             )
+        hosted.check_place(participant)
         return await self._given(hosted)
 
     async def _given(self, hosted: HostedRound) -> HostedRound:
@@ -272,6 +283,7 @@ class Rounds:
         notifier = self._waiting.setdefault(participant, Notifier())
         while True:
             self._check_serving()
+            self.quarantine.check(participant)
             for hosted in self._rounds.values():
                 wanted = (hosted.config.task, hosted.config.purpose) == (task, purpose)
                 unseen = hosted.record.round_id not in seen
@@ -302,6 +314,20 @@ class Rounds:
             if members and hosted.outcome is None:
                 with suppress(RoundAborted):  # it ended meanwhile, or too few are left
                     await hosted.exclude(members)
+
+    async def forgive(self, participant: ParticipantId) -> int:
+        """Let a participant in again whose fault was proven; how many strikes it had.
+
+        Raises:
+            ConfigError: it has none.
+            StoreError: the disk refuses.
+        """
+        if all(record.participant != participant for record in self.quarantine.records):
+            raise ConfigError(f"{participant} has no strikes")
+        forgiven = await asyncio.to_thread(self.quarantine.forgive, participant)
+        await self.audit.forgive(participant, forgiven)
+        self._wake(participant)
+        return forgiven
 
     async def shut_down(self) -> None:
         """Open no further round. End those that are open: the next process goes on with them if the store outlives

@@ -12,6 +12,7 @@ from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.rounds.uploads import Spool
+from secagg.wire.strikes import Strike
 from secagg_server.storage.records import Ended, Entry, Released, RoundRecord
 from secagg_server.storage.store import Journal, KeptRound, LostRound
 from secagg_server.storage.temporary import TemporarySpool
@@ -62,6 +63,7 @@ class MemoryStore:
         self.ledgers: LedgerStore = ledgers or MemoryLedgers()
         self.journals: dict[RoundId, MemoryJournal] = {}
         self._seen: Counter[tuple[ParticipantId, str]] = Counter()
+        self._strikes: dict[tuple[ParticipantId, RoundId], Strike] = {}
 
     def open_rounds(self, records: Sequence[RoundRecord]) -> Sequence[Journal]:
         """Keep the rounds in `journals`, which tests read."""
@@ -95,6 +97,18 @@ class MemoryStore:
         """Ask the memory of releases."""
         with self._lock:
             return self._releases.admits(question, participant)
+
+    def strikes(self) -> Sequence[Strike]:
+        """Those of this process."""
+        return tuple(self._strikes.values())
+
+    def strike(self, strike: Strike) -> None:
+        """Keep it as long as the process lives."""
+        self._strikes.setdefault((strike.participant, strike.round_id), strike)
+
+    def forgive(self, participant: ParticipantId) -> None:
+        """Drop what is kept of the participant."""
+        self._strikes = {key: each for key, each in self._strikes.items() if each.participant != participant}
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
         """Count the certificate; whether it is the first time."""

@@ -21,6 +21,7 @@ from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.rounds.releases import Release
 from secagg.rounds.uploads import Spool
+from secagg.wire.strikes import Strike
 from secagg_server.storage.records import Ended, Entry, RoundRecord
 
 
@@ -144,6 +145,18 @@ class Store(Protocol):
 
     def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
         """Whether the participant may join a round with this question: a model's digest and a purpose."""
+        ...
+
+    def strikes(self) -> Sequence[Strike]:
+        """Every strike that nobody forgave, oldest first."""
+        ...
+
+    def strike(self, strike: Strike) -> None:
+        """Keep a strike, at once if the disk lets us; a second one of a participant in a round changes nothing."""
+        ...
+
+    def forgive(self, participant: ParticipantId) -> None:
+        """Forget the strikes of a participant; that is safe when this returns."""
         ...
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:

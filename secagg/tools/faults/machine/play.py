@@ -72,6 +72,7 @@ class Machine:
         self._forks = forks
         self._processes: dict[str, ForkServerProcess] = {}
         self._ours: set[int] = set()  # processes that we killed
+        self._starting = threading.Lock()
         host = f"127.{schedule.seed % 250 + 1}.{schedule.seed // 250 % 250}.{schedule.seed // 62_500 % 250 + 1}"
         self._settings = _write_deployment(folder, schedule, f"{host}:7443")
         self.wire = Wire(f"{host}:7443")
@@ -90,8 +91,11 @@ class Machine:
         return process
 
     def start(self, name: str) -> None:
-        """Start a program, or start it again."""
-        self._processes[name] = self._starts[name]()
+        """Start a program, or start it again; two accidents that ended it start it once."""
+        with self._starting:
+            process = self._processes.get(name)
+            if process is None or not process.is_alive():
+                self._processes[name] = self._starts[name]()
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a program that runs."""

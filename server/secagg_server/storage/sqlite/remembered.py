@@ -1,4 +1,4 @@
-"""What is remembered beyond a round, in memory and in tables: sums that are out, and identities that were seen.
+"""What is remembered beyond a round, in memory and in tables: sums that are out, identities that were seen, strikes.
 
 A claim is safe before it is granted. Everything else is written with the next commit of anybody, and costs no flush of
 its own. Should it be lost, that is on the safe side: a claim counts longer than it must, or the log names an identity
@@ -14,6 +14,7 @@ from secagg.context import RoundId
 from secagg.errors import StoreError
 from secagg.messages import ParticipantId
 from secagg.rounds.releases import Release, ReleaseMemory
+from secagg.wire.strikes import Strike
 from secagg_server.storage.sqlite.database import Database
 from secagg_server.storage.sqlite.entries import join, split
 from secagg_server.storage.sqlite.rows import SqlValue, checksum
@@ -30,6 +31,7 @@ _UPSERT: Final = (
     "model_digest = excluded.model_digest, purpose = excluded.purpose, threshold = excluded.threshold, "
     "survivors = excluded.survivors, failed = excluded.failed, checksum = excluded.checksum"
 )
+_STRIKE: Final = "INSERT OR IGNORE INTO strikes (participant, round_id, time_s, why, checksum) VALUES (?, ?, ?, ?, ?)"
 
 
 class RememberedReleases:
@@ -110,6 +112,67 @@ def _read(row: tuple[SqlValue, ...]) -> tuple[RoundId, Release, bool]:
             names = frozenset(ParticipantId(name.decode()) for name in split(survivors))
             return RoundId(round_id), Release(digest, names, threshold, purpose), bool(failed)
     raise TypeError("the table is STRICT")
+
+
+class KeptStrikes:
+    """Proven faults of participants. Called from several threads; `write` by one at a time."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[ParticipantId, RoundId], Strike] = {}
+        self._waiting: list[Strike | ParticipantId] = []  # what the table lacks, or whom it must forget, in order
+        self._lock = Lock()
+
+    def load(self, database: Database) -> None:
+        """Read what an earlier process left.
+
+        Raises:
+            StoreError: a row was changed on the disk, so somebody could be let in who is kept out.
+        """
+        for row in database.rows("SELECT participant, round_id, time_s, why, checksum FROM strikes ORDER BY number"):
+            if row[-1] != checksum("strikes", row[:-1]):  # check: strike-checksum
+                raise StoreError(
+                    "a row of the strikes was changed on the disk, so nobody knows who is kept out; restore a backup "
+                    "into another folder"
+                )
+            match row:
+                case (str(participant), bytes(round_id), float(time_s), str(why), _):
+                    strike = Strike(ParticipantId(participant), RoundId(round_id), time_s, why)
+                    self._known[strike.participant, strike.round_id] = strike
+
+    def all(self) -> list[Strike]:
+        """Every strike, oldest first."""
+        with self._lock:
+            return list(self._known.values())
+
+    def strike(self, strike: Strike) -> None:
+        """Keep a strike; the first of a participant in a round counts."""
+        with self._lock:
+            if (strike.participant, strike.round_id) not in self._known:
+                self._known[strike.participant, strike.round_id] = strike
+                self._waiting.append(strike)
+
+    def forgive(self, participant: ParticipantId) -> None:
+        """Forget the strikes of a participant."""
+        with self._lock:
+            self._known = {key: each for key, each in self._known.items() if each.participant != participant}
+            self._waiting.append(participant)
+
+    def write(self, connection: Connection) -> int:
+        """Write what waits. Hand what is returned to `written` after the commit."""
+        with self._lock:
+            waiting = list(self._waiting)
+        for each in waiting:
+            if isinstance(each, Strike):
+                values = each.participant, each.round_id, each.time_s, each.why
+                connection.execute(_STRIKE, (*values, checksum("strikes", values)))
+            else:
+                connection.execute("DELETE FROM strikes WHERE participant = ?", (each,))
+        return len(waiting)
+
+    def written(self, count: int) -> None:
+        """The commit succeeded."""
+        with self._lock:
+            del self._waiting[:count]
 
 
 class SeenIdentities:

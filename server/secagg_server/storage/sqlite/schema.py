@@ -79,6 +79,16 @@ STEPS: Final[Sequence[Sequence[str]]] = (
             fingerprint TEXT NOT NULL,
             PRIMARY KEY (participant, fingerprint)
         ) STRICT, WITHOUT ROWID""",
+        # Proven faults that no operator forgave.
+        """CREATE TABLE strikes (
+            number INTEGER PRIMARY KEY,  -- the oldest first
+            participant TEXT NOT NULL,
+            round_id BLOB NOT NULL,
+            time_s REAL NOT NULL,
+            why TEXT NOT NULL,
+            checksum BLOB NOT NULL,
+            UNIQUE (participant, round_id)
+        ) STRICT""",
     ),
     (
         # What operators did with the state, until the log has it.

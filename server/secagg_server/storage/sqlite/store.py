@@ -25,6 +25,7 @@ from secagg.programs.ledgers.budgets import LedgerStore
 from secagg.programs.ledgers.memory import MemoryLedgers
 from secagg.rounds.releases import Release
 from secagg.wire.configuration import decode_config
+from secagg.wire.strikes import Strike
 from secagg_server.storage.records import Ended, Entry, RoundRecord
 from secagg_server.storage.sqlite.closed import read_closed
 from secagg_server.storage.sqlite.counting import CommitCount
@@ -41,7 +42,7 @@ from secagg_server.storage.sqlite.journal import (
     remove,
     write_progress,
 )
-from secagg_server.storage.sqlite.remembered import RememberedReleases, SeenIdentities
+from secagg_server.storage.sqlite.remembered import KeptStrikes, RememberedReleases, SeenIdentities
 from secagg_server.storage.sqlite.rows import SqlValue, checksum
 from secagg_server.storage.sqlite.schema import check_version, check_whole, migrate, version_of
 from secagg_server.storage.sqlite.seals import Envelope, KeyFolder, PlainEnvelope, RoundSeal
@@ -83,6 +84,7 @@ class SqliteStore:
         self._order = RLock()  # one transaction after the other, and what is known of them in the same order
         self._releases = RememberedReleases(remember_releases)
         self._identities = SeenIdentities()
+        self._strikes = KeptStrikes()
         self._fetched: dict[RoundId, None] = {}
         self._forgotten: dict[RoundId, None] = {}
         self._disk = disk
@@ -94,6 +96,7 @@ class SqliteStore:
         self._releases.load(self._database)
         self._identities.load(self._database)
         self._closed = read_closed(self._database)
+        self._strikes.load(self._database)
         self._clear_away()
 
     def close(self) -> None:
@@ -173,6 +176,22 @@ class SqliteStore:
         """Written with the next commit."""
         return self._identities.see(participant, fingerprint)
 
+    def strikes(self) -> Sequence[Strike]:
+        """Those of all processes."""
+        return self._strikes.all()
+
+    def strike(self, strike: Strike) -> None:
+        """At once if the disk lets us, else with the next commit."""
+        self._strikes.strike(strike)
+        with suppress(StoreError), self._writing():
+            pass
+
+    def forgive(self, participant: ParticipantId) -> None:
+        """Safe after a commit."""
+        self._strikes.forgive(participant)
+        with self._writing():
+            pass
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -187,11 +206,13 @@ class SqliteStore:
                     [(each,) for each in fetched],
                 )
                 known, new = self._releases.write(connection), self._identities.write(connection)
+                struck = self._strikes.write(connection)
                 yield connection
                 self._count.count(connection)
             self._count.committed()
             self._releases.written(known)
             self._identities.written(new)
+            self._strikes.written(struck)
             for done, waiting in ((forgotten, self._forgotten), (fetched, self._fetched)):
                 for round_id in done:
                     waiting.pop(round_id, None)

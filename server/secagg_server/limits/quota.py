@@ -1,0 +1,45 @@
+"""How many participants of one organisation a cohort may have, so that no organisation makes most of a sum alone."""
+
+from collections.abc import Callable, Collection
+
+from secagg.errors import NotInRoundError
+from secagg.messages import ParticipantId
+
+
+class Quota:
+    """The same for every cohort; a group of a round in groups is one."""
+
+    def __init__(self, most: int | None, organisation_of: Callable[[ParticipantId], str | None]) -> None:
+        """Args:
+        most: participants of one organisation; None for no limit.
+        organisation_of: by its certificate; None if it made no call since this process started.
+        """
+        self._most = most
+        self._organisation_of = organisation_of
+
+    def has_place(self, newcomer: ParticipantId, members: Collection[ParticipantId]) -> bool:
+        """Whether the cohort may have one more of the newcomer's organisation. A member whose organisation is not known
+        any more, because the coordinator was started again, counts as one of them.
+        """
+        if self._most is None:
+            return True
+        own = self._organisation_of(newcomer)
+        same = sum(self._organisation_of(name) in {own, None} for name in members if name != newcomer)
+        return same < self._most
+
+    def check(self, newcomer: ParticipantId, members: Collection[ParticipantId]) -> None:
+        """Refuse who is one too many.
+
+        Raises:
+            NotInRoundError: says of which organisation.
+        """
+        if not self.has_place(newcomer, members):  # check: organisation-quota
+            raise NotInRoundError(
+                f"{newcomer} has no place in this round: {self._most} of {self._organisation_of(newcomer)} are in it, "
+                "and its coordinator takes no more of one organisation (max_per_organisation)"
+            )
+
+
+def no_quota() -> Quota:
+    """A quota that refuses nobody."""
+    return Quota(None, lambda _: None)

@@ -1,0 +1,68 @@
+"""Quarantine and the quota of organisations, at a running coordinator."""
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+from secagg_client import AsyncControlClient
+from secagg_server.rounds.hosted import HostedRound
+from typer.testing import CliRunner
+
+from secagg.cli.main import build
+from secagg.context import RoundId
+from secagg.errors import ConfigError, NotInRoundError
+from secagg.messages import Phase
+from secagg.wire.strikes import Strike
+from tests.serving import NAMES, make_config, refused, stage
+
+GONE = grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_one_in_quarantine_is_kept_out_until_it_is_released(tmp_path: Path) -> None:
+    async with stage(tmp_path, quarantine_after=2) as s:
+        for number in (1, 2):
+            strike = Strike(NAMES[0], RoundId(bytes([number]) * 16), float(number), "wrong shares")
+            s.server.rounds.quarantine._strikes.setdefault(NAMES[0], {})[strike.round_id] = strike
+        control = f"unix:{tmp_path}/control.sock"
+        round_id = await s.director.open(make_config(3))
+        one, other = s.players[NAMES[0]], s.players[NAMES[1]]
+        error = await refused(one.find(round_id=round_id), GONE)
+        assert isinstance(error, NotInRoundError)
+        assert "is kept out of rounds: its fault was proven in 2 of them" in str(error)
+        assert isinstance(await refused(one.find(task="digits"), GONE), NotInRoundError)
+        await other.find(round_id=round_id)
+
+        def run(*arguments: str) -> str:
+            result = CliRunner().invoke(build(arguments), [*arguments, "--control", control])
+            assert result.exit_code == 0, result.output
+            return result.output
+
+        listed = await asyncio.to_thread(run, "quarantine", "list")
+        assert f"{NAMES[0]}: 2 strikes, kept out of rounds" in listed
+        assert "wrong shares" in listed
+        assert "may take part again; 2 strikes" in await asyncio.to_thread(run, "quarantine", "release", NAMES[0])
+        assert "no participant has a strike" in await asyncio.to_thread(run, "quarantine", "list")
+        await one.find(round_id=round_id)
+        async with AsyncControlClient(control) as client:
+            with pytest.raises(ConfigError, match="has no strikes"):
+                await client.forgive(NAMES[0])
+            with pytest.raises(ConfigError, match="no id of a participant"):
+                await client.forgive("a b")
+
+
+async def test_an_organisation_has_so_many_places_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody in these tests is of one organisation."""
+    async with stage(tmp_path, max_per_organisation=3) as s:
+        round_id, people = await s.open(make_config(5, threshold=3))
+        waiting = [asyncio.create_task(p.say()) for p in people[:3]]
+        while len([p for p in people if s.server.rounds.find(round_id).delivered(p.name, Phase.ADVERTISE_KEYS)]) < 3:
+            await asyncio.sleep(0.01)
+        error = await refused(people[3].say(), GONE)
+        assert isinstance(error, NotInRoundError)
+        assert "3 of north are in it" in str(error)
+        # The same when it had been let through before the others were there.
+        monkeypatch.setattr(HostedRound, "check_place", lambda *_: None)
+        assert "3 of north are in it" in str(await refused(people[4].say(), GONE))
+        for task in waiting:
+            task.cancel()
