@@ -58,6 +58,7 @@ _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation
 _INPUTS = f"{_CLIENT}/participation/inputs.py"
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
 _REVOCATION, _EXPELLED = "tests/unit/test_revocation.py", "tests/integration/test_revocation.py"
+_LET_IN, _STRIKES = "tests/integration/test_who_is_let_in.py", "tests/unit/server/test_quarantine.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
 _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificates/callers.py"
 _OPENING = f"{_SERVER}/rounds/opening.py"
@@ -190,10 +191,29 @@ MUTANTS: Final = (
            _EXPELLED),
     Mutant("new-lists-not-in-force", f"{_SERVER}/app.py", "callers.trust(fresh.trust, fresh.denied)",
            "callers.trust(loaded.trust, loaded.denied)", _EXPELLED),
-    Mutant("revoked-stays-in-the-round", f"{_SERVER}/app.py", "            await rounds.expel(refused)\n", "",
+    Mutant("revoked-stays-in-the-round", f"{_SERVER}/app.py", "        await rounds.expel(refused)\n", "",
            _EXPELLED),
-    Mutant("revoked-stays-connected", f"{_SERVER}/app.py", "                proxy.shut_out(participant)\n",
-           "                pass\n", _EXPELLED),
+    Mutant("revoked-stays-connected", f"{_SERVER}/app.py", "            proxy.shut_out(participant)\n",
+           "            pass\n", _EXPELLED),
+    _unchecked("organisation-quota", f"{_SERVER}/limits/quota.py", "organisation-quota", _LET_IN),
+    Mutant("quota-at-the-offer-alone", _HOSTED,
+           "            self._quota.check(sender, self._joined())  # others", "            pass  # others", _LET_IN),
+    Mutant("quota-forgets-who-joined", _HOSTED, "return frozenset(sent - self._processes.left.keys())",
+           "return frozenset()", _LET_IN),
+    Mutant("quarantine-asked-by-nobody", _REGISTRY,
+           "        self.quarantine.check(participant)\n        grouped", "        grouped", _LET_IN),
+    Mutant("offers-in-quarantine", _REGISTRY,
+           "            self.quarantine.check(participant)\n            for", "            for", _LET_IN),
+    Mutant("hearsay-is-a-strike", f"{_SERVER}/rounds/quarantine.py", "case Accused(accused, _, Verdict.PROVEN):",
+           "case Accused(accused, _, _):", _STRIKES),
+    _unchecked("strikes-twice-a-round", f"{_SERVER}/rounds/quarantine.py", "one-strike-a-round", _STRIKES),
+    Mutant("strikes-in-memory", f"{_SERVER}/rounds/quarantine.py", "            self._store.strike(strike)\n", "",
+           _STRIKES),
+    Mutant("forgiven-until-the-restart", f"{_SERVER}/rounds/quarantine.py",
+           "        self._store.forgive(participant)\n", "", _STRIKES),
+    Mutant("strikes-of-a-resumed-round", f"{_SERVER}/rounds/quarantine.py", "time_s, event in told:\n",
+           "time_s, event in ():\n", _STRIKES),
+    _unchecked("changed-strikes", f"{_SERVER}/storage/sqlite/remembered.py", "strike-checksum", _STRIKES),
     Mutant("lists-never-read-again", f"{_SERVER}/certificates/renewal.py",
            "settings.participant_ca, *filter(None, refused))", "settings.participant_ca)", _EXPELLED),
     Mutant("known-without-end", _CALLERS, "if len(self._known) >= MAX_KNOWN:", "if False:", _WIRING),
@@ -301,8 +321,8 @@ MUTANTS: Final = (
     Mutant("expired-list-at-start", f"{_SERVER}/certificates/files.py",
            "            trust.check_validity(datetime.fromtimestamp(now, UTC))\n", "",
            "tests/unit/server/test_renewal.py"),
-    Mutant("described-by-another-clock", f"{_SERVER}/app.py", "DataPlane(rounds, callers, store, clock)",
-           "DataPlane(rounds, callers, store, time.time)",
+    Mutant("described-by-another-clock", f"{_SERVER}/app.py", "DataPlane(rounds, callers, keeper, clock)",
+           "DataPlane(rounds, callers, keeper, time.time)",
            "tests/integration/test_client_rounds.py::test_a_coordinator_describes_itself_on_both_planes"),
     # --- the status port and what it tells
     _unchecked("status-writes", _STATUS_PORT, "status-reads-alone", _STATUS_TESTS),

@@ -109,6 +109,7 @@ ANSWER_BYTES = {
     ("ControlPlane", "WatchRound"): limits.UNLIMITED,
     ("ControlPlane", "ListRounds"): limits.UNLIMITED,
     ("ControlPlane", "GetLedger"): limits.UNLIMITED,
+    ("ControlPlane", "ListStrikes"): limits.UNLIMITED,
 }
 """The longest answers that are more than one short entry for each participant."""
 

@@ -292,7 +292,7 @@ class NoTools:
 sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder]
 sys.meta_path.append(NoTools)
 from secagg.cli.main import commands, main
-assert sorted(commands()) == ["ca", "doctor", "ledger", "participate", "round"], commands()
+assert sorted(commands()) == ["audit", "ca", "doctor", "ledger", "participate", "quarantine", "round"], commands()
 main([%s])
 """
     shown = run(without % '"--help"')
