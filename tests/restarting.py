@@ -56,6 +56,7 @@ from secagg.schemes import Participant, Upload, take_part
 from secagg.wire.configuration import decode_config, encode_config
 from secagg.wire.progress import WatchedEvent, encode_event
 from secagg.wire.results import PackedGroups, decode_aggregate
+from secagg.wire.strikes import Strike
 from tests.encrypted_rounds import TOLERANT
 from tests.rounds import NOW, deployment, random_update
 from tests.serving import ROOMY, make_settings
@@ -271,6 +272,15 @@ class MortalStore:
 
     def admits(self, question: tuple[bytes, str], participant: ParticipantId) -> bool:
         return self._safe.releases.admits(question, participant)
+
+    def strikes(self) -> Sequence[Strike]:
+        return ()
+
+    def strike(self, strike: Strike) -> None:
+        del strike
+
+    def forgive(self, participant: ParticipantId) -> None:
+        del participant
 
     def see_identity(self, participant: ParticipantId, fingerprint: str) -> bool:
         del participant, fingerprint
