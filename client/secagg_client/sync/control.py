@@ -1,6 +1,7 @@
 # Made of secagg_client/aio/control.py by `make sync`: change that file, not this one.
 """What an FL server tells its sidecar from plain code: open a round, watch it, fetch the sum."""
 
+from collections import Counter
 from collections.abc import Collection, Generator
 from contextlib import closing
 from time import monotonic
@@ -99,7 +100,8 @@ class ControlClient:
     ) -> Generator[tuple[float, WatchedEvent], None, None]:
         """The events of a round from its beginning until it is over, each with its time in seconds since 1970.
 
-        After a broken connection it goes on where it was.
+        After a broken connection it goes on where it was. A coordinator that was restarted tells again what it told,
+        but not of each message that it had accepted in the phase that was open then.
 
         Args:
             round_id: id of the round.
@@ -108,19 +110,19 @@ class ControlClient:
         Raises:
             UnknownRoundError: there is no such round.
         """
-        call, told = WatchRound(round_id), 0
+        call, told = WatchRound(round_id), Counter[bytes]()
         attempts = Attempts(self._retry)
         with self._connection.scope(timeout_s) as scope:
             while True:
                 attempts.begin(monotonic())
                 try:
                     with closing(self._connection.stream(call, scope)) as parts:
-                        repeated = told
+                        repeated = told.copy()
                         for part in parts:
-                            if repeated:
-                                repeated -= 1
+                            if repeated[part]:
+                                repeated[part] -= 1
                                 continue
-                            told += 1
+                            told[part] += 1
                             attempts.progressed()
                             yield call.event(part)
                     return

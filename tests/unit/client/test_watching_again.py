@@ -1,0 +1,73 @@
+"""Watching a round whose coordinator is restarted: it tells again what it told, but may have lost which messages it had
+accepted.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from secagg_client import AsyncControlClient, ControlClient, RetryPolicy
+from secagg_client.aio import connection as aio_connection
+from secagg_client.retry import ConnectionBroken
+from secagg_client.sync import connection as sync_connection
+
+from secagg.context import RoundId
+from secagg.errors import AbortReason, RoundAborted
+from secagg.events import MessageAccepted, PhaseStarted, RoundFailed
+from secagg.messages import ParticipantId, Phase
+from secagg.wire.progress import WatchedEvent, encode_event
+
+ROUND = RoundId(bytes(16))
+AT_ONCE = RetryPolicy(first_delay_s=0.001, max_delay_s=0.001)
+OPENED = PhaseStarted(Phase.ADVERTISE_KEYS, 60.0, 3)
+AGAIN = PhaseStarted(Phase.ADVERTISE_KEYS, 90.0, 3)
+FIRST, SECOND = (MessageAccepted(Phase.ADVERTISE_KEYS, ParticipantId(name)) for name in ("site-1", "site-2"))
+FAILED = RoundFailed(RoundAborted(AbortReason.BELOW_THRESHOLD, "too few"))
+
+
+def part(time_s: float, event: WatchedEvent) -> bytes:
+    return encode_event(event, time_s).SerializeToString()
+
+
+BEFORE = [part(1.0, OPENED), part(2.0, FIRST), part(3.0, SECOND)]
+CASES = {
+    "nothing was lost": ([*BEFORE, part(4.0, FAILED)], [OPENED, FIRST, SECOND, FAILED]),
+    "fewer events than before": ([part(1.0, OPENED), part(9.0, FAILED)], [OPENED, FIRST, SECOND, FAILED]),
+    "others in their place": (
+        [part(1.0, OPENED), part(2.0, FIRST), part(30.0, AGAIN), part(31.0, SECOND), part(32.0, FAILED)],
+        [OPENED, FIRST, SECOND, AGAIN, SECOND, FAILED],
+    ),
+    "the same twice": ([*BEFORE, part(3.0, SECOND), part(4.0, FAILED)], [OPENED, FIRST, SECOND, SECOND, FAILED]),
+}
+
+
+@pytest.mark.parametrize(("after", "told"), CASES.values(), ids=CASES)
+async def test_what_was_told_is_not_told_again_and_nothing_else_is_missed(
+    monkeypatch: pytest.MonkeyPatch, after: list[bytes], told: list[Any]
+) -> None:
+    streams = [BEFORE, after]
+
+    async def stream(*_: object) -> AsyncIterator[bytes]:
+        parts = streams.pop(0)
+        for each in parts:
+            yield each
+        if streams:
+            raise ConnectionBroken("restarted", unsent=False)
+
+    monkeypatch.setattr(aio_connection.Connection, "stream", stream)
+    async with AsyncControlClient("127.0.0.1:1", retry=AT_ONCE) as control:
+        assert [type(event) for _, event in [found async for found in control.watch(ROUND)]] == list(map(type, told))
+
+
+@pytest.mark.parametrize(("after", "told"), CASES.values(), ids=CASES)
+def test_the_same_holds_without_asyncio(monkeypatch: pytest.MonkeyPatch, after: list[bytes], told: list[Any]) -> None:
+    streams = [BEFORE, after]
+
+    def stream(*_: object) -> Iterator[bytes]:
+        yield from streams.pop(0)
+        if streams:
+            raise ConnectionBroken("restarted", unsent=False)
+
+    monkeypatch.setattr(sync_connection.Connection, "stream", stream)
+    with ControlClient("127.0.0.1:1", retry=AT_ONCE) as control:
+        assert [type(event) for _, event in control.watch(ROUND)] == list(map(type, told))
