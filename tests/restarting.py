@@ -326,6 +326,7 @@ class Player:
         self._told: CoordinatorMessage | None = None
         self.vector: EncodedUpdate | None = None
         self.lies_once = False
+        self.signs = True
 
     def forget_the_end(self) -> None:
         """It did not hear how the round ended, and asks again."""
@@ -562,13 +563,22 @@ class World:
                 player.error = error
                 continue
             self.now += 0.01
-            moved |= await player.speak(self._hosted(player))
+            moved |= await player.speak(await self._joined(player))
             self._watch()
         for player in self.players:
             if player.round is not None:
                 moved |= await player.listen(self._hosted(player))
         self.check()
         return moved
+
+    async def _joined(self, player: Player) -> HostedRound:
+        """The round that the player speaks in; as a call with keys finds it."""
+        hosted = self._hosted(player)
+        if hosted.phase is Phase.ADVERTISE_KEYS:
+            found = await self.rounds.find_for(player.name, hosted.record.round_id)
+            self.check()
+            assert found is hosted, f"{player.name} was given another group"
+        return hosted
 
     def _hosted(self, player: Player) -> HostedRound:
         assert player.round is not None
@@ -605,7 +615,8 @@ class World:
             return
         if not isinstance(self.opened.outcome, Released | Withheld):
             return
-        signing = [p for p in self.players if p.receipt is not None and p.name in self.opened.outcome.survivors]
+        having = [p for p in self.players if p.receipt is not None and p.name in self.opened.outcome.survivors]
+        signing = [p for p in having if p.signs]
         proofs = await asyncio.gather(*(p.certify(self.opened) for p in signing))
         self.check()
         for player, proof in zip(signing, proofs, strict=True):

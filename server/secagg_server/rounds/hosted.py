@@ -355,7 +355,7 @@ class HostedRound:
     async def _is_over(self, participant: ParticipantId, phase: Phase) -> bool:
         if self.outcome is not None:
             return True
-        async with self._state:  # no step is under way: what the engine says now is safe  # check: told-when-safe
+        async with self._state:  # no step is under way: what the engine says now is safe
             self._check_suspended()
             return self._engine.ready(participant, phase)
 

@@ -312,10 +312,11 @@ async def test_nobody_is_answered_before_the_journal_has_it() -> None:
     scene.journal.gate.clear()
     closing = asyncio.create_task(scene.speak(PEOPLE[3]))
     waiting = asyncio.create_task(scene.hosted.answer(PEOPLE[0], Phase.ADVERTISE_KEYS))
-    over = asyncio.create_task(scene.hosted.over(PEOPLE[0], Phase.ADVERTISE_KEYS))
     await asyncio.sleep(0.1)
     assert scene.hosted._engine.phase is Phase.SHARE_KEYS  # decided, and not told
     assert scene.hosted.phase is Phase.ADVERTISE_KEYS
+    over = asyncio.create_task(scene.hosted.over(PEOPLE[0], Phase.ADVERTISE_KEYS))  # asks now
+    await asyncio.sleep(0.05)
     assert not over.done()
     assert not closing.done()
     assert not waiting.done()
