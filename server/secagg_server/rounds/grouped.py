@@ -321,7 +321,7 @@ class GroupedRound:
             await self._end(*ending)
 
     async def _follow(self, number: int, hosted: HostedRound, known: int) -> None:
-        async for at, event in hosted.watch(known):
+        async for at, event in hosted.follow(known):
             self.events.append((at, InGroup(number, event)))
             self._news.notify()
         fallen = self._fallen()

@@ -152,6 +152,9 @@ class HostedRound:
         self.receipt: Receipt | None = None
         self.certifying = Certifying(journal, clock)
         self.events: list[tuple[float, CohortEvent]] = []
+        self._tellable: list[
+            tuple[float, CohortEvent]
+        ] = []  # those that happen again, whatever becomes of this process
         self.encoded: dict[Phase, Sequence[bytes]] = {}
         self.expected: frozenset[ParticipantId] = frozenset()
         self._engine = cast("Engine", engine)  # a finished round answers as an engine
@@ -224,6 +227,7 @@ class HostedRound:
             for entry in entries:
                 if isinstance(entry, Certified):
                     self.certifying.restore(entry.proof)
+        self._tell_safe()
         self._over()
 
     def lose(self, why: str) -> None:
@@ -388,7 +392,13 @@ class HostedRound:
         return self._engine.may_be_open
 
     def watch(self, known: int = 0) -> AsyncIterator[tuple[float, CohortEvent]]:
-        """All events, from the first to the last, without the first `known`."""
+        """All events, from the first to the last, without the first `known`. Each is told once it is safe: where rounds
+        outlive the process, a message that merely waits is told when its phase turns.
+        """
+        return self._news.each(self._tellable, self._watched, known)
+
+    def follow(self, known: int = 0) -> AsyncIterator[tuple[float, CohortEvent]]:
+        """As `watch`, but each event as it happens, safe or not."""
         return self._news.each(self.events, self._watched, known)
 
     def _watched(self) -> bool:
@@ -628,6 +638,8 @@ class HostedRound:
         for event in events:
             self._remember(now, self._watched_event(event, self.outcome))
             self._observer.tell(RoundEvent(self._name, now, event))
+        if not self._durable or self._journalled.safe or self.outcome is not None:
+            self._tell_safe()
         if not events:
             return
         self._news.notify()
@@ -636,6 +648,12 @@ class HostedRound:
             self._set_timer()
         if self.outcome is not None:
             self._over()
+
+    def _tell_safe(self) -> None:
+        """Everything that happened may be told."""
+        if len(self._tellable) < len(self.events):
+            self._tellable += self.events[len(self._tellable) :]
+            self._news.notify()
 
     def _over(self) -> None:
         self.encoded.clear()

@@ -109,6 +109,7 @@ class JournalledEngine:
         self._spool = spool
         self._seeds: dict[ParticipantId, bytes] = {}  # of the first chunks of inputs, while steps are made again
         self._due = False  # something was appended that must be safe before anyone hears of it
+        self._safe = True  # everything that was appended
         self._over = False  # the end is in the journal
 
     def join(self, sender: ParticipantId, keys: AdvertiseKeys, now: float, *, alone: bool) -> list[Event]:
@@ -247,7 +248,13 @@ class JournalledEngine:
     def _append(self, entry: Entry, events: Collection[Event]) -> None:
         self._due = self._due or not waits(entry, events)
         self._journal.append(entry)
+        self._safe = False
         self._audit.took(entry, events)
+
+    @property
+    def safe(self) -> bool:
+        """Whether every step so far is."""
+        return self._safe
 
     def flush_due(self) -> None:
         """Return when everything is safe that somebody may hear of now."""
@@ -258,7 +265,7 @@ class JournalledEngine:
         """Return when every step so far is safe."""
         self._journal.flush()
         self._audit.write()
-        self._due = False
+        self._due, self._safe = False, True
 
     def outcome(self) -> Outcome | None:
         """How the round ended, as far as the engine knows; None while it runs."""

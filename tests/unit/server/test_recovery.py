@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from secagg_server.observability.facts import Fact, RoundLost
 from secagg_server.rounds.grouped import OpenedRound
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.storage.records import Aborted, DeadlinePassed, UploadCompleted, WrongShareRefused
 
@@ -21,7 +24,7 @@ from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release, ReleaseMemory
 from secagg.tools.simulation.cohort import participant_names
 from tests.encrypted_rounds import BFV, CKKS, DEALT, JOINT, encrypted_config, short_chunks
-from tests.restarting import ROUND, Death, SafeRound, Scenario, World
+from tests.restarting import ROUND, Death, Player, SafeRound, Scenario, World
 from tests.rounds import ACTIVE, NOW, SEMI_HONEST, flat_schema, make_config
 
 STRIDE = int(os.environ.get("SECAGG_EVERY_DEATH", "9"))
@@ -200,6 +203,66 @@ async def test_an_orderly_stop_suspends_rounds_and_aborts_none(tmp_path: Path) -
     assert not any(isinstance(entry, Aborted) for entry in world.safe.rounds[ROUND].entries)
     assert await world.live()
     assert world.check_end()
+
+
+class Watched:
+    """What the FL server was told of a round, in all lives of the coordinator together."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.changed = False
+
+    async def look(self, opened: OpenedRound) -> None:
+        """Ask for everything that happened, as far as it is told now."""
+        events, now = opened.watch(), list[object]()
+        with suppress(StopAsyncIteration):
+            while True:
+                asked = asyncio.ensure_future(anext(events))
+                await asyncio.sleep(0)
+                if not asked.done():
+                    asked.cancel()
+                    break
+                now.append(asked.result())
+        common = min(len(now), len(self.told))
+        self.changed = self.changed or now[:common] != self.told[:common]
+        self.told = max(now, self.told, key=len)
+
+
+async def watched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> bool:
+    """Whether other events were told after a death than before it."""
+    seen = Watched()
+    speak = Player.speak
+
+    async def speak_and_look(player: Player, hosted: HostedRound) -> bool:
+        done = await speak(player, hosted)
+        await seen.look(hosted)
+        return done
+
+    monkeypatch.setattr(Player, "speak", speak_and_look)
+    whole = World(MASKED[1], folder)
+    assert await whole.live()
+    changed, most = False, 0
+    for step in range(1, whole.life.steps + 1):
+        seen.told, seen.changed = [], False
+        world = World(MASKED[1], folder)
+        assert not await world.live(step, Death.BEFORE)
+        world.now += 1.0
+        assert await world.live()
+        changed, most = changed or seen.changed, max(most, len(seen.told))
+    assert most > 10
+    return changed
+
+
+async def test_what_was_told_of_a_round_is_told_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert not await watched(monkeypatch, tmp_path)
+
+
+async def test_what_is_told_before_it_is_safe_may_not_happen_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The twin: messages that merely wait are told as they come."""
+    monkeypatch.setattr(JournalledEngine, "safe", property(lambda _: True))
+    assert await watched(monkeypatch, tmp_path)
 
 
 async def all_events(opened: OpenedRound) -> object:

@@ -328,8 +328,8 @@ def _may_be_forgotten(known: Round, at: float, seen: Seen, history: History) -> 
 
 
 def _events_kept(known: Round, _: Seen, __: History) -> Iterator[str]:
-    if len(known.watched) < 2:
-        return
+    if len(known.watched) < 2 or (known.config is not None and known.config.HasField("groups")):
+        return  # those of groups come in whatever order they happen
     told = [(shown, [event.SerializeToString() for _, event in shown.value]) for shown in known.watched]
     first, longest = max(told, key=lambda one: len(one[1]))
     for shown, events in told:
