@@ -1,17 +1,18 @@
 """What a round gives: the exact sum of its survivors' updates, or of each of its groups, and what it decodes to."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, sqrt
+from typing import Any
 
 import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.crypto.prg import Words
-from secagg.encoding.arrays import NumberArray
+from secagg.encoding.arrays import AnyArray
 from secagg.encoding.fixedpoint import WeightedMean
-from secagg.encoding.integers import IntegerCode, Integers, IntegerSums
+from secagg.encoding.integers import IntegerCode, IntegerSums
 from secagg.encoding.schema import Sink
 from secagg.encoding.vector import Sums
 from secagg.errors import AbortReason, LocalError, PrecisionWarning, ProtocolViolation, RoundAborted
@@ -122,11 +123,48 @@ class GroupSum:
 
     def norm(self, config: RoundConfig) -> float:
         """Euclidean norm of the mean over all arrays; infinite for a sum that cannot be decoded."""
-        if isinstance(config.encoding, Integers):
-            totals = self.totals(config)
-            return inf if totals is None else _norm(totals.arrays.values()) / totals.summands
-        mean = self.mean(config)
-        return inf if mean is None else _norm(mean.arrays.values())
+        return norm_of(self.aggregate.sums, len(self.aggregate.survivors), config, self.context)
+
+
+def norm_of(sums: Words | Sums, summands: int, config: RoundConfig, context: bytes) -> float:
+    """Euclidean norm of the mean over all arrays that a sum of `summands` updates encodes, read range by range.
+
+    Args:
+        sums: wherever they are kept.
+        summands: how many updates are in the sum.
+        config: configuration of the round, or of the group.
+        context: of the round, or of the group.
+
+    Returns:
+        Infinity for a sum that no updates can have.
+    """
+    squares = _Squares()
+    try:
+        found = decoded_into(sums, summands, config, context, squares)
+    except ProtocolViolation:
+        return inf
+    return sqrt(squares.total) / (found.summands if isinstance(found, IntegerSums) else 1)
+
+
+class _Squares:
+    """A `Sink` that keeps the sum of squares alone."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._dtype: np.dtype[Any] = np.dtype(np.float64)
+
+    def begin(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """The next array."""
+        del name, shape
+        self._dtype = dtype
+
+    def write(self, values: AnyArray) -> None:
+        """Its next values."""
+        self.total += float(np.square(values.astype(self._dtype, copy=False), dtype=np.float64).sum())
+
+    def end(self) -> dict[str, AnyArray]:
+        """Nothing was kept."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +255,3 @@ def too_few(groups: Groups, fallen: Mapping[int, object]) -> RoundAborted:
         AbortReason.BELOW_THRESHOLD,
         f"{left} of {groups.count} groups can have a sum, {groups.text} needs {groups.fewest} ({why})",
     )
-
-
-def _norm(arrays: Iterable[NumberArray]) -> float:
-    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in arrays)))

@@ -174,7 +174,7 @@ async def running_server(
             clock=clock,
             rng=SystemRng(),
             observer=observer,
-            capacity=_capacity(),
+            capacity=_capacity(folder),
             audit=audit,
             quarantine=quarantine,
             quota=Quota(settings.max_per_organisation, callers.organisation_of),
@@ -297,8 +297,10 @@ def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:
     return parallel
 
 
-def _capacity() -> Capacity:
-    """What is free for rounds. Incomplete vectors wait in memory and in temporary files."""
+def _capacity(state: StateFolder | None) -> Capacity:
+    """What is free for rounds. Vectors wait in the state folder, or else in memory and in temporary files."""
+    if state is not None:
+        return Capacity(free_memory, free_disk(state.path), str(state.path))
     try:
         folder = Path(tempfile.gettempdir())
     except FileNotFoundError:  # nobody may write to any of the usual ones

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from math import inf, isfinite
 
-from secagg.aggregates import GroupSum, plan_of, too_few
+from secagg.aggregates import norm_of, plan_of, too_few
 from secagg.config import RoundConfig
 from secagg.crypto.rng import Rng
 from secagg.errors import AbortReason, ConfigError, ProtocolViolation, RoundAborted, StoreError
@@ -19,7 +19,7 @@ from secagg.phases import phases
 from secagg.robust.combining import Anomaly, anomalies
 from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.progress import InGroup, ResultReady, WatchedEvent
-from secagg.wire.results import PackedGroups, decode_aggregate
+from secagg.wire.results import PackedGroups
 from secagg_server.audit.rounds import RoundAudit
 from secagg_server.notifier import Notifier
 from secagg_server.observability.facts import (
@@ -343,7 +343,7 @@ class GroupedRound:
         return too_few(self._plan, {number: self.groups[number].outcome for number in fallen})
 
     def _conclude(self) -> tuple[PackedGroups | RoundAborted, list[Anomaly]]:
-        """The sums of the groups that have one, each decoded once to see how long it is. Runs in a thread."""
+        """The sums of the groups that have one, each read once to see how long it is. Runs in a thread."""
         if self._stopped is not None:
             return self._stopped, []
         sums = {n: hosted.outcome for n, hosted in self.groups.items() if isinstance(hosted.outcome, Released)}
@@ -357,7 +357,7 @@ class GroupedRound:
         ids = GroupedRoundId(self.record.round_id, self.record.config_bytes)
         context = ids.context(number, self.config.model_digest)
         config = self.groups[number].config
-        return GroupSum(decode_aggregate(released.parts(), config), context).norm(config)
+        return norm_of(released.sums(config), len(released.survivors), config, context)
 
     async def _end(self, outcome: PackedGroups | RoundAborted, found: Sequence[Anomaly]) -> None:
         now = self._clock()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from secagg_server.storage.temporary import TemporarySpool
 
+from secagg.aggregates import Aggregate, norm_of
 from secagg.config import RoundConfig, ThreatModel
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
@@ -22,6 +23,7 @@ from secagg.encoding.packed import WordChunks
 from secagg.encoding.pipeline import Pipeline
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ParticipantId, Phase, ShareKeys, Unmask
+from secagg.robust.grouping import Groups
 from secagg.rounds.engine import Engine
 from secagg.schemes import coordinate
 from secagg.tools.simulation.cohort import Contribution, participant_names, set_up
@@ -113,3 +115,21 @@ def test_noise_of_the_coordinator_takes_no_second_vector() -> None:
         add_noise(sums, calibration, config.ring_bits, Secret(bytes(32)))
     assert peak[0] < MARGIN
     assert len(np.unique(sums)) > 3
+
+
+def test_the_length_of_a_group_s_sum_is_found_without_its_arrays() -> None:
+    config = replace(
+        make_config(4, ThreatModel.SEMI_HONEST, size=SIZE), groups=Groups(count=3, parent=bytes(16), number=1)
+    )
+    update = {"values": np.random.default_rng(1).uniform(-0.9, 0.9, SIZE).astype(np.float32)}
+    one = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
+    sums = 4 * one.read(0, config.vector_len, config.ring_dtype)
+    aggregate = Aggregate(sums, tuple(participant_names(4)))
+    mean = aggregate.mean(config)
+    packed = PackedAggregate.of(aggregate, config)
+    with traced() as peak:
+        found = norm_of(packed.sums(config), 4, config, b"")
+    assert found == pytest.approx(np.linalg.norm(mean.arrays["values"].astype(np.float64)), rel=1e-12)
+    assert peak[0] < MARGIN
+    sums[7] = (1 << config.ring_bits) - 1
+    assert norm_of(packed.sums(config), 4, config, b"") == np.inf
