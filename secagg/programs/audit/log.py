@@ -139,6 +139,11 @@ class AuditLog:
         """Whether the log says how the round ended, among the rounds that `recall` looked for."""
         return round_id in self._over
 
+    def recalled(self) -> None:
+        """Nobody asks any longer for what `recall` found."""
+        self._steps.clear()
+        self._over.clear()
+
     def recall(self, rounds: Collection[str]) -> None:
         """Find out how many entries these rounds have, which an earlier process may have opened.
 
@@ -283,7 +288,7 @@ class AuditLog:
         elif first_of(names[0]) > 1:
             self._last = self._start_of(names[0])
         content = self._disk.read(self._segment)
-        self._check_head(head, self._follow(content))
+        self._check_head(head, self._follow(content, 0 if head is None else head.entries))
         self._unsigned_since_s = self._clock()
         rest = content[self._size :]
         if rest:
@@ -304,10 +309,18 @@ class AuditLog:
             file.flush()
         self._disk.flush_folder(self._folder)
 
-    def _follow(self, content: bytes) -> dict[int, Head]:
-        """Go on behind the newest segment as far as it is whole; the checkpoints in it."""
+    def _follow(self, content: bytes, signed: int) -> dict[int, Head]:
+        """Go on behind the newest segment as far as it is whole; the checkpoints in it from entry `signed` on. What is
+        before that entry is fixed by its digest, so that to find its digest is enough.
+        """
         found = {}
         for line in _whole_lines(content):
+            if self._last.entries + 1 < signed:
+                if b'"previous":"%s"' % self._last.digest.hex().encode() not in line:
+                    break
+                self._last = Head(self._last.entries + 1, entries.digest_of(line))
+                self._size += len(line) + 1
+                continue
             entry = _entry(line)
             if entry is None or (entry.number, entry.previous) != (self._last.entries + 1, self._last.digest):
                 break

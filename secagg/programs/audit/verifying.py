@@ -176,9 +176,10 @@ class Walk:
                 f"entry {number} is" if entry.number == number + 1 else f"entries {number} to {entry.number - 1} are"
             )
             self.find(number, line.where, f"{missing} missing before entry {entry.number}")
-        elif entry.number < number:  # check: audit-order
+        if entry.number < number:  # check: audit-order
             self.find(entry.number, line.where, f"entry {entry.number} stands where entry {number} belongs")
-        elif self._known and entry.previous != self._last.digest:  # check: audit-chain
+        follows = entry.number == number and self._known
+        if follows and entry.previous != self._last.digest:  # check: audit-chain
             before = f"entry {number - 1} was changed, or " if number > 1 else ""
             self.find(
                 number,

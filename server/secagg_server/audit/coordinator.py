@@ -137,6 +137,11 @@ class CoordinatorAudit:
         if self._log is not None:
             self._log.recall([round_id.hex() for round_id in rounds])
 
+    def recalled(self) -> None:
+        """Every round of an earlier process was taken up: one that is opened from now on is new, whatever its id."""
+        if self._log is not None:
+            self._log.recalled()
+
     def lost(self, round_id: RoundId, why: str) -> None:
         """Nobody can go on with a round of an earlier process. It was looked for with `recall`."""
         if self._log is None or self._log.is_over(round_id.hex()):

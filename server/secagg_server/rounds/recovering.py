@@ -123,6 +123,7 @@ class Recovery:
                 await self._take_up(found, charge, partial(self._add, fetched=fetched))
             else:
                 await self._take_up_groups(found, charge)
+        self._audit.recalled()
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
