@@ -17,6 +17,7 @@ from secagg_server.settings import Settings
 import secagg
 from docs import references
 from secagg.errors import PrecisionWarning, SecAggError
+from secagg.programs.audit.kinds import FACTS, KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +42,18 @@ ERRORS = [
     for name in secagg.__all__
     if isinstance(kind := getattr(secagg, name), type) and issubclass(kind, SecAggError | Warning)
 ]
+
+
+def test_the_page_on_the_audit_log_has_every_kind_and_fact() -> None:
+    found = rows(references.audit_entries())
+    listed = {row[0].strip("`") for row in found}
+    assert listed >= KINDS.keys() | FACTS.keys()
+    joined = next(row for row in found if row[0] == "`joined`")
+    assert joined[1:4] == [
+        "`participant`, `organisation`, `fingerprint`, `again`",
+        KINDS["joined"].meaning,
+        KINDS["joined"].bounded,
+    ]
 
 
 def test_every_error_has_a_cause_and_a_cure_on_its_page() -> None:
