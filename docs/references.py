@@ -29,10 +29,10 @@ from secagg_server.observability.statuspage.values import Status
 from secagg_server.settings import ENV_PREFIX, Settings
 
 import secagg
+from secagg.audit.entries import OF_EVERY_ENTRY
 from secagg.cli.main import build as program
 from secagg.errors import AbortReason, LocalError, RemoteError, SecAggError, TransportError
 from secagg.events import DropReason, Verdict
-from secagg.programs.audit.entries import OF_EVERY_ENTRY
 from secagg.programs.audit.kinds import FACTS
 from secagg.programs.audit.kinds import OF_ROUND as AUDIT_OF_ROUND
 from secagg.programs.audit.kinds import SECTIONS as AUDIT_SECTIONS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from secagg.audit.entries import Entry
     from secagg.crypto.identity import TrustAnchors
-    from secagg.programs.audit.entries import Entry
     from secagg.programs.audit.taking_part import Family, Report
     from secagg.programs.audit.verifying import Verdict
 
@@ -66,7 +66,8 @@ def show(
 
     secagg audit show exported.jsonl --kind blamed --kind accused --since 2026-11-01
     """
-    from secagg.programs.audit import entries, showing
+    from secagg.audit import entries
+    from secagg.programs.audit import showing
 
     for entry in _chosen(where, round_id, participant, kind, since):
         typer.echo(entries.as_line(entry.body).decode() if as_json else showing.text(entry))
@@ -106,8 +107,8 @@ def verify(
 
     Example: secagg audit verify /var/lib/secagg/state --ca ca.pem --coordinator coordinator.example --head "$HEAD"
     """
+    from secagg.audit.entries import BEGINNING
     from secagg.privacy.ledger import Head
-    from secagg.programs.audit.entries import BEGINNING
     from secagg.programs.audit.verifying import verify_files
 
     verdict = verify_files(
@@ -232,8 +233,9 @@ def _chosen(where: Path, round_id: str, participant: str, kind: list[str] | None
 
 def _copy(where: Path, out: Path) -> str:
     """Copy the log up to its last checkpoint; the head of that."""
+    from secagg.audit import checkpoints, entries
     from secagg.errors import AuditError
-    from secagg.programs.audit import checkpoints, entries, reading
+    from secagg.programs.audit import reading
 
     end, head = 0, ""
     with out.open("wb") as file:

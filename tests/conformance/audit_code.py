@@ -5,10 +5,10 @@ from typing import Any
 
 from cryptography import x509
 
+from secagg.audit import checkpoints, entries
+from secagg.audit.entries import BEGINNING
 from secagg.crypto.identity import TrustAnchors
 from secagg.privacy.ledger import Head
-from secagg.programs.audit import checkpoints, entries
-from secagg.programs.audit.entries import BEGINNING
 from secagg.programs.audit.reading import Line
 from secagg.programs.audit.verifying import Verdict, Walk
 

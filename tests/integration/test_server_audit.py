@@ -15,12 +15,13 @@ from secagg_server.audit import coordinator as auditing
 from secagg_server.audit.rounds import MOST_OF_ONE
 from secagg_server.rounds.journalled import JournalledEngine
 
+from secagg.audit import entries
+from secagg.audit.entries import Entry
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.errors import AuditError
 from secagg.messages import Phase
-from secagg.programs.audit import entries, reading
-from secagg.programs.audit.entries import Entry
+from secagg.programs.audit import reading
 from secagg.programs.audit.kinds import COORDINATOR, KINDS, LOG, OF_ROUND
 from secagg.programs.audit.log import AuditLog, Draft
 from secagg.programs.audit.verifying import Verdict, verify_files
@@ -272,7 +273,7 @@ async def test_groups_are_in_the_log_one_by_one(tmp_path: Path) -> None:
 
 async def test_a_long_run_is_signed_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr("secagg.programs.audit.checkpoints.EVERY_S", 0.01)
+    monkeypatch.setattr("secagg.audit.checkpoints.EVERY_S", 0.01)
     async with stage(tmp_path, **_durable(tmp_path)) as s:
         round_id, _ = await s.open(make_config(5))
         while len(_of_kind(tmp_path, "checkpoint")) < 3:

@@ -17,13 +17,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from secagg.audit import checkpoints, entries
+from secagg.audit.entries import BEGINNING, Entry
 from secagg.context import ROUND_ID_SIZE
 from secagg.crypto.identity import CoordinatorIdentity
 from secagg.errors import AuditError, ConfigError
 from secagg.privacy.ledger import Head
 from secagg.programs import disk as disks
-from secagg.programs.audit import checkpoints, entries
-from secagg.programs.audit.entries import BEGINNING, Entry
 from secagg.programs.audit.reading import HEAD, first_of, is_segment, segment_name
 from secagg.programs.disk import REAL_DISK, Disk
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+from secagg.audit.entries import Entry
 from secagg.errors import MissingExtraError
 from secagg.programs.audit import showing
-from secagg.programs.audit.entries import Entry
 from secagg.programs.audit.kinds import KINDS
 from secagg.programs.audit.taking_part import CAVEATS, Report
 from secagg.programs.audit.verifying import Verdict

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from secagg.audit.entries import MAX_LINE_BYTES
 from secagg.errors import AuditError, ConfigError
 from secagg.privacy.ledger import Head
-from secagg.programs.audit.entries import MAX_LINE_BYTES
 
 SUFFIX: Final = ".jsonl"
 HEAD: Final = "head"

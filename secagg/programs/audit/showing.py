@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from secagg.audit import entries
+from secagg.audit.entries import Entry
 from secagg.errors import AuditError, ConfigError, printable
-from secagg.programs.audit import entries
-from secagg.programs.audit.entries import Entry
 from secagg.programs.audit.kinds import KINDS
 from secagg.programs.audit.reading import Line
 

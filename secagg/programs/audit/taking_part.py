@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from secagg.audit.entries import Entry
 from secagg.config import METRICS, TRAIN
 from secagg.errors import AuditError
-from secagg.programs.audit.entries import Entry
 from secagg.rounds.participation import KnownSum, Participation, as_facts, take_part
 
 CAVEATS: Final = (

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from secagg.audit import checkpoints, entries
+from secagg.audit.entries import BEGINNING, Entry
 from secagg.crypto.identity import TrustAnchors, VerifiedCoordinator
 from secagg.errors import AuditError
 from secagg.privacy.ledger import Head
-from secagg.programs.audit import checkpoints, entries, reading
-from secagg.programs.audit.entries import BEGINNING, Entry
+from secagg.programs.audit import reading
 from secagg.programs.audit.reading import Line
 
 MOST_TOLD: Final = 20

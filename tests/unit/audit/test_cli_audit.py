@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from secagg.audit import entries
 from secagg.cli.main import build
 from secagg.errors import AuditError, ConfigError
-from secagg.programs.audit import entries, pages, reading, showing, taking_part
+from secagg.programs.audit import pages, reading, showing, taking_part
 from secagg.programs.audit.kinds import FACTS, KINDS, OF_ROUND
 from secagg.programs.audit.log import Draft
 from secagg.programs.audit.verifying import verify_files

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from secagg.audit import checkpoints, entries
 from secagg.errors import AuditError, ConfigError
-from secagg.programs.audit import checkpoints, entries, reading
 from secagg.programs.audit import log as logs
+from secagg.programs.audit import reading
 from secagg.programs.audit.log import MOST_LOOSE, AuditLog, Draft
 from secagg.programs.audit.reading import HEAD
 from secagg.programs.audit.verifying import verify_files

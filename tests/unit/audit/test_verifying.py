@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from secagg.audit import checkpoints, entries
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors, VerifiedCoordinator
 from secagg.errors import ConfigError
 from secagg.privacy.ledger import Head
-from secagg.programs.audit import checkpoints, entries, reading
+from secagg.programs.audit import reading
 from secagg.programs.audit.log import Draft
 from secagg.programs.audit.reading import HEAD, Line
 from secagg.programs.audit.verifying import MOST_TOLD, Verdict, Walk, verify_files

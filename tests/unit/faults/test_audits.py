@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 
-from secagg.programs.audit import entries
-from secagg.programs.audit.entries import BEGINNING, Entry
+from secagg.audit import entries
+from secagg.audit.entries import BEGINNING, Entry
 from secagg.tools.faults import world
 from secagg.tools.faults.checker import audits
 from secagg.tools.faults.checker.seen import Seen, read

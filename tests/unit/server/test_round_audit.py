@@ -8,6 +8,8 @@ from secagg_server.audit.people import MOST, People
 from secagg_server.audit.rounds import MOST_OF_ONE, RoundAudit
 from secagg_server.storage.records import DeadlinePassed, Ended, Entry, Received, RoundRecord, Withheld
 
+from secagg.audit import entries
+from secagg.audit.entries import Entry as Written
 from secagg.context import RoundId
 from secagg.errors import AbortReason, RoundAborted
 from secagg.events import (
@@ -21,8 +23,7 @@ from secagg.events import (
     WrongShares,
 )
 from secagg.messages import AdvertiseKeys, Leave, LeaveReason, ParticipantId, Phase
-from secagg.programs.audit import entries, reading
-from secagg.programs.audit.entries import Entry as Written
+from secagg.programs.audit import reading
 from secagg.programs.audit.log import AuditLog
 from secagg.rounds.releases import Release
 from secagg.tools.redteam.self_test.patches import without_check

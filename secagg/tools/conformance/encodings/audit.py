@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from secagg.audit import checkpoints, entries
+from secagg.audit.entries import BEGINNING
 from secagg.crypto.identity import CoordinatorIdentity
 from secagg.privacy.ledger import Head
-from secagg.programs.audit import checkpoints, entries
-from secagg.programs.audit.entries import BEGINNING
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Contents, Document
 

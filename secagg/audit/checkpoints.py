@@ -9,13 +9,13 @@ from binascii import Error as BadBase64
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from secagg.audit import entries
+from secagg.audit.entries import Entry
 from secagg.crypto import labels, signing
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors, VerifiedCoordinator
 from secagg.crypto.transcript import frame
 from secagg.errors import AuditError, AuthenticationError
 from secagg.privacy.ledger import Head
-from secagg.programs.audit import entries
-from secagg.programs.audit.entries import Entry
 from secagg.roster import COORDINATOR
 
 KIND: Final = "checkpoint"
