@@ -64,6 +64,9 @@ _LIMITER, _CALLERS = f"{_SERVER}/limits/call_limiter.py", f"{_SERVER}/certificat
 _OPENING = f"{_SERVER}/rounds/opening.py"
 _JOURNALLED = f"{_SERVER}/rounds/journalled.py"
 _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
+_SOURCES, _SCHEMA = "secagg/encoding/sources.py", "secagg/encoding/schema.py"
+_SOURCE_TESTS, _OUTPUT_TESTS = "tests/unit/test_sources.py", "tests/unit/client/test_outputs.py"
+_MASKED, _CHUNK_TESTS = "secagg/masked/vector.py", "tests/unit/test_masked_vector.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
@@ -224,6 +227,47 @@ MUTANTS: Final = (
     Mutant("moved-and-counted-twice", _LIMITER,
            "            self._limiter._leave(self._caller, self._place)\n            self._place = place",
            "            self._place = place", _WIRING),
+    # --- updates and sums that are read by range
+    _unchecked("changed-update-sent", _SOURCES, "same-update", _SOURCE_TESTS),
+    _unchecked("chunk-of-another-update", _MASKED, "same-chunk-again", "tests/unit/client/test_calls.py"),
+    Mutant("last-value-twice", _SCHEMA, "values = self._block(self._arrays[number], block)[offset :",
+           "values = self._block(self._arrays[number], block)[max(0, offset - 1) :", _SOURCE_TESTS),
+    Mutant("block-of-another-array", _SCHEMA, "if last is None or last[0] is not array or last[1] != number:",
+           "if last is None or last[1] != number:", _SOURCE_TESTS),
+    Mutant("block-that-was-read-last", _SCHEMA, "if last is None or last[0] is not array or last[1] != number:",
+           "if last is None or last[0] is not array:", _SOURCE_TESTS),
+    Mutant("pieces-read-on", _SOURCES, "        if number < self._next:\n            self._begin()\n", "",
+           _SOURCE_TESTS),
+    Mutant("rest-of-a-piece-lost", _SOURCES,
+           "self._rest = self._rest[len(part) :] if len(part) < len(self._rest) else None", "self._rest = None",
+           _SOURCE_TESTS),
+    Mutant("every-chunk-at-the-streams-beginning", _MASKED,
+           "add_masks(values, start, self._masks)", "add_masks(values, 0, self._masks)", _CHUNK_TESTS),
+    Mutant("chunk-that-ends-early", _MASKED,
+           "min((number + 1) * size, self._vector.vector_len)",
+           "min((number + 1) * size - 64, self._vector.vector_len)", _CHUNK_TESTS),
+    Mutant("upload-from-the-beginning", f"{_CLIENT}/calls/data_plane.py", "range(self.start, self.vector.chunks)",
+           "range(self.vector.chunks)", "tests/unit/client/test_calls.py"),
+    Mutant("upload-one-too-far", f"{_CLIENT}/calls/data_plane.py", "range(self.start, self.vector.chunks)",
+           "range(self.start + bool(self.start), self.vector.chunks)", "tests/unit/client/test_calls.py"),
+    Mutant("sum-of-the-chunk-before", "secagg/encoding/packed.py",
+           "        if last is None or last[0] != number:\n            count",
+           "        if last is None:\n            count", _OUTPUT_TESTS),
+    Mutant("sum-one-off", "secagg/encoding/packed.py", "self._chunk(number)[low - first : high - first]",
+           "self._chunk(number)[max(0, low - first - 1) :][: high - low]", _OUTPUT_TESTS),
+    Mutant("written-uncertified", _FLOW,
+           "            _check_aggregate(packed.survivors, packed.digest, survivors, receipt)\n", "", _OUTPUT_TESTS),
+    Mutant("place-looked-at-late", _FLOW, "        mine.check_output(config)\n", "", _OUTPUT_TESTS),
+    Mutant("file-exchanged-early", "secagg/programs/arrayfiles.py",
+           'self._new = path.with_name(f".{path.name}.{os.getpid()}.new")', "self._new = path", _OUTPUT_TESTS),
+    Mutant("broken-answer-kept", f"{_CLIENT}/aio/connection.py", "        call.begin()\n", "",
+           "tests/integration/test_client_transport.py"),
+    Mutant("broken-sum-kept", f"{_CLIENT}/calls/arrivals.py",
+           "        self._incoming = IncomingAggregate(self._config, self._keep)\n        self._budget",
+           "        self._incoming = getattr(self, '_incoming', None) or IncomingAggregate(self._config, self._keep)\n"
+           "        self._budget", _OUTPUT_TESTS),
+    Mutant("unchecked-bits-kept", f"{_CLIENT}/calls/arrivals.py",
+           "        check_packed(payload, count, self._config.ring_bits)\n", "", _OUTPUT_TESTS),
     # --- the order of writing and telling
     Mutant("answer-before-journal", _JOURNALLED,
            "            self._append(entry_of(now, sender, message), events)\n", "            pass\n", _HOSTING),

@@ -87,6 +87,62 @@ async def test_an_upload_that_is_refused_early_is_refused_by_name_in_plain_code(
     await refused(lambda target: in_thread(uploads, target))
 
 
+class Breaking(grpc.GenericRpcHandler):
+    """Sends half of the answer and is gone; the next time all of it."""
+
+    def __init__(self) -> None:
+        self.called = 0
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        async def answer(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            del requests
+            self.called += 1
+            for number in range(4):
+                if number == 2 and self.called == 1:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+                yield bytes([number])
+
+        return grpc.stream_stream_rpc_method_handler(answer)
+
+
+class Taking(PreparedCall[bytes]):
+    """Uses its answer up as it arrives, but for one part."""
+
+    row = Call(name="Taking", service="tests.Breaking", max_answer=1 << 10)
+
+    def __init__(self) -> None:
+        self.taken = b""
+
+    def requests(self) -> Iterator[bytes]:
+        return iter([b""])
+
+    def begin(self) -> None:
+        self.taken = b""
+
+    def take(self, part: bytes) -> bool:
+        self.taken += part if part != b"\x03" else b""
+        return part != b"\x03"
+
+    def decode(self, parts: Parts) -> bytes:
+        return self.taken + b"".join(parts)
+
+
+async def test_what_a_call_took_of_an_answer_that_broke_is_forgotten() -> None:
+    server, breaking = aio.server(), Breaking()
+    server.add_generic_rpc_handlers((breaking,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        retry = RetryPolicy(first_delay_s=0.001)
+        connection = asynchronous.Connection(asynchronous_transport.Channel(f"127.0.0.1:{port}", ()), retry)
+        call = Taking()
+        assert call.read(await connection.perform(call, asynchronous.Scope(PATIENCE_S))) == bytes(range(4))
+        assert breaking.called == 2
+        await connection.close()
+    finally:
+        await server.stop(0)
+
+
 INTERRUPTED = """
 import sys
 from time import sleep
