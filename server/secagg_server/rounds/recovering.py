@@ -21,6 +21,7 @@ from secagg.errors import AbortReason, IdentityError, LedgerError, LimitError, R
 from secagg.messages import Phase
 from secagg.programs.ledgers.budgets import Charge
 from secagg.wire.configuration import decode_config
+from secagg.wire.grouping import GroupedRoundId
 from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.limits.capacity import Capacity, Demand
 from secagg_server.observability.facts import RoundLost
@@ -130,42 +131,53 @@ class Recovery:
     def _sorted(self, kept: Iterable[KeptRound | LostRound]) -> list[Found]:
         """Rounds in the order of their opening, with their groups."""
         tops: dict[RoundId, Found] = {}
-        groups: list[Found] = []
+        groups: dict[RoundId, Found] = {}
+        nameless: dict[RoundId, str] = {}  # why they are lost
         for one in kept:
-            found = self._named(one)
+            found = self._named(one, nameless)
             if found is None:
                 continue
-            if found.config.groups is not None and found.config.groups.number:
-                groups.append(found)
-            else:
-                tops[found.record.round_id] = found
-        for group in groups:
-            of = group.config.groups
-            parent = None if of is None else tops.get(RoundId(of.parent))
-            if of is None or parent is None:
-                self._give_up(group.record.round_id, "the round that it is a group of is not there", group.kept)
-            else:
-                parent.groups[of.number] = group
-        return [self._whole(found) for found in tops.values()]
+            of = found.config.groups
+            (groups if of is not None and of.number else tops)[found.record.round_id] = found
+        for top in tops.values():
+            if top.config.groups is not None:
+                top.groups.update(self._groups_of(top, top.config.groups.count, groups, nameless))
+        for orphan in groups.values():
+            self._give_up(orphan.record.round_id, "the round that it is a group of is not there", orphan.kept)
+        for round_id, why in nameless.items():
+            self._give_up(round_id, why, None)
+        return list(tops.values())
 
-    def _named(self, one: KeptRound | LostRound) -> Found | None:
+    @staticmethod
+    def _groups_of(
+        parent: Found, count: int, groups: dict[RoundId, Found], nameless: dict[RoundId, str]
+    ) -> dict[int, Found]:
+        """The groups of a round, taken from `groups`. One that is not there, or cannot be read, is lost alone: its id
+        and its configuration follow from the parent's.
+        """
+        record, ids = parent.record, GroupedRoundId(parent.record.round_id, parent.record.config_bytes)
+        found: dict[int, Found] = {}
+        for number in range(1, count + 1):
+            round_id, config_bytes = ids.round_id(number), ids.group_config(number)
+            there = groups.pop(round_id, None)
+            why = nameless.pop(round_id, "nothing of it is there")
+            if there is None:
+                lost = RoundRecord(round_id, config_bytes, record.opened_s, record.trust_pem)
+                there = Found(lost, decode_config(config_bytes), None, why)
+            found[number] = there
+        return found
+
+    def _named(self, one: KeptRound | LostRound, nameless: dict[RoundId, str]) -> Found | None:
         record, why = one.record, one.why if isinstance(one, LostRound) else ""
         kept = one if isinstance(one, KeptRound) else None
         if record is None:
-            self._give_up(_id_of(one), why, None)
+            nameless[_id_of(one)] = why
             return None
         try:
             return Found(record, decode_config(record.config_bytes), kept, why)
         except RemoteError as error:
             self._give_up(record.round_id, f"its configuration cannot be read: {error}", kept)
             return None
-
-    def _whole(self, found: Found) -> Found:
-        """A round in groups is lost if it lacks one."""
-        of = found.config.groups
-        if of is None or len(found.groups) == of.count or found.kept is None:
-            return found
-        return replace(found, kept=None, why="not all of its groups are there")
 
     def _give_up(self, round_id: RoundId, why: str, kept: KeptRound | None) -> None:
         self._observer.tell(RoundLost(round_id, why))

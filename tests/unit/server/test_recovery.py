@@ -185,6 +185,25 @@ async def test_a_round_that_is_over_answers_the_next_process_as_before(scenario:
     assert [event for _, event in world.opened.events] == [event for _, event in before.events]
 
 
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_group_that_is_lost_fails_alone(tmp_path: Path, named: bool) -> None:
+    """The round has the sums of the other groups, before the end and after it."""
+    for step in (6, 0):
+        world = World(replace(GROUPED, config=replace(GROUPED.config, groups=Groups.parse(3, "mean"))), tmp_path)
+        assert await world.live(step, Death.AFTER) == (step == 0)
+        second = list(world.safe.rounds)[2]
+        if named:
+            world.safe.rounds[second].broken_off = True
+        else:
+            del world.safe.rounds[second]
+        for player in world.players:
+            player.forget_the_end()
+        world.told = {place: told for place, told in world.told.items() if place[0] != second}
+        assert await world.live()
+        assert isinstance(world.rounds.find(second).outcome, RoundAborted)
+        assert world.check_end() == (step > 0)
+
+
 async def test_an_orderly_stop_suspends_rounds_and_aborts_none(tmp_path: Path) -> None:
     world = await stopped(tmp_path, 3)
     await world.begin()
