@@ -140,6 +140,42 @@ def size(
 
 
 @app.command()
+def load(
+    *,
+    participants: Annotated[
+        int, typer.Option("--participants", "-n", min=3, help="The number of participants of each round.")
+    ] = 10,
+    values: Annotated[
+        int, typer.Option("--values", "-m", min=1, help="The number of float32 values of each update.")
+    ] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, help="The number of rounds in all.")] = 20,
+    in_flight: Annotated[int, typer.Option(min=1, max=1000, help="The number of rounds at once.")] = 1,
+    threat_model: Annotated[
+        ThreatModelName, typer.Option(help="What the coordinator may do.")
+    ] = ThreatModelName.ACTIVE,
+    durable: Annotated[bool, typer.Option(help="Keep the coordinator's state in a folder, or in memory.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Many participants in a round, many rounds at once, or rounds without end: times of phases, failures, memory.
+
+    Participants are real clients that share a few processes. Exit code 1 if anything failed or a sum was not exact.
+
+    Example: secagg bench load --participants 500 --rounds 1 --json
+    """
+    from secagg.tools.bench.load import LoadSetting, measure
+
+    setting = LoadSetting(
+        participants=participants,
+        values=values,
+        rounds=rounds,
+        in_flight=in_flight,
+        threat_model=threat_model.threat_model(),
+        durable=durable,
+    )
+    _print(measure(setting, _say), as_json)
+
+
+@app.command()
 def status(
     *,
     participants: Annotated[

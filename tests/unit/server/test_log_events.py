@@ -65,7 +65,7 @@ class LogCalls(ast.NodeVisitor):
                 self._take(node, "info", "")
             case ast.Name(id="log_event"):
                 assert ast.unparse(node.args[0]) in self._bound, "events of a round need a log that names it"
-            case ast.Call(func=ast.Name(id="getattr")):
+            case ast.Call(func=ast.Name(id="getattr"), args=[log, *_]) if "log" in ast.unparse(log):
                 assert self._functions[-1] in SENDERS, f"line {node.lineno}: the level of an event is not seen here"
         self.generic_visit(node)
 
