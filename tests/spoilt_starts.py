@@ -6,11 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
+from secagg_server.storage.sqlite.database import Database
+from secagg_server.storage.sqlite.folder import StateFolder
+from secagg_server.storage.sqlite.schema import STEPS, migrate
+
 from secagg.crypto.authority import create_authority, issue_server
+from secagg.programs.disk import REAL_DISK
 from secagg.programs.ledgers.files import MARKER, locked
 from tests.serving import PATIENCE_S, site, write_site
 
@@ -56,6 +63,14 @@ class Start:
         with locked(self.folder / "ledger"):
             pass
         return self.folder / "ledger"
+
+    @cached_property
+    def state(self) -> StateFolder:
+        """A state folder, which this start uses from now on."""
+        folder = StateFolder(self.folder / "state")
+        folder.path.mkdir(mode=0o700)
+        self.flags["state_dir"] = str(folder.path)
+        return folder
 
     def certificate(self, now: datetime, validity: timedelta = timedelta(days=30)) -> None:
         made = issue_server(site().authority, hosts=["localhost"], now=now, validity=validity)
@@ -263,6 +278,34 @@ def folder_of_no_format(start: Start) -> str:
 def folder_that_others_write(start: Start) -> str:
     start.ledger.chmod(0o777)
     return r"the ledger folder \S+ can be written by others; run: chmod 700 \S+$"
+
+
+@situation
+def state_that_others_read(start: Start) -> str:
+    start.state.path.chmod(0o750)
+    return r"the state folder \S+ can be read or written by others \(mode 0750\); run: chmod 700 \S+$"
+
+
+@situation
+def state_of_a_later_release(start: Start) -> str:
+    with closing(Database(REAL_DISK, start.state.database)) as database:
+        migrate(database, (*STEPS, ("CREATE TABLE later (a INT) STRICT",)))
+    return (
+        r"the state has version \d+, and this release of secagg knows versions up to \d+; start the release"
+    )
+
+
+@situation
+def state_of_an_older_release(start: Start) -> str:
+    with closing(Database(REAL_DISK, start.state.database)) as database:
+        migrate(database, STEPS[:1])
+    return r"has version 1, .*: make a backup, .* and migrate it; run: secagg-server migrate --state-dir \S+$"
+
+
+@situation
+def state_that_is_no_database(start: Start) -> str:
+    start.state.database.write_bytes(b"this is no database " * 100)
+    return r"state\.sqlite is damaged: file is not a database"
 
 
 @situation

@@ -98,7 +98,7 @@ def test_nothing_is_wrong_with_a_start_that_would_succeed(start: Start, monkeypa
     assert troubles(findings) == []
     assert [one.check for one in findings] == [
         *("settings", "user", "CA", "certificate", "chain", "names", "clock", "control", "data plane", "open files"),
-        *("ledger", "disk", "extra", "memory"),
+        *("state", "ledger", "disk", "extra", "memory"),
     ]
     assert sorted(path.relative_to(start.folder) for path in start.folder.rglob("*")) == before
 

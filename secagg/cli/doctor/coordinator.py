@@ -76,6 +76,7 @@ def examine(config: Path | None, address: TcpAddress | None, now: float | None =
     if settings.status is not None:
         yield _port(settings.status, "status", running=running)
     yield _open_files(settings)
+    yield _state(settings, running=running)
     yield from _ledger(settings, now, running=running)
     yield _accounting(settings)
     yield _memory()
@@ -268,6 +269,36 @@ def _open_files(settings: "Settings") -> Finding:
         text += "; more participants need a higher hard limit (LimitNOFILE of systemd, --ulimit nofile of docker)"
         return Finding("open files", Level.WARNING, text, "ulimit -Hn")
     return fine("open files", text)
+
+
+def _state(settings: "Settings", *, running: bool) -> Finding:
+    """Whether a coordinator can take up what an earlier one left. Opens no database: that writes beside it."""
+    from secagg_server.storage.sqlite.folder import StateFolder, check_private, check_room, is_held
+    from secagg_server.storage.sqlite.schema import check_file
+
+    from secagg.programs.disk import REAL_DISK
+
+    if settings.state_dir is None:
+        return fine("state", "state_dir is not set, so a restart ends open rounds and forgets finished sums")
+    folder = StateFolder(settings.state_dir)
+    above = machine.nearest(folder.path)
+    if above != folder.path:
+        if os.path.lexists(folder.path):
+            text = f"{folder.path} is no folder; choose another with the setting state_dir"
+            return Finding("state", Level.ERROR, text)
+        if not os.access(above, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            make = f"sudo install -d -m 700 -o $(id -u) {shlex.quote(str(folder.path))}"
+            return Finding("state", Level.ERROR, f"{folder.path} does not exist, and this user may not make it", make)
+        return fine("state", f"{folder.path} is made at the first start")
+    try:
+        check_private(folder.path, REAL_DISK)
+        if is_held(folder.path, REAL_DISK) and not running:
+            raise ConfigError(f"the state folder {folder.path} belongs to a coordinator that is running")
+        check_room(folder.path, REAL_DISK)
+        version = check_file(folder)
+    except (SecAggError, OSError) as error:
+        return refused("state", error)
+    return fine("state", f"{folder.path} has {f'a state of version {version}' if version else 'no state yet'}")
 
 
 def _ledger(settings: "Settings", now: float, *, running: bool) -> Iterator[Finding]:

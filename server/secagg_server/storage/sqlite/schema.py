@@ -12,9 +12,16 @@ from typing import Final
 
 from secagg.errors import StoreError
 from secagg_server.storage.sqlite.database import Database
+from secagg_server.storage.sqlite.folder import StateFolder
 
 APPLICATION_ID: Final = 0x53454341
 """What SQLite and file(1) are told of whose file it is: "SECA"."""
+
+_NOT_OURS: Final = "state.sqlite is no state of a coordinator; name another folder in state_dir"
+_HEAD_SIZE: Final = 100
+_VERSION_AT: Final = 60
+_APPLICATION_AT: Final = 68
+"""Where a file of SQLite has these numbers, 4 bytes big-endian."""
 
 STEPS: Final[Sequence[Sequence[str]]] = (
     (
@@ -116,7 +123,7 @@ def version_of(database: Database) -> int:
     if (application, version) == (0, 0) and not database.rows("SELECT name FROM sqlite_schema"):
         return 0
     if application != APPLICATION_ID or not isinstance(version, int):  # check: our-database
-        raise StoreError("state.sqlite is no state of a coordinator; name another folder in state_dir")
+        raise StoreError(_NOT_OURS)
     return version
 
 
@@ -126,13 +133,38 @@ def check_version(database: Database, folder: Path, steps: Sequence[Sequence[str
     Raises:
         StoreError: it is older or newer; the message says what to do.
     """
-    version = version_of(database)
+    _check(version_of(database), folder, steps)
+
+
+def _check(version: int, folder: Path, steps: Sequence[Sequence[str]]) -> None:
     check_newer(version, steps)
     if version < len(steps):
         raise StoreError(
             f"the state in {folder} has version {version}, and this release of secagg has version {len(steps)}: make "
             "a backup, since the older release cannot read it afterwards, and migrate it"
         ).mended_by(f"secagg-server migrate --state-dir {shlex.quote(str(folder))}")
+
+
+def check_file(folder: StateFolder) -> int:
+    """Check the version of a database by the first bytes of its file, without opening it: 0 if there is none.
+
+    Raises:
+        StoreError: it is no database of ours, or of an older or newer release.
+        OSError: it cannot be read.
+    """
+    if not folder.database.exists() or not folder.database.stat().st_size:
+        return 0
+    with folder.database.open("rb") as file:
+        head = file.read(_HEAD_SIZE)
+    version, application = (int.from_bytes(head[at : at + 4], "big") for at in (_VERSION_AT, _APPLICATION_AT))
+    if not head.startswith(b"SQLite format 3\0"):
+        raise StoreError("state.sqlite is damaged: file is not a database")
+    if (application, version) == (0, 0):  # a process was killed before its first checkpoint
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreError(_NOT_OURS)
+    _check(version, folder.path, STEPS)
+    return version
 
 
 def check_newer(version: int, steps: Sequence[Sequence[str]] = STEPS) -> None:
