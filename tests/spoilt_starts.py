@@ -290,9 +290,7 @@ def state_that_others_read(start: Start) -> str:
 def state_of_a_later_release(start: Start) -> str:
     with closing(Database(REAL_DISK, start.state.database)) as database:
         migrate(database, (*STEPS, ("CREATE TABLE later (a INT) STRICT",)))
-    return (
-        r"the state has version \d+, and this release of secagg knows versions up to \d+; start the release"
-    )
+    return r"the state has version \d+, and this release of secagg knows versions up to \d+; start the release"
 
 
 @situation

@@ -23,7 +23,7 @@ OWN_ALERTS: Final = CHART / "files/secagg.rules.yml"
 HELM: Final = ROOT / "build/deployment/bin/helm"
 
 OF_THE_CHART: Final = frozenset(
-    {"listen", "control", "control_access", "status", "certificate", "key", "participant_ca", "ledger_dir"}
+    {"listen", "control", "control_access", "status", "certificate", "key", "participant_ca", "state_dir", "ledger_dir"}
 )
 """Settings that are the chart's own: addresses, files and folders inside the pod."""
 

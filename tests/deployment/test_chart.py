@@ -365,7 +365,7 @@ def test_without_a_ledger_nothing_lasts() -> None:
     assert not any(kind == "PersistentVolumeClaim" for kind, _ in made)
     assert "ledger" not in str(made["StatefulSet", "secagg"])
     settings = tomllib.loads(made["ConfigMap", "secagg-settings"]["data"]["secagg-server.toml"])
-    assert set(settings) == OF_THE_CHART - {"ledger_dir"}
+    assert set(settings) == OF_THE_CHART - {"state_dir", "ledger_dir"}
 
 
 def test_a_claim_that_exists_is_used_and_none_is_made() -> None:

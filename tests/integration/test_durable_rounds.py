@@ -1,14 +1,18 @@
 """A coordinator with a state folder: what it says is safe is in the folder, and another process finds it."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from secagg_server.settings import Settings
 from secagg_server.storage.records import Released
+from secagg_server.storage.sqlite.counting import CommitCount
 
 from secagg.errors import ConfigError, StoreError
+from secagg.programs.disk import RealDisk, RealFile
 from secagg.wire.results import decode_aggregate
 from tests.serving import make_config, make_settings, stage, true_sum
 from tests.stores import found, kept_in
@@ -30,6 +34,40 @@ async def test_a_finished_sum_is_in_the_folder_with_its_receipt(tmp_path: Path) 
     assert kept.ended.receipt is not None
     assert {kept.ended.receipt.sums_digest} == receipts
     assert [path.name for folder in ("keys", "spool") for path in (state / folder).iterdir()] == []
+
+
+async def test_a_round_flushes_as_docs_operate_says_whoever_takes_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushes = Counter[int]()
+    counted: dict[str, tuple[type, Callable[..., None]]] = {
+        "flush": (RealFile, RealFile.flush),
+        "flush_folder": (RealDisk, RealDisk.flush_folder),
+    }
+    commit = CommitCount.committed
+
+    def committed(count: CommitCount) -> None:
+        flushes[number] += 1  # the log of SQLite; the file of the count is flushed by itself
+        commit(count)
+
+    def counting(real: Callable[..., None]) -> Callable[..., None]:
+        def flush(*arguments: object) -> None:
+            flushes[number] += 1
+            real(*arguments)
+
+        return flush
+
+    for number in (4, 8):
+        (folder := tmp_path / str(number)).mkdir()
+        async with stage(folder, state_dir=folder / "state") as s:
+            with monkeypatch.context() as patched:
+                for name, (kind, real) in counted.items():
+                    patched.setattr(kind, name, counting(real))
+                patched.setattr(CommitCount, "committed", committed)
+                _, people = await s.open(make_config(number))
+                await asyncio.gather(*(p.play() for p in people))
+    assert 20 < flushes[4] <= 35
+    assert abs(flushes[4] - flushes[8]) <= 4  # who comes while a phase closes may add one
 
 
 async def test_ledgers_are_in_the_folder_unless_they_have_one_of_their_own(tmp_path: Path) -> None:

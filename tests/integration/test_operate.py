@@ -92,6 +92,8 @@ def test_operate(machine: Installed, page: Code) -> None:
         machine.shell(page.take("secagg ca issue participant"))
         assert machine.shell(page.take("secagg ca init")).count("Heart study") >= 2
 
+        assert "head of the ledger of heart: " in machine.shell(page.take("secagg-server backup"))
+        assert "1 models are closed" in machine.shell(page.take("secagg-server restore"))
         assert "heart" in machine.shell(page.take("install -d -m 700 backup"))
         head = json.loads(re.findall(r'^.*"ledger_head".*$', log, re.MULTILINE)[-1])["head"]
         machine.variables["HEAD"] = head

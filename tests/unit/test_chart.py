@@ -121,6 +121,7 @@ def test_files_and_ports_of_the_settings_are_those_of_the_pod(objects: dict[str,
     assert "secagg-server.toml" in projected
     assert mounts["/var/lib/secagg"]["name"] == "ledger"
     assert settings["ledger_dir"] == "/var/lib/secagg/ledger"
+    assert settings["state_dir"] == "/var/lib/secagg/state"
     assert mounts["/run/secagg"]["name"] == "control"
     assert not any("subPath" in mount for mount in mounts.values())  # would never be renewed
     ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}

@@ -55,6 +55,7 @@ certificate = "/etc/secagg/cert.pem"
 key = "/etc/secagg/key.pem"
 participant_ca = "/etc/secagg/ca.pem"
 {{- if .Values.ledger.enabled }}
+state_dir = "/var/lib/secagg/state"
 ledger_dir = "/var/lib/secagg/ledger"
 {{- end }}
 {{- range $name := keys .Values.settings | sortAlpha }}
