@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from secagg.tools.faults.campaign import Row, Table
     from secagg.tools.faults.machine.table import Table as ProcessTable
+    from secagg.tools.faults.mutants import Hunt
 
 HELP = """Simulate everything that can go wrong in a deployment, and judge what comes of it.
 
@@ -173,6 +174,53 @@ def _print_processes(console: "Console", table: "ProcessTable", seconds: float) 
             console.print(f"seed {verdict.seed} in {verdict.folder}: {finding}", highlight=False, soft_wrap=True)
 
 
+@app.command()
+def mutants(
+    names: Annotated[list[str] | None, typer.Argument(help="The flaws to plant. Default: all.")] = None,
+    *,
+    histories: Annotated[
+        int, typer.Option("--histories", "-n", min=1, help="The most histories that are played for one flaw.")
+    ] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="The seed from which histories are drawn.")] = 0,
+    known: Annotated[bool, typer.Option(help="Try first the history that found the flaw before.")] = True,
+    jobs: Annotated[int, typer.Option(min=0, help="The number of flaws at once; 0 takes one for each core.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Plant flaws in the coordinator that lose data, one at a time, and see whether the histories show each.
+
+    Each is a line of the real program: a flush that is left out, an order that is swapped, a check that is gone. A flaw
+    counts as found if a history breaks a rule with it, and the same history breaks none without it.
+
+    Exit code 1 if one was not found.
+
+    Example: secagg faults mutants sum-not-flushed --no-known
+    """
+    from rich.console import Console
+
+    from secagg.errors import ConfigError
+    from secagg.tools.faults.mutants import Hunt, chosen, hunt_all
+
+    try:
+        flaws = chosen(names or [])
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+    stderr = Console(stderr=True, highlight=False)
+
+    def see(hunt: Hunt) -> None:
+        stderr.print(f"{hunt.flaw}: " + ("NOT FOUND" if hunt.seed is None else f"found by seed {hunt.seed}"))
+
+    hunts = hunt_all(flaws, seed, histories, jobs or len(os.sched_getaffinity(0)), see, known=known)
+    found = sum(hunt.seed is not None for hunt in hunts)
+    if as_json:
+        typer.echo(
+            json.dumps({"found": found, "of": len(hunts), "flaws": [hunt.as_json() for hunt in hunts]}, indent=2)
+        )
+    else:
+        _print_hunts(Console(highlight=False), hunts)
+    if found < len(hunts):
+        raise typer.Exit(1)
+
+
 class _Bar:
     """A progress bar on stderr."""
 
@@ -230,3 +278,17 @@ def _print(console: "Console", table: "Table", seed: int, jobs: int, seconds: fl
             console.print(f"seed {found.seed}: {finding}", highlight=False, soft_wrap=True)
     if table.failed:
         console.print(f"Replay with: secagg faults replay {table.failed[0].seed}", highlight=False)
+
+
+def _print_hunts(console: "Console", hunts: "list[Hunt]") -> None:
+    from rich.table import Table as Grid
+
+    grid = Grid("flaw", "what is wrong", box=None, pad_edge=False)
+    for column in ("histories", "seed"):
+        grid.add_column(column, justify="right")
+    grid.add_column("rule that was broken")
+    for hunt in hunts:
+        where = "not found" if hunt.seed is None else str(hunt.seed)
+        grid.add_row(hunt.flaw, hunt.what, str(hunt.histories), where, hunt.law)
+    console.print(grid)
+    console.print(f"{sum(hunt.seed is not None for hunt in hunts)} of {len(hunts)} flaws were found")

@@ -247,8 +247,8 @@ class JournalledEngine:
 
     def _append(self, entry: Entry, events: Collection[Event]) -> None:
         self._due = self._due or not waits(entry, events)
-        self._journal.append(entry)
         self._safe = False
+        self._journal.append(entry)
         self._audit.took(entry, events)
 
     @property

@@ -330,12 +330,17 @@ def _may_be_forgotten(known: Round, at: float, seen: Seen, history: History) -> 
 def _events_kept(known: Round, _: Seen, __: History) -> Iterator[str]:
     if len(known.watched) < 2 or (known.config is not None and known.config.HasField("groups")):
         return  # those of groups come in whatever order they happen
-    told = [(shown, [event.SerializeToString() for _, event in shown.value]) for shown in known.watched]
+    told = [(shown, _lasting(shown.value)) for shown in known.watched]
     first, longest = max(told, key=lambda one: len(one[1]))
     for shown, events in told:
         if longest[: len(events)] != events:
             at = next(at for at, pair in enumerate(zip(events, longest, strict=False)) if pair[0] != pair[1])
             yield f"event {at + 1} is another one in call {first.call} than in call {shown.call}"
+
+
+def _lasting(told: Sequence[tuple[float, Any]]) -> list[bytes]:
+    """The events that a restart leaves as they are: a message that merely waited may have to be sent again."""
+    return [event.SerializeToString() for _, event in told if not event.HasField("message_accepted")]
 
 
 def _progress_kept(known: Round, _: Seen, __: History) -> Iterator[str]:
