@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from secagg_client import AsyncClient, RetryPolicy, RoundResult
 
 from secagg.cli.participate import participate
 from secagg.errors import ConfigError, SavedStateError, TransportError
-from secagg.messages import Phase
+from secagg.messages import ParticipantId, Phase
 from secagg.phases import phases
 from secagg.programs.arrayfiles import read_arrays, write_arrays
+from secagg.robust.grouping import Groups
 from tests.integration.test_client_cli import identity_files
 from tests.serving import CROWD, NAMES, PATIENCE_S, make_config, site, stage
-from tests.taking_part import NOBODY, QUICK, lenient, take_part, update_of, weight_of, wire
+from tests.taking_part import NOBODY, QUICK, async_client, lenient, take_part, update_of, weight_of, wire
 
 PROGRAM = "from secagg.cli.main import main; main()"
 KILLED_IN = {Phase.ADVERTISE_KEYS, Phase.MASKED_INPUT, Phase.UNMASK}
@@ -103,6 +105,36 @@ async def test_where_the_coordinator_is_away_for_too_long_the_next_call_goes_on(
         assert others[0].aggregate is not None
         np.testing.assert_array_equal(result.aggregate.sums, others[0].aggregate.sums)
         assert result.bytes_sent < 4_100_000  # the upload went on where it was cut
+
+
+async def test_it_goes_on_in_its_group(tmp_path: Path) -> None:
+    config = replace(make_config(3), groups=Groups.parse(3, "mean"))
+    given: dict[str, Any] = {"state": tmp_path / "state", "memory": tmp_path / "sums", "policy": lenient(config)}
+    async with stage(tmp_path) as s, wire(s.server.data_address) as relay:
+        given["round_id"] = await s.director.open(config)
+        hasty = RetryPolicy(attempts=1)
+        going = asyncio.ensure_future(take_part(relay.address, NAMES[0], config, retry=hasty, **given))
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(one.delivered(NAMES[0], Phase.ADVERTISE_KEYS) for one in s.server.rounds._rounds.values()):
+                await asyncio.sleep(0.01)
+        relay.cut()
+        with pytest.raises(TransportError):
+            await going
+        terms: dict[str, Any] = {
+            "round_id": given["round_id"],
+            "model_digest": config.model_digest,
+            "timeout_s": PATIENCE_S,
+        }
+
+        async def beside(other: ParticipantId) -> RoundResult:
+            async with async_client(s.server.data_address, other, policy=lenient(config)) as one:
+                return await one.participate(update_of(config, NAMES[0]), **terms)
+
+        direct = map(beside, CROWD[1:9])
+        result, *_ = await asyncio.gather(take_part(relay.address, NAMES[0], config, **given), *direct)
+        assert NAMES[0] in result.survivors
+        assert result.groups is not None
+        assert len(result.groups.groups) == 3
 
 
 async def test_two_participations_with_one_state_are_not_possible(tmp_path: Path) -> None:
