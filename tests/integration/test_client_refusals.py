@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import AsyncControlClient, Client
+from secagg_client import AsyncControlClient, Client, Offer
 from secagg_client.participation import session
 from secagg_server.rounds.hosted import HostedRound
 
@@ -29,7 +29,7 @@ from secagg.errors import (
     TransportError,
 )
 from secagg.events import DropReason, MessageAccepted
-from secagg.messages import ParticipantId, Phase, SurvivorSet
+from secagg.messages import AdvertiseKeys, ParticipantId, Phase, SurvivorSet
 from secagg.policy import Policy
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, TASK, Stage, make_config, site, stage
 from tests.taking_part import (
@@ -274,8 +274,11 @@ def test_a_retry_is_cancelled_while_it_waits() -> None:
 
 async def test_interrupting_leaves_the_round(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Control-C lands between two calls."""
+    made = session.Participation._call
 
-    def interrupted(*_: Any) -> Any:
+    def interrupted(participation: session.Participation, offer: Offer, reply: Any) -> Any:
+        if isinstance(reply, AdvertiseKeys):
+            return made(participation, offer, reply)
         raise KeyboardInterrupt
 
     async with stage(tmp_path) as s:
