@@ -219,7 +219,11 @@ def _times(played: Played) -> Section:
     figures = (
         Figure("round_s", played.most("time_s") - played.start_s, note="opened until every participant has the mean"),
         *(Figure(f"{phase.name.lower()}_s", s) for phase, s in phase_seconds(played.timeline).items()),
-        Figure("deliver_aggregate_s", played.most("time_s") - sum_ready, note="sum ready until all have the mean"),
+        Figure(
+            "deliver_aggregate_s",
+            played.most("time_s") - sum_ready,
+            note="unmask, keep and fetch the sum",
+        ),
         Figure("fetch_s", float(played.fetched["seconds"]), note="of the FL server, beside the participants"),
         Figure("coordinator_cpu_s", played.cpu_s, note=cpu),
         Figure("participant_cpu_s", fmean(float(s["cpu_s"]) for s in played.finished.values()), note=f"{cpu}, each"),

@@ -16,8 +16,11 @@ from secagg_server.storage.memory import MemoryStore
 from secagg.context import RoundId
 from secagg.encoding.packing import packed_size
 from secagg.errors import AbortReason, ConfigError, LimitError
+from secagg.lattice.summation import upload_layout
 from secagg.robust.grouping import Groups
+from secagg.tools.bench.round import RoundSetting
 from secagg.tools.redteam.self_test.patches import without_check
+from secagg.variants import EVERY_VARIANT, Variant
 from secagg.wire.configuration import encode_config
 from tests.serving import SEMI_HONEST, make_config
 from tests.unit.privacy.test_ledger import CONFIG as NOISY
@@ -149,3 +152,18 @@ async def test_a_round_gives_back_what_it_reserved(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError):
             await rounds.open(fresh(), encode_config(PLAIN))
     assert not room._reserved
+
+
+@pytest.mark.parametrize(
+    ("variant", "memory", "upload"),
+    [*zip(EVERY_VARIANT, (4, 30, 18, 80, 43), (2.5, 5, 3, 24, 14), strict=True)],
+    ids=[variant.name for variant in EVERY_VARIANT],
+)
+def test_what_a_value_takes_is_what_the_operator_is_told(variant: Variant, memory: int, upload: float) -> None:
+    """Bytes for each value of a long vector of ten participants, as docs/operate.md has them."""
+    config = RoundSetting(values=10**8, dropouts=0, variant=variant).config()
+    assert round(Demand.of(config).memory / 10**8) == memory
+    page = (Path(__file__).parents[3] / "docs/operate.md").read_text(encoding="utf-8")
+    assert "30 bytes of memory in CKKS and 18 in BFV, and in custody `threshold` 80 and 43" in page.replace("\n", " ")
+    if config.homomorphic is not None:
+        assert round(upload_layout(config.homomorphic, config.vector_len).total_bytes / 10**8) == upload
