@@ -230,8 +230,8 @@ MUTANTS: Final = (
     # --- updates and sums that are read by range
     _unchecked("changed-update-sent", _SOURCES, "same-update", _SOURCE_TESTS),
     _unchecked("chunk-of-another-update", _MASKED, "same-chunk-again", "tests/unit/client/test_calls.py"),
-    Mutant("last-value-twice", _SCHEMA, "values = self._block(self._arrays[number], block)[offset :",
-           "values = self._block(self._arrays[number], block)[max(0, offset - 1) :", _SOURCE_TESTS),
+    Mutant("last-value-twice", _SCHEMA, "block)[offset : offset + count]",
+           "block)[max(0, offset - 1) :][:count]", _SOURCE_TESTS),
     Mutant("block-of-another-array", _SCHEMA, "if last is None or last[0] is not array or last[1] != number:",
            "if last is None or last[1] != number:", _SOURCE_TESTS),
     Mutant("block-that-was-read-last", _SCHEMA, "if last is None or last[0] is not array or last[1] != number:",

@@ -288,9 +288,9 @@ class FlatUpdate:
             first, end = self._starts[number], self._starts[number + 1]
             while start < min(stop, end):
                 block, offset = divmod(start - first, BLOCK)
-                values = self._block(self._arrays[number], block)[offset : offset + min(stop, end) - start]
-                yield start, values
-                start += len(values)
+                count = min(min(stop, end) - start, BLOCK - offset)
+                yield start, self._block(self._arrays[number], block)[offset : offset + count]
+                start += count
             number += 1
 
     def _block(self, array: SteadyArray, number: int) -> NumberArray:
