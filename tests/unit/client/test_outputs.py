@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from secagg_client.calls.data_plane import FindRound, KeepAggregate
 from secagg_client.fetched import written, written_groups
 from secagg_client.participation import outputs, session
 from secagg_client.participation.outputs import ChunkFile, output_of
+from secagg_client.participation.results import Offer
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution
+from secagg_client.sidecar.participants import Participations
 
 from secagg.aggregates import Aggregate, GroupedAggregate, GroupSum
 from secagg.config import RoundConfig
@@ -259,6 +262,19 @@ def test_a_sum_is_not_believed_before_it_is_whole(check: str, monkeypatch: pytes
         arrived(changed, config)
     without_check(monkeypatch, IncomingAggregate, "finish", check)
     assert arrived(changed, config).survivors == tuple(NAMES)
+
+
+def test_rounds_side_by_side_write_to_the_place_of_each() -> None:
+    """Of rounds at a sidecar, where the framework's plug-in brings contributions."""
+    asked: list[Any] = []
+    client = SimpleNamespace(
+        find_round=lambda round_id: Offer(round_id, config_of(), encode_config(config_of())),
+        participate=lambda update, **named: asked.append(named["out"]),
+    )
+    arrays = empty()
+    mine = Contribution(update=random_update(SCHEMA, 0), weight=1, model_digest=bytes(32), out=arrays)
+    Participations(client, [ROUND_ID], lambda offers: {offers[0].round_id: mine}).take_part()  # type: ignore[arg-type]
+    assert asked == [arrays]
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
