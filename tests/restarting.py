@@ -8,7 +8,7 @@ begins with what was safe.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
@@ -23,11 +23,13 @@ from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 from secagg_server.storage.records import Ended, Entry, Released, RoundRecord, Withheld
+from secagg_server.storage.sqlite.folder import held
+from secagg_server.storage.sqlite.store import SqliteStore
 from secagg_server.storage.store import KeptRound, LostRound
 
 from secagg.config import RoundConfig
 from secagg.context import Round, RoundId, bind
-from secagg.crypto.rng import SeededRng
+from secagg.crypto.rng import SeededRng, SystemRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, RemoteError, RoundAborted, SecAggError, StoreError
@@ -48,6 +50,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.privacy.ledger import Head
+from secagg.programs.disk import REAL_DISK
 from secagg.receipts import Receipt
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Credentials, Membership
@@ -287,6 +290,35 @@ class MortalStore:
         return False
 
 
+class Guarded:
+    """A store or a journal of another kind, as a process that may end before or after each of its steps uses it."""
+
+    def __init__(self, inner: Any, life: Life, ledgers: Ledgers | None = None) -> None:
+        self._inner, self._life = inner, life
+        if ledgers is not None:
+            self.ledgers = ledgers
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return partial(self._made, found) if name in _SAFE_STEPS else found
+
+    def _made(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        results: list[Any] = []
+        self._life.step(lambda: results.append(step(*arguments)))
+        return results[0]
+
+    def open_rounds(self, records: Sequence[RoundRecord]) -> Any:
+        return [Guarded(journal, self._life) for journal in self._made(self._inner.open_rounds, records)]
+
+    def kept(self) -> Iterator[Any]:
+        for one in self._inner.kept():
+            guarded = Guarded(one.journal, self._life) if isinstance(one, KeptRound) else None
+            yield one if guarded is None else replace(one, journal=guarded)
+
+
+_SAFE_STEPS = {"flush", "finish", "break_off", "claim_release"}
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A round, and who does not see it through.
@@ -452,7 +484,12 @@ class Player:
 class World:
     """A scenario, what is safe, and what everybody has been told so far."""
 
-    def __init__(self, scenario: Scenario, folder: Path, *, observer: Callable[[Fact], None] = lambda _: None) -> None:
+    def __init__(self, scenario: Scenario, folder: Path, *, state: Path | None = None) -> None:
+        """Args:
+        scenario: what is played.
+        folder: for certificates.
+        state: the folder of a real store; None for one that only the test can see into.
+        """
         self.scenario = scenario
         self.safe = Safe()
         self.now = NOW
@@ -466,8 +503,10 @@ class World:
         self.opened: OpenedRound | None = None
         self.opened_told = False
         self._settings: Settings = make_settings(folder, max_open_rounds=8, budget={"epsilon": 1e9, "delta": 1e-5})
-        self._observer = observer
+        self._observer: Callable[[Fact], None] = lambda _: None
         self._refuses = (0, True)
+        self._state = state
+        self._open = ExitStack()
         self._lives = 0  # each draws other random numbers
 
     def policy(self, config: RoundConfig) -> Any:
@@ -506,6 +545,14 @@ class World:
         await self.rounds.recover()
         self.opened = self.rounds.find_opened(ROUND)
 
+    def _store(self, life: Life) -> Any:
+        if self._state is None:
+            return MortalStore(self.safe, life)
+        folder = self._open.enter_context(held(self._state, REAL_DISK))
+        inner = SqliteStore(folder, REAL_DISK, SystemRng())
+        self._open.callback(inner._database.close)  # nothing that waits is written: the process is gone
+        return Guarded(inner, life, Ledgers(self.safe, life))
+
     def refuse(self, *, from_flush: int, breaks_off: bool = True) -> None:
         """In the lives that follow the disk refuses this flush and those after it; none if 0."""
         self._refuses = from_flush, breaks_off
@@ -523,7 +570,7 @@ class World:
         self.rounds = Rounds(
             self._settings,
             deployment().trust,
-            MortalStore(self.safe, life),
+            self._store(life),
             lambda: deployment().coordinator,
             parallel=one_after_the_other,
             clock=lambda: self.now,
@@ -630,6 +677,7 @@ class World:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._open.close()
 
     @property
     def digest(self) -> bytes:

@@ -121,6 +121,21 @@ async def test_a_clock_that_jumped_meanwhile_takes_nobodys_time(tmp_path: Path, 
     await every_death(MASKED[0], Death.AFTER, tmp_path, jump_s=jump_s)
 
 
+@pytest.mark.parametrize("death", [Death.BEFORE, Death.AFTER])
+@pytest.mark.parametrize("scenario", [MASKED[2], MASKED[3]], ids=lambda scenario: scenario.name)
+async def test_rounds_in_a_state_folder_are_continued(
+    monkeypatch: pytest.MonkeyPatch, scenario: Scenario, death: Death, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(packing, "CHUNK_BYTES", 256)
+    whole = World(scenario, tmp_path, state=tmp_path / "whole")
+    assert await whole.live()
+    for step in range(1, whole.life.steps + 1, 3):
+        world = World(scenario, tmp_path, state=tmp_path / f"state-{step}")
+        assert not await world.live(step, death)
+        assert await world.live(), f"after step {step}"
+        assert world.check_end(), f"after step {step}"
+
+
 async def stopped(folder: Path, step: int, scenario: Scenario = MASKED[1]) -> World:
     """A round whose process ended after this step."""
     world = World(scenario, folder)
