@@ -194,8 +194,8 @@ async def running_server(
             where = {"data plane": proxy.listens, "control plane": control_address, "status port": status.listens}
             picture = Reader(state, memory, rounds, where, clock=clock, why=lambda: readiness.state).picture
             status.start(routes(readiness, metrics.answer, StatusPage(picture).routes))
+        tell_news(keeper, audit)  # written with the start
         await audit.start(settings, loaded.identity, loaded.trust)
-        tell_news(keeper, audit)
         await asyncio.to_thread(rounds.opener.budgets.look)
         await rounds.recover()
         await asyncio.gather(data.start(), control.start())

@@ -113,7 +113,6 @@ COORDINATOR: Final[Mapping[str, Kind]] = {
         "It read a new certificate, another CA of participants, or other lists of who is refused.",
         ("certificate", "ca", "refused"),
     ),
-    "backed_up": Kind("An operator made a backup of the state."),
     "restored": Kind("An operator restored the state from a backup.", ("source",)),
     "migrated": Kind("The state was brought to the form of this release.", ("release",)),
 }
