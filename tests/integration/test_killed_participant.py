@@ -5,11 +5,12 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from secagg_client import AsyncClient, RetryPolicy, RoundResult
+from secagg_client import AsyncClient, RetryPolicy, RoundResult, StateFolder
 
 from secagg.cli.participate import participate
 from secagg.errors import ConfigError, SavedStateError, TransportError
@@ -168,3 +169,36 @@ async def test_two_participations_with_one_state_are_not_possible(tmp_path: Path
 def test_what_does_not_go_with_a_state_is_refused(tmp_path: Path, other: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         participate(NOBODY, update=tmp_path / "u.npz", task="digits", state=tmp_path / "state", **other)
+
+
+async def test_a_state_needs_a_memory_of_sums_that_lasts_as_long(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"identity": site().identity(NAMES[0]), "trust": site().trust}
+    given: dict[str, Any] = {"task": "digits", "model_digest": bytes(32), "state": tmp_path / "state"}
+    async with AsyncClient(NOBODY, **options) as one:
+        with pytest.raises(ConfigError, match="give the client a file for it"):
+            await one.participate(np.zeros(3, np.float32), **given)
+
+
+def test_the_command_holds_the_folder_until_the_result_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    identity_files(tmp_path, 0)
+    home, held = tmp_path / "p0", list[str]()
+
+    def check_held(what: str) -> bytes:
+        with pytest.raises(SavedStateError, match="is in use"):
+            StateFolder(tmp_path / "state").__enter__()
+        held.append(what)
+        return b""
+
+    def played(*_: Any, state: object, **__: Any) -> Any:
+        assert isinstance(state, StateFolder)
+        check_held("round")
+        return SimpleNamespace(mean=None, receipt=SimpleNamespace(export=lambda: check_held("receipt")))
+
+    monkeypatch.setattr("secagg_client.Client.participate", played)
+    monkeypatch.setattr("secagg.cli.participate._report", lambda *_: None)
+    files = {"certificate": home / "cert.pem", "key": home / "key.pem", "ca": home / "ca.pem"}
+    given: dict[str, Any] = {"task": "digits", "model_digest": "00" * 32, **files}
+    participate(NOBODY, update=home / "update.npz", state=tmp_path / "state", receipt=tmp_path / "receipt", **given)
+    assert held == ["round", "receipt"]
