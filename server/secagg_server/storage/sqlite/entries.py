@@ -88,7 +88,7 @@ def decode_entry(number: int, kept: Columns, envelope: Envelope) -> Entry:
         return entry
     except AuthenticationError:
         raise StoreError(f"entry {number} of the journal was changed on the disk") from None
-    except (DecodeError, ValueError, KeyError) as error:
+    except (DecodeError, ValueError, KeyError, OverflowError) as error:
         raise StoreError(f"entry {number} of the journal is not well-formed: {error}") from None
 
 
