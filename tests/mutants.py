@@ -92,7 +92,36 @@ _RECOVERY: Final = "tests/unit/server/test_recovery.py"
 _ANYWHERE: Final = f"{_RECOVERY}::test_a_process_that_ends_anywhere_is_continued"
 _SEEDED: Final = '__import__("secagg.crypto.rng", fromlist=["SeededRng"]).SeededRng(bytes(32))'
 
+_STORE, _DURABLE = f"{_SERVER}/storage/sqlite", "tests/unit/server/storage/test_durable_store.py"
+_BACKUPS, _BACKUP_TESTS = f"{_SERVER}/storage/backups.py", "tests/unit/server/storage/test_backups.py"
+_DURABLE_ROUNDS = "tests/integration/test_durable_rounds.py"
+
 MUTANTS: Final = (
+    # --- what survives a restart
+    Mutant("commit-not-flushed", f"{_STORE}/database.py", '"synchronous = FULL"', '"synchronous = NORMAL"', _DURABLE),
+    Mutant("spool-not-flushed", f"{_STORE}/journal.py", "        self.spool.flush()\n        if not",
+           "        if not", _DURABLE),
+    Mutant("commits-uncounted", f"{_STORE}/store.py", "            self._count.committed()\n            self._releases",
+           "            self._releases", _DURABLE),
+    Mutant("claim-granted-before-commit", f"{_STORE}/store.py",
+           "        if not exposed:\n            with self._writing():\n                pass\n", "", _DURABLE),
+    Mutant("key-outlives-its-round", f"{_STORE}/journal.py", "            place.keys.destroy(self._round_id)\n",
+           "            pass\n", _DURABLE),
+    Mutant("noise-seed-in-clear", f"{_STORE}/store.py",
+           "seal.seal(labels.NOISE_SEED, record.noise_seed.expose())", "record.noise_seed.expose()", _DURABLE),
+    Mutant("salt-of-a-seal", f"{_STORE}/seals.py", "salt = self.rng.token(_SALT_SIZE)", "salt = bytes(_SALT_SIZE)",
+           "tests/unit/server/storage/test_journal_entries.py"),
+    Mutant("state-keys-seeded", f"{_SERVER}/app.py", "folder, REAL_DISK, SystemRng(), remember",
+           f"folder, REAL_DISK, {_SEEDED}, remember", _DURABLE_ROUNDS),
+    Mutant("state-in-memory", f"{_SERVER}/app.py", "    if folder is None:\n        yield MemoryStore",
+           "    if folder or not folder:\n        yield MemoryStore", _DURABLE_ROUNDS),
+    Mutant("backup-with-journals", _BACKUPS,
+           '                connection.execute("DELETE FROM entries WHERE round = ?", (number,))\n', "", _BACKUP_TESTS),
+    Mutant("restore-locks-nothing", _BACKUPS, "            _lock(ledgers, locked)\n", "", _BACKUP_TESTS),
+    Mutant("restore-closes-nothing", _BACKUPS, "            close_models(connection, models)\n", "", _BACKUP_TESTS),
+    _unchecked("model-closed-by-restore", f"{_STORE}/store.py", "closed-model", _BACKUP_TESTS),
+    _unchecked("broken-off-goes-on", f"{_STORE}/store.py", "broken-off", _DURABLE),
+    _unchecked("database-went-back", f"{_STORE}/counting.py", "database-went-back", _DURABLE),
     # --- randomness
     Mutant("rounding-seed", _INPUTS, "Secret(rng.token(ROUNDING_SEED_SIZE))",
            "Secret(bytes(ROUNDING_SEED_SIZE))", _RANDOM),

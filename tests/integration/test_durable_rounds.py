@@ -70,6 +70,16 @@ async def test_a_round_flushes_as_docs_operate_says_whoever_takes_part(
     assert abs(flushes[4] - flushes[8]) <= 4  # who comes while a phase closes may add one
 
 
+async def test_keys_of_two_coordinators_differ(tmp_path: Path) -> None:
+    keys = []
+    for name in ("one", "two"):
+        (folder := tmp_path / name).mkdir()
+        async with stage(folder, state_dir=folder / "state") as s:
+            await s.director.open(make_config(3))
+            keys += [path.read_bytes() for path in (folder / "state" / "keys").iterdir()]
+    assert len(set(keys)) == len(keys) == 2
+
+
 async def test_ledgers_are_in_the_folder_unless_they_have_one_of_their_own(tmp_path: Path) -> None:
     async with stage(tmp_path, state_dir=tmp_path / "state"):
         assert (tmp_path / "state" / "ledgers" / "lock").exists()
