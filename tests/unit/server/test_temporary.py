@@ -42,6 +42,17 @@ def test_chunks_come_back_as_they_were(done: list[tuple[Index, str, int]], memor
         assert list(spool.take(PHASE, owner)) == []
 
 
+@pytest.mark.parametrize("memory_bytes", [0, 100])
+def test_what_is_cut_off_is_forgotten_and_nothing_else(memory_bytes: int) -> None:
+    spool = TemporarySpool(memory_bytes)
+    for chunk in (b"one", b"two", b"three"):
+        spool.append(PHASE, OWNERS[0], chunk)
+    spool.cut(PHASE, OWNERS[0], 3)
+    spool.cut(PHASE, OWNERS[0], 2)
+    spool.append(PHASE, OWNERS[0], b"other")
+    assert list(spool.take(PHASE, OWNERS[0])) == [b"one", b"two", b"other"]
+
+
 def test_vectors_of_many_take_no_memory_and_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     chunk = bytes(range(256)) * 4096

@@ -36,6 +36,8 @@ async def test_who_is_slow_keeps_no_place() -> None:
             await release.wait()
 
     holding = asyncio.create_task(slow())
+    await asyncio.sleep(0)
+    assert turns._places.locked()
     async with asyncio.timeout(PATIENCE_S):
         async with turns.turn():
             pass
