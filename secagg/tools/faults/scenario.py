@@ -173,13 +173,13 @@ def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     rng = stream(seed, "scenario")
     kind = rng.choices(*zip(*_KINDS.items(), strict=True))[0]
-    people = NAMES[: 9 + rng.randrange(3) if kind == "groups" else rng.choice((3, 3, 4, 4, 4, 5, 5, 6))]
-    count = rng.choices((1, 2, 3), (70, 20, 10))[0] if kind not in _COSTLY else 1
+    people = NAMES[: 9 + rng.randrange(3) if kind == "groups" else rng.choice((3, 3, 3, 4, 4, 4, 5, 6))]
+    count = rng.choices((1, 2, 3), (80, 15, 5))[0] if kind not in _COSTLY else 1
     tasks = [_task(rng, "task-1", kind, len(people), count)]
     if kind not in _COSTLY and rng.random() < 0.1:
         tasks.append(_task(rng, "task-2", rng.choice(("active", "semi-honest")), len(people), 1))
     rates, patience_s = _rates(rng), rng.choice((150.0, 400.0, 1000.0))
-    disks: dict[str, DiskPlan] = {name: _participants_disk(rng, name) for name in people if rng.random() < 0.3}
+    disks: dict[str, DiskPlan] = {name: _participants_disk(rng, name) for name in people if rng.random() < 0.25}
     accidents = _accidents(rng, people)
     if rng.random() >= 0.1:
         disks[COORDINATOR] = _coordinators_disk(rng)

@@ -51,8 +51,14 @@ def test_the_same_histories_come_out_of_one_process_and_of_two(monkeypatch: pyte
     shown: list[int] = []
     one = campaign(1000, 5, 1, lambda table: shown.append(table.histories))
     assert shown == [3, 5]
-    assert one.whole.rounds[EXACT] > 0
     assert campaign(1000, 5, 2, lambda _: None).as_json() == one.as_json()
+
+
+def test_in_a_small_campaign_nothing_is_wrong_and_nothing_lost() -> None:
+    table = campaign(1, 25, 1, lambda _: None)
+    assert table.good, table.failed
+    assert table.whole.histories > 15
+    assert table.whole.rounds[EXACT] > table.whole.rounds[FAILED]
 
 
 def test_the_command_prints_the_table_and_fails_for_a_bad_one(

@@ -327,10 +327,13 @@ def _may_be_forgotten(known: Round, at: float, seen: Seen, history: History) -> 
 # --- what was acknowledged --------------------------------------------------------------------------------------------
 
 
-def _events_kept(known: Round, _: Seen, __: History) -> Iterator[str]:
-    if len(known.watched) < 2 or (known.config is not None and known.config.HasField("groups")):
+def _events_kept(known: Round, seen: Seen, _: History) -> Iterator[str]:
+    if known.config is not None and known.config.HasField("groups"):
         return  # those of groups come in whatever order they happen
-    told = [(shown, _lasting(shown.value)) for shown in known.watched]
+    watched = [shown for shown in known.watched if not _end_alone(shown, seen)]
+    if len(watched) < 2:
+        return
+    told = [(shown, _lasting(shown.value)) for shown in watched]
     first, longest = max(told, key=lambda one: len(one[1]))
     for shown, events in told:
         if longest[: len(events)] != events:
@@ -341,6 +344,12 @@ def _events_kept(known: Round, _: Seen, __: History) -> Iterator[str]:
 def _lasting(told: Sequence[tuple[float, Any]]) -> list[bytes]:
     """The events that a restart leaves as they are: a message that merely waited may have to be sent again."""
     return [event.SerializeToString() for _, event in told if not event.HasField("message_accepted")]
+
+
+def _end_alone(shown: Shown, seen: Seen) -> bool:
+    """Whether only the failure is known of a round that a disk refused to keep."""
+    refused = not {Fault.DISK_FULL, Fault.DISK_ERROR}.isdisjoint(seen.faults)
+    return refused and len(shown.value) == 1 and shown.value[0][1].HasField("round_failed")
 
 
 def _progress_kept(known: Round, _: Seen, __: History) -> Iterator[str]:
