@@ -51,7 +51,7 @@ class Demand:
                 memory += 2 * residues + 2 * half.total_bytes  # c0 and c1 in words, and packed for the participants
                 vector = upload.total_bytes + packed  # one member after the other hands in the decrypted sum
             else:
-                memory += 4 * residues + half.total_bytes  # c0, c1, the partial decryptions, and what they open
+                memory += 7 * residues + half.total_bytes  # c0, c1, partial decryptions, and what opening them takes
                 vector = upload.total_bytes + half.total_bytes
         cohorts = 1 if config.groups is None else config.groups.count
         return cls(memory * cohorts, (vector * config.max_participants + packed) * cohorts)

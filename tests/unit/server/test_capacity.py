@@ -156,7 +156,7 @@ async def test_a_round_gives_back_what_it_reserved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("variant", "memory", "upload"),
-    [*zip(EVERY_VARIANT, (4, 30, 18, 80, 43), (2.5, 5, 3, 24, 14), strict=True)],
+    [*zip(EVERY_VARIANT, (4, 30, 18, 128, 67), (2.5, 5, 3, 24, 14), strict=True)],
     ids=[variant.name for variant in EVERY_VARIANT],
 )
 def test_what_a_value_takes_is_what_the_operator_is_told(variant: Variant, memory: int, upload: float) -> None:
@@ -164,6 +164,6 @@ def test_what_a_value_takes_is_what_the_operator_is_told(variant: Variant, memor
     config = RoundSetting(values=10**8, dropouts=0, variant=variant).config()
     assert round(Demand.of(config).memory / 10**8) == memory
     page = (Path(__file__).parents[3] / "docs/operate.md").read_text(encoding="utf-8")
-    assert "30 bytes of memory in CKKS and 18 in BFV, and in custody `threshold` 80 and 43" in page.replace("\n", " ")
+    assert "30 bytes of memory in CKKS and 18 in BFV, and in custody `threshold` 128 and 67" in page.replace("\n", " ")
     if config.homomorphic is not None:
         assert round(upload_layout(config.homomorphic, config.vector_len).total_bytes / 10**8) == upload
