@@ -18,16 +18,6 @@ class Need(Enum):
     """Its power is cut."""
     REFUSED = auto()
     """Its disk is full, or refuses a write or a flush."""
-    ROT = auto()
-    """Its disk changes what it keeps."""
-    NOISE = auto()
-    """The coordinator adds noise."""
-    GROUPS = auto()
-    """A round in groups."""
-    CERTIFIED = auto()
-    """Survivors sign the result."""
-    SEVERAL = auto()
-    """Several rounds about one model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,6 @@ class Flaw:
 
 _SQLITE: Final = "secagg_server.storage.sqlite"
 _ROUNDS: Final = "secagg_server.rounds"
-_DISK, _LEDGERS = "secagg.programs.disk", "secagg.programs.ledgers"
 
 FLAWS: Final = (
     # The database.
@@ -107,13 +96,6 @@ FLAWS: Final = (
         "        self.spool.flush()\n        if not self._pending",
         "        if not self._pending",
         seed=37,
-    ),
-    Flaw(
-        "torn-tail-taken",
-        "chunks that a crash left behind those that were flushed are taken for whole",
-        f"{_SQLITE}.spool",
-        "in heads(file, path, flushed):",
-        "in heads(file, path, file.size()):",
     ),
     Flaw(
         "sum-not-flushed",
@@ -172,37 +154,8 @@ FLAWS: Final = (
         "what a step took is not flushed before somebody hears of the step",
         f"{_ROUNDS}.journalled",
         "        if self._due:\n            self.flush()\n",
-        "        pass\n",
-    ),
-    Flaw(
-        "leave-not-flushed",
-        "a participant that leaves is answered before that is safe",
-        f"{_ROUNDS}.journalled",
-        "return message and not leaves and all(",
-        "return message and all(",
-    ),
-    Flaw(
-        "progress-not-flushed",
-        "chunks are acknowledged before they are safe",
-        f"{_ROUNDS}.hosted",
-        "        self.claim_upload(sender)\n        await self._safe()\n",
-        "        self.claim_upload(sender)\n",
-    ),
-    Flaw(
-        "deadline-not-kept",
-        "that a phase was closed by the clock is not in the journal",
-        f"{_ROUNDS}.journalled",
-        "            self._append(DeadlinePassed(now), events)\n",
-        "            pass\n",
-        needs=(Need.CRASH,),
-    ),
-    Flaw(
-        "rejoin-not-kept",
-        "keys of a new process are kept as a message like any other",
-        f"{_ROUNDS}.journalled",
-        "(Rejoined if again else Received)(now",
-        "Received(now",
-        needs=(Need.CRASH,),
+        "        self._due, self._safe = False, True\n",
+        seed=22,
     ),
     Flaw(
         "exclusion-not-kept",
@@ -211,6 +164,7 @@ FLAWS: Final = (
         "            self._append(Excluded(now, participants), events)\n",
         "            pass\n",
         needs=(Need.CRASH,),
+        seed=174,
     ),
     Flaw(
         "abort-not-kept",
@@ -219,6 +173,7 @@ FLAWS: Final = (
         "kept = self._journalled.finish(Ended(now, outcome, self.receipt, tuple(happened), last, opened)).outcome",
         "kept = outcome",
         needs=(Need.CRASH,),
+        seed=2,
     ),
     Flaw(
         "not-broken-off",
@@ -227,6 +182,7 @@ FLAWS: Final = (
         "        self._journalled.break_off()\n",
         "        pass\n",
         needs=(Need.REFUSED,),
+        seed=87,
     ),
     # Going on after a restart.
     Flaw(
@@ -236,6 +192,7 @@ FLAWS: Final = (
         "        self._append(Resumed(now), events)\n",
         "",
         needs=(Need.CRASH,),
+        seed=22,
     ),
     Flaw(
         "replayed-at-another-time",
@@ -244,21 +201,7 @@ FLAWS: Final = (
         "                return engine.tick(at)\n",
         "                return engine.tick(at + 1000.0)\n",
         needs=(Need.CRASH,),
-    ),
-    Flaw(
-        "went-on-before-it-is-kept",
-        "a round that was taken up takes messages before that is safe",
-        f"{_ROUNDS}.hosted",
-        "            events = journalled.resume(at)\n            journalled.flush()\n",
-        "            events = journalled.resume(at)\n",
-    ),
-    Flaw(
-        "events-not-kept",
-        "what happened in a round is forgotten when it ends",
-        f"{_ROUNDS}.hosted",
-        "Ended(now, outcome, self.receipt, tuple(happened), last, opened)",
-        "Ended(now, outcome, self.receipt, (), last, opened)",
-        needs=(Need.CRASH,),
+        seed=26,
     ),
     Flaw(
         "answers-not-kept",
@@ -267,6 +210,7 @@ FLAWS: Final = (
         "Ended(now, outcome, self.receipt, tuple(happened), last, opened)",
         "Ended(now, outcome, self.receipt, tuple(happened), None, opened)",
         needs=(Need.CRASH,),
+        seed=37,
     ),
     Flaw(
         "receipt-not-kept",
@@ -275,22 +219,7 @@ FLAWS: Final = (
         "Ended(now, outcome, self.receipt, tuple(happened), last, opened)",
         "Ended(now, outcome, None, tuple(happened), last, opened)",
         needs=(Need.CRASH,),
-    ),
-    Flaw(
-        "certification-not-kept",
-        "the survivors' signatures are answered and not kept",
-        f"{_ROUNDS}.certifying",
-        "        await self._keep(certification)\n",
-        "",
-        needs=(Need.CRASH, Need.CERTIFIED),
-    ),
-    Flaw(
-        "certification-not-flushed",
-        "the survivors' signatures are answered before they are safe",
-        f"{_ROUNDS}.certifying",
-        "        self._journal.append(entry)\n        self._journal.flush()\n",
-        "        self._journal.append(entry)\n",
-        needs=(Need.CUT, Need.CERTIFIED),
+        seed=37,
     ),
     Flaw(
         "group-not-kept",
@@ -298,7 +227,8 @@ FLAWS: Final = (
         f"{_ROUNDS}.grouped",
         "            self._unsafe.append(Assigned(self._clock(), participant, number))\n",
         "",
-        needs=(Need.CRASH, Need.GROUPS),
+        needs=(Need.CRASH,),
+        seed=145,
     ),
     Flaw(
         "noise-seed-not-kept",
@@ -306,80 +236,7 @@ FLAWS: Final = (
         f"{_SQLITE}.store",
         "    seed = None if record.noise_seed is None else ",
         "    seed = None if True else ",
-        needs=(Need.CRASH, Need.NOISE),
-    ),
-    Flaw(
-        "sums-that-are-out-not-kept",
-        "which sums are out is forgotten at a restart",
-        f"{_SQLITE}.store",
-        "        self._releases.load(self._database)\n",
-        "",
-        needs=(Need.CRASH, Need.SEVERAL),
-    ),
-    Flaw(
-        "spooled-vector-not-taken-again",
-        "what came of a vector that is not whole is thrown away at a restart",
-        f"{_ROUNDS}.journalled",
-        "            self._spool.cut(phase, owner, self._engine.received_chunks(sender))\n",
-        "            self._spool.cut(phase, owner, 0)\n",
         needs=(Need.CRASH,),
-    ),
-    # Bit rot.
-    Flaw(
-        "chunk-checksum-not-checked",
-        "a chunk that the disk changed is taken",
-        f"{_SQLITE}.framed",
-        "if head.checksum != ",
-        "if False and head.checksum != ",
-        needs=(Need.ROT,),
-    ),
-    Flaw(
-        "database-may-go-back",
-        "a database that went back by some commits is taken for the last one",
-        f"{_SQLITE}.counting",
-        "        if known > self._number:",
-        "        if False:",
-        needs=(Need.ROT,),
-    ),
-    Flaw(
-        "row-checksum-not-checked",
-        "an end of a round that the disk changed is believed",
-        f"{_SQLITE}.journal",
-        '        case [row] if row[-1] == checksum("ends", row[:-1]):',
-        "        case [row]:",
-        needs=(Need.ROT,),
-    ),
-    # Budgets.
-    Flaw(
-        "charged-after-the-sum",
-        "a sum is charged after its round is over",
-        f"{_ROUNDS}.hosted",
-        "        if self._charge is not None:\n            self._charge.settle(outcome, phase)\n        released =",
-        "        released =",
-        needs=(Need.CRASH, Need.NOISE),
-    ),
-    Flaw(
-        "ledger-entry-not-flushed",
-        "an entry of a ledger is not flushed",
-        _DISK,
-        "        file.write_at(file.size(), data)\n        file.flush()\n",
-        "        file.write_at(file.size(), data)\n",
-        needs=(Need.CUT, Need.NOISE),
-    ),
-    Flaw(
-        "ledger-head-not-flushed",
-        "the head of a ledger is not flushed before it takes the place of another",
-        _DISK,
-        "        file.write_at(0, content)\n        file.flush()\n",
-        "        file.write_at(0, content)\n",
-        needs=(Need.CUT, Need.NOISE),
-    ),
-    Flaw(
-        "ledger-folder-not-flushed",
-        "the names of a ledger's files are not flushed",
-        _DISK,
-        "    disk.rename(new, path)\n    disk.flush_folder(path.parent)\n",
-        "    disk.rename(new, path)\n",
-        needs=(Need.CUT, Need.NOISE),
+        seed=195,
     ),
 )

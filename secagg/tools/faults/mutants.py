@@ -145,16 +145,10 @@ def has(scenario: "Scenario", needs: Iterable[Need]) -> bool:
     if disk is None or disk.lies:
         return False
     faults = {accident.fault for accident in disk.accidents}
-    configs = [plan.config for plan in scenario.tasks]
     there = {
         Need.CRASH: bool(faults & {Fault.COORDINATOR_KILLED, Fault.POWER_CUT}) and not disk.rots,
         Need.CUT: Fault.POWER_CUT in faults and not disk.rots,
         Need.REFUSED: bool(faults & {Fault.DISK_FULL, Fault.DISK_ERROR}),
-        Need.ROT: disk.rots,
-        Need.NOISE: any(config.noise is not None for config in configs),
-        Need.GROUPS: any(config.groups is not None for config in configs),
-        Need.CERTIFIED: any(config.certify for config in configs),
-        Need.SEVERAL: any(len(plan.models) > len(set(plan.models)) for plan in scenario.tasks),
     }
     return all(there[need] for need in needs)
 
