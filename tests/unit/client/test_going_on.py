@@ -160,10 +160,10 @@ def test_in_an_encrypted_round_it_goes_on_or_says_that_it_cannot_encrypt_again(
 # --- what is not gone on with -----------------------------------------------------------------------------------------
 
 
-def stopped(folder: Path, at: str, **options: Any) -> tuple[Crashing, Life]:
+def stopped(folder: Path, at: str, config: RoundConfig = COUNTED, **options: Any) -> tuple[Crashing, Life]:
     """A round in which the process has ended before its call `at` left, and was not started again yet."""
     life = life_of(folder, **options)
-    round_ = Crashing(life, COUNTED, counted)
+    round_ = Crashing(life, config, counted)
     round_.stops_at = at
     with pytest.raises(Stopped):
         round_.play()
@@ -392,7 +392,7 @@ def test_a_state_needs_a_memory_of_sums_that_lasts_as_long(tmp_path: Path) -> No
 
 def test_a_sum_that_came_out_does_not_stand_in_its_own_way(tmp_path: Path) -> None:
     """Stopped between the receipt and the result, under a policy that allows one sum of a model."""
-    round_, life = stopped(tmp_path, "FetchAggregate", policy=replace(LENIENT, once_per_model=True))
+    round_, life = stopped(tmp_path, "FetchAggregate", SEMI, policy=replace(LENIENT, once_per_model=True))
     call = again(round_, life).advance(None)
     assert call is not None
     assert call.method == "Reveal"
