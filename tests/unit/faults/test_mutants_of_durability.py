@@ -73,7 +73,7 @@ HARMLESS = Flaw(
 
 def test_a_flaw_is_found_and_a_harmless_change_is_not() -> None:
     """The twin: what finds the flaw is that it is there."""
-    [flaw] = chosen(["key-folder-not-flushed"])
+    [flaw] = chosen(["key-not-flushed"])
     seen: list[Hunt] = []
     hunts = hunt_all([flaw, HARMLESS], flaw.seed, 1, 2, seen.append)
     assert [hunt.seed for hunt in hunts] == [flaw.seed, None]
