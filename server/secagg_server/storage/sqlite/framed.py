@@ -5,10 +5,11 @@ A piece stands behind a head of 48 bytes, big-endian:
     bytes 0 to 7    number of the piece in this file, from 0 on
     bytes 8 to 11   length of the piece
     bytes 12 to 23  tag: what the piece is
-    bytes 24 to 31  the first 8 bytes of SHA-256 over the 24 bytes before
-    bytes 32 to 47  the first 16 bytes of SHA-256 over the 24 bytes and the piece
+    bytes 24 to 31  the first 8 bytes of SHA-256 over the name of the file, a zero byte, and the 24 bytes before
+    bytes 32 to 47  the first 16 bytes of SHA-256 over the same and the piece
 
-So the heads alone say which pieces there are, and each piece is checked whenever it is read.
+So the heads alone say which pieces there are, and each piece is checked whenever it is read. A file that has the name
+of another one is none: the vectors of one round are never added up in another.
 """
 
 import hashlib
@@ -49,10 +50,11 @@ class Head(NamedTuple):
         return HEAD_SIZE + self.length
 
 
-def framed(number: int, tag: bytes, piece: bytes) -> bytes:
-    """The piece behind its head."""
+def framed(path: Path, number: int, tag: bytes, piece: bytes) -> bytes:
+    """The piece behind its head, for the file of this name."""
     fixed = _FIXED.pack(number, len(piece), tag)
-    return b"".join((fixed, _digest(fixed, _HEAD_CHECKSUM_SIZE), _digest(fixed, _CHECKSUM_SIZE, piece), piece))
+    own, checksum = _digest(path, fixed, _HEAD_CHECKSUM_SIZE), _digest(path, fixed, _CHECKSUM_SIZE, piece)
+    return b"".join((fixed, own, checksum, piece))
 
 
 def heads(file: File, path: Path, size: int) -> Iterator[tuple[int, Head]]:
@@ -75,7 +77,7 @@ def read_piece(file: File, path: Path, offset: int, number: int) -> bytes:
 
     Args:
         file: open.
-        path: its name, for errors.
+        path: of the file; its name is in the checksums.
         offset: where the piece's head begins.
         number: of the piece.
 
@@ -84,7 +86,7 @@ def read_piece(file: File, path: Path, offset: int, number: int) -> bytes:
     """
     head = _read_head(file, path, offset, number)
     piece = file.read_at(offset + HEAD_SIZE, head.length)
-    if head.checksum != _digest(_FIXED.pack(number, head.length, head.tag), _CHECKSUM_SIZE, piece):  # check: piece
+    if head.checksum != _digest(path, _FIXED.pack(number, head.length, head.tag), _CHECKSUM_SIZE, piece):  # check: piece
         raise _changed(path, number)
     return piece
 
@@ -92,7 +94,7 @@ def read_piece(file: File, path: Path, offset: int, number: int) -> bytes:
 def _read_head(file: File, path: Path, offset: int, number: int) -> Head:
     read = file.read_at(offset, HEAD_SIZE)
     fixed, own, checksum = read[: _FIXED.size], read[_FIXED.size : -_CHECKSUM_SIZE], read[-_CHECKSUM_SIZE:]
-    if len(read) < HEAD_SIZE or own != _digest(fixed, _HEAD_CHECKSUM_SIZE):
+    if len(read) < HEAD_SIZE or own != _digest(path, fixed, _HEAD_CHECKSUM_SIZE):
         raise _changed(path, number)
     found, length, tag = _FIXED.unpack(fixed)
     if found != number or length > MAX_CIPHERTEXT_CHUNK_BYTES:
@@ -104,7 +106,7 @@ def _changed(path: Path, number: int) -> StoreError:
     return StoreError(f"{path.name}: piece {number} was changed on the disk")
 
 
-def _digest(fixed: bytes, size: int, piece: bytes = b"") -> bytes:
-    state = hashlib.sha256(fixed)
+def _digest(path: Path, fixed: bytes, size: int, piece: bytes = b"") -> bytes:
+    state = hashlib.sha256(path.name.encode() + b"\0" + fixed)
     state.update(piece)
     return state.digest()[:size]

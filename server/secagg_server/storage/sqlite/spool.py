@@ -75,7 +75,7 @@ class FileSpool:
             StoreError: the disk is full or fails.
         """
         place = len(self._kept.get((phase, owner), ()))
-        piece = framed(self._number, _TAG.pack(phase.value, owner, place), payload)
+        piece = framed(self._path, self._number, _TAG.pack(phase.value, owner, place), payload)
         try:
             self._opened().write_at(self._size, piece)
         except OSError as error:

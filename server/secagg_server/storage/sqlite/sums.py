@@ -22,7 +22,7 @@ def write_sum(disk: Disk, path: Path, chunks: Iterable[bytes]) -> "FileChunks":
     with disk.open(path, make=True) as file:
         file.truncate(0)
         for number, chunk in enumerate(chunks):
-            piece = framed(number, _TAG, chunk)
+            piece = framed(path, number, _TAG, chunk)
             file.write_at(size, piece)
             offsets.append(size)
             size += len(piece)

@@ -99,6 +99,21 @@ def test_chunks_that_change_places_are_found(tmp_path: Path) -> None:
             read()
 
 
+def test_the_vectors_of_another_round_are_no_vectors_of_this_one(tmp_path: Path) -> None:
+    """Each whole in itself, and of the same shape: two files that somebody exchanged."""
+    spool = spooled(tmp_path)
+    (tmp_path / "chunks").rename(tmp_path / "other")
+    with pytest.raises(StoreError, match="piece 0 was changed on the disk"):
+        FileSpool.reopened(REAL_DISK, tmp_path / "other", spool.flushed)
+
+
+def test_the_sum_of_another_round_is_no_sum_of_this_one(tmp_path: Path) -> None:
+    written = write_sum(REAL_DISK, tmp_path / "sum", CHUNKED)
+    (tmp_path / "sum").rename(tmp_path / "other")
+    with pytest.raises(StoreError, match="piece 0 was changed on the disk"):
+        open_sum(REAL_DISK, tmp_path / "other", written.size)
+
+
 def test_the_twin_sums_what_the_disk_made_of_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = spooled(tmp_path)
     content = bytearray((tmp_path / "chunks").read_bytes())
