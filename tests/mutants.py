@@ -120,6 +120,12 @@ MUTANTS: Final = (
     Mutant("restore-locks-nothing", _BACKUPS, "            _lock(ledgers, locked)\n", "", _BACKUP_TESTS),
     Mutant("restore-closes-nothing", _BACKUPS, "            close_models(connection, models)\n", "", _BACKUP_TESTS),
     _unchecked("model-closed-by-restore", f"{_STORE}/store.py", "closed-model", _BACKUP_TESTS),
+    Mutant("id-of-a-sum-used-again", f"{_STORE}/store.py",
+           "        self._releases.check_new(record.round_id for record in records)\n", "",
+           "tests/unit/server/storage/test_stores.py"),
+    Mutant("id-of-a-sum-used-again-in-memory", f"{_SERVER}/storage/memory.py",
+           "            self._releases.check_new(record.round_id for record in records)\n", "            pass\n",
+           "tests/unit/server/storage/test_stores.py"),
     _unchecked("broken-off-goes-on", f"{_STORE}/store.py", "broken-off", _DURABLE),
     _unchecked("database-went-back", f"{_STORE}/counting.py", "database-went-back", _DURABLE),
     # --- randomness

@@ -9,12 +9,13 @@ What may have been opened counts as opened: a claim is checked and recorded in o
 opens the sum, and what anybody says afterwards changes nothing.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from secagg.config import METRICS, TRAIN
 from secagg.context import RoundId
+from secagg.errors import ConfigError
 from secagg.messages import ParticipantId
 
 
@@ -123,6 +124,17 @@ class ReleaseMemory:
         if not exposed:
             self.record(round_id, release)
         return exposed
+
+    def check_new(self, round_ids: Iterable[RoundId]) -> None:
+        """Check that rounds which are opened have no sum on record: the sum of a second round under that id would take
+        the place of the first, and would not be compared with it.
+
+        Raises:
+            ConfigError: one has.
+        """
+        for round_id in round_ids:
+            if round_id in self._releases:  # check: sum-on-record
+                raise ConfigError(f"a sum of round {round_id.hex()} may be out already; draw a fresh id for each round")
 
     def exposed(self, round_id: RoundId, release: Release) -> frozenset[ParticipantId]:
         """Whom the sum would show with the others of the same numbers."""

@@ -66,7 +66,9 @@ class MemoryStore:
         self._strikes: dict[tuple[ParticipantId, RoundId], Strike] = {}
 
     def open_rounds(self, records: Sequence[RoundRecord]) -> Sequence[Journal]:
-        """Keep the rounds in `journals`, which tests read."""
+        """Keep the rounds in `journals`, which tests read. Raises as the protocol says."""
+        with self._lock:
+            self._releases.check_new(record.round_id for record in records)
         made = {record.round_id: MemoryJournal(record) for record in records}
         self.journals |= made
         return list(made.values())

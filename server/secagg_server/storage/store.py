@@ -116,7 +116,11 @@ class Store(Protocol):
         ...
 
     def open_rounds(self, records: Sequence[RoundRecord]) -> Sequence[Journal]:
-        """Keep new rounds, all of them or none, before an id is given out; a round in groups comes with its groups."""
+        """Keep new rounds, all of them or none, before an id is given out; a round in groups comes with its groups.
+
+        Raises:
+            ConfigError: a sum of an earlier round under one of the ids is on record.
+        """
         ...
 
     def kept(self) -> Iterable[KeptRound | LostRound]:

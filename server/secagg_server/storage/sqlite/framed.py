@@ -86,7 +86,8 @@ def read_piece(file: File, path: Path, offset: int, number: int) -> bytes:
     """
     head = _read_head(file, path, offset, number)
     piece = file.read_at(offset + HEAD_SIZE, head.length)
-    if head.checksum != _digest(path, _FIXED.pack(number, head.length, head.tag), _CHECKSUM_SIZE, piece):  # check: piece
+    fixed = _FIXED.pack(number, head.length, head.tag)
+    if head.checksum != _digest(path, fixed, _CHECKSUM_SIZE, piece):  # check: piece
         raise _changed(path, number)
     return piece
 

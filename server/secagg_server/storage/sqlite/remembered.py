@@ -64,6 +64,11 @@ class RememberedReleases:
             self._changes += 1
             return self._memory.claim(round_id, release)
 
+    def check_new(self, round_ids: Iterable[RoundId]) -> None:
+        """As `ReleaseMemory.check_new`."""
+        with self._lock:
+            self._memory.check_new(round_ids)
+
     def settle(self, round_id: RoundId, *, released: bool, may_be_open: bool) -> None:
         """As `ReleaseMemory.settle`."""
         with self._lock:

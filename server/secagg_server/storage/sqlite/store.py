@@ -112,11 +112,12 @@ class SqliteStore:
         """A key for each, then all rows in one commit.
 
         Raises:
-            ConfigError: a round is about a model that a restore has closed.
+            ConfigError: a round is about a model that a restore has closed, or a sum under its id is on record.
             StoreError: the disk refuses.
         """
         for record in records:
             self._check_model(record)
+        self._releases.check_new(record.round_id for record in records)
         if any(record.round_id in self._forgotten for record in records):
             with self._writing():  # else the files of the old round would go after those of the new one were made
                 pass

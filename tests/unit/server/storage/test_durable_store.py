@@ -140,7 +140,7 @@ def test_claims_come_back_with_what_became_of_them(machine: Machine) -> None:
         assert store.claim_release(TWO, EXPOSING) == {NAMES[3]}
         assert store.claim_release(ONE, CLAIM) == frozenset()  # a round that is built again claims again
         store.settle_release(ONE, released=False, may_be_open=True)
-        opened(store)
+        opened(store, THREE)
     with machine.coordinator() as store:
         assert not store.admits(question, NAMES[3])
         store.settle_release(ONE, released=False, may_be_open=False)

@@ -8,8 +8,10 @@ from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.store import Store
 
 from secagg.context import RoundId
+from secagg.errors import ConfigError
 from secagg.messages import Index, Phase
-from secagg.rounds.releases import Release
+from secagg.rounds.releases import Release, ReleaseMemory
+from secagg.tools.redteam.self_test.patches import without_check
 from tests.stores import ENTRIES, NAMES, ONE, THREE, TWO, ended, filled, kept_in, opened, outcomes, plain, record
 
 MASKED, QUESTION = Phase.MASKED_INPUT, (b"m" * 32, "train")
@@ -96,6 +98,31 @@ def test_the_oldest_sum_is_forgotten_first_and_not_with_its_round(store: Store) 
     assert store.claim_release(ONE, release(0, 1, 2, 3, model=bytes(32))) == {NAMES[3]}
     assert store.claim_release(TWO, release(0, 1, 2, model=b"4" * 32)) == frozenset()  # the fourth
     assert store.claim_release(THREE, release(0, 1, 2, 3, model=bytes(32))) == frozenset()
+
+
+def test_an_id_under_which_a_sum_may_be_out_is_never_used_again(store: Store) -> None:
+    """Else the FL server gets the sums of two cohorts that differ by one participant, for the second claim takes the
+    place of the first.
+    """
+    opened(store)
+    assert store.claim_release(ONE, release(0, 1, 2, 3)) == frozenset()
+    store.settle_release(ONE, released=True, may_be_open=False)
+    store.forget_rounds([ONE])
+    with pytest.raises(ConfigError, match="draw a fresh id"):
+        store.open_rounds([record(TWO), record(ONE)])
+    opened(store, TWO)
+
+
+def test_the_twin_shows_one_participant_by_a_second_round_under_an_id(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_check(monkeypatch, ReleaseMemory, "check_new", "sum-on-record")
+    opened(store)
+    store.claim_release(ONE, release(0, 1, 2, 3))
+    store.settle_release(ONE, released=True, may_be_open=False)
+    store.forget_rounds([ONE])
+    opened(store)
+    assert store.claim_release(ONE, release(0, 1, 2)) == frozenset()  # the first less this one is NAMES[3]'s update
 
 
 def test_an_identity_is_new_once(store: Store) -> None:
