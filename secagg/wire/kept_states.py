@@ -46,6 +46,7 @@ class UnderWay:
         input_digest: of the encoded update, 32 bytes.
         roster: once it came.
         sets: once they came.
+        sums_digest: of the result that we sign where the round is certified, 32 bytes; empty until then.
     """
 
     config_bytes: bytes
@@ -57,6 +58,7 @@ class UnderWay:
     input_digest: bytes
     roster: Roster | None = None
     sets: SurvivorSet | None = None
+    sums_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ def _under_way(one: UnderWay) -> pb.UnderWay:
         input_digest=one.input_digest,
         roster=(m for part in encode_roster(one.roster) for m in part.members) if one.roster else (),
         sets=None if one.sets is None else SURVIVOR_SET.encode(one.sets),
+        sums_digest=one.sums_digest,
     )
 
 
@@ -138,6 +141,7 @@ def _read_under_way(message: pb.UnderWay) -> UnderWay:
         input_digest=exactly(message.input_digest, DIGEST_SIZE, "input_digest"),
         roster=decode_roster([data.RosterPart(members=message.roster)]) if message.roster else None,
         sets=SURVIVOR_SET.decode(message.sets) if message.HasField("sets") else None,
+        sums_digest=exactly(message.sums_digest, DIGEST_SIZE, "sums_digest") if message.sums_digest else b"",
     )
 
 

@@ -282,6 +282,20 @@ class Participation:
         )
         self._state.keep(under_way, *joined)
 
+    def _keep_result(self, sums_digest: bytes) -> None:
+        """Keep which result we sign, before the signature leaves.
+
+        Raises:
+            ProtocolViolation: a process of ours before this one was given another, and may have signed it.
+        """
+        if self._state is None or (kept := self._state.under_way) is None:
+            return
+        if kept.sums_digest not in {b"", sums_digest}:  # check: one-result-signed
+            raise ProtocolViolation(
+                "after this participant was started again, the receipt is of another sum than before", culprit=COORDINATOR
+            )
+        self._state.keep(replace(kept, sums_digest=sums_digest))  # check: result-kept-before-it-is-signed
+
     def _go_on(self, kept: UnderWay) -> tuple[Offer, Participant, ParticipantMessage | Upload | None]:
         """The round that is under way, we in it, and what we sent last, or were about to send.
 
@@ -291,6 +305,7 @@ class Participation:
         self._untouched = True
         offer, mine = offer_of(kept), self._contribution
         check_meant(kept, offer, self._find, mine)
+        mine.check_output(offer.config)  # check: place-for-the-sum-again
         self._input_seed, self._roster, self._sets = kept.input_seed, kept.roster, kept.sets
         self._counted = kept.sets is not None
         membership = self._terms.membership(offer, mine.model_digest)
@@ -301,7 +316,8 @@ class Participation:
         self._offer, self._untouched, self._lost = offer, False, True
         participant = rebuild(kept.state, kept.step, lambda _: membership, self._open_backend)
         self._participant, self._lost = participant, False
-        self._terms.seen.add(offer.round_id)
+        for round_id in self._ids(offer):
+            self._terms.seen.add(round_id)
         participant.provide(own.encoded, mine.model_digest)
         if not kept.answer:
             return offer, participant, participant.advertisement
@@ -360,12 +376,16 @@ class Participation:
             self._input_seed = self._steps.fresh()
             self._steps.fresh()  # for our keys
         own = self._encode(membership.round)
-        ids = (offer.round_id,) if self._group is None else (self._group.parent, offer.round_id)  # not in two groups
+        ids = self._ids(offer)
         for round_id in ids:
             self._terms.seen.claim(round_id)
         participant = self._participant = take_part(membership, own.encoded, self._open_backend)
         self._keep(offer, participant, (), *ids)  # check: kept-before-the-keys-leave
         return participant
+
+    def _ids(self, offer: Offer) -> tuple[RoundId, ...]:
+        """What we are in: with a group goes its parent, so that we are not in two groups."""
+        return (offer.round_id,) if self._group is None else (self._group.parent, offer.round_id)
 
     def _open_backend(self) -> Backend:
         self._backend = self._terms.backend()
@@ -413,6 +433,7 @@ class Participation:
 
     def _certify(self, offer: Offer, membership: Membership, roster: Roster, receipt: Receipt) -> Flow[bool]:
         """Sign the result that we were given, once; whether t survivors signed the same."""
+        self._keep_result(receipt.sums_digest)
         result = Result.of(membership.round, roster, receipt.statement.survivors, receipt.sums_digest)
         proof = yield from ask(Certify(offer.round_id, offer.config, membership.sign(result.to_sign)))
         return result.is_certified(proof)

@@ -88,7 +88,7 @@ class CarriedFile(_message.Message):
     def __init__(self, task: _Optional[str] = ..., number: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
 
 class UnderWay(_message.Message):
-    __slots__ = ("config", "step", "state", "answer", "step_seed", "input_seed", "input_digest", "roster", "sets")
+    __slots__ = ("config", "step", "state", "answer", "step_seed", "input_seed", "input_digest", "roster", "sets", "sums_digest")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,7 @@ class UnderWay(_message.Message):
     INPUT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     SETS_FIELD_NUMBER: _ClassVar[int]
+    SUMS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     config: bytes
     step: int
     state: SavedState
@@ -107,4 +108,5 @@ class UnderWay(_message.Message):
     input_digest: bytes
     roster: _containers.RepeatedCompositeFieldContainer[_data_plane_pb2.Member]
     sets: _data_plane_pb2.SurvivorSet
-    def __init__(self, config: _Optional[bytes] = ..., step: _Optional[int] = ..., state: _Optional[_Union[SavedState, _Mapping]] = ..., answer: _Optional[_Iterable[bytes]] = ..., step_seed: _Optional[bytes] = ..., input_seed: _Optional[bytes] = ..., input_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.Member, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ...) -> None: ...
+    sums_digest: bytes
+    def __init__(self, config: _Optional[bytes] = ..., step: _Optional[int] = ..., state: _Optional[_Union[SavedState, _Mapping]] = ..., answer: _Optional[_Iterable[bytes]] = ..., step_seed: _Optional[bytes] = ..., input_seed: _Optional[bytes] = ..., input_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.Member, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ..., sums_digest: _Optional[bytes] = ...) -> None: ...

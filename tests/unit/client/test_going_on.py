@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_client import Client, Memory, Offer, StateFolder
-from secagg_client.calls.data_plane import FindRound, SendMessage, UploadCall
+from secagg_client.calls.call import Parts
+from secagg_client.calls.data_plane import Certify, FindRound, SendMessage, UploadCall
 from secagg_client.participation import session
 from secagg_client.participation.going_on import repeatable
 from secagg_client.participation.session import Participation
@@ -35,6 +36,7 @@ from secagg.errors import (
     MemoryFileError,
     NotInRoundError,
     ParticipationCancelled,
+    ProtocolViolation,
     RoundAborted,
     RoundTimeoutError,
     SavedStateError,
@@ -45,12 +47,16 @@ from secagg.homomorphic.vectors import OnceVector
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import PartialChunk, ParticipantId, Phase
 from secagg.programs.disk import exchange
+from secagg.robust.grouping import Groups
 from secagg.schemes import Upload
 from secagg.tools.faults.disk import VirtualDisk
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.wire.configuration import encode_config
+from secagg.wire.grouping import GroupedRoundId
 from secagg.wire.kept_states import KeptState, encode_kept
+from secagg.wire.receipts import encode_receipt
+from secagg.wire.results import PackedAggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.conversing import LENIENT, ROUND_ID, in_bytes
 from tests.crashing import FOLDER, Crashing, Life, Stopped
@@ -231,6 +237,57 @@ def test_a_caller_who_speaks_of_another_round_is_refused(
     call = again(round_, life).advance(None)
     assert call is not None
     assert call.method == "Share"
+
+
+def test_an_aggregate_without_a_place_is_refused_by_each_process(tmp_path: Path) -> None:
+    round_, life = stopped(tmp_path, "Reveal")
+    other = again(round_, life, out={"values": np.zeros(299, np.int64)})
+    with pytest.raises(ConfigError, match="'values' is int64 of shape") as refused:
+        other.advance(None)
+    assert other.leave_call(refused.value) is None
+    other.close()
+    life.folder.__exit__(None, None, None)
+    call = again(round_, life, out={"values": np.zeros(300, np.int64)}).advance(None)
+    assert call is not None
+    assert call.method == "Reveal"
+
+
+def told_another_sum(folder: Path) -> tuple[Participation, Parts]:
+    """Started again after it signed a result, and what a coordinator says that would have it sign another one."""
+    round_, life = stopped(folder, "Certify")
+    assert round_.coordinator.aggregate is not None
+    survivors = PackedAggregate.of(round_.coordinator.aggregate, COUNTED).survivors
+    other = again(round_, life)
+    call = other.advance(None)
+    assert call is not None
+    assert call.method == "Reveal"
+    return other, in_bytes([encode_receipt(round_.receipt(survivors, bytes(32)))])
+
+
+def test_no_second_result_is_signed_by_a_later_process(tmp_path: Path) -> None:
+    other, receipt = told_another_sum(tmp_path)
+    with pytest.raises(ProtocolViolation, match="the receipt is of another sum than before"):
+        other.advance(receipt)
+
+
+def test_without_the_check_a_second_result_is_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch, Participation, "_keep_result", "one-result-signed")
+    other, receipt = told_another_sum(tmp_path)
+    assert isinstance(other.advance(receipt), Certify)
+
+
+def test_who_goes_on_in_a_group_takes_part_in_no_other_group(tmp_path: Path) -> None:
+    config = replace(COUNTED, groups=Groups.parse(3, "mean"))
+    grouped, life = GroupedRoundId(RoundId(bytes([7]) * 16), encode_config(config)), life_of(tmp_path)
+    joining = life.process(FindRound(round_id=grouped.parent))
+    joining.advance(None)
+    part = pb.RoundOfferPart(round_id=grouped.round_id(1), config=grouped.group_config(1))
+    assert isinstance(joining.advance(in_bytes([part])), SendMessage)
+    going_on = life.process(FindRound(round_id=grouped.parent))
+    assert isinstance(going_on.advance(None), SendMessage)
+    for round_id in (grouped.parent, grouped.round_id(1)):
+        with pytest.raises(LocalError, match="took part in round"):
+            going_on._terms.seen.check(round_id)
 
 
 @pytest.mark.parametrize("find", [FindRound(task="digits"), FindRound(round_id=ROUND_ID), None])
