@@ -1,6 +1,7 @@
 """`secagg participate`: one participation, with the update and the model in files."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,7 @@ import typer
 from secagg.cli.names import parse_digest, parse_round_id
 from secagg.cli.precision import precision
 from secagg.errors import ConfigError, ParticipationCancelled
-from secagg.programs.folders import check_writable
+from secagg.programs.folders import check_writable, flush_folder
 
 if TYPE_CHECKING:
     from secagg_client import Client, Feedback, RoundResult
@@ -198,9 +199,13 @@ def participate(
                 out=out,
                 timeout_s=timeout,
             )
-        # Before the folder forgets the round: who is killed here gets the same result again.
+        # Safe before the folder forgets the round: who is killed here gets the same result again.
         if receipt is not None:
-            receipt.write_bytes(result.receipt.export())
+            with receipt.open("wb") as file:
+                file.write(result.receipt.export())
+                file.flush()
+                os.fsync(file.fileno())
+            flush_folder(receipt.parent)
     _report(result, out, receipt, as_json)
 
 

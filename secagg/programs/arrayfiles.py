@@ -14,6 +14,7 @@ import numpy as np
 
 from secagg.encoding.arrays import AnyArray
 from secagg.errors import InputError
+from secagg.programs.folders import flush_folder
 
 LONE: Final = "values"
 """The name of the one array of a .npy file, as of an array that is handed in alone."""
@@ -91,7 +92,7 @@ def write_arrays(path: Path, arrays: Mapping[str, AnyArray]) -> None:
 class ArrayFile:
     """Arrays on their way into an .npz file, or one into a .npy file, each value after the other. A `Sink`.
 
-    The file of that name is exchanged when all is written. Until then, and after an error, it is what it was.
+    The file of that name is exchanged when all is written and safe. Until then, and after an error, it is what it was.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,6 +109,7 @@ class ArrayFile:
         self._zip = None if path.suffix == ".npy" else zipfile.ZipFile(self._file, "w")
         self._member: IO[bytes] = self._file
         self._dtype: Any = None
+        self._names: list[str] = []
 
     def begin(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """The next array."""
@@ -115,6 +117,7 @@ class ArrayFile:
             self._close_member()
             self._member = self._zip.open(f"{name}.npy", "w", force_zip64=True)
         self._dtype = dtype
+        self._names.append(name)
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._member, header)
 
@@ -123,13 +126,17 @@ class ArrayFile:
         self._member.write(values.astype(self._dtype, copy=False).tobytes())
 
     def end(self) -> dict[str, AnyArray]:
-        """Exchange the file. Gives its arrays, mapped."""
+        """Exchange the file; safe on return. Gives its arrays, mapped."""
         self._close_member()
         if self._zip is not None:
             self._zip.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
         self._new.replace(self._path)
-        return read_arrays(self._path)
+        flush_folder(self._path.parent)
+        arrays = read_arrays(self._path)
+        return arrays if self._zip is not None else dict.fromkeys(self._names, arrays[LONE])
 
     def _close_member(self) -> None:
         if self._member is not self._file:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -198,7 +199,8 @@ def test_the_command_holds_the_folder_until_the_result_is_written(
 
     monkeypatch.setattr("secagg_client.Client.participate", played)
     monkeypatch.setattr("secagg.cli.participate._report", lambda *_: None)
+    monkeypatch.setattr(os, "fsync", lambda _: held.append("flushed") if "receipt" in held else None)
     files = {"certificate": home / "cert.pem", "key": home / "key.pem", "ca": home / "ca.pem"}
     given: dict[str, Any] = {"task": "digits", "model_digest": "00" * 32, **files}
     participate(NOBODY, update=home / "update.npz", state=tmp_path / "state", receipt=tmp_path / "receipt", **given)
-    assert held == ["round", "receipt"]
+    assert held == ["round", "receipt", "flushed", "flushed"]  # the file and its name

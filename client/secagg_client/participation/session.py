@@ -292,7 +292,8 @@ class Participation:
             return
         if kept.sums_digest not in {b"", sums_digest}:  # check: one-result-signed
             raise ProtocolViolation(
-                "after this participant was started again, the receipt is of another sum than before", culprit=COORDINATOR
+                "after this participant was started again, the receipt is of another sum than before",
+                culprit=COORDINATOR,
             )
         self._state.keep(replace(kept, sums_digest=sums_digest))  # check: result-kept-before-it-is-signed
 

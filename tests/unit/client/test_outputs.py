@@ -1,6 +1,8 @@
 """The aggregate in arrays of the caller's and in files: the same values, nothing before the sum is believed."""
 
 import errno
+import os
+import stat
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -32,7 +34,7 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import AuthenticationError, ConfigError, DecodeError, LocalError, ProtocolViolation, SecAggError
 from secagg.messages import ParticipantId
 from secagg.programs import arrayfiles
-from secagg.programs.arrayfiles import read_arrays
+from secagg.programs.arrayfiles import ArrayFile, read_arrays, write_arrays
 from secagg.robust.grouping import Groups
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
@@ -293,6 +295,36 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(outputs, "TemporaryFile", full)
     with pytest.raises(LocalError, match="TMPDIR"):
         ChunkFile()
+
+
+@pytest.mark.parametrize("name", ["mean.npz", "mean.npy"])
+def test_a_file_is_safe_before_it_has_its_name_and_its_name_before_anybody_hears(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            done.append("folder")
+        else:
+            done.append(f"{status.st_size} bytes")
+
+    def replace_file(old: Path, new: Path) -> Path:
+        done.append(new.name)
+        return old.rename(new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace_file)
+    write_arrays(tmp_path / name, {"w": np.ones(70_000)})
+    assert done == [f"{(tmp_path / name).stat().st_size} bytes", name, "folder"]
+
+
+def test_the_array_of_a_npy_file_has_its_name_of_the_round(tmp_path: Path) -> None:
+    with ArrayFile(tmp_path / "mean.npy") as file:
+        file.begin("head.weight", (3,), np.dtype(np.float32))
+        file.write(np.ones(3))
+        assert list(file.end()) == ["head.weight"]
 
 
 def test_an_impossible_mean_leaves_a_file_as_it_was(tmp_path: Path) -> None:
