@@ -1,6 +1,5 @@
 """Which arrays an update has, and how they lie one after the other in one flat vector."""
 
-import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -263,11 +262,6 @@ class FlatUpdate:
         self._starts = [0, *accumulate(array.size for array in arrays)]
         self.size = self._starts[-1]
         self._last: tuple[SteadyArray, int, NumberArray] | None = None
-
-    @property
-    def digest(self) -> bytes:
-        """32 bytes that stand for all values: of two updates to one schema it differs if a value does."""
-        return hashlib.sha256(b"".join(array.digest for array in self._arrays)).digest()
 
     def read(self, start: int, stop: int) -> FloatArray:
         """A fresh float64[stop − start] of the values in [start, stop); raises as `parts`."""

@@ -142,10 +142,9 @@ class SteadyArray:
         shape: of the array; of pieces, which have none, their number of values alone.
         size: number of values.
         in_pieces: whether it comes in pieces.
-        digest: 32 bytes, SHA-256 over the digests of all blocks.
     """
 
-    __slots__ = ("_blocks", "_digests", "digest", "dtype", "in_pieces", "name", "shape", "size")
+    __slots__ = ("_blocks", "_digests", "dtype", "in_pieces", "name", "shape", "size")
 
     def __init__(self, name: str, array: NumberArray | Pieces) -> None:
         """Look at every value once.
@@ -171,7 +170,6 @@ class SteadyArray:
             self._digests.append(_digest(values))
             self.size += len(values)
         self.shape: tuple[int, ...] = (self.size,) if isinstance(array, Pieces) else array.shape
-        self.digest = hashlib.sha256(b"".join(self._digests)).digest()
 
     @property
     def blocks(self) -> int:
