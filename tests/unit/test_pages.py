@@ -26,6 +26,7 @@ CI_RUNS: Final = {
     "secagg faults run --histories 200": ".venv/bin/secagg faults run --histories 200",
     "secagg faults run --histories 2000 --seed 1": ".venv/bin/secagg faults run --histories 2000 --seed 1",
     "secagg faults replay 4711": ".venv/bin/secagg faults replay 4711",
+    "secagg faults processes --schedules 15": "as_root .venv/bin/secagg faults processes --schedules 15",
 }
 """Commands of pages that no test runs, each with the line of .ci/run that does the same. Of what pip installs, .ci/run
 shows that it resolves.
