@@ -1,6 +1,7 @@
 """The deny list: its lines, and who is on it."""
 
 import pytest
+from secagg_server.certificates import denied
 from secagg_server.certificates.denied import DenyList
 
 from secagg.errors import AuthenticationError, IdentityError
@@ -10,10 +11,10 @@ PRINT = "5d" * 32
 
 
 def test_lines_of_all_kinds_and_remarks() -> None:
-    denied = DenyList.parse(
+    found = DenyList.parse(
         f"# gone\n\nparticipant clinic-7  # left\n  organisation Clinic  Seven\ncertificate {PRINT.upper()}\n"
     )
-    assert denied == DenyList(frozenset({"clinic-7"}), frozenset({"Clinic  Seven"}), frozenset({PRINT}))
+    assert found == DenyList(frozenset({"clinic-7"}), frozenset({"Clinic  Seven"}), frozenset({PRINT}))
     assert DenyList.parse("") == DenyList()
 
 
@@ -25,6 +26,19 @@ def test_a_line_that_names_nobody_is_refused(line: str) -> None:
         DenyList.parse(f"# first\n{line}\n")
 
 
+@pytest.mark.parametrize("line", ['organisation "Ward #7"', 'organisation  "Ward #7" # closed'])
+def test_a_name_with_a_hash_in_it_stands_in_quotation_marks(line: str) -> None:
+    assert DenyList.parse(line).organisations == {"Ward #7"}
+
+
+def test_what_may_be_a_remark_or_the_rest_of_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(IdentityError, match="line 1 of the deny list may mean a name with a # in it"):
+        DenyList.parse("organisation Ward #7")
+    assert DenyList.parse("organisation Ward # 7 of them").organisations == {"Ward"}
+    without_check(monkeypatch, denied, "_read", "remark-or-name")
+    assert DenyList.parse("organisation Ward #7").organisations == {"Ward"}  # another one is kept out
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -34,10 +48,10 @@ def test_a_line_that_names_nobody_is_refused(line: str) -> None:
     ],
 )
 def test_who_is_on_the_list_is_refused_by_name(line: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    denied = DenyList.parse(line)
+    listed = DenyList.parse(line)
     with pytest.raises(AuthenticationError, match=told) as refused:
-        denied.check("a", "north", PRINT)
+        listed.check("a", "north", PRINT)
     assert refused.value.culprit == "a"
-    denied.check("b", "south", "00" * 32)
+    listed.check("b", "south", "00" * 32)
     without_check(monkeypatch, DenyList, "check", "not-denied")
-    denied.check("a", "north", PRINT)
+    listed.check("a", "north", PRINT)
