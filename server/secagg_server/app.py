@@ -137,9 +137,9 @@ async def running_server(
         rounds.opener.trust = fresh.trust
         refused = await asyncio.to_thread(callers.trust(fresh.trust, fresh.denied))
         audit.renewed(fresh.identity, fresh.trust, refused)
-        await rounds.expel(refused)
-        for participant in refused:
+        for participant in refused:  # before a round is waited for that is in the middle of a long step
             proxy.shut_out(participant)
+        await rounds.expel(refused)
 
     renewal = Renewal(settings, loaded, clock, renewed)
     metrics, memory = Metrics(state), Memory(clock)

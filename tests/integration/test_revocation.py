@@ -7,11 +7,14 @@ from typing import Any
 
 import grpc
 import pytest
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.suspension import Suspended
 from structlog.testing import capture_logs
 
 from secagg.crypto.authority import issue_revocation_list
 from secagg.crypto.certificates import parse_pem_chain
 from secagg.errors import AuthenticationError
+from secagg.messages import ParticipantId
 from tests.serving import NAMES, make_config, refused, site, stage, write_site
 
 
@@ -65,3 +68,29 @@ async def test_spoilt_lists_leave_what_is_in_force(tmp_path: Path) -> None:
         await s.server.renewal.look()
         assert "line 1 of the deny list names nobody" in s.server.renewal.fault
         assert s.server.renewal.loaded.denied.participants == {NAMES[0]}
+
+
+async def test_a_round_that_cannot_go_on_keeps_nobody_in_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_site(tmp_path)
+    async with stage(tmp_path, denied=deny(tmp_path)) as s:
+        rounds = [await s.open(make_config(5, threshold=3)) for _ in range(2)]
+        for _, people in rounds:
+            await asyncio.gather(*(p.say() for p in people))
+        stuck, excluded, shut_out = s.server.rounds.find(rounds[0][0]), list[HostedRound](), list[str]()
+        genuine = HostedRound.exclude
+
+        async def exclude(hosted: HostedRound, participants: frozenset[ParticipantId]) -> None:
+            assert shut_out == [NAMES[0]]  # before the first round is waited for
+            if hosted is stuck:
+                raise Suspended
+            await genuine(hosted, participants)
+            excluded.append(hosted)
+
+        monkeypatch.setattr(HostedRound, "exclude", exclude)
+        monkeypatch.setattr(s.server.proxy, "shut_out", shut_out.append)
+        deny(tmp_path, NAMES[0])
+        s.server.renewal.wake()
+        await s.server.renewal.look()
+        assert excluded == [s.server.rounds.find(rounds[1][0])]

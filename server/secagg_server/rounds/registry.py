@@ -312,7 +312,8 @@ class Rounds:
         for hosted in list(self._rounds.values()):
             members = frozenset(name for name in refused if hosted.delivered(name, Phase.ADVERTISE_KEYS))
             if members and hosted.outcome is None:
-                with suppress(RoundAborted):  # it ended meanwhile, or too few are left
+                # It ended meanwhile, or too few are left; or the process cannot go on with it. The others are next.
+                with suppress(RoundAborted, Suspended):
                     await hosted.exclude(members)
 
     async def forgive(self, participant: ParticipantId) -> int:
