@@ -174,6 +174,28 @@ class TrustAnchors:
         if len(troubles) == len(self._anchors):
             raise IdentityError("; ".join(troubles))
 
+    def check_follows(self, before: "TrustAnchors") -> None:
+        """Check that these may replace others that were in force: whom a CA took back stays out.
+
+        Raises:
+            IdentityError: a list is older than one of the same CA that was in force, or is missing.
+        """
+        for anchor in self._anchors:
+            old, new = before._list_of(anchor), self._list_of(anchor)
+            if old is not None and (new is None or new.place < old.place):  # check: newer-revocation-list
+                found = (
+                    "is missing" if new is None else f"is number {new.number}, of {new.this_update:%Y-%m-%d %H:%M} UTC"
+                )
+                raise IdentityError(
+                    f"the revocation list of {show_name(old.issuer)} {found}, and number {old.number}, of "
+                    f"{old.this_update:%Y-%m-%d %H:%M} UTC, is in force: give the newest one"
+                )
+
+    def _list_of(self, anchor: x509.Certificate) -> RevocationList | None:
+        """The newest list that the CA signed."""
+        own = [each for each in self._lists if each.signed_by([anchor])]
+        return max(own, key=lambda each: each.place, default=None)
+
     @property
     def digest(self) -> bytes:
         """32 bytes that fix which CA certificates these are, in whatever order."""

@@ -69,6 +69,11 @@ class RevocationList:
         numbers = [each.value.crl_number for each in read.extensions if isinstance(each.value, x509.CRLNumber)]
         return cls(read.issuer, read.last_update_utc, read.next_update_utc, sum(numbers), entries, read)
 
+    @property
+    def place(self) -> tuple[int, datetime]:
+        """Its place among the lists of its CA: the newest one has the highest."""
+        return self.number, self.this_update
+
     def signed_by(self, anchors: Sequence[x509.Certificate]) -> bool:
         """Whether one of these CAs signed it."""
         for anchor in anchors:

@@ -159,3 +159,34 @@ def test_tls_gets_the_cas_without_the_lists() -> None:
     trust = TrustAnchors.from_pem(ca.pem + ca.list_of(ca.people[0]))
     assert trust.pem == TrustAnchors.from_pem(ca.pem).pem
     assert trust.digest == TrustAnchors.from_pem(ca.pem).digest
+
+
+# --- one after another ------------------------------------------------------------------------------------------------
+
+
+def trusting(*parts: bytes) -> TrustAnchors:
+    return TrustAnchors.from_pem(b"".join(parts))
+
+
+def test_an_older_list_does_not_replace_a_newer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = Issuer()
+    older, newer = ca.list_of(number=1), ca.list_of(ca.people[0], number=2)
+    before = trusting(ca.pem, newer)
+    trusting(ca.pem, newer).check_follows(before)
+    trusting(ca.pem, older, newer).check_follows(before)
+    trusting(ca.pem, newer).check_follows(trusting(ca.pem, older))
+    for wrong, told in ((older, "is number 1, of "), (b"", "is missing, and number 2, of ")):
+        with pytest.raises(IdentityError, match=told):
+            trusting(ca.pem, wrong).check_follows(before)
+    made = [ca.list_of(number=1, now=NOW + timedelta(days=day)) for day in (0, 1)]  # as all are that have no number
+    with pytest.raises(IdentityError, match="give the newest one"):
+        trusting(ca.pem, made[0]).check_follows(trusting(ca.pem, made[1]))
+    without_check(monkeypatch, TrustAnchors, "check_follows", "newer-revocation-list")
+    trusting(ca.pem, older).check_follows(before)
+
+
+def test_a_new_ca_of_the_same_name_counts_its_lists_anew() -> None:
+    old, new = Issuer(), Issuer()
+    before = trusting(old.pem, new.pem, old.list_of(number=7))
+    trusting(old.pem, new.pem, old.list_of(number=7), new.list_of(number=1)).check_follows(before)
+    trusting(new.pem, new.list_of(number=1)).check_follows(before)

@@ -4,6 +4,7 @@ warned of before.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import structlog
 
 from secagg.errors import IdentityError
 from secagg.transport.tls import server_credentials
-from secagg_server.certificates.files import Loaded, load
+from secagg_server.certificates.files import Loaded, load, read_denied
 from secagg_server.notifier import Notifier
 from secagg_server.rounds.hosted import Clock
 from secagg_server.settings import Settings
@@ -99,14 +100,32 @@ class Renewal:
 
     async def _renew(self) -> None:
         try:
-            loaded = await asyncio.to_thread(load, self._settings, self._clock())
+            loaded = await asyncio.to_thread(self._load)
         except (IdentityError, OSError) as error:
             self.fault = f"the files of certificate, key, CA and who is refused have changed and are not used: {error}"
             self._log.error("credentials_kept", detail=str(error))
+            await self._deny()
             return
         self.loaded, self.fault = loaded, ""
         await self._apply(loaded)
         self._log.info("credentials_renewed", expiries=[(name, at.isoformat()) for name, at in loaded.expiries])
+
+    def _load(self) -> Loaded:
+        loaded = load(self._settings, self._clock())
+        loaded.trust.check_follows(self.loaded.trust)
+        return loaded
+
+    async def _deny(self) -> None:
+        """Put the deny list into force alone: an operator has to be able to keep somebody out at once, whatever is
+        wrong with the other files.
+        """
+        try:
+            denied = await asyncio.to_thread(read_denied, self._settings)
+        except (IdentityError, OSError):
+            return  # the fault names it once it is what is wrong
+        if denied != self.loaded.denied:
+            self.loaded = replace(self.loaded, denied=denied)
+            await self._apply(self.loaded)
 
     def tell_expiry(self) -> None:
         """Log what expires within 14 days, a day or an hour, or has expired: each once."""

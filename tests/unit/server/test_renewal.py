@@ -266,9 +266,9 @@ def test_the_warnings_are_those_that_the_documents_name() -> None:
 # --- who is refused ---------------------------------------------------------------------------------------------------
 
 
-def listed(place: Place, at: float = NOW) -> bytes:
+def listed(place: Place, at: float = NOW, *, number: int = 1) -> bytes:
     authority = Authority.from_pem(place.ca.certificate_pem, place.ca.key_pem.expose())
-    return issue_revocation_list(authority, (), number=1, now=datetime.fromtimestamp(at, UTC))
+    return issue_revocation_list(authority, (), number=number, now=datetime.fromtimestamp(at, UTC))
 
 
 @pytest.mark.parametrize(
@@ -306,3 +306,35 @@ async def test_the_end_of_a_revocation_list_is_told_before_it_comes(tmp_path: Pa
     place.now += 11 * DAY
     assert await place.look() == ["expired"]
     assert place.renewal.loaded.trust is not None
+
+
+async def test_an_older_revocation_list_leaves_the_newer_one_in_force(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    path = tmp_path / "crl.pem"
+    path.write_bytes(listed(place, number=2))
+    settings = place.settings.model_copy(update={"crl": path})
+    before = load(settings, NOW)
+    place.renewal = Renewal(settings, before, lambda: place.now, place._apply)
+    replace(path, listed(place, number=1))
+    assert await place.look() == ["credentials_kept"]
+    assert "give the newest one" in place.renewal.fault
+    assert place.renewal.loaded is before
+
+
+async def test_the_deny_list_counts_whatever_is_wrong_with_the_other_files(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    lists = {"crl": tmp_path / "crl.pem", "denied": tmp_path / "denied"}
+    lists["crl"].write_bytes(listed(place))
+    lists["denied"].write_text("")
+    settings = place.settings.model_copy(update=lists)
+    place.renewal = Renewal(settings, load(settings, NOW), lambda: place.now, place._apply)
+    place.now += 40 * DAY  # the revocation list has ended, and nobody made another one
+    replace(lists["denied"], b"participant a\n")
+    assert "credentials_kept" in await place.look()
+    assert place.renewal.loaded.denied.participants == {"a"}
+    assert [applied.denied for applied in place.applied] == [place.renewal.loaded.denied]
+    assert "its revocation list ended" in place.renewal.fault
+    replace(lists["denied"], b"nobody\n")
+    await place.look()
+    assert place.renewal.loaded.denied.participants == {"a"}
+    assert len(place.applied) == 1
