@@ -217,7 +217,7 @@ class AuditLog:
             AuditError: the disk refuses.
         """
         with self._lock:
-            waiting = self._unsigned > 0 and self._clock() - self._unsigned_since_s >= checkpoints.EVERY_S
+            waiting = self._unsigned > 0 and abs(self._clock() - self._unsigned_since_s) >= checkpoints.EVERY_S
             idle = not waiting and not self._loose and not self._left_out
         if not idle:
             before = self._signed

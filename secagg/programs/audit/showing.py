@@ -89,8 +89,9 @@ def moment(at_ms: int) -> str:
 
 def text(entry: Entry) -> str:
     """The entry in one line; long values are shortened."""
-    about = f"  round {entry.round_id[:_HEX_SHOWN]}" if entry.round_id else ""
-    return f"{entry.number:>6}  {moment(entry.at_ms)}  {entry.kind:<20}{about}  {'  '.join(facts(entry))}".rstrip()
+    about = f"  round {printable(entry.round_id, _HEX_SHOWN)}" if entry.round_id else ""
+    kind = printable(entry.kind, _CHARS_SHOWN)
+    return f"{entry.number:>6}  {moment(entry.at_ms)}  {kind:<20}{about}  {'  '.join(facts(entry))}".rstrip()
 
 
 def facts(entry: Entry) -> list[str]:
@@ -101,7 +102,7 @@ def facts(entry: Entry) -> list[str]:
     }
     order = KINDS[entry.kind].facts if entry.kind in KINDS else ()
     ranked = sorted(shown, key=lambda name: order.index(name) if name in order else len(order))
-    return [f"{name}: {_short(shown[name])}" for name in ranked]
+    return [f"{_short(name)}: {_short(shown[name])}" for name in ranked]
 
 
 def _short(value: object) -> str:
@@ -109,7 +110,7 @@ def _short(value: object) -> str:
         first = ", ".join(_short(item) for item in value[:_ITEMS_SHOWN])
         return f"{first} and {len(value) - _ITEMS_SHOWN} more" if len(value) > _ITEMS_SHOWN else first
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_short(inner)}" for name, inner in value.items() if inner is not None)
+        return ", ".join(f"{_short(name)} {_short(inner)}" for name, inner in value.items() if inner is not None)
     if isinstance(value, bool):
         return "yes" if value else "no"
     word = str(value)

@@ -210,3 +210,14 @@ def test_the_reference_has_each_fact() -> None:
 def test_a_log_may_lie_anywhere(site: Path, tmp_path: Path) -> None:
     assert isinstance(_run("show", str(tmp_path)).exception, ConfigError)
     assert verify_files(site / "state" / "audit", Deployment().trust).whole is False
+
+
+def test_a_log_of_somebody_else_commands_no_terminal(tmp_path: Path) -> None:
+    """Whatever stands in it: kinds, names of facts and ids, too."""
+    bad = "x\x1b[2J\u202e"
+    line, _ = entries.write(bad, 1, {"round": bad, bad: {bad: [bad]}, "detail": "\ud800"}, entries.BEGINNING)
+    (tmp_path / "audit.jsonl").write_bytes(line + b"\n")
+    shown = _run("show", str(tmp_path / "audit.jsonl"))
+    assert shown.exit_code == 0
+    assert shown.output.isascii()
+    assert shown.output.rstrip("\n").isprintable()

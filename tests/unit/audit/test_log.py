@@ -224,6 +224,9 @@ def test_a_checkpoint_comes_after_so_much_time(tmp_path: Path) -> None:
     deployment.now -= 10 * checkpoints.EVERY_S  # a clock that is set back must not put it off
     log.write([deployment.joined("dora", 4)])
     assert _kinds(tmp_path)[-3:] == ["joined", "joined", "checkpoint"]
+    log.write([deployment.joined("emil", 5)])
+    deployment.now -= 10 * checkpoints.EVERY_S
+    assert log.sign_if_due()  # also where nothing else is written
 
 
 def test_what_is_noted_is_written_with_the_next_and_bounded(tmp_path: Path) -> None:
