@@ -66,3 +66,30 @@ async def test_an_organisation_has_so_many_places_and_no_more(tmp_path: Path, mo
         assert "3 of north are in it" in str(await refused(people[4].say(), GONE))
         for task in waiting:
             task.cancel()
+
+
+async def test_another_certificate_of_a_member_takes_no_place_away(tmp_path: Path) -> None:
+    """It joined for one organisation, and calls with a certificate of another one then."""
+    async with stage(tmp_path, max_per_organisation=1) as s:
+        round_id, people = await s.open(make_config(5, threshold=3))
+        waiting = asyncio.create_task(people[0].say())
+        hosted = s.server.rounds.find(round_id)
+        while not hosted.delivered(people[0].name, Phase.ADVERTISE_KEYS):
+            await asyncio.sleep(0.01)
+        known, name = hosted._quota.organisation_of, people[0].name
+        hosted._quota.organisation_of = lambda who: "south" if who == name else known(who)
+        assert "1 of north are in it" in str(await refused(people[1].say(), GONE))
+        waiting.cancel()
+
+
+async def test_one_in_quarantine_may_leave_the_rounds_that_it_is_in(tmp_path: Path) -> None:
+    async with stage(tmp_path, quarantine_after=1) as s:
+        _, people = await s.open(make_config(5, threshold=3))
+        await asyncio.gather(*(p.say() for p in people))
+        gone, *others = people
+        strike = Strike(gone.name, RoundId(bytes(16)), 1.0, "wrong shares")
+        s.server.rounds.quarantine._strikes[gone.name] = {strike.round_id: strike}
+        assert isinstance(await refused(gone.find(task="digits"), GONE), NotInRoundError)
+        await gone.leave()
+        await asyncio.gather(*(p.play() for p in others))
+        assert all(p.receipt is not None for p in others)

@@ -176,7 +176,7 @@ class DataPlane:
 
     async def _leave_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.LeaveRequest)
-        hosted = await self._rounds.find_for(ParticipantId(call.caller), request.round_id)
+        hosted = await self._rounds.find_to_leave(ParticipantId(call.caller), request.round_id)
         call.belongs_to(hosted.record.round_id)
         await hosted.leave(ParticipantId(call.caller), decode_leave(request.leave))
         yield pb.LeaveReply().SerializeToString()

@@ -1,13 +1,17 @@
 """How many participants of one organisation a cohort may have, so that no organisation makes most of a sum alone."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from secagg.errors import NotInRoundError
 from secagg.messages import ParticipantId
 
 
 class Quota:
-    """The same for every cohort; a group of a round in groups is one."""
+    """The same for every cohort; a group of a round in groups is one.
+
+    Attributes:
+        organisation_of: what the latest certificate of a participant says.
+    """
 
     def __init__(self, most: int | None, organisation_of: Callable[[ParticipantId], str | None]) -> None:
         """Args:
@@ -15,19 +19,23 @@ class Quota:
         organisation_of: by its certificate; None if it made no call since this process started.
         """
         self._most = most
-        self._organisation_of = organisation_of
+        self.organisation_of = organisation_of
 
-    def has_place(self, newcomer: ParticipantId, members: Collection[ParticipantId]) -> bool:
-        """Whether the cohort may have one more of the newcomer's organisation. A member whose organisation is not known
-        any more, because the coordinator was started again, counts as one of them.
+    def has_place(self, newcomer: ParticipantId, members: Mapping[ParticipantId, str | None]) -> bool:
+        """Whether the cohort may have one more of the newcomer's organisation.
+
+        Args:
+            newcomer: who would like to join.
+            members: who is in the cohort, each with the organisation that it joined for. One whose organisation is not
+                known any more, because the coordinator was started again, counts as one of the newcomer's.
         """
         if self._most is None:
             return True
-        own = self._organisation_of(newcomer)
-        same = sum(self._organisation_of(name) in {own, None} for name in members if name != newcomer)
+        own = self.organisation_of(newcomer)
+        same = sum(organisation in {own, None} for name, organisation in members.items() if name != newcomer)
         return same < self._most
 
-    def check(self, newcomer: ParticipantId, members: Collection[ParticipantId]) -> None:
+    def check(self, newcomer: ParticipantId, members: Mapping[ParticipantId, str | None]) -> None:
         """Refuse who is one too many.
 
         Raises:
@@ -35,7 +43,7 @@ class Quota:
         """
         if not self.has_place(newcomer, members):  # check: organisation-quota
             raise NotInRoundError(
-                f"{newcomer} has no place in this round: {self._most} of {self._organisation_of(newcomer)} are in it, "
+                f"{newcomer} has no place in this round: {self._most} of {self.organisation_of(newcomer)} are in it, "
                 "and its coordinator takes no more of one organisation (max_per_organisation)"
             )
 

@@ -25,7 +25,7 @@ to be made again, and the next process goes on with the rounds.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import cast
@@ -172,6 +172,7 @@ class HostedRound:
         self._turned, self._news = Notifier(), Notifier()  # a phase opened or the round ended; anything happened
         self._delivered: set[tuple[Phase, ParticipantId]] = set()
         self._quota = quota or no_quota()
+        self._organisations: dict[ParticipantId, str | None] = {}  # of those who joined in this process
         self._processes = Processes(on_room)
         self._uploads = Uploads()
         self._steps: set[asyncio.Task[None]] = set()
@@ -304,10 +305,10 @@ class HostedRound:
         if self.phase is Phase.ADVERTISE_KEYS:
             self._quota.check(participant, self._joined())
 
-    def _joined(self) -> frozenset[ParticipantId]:
-        """Who sent keys and did not leave again."""
+    def _joined(self) -> Mapping[ParticipantId, str | None]:
+        """Who sent keys and did not leave again, each with its organisation, or None if it joined before a restart."""
         sent = {name for phase, name in self._delivered if phase is Phase.ADVERTISE_KEYS}
-        return frozenset(sent - self._processes.left.keys())
+        return {name: self._organisations.get(name) for name in sent - self._processes.left.keys()}
 
     def delivered(self, participant: ParticipantId, phase: Phase) -> bool:
         """Whether the participant's message of `phase` was accepted."""
@@ -530,7 +531,9 @@ class HostedRound:
     def _join(self, sender: ParticipantId, keys: AdvertiseKeys, alone: bool, now: float) -> list[Event]:
         if self._engine.phase is Phase.ADVERTISE_KEYS:  # else it is too late, or the same keys again
             self._quota.check(sender, self._joined())  # others may have come since it was offered the round
+        organisation = self._quota.organisation_of(sender)  # of now: another certificate later takes no place away
         events = self._journalled.join(sender, keys, now, alone=alone)
+        self._organisations[sender] = organisation
         if events:
             self._processes.came_back(sender)
         return events

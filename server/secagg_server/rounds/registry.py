@@ -237,6 +237,16 @@ class Rounds:
             UnknownRoundError: there is none, or none any more.
         """
         self.quarantine.check(participant)
+        hosted = self._own(participant, round_id)
+        hosted.check_place(participant)
+        return await self._given(hosted)
+
+    async def find_to_leave(self, participant: ParticipantId, round_id: bytes) -> HostedRound:
+        """As `find_for`, also for one that is in quarantine by now: nobody has to wait for it until the deadline."""
+        return await self._given(self._own(participant, round_id))
+
+    def _own(self, participant: ParticipantId, round_id: bytes) -> HostedRound:
+        """The round of this id, or the participant's group of it, if it may be in it. Raises as `find_for`."""
         grouped = self._known.get(RoundId(round_id))
         hosted = grouped.group_for(participant) if isinstance(grouped, GroupedRound) else self.find(round_id)
         if hosted is None or not self._admits(hosted, participant):
@@ -244,8 +254,7 @@ class Rounds:
                 f"{participant} has no place in round {round_id.hex()}: it belongs to another group, or a round about "
                 "this model failed without it, and only those who were in that one can be in the next"
             )
-        hosted.check_place(participant)
-        return await self._given(hosted)
+        return hosted
 
     async def _given(self, hosted: HostedRound) -> HostedRound:
         """The round, once it is safe that it is the group of whoever hears of it now."""
