@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from secagg.context import RoundId
 from secagg.errors import ConfigError, LedgerError, RemoteError, StoreError
 from secagg.privacy.ledger import Head, Ledger
 from secagg.programs.disk import REAL_DISK, exchange
-from secagg.programs.ledgers.files import HEAD, MARKER, entries_files, read_ledger
+from secagg.programs.ledgers.files import ENTRIES, HEAD, MARKER, entries_files, read_ledger
 from secagg.wire.configuration import decode_config
 from secagg_server.storage.records import Released
 from secagg_server.storage.sqlite.closed import close_models
@@ -221,25 +221,29 @@ def restore(
     Args:
         source: the backup.
         state: a folder that is not there, or is empty.
-        ledgers: where privacy ledgers are to be. If there are some already, they are newer, and stay.
+        ledgers: where privacy ledgers are to be. If there are some already, they must go on from those of the backup,
+            and stay.
         heads: of ledgers, by task: the last ones that anybody saw.
         nothing_since: whether no coordinator ran with the state since the backup was made.
         now: seconds since 1970.
 
     Raises:
-        ConfigError: the folder is not empty, or `source` is no backup, or one that is not whole.
-        LedgerError: a ledger of the backup is behind its head.
+        ConfigError: the folder is not empty, or `source` is no backup, or one that is not whole; or some of the
+            backup's ledgers are in `ledgers` and others are not, as a restore leaves them that was broken off.
+        LedgerError: a ledger of the backup is behind its head, or one that is there already is behind the backup.
         StoreError: the backup is damaged or of a newer release, or the disk refuses.
     """
     contents = read_backup(source)
     if state.path.exists() and (not state.path.is_dir() or any(state.path.iterdir())):
         raise ConfigError(f"{state.path} is not empty: restore into another folder, and name that one in state_dir")
     kept_ledgers = ledgers.is_dir() and bool(entries_files(ledgers))
-    known = {ledger.task: ledger for ledger in map(read_ledger, entries_files(source / "ledgers"))}
+    copies = {path.name: read_ledger(path) for path in entries_files(source / "ledgers")}
+    used = _kept(ledgers, copies) if kept_ledgers else copies.values()
+    known = {ledger.task: ledger for ledger in used}
     for task, head in heads.items():
         if task not in known:
-            have = ", ".join(sorted(known)) or "none"
-            raise ConfigError(f"the backup has no privacy ledger of task {task!r}; it has those of: {have}")
+            have, whose = ", ".join(sorted(known)) or "none", str(ledgers) if kept_ledgers else "the backup"
+            raise ConfigError(f"{whose} has no privacy ledger of task {task!r}; it has those of: {have}")
         known[task].check_head(head)
     models = () if nothing_since else tuple(sorted(_models(source / state.database.name)))
     locked = () if nothing_since or kept_ledgers else tuple(sorted(known.keys() - heads.keys()))
@@ -249,8 +253,7 @@ def restore(
         for folder, target in (("sums", state.sums), ("audit", state.audit)):
             _copy_all(source / folder, target)
         if not kept_ledgers:
-            _copy_all(source / "ledgers", ledgers)
-            _lock(ledgers, locked)
+            _put_ledgers(source / "ledgers", ledgers, copies, locked)
         _restore_database(source, state, models, Happening(now, RESTORED, str(contents.made_ms)))
     except OSError as error:
         raise named(error) from error
@@ -324,13 +327,36 @@ def _models(path: Path) -> set[bytes]:
         raise StoreError(f"the backup is damaged: the configuration of a round cannot be read: {error}") from None
 
 
-def _lock(ledgers: Path, tasks: Iterable[str]) -> None:
-    """Let the ledgers of these tasks count as rolled back: a head that is ahead of them."""
-    for path in entries_files(ledgers) if tasks else ():
-        ledger = read_ledger(path)
-        if ledger.task in tasks:
-            ahead = Head(ledger.head.entries + 1, bytes(32))
-            exchange(REAL_DISK, path.with_suffix(HEAD), ahead.text.encode() + b"\n")
+def _kept(ledgers: Path, copies: Mapping[str, Ledger]) -> list[Ledger]:
+    """The ledgers that are there already, after each of the backup was found in them. One that cannot be read stays,
+    and refuses rounds with noise by itself.
+    """
+    there, found = {path.name: path for path in entries_files(ledgers)}, list[Ledger]()
+    for name, copy in copies.items():
+        if name not in there:  # check: ledgers-all-there
+            raise ConfigError(
+                f"{ledgers} has privacy ledgers, and none of task {copy.task!r}, as a restore leaves it that was "
+                "broken off: empty that folder if so, or restore the ledgers into another one"
+            )
+        with suppress(LedgerError):
+            found.append(read_ledger(there[name]))
+    for ledger in found:
+        ledger.check_head(next(copy for copy in copies.values() if copy.task == ledger.task).head)
+    return found
+
+
+def _put_ledgers(source: Path, ledgers: Path, copies: Mapping[str, Ledger], locked: Collection[str]) -> None:
+    """Copy the ledgers, those of the tasks in `locked` so that they count as rolled back: with a head that is ahead of
+    them. Heads come first, so that a ledger which came without its head is never there.
+    """
+    for path in sorted(_files(source), key=lambda path: path.suffix != HEAD) if source.is_dir() else ():
+        of = copies.get(path.with_suffix(ENTRIES).name)
+        if path.suffix == HEAD and of is not None and of.task in locked:
+            REAL_DISK.make_folder(ledgers)
+            ahead = Head(of.head.entries + 1, bytes(32))
+            exchange(REAL_DISK, ledgers / path.name, ahead.text.encode() + b"\n")
+        else:
+            _copy(path, ledgers / path.name)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from secagg_server.cli import main
@@ -24,7 +25,7 @@ from secagg_server.storage.store import KeptRound, LostRound
 from secagg.context import RoundId
 from secagg.errors import ConfigError, LedgerError, StoreError
 from secagg.messages import Index, Phase
-from secagg.privacy.ledger import Head, LedgerBook
+from secagg.privacy.ledger import Budget, Head, Ledger, LedgerBook
 from secagg.programs.disk import REAL_DISK
 from secagg.programs.ledgers.files import LedgerFolder, read_ledger
 from secagg.rounds.releases import Release
@@ -290,6 +291,66 @@ def test_ledgers_that_are_there_already_are_newer_and_stay(state: StateFolder) -
     done = restore(backup, folder, own, heads={}, nothing_since=False, now=NOW)
     assert (done.kept_ledgers, done.locked_tasks) == (True, ())
     assert read_ledger(next(own.glob("*.jsonl"))) == filled(2)
+
+
+def test_a_ledger_that_is_there_already_and_is_older_is_refused(state: StateFolder) -> None:
+    backup = backed_up(state)
+    own = state.path.parent / "own"
+    own.mkdir()
+    kept_ledger(own, filled(0))
+    with pytest.raises(LedgerError, match="was rolled back"):
+        restore(backup, StateFolder(backup.parent / "restored"), own, heads={}, nothing_since=False, now=NOW)
+
+
+def test_the_head_that_was_seen_is_held_against_the_ledger_that_stays(state: StateFolder) -> None:
+    backup = backed_up(state)
+    own, folder = state.path.parent / "own", StateFolder(state.path.parent / "restored")
+    own.mkdir()
+    kept_ledger(own, filled(2))
+    with pytest.raises(LedgerError, match="was rolled back"):
+        restore(backup, folder, own, heads={TASK: filled(3).head}, nothing_since=False, now=NOW)
+    restore(backup, folder, own, heads={TASK: filled(2).head}, nothing_since=False, now=NOW)
+
+
+def test_a_restore_that_was_broken_off_leaves_no_ledger_that_was_rolled_back_and_looks_whole(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledgers have a folder of their own, and whoever restores again finds there what the first time left."""
+    other = Ledger.open("other", Budget())
+    LedgerFolder(state.ledgers).append("other", other.lines[0], other.head)
+    backup, told = backed_up(state), []
+    for survived in range(5):
+        own, left = state.path.parent / f"own-{survived}", [None] * survived
+        with monkeypatch.context() as killed:
+            for name, at in (("_copy", 1), ("exchange", 1)):
+                killed.setattr(backups, name, mortal(getattr(backups, name), own, at, left))
+            with suppress(IndexError):
+                restore_into(backup, own, f"first-{survived}")
+        try:
+            restore_into(backup, own, f"second-{survived}")
+        except ConfigError as error:
+            told.append(str(error))
+            continue
+        for task in (TASK, "other"):
+            with pytest.raises(LedgerError):
+                LedgerBook(LedgerFolder(own)).find(task)
+    assert len(told) == 1
+    assert "as a restore leaves it that was broken off" in told[0]
+
+
+def mortal(write: Callable[..., None], folder: Path, at: int, left: list[None]) -> Callable[..., None]:
+    """`write`, whose argument `at` is where it writes; in `folder` it works as often as `left` is long."""
+
+    def made(*arguments: Any) -> None:
+        if arguments[at].parent == folder:
+            left.pop()
+        write(*arguments)
+
+    return made
+
+
+def restore_into(backup: Path, ledgers: Path, name: str) -> None:
+    restore(backup, StateFolder(backup.parent / name), ledgers, heads={}, nothing_since=False, now=NOW)
 
 
 # --- what a restore refuses -------------------------------------------------------------------------------------------
