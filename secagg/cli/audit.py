@@ -148,6 +148,7 @@ def export(
     from secagg.errors import ConfigError
     from secagg.programs.folders import check_writable
 
+    _check_apart(where, out)
     check_writable(out)
     if not html:
         if round_id or participant or kind or since or ca:
@@ -190,6 +191,7 @@ def participation(
         from secagg.programs.audit.pages import report_page
         from secagg.programs.folders import check_writable
 
+        _check_apart(where, html)
         check_writable(html)
         html.write_text(report_page(found, _verdict(where, ca)), encoding="utf-8")
         return
@@ -204,6 +206,14 @@ def participation(
 def _log(where: Path) -> Path:
     """The folder of the log, or the exported file."""
     return where / "audit" if (where / "audit").is_dir() else where
+
+
+def _check_apart(where: Path, out: Path) -> None:
+    """Keep the log from being written over by what is made of it."""
+    from secagg.errors import ConfigError
+
+    if out.resolve().is_relative_to(_log(where).resolve()):
+        raise ConfigError(f"{out} belongs to the log itself, and would be written over: name a file elsewhere")
 
 
 def _trust(ca: Path) -> "TrustAnchors":

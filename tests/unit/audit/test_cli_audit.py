@@ -221,3 +221,20 @@ def test_a_log_of_somebody_else_commands_no_terminal(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert shown.output.isascii()
     assert shown.output.rstrip("\n").isprintable()
+
+
+def test_nothing_is_written_over_the_log_that_it_is_made_of(tmp_path: Path) -> None:
+    deployment = Deployment()
+    log = deployment.log(tmp_path / "state" / "audit")
+    log.write([_released(deployment, 1, "abc")], sign=True)
+    exported, audit = tmp_path / "audit.jsonl", tmp_path / "state" / "audit"
+    assert _run("export", str(tmp_path / "state"), "--out", str(exported)).exit_code == 0
+    (tmp_path / "link").symlink_to(audit / "head")
+    before = {path: path.read_bytes() for path in (exported, *audit.iterdir())}
+    for where, out in ((exported, exported), *((tmp_path / "state", path) for path in audit.iterdir())):
+        for arguments in (["export", "--out"], ["export", "--html", "--out"], ["participation", "--html"]):
+            refused = _run(arguments[0], str(where), *arguments[1:], str(out))
+            assert isinstance(refused.exception, ConfigError), arguments
+            assert "belongs to the log itself" in str(refused.exception)
+    assert isinstance(_run("export", str(audit), "--out", str(tmp_path / "link")).exception, ConfigError)
+    assert {path: path.read_bytes() for path in before} == before
