@@ -165,7 +165,7 @@ MUTANTS: Final = (
            "if len(names) < min(each.threshold", "tests/security/test_differencing.py"),
     _unchecked("groups-named-by-server", _OPENING, "groups-named-by-us", _WIRING),
     Mutant("two-groups-of-one-round", _FLOW,
-           "else (self._group.parent, offer.round_id)  # not in two groups", "else (offer.round_id,)",
+           "else (self._group.parent, offer.round_id)", "else (offer.round_id,)",
            "tests/security/test_groups.py"),
     # --- a participant's own terms
     _unchecked("twice-in-a-round", _TERMS, "joined-once", _SESSION),
@@ -642,6 +642,7 @@ MUTANTS: Final = (
     _unchecked("state-others-read", _FOLDER, "state-read-by-others", _GOES_ON),
     _unchecked("state-of-another-opens", _FOLDER, "state-of-another", _GOES_ON),
     _unchecked("state-joins-again", _FOLDER, "joined-once", _GOES_ON),
+    _unchecked("state-not-held", _FOLDER, "state-held", _GOES_ON),
     _unchecked("two-participations-one-state", _FOLDER, "one-participation", _GOES_ON),
     Mutant("two-processes-one-state", _FOLDER,
            "                self._held.enter_context(self._disk.locked(self._folder / _LOCK))  # check: one-process\n",

@@ -32,7 +32,7 @@ from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.arrays import FloatArray
-from secagg.errors import AuthenticationError, RemoteError, SavedStateError
+from secagg.errors import AuthenticationError, LocalError, RemoteError, SavedStateError
 from secagg.messages import ParticipantId
 from secagg.programs.disk import REAL_DISK, Disk, exchange
 from secagg.wire.kept_states import MAX_JOINED, CarriedFile, KeptState, UnderWay, decode_kept, encode_kept
@@ -70,6 +70,7 @@ class StateFolder:
         self._folder = Path(path).absolute()
         self._disk = disk
         self._held = ExitStack()
+        self._holding = False
         self._turn = Lock()
         self._number = 0
         self._kept: KeptState | None = None
@@ -94,6 +95,7 @@ class StateFolder:
                     f"the state in {self._folder} is in use: a participant runs with it. Wait for that one, or give "
                     "this one a folder of its own"
                 ) from None
+        self._holding = True
         return self
 
     def __exit__(
@@ -105,6 +107,7 @@ class StateFolder:
                 self.forget_finished()
         finally:
             self._kept = self._finished = None
+            self._holding = False
             self._held.close()
 
     # --- for one participation ----------------------------------------------------------------------------------------
@@ -117,8 +120,10 @@ class StateFolder:
             owner: whose it is.
 
         Raises:
+            LocalError: the folder is not held.
             SavedStateError: it is in use in this process, is another participant's, is damaged, or cannot be used.
         """
+        self._check_held()
         if not self._turn.acquire(blocking=False):  # check: one-participation
             raise SavedStateError(f"the state in {self._folder} is in use: it serves one participation at a time")
         try:
@@ -190,6 +195,13 @@ class StateFolder:
         finished, self._finished = self._finished, None
         if finished is not None:
             self._commit(finished)
+
+    def _check_held(self) -> None:
+        if not self._holding:  # check: state-held
+            raise LocalError(
+                f"nobody holds the folder {self._folder}, and another process may use it: pass its path, or use it in "
+                "a block (with StateFolder(path) as state)"
+            )
 
     # --- files --------------------------------------------------------------------------------------------------------
 

@@ -351,6 +351,21 @@ def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_is_used_only_while_it_is_held(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    for _ in range(2):
+        with pytest.raises(LocalError, match=r"nobody holds the folder .*with StateFolder"), state.turn(OWNER):
+            pass
+        with state, state.turn(OWNER):
+            pass
+
+
+def test_without_the_check_two_processes_use_one_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_check(monkeypatch, StateFolder, "_check_held", "state-held")
+    with StateFolder(tmp_path / "state") as held, held.turn(OWNER), StateFolder(tmp_path / "state").turn(OWNER):
+        pass
+
+
 def test_a_second_participation_is_refused_by_name(tmp_path: Path) -> None:
     with StateFolder(tmp_path / "state") as state, state.turn(OWNER):
         with pytest.raises(SavedStateError, match="it serves one participation at a time"), state.turn(OWNER):
