@@ -19,8 +19,10 @@ from secagg.programs.folders import flush_folder
 LONE: Final = "values"
 """The name of the one array of a .npy file, as of an array that is handed in alone."""
 
-_UNREADABLE: Final = (ValueError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError, struct.error)
-"""What numpy and zipfile raise. RuntimeError: encrypted or unknown members; MemoryError: arrays beyond all memory."""
+_UNREADABLE: Final = (
+    ValueError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError, OverflowError, struct.error,
+)  # fmt: skip
+"""What numpy and zipfile raise. RuntimeError: encrypted or unknown members; the next two: arrays beyond all memory."""
 
 _LOCAL_HEADER: Final = struct.Struct("<4s22sHH")
 """Of a member of a zip file: signature, what stands in the directory too, and how long the name and the rest are."""

@@ -291,6 +291,11 @@ def test_files_that_are_no_arrays_are_named(tmp_path: Path) -> None:
         path.write_bytes(whole[:at] + value + whole[at + len(value) :])
         with pytest.raises(InputError, match=r"plain arrays; write it with numpy\.savez"):
             read_arrays(path)
+    np.save(tmp_path / "long.npy", np.zeros(3))
+    plain, shape = (tmp_path / "long.npy").read_bytes(), f"({2**64},)".encode()
+    path.write_bytes(plain.replace(b"(3,), }".ljust(len(shape) + 3), shape + b", }"))
+    with pytest.raises(InputError, match=r"plain arrays; write it with numpy\.savez"):
+        read_arrays(path)
     path.write_bytes(b"\xff\xff")
     with pytest.raises(ConfigError, match="file"):
         read_config(path)
