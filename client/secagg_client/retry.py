@@ -8,15 +8,21 @@ take: later nobody else would be there any more.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, isnan
 from random import SystemRandom
 from typing import Final
 
 from secagg.errors import ConfigError, LimitError, RoundTimeoutError, SecAggError, TransportError
-from secagg.scalars import settle
+from secagg.scalars import as_number, settle
 
 RESTART_S: Final = 60.0
 """How long a coordinator may be away while it is started anew, beside the time limits of a round."""
+
+MAX_DELAY_S: Final = 86_400.0
+"""Longest wait between two attempts, in seconds."""
+
+FOR_EVER_S: Final = 1e9
+"""A limit of time that is no limit: gRPC takes none that is much longer."""
 
 Jitter = Callable[[], float]
 """A number in [0, 1), different for every client, so that those who broke together do not come back together."""
@@ -36,7 +42,7 @@ class RetryPolicy:
         attempts: most failures in a row. An attempt that reached the server and held for `max_delay_s`, or that brought
             an upload forward, begins a new row. With 1 nothing is tried again. The default sets no limit.
         first_delay_s: wait after the first failure, in seconds. It doubles with every further failure.
-        max_delay_s: longest wait, in seconds.
+        max_delay_s: longest wait, in seconds; at most `MAX_DELAY_S`.
         give_up_after_s: longest time from the first failure in a row to the last attempt, in seconds. A call of a round
             is besides not made again when `RESTART_S` and all time limits of the round are over since its first
             failure.
@@ -58,8 +64,22 @@ class RetryPolicy:
             raise ConfigError(f"attempts must be 1 or more, not {self.attempts}")
         if not 0 < self.first_delay_s <= self.max_delay_s:
             raise ConfigError("first_delay_s must be above 0 and at most max_delay_s")
-        if self.give_up_after_s < 0:
+        if self.max_delay_s > MAX_DELAY_S:
+            raise ConfigError(f"max_delay_s must be at most {MAX_DELAY_S:,.0f}, not {self.max_delay_s}")
+        if not self.give_up_after_s >= 0:  # NaN is not
             raise ConfigError("give_up_after_s must be 0 or more")
+
+
+def limit_of(timeout_s: float | None) -> float | None:
+    """A caller's limit of time in seconds; None for no limit, which infinity is, too.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    limit = FOR_EVER_S if timeout_s is None else as_number(timeout_s, "timeout_s")
+    if isnan(limit):
+        raise ConfigError("timeout_s must be a number of seconds, not nan")
+    return limit if limit < FOR_EVER_S else None
 
 
 class ConnectionBroken(TransportError):

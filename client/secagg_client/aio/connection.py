@@ -11,7 +11,7 @@ from secagg.errors import LocalError, ParticipationCancelled, RoundTimeoutError
 from secagg.wire.limits import PART_COST
 from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import UploadCall
-from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy
+from secagg_client.retry import RETRYABLE, Attempts, RetryPolicy, limit_of
 from secagg_client.tracing import call_span
 from secagg_client.transport.aio import Channel, Event, RunningCall, compute, usable_after, wait
 from secagg_client.transport.channels import CallFailed, named_error
@@ -29,7 +29,8 @@ class Scope:
         """Args: timeout_s: from now on; no limit if None."""
         self.bytes_sent = 0
         self.bytes_received = 0
-        self._end = None if timeout_s is None else monotonic() + timeout_s
+        limit = limit_of(timeout_s)
+        self._end = None if limit is None else monotonic() + limit
         self._cancelled = Event()
         self._lock = Lock()
         self._running: RunningCall | None = None

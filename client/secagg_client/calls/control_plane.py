@@ -7,7 +7,7 @@ from typing import Final
 
 from secagg.aggregates import Aggregate, GroupedAggregate
 from secagg.config import RoundConfig
-from secagg.context import RoundId
+from secagg.context import ROUND_ID_SIZE, RoundId
 from secagg.crypto.identity import is_participant_id
 from secagg.errors import ConfigError, ProtocolViolation
 from secagg.messages import ParticipantId
@@ -41,6 +41,10 @@ class OpenRound(PreparedCall[RoundId]):
     waits_for_room = False
     round_id: RoundId
     config: RoundConfig
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.round_id, bytes) or len(self.round_id) != ROUND_ID_SIZE:
+            raise ConfigError(f"a round_id is {ROUND_ID_SIZE} bytes, not {self.round_id!r}")
 
     def requests(self) -> Iterator[bytes]:
         """The configuration in pieces; with the first one goes the id."""

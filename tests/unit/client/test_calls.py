@@ -196,6 +196,12 @@ def test_a_sidecar_that_opens_another_round_than_asked_is_refused() -> None:
     assert refused.value.culprit == COORDINATOR
 
 
+@pytest.mark.parametrize("bad", [b"short", bytes(17), b"", "x" * 16, bytearray(16), None])
+def test_what_is_no_round_id_opens_no_round(bad: Any) -> None:
+    with pytest.raises(ConfigError, match="a round_id is 16 bytes, not "):
+        OpenRound(bad, make_config(5))
+
+
 def test_calls_of_a_round_last_as_long_as_the_round_could() -> None:
     config = replace(make_config(5), deadlines=Deadlines(1, 2, 3, 4, 5, 6))
     assert AwaitReceipt(ROUND_ID, config).lasts_s == 21

@@ -1,11 +1,13 @@
 """When a call is made again: delays, limits in number and in time, and what is never repeated."""
 
-from math import inf
+from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy
+from secagg_client.aio.connection import Scope
+from secagg_client.retry import Attempts, ConnectionBroken, RetryPolicy, limit_of
 
 from secagg.errors import ConfigError, LimitError, RoundTimeoutError, TransportError
 
@@ -124,11 +126,27 @@ def test_jitter_keeps_half_of_the_delay(jitter: float, failures: int) -> None:
         {"first_delay_s": 0.0},
         {"first_delay_s": 2.0, "max_delay_s": 1.0},
         {"give_up_after_s": -1.0},
+        {"give_up_after_s": nan},
+        {"max_delay_s": inf},
     ],
 )
 def test_senseless_policies_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         RetryPolicy(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"), [(None, None), (inf, None), (1e300, None), (3, 3.0), (0.5, 0.5), (-1, -1.0)]
+)
+def test_an_endless_limit_of_time_is_none(asked: float | None, limit: float | None) -> None:
+    assert limit_of(asked) == limit
+    assert (Scope(asked)._end is None) is (limit is None)
+
+
+@pytest.mark.parametrize("bad", [nan, "3", True])
+def test_a_limit_that_is_no_number_is_refused(bad: Any) -> None:
+    with pytest.raises(ConfigError, match="timeout_s must be a number"):
+        Scope(bad)
 
 
 def test_the_end_of_the_time_tells_what_the_last_attempt_ran_into() -> None:
