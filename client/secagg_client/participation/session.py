@@ -175,7 +175,7 @@ class Participation:
     def _leave_call(self, error: BaseException) -> LeaveRound | None:
         if self._participant is not None:
             self._participant.abort()
-        self._parked = self._state is not None and not self._lost and self._may_go_on(error)
+        self._parked = self._state is not None and self._may_go_on(error)
         if self._parked:
             return None
         if self._input is not None and self._surely_not_summed(error):
@@ -192,6 +192,8 @@ class Participation:
         again, or the caller has what this round is about.
         """
         if isinstance(error, RoundTimeoutError | UploadLost):  # our caller, or nobody, goes on
+            return False
+        if self._lost and isinstance(error, SavedStateError):
             return False
         kinds = TransportError | LimitError | SavedStateError | MemoryFileError
         return isinstance(error, kinds) or (self._untouched and isinstance(error, LocalError))
@@ -314,9 +316,9 @@ class Participation:
         check_same_input(kept, self._input_digest)
         if offer.config.groups is not None:
             self._group = GroupedRoundId.of(offer.round_id, offer.config_bytes, offer.config.groups)
-        self._offer, self._untouched, self._lost = offer, False, True
+        self._offer, self._lost = offer, True
         participant = rebuild(kept.state, kept.step, lambda _: membership, self._open_backend)
-        self._participant, self._lost = participant, False
+        self._participant, self._untouched, self._lost = participant, False, False
         for round_id in self._ids(offer):
             self._terms.seen.add(round_id)
         participant.provide(own.encoded, mine.model_digest)

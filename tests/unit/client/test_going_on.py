@@ -34,12 +34,15 @@ from secagg.errors import (
     LimitError,
     LocalError,
     MemoryFileError,
+    MissingExtraError,
     NotInRoundError,
     ParticipationCancelled,
+    PolicyViolation,
     ProtocolViolation,
     RoundAborted,
     RoundTimeoutError,
     SavedStateError,
+    SecAggError,
     TransportError,
     UnknownRoundError,
 )
@@ -237,6 +240,33 @@ def test_a_caller_who_speaks_of_another_round_is_refused(
     call = again(round_, life).advance(None)
     assert call is not None
     assert call.method == "Share"
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (MissingExtraError("TenSEAL", "homomorphic"), True),
+        (SavedStateError("it was joined with another certificate"), False),
+        (PolicyViolation("below our policy"), False),
+    ],
+)
+def test_a_process_that_lacks_something_does_not_end_the_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: SecAggError, goes_on: bool
+) -> None:
+    round_, life = stopped(tmp_path, "Share")
+
+    def lacking(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "rebuild", lacking)
+        other = again(round_, life)
+        with pytest.raises(type(error)):
+            other.advance(None)
+        assert (other.leave_call(error) is None) is isinstance(error, LocalError)
+        other.close()
+    life.folder.__exit__(None, None, None)
+    assert isinstance(again(round_, life).advance(None), SendMessage if goes_on else FindRound)
 
 
 def test_an_aggregate_without_a_place_is_refused_by_each_process(tmp_path: Path) -> None:
