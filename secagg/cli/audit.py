@@ -211,8 +211,12 @@ def _log(where: Path) -> Path:
 def _check_apart(where: Path, out: Path) -> None:
     """Keep the log from being written over by what is made of it."""
     from secagg.errors import ConfigError
+    from secagg.programs.audit import reading
 
-    if out.resolve().is_relative_to(_log(where).resolve()):
+    source, target = _log(where).resolve(), out.resolve()
+    if target == source or (
+        target.parent == source and (reading.is_segment(target.name) or target.name == reading.HEAD)
+    ):
         raise ConfigError(f"{out} belongs to the log itself, and would be written over: name a file elsewhere")
 
 
