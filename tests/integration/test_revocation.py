@@ -75,10 +75,12 @@ async def test_a_round_that_cannot_go_on_keeps_nobody_in_the_others(
 ) -> None:
     write_site(tmp_path)
     async with stage(tmp_path, denied=deny(tmp_path)) as s:
-        rounds = [await s.open(make_config(5, threshold=3)) for _ in range(2)]
-        for _, people in rounds:
+        hosted = []
+        for _ in range(2):
+            round_id, people = await s.open(make_config(5, threshold=3))
             await asyncio.gather(*(p.say() for p in people))
-        stuck, excluded, shut_out = s.server.rounds.find(rounds[0][0]), list[HostedRound](), list[str]()
+            hosted.append(s.server.rounds.find(round_id))
+        (stuck, other), excluded, shut_out = hosted, list[HostedRound](), list[str]()
         genuine = HostedRound.exclude
 
         async def exclude(hosted: HostedRound, participants: frozenset[ParticipantId]) -> None:
@@ -93,4 +95,4 @@ async def test_a_round_that_cannot_go_on_keeps_nobody_in_the_others(
         deny(tmp_path, NAMES[0])
         s.server.renewal.wake()
         await s.server.renewal.look()
-        assert excluded == [s.server.rounds.find(rounds[1][0])]
+        assert excluded == [other]
