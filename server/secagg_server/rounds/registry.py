@@ -1,7 +1,7 @@
 """Every round that the coordinator knows: opened, offered, and forgotten some time after its end."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -114,6 +114,7 @@ class Rounds:
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
         self._fetched: set[RoundId] = set()  # those that are over by now, whose sum an earlier process gave somebody
         self._lost: dict[RoundId, RoundAborted] = {}  # those of which nothing is left but the id
+        self._forgetting: set[asyncio.Task[None]] = set()  # what the store is about to forget
         self._observer = observer
         self._opening = 0
         self._openings: dict[RoundId, asyncio.Task[OpenedRound]] = {}  # under way
@@ -155,7 +156,7 @@ class Rounds:
 
     def _forget_lost(self, round_id: RoundId) -> None:
         if self._lost.pop(round_id, None) is not None:
-            self._store.forget_rounds([round_id])
+            self._forget_kept([round_id])
 
     async def open(self, round_id: bytes, config_bytes: bytes) -> OpenedRound:
         """Start a round with this id and configuration; in groups, all of them at once. One that was opened with both
@@ -167,14 +168,17 @@ class Rounds:
             LedgerError: the task's privacy ledger is damaged, or cannot be written.
             DecodeError: it is no configuration, or no id.
             LimitError: too many rounds are under way.
-            RoundAborted: the coordinator shuts down.
+            RoundAborted: the coordinator shuts down, or the round of this id is lost.
         """
         self._check_serving()
         own = checked_id(round_id)
+        if self._forgetting:  # perhaps one that had this id
+            await asyncio.wait(set(self._forgetting))
         while (under_way := self._openings.get(own)) is not None:
             await asyncio.wait({under_way})
         opened = self._known.get(own) or self._rounds.get(own)
         if opened is None:
+            self._check_not_lost(own)
             # To its end, even if the call is cancelled: what was planned is given back when the round ends.
             return await asyncio.shield(self._opening_of(own, config_bytes))
         if opened.record.config_bytes != config_bytes:  # check: opened-otherwise
@@ -279,11 +283,14 @@ class Rounds:
     def _found(self, rounds: Mapping[RoundId, FoundT], round_id: bytes) -> FoundT:
         own = checked_id(round_id)
         found = rounds.get(own)
-        if found is None and own in self._lost:
-            raise RoundAborted(self._lost[own].reason, str(self._lost[own]))
         if found is None:
+            self._check_not_lost(own)
             raise UnknownRoundError(f"no round {round_id.hex()}; finished rounds are forgotten after a while")
         return found
+
+    def _check_not_lost(self, round_id: RoundId) -> None:
+        if round_id in self._lost:
+            raise RoundAborted(self._lost[round_id].reason, str(self._lost[round_id]))
 
     async def next_offer(
         self, task: str, participant: ParticipantId, seen: Collection[bytes], purpose: str = TRAIN
@@ -391,8 +398,14 @@ class Rounds:
             ids = [hosted.record.round_id for hosted in _parts_of(opened)]
             for known in ids:
                 del self._rounds[known]
-            self._store.forget_rounds(dict.fromkeys([round_id, *ids]))
+            self._forget_kept(dict.fromkeys([round_id, *ids]))
             self._log.debug("round_forgotten", round_id=round_id.hex())
+
+    def _forget_kept(self, round_ids: Iterable[RoundId]) -> None:
+        """In a thread: a slow disk, or a sum of gigabytes, holds up no call."""
+        task = asyncio.create_task(asyncio.to_thread(self._store.forget_rounds, round_ids))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
 
 
 def _parts_of(opened: OpenedRound) -> Collection[HostedRound]:

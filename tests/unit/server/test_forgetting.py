@@ -1,7 +1,10 @@
 """Which finished rounds the coordinator remembers: by when they ended, and no sum is lost before it is fetched."""
 
+import asyncio
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from threading import Event, get_ident
 
 import pytest
 from secagg_server.observability.observer import Observer
@@ -126,3 +129,32 @@ def test_settings_that_would_lose_a_sum_are_refused(tmp_path: Path) -> None:
         "settings: keep_finished_rounds (32) must be at least max_open_rounds (33): raise the one or lower the other"
     )
     assert load_settings(None, {**files, "max_open_rounds": 33, "keep_finished_rounds": 33}).keep_finished_rounds == 33
+
+
+async def test_a_slow_disk_that_forgets_a_round_holds_up_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the id can be used again only when nothing of the old round is left to go."""
+    rounds, slow, threads = registry(tmp_path), Event(), list[int]()
+    forget = MemoryStore.forget_rounds
+
+    def late(store: MemoryStore, round_ids: Iterable[RoundId]) -> None:
+        threads.append(get_ident())
+        slow.wait(30)
+        forget(store, round_ids)
+
+    monkeypatch.setattr(MemoryStore, "forget_rounds", late)
+    oldest, *_ = await later_rounds(rounds, KEPT + 1)
+    again = asyncio.create_task(rounds.open(oldest, CONFIG))
+    await asyncio.sleep(0)
+    assert not rounds._openings
+    slow.set()
+    assert (await again).record.round_id == oldest
+    assert get_ident() not in threads
+
+
+async def test_whoever_opens_a_lost_round_again_hears_that_it_is_lost(tmp_path: Path) -> None:
+    rounds, lost = registry(tmp_path), RoundId(b"l" * 16)
+    rounds._lose(lost, "nothing of it is there")
+    with pytest.raises(RoundAborted, match="the round is lost: nothing of it is there"):
+        await rounds.open(lost, CONFIG)
