@@ -18,7 +18,7 @@ from secagg_server.storage.sqlite.schema import STEPS, migrate
 
 from secagg.crypto.authority import create_authority, issue_server
 from secagg.programs.disk import REAL_DISK
-from secagg.programs.ledgers.files import MARKER, locked
+from secagg.programs.ledgers.files import ENTRIES, MARKER, locked
 from tests.serving import PATIENCE_S, site, write_site
 
 NOW = datetime.now(UTC)
@@ -304,6 +304,33 @@ def state_of_an_older_release(start: Start) -> str:
 def state_that_is_no_database(start: Start) -> str:
     start.state.database.write_bytes(b"this is no database " * 100)
     return r"state\.sqlite is damaged: file is not a database"
+
+
+@situation
+def state_on_top_of_ledgers(start: Start) -> str:
+    del start.flags["ledger_dir"]
+    start.flags["state_dir"] = str(start.folder / "ledger")
+    (start.ledger / f"heart-0123{ENTRIES}").touch()
+    return r"\S+/ledger has privacy ledgers, and this coordinator would look for them in \S+/ledger/ledgers, and forget"
+
+
+@situation
+def ledgers_of_the_state_passed_over(start: Start) -> str:
+    with locked(start.state.ledgers):
+        (start.state.ledgers / f"heart-0123{ENTRIES}").touch()
+    return r"\S+/state/ledgers has privacy ledgers, and this coordinator would look for them in \S+/ledger, and forget"
+
+
+@situation
+def one_folder_for_state_and_ledgers(start: Start) -> str:
+    start.flags["state_dir"] = start.flags["ledger_dir"]
+    return r"settings: state_dir and ledger_dir are both \S+/ledger: give ledgers a folder of their own"
+
+
+@situation
+def empty_variable_for_the_state(start: Start) -> str:
+    start.environment["SECAGG_SERVER_STATE_DIR"] = ""
+    return "setting state_dir: value error, should name a folder, or be left out"
 
 
 @situation

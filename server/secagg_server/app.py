@@ -58,7 +58,7 @@ from secagg_server.rounds.quarantine import Quarantine
 from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 from secagg_server.storage.memory import MemoryStore
-from secagg_server.storage.sqlite.folder import StateFolder, held
+from secagg_server.storage.sqlite.folder import StateFolder, check_ledgers, held
 from secagg_server.storage.sqlite.store import SqliteStore
 from secagg_server.storage.store import Store
 from secagg_server.storage.temporary import MEMORY_BYTES
@@ -318,8 +318,15 @@ def check_accounting(settings: Settings) -> None:
         check_installed()
 
 
-def _state(settings: Settings) -> AbstractContextManager[StateFolder | None]:
-    return nullcontext() if settings.state_dir is None else held(settings.state_dir, REAL_DISK)
+@contextmanager
+def _state(settings: Settings) -> Iterator[StateFolder | None]:
+    if settings.state_dir is None:
+        yield None
+        return
+    folder = StateFolder(settings.state_dir)
+    check_ledgers(folder, settings.ledgers or folder.ledgers, REAL_DISK)
+    with held(folder.path, REAL_DISK):
+        yield folder
 
 
 def _audit_log(

@@ -10,7 +10,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
@@ -189,6 +198,23 @@ class Settings(BaseSettings):
     def ledgers(self) -> Path | None:
         """The folder of the privacy ledgers; None if they are in memory."""
         return self.ledger_dir or (self.state_dir and StateFolder(self.state_dir).ledgers)
+
+    @field_validator("state_dir", "ledger_dir", mode="before")
+    @classmethod
+    def _names_a_folder(cls, value: object) -> object:
+        """An empty variable would name the working directory."""
+        if value == "":  # check: folder-named
+            raise ValueError("should name a folder, or be left out")
+        return value
+
+    @model_validator(mode="after")
+    def _keeps_ledgers_apart(self) -> Self:
+        if self.ledger_dir is not None and self.ledger_dir == self.state_dir:
+            raise ValueError(
+                f"state_dir and ledger_dir are both {self.state_dir}: give ledgers a folder of their own, or leave "
+                "ledger_dir out, then they are in the folder ledgers of state_dir"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keeps_what_ends_together(self) -> Self:

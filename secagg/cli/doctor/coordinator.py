@@ -273,7 +273,7 @@ def _open_files(settings: "Settings") -> Finding:
 
 def _state(settings: "Settings", *, running: bool) -> Finding:
     """Whether a coordinator can take up what an earlier one left. Opens no database: that writes beside it."""
-    from secagg_server.storage.sqlite.folder import StateFolder, check_private, check_room, is_held
+    from secagg_server.storage.sqlite.folder import StateFolder, check_ledgers, check_private, check_room, is_held
     from secagg_server.storage.sqlite.schema import check_file
 
     from secagg.programs.disk import REAL_DISK
@@ -292,6 +292,7 @@ def _state(settings: "Settings", *, running: bool) -> Finding:
         return fine("state", f"{folder.path} is made at the first start")
     try:
         check_private(folder.path, REAL_DISK)
+        check_ledgers(folder, settings.ledgers or folder.ledgers, REAL_DISK)
         if is_held(folder.path, REAL_DISK) and not running:
             raise ConfigError(f"the state folder {folder.path} belongs to a coordinator that is running")
         check_room(folder.path, REAL_DISK)

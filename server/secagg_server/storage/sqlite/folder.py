@@ -25,6 +25,7 @@ from typing import Final
 
 from secagg.errors import ConfigError
 from secagg.programs.disk import Disk
+from secagg.programs.ledgers.files import ENTRIES
 
 ROOM_BYTES: Final = 1 << 20
 """What must fit on the disk when a coordinator starts."""
@@ -133,6 +134,27 @@ def check_private(path: Path, disk: Disk) -> None:
         raise ConfigError(
             f"the state folder {path} can be read or written by others (mode {facts.mode & 0o777:04o})"
         ).mended_by(f"chmod 700 {shlex.quote(str(path))}")
+
+
+def check_ledgers(folder: StateFolder, ledgers: Path, disk: Disk) -> None:
+    """Check that no privacy ledgers lie where nobody would look for them: what was spent would be forgotten.
+
+    Args:
+        folder: of the state, which may be missing.
+        ledgers: the folder where ledgers are looked for.
+        disk: where both are.
+
+    Raises:
+        ConfigError: some do.
+    """
+    for path in (folder.path, folder.ledgers):
+        if path == ledgers or disk.facts(path) is None:
+            continue
+        if any(name.endswith(ENTRIES) for name in disk.names(path)):  # check: ledgers-passed-over
+            raise ConfigError(
+                f"{path} has privacy ledgers, and this coordinator would look for them in {ledgers}, and forget what "
+                "was spent: move them there, or let ledger_dir name the folder that has them"
+            )
 
 
 def check_room(path: Path, disk: Disk) -> None:
