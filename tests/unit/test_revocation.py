@@ -112,6 +112,25 @@ def test_a_list_must_be_signed_by_a_trusted_ca(monkeypatch: pytest.MonkeyPatch) 
         TrustAnchors.from_pem(one.pem + pem)
 
 
+def test_a_ca_that_may_not_sign_lists_signs_none() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a CA without lists")])
+    usage = dict.fromkeys(
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+         "crl_sign", "encipher_only", "decipher_only"), False
+    )  # fmt: skip
+    end = NOW + timedelta(days=1)
+    ca = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    ca = ca.not_valid_before(NOW).not_valid_after(end)
+    ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem = ca.add_extension(x509.KeyUsage(key_cert_sign=True, **usage), critical=True).sign(key, hashes.SHA256())
+    builder = x509.CertificateRevocationListBuilder().issuer_name(name).last_update(NOW).next_update(end)
+    made = builder.sign(key, hashes.SHA256()).public_bytes(PEM)
+    TrustAnchors.from_pem(pem.public_bytes(PEM))
+    with pytest.raises(IdentityError, match="no trusted CA signed the revocation list of CN=a CA without lists"):
+        TrustAnchors.from_pem(pem.public_bytes(PEM) + made)
+
+
 def distribution_point(*, indirect: bool) -> x509.IssuingDistributionPoint:
     return x509.IssuingDistributionPoint(
         full_name=None,
