@@ -2,17 +2,20 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from secagg_client import AsyncControlClient
+from secagg_server.observability.facts import RoundEvent, RoundName
 from secagg_server.rounds.hosted import HostedRound
 from typer.testing import CliRunner
 
 from secagg.cli.main import build
 from secagg.context import RoundId
-from secagg.errors import ConfigError, NotInRoundError
-from secagg.messages import Phase
+from secagg.errors import AuditError, ConfigError, NotInRoundError, StoreError
+from secagg.events import WrongShares
+from secagg.messages import ParticipantId, Phase
 from secagg.wire.strikes import Strike
 from tests.serving import NAMES, make_config, refused, stage
 
@@ -93,3 +96,27 @@ async def test_one_in_quarantine_may_leave_the_rounds_that_it_is_in(tmp_path: Pa
         await gone.leave()
         await asyncio.gather(*(p.play() for p in others))
         assert all(p.receipt is not None for p in others)
+
+
+async def test_what_becomes_of_one_with_strikes_is_on_record_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage(tmp_path, quarantine_after=1) as s:
+        rounds, noted = s.server.rounds, list[tuple[str, dict[str, Any]]]()
+        monkeypatch.setattr(rounds.audit, "note", lambda kind, **facts: noted.append((kind, facts)))
+        name = RoundName(RoundId(bytes(16)), "digits", "masked", None)
+        rounds.quarantine(RoundEvent(name, 1.0, WrongShares(NAMES[0], ())))
+        assert noted == [("quarantined", {"participant": NAMES[0], "strikes": 1})]
+
+        async def full(participant: ParticipantId, forgiven: int) -> None:
+            assert (participant, forgiven) == (NAMES[0], 1)
+            raise AuditError("the disk is full")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(rounds.audit, "forgive", full)
+            async with AsyncControlClient(f"unix:{tmp_path}/control.sock") as client:
+                with pytest.raises(StoreError, match="the disk is full"):
+                    await client.forgive(NAMES[0])
+        assert rounds.quarantine.holds(NAMES[0])
+        assert await rounds.forgive(NAMES[0]) == 1
+        assert not rounds.quarantine.holds(NAMES[0])

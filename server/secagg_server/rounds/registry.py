@@ -337,12 +337,13 @@ class Rounds:
 
         Raises:
             ConfigError: it has none.
-            StoreError: the disk refuses.
+            StoreError: the disk refuses, and nothing is forgiven.
         """
-        if all(record.participant != participant for record in self.quarantine.records):
+        strikes = sum(len(record.strikes) for record in self.quarantine.records if record.participant == participant)
+        if not strikes:
             raise ConfigError(f"{participant} has no strikes")
+        await self.audit.forgive(participant, strikes)  # first: nobody is let in again without a record
         forgiven = await asyncio.to_thread(self.quarantine.forgive, participant)
-        await self.audit.forgive(participant, forgiven)
         self._wake(participant)
         return forgiven
 
