@@ -94,7 +94,8 @@ def write_arrays(path: Path, arrays: Mapping[str, AnyArray]) -> None:
 class ArrayFile:
     """Arrays on their way into an .npz file, or one into a .npy file, each value after the other. A `Sink`.
 
-    The file of that name is exchanged when all is written and safe. Until then, and after an error, it is what it was.
+    The file of that name, or that a link of that name leads to, is exchanged when all is written and safe. Until then,
+    and after an error, it is what it was.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,7 +104,7 @@ class ArrayFile:
         Raises:
             OSError: the file cannot be made.
         """
-        self._path = path
+        self._path = path = path.resolve()  # an exchange must not replace a link
         self._new = path.with_name(f".{path.name}.{os.getpid()}.new")
         self._file = self._new.open("wb")
         if path.exists():

@@ -38,7 +38,7 @@ def check_writable(*paths: Path | None) -> None:
         if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
             raise ConfigError(f"{path} cannot be written: it exists, and is a folder or protected")
         try:
-            with TemporaryFile(dir=path.parent):
+            with TemporaryFile(dir=path.resolve().parent):
                 pass
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror}; make its folder first") from None

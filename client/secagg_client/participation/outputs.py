@@ -100,7 +100,8 @@ class _Filled:
     def begin(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         del shape, dtype
         array = self._arrays[name]
-        self._flat, self._at = array.reshape(-1) if array.flags.c_contiguous else array.flat, 0
+        flat = array.flags.c_contiguous and not isinstance(array, np.matrix)  # which does not become flat
+        self._flat, self._at = array.reshape(-1) if flat else array.flat, 0
 
     def write(self, values: AnyArray) -> None:
         self._flat[self._at : self._at + len(values)] = values

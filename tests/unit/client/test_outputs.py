@@ -320,6 +320,30 @@ def test_a_file_is_safe_before_it_has_its_name_and_its_name_before_anybody_hears
     assert done == [f"{(tmp_path / name).stat().st_size} bytes", name, "folder"]
 
 
+def test_the_file_behind_a_link_is_exchanged_and_not_the_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "mean.npz"
+    link.symlink_to(tmp_path / "elsewhere" / "mean.npz")
+    for value in (1.0, 2.0):
+        output_of(link)
+        write_arrays(link, {"w": np.full(3, value)})
+        assert link.is_symlink()
+        assert read_arrays(tmp_path / "elsewhere" / "mean.npz")["w"][0] == value
+    (tmp_path / "lost.npz").symlink_to(tmp_path / "nowhere" / "mean.npz")
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        output_of(tmp_path / "lost.npz")
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 4)).view(np.matrix), np.zeros((4, 2)).T, np.zeros((2, 8))[:, ::2]])
+def test_arrays_in_any_layout_are_filled(array: np.ndarray[Any, Any]) -> None:
+    output = output_of({"w": array})
+    with output.sink() as sink:
+        sink.begin("w", array.shape, array.dtype)
+        sink.write(np.arange(3.0))
+        sink.write(np.arange(3.0, 8.0))
+    assert np.array_equal(np.asarray(array), np.arange(8.0).reshape(2, 4))
+
+
 def test_the_array_of_a_npy_file_has_its_name_of_the_round(tmp_path: Path) -> None:
     with ArrayFile(tmp_path / "mean.npy") as file:
         file.begin("head.weight", (3,), np.dtype(np.float32))
