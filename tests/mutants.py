@@ -652,6 +652,8 @@ MUTANTS: Final = (
            _KILLED),
     Mutant("lost-though-it-may-go-on", _FLOW, "if self._lost and isinstance(error, SavedStateError):",
            "if self._lost:", _GOES_ON),
+    Mutant("carried-sent-again", _FLOW, "            own.sent_before()\n", "            pass\n", _GOES_ON),
+    Mutant("counted-forgotten", _FLOW, "        self._counted = kept.sets is not None\n", "", _GOES_ON),
     _unchecked("signs-another-result", _FLOW, "one-result-signed", _GOES_ON),
     _unchecked("result-not-kept", _FLOW, "result-kept-before-it-is-signed", _GOES_ON),
     _unchecked("no-place-for-the-sum", _FLOW, "place-for-the-sum-again", _GOES_ON),

@@ -58,6 +58,11 @@ class Input:
         """The same upload; if it is our input, its last chunk is noticed when it is asked for."""
         return upload if self.residual is None else self.residual.noting(upload)
 
+    def sent_before(self) -> None:
+        """An earlier process of ours may have handed in all of it, so that it may be in a sum."""
+        if self.residual is not None:
+            self.residual.handed_in = True
+
     def into_sum(self) -> None:
         """Our input is in a released sum: carry what it lost."""
         if self.residual is not None:

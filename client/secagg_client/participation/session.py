@@ -328,6 +328,8 @@ class Participation:
         row = CALL_OF[participant.state.awaits]
         reply = participant.receive(decoded(row, row.answers, deque(kept.answer)), self._terms.clock())
         self._begun = True
+        if self._counted or not isinstance(reply, ParticipantMessage):  # the first upload is our input
+            own.sent_before()
         return offer, participant, reply
 
     def _encode(self, round_: Round) -> Input:

@@ -546,6 +546,40 @@ def test_what_is_carried_is_neither_lost_nor_sent_twice(tmp_path: Path, cuts_pow
         np.testing.assert_allclose(carried(life), brought - summed, atol=1e-4)
 
 
+@pytest.mark.parametrize(("at", "stays"), [("Share", True), ("SendInput", False), ("Reveal", False)])
+@pytest.mark.parametrize("error", [RoundTimeoutError("over"), NotInRoundError("late")])
+def test_what_an_earlier_process_may_have_sent_is_not_sent_again(
+    tmp_path: Path, error: SecAggError, at: str, stays: bool
+) -> None:
+    """The second process asked for no chunk of the input, and never learns what became of it."""
+    life = life_of(tmp_path)
+    rounds_of(life, 1)
+    before = carried(life)
+
+    def bring(person: int) -> Contribution:
+        return Contribution(update=random_update(LOSSY.schema, person), weight=1, model_digest=LOSSY.model_digest)
+
+    life.make = partial(bring, 1)
+    round_ = Crashing(life, LOSSY, bring, round_id=RoundId(bytes([9]) * 16))
+    round_.stops_at = at
+    with pytest.raises(Stopped):
+        round_.play()
+    going_on = life.process(FindRound(task=LOSSY.task))
+    call = going_on.advance(None)
+    assert call is not None
+    assert call.method == at
+    going_on.leave_call(error)
+    going_on.close()
+    life.folder.__exit__(None, None, None)
+    life.disk.kill()
+    with StateFolder(FOLDER, disk=life.disk.mount()) as state, state.turn(VICTIM):
+        left = state.carried(LOSSY.task)
+    if stays or (at == "SendInput" and isinstance(error, NotInRoundError)):
+        np.testing.assert_array_equal(left["values"], before)
+    else:
+        assert left == {}
+
+
 def decoded_alone(round_: Crashing, encoded: Any) -> Any:
     """What the encoded vector of one participant says of its update."""
     config = round_.config
