@@ -128,6 +128,8 @@ MUTANTS: Final = (
     Mutant("id-of-a-sum-used-again-in-memory", f"{_SERVER}/storage/memory.py",
            "            self._releases.check_new(record.round_id for record in records)\n", "            pass\n",
            "tests/unit/server/storage/test_stores.py"),
+    Mutant("check-config-goes-on-with-rounds", f"{_SERVER}/cli.py", "(settings, trial=True)", "(settings)",
+           "tests/unit/server/test_settings.py"),
     _unchecked("ledgers-passed-over", f"{_STORE}/folder.py", "ledgers-passed-over",
                "tests/integration/test_refused_start.py"),
     _unchecked("broken-off-goes-on", f"{_STORE}/store.py", "broken-off", _DURABLE),

@@ -92,7 +92,7 @@ class RunningServer:
 
 @asynccontextmanager
 async def running_server(
-    settings: Settings, *, store: Store | None = None, clock: Clock = time.time
+    settings: Settings, *, store: Store | None = None, clock: Clock = time.time, trial: bool = False
 ) -> AsyncIterator[RunningServer]:
     """Go on with the rounds that an earlier process left, and serve until the block ends. Then suspend open rounds, or
     abort them where the store ends with the process; tell whoever waits, and stop.
@@ -101,6 +101,7 @@ async def running_server(
         settings: what the operator chose.
         store: where the settings say if None: in `state_dir`, or in memory.
         clock: seconds since 1970.
+        trial: do all that may keep a coordinator from starting, but go on with no round, tell no news and serve nobody.
 
     Raises:
         ConfigError: an address is not allowed, or taken; or `state_dir` or `ledger_dir` is; or too few files may be
@@ -194,6 +195,19 @@ async def running_server(
             where = {"data plane": proxy.listens, "control plane": control_address, "status port": status.listens}
             picture = Reader(state, memory, rounds, where, clock=clock, why=lambda: readiness.state).picture
             status.start(routes(readiness, metrics.answer, StatusPage(picture).routes))
+        running = RunningServer(
+            str(proxy.listens),
+            str(control_address),
+            None if status is None else str(status.listens),
+            connections,
+            proxy,
+            rounds,
+            renewal,
+        )
+        if trial:
+            yield running
+            await asyncio.gather(data.stop(None), control.stop(None))
+            return
         tell_news(keeper, audit)  # written with the start
         await audit.start(settings, loaded.identity, loaded.trust)
         await asyncio.to_thread(rounds.opener.budgets.look)
@@ -203,25 +217,20 @@ async def running_server(
         renewing = asyncio.create_task(renewal.run())
         readiness.state = SERVING
         try:
-            yield RunningServer(
-                str(proxy.listens),
-                str(control_address),
-                None if status is None else str(status.listens),
-                connections,
-                proxy,
-                rounds,
-                renewal,
-            )
+            yield running
         finally:
             readiness.state = STOPPING
             renewing.cancel()
             for check in checks:
                 check.shut_down()
-            await rounds.shut_down()
-            grace = settings.shutdown_grace_s
-            await asyncio.gather(data.stop(grace), control.stop(grace))
-            await audit.stop([opened.record.round_id for opened in rounds.newest_first() if opened.outcome is None])
-            structlog.get_logger().info("stopped")
+            await _shut_down(rounds, audit, settings.shutdown_grace_s, data, control)
+
+
+async def _shut_down(rounds: Rounds, audit: CoordinatorAudit, grace_s: float, *planes: grpc.aio.Server) -> None:
+    await rounds.shut_down()
+    await asyncio.gather(*(plane.stop(grace_s) for plane in planes))
+    await audit.stop([opened.record.round_id for opened in rounds.newest_first() if opened.outcome is None])
+    structlog.get_logger().info("stopped")
 
 
 def _data_server(

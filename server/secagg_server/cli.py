@@ -72,9 +72,9 @@ def serve(settings: Settings) -> None:
 def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None:
     """Start as `serve` would and stop at once; then print the settings in force, as a settings file.
 
-    Whatever would keep `serve` from starting is found: a file that is missing or does not fit, a taken address,
-    a folder that may not be written. Beside a sidecar that runs with the same settings, say --files-only: its addresses
-    and its ledgers are taken.
+    It goes on with no round that a sidecar left, and serves nobody. Whatever would keep `serve` from starting is found:
+    a file that is missing or does not fit, a taken address, a folder that may not be written. Beside a sidecar that
+    runs with the same settings, say --files-only: its addresses and its ledgers are taken.
 
     Example: secagg-server check-config --config secagg-server.toml
     """
@@ -99,7 +99,7 @@ def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None
 
 
 async def _start_and_stop(settings: Settings) -> None:
-    async with running_server(settings):
+    async with running_server(settings, trial=True):
         return
 
 
