@@ -149,8 +149,8 @@ class AsyncControlClient:
     ) -> Aggregate:
         """Wait for the end of the round, then do as `fetch` does."""
         config = self._opened.config(round_id, config)
-        await self._wait(round_id, timeout_s)
-        return await self.fetch(round_id, config)
+        left_s = await self._wait(round_id, timeout_s)
+        return await self.fetch(round_id, config, timeout_s=left_s)
 
     async def fetch_into(
         self, out: Out, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
@@ -176,7 +176,8 @@ class AsyncControlClient:
         config, output = self._opened.config(round_id, config), output_of(out)
         output.check(config)
         if config.groups is not None:
-            return await compute(written_groups, output, await self.fetch_groups(round_id, config), config)
+            groups = await self.fetch_groups(round_id, config, timeout_s=timeout_s)
+            return await compute(written_groups, output, groups, config)
         with closing(Arrival(config)) as arrival:
             packed = await self._call(KeepResult(round_id, config, arrival), timeout_s)
             return await compute(written, output, packed, round_id, config)
@@ -187,8 +188,8 @@ class AsyncControlClient:
         """Wait for the end of the round, then do as `fetch_into` does."""
         config = self._opened.config(round_id, config)
         output_of(out).check(config)
-        await self._wait(round_id, timeout_s)
-        return await self.fetch_into(out, round_id, config)
+        left_s = await self._wait(round_id, timeout_s)
+        return await self.fetch_into(out, round_id, config, timeout_s=left_s)
 
     async def fetch_groups(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
@@ -201,16 +202,18 @@ class AsyncControlClient:
     ) -> GroupedAggregate:
         """Wait for the end of a round in groups, then do as `fetch_groups` does."""
         config = self._opened.config(round_id, config)
-        await self._wait(round_id, timeout_s)
-        return await self.fetch_groups(round_id, config)
+        left_s = await self._wait(round_id, timeout_s)
+        return await self.fetch_groups(round_id, config, timeout_s=left_s)
 
-    async def _wait(self, round_id: RoundId, timeout_s: float | None) -> None:
-        last = None
+    async def _wait(self, round_id: RoundId, timeout_s: float | None) -> float | None:
+        """Wait for the end of the round; gives the time that is left."""
+        began, last = monotonic(), None
         async with aclosing(self.watch(round_id, timeout_s=timeout_s)) as events:
             async for _, last in events:
                 if ends(last):
                     break
         end_of(last, round_id)
+        return None if timeout_s is None else timeout_s - (monotonic() - began)
 
     async def expect(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
         """Say who will come: participants advertise keys until all of them have, and not longer, up to the deadline.

@@ -150,8 +150,8 @@ class ControlClient:
     ) -> Aggregate:
         """Wait for the end of the round, then do as `fetch` does."""
         config = self._opened.config(round_id, config)
-        self._wait(round_id, timeout_s)
-        return self.fetch(round_id, config)
+        left_s = self._wait(round_id, timeout_s)
+        return self.fetch(round_id, config, timeout_s=left_s)
 
     def fetch_into(
         self, out: Out, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
@@ -177,7 +177,8 @@ class ControlClient:
         config, output = self._opened.config(round_id, config), output_of(out)
         output.check(config)
         if config.groups is not None:
-            return compute(written_groups, output, self.fetch_groups(round_id, config), config)
+            groups = self.fetch_groups(round_id, config, timeout_s=timeout_s)
+            return compute(written_groups, output, groups, config)
         with closing(Arrival(config)) as arrival:
             packed = self._call(KeepResult(round_id, config, arrival), timeout_s)
             return compute(written, output, packed, round_id, config)
@@ -188,8 +189,8 @@ class ControlClient:
         """Wait for the end of the round, then do as `fetch_into` does."""
         config = self._opened.config(round_id, config)
         output_of(out).check(config)
-        self._wait(round_id, timeout_s)
-        return self.fetch_into(out, round_id, config)
+        left_s = self._wait(round_id, timeout_s)
+        return self.fetch_into(out, round_id, config, timeout_s=left_s)
 
     def fetch_groups(
         self, round_id: RoundId, config: RoundConfig | None = None, *, timeout_s: float | None = None
@@ -202,16 +203,18 @@ class ControlClient:
     ) -> GroupedAggregate:
         """Wait for the end of a round in groups, then do as `fetch_groups` does."""
         config = self._opened.config(round_id, config)
-        self._wait(round_id, timeout_s)
-        return self.fetch_groups(round_id, config)
+        left_s = self._wait(round_id, timeout_s)
+        return self.fetch_groups(round_id, config, timeout_s=left_s)
 
-    def _wait(self, round_id: RoundId, timeout_s: float | None) -> None:
-        last = None
+    def _wait(self, round_id: RoundId, timeout_s: float | None) -> float | None:
+        """Wait for the end of the round; gives the time that is left."""
+        began, last = monotonic(), None
         with closing(self.watch(round_id, timeout_s=timeout_s)) as events:
             for _, last in events:
                 if ends(last):
                     break
         end_of(last, round_id)
+        return None if timeout_s is None else timeout_s - (monotonic() - began)
 
     def expect(self, round_id: RoundId, participants: Collection[str], *, timeout_s: float | None = None) -> None:
         """Say who will come: participants advertise keys until all of them have, and not longer, up to the deadline.

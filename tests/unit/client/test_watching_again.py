@@ -3,19 +3,24 @@ accepted.
 """
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from secagg_client import AsyncControlClient, ControlClient, RetryPolicy
 from secagg_client.aio import connection as aio_connection
 from secagg_client.retry import ConnectionBroken
 from secagg_client.sync import connection as sync_connection
+from secagg_client.sync import control as sync_control
 
 from secagg.context import RoundId
-from secagg.errors import AbortReason, RoundAborted
+from secagg.errors import AbortReason, RoundAborted, RoundTimeoutError
 from secagg.events import MessageAccepted, PhaseStarted, RoundFailed
 from secagg.messages import ParticipantId, Phase
-from secagg.wire.progress import WatchedEvent, encode_event
+from secagg.robust.grouping import Groups
+from secagg.wire.progress import ResultReady, WatchedEvent, encode_event
+from tests.rounds import make_config
 
 ROUND = RoundId(bytes(16))
 AT_ONCE = RetryPolicy(first_delay_s=0.001, max_delay_s=0.001)
@@ -71,3 +76,42 @@ def test_the_same_holds_without_asyncio(monkeypatch: pytest.MonkeyPatch, after: 
     monkeypatch.setattr(sync_connection.Connection, "stream", stream)
     with ControlClient("127.0.0.1:1", retry=AT_ONCE) as control:
         assert [type(event) for _, event in control.watch(ROUND)] == list(map(type, told))
+
+
+@pytest.mark.parametrize("method", ["result", "result_into", "result_groups"])
+@pytest.mark.parametrize(("timeout_s", "left_s"), [(None, None), (5.0, 2.0)])
+def test_who_waits_for_a_result_has_one_limit_for_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, method: str, timeout_s: float | None, left_s: float | None
+) -> None:
+    clock, asked = [10.0], list[float | None]()
+
+    def watch(*_: object, timeout_s: float | None) -> Iterator[tuple[float, WatchedEvent]]:
+        assert timeout_s == given
+        clock[0] += 3.0
+        yield 1.0, ResultReady(3, bytes(32))
+
+    given, config = timeout_s, make_config(3)
+    monkeypatch.setattr(sync_control, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(ControlClient, "watch", watch)
+    monkeypatch.setattr(ControlClient, method.replace("result", "fetch"), lambda *_, timeout_s: asked.append(timeout_s))
+    arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in config.schema.arrays}
+    out = [arrays] if method == "result_into" else []
+    with ControlClient("127.0.0.1:1") as control:
+        getattr(control, method)(*out, ROUND, config, timeout_s=timeout_s)
+    assert asked == [left_s]
+
+
+@pytest.mark.parametrize("timeout_s", [None, 5.0])
+def test_groups_are_fetched_in_the_same_time(monkeypatch: pytest.MonkeyPatch, timeout_s: float | None) -> None:
+    asked = list[float | None]()
+
+    def fetch_groups(*_: object, timeout_s: float | None) -> None:
+        asked.append(timeout_s)
+        raise RoundTimeoutError("over")
+
+    monkeypatch.setattr(ControlClient, "fetch_groups", fetch_groups)
+    config = replace(make_config(3), groups=Groups.parse(3, "mean"))
+    out = {s.name: np.zeros(s.shape, s.dtype) for s in config.schema.arrays}
+    with ControlClient("127.0.0.1:1") as control, pytest.raises(RoundTimeoutError):
+        control.fetch_into(out, ROUND, config, timeout_s=timeout_s)
+    assert asked == [timeout_s]
