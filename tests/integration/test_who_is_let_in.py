@@ -59,8 +59,11 @@ async def test_an_organisation_has_so_many_places_and_no_more(tmp_path: Path, mo
     async with stage(tmp_path, max_per_organisation=3) as s:
         round_id, people = await s.open(make_config(5, threshold=3))
         waiting = [asyncio.create_task(p.say()) for p in people[:3]]
-        while len([p for p in people if s.server.rounds.find(round_id).delivered(p.name, Phase.ADVERTISE_KEYS)]) < 3:
+        hosted = s.server.rounds.find(round_id)
+        assert hosted.offered_to(people[3].name)
+        while len([p for p in people if hosted.delivered(p.name, Phase.ADVERTISE_KEYS)]) < 3:
             await asyncio.sleep(0.01)
+        assert not hosted.offered_to(people[3].name)
         error = await refused(people[3].say(), GONE)
         assert isinstance(error, NotInRoundError)
         assert "3 of north are in it" in str(error)

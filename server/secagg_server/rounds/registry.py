@@ -343,9 +343,7 @@ class Rounds:
         if not strikes:
             raise ConfigError(f"{participant} has no strikes")
         await self.audit.forgive(participant, strikes)  # first: nobody is let in again without a record
-        forgiven = await asyncio.to_thread(self.quarantine.forgive, participant)
-        self._wake(participant)
-        return forgiven
+        return await asyncio.to_thread(self.quarantine.forgive, participant)
 
     async def shut_down(self) -> None:
         """Open no further round. End those that are open: the next process goes on with them if the store outlives
