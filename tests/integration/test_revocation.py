@@ -48,12 +48,15 @@ async def test_one_that_is_refused_from_now_on_leaves_the_round_to_the_others(
             genuine(name)
 
         monkeypatch.setattr(s.server.proxy, "shut_out", noted)
+        recorded: list[Any] = []
+        monkeypatch.setattr(s.server.rounds.audit, "note", lambda kind, **facts: recorded.append((kind, facts)))
         with capture_logs() as logs:
             await s.server.renewal.look()  # sees that a file changed
             await s.server.renewal.look()  # and that it rests
         assert shut_out == [gone.name]
         assert s.server.renewal.fault == ""
         assert s.server.rounds.opener.trust is s.server.renewal.loaded.trust  # rounds to come go by it, too
+        assert [facts["refused"] for kind, facts in recorded if kind == "certificates_changed"] == [[gone.name]]
         assert [line["first"] for line in logs if line["event"] == "participants_expelled"] == [[gone.name]]
         await asyncio.gather(*(p.play() for p in others))
         assert all(p.receipt is not None for p in others)

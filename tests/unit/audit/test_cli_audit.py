@@ -238,3 +238,11 @@ def test_nothing_is_written_over_the_log_that_it_is_made_of(tmp_path: Path) -> N
             assert "belongs to the log itself" in str(refused.exception)
     assert isinstance(_run("export", str(audit), "--out", str(tmp_path / "link")).exception, ConfigError)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_coordinator_that_is_named_must_have_signed(site: Path) -> None:
+    verify = ("verify", str(site / "state"), "--ca", str(site / "ca.pem"), "--coordinator")
+    _said(*verify, "coordinator.example")
+    result = _run(*verify, "another.example")
+    assert result.exit_code == 1
+    assert "is signed by coordinator.example, not by another.example" in result.output
