@@ -163,7 +163,8 @@ class Settings(BaseSettings):
     )
     shutdown_grace_s: Seconds = Field(
         5.0,
-        description="Seconds for calls to end after the rounds were aborted.",
+        description="Seconds for calls to end when the coordinator stops, after rounds were suspended, or aborted if "
+        "there is no state_dir.",
         json_schema_extra=_limit("seconds", "Calls that are still under way are cut off."),
     )
     state_dir: Path | None = Field(
