@@ -85,7 +85,9 @@ def participate(
             "keeps what --carried keeps, too."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the weighted mean to this .npz file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the weighted mean to this .npz file (or .npy file, for one array).")
+    ] = None,
     receipt: Annotated[
         Path | None,
         typer.Option(help="Write what the coordinator signed to this file. secagg round compare reads it."),

@@ -14,7 +14,7 @@ import pytest
 from secagg_client import Client, Memory, Offer, StateFolder
 from secagg_client.calls.call import Parts
 from secagg_client.calls.data_plane import Certify, FindRound, SendMessage, UploadCall
-from secagg_client.participation import session
+from secagg_client.participation import session, state_folder
 from secagg_client.participation.going_on import repeatable
 from secagg_client.participation.session import Participation
 from secagg_client.participation.terms import Contribution
@@ -485,6 +485,31 @@ def test_a_full_disk_is_told_and_the_round_goes_on_once_there_is_room(tmp_path: 
     assert call.method == "Share"
 
 
+def test_after_a_write_that_failed_it_is_read_what_is_on_the_disk() -> None:
+    disk = VirtualDisk(Random(1))  # noqa: S311 - of what a power cut loses
+    with StateFolder(FOLDER, disk=disk.mount()) as state:
+        with state.turn(OWNER):
+            disk.room = 0
+            with pytest.raises(SavedStateError, match="No space left"):
+                state.give_up("digits", None)
+            with pytest.raises(SavedStateError, match="is not known: the disk failed"):
+                _ = state.joined
+        disk.room = None
+        with state.turn(OWNER):
+            assert state.joined == ()
+
+
+def test_the_latest_rounds_are_not_joined_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_folder, "MAX_JOINED", 2)
+    round_, life = stopped(tmp_path, "Share")
+    again(round_, life).advance(None)
+    kept, ids = life.folder.under_way, [RoundId(bytes([number]) * 16) for number in range(1, 4)]
+    assert kept is not None
+    for round_id in ids:
+        life.folder.keep(kept, round_id)
+    assert life.folder.joined == tuple(ids[1:])
+
+
 def test_a_state_needs_a_memory_of_sums_that_lasts_as_long(tmp_path: Path) -> None:
     given: Any = {"identity": site().identity(VICTIM), "trust": site().trust}
     update: Any = {"update": np.zeros(3, np.float32), "task": "digits", "model_digest": bytes(32)}
@@ -544,6 +569,21 @@ def test_what_is_carried_is_neither_lost_nor_sent_twice(tmp_path: Path, cuts_pow
             (encoded,) = {vector.tobytes(): vector for vector in life.encoded[round_.round_id]}.values()
             summed += decoded_alone(round_, encoded)
         np.testing.assert_allclose(carried(life), brought - summed, atol=1e-4)
+
+
+def test_only_the_latest_state_stays_in_the_folder(tmp_path: Path) -> None:
+    life = life_of(tmp_path)
+    rounds_of(life, 2)
+    assert kinds(life) == ["carried", "key", "lock", "state"]
+    before, disk = carried(life), life.disk.mount()
+    for left in ("key.999", "carried.999", "state.new", "key.1000.new"):
+        exchange(disk, FOLDER / left, bytes(32))
+    np.testing.assert_array_equal(carried(life), before)
+    assert kinds(life) == ["carried", "key", "lock", "state"]
+
+
+def kinds(life: Life) -> list[str]:
+    return sorted(path.name.partition(".")[0] for path in life.disk.files())
 
 
 @pytest.mark.parametrize(("at", "stays"), [("Share", True), ("SendInput", False), ("Reveal", False)])
