@@ -4,20 +4,11 @@ Each names the module, a piece of its source that stands there once, and what ta
 history that found it; it is tried first, and others follow if the histories have changed since.
 """
 
-from dataclasses import dataclass
-from enum import Enum, auto
+from dataclasses import dataclass, replace
 from typing import Final
 
-
-class Need(Enum):
-    """What a history must have so that a flaw can show itself in it."""
-
-    CRASH = auto()
-    """The coordinator is killed in one of its operations on the disk, or its power is cut."""
-    CUT = auto()
-    """Its power is cut."""
-    REFUSED = auto()
-    """Its disk is full, or refuses a write or a flush."""
+from secagg.tools.faults.aims import Aim
+from secagg.tools.faults.history import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +21,7 @@ class Flaw:
         module: that has it, by its dotted name.
         old: a piece of the module that stands there once.
         new: what takes its place.
-        needs: what a history must have.
+        aim: what histories must have so that it can show itself.
         seed: of a history that found it.
     """
 
@@ -39,12 +30,27 @@ class Flaw:
     module: str
     old: str
     new: str
-    needs: tuple[Need, ...] = (Need.CUT,)
+    aim: Aim
     seed: int = 0
 
 
 _SQLITE: Final = "secagg_server.storage.sqlite"
 _ROUNDS: Final = "secagg_server.rounds"
+_DISK, _AUDIT = "secagg.programs.disk", "secagg.programs.audit.log"
+
+CUTS: Final = Aim(faults=(Fault.POWER_CUT,))
+ENDS: Final = Aim(faults=(Fault.COORDINATOR_KILLED, Fault.POWER_CUT))
+REFUSALS: Final = Aim(faults=(Fault.DISK_FULL, Fault.DISK_ERROR))
+LONG_CUTS: Final = replace(CUTS, kind="active", values=90_000)
+LONG_ENDS: Final = replace(ENDS, kind="active", values=90_000)
+SEVERAL_ENDS: Final = replace(ENDS, rounds=3, within=600)
+CERTIFIED_CUTS, CERTIFIED_ENDS = replace(CUTS, kind="certified"), replace(ENDS, kind="certified")
+NOISY_CUTS, NOISY_ENDS = replace(CUTS, kind="noisy"), replace(ENDS, kind="noisy")
+GROUPS_ENDS: Final = replace(ENDS, kind="groups", within=600)
+KILLED: Final = Aim(faults=(Fault.COORDINATOR_KILLED,))
+CHANGED_CHUNKS: Final = replace(KILLED, rots_in=".chunks")
+CHANGED_LOG: Final = replace(KILLED, rots_in=".sqlite-wal")
+CHANGED_DATABASE: Final = replace(KILLED, rots_in=".sqlite")
 
 FLAWS: Final = (
     # The database.
@@ -54,7 +60,8 @@ FLAWS: Final = (
         f"{_SQLITE}.database",
         '"synchronous = FULL"',
         '"synchronous = OFF"',
-        seed=22,
+        CUTS,
+        seed=0,
     ),
     Flaw(
         "log-not-flushed",
@@ -62,7 +69,8 @@ FLAWS: Final = (
         f"{_SQLITE}.database",
         '"synchronous = FULL"',
         '"synchronous = NORMAL"',
-        seed=22,
+        CUTS,
+        seed=0,
     ),
     Flaw(
         "journal-mode-without-extra",
@@ -70,7 +78,8 @@ FLAWS: Final = (
         f"{_SQLITE}.database",
         '"journal_mode = WAL"',
         '"journal_mode = DELETE"',
-        seed=37,
+        CUTS,
+        seed=0,
     ),
     # The spool and the sum.
     Flaw(
@@ -79,7 +88,8 @@ FLAWS: Final = (
         f"{_SQLITE}.spool",
         "            self._file.flush()\n            if not",
         "            if not",
-        seed=37,
+        CUTS,
+        seed=0,
     ),
     Flaw(
         "spool-folder-not-flushed",
@@ -87,7 +97,8 @@ FLAWS: Final = (
         f"{_SQLITE}.spool",
         "                self._disk.flush_folder(self._path.parent)\n",
         "                pass\n",
-        seed=163,
+        CUTS,
+        seed=0,
     ),
     Flaw(
         "spool-after-the-commit",
@@ -95,7 +106,17 @@ FLAWS: Final = (
         f"{_SQLITE}.journal",
         "        self.spool.flush()\n        if not self._pending",
         "        if not self._pending",
-        seed=37,
+        CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "torn-tail-taken",
+        "chunks that a crash left behind those that were flushed are taken for whole",
+        f"{_SQLITE}.spool",
+        "in heads(file, path, flushed):",
+        "in heads(file, path, file.size()):",
+        LONG_ENDS,
+        seed=0,
     ),
     Flaw(
         "sum-not-flushed",
@@ -103,7 +124,8 @@ FLAWS: Final = (
         f"{_SQLITE}.sums",
         "        file.flush()\n",
         "",
-        seed=26,
+        CUTS,
+        seed=0,
     ),
     Flaw(
         "sum-folder-not-flushed",
@@ -111,7 +133,8 @@ FLAWS: Final = (
         f"{_SQLITE}.sums",
         "    disk.flush_folder(path.parent)\n",
         "",
-        seed=37,
+        CUTS,
+        seed=0,
     ),
     # Keys and seals.
     Flaw(
@@ -120,7 +143,8 @@ FLAWS: Final = (
         f"{_SQLITE}.seals",
         "            file.write_at(0, key.expose())\n            file.flush()\n",
         "            file.write_at(0, key.expose())\n",
-        seed=145,
+        CUTS,
+        seed=0,
     ),
     Flaw(
         "key-folder-not-flushed",
@@ -128,7 +152,8 @@ FLAWS: Final = (
         f"{_SQLITE}.seals",
         "        self._disk.flush_folder(self._folder)\n        return RoundSeal",
         "        return RoundSeal",
-        seed=137,
+        CUTS,
+        seed=0,
     ),
     Flaw(
         "key-destroyed-early",
@@ -136,8 +161,8 @@ FLAWS: Final = (
         f"{_SQLITE}.journal",
         "        end = encode_end(ended)\n",
         "        end = encode_end(ended)\n        place.keys.destroy(self._round_id)\n",
-        needs=(Need.CRASH,),
-        seed=26,
+        ENDS,
+        seed=0,
     ),
     Flaw(
         "spool-destroyed-early",
@@ -145,8 +170,8 @@ FLAWS: Final = (
         f"{_SQLITE}.journal",
         "        end = encode_end(ended)\n",
         "        end = encode_end(ended)\n        self._drop_spool()\n",
-        needs=(Need.CRASH,),
-        seed=141,
+        ENDS,
+        seed=0,
     ),
     # What is safe before somebody hears of it.
     Flaw(
@@ -155,7 +180,44 @@ FLAWS: Final = (
         f"{_ROUNDS}.journalled",
         "        if self._due:\n            self.flush()\n",
         "        self._due, self._safe = False, True\n",
-        seed=22,
+        CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "leave-not-flushed",
+        "a participant that leaves is answered before that is safe",
+        f"{_ROUNDS}.journalled",
+        "return message and not leaves and all(",
+        "return message and all(",
+        CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "progress-not-flushed",
+        "chunks are acknowledged before they are safe",
+        f"{_ROUNDS}.hosted",
+        "        self.claim_upload(sender)\n        await self._safe()\n",
+        "        self.claim_upload(sender)\n",
+        LONG_CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "deadline-not-kept",
+        "that a phase was closed by the clock is not in the journal",
+        f"{_ROUNDS}.journalled",
+        "            self._append(DeadlinePassed(now), events)\n",
+        "            pass\n",
+        ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "rejoin-not-kept",
+        "keys of a new process are kept as a message like any other",
+        f"{_ROUNDS}.journalled",
+        "(Rejoined if again else Received)(now",
+        "Received(now",
+        ENDS,
+        seed=0,
     ),
     Flaw(
         "exclusion-not-kept",
@@ -163,8 +225,8 @@ FLAWS: Final = (
         f"{_ROUNDS}.journalled",
         "            self._append(Excluded(now, participants), events)\n",
         "            pass\n",
-        needs=(Need.CRASH,),
-        seed=174,
+        ENDS,
+        seed=0,
     ),
     Flaw(
         "abort-not-kept",
@@ -172,8 +234,8 @@ FLAWS: Final = (
         f"{_ROUNDS}.hosted",
         "kept = self._journalled.finish(Ended(now, outcome, self.receipt, tuple(happened), last, opened)).outcome",
         "kept = outcome",
-        needs=(Need.CRASH,),
-        seed=2,
+        ENDS,
+        seed=0,
     ),
     Flaw(
         "not-broken-off",
@@ -181,8 +243,8 @@ FLAWS: Final = (
         f"{_ROUNDS}.hosted",
         "        self._journalled.break_off()\n",
         "        pass\n",
-        needs=(Need.REFUSED,),
-        seed=87,
+        REFUSALS,
+        seed=0,
     ),
     # Going on after a restart.
     Flaw(
@@ -191,8 +253,8 @@ FLAWS: Final = (
         f"{_ROUNDS}.journalled",
         "        self._append(Resumed(now), events)\n",
         "",
-        needs=(Need.CRASH,),
-        seed=22,
+        ENDS,
+        seed=0,
     ),
     Flaw(
         "replayed-at-another-time",
@@ -200,8 +262,26 @@ FLAWS: Final = (
         f"{_ROUNDS}.journalled",
         "                return engine.tick(at)\n",
         "                return engine.tick(at + 1000.0)\n",
-        needs=(Need.CRASH,),
-        seed=26,
+        ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "went-on-before-it-is-kept",
+        "a round that was taken up takes messages before that is safe",
+        f"{_ROUNDS}.hosted",
+        "            events = journalled.resume(at)\n            journalled.flush()\n",
+        "            events = journalled.resume(at)\n",
+        CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "events-not-kept",
+        "what happened in a round is forgotten when it ends",
+        f"{_ROUNDS}.hosted",
+        "Ended(now, outcome, self.receipt, tuple(happened), last, opened)",
+        "Ended(now, outcome, self.receipt, (), last, opened)",
+        ENDS,
+        seed=0,
     ),
     Flaw(
         "answers-not-kept",
@@ -209,8 +289,8 @@ FLAWS: Final = (
         f"{_ROUNDS}.hosted",
         "Ended(now, outcome, self.receipt, tuple(happened), last, opened)",
         "Ended(now, outcome, self.receipt, tuple(happened), None, opened)",
-        needs=(Need.CRASH,),
-        seed=37,
+        ENDS,
+        seed=0,
     ),
     Flaw(
         "receipt-not-kept",
@@ -218,8 +298,26 @@ FLAWS: Final = (
         f"{_ROUNDS}.hosted",
         "Ended(now, outcome, self.receipt, tuple(happened), last, opened)",
         "Ended(now, outcome, None, tuple(happened), last, opened)",
-        needs=(Need.CRASH,),
-        seed=37,
+        ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "certification-not-kept",
+        "the survivors' signatures are answered and not kept",
+        f"{_ROUNDS}.certifying",
+        "        await self._keep(certification)\n",
+        "",
+        CERTIFIED_ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "certification-not-flushed",
+        "the survivors' signatures are answered before they are safe",
+        f"{_ROUNDS}.certifying",
+        "        self._journal.append(entry)\n        self._journal.flush()\n",
+        "        self._journal.append(entry)\n",
+        CERTIFIED_CUTS,
+        seed=0,
     ),
     Flaw(
         "group-not-kept",
@@ -227,8 +325,8 @@ FLAWS: Final = (
         f"{_ROUNDS}.grouped",
         "            self._unsafe.append(Assigned(self._clock(), participant, number))\n",
         "",
-        needs=(Need.CRASH,),
-        seed=145,
+        GROUPS_ENDS,
+        seed=0,
     ),
     Flaw(
         "noise-seed-not-kept",
@@ -236,7 +334,118 @@ FLAWS: Final = (
         f"{_SQLITE}.store",
         "    seed = None if record.noise_seed is None else ",
         "    seed = None if True else ",
-        needs=(Need.CRASH,),
-        seed=195,
+        NOISY_ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "sums-that-are-out-not-kept",
+        "which sums are out is forgotten at a restart",
+        f"{_SQLITE}.store",
+        "        self._releases.load(self._database)\n",
+        "",
+        SEVERAL_ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "spooled-vector-not-taken-again",
+        "what came of a vector that is not whole is thrown away at a restart",
+        f"{_ROUNDS}.journalled",
+        "            self._spool.cut(phase, owner, self._engine.received_chunks(sender))\n",
+        "            self._spool.cut(phase, owner, 0)\n",
+        LONG_ENDS,
+        seed=0,
+    ),
+    # Bit rot.
+    Flaw(
+        "chunk-checksum-not-checked",
+        "a chunk that the disk changed is taken",
+        f"{_SQLITE}.framed",
+        "if head.checksum != ",
+        "if False and head.checksum != ",
+        CHANGED_CHUNKS,
+        seed=0,
+    ),
+    Flaw(
+        "database-may-go-back",
+        "a database that went back by some commits is taken for the last one",
+        f"{_SQLITE}.counting",
+        "        if known > self._number:",
+        "        if False:",
+        CHANGED_LOG,
+        seed=0,
+    ),
+    Flaw(
+        "row-checksum-not-checked",
+        "an end of a round that the disk changed is believed",
+        f"{_SQLITE}.journal",
+        '        case [row] if row[-1] == checksum("ends", row[:-1]):',
+        "        case [row]:",
+        CHANGED_DATABASE,
+        seed=0,
+    ),
+    # Budgets.
+    Flaw(
+        "charged-after-the-sum",
+        "a sum is charged after its round is over",
+        f"{_ROUNDS}.hosted",
+        "        if self._charge is not None:\n            self._charge.settle(outcome, phase)\n        released =",
+        "        released =",
+        NOISY_ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "ledger-entry-not-flushed",
+        "an entry of a ledger is not flushed",
+        _DISK,
+        "        file.write_at(file.size(), data)\n        file.flush()\n",
+        "        file.write_at(file.size(), data)\n",
+        NOISY_CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "ledger-head-not-flushed",
+        "the head of a ledger is not flushed before it takes the place of another",
+        _DISK,
+        "        file.write_at(0, content)\n        file.flush()\n",
+        "        file.write_at(0, content)\n",
+        NOISY_CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "ledger-folder-not-flushed",
+        "the names of a ledger's files are not flushed",
+        _DISK,
+        "    disk.rename(new, path)\n    disk.flush_folder(path.parent)\n",
+        "    disk.rename(new, path)\n",
+        NOISY_CUTS,
+        seed=0,
+    ),
+    # The audit log.
+    Flaw(
+        "audit-not-flushed",
+        "lines of the audit log are not flushed",
+        _AUDIT,
+        "            file.write_at(self._size, data)\n            file.flush()\n",
+        "            file.write_at(self._size, data)\n",
+        CUTS,
+        seed=0,
+    ),
+    Flaw(
+        "audit-after-the-answer",
+        "a step is told before the audit log has it",
+        f"{_ROUNDS}.journalled",
+        "        self._journal.flush()\n        self._audit.write()\n        self._due",
+        "        self._journal.flush()\n        self._due",
+        ENDS,
+        seed=0,
+    ),
+    Flaw(
+        "audit-ends-behind-the-round",
+        "the end of a round is kept before the audit log has it",
+        f"{_ROUNDS}.journalled",
+        "            self._audit.write()\n        kept = self._journal.finish(ended)\n",
+        "        kept = self._journal.finish(ended)\n        self._audit.write()\n",
+        ENDS,
+        seed=0,
     ),
 )

@@ -9,22 +9,19 @@ Nothing of the product is imported here before the flaw is planted.
 
 import gc
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
-from itertools import chain, count
+from itertools import chain, count, islice
 from multiprocessing import get_context
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from secagg.errors import ConfigError
-from secagg.tools.faults.flaws import FLAWS, Flaw, Need
-
-if TYPE_CHECKING:
-    from secagg.tools.faults.scenario import Scenario
+from secagg.tools.faults.flaws import FLAWS, Flaw
 
 _COLLECT: Final = 25
 """Histories between two collections of garbage."""
@@ -68,18 +65,18 @@ def hunt_all(
         see: is told of each as it is done.
         known: whether the seed that found a flaw before is tried first.
     """
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as clean, ThreadPoolExecutor(jobs) as pool:
 
-    def hunt(flaw: Flaw) -> Hunt:
-        found = _hunt(flaw, [flaw.seed] if known else [], seed, histories)
-        see(found)
-        return found
+        def hunt(flaw: Flaw) -> Hunt:
+            found = _hunt(flaw, [flaw.seed] if known else [], seed, histories, clean)
+            see(found)
+            return found
 
-    with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(hunt, flaws))
 
 
-def _hunt(flaw: Flaw, known: Sequence[int], seed: int, histories: int) -> Hunt:
-    """Look for one flaw. A seed whose history is bad without the flaw, too, says nothing."""
+def _hunt(flaw: Flaw, known: Sequence[int], seed: int, histories: int, clean: Executor) -> Hunt:
+    """Look for one flaw. A seed whose history is bad without the flaw, too, says nothing; `clean` plays it so."""
     played = 0
     seeds = [*known, seed]  # the last one, and all behind it
     while played < histories:
@@ -88,9 +85,8 @@ def _hunt(flaw: Flaw, known: Sequence[int], seed: int, histories: int) -> Hunt:
         played += found.histories
         if not found.law:
             break
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            if not pool.submit(_search, flaw, [found.seed, found.seed], 1).result().law:
-                return Hunt(flaw.name, flaw.what, found.seed, played, found.law, found.finding)
+        if not clean.submit(_search, flaw, [found.seed], 1).result().law:
+            return Hunt(flaw.name, flaw.what, found.seed, played, found.law, found.finding)
         seeds = [max(found.seed, seed - 1) + 1]
     return Hunt(flaw.name, flaw.what, None, played)
 
@@ -113,44 +109,21 @@ class _Found:
 
 
 def _search(flaw: Flaw, seeds: Sequence[int], histories: int) -> _Found:
-    """Play histories that have what the flaw needs until a law is broken: of all seeds but the last, and of those from
-    the last one on.
+    """Play histories that are aimed at the flaw until a law is broken: of all seeds but the last, and of those from the
+    last one on.
     """
     from secagg.tools.faults.checker import judge  # noqa: PLC0415 - after the flaw is planted
     from secagg.tools.faults.scenario import draw  # noqa: PLC0415 - after the flaw is planted
     from secagg.tools.faults.world import World, playing  # noqa: PLC0415 - after the flaw is planted
 
-    played = 0
+    seed = seeds[-1]
     with playing():
-        for seed in chain(seeds[:-1], count(seeds[-1])):
-            scenario = draw(seed)
-            if not has(scenario, flaw.needs):
-                continue
-            played += 1
-            for finding in judge(World(scenario).play()).broken:
+        for played, seed in enumerate(islice(chain(seeds[:-1], count(seeds[-1])), histories), start=1):
+            for finding in judge(World(draw(seed, flaw.aim)).play()).broken:
                 return _Found(seed, played, finding.law.name, str(finding))
-            if played == histories:
-                return _Found(seed, played)
             if played % _COLLECT == 0:
                 gc.collect()
-    raise AssertionError("there is always another seed")
-
-
-def has(scenario: "Scenario", needs: Iterable[Need]) -> bool:
-    """Whether a history has all of this."""
-    from secagg.tools.faults.history import Fault  # noqa: PLC0415 - after the flaw is planted
-    from secagg.tools.faults.scenario import COORDINATOR  # noqa: PLC0415 - after the flaw is planted
-
-    disk = scenario.disks.get(COORDINATOR)
-    if disk is None or disk.lies:
-        return False
-    faults = {accident.fault for accident in disk.accidents}
-    there = {
-        Need.CRASH: bool(faults & {Fault.COORDINATOR_KILLED, Fault.POWER_CUT}) and not disk.rots,
-        Need.CUT: Fault.POWER_CUT in faults and not disk.rots,
-        Need.REFUSED: bool(faults & {Fault.DISK_FULL, Fault.DISK_ERROR}),
-    }
-    return all(there[need] for need in needs)
+    return _Found(seed, histories)
 
 
 # --- planting ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What a history is about, drawn from its seed: who takes part in which rounds, and what goes wrong."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
@@ -15,6 +15,7 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
 from secagg.messages import ParticipantId
 from secagg.robust.grouping import Combine, Groups
+from secagg.tools.faults.aims import Aim
 from secagg.tools.faults.deployment import NAMES
 from secagg.tools.faults.history import Fault
 from secagg.tools.faults.weather import Rates
@@ -101,11 +102,13 @@ class DiskPlan:
         accidents: in the order of their operations.
         lies: share of the flushes that make nothing safe.
         rots: whether bytes of a file change when its program ends first.
+        rots_in: end of the name of that file; empty for any file.
     """
 
     accidents: tuple[DiskAccident, ...] = ()
     lies: float = 0.0
     rots: bool = False
+    rots_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +172,28 @@ def stream(seed: int, *names: str) -> Random:
     return Random("/".join((str(seed), *names)))  # noqa: S311, to be replayed
 
 
-def draw(seed: int) -> Scenario:
-    """The scenario of a seed."""
+def draw(seed: int, aim: Aim | None = None) -> Scenario:
+    """The scenario of a seed, and of what it is aimed at."""
+    scenario = _draw(seed, "", 0) if aim is None else _draw(seed, aim.kind, aim.values)
+    if aim is None:
+        return scenario
+    rng, (first, *others) = stream(seed, "aim"), scenario.tasks
+    if aim.rounds:
+        first = replace(first, models=first.models[:1] * aim.rounds)
+    drawn = rng.choices(aim.faults, k=rng.randint(1, 2))
+    accidents = _disk_accidents(rng, COORDINATOR, drawn, aim.within)
+    disk = DiskPlan(accidents=accidents, rots=bool(aim.rots_in), rots_in=aim.rots_in)
+    return replace(scenario, tasks=(first, *others), disks={**scenario.disks, COORDINATOR: disk})
+
+
+def _draw(seed: int, kind: str, values: int) -> Scenario:
+    """The scenario of a seed, with this kind of first task unless it is empty, and so many values unless it is 0."""
     rng = stream(seed, "scenario")
-    kind = rng.choices(*zip(*_KINDS.items(), strict=True))[0]
+    drawn = rng.choices(*zip(*_KINDS.items(), strict=True))[0]
+    kind = kind or drawn
     people = NAMES[: 9 + rng.randrange(3) if kind == "groups" else rng.choice((3, 3, 3, 4, 4, 4, 5, 6))]
     count = rng.choices((1, 2, 3), (80, 15, 5))[0] if kind not in _COSTLY else 1
-    tasks = [_task(rng, "task-1", kind, len(people), count)]
+    tasks = [_task(rng, "task-1", kind, len(people), count, values)]
     if kind not in _COSTLY and rng.random() < 0.1:
         tasks.append(_task(rng, "task-2", rng.choice(("active", "semi-honest")), len(people), 1))
     rates, patience_s = _rates(rng), rng.choice((150.0, 400.0, 1000.0))
@@ -205,12 +223,13 @@ _GROUPS: Final = Groups(count=3, combine=Combine.MEAN)
 _COSTLY: Final = frozenset({"groups", "bfv-participants", "ckks-participants", "bfv-threshold", "ckks-threshold"})
 
 
-def _task(rng: Random, name: str, kind: str, people: int, count: int) -> TaskPlan:
+def _task(rng: Random, name: str, kind: str, people: int, count: int, values: int = 0) -> TaskPlan:
     same = rng.random() < 0.4
     models = [sha256(b"model of %s in round %d" % (name.encode(), 0 if same else i)).digest() for i in range(count)]
     limit = rng.choice((15.0, 30.0, 60.0))
     deadlines = Deadlines(limit, limit, limit, limit, limit, rng.choice((0.0, 0.0, 60.0)))
-    config = _config(kind, people, rng.choice((8, 16, 40, 300)), rng.random() < 0.5)
+    drawn = rng.choice((8, 16, 40, 300))
+    config = _config(kind, people, values or drawn, rng.random() < 0.5)
     config = replace(config, task=name, deadlines=deadlines)
     return TaskPlan(name, config, tuple(models), rng.random() < 0.6, rng.random() < 0.05)
 
@@ -295,20 +314,22 @@ def _ends(rng: Random) -> Iterator[Accident]:
 
 def _coordinators_disk(rng: Random) -> DiskPlan:
     weights = {Fault.COORDINATOR_KILLED: 4, Fault.POWER_CUT: 4, Fault.DISK_FULL: 1, Fault.DISK_ERROR: 1}
-    accidents = _disk_accidents(rng, COORDINATOR, rng.choices((0, 1, 2), (60, 30, 10))[0], 500, weights)
+    count = rng.choices((0, 1, 2), (60, 30, 10))[0]
+    accidents = _disk_accidents(rng, COORDINATOR, _faults(rng, weights, count), 500)
     lies, rots = rng.random() < 0.04, rng.random() < 0.04
     return DiskPlan(accidents=accidents, lies=0.3 if lies else 0.0, rots=rots)
 
 
 def _participants_disk(rng: Random, name: str) -> DiskPlan:
     weights = {Fault.PARTICIPANT_KILLED: 6, Fault.DISK_FULL: 1, Fault.DISK_ERROR: 1}
-    return DiskPlan(accidents=_disk_accidents(rng, name, int(rng.random() < 0.2), 60, weights))
+    return DiskPlan(accidents=_disk_accidents(rng, name, _faults(rng, weights, int(rng.random() < 0.2)), 60))
 
 
-def _disk_accidents(
-    rng: Random, whose: str, count: int, most: int, weights: Mapping[Fault, int]
-) -> tuple[DiskAccident, ...]:
-    faults = rng.choices(*zip(*weights.items(), strict=True), k=count)
+def _faults(rng: Random, weights: Mapping[Fault, int], count: int) -> list[Fault]:
+    return rng.choices(*zip(*weights.items(), strict=True), k=count)
+
+
+def _disk_accidents(rng: Random, whose: str, faults: Sequence[Fault], most: int) -> tuple[DiskAccident, ...]:
     found = []
     for fault in faults:
         power = fault is Fault.POWER_CUT or (fault is Fault.PARTICIPANT_KILLED and rng.random() < 0.5)

@@ -113,7 +113,7 @@ class FailingDisk:
         """
         self.disk = VirtualDisk(rng, clock)
         self._trouble = self.disk.mischief = Trouble(plan, rng, befell, lambda: injected(Fault.FLUSH_LIED))
-        self._rots = plan.rots
+        self._rots, self._rots_in = plan.rots, plan.rots_in
         self._injected = injected
 
     def kill(self, *, power: bool) -> None:
@@ -124,7 +124,7 @@ class FailingDisk:
             self.disk.kill()
         if self._rots and not self._trouble.over:
             self._rots = False
-            if self.disk.rot() is not None:
+            if self.disk.rot(lambda path: path.name.endswith(self._rots_in)) is not None:
                 self._injected(Fault.BIT_ROT)
 
     def fill(self) -> None:

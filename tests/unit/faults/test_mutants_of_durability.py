@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from secagg.errors import ConfigError
-from secagg.tools.faults.flaws import FLAWS, Flaw, Need
+from secagg.tools.faults.flaws import CUTS, FLAWS, Flaw
 from secagg.tools.faults.mutants import Hunt, chosen, flawed, hunt_all
 
 
@@ -25,7 +25,6 @@ def test_a_flaw_can_be_planted(flaw: Flaw) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len({flaw.name for flaw in FLAWS}) == len(FLAWS) >= 20
-    assert {need for flaw in FLAWS for need in flaw.needs} == set(Need)
     assert chosen([]) == list(FLAWS)
     assert chosen([FLAWS[3].name]) == [FLAWS[3]]
     with pytest.raises(ConfigError, match="no flaw 'none'"):
@@ -33,7 +32,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 def test_a_piece_that_is_not_there_once_is_no_flaw() -> None:
-    flaw = Flaw("name", "what", "module", "piece", "other")
+    flaw = Flaw("name", "what", "module", "piece", "other", CUTS)
     assert flawed("a piece of it", flaw) == "a other of it"
     for source in ("nothing", "piece and piece"):
         with pytest.raises(ValueError, match="does not have this piece once"):
@@ -41,9 +40,9 @@ def test_a_piece_that_is_not_there_once_is_no_flaw() -> None:
 
 
 PLANTED = """
-from secagg.tools.faults.flaws import Flaw
+from secagg.tools.faults.flaws import CUTS, Flaw
 from secagg.tools.faults.mutants import _plant
-flaw = Flaw("name", "what", "secagg.programs.folders", "os.fsync(descriptor)", "raise OSError('planted')")
+flaw = Flaw("name", "what", "secagg.programs.folders", "os.fsync(descriptor)", "raise OSError('planted')", CUTS)
 _plant(flaw)
 from pathlib import Path
 from secagg.programs.disk import REAL_DISK
@@ -67,7 +66,7 @@ def test_a_flaw_is_planted_while_its_module_is_loaded_and_not_later() -> None:
 
 
 HARMLESS = Flaw(
-    "harmless", "nothing", "secagg_server.storage.sqlite.database", '"foreign_keys = ON"', '"foreign_keys = 1"'
+    "harmless", "nothing", "secagg_server.storage.sqlite.database", '"foreign_keys = ON"', '"foreign_keys = 1"', CUTS
 )
 
 

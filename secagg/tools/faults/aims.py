@@ -1,0 +1,26 @@
+"""What a history may be aimed at, so that a planted flaw can show itself. Nothing of the product is imported here."""
+
+from dataclasses import dataclass
+
+from secagg.tools.faults.history import Fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What a history has besides what its seed draws, so that one flaw can show itself in it.
+
+    Attributes:
+        kind: of its first rounds, as `scenario` names them; empty for any.
+        values: of its first task's updates; 0 for any number.
+        rounds: of its first task, all about one model; 0 for any number, of any models.
+        faults: the coordinator's disk has one or two accidents of these kinds, and does not lie.
+        within: the last operation of that disk that an accident may take the place of.
+        rots_in: bytes of a file whose name ends so change when the coordinator ends first; empty for no rot.
+    """
+
+    kind: str = ""
+    values: int = 0
+    rounds: int = 0
+    faults: tuple[Fault, ...]
+    within: int = 300
+    rots_in: str = ""
