@@ -180,8 +180,9 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
     rng, (first, *others) = stream(seed, "aim"), scenario.tasks
     if aim.rounds:
         first = replace(first, models=first.models[:1] * aim.rounds)
+    first = replace(first, excludes=first.excludes or aim.excludes)
     drawn = rng.choices(aim.faults, k=rng.randint(1, 2))
-    accidents = _disk_accidents(rng, COORDINATOR, drawn, aim.within)
+    accidents = _disk_accidents(rng, COORDINATOR, drawn, aim.within, since=aim.since)
     disk = DiskPlan(accidents=accidents, rots=bool(aim.rots_in), rots_in=aim.rots_in)
     return replace(scenario, tasks=(first, *others), disks={**scenario.disks, COORDINATOR: disk})
 
@@ -193,7 +194,7 @@ def _draw(seed: int, kind: str, values: int) -> Scenario:
     kind = kind or drawn
     people = NAMES[: 9 + rng.randrange(3) if kind == "groups" else rng.choice((3, 3, 3, 4, 4, 4, 5, 6))]
     count = rng.choices((1, 2, 3), (80, 15, 5))[0] if kind not in _COSTLY else 1
-    tasks = [_task(rng, "task-1", kind, len(people), count, values)]
+    tasks = [_task(rng, "task-1", kind, len(people), count, values=values)]
     if kind not in _COSTLY and rng.random() < 0.1:
         tasks.append(_task(rng, "task-2", rng.choice(("active", "semi-honest")), len(people), 1))
     rates, patience_s = _rates(rng), rng.choice((150.0, 400.0, 1000.0))
@@ -223,7 +224,7 @@ _GROUPS: Final = Groups(count=3, combine=Combine.MEAN)
 _COSTLY: Final = frozenset({"groups", "bfv-participants", "ckks-participants", "bfv-threshold", "ckks-threshold"})
 
 
-def _task(rng: Random, name: str, kind: str, people: int, count: int, values: int = 0) -> TaskPlan:
+def _task(rng: Random, name: str, kind: str, people: int, count: int, *, values: int = 0) -> TaskPlan:
     same = rng.random() < 0.4
     models = [sha256(b"model of %s in round %d" % (name.encode(), 0 if same else i)).digest() for i in range(count)]
     limit = rng.choice((15.0, 30.0, 60.0))
@@ -329,11 +330,13 @@ def _faults(rng: Random, weights: Mapping[Fault, int], count: int) -> list[Fault
     return rng.choices(*zip(*weights.items(), strict=True), k=count)
 
 
-def _disk_accidents(rng: Random, whose: str, faults: Sequence[Fault], most: int) -> tuple[DiskAccident, ...]:
+def _disk_accidents(
+    rng: Random, whose: str, faults: Sequence[Fault], most: int, *, since: int = 0
+) -> tuple[DiskAccident, ...]:
     found = []
     for fault in faults:
         power = fault is Fault.POWER_CUT or (fault is Fault.PARTICIPANT_KILLED and rng.random() < 0.5)
-        found.append(DiskAccident(whose, _step(rng, most), fault, rng.choice((0.1, 3.0, 20.0)), power))
+        found.append(DiskAccident(whose, since + _step(rng, most), fault, rng.choice((0.1, 3.0, 20.0)), power))
     return tuple(sorted(found, key=lambda accident: accident.change))
 
 

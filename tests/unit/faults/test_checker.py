@@ -467,6 +467,7 @@ BROKEN: Final[dict[str, tuple[Law, Callable[[], Written]]]] = {
     ),
     "a round that is not in the list": (Law.ROUND_KNOWN, then(whole, lambda w: w.list_rounds())),
     "other events": (Law.EVENTS_KEPT, then(whole, lambda w: w.watch(started(3001), ready()))),
+    "fewer events": (Law.EVENTS_KEPT, then(whole, lambda w: w.watch(started()))),
     "fewer chunks": (Law.PROGRESS_KEPT, begun(lambda w: w.progress("a", 1), lambda w: w.progress("a", 0))),
     "an input that was forgotten": (
         Law.INPUT_COUNTS,

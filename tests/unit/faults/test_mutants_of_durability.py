@@ -1,5 +1,6 @@
 """Flaws that lose data: each can be planted, and the simulator's histories show it."""
 
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from secagg.errors import ConfigError
+from secagg.tools.faults.checker.laws import Law
 from secagg.tools.faults.flaws import CUTS, FLAWS, Flaw
 from secagg.tools.faults.mutants import Hunt, chosen, flawed, hunt_all
 
@@ -29,6 +31,14 @@ def test_there_are_enough_of_them() -> None:
     assert chosen([FLAWS[3].name]) == [FLAWS[3]]
     with pytest.raises(ConfigError, match="no flaw 'none'"):
         chosen(["none"])
+
+
+def test_the_page_has_each_flaw_in_its_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "faults.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \| +(\d+) \| (.+?) \|$", page, re.MULTILINE)
+    assert [(name, what, int(after)) for name, what, after, _ in rows] == [(f.name, f.what, f.seed + 1) for f in FLAWS]
+    assert {law for *_, law in rows} <= {law.value for law in Law}
+    assert f"{len(FLAWS)} of {len(FLAWS)} flaws are found" in page
 
 
 def test_a_piece_that_is_not_there_once_is_no_flaw() -> None:

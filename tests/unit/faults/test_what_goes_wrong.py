@@ -2,6 +2,7 @@
 
 import errno
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -9,6 +10,7 @@ import pytest
 import structlog
 
 from secagg.encoding import packing
+from secagg.tools.faults.aims import Aim
 from secagg.tools.faults.disk import Mount
 from secagg.tools.faults.history import Asked, Began, Contributed, Died, Fault, Injected, Told
 from secagg.tools.faults.network import End
@@ -151,6 +153,24 @@ def test_bytes_rot_once_when_the_program_ends() -> None:
     assert disks.mount().read(FILE) == rotten
 
 
+def test_bytes_rot_in_files_of_one_name_alone() -> None:
+    plan = DiskPlan(rots=True, rots_in="e")
+    failing = FailingDisk(
+        plan,
+        Random(1),  # noqa: S311, to be replayed
+        lambda: 0.0,
+        befell=lambda _: None,
+        injected=lambda _: None,
+    )
+    other = Path("/other")
+    for path in (FILE, other):
+        with failing.disk.mount().open(path, make=True) as file:
+            file.write_at(0, b"x" * 100)
+    failing.kill(power=False)
+    assert failing.disk.mount().read(FILE) != b"x" * 100
+    assert failing.disk.mount().read(other) == b"x" * 100
+
+
 # --- the weather ------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +283,35 @@ def test_deployments_are_small_and_of_every_kind() -> None:
     states = [set(scenario.people) & set(scenario.disks) for scenario in SCENARIOS]
     assert any(states)
     assert any(len(state) < len(scenario.people) for state, scenario in zip(states, SCENARIOS, strict=True))
+
+
+def test_an_aimed_history_has_what_it_is_aimed_at_and_is_else_as_its_seed_says() -> None:
+    aim = Aim(
+        kind="certified",
+        values=77,
+        rounds=3,
+        faults=(Fault.DISK_FULL,),
+        since=100,
+        within=9,
+        rots_in=".chunks",
+        excludes=True,
+    )
+    for scenario in (draw(seed, aim) for seed in range(50)):
+        first = scenario.tasks[0]
+        assert first.config.certify
+        assert first.excludes
+        assert first.config.schema.arrays[0].shape == (77,)
+        assert len(first.models) == 3
+        assert len(set(first.models)) == 1
+        plan = scenario.disks[COORDINATOR]
+        assert 1 <= len(plan.accidents) <= 2
+        assert all(found.fault is Fault.DISK_FULL and 100 < found.change <= 109 for found in plan.accidents)
+        assert (plan.lies, plan.rots, plan.rots_in) == (0.0, True, ".chunks")
+    for seed, plain in enumerate(SCENARIOS[:50]):
+        aimed = draw(seed, Aim(faults=(Fault.POWER_CUT,)))
+        disks = {**plain.disks, COORDINATOR: aimed.disks[COORDINATOR]}
+        assert replace(plain, disks=disks) == aimed
+        assert {found.fault for found in aimed.disks[COORDINATOR].accidents} == {Fault.POWER_CUT}
 
 
 def test_at_the_end_a_coordinator_is_started_once_more_and_asked_for_everything() -> None:

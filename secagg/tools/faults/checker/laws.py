@@ -339,6 +339,8 @@ def _events_kept(known: Round, seen: Seen, _: History) -> Iterator[str]:
         if longest[: len(events)] != events:
             at = next(at for at, pair in enumerate(zip(events, longest, strict=False)) if pair[0] != pair[1])
             yield f"event {at + 1} is another one in call {first.call} than in call {shown.call}"
+        elif shown.whole and len(events) < len(longest):
+            yield f"call {shown.call} was told of {len(events)} events, and call {first.call} of {len(longest)}"
 
 
 def _lasting(told: Sequence[tuple[float, Any]]) -> list[bytes]:
