@@ -214,11 +214,11 @@ class SqliteStore:
             self._releases.written(known)
             self._identities.written(new)
             self._strikes.written(struck)
+            for round_id in forgotten:  # before they count as forgotten: the id may be used again then
+                self._remove_files(round_id)
             for done, waiting in ((forgotten, self._forgotten), (fetched, self._fetched)):
                 for round_id in done:
                     waiting.pop(round_id, None)
-            for round_id in forgotten:
-                self._remove_files(round_id)
 
     def _new_spool(self, round_id: RoundId) -> FileSpool:
         return FileSpool(self._disk, self._place.spool(round_id))

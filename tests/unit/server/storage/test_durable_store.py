@@ -654,3 +654,21 @@ def test_files_that_no_row_names_are_removed(machine: Machine) -> None:
 def test_errors_of_sqlite_have_our_names() -> None:
     assert "Input/output error" in str(connections.named(OSError(errno.EIO, "Input/output error")))
     assert "cannot be used: locked" in str(connections.named(sqlite3.OperationalError("locked")))
+
+
+def test_files_of_a_forgotten_round_go_before_its_id_can_be_used_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the key of the new round could go with them."""
+    remove, waited = SqliteStore._remove_files, list[bool]()
+
+    def noted(store: SqliteStore, round_id: RoundId) -> None:
+        waited.append(round_id in store._forgotten)
+        remove(store, round_id)
+
+    monkeypatch.setattr(SqliteStore, "_remove_files", noted)
+    with machine.coordinator() as store:
+        filled(store)
+        store.forget_rounds([ONE])
+        assert waited == [True]
+        assert not store._forgotten
