@@ -770,7 +770,7 @@ MUTANTS: Final = (
     Mutant("audit-not-of-participants", f"{_SERVER}/calls/data_plane.py",
            "        await self._rounds.audit.give((grouped or hosted).record.round_id, caller)\n", "", _AUDITED),
     Mutant("audit-not-wired", f"{_SERVER}/app.py", "            audit=audit,\n", "", _AUDITED),
-    Mutant("audit-never-stopped", f"{_SERVER}/app.py", "    await audit.stop(", "            list(", _AUDITED),
+    Mutant("audit-never-stopped", f"{_SERVER}/app.py", "    await audit.stop(", "    list(", _AUDITED),
     Mutant("audit-refusals-unthrottled", f"{_SERVER}/audit/coordinator.py",
            "left_out = self._throttle.pass_over(kind, key)", "left_out = 0", _AUDITED),
     Mutant("participation-of-released-alone", f"{_AUDIT}/taking_part.py",
