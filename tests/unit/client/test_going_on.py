@@ -396,6 +396,15 @@ def test_without_the_check_two_processes_use_one_state(tmp_path: Path, monkeypat
         pass
 
 
+@pytest.mark.parametrize("error", [None, ValueError("the result could not be written")])
+def test_a_block_that_fails_forgets_no_round(tmp_path: Path, error: Exception | None) -> None:
+    round_, life = stopped(tmp_path, "Share")
+    again(round_, life).advance(None)
+    life.folder.finish("digits", None)
+    life.folder.__exit__(type(error) if error else None, error, None)
+    assert isinstance(again(round_, life).advance(None), SendMessage if error else FindRound)
+
+
 def test_a_second_participation_is_refused_by_name(tmp_path: Path) -> None:
     with StateFolder(tmp_path / "state") as state, state.turn(OWNER):
         with pytest.raises(SavedStateError, match="it serves one participation at a time"), state.turn(OWNER):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from secagg_client import ControlClient, RetryPolicy
 from secagg_client.calls.arrivals import Arrival
 from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.calls.data_plane import FindRound, KeepAggregate
@@ -242,6 +243,27 @@ def test_parts_that_break_the_sum_are_refused_as_they_arrive() -> None:
     ):
         with pytest.raises(error):
             arrived(changed, config)
+
+
+def test_a_call_that_is_made_again_begins_with_no_part() -> None:
+    config = config_of()
+    parts = packed_parts(config)
+    with closing(Arrival(config)) as arrival:
+        for part in parts[:2]:
+            arrival.take(part)
+        arrival.begin()
+        for part in parts:
+            arrival.take(part)
+        assert sha256(b"".join(arrival.finish().payloads)).digest() == arrival.finish().digest
+
+
+@pytest.mark.parametrize("method", ["fetch_into", "result_into"])
+def test_the_fl_server_is_told_first_that_an_aggregate_has_no_place(method: str) -> None:
+    with (
+        ControlClient("127.0.0.1:1", retry=RetryPolicy(attempts=1)) as control,
+        pytest.raises(ConfigError, match="out lacks array"),
+    ):
+        getattr(control, method)({"w": empty()["w"]}, ROUND_ID, config_of())
 
 
 def test_parts_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
