@@ -123,8 +123,13 @@ class SqliteStore:
                 pass
         with ExitStack() as undo:
             seals = [self._make_key(record.round_id, undo) for record in records]
-            with self._writing() as connection:
-                numbers = [_insert(connection, *pair) for pair in zip(records, seals, strict=True)]
+            try:
+                with self._writing() as connection:
+                    numbers = [_insert(connection, *pair) for pair in zip(records, seals, strict=True)]
+            except StoreError:
+                # It may be on the disk although it failed. Nobody was told, so whoever opens it again opens it anew.
+                self._forgotten.update(dict.fromkeys(record.round_id for record in records))
+                raise
             undo.pop_all()
         return [
             SqliteJournal(self._place, number, seal.round_id, envelope=seal, spool=self._new_spool(seal.round_id))

@@ -456,6 +456,32 @@ def test_a_round_that_is_forgotten_on_a_full_disk_takes_no_file_of_its_successor
         assert tuple(kept.entries()) == ENTRIES
 
 
+class Refusing:
+    """The count of commits cannot be flushed, which comes behind the commit itself."""
+
+    def befalls(self, number: int, kind: Kind, path: Path) -> None:
+        del number
+        if kind is Kind.FLUSH and path.name == "commits":
+            raise OSError(errno.EIO, "Input/output error")
+
+    def lies(self, number: int, kind: Kind, path: Path) -> bool:
+        del number, kind, path
+        return False
+
+
+def test_a_round_whose_opening_failed_on_the_disk_is_opened_anew(machine: Machine) -> None:
+    """The commit may be there although it failed, and nobody was told of the round."""
+    with machine.coordinator() as store:
+        filled(store, TWO)
+        usual, machine.disk.mischief = machine.disk.mischief, Refusing()
+        with pytest.raises(StoreError):
+            opened(store, ONE)
+        machine.disk.mischief = usual
+        opened(store, ONE)
+    with machine.coordinator() as store:
+        assert [type(each) for each in store.kept()] == [KeptRound, KeptRound]
+
+
 def changed(machine: Machine, statement: str, *values: object) -> None:
     """What a disk may do to a row, without damage to the pages around it."""
     with closing(sqlite3.connect(machine.disk.mount().database(STATE / "state.sqlite"), uri=True)) as connection:
