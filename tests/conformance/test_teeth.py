@@ -28,7 +28,7 @@ from secagg.rounds.engine import Engine
 from secagg.rounds.uploads import Uploads
 from secagg.tools.conformance import vectors
 from secagg.tools.redteam.self_test.patches import without_check
-from tests.conformance import against_code
+from secagg.wire.results import IncomingAggregate
 from tests.conformance.against_code import READERS
 
 # The vector, and the check: owner, function and the name that marks it there.
@@ -65,9 +65,9 @@ CHECKS: list[tuple[str, Any, str, str]] = [
     ("too-few-organisations-left", Policy, "check_organisations", "C14"),
     ("signer-no-survivor", CheckedRoster, "check_signatures", "C26"),
     ("too-few-signatures", CheckedRoster, "check_signatures", "C27"),
-    ("aggregate-cut", against_code, "decode_aggregate", "C30-complete"),
-    ("aggregate-below-threshold", against_code, "decode_aggregate", "C30-threshold"),
-    ("aggregate-altered", against_code, "decode_aggregate", "C31"),
+    ("aggregate-cut", IncomingAggregate, "finish", "C30-complete"),
+    ("aggregate-below-threshold", IncomingAggregate, "finish", "C30-threshold"),
+    ("aggregate-altered", IncomingAggregate, "finish", "C31"),
     ("dropped-speaks-again", Engine, "_check_turn", "C33"),
     ("late-keys", Engine, "_check_turn", "C33-over"),
     ("message-of-later-phase", Engine, "_check_turn", "C34"),
