@@ -8,7 +8,7 @@ digits.
 import asyncio
 import json
 import os
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import import_module
@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 from unittest import mock
 
+from secagg.crypto.authority import load_private_key
 from secagg.crypto.secret import Secret
 
 OPENMETRICS: Final = "application/openmetrics-text"
@@ -136,8 +137,8 @@ def secrets_made() -> Iterator[set[bytes]]:
 def forms(secret: bytes) -> Iterator[bytes]:
     """How some pieces of a secret could stand somewhere. Constants and short secrets have none."""
     if secret.startswith(b"-----BEGIN"):
-        body = b"".join(secret.split(b"-----")[2].split())
-        yield from forms(b64decode(body)[-32:])
+        # The public half stands behind the private one in such a file, and anybody may see it.
+        yield from forms(load_private_key(secret).private_numbers().private_value.to_bytes(32, "big"))
         return
     pieces = [secret[at : at + _PIECE] for at in range(0, len(secret) - _PIECE + 1, _PIECE)]
     for piece in [piece for piece in pieces if len(set(piece)) >= _VARIED][:_PIECES]:
