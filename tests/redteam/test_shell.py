@@ -1,6 +1,6 @@
 """The running server's own view: silent on the product, and loud where something of an update stays behind."""
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from secagg_server.rounds.journalled import JournalledEngine
 from secagg_server.storage.memory import MemoryJournal
 
 from secagg.aggregates import Aggregate
+from secagg.crypto.authority import load_private_key
 from secagg.events import SumReady
 from secagg.tools.redteam.served import Served
 from secagg.tools.redteam.shell_checks import _site, shell_in_sight
@@ -105,7 +106,7 @@ def test_a_value_of_the_sum_on_the_status_page_is_found(monkeypatch: pytest.Monk
 def test_a_key_on_the_status_page_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The coordinator's own, in each form in which a key is written."""
     key = _site().key.expose()
-    body = b64decode(b"".join(key.split(b"-----")[2].split()))[-32:]
+    body = load_private_key(key).private_numbers().private_value.to_bytes(32, "big")
     for text in (body.hex(), b64encode(b"x" + body).decode(), str(int.from_bytes(body))):
         with pytest.MonkeyPatch.context() as patch:
             said = noted(patch, lambda fact, text=text: text if aggregate_of(fact) else "")  # type: ignore[misc]
