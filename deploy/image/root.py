@@ -24,20 +24,20 @@ UID: Final = 65532
 """The user that the sidecar runs as. Other images without a shell use the same number for it."""
 
 HOMES: Final = "etc/secagg", "run/secagg", "var/lib/secagg"
-"""Folders of that user, where an operator mounts volumes: identity and settings, control socket, privacy ledgers."""
+"""Folders of that user, where an operator mounts volumes: identity and settings, control socket, state and ledgers."""
 
 UNWANTED_MODULES: Final = re.compile(
     r"""
       (__phello__|antigravity|this|turtle|turtledemo|idlelib|tkinter|curses)           # for people at a terminal
     | (pdb|pydoc_data|test)                                                            # for developers
     | (config-.*|ensurepip|lib2to3|pip|venv)                                           # to install packages
-    | (_pyio|dbm|sqlite3)                                                              # nobody uses them here
+    | (_pyio|dbm)                                                                      # nobody uses them here
     """,
     re.VERBOSE,
 )
 """Modules and packages of the standard library that are left out."""
 
-UNWANTED_EXTENSIONS: Final = re.compile(r"_(codecs_|ctypes_test|curses|dbm|gdbm|sqlite3|test|tkinter|xx)|readline|xx")
+UNWANTED_EXTENSIONS: Final = re.compile(r"_(codecs_|ctypes_test|curses|dbm|gdbm|test|tkinter|xx)|readline|xx")
 """Their shared libraries, by the beginning of the name, and the encodings of East Asia."""
 
 UNWANTED: Final = re.compile(

@@ -55,6 +55,10 @@ CLAIM = Release(OTHER_MODEL, frozenset(NAMES[:3]), 2)
 LEDGER = filled(1)
 
 
+FOUR = RoundId(b"\4" * 16)
+"""Under whose id no sum is on record."""
+
+
 def real(round_id: RoundId) -> RoundRecord:
     return replace(record(), round_id=round_id, config_bytes=encode_config(CONFIG))
 
@@ -230,10 +234,10 @@ def test_no_round_is_opened_about_a_model_of_which_more_sums_may_be_out(
     assert set(done.closed_models) == {CONFIG.model_digest.hex(), OTHER_MODEL.hex()}
     with kept_in(path) as store:
         for model in (CONFIG.model_digest, OTHER_MODEL):
-            again = replace(real(THREE), config_bytes=encode_config(replace(CONFIG, model_digest=model)))
+            again = replace(real(FOUR), config_bytes=encode_config(replace(CONFIG, model_digest=model)))
             with pytest.raises(ConfigError, match=r"sums of this model may be out that the backup does not know of"):
                 store.open_rounds([again])
-        newer = replace(real(THREE), config_bytes=encode_config(replace(CONFIG, model_digest=b"n" * 32)))
+        newer = replace(real(FOUR), config_bytes=encode_config(replace(CONFIG, model_digest=b"n" * 32)))
         store.open_rounds([newer])
         without_check(monkeypatch, SqliteStore, "_check_model", "closed-model")
         store.forget_rounds([ONE])
@@ -245,7 +249,7 @@ def test_who_knows_that_nothing_ran_since_closes_and_locks_nothing(state: StateF
     assert (done.closed_models, done.locked_tasks) == ((), ())
     assert read_ledger(next((path / "ledgers").glob("*.jsonl"))) == LEDGER
     with kept_in(path) as store:
-        store.open_rounds([real(THREE)])
+        store.open_rounds([real(FOUR)])
 
 
 def test_a_closed_model_that_the_disk_changed_is_missed(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +261,7 @@ def test_a_closed_model_that_the_disk_changed_is_missed(state: StateFolder, monk
         pass
     without_check(monkeypatch, stores, "read_closed", "closed-checksum")
     with kept_in(path) as store:  # the twin
-        store.open_rounds([replace(real(THREE), config_bytes=encode_config(replace(CONFIG, model_digest=OTHER_MODEL)))])
+        store.open_rounds([replace(real(FOUR), config_bytes=encode_config(replace(CONFIG, model_digest=OTHER_MODEL)))])
 
 
 def test_a_ledger_without_its_last_head_counts_as_rolled_back(state: StateFolder) -> None:
