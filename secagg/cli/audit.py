@@ -133,6 +133,7 @@ def export(
     participant: OfParticipant = "",
     kind: OfKind = None,
     since: Since = "",
+    as_json: AsJson = False,
 ) -> None:
     """Write the log into one file, which others verify with the certificate of the CA alone.
 
@@ -153,7 +154,8 @@ def export(
     if not html:
         if round_id or participant or kind or since or ca:
             raise ConfigError("a part of a log cannot be verified: leave the choice and --ca out, or add --html")
-        typer.echo(f"head {_copy(_log(where), out)}")
+        head = str(_copy(_log(where), out))
+        typer.echo(json.dumps({"out": str(out), "head": head}) if as_json else f"head {head}")
         return
     from secagg.programs.audit.pages import log_page
 
@@ -162,6 +164,8 @@ def export(
     chosen = "; ".join(f"{name} {value}" for name, value in asked.items() if value)
     about = f"What the coordinator decided, in the order in which it did. {f'Chosen: {chosen}.' if chosen else ''}"
     out.write_text(log_page(found, _verdict(where, ca), about=about.strip()), encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "entries": len(found)}))
 
 
 @app.command()
