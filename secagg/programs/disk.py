@@ -14,6 +14,7 @@ Each call raises `OSError` as the system does: `FileNotFoundError` where a name 
 """
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,9 +23,11 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 from urllib.parse import quote
 
+from secagg.errors import ConfigError
 from secagg.programs.folders import flush_folder
 
 _NEW: Final = ".new"
+_PROBE: Final = f"room{_NEW}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +274,31 @@ def cut(disk: Disk, path: Path, size: int) -> None:
     with disk.open(path) as file:
         file.truncate(size)
         file.flush()
+
+
+def check_fits(disk: Disk, folder: Path, size: int, what: str) -> None:
+    """Check that something fits into a folder: write as much, and remove it again.
+
+    Args:
+        disk: where the folder is.
+        folder: is there.
+        size: in bytes.
+        what: names the folder, for errors.
+
+    Raises:
+        ConfigError: it does not, or we may not write there.
+    """
+    probe = folder / _PROBE
+    try:
+        try:
+            with disk.open(probe, make=True) as file:
+                file.write_at(0, bytes(size))
+                file.flush()
+        finally:
+            if disk.facts(probe) is not None:
+                disk.unlink(probe)
+    except OSError as error:
+        raise ConfigError(
+            f"the {what} {folder} cannot be written: {error.strerror}; give this user a folder of its own on a "
+            "disk with room"
+        ).mended_by(f"df -h {shlex.quote(str(folder))}; ls -ld {shlex.quote(str(folder))}") from error

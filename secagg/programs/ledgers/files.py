@@ -25,7 +25,7 @@ from secagg.crypto import labels
 from secagg.crypto.transcript import digest
 from secagg.errors import ConfigError, LedgerError
 from secagg.privacy.ledger import MAX_ENTRY_BYTES, Head, Ledger, follow, task_of
-from secagg.programs.disk import REAL_DISK, Disk, append, cut, exchange
+from secagg.programs.disk import REAL_DISK, Disk, append, check_fits, cut, exchange
 
 ENTRIES: Final = ".jsonl"
 HEAD: Final = ".head"
@@ -41,8 +41,6 @@ MAX_AHEAD_S: Final = 3600.0
 
 ROOM_BYTES: Final = 1 << 16
 """What must fit on the disk when a coordinator starts: a few entries, which have 16 KiB at most."""
-
-_PROBE: Final = "room.new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,20 +290,7 @@ def check_room(folder: Path, disk: Disk = REAL_DISK) -> None:
     Raises:
         ConfigError: they do not, or we may not write there.
     """
-    probe = folder / _PROBE
-    try:
-        try:
-            with disk.open(probe, make=True) as file:
-                file.write_at(0, bytes(ROOM_BYTES))
-                file.flush()
-        finally:
-            with suppress(FileNotFoundError):
-                disk.unlink(probe)
-    except OSError as error:
-        raise ConfigError(
-            f"the ledger folder {folder} cannot be written: {error.strerror}; give this user a folder of its own on a "
-            "disk with room"
-        ).mended_by(f"df -h {shlex.quote(str(folder))}; ls -ld {shlex.quote(str(folder))}") from error
+    check_fits(disk, folder, ROOM_BYTES, "ledger folder")
 
 
 def _shown(seconds: float) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from secagg.errors import ConfigError
-from secagg.programs.disk import Disk
+from secagg.programs.disk import Disk, check_fits
 from secagg.programs.ledgers.files import ENTRIES
 
 ROOM_BYTES: Final = 1 << 20
@@ -163,17 +163,4 @@ def check_room(path: Path, disk: Disk) -> None:
     Raises:
         ConfigError: it does not, or we may not write there.
     """
-    probe = path / "room.new"
-    try:
-        try:
-            with disk.open(probe, make=True) as file:
-                file.write_at(0, bytes(ROOM_BYTES))
-                file.flush()
-        finally:
-            if disk.facts(probe) is not None:
-                disk.unlink(probe)
-    except OSError as error:
-        raise ConfigError(
-            f"the state folder {path} cannot be written: {error.strerror}; give this user a folder of its own on a "
-            "disk with room"
-        ).mended_by(f"df -h {shlex.quote(str(path))}; ls -ld {shlex.quote(str(path))}") from error
+    check_fits(disk, path, ROOM_BYTES, "state folder")
