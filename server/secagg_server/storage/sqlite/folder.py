@@ -18,7 +18,7 @@ shares that were revealed to this coordinator, and the seeds of noise.
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -86,29 +86,17 @@ def held(path: Path, disk: Disk) -> Iterator[StateFolder]:
         ConfigError: another coordinator has it, it cannot be made, or see `check_private` and `check_room`.
     """
     folder = StateFolder(path)
-    try:
-        disk.make_folder(path)
-        check_private(path, disk)
-        check_room(path, disk)
-    except OSError as error:
-        raise ConfigError(f"the state folder {path}: {error.strerror}") from error
-    with _locked(folder, disk):
+    with ExitStack() as lock:
+        try:
+            disk.make_folder(path)
+            check_private(path, disk)
+            check_room(path, disk)
+            lock.enter_context(disk.locked(folder.lock))
+        except BlockingIOError:
+            raise ConfigError(f"the state folder {path} belongs to a coordinator that is running") from None
+        except OSError as error:
+            raise ConfigError(f"the state folder {path}: {error.strerror}") from error
         yield folder
-
-
-@contextmanager
-def _locked(folder: StateFolder, disk: Disk) -> Iterator[None]:
-    lock = disk.locked(folder.lock)
-    try:
-        lock.__enter__()
-    except BlockingIOError:
-        raise ConfigError(f"the state folder {folder.path} belongs to a coordinator that is running") from None
-    except OSError as error:
-        raise ConfigError(f"the state folder {folder.path}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def is_held(path: Path, disk: Disk) -> bool:
