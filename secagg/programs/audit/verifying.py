@@ -5,7 +5,7 @@ checkpoint signs. A log that was cut off at an older checkpoint, together with i
 that was seen earlier and kept elsewhere shows that.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -277,12 +277,3 @@ class Walk:
             tuple(self._damages),
             self._untold,
         )
-
-
-def entries_of(lines: Iterable[Line]) -> Iterable[Entry]:
-    """The entries of these lines, passing over whatever is none; for who wants to look and not to verify."""
-    for line in lines:
-        try:
-            yield entries.read(line.text)
-        except AuditError:
-            continue

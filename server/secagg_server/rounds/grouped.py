@@ -64,7 +64,6 @@ class GroupedRound:
         clock: Clock,
         observer: Observer,
         on_end: Callable[[], None],
-        durable: bool = False,
     ) -> None:
         """What is made needs one of `start` and `recover` before anything else.
 
@@ -78,7 +77,6 @@ class GroupedRound:
             clock: seconds since 1970.
             observer: hears what happens.
             on_end: called when the round is over.
-            durable: whether the journal outlives the process.
         """
         self.record = record
         self.config = config
@@ -97,7 +95,6 @@ class GroupedRound:
         self._stopped: RoundAborted | None = None
         self._observer = observer
         self._name = name_of(record, config)
-        self._durable = durable
         self._unsafe: list[Assigned] = []
         self._writing = asyncio.Lock()
         self._suspended = False

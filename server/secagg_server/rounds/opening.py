@@ -275,5 +275,4 @@ class RoundOpener:
             clock=self._clock,
             observer=self._observer,
             on_end=partial(self._on_round_end, record.round_id),
-            durable=self._store.durable,
         )
