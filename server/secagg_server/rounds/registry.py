@@ -134,13 +134,13 @@ class Rounds:
             self._capacity,
             self._observer,
             self.audit,
-            add=self._add_again,
+            add=self._add,
             add_group=self._add_part,
             lose=self._lose,
         )
         await recovery.run()
 
-    def _add_again(self, opened: OpenedRound, *, fetched: bool) -> None:
+    def _add(self, opened: OpenedRound, *, fetched: bool = False) -> None:
         self._known[opened.record.round_id] = opened
         for hosted in _parts_of(opened):
             self._add_part(hosted)
@@ -213,9 +213,7 @@ class Rounds:
         finally:
             self._opening -= wanted
         opened = start()
-        self._known[opened.record.round_id] = opened
-        for hosted in _parts_of(opened):
-            self._rounds[hosted.record.round_id] = hosted
+        self._add(opened)
         self._wake_all()
         return opened
 
