@@ -124,7 +124,7 @@ class RoundAudit:
 
     def took(self, entry: Entry, events: Iterable[Event]) -> None:
         """The next entry of the journal, and what came of it. How the round ended is told by `ended`."""
-        self._step, self._of_step = self._step + 1, 0
+        self._next_step()
         if self._log is None:
             return
         match entry:
@@ -193,12 +193,12 @@ class RoundAudit:
 
     def combined(self, at: float, groups: Iterable[int], survivors: int) -> None:
         """A round in groups has one result."""
-        self._step, self._of_step = self._step + 1, 0
+        self._next_step()
         self._add("groups_combined", at, groups=list(groups), survivors=survivors)
 
     def failed(self, at: float, failure: RoundAborted) -> None:
         """A round in groups failed as a whole."""
-        self._step, self._of_step = self._step + 1, 0
+        self._next_step()
         self._add("round_failed", at, **self._failure(failure, known=False))
 
     def broke(self, at: float, told: RoundAborted, *, known: bool) -> None:
@@ -207,7 +207,7 @@ class RoundAudit:
         A disk that refuses must not keep it from failing, so this is written later then.
         """
         self._drafts.clear()
-        self._step, self._of_step = self._step + 1, 0
+        self._next_step()
         self._add("round_failed", at, **self._failure(told, known=known))
         if self._log is not None:
             try:
@@ -230,6 +230,9 @@ class RoundAudit:
             each._drafts.clear()
 
     # --- facts --------------------------------------------------------------------------------------------------------
+
+    def _next_step(self) -> None:
+        self._step, self._of_step = self._step + 1, 0
 
     def _add(self, kind: str, at: float, **facts: Any) -> None:
         if self._log is None:
