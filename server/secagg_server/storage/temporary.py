@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from secagg.messages import Index, Phase
+from secagg.programs.disk import RealFile
 
 MEMORY_BYTES: Final = 16 << 20
 """Chunks of one round that wait in memory. What comes beyond waits in a file: of short vectors, nothing."""
@@ -32,7 +33,7 @@ class TemporarySpool:
         self._chunks: dict[tuple[Phase, Index], list[bytes | Place]] = {}
         self._free: dict[int, list[int]] = {}  # offsets of places that were given back, by length
         self._end = 0
-        self._file = -1  # its descriptor, once there is one
+        self._file: RealFile | None = None  # once there is one
 
     def append(self, phase: Phase, owner: Index, payload: bytes) -> None:
         """Keep the owner's next chunk in memory, or in the file where that is full.
@@ -57,10 +58,10 @@ class TemporarySpool:
             chunk = kept if isinstance(kept, bytes) else self._read(*kept)
             self._give_back(kept)
             yield chunk
-        if not self._chunks and self._file >= 0:
+        if not self._chunks and self._file is not None:
             self._free.clear()
             self._end = 0
-            os.ftruncate(self._file, 0)
+            self._file.truncate(0)
 
     def cut(self, phase: Phase, owner: Index, chunks: int) -> None:
         """Forget what the owner sent behind its first `chunks` chunks."""
@@ -69,15 +70,13 @@ class TemporarySpool:
             self._give_back(waiting.pop())
 
     def _written(self, payload: bytes) -> Place:
-        if self._file < 0:
+        if self._file is None:
             with tempfile.TemporaryFile(prefix="secagg-", buffering=0) as file:
-                self._file = os.dup(file.fileno())
-            weakref.finalize(self, os.close, self._file)
+                self._file = RealFile(os.dup(file.fileno()))
+            weakref.finalize(self, self._file.close)
         places = self._free.get(len(payload))
         offset = places.pop() if places else self._end
-        rest = memoryview(payload)
-        while rest:
-            rest = rest[os.pwrite(self._file, rest, offset + len(payload) - len(rest)) :]
+        self._file.write_at(offset, payload)
         self._end = max(self._end, offset + len(payload))
         return offset, len(payload)
 
@@ -89,11 +88,7 @@ class TemporarySpool:
             self._free.setdefault(length, []).append(offset)
 
     def _read(self, offset: int, length: int) -> bytes:
-        parts = []
-        while length:
-            part = os.pread(self._file, length, offset)
-            if not part:
-                raise OSError("the file of vectors that are not whole has become shorter")
-            parts.append(part)
-            offset, length = offset + len(part), length - len(part)
-        return b"".join(parts)
+        found = b"" if self._file is None else self._file.read_at(offset, length)
+        if len(found) < length:
+            raise OSError("the file of vectors that are not whole has become shorter")
+        return found
