@@ -6,10 +6,9 @@ Signatures are not checked here: a machine that fails forges none.
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from typing import Any, Final
 
-from secagg.tools.faults.checker.seen import Round, Seen
+from secagg.tools.faults.checker.seen import Round, Seen, framed_digest
 
 _LABEL: Final = b"secagg/v1/audit-entry"
 _ONCE: Final = ("round_opened", "groups_opened", "sum_released", "groups_combined")
@@ -35,7 +34,7 @@ def broken(log: bytes, seen: Seen) -> Iterator[tuple[bytes, str]]:
         if (entry["number"], entry["previous"]) != (number, previous.hex()):
             yield b"", f"line {number} of the audit log does not follow from the one before"
             return
-        previous = sha256(b"".join(len(part).to_bytes(4, "big") + part for part in (_LABEL, line))).digest()
+        previous = framed_digest(_LABEL, line)
         entries.append(entry)
     of_round: dict[str, list[Entry]] = {}
     for entry in entries:
