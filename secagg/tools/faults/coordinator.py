@@ -1,7 +1,7 @@
 """The coordinator's program: the real one from its handlers down, without gRPC's server and without files."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 
 from secagg.crypto.rng import Rng
+from secagg.masked.accumulator import one_after_the_other
 from secagg.tools.faults.deployment import Deployment
 from secagg.tools.faults.network import Network, Server
 from secagg.tools.faults.processes import Process
@@ -112,7 +113,7 @@ async def start(
         deployment.trust,
         store,
         lambda: deployment.coordinator,
-        parallel=_one_by_one,
+        parallel=one_after_the_other,
         clock=process.wall,
         rng=rng,
         observer=observer,
@@ -134,8 +135,3 @@ async def start(
     network.listen(ADDRESS, Server(process, (ServiceHandler(DATA_PLANE, data.answers, for_data),)))
     network.listen(CONTROL, Server(process, (ServiceHandler(CONTROL_PLANE, control.answers, for_control),)))
     return Running(settings, rounds, audit, kept.close)
-
-
-def _one_by_one(work: Callable[[int, int], None], ranges: Sequence[tuple[int, int]]) -> None:
-    for bounds in ranges:
-        work(*bounds)
