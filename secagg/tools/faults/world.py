@@ -275,12 +275,11 @@ class World:
         if process is None:
             return
         process.stopped = True
+        self.network.later(for_s, self._go_on, process)
 
-        def go_on() -> None:
-            process.stopped = False
-            self.loop.resume(process.held)
-
-        self.network.later(for_s, go_on)
+    def _go_on(self, process: Process) -> None:
+        process.stopped = False
+        self.loop.resume(process.held)
 
     # --- the whole ----------------------------------------------------------------------------------------------------
 
@@ -319,9 +318,8 @@ class World:
             disk.heal()
         for program in self.programs.values():
             self.storm.let_back(program.machine)
-            if program.process is not None and program.process.stopped:
-                program.process.stopped = False
-                self.loop.resume(program.process.held)
+            if program.process is not None:
+                self._go_on(program.process)
         self.revive(COORDINATOR)
         await asyncio.sleep(_LATER_S)
         if self.recorder.history.durable:
