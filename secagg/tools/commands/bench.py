@@ -47,6 +47,12 @@ class WayName(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Processes = Annotated[
+    int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
+]
+Values = Annotated[int, typer.Option("--values", "-m", min=1, help="The number of values of each update.")]
+FloatValues = Annotated[int, typer.Option("--values", "-m", min=1, help="The number of float32 values of each update.")]
+Durable = Annotated[bool, typer.Option(help="Keep the coordinator's state in a folder, or in memory.")]
 
 
 @app.command()
@@ -68,12 +74,8 @@ def core(
 @app.command("round")
 def round_(
     *,
-    participants: Annotated[
-        int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
-    ] = 10,
-    values: Annotated[
-        int, typer.Option("--values", "-m", min=1, help="The number of float32 values of each update.")
-    ] = 1_000_000,
+    participants: Processes = 10,
+    values: FloatValues = 1_000_000,
     dropouts: Annotated[
         int, typer.Option(min=0, help="The number of participants that leave in the middle of their upload.")
     ] = 2,
@@ -115,13 +117,9 @@ def round_(
 @app.command()
 def size(
     *,
-    participants: Annotated[
-        int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
-    ] = 10,
-    values: Annotated[
-        int, typer.Option("--values", "-m", min=1, help="The number of float32 values of each update.")
-    ] = 1_000_000,
-    durable: Annotated[bool, typer.Option(help="Keep the coordinator's state in a folder, or in memory.")] = True,
+    participants: Processes = 10,
+    values: FloatValues = 1_000_000,
+    durable: Durable = True,
     folder: Annotated[
         Path | None, typer.Option(help="Where updates, means and state go: 12 bytes of the disk for each value.")
     ] = None,
@@ -145,15 +143,13 @@ def load(
     participants: Annotated[
         int, typer.Option("--participants", "-n", min=3, help="The number of participants of each round.")
     ] = 10,
-    values: Annotated[
-        int, typer.Option("--values", "-m", min=1, help="The number of float32 values of each update.")
-    ] = 10_000,
+    values: FloatValues = 10_000,
     rounds: Annotated[int, typer.Option(min=1, help="The number of rounds in all.")] = 20,
     in_flight: Annotated[int, typer.Option(min=1, max=1000, help="The number of rounds at once.")] = 1,
     threat_model: Annotated[
         ThreatModelName, typer.Option(help="What the coordinator may do.")
     ] = ThreatModelName.ACTIVE,
-    durable: Annotated[bool, typer.Option(help="Keep the coordinator's state in a folder, or in memory.")] = True,
+    durable: Durable = True,
     as_json: AsJson = False,
 ) -> None:
     """Many participants in a round, many rounds at once, or rounds without end: times of phases, failures, memory.
@@ -178,12 +174,8 @@ def load(
 @app.command()
 def status(
     *,
-    participants: Annotated[
-        int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
-    ] = 5,
-    values: Annotated[
-        int, typer.Option("--values", "-m", min=1, help="The number of values of each update.")
-    ] = 100_000,
+    participants: Processes = 5,
+    values: Values = 100_000,
     turns: Annotated[int, typer.Option(min=2, help="Turns of each coordinator, of five rounds each.")] = 30,
     quick: Annotated[bool, typer.Option("--quick", help="Play two turns only.")] = False,
     as_json: AsJson = False,
@@ -204,9 +196,7 @@ def status(
 @app.command()
 def homomorphic(
     *,
-    values: Annotated[
-        int, typer.Option("--values", "-m", min=1, help="The number of values of each update.")
-    ] = 1_000_000,
+    values: Values = 1_000_000,
     repeat: Annotated[int, typer.Option(min=1, help="The number of repeats. The best time is reported.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Measure once.")] = False,
     as_json: AsJson = False,
