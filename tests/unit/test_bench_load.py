@@ -1,5 +1,7 @@
 """`secagg bench load`: every round is counted, and what goes wrong is."""
 
+from collections import Counter
+
 import pytest
 
 from secagg.tools.bench.load import LoadSetting, _Heard, _sections, measure
@@ -18,6 +20,6 @@ def test_rounds_at_once_all_end_with_their_sum(durable: bool) -> None:
 
 
 def test_errors_and_other_sums_are_failures() -> None:
-    heard_of = _Heard(errors={"RoundAborted: no": 2}, inexact=1, memory=[1 << 20, 1 << 20, 3 << 20, 5 << 20])
+    heard_of = _Heard(errors=Counter({"RoundAborted: no": 2}), inexact=1, memory=[1 << 20, 1 << 20, 3 << 20, 5 << 20])
     found = {f.name: f.value for s in _sections(4, 2.0, 1.0, (0, 0), heard_of) for f in s.figures}
     assert (found["failures"], found["per_s"], found["growth_mib"]) == (3, 2.0, 4.0)

@@ -6,6 +6,7 @@ what is measured is the coordinator. With `durable` it keeps its state in a fold
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -19,13 +20,13 @@ from secagg_client import AsyncControlClient
 from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import SecAggError
-from secagg.events import PhaseStarted
-from secagg.tools.bench.load_worker import model_of, task_of
+from secagg.tools.bench.load_worker import model_of, name_of, task_of
 from secagg.tools.bench.machine import describe
 from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.processor import cpu_seconds
 from secagg.tools.bench.report import Figure, Report, Section
 from secagg.tools.bench.round import heard
+from secagg.tools.bench.round_figures import phase_seconds
 from secagg.tools.deployment.crew import Crew
 from secagg.tools.deployment.identities import create_identities
 from secagg.tools.deployment.sidecar import Sidecar
@@ -81,7 +82,7 @@ class _Heard:
 
     seconds: list[float] = field(default_factory=list)
     phases: dict[str, list[float]] = field(default_factory=dict)
-    errors: dict[str, int] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
     inexact: int = 0
     memory: list[int] = field(default_factory=list)
 
@@ -116,8 +117,7 @@ def measure(setting: LoadSetting, progress: Callable[[str], None] = lambda _: No
         told = heard(crew, commands, "finished")
         peak = memory_of(sidecar.pid)
     for said in told.values():
-        for name, count in said["errors"].items():
-            heard_of.errors[name] = heard_of.errors.get(name, 0) + count
+        heard_of.errors.update(said["errors"])
     played = each * setting.in_flight
     sections = _sections(played, seconds, cpu, (rest.now_bytes, peak.peak_bytes), heard_of)
     exact = not heard_of.errors and not heard_of.inexact
@@ -150,14 +150,11 @@ async def _round(control: AsyncControlClient, config: RoundConfig, heard_of: _He
         timeline = [(at, event) async for at, event in control.watch(round_id)]
         aggregate = await control.fetch(round_id)
     except SecAggError as error:
-        name = f"{type(error).__name__}: {error}"[:200]
-        heard_of.errors[name] = heard_of.errors.get(name, 0) + 1
+        heard_of.errors[name_of(error)] += 1
         return
     heard_of.seconds.append(time.perf_counter() - begin)
-    turns = [(at, str(event.phase)) for at, event in timeline if isinstance(event, PhaseStarted)]
-    turns = [turn for number, turn in enumerate(turns) if number == 0 or turn[1] != turns[number - 1][1]]
-    for (start, phase), end in zip(turns, [at for at, _ in turns[1:]] + [timeline[-1][0]], strict=True):
-        heard_of.phases.setdefault(phase, []).append(end - start)
+    for phase, seconds in phase_seconds(timeline).items():
+        heard_of.phases.setdefault(str(phase), []).append(seconds)
     mean = aggregate.mean(config).arrays["values"]
     whole = len(aggregate.survivors) == config.max_participants
     heard_of.inexact += not (whole and bool((abs(mean - 0.5) < 1e-4).all()))
@@ -171,7 +168,7 @@ def _described(setting: LoadSetting, played: int, heard_of: _Heard) -> dict[str,
         "in_flight": setting.in_flight,
         "threat_model": setting.threat_model.name.lower(),
         "state": "folder" if setting.durable else "memory",
-        "errors": heard_of.errors,
+        "errors": dict(heard_of.errors),
     }
 
 
@@ -179,7 +176,7 @@ def _sections(
     played: int, seconds: float, cpu: float, memory: tuple[int, int], heard_of: _Heard
 ) -> tuple[Section, ...]:
     rest, peak = memory
-    failures = sum(heard_of.errors.values()) + heard_of.inexact
+    failures = heard_of.errors.total() + heard_of.inexact
     rounds = [
         Figure("per_s", played / seconds, note="all of them, from the first opening to the last sum"),
         Figure("failures", failures, note="errors of anybody, and sums that are not what was put in"),

@@ -7,6 +7,7 @@ other. The process reads one line: how many rounds each task has. It answers wit
 import argparse
 import asyncio
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from secagg_client import AsyncClient
 from secagg.config import ThreatModel
 from secagg.errors import SecAggError
 from secagg.policy import Policy
-from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.round_participant import MODEL
 from secagg.tools.deployment.crew import tell
 
@@ -31,20 +31,24 @@ def task_of(number: int) -> str:
     return f"load-{number}"
 
 
-async def _take_part(client: AsyncClient, task: int, rounds: int, values: int, timeout_s: float) -> dict[str, int]:
-    errors: dict[str, int] = {}
+def name_of(error: SecAggError) -> str:
+    """What errors are counted by: class and message, at most 200 characters."""
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+async def _take_part(client: AsyncClient, task: int, rounds: int, values: int, timeout_s: float) -> Counter[str]:
+    errors: Counter[str] = Counter()
     given: dict[str, Any] = {"update": {"values": np.full(values, 0.5, np.float32)}, "task": task_of(task)}
     given |= {"timeout_s": timeout_s, "fetch_aggregate": False}
     for number in range(rounds):
         try:
             await client.participate(**given, model_digest=model_of(task, number))
         except SecAggError as error:
-            name = f"{type(error).__name__}: {error}"[:200]
-            errors[name] = errors.get(name, 0) + 1
+            errors[name_of(error)] += 1
     return errors
 
 
-async def _run(given: argparse.Namespace) -> dict[str, int]:
+async def _run(given: argparse.Namespace) -> Counter[str]:
     policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
     clients = [
         AsyncClient.from_files(
@@ -65,11 +69,7 @@ async def _run(given: argparse.Namespace) -> dict[str, int]:
     )
     for client in clients:
         await client.close()
-    errors: dict[str, int] = {}
-    for each in found:
-        for name, count in each.items():
-            errors[name] = errors.get(name, 0) + count
-    return errors
+    return sum(found, Counter())
 
 
 def main() -> None:
@@ -82,8 +82,7 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=float, required=True)
     parser.add_argument("identities", type=Path, nargs="+")
     given = parser.parse_args()
-    errors = asyncio.run(_run(given))
-    tell("finished", errors=errors, peak_bytes=memory_of().peak_bytes)
+    tell("finished", errors=asyncio.run(_run(given)))
 
 
 if __name__ == "__main__":
