@@ -25,7 +25,6 @@ from secagg.config import RoundConfig
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import SeededRng
 from secagg.errors import SavedStateError, SecAggError
-from secagg.lattice.jobs import Desk
 from secagg.messages import ParticipantId, Phase
 from secagg.policy import Policy
 from secagg.schemes import coordinate
@@ -35,6 +34,7 @@ from secagg.wire.calls import Call
 from secagg.wire.configuration import encode_config
 from secagg.wire.receipts import RECEIPT, encode_receipt
 from secagg.wire.results import PackedAggregate
+from tests.carrying import ClosableDesk
 from tests.conversing import LENIENT, Conversation, in_bytes, make_terms
 from tests.rounds import NOW, deployment
 
@@ -47,13 +47,6 @@ class Dies(Exception):
 
 class Stopped(Exception):
     """The round was to stop here."""
-
-
-class InProcess(Desk):
-    """Encrypts in this process."""
-
-    def close(self) -> None:
-        return
 
 
 @dataclass
@@ -128,7 +121,7 @@ class Life:
         rng = SeededRng(bytes([self.seed % 256, self.processes]) + bytes(30))
         terms = Terms(
             made.identities[self.name], made.trust, self.policy, rng, lambda: NOW, memory=self.memory,
-            backend=InProcess, feedback=self.feedback,
+            backend=ClosableDesk, feedback=self.feedback,
         )  # fmt: skip
         return Participation(terms, self.make(), find, self.folder)
 
@@ -172,7 +165,7 @@ class Crashing(Conversation):
         find = FindRound(task=self.config.task)
         names = participant_names(self.config.max_participants)
         self.all = people or {
-            name: Participation(replace(make_terms(name), backend=InProcess), self.bring(i), find)
+            name: Participation(replace(make_terms(name), backend=ClosableDesk), self.bring(i), find)
             for i, name in enumerate(names)
             if name != self.life.name
         }
