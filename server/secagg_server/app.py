@@ -178,7 +178,7 @@ async def running_server(
             capacity=_capacity(folder),
             audit=audit,
             quarantine=quarantine,
-            quota=Quota(settings.max_per_organisation, callers.organisation_of),
+            quota=Quota(settings.max_per_organisation, audit.people.organisation_of),
         )
         data_plane = DataPlane(rounds, callers, keeper, clock)
 

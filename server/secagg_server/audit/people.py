@@ -1,4 +1,4 @@
-"""Who called with which certificate: where participants sign nothing, the audit log knows it from their connections."""
+"""Who called with which certificate: where participants sign nothing, it is known from their connections alone."""
 
 from threading import Lock
 from typing import Final
@@ -22,6 +22,12 @@ class People:
             if len(self._known) >= MOST:
                 del self._known[next(iter(self._known))]
             self._known[participant] = organisation, fingerprint
+
+    def organisation_of(self, participant: ParticipantId) -> str | None:
+        """None if it has not called since the start."""
+        with self._lock:
+            known = self._known.get(participant)
+        return None if known is None else known[0]
 
     def of(self, participant: ParticipantId) -> dict[str, str]:
         """Organisation and fingerprint; empty texts if it has not called since the start."""

@@ -50,11 +50,6 @@ class Callers:
         self._clock = clock
         # By the digest of what was shown, which may be long and is its sender's choice; with the times of validity.
         self._known: dict[bytes, _Known] = {}
-        self._organisations: dict[ParticipantId, str] = {}
-
-    def organisation_of(self, participant: ParticipantId) -> str | None:
-        """What its latest certificate says; None if it made no call since the coordinator started."""
-        return self._organisations.get(participant)
 
     def trust(self, trust: TrustAnchors, denied: DenyList) -> Callable[[], frozenset[ParticipantId]]:
         """Check everybody anew, against this CA and this list.
@@ -95,7 +90,6 @@ class Callers:
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
         self._known[key] = known
-        self._organisations[known.caller.participant] = known.caller.organisation
         return known.caller, True
 
     def _verified(self, chain: CertificateChain, now: float) -> "_Known":

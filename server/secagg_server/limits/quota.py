@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from secagg.errors import NotInRoundError
 from secagg.messages import ParticipantId
 
+Members = Callable[[], Mapping[ParticipantId, str | None]]
+
 
 class Quota:
     """The same for every cohort; a group of a round in groups is one.
@@ -21,21 +23,22 @@ class Quota:
         self._most = most
         self.organisation_of = organisation_of
 
-    def has_place(self, newcomer: ParticipantId, members: Mapping[ParticipantId, str | None]) -> bool:
+    def has_place(self, newcomer: ParticipantId, members: Members) -> bool:
         """Whether the cohort may have one more of the newcomer's organisation.
 
         Args:
             newcomer: who would like to join.
-            members: who is in the cohort, each with the organisation that it joined for. One whose organisation is not
-                known any more, because the coordinator was started again, counts as one of the newcomer's.
+            members: gives who is in the cohort, each with the organisation that it joined for. One whose organisation
+                is not known any more, because the coordinator was started again, counts as one of the newcomer's. It is
+                not asked where there is no limit.
         """
         if self._most is None:
             return True
         own = self.organisation_of(newcomer)
-        same = sum(organisation in {own, None} for name, organisation in members.items() if name != newcomer)
+        same = sum(organisation in {own, None} for name, organisation in members().items() if name != newcomer)
         return same < self._most
 
-    def check(self, newcomer: ParticipantId, members: Mapping[ParticipantId, str | None]) -> None:
+    def check(self, newcomer: ParticipantId, members: Members) -> None:
         """Refuse who is one too many.
 
         Raises:

@@ -294,7 +294,7 @@ class HostedRound:
         refused it. One that crashed or was interrupted may come again.
         """
         there = self.phase is Phase.ADVERTISE_KEYS and self._processes.may_join(participant)
-        return there and self._quota.has_place(participant, self._joined())
+        return there and self._quota.has_place(participant, self._joined)
 
     def check_place(self, participant: ParticipantId) -> None:
         """Check that its organisation may have one more participant in this cohort, unless it is in it.
@@ -303,7 +303,7 @@ class HostedRound:
             NotInRoundError: it may not.
         """
         if self.phase is Phase.ADVERTISE_KEYS:
-            self._quota.check(participant, self._joined())
+            self._quota.check(participant, self._joined)
 
     def _joined(self) -> Mapping[ParticipantId, str | None]:
         """Who sent keys and did not leave again, each with its organisation, or None if it joined before a restart."""
@@ -530,7 +530,7 @@ class HostedRound:
 
     def _join(self, sender: ParticipantId, keys: AdvertiseKeys, alone: bool, now: float) -> list[Event]:
         if self._engine.phase is Phase.ADVERTISE_KEYS:  # else it is too late, or the same keys again
-            self._quota.check(sender, self._joined())  # others may have come since it was offered the round
+            self._quota.check(sender, self._joined)  # others may have come since it was offered the round
         organisation = self._quota.organisation_of(sender)  # of now: another certificate later takes no place away
         events = self._journalled.join(sender, keys, now, alone=alone)
         self._organisations[sender] = organisation
