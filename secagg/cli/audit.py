@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from secagg.cli.options import AsJson
+
 if TYPE_CHECKING:
     from secagg.audit.entries import Entry
     from secagg.crypto.identity import TrustAnchors
@@ -45,7 +47,6 @@ OfKind = Annotated[
 Since = Annotated[
     str, typer.Option(metavar="TIME", help="Only from then on: a date, or a date with a time; UTC unless it says.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

@@ -11,6 +11,7 @@ import typer
 from cryptography import x509
 
 from secagg.cli.certificate_summary import CertificateSummary, summarise
+from secagg.cli.options import AsJson
 from secagg.crypto.authority import (
     LIST_VALIDITY,
     Authority,
@@ -77,7 +78,6 @@ Days = Annotated[int, typer.Option("--days", min=1, max=36500, help="The number 
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="The folder for the new identity.", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

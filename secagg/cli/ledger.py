@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from secagg.cli.options import SOCKET, AsJson, Control
+
 if TYPE_CHECKING:
     from secagg.privacy.charges import Charge
     from secagg.privacy.ledger import Ledger
@@ -33,12 +35,6 @@ Where = Annotated[
     ),
 ]
 Task = Annotated[str | None, typer.Option(help="Only this task. A running coordinator must be asked about one task.")]
-Control = Annotated[
-    str,
-    typer.Option(help="The coordinator's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SOCKET = "unix:secagg-control.sock"
 
 
 @dataclass(frozen=True, slots=True)

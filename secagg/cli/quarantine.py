@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from secagg.cli.options import SOCKET, AsJson, Control
+
 HELP = """Show whose fault was proven in rounds, and let participants in again.
 
 A round in which a participant is proven to have broken the protocol is one [bold]strike[/bold]. With as many strikes \
@@ -14,13 +16,6 @@ use the control plane releases it.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode="rich")
-
-Control = Annotated[
-    str,
-    typer.Option(help="The coordinator's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SOCKET = "unix:secagg-control.sock"
 
 
 @app.command("list")

@@ -13,6 +13,7 @@ import typer
 
 from secagg.cli.configfiles import read_config
 from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelOfScheme, parse_round_id
+from secagg.cli.options import SOCKET, AsJson, Control
 from secagg.cli.precision import precision
 from secagg.cli.receipts import compare
 from secagg.errors import ConfigError
@@ -36,16 +37,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Control = Annotated[
-    str,
-    typer.Option(help="The coordinator's control plane: unix:PATH, or a loopback HOST:PORT.", envvar="SECAGG_CONTROL"),
-]
 RoundId = Annotated[str, typer.Argument(metavar="ROUND", help="The id of the round: 32 hexadecimal digits.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app.command()(compare)
-
-SOCKET = "unix:secagg-control.sock"
 
 
 @app.command("open")
