@@ -16,9 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.crypto.authority import Authority, create_authority, issue_participant, issue_server
 from secagg.errors import ConfigError
-from secagg.programs.keyfiles import NewFile, write_new
+from secagg.tools.deployment.identities import create_identities
 from secagg.tools.faults.checker import Ending
 from secagg.tools.faults.machine import programs
 from secagg.tools.faults.machine.programs import COORDINATOR, FL_SERVER, log_of, outcome_of
@@ -74,7 +73,7 @@ class Machine:
         self._ours: set[int] = set()  # processes that we killed
         self._starting = threading.Lock()
         host = f"127.{schedule.seed % 250 + 1}.{schedule.seed // 250 % 250}.{schedule.seed // 62_500 % 250 + 1}"
-        self._settings = _write_deployment(folder, schedule, f"{host}:7443")
+        self._settings = _write_deployment(folder, f"{host}:7443")
         self.wire = Wire(f"{host}:7443")
         self._starts: dict[str, Callable[[], ForkServerProcess]] = {
             COORDINATOR: lambda: self._fork(programs.coordinator, folder, self._settings),
@@ -292,31 +291,15 @@ def _judge(machine: Machine, log: Log) -> Verdict:
 # --- what the programs need -------------------------------------------------------------------------------------------
 
 
-def _write_deployment(folder: Path, schedule: Schedule, listen: str) -> Path:
+def _write_deployment(folder: Path, listen: str) -> Path:
     """Certificates for everybody, and the coordinator's settings file."""
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    now = datetime.now(UTC)
-    made = create_authority(name=f"schedule {schedule.seed}", now=now)
-    authority = Authority.from_pem(made.certificate_pem, made.key_pem.expose())
-    server = issue_server(authority, hosts=["localhost"], now=now)
-    places = {folder / "server": server}
-    for name in names():
-        places[folder / name] = issue_participant(authority, participant_id=name, organisation="one", now=now)
-    for place, issued in places.items():
-        write_new(
-            [
-                NewFile(place / "cert.pem", issued.certificate_pem),
-                NewFile(place / "key.pem", issued.key_pem),
-                NewFile(place / "ca.pem", made.certificate_pem),
-            ]
-        )
+    server = create_identities(folder, names()).server
     settings = {
         "listen": listen,
         "control": f"unix:{folder}/control.sock",
-        "certificate": f"{folder}/server/cert.pem",
-        "key": f"{folder}/server/key.pem",
-        "participant_ca": f"{folder}/server/ca.pem",
+        "certificate": f"{server}/cert.pem",
+        "key": f"{server}/key.pem",
+        "participant_ca": f"{server}/ca.pem",
         "state_dir": f"{folder}/state",
         "log_level": "debug",
     }

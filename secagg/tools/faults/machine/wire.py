@@ -12,7 +12,7 @@ class Wire:
     """Forwards connections to `target` from its making until `close`.
 
     Attributes:
-        address: where clients connect, localhost:PORT.
+        address: where clients connect, 127.0.0.1:PORT.
     """
 
     def __init__(self, target: str) -> None:
@@ -20,7 +20,7 @@ class Wire:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"localhost:{self._listener.getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._ends: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._wait_s = 0.0
