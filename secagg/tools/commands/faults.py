@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
-    from secagg.tools.faults.campaign import Row, Table
+    from secagg.tools.faults.campaign import Table
     from secagg.tools.faults.machine.table import Table as ProcessTable
     from secagg.tools.faults.mutants import Hunt
+    from secagg.tools.faults.rows import Row
 
 HELP = """Simulate everything that can go wrong in a deployment, and judge what comes of it.
 
@@ -155,20 +158,10 @@ def processes(
 
 
 def _print_processes(console: "Console", table: "ProcessTable", seconds: float) -> None:
-    from rich.table import Table as Grid
-
-    from secagg.tools.faults.checker import Ending
-
     console.print(f"{table.schedules:,} schedules in {seconds:.0f} s", highlight=False)
-    grid = Grid(box=None, pad_edge=False)
-    grid.add_column("accident", no_wrap=True)
-    for words in ("happened", "schedules", *(ending.value for ending in Ending)):
-        grid.add_column(words, justify="right")
     rows = [(kind.value, row) for kind, row in table.rows.items()]
-    for words, row in (*rows, ("all with an accident", table.whole), ("all without", table.calm)):
-        counts = (row.happened, row.schedules, *(row.endings[ending] for ending in Ending))
-        grid.add_row(words, *(f"{count:,}" for count in counts))
-    console.print(grid)
+    rows += [("all with an accident", table.whole), ("all without", table.calm)]
+    _print_rows(console, ("accident", "happened", "schedules"), rows)
     for verdict in table.bad:
         for finding in verdict.findings:
             console.print(f"seed {verdict.seed} in {verdict.folder}: {finding}", highlight=False, soft_wrap=True)
@@ -247,11 +240,22 @@ class _Bar:
         self._progress.update(self._task, completed=done, description=f"{self._what}, {bad} bad" if bad else self._what)
 
 
-def _print(console: "Console", table: "Table", seed: int, jobs: int, seconds: float) -> None:
+def _print_rows(console: "Console", titles: tuple[str, str, str], rows: "Iterable[tuple[str, Row]]") -> None:
+    """A table with the ways to end as its last columns."""
     from rich.table import Table as Grid
 
     from secagg.tools.faults.checker import Ending
 
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column(titles[0], no_wrap=True)
+    for words in (*titles[1:], *(ending.value for ending in Ending)):
+        grid.add_column(words, justify="right")
+    for words, row in rows:
+        grid.add_row(words, *(f"{count:,}" for count in row.counts))
+    console.print(grid)
+
+
+def _print(console: "Console", table: "Table", seed: int, jobs: int, seconds: float) -> None:
     rate = table.histories / seconds
     console.print(
         f"{table.histories:,} histories from seed {seed} on, {table.whole.histories:,} of them with faults, in "
@@ -260,19 +264,9 @@ def _print(console: "Console", table: "Table", seed: int, jobs: int, seconds: fl
         highlight=False,
         soft_wrap=True,
     )
-    grid = Grid("fault", box=None, pad_edge=False)
-    for column in ("injected", "histories", *(ending.value for ending in Ending)):
-        grid.add_column(column, justify="right")
-
-    def add(words: str, row: "Row") -> None:
-        counts = (row.injected, row.histories, *(row.rounds[ending] for ending in Ending))
-        grid.add_row(words, *(f"{count:,}" for count in counts))
-
-    for fault, row in table.rows.items():
-        add(fault.name.lower().replace("_", " "), row)
-    add("all histories with a fault", table.whole)
-    add("all without one", table.calm)
-    console.print(grid)
+    rows = [(fault.name.lower().replace("_", " "), row) for fault, row in table.rows.items()]
+    rows += [("all histories with a fault", table.whole), ("all without one", table.calm)]
+    _print_rows(console, ("fault", "injected", "histories"), rows)
     for found in table.failed:
         for finding in found.findings:
             console.print(f"seed {found.seed}: {finding}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import Final
 from secagg.tools.faults.checker import Ending, judge
 from secagg.tools.faults.history import Fault, Injected
 from secagg.tools.faults.recording import digest
+from secagg.tools.faults.rows import Row
 from secagg.tools.faults.world import play, playing
 
 BATCH: Final = 25
@@ -38,27 +39,6 @@ class Found:
 
 
 @dataclass(slots=True)
-class Row:
-    """One row of the table: the histories that had a fault of some kind.
-
-    Attributes:
-        injected: how often it was.
-        histories: in how many.
-        rounds: how the rounds in these ended.
-    """
-
-    injected: int = 0
-    histories: int = 0
-    rounds: Counter[Ending] = field(default_factory=Counter)
-
-    def add(self, injected: int, found: Found) -> None:
-        """Count one more history."""
-        self.injected += injected
-        self.histories += 1
-        self.rounds += found.rounds
-
-
-@dataclass(slots=True)
 class Table:
     """What came of all histories.
 
@@ -81,8 +61,8 @@ class Table:
         """Count one more history."""
         self.histories += 1
         for fault, injected in found.faults.items():
-            self.rows[fault].add(injected, found)
-        (self.whole if found.faults else self.calm).add(found.faults.total(), found)
+            self.rows[fault].add(injected, found.rounds)
+        (self.whole if found.faults else self.calm).add(found.faults.total(), found.rounds)
         if found.findings:
             self.failed.append(found)
             self.failed.sort(key=lambda one: one.seed)
@@ -105,8 +85,7 @@ class Table:
 
 
 def _row(row: Row) -> dict[str, object]:
-    endings = {ending.name.lower(): row.rounds[ending] for ending in Ending}
-    return {"injected": row.injected, "histories": row.histories, "rounds": endings}
+    return {"injected": row.injected, "histories": row.histories, "rounds": row.endings}
 
 
 def examine(seed: int) -> Found:

@@ -9,30 +9,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from secagg.tools.faults.checker import Ending
 from secagg.tools.faults.machine.play import Verdict, context, play
 from secagg.tools.faults.machine.schedule import Kind, draw
-
-
-@dataclass(slots=True)
-class Row:
-    """Schedules that had an accident of some kind.
-
-    Attributes:
-        happened: how often it did.
-        schedules: in how many.
-        endings: how these ended.
-    """
-
-    happened: int = 0
-    schedules: int = 0
-    endings: Counter[Ending] = field(default_factory=Counter)
-
-    def add(self, happened: int, ending: Ending) -> None:
-        """Count one more schedule."""
-        self.happened += happened
-        self.schedules += 1
-        self.endings[ending] += 1
+from secagg.tools.faults.rows import Row
 
 
 @dataclass(slots=True)
@@ -56,14 +35,14 @@ class Table:
     @property
     def schedules(self) -> int:
         """How many were played."""
-        return self.whole.schedules + self.calm.schedules
+        return self.whole.histories + self.calm.histories
 
     def add(self, verdict: Verdict) -> None:
         """Count one more schedule."""
-        happened = Counter(verdict.happened)
+        happened, ended = Counter(verdict.happened), Counter([verdict.ending])
         for kind, times in happened.items():
-            self.rows[kind].add(times, verdict.ending)
-        (self.whole if happened else self.calm).add(happened.total(), verdict.ending)
+            self.rows[kind].add(times, ended)
+        (self.whole if happened else self.calm).add(happened.total(), ended)
         self.errors.update(verdict.errors)
         if verdict.findings:
             self.bad.append(verdict)
@@ -72,8 +51,7 @@ class Table:
         """The values that `--json` prints."""
 
         def told(row: Row) -> dict[str, Any]:
-            endings = {ending.name.lower(): row.endings[ending] for ending in Ending}
-            return {"happened": row.happened, "schedules": row.schedules, **endings}
+            return {"happened": row.injected, "schedules": row.histories, **row.endings}
 
         return {
             "schedules": self.schedules,
