@@ -1,5 +1,7 @@
 """A sum that is kept in a temporary file as it arrives, so that no more than a part of it is in memory."""
 
+from dataclasses import dataclass
+
 from secagg.config import RoundConfig
 from secagg.encoding.packing import check_packed
 from secagg.errors import DecodeError
@@ -10,6 +12,7 @@ from secagg.wire.limits import MAX_ANSWER_FIELDS
 from secagg.wire.parsing import parse
 from secagg.wire.results import IncomingAggregate, PackedAggregate
 from secagg.wire.v1 import data_plane_pb2 as pb
+from secagg_client.calls.call import Parts, PreparedCall
 from secagg_client.participation.outputs import ChunkFile
 
 
@@ -50,3 +53,23 @@ class Arrival:
         del start
         check_packed(payload, count, self._config.ring_bits)
         self._file.append(payload)
+
+
+@dataclass(frozen=True)
+class KeptCall(PreparedCall[PackedAggregate]):
+    """A call whose answer is a sum that waits in a temporary file."""
+
+    arrival: Arrival
+
+    def begin(self) -> None:
+        """Forget the file of a call that broke."""
+        self.arrival.begin()
+
+    def take(self, part: bytes) -> bool:
+        """Each part goes into the file."""
+        self.arrival.take(part)
+        return True
+
+    def decode(self, parts: Parts) -> PackedAggregate:
+        """The sum, whose length the configuration says."""
+        return self.arrival.finish()

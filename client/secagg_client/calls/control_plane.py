@@ -25,7 +25,7 @@ from secagg.wire.rounds import RoundSummary, decode_round_id, decode_summary
 from secagg.wire.strikes import Record, decode_record
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import data_plane_pb2
-from secagg_client.calls.arrivals import Arrival
+from secagg_client.calls.arrivals import KeptCall
 from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 from secagg_client.calls.data_plane import Describe
 
@@ -105,23 +105,8 @@ class FetchResult(FetchCall[Aggregate]):
 
 
 @dataclass(frozen=True)
-class KeepResult(FetchCall[PackedAggregate]):
+class KeepResult(KeptCall, FetchCall[PackedAggregate]):
     """As `FetchResult`, but the sum waits in a temporary file."""
-
-    arrival: Arrival
-
-    def begin(self) -> None:
-        """Forget the file of a call that broke."""
-        self.arrival.begin()
-
-    def take(self, part: bytes) -> bool:
-        """Each part goes into the file."""
-        self.arrival.take(part)
-        return True
-
-    def decode(self, parts: Parts) -> PackedAggregate:
-        """The sum, whose length the configuration says."""
-        return self.arrival.finish()
 
 
 class FetchGroupSums(FetchCall[GroupedAggregate]):

@@ -21,7 +21,7 @@ from secagg.wire.receipts import SignedDigest
 from secagg.wire.results import PackedAggregate, decode_aggregate, decode_groups
 from secagg.wire.rounds import decode_offer
 from secagg.wire.v1 import data_plane_pb2 as pb
-from secagg_client.calls.arrivals import Arrival
+from secagg_client.calls.arrivals import KeptCall
 from secagg_client.calls.call import Parts, PreparedCall, ResponseT_co, every, in_bytes, only
 from secagg_client.participation.results import Offer
 
@@ -179,24 +179,10 @@ class FetchAggregate(RoundCall[Aggregate]):
 
 
 @dataclass(frozen=True)
-class KeepAggregate(RoundCall[PackedAggregate]):
+class KeepAggregate(KeptCall, RoundCall[PackedAggregate]):
     """As `FetchAggregate`, but the sum waits in a temporary file."""
 
     row = calls.FETCH_AGGREGATE
-    arrival: Arrival
-
-    def begin(self) -> None:
-        """Forget the file of a call that broke."""
-        self.arrival.begin()
-
-    def take(self, part: bytes) -> bool:
-        """Each part goes into the file."""
-        self.arrival.take(part)
-        return True
-
-    def decode(self, parts: Parts) -> PackedAggregate:
-        """The sum, whose length the configuration says."""
-        return self.arrival.finish()
 
 
 @dataclass(frozen=True)
