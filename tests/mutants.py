@@ -668,7 +668,7 @@ MUTANTS: Final = (
            "name for name in () if name not in needed", _GOES_ON),
     Mutant("forgotten-on-an-error", _FOLDER, "            if kind is None:\n", "            if True:\n", _GOES_ON),
     Mutant("parts-of-a-broken-call", f"{_CLIENT}/calls/arrivals.py",
-           "        self._file = ChunkFile()\n        self._incoming", "        self._incoming", _OUTPUT_TESTS),
+           "        self._file.clear()\n        self._incoming", "        self._incoming", _OUTPUT_TESTS),
     Mutant("fetched-without-a-place", f"{_CLIENT}/sync/control.py", "        output.check(config)\n", "",
            _OUTPUT_TESTS),
     Mutant("older-carried-stays", _FOLDER, "for old in stale)])", "for old in ())])", _GOES_ON),

@@ -27,8 +27,7 @@ class Arrival:
 
     def begin(self) -> None:
         """Forget what arrived."""
-        self._file.close()
-        self._file = ChunkFile()
+        self._file.clear()
         self._incoming = IncomingAggregate(self._config, self._keep)
         self._budget = Budget(MAX_ANSWER_FIELDS)
         self._left = MAX_PARTS

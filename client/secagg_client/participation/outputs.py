@@ -168,6 +168,13 @@ class ChunkFile:
             self._file.write(payload)
         self._ends.append(self._ends[-1] + len(payload))
 
+    def clear(self) -> None:
+        """Forget all chunks. Raises `LocalError` as `append`."""
+        with _named():
+            self._file.seek(0)
+            self._file.truncate()
+        self._ends = [0]
+
     def close(self) -> None:
         """Give its room back."""
         self._file.close()
