@@ -153,11 +153,12 @@ class Contribution:
         Raises:
             ConfigError: arrays are missing or do not fit; or the round gives its participants no aggregate.
         """
-        if self.output is None:
+        output = self.output
+        if output is None:
             return
         if not config.release_to_participants:
             raise ConfigError("this round gives its participants a receipt and no aggregate: leave out `out`")
-        self.output.check(config)
+        output.check(config)
 
     def check_asked(self, round_: Round) -> None:
         """Refuse a round that asks for something else than what was computed.
