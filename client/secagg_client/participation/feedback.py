@@ -17,6 +17,7 @@ from secagg.encoding.schema import Schema, Update
 from secagg.errors import InputError, LocalError
 from secagg.messages import Phase
 from secagg.schemes import Chunk, Upload
+from secagg_client.participation.uploads import PassedOn
 
 INPUTS: Final = frozenset({Phase.MASKED_INPUT, Phase.ENCRYPTED_INPUT})
 """The phases in which an update leaves the machine, encoded."""
@@ -178,25 +179,14 @@ class Residual:
 
 
 @dataclass(frozen=True, slots=True)
-class _NotedUpload:
+class _NotedUpload(PassedOn):
     upload: Upload
     residual: Residual
-
-    @property
-    def phase(self) -> Phase:
-        return self.upload.phase
-
-    @property
-    def chunks(self) -> int:
-        return self.upload.chunks
 
     def chunk(self, number: int) -> Chunk:
         if number == self.chunks - 1:
             self.residual.handed_in = True
         return self.upload.chunk(number)
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return map(self.chunk, range(self.chunks))
 
 
 def _checked(name: str, array: NumberArray) -> FloatArray:

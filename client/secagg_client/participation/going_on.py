@@ -6,7 +6,6 @@ same seed, and so sends the same bytes; a coordinator that meanwhile would rathe
 The update is not kept: it is handed in again, and must be the one that was masked.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -26,6 +25,7 @@ from secagg.wire.kept_states import SEED_SIZE, UnderWay
 from secagg_client.calls.data_plane import FindRound
 from secagg_client.participation.results import Offer
 from secagg_client.participation.terms import Contribution
+from secagg_client.participation.uploads import PassedOn
 
 READ_AT_ONCE: Final = 1 << 18
 """Coordinates of the encoded update that are digested at once; a multiple of 64."""
@@ -59,23 +59,13 @@ class UploadLost(SavedStateError):
 
 
 @dataclass(slots=True)
-class InOrder:
+class InOrder(PassedOn):
     """An upload of which no chunk is made before those in front of it. So each is made of the same draws in every
     process, wherever the upload goes on there.
     """
 
     upload: Upload
     made: int = 0
-
-    @property
-    def phase(self) -> Phase:
-        """Of the upload."""
-        return self.upload.phase
-
-    @property
-    def chunks(self) -> int:
-        """Of the upload."""
-        return self.upload.chunks
 
     def chunk(self, number: int) -> Chunk:
         """Chunk `number`, after those before it."""
@@ -84,28 +74,14 @@ class InOrder:
             self.made += 1
         return self.upload.chunk(number)
 
-    def __iter__(self) -> Iterator[Chunk]:
-        """All chunks in order."""
-        return map(self.chunk, range(self.chunks))
-
 
 @dataclass(frozen=True, slots=True)
-class Encrypted:
+class Encrypted(PassedOn):
     """An encrypted update that an earlier process sent, in part or whole. The encryption draws in a process of its own,
     so no chunk of it can be made again.
     """
 
     upload: Upload
-
-    @property
-    def phase(self) -> Phase:
-        """Of the upload."""
-        return self.upload.phase
-
-    @property
-    def chunks(self) -> int:
-        """Of the upload."""
-        return self.upload.chunks
 
     def chunk(self, number: int) -> Chunk:
         """Raises:
@@ -116,10 +92,6 @@ class Encrypted:
             "and encrypting it again would show something of the update. The participant sits out this round, and "
             "takes part in the next one"
         )
-
-    def __iter__(self) -> Iterator[Chunk]:
-        """Raises as `chunk`."""
-        return map(self.chunk, range(self.chunks))
 
 
 def repeatable(upload: Upload) -> Upload:
