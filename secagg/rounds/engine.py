@@ -299,9 +299,7 @@ class Engine(OpeningAndClosing):
         """Close the phase if its deadline has passed."""
         if self.phase is None or now < self.deadline:
             return []
-        setting, limit_s = time_limit(self.phase, self.round.config.deadlines)
-        if self._awaits_first:
-            setting, limit_s = "join_s", self.round.config.deadlines.join_s
+        setting, limit_s = self._limit(self.phase)
         self._dropouts.timed_out[self.phase] = f"{setting} is {limit_s:g} s"
         return self._close(self.phase, now)
 
@@ -315,11 +313,14 @@ class Engine(OpeningAndClosing):
         """
         if self.phase is None or self.awaits_model:
             return []
-        if self._awaits_first:
-            self.deadline = now + self.round.config.deadlines.join_s
-        else:
-            self.deadline = now + time_limit_s(self.phase, self.round.config.deadlines)
+        _, limit_s = self._limit(self.phase)
+        self.deadline = now + limit_s
         return [PhaseStarted(self.phase, self.deadline, self._to_come)]
+
+    def _limit(self, phase: Phase) -> tuple[str, float]:
+        """Which setting says how long the open phase may stay open as things are, and its seconds."""
+        deadlines = self.round.config.deadlines
+        return ("join_s", deadlines.join_s) if self._awaits_first else time_limit(phase, deadlines)
 
     @property
     def _to_come(self) -> int:
