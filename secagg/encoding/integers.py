@@ -5,7 +5,6 @@ what comes out is Σ x to the last digit: no clip, no rounding, no weight. Nor i
 they are, and a count of few participants may tell much about one of them.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -174,21 +173,19 @@ class IntegerUpdate:
         self.vector_len = code.vector_len
         self.dtype = word_dtype(code.value_bits)
         self._update = update
-        self._starts: list[int] = []  # of the arrays
-        self._lows: list[int] = []  # the smallest value of each
+        self._lows: list[int] = []  # the smallest value of each array
         at = 0
         for spec in code.schema.arrays:
             low, high = code.integers.bounds(spec)
             _check(spec, update, at, low, high)
-            self._starts.append(at)
             self._lows.append(low)
             at += spec.size
 
     def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger[Any]] | None = None) -> Words:
         """Integers in [0, 2^v) of the coordinates [start, stop), as `dtype`."""
         out = np.empty(stop - start, dtype or self.dtype)
-        for at, values in self._update.parts(start, stop):
-            low = self._lows[bisect_right(self._starts, at) - 1]
+        for number, at, values in self._update.parts(start, stop):
+            low = self._lows[number]
             # Modulo 2^64, so that no difference of int64 is too large.
             out[at - start : at - start + len(values)] = values.astype(np.uint64) - np.uint64(low % 2**64)
         return out
@@ -201,7 +198,7 @@ class IntegerUpdate:
 def _check(spec: ArraySpec, update: FlatUpdate, first: int, low: int, high: int) -> None:
     """Refuse values of an array, which begins at coordinate `first`, that are out of its bounds."""
     least, most = (high, 0), (low, 0)  # the value and its place
-    for at, values in update.parts(first, first + spec.size):
+    for _, at, values in update.parts(first, first + spec.size):
         smallest, greatest = int(values.argmin()), int(values.argmax())
         least = min(least, (int(values[smallest]), at - first + smallest))
         most = max(most, (int(values[greatest]), first - at - greatest))

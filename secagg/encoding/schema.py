@@ -266,13 +266,13 @@ class FlatUpdate:
     def read(self, start: int, stop: int) -> FloatArray:
         """A fresh float64[stop − start] of the values in [start, stop); raises as `parts`."""
         out = np.empty(stop - start, np.float64)
-        for at, values in self.parts(start, stop):
+        for _, at, values in self.parts(start, stop):
             out[at - start : at - start + len(values)] = values
         return out
 
-    def parts(self, start: int, stop: int) -> Iterator[tuple[int, NumberArray]]:
-        """The values in [start, stop) in their own dtypes: where each part starts, and its values. No part has values
-        of two arrays.
+    def parts(self, start: int, stop: int) -> Iterator[tuple[int, int, NumberArray]]:
+        """The values in [start, stop) in their own dtypes: the number of the array that each part is of, where the part
+        starts, and its values.
 
         Raises:
             InputError: they are not those that were checked.
@@ -283,7 +283,7 @@ class FlatUpdate:
             while start < min(stop, end):
                 block, offset = divmod(start - first, BLOCK)
                 count = min(min(stop, end) - start, BLOCK - offset)
-                yield start, self._block(self._arrays[number], block)[offset : offset + count]
+                yield number, start, self._block(self._arrays[number], block)[offset : offset + count]
                 start += count
             number += 1
 
