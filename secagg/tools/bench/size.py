@@ -23,6 +23,7 @@ from secagg.context import RoundId
 from secagg.encoding.packing import chunk_values, pack, packed_size
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import LocalError
+from secagg.messages import Phase
 from secagg.tools.bench import transport
 from secagg.tools.bench.machine import describe
 from secagg.tools.bench.memory import Memory, forget_peak, memory_of
@@ -35,7 +36,7 @@ from secagg.tools.deployment.crew import Crew
 from secagg.tools.deployment.identities import Identities, create_identities
 from secagg.tools.deployment.sidecar import Sidecar
 from secagg.tools.simulation.cohort import participant_names
-from secagg.tools.simulation.grid import CODE, VALUE_BITS, Levels
+from secagg.tools.simulation.grid import CODE, VALUE_BITS, Levels, decoded
 from secagg.wire.configuration import encode_config
 from secagg.wire.progress import ResultReady
 
@@ -184,7 +185,7 @@ def write_update(path: Path, participant: str, values: int) -> None:
     """A file with float32[values] that encodes to `levels_of`, block by block."""
     update = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(values,))
     for start, levels in levels_of(participant, values):
-        update[start : start + len(levels)] = levels * np.float32(CODE.step) - np.float32(CODE.clip)
+        update[start : start + len(levels)] = decoded(levels)
 
 
 def levels_of(participant: str, values: int) -> Iterator[tuple[int, Levels]]:
@@ -262,8 +263,7 @@ def _bytes(config: RoundConfig, played: Played) -> Section:
 
 
 def _transport(played: Played, up: int, plain: Figure) -> Section:
-    seconds = phase_seconds(played.timeline)
-    sending = next(s for phase, s in seconds.items() if phase.name == "MASKED_INPUT")
+    sending = phase_seconds(played.timeline)[Phase.MASKED_INPUT]
     figures = (
         plain,
         Figure("plain_s", up / 1e9 / plain.value, note="as many bytes as all updates through it"),

@@ -33,7 +33,12 @@ def levels(participant: str, values: int) -> Levels:
 
 def update_of(participant: str, values: int) -> FloatArray:
     """float32[values] that encodes to `levels`."""
-    update = levels(participant, values).astype(np.float32)
+    return decoded(levels(participant, values))
+
+
+def decoded(drawn: Levels) -> FloatArray:
+    """float32 values that encode to these levels."""
+    update = drawn.astype(np.float32)
     update *= np.float32(CODE.step)  # every number here is a float32, so nothing is rounded
     update -= np.float32(CODE.clip)
     return update
