@@ -765,7 +765,7 @@ MUTANTS: Final = (
     Mutant("audit-of-a-refused-claim", _ROUND_AUDIT, "            if not exposed:\n", "            if True:\n",
            _ROUND_AUDIT_TESTS),
     Mutant("audit-of-what-did-not-happen", _ROUND_AUDIT,
-           "        self._drafts.clear()\n        self._step,", "        self._step,", _ROUND_AUDIT_TESTS),
+           "        self._drafts.clear()\n        self._next_step()", "        self._next_step()", _ROUND_AUDIT_TESTS),
     Mutant("audit-after-the-end", _JOURNALLED, "        if self._audit.written:\n", "        if False:\n", _AUDITED),
     Mutant("audit-not-of-openings", _OPENING, "            audit.write()\n", "            pass\n", _AUDITED),
     Mutant("audit-not-of-steps", _JOURNALLED,
