@@ -17,7 +17,7 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -295,7 +295,7 @@ def check_fits(disk: Disk, folder: Path, size: int, what: str) -> None:
                 file.write_at(0, bytes(size))
                 file.flush()
         finally:
-            if disk.facts(probe) is not None:
+            with suppress(FileNotFoundError):  # it was not made, or another process that looks removed it
                 disk.unlink(probe)
     except OSError as error:
         raise ConfigError(
