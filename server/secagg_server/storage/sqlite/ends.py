@@ -20,7 +20,7 @@ from secagg.wire.parsing import parse
 from secagg.wire.progress import WatchedEvent, decode_event, encode_event
 from secagg.wire.v1 import control_plane_pb2, errors_pb2
 from secagg_server.storage.records import Combined, Ended, Outcome, Released, Withheld
-from secagg_server.storage.sqlite.entries import join, split
+from secagg_server.storage.sqlite.entries import join, parts_of, split, value_of
 from secagg_server.storage.sqlite.sums import FileChunks
 
 _NUMBER_SIZE: Final = 8
@@ -150,17 +150,12 @@ def _read_last(kept: bytes) -> LastAnswers:
 
 def _answer(phase: Phase, message: CoordinatorMessage) -> bytes:
     kind = type(message).__name__
-    parts = (part.SerializeToString(deterministic=True) for part in _ANSWERS[kind].parts(message))
-    return join((phase.name.encode(), kind.encode(), *parts))
+    return join((phase.name.encode(), kind.encode(), *parts_of(_ANSWERS[kind], message)))
 
 
 def _read_answer(kept: bytes) -> tuple[Phase, CoordinatorMessage]:
     phase, kind, *parts = split(kept)
-    codec, budget = _ANSWERS[kind.decode()], Budget(_MAX_FIELDS)
-    read = [parse(codec.kind, part, budget) for part in parts]
-    if not codec.in_parts and len(read) != 1:
-        raise DecodeError("an answer in parts that has none")
-    return Phase[phase.decode()], codec.decode(read if codec.in_parts else read[0])
+    return Phase[phase.decode()], value_of(_ANSWERS[kind.decode()], parts, Budget(_MAX_FIELDS))
 
 
 def _names(names: Iterable[str]) -> Iterator[bytes]:

@@ -8,9 +8,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final, assert_never
-
-from google.protobuf.message import Message
+from typing import Any, Final, TypeVar, assert_never
 
 from secagg.crypto import labels
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, StoreError
@@ -37,6 +35,8 @@ from secagg_server.storage.records import (
     WrongShareRefused,
 )
 from secagg_server.storage.sqlite.seals import Envelope
+
+ValueT = TypeVar("ValueT")
 
 SEED_SIZE: Final = 16
 _NONE: Final = ParticipantId("")
@@ -100,7 +100,8 @@ def _opened(entry: Entry) -> tuple[str, str, bytes]:  # noqa: PLR0911, one for e
     """Sender, what, and the body in clear."""
     match entry:
         case Received(sender=sender, message=message) | Rejoined(sender=sender, message=message):
-            return sender, type(message).__name__, _message(message)
+            kind = type(message).__name__
+            return sender, kind, join(parts_of(_CODECS[kind], message))
         case UploadCompleted(sender=sender, phase=phase):
             return sender, phase.name, b""
         case SeedReceived(sender=sender, seed=seed):
@@ -118,8 +119,7 @@ def _opened(entry: Entry) -> tuple[str, str, bytes]:  # noqa: PLR0911, one for e
         case Assigned(participant=participant, group=group):
             return participant, "", group.to_bytes(_LENGTH, "big")
         case Certified(proof=proof):
-            parts = CONSISTENCY_PROOF.parts(proof)
-            return _NONE, "", join(part.SerializeToString(deterministic=True) for part in parts)
+            return _NONE, "", join(parts_of(CONSISTENCY_PROOF, proof))
         case _:
             assert_never(entry)
 
@@ -157,9 +157,7 @@ def _read(kept: Columns, body: bytes) -> Entry:  # noqa: PLR0911, PLR0912, one f
         case Assigned.__name__:
             return Assigned(time_s, _sender(kept), int.from_bytes(body, "big"))
         case Certified.__name__:
-            budget = Budget()
-            parts = [parse(CONSISTENCY_PROOF.kind, part, budget) for part in split(body)]
-            return Certified(time_s, CONSISTENCY_PROOF.decode(parts))
+            return Certified(time_s, value_of(CONSISTENCY_PROOF, split(body), Budget()))
         case _:
             raise DecodeError(f"its kind is {kept.kind!r}")
 
@@ -168,26 +166,32 @@ def _sender(kept: Columns) -> ParticipantId:
     return decode_participant_id(kept.sender)
 
 
-def _message(message: ParticipantMessage) -> bytes:
-    parts = _CODECS[type(message).__name__].parts(message)
-    return join(part.SerializeToString(deterministic=True) for part in parts)
-
-
 def _read_message(what: str, body: bytes) -> ParticipantMessage:
-    codec = _CODECS[what]
-    budget = Budget()
-    parts = [parse(codec.kind, part, budget) for part in split(body)]
-    message: ParticipantMessage = codec.decode(parts if codec.in_parts else _only(parts))
+    message: ParticipantMessage = value_of(_CODECS[what], split(body), Budget())
     return message
-
-
-def _only(parts: list[Message]) -> Message:
-    (part,) = parts
-    return part
 
 
 def _names(body: bytes) -> frozenset[ParticipantId]:
     return frozenset(decode_participant_id(name.decode()) for name in split(body))
+
+
+def parts_of(codec: Codec[Any], value: Any) -> Iterator[bytes]:
+    """What a message is on the wire, part by part, always in the same bytes."""
+    return (part.SerializeToString(deterministic=True) for part in codec.parts(value))
+
+
+def value_of(codec: Codec[ValueT], parts: Iterable[bytes], budget: Budget) -> ValueT:
+    """The message of these parts.
+
+    Raises:
+        DecodeError: they are none, or hold more fields than `budget`.
+        ValueError: there are several of a message that is never split, or none.
+    """
+    read = [parse(codec.kind, part, budget) for part in parts]
+    if codec.in_parts:
+        return codec.decode(read)
+    (only,) = read
+    return codec.decode(only)
 
 
 def join(parts: Iterable[bytes]) -> bytes:
