@@ -33,7 +33,7 @@ from secagg_server.observability.facts import (
 )
 from secagg_server.observability.logs import plain_traceback
 from secagg_server.observability.observer import Observer
-from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound, name_of
+from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound, lost_round, name_of
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.storage.records import Aborted, Assigned, Combined, Ended, Entry, Released, RoundRecord
 from secagg_server.storage.store import Journal
@@ -141,13 +141,13 @@ class GroupedRound:
         numbers = ended.outcome.groups if isinstance(ended.outcome, Combined) else ()
         sums = {n: hosted.outcome for n, hosted in self.groups.items() if isinstance(hosted.outcome, Released)}
         if not numbers or not sums.keys() >= set(numbers):
-            return RoundAborted(AbortReason.INTERNAL, "the round is lost: the sum of a group is missing")
+            return lost_round("the sum of a group is missing")
         return PackedGroups({number: sums[number] for number in numbers})
 
     def lose(self, why: str) -> None:
         """Nobody can go on with the round; that is kept already."""
         self._observer.tell(RoundLost(self.record.round_id, why))
-        self._tell_end(RoundAborted(AbortReason.INTERNAL, f"the round is lost: {why}"), [], self._clock())
+        self._tell_end(lost_round(why), [], self._clock())
 
     @property
     def phase(self) -> Phase | None:

@@ -234,7 +234,7 @@ class HostedRound:
     def lose(self, why: str) -> None:
         """Nobody can go on with the round; that is kept already."""
         self._observer.tell(RoundLost(self.record.round_id, why))
-        self.outcome = RoundAborted(AbortReason.INTERNAL, f"the round is lost: {why}")
+        self.outcome = lost_round(why)
         self._publish(self._clock(), [RoundFailed(self.outcome)])
 
     def _recover(self, entries: Callable[[], Iterable[Entry]]) -> tuple[float, list[Event], Outcome | None]:
@@ -710,6 +710,11 @@ def name_of(record: RoundRecord, config: RoundConfig) -> RoundName:
     """What the observer hears of which round this is."""
     parent = RoundId(config.groups.parent) if config.groups is not None and config.groups.number else None
     return RoundName(record.round_id, config.task, config.scheme, parent)
+
+
+def lost_round(why: str) -> RoundAborted:
+    """The end of a round that an earlier process left and nobody can go on with."""
+    return RoundAborted(AbortReason.INTERNAL, f"the round is lost: {why}")
 
 
 def _told(error: Exception) -> str:

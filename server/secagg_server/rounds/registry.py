@@ -32,7 +32,7 @@ from secagg_server.limits.quota import Quota, no_quota
 from secagg_server.notifier import Notifier
 from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
-from secagg_server.rounds.hosted import Clock, HostedRound
+from secagg_server.rounds.hosted import Clock, HostedRound, lost_round
 from secagg_server.rounds.opening import RoundOpener
 from secagg_server.rounds.quarantine import Quarantine
 from secagg_server.rounds.recovering import Recovery
@@ -113,7 +113,7 @@ class Rounds:
         self._rounds: dict[RoundId, HostedRound] = {}  # those that participants join: groups, not what they are of
         self._ended: dict[RoundId, bool] = {}  # those that are over, by when they ended: whether no sum waits in them
         self._fetched: set[RoundId] = set()  # those that are over by now, whose sum an earlier process gave somebody
-        self._lost: dict[RoundId, RoundAborted] = {}  # those of which nothing is left but the id
+        self._lost: dict[RoundId, str] = {}  # those of which nothing is left but the id: why
         self._forgetting: set[asyncio.Task[None]] = set()  # what the store is about to forget
         self._observer = observer
         self._opening = 0
@@ -151,7 +151,7 @@ class Rounds:
         self._rounds[hosted.record.round_id] = hosted
 
     def _lose(self, round_id: RoundId, why: str) -> None:
-        self._lost[round_id] = RoundAborted(AbortReason.INTERNAL, f"the round is lost: {why}")
+        self._lost[round_id] = why
         asyncio.get_running_loop().call_later(self._settings.keep_finished_s, self._forget_lost, round_id)
 
     def _forget_lost(self, round_id: RoundId) -> None:
@@ -288,7 +288,7 @@ class Rounds:
 
     def _check_not_lost(self, round_id: RoundId) -> None:
         if round_id in self._lost:
-            raise RoundAborted(self._lost[round_id].reason, str(self._lost[round_id]))
+            raise lost_round(self._lost[round_id])
 
     async def next_offer(
         self, task: str, participant: ParticipantId, seen: Collection[bytes], purpose: str = TRAIN
