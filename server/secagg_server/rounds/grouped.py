@@ -147,7 +147,8 @@ class GroupedRound:
     def lose(self, why: str) -> None:
         """Nobody can go on with the round; that is kept already."""
         self._observer.tell(RoundLost(self.record.round_id, why))
-        self._tell_end(lost_round(why), [], self._clock())
+        failure = lost_round(why)
+        self._tell_end(failure, self._ended(failure, ()))
 
     @property
     def phase(self) -> Phase | None:
@@ -357,13 +358,7 @@ class GroupedRound:
         return norm_of(released.sums(config), len(released.survivors), config, context)
 
     async def _end(self, outcome: PackedGroups | RoundAborted, found: Sequence[Anomaly]) -> None:
-        now = self._clock()
-        own: list[tuple[float, WatchedEvent]] = [(now, anomaly) for anomaly in found]
-        if isinstance(outcome, RoundAborted):
-            ended = Ended(now, outcome, events=(*own, (now, RoundFailed(outcome))))
-        else:
-            ready = ResultReady(outcome.survivors, outcome.digest)
-            ended = Ended(now, Combined(tuple(outcome.groups)), events=(*own, (now, ready)))
+        ended = self._ended(outcome, found)
         try:
             async with self._writing:
                 await asyncio.to_thread(self._finish, ended, outcome)
@@ -371,7 +366,16 @@ class GroupedRound:
             self._observer.tell(RoundBroken(self._name, plain_traceback()))
             self._let_go()
             return
-        self._tell_end(outcome, found, now)
+        self._tell_end(outcome, ended)
+
+    def _ended(self, outcome: PackedGroups | RoundAborted, found: Iterable[Anomaly]) -> Ended:
+        """The end as it is kept. Its events are those that come from the whole, and not from a group."""
+        now = self._clock()
+        own: list[tuple[float, WatchedEvent]] = [(now, anomaly) for anomaly in found]
+        if isinstance(outcome, RoundAborted):
+            return Ended(now, outcome, events=(*own, (now, RoundFailed(outcome))))
+        ready = ResultReady(outcome.survivors, outcome.digest)
+        return Ended(now, Combined(tuple(outcome.groups)), events=(*own, (now, ready)))
 
     def _finish(self, ended: Ended, outcome: PackedGroups | RoundAborted) -> None:
         """In a thread. The audit log has it first, as of a round of one cohort."""
@@ -382,16 +386,15 @@ class GroupedRound:
         self._audit.write()
         self._journal.finish(ended)
 
-    def _tell_end(self, outcome: PackedGroups | RoundAborted, found: Iterable[Anomaly], now: float) -> None:
-        for anomaly in found:
-            self._observer.tell(GroupAnomaly(self._name, anomaly))
-            self.events.append((now, anomaly))
+    def _tell_end(self, outcome: PackedGroups | RoundAborted, ended: Ended) -> None:
+        for _, event in ended.events:
+            if isinstance(event, Anomaly):
+                self._observer.tell(GroupAnomaly(self._name, event))
         if isinstance(outcome, RoundAborted):
-            self._observer.tell(RoundEvent(self._name, now, RoundFailed(outcome)))
-            self.events.append((now, RoundFailed(outcome)))
+            self._observer.tell(RoundEvent(self._name, ended.time_s, RoundFailed(outcome)))
         else:
-            self._observer.tell(GroupsCombined(self._name, now, tuple(outcome.groups), outcome.survivors))
-            self.events.append((now, ResultReady(outcome.survivors, outcome.digest)))
+            self._observer.tell(GroupsCombined(self._name, ended.time_s, tuple(outcome.groups), outcome.survivors))
+        self.events += ended.events
         self.outcome = outcome
         self._news.notify()
         self._on_end()
