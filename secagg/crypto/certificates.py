@@ -150,6 +150,12 @@ def is_authority(certificate: x509.Certificate) -> bool:
     return constraints is not None and constraints.ca
 
 
+def may_sign_lists(certificate: x509.Certificate) -> bool:
+    """Whether it may sign revocation lists (key usage, cRLSign); a certificate without key usage may."""
+    usage = _extension(certificate, x509.KeyUsage)
+    return usage is None or usage.crl_sign
+
+
 def check_role(certificate: x509.Certificate, role: Role) -> None:
     """Raise unless the extended key usage names `role`."""
     usage = _extension(certificate, x509.ExtendedKeyUsage)

@@ -10,10 +10,9 @@ from datetime import datetime
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtensionOID
 
-from secagg.crypto.certificates import UNREADABLE, CertificateError, show_name
+from secagg.crypto.certificates import UNREADABLE, CertificateError, may_sign_lists, show_name
 from secagg.errors import IdentityError
 
 _BEGIN: Final = b"-----BEGIN X509 CRL-----"
@@ -77,11 +76,11 @@ class RevocationList:
     def signed_by(self, anchors: Sequence[x509.Certificate]) -> bool:
         """Whether one of these CAs signed it."""
         for anchor in anchors:
-            if anchor.subject == self.issuer and _may_sign(anchor):
+            if anchor.subject == self.issuer and may_sign_lists(anchor):
                 try:
                     if self._list.is_signature_valid(anchor.public_key()):  # type: ignore[arg-type]
                         return True
-                except (*UNREADABLE, InvalidSignature):
+                except UNREADABLE:
                     continue
         return False
 
@@ -101,15 +100,6 @@ def _is_whole(extension: x509.Extension[x509.ExtensionType]) -> bool:
         and not point.only_contains_attribute_certs
         and point.only_some_reasons is None
     )
-
-
-def _may_sign(anchor: x509.Certificate) -> bool:
-    try:
-        return anchor.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign
-    except x509.ExtensionNotFound:
-        return True
-    except UNREADABLE:
-        return False
 
 
 def check_current(found: RevocationList, now: datetime) -> None:
