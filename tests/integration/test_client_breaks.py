@@ -14,10 +14,10 @@ from secagg.encoding.packing import CHUNK_BYTES
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import LimitError, TransportError, UnknownRoundError
 from secagg.events import DropReason
-from secagg.lattice.jobs import Desk
 from secagg.lattice.parameters import Custody, Scheme, find_profile
 from secagg.messages import Phase
 from secagg.wire.configuration import encode_config
+from tests.carrying import ClosableDesk
 from tests.serving import NAMES, PATIENCE_S, SEMI_HONEST, Stage, make_config, stage
 from tests.taking_part import (
     GIVES_UP,
@@ -130,13 +130,6 @@ async def test_watching_goes_on_where_it_broke(tmp_path: Path, synchronous: bool
         assert relay.cuts == 2
 
 
-class InProcess(Desk):
-    """Encrypts in this process: starting one for everybody takes seconds."""
-
-    def close(self) -> None:
-        return
-
-
 MASKED = replace(make_config(3), certify=True)
 DEALT, JOINT = (
     replace(make_config(4, SEMI_HONEST), homomorphic=find_profile(Scheme.BFV, custody, 4, 16), max_colluding=-1)
@@ -158,7 +151,8 @@ async def test_each_answer_that_is_lost_is_asked_for_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, synchronous: bool, config: RoundConfig, calls: set[str]
 ) -> None:
     people = NAMES[: config.max_participants]
-    given: dict[str, Any] = {"policy": lenient(config), "backend": InProcess, "synchronous": synchronous}
+    # Encrypted in this process: to start one for everybody takes seconds.
+    given: dict[str, Any] = {"policy": lenient(config), "backend": ClosableDesk, "synchronous": synchronous}
     async with stage(tmp_path) as s:
         given["round_id"] = await s.director.open(config)
         lost = lose_first_answers(monkeypatch)
