@@ -131,7 +131,7 @@ def back_up(state: StateFolder, ledgers: Path, destination: Path, now: float) ->
 
 def _begin(folder: Path) -> None:
     """Make the folder, for its owner alone."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not _is_free(folder):
         raise ConfigError(f"{folder} is not empty; name a folder that is not there yet")
     REAL_DISK.make_folder(folder)
     folder.chmod(0o700)
@@ -234,7 +234,7 @@ def restore(
         StoreError: the backup is damaged or of a newer release, or the disk refuses.
     """
     contents = read_backup(source)
-    if state.path.exists() and (not state.path.is_dir() or any(state.path.iterdir())):
+    if not _is_free(state.path):
         raise ConfigError(f"{state.path} is not empty: restore into another folder, and name that one in state_dir")
     kept_ledgers = ledgers.is_dir() and bool(entries_files(ledgers))
     copies = {path.name: read_ledger(path) for path in entries_files(source / "ledgers")}
@@ -380,6 +380,11 @@ def _copy(source: Path, destination: Path) -> None:
                 offset += len(piece)
             copy.flush()
     REAL_DISK.flush_folder(destination.parent)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether nothing is there yet, or an empty folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def _files(folder: Path) -> list[Path]:
