@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.crypto.prg import Words, word_dtype
+from secagg.crypto.prg import ALIGNMENT, Words, word_dtype
 from secagg.errors import DecodeError
 
 MAX_BITS: Final = 64
@@ -25,8 +25,11 @@ def packed_size(count: int, bits: int) -> int:
 
 
 def chunk_values(bits: int) -> int:
-    """Values in every chunk of a vector but the last: the largest multiple of 64 that packs into 1 MiB."""
-    return CHUNK_BYTES * 8 // bits // 64 * 64
+    """Values in every chunk of a vector but the last: the largest multiple of as many values as a mask stream has in
+    256 KiB that packs into 1 MiB. So no stride of a stream is shared by two chunks.
+    """
+    stride = max(ALIGNMENT, CHUNK_BYTES // 4 // word_dtype(bits).itemsize)
+    return CHUNK_BYTES * 8 // bits // stride * stride
 
 
 def pack(values: Words, bits: int) -> bytes:

@@ -134,7 +134,9 @@ def unpack(data: bytes, count: int, bits: int) -> list[int]:
 
 
 def chunk_values(bits: int) -> int:
-    return 2**20 * 8 // bits // 64 * 64
+    word = next(width for width in (8, 16, 32, 64) if bits <= width)
+    per_stride = 2**21 // word
+    return max(count for count in range(per_stride, 2**23 + 1, per_stride) if count * bits <= 2**23)
 
 
 def evaluate(coefficients: Sequence[int], x: int) -> int:

@@ -59,8 +59,8 @@ def test_one_vector_has_one_encoding(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", range(1, 65))
-def test_chunks_fill_a_mebibyte_and_are_whole_bytes(bits: int) -> None:
-    count = chunk_values(bits)
-    assert count % 64 == 0
-    assert packed_size(count, bits) <= CHUNK_BYTES < packed_size(count + 64, bits)
+def test_chunks_are_whole_strides_of_a_mask_stream_as_many_as_fit_a_mebibyte(bits: int) -> None:
+    count, stride = chunk_values(bits), (256 << 10) // word_dtype(bits).itemsize
+    assert count % stride == 0
+    assert packed_size(count, bits) <= CHUNK_BYTES < packed_size(count + stride, bits)
     assert count * bits % 8 == 0

@@ -34,7 +34,9 @@ class Shape:
     @property
     def lengths(self) -> list[int]:
         """Coordinates in each chunk."""
-        each = _CHUNK_BITS // (_BLOCK * self.bits) * _BLOCK
+        word = next(width for width in (8, 16, 32, 64) if self.bits <= width)
+        stride = max(_BLOCK, _CHUNK_BITS // (4 * word))
+        each = _CHUNK_BITS // (stride * self.bits) * stride
         return [min(each, self.count - first) for first in range(0, self.count, each)]
 
 
