@@ -57,6 +57,7 @@ _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
 _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
 _INPUTS = f"{_CLIENT}/participation/inputs.py"
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
+_CHAINS = "tests/unit/test_verified_chains.py"
 _REVOCATION, _EXPELLED = "tests/unit/test_revocation.py", "tests/integration/test_revocation.py"
 _LET_IN, _STRIKES = "tests/integration/test_who_is_let_in.py", "tests/unit/server/test_quarantine.py"
 _HOSTED, _REGISTRY = f"{_SERVER}/rounds/hosted.py", f"{_SERVER}/rounds/registry.py"
@@ -237,6 +238,15 @@ MUTANTS: Final = (
            "certificate.issuer == self.issuer and certificate.serial_number in self.entries",
            "certificate.serial_number in self.entries",
            _REVOCATION),
+    Mutant("chain-of-any-ca", "secagg/crypto/identity.py", "digest(labels.VERIFIED_CHAIN, self._digest, *chain)",
+           "digest(labels.VERIFIED_CHAIN, *chain)", _CHAINS),
+    Mutant("chain-by-its-leaf", "secagg/crypto/identity.py", "digest(labels.VERIFIED_CHAIN, self._digest, *chain)",
+           "digest(labels.VERIFIED_CHAIN, self._digest, chain[0])", _CHAINS),
+    Mutant("chain-without-its-ca", "secagg/crypto/verified_chains.py",
+           "min(each.not_valid_after_utc for each in path)", "path[0].not_valid_after_utc", _CHAINS),
+    _unchecked("chain-forever", "secagg/crypto/verified_chains.py", "chain-valid-now", _CHAINS),
+    Mutant("chains-without-end", "secagg/crypto/verified_chains.py",
+           "while len(self._chains) > self._most:", "while False:", _CHAINS),
     _unchecked("older-list", "secagg/crypto/identity.py", "newer-revocation-list", _REVOCATION),
     Mutant("older-list-in-force", f"{_SERVER}/certificates/renewal.py",
            "        loaded.trust.check_follows(self.loaded.trust)\n", "", "tests/unit/server/test_renewal.py"),

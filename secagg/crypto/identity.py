@@ -3,6 +3,9 @@
 Chains are built and checked by `cryptography.x509.verification` (RFC 5280, the CA/Browser profile); on top of it comes
 the profile of `secagg.crypto.certificates`. A certificate is refused if a revocation list beside the trusted CAs has it
 (`secagg.crypto.revocation`). Nobody is asked over the network whether one is revoked.
+
+A process verifies each chain once for the same trusted CAs (`secagg.crypto.verified_chains`): a participant meets the
+certificates of a deployment in every roster.
 """
 
 import ipaddress
@@ -10,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -52,6 +55,7 @@ from secagg.crypto.certificates import (
 from secagg.crypto.revocation import RevocationList, check_current
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest
+from secagg.crypto.verified_chains import VerifiedChain, VerifiedChains
 from secagg.errors import AuthenticationError, IdentityError, printable
 
 __all__ = [
@@ -101,15 +105,25 @@ class VerifiedCoordinator:
         return self.public_key == other.public_key or not self.hosts.isdisjoint(other.hosts)
 
 
+Path = list[x509.Certificate]
+"""From a leaf to the CA that is trusted, as far as it was verified."""
+
+_PARTICIPANTS: Final = VerifiedChains[VerifiedIdentity]()
+_COORDINATORS: Final = VerifiedChains[VerifiedCoordinator]()
+
+
 class TrustAnchors:
     """The CA certificates that a deployment trusts: during a rotation, the old one and the new one together. With them
     come the lists of the certificates that these CAs took back.
     """
 
-    __slots__ = ("_anchors", "_lists", "_store")
+    __slots__ = ("_anchors", "_digest", "_lists", "_store")
 
     def __init__(self, anchors: list[x509.Certificate], lists: Sequence[RevocationList] = ()) -> None:
         self._anchors = tuple(anchors)
+        self._digest = digest(
+            labels.TRUST_DIGEST, *sorted(each.public_bytes(serialization.Encoding.DER) for each in anchors)
+        )
         self._lists = tuple(lists)
         self._store = Store(anchors)
 
@@ -199,20 +213,27 @@ class TrustAnchors:
     @property
     def digest(self) -> bytes:
         """32 bytes that fix which CA certificates these are, in whatever order."""
-        return digest(labels.TRUST_DIGEST, *sorted(a.public_bytes(serialization.Encoding.DER) for a in self._anchors))
+        return self._digest
 
     def verify_participant(self, chain: CertificateChain, now: datetime) -> VerifiedIdentity:
         """Whose chain this is, or `AuthenticationError` with the reason it is refused at `now` (timezone-aware)."""
+        key = self._key(chain)
         try:
+            verified = _PARTICIPANTS.find(key, now)
+            if verified is not None:
+                self._check_not_revoked(verified.certificates)  # check: not-revoked-since
+                return verified.owner
             certificates = parse_der_chain(chain)
             leaf = certificates[0]
             check_valid_at(leaf, now)
             check_role(leaf, Role.PARTICIPANT)
-            identity = _described(certificates)
-            self._check_chain(certificates, now)  # check: C11, C39
+            identity, path = _described(certificates), Path()
+            self._check_chain(certificates, now, path)  # check: C11, C39
             self._check_not_revoked(certificates)
         except CertificateError as error:
             raise AuthenticationError(f"participant certificate: {error}") from error
+        if path:
+            _PARTICIPANTS.keep(key, VerifiedChain.of(identity, certificates, path))
         return identity
 
     def verify_coordinator(self, chain: CertificateChain, now: datetime) -> VerifiedCoordinator:
@@ -223,18 +244,29 @@ class TrustAnchors:
         Raises:
             AuthenticationError: the reason it is refused at `now` (timezone-aware).
         """
+        key = self._key(chain)
         try:
+            verified = _COORDINATORS.find(key, now)
+            if verified is not None:
+                self._check_not_revoked(verified.certificates)  # check: not-revoked-since
+                return verified.owner
             certificates = parse_der_chain(chain)
             leaf = certificates[0]
             check_valid_at(leaf, now)
             check_role(leaf, Role.SERVER)
             hosts = host_names_of(leaf)
-            coordinator = VerifiedCoordinator(frozenset(hosts), public_key_of(leaf))
-            self._check_chain(certificates, now, host=_subject_of(leaf))
+            coordinator, path = VerifiedCoordinator(frozenset(hosts), public_key_of(leaf)), Path()
+            self._check_chain(certificates, now, path, host=_subject_of(leaf))
             self._check_not_revoked(certificates)
         except CertificateError as error:
             raise AuthenticationError(f"coordinator's certificate: {error}", culprit="coordinator") from error
+        if path:
+            _COORDINATORS.keep(key, VerifiedChain.of(coordinator, certificates, path))
         return coordinator
+
+    def _key(self, chain: CertificateChain) -> bytes:
+        """What a verified chain is kept under: it fixes every certificate of it, and every trusted CA."""
+        return digest(labels.VERIFIED_CHAIN, self._digest, *chain)
 
     def _check_not_revoked(self, certificates: Sequence[x509.Certificate]) -> None:
         for certificate in certificates:
@@ -243,13 +275,20 @@ class TrustAnchors:
                 raise CertificateError(f"its CA {show_name(certificate.issuer)} took it back (serial number {number})")
 
     def _check_chain(
-        self, certificates: list[x509.Certificate], now: datetime, host: x509.DNSName | x509.IPAddress | None = None
+        self,
+        certificates: list[x509.Certificate],
+        now: datetime,
+        path: Path,
+        host: x509.DNSName | x509.IPAddress | None = None,
     ) -> None:
-        """Path validation for a client's certificate, or for the server `host`."""
+        """Path validation for a client's certificate, or for the server `host`; puts into `path` what was verified."""
         builder = PolicyBuilder().store(self._store).time(now)
-        verifier = builder.build_client_verifier() if host is None else builder.build_server_verifier(host)
+        leaf, others = certificates[0], certificates[1:]
         try:
-            verifier.verify(certificates[0], certificates[1:])
+            if host is None:
+                path += builder.build_client_verifier().verify(leaf, others).chain
+            else:
+                path += builder.build_server_verifier(host).verify(leaf, others)
         except VerificationError as error:
             raise CertificateError(self._why_untrusted(certificates, now, error)) from error
         except ValueError as error:  # some of it is read only now

@@ -29,6 +29,7 @@ KEPT_STATE: Final = b"secagg/v1/kept-state"
 KEPT_INPUT: Final = b"secagg/v1/kept-input"
 CARRIED_FEEDBACK: Final = b"secagg/v1/carried-feedback"
 TRUST_DIGEST: Final = b"secagg/v1/trust-anchors"
+VERIFIED_CHAIN: Final = b"secagg/v1/verified-chain"
 
 # Homomorphic summation
 RESIDUE_STREAM: Final = b"secagg/v1/residue-stream"

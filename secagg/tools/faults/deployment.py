@@ -12,43 +12,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.crypto.authority import Authority, create_authority, issue_participant, issue_server
-from secagg.crypto.identity import (
-    CertificateChain,
-    CoordinatorIdentity,
-    Identity,
-    TrustAnchors,
-    VerifiedCoordinator,
-    VerifiedIdentity,
-)
+from secagg.crypto.identity import CoordinatorIdentity, Identity, TrustAnchors
 from secagg.messages import ParticipantId
 from secagg.tools.faults.processes import EPOCH
 
 NAMES: Final = tuple(ParticipantId(f"site-{number}") for number in range(1, 13))
 
 _SIGN: Final = x509.CertificateBuilder.sign
-
-
-class RememberingAnchors(TrustAnchors):
-    """Verifies each chain once, which saves much of a history's work: all certificates are valid throughout."""
-
-    __slots__ = ("_coordinators", "_participants")
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._participants: dict[CertificateChain, VerifiedIdentity] = {}
-        self._coordinators: dict[CertificateChain, VerifiedCoordinator] = {}
-
-    def verify_participant(self, chain: CertificateChain, now: datetime) -> VerifiedIdentity:
-        """As of `TrustAnchors`."""
-        if chain not in self._participants:
-            self._participants[chain] = super().verify_participant(chain, now)
-        return self._participants[chain]
-
-    def verify_coordinator(self, chain: CertificateChain, now: datetime) -> VerifiedCoordinator:
-        """As of `TrustAnchors`."""
-        if chain not in self._coordinators:
-            self._coordinators[chain] = super().verify_coordinator(chain, now)
-        return self._coordinators[chain]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +52,7 @@ def deployment() -> Deployment:
         }
         server = issue_server(authority, hosts=["coordinator.simulated"], now=at)
     return Deployment(
-        RememberingAnchors.from_pem(ca.certificate_pem),
+        TrustAnchors.from_pem(ca.certificate_pem),
         CoordinatorIdentity.from_pem(server.certificate_pem, server.key_pem.expose(), at),
         {name: Identity.from_pem(made.certificate_pem, made.key_pem.expose()) for name, made in people.items()},
     )
