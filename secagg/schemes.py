@@ -17,7 +17,7 @@ from secagg.homomorphic.joint_key.scheme import JointKeyParticipant
 from secagg.homomorphic.joint_key.scheme import coordinator as joint_key_coordinator
 from secagg.homomorphic.vectors import Backend
 from secagg.lattice.parameters import Custody
-from secagg.masked.accumulator import Parallel, one_after_the_other
+from secagg.masked.ranges import Workers, one_after_the_other
 from secagg.masked.saving import SAVED_AS as MASKED_STATES
 from secagg.masked.scheme import Participant as MaskedParticipant
 from secagg.masked.scheme import coordinator as masked_coordinator
@@ -243,7 +243,7 @@ def coordinate(
     now: float,
     trust: TrustAnchors | None = None,
     spool: Spool | None = None,
-    parallel: Parallel = one_after_the_other,
+    workers: Workers = one_after_the_other,
     claim: Claim = nothing_before,
     noise_seed: Secret | None = None,
 ) -> Engine:
@@ -254,7 +254,7 @@ def coordinate(
         now: seconds since 1970.
         trust: the deployment's CA; needed wherever messages are signed.
         spool: where incomplete vectors wait; in memory if None.
-        parallel: runs the unmasking of long vectors.
+        workers: make the pieces of unmasking.
         claim: the memory of what other rounds released.
         noise_seed: 32 fresh bytes of the operating system's CSPRNG; needed where the coordinator adds the noise.
 
@@ -264,7 +264,7 @@ def coordinate(
     profile = round_.config.homomorphic
     if profile is None:
         return masked_coordinator(
-            round_, now=now, trust=trust, spool=spool, parallel=parallel, claim=claim, noise_seed=noise_seed
+            round_, now=now, trust=trust, spool=spool, workers=workers, claim=claim, noise_seed=noise_seed
         )
     if trust is None:
         raise ConfigError("homomorphic rounds need the CA's certificate at the coordinator")

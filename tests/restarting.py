@@ -35,7 +35,7 @@ from secagg.encoding.vector import EncodedUpdate
 from secagg.errors import AbortReason, LedgerError, NotInRoundError, RemoteError, RoundAborted, SecAggError, StoreError
 from secagg.events import MessageAccepted
 from secagg.lattice.jobs import Desk
-from secagg.masked.accumulator import one_after_the_other
+from secagg.masked.ranges import one_after_the_other
 from secagg.messages import (
     SENT_IN,
     CoordinatorMessage,
@@ -572,7 +572,7 @@ class World:
             deployment().trust,
             self._store(life),
             lambda: deployment().coordinator,
-            parallel=one_after_the_other,
+            workers=one_after_the_other,
             clock=lambda: self.now,
             rng=SeededRng(bytes([self._lives]) * 32),
             observer=Observer(self._observer),

@@ -1,26 +1,17 @@
 """The sum of masked inputs at the coordinator, to which each vector is added when its last chunk has come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from secagg.config import RoundConfig
-from secagg.crypto.prg import ALIGNMENT, Words
+from secagg.crypto.prg import Words
 from secagg.encoding.packing import chunk_values, packed_size, unpack
 from secagg.errors import DecodeError
-from secagg.masked.masks import Mask, add_masks
+from secagg.masked.masks import Mask
+from secagg.masked.ranges import MaskRange, Workers, cut, one_after_the_other
 from secagg.messages import Phase
 from secagg.rounds.uploads import Spool, Uploads
-
-Range = tuple[int, int]
-Parallel = Callable[[Callable[[int, int], None], Sequence[Range]], None]
-"""Calls a function for every range, in any order or side by side, and returns when all are done."""
-
-
-def one_after_the_other(work: Callable[[int, int], None], ranges: Sequence[Range]) -> None:
-    """Call the function for one range after another, without threads."""
-    for start, stop in ranges:
-        work(start, stop)
 
 
 class Accumulator:
@@ -30,11 +21,12 @@ class Accumulator:
         uploads: the vectors under way; a whole one is added to the sum.
     """
 
-    def __init__(self, config: RoundConfig, spool: Spool, parallel: Parallel = one_after_the_other) -> None:
+    def __init__(self, config: RoundConfig, spool: Spool, workers: Workers = one_after_the_other) -> None:
+        self._suite = config.suite
         self._bits = config.ring_bits
         self._len = config.vector_len
         self._size = chunk_values(self._bits)
-        self._parallel = parallel
+        self._workers = workers
         self._sum: Words = np.zeros(self._len, config.ring_dtype)
         self.uploads = Uploads(
             Phase.MASKED_INPUT, -(-self._len // self._size), spool, check=self._check, fold=self._fold
@@ -54,23 +46,33 @@ class Accumulator:
         part = self._sum[number * self._size : (number + 1) * self._size]
         np.add(part, unpack(payload, len(part), self._bits), out=part)
 
-    def unmasked(self, masks: Sequence[Mask]) -> Words:
-        """The sum plus `masks`, mod 2^b: words[vector_len]. Call once; it works in place."""
-        ring = self._sum.dtype.type((1 << self._bits) - 1)
+    def unmasked(self, masks: Iterable[Mask], count: int) -> Words:
+        """The sum plus `masks`, mod 2^b: words[vector_len]. Call once; it works in place. After an error of a worker
+        nothing is left that could be used.
 
-        def work(start: int, stop: int) -> None:
-            part = self._sum[start:stop]
-            add_masks(part, start, masks)
-            part &= ring
+        Args:
+            masks: drawn while the work goes on.
+            count: how many they are.
+        """
+        outstanding: set[MaskRange] = set()
 
-        self._parallel(work, [(low, min(low + _RANGE, self._len)) for low in range(0, self._len, _RANGE)])
+        def handed_out() -> Iterator[MaskRange]:
+            for piece in cut(self._suite, self._bits, self._len, masks):
+                outstanding.add(piece)
+                yield piece
+
+        for piece, words in self._workers(handed_out(), count * self._len):
+            part = self._sum[piece.start : piece.stop]
+            if piece not in outstanding or words.shape != part.shape or words.dtype != part.dtype:  # check: piece-once
+                raise ValueError("a worker handed in a piece of unmasking that nobody waits for")
+            outstanding.remove(piece)
+            np.add(part, words, out=part)
+        if outstanding:  # check: every-piece
+            raise ValueError(f"workers left {len(outstanding)} pieces of unmasking undone")
+        self._sum &= self._sum.dtype.type((1 << self._bits) - 1)
         return self._sum
 
     def forget(self) -> None:
         """Drop the sum and what waits for the rest of its vector; who delivered stays known."""
         self._sum = self._sum[:0].copy()
         self.uploads.discard_incomplete()
-
-
-_RANGE = 4096 * ALIGNMENT
-"""Values unmasked as one piece of parallel work."""

@@ -8,10 +8,11 @@ from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.secret import Secret
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import ConfigError, ProtocolViolation
-from secagg.masked.accumulator import Accumulator, Parallel, one_after_the_other
+from secagg.masked.accumulator import Accumulator
 from secagg.masked.advertise_keys import join
 from secagg.masked.consistency_check import AwaitingSurvivorsToSign, ConsistencyCheckPhase
 from secagg.masked.masked_input import AwaitingShares, MaskedInputPhase
+from secagg.masked.ranges import Workers, one_after_the_other
 from secagg.masked.share_keys import AwaitingRoster, ShareKeysPhase
 from secagg.masked.unmask import AwaitingProof, AwaitingSurvivorsToReveal, UnmaskPhase
 from secagg.masked.vector import MaskedVector
@@ -68,7 +69,7 @@ def coordinator(
     now: float,
     trust: TrustAnchors | None = None,
     spool: Spool | None = None,
-    parallel: Parallel = one_after_the_other,
+    workers: Workers = one_after_the_other,
     claim: Claim = nothing_before,
     noise_seed: Secret | None = None,
 ) -> Engine:
@@ -79,7 +80,7 @@ def coordinator(
         now: seconds since 1970.
         trust: the deployment's CA; needed in the active threat model, to turn away unsigned keys at the door.
         spool: where incomplete vectors wait; in memory if None.
-        parallel: runs unmasking over ranges.
+        workers: make the pieces of unmasking.
         claim: the memory of what other rounds released.
         noise_seed: 32 fresh bytes of the operating system's CSPRNG, where the coordinator adds the noise.
 
@@ -92,7 +93,7 @@ def coordinator(
     if round_.config.central_noise and noise_seed is None:
         raise ConfigError("the coordinator adds this round's noise: give it a seed of the system's CSPRNG")
     state = SharedState(round_, Members())
-    accumulator = Accumulator(round_.config, spool or MemorySpool(), parallel)
+    accumulator = Accumulator(round_.config, spool or MemorySpool(), workers)
     units = (
         MaskedInputPhase(state, accumulator),
         ConsistencyCheckPhase(state),

@@ -9,9 +9,10 @@ owner dealt. From t shares it recovers the seeds of the survivors and the mask k
 takes the masks out of the sum and, where that is its task, adds noise. Then it has the sum of the survivors' inputs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import ClassVar
 
 from secagg import roster as rosters
@@ -136,8 +137,8 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
         """Recover the secrets, take the masks out of the sum, and add noise where that is the coordinator's task."""
         shares = {i: {owner: r.share for owner, r in m.shares.items()} for i, m in self.accepted.items()}
         recovery = Recovery(self.state.members.at, self.state.round.config.threshold, salt_from(shares))
-        masks = Unmasking(self.state, self.accepted, recovery).masks()
-        sums = self._with_noise(self._accumulator.unmasked(masks))
+        unmasking = Unmasking(self.state, self.accepted, recovery)
+        sums = self._with_noise(self._accumulator.unmasked(*unmasking.masks()))
         return [*recovery.wrong_shares()], Aggregate(sums, self.state.survivors)
 
     def _with_noise(self, sums: Words) -> Words:
@@ -168,18 +169,24 @@ class Unmasking:
         self._answers = answers
         self._recovery = recovery
 
-    def masks(self) -> list[Mask]:
-        """What to add to the sum so that Σ x_u over U3 remains.
+    def masks(self) -> tuple[Iterator[Mask], int]:
+        """What to add to the sum so that Σ x_u over U3 remains, and how many masks that is. All secrets are recovered
+        before; the keys of masks are derived one by one, as they are drawn.
 
         Raises:
             RoundAborted: BELOW_THRESHOLD if a secret has too few shares, WRONG_SHARES if no correction fits.
         """
         sets = self._state.sets
         secrets = self._recovery.secrets(self._wanted(sets))
-        masks = [self._self_mask(owner, secrets[owner]) for owner in sets.survivors]
-        for owner in sets.dropped:
-            masks += self._pairwise_masks(owner, secrets[owner], sets)
-        return masks
+        masked = {owner: self._masked_against(owner, sets) for owner in sets.dropped}
+        own = (self._self_mask(owner, secrets[owner]) for owner in sets.survivors)
+        pairwise = (self._pairwise_masks(owner, secrets[owner], peers) for owner, peers in masked.items())
+        return chain(own, chain.from_iterable(pairwise)), len(sets.survivors) + sum(map(len, masked.values()))
+
+    def _masked_against(self, dropped: Index, sets: SurvivorSet) -> list[Index]:
+        """Those survivors that are neighbours of one who dropped."""
+        neighbours = set(neighbourhoods(self._state.round.config, self._members).of(dropped))
+        return [i for i in sets.survivors if i in neighbours]
 
     def _wanted(self, sets: SurvivorSet) -> Iterable[Wanted]:
         """The seed of each survivor, and the mask key of each who dropped."""
@@ -197,19 +204,15 @@ class Unmasking:
         """The stream of a survivor's own seed, to be subtracted: −PRG(b_u)."""
         return Mask(self_mask_key(self._state.round, self._members[owner].participant_id, seed), negative=True)
 
-    def _pairwise_masks(self, owner: Index, private: Secret, sets: SurvivorSet) -> Iterable[Mask]:
+    def _pairwise_masks(self, owner: Index, private: Secret, survivors: Iterable[Index]) -> Iterator[Mask]:
         """∓PRG(s_uv) for each survivor v that masked against the dropped u; v added it if its index is the higher."""
         dropped = self._members[owner]
         pair = KeyPair(private, dropped.keys.mask_public_key)
-        neighbours = set(neighbourhoods(self._state.round.config, self._members).of(owner))
-        for i in sets.survivors:
-            if i in neighbours:
-                peer = self._members[i]
-                shared = pair.agree(peer.keys.mask_public_key, peer=peer.participant_id)
-                key = pairwise_mask_key(self._state.round, dropped.participant_id, peer.participant_id, shared)
-                yield Mask(key, negative=i > owner)
+        for i in survivors:
+            peer = self._members[i]
+            shared = pair.agree(peer.keys.mask_public_key, peer=peer.participant_id)
+            key = pairwise_mask_key(self._state.round, dropped.participant_id, peer.participant_id, shared)
+            yield Mask(key, negative=i > owner)
 
-    def _shares_of(self, owner: Index) -> dict[int, Secret]:
-        return {
-            holder: answer.shares[owner].share for holder, answer in self._answers.items() if owner in answer.shares
-        }
+    def _shares_of(self, owner: Index) -> Mapping[int, Secret]:
+        return {i: m.shares[owner].share for i, m in self._answers.items() if owner in m.shares}

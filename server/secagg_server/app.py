@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from grpc_reflection.v1alpha import reflection
 
 from secagg.crypto.identity import CoordinatorIdentity
 from secagg.crypto.rng import SystemRng
-from secagg.masked.accumulator import Parallel, Range
 from secagg.privacy.accountant import check_installed
 from secagg.programs.audit.log import AuditLog
 from secagg.programs.disk import REAL_DISK
@@ -56,6 +55,7 @@ from secagg_server.observability.traces import traces
 from secagg_server.rounds.hosted import Clock
 from secagg_server.rounds.quarantine import Quarantine
 from secagg_server.rounds.registry import Rounds
+from secagg_server.rounds.unmasking import Threads
 from secagg_server.settings import Settings
 from secagg_server.storage.memory import MemoryStore
 from secagg_server.storage.sqlite.folder import StateFolder, check_ledgers, held
@@ -171,7 +171,7 @@ async def running_server(
             loaded.trust,
             keeper,
             lambda: renewal.loaded.identity,
-            parallel=_side_by_side(pool),
+            workers=Threads(pool, threads),
             clock=clock,
             rng=SystemRng(),
             observer=observer,
@@ -296,14 +296,6 @@ def _status(settings: Settings) -> Iterator[StatusPort | None]:
         yield port
     finally:
         port.stop()
-
-
-def _side_by_side(pool: ThreadPoolExecutor) -> Parallel:
-    def parallel(work: Callable[[int, int], None], ranges: Sequence[Range]) -> None:
-        for _ in pool.map(lambda bounds: work(*bounds), ranges):
-            pass
-
-    return parallel
 
 
 def _capacity(state: StateFolder | None) -> Capacity:

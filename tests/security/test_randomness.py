@@ -35,7 +35,7 @@ from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import NotInRoundError
-from secagg.masked.accumulator import one_after_the_other
+from secagg.masked.ranges import one_after_the_other
 from secagg.messages import MaskedInputChunk, ParticipantId
 from secagg.robust.grouping import Groups
 from secagg.schemes import coordinate
@@ -137,7 +137,7 @@ def registry(folder: Path, recorder: RecordingRng) -> Rounds:
     coordinator = deployment().coordinator
     return Rounds(
         make_settings(folder, budget={"epsilon": 1e6, "delta": 1e-5}), site().trust, MemoryStore(), lambda: coordinator,
-        parallel=one_after_the_other, clock=lambda: 1_700_000_000.0, rng=recorder,
+        workers=one_after_the_other, clock=lambda: 1_700_000_000.0, rng=recorder,
         observer=Observer(), capacity=ROOMY,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from secagg.errors import AbortReason, ConfigError, NotInRoundError, ProtocolVio
 from secagg.events import DropReason, Event, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.masked import scheme as masked
-from secagg.masked.accumulator import one_after_the_other
+from secagg.masked.ranges import one_after_the_other
 from secagg.messages import AdvertiseKeys, Leave, LeaveReason, ParticipantId, Phase
 from secagg.policy import Policy
 from secagg.rounds import advertise_keys
@@ -273,7 +273,7 @@ def test_excluding_works_in_homomorphic_rounds(custody: Custody) -> None:
     round_ = start(make_config(config.max_participants)).coordinator.round
     round_ = replace(round_, config=config)
     engine = coordinate(
-        round_, now=NOW, trust=made.trust, spool=MemorySpool(), parallel=one_after_the_other, claim=nothing_before
+        round_, now=NOW, trust=made.trust, spool=MemorySpool(), workers=one_after_the_other, claim=nothing_before
     )
     engine.expect(run_names, NOW)
     events = engine.exclude(run_names[: config.max_participants - config.threshold + 1], NOW)

@@ -44,7 +44,7 @@ from secagg.errors import (
     PolicyViolation,
     RoundAborted,
 )
-from secagg.masked.accumulator import one_after_the_other
+from secagg.masked.ranges import one_after_the_other
 from secagg.policy import Policy
 from secagg.programs.ledgers.budgets import Charge
 from secagg.robust.grouping import Groups
@@ -71,7 +71,7 @@ def registry(folder: Path, **changes: Any) -> Rounds:
         site().trust,
         MemoryStore(),
         lambda: coordinator,
-        parallel=one_after_the_other,
+        workers=one_after_the_other,
         clock=lambda: NOW,
         rng=SystemRng(),
         observer=Observer(),

@@ -33,7 +33,7 @@ from secagg.errors import (
     printable,
 )
 from secagg.events import Event, MessageAccepted, ParticipantDropped
-from secagg.masked.accumulator import Parallel, one_after_the_other
+from secagg.masked.ranges import Workers, one_after_the_other
 from secagg.messages import AdvertiseKeys, ParticipantId, Phase
 from secagg.phases import phases
 from secagg.programs.ledgers.budgets import Charge
@@ -109,7 +109,7 @@ class CarriedRound:
         trust: TrustAnchors | None = None,
         charge: Callable[[RoundId, RoundConfig], Charge | None] | None = None,
         releases: ReleaseMemory | None = None,
-        parallel: Parallel = one_after_the_other,
+        workers: Workers = one_after_the_other,
         group: OpenedGroup | None = None,
     ) -> None:
         """A new round. Nobody knows of it yet.
@@ -123,7 +123,7 @@ class CarriedRound:
             charge: sets aside what the round costs of its task's privacy budget, durably (`Budgets.plan`); None for no
                 ledger.
             releases: what earlier rounds of this process released, which is shared by all of them.
-            parallel: unmasks over ranges.
+            workers: make the pieces of unmasking.
             group: which group of a round this is; `CarriedGroups` says so.
 
         Raises:
@@ -156,7 +156,7 @@ class CarriedRound:
                 Round(self.round_id, config, bind(self.round_id, config_bytes, config.model_digest)),
                 now=clock(),
                 trust=trust,
-                parallel=parallel,
+                workers=workers,
                 claim=partial(self._releases.claim, self.round_id),
                 noise_seed=Secret(rng.token(SEED_SIZE)) if config.central_noise else None,
             )

@@ -12,7 +12,7 @@ from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import Rng, SystemRng
 from secagg.errors import AbortReason, ConfigError, RoundAborted, SecAggError
 from secagg.events import Event
-from secagg.masked.accumulator import Parallel, one_after_the_other
+from secagg.masked.ranges import Workers, one_after_the_other
 from secagg.messages import ParticipantId, Phase
 from secagg.programs.ledgers.budgets import Charge
 from secagg.robust.combining import Anomaly, anomalies
@@ -46,7 +46,7 @@ class CarriedGroups:
         trust: TrustAnchors | None = None,
         charge: Callable[[RoundId, RoundConfig], Charge | None] | None = None,
         releases: ReleaseMemory | None = None,
-        parallel: Parallel = one_after_the_other,
+        workers: Workers = one_after_the_other,
     ) -> None:
         """Deal the peers to the groups at random. Arguments and errors as of `CarriedRound`.
 
@@ -65,7 +65,7 @@ class CarriedGroups:
         dealt = _dealt(peers, self._plan.count, rng)
         _check_sizes(config, dealt)
         shared = charge(self.round_id, config) if charge else None
-        made = partial(CarriedRound, clock=clock, rng=rng, trust=trust, releases=releases, parallel=parallel)
+        made = partial(CarriedRound, clock=clock, rng=rng, trust=trust, releases=releases, workers=workers)
         self.groups: dict[int, CarriedRound] = {}
         taken: set[ParticipantId] = set()
         try:

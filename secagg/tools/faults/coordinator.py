@@ -21,7 +21,7 @@ from secagg_server.rounds.registry import Rounds
 from secagg_server.settings import Settings
 
 from secagg.crypto.rng import Rng
-from secagg.masked.accumulator import one_after_the_other
+from secagg.masked.ranges import one_after_the_other
 from secagg.tools.faults.deployment import Deployment
 from secagg.tools.faults.network import Network, Server
 from secagg.tools.faults.processes import Process
@@ -113,7 +113,7 @@ async def start(
         deployment.trust,
         store,
         lambda: deployment.coordinator,
-        parallel=one_after_the_other,
+        workers=one_after_the_other,
         clock=process.wall,
         rng=rng,
         observer=observer,

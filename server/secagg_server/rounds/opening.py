@@ -11,7 +11,7 @@ from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
 from secagg.errors import ConfigError, LimitError, ProtocolViolation, RoundAborted
-from secagg.masked.accumulator import Parallel
+from secagg.masked.ranges import Workers
 from secagg.messages import ParticipantId
 from secagg.programs.ledgers.budgets import Budgets, Charge
 from secagg.rounds.engine import Engine
@@ -49,7 +49,7 @@ class RoundOpener:
         budgets: Budgets,
         trust: TrustAnchors,
         *,
-        parallel: Parallel,
+        workers: Workers,
         clock: Clock,
         rng: Rng,
         observer: Observer,
@@ -65,7 +65,7 @@ class RoundOpener:
         identity: gives the certificate and key that are in force; receipts are signed with them.
         budgets: plan what noise costs.
         trust: the CA of participants.
-        parallel: unmasks over ranges.
+        workers: make the pieces of unmasking.
         clock: seconds since 1970.
         rng: the seeds of noise that the coordinator adds come from it, and the draw of groups.
         observer: hears what happens in rounds.
@@ -80,7 +80,7 @@ class RoundOpener:
         self.trust = trust
         self._store = store
         self._identity = identity
-        self._parallel = parallel
+        self._workers = workers
         self._clock = clock
         self._rng = rng
         self._observer = observer
@@ -221,7 +221,7 @@ class RoundOpener:
                 now=record.opened_s,
                 trust=TrustAnchors.from_pem(record.trust_pem),
                 spool=spool,
-                parallel=self._parallel,
+                workers=self._workers,
                 claim=audit.claiming(partial(self._store.claim_release, record.round_id)),
                 noise_seed=record.noise_seed,
             )

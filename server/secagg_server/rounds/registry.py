@@ -21,7 +21,7 @@ from secagg.errors import (
     RoundAborted,
     UnknownRoundError,
 )
-from secagg.masked.accumulator import Parallel
+from secagg.masked.ranges import Workers
 from secagg.messages import ParticipantId, Phase
 from secagg.programs.ledgers.budgets import Budgets
 from secagg.wire.results import PackedGroups
@@ -64,7 +64,7 @@ class Rounds:
         store: Store,
         identity: Callable[[], CoordinatorIdentity],
         *,
-        parallel: Parallel,
+        workers: Workers,
         clock: Clock,
         rng: Rng,
         observer: Observer,
@@ -78,7 +78,7 @@ class Rounds:
         trust: the CA of participants.
         store: what must not be forgotten.
         identity: gives the certificate and key that are in force; receipts are signed with them.
-        parallel: unmasks over ranges.
+        workers: make the pieces of unmasking.
         clock: seconds since 1970.
         rng: the seeds of noise that the coordinator adds come from it, and the draw of groups.
         observer: hears what happens in rounds.
@@ -97,7 +97,7 @@ class Rounds:
             identity,
             Budgets(store.ledgers, settings.budget.value, own, structlog.get_logger()),
             trust,
-            parallel=parallel,
+            workers=workers,
             clock=clock,
             rng=rng,
             observer=observer,

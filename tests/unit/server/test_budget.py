@@ -20,7 +20,7 @@ from secagg.context import RoundId
 from secagg.crypto.rng import SystemRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.errors import AbortReason, BudgetExceeded, ConfigError, LedgerError, RoundAborted, UnknownRoundError
-from secagg.masked.accumulator import one_after_the_other
+from secagg.masked.ranges import one_after_the_other
 from secagg.messages import Phase
 from secagg.privacy.charges import epsilon_spent
 from secagg.privacy.ledger import Budget, Head, Ledger
@@ -225,7 +225,7 @@ def registry(folder: Path, store: MemoryStore) -> Rounds:
         site().trust,
         store,
         lambda: coordinator,
-        parallel=one_after_the_other,
+        workers=one_after_the_other,
         clock=lambda: 1_700_000_000.0,
         rng=SystemRng(),
         observer=Observer(),

@@ -17,7 +17,7 @@ from secagg_server.storage.records import Released
 from secagg.context import RoundId
 from secagg.crypto.rng import SystemRng
 from secagg.errors import AbortReason, ConfigError, RoundAborted, UnknownRoundError
-from secagg.masked.accumulator import one_after_the_other
+from secagg.masked.ranges import one_after_the_other
 from secagg.wire.configuration import encode_config
 from tests.rounds import deployment
 from tests.serving import ROOMY, SEMI_HONEST, make_config, make_settings, site
@@ -36,7 +36,7 @@ def registry(folder: Path) -> Rounds:
         site().trust,
         MemoryStore(),
         lambda: coordinator,
-        parallel=one_after_the_other,
+        workers=one_after_the_other,
         clock=lambda: NOW,
         rng=SystemRng(),
         observer=Observer(),
