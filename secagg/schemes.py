@@ -30,6 +30,7 @@ from secagg.messages import (
     Phase,
     SumChunk,
 )
+from secagg.rounds.doors import HandOver, no_doors
 from secagg.rounds.engine import Engine
 from secagg.rounds.membership import Membership
 from secagg.rounds.releases import Claim, nothing_before
@@ -246,6 +247,7 @@ def coordinate(
     workers: Workers = one_after_the_other,
     claim: Claim = nothing_before,
     noise_seed: Secret | None = None,
+    hand_over: HandOver = no_doors,
 ) -> Engine:
     """A coordinator of the round's scheme, in its first phase.
 
@@ -257,6 +259,8 @@ def coordinate(
         workers: make the pieces of unmasking.
         claim: the memory of what other rounds released.
         noise_seed: 32 fresh bytes of the operating system's CSPRNG; needed where the coordinator adds the noise.
+        hand_over: asks a door for the sum of masked vectors that were added up there; encrypted ones come to the
+            coordinator itself.
 
     Raises:
         ConfigError: messages are signed and `trust` is missing; or the noise's seed is.
@@ -264,7 +268,14 @@ def coordinate(
     profile = round_.config.homomorphic
     if profile is None:
         return masked_coordinator(
-            round_, now=now, trust=trust, spool=spool, workers=workers, claim=claim, noise_seed=noise_seed
+            round_,
+            now=now,
+            trust=trust,
+            spool=spool,
+            workers=workers,
+            claim=claim,
+            noise_seed=noise_seed,
+            hand_over=hand_over,
         )
     if trust is None:
         raise ConfigError("homomorphic rounds need the CA's certificate at the coordinator")

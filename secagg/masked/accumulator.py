@@ -10,7 +10,7 @@ from secagg.encoding.packing import chunk_values, packed_size, unpack
 from secagg.errors import DecodeError
 from secagg.masked.masks import Mask
 from secagg.masked.ranges import MaskRange, Workers, cut, one_after_the_other
-from secagg.messages import Phase
+from secagg.messages import Index, Phase
 from secagg.rounds.uploads import Spool, Uploads
 
 
@@ -45,6 +45,16 @@ class Accumulator:
     def _fold(self, number: int, payload: bytes) -> None:
         part = self._sum[number * self._size : (number + 1) * self._size]
         np.add(part, unpack(payload, len(part), self._bits), out=part)
+
+    def take(self, members: Iterable[Index], partial: Words) -> None:
+        """Add the sum of the members' whole vectors, words[vector_len], which were added up elsewhere."""
+        np.add(self._sum, partial, out=self._sum)
+        self.uploads.folded_elsewhere(members)
+
+    def give(self) -> Words:
+        """The sum of the vectors that came in whole since the last time, words[vector_len]; the next begins at 0."""
+        given, self._sum = self._sum, np.zeros_like(self._sum)
+        return given
 
     def unmasked(self, masks: Iterable[Mask], count: int) -> Words:
         """The sum plus `masks`, mod 2^b: words[vector_len]. Call once; it works in place. After an error of a worker

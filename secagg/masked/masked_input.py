@@ -26,6 +26,7 @@ from secagg.messages import Index, MaskedInputChunk, Phase, ShareDelivery, Survi
 from secagg.roster import COORDINATOR
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import UploadPhase
+from secagg.rounds.doors import HandOver, HeldVectors, no_doors
 from secagg.rounds.naming import named
 from secagg.rounds.session import Turn, Waiting
 from secagg.rounds.shared_state import SharedState
@@ -80,14 +81,21 @@ class MaskedInputPhase(UploadPhase[MaskedInputChunk]):
     """Round 2 at the coordinator."""
 
     phase = Phase.MASKED_INPUT
+    held: HeldVectors
 
-    def __init__(self, state: SharedState, accumulator: Accumulator) -> None:
+    def __init__(self, state: SharedState, accumulator: Accumulator, hand_over: HandOver = no_doors) -> None:
         """Args:
         state: of the round.
         accumulator: the sum of the masked vectors, and the chunks of those that are under way.
+        hand_over: asks a door for its partial sum.
         """
         super().__init__(state, accumulator.uploads)
+        self.held = HeldVectors(hand_over)
         self._accumulator = accumulator
+
+    def gather(self) -> set[Index]:
+        """Add the partial sums of all doors."""
+        return self.held.gather(self._accumulator.take)
 
     def rebuilt(self, index: Index, number: int, payload: bytes, seed: bytes) -> MaskedInputChunk:
         """Number and payload are all of it."""

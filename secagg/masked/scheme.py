@@ -17,6 +17,7 @@ from secagg.masked.share_keys import AwaitingRoster, ShareKeysPhase
 from secagg.masked.unmask import AwaitingProof, AwaitingSurvivorsToReveal, UnmaskPhase
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ConsistencyCheck, CoordinatorMessage, ShareKeys, Unmask
+from secagg.rounds.doors import HandOver, no_doors
 from secagg.rounds.engine import Engine
 from secagg.rounds.members import Members
 from secagg.rounds.membership import Membership
@@ -72,6 +73,7 @@ def coordinator(
     workers: Workers = one_after_the_other,
     claim: Claim = nothing_before,
     noise_seed: Secret | None = None,
+    hand_over: HandOver = no_doors,
 ) -> Engine:
     """A masked round in its first phase.
 
@@ -83,6 +85,7 @@ def coordinator(
         workers: make the pieces of unmasking.
         claim: the memory of what other rounds released.
         noise_seed: 32 fresh bytes of the operating system's CSPRNG, where the coordinator adds the noise.
+        hand_over: asks a door for the sum of vectors that were added up there.
 
     Raises:
         ConfigError: an active round without `trust`, or noise without its seed.
@@ -95,7 +98,7 @@ def coordinator(
     state = SharedState(round_, Members())
     accumulator = Accumulator(round_.config, spool or MemorySpool(), workers)
     units = (
-        MaskedInputPhase(state, accumulator),
+        MaskedInputPhase(state, accumulator, hand_over),
         ConsistencyCheckPhase(state),
         UnmaskPhase(state, accumulator, noise_seed),
     )

@@ -23,6 +23,7 @@ from secagg.messages import (
     SurvivorSet,
 )
 from secagg.rounds.dealing import Kind
+from secagg.rounds.doors import HeldVectors
 from secagg.rounds.shared_state import SharedState
 from secagg.rounds.uploads import Uploads
 
@@ -91,6 +92,10 @@ class CoordinatorPhase(ABC, Generic[MessageT]):
     def received_chunks(self, index: Index) -> int:
         """Chunks of the member's vector that arrived: a broken upload goes on there."""
         return 0
+
+    def gather(self) -> set[Index]:
+        """Bring in what is held at other doors, before the phase closes; whose deliveries were lost there."""
+        return set()
 
     def close(self, alive: set[Index]) -> list[Event]:
         """Draw the conclusions of the phase, in which `alive` delivered.
@@ -234,7 +239,10 @@ class UploadPhase(CoordinatorPhase[ChunkT]):
 
     Attributes:
         uploads: the vectors under way, and what becomes of a whole one.
+        held: the vectors that are at other doors; None where all come to the coordinator itself.
     """
+
+    held: HeldVectors | None = None
 
     def __init__(self, state: SharedState, uploads: Uploads) -> None:
         self.state = state
@@ -243,6 +251,8 @@ class UploadPhase(CoordinatorPhase[ChunkT]):
     def take(self, index: Index, message: ChunkT) -> bool:
         """Check the member's next chunk and take it. True once its whole vector is added up."""
         name = self.state.members.name(index)
+        if self._is_held(index):  # check: held-then-sent
+            raise ProtocolViolation(f"{name} brought its vector to another door before", culprit=name)
         self.check(index, message, name)
         if not self.uploads.add(index, message.number, message.payload, name=name):
             return False
@@ -260,12 +270,15 @@ class UploadPhase(CoordinatorPhase[ChunkT]):
         """The member's whole vector is added up."""
 
     def delivered(self, index: Index) -> bool:
-        """Whether the member's whole vector is added up."""
-        return self.uploads.complete(index)
+        """Whether the member's whole vector is added up, or is held at another door."""
+        return self.uploads.complete(index) or self._is_held(index)
 
     def received_chunks(self, index: Index) -> int:
         """Chunks of the member's vector that arrived, whole or not."""
-        return self.uploads.received(index)
+        return self.uploads.chunks if self._is_held(index) else self.uploads.received(index)
+
+    def _is_held(self, index: Index) -> bool:
+        return self.held is not None and index in self.held.doors
 
     def discard(self, dropped: set[Index]) -> None:
         """Forget the vectors of these that arrived in part."""

@@ -40,6 +40,10 @@ memory of other rounds whether the sum of those who are left may be released at 
 **Dropping out.** A member that leaves, or that the FL server excludes, counts as dropped at once. If it has delivered
 in the open phase, that stands, and it is missed from the next phase on. Nobody who dropped out comes back.
 
+**Other doors.** A vector may be taken and added up elsewhere (`secagg.rounds.doors`): `hold` confirms it, which is its
+delivery. When the phase is about to close, all doors are asked for their sums. What a lost door held was not delivered:
+the phase stays open for its owners until the deadline.
+
 **One delivery is enough.** In RELEASE_SUM the members hold the same sum, and one of them hands it in. They are asked
 one after another, in the order of the roster: each has the time limit of the phase for itself, and the next one is
 asked as soon as the one before has failed, left or handed in something else. The others wait meanwhile.
@@ -51,6 +55,7 @@ some also after it, so that everyone who delivered can still learn how the round
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from secagg.config import RoundConfig
 from secagg.errors import AbortReason, ConfigError, NotInRoundError, ProtocolViolation, RoundAborted
@@ -66,6 +71,8 @@ from secagg.messages import (
     Phase,
 )
 from secagg.phases import input_phase, time_limit, time_limit_s
+from secagg.rounds.coordinator_phase import UploadPhase
+from secagg.rounds.doors import Door, HeldVectors
 from secagg.rounds.dropouts import DROP_REASONS
 from secagg.rounds.finished import LastAnswers
 from secagg.rounds.opening_and_closing import OpeningAndClosing
@@ -178,6 +185,7 @@ class Engine(OpeningAndClosing):
         index, unit = self._members.index_of(sender), self._units[phase]
         if not unit.take(index, message):
             return []
+        self._lost.discard(index)
         self.may_be_open |= phase in self._after_input
         self._missing.discard(index)
         if unit.delivered(index):
@@ -185,6 +193,52 @@ class Engine(OpeningAndClosing):
         self._expected.discard(index)  # whole, but not what the sender had promised
         dropped = ParticipantDropped(phase, sender, DropReason.REFUSED)
         return [dropped, *self._close_if_complete(now)]
+
+    def hold(self, sender: ParticipantId, door: Door, now: float) -> list[Event]:
+        """Take it that the sender's whole vector of the open phase is at `door`, which may add it up from now on.
+        Confirming the same again changes nothing.
+
+        Raises as `receive`; then the vector counts for nothing, and the door must not add it up.
+        """
+        if self.failure is not None:
+            raise self.failure
+        unit, held = self._holding(sender)
+        owner = self._members.index.get(sender)
+        if owner is not None and held.doors.get(owner) == door:
+            return []
+        self._check_turn(sender, unit.phase)
+        owner = self._members.index_of(sender)
+        held.hold(owner, door, name=sender, whole=unit.uploads.complete(owner))
+        unit.uploads.restart(owner)
+        self._lost.discard(owner)
+        self._missing.discard(owner)
+        return [MessageAccepted(unit.phase, sender), *self._close_if_complete(now)]
+
+    def lose(self, door: Door, now: float) -> list[Event]:
+        """The door is gone. Whose vectors it held has delivered nothing: they may come again while the phase is open.
+        A door that held nothing of this round is no loss.
+        """
+        held = next((unit.held for unit in self._uploading if unit.held is not None), None)
+        if held is None or self.phase is None:
+            return []
+        lost = held.lose(door)
+        return [*self._return(lost), *self._close_if_complete(now)] if lost else []
+
+    @property
+    def doors(self) -> frozenset[Door]:
+        """The doors that hold vectors of the open phase."""
+        return frozenset(door for unit in self._uploading if unit.held for door in unit.held.doors.values())
+
+    @property
+    def lost(self) -> frozenset[ParticipantId]:
+        """Whose vectors were lost with their doors, and have not come again."""
+        return frozenset(self._members.name(index) for index in self._lost)
+
+    def _holding(self, sender: ParticipantId) -> tuple[UploadPhase[Any], HeldVectors]:
+        for unit in self._uploading:
+            if unit.held is not None:
+                return unit, unit.held
+        raise ProtocolViolation(f"{sender} brought a vector to a door; this round's come to us", culprit=sender)
 
     def remember_wrong_share(self, owner: ParticipantId, holder: ParticipantId) -> None:
         """The holder was refused for such a share before, as `wrong_holders` says."""

@@ -22,6 +22,7 @@ from secagg.messages import (
     Phase,
     Roster,
 )
+from secagg.rounds.doors import Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class FinishedRound:
         may_be_open: settled when the round ended.
         aggregate: kept elsewhere.
         delivered: kept elsewhere.
+        doors: none holds anything of the round.
+        lost: nobody's vector is missing.
     """
 
     phase: Phase | None = None
@@ -65,6 +68,8 @@ class FinishedRound:
     may_be_open = False
     aggregate: Aggregate | None = None
     delivered: SumDelivered | None = None
+    doors: frozenset[Door] = frozenset()
+    lost: frozenset[ParticipantId] = frozenset()
 
     def __init__(
         self, round_: Round, last: LastAnswers | None, events: Iterable[object], failure: RoundAborted | None
@@ -79,7 +84,12 @@ class FinishedRound:
         self.failure = failure
         self._last = last
         known = list(events)
-        self._delivered = {(e.participant, e.phase) for e in known if isinstance(e, MessageAccepted)}
+        self._delivered: set[tuple[ParticipantId, Phase]] = set()
+        for event in known:
+            if isinstance(event, MessageAccepted):
+                self._delivered.add((event.participant, event.phase))
+            elif isinstance(event, ParticipantDropped):  # what it had delivered may have gone with a door
+                self._delivered.discard((event.participant, event.phase))
         self._dropped = {e.participant: e for e in known if isinstance(e, ParticipantDropped)}
         self._members = frozenset(m.participant_id for m in last.roster.members) if last else frozenset()
 

@@ -79,6 +79,7 @@ class OpeningAndClosing:
         self._missing: set[Index] = set()  # who of them has not, so that nobody has to be asked for each message
         self._going_on: list[Index] = []  # who wait for what comes next; where one is enough, in the order of asking
         self._last: Phase | None = None  # the phase in which the round ended with a sum
+        self._lost: set[Index] = set()  # whose vectors went with a door, and have not come again
         self._forgotten = False
 
     @property
@@ -129,6 +130,18 @@ class OpeningAndClosing:
         self._missing.discard(index)
         return [self._dropouts.drop(self.phase, name, reason)]
 
+    def _return(self, lost: set[Index]) -> list[Event]:
+        """What these delivered in the open phase went with a door: wait for them again, but not for who has left."""
+        events: list[Event] = []
+        for index in sorted(lost & self._expected):
+            self._lost.add(index)
+            if self.phase is not None and index in self._dropouts.left:
+                self._expected.discard(index)
+                events.append(self._dropouts.drop(self.phase, self._members.name(index), self._dropouts.left[index]))
+            else:
+                self._missing.add(index)
+        return events
+
     def _left_over(self) -> int:
         """The most that can deliver in the open phase. Where one is enough, nobody is counted."""
         if self.phase is None or self.phase is Phase.ADVERTISE_KEYS:
@@ -145,8 +158,9 @@ class OpeningAndClosing:
             if self._joining.awaited < self.round.config.threshold:
                 return self._fail(self._below_threshold(phase, self._joining.awaited, "are left"))
             complete = self._joining.complete
-        else:
-            complete = not self._missing
+        elif complete := not self._missing:
+            returned = self._return(self._units[phase].gather())
+            return returned if self._missing else returned + self._close(phase, now)
         return self._close(phase, now) if complete else []
 
     def _close(self, phase: Phase, now: float) -> list[Event]:
@@ -156,8 +170,8 @@ class OpeningAndClosing:
         unit = self._units[phase]
         if unit.one_is_enough:
             return self._close_turn(unit, now)
+        events: list[Event] = self._return(unit.gather())
         alive = {i for i in self._expected if unit.delivered(i)}
-        events: list[Event] = []
         if self._following(unit) is None:
             events += [told for _, told in sorted(self._state.wrong_holders.items())]
         late = [self._members.name(i) for i in sorted(self._expected - alive)]

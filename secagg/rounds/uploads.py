@@ -1,6 +1,6 @@
 """Vectors that arrive in chunks, at the coordinator. A vector counts whole or not at all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from secagg.errors import DecodeError, ProtocolViolation
@@ -64,7 +64,7 @@ class Uploads:
         self._phase = phase
         self._chunks = chunks
         self._spool = spool
-        self._check = check
+        self._well_formed = check
         self._fold = fold
         self._received: dict[Index, int] = {}
 
@@ -87,6 +87,17 @@ class Uploads:
         Raises:
             RemoteError: not the next chunk, or malformed.
         """
+        self.check(owner, number, payload, name=name)
+        self._spool.append(self._phase, owner, payload)
+        self._received[owner] = number + 1
+        if not self.complete(owner):
+            return False
+        for at, kept in enumerate(self._spool.take(self._phase, owner)):
+            self._fold(at, kept)
+        return True
+
+    def check(self, owner: Index, number: int, payload: bytes, *, name: str) -> None:
+        """Refuse what `add` would refuse, and take nothing. Raises as `add`."""
         expected = self.received(owner)
         if expected == self._chunks:  # check: C41-last
             # Counted, it would make a vector that is in the sum look incomplete.
@@ -94,16 +105,18 @@ class Uploads:
         if number != expected:  # check: C41-next
             raise ProtocolViolation(f"chunk {number} of {name} came where {expected} was expected", culprit=name)
         try:
-            self._check(number, payload)
+            self._well_formed(number, payload)
         except DecodeError as error:
             raise DecodeError(f"{name}: {error}", culprit=name) from None
-        self._spool.append(self._phase, owner, payload)
-        self._received[owner] = expected + 1
-        if not self.complete(owner):
-            return False
-        for at, kept in enumerate(self._spool.take(self._phase, owner)):
-            self._fold(at, kept)
-        return True
+
+    def restart(self, owner: Index) -> None:
+        """Forget the owner's vector, which is not whole: it begins anew, here or at another door."""
+        self.discard(owner)
+        self._received.pop(owner, None)
+
+    def folded_elsewhere(self, owners: Iterable[Index]) -> None:
+        """The whole vectors of these are in a partial sum that was taken."""
+        self._received.update(dict.fromkeys(owners, self._chunks))
 
     def discard_incomplete(self) -> None:
         """Forget every vector that is not whole. Who delivered stays known."""
