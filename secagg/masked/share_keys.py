@@ -79,5 +79,6 @@ class ShareKeysPhase(DealingPhase):
             LocalError: the model is named later, and was not named yet.
         """
         round_ = self.state.round
-        sealed = {i: m.sealed[index] for i, m in self.accepted.items() if index in m.sealed}
+        found = ((i, m.sealed.get(index)) for i, m in self.accepted.items())
+        sealed = {i: entry for i, entry in found if entry is not None}
         return ShareDelivery(sealed, model_digest=round_.model_digest if round_.config.model_later else b"")

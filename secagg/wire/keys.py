@@ -4,13 +4,14 @@ Sizes and counts are checked here, once. Messages that grow with the cohort are 
 gRPC's message limit never matters.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeVar
 
 from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError
 from secagg.messages import AdvertiseKeys, Index, Member, Roster, ShareDelivery, ShareKeys
+from secagg.sealed_entries import SealedEntries
 from secagg.wire.codecs import Codec
 from secagg.wire.fields import (
     MAX_SIGNATURE_BYTES,
@@ -30,6 +31,9 @@ PUBLIC_KEY_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32
 MAX_KEY_SHARE_BYTES: Final = 4 << 20
 MAX_SEALED_BYTES: Final = 82 + 2 * 32 + MAX_SIGNATURE_BYTES
+_MAX_SEALED_FRAME: Final = 16  # tags, lengths and the peer's index
+
+SharesT = TypeVar("SharesT", pb.ShareKeysPart, pb.ShareDeliveryPart)
 
 
 def encode_advertise(message: AdvertiseKeys) -> pb.AdvertiseKeys:
@@ -81,7 +85,7 @@ def decode_roster(parts: Iterable[pb.RosterPart]) -> Roster:
 
 def encode_share_keys(message: ShareKeys) -> Iterator[pb.ShareKeysPart]:
     """The commitment in the first part, then pieces of a key share; parts of at most 1 MiB."""
-    parts = split(_sealed(message.sealed.items()), lambda items: pb.ShareKeysPart(shares=items))
+    parts = _in_parts(message.sealed, pb.ShareKeysPart)
     first = next(parts)
     first.commitment = message.commitment
     yield first
@@ -106,12 +110,12 @@ def decode_share_keys(parts: Iterable[pb.ShareKeysPart]) -> ShareKeys:
     if len(commitments) != 1:
         raise DecodeError("the commitment stands in the first part, and there alone")
     commitment = at_most(commitments[0], COMMITMENT_BYTES, "commitment")
-    return ShareKeys(commitment, sealed, pieces.join())
+    return ShareKeys(commitment, SealedEntries(sealed), pieces.join())
 
 
 def encode_share_delivery(message: ShareDelivery) -> Iterator[pb.ShareDeliveryPart]:
     """The model's digest in the first part, sealed shares, then pieces of the key shares; parts of at most 1 MiB."""
-    parts = split(_sealed(message.sealed.items()), lambda items: pb.ShareDeliveryPart(shares=items))
+    parts = _in_parts(message.sealed, pb.ShareDeliveryPart)
     first = next(parts)
     first.model_digest = message.model_digest
     yield first
@@ -148,8 +152,17 @@ def _pieces(data: bytes) -> Iterator[bytes]:
     return (data[start : start + step] for start in range(0, len(data), step))
 
 
-def _sealed(items: Iterable[tuple[Index, bytes]]) -> Iterator[pb.SealedShares]:
-    return (pb.SealedShares(peer=peer, sealed=sealed) for peer, sealed in items)
+def _in_parts(entries: Mapping[Index, bytes], kind: type[SharesT]) -> Iterator[SharesT]:
+    """As `split`, but each entry is made in its place: a cohort has a million of them."""
+    part, size = kind(), 0
+    for peer, sealed in entries.items():
+        cost = len(sealed) + _MAX_SEALED_FRAME
+        if size and size + cost > PART_BYTES - 64:
+            yield part
+            part, size = kind(), 0
+        part.shares.add(peer=peer, sealed=sealed)
+        size += cost
+    yield part
 
 
 def _decode_sealed(items: Iterable[pb.SealedShares]) -> dict[Index, bytes]:
