@@ -403,11 +403,11 @@ def test_homomorphic_sums_are_timed_and_checked() -> None:
 
 
 def test_a_homomorphic_sum_that_is_not_exact_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = homomorphic._decrypt
+    right = homomorphic.decrypted
 
     def wrong(*arguments: Any) -> U64:
         return right(*arguments) + np.uint64(1)
 
-    monkeypatch.setattr(homomorphic, "_decrypt", wrong)
+    monkeypatch.setattr(homomorphic, "decrypted", wrong)
     with pytest.raises(LocalError, match="not exact"):
         homomorphic.run(1000, repeat=1)

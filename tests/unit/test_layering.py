@@ -49,9 +49,9 @@ CKKS = {
 # Frameworks, and the packages that alone may import them: the plug-in of each, what measures it, and what attacks
 # models made with torch.
 FRAMEWORKS = {
-    "flwr": {"secagg_client.flower", "secagg.tools.bench.frameworks"},
+    "flwr": {"secagg_client.flower", "secagg.tools.bench.frameworks", "secagg.tools.bench.peers"},
     "keras": set[str](),
-    "nvflare": {"secagg_client.nvflare", "secagg.tools.bench.frameworks"},
+    "nvflare": {"secagg_client.nvflare", "secagg.tools.bench.frameworks", "secagg.tools.bench.peers"},
     "ray": set[str](),
     "torch": {"secagg_client.torch", "secagg.tools.redteam"},
 }

@@ -122,12 +122,12 @@ def _seeded_round(profile: Profile, vectors: list[U64], times: _BestTimes, rng: 
         seed = rng.token(SEED_SIZE)
         desk.do(OpenSymmetric(profile, key_seed, context, seed, participant))
         chunks = times.time("encrypt_and_pack", _encrypt, desk.do, profile, vector)
-        times.time("unpack_check_fold", _fold, total, chunks)
+        times.time("unpack_check_fold", fold, total, chunks)
         streams.append(SeededPolynomials(profile, seed, context=context, participant=participant))
     times.time("expand_all_c1", sum_streams, total.upload, (streams * _EXPANDED_TOGETHER)[:_EXPANDED_TOGETHER])
     aggregate = total.finish(streams)
     desk.do(OpenDecryption(profile, key_seed, context))
-    _check(times.time("decrypt_and_decode", _decrypt, desk.do, profile, aggregate, count), vectors)
+    _check(times.time("decrypt_and_decode", decrypted, desk.do, profile, aggregate, count), vectors)
 
 
 def _threshold_custody(scheme: Scheme, vectors: list[U64], repeat: int, rng: Rng) -> Figures:
@@ -155,13 +155,13 @@ def _threshold_round(profile: Profile, vectors: list[U64], times: _BestTimes, rn
     total = PublicKeySum(profile, count)
     for vector in vectors:
         chunks = times.time("encrypt_and_pack", _encrypt, desk.do, profile, vector)
-        times.time("unpack_check_fold", _fold, total, chunks)
+        times.time("unpack_check_fold", fold, total, chunks)
     aggregate = total.finish()
     phase = Accumulator(aggregate.c0.layout)
-    _fold(phase, aggregate.c0.all_chunks())
+    fold(phase, aggregate.c0.all_chunks())
     for seed in seeds:
         key = SecretKey(profile, seed, context)
-        times.time("combine", _fold, phase, times.time("partial", _partial, profile, key, aggregate, rng))
+        times.time("combine", fold, phase, times.time("partial", _partial, profile, key, aggregate, rng))
     opened = times.time("decode", decode, profile, phase.finish().residues[:, 0], count, len(vectors))
     _check(opened, vectors)
 
@@ -222,17 +222,21 @@ def _encrypt(do: Callable[[Job], bytes], profile: Profile, vector: U64) -> list[
     return list(chunks)
 
 
-def _decrypt(do: Callable[[Job], bytes], profile: Profile, aggregate: Aggregate, count: int) -> U64:
+def decrypted(
+    do: Callable[[Job], bytes], profile: Profile, aggregate: Aggregate, count: int, summands: int = len(_PARTICIPANTS)
+) -> U64:
+    """The integers of a sum. Args: do: of the desk. count: of the values. summands: updates in the sum."""
     layout = aggregate.c0.layout
     parts = []
     for chunk in range(layout.chunks):
         start, stop = value_range(profile, layout, chunk, count)
         c0, c1 = aggregate.c0.chunk(chunk), aggregate.c1.chunk(chunk)
-        parts.append(values_of(do(Decrypt(layout, chunk, c0, c1, stop - start, len(_PARTICIPANTS)))))
+        parts.append(values_of(do(Decrypt(layout, chunk, c0, c1, stop - start, summands))))
     return np.concatenate(parts)
 
 
-def _fold(total: SeededSum | PublicKeySum | Accumulator, chunks: list[bytes]) -> None:
+def fold(total: SeededSum | PublicKeySum | Accumulator, chunks: list[bytes]) -> None:
+    """Add the chunks of one upload."""
     for i, chunk in enumerate(chunks):
         total.add(i, chunk)
 

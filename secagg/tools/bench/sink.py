@@ -1,11 +1,14 @@
-"""A gRPC service that swallows bytes, in a process of its own: what plain Python gRPC over TLS can do on this machine.
+"""A service that swallows bytes, in a process of its own: what plain Python gRPC or a socket over TLS can do here.
 
-`python -m secagg.tools.bench.sink` serves on asyncio, as the coordinator does, until its standard input ends. The
-environment limits TLS to 1.3: whoever imports the client package sets it so.
+`python -m secagg.tools.bench.sink` serves gRPC on asyncio, as the coordinator does, until its standard input ends. The
+environment limits TLS to 1.3: whoever imports the client package sets it so. With `--socket` it serves one connection
+without gRPC.
 """
 
 import argparse
 import asyncio
+import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +18,8 @@ import grpc
 
 SERVICE: Final = "secagg.tools.bench.Sink"
 METHOD: Final = "Take"
+SOCKET: Final = "--socket"
+_BLOCK: Final = 1 << 16
 
 
 async def take(requests: AsyncIterator[bytes], _context: Any) -> bytes:
@@ -39,11 +44,34 @@ async def serve(identity: Path) -> None:
     await server.stop(None)
 
 
+def serve_socket(identity: Path) -> None:
+    """Say the port, then swallow what one client sends: a length of 8 bytes, then as many bytes; answered by `1`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(identity / "cert.pem", identity / "key.pem")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sys.stdout.write(f"{listener.getsockname()[1]}\n")
+        sys.stdout.flush()
+        plain, _ = listener.accept()
+    buffer = memoryview(bytearray(_BLOCK))
+    with context.wrap_socket(plain, server_side=True) as stream:
+        while head := stream.recv(8):
+            missing = int.from_bytes(head, "big")
+            while missing and (taken := stream.recv_into(buffer[: min(missing, _BLOCK)])):
+                missing -= taken
+            stream.sendall(b"1")
+
+
 def main() -> None:
-    """Run until standard input ends."""
+    """Run until standard input or the connection ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--identity", type=Path, required=True)
-    asyncio.run(serve(parser.parse_args().identity))
+    parser.add_argument(SOCKET, action="store_true")
+    given = parser.parse_args()
+    if given.socket:
+        serve_socket(given.identity)
+    else:
+        asyncio.run(serve(given.identity))
 
 
 if __name__ == "__main__":

@@ -23,18 +23,25 @@ _VECTOR_BYTES: Final = 1 << 20  # a vector of a chunk's size, masked over and ov
 
 def measure(total_bytes: int, repeats: int) -> Section:
     """Rates over `total_bytes` of stream, a multiple of 1 MiB."""
-    works: dict[str, Work] = {
+    figures = (*one_thread(total_bytes, repeats), *_two_threads(_works(total_bytes), repeats))
+    return Section("mask_stream", "Mask streams", figures)
+
+
+def one_thread(total_bytes: int, repeats: int) -> tuple[Figure, ...]:
+    """The rates of one core, by CPU time."""
+    return _rates(take_turns(_works(total_bytes), repeats), total_bytes / 1e9)
+
+
+def _works(total_bytes: int) -> dict[str, Work]:
+    return {
         "aes": lambda: _raw_aes(total_bytes),
         "stream": lambda: _expand(total_bytes),
         "add": lambda: _only_add(total_bytes),
         "masks": lambda: _add_masks(total_bytes),
     }
-    one = take_turns(works, repeats)
-    gigabytes = total_bytes / 1e9
-    return Section("mask_stream", "Mask streams", (*_one_thread(one, gigabytes), *_two_threads(works, repeats)))
 
 
-def _one_thread(one: Turns, gigabytes: float) -> tuple[Figure, ...]:
+def _rates(one: Turns, gigabytes: float) -> tuple[Figure, ...]:
     aes, stream, add, masks = (gigabytes / one.median(name) for name in ("aes", "stream", "add", "masks"))
     bound = 1 / (1 / aes + 1 / add)
     return (

@@ -1,9 +1,12 @@
-"""The limit of the transport: 1 MiB messages through plain Python gRPC over the same TLS."""
+"""The limits of the transport: 1 MiB messages through plain Python gRPC over the same TLS, and a bare socket."""
 
+import socket
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -12,9 +15,10 @@ import grpc
 from secagg_client.participation.terms import load
 
 from secagg.errors import LocalError, TransportError
-from secagg.tools.bench.measure import wall_clock
+from secagg.tools.bench.measure import cpu_clock, wall_clock
+from secagg.tools.bench.processor import cpu_seconds
 from secagg.tools.bench.report import Figure
-from secagg.tools.bench.sink import METHOD, SERVICE
+from secagg.tools.bench.sink import METHOD, SERVICE, SOCKET
 from secagg.tools.deployment.identities import HOST, Identities
 from secagg.transport.tls import client_credentials
 
@@ -24,24 +28,52 @@ MESSAGE_BYTES: Final = 1 << 20
 def measure(identities: Identities, total_bytes: int, repeats: int) -> Figure:
     """The rate of one stream from this process to one in another. The first turn, which connects, is not counted."""
     sender = next(iter(identities.participants.values()))
-    with _sink(identities.server) as target, _channel(sender, target) as channel:
+    with _sink(identities.server) as sink, _channel(sender, sink.target) as channel:
         rates = [_rate(channel, total_bytes) for _ in range(repeats + 1)][1:]
     return Figure(
         "plain_grpc_gb_per_s", median(rates), note="limit: one stream of 1 MiB messages, TLS 1.3, sync to asyncio"
     )
 
 
+def limits(identities: Identities, total_bytes: int, repeats: int) -> tuple[Figure, ...]:
+    """CPU seconds of both ends for 10^9 bytes, from this process to another: by plain gRPC, and by a TLS socket.
+
+    The turn of each that connects is not counted.
+    """
+    sender = next(iter(identities.participants.values()))
+    with _sink(identities.server) as sink, _channel(sender, sink.target) as channel:
+        plain = [_spent(lambda: _rate(channel, total_bytes), sink.pid) for _ in range(repeats + 1)][1:]
+    with _sink(identities.server, SOCKET) as sink, _tls(sender, sink.target) as stream:
+        bare = [_spent(lambda: _through(stream, total_bytes), sink.pid) for _ in range(repeats + 1)][1:]
+    found = []
+    for name, turns, note in (
+        ("plain_grpc", plain, "limit: one stream of 1 MiB messages, TLS 1.3, sync to asyncio"),
+        ("tls_socket", bare, "limit: 1 MiB writes to a TLS 1.3 socket of Python"),
+    ):
+        for end, index in (("receiver", 1), ("sender", 0)):
+            seconds = median(turn[index] for turn in turns) / (total_bytes / 1e9)
+            found.append(Figure(f"{name}_{end}_cpu_s", seconds, note=f"{note}; CPU seconds for 10^9 bytes"))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A running sink: HOST:PORT, and its process."""
+
+    target: str
+    pid: int
+
+
 @contextmanager
-def _sink(identity: Path) -> Iterator[str]:
-    """HOST:PORT of a running sink."""
-    command = [sys.executable, "-P", "-m", "secagg.tools.bench.sink", "--identity", str(identity)]
+def _sink(identity: Path, *arguments: str) -> Iterator[Sink]:
+    command = [sys.executable, "-P", "-m", "secagg.tools.bench.sink", "--identity", str(identity), *arguments]
     with subprocess.Popen(  # noqa: S603, our own module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         line = process.stdout.readline() if process.stdout else ""
         if not line:
             raise TransportError("the sink of the transport benchmark did not start")
-        yield f"{HOST}:{int(line)}"
+        yield Sink(f"{HOST}:{int(line)}", process.pid)
 
 
 @contextmanager
@@ -61,3 +93,30 @@ def _rate(channel: grpc.Channel, total_bytes: int) -> float:
     if taken != count * MESSAGE_BYTES:
         raise LocalError("the sink did not get every byte")
     return taken / 1e9 / seconds
+
+
+@contextmanager
+def _tls(identity: Path, target: str) -> Iterator[ssl.SSLSocket]:
+    context = ssl.create_default_context(cafile=identity / "ca.pem")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(identity / "cert.pem", identity / "key.pem")
+    host, _, port = target.partition(":")
+    with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain, server_hostname=host) as own:
+        yield own
+
+
+def _through(stream: ssl.SSLSocket, total_bytes: int) -> None:
+    """Send the bytes, then wait for the one byte that says that all of them came."""
+    message = bytes(MESSAGE_BYTES)
+    stream.sendall(total_bytes.to_bytes(8, "big"))
+    for _ in range(total_bytes // MESSAGE_BYTES):
+        stream.sendall(message)
+    if stream.recv(1) != b"1":
+        raise LocalError("the sink did not get every byte")
+
+
+def _spent(work: Callable[[], object], pid: int) -> tuple[float, float]:
+    """CPU seconds of this process, and of the other."""
+    own, other = cpu_clock(), cpu_seconds(pid)
+    work()
+    return cpu_clock() - own, cpu_seconds(pid) - other

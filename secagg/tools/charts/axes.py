@@ -12,6 +12,7 @@ from secagg.tools.charts.svg import line, text
 _TOP: Final = 30.0
 _BOTTOM: Final = 46.0
 _LEFT: Final = 52.0
+_ONE_TWO_FIVE: Final = (1, 2, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +103,12 @@ def spread_out(wanted: list[float], gap: float, low: float, high: float) -> list
         places[i] = min(places[i], ceiling)
         ceiling = places[i] - gap
     return places
+
+
+def powers(label: str, low: float, high: float) -> Axis:
+    """A logarithmic axis with ticks at 1, 2 and 5 times powers of ten, or at powers alone where they are many."""
+    steps = _ONE_TWO_FIVE if high / low < 2e3 else (1,)
+    known = [step * 10.0**power for power in range(-12, 13) for step in steps]
+    below = max(tick for tick in known if tick <= low * (1 + 1e-9))
+    above = min(tick for tick in known if tick >= high * (1 - 1e-9) and tick > below)
+    return Axis(label, below, above, tuple((t, f"{t:,g}") for t in known if below <= t <= above), log=True)

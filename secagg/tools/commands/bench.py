@@ -1,6 +1,8 @@
 """`secagg bench`: figures, their targets and the limits they are up against, on this machine."""
 
 import json
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +13,13 @@ from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatMod
 from secagg.programs.folders import check_writable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from rich.console import Console
 
     from secagg.tools.bench.accuracy_results import AccuracyResult
     from secagg.tools.bench.comparison import Comparison
+    from secagg.tools.bench.lines import Line, See
     from secagg.tools.bench.report import Report
     from secagg.tools.redteam.statistics import Residues
 
@@ -47,6 +52,8 @@ class WayName(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+AsLines = Annotated[bool, typer.Option("--json", help="Print a JSON object a line, each when it is known.")]
+Drawn = Annotated[Path | None, typer.Option(help="Draw an HTML page of what was found in this file.")]
 Processes = Annotated[
     int, typer.Option("--participants", "-n", min=3, help="The number of participants, each a process.")
 ]
@@ -138,37 +145,96 @@ def size(
 
 
 @app.command()
-def load(
+def scale(
     *,
     participants: Annotated[
-        int, typer.Option("--participants", "-n", min=3, help="The number of participants of each round.")
-    ] = 10,
-    values: FloatValues = 10_000,
-    rounds: Annotated[int, typer.Option(min=1, help="The number of rounds in all.")] = 20,
-    in_flight: Annotated[int, typer.Option(min=1, max=1000, help="The number of rounds at once.")] = 1,
-    threat_model: Annotated[
-        ThreatModelName, typer.Option(help="What the coordinator may do.")
-    ] = ThreatModelName.ACTIVE,
+        list[int] | None, typer.Option("--participants", "-n", min=3, max=10_000, help="A size of rounds over gRPC.")
+    ] = None,
+    values: Annotated[
+        list[int] | None, typer.Option("--values", "-m", min=1, max=100_000_000, help="A length of their updates.")
+    ] = None,
+    in_flight: Annotated[
+        list[int] | None, typer.Option(min=1, max=1000, help="A number of rounds over gRPC at once.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds over gRPC one after the other, of each size.")] = 2,
     durable: Durable = True,
-    as_json: AsJson = False,
+    phase_limit_s: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds of each phase over gRPC. Default: those of a task.", show_default=False),
+    ] = None,
+    simulated: Annotated[list[int] | None, typer.Option(min=3, max=10_000, help="A size of rounds in memory.")] = None,
+    simulated_values: Annotated[
+        list[int] | None, typer.Option(min=1, max=10_000_000, help="A length of their updates.")
+    ] = None,
+    dropped: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of participants that drop out of rounds in memory.")
+    ] = 0.05,
+    threat_model: Annotated[
+        list[ThreatModelName] | None, typer.Option(help="What the coordinator may do; both without.")
+    ] = None,
+    limits: Annotated[bool, typer.Option(help="Measure what the machine can do at best, too.")] = True,
+    report: Drawn = None,
+    as_json: AsLines = False,
 ) -> None:
-    """Many participants in a round, many rounds at once, or rounds without end: times of phases, failures, memory.
+    """What a round costs as participants, values and rounds at once grow: processor time, memory, exponents.
 
-    Participants are real clients that share a few processes. Exit code 1 if anything failed or a sum was not exact.
+    Over real gRPC and TLS on loopback, the coordinator and one client in processes of their own, so that each has its
+    processor time; and in memory, where up to 10,000 participants fit into one process. Options with sizes may be
+    repeated: each makes a curve, and the curves cross in the first size of each. With --simulated alone nothing is
+    played over gRPC, and with -n alone nothing in memory. Without any, all of it takes about two minutes.
+    Exit code 1 if a sum was not exact or anybody reported an error.
 
-    Example: secagg bench load --participants 500 --rounds 1 --json
+    Example: secagg bench scale --report scale.html
+
+    Example: secagg bench scale -n 100 -n 500 -n 1000 -m 10000 --threat-model active --json
+
+    Example: secagg bench scale --simulated 1000 --simulated 10000 --threat-model active --json
     """
-    from secagg.tools.bench.load import LoadSetting, measure
+    from secagg.tools.bench.scale.curves import ScaleSetting, measure
 
-    setting = LoadSetting(
-        participants=participants,
-        values=values,
+    over_grpc = any((participants, values, in_flight))
+    default = ScaleSetting()
+    setting = ScaleSetting(
+        participants=_given(participants, default.participants[: 1 if over_grpc else None], not simulated or over_grpc),
+        values=_given(values, default.values[: 1 if over_grpc else None]),
+        in_flight=_given(in_flight, default.in_flight[: 1 if over_grpc else None]),
         rounds=rounds,
-        in_flight=in_flight,
-        threat_model=threat_model.threat_model(),
         durable=durable,
+        limit_s=phase_limit_s,
+        simulated=_given(simulated, default.simulated, not over_grpc),
+        simulated_values=_given(simulated_values, default.simulated_values),
+        dropped=dropped,
+        threat_models=tuple(name.threat_model() for name in threat_model or ThreatModelName),
+        limit_bytes=default.limit_bytes if limits else 0,
     )
-    _print(measure(setting, _say), as_json)
+    check_writable(report)
+    _tell_lines(lambda see: measure(setting, _command("scale"), see, _warn), report, as_json)
+
+
+def _given(sizes: list[int] | None, default: tuple[int, ...], used: bool = True) -> tuple[int, ...]:
+    """What was asked for, in its order; else the default, where anything is played at all."""
+    return tuple(dict.fromkeys(sizes)) if sizes else default if used else ()
+
+
+@app.command()
+def draw(
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="What scale and peers printed with --json."),
+    ],
+    report: Annotated[Path, typer.Option(help="The HTML page.")] = Path("secagg-bench.html"),
+) -> None:
+    """Draw one page of what several runs found: limits of the machine, ratios to others, curves, and how busy it was.
+
+    Example: secagg bench draw scale.jsonl peers.jsonl --report bench.html
+    """
+    from secagg.tools.bench.drawing import render
+    from secagg.tools.bench.lines import read
+
+    check_writable(report)
+    lines = [line for path in files for line in read(path.read_text(encoding="utf-8", errors="replace"), path.name)]
+    report.write_text(render(lines), encoding="utf-8")
+    typer.echo(f"drawn: {report}", err=True)
 
 
 @app.command()
@@ -335,6 +401,101 @@ def _judged(residues: "Residues", bits: int) -> tuple[int, int]:
     battery = Battery()
     battery.add("upload", ring_tests(residues, bits))
     return len(battery.tests), len(battery.alarms)
+
+
+class PeerName(StrEnum):
+    """Whose functions are called."""
+
+    FLOWER = "flower"
+    NVFLARE = "nvflare"
+
+
+@app.command()
+def peers(
+    *,
+    peer: Annotated[
+        list[PeerName] | None, typer.Option(help="Whose functions are called; of all that are installed without.")
+    ] = None,
+    neighbours: Annotated[
+        int, typer.Option("--neighbours", "-k", min=2, max=1000, help="The neighbours of a participant.")
+    ] = 100,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, max=10_000_000, help="The length of an update.")] = (
+        1_000_000
+    ),
+    unmasked: Annotated[
+        int, typer.Option(min=4, max=500, help="Participants of the round that is unmasked; a tenth drops out.")
+    ] = 33,
+    repeat: Annotated[int, typer.Option(min=1, max=100, help="Turns of each. The median is reported.")] = 5,
+    report: Drawn = None,
+    as_json: AsLines = False,
+) -> None:
+    """Flower's SecAgg+ and NVIDIA FLARE's homomorphic encryption beside secagg: the same work, in turns, in one run.
+
+    Their packages are called as they are installed: Flower's for sharing keys, masked input and unmasking, FLARE's for
+    encrypting and adding. `make frameworks` makes an environment that has both. Times are CPU seconds of one process.
+
+    Example: secagg bench peers --peer flower --json
+    """
+    from secagg.tools.bench.peers.measure import PeersSetting, measure
+
+    setting = PeersSetting(
+        peers=tuple(name.value for name in peer or ()),
+        neighbours=neighbours,
+        values=values,
+        unmasked=unmasked,
+        repeats=repeat,
+    )
+    check_writable(report)
+    _tell_lines(lambda see: measure(setting, _command("peers"), see, _warn), report, as_json)
+
+
+def _command(name: str) -> str:
+    """The command line that makes the lines again; files are not named in it."""
+    rest, kept = iter(sys.argv[1:]), list[str]()
+    for word in rest:
+        if word == "--report":
+            next(rest, None)
+        elif not word.startswith("--report=") and word != "--json":
+            kept.append(word)
+    return shlex.join(["secagg", *kept]) if kept[:2] == ["bench", name] else f"secagg bench {name}"
+
+
+def _tell_lines(make: "Callable[[See], Iterator[Line]]", report: Path | None, as_json: bool) -> None:
+    """Print lines as they come, or tables at the end; exit code 1 if a round was not exact."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from secagg.tools.bench.lines import Busy, Point, of_kind, written
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    lines = []
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("")
+
+        def see(done: float, total: int, words: str) -> None:
+            progress.update(bar, completed=done, total=total, description=words)
+
+        for line in make(see):
+            lines.append(line)
+            if as_json:
+                typer.echo(written(line))
+    if not as_json:
+        from secagg.tools.bench.tables import show
+
+        show(lines, _console())
+    for warning in (words for busy in of_kind(Busy, lines) for words in busy.warnings):
+        _warn(f"{warning} Figures of a busy machine mean less.")
+    if report is not None:
+        from secagg.tools.bench.drawing import render
+
+        report.write_text(render(lines), encoding="utf-8")
+        typer.echo(f"drawn: {report}", err=True)
+    if not all(point.exact for point in of_kind(Point, lines)):
+        raise typer.Exit(1)
+
+
+def _warn(words: str) -> None:
+    typer.echo(words, err=True)
 
 
 def _accuracy(seeds: int, report: Path | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from secagg.errors import ConfigError
 from secagg.privacy.charges import View
 from secagg.privacy.finder import Plan, Task, epsilon_for, find
 from secagg.privacy.gaussian import noise_multiplier
-from secagg.tools.charts.axes import Axis
+from secagg.tools.charts.axes import Axis, powers
 from secagg.tools.charts.lines import Note, Point, Series, line_chart
 from secagg.tools.charts.origin import Origin
 from secagg.tools.charts.page import card, page
@@ -22,7 +22,6 @@ _SIZE: Final = (560.0, 340.0)
 _MORE_ROUNDS: Final = 10  # the chart of ε goes on to so many times the task's rounds
 _WIDER: Final = 4  # and that of the error to so many bits more
 _DRAWN: Final = 1e3  # larger factors of the least error are beyond the chart
-_ONE_TWO_FIVE: Final = (1, 2, 5)
 
 
 def render(task: Task, plan: Plan, command: str) -> str:
@@ -64,8 +63,8 @@ def _rounds_card(task: Task, plan: Plan) -> str:
     )
     drawing = line_chart(
         "ε against rounds",
-        _powers("rounds", 1, last),
-        _powers("ε", min(spent[0][1], plan.epsilon), max(spent[-1][1], plan.epsilon)),
+        powers("rounds", 1, last),
+        powers("ε", min(spent[0][1], plan.epsilon), max(spent[-1][1], plan.epsilon)),
         series,
         [Note(task.rounds, plan.epsilon, _rounds(task.rounds), anchor="start" if task.rounds == 1 else "middle")],
         size=_SIZE,
@@ -82,7 +81,7 @@ def _bits_card(task: Task, plan: Plan) -> str:
     first, last = min([*refused, *possible]), max(possible)
     n = task.cohort.summands
     central = noise_multiplier(min(plan.epsilon, 500.0), task.delta, task.rounds) * task.clip / sqrt(task.counted * n)
-    y = _powers("error of a mean, in the update's own unit", min(central, *possible.values()), max(possible.values()))
+    y = powers("error of a mean, in the update's own unit", min(central, *possible.values()), max(possible.values()))
     series = (
         Series("continuous", (Point(first, central), Point(last, central)), "s6", dashed=True, dots=False),
         Series(task.law.value, tuple(Point(bits, error) for bits, error in possible.items()), "s1"),
@@ -107,12 +106,3 @@ def _error(task: Task, plan: Plan, bits: int) -> float:
         return find(replace(task, bits=bits)).error
     except ConfigError:
         return inf
-
-
-def _powers(label: str, low: float, high: float) -> Axis:
-    """A logarithmic axis with ticks at 1, 2 and 5 times powers of ten, or at powers alone where they are many."""
-    steps = _ONE_TWO_FIVE if high / low < 2e3 else (1,)
-    known = [step * 10.0**power for power in range(-12, 13) for step in steps]
-    below = max(tick for tick in known if tick <= low * (1 + 1e-9))
-    above = min(tick for tick in known if tick >= high * (1 - 1e-9) and tick > below)
-    return Axis(label, below, above, tuple((t, f"{t:,g}") for t in known if below <= t <= above), log=True)

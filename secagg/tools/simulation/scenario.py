@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from secagg.aggregates import Aggregate
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import Graph, RoundConfig, ThreatModel
 from secagg.crypto.rng import Rng
 from secagg.encoding.arrays import FloatArray
 from secagg.encoding.fixedpoint import FixedPoint
@@ -38,6 +38,7 @@ class Scenario:
         values: length of each update ≥ 1.
         threshold: t; 0 stands for the threat model's default.
         threat_model: what the coordinator may do.
+        graph: who is whose neighbour.
         value_bits: q.
         dropouts: participants that drop out, by phase.
         wrong_shares: holders that lie when shares are revealed.
@@ -47,6 +48,7 @@ class Scenario:
     values: int
     threshold: int = 0
     threat_model: ThreatModel = ThreatModel.ACTIVE
+    graph: Graph = Graph.COMPLETE
     value_bits: int = 16
     dropouts: Mapping[Phase, int] = field(default_factory=dict)
     wrong_shares: int = 0
@@ -64,6 +66,7 @@ class Scenario:
             max_participants=self.participants,
             threshold=self.threshold,
             threat_model=self.threat_model,
+            graph=self.graph,
             model_digest=bytes(32),
         )
         if stray := set(self.dropouts) - set(phases(config)):

@@ -1,13 +1,15 @@
-"""Many participants in one process: `python -m secagg.tools.bench.load_worker`.
+"""Many participants in one process, or one alone: `python -m secagg.tools.bench.scale.worker`.
 
-Each has a connection and keys of its own, and takes part in the rounds of every task that it is told, one after the
-other. The process reads one line: how many rounds each task has. It answers with one JSON object when all are over.
+Each has a connection and keys of its own, and takes part in the rounds of every task, one after the other. The process
+begins when it reads a line, and answers with one JSON object when all rounds are over: errors, seconds on processors,
+and bytes of all its participants.
 """
 
 import argparse
 import asyncio
 import sys
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from secagg_client import AsyncClient
 from secagg.config import ThreatModel
 from secagg.errors import SecAggError
 from secagg.policy import Policy
+from secagg.tools.bench.measure import cpu_clock
 from secagg.tools.bench.round_participant import MODEL
 from secagg.tools.deployment.crew import tell
 
@@ -36,19 +39,29 @@ def name_of(error: SecAggError) -> str:
     return f"{type(error).__name__}: {error}"[:200]
 
 
-async def _take_part(client: AsyncClient, task: int, rounds: int, values: int, timeout_s: float) -> Counter[str]:
-    errors: Counter[str] = Counter()
-    given: dict[str, Any] = {"update": {"values": np.full(values, 0.5, np.float32)}, "task": task_of(task)}
-    given |= {"timeout_s": timeout_s, "fetch_aggregate": False}
-    for number in range(rounds):
+@dataclass(slots=True)
+class _Done:
+    """What came of the rounds: names of errors, and bytes of messages."""
+
+    errors: Counter[str] = field(default_factory=Counter)
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+async def _take_part(client: AsyncClient, task: int, given: argparse.Namespace, done: _Done) -> None:
+    update = {"values": np.full(given.values, 0.5, np.float32)}
+    options: dict[str, Any] = {"task": task_of(task), "timeout_s": given.timeout_s, "fetch_aggregate": False}
+    for number in range(given.rounds):
         try:
-            await client.participate(**given, model_digest=model_of(task, number))
+            result = await client.participate(update, **options, model_digest=model_of(task, number))
         except SecAggError as error:
-            errors[name_of(error)] += 1
-    return errors
+            done.errors[name_of(error)] += 1
+        else:
+            done.bytes_up += result.bytes_sent
+            done.bytes_down += result.bytes_received
 
 
-async def _run(given: argparse.Namespace) -> Counter[str]:
+async def _run(given: argparse.Namespace) -> None:
     policy = Policy(threat_models=frozenset(ThreatModel), min_colluding_share=0.0)
     clients = [
         AsyncClient.from_files(
@@ -60,16 +73,14 @@ async def _run(given: argparse.Namespace) -> Counter[str]:
         await client.describe(timeout_s=given.timeout_s)  # so that everybody is connected before a round is opened
     tell("connected")
     await asyncio.to_thread(sys.stdin.readline)
-    found = await asyncio.gather(
-        *(
-            _take_part(client, task, given.rounds, given.values, given.timeout_s)
-            for client in clients
-            for task in range(given.tasks)
-        )
+    start, done = cpu_clock(), _Done()
+    await asyncio.gather(
+        *(_take_part(client, task, given, done) for client in clients for task in range(given.tasks)),
     )
+    spent = cpu_clock() - start
     for client in clients:
         await client.close()
-    return sum(found, Counter())
+    tell("finished", errors=done.errors, cpu_s=spent, bytes_up=done.bytes_up, bytes_down=done.bytes_down)
 
 
 def main() -> None:
@@ -82,7 +93,7 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=float, required=True)
     parser.add_argument("identities", type=Path, nargs="+")
     given = parser.parse_args()
-    tell("finished", errors=asyncio.run(_run(given)))
+    asyncio.run(_run(given))
 
 
 if __name__ == "__main__":
