@@ -30,7 +30,8 @@ __all__, __getattr__, __dir__ = exports(
             "UnknownRoundError WorkerError"
         ),
         "secagg.events": (
-            "Accused DropReason MessageAccepted ParticipantDropped PhaseStarted RoundFailed Verdict WrongShares"
+            "Accused DropReason MasksRemoved MessageAccepted ParticipantDropped PhaseStarted RoundFailed Verdict "
+            "WrongShares"
         ),
         "secagg.lattice.parameters": "Custody Profile Scheme find_profile",
         "secagg.messages": "Phase",

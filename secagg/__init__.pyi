@@ -52,6 +52,7 @@ from secagg.errors import (
 from secagg.events import (
     Accused as Accused,
     DropReason as DropReason,
+    MasksRemoved as MasksRemoved,
     MessageAccepted as MessageAccepted,
     ParticipantDropped as ParticipantDropped,
     PhaseStarted as PhaseStarted,

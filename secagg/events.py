@@ -161,6 +161,24 @@ class Accused:
 
 
 @dataclass(frozen=True, slots=True)
+class MasksRemoved:
+    """A long unmasking goes on. It is told at each twentieth of the work, and not kept.
+
+    Attributes:
+        done: mask values that are expanded, one for each mask and coordinate of the update.
+        total: how many there are.
+    """
+
+    done: int
+    total: int
+
+    @property
+    def percent(self) -> int:
+        """Of the masks that are out of the sum, 0 to 100."""
+        return self.done * 100 // self.total
+
+
+@dataclass(frozen=True, slots=True)
 class SumReady:
     """The round ended with an exact sum, which the engine has (`Engine.aggregate`) and no event.
 
@@ -196,5 +214,13 @@ class RoundFailed:
 
 
 Event = (
-    PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | Accused | SumReady | SumDelivered | RoundFailed
+    PhaseStarted
+    | MessageAccepted
+    | ParticipantDropped
+    | WrongShares
+    | Accused
+    | MasksRemoved
+    | SumReady
+    | SumDelivered
+    | RoundFailed
 )

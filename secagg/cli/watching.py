@@ -150,6 +150,8 @@ def _below(standing: "Standing", *, grouped: bool) -> Iterator[str]:
             f"{_name(drop.participant)} ({drop.phase}, {told_drop(drop.reason)})" for drop in standing.dropped.values()
         ]
         yield f"Dropped out: {_some(told, _DROPS_SHOWN)}"
+    if standing.removed is not None and standing.outcome is None:
+        yield describe(standing.removed)
     for blame in standing.blame[-_DROPS_SHOWN:]:
         yield f"Blame, {'proven' if blame.proven else 'hearsay'}: {_name(blame.participant)} {blame.told}"
     if grouped and standing.outcome is not None:
@@ -189,8 +191,17 @@ def describe(event: "WatchedEvent") -> str:
             return _describe_cohort(event)
 
 
-def _describe_cohort(event: "CohortEvent") -> str:
-    from secagg.events import Accused, MessageAccepted, ParticipantDropped, PhaseStarted, RoundFailed, WrongShares
+def _describe_cohort(event: "CohortEvent") -> str:  # noqa: PLR0911, one for each kind
+    from secagg.events import (
+        Accused,
+        MasksRemoved,
+        MessageAccepted,
+        ParticipantDropped,
+        PhaseStarted,
+        RoundFailed,
+        WrongShares,
+    )
+    from secagg.messages import Phase
     from secagg.programs.standing import Blame, told_drop
 
     match event:
@@ -203,6 +214,8 @@ def _describe_cohort(event: "CohortEvent") -> str:
         case WrongShares() | Accused():
             blame = Blame.of(event)
             return f"{blame.participant} {blame.told} ({'proven' if blame.proven else 'hearsay'})"
+        case MasksRemoved():
+            return f"{Phase.UNMASK}: {event.percent} % of the masks are out of the sum"
         case RoundFailed(error):
             proven = f"; proven to be at fault: {', '.join(error.culprits)}" if error.culprits else ""
             heard = f"; accused by many, not proven: {', '.join(error.accused)}" if error.accused else ""

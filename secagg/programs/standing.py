@@ -12,6 +12,7 @@ from secagg.errors import RoundAborted
 from secagg.events import (
     Accused,
     DropReason,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -76,6 +77,7 @@ class Standing:
         joined: who is in the round: who advertised keys and did not leave before the list of members was closed.
         dropped: why each one dropped out that did and has not come again, in order.
         blame: who is to blame for something, or was accused of it, in order.
+        removed: how far its unmasking is; None before it is told, which a short one never is.
         outcome: how it ended; None while it runs.
         ended: when, in seconds since 1970.
     """
@@ -85,6 +87,7 @@ class Standing:
         self.joined: set[ParticipantId] = set()
         self.dropped: dict[ParticipantId, ParticipantDropped] = {}
         self.blame: list[Blame] = []
+        self.removed: MasksRemoved | None = None
         self.outcome: ResultReady | RoundAborted | None = None
         self.ended: float | None = None
         self._delivered: set[ParticipantId] = set()  # in the open phase
@@ -136,6 +139,8 @@ class Standing:
                 self._count()
             case WrongShares() | Accused():
                 self.blame.append(Blame.of(event))
+            case MasksRemoved():
+                self.removed = event
             case ResultReady():
                 self._over(at, event)
             case RoundFailed(error):

@@ -8,6 +8,7 @@ from secagg.events import (
     Accused,
     DropReason,
     Event,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -38,7 +39,16 @@ class ResultReady:
     sums_digest: bytes
 
 
-CohortEvent = PhaseStarted | MessageAccepted | ParticipantDropped | WrongShares | Accused | ResultReady | RoundFailed
+CohortEvent = (
+    PhaseStarted
+    | MessageAccepted
+    | ParticipantDropped
+    | WrongShares
+    | Accused
+    | MasksRemoved
+    | ResultReady
+    | RoundFailed
+)
 """What happens in one cohort."""
 
 
@@ -100,6 +110,8 @@ def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
         case Accused(accused, accuser, verdict):
             told = pb.Verdict.Name(verdict.value)
             message.accused.CopyFrom(pb.Accused(accused=accused, accuser=accuser, verdict=told))
+        case MasksRemoved(done, total):
+            message.masks_removed.CopyFrom(pb.MasksRemoved(done=done, total=total))
         case ResultReady(survivors, digest):
             message.sum_ready.CopyFrom(pb.SumReady(survivors=survivors, sums_digest=digest))
         case RoundFailed(error):
@@ -148,6 +160,8 @@ def _cohort_event(message: pb.RoundEvent) -> CohortEvent:  # noqa: PLR0911, one 
             told = message.accused
             verdict = told_by_coordinator(Verdict, told.verdict, f"verdict {told.verdict}")
             return Accused(ParticipantId(told.accused), ParticipantId(told.accuser), verdict)
+        case "masks_removed":
+            return MasksRemoved(message.masks_removed.done, message.masks_removed.total)
         case "sum_ready":
             return ResultReady(message.sum_ready.survivors, message.sum_ready.sums_digest)
         case "round_failed":

@@ -15,6 +15,7 @@ from secagg.errors import AbortReason, ProtocolViolation, RoundAborted
 from secagg.events import (
     Accused,
     DropReason,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -170,6 +171,7 @@ def all_decoders() -> tuple[Decoder, ...]:
         Accused(one, ParticipantId("participant-2"), Verdict.HEARSAY),
         Accused(one, ParticipantId("participant-2"), Verdict.PROVEN),
         Accused(one, ParticipantId("participant-2"), Verdict.UNFOUNDED),
+        MasksRemoved(2**40, 2**41),
         ResultReady(3, bytes(32)),
         RoundFailed(aborted),
         InGroup(2, ResultReady(3, bytes(32))),

@@ -18,6 +18,7 @@ from secagg.errors import AbortReason, RoundAborted
 from secagg.events import (
     Accused,
     DropReason,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -65,6 +66,14 @@ def test_the_table_says_where_the_round_stands() -> None:
     assert "and 4 more" in said
     assert "Dropped out: clinic-19 (ShareKeys, the FL server excluded it)" in said
     assert "Blame, hearsay: clinic-4 accused by clinic-5: its word alone, no proof" in said
+
+
+def test_a_long_unmasking_is_shown_as_it_goes_on() -> None:
+    advanced = MasksRemoved(7, 20)
+    assert watching.describe(advanced) == "Unmask: 35 % of the masks are out of the sum"
+    assert "35 % of the masks" in drawn([*playing(), MasksRemoved(6, 20), advanced])
+    assert "%" not in drawn([*playing(), advanced, ResultReady(3, bytes(32))])
+    assert watching.event_as_json(1.0, advanced)["masks_removed"] == {"done": "7", "total": "20"}
 
 
 def test_a_deadline_that_has_passed_is_not_negative() -> None:

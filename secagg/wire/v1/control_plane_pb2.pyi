@@ -146,8 +146,16 @@ class Accused(_message.Message):
     verdict: Verdict
     def __init__(self, accused: _Optional[str] = ..., accuser: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ...) -> None: ...
 
+class MasksRemoved(_message.Message):
+    __slots__ = ("done", "total")
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    done: int
+    total: int
+    def __init__(self, done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
 class RoundEvent(_message.Message):
-    __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed", "group_anomaly", "accused", "group")
+    __slots__ = ("time_ms", "phase_started", "message_accepted", "participant_dropped", "wrong_shares", "sum_ready", "round_failed", "group_anomaly", "accused", "masks_removed", "group")
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
     PHASE_STARTED_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +165,7 @@ class RoundEvent(_message.Message):
     ROUND_FAILED_FIELD_NUMBER: _ClassVar[int]
     GROUP_ANOMALY_FIELD_NUMBER: _ClassVar[int]
     ACCUSED_FIELD_NUMBER: _ClassVar[int]
+    MASKS_REMOVED_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     time_ms: int
     phase_started: PhaseStarted
@@ -167,8 +176,9 @@ class RoundEvent(_message.Message):
     round_failed: RoundFailed
     group_anomaly: GroupAnomaly
     accused: Accused
+    masks_removed: MasksRemoved
     group: int
-    def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ..., group_anomaly: _Optional[_Union[GroupAnomaly, _Mapping]] = ..., accused: _Optional[_Union[Accused, _Mapping]] = ..., group: _Optional[int] = ...) -> None: ...
+    def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ..., group_anomaly: _Optional[_Union[GroupAnomaly, _Mapping]] = ..., accused: _Optional[_Union[Accused, _Mapping]] = ..., masks_removed: _Optional[_Union[MasksRemoved, _Mapping]] = ..., group: _Optional[int] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("round_id",)

@@ -17,6 +17,7 @@ from secagg.errors import RoundAborted, StoreError, printable
 from secagg.events import (
     Accused,
     Event,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -167,7 +168,7 @@ class RoundAudit:
                     check="C94",
                     evidence=evidence,
                 )
-            case SumReady() | SumDelivered() | RoundFailed():
+            case MasksRemoved() | SumReady() | SumDelivered() | RoundFailed():
                 pass
             case _:
                 assert_never(event)

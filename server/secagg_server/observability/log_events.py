@@ -376,6 +376,12 @@ ROUNDS: Final[Mapping[str, LogEvent]] = {
         fields=("accused", "accuser", "verdict", "proven"),
         of_round=True,
     ),
+    "masks_removed": LogEvent(
+        level="info",
+        meaning="A long unmasking goes on: so many mask values of all are expanded. It is told at each twentieth.",
+        fields=("done", "total"),
+        of_round=True,
+    ),
     "sum_ready": LogEvent(
         level="info", meaning="The round ended with an exact sum.", fields=("survivors",), of_round=True
     ),

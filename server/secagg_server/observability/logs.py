@@ -16,6 +16,7 @@ from secagg.errors import printable
 from secagg.events import (
     Accused,
     Event,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -137,6 +138,8 @@ def log_event(log: structlog.typing.FilteringBoundLogger, event: Event) -> None:
             log.warning("wrong_shares", culprit=culprit, conflicts=list(conflicts), proven=True)
         case Accused(accused, accuser, verdict):
             log.warning("accused", accused=accused, accuser=accuser, verdict=verdict.name, proven=event.proven)
+        case MasksRemoved(done, total):
+            log.info("masks_removed", done=done, total=total)
         case SumReady(survivors):
             log.info("sum_ready", survivors=len(survivors))
         case SumDelivered():

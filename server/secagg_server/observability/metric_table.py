@@ -71,6 +71,10 @@ ROUNDS: Final[Mapping[str, Metric]] = {
     "secagg_phase_duration_seconds": Metric(
         "histogram", "From the opening of a phase to its end, of rounds and of groups.", ("phase",), _SECONDS
     ),
+    "secagg_mask_values_removed_total": Metric(
+        "counter",
+        "Mask values that long unmaskings took out of sums: one for each mask and coordinate, told at each twentieth.",
+    ),
     "secagg_last_round_timestamp_seconds": Metric(
         "gauge",
         "When a round last ended so, in seconds since 1970; 0 if none did since the start.",

@@ -12,6 +12,7 @@ from secagg.events import (
     Accused,
     DropReason,
     Event,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -54,6 +55,7 @@ class _UnderWay:
     opened_s: float
     phase: Phase | None = None
     phase_s: float = 0.0
+    removed: int = 0  # mask values that are out of its sum, as far as that was told
 
 
 def _resumed(opened_s: float, events: Sequence[tuple[float, Event]]) -> _UnderWay:
@@ -135,6 +137,10 @@ class Metrics:
                 self._of("secagg_wrong_shares_total", "dealt" if event.dealt else "revealed").inc()
             case Accused(_, _, verdict):
                 self._of("secagg_accusations_total", verdict.name).inc()
+            case MasksRemoved(done):
+                round_ = self._rounds[name.round_id]
+                self._of("secagg_mask_values_removed_total").inc(done - round_.removed)
+                round_.removed = done
             case SumReady(survivors) | SumDelivered(survivors):
                 self._of("secagg_participants_survived_total").inc(len(survivors))
                 self._end(name, at, SUM, NO_REASON)

@@ -42,7 +42,8 @@ from secagg.errors import (
     RoundAborted,
     StoreError,
 )
-from secagg.events import Event, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
+from secagg.events import Event, MasksRemoved, MessageAccepted, PhaseStarted, RoundFailed, SumDelivered, SumReady
+from secagg.masked.ranges import one_after_the_other
 from secagg.messages import (
     AdvertiseKeys,
     ConsistencyProof,
@@ -70,6 +71,7 @@ from secagg_server.rounds.certifying import Certifying
 from secagg_server.rounds.journalled import JournalledEngine, RoundSpool
 from secagg_server.rounds.processes import Processes
 from secagg_server.rounds.suspension import Suspended
+from secagg_server.rounds.unmasking import Interrupted, Unmasking
 from secagg_server.rounds.uploads import Uploads
 from secagg_server.storage.records import (
     Certified,
@@ -126,6 +128,7 @@ class HostedRound:
         charge: Charge | None = None,
         durable: bool = False,
         spool: RoundSpool | None = None,
+        unmasking: Unmasking | None = None,
         quota: Quota | None = None,
     ) -> None:
         """What is made needs one of `start`, `recover`, `restore` and `lose` before anything else.
@@ -144,6 +147,7 @@ class HostedRound:
         charge: of its noise, in the task's privacy ledger; None without noise.
         durable: whether the journal outlives the process.
         spool: that of the journal, as it was given to the engine of a round that is to be recovered.
+        unmasking: as it was given to the engine; None for one that makes no threads, or is over.
         quota: of organisations in a cohort; no limit if None.
         """
         self.record = record
@@ -175,6 +179,7 @@ class HostedRound:
         self._organisations: dict[ParticipantId, str | None] = {}  # of those who joined in this process
         self._processes = Processes(on_room)
         self._uploads = Uploads()
+        self._unmasking = unmasking or Unmasking(one_after_the_other)
         self._steps: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._observer = observer
@@ -197,6 +202,8 @@ class HostedRound:
         async with self._state:
             try:
                 at, events, outcome = await asyncio.to_thread(self._recover, entries)
+            except Interrupted:
+                return  # it is about to be suspended, as it was found
             except Exception as error:  # damage, no memory, or a bug: the other rounds go on
                 if isinstance(error, StoreError | MemoryError):
                     self._observer.tell(RoundLost(self.record.round_id, str(error) or "no memory is left for it"))
@@ -515,13 +522,17 @@ class HostedRound:
             return self._engine.received_chunks(sender)
 
     async def abort(self, reason: AbortReason, message: str) -> None:
-        """End the round without a sum, unless it is over."""
+        """End the round without a sum, unless it is over. An unmasking that is under way is stopped."""
         if self.outcome is None:
+            self._unmasking.stop()
             await self._carry_out(partial(self._journalled.abort, reason, message))
 
     async def suspend(self) -> None:
-        """The process stops, and the next one goes on: end the calls that wait. The step that is under way is made."""
+        """The process stops, and the next one goes on: end the calls that wait. The step that is under way is made,
+        but for an unmasking: the next process makes that anew.
+        """
         self.certifying.suspend()
+        self._unmasking.stop()
         async with self._state:
             if self.outcome is None:
                 self._let_go()
@@ -576,12 +587,16 @@ class HostedRound:
             self.receipt = Receipt.sign(self._journalled.statement(outcome), self._identity(), now)
             self.certifying.certification = self._journalled.certification(outcome)
         self._settle(released=released, may_be_open=self.may_be_open)
-        happened = [*self.events, *((now, self._watched_event(event, outcome)) for event in events)]
+        happened = [*self._kept(), *((now, self._watched_event(event, outcome)) for event in events)]
         last, opened = self._journalled.last_answers(outcome), phase in OPENED_IN
         kept = self._journalled.finish(Ended(now, outcome, self.receipt, tuple(happened), last, opened)).outcome
         if isinstance(kept, Combined):
             raise TypeError("a round of one cohort ends with an outcome of its own")
         return kept
+
+    def _kept(self) -> list[tuple[float, CohortEvent]]:
+        """What happened and is told again after a restart. How far the work was is of no use then."""
+        return [(at, event) for at, event in self.events if not isinstance(event, MasksRemoved)]
 
     @staticmethod
     def _watched_event(event: Event, outcome: Outcome | None) -> CohortEvent:
@@ -596,10 +611,17 @@ class HostedRound:
         await asyncio.shield(task)
 
     async def _alone(self, step: Step) -> None:
+        with suppress(Interrupted):
+            return await self._make(step)
+        await self.ended()  # who stops an unmasking ends the round, or suspends it
+        return None
+
+    async def _make(self, step: Step) -> None:
         async with self._state:
+            self._unmasking.tells(partial(self._advanced, asyncio.get_running_loop()))
             try:
                 now, events, outcome = await asyncio.to_thread(self._perform, step)
-            except (RemoteError, NotInRoundError, RoundAborted, Suspended):
+            except (RemoteError, NotInRoundError, RoundAborted, Suspended, Interrupted):
                 raise  # refused: the state is what it was
             except Exception as error:  # a bug or a full disk: what the state is now, nobody knows
                 self._observer.tell(RoundBroken(self._name, plain_traceback()))
@@ -608,6 +630,16 @@ class HostedRound:
                 raise self._failure(RoundAborted(AbortReason.INTERNAL, _told(error))) from error
             self.outcome = outcome
             self._publish(now, events)
+
+    def _advanced(self, loop: asyncio.AbstractEventLoop, done: int, total: int) -> None:
+        """In the thread of a step that goes on. All that was taken before it is told with this, so it must be safe."""
+        self._journalled.flush()
+        loop.call_soon_threadsafe(self._tell_advance, self._clock(), MasksRemoved(done, total))
+
+    def _tell_advance(self, at: float, event: MasksRemoved) -> None:
+        self._remember(at, event)
+        self._observer.tell(RoundEvent(self._name, at, event))
+        self._tell_safe()
 
     async def _break(self, told: str = INTERNAL) -> None:
         failure = RoundAborted(AbortReason.INTERNAL, told)

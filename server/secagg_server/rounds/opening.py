@@ -28,6 +28,7 @@ from secagg_server.observability.observer import Observer
 from secagg_server.rounds.grouped import GroupedRound, OpenedRound
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.journalled import RoundSpool
+from secagg_server.rounds.unmasking import Unmasking
 from secagg_server.storage.records import Ended, RoundRecord
 from secagg_server.storage.store import Journal, Store
 
@@ -176,10 +177,11 @@ class RoundOpener:
         Raises:
             LimitError: there is no memory for its sum.
         """
-        engine = self._engine(record, config, journal.spool, audit)
+        unmasking = Unmasking(self._workers)
+        engine = self._engine(record, config, journal.spool, audit, unmasking)
 
         def start() -> HostedRound:
-            hosted = self._hosted(record, engine, journal, audit, charge=charge)
+            hosted = self._hosted(record, engine, journal, audit, charge=charge, unmasking=unmasking)
             hosted.start()
             return hosted
 
@@ -194,10 +196,10 @@ class RoundOpener:
             LimitError: there is no memory for its sum.
             IdentityError: the CA of its participants cannot be read.
         """
-        spool = RoundSpool(journal.spool, writes=False)
+        spool, unmasking = RoundSpool(journal.spool, writes=False), Unmasking(self._workers)
         audit = self._audit.round(record, config, charge=charge)
-        engine = self._engine(record, config, spool, audit)
-        return lambda: self._hosted(record, engine, journal, audit, charge=charge, spool=spool)
+        engine = self._engine(record, config, spool, audit, unmasking)
+        return lambda: self._hosted(record, engine, journal, audit, charge=charge, spool=spool, unmasking=unmasking)
 
     def over(self, record: RoundRecord, config: RoundConfig, journal: Journal, ended: Ended | None) -> HostedRound:
         """The round of one cohort that was over when an earlier process ended, or is lost, for `HostedRound.restore`
@@ -214,14 +216,16 @@ class RoundOpener:
     def _round(record: RoundRecord, config: RoundConfig) -> Round:
         return Round(record.round_id, config, bind(record.round_id, record.config_bytes, config.model_digest))
 
-    def _engine(self, record: RoundRecord, config: RoundConfig, spool: Spool, audit: RoundAudit) -> Engine:
+    def _engine(
+        self, record: RoundRecord, config: RoundConfig, spool: Spool, audit: RoundAudit, unmasking: Unmasking
+    ) -> Engine:
         try:
             return coordinate(
                 self._round(record, config),
                 now=record.opened_s,
                 trust=TrustAnchors.from_pem(record.trust_pem),
                 spool=spool,
-                workers=self._workers,
+                workers=unmasking,
                 claim=audit.claiming(partial(self._store.claim_release, record.round_id)),
                 noise_seed=record.noise_seed,
             )
@@ -237,6 +241,7 @@ class RoundOpener:
         *,
         charge: Charge | None = None,
         spool: RoundSpool | None = None,
+        unmasking: Unmasking | None = None,
     ) -> HostedRound:
         return HostedRound(
             record,
@@ -252,6 +257,7 @@ class RoundOpener:
             charge=charge,
             durable=self._store.durable,
             spool=spool,
+            unmasking=unmasking,
             quota=self._quota,
         )
 

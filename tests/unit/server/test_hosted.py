@@ -19,6 +19,7 @@ from secagg_server.rounds import processes
 from secagg_server.rounds.grouped import GroupedRound
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.processes import Processes
+from secagg_server.rounds.unmasking import Unmasking
 from secagg_server.storage.memory import MemoryJournal, MemoryStore
 from secagg_server.storage.records import (
     Aborted,
@@ -43,6 +44,7 @@ from secagg.errors import AbortReason, LocalError, NotInRoundError, ProtocolViol
 from secagg.events import DropReason, Event, ParticipantDropped, RoundFailed
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.masked import scheme as masked
+from secagg.masked.ranges import Workers, one_after_the_other
 from secagg.masked.vector import MaskedVector
 from secagg.messages import (
     AdvertiseKeys,
@@ -123,7 +125,8 @@ class KeepingJournal:
 class Scene:
     """A hosted round of four, its journal, a clock that the test moves, and participants without a network."""
 
-    def __init__(self, **deadlines: float) -> None:
+    def __init__(self, workers: Workers = one_after_the_other, *, durable: bool = False, **deadlines: float) -> None:
+        unmasking = Unmasking(workers)
         made = make_config(4, SEMI_HONEST, size=500_000, threshold=3, deadlines=deadlines)
         update = {"values": np.full(500_000, 0.25, np.float32)}
         self.run: Run = set_up(made, {n: Contribution(update) for n in PEOPLE}, rng=SeededRng(bytes(32)), now=NOW)
@@ -133,7 +136,7 @@ class Scene:
         self.journal.gate.set()
         self.record = RoundRecord(round_.round_id, encode_config(made), NOW)
         self.ended = 0
-        engine = masked.coordinator(round_, now=NOW, spool=self.journal.spool)
+        engine = masked.coordinator(round_, now=NOW, spool=self.journal.spool, workers=unmasking)
         self.hosted = HostedRound(
             self.record,
             engine,
@@ -145,6 +148,8 @@ class Scene:
             observer=Observer(LogListener()),
             settle=lambda **_: None,
             audit=CoordinatorAudit(None, lambda: self.now).round(self.record, made),
+            durable=durable,
+            unmasking=unmasking,
         )
         self.hosted.start()
         self.next: dict[ParticipantId, object] = {n: p.advertisement for n, p in self.run.participants.items()}

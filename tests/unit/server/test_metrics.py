@@ -31,7 +31,7 @@ from structlog.testing import capture_logs
 
 from secagg.context import RoundId
 from secagg.errors import AbortReason, LimitError, RoundAborted
-from secagg.events import Accused, DropReason, PhaseStarted, RoundFailed, Verdict, WrongShares
+from secagg.events import Accused, DropReason, MasksRemoved, PhaseStarted, RoundFailed, Verdict, WrongShares
 from secagg.messages import ParticipantId, Phase
 from secagg.privacy.ledger import Budget
 from secagg.programs.ledgers.budgets import Spent
@@ -104,6 +104,14 @@ def event(what: Any, at: float = AT) -> RoundEvent:
 )
 def test_a_fact_is_counted_once(fact: Fact, told: Series) -> None:
     assert Scene().risen(fact) == {told: 1}
+
+
+def test_mask_values_are_counted_by_what_was_added() -> None:
+    scene = Scene()
+    scene.metrics(RoundOpened(NAME, AT, CONFIG))
+    counted = ("secagg_mask_values_removed_total",)
+    assert scene.risen(event(MasksRemoved(10, 40))) == {counted: 10}
+    assert scene.risen(event(MasksRemoved(25, 40))) == {counted: 15}
 
 
 def test_calls_by_how_they_ended() -> None:

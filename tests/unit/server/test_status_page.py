@@ -48,6 +48,7 @@ from secagg.events import (
     Accused,
     DropReason,
     Event,
+    MasksRemoved,
     MessageAccepted,
     ParticipantDropped,
     PhaseStarted,
@@ -125,6 +126,17 @@ def test_a_round_under_way_says_where_it_stands() -> None:
     assert one.missing == Names(tuple(NAMES[3:]))
     assert (one.missing_count, one.dropped_count) == (7, 1)
     assert [(d.participant, d.phase, d.reason) for d in one.dropped] == [("clinic-0", "ShareKeys", "deadline")]
+
+
+def test_a_long_unmasking_is_shown_while_it_lasts() -> None:
+    told = Remembering()
+    name = told.open()
+    told.tell(name, *to_input(), PhaseStarted(Phase.UNMASK, NOW + 240, 9))
+    assert told.live()[0].removed_percent is None
+    assert "of the masks" not in page(status(live=told.live()))
+    told.tell(name, MasksRemoved(1, 4), MasksRemoved(3, 4))
+    assert told.live()[0].removed_percent == 75
+    assert "<b>75 %</b> of the masks are out of the sum" in page(status(live=told.live()))
 
 
 def test_whom_the_fl_server_expects_is_missing_by_name() -> None:
@@ -389,6 +401,7 @@ def test_the_document_has_what_its_description_says() -> None:
     (one,) = told["live"]
     assert set(one) == {
         *("about", "phases", "to_come", "deadline", "missing", "missing_count", "dropped", "dropped_count", "blame"),
+        "removed_percent",
     }
     assert set(one["about"]) == {
         *("round_id", "group_of", "group", "groups", "task", "purpose", "scheme", "threat_model", "threshold"),

@@ -231,6 +231,7 @@ def _live(watched_: _Watched, expected: frozenset[ParticipantId]) -> LiveRound:
         deadline=open_.deadline,
         missing=Names.of(standing.missing(expected)),
         missing_count=standing.missing_count(expected),
+        removed_percent=None if standing.removed is None else standing.removed.percent,
         dropped=_drops(standing),
         dropped_count=len(standing.dropped),
         blame=_blame(standing),

@@ -149,6 +149,7 @@ class LiveRound:
         missing: who has not delivered in the open phase. Of the first phase only those are known whom the FL server
             said to expect.
         missing_count: how many can still deliver in it.
+        removed_percent: so much of the masks is out of the sum; None unless a long unmasking is under way.
         dropped: why some dropped out, the latest first.
         dropped_count: how many dropped out.
         blame: the latest first.
@@ -160,6 +161,7 @@ class LiveRound:
     deadline: float
     missing: Names
     missing_count: int
+    removed_percent: int | None
     dropped: tuple[Drop, ...]
     dropped_count: int
     blame: tuple[BlameFacts, ...]
