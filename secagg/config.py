@@ -19,6 +19,7 @@ from secagg.errors import ConfigError, LocalError
 from secagg.lattice.parameters import Custody, Profile
 from secagg.robust.grouping import Combine, Groups
 from secagg.scalars import settle, utf8
+from secagg.sparse.ring import Ring
 
 MIN_COHORT: Final = 3
 """A sum of two shows each of the two the other's update."""
@@ -40,6 +41,12 @@ MAX_VECTOR_LEN: Final = 2**32
 DIGEST_SIZE: Final = 32
 UNNAMED_MODEL: Final = bytes(DIGEST_SIZE)
 """The model digest in the configuration of a round whose model is named later: 32 zero bytes."""
+
+
+MAX_GRINDING_S: Final = 600.0
+"""The longest time in which an active coordinator may collect keys for a ring, in seconds. The parameters of a ring
+bear as many tries as can be made in that time.
+"""
 
 
 class ThreatModel(Enum):
@@ -64,7 +71,9 @@ class Suite(Enum):
 
 
 class Graph(Enum):
-    """Which participants share masks and key shares with each other. The value is the number on the wire."""
+    """Which participants share masks and key shares with each other. The value is the number on the wire. A sparse
+    graph is a `Ring` instead, which has its parameters.
+    """
 
     COMPLETE = 1
     """Every participant with every other."""
@@ -159,7 +168,8 @@ class RoundConfig:
             `participants`), where no more is allowed.
         threat_model: what the coordinator may do.
         suite: the cryptographic primitives.
-        graph: which participants share masks; every one with every other is the only choice now.
+        graph: which participants share masks: every one with every other, or in a large cohort those who stand near
+            each other on a `Ring`. A ring is for masked rounds.
         model_digest: 32 bytes, SHA-256 over the model that the update belongs to, from `digest_model`. Participants
             compare it with that of their own model. With `model_later` it is 32 zero bytes.
         release_to_participants: whether participants get the aggregate, or a receipt only.
@@ -188,7 +198,7 @@ class RoundConfig:
     max_colluding: int = -1
     threat_model: ThreatModel = ThreatModel.ACTIVE
     suite: Suite = Suite.X25519_SHA256_AES128
-    graph: Graph = Graph.COMPLETE
+    graph: Graph | Ring = Graph.COMPLETE
     release_to_participants: bool = True
     release_to_coordinator: bool | None = None
     homomorphic: Profile | None = None
@@ -256,10 +266,33 @@ class RoundConfig:
                 f"of others, and they can compute what these add up to; lower max_colluding to {t - MIN_HONEST} or less"
                 + (f", or raise threshold to {colluding + MIN_HONEST} or more" if colluding + MIN_HONEST <= n else "")
             )
-        if self.threat_model is ThreatModel.ACTIVE and 2 * t <= n + colluding:  # check: two-majorities
+        if self.ring is not None:
+            self._check_ring(self.ring)
+        elif self.threat_model is ThreatModel.ACTIVE and 2 * t <= n + colluding:  # check: two-majorities
             raise ConfigError(
                 f"against an active coordinator with {colluding} colluding participants, 2t > n + n_C must hold: "
                 f"raise threshold from {t} to {(n + colluding) // 2 + 1} or more, or lower max_participants"
+            )
+
+    def _check_ring(self, ring: Ring) -> None:
+        if self.homomorphic is not None:  # check: ring-homomorphic
+            raise ConfigError("a ring is for masked rounds; homomorphic rounds have the complete graph")
+        active = self.threat_model is ThreatModel.ACTIVE
+        if active is not bool(ring.committee):  # check: C101-who-signs
+            raise ConfigError(
+                "against an active coordinator a committee signs who survived, and against a semi-honest one nobody "
+                "does: set committee and committee_threshold exactly where the threat model is ACTIVE"
+            )
+        if not self.threshold <= ring.min_participants <= self.max_participants:  # check: C101-cohort
+            raise ConfigError(
+                f"min_participants must be threshold ({self.threshold}) to max_participants ({self.max_participants}), "
+                f"not {ring.min_participants}"
+            )
+        if active and self.deadlines.advertise_keys_s > MAX_GRINDING_S:  # check: C101-grinding
+            raise ConfigError(
+                f"while keys are collected, a coordinator can try lists of members until one gives a ring that it "
+                f"likes; advertise_keys_s must be at most {MAX_GRINDING_S:g} seconds, not "
+                f"{self.deadlines.advertise_keys_s:g}"
             )
 
     def _check_groups(self) -> None:
@@ -348,7 +381,7 @@ class RoundConfig:
                 "none; set threat_model to ACTIVE, or leave certify out"
             )
         n, t, colluding = self.max_participants, self.threshold, self.max_colluding
-        if 2 * t <= n + colluding:
+        if self.ring is None and 2 * t <= n + colluding:
             raise ConfigError(
                 "certify needs 2t > n + n_C, or two results could both be signed by t participants: "
                 f"raise threshold from {t} to {(n + colluding) // 2 + 1} or more"
@@ -373,6 +406,26 @@ class RoundConfig:
     def signed(self) -> bool:
         """Whether participants sign their messages: in the active threat model, and in every homomorphic round."""
         return self.threat_model is ThreatModel.ACTIVE or self.homomorphic is not None
+
+    @property
+    def ring(self) -> Ring | None:
+        """The sparse graph of the round; None where it is complete."""
+        return self.graph if isinstance(self.graph, Ring) else None
+
+    @property
+    def fewest_members(self) -> int:
+        """Without so many members the round does not begin: t, or the least for which the ring is safe, n_min."""
+        return self.threshold if self.ring is None else self.ring.min_participants
+
+    @property
+    def share_threshold(self) -> int:
+        """Shares that open a secret of a masked round: t, or of neighbours on a ring t_k."""
+        return self.threshold if self.ring is None else self.ring.neighbour_threshold
+
+    @property
+    def signatures_needed(self) -> int:
+        """Signatures that make survivors, or a result, agreed: those of t survivors, or of t_c in the committee."""
+        return self.threshold if self.ring is None else self.ring.committee_threshold
 
     @property
     def guaranteed_honest(self) -> int:

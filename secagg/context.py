@@ -45,12 +45,14 @@ class Round:
         config: decoded from the bytes that the context was made from.
         context: what binds this party's keys, shares and their signatures to the round.
         named: the digest of the model, 32 bytes, where it is named later and is known by now; else empty.
+        roster_digest: 32 bytes over the list of members, once it is fixed; empty before.
     """
 
     round_id: RoundId
     config: RoundConfig
     context: Context
     named: bytes = b""
+    roster_digest: bytes = b""
 
     @property
     def model_digest(self) -> bytes:
@@ -79,6 +81,26 @@ class Round:
         if not self.config.model_later:
             return self.context
         return bind_model(self.context, self.model_digest)
+
+    @property
+    def seal_context(self) -> Context:
+        """What binds what members seal for each other: `context` and, with a sparse graph, the list of members."""
+        return self._among_members(self.context)
+
+    @property
+    def mask_context(self) -> Context:
+        """What binds masks: `input_context` and, with a sparse graph, the list of members. Errors as there."""
+        return self._among_members(self.input_context)
+
+    def _among_members(self, context: Context) -> Context:
+        """Members who were shown different lists stand on different rings: nothing that they share may fit."""
+        if self.config.ring is None:
+            return context
+        return Context(digest(labels.GRAPH_CONTEXT, context, self.roster_digest))
+
+    def of_members(self, roster_digest: bytes) -> "Round":
+        """The round once its members are fixed."""
+        return replace(self, roster_digest=roster_digest)
 
     def about(self, model_digest: bytes) -> "Round":
         """The round as it is for who holds the model of this digest.

@@ -87,10 +87,30 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """All members of a round with a sparse graph in short, in the order of their indices.
+
+    Attributes:
+        ids: their ids, ascending.
+        entry_digests: the digests of their entries, 32 bytes each, joined.
+    """
+
+    ids: tuple[ParticipantId, ...]
+    entry_digests: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Roster:
-    """Round 0, coordinator: all members of the round (U1), sorted by participant id, with indices 1 to n."""
+    """Round 0, coordinator: the members of the round (U1), sorted by participant id, with indices 1 to n.
+
+    Attributes:
+        members: with a complete graph, all of them. With a sparse graph, those of the addressee's closed neighbourhood
+            and of the committee.
+        listing: with a sparse graph, all of them in short; else None.
+    """
 
     members: tuple[Member, ...]
+    listing: Listing | None = None
 
 
 @dataclass(frozen=True, slots=True)

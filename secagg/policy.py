@@ -189,7 +189,7 @@ class Policy:
         Raises:
             PolicyViolation: names both numbers.
         """
-        if len(organisations) < self.min_organisations:  # check: C14, C25, C54
+        if len(organisations) < self.min_organisations:  # check: C14, C25, C54, C105
             self._refuse(f"{len(organisations)} organisations are below the minimum {self.min_organisations}")
 
     @staticmethod

@@ -11,7 +11,17 @@ from secagg.crypto.identity import TrustAnchors, VerifiedIdentity
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import ProtocolViolation, RemoteError
 from secagg.lattice.parameters import Custody
-from secagg.messages import AdvertiseKeys, Index, Leave, LeaveReason, Member, ParticipantId, Roster, SurvivorSet
+from secagg.messages import (
+    AdvertiseKeys,
+    Index,
+    Leave,
+    LeaveReason,
+    Listing,
+    Member,
+    ParticipantId,
+    Roster,
+    SurvivorSet,
+)
 
 COORDINATOR = "coordinator"
 """The coordinator's name as a culprit."""
@@ -39,15 +49,19 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
     Raises:
         ProtocolViolation: too small or large, out of order, an id or public key twice, our entry missing or changed.
     """
-    members = roster.members
-    if not round_.config.threshold <= len(members) <= round_.config.max_participants:  # check: C7
-        size = f"threshold {round_.config.threshold} and at most {round_.config.max_participants}"
-        raise _violation(f"a roster of {len(members)}; the round wants at least {size}")
-    if [m.index for m in members] != list(range(1, len(members) + 1)):  # check: C8-indices
-        raise _violation("roster indices are not 1 to n")
-    ids = [m.participant_id for m in members]
-    if ids != sorted(set(ids)):  # check: C8-ids
+    members, ids = roster.members, names_of(roster)
+    if (roster.listing is None) is not (round_.config.ring is None):  # check: C102-listing
+        raise _violation("the roster is that of another graph than the round's")
+    if not round_.config.fewest_members <= len(ids) <= round_.config.max_participants:  # check: C7, C102-size
+        size = f"{round_.config.fewest_members} and at most {round_.config.max_participants}"
+        raise _violation(f"a roster of {len(ids)}; the round wants at least {size}")
+    if list(ids) != sorted(set(ids)):  # check: C8-ids, C102-ids
         raise _violation("roster ids are not distinct and sorted")
+    if roster.listing is None:
+        if [m.index for m in members] != list(range(1, len(members) + 1)):  # check: C8-indices
+            raise _violation("roster indices are not 1 to n")
+    else:
+        _check_listed(members, roster.listing)
     # Unreduced, one key could stand twice in two encodings.
     if not all(
         is_reduced(key) for m in members for key in (m.keys.channel_public_key, m.keys.mask_public_key)
@@ -62,6 +76,19 @@ def check(roster: Roster, round_: Round, own_id: ParticipantId, own_keys: Advert
     return mine
 
 
+def _check_listed(members: Iterable[Member], listing: Listing) -> None:
+    """Refuse an entry that is not the one whose digest is in the list. No index stands twice, so neither does an id."""
+    known: set[Index] = set()
+    for member in members:
+        if not 1 <= member.index <= len(listing.ids) or member.index in known:  # check: C104-indices
+            raise _violation("the entries' indices are not distinct places in the list of members")
+        known.add(member.index)
+        if member.participant_id != listing.ids[member.index - 1]:  # check: C104-ids
+            raise _violation(f"the entry of {member.participant_id} is in the place of another member")
+        if entry_digest(member) != listed_digest(listing, member.index):  # check: C104
+            raise _violation(f"the entry of {member.participant_id} is not the one in the list of members")
+
+
 def check_distinct_keys(advertised: Iterable[AdvertiseKeys]) -> None:
     """Refuse any public key that stands twice.
 
@@ -73,8 +100,42 @@ def check_distinct_keys(advertised: Iterable[AdvertiseKeys]) -> None:
         raise _violation("a public key stands twice in the roster")
 
 
+def names_of(roster: Roster) -> tuple[ParticipantId, ...]:
+    """The ids of all members, in the order of their indices."""
+    return tuple(m.participant_id for m in roster.members) if roster.listing is None else roster.listing.ids
+
+
+def listing_of(members: Iterable[Member]) -> Listing:
+    """All members in short, as a round with a sparse graph lists them."""
+    everyone = tuple(members)
+    return Listing(tuple(m.participant_id for m in everyone), b"".join(map(entry_digest, everyone)))
+
+
+def listed_digest(listing: Listing, index: Index) -> bytes:
+    """The digest of the entry at `index`, 32 bytes."""
+    return listing.entry_digests[(index - 1) * DIGEST_SIZE : index * DIGEST_SIZE]
+
+
+def entry_digest(member: Member) -> bytes:
+    """32 bytes over index, id, keys and certificates of one member. The signature is left out: whoever made one can
+    make others of the same keys, and each would give another ring.
+    """
+    keys = member.keys
+    fields = (member.participant_id.encode(), keys.channel_public_key, keys.mask_public_key, keys.key_share_commitment)
+    return digest(labels.ROSTER_ENTRY, member.index.to_bytes(4, "big"), *fields, frame(b"", *keys.certificates))
+
+
+def _listing_digest(listing: Listing) -> bytes:
+    fields: list[bytes] = []
+    for place, name in enumerate(listing.ids, start=1):
+        fields += [place.to_bytes(4, "big"), name.encode(), listed_digest(listing, Index(place))]
+    return digest(labels.SPARSE_ROSTER, *fields)
+
+
 def roster_digest(roster: Roster) -> bytes:
     """32 bytes over index, id, keys and certificates of every member."""
+    if roster.listing is not None:
+        return _listing_digest(roster.listing)
     fields: list[bytes] = []
     for m in roster.members:
         keys = m.keys
@@ -90,10 +151,10 @@ def advertisement_to_sign(context: Context, owner: ParticipantId, keys: Advertis
     return frame(labels.ADVERTISE_SIGNATURE, *fields)
 
 
-def survivors_to_sign(input_context: Context, roster: Roster, survivors: SurvivorSet) -> bytes:
-    """What the signature of ConsistencyCheck covers."""
+def survivors_to_sign(input_context: Context, members_digest: bytes, survivors: SurvivorSet) -> bytes:
+    """What the signature of ConsistencyCheck covers; `members_digest` is that of the roster."""
     sets = [b"".join(i.to_bytes(4, "big") for i in s) for s in (survivors.survivors, survivors.dropped)]
-    return frame(labels.CONSISTENCY_SIGNATURE, input_context, roster_digest(roster), *sets)
+    return frame(labels.CONSISTENCY_SIGNATURE, input_context, members_digest, *sets)
 
 
 def result_to_sign(input_context: Context, roster: Roster, survivors: Iterable[Index], sums_digest: bytes) -> bytes:

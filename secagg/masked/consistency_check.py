@@ -13,8 +13,18 @@ signatures (U4).
 from dataclasses import dataclass
 
 from secagg import roster as rosters
+from secagg.errors import AbortReason, ProtocolViolation, RoundAborted
+from secagg.events import Event
 from secagg.masked.survivors import AwaitingSurvivors
-from secagg.messages import ConsistencyCheck, Phase, SurvivorSet
+from secagg.messages import (
+    ConsistencyCheck,
+    ConsistencyProof,
+    CoordinatorMessage,
+    Index,
+    ParticipantId,
+    Phase,
+    SurvivorSet,
+)
 from secagg.rounds.coordinator_phase import SignaturePhase
 from secagg.rounds.session import Turn, Waiting
 
@@ -26,9 +36,10 @@ class AwaitingSurvivorsToSign(AwaitingSurvivors):
     def receive(self, survivors: SurvivorSet, turn: Turn) -> tuple[Waiting, ConsistencyCheck]:
         """Sign the sets that we were shown."""
         self.check(survivors)
-        membership = self.checked.membership
-        message = rosters.survivors_to_sign(membership.round.input_context, self.checked.roster, survivors)
-        return turn.after(self, self.checked, self.held, survivors), ConsistencyCheck(membership.sign(message))
+        checked, membership = self.checked, self.checked.membership
+        message = rosters.survivors_to_sign(membership.round.input_context, checked.digest, survivors)
+        signature = membership.sign(message) if checked.own_index in checked.graph.committee else b""
+        return turn.after(self, checked, self.held, survivors), ConsistencyCheck(signature)
 
 
 class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
@@ -36,7 +47,28 @@ class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
 
     phase = Phase.CONSISTENCY_CHECK
 
+    def check(self, index: Index, message: ConsistencyCheck, name: ParticipantId) -> None:
+        """A signature of everyone; or, where a committee signs, of its members, and nothing of others."""
+        if index in self.state.graph.committee:
+            super().check(index, message, name)
+        elif message.signature:  # check: C110
+            raise ProtocolViolation(f"{name} signed, and is not in the committee", culprit=name)
+
     def to_sign(self, message: ConsistencyCheck) -> bytes:
         """The sets of survivors and dropped that the coordinator told everyone."""
         state = self.state
-        return rosters.survivors_to_sign(state.round.input_context, state.members.roster, state.sets)
+        return rosters.survivors_to_sign(state.round.input_context, state.round.roster_digest, state.sets)
+
+    def answer(self, index: Index) -> CoordinatorMessage:
+        """All signatures, the same for everyone."""
+        return ConsistencyProof({i: m.signature for i, m in self.accepted.items() if m.signature})
+
+    def close(self, alive: set[Index]) -> list[Event]:
+        """Nobody would reveal anything on fewer signatures than are needed."""
+        signed, needed = len(alive & self.state.graph.committee), self.state.round.config.signatures_needed
+        if signed < needed:  # check: C109-signatures
+            raise RoundAborted(
+                AbortReason.BELOW_THRESHOLD,
+                f"{signed} members of the committee signed who survived, fewer than the {needed} that are needed",
+            )
+        return []

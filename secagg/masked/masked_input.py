@@ -18,7 +18,6 @@ from secagg.errors import ProtocolViolation
 from secagg.events import Event
 from secagg.masked import shares
 from secagg.masked.accumulator import Accumulator
-from secagg.masked.graph import neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair
 from secagg.masked.vector import MaskedVector
@@ -47,11 +46,10 @@ class AwaitingShares:
     def receive(self, delivery: ShareDelivery, turn: Turn) -> tuple[Waiting, MaskedVector]:
         """Open and validate every share now, before any input leaves; then mask the input."""
         checked, config = named(self.checked, delivery, turn.own_model), self.checked.membership.round.config
-        threshold = config.threshold
-        neighbours = neighbourhoods(config, checked.members).of(checked.own_index)
-        if strangers := set(delivery.sealed) - set(neighbours):  # check: C16
+        threshold = config.share_threshold
+        if strangers := set(delivery.sealed) - set(checked.neighbours):  # check: C16
             raise ProtocolViolation(f"shares of {sorted(strangers)}, who are not our neighbours", culprit=COORDINATOR)
-        if len(delivery.sealed) + 1 < threshold:  # check: C17
+        if len(delivery.sealed) + 1 < threshold:  # check: C17, C106
             raise ProtocolViolation(
                 f"shares of {len(delivery.sealed) + 1} participants are below threshold {threshold}",
                 culprit=COORDINATOR,

@@ -34,7 +34,7 @@ def pairwise_mask_key(round_: Round, one: ParticipantId, other: ParticipantId, s
 
 def _mask_key(round_: Round, label: bytes, key_material: Secret, *ids: ParticipantId) -> Secret:
     suite = round_.config.suite
-    info = frame(label, suite.name.encode(), round_.input_context, *(i.encode() for i in ids))
+    info = frame(label, suite.name.encode(), round_.mask_context, *(i.encode() for i in ids))
     return derive(key_material, salt=round_.round_id, info=info, size=suite.key_size)
 
 

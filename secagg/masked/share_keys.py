@@ -16,7 +16,6 @@ from secagg.crypto.agreement import KeyPair
 from secagg.crypto.secret import Secret
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.masked import shares
-from secagg.masked.graph import neighbourhoods
 from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
@@ -43,10 +42,10 @@ class AwaitingRoster:
         """Check the roster; split our secrets among our neighbours."""
         membership = self.membership
         checked = CheckedRoster.check(membership, roster, self.keys, turn.now, signed=membership.active)
-        neighbours = neighbourhoods(membership.round.config, checked.members).of(checked.own_index)
+        neighbours = checked.neighbours
         seed = Secret(membership.rng.token(SELF_MASK_SEED_SIZE))
         holders = (*neighbours, checked.own_index)
-        pairs = shares.split(self.mask.private, seed, membership.threshold, holders, membership.rng)
+        pairs = shares.split(self.mask.private, seed, membership.round.config.share_threshold, holders, membership.rng)
         sealed = {
             i: shares.seal(membership.round, self.channel, membership.participant_id, checked.members[i], pairs[i])
             for i in neighbours
@@ -67,7 +66,7 @@ class ShareKeysPhase(DealingPhase):
         members = self.state.members
         if len(message.commitment) != COMMITMENT_SIZE or message.key_share:  # check: commitment-size
             raise DecodeError(f"{name}: a commitment is {COMMITMENT_SIZE} bytes, without a key share", culprit=name)
-        if set(message.sealed) != set(neighbourhoods(self.state.round.config, members.at).of(index)):  # check: C40
+        if set(message.sealed) != set(self.state.graph.of(index)):  # check: C40
             raise ProtocolViolation(f"{name} must seal shares to its neighbours, no more and no fewer", culprit=name)
         for entry in message.sealed.values():
             self.kind.check_size(entry, signed=bool(members.identities), sender=name)  # check: C93

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from secagg.errors import ProtocolViolation
-from secagg.masked.graph import neighbourhoods
 from secagg.masked.shares import SharePair
 from secagg.messages import Index, Phase, SurvivorSet
 from secagg.roster import COORDINATOR
@@ -40,8 +39,7 @@ class AwaitingSurvivors:
             )
         if not alive | gone <= set(checked.members):  # check: C22-roster
             raise ProtocolViolation("survivors or dropped are not on the roster", culprit=COORDINATOR)
-        neighbours = neighbourhoods(checked.membership.round.config, checked.members).of(checked.own_index)
-        if (alive | gone) & {checked.own_index, *neighbours} != set(self.held):  # check: C22-shared
+        if (alive | gone) & {checked.own_index, *checked.neighbours} != set(self.held):  # check: C22-shared, C107
             raise ProtocolViolation("survivors and dropped are not those who shared keys", culprit=COORDINATOR)
         if checked.own_index not in alive:  # check: C23
             raise ProtocolViolation("our own input is called dropped", culprit=COORDINATOR)

@@ -25,7 +25,6 @@ from secagg.encoding.noisy import add_noise
 from secagg.errors import DecodeError, ProtocolViolation
 from secagg.events import Event
 from secagg.masked.accumulator import Accumulator
-from secagg.masked.graph import neighbourhoods
 from secagg.masked.masks import Mask, pairwise_mask_key, self_mask_key
 from secagg.masked.shares import SharePair, check_mask_key, commit, fits_digest
 from secagg.masked.survivors import AwaitingSurvivors
@@ -73,10 +72,10 @@ class AwaitingProof:
     def receive(self, proof: ConsistencyProof, turn: Turn) -> tuple[Ended, Unmask]:
         """Reveal if t survivors signed *our* sets."""
         del turn
-        message = rosters.survivors_to_sign(
-            self.checked.membership.round.input_context, self.checked.roster, self.survivors
-        )
-        self.checked.check_signatures(proof.signatures, set(self.survivors.survivors), message)  # check: C26-C28
+        checked, committee = self.checked, self.checked.graph.committee
+        message = rosters.survivors_to_sign(checked.membership.round.input_context, checked.digest, self.survivors)
+        signers = committee & set(self.survivors.survivors)
+        checked.check_signatures(proof.signatures, set(signers), message)  # check: C26-C28, C108
         return Ended.DONE, reveal(self.held, self.survivors)
 
 
@@ -111,8 +110,7 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
     def check(self, index: Index, message: Unmask, name: ParticipantId) -> None:
         """For each neighbour that shared keys one share, of the kind that the survivor set asks for."""
         state = self.state
-        neighbours = neighbourhoods(state.round.config, state.members.at).of(index)
-        if set(message.shares) != {index, *neighbours} & set(state.shared):  # check: C44
+        if set(message.shares) != {index, *state.graph.of(index)} & set(state.shared):  # check: C44
             raise ProtocolViolation(f"{name} must reveal one share for each neighbour that shared keys", culprit=name)
         for owner, revealed in message.shares.items():
             wanted = MaskKeyShare if owner in state.sets.dropped else SelfMaskShare
@@ -136,7 +134,7 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
     def finish(self) -> tuple[list[Event], Aggregate]:
         """Recover the secrets, take the masks out of the sum, and add noise where that is the coordinator's task."""
         shares = {i: {owner: r.share for owner, r in m.shares.items()} for i, m in self.accepted.items()}
-        recovery = Recovery(self.state.members.at, self.state.round.config.threshold, salt_from(shares))
+        recovery = Recovery(self.state.members.at, self.state.round.config.share_threshold, salt_from(shares))
         unmasking = Unmasking(self.state, self.accepted, recovery)
         sums = self._with_noise(self._accumulator.unmasked(*unmasking.masks()))
         return [*recovery.wrong_shares()], Aggregate(sums, self.state.survivors)
@@ -178,15 +176,11 @@ class Unmasking:
         """
         sets = self._state.sets
         secrets = self._recovery.secrets(self._wanted(sets))
-        masked = {owner: self._masked_against(owner, sets) for owner in sets.dropped}
+        alive = set(sets.survivors)
+        masked = {owner: [i for i in self._state.graph.of(owner) if i in alive] for owner in sets.dropped}
         own = (self._self_mask(owner, secrets[owner]) for owner in sets.survivors)
         pairwise = (self._pairwise_masks(owner, secrets[owner], peers) for owner, peers in masked.items())
         return chain(own, chain.from_iterable(pairwise)), len(sets.survivors) + sum(map(len, masked.values()))
-
-    def _masked_against(self, dropped: Index, sets: SurvivorSet) -> list[Index]:
-        """Those survivors that are neighbours of one who dropped."""
-        neighbours = set(neighbourhoods(self._state.round.config, self._members).of(dropped))
-        return [i for i in sets.survivors if i in neighbours]
 
     def _wanted(self, sets: SurvivorSet) -> Iterable[Wanted]:
         """The seed of each survivor, and the mask key of each who dropped."""
@@ -215,4 +209,6 @@ class Unmasking:
             yield Mask(key, negative=i > owner)
 
     def _shares_of(self, owner: Index) -> Mapping[int, Secret]:
-        return {i: m.shares[owner].share for i, m in self._answers.items() if owner in m.shares}
+        holders = (owner, *self._state.graph.of(owner))
+        answers = {i: self._answers[i].shares for i in holders if i in self._answers}
+        return {i: shares[owner].share for i, shares in answers.items() if owner in shares}

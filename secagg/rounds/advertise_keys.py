@@ -127,7 +127,7 @@ class AdvertiseKeysPhase:
             return True
         if self.expected:
             return self.expected - self.gone <= self.advertised.keys()
-        return came >= config.threshold and came + len(self.gone) >= config.max_participants
+        return came >= config.fewest_members and came + len(self.gone) >= config.max_participants
 
     def _check_sizes(self, sender: ParticipantId, message: AdvertiseKeys) -> None:
         if len(message.channel_public_key) != KEY_SIZE:
@@ -161,4 +161,5 @@ class AdvertiseKeysPhase:
 
     def fix(self) -> None:
         """The phase is over and U1 complete: assign indices."""
-        self.members.fix(rosters.assign(self.advertised), self.identities)
+        sparse = self.round.config.ring is not None
+        self.members.fix(rosters.assign(self.advertised), self.identities, sparse=sparse)

@@ -19,7 +19,6 @@ from secagg.crypto.signing import MAX_SIGNATURE_SIZE
 from secagg.crypto.transcript import digest, frame
 from secagg.errors import AuthenticationError, DecodeError, Exhibit, RemoteError
 from secagg.messages import Index, Member, ParticipantId
-from secagg.roster import roster_digest
 from secagg.rounds import peer_sealing
 from secagg.rounds.checked_roster import CheckedRoster
 
@@ -106,7 +105,7 @@ def sign(checked: CheckedRoster, entries: Mapping[Index, bytes]) -> dict[Index, 
     """Add our signature to each of our entries, where members sign; entries are by receiver."""
     if not checked.signed:
         return dict(entries)
-    membership, members_digest = checked.membership, roster_digest(checked.roster)
+    membership, members_digest = checked.membership, checked.digest
     signed = {}
     for index, entry in entries.items():
         receiver = checked.members[index].participant_id
@@ -171,7 +170,7 @@ def _blaming(checked: CheckedRoster, kind: Kind, sender: Member, entry: bytes, e
         kind,
         entry_to_sign(
             membership.round.context,
-            roster_digest(checked.roster),
+            checked.digest,
             name,
             membership.participant_id,
             entry[: kind.unsigned_size],

@@ -129,7 +129,7 @@ class Engine(OpeningAndClosing):
         if index is None:
             raise self._too_late(participant, Phase.ADVERTISE_KEYS)
         if phase is Phase.ADVERTISE_KEYS:
-            return self._members.roster
+            return self._members.shown_to(index, self._state.graph)
         unit = self._units[phase]
         if not unit.delivered(index):
             raise self._too_late(participant, phase)
@@ -344,8 +344,8 @@ class Engine(OpeningAndClosing):
             return []
         names = self._dropouts.exclude(participants)
         events = [event for name in names for event in self._miss(name, DropReason.EXCLUDED)]
-        left = self._left_over()
-        if left < self.round.config.threshold:
+        left, config = self._left_over(), self.round.config
+        if left < (config.fewest_members if self.phase is Phase.ADVERTISE_KEYS else config.threshold):
             return events + self._fail(self._below_threshold(self.phase, left, "are left"))
         return events + self._close_if_complete(now)
 
@@ -442,8 +442,8 @@ def check_expected(participants: Collection[ParticipantId], config: RoundConfig)
     Raises:
         ConfigError: fewer than the threshold, or more than the round admits.
     """
-    if not config.threshold <= len(participants) <= config.max_participants:
+    if not config.fewest_members <= len(participants) <= config.max_participants:
         raise ConfigError(
-            f"{len(participants)} participants are expected; the round needs {config.threshold} and admits "
+            f"{len(participants)} participants are expected; the round needs {config.fewest_members} and admits "
             f"{config.max_participants}"
         )

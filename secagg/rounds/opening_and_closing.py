@@ -155,7 +155,7 @@ class OpeningAndClosing:
         if phase is None:
             return []
         if phase is Phase.ADVERTISE_KEYS:
-            if self._joining.awaited < self.round.config.threshold:
+            if self._joining.awaited < self.round.config.fewest_members:
                 return self._fail(self._below_threshold(phase, self._joining.awaited, "are left"))
             complete = self._joining.complete
         elif complete := not self._missing:
@@ -195,8 +195,9 @@ class OpeningAndClosing:
         expired = self._joining.expire(datetime.fromtimestamp(now, UTC))
         events: list[Event] = [self._dropouts.drop(phase, name, DropReason.EXPIRED) for name in expired]
         self._joining.fix()
+        self._state.round = self.round.of_members(self._members.digest)
         self._expected = set(self._members.at)
-        if len(self._expected) < self.round.config.threshold:  # check: C47
+        if len(self._expected) < self.round.config.fewest_members:  # check: C47, C109-members
             return events + self._fail(self._below_threshold(phase, len(self._expected), "delivered"))
         return events + self._open(self._order[1], now)
 
@@ -285,4 +286,6 @@ class OpeningAndClosing:
         return [RoundFailed(self.failure)]
 
     def _below_threshold(self, phase: Phase, count: int, did: str) -> RoundAborted:
-        return self._dropouts.below_threshold(phase, self.round.config.threshold, count, did)
+        config = self.round.config
+        least = config.fewest_members if phase is Phase.ADVERTISE_KEYS else config.threshold
+        return self._dropouts.below_threshold(phase, least, count, did)

@@ -23,7 +23,7 @@ losing the keys loses rounds, and nothing else.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from secagg.context import ROUND_ID_SIZE, RoundId
@@ -35,12 +35,13 @@ from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.errors import AuthenticationError, DecodeError, RemoteError, SavedStateError
 from secagg.messages import ParticipantId
+from secagg.roster import roster_digest
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.membership import Membership
 from secagg.rounds.session import Waiting
 from secagg.wire.saved_states import MAX_SAVED_BYTES, SavedState, decode_saved
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the format. A state of another version is refused: rounds are short, so they end before a program is exchanged."""
 
 STATE_KEY_SIZE: Final = 32
@@ -362,7 +363,8 @@ def _read_checked(saved: SavedState, membership: Membership) -> CheckedRoster:
         raise DecodeError("the saved roster lacks our own entry")
     signed = membership.round.config.signed
     identities = {i: verified_before(m.keys.certificates) for i, m in members.items()} if signed else {}
-    return CheckedRoster(membership, roster, members, own, identities)
+    within = replace(membership, round=membership.round.of_members(roster_digest(roster)))
+    return CheckedRoster(within, roster, members, own, identities)
 
 
 MEMBERSHIP: Final = Piece(lambda _, __: {}, lambda _, membership: membership)

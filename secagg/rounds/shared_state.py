@@ -6,6 +6,7 @@ from secagg.context import Round
 from secagg.errors import AuthenticationError
 from secagg.events import WrongShares
 from secagg.messages import Index, ParticipantId, ShareKeys, SurvivorSet
+from secagg.rounds.graph import Neighbourhoods, neighbourhoods
 from secagg.rounds.members import Members
 
 
@@ -26,6 +27,11 @@ class SharedState:
     shared: dict[Index, ShareKeys] = field(default_factory=dict)
     sets: SurvivorSet = field(default_factory=lambda: SurvivorSet((), ()))
     wrong_holders: dict[ParticipantId, WrongShares] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Neighbourhoods:
+        """Who are neighbours, once ADVERTISE_KEYS is closed."""
+        return neighbourhoods(self.round, len(self.members.at))
 
     @property
     def survivors(self) -> tuple[ParticipantId, ...]:

@@ -10,6 +10,7 @@ from secagg.encoding.schema import DTYPES, MAX_ARRAYS, MAX_DIMENSIONS, ArraySpec
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody, Profile, Scheme
 from secagg.robust.grouping import Combine, Groups
+from secagg.sparse.ring import Ring
 from secagg.wire import counting
 from secagg.wire.codecs import flat
 from secagg.wire.v1 import config_pb2 as pb
@@ -19,6 +20,8 @@ _SCHEMES = (Scheme.CKKS, Scheme.BFV)
 _CUSTODIES = (Custody.PARTICIPANTS, Custody.THRESHOLD)
 _FIXED_POINT = flat(FixedPoint, pb.FixedPoint)
 _INTEGERS = flat(Integers, pb.Integers)
+_RING = flat(Ring, pb.Ring)
+_GRAPH_RING = 2
 _DEADLINES = tuple(name.removesuffix("_s") for name in Deadlines.__slots__)
 _MAX_SCALE_BITS = 120
 _MAX_PRIMES = 8
@@ -49,7 +52,8 @@ def encode_config(config: RoundConfig) -> bytes:
         max_colluding=config.max_colluding,
         threat_model=pb.ThreatModel.Name(config.threat_model.value),
         suite=pb.Suite.Name(config.suite.value),
-        graph=pb.Graph.Name(config.graph.value),
+        graph=pb.Graph.Name(_GRAPH_RING if isinstance(config.graph, Ring) else config.graph.value),
+        ring=_RING.encode(config.graph) if isinstance(config.graph, Ring) else None,
         model_digest=config.model_digest,
         release_to_participants=config.release_to_participants,
         certify=config.certify,
@@ -107,7 +111,7 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         max_colluding=message.max_colluding,
         threat_model=ThreatModel(message.threat_model),
         suite=Suite(message.suite),
-        graph=Graph(message.graph),
+        graph=_graph(message),
         model_digest=message.model_digest,
         release_to_participants=message.release_to_participants,
         release_to_coordinator=message.release_to_coordinator,
@@ -118,6 +122,12 @@ def _config(message: pb.RoundConfig) -> RoundConfig:
         model_later=message.model_later,
         deadlines=Deadlines(**{f"{name}_s": getattr(message.deadlines, f"{name}_ms") / 1000 for name in _DEADLINES}),
     )
+
+
+def _graph(message: pb.RoundConfig) -> Graph | Ring:
+    if message.HasField("ring") is not (message.graph == _GRAPH_RING):
+        raise ValueError("a ring without parameters, or parameters without a ring")
+    return _RING.decode(message.ring) if message.HasField("ring") else Graph(message.graph)
 
 
 def _encoding(message: pb.RoundConfig) -> FixedPoint | Pipeline | Integers:

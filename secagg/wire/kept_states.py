@@ -16,7 +16,6 @@ from secagg.wire.keys import decode_roster, encode_roster
 from secagg.wire.masked import SURVIVOR_SET
 from secagg.wire.parsing import parse
 from secagg.wire.saved_states import MAX_SAVED_BYTES, MAX_SAVED_FIELDS, SavedState, decode_saved, encode_saved
-from secagg.wire.v1 import data_plane_pb2 as data
 from secagg.wire.v1 import saved_state_pb2 as pb
 
 SEED_SIZE: Final = 32
@@ -122,7 +121,7 @@ def _under_way(one: UnderWay) -> pb.UnderWay:
         step_seed=one.step_seed.expose(),
         input_seed=one.input_seed.expose(),
         input_digest=one.input_digest,
-        roster=(m for part in encode_roster(one.roster) for m in part.members) if one.roster else (),
+        roster=encode_roster(one.roster) if one.roster else (),
         sets=None if one.sets is None else SURVIVOR_SET.encode(one.sets),
         sums_digest=one.sums_digest,
     )
@@ -139,7 +138,7 @@ def _read_under_way(message: pb.UnderWay) -> UnderWay:
         step_seed=_seed(message.step_seed, "step_seed"),
         input_seed=_seed(message.input_seed, "input_seed"),
         input_digest=exactly(message.input_digest, DIGEST_SIZE, "input_digest"),
-        roster=decode_roster([data.RosterPart(members=message.roster)]) if message.roster else None,
+        roster=decode_roster(message.roster) if message.roster else None,
         sets=SURVIVOR_SET.decode(message.sets) if message.HasField("sets") else None,
         sums_digest=exactly(message.sums_digest, DIGEST_SIZE, "sums_digest") if message.sums_digest else b"",
     )

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from secagg.config import DIGEST_SIZE, MAX_PARTICIPANTS
 from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.errors import DecodeError
-from secagg.messages import AdvertiseKeys, Index, Member, Roster, ShareDelivery, ShareKeys
+from secagg.messages import AdvertiseKeys, Index, Listing, Member, ParticipantId, Roster, ShareDelivery, ShareKeys
 from secagg.sealed_entries import SealedEntries
 from secagg.wire.codecs import Codec
 from secagg.wire.fields import (
@@ -30,6 +30,8 @@ from secagg.wire.v1 import data_plane_pb2 as pb
 PUBLIC_KEY_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32
 MAX_KEY_SHARE_BYTES: Final = 4 << 20
+LISTED_IN_PART: Final = 8192
+"""Members in one part of the list of all: about 100 bytes each at most, so parts stay below 1 MiB."""
 MAX_SEALED_BYTES: Final = 82 + 2 * 32 + MAX_SIGNATURE_BYTES
 _MAX_SEALED_FRAME: Final = 16  # tags, lengths and the peer's index
 
@@ -67,20 +69,42 @@ def decode_advertise(message: pb.AdvertiseKeys) -> AdvertiseKeys:
 
 
 def encode_roster(roster: Roster) -> Iterator[pb.RosterPart]:
-    """The message in parts of at most 1 MiB."""
+    """The message in parts of at most 1 MiB; those with the list of all members come first."""
+    if roster.listing is not None:
+        yield from encode_listing(roster.listing)
     members = (
         pb.Member(index=m.index, participant_id=m.participant_id, keys=encode_advertise(m.keys)) for m in roster.members
     )
-    return split(members, lambda items: pb.RosterPart(members=items))
+    yield from split(members, lambda items: pb.RosterPart(members=items))
+
+
+def encode_listing(listing: Listing) -> Iterator[pb.RosterPart]:
+    """All members in short, in parts of at most 1 MiB: the same for everyone who is shown the roster."""
+    for start in range(0, len(listing.ids), LISTED_IN_PART):
+        stop = start + LISTED_IN_PART
+        digests = listing.entry_digests[start * DIGEST_SIZE : stop * DIGEST_SIZE]
+        yield pb.RosterPart(listed=listing.ids[start:stop], entry_digests=digests)
 
 
 def decode_roster(parts: Iterable[pb.RosterPart]) -> Roster:
     """Order, distinctness and our own entry are checked by the protocol."""
+    listed: list[ParticipantId] = []
+    digests = Pieces(MAX_PARTICIPANTS * DIGEST_SIZE, "list of members")
+
+    def entries() -> Iterator[pb.Member]:
+        for part in bounded(parts):
+            if len(listed) + len(part.listed) > MAX_PARTICIPANTS:
+                raise DecodeError(f"more than {MAX_PARTICIPANTS} members")
+            listed.extend(map(decode_participant_id, part.listed))
+            digests.add(part.entry_digests)
+            yield from part.members
+
     members = []
-    for m in limited(item for part in bounded(parts) for item in part.members):
+    for m in limited(entries()):
         keys = decode_advertise(m.keys)
         members.append(Member(Index(m.index), decode_participant_id(m.participant_id), keys))
-    return Roster(tuple(members))
+    joined = exactly(digests.join(), len(listed) * DIGEST_SIZE, "entry_digests")
+    return Roster(tuple(members), Listing(tuple(listed), joined) if listed else None)
 
 
 def encode_share_keys(message: ShareKeys) -> Iterator[pb.ShareKeysPart]:

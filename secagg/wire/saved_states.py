@@ -17,7 +17,6 @@ from secagg.wire.homomorphic import MAX_CIPHERTEXT_CHUNK_BYTES
 from secagg.wire.keys import MAX_KEY_SHARE_BYTES, decode_advertise, decode_roster, encode_advertise, encode_roster
 from secagg.wire.masked import SURVIVOR_SET
 from secagg.wire.parsing import parse
-from secagg.wire.v1 import data_plane_pb2 as data
 from secagg.wire.v1 import saved_state_pb2 as pb
 
 MAX_SAVED_BYTES: Final = 1 << 30
@@ -93,7 +92,6 @@ def encode_saved(saved: SavedState) -> bytes:
     Raises:
         SavedStateError: they are too many.
     """
-    roster = (member for part in encode_roster(saved.roster) for member in part.members) if saved.roster else ()
     content = pb.SavedState(
         state=saved.state,
         round_id=saved.round_id,
@@ -103,7 +101,7 @@ def encode_saved(saved: SavedState) -> bytes:
         participant_id=saved.participant_id,
         keys=encode_advertise(saved.keys),
         trust_digest=saved.trust_digest,
-        roster=roster,
+        roster=encode_roster(saved.roster) if saved.roster else (),
         channel_private_key=_exposed(saved.channel_private_key),
         mask_private_key=_exposed(saved.mask_private_key),
         seed=_exposed(saved.seed),
@@ -146,7 +144,7 @@ def decode_saved(content: bytes) -> SavedState:
         participant_id=decode_participant_id(message.participant_id),
         keys=decode_advertise(message.keys),
         trust_digest=exactly(trust, DIGEST_SIZE, "trust_digest") if trust else b"",
-        roster=decode_roster([data.RosterPart(members=message.roster)]) if message.roster else None,
+        roster=decode_roster(message.roster) if message.roster else None,
         channel_private_key=_secret(message.channel_private_key, "channel_private_key"),
         mask_private_key=_secret(message.mask_private_key, "mask_private_key"),
         seed=_secret(message.seed, "seed"),

@@ -171,7 +171,7 @@ def signed_bytes(vector: Vector) -> None:
     sets = SurvivorSet(tuple(map(Index, vector["survivors"])), tuple(map(Index, vector["dropped"])))
     key = ec.derive_private_key(int(vector["private_scalar_test_only"], 16), ec.SECP256R1())
     advertised = rosters.advertisement_to_sign(bound, name, keys)
-    agreed = rosters.survivors_to_sign(bound, roster, sets)
+    agreed = rosters.survivors_to_sign(bound, rosters.roster_digest(roster), sets)
     for made, stated in ((advertised, vector["advertise_keys"]), (agreed, vector["consistency_check"])):
         assert made.hex() == stated["signed"]
         assert signing.sign(key, made).hex() == stated["signature"]
@@ -363,7 +363,7 @@ def configuration(vector: Vector) -> None:
             "max_colluding": config.max_colluding,
             "threat_model": config.threat_model.name,
             "suite": config.suite.name,
-            "graph": config.graph.name,
+            "graph": "COMPLETE" if config.ring is None else "RING",
             "model_digest": config.model_digest.hex(),
             "release_to_participants": config.release_to_participants,
             "purpose": config.purpose,

@@ -44,7 +44,7 @@ def signing_again(name: ParticipantId, runs: list[Run], around: Hook) -> Hook:
 def to_sign(run: Run, kind: type[Signed]) -> bytes:
     state = run.coordinator._state
     if not isinstance(state, JointKeyState):
-        return rosters.survivors_to_sign(state.round.context, state.members.roster, state.sets)
+        return rosters.survivors_to_sign(state.round.context, state.round.roster_digest, state.sets)
     if kind is ConsistencyCheck:
         return state.to_sign
     return transcripts.recovery(state.round.context, state.members.roster, state.fallen)

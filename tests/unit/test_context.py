@@ -77,7 +77,7 @@ def test_every_change_of_a_roster_changes_its_digest() -> None:
 def test_what_survivors_sign_tells_the_two_sets_apart() -> None:
     roster = rosters.assign({ParticipantId("a"): keys(1)})
     signed = {
-        rosters.survivors_to_sign(Context(bytes(32)), roster, sets)
+        rosters.survivors_to_sign(Context(bytes(32)), rosters.roster_digest(roster), sets)
         for sets in (
             SurvivorSet((Index(1), Index(2)), (Index(3),)),
             SurvivorSet((Index(1),), (Index(2), Index(3))),

@@ -406,7 +406,7 @@ def test_the_receipt_and_what_is_certified_say_which_model_was_named() -> None:
     again = replace(round_, named=OTHER)
     assert signed != Result.of(again, run.coordinator.roster, NAMES, bytes(32)).to_sign
     for participant in run.participants.values():
-        assert participant.membership.round == round_
+        assert participant.membership.round.input_context == round_.input_context
 
 
 def test_what_is_rotated_and_sampled_is_so_for_the_named_model() -> None:

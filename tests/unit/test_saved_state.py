@@ -388,9 +388,9 @@ def test_the_seal_is_the_one_of_the_specification() -> None:
     """Made here from the words of PROTOCOL.md alone."""
     content, key = bytes(range(100)), Secret(bytes(range(32)))
     sealed = saved_state.seal(content, StateName(RoundId(bytes(16)), ONE, 3), key)
-    fields = (b"secagg/v1/saved-state", bytes([1, 3]), bytes(16), ONE.encode())
+    fields = (b"secagg/v1/saved-state", bytes([2, 3]), bytes(16), ONE.encode())
     associated = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
-    assert sealed == bytes([1, 3]) + AESGCM(key.expose()).encrypt(bytes(12), content, associated)
+    assert sealed == bytes([2, 3]) + AESGCM(key.expose()).encrypt(bytes(12), content, associated)
 
 
 def test_bytes_that_are_too_many_are_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ class Graph(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GRAPH_UNSPECIFIED: _ClassVar[Graph]
     GRAPH_COMPLETE: _ClassVar[Graph]
+    GRAPH_RING: _ClassVar[Graph]
 
 class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -62,6 +63,7 @@ SUITE_UNSPECIFIED: Suite
 SUITE_X25519_SHA256_AES128: Suite
 GRAPH_UNSPECIFIED: Graph
 GRAPH_COMPLETE: Graph
+GRAPH_RING: Graph
 DTYPE_UNSPECIFIED: Dtype
 DTYPE_FLOAT32: Dtype
 DTYPE_FLOAT64: Dtype
@@ -172,8 +174,22 @@ class Groups(_message.Message):
     number: int
     def __init__(self, count: _Optional[int] = ..., combine: _Optional[_Union[Combine, str]] = ..., trim: _Optional[int] = ..., parent: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
+class Ring(_message.Message):
+    __slots__ = ("degree", "neighbour_threshold", "committee", "committee_threshold", "min_participants")
+    DEGREE_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOUR_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    COMMITTEE_FIELD_NUMBER: _ClassVar[int]
+    COMMITTEE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MIN_PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    degree: int
+    neighbour_threshold: int
+    committee: int
+    committee_threshold: int
+    min_participants: int
+    def __init__(self, degree: _Optional[int] = ..., neighbour_threshold: _Optional[int] = ..., committee: _Optional[int] = ..., committee_threshold: _Optional[int] = ..., min_participants: _Optional[int] = ...) -> None: ...
+
 class RoundConfig(_message.Message):
-    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline", "groups", "purpose", "certify", "integers", "model_later")
+    __slots__ = ("task", "arrays", "encoding", "max_participants", "threshold", "max_colluding", "threat_model", "suite", "graph", "model_digest", "release_to_participants", "deadlines", "release_to_coordinator", "homomorphic", "pipeline", "groups", "purpose", "certify", "integers", "model_later", "ring")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ARRAYS_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +210,7 @@ class RoundConfig(_message.Message):
     CERTIFY_FIELD_NUMBER: _ClassVar[int]
     INTEGERS_FIELD_NUMBER: _ClassVar[int]
     MODEL_LATER_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
     task: str
     arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
     encoding: FixedPoint
@@ -214,4 +231,5 @@ class RoundConfig(_message.Message):
     certify: bool
     integers: Integers
     model_later: bool
-    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: bool = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: bool = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ..., groups: _Optional[_Union[Groups, _Mapping]] = ..., purpose: _Optional[str] = ..., certify: bool = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., model_later: bool = ...) -> None: ...
+    ring: Ring
+    def __init__(self, task: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., encoding: _Optional[_Union[FixedPoint, _Mapping]] = ..., max_participants: _Optional[int] = ..., threshold: _Optional[int] = ..., max_colluding: _Optional[int] = ..., threat_model: _Optional[_Union[ThreatModel, str]] = ..., suite: _Optional[_Union[Suite, str]] = ..., graph: _Optional[_Union[Graph, str]] = ..., model_digest: _Optional[bytes] = ..., release_to_participants: bool = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., release_to_coordinator: bool = ..., homomorphic: _Optional[_Union[HomomorphicProfile, _Mapping]] = ..., pipeline: _Optional[str] = ..., groups: _Optional[_Union[Groups, _Mapping]] = ..., purpose: _Optional[str] = ..., certify: bool = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., model_later: bool = ..., ring: _Optional[_Union[Ring, _Mapping]] = ...) -> None: ...

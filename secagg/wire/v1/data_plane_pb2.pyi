@@ -204,10 +204,14 @@ class Member(_message.Message):
     def __init__(self, index: _Optional[int] = ..., participant_id: _Optional[str] = ..., keys: _Optional[_Union[AdvertiseKeys, _Mapping]] = ...) -> None: ...
 
 class RosterPart(_message.Message):
-    __slots__ = ("members",)
+    __slots__ = ("members", "listed", "entry_digests")
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    LISTED_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     members: _containers.RepeatedCompositeFieldContainer[Member]
-    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+    listed: _containers.RepeatedScalarFieldContainer[str]
+    entry_digests: bytes
+    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., listed: _Optional[_Iterable[str]] = ..., entry_digests: _Optional[bytes] = ...) -> None: ...
 
 class SealedShares(_message.Message):
     __slots__ = ("peer", "sealed")

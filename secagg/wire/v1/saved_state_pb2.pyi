@@ -40,7 +40,7 @@ class SavedState(_message.Message):
     participant_id: str
     keys: _data_plane_pb2.AdvertiseKeys
     trust_digest: bytes
-    roster: _containers.RepeatedCompositeFieldContainer[_data_plane_pb2.Member]
+    roster: _containers.RepeatedCompositeFieldContainer[_data_plane_pb2.RosterPart]
     channel_private_key: bytes
     mask_private_key: bytes
     seed: bytes
@@ -55,7 +55,7 @@ class SavedState(_message.Message):
     c1: _containers.RepeatedScalarFieldContainer[bytes]
     summed: _containers.RepeatedScalarFieldContainer[str]
     sums: bytes
-    def __init__(self, state: _Optional[str] = ..., round_id: _Optional[bytes] = ..., config: _Optional[bytes] = ..., context: _Optional[bytes] = ..., named_model: _Optional[bytes] = ..., participant_id: _Optional[str] = ..., keys: _Optional[_Union[_data_plane_pb2.AdvertiseKeys, _Mapping]] = ..., trust_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.Member, _Mapping]]] = ..., channel_private_key: _Optional[bytes] = ..., mask_private_key: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., key_share: _Optional[bytes] = ..., own_share: _Optional[bytes] = ..., held: _Optional[_Iterable[_Union[HeldShare, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ..., dealer: _Optional[int] = ..., message: _Optional[bytes] = ..., signers: _Optional[_Iterable[int]] = ..., fallen: _Optional[_Iterable[int]] = ..., c1: _Optional[_Iterable[bytes]] = ..., summed: _Optional[_Iterable[str]] = ..., sums: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, state: _Optional[str] = ..., round_id: _Optional[bytes] = ..., config: _Optional[bytes] = ..., context: _Optional[bytes] = ..., named_model: _Optional[bytes] = ..., participant_id: _Optional[str] = ..., keys: _Optional[_Union[_data_plane_pb2.AdvertiseKeys, _Mapping]] = ..., trust_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.RosterPart, _Mapping]]] = ..., channel_private_key: _Optional[bytes] = ..., mask_private_key: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., key_share: _Optional[bytes] = ..., own_share: _Optional[bytes] = ..., held: _Optional[_Iterable[_Union[HeldShare, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ..., dealer: _Optional[int] = ..., message: _Optional[bytes] = ..., signers: _Optional[_Iterable[int]] = ..., fallen: _Optional[_Iterable[int]] = ..., c1: _Optional[_Iterable[bytes]] = ..., summed: _Optional[_Iterable[str]] = ..., sums: _Optional[bytes] = ...) -> None: ...
 
 class HeldShare(_message.Message):
     __slots__ = ("owner", "share")
@@ -106,7 +106,7 @@ class UnderWay(_message.Message):
     step_seed: bytes
     input_seed: bytes
     input_digest: bytes
-    roster: _containers.RepeatedCompositeFieldContainer[_data_plane_pb2.Member]
+    roster: _containers.RepeatedCompositeFieldContainer[_data_plane_pb2.RosterPart]
     sets: _data_plane_pb2.SurvivorSet
     sums_digest: bytes
-    def __init__(self, config: _Optional[bytes] = ..., step: _Optional[int] = ..., state: _Optional[_Union[SavedState, _Mapping]] = ..., answer: _Optional[_Iterable[bytes]] = ..., step_seed: _Optional[bytes] = ..., input_seed: _Optional[bytes] = ..., input_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.Member, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ..., sums_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, config: _Optional[bytes] = ..., step: _Optional[int] = ..., state: _Optional[_Union[SavedState, _Mapping]] = ..., answer: _Optional[_Iterable[bytes]] = ..., step_seed: _Optional[bytes] = ..., input_seed: _Optional[bytes] = ..., input_digest: _Optional[bytes] = ..., roster: _Optional[_Iterable[_Union[_data_plane_pb2.RosterPart, _Mapping]]] = ..., sets: _Optional[_Union[_data_plane_pb2.SurvivorSet, _Mapping]] = ..., sums_digest: _Optional[bytes] = ...) -> None: ...

@@ -177,7 +177,7 @@ def _configuration() -> Iterator[Document]:
             "max_weight": code.max_weight,
             "threat_model": config.threat_model.name,
             "suite": config.suite.name,
-            "graph": config.graph.name,
+            "graph": "COMPLETE" if config.ring is None else "RING",
             "join_ms": round(config.deadlines.join_s * 1000),
             "word_bits": 8 * config.ring_dtype.itemsize,
         }

@@ -97,7 +97,8 @@ def signs_sets(name: str, seen: Edit = same, *, model_digest: bytes = b"") -> Ed
 
     def make(_: Any, script: Script) -> bytes:
         bound = bind_model(script.context, model_digest) if model_digest else script.input_context
-        return script.sign(name, rosters.survivors_to_sign(bound, script.roster, seen(script.sets, script)))
+        digest = rosters.roster_digest(script.roster)
+        return script.sign(name, rosters.survivors_to_sign(bound, digest, seen(script.sets, script)))
 
     return make
 

@@ -77,7 +77,7 @@ def _signed_bytes() -> Document:
     return _signer(roster) | {
         "members": _fields(roster),
         "advertise_keys": _signed(rosters.advertisement_to_sign(CONTEXT, ALICE, roster.members[0].keys)),
-        "consistency_check": _signed(rosters.survivors_to_sign(CONTEXT, roster, SETS)),
+        "consistency_check": _signed(rosters.survivors_to_sign(CONTEXT, rosters.roster_digest(roster), SETS)),
     }
 
 

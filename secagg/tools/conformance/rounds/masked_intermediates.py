@@ -114,7 +114,9 @@ def intermediates(vector: Document, replay: Replay) -> dict[str, Any]:
         "unmasking": _unmasking(vector, replay, insiders, sets),
     }
     if replay.config.threat_model is ThreatModel.ACTIVE:
-        result["consistency_check_signed"] = rosters.survivors_to_sign(replay.named.input_context, roster, sets)
+        result["consistency_check_signed"] = rosters.survivors_to_sign(
+            replay.named.input_context, rosters.roster_digest(roster), sets
+        )
     return result
 
 

@@ -237,7 +237,7 @@ def signed_by_the_dropped() -> Outcome:
         sets = adversary.sets(survivors)
         for name in survivors[:4]:
             adversary.sign(name, sets)
-        message = rosters.survivors_to_sign(adversary.round.context, adversary.roster, sets)
+        message = rosters.survivors_to_sign(adversary.round.context, rosters.roster_digest(adversary.roster), sets)
         adversary.signatures[SEVEN[6], sets] = run.participants[SEVEN[6]].membership.sign(message)
         adversary.prove(survivors[0], sets)
         return bool(adversary.seed_shares)
@@ -277,7 +277,7 @@ def vote_twice(*, threshold: int = 0) -> Outcome:
         alive, gone = [VICTIM, *honest[:1]], honest[1:]
         views = dict.fromkeys(alive, adversary.sets(SEVEN)) | dict.fromkeys(gone, adversary.sets(OTHERS))
         for sets in set(views.values()):
-            message = rosters.survivors_to_sign(adversary.round.context, adversary.roster, sets)
+            message = rosters.survivors_to_sign(adversary.round.context, rosters.roster_digest(adversary.roster), sets)
             for name in bribed:
                 adversary.signatures[name, sets] = run.participants[name].membership.sign(message)
         adversary.unmask(views)

@@ -1,0 +1,112 @@
+"""Which participants are neighbours: they share masks, and hold shares of each other's secrets. And who signs for all.
+
+With a sparse graph both follow from a seed that nobody chooses: a hash over the list of members, each of whom brought
+fresh keys (proto/PROTOCOL.md, "The sparse graph").
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import nsmallest
+from typing import Protocol
+
+from secagg.config import Graph
+from secagg.context import Round
+from secagg.crypto import labels
+from secagg.crypto.transcript import digest, frame
+from secagg.messages import Index
+from secagg.sparse.ring import Ring
+
+
+class Neighbourhoods(Protocol):
+    """A symmetric graph on the roster. All thresholds of shares count a participant's neighbours and itself."""
+
+    @property
+    def committee(self) -> frozenset[Index]:
+        """Who signs, where members sign who survived."""
+        ...
+
+    def of(self, index: Index) -> tuple[Index, ...]:
+        """The neighbours of `index`, ascending, without itself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteGraph:
+    """Everyone with everyone (Bonawitz et al. 2017). Everyone signs."""
+
+    members: int
+
+    @property
+    def committee(self) -> frozenset[Index]:
+        """All indices."""
+        return frozenset(map(Index, range(1, self.members + 1)))
+
+    def of(self, index: Index) -> tuple[Index, ...]:
+        """All indices but `index`."""
+        return tuple(Index(i) for i in range(1, self.members + 1) if i != index)
+
+
+@dataclass(frozen=True, slots=True)
+class RingGraph:
+    """Everyone with the k/2 before and the k/2 after it on a ring (Bell et al. 2020). A committee signs.
+
+    Attributes:
+        half: k/2.
+        order: the index at each place of the ring.
+        places: the place of each index, at position index − 1.
+        committee: who signs.
+    """
+
+    half: int
+    order: Sequence[Index]
+    places: Sequence[int]
+    committee: frozenset[Index]
+
+    def of(self, index: Index) -> tuple[Index, ...]:
+        """The nearest on either side. There are more members than neighbours, so nobody stands on both."""
+        place, members = self.places[index - 1], len(self.order)
+        steps = (*range(-self.half, 0), *range(1, self.half + 1))
+        return tuple(sorted(self.order[(place + step) % members] for step in steps))
+
+
+def neighbourhoods(round_: Round, members: int) -> Neighbourhoods:
+    """The graph of a round with so many members, whose list is fixed."""
+    match round_.config.graph:
+        case Graph.COMPLETE:
+            return CompleteGraph(members)
+        case Ring() as ring:
+            return ring_of(ring, graph_seed(round_), members)
+
+
+def graph_seed(round_: Round) -> bytes:
+    """32 bytes that ring and committee follow from: a digest over context and list of members."""
+    return digest(labels.GRAPH_SEED, round_.context, round_.roster_digest)
+
+
+@lru_cache(maxsize=4)
+def ring_of(ring: Ring, seed: bytes, members: int) -> RingGraph:
+    """Place the members on the ring by the digests of their indices, and take the committee in the same way.
+
+    The result is kept, because the coordinator asks for it with every message.
+    """
+    places = _digests(labels.GRAPH_PLACE, seed, members)
+    order = sorted(range(1, members + 1), key=lambda i: places[i - 1])
+    place_of = [0] * members
+    for place, index in enumerate(order):
+        place_of[index - 1] = place
+    marks = _digests(labels.GRAPH_COMMITTEE, seed, members)
+    drawn = nsmallest(ring.committee, range(1, members + 1), key=lambda i: marks[i - 1])
+    return RingGraph(ring.degree // 2, tuple(map(Index, order)), place_of, frozenset(map(Index, drawn)))
+
+
+def _digests(label: bytes, seed: bytes, members: int) -> list[bytes]:
+    """`digest(label, seed, index)` of each index from 1 on; the index in four big-endian bytes."""
+    begun = hashlib.sha256(frame(label, seed) + (4).to_bytes(4, "big"))
+    found = []
+    for index in range(1, members + 1):
+        state = begun.copy()
+        state.update(index.to_bytes(4, "big"))
+        found.append(state.digest())
+    return found
