@@ -11,7 +11,7 @@ from secagg.wire.counting import Budget
 from secagg.wire.limits import SHORT_BYTES
 from secagg.wire.parsing import parse
 from secagg_server.calls.statuses import CallProgress, Context
-from secagg_server.calls.tasks import either, started
+from secagg_server.calls.tasks import Ending
 from secagg_server.calls.turns import Turns
 from secagg_server.limits.call_limiter import Slot
 
@@ -88,16 +88,14 @@ class IncomingCall:
         return await self._in_time(self._all(kind, max_bytes), over)
 
     async def _in_time(self, work: Coroutine[Any, Any, ValueT], over: Over | None) -> ValueT:
-        reading = started(work)
+        ending = None if over is None else Ending(over, self._timeout_s)
         try:
-            await asyncio.wait({reading}, timeout=self._timeout_s)
-            if over is not None and not reading.done():
-                await either(reading, over())
-            if reading.done():
-                return reading.result()
-        finally:
-            reading.cancel()
-        if over is not None:
+            async with ending or asyncio.timeout(self._timeout_s):
+                return await work
+        except TimeoutError:
+            pass
+        if ending is not None:
+            ending.check()
             raise NotInRoundError("the message was not whole when its phase was over")
         raise LimitError(
             f"the message did not arrive within {self._timeout_s:g} seconds; the network or this machine is slow: "
