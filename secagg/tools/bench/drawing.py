@@ -1,6 +1,6 @@
 """One page of what runs found: limits of the machine, ratios to others, curves, and whether the machine was busy."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Final
@@ -14,7 +14,7 @@ from secagg.tools.charts.axes import powers
 from secagg.tools.charts.lines import Point as Mark
 from secagg.tools.charts.lines import Series, line_chart
 from secagg.tools.charts.page import card, page, parts
-from secagg.tools.charts.svg import Box, line, svg, text
+from secagg.tools.charts.svg import Box, svg, text
 
 _SIZE: Final = (560.0, 330.0)
 _STYLES: Final = {
@@ -25,12 +25,16 @@ _STYLES: Final = {
 }
 _WAYS: Final = {"grpc": "over gRPC and TLS", "memory": "in memory"}
 _MIB: Final = "MiB"
-_CURVES: Final = (
-    ("participant_cpu_s", "A participant", "CPU seconds of a participant"),
-    ("coordinator_cpu_s", "The coordinator", "CPU seconds of the coordinator"),
-    ("peak_mib", "Memory", "MiB at most"),
-    ("bytes_down", "Bytes down", "bytes that a participant gets"),
-)
+_FINE: Final = 30.0  # ticks of an axis of sizes are powers of ten from this range on
+_PARTICIPANT: Final = ("participant_cpu_s", "A participant", "CPU seconds of a participant")
+_COORDINATOR: Final = ("coordinator_cpu_s", "The coordinator", "CPU seconds of the coordinator, one round")
+_MEMORY: Final = ("peak_mib", "Memory", "MiB at most")
+_DOWN: Final = ("bytes_down", "What is sent to a participant", "bytes")
+_CURVES: Final = {
+    "participants": (_PARTICIPANT, _COORDINATOR, _MEMORY, _DOWN),
+    "values": (_PARTICIPANT, _COORDINATOR),
+    "in_flight": (_COORDINATOR, _MEMORY),
+}
 _OVER: Final = {"participants": "participants", "values": "values of an update", "in_flight": "rounds at once"}
 
 
@@ -155,44 +159,54 @@ def _bar_chart(title: str, rows: Sequence[tuple[str, float, str]]) -> Markup:
         body.append(Box(4, y + 17, length, 13).drawn("bar", f"{name}: {said}"))
         body.append(text(length + 12, y + 28, said, "name s2"))
     height = top + len(rows) * row
-    body.append(line(4, top + 14, 4, height - 6, "axis"))
     return svg(width, height, body, title)
 
 
 def _curve_cards(points: Sequence[Point]) -> Iterator[Markup]:
     known = [point for point in points if point.exact]
     for way, words in _WAYS.items():
-        for over, label in _OVER.items():
-            for figure, heading, unit in _CURVES:
-                series = list(_series([point for point in known if point.way == way], over, figure))
+        here = [point for point in known if point.way == way]
+        for over, curves in _CURVES.items():
+            for figure, heading, unit in curves:
+                series = list(_series(here, over, figure))
                 if series:
-                    drawing = _curves(f"{heading} by {label}", label, unit, series)
-                    yield card(f"{heading}, by {label}", f"{words.capitalize()}; both axes are logarithmic.", drawing)
+                    title = f"{heading}, by {_OVER[over]}"
+                    drawing = _curves(title, _OVER[over], unit, series)
+                    yield card(title, f"Rounds {words}{_whose(figure, way)}. Both axes are logarithmic.", drawing)
+
+
+def _whose(figure: str, way: str) -> str:
+    if figure != "peak_mib":
+        return ""
+    return ": the coordinator's process" if way == "grpc" else ": one process for everybody"
 
 
 def _curves(title: str, label: str, unit: str, series: Sequence[Series]) -> Markup:
     xs = [point.x for one in series for point in one.points]
     ys = [point.y for one in series for point in one.points]
-    return line_chart(title, powers(label, min(xs), max(xs)), powers(unit, min(ys), max(ys)), series, size=_SIZE)
+    x, y = powers(label, min(xs), max(xs), _FINE), powers(unit, min(ys), max(ys))
+    return line_chart(title, x, y, series, size=_SIZE)
 
 
 def _series(points: Sequence[Point], over: str, figure: str) -> Iterator[Series]:
-    """A curve for each graph and threat model through the sizes where everything else is as in most points."""
-    others = [name for name in ("participants", "values", "in_flight") if name != over]
-    kind: Callable[[Point], tuple[str, ...]] = lambda point: (  # noqa: E731 - a key, used twice
-        point.graph,
-        point.threat_model,
-        *(str(getattr(point, name)) for name in others),
-    )
-    for key, group in groupby(sorted(points, key=kind), kind):
+    """For each graph and threat model the longest curve along which nothing else grows."""
+    others = [name for name in _OVER if name != over]
+
+    def fixed(point: Point) -> tuple[str, ...]:
+        return (point.graph, point.threat_model, *(str(getattr(point, name)) for name in others))
+
+    longest: dict[tuple[str, str], tuple[tuple[str, ...], list[tuple[int, float]]]] = {}
+    for key, group in groupby(sorted(points, key=fixed), fixed):
         known = {getattr(point, over): getattr(point, figure) for point in group}
         marks = [(x, y) for x, y in sorted(known.items()) if y]
-        if len(marks) > 1:
-            style, dashed = _STYLES.get((key[0], key[1]), ("s4", False))
-            name = f"{key[0]}, {key[1].replace('_', '-')}"
-            rest = ", ".join(f"{_OVER[o]} {int(v):,}" for o, v in zip(others, key[2:], strict=True))
-            made = tuple(Mark(x, y, story=f"{name}, {rest}: {x:,} → {y:,.4g}") for x, y in marks)
-            yield Series(name, made, style, dashed=dashed)
+        if len(marks) > len(longest.get((key[0], key[1]), (key, [(0, 0.0)]))[1]):
+            longest[key[0], key[1]] = key, marks
+    for (graph, model), (key, marks) in longest.items():
+        style, dashed = _STYLES.get((graph, model), ("s4", False))
+        name = f"{graph}, {model.replace('_', '-')}"
+        rest = ", ".join(f"{_OVER[other]} {int(value):,}" for other, value in zip(others, key[2:], strict=True))
+        made = tuple(Mark(x, y, story=f"{name}, {rest}: {x:,} → {y:,.4g}") for x, y in marks)
+        yield Series(name, made, style, dashed=dashed)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -105,10 +105,21 @@ def spread_out(wanted: list[float], gap: float, low: float, high: float) -> list
     return places
 
 
-def powers(label: str, low: float, high: float) -> Axis:
-    """A logarithmic axis with ticks at 1, 2 and 5 times powers of ten, or at powers alone where they are many."""
-    steps = _ONE_TWO_FIVE if high / low < 2e3 else (1,)
+def powers(label: str, low: float, high: float, fine: float = 2e3) -> Axis:
+    """A logarithmic axis with ticks at 1, 2 and 5 times powers of ten, or at powers alone where they are many.
+
+    Args:
+        label: what is on it, with its unit.
+        low: the smallest value, above 0.
+        high: the largest value.
+        fine: `high` over `low` from which on only powers have ticks.
+    """
+    steps = _ONE_TWO_FIVE if high / low < fine else (1,)
     known = [step * 10.0**power for power in range(-12, 13) for step in steps]
     below = max(tick for tick in known if tick <= low * (1 + 1e-9))
     above = min(tick for tick in known if tick >= high * (1 - 1e-9) and tick > below)
-    return Axis(label, below, above, tuple((t, f"{t:,g}") for t in known if below <= t <= above), log=True)
+    return Axis(label, below, above, tuple((t, _spelt(t)) for t in known if below <= t <= above), log=True)
+
+
+def _spelt(tick: float) -> str:
+    return f"{tick:,.0f}" if tick >= 1 else f"{tick:g}"
