@@ -1,0 +1,418 @@
+"""Writes `docs/performance.md` from `docs/performance.jsonl`: the lines that benchmarks printed on one machine.
+
+`python -m docs.performance FILE…` takes what `secagg bench scale`, `peers` and other benchmarks printed with `--json`
+into the data, in the place of what was there, and writes the page. Without files it writes the page alone. A test
+compares the page with the data.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from secagg.tools.bench.drawing import threat_models
+from secagg.tools.bench.lines import LIMIT, Beside, Busy, Growth, Line, Number, Point, Run, of_kind, read, written
+from secagg.tools.bench.tables import seconds
+
+HERE: Final = Path(__file__).parent
+DATA: Final = HERE / "performance.jsonl"
+PAGE: Final = HERE / "performance.md"
+
+_WAYS: Final = {"grpc": "gRPC", "memory": "in memory"}
+_MIB: Final = 1 << 20
+
+Lines = Sequence[Line]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a figure should reach.
+
+    Attributes:
+        work: what is done.
+        bound: in the unit of `found`.
+        at_least: whether more is better.
+        found: the figure, or None where the data has no such line.
+        told: the figure in words.
+        because: why it is not reached, where it is not.
+    """
+
+    work: str
+    bound: float
+    at_least: bool
+    found: Callable[[Lines], float | None]
+    told: Callable[[float], str]
+    because: str = ""
+
+    def row(self, lines: Lines) -> tuple[str, str, str, str]:
+        """Work, figure, aim, verdict."""
+        found = self.found(lines)
+        aim = f"{'≥' if self.at_least else '≤'} {self.told(self.bound)}"
+        if found is None:
+            return self.work, "not measured", aim, self.because or "not measured in this run"
+        met = found >= self.bound if self.at_least else found <= self.bound
+        return self.work, self.told(found), aim, "reached" if met else f"not reached: {self.because or 'see below'}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3g}×"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value:,.0f} MB"
+
+
+def beside(work: str, ours: str) -> Callable[[Lines], float | None]:
+    """The ratio to a peer, of the line with the most values."""
+    return lambda lines: next((b.ratio for b in of_kind(Beside, lines) if (b.work, b.ours) == (work, ours)), None)
+
+
+def figure(section: str, name: str) -> Callable[[Lines], float | None]:
+    """One figure that belongs to no curve."""
+    return lambda lines: next((n.value for n in of_kind(Number, lines) if (n.section, n.name) == (section, name)), None)
+
+
+def point(name: str, **fixed: object) -> Callable[[Lines], float | None]:
+    """A field of the exact point whose other fields are these."""
+
+    def found(lines: Lines) -> float | None:
+        known = (p for p in of_kind(Point, lines) if p.exact and all(getattr(p, f) == v for f, v in fixed.items()))
+        value = next((getattr(p, name) for p in known), None)
+        return None if value is None else float(value)
+
+    return found
+
+
+def megabytes(found: Callable[[Lines], float | None]) -> Callable[[Lines], float | None]:
+    """Of a figure in MiB."""
+    return lambda lines: None if (value := found(lines)) is None else value * _MIB / 1e6
+
+
+def overhead(lines: Lines) -> float | None:
+    """The largest ratio of CPU time of a whole round in the active threat model to that in the semi-honest one."""
+    ratios = [whole for _, whole, _, _ in threat_models([p for p in of_kind(Point, lines) if p.exact])]
+    return max(ratios, default=None)
+
+
+def growth(figure_name: str, curve: str) -> Callable[[Lines], float | None]:
+    """The exponent over participants of a curve."""
+
+    def found(lines: Lines) -> float | None:
+        known = (
+            g for g in of_kind(Growth, lines) if (g.figure, g.over, g.curve) == (figure_name, "participants", curve)
+        )
+        return next((g.last_exponent for g in known), None)
+
+    return found
+
+
+_ROUND: Final = {"way": "grpc", "participants": 1000, "threat_model": "active", "in_flight": 1}
+_UNMASK: Final = {"way": "memory", "participants": 1000, "values": 100_000, "threat_model": "active", "dropped": 300}
+_HUGE: Final = {"way": "memory", "participants": 10_000, "values": 1000, "threat_model": "active", "graph": "sparse"}
+
+AIMS: Final = (
+    Aim(
+        "Masked input, AES, against Flower (m = 1,000,000, k = 100)", 8, True, beside("masked input", "AES-CTR"), _ratio
+    ),
+    Aim("Masked input, AEGIS, against Flower", 15, True, beside("masked input", "AEGIS"), _ratio),
+    Aim("Masks added, against 1/(1/stream + 1/add)", 0.9, True, figure(LIMIT, "add_masks_to_limit_ratio"), _ratio),
+    Aim("Share keys, against Flower (k = 100)", 100, True, beside("share keys", "semi-honest"), _ratio),
+    Aim(
+        "CPU time of a client, n = 1,000, m = 100,000, complete graph",
+        0.4,
+        False,
+        point("participant_cpu_s", **_ROUND, values=100_000, graph="complete"),
+        seconds,
+    ),
+    Aim(
+        "the same, sparse graph",
+        0.08,
+        False,
+        point("participant_cpu_s", **_ROUND, values=100_000, graph="sparse"),
+        seconds,
+    ),
+    Aim(
+        "CPU time of unmasking, n = 1,000, m = 100,000, 300 dropped, complete graph, on two cores",
+        60,
+        False,
+        point("unmask_cpu_s", **_UNMASK, graph="complete"),
+        seconds,
+    ),
+    Aim("the same, sparse graph", 8, False, point("unmask_cpu_s", **_UNMASK, graph="sparse"), seconds),
+    Aim(
+        "CPU time of the coordinator, n = 1,000, m = 10,000, gRPC, sparse graph",
+        8,
+        False,
+        point("coordinator_cpu_s", **_ROUND, values=10_000, graph="sparse"),
+        seconds,
+    ),
+    Aim(
+        "its memory at most",
+        350,
+        False,
+        megabytes(point("peak_mib", **_ROUND, values=10_000, graph="sparse")),
+        _megabytes,
+    ),
+    Aim(
+        "Memory of everybody, n = 10,000 in memory, sparse graph",
+        4000,
+        False,
+        megabytes(point("peak_mib", **_HUGE)),
+        _megabytes,
+    ),
+    Aim(
+        "Exponent of the coordinator's CPU time there",
+        1.15,
+        False,
+        growth("coordinator_cpu_s", "memory, active, sparse"),
+        _number,
+    ),
+    Aim(
+        "Participants of a round over gRPC on this machine, sparse graph, settings as they are",
+        2000,
+        True,
+        point("participants", **{**_ROUND, "participants": 2000}, graph="sparse"),
+        lambda n: f"{n:,.0f}",
+    ),
+    Aim(
+        "Server, uploads of 100,000,000 values, against a plain gRPC stream",
+        2,
+        False,
+        figure("transport", "server_to_plain_ratio"),
+        _ratio,
+    ),
+    Aim("Client, the same, masks included", 4, False, figure("transport", "client_to_plain_ratio"), _ratio),
+    Aim(
+        "Bytes sent over bytes of the update, n = 1,024, m = 1,048,576, 16 bits, sparse graph",
+        1.65,
+        False,
+        point("expansion", participants=1024, values=1 << 20, graph="sparse", threat_model="active"),
+        _ratio,
+    ),
+    Aim("CPU time of a round, active over semi-honest, at most", 1.5, False, overhead, _ratio),
+)
+
+
+def page(lines: Lines) -> Iterator[str]:
+    """The page, line by line."""
+    yield "# What a round costs\n"
+    yield (
+        "Every figure on this page was measured by the commands at its end, on one machine that other programs used too. "
+        "Times are of processors, not of a clock on the wall, so that the others hardly matter; still, trust ratios and "
+        "exponents more than seconds. What others take is measured in the same run, by calling their packages. The page "
+        "is written from [the lines that these commands printed](performance.jsonl) by `python -m docs.performance`.\n"
+    )
+    yield from _busy(lines)
+    yield "## What we aim at\n"
+    yield from _table(("Work", "Figure", "Aim", ""), [aim.row(lines) for aim in AIMS])
+    yield (
+        "For comparison, these are figures that Bonawitz et al. published in 2017 (their table of a Java prototype, on "
+        "machines of that time, m = 100,000): 1.7 s for a client among 1,000, and 414 s for the server when 30 % of them "
+        "drop out. We did not measure them.\n"
+    )
+    yield from _besides(lines)
+    yield from _rounds(lines)
+    yield from _models(lines)
+    yield from _growths(lines)
+    yield from _limits(lines)
+    yield from _others(lines)
+    yield from _again(lines)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _busy(lines: Lines) -> Iterator[str]:
+    busy = of_kind(Busy, lines)
+    shares = [each.others_share for each in busy]
+    if any(each.warnings for each in busy):
+        yield (
+            f"**The machine was busy.** Other programs used up to {max(shares):.0%} of its processors during these runs, "
+            "so a quiet machine gives better figures.\n"
+        )
+
+
+def _besides(lines: Lines) -> Iterator[str]:
+    found = of_kind(Beside, lines)
+    if not found:
+        return
+    yield "## The same work beside others\n"
+    yield "CPU time of one process, the median of turns that both sides take in one run. Both results are checked.\n"
+    head = ("Work", "Peer", "the peer's", "ours", "ratio", "bytes sent, peer and ours")
+    rows = [
+        (
+            f"{b.work}: {b.size} ({b.ours})",
+            b.peer,
+            seconds(b.peer_cpu_s),
+            seconds(b.ours_cpu_s),
+            _ratio(b.ratio),
+            "" if b.peer_bytes is None or b.ours_bytes is None else f"{b.peer_bytes:,}; {b.ours_bytes:,}",
+        )
+        for b in found
+    ]
+    yield from _table(head, rows)
+    yield from (f"- {b.work} ({b.ours}): {b.note}." for b in found if b.note)
+    yield ""
+
+
+def _rounds(lines: Lines) -> Iterator[str]:
+    for way, title, told in (
+        (
+            "grpc",
+            "Rounds over gRPC",
+            "Real gRPC and TLS on loopback. The coordinator and one client have processes of their own; the other clients "
+            "share two. Everybody is connected before the round opens.",
+        ),
+        (
+            "memory",
+            "Rounds in memory",
+            "The real state machines in one process, without a network. Memory is that of all participants and the "
+            "coordinator together; a participant's time is the mean; certificates are checked once for all.",
+        ),
+    ):
+        found = sorted((p for p in of_kind(Point, lines) if p.way == way), key=_order)
+        if not found:
+            continue
+        yield f"## {title}\n"
+        yield f"{told}\n"
+        yield from _table(
+            (
+                "n",
+                "m",
+                "graph",
+                "threat model",
+                "rounds at once",
+                "a participant",
+                "coordinator",
+                "unmask",
+                "MiB",
+                "sent",
+            ),
+            [
+                (
+                    f"{p.participants:,}",
+                    f"{p.values:,}",
+                    p.graph,
+                    p.threat_model.replace("_", "-"),
+                    str(p.in_flight),
+                    seconds(p.participant_cpu_s) if p.exact else "failed",
+                    seconds(p.coordinator_cpu_s),
+                    seconds(p.unmask_cpu_s) + (f", {p.dropped:,} dropped" if p.dropped else ""),
+                    f"{p.peak_mib:,.0f}",
+                    "" if p.bytes_up is None else f"{p.bytes_up:,.0f} B",
+                )
+                for p in found
+            ],
+        )
+
+
+def _order(one: Point) -> tuple[object, ...]:
+    return (one.graph, one.threat_model, one.in_flight, one.values, one.participants)
+
+
+def _models(lines: Lines) -> Iterator[str]:
+    found = list(threat_models([p for p in of_kind(Point, lines) if p.exact]))
+    if not found:
+        return
+    yield "## A coordinator that lies\n"
+    yield (
+        "CPU time in the active threat model over that in the semi-honest one: what certificates, signatures and the "
+        "agreement on survivors cost.\n"
+    )
+    rows = [
+        (
+            _WAYS[p.way],
+            p.graph,
+            f"{p.participants:,}",
+            f"{p.values:,}",
+            *map(_ratio, (whole, participant, coordinator)),
+        )
+        for p, whole, participant, coordinator in found
+    ]
+    yield from _table(("way", "graph", "n", "m", "whole round", "a participant", "coordinator"), rows)
+
+
+def _growths(lines: Lines) -> Iterator[str]:
+    found = of_kind(Growth, lines)
+    if not found:
+        return
+    yield "## How it grows\n"
+    yield (
+        "Fitted exponents: a figure grows as size to this power. Small sizes are flattened by fixed costs; the exponent "
+        "between the last two sizes says more of what comes beyond.\n"
+    )
+    rows = [
+        (
+            g.curve.replace("_", "-"),
+            g.figure.replace("_", " "),
+            g.over,
+            f"{g.exponent:.2f}",
+            f"{g.last_exponent:.2f}",
+            f"{g.sizes[0]:,} – {g.sizes[-1]:,}",
+        )
+        for g in found
+    ]
+    yield from _table(("curve", "figure", "over", "exponent", "last two", "sizes"), rows)
+
+
+def _limits(lines: Lines) -> Iterator[str]:
+    found = [number for number in of_kind(Number, lines) if number.section == LIMIT]
+    if not found:
+        return
+    yield "## What the machine can do\n"
+    yield from _table(("Limit", "", "How"), [(f"`{n.name}`", f"{n.value:.4g}", n.note) for n in found])
+
+
+def _others(lines: Lines) -> Iterator[str]:
+    found = [number for number in of_kind(Number, lines) if number.section != LIMIT]
+    for section, group in groupby(found, lambda number: number.section):
+        yield f"## Other figures: {section.replace('_', ' ')}\n"
+        yield from _table(("Figure", "", "How"), [(f"`{n.name}`", f"{n.value:,.4g}", n.note) for n in group])
+
+
+def _again(lines: Lines) -> Iterator[str]:
+    runs = of_kind(Run, lines)
+    yield "## Make these figures again\n"
+    yield from _table(
+        ("Command", "Date", "Commit", "Machine"),
+        [
+            (
+                f"`{run.command}`",
+                run.date,
+                run.commit,
+                f"{run.machine.get('cpu', '')}, {run.machine.get('cores', '')} cores",
+            )
+            for run in runs
+        ],
+    )
+    yield "Each of them takes `--json`. Draw what they print, and the figures of your machine, as one page:\n"
+    yield "```text\nsecagg bench scale --json > scale.jsonl\nsecagg bench peers --json > peers.jsonl"
+    yield "secagg bench draw scale.jsonl peers.jsonl --report bench.html\n```"
+
+
+def text(lines: Lines) -> str:
+    """The whole page."""
+    return "\n".join(page(lines)).rstrip() + "\n"
+
+
+def main(files: Sequence[str]) -> None:
+    """Take files into the data, if there are any, and write the page."""
+    if files:
+        found = [line for name in files for line in read(Path(name).read_text(encoding="utf-8"), name)]
+        DATA.write_text("".join(f"{written(line)}\n" for line in found), encoding="utf-8")
+    PAGE.write_text(text(read(DATA.read_text(encoding="utf-8"), DATA.name)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
