@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 from typing import Final
 
 from secagg.tools.bench.drawing import threat_models
@@ -20,7 +21,7 @@ HERE: Final = Path(__file__).parent
 DATA: Final = HERE / "performance.jsonl"
 PAGE: Final = HERE / "performance.md"
 
-_WAYS: Final = {"grpc": "gRPC", "memory": "in memory"}
+_WAYS: Final = {"grpc": "over gRPC", "memory": "in memory"}
 _MIB: Final = 1 << 20
 
 Lines = Sequence[Line]
@@ -51,9 +52,10 @@ class Aim:
         found = self.found(lines)
         aim = f"{'≥' if self.at_least else '≤'} {self.told(self.bound)}"
         if found is None:
-            return self.work, "not measured", aim, self.because or "not measured in this run"
+            return self.work, "not measured", aim, self.because or "not measured"
         met = found >= self.bound if self.at_least else found <= self.bound
-        return self.work, self.told(found), aim, "reached" if met else f"not reached: {self.because or 'see below'}"
+        missed = f"not reached: {self.because}" if self.because else "not reached"
+        return self.work, self.told(found), aim, "reached" if met else missed
 
 
 def _ratio(value: float) -> str:
@@ -199,22 +201,28 @@ AIMS: Final = (
 )
 
 
+def _told(*parts: str) -> str:
+    """A paragraph, in lines that are not too long."""
+    return fill(" ".join(parts), 118, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
 def page(lines: Lines) -> Iterator[str]:
     """The page, line by line."""
     yield "# What a round costs\n"
-    yield (
-        "Every figure on this page was measured by the commands at its end, on one machine that other programs used too. "
-        "Times are of processors, not of a clock on the wall, so that the others hardly matter; still, trust ratios and "
-        "exponents more than seconds. What others take is measured in the same run, by calling their packages. The page "
-        "is written from [the lines that these commands printed](performance.jsonl) by `python -m docs.performance`.\n"
+    yield _told(
+        "Every figure on this page was measured by the commands at its end, on one machine that other programs used",
+        "too. Times are of processors, not of a clock on the wall, so that the others hardly matter; still, trust",
+        "ratios and exponents more than seconds. What others take is measured in the same run, by calling their",
+        "packages. The page is written from [the lines that these commands printed](performance.jsonl) by",
+        "`python -m docs.performance`.",
     )
     yield from _busy(lines)
     yield "## What we aim at\n"
     yield from _table(("Work", "Figure", "Aim", ""), [aim.row(lines) for aim in AIMS])
-    yield (
-        "For comparison, these are figures that Bonawitz et al. published in 2017 (their table of a Java prototype, on "
-        "machines of that time, m = 100,000): 1.7 s for a client among 1,000, and 414 s for the server when 30 % of them "
-        "drop out. We did not measure them.\n"
+    yield _told(
+        "For comparison, these are figures that Bonawitz et al. published in 2017, of a prototype in Java on machines",
+        "of that time, with m = 100,000: 1.7 s for a client among 1,000, and 414 s for the server when 30 % of them",
+        "drop out. We did not measure them.",
     )
     yield from _besides(lines)
     yield from _rounds(lines)
@@ -237,9 +245,9 @@ def _busy(lines: Lines) -> Iterator[str]:
     busy = of_kind(Busy, lines)
     shares = [each.others_share for each in busy]
     if any(each.warnings for each in busy):
-        yield (
-            f"**The machine was busy.** Other programs used up to {max(shares):.0%} of its processors during these runs, "
-            "so a quiet machine gives better figures.\n"
+        yield _told(
+            f"**The machine was busy.** Other programs used up to {max(shares):.0%} of its processors during these",
+            "runs, so a quiet machine gives better figures.",
         )
 
 
@@ -266,55 +274,52 @@ def _besides(lines: Lines) -> Iterator[str]:
     yield ""
 
 
+_HOW: Final = {
+    "grpc": _told(
+        "Real gRPC and TLS on loopback. The coordinator and one client have processes of their own; the other clients",
+        "share two. Everybody is connected before the round opens.",
+    ),
+    "memory": _told(
+        "The real state machines in one process, without a network. Memory is that of all participants and the",
+        "coordinator together; a participant's time is the mean; certificates are checked once for all.",
+    ),
+}
+_COLUMNS: Final = (
+    "n",
+    "m",
+    "graph",
+    "threat model",
+    "at once",
+    "a participant",
+    "coordinator",
+    "unmask",
+    "MiB",
+    "sent",
+)
+
+
 def _rounds(lines: Lines) -> Iterator[str]:
-    for way, title, told in (
-        (
-            "grpc",
-            "Rounds over gRPC",
-            "Real gRPC and TLS on loopback. The coordinator and one client have processes of their own; the other clients "
-            "share two. Everybody is connected before the round opens.",
-        ),
-        (
-            "memory",
-            "Rounds in memory",
-            "The real state machines in one process, without a network. Memory is that of all participants and the "
-            "coordinator together; a participant's time is the mean; certificates are checked once for all.",
-        ),
-    ):
+    for way, title in _WAYS.items():
         found = sorted((p for p in of_kind(Point, lines) if p.way == way), key=_order)
-        if not found:
-            continue
-        yield f"## {title}\n"
-        yield f"{told}\n"
-        yield from _table(
-            (
-                "n",
-                "m",
-                "graph",
-                "threat model",
-                "rounds at once",
-                "a participant",
-                "coordinator",
-                "unmask",
-                "MiB",
-                "sent",
-            ),
-            [
-                (
-                    f"{p.participants:,}",
-                    f"{p.values:,}",
-                    p.graph,
-                    p.threat_model.replace("_", "-"),
-                    str(p.in_flight),
-                    seconds(p.participant_cpu_s) if p.exact else "failed",
-                    seconds(p.coordinator_cpu_s),
-                    seconds(p.unmask_cpu_s) + (f", {p.dropped:,} dropped" if p.dropped else ""),
-                    f"{p.peak_mib:,.0f}",
-                    "" if p.bytes_up is None else f"{p.bytes_up:,.0f} B",
-                )
-                for p in found
-            ],
-        )
+        if found:
+            yield f"## Rounds {title}\n"
+            yield _HOW[way]
+            yield from _table(_COLUMNS, map(_cells, found))
+
+
+def _cells(one: Point) -> tuple[str, ...]:
+    return (
+        f"{one.participants:,}",
+        f"{one.values:,}",
+        one.graph,
+        one.threat_model.replace("_", "-"),
+        str(one.in_flight),
+        seconds(one.participant_cpu_s) if one.exact else "failed",
+        seconds(one.coordinator_cpu_s),
+        seconds(one.unmask_cpu_s) + (f", {one.dropped:,} dropped" if one.dropped else ""),
+        f"{one.peak_mib:,.0f}",
+        "" if one.bytes_up is None else f"{one.bytes_up:,.0f} B",
+    )
 
 
 def _order(one: Point) -> tuple[object, ...]:
@@ -326,9 +331,9 @@ def _models(lines: Lines) -> Iterator[str]:
     if not found:
         return
     yield "## A coordinator that lies\n"
-    yield (
-        "CPU time in the active threat model over that in the semi-honest one: what certificates, signatures and the "
-        "agreement on survivors cost.\n"
+    yield _told(
+        "CPU time in the active threat model over that in the semi-honest one: what certificates, signatures and the",
+        "agreement on survivors cost.",
     )
     rows = [
         (
@@ -348,9 +353,9 @@ def _growths(lines: Lines) -> Iterator[str]:
     if not found:
         return
     yield "## How it grows\n"
-    yield (
-        "Fitted exponents: a figure grows as size to this power. Small sizes are flattened by fixed costs; the exponent "
-        "between the last two sizes says more of what comes beyond.\n"
+    yield _told(
+        "Fitted exponents: a figure grows as size to this power. Fixed costs flatten small sizes; the exponent between",
+        "the last two sizes says more of what comes beyond.",
     )
     rows = [
         (
