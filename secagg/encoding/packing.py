@@ -1,10 +1,14 @@
-"""Integers to bytes at exactly b bits each: least significant bit first, value after value, zero bits to the last byte.
+"""Integers to bytes at exactly b bits each, in the order in which whole arrays are packed fastest.
 
-Eight values of b bits are b whole bytes, so a row of eight is the unit of work. Neighbouring words are first merged
-within 64-bit lanes by whole-array operations, which leaves few strided ones.
+The word is the smallest of 8, 16, 32 or 64 bits that holds b bits, and W is its length in bits. W values of b bits fill
+b words, so that is what one lane takes. Value j of lane l is value j·L + l of the vector, where L is the number of
+lanes, and word k of lane l is word k·L + l of the bytes. So the values at place j of all lanes lie beside each other,
+word k of all lanes too, and a place is shifted into its words by operations on contiguous memory. Fewer than W values
+are left over by the lanes. They follow as one number.
 """
 
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -15,8 +19,31 @@ MAX_BITS: Final = 64
 CHUNK_BYTES: Final = 1 << 20
 """No chunk of a packed vector is longer."""
 
-_BLOCK: Final = 1 << 15  # values worked on at a time, so that temporaries stay in the cache
-_Lanes = np.ndarray[Any, np.dtype[np.uint64]]
+_Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class _Place(NamedTuple):
+    """Where the values at one place of all lanes stand.
+
+    Attributes:
+        word: the first word that holds a part of them.
+        shift: at which bit of that word they begin.
+        spill: how many of their bits that word holds, if the next word holds the rest; else 0.
+    """
+
+    word: int
+    shift: int
+    spill: int
+
+
+@cache
+def _places(bits: int) -> tuple[_Place, ...]:
+    width = 8 * word_dtype(bits).itemsize
+    found = []
+    for at in range(0, width * bits, bits):
+        word, shift = divmod(at, width)
+        found.append(_Place(word, shift, width - shift if shift + bits > width else 0))
+    return tuple(found)
 
 
 def packed_size(count: int, bits: int) -> int:
@@ -39,31 +66,51 @@ def pack(values: Words, bits: int) -> bytes:
         values: contiguous uint8, uint16, uint32 or uint64 of at least `bits` bits.
         bits: 1 to 64.
     """
-    out = bytearray(packed_size(len(values), bits))
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK]
-        if len(block) % 8:
-            block = np.concatenate([block, np.zeros(-len(block) % 8, block.dtype)])
-        offset = start // 8 * bits
-        out[offset : offset + len(block) // 8 * bits] = _pack_rows(block, bits)[: len(out) - offset]
-    return bytes(out)
+    dtype, low = word_dtype(bits), (1 << bits) - 1
+    values = values.astype(dtype, copy=False)
+    out: _Bytes = np.empty(packed_size(len(values), bits), np.uint8)
+    lanes, words = _lanes(out, len(values), bits)
+    if lanes:
+        _pack_lanes(values[: lanes * 8 * dtype.itemsize].reshape(-1, lanes), words, bits)
+    rest = sum((int(value) & low) << i * bits for i, value in enumerate(values[lanes * 8 * dtype.itemsize :]))
+    size = len(out) - words.nbytes
+    out[words.nbytes :] = np.frombuffer(rest.to_bytes(size, "little"), np.uint8)
+    return out.tobytes()
 
 
 def unpack(data: bytes | memoryview, count: int, bits: int) -> Words:
     """The `count` values of `bits` bits in `data`, as the smallest word that holds them; raises as `check_packed`."""
     check_packed(data, count, bits)
-    raw = np.frombuffer(data, np.uint8)
-    if bits > 32 and all(at * bits % 8 + bits <= 64 for at in range(8)):
-        return _unpack_wide(raw, count, bits)
-    out = np.empty(count, word_dtype(bits))
-    for start in range(0, count, _BLOCK):
-        stop = min(start + _BLOCK, count)
-        rows = -(-(stop - start) // 8)
-        piece = raw[start // 8 * bits : start // 8 * bits + rows * bits]
-        if len(piece) < rows * bits:
-            piece = np.concatenate([piece, np.zeros(rows * bits - len(piece), np.uint8)])
-        out[start:stop] = _unpack_rows(piece, bits)[: stop - start]
+    out: Words = np.zeros(count, word_dtype(bits))
+    add_packed(out, data, bits)
+    if bits < 8 * out.itemsize:
+        out &= out.dtype.type((1 << bits) - 1)
     return out
+
+
+def add_packed(total: Words, data: bytes | memoryview, bits: int) -> None:
+    """Add the values in `data` to `total`, in place and mod 2^bits. Higher bits of `total` mean nothing afterwards:
+    bits of other values are added to them, which is faster than to cut these off first.
+
+    Args:
+        total: contiguous, of the smallest word that holds `bits` bits.
+        data: as many values, which `check_packed` has passed.
+        bits: 1 to 64.
+    """
+    raw: _Bytes = np.frombuffer(data, np.uint8)
+    if raw.ctypes.data % total.itemsize:
+        raw = raw.copy()  # arithmetic on words that are not aligned takes far longer
+    lanes, words = _lanes(raw, len(total), bits)
+    done = lanes * 8 * total.itemsize
+    if lanes:
+        shifted = np.empty(lanes, total.dtype)
+        for place, (word, shift, spill) in zip(total[:done].reshape(-1, lanes), _places(bits), strict=True):
+            np.add(place, np.right_shift(words[word], shift, out=shifted) if shift else words[word], out=place)
+            if spill:
+                np.add(place, np.left_shift(words[word + 1], spill, out=shifted), out=place)
+    low, number = (1 << bits) - 1, int.from_bytes(raw[words.nbytes :].tobytes(), "little")
+    left_over = total[done:]
+    left_over += np.array([number >> at & low for at in range(0, len(left_over) * bits, bits)], total.dtype)
 
 
 def check_packed(data: bytes | memoryview, count: int, bits: int) -> None:
@@ -79,71 +126,23 @@ def check_packed(data: bytes | memoryview, count: int, bits: int) -> None:
         raise DecodeError("bits are set behind the last value")
 
 
-def _unpack_wide(raw: np.ndarray[Any, np.dtype[np.uint8]], count: int, bits: int) -> Words:
-    """Values that each lie within eight bytes (33 to 57, 58, 60 and 64 bits): one unaligned load and shift apiece."""
-    rows = -(-count // 8)
-    out = np.empty((rows, 8), np.uint64)
-    for start in range(0, rows, _BLOCK // 8):
-        block = out[start : start + _BLOCK // 8]
-        piece = raw[start * bits : (start + len(block)) * bits + 8]
-        spare = len(block) * bits + 8 - len(piece)
-        if spare:  # the last block: loads of its last values reach beyond the data
-            piece = np.concatenate([piece, np.zeros(spare, np.uint8)])
-        for at in range(8):
-            offset, shift = divmod(at * bits, 8)
-            loads: _Lanes = np.ndarray((len(block),), "<u8", piece, offset, (bits,))
-            np.right_shift(loads, np.uint64(shift), out=block[:, at])
-        block &= np.uint64((1 << bits) - 1)
-    return out.reshape(-1)[:count]
-
-
-def _merges(word_bits: int, bits: int) -> list[tuple[np.uint64, np.uint64, np.uint64]]:
-    """(shift, low mask, high mask) that join neighbouring fields, from lanes of one word to lanes of 64 bits."""
-    steps = []
-    lane, field = word_bits, bits
-    while lane < 64:
-        low = sum(((1 << field) - 1) << at for at in range(0, 64, 2 * lane))
-        steps.append((np.uint64(lane - field), np.uint64(low), np.uint64(low << field)))
-        lane, field = 2 * lane, 2 * field
-    return steps
-
-
-def _pack_rows(values: Words, bits: int) -> memoryview:
-    """Values, a multiple of eight, to `bits` bytes a row."""
-    lanes: _Lanes = values.view(np.uint64)
-    word_bits = 8 * values.itemsize
-    for shift, low, high in _merges(word_bits, bits):
-        lanes = (lanes & low) | ((lanes >> shift) & high)
-    per_lane = 64 // word_bits
-    field = per_lane * bits
-    if word_bits == 64 and bits < 64:
-        lanes = lanes & np.uint64((1 << bits) - 1)
-    table = lanes.reshape(-1, 8 // per_lane)
-    words = np.zeros((len(table), -(-bits // 8)), np.uint64)
-    for i in range(table.shape[1]):
-        word, shift_by = divmod(i * field, 64)
-        words[:, word] |= table[:, i] << np.uint64(shift_by)
-        if shift_by + field > 64:
-            words[:, word + 1] |= table[:, i] >> np.uint64(64 - shift_by)
-    return np.ascontiguousarray(words.view(np.uint8)[:, :bits]).data.cast("B")
-
-
-def _unpack_rows(data: np.ndarray[Any, np.dtype[np.uint8]], bits: int) -> Words:
-    """Rows of `bits` bytes to eight values each."""
+def _lanes(packed: _Bytes, count: int, bits: int) -> tuple[int, Words]:
+    """How many lanes `count` values have, and the words of the lanes in these bytes, words[bits, lanes]."""
     dtype = word_dtype(bits)
-    per_lane = 8 // dtype.itemsize
-    field = per_lane * bits
-    padded = np.zeros((len(data) // bits, -(-bits // 8) * 8), np.uint8)
-    padded[:, :bits] = data.reshape(-1, bits)
-    words = padded.view(np.uint64)
-    lanes = np.empty((len(words), 8 // per_lane), np.uint64)
-    for i in range(lanes.shape[1]):
-        word, shift_by = divmod(i * field, 64)
-        lanes[:, i] = words[:, word] >> np.uint64(shift_by)
-        if shift_by + field > 64:
-            lanes[:, i] |= words[:, word + 1] << np.uint64(64 - shift_by)
-    if field < 64:
-        lanes &= np.uint64((1 << field) - 1)
-    for shift, low, high in reversed(_merges(8 * dtype.itemsize, bits)):
-        lanes = (lanes & low) | ((lanes & high) << shift)
-    return lanes.reshape(-1).view(dtype)
+    lanes = count // (8 * dtype.itemsize)
+    return lanes, packed[: lanes * bits * dtype.itemsize].view(dtype).reshape(bits, lanes)
+
+
+def _pack_lanes(values: Words, words: Words, bits: int) -> None:
+    """values[W, lanes] to words[bits, lanes], of one dtype."""
+    low = values.dtype.type((1 << bits) - 1)
+    shifted, cut = np.empty_like(values[0]), np.empty_like(values[0])
+    for place, (word, shift, spill) in zip(values, _places(bits), strict=True):
+        falls_out = spill or shift + bits == 8 * values.itemsize  # what stands above the value
+        whole = place if falls_out else np.bitwise_and(place, low, out=cut)
+        if shift:
+            np.bitwise_or(words[word], np.left_shift(whole, shift, out=shifted), out=words[word])
+        else:
+            words[word] = whole
+        if spill:
+            np.right_shift(np.bitwise_and(place, low, out=cut), spill, out=words[word + 1])

@@ -122,20 +122,36 @@ def word_bits(ring_bits: int) -> int:
 
 
 def pack(values: Iterable[int], bits: int) -> bytes:
+    """Lane l has the values l, L + l, 2L + l, … as one large number; the first words of all lanes come first."""
+    listed, width = list(values), word_bits(bits)
+    lanes = len(listed) // width
+    one_by_one = [joined(listed[lane : lanes * width : lanes], bits) for lane in range(lanes)]
+    words = [lane[at : at + width // 8] for at in range(0, bits * width // 8, width // 8) for lane in one_by_one]
+    return b"".join(words) + joined(listed[lanes * width :], bits)
+
+
+def joined(values: Sequence[int], bits: int) -> bytes:
     """As one large number: value i at bit i·b, little-endian."""
-    listed = list(values)
-    return sum(v << i * bits for i, v in enumerate(listed)).to_bytes(-(-len(listed) * bits // 8), "little")
+    return sum(v << i * bits for i, v in enumerate(values)).to_bytes(-(-len(values) * bits // 8), "little")
 
 
 def unpack(data: bytes, count: int, bits: int) -> list[int]:
+    width = word_bits(bits)
+    lanes, size = count // width, width // 8
+    words = [data[at : at + size] for at in range(0, lanes * bits * size, size)]
+    one_by_one = [taken_apart(b"".join(words[lane::lanes]), width, bits) for lane in range(lanes)]
+    rest = data[len(words) * size :]
+    return [lane[j] for j in range(width) for lane in one_by_one] + taken_apart(rest, count - lanes * width, bits)
+
+
+def taken_apart(data: bytes, count: int, bits: int) -> list[int]:
     number = int.from_bytes(data, "little")
     assert number >> count * bits == 0
     return [number >> i * bits & (1 << bits) - 1 for i in range(count)]
 
 
 def chunk_values(bits: int) -> int:
-    word = next(width for width in (8, 16, 32, 64) if bits <= width)
-    per_stride = 2**21 // word
+    per_stride = 2**21 // word_bits(bits)
     return max(count for count in range(per_stride, 2**23 + 1, per_stride) if count * bits <= 2**23)
 
 

@@ -132,17 +132,6 @@ def minus(a: Sequence[int], b: Sequence[int], prime: int) -> Poly:
     return [(x - y) % prime for x, y in zip(a, b, strict=True)]
 
 
-def pack(values: Iterable[int], bits: int) -> bytes:
-    """As `reference.pack`, for long lists of whole bytes."""
-    text = "".join(format(v, f"0{bits}b") for v in reversed(list(values)))
-    return int(text, 2).to_bytes(len(text) // 8, "little")
-
-
-def unpack(data: bytes, bits: int) -> list[int]:
-    text = format(int.from_bytes(data, "little"), f"0{8 * len(data)}b")
-    return [int(text[i - bits : i], 2) for i in range(len(text), 0, -bits)]
-
-
 def input_key(seed: bytes, context: bytes, name: str, prime: int) -> bytes:
     return hkdf(seed, context, frame(b"secagg/v1/residue-stream", name.encode()) + prime.to_bytes(8, "big"), 32)
 

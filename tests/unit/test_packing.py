@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from secagg.crypto.prg import Words, word_dtype
-from secagg.encoding.packing import CHUNK_BYTES, chunk_values, pack, packed_size, unpack
+from secagg.encoding.packing import CHUNK_BYTES, add_packed, chunk_values, pack, packed_size, unpack
 from secagg.errors import DecodeError
 
 COUNTS = [1, 2, 7, 8, 9, 63, 64, 65, 1000, (1 << 15) - 1, (1 << 15) + 9]
@@ -16,9 +16,15 @@ def random_values(bits: int, count: int) -> Words:
 
 
 def by_hand(values: list[int], bits: int) -> bytes:
-    """The definition: value i at bit i·b, least significant bit first."""
-    number = sum(value << (i * bits) for i, value in enumerate(values))
-    return number.to_bytes(packed_size(len(values), bits), "little")
+    """The definition: value j of lane l is value j·L + l, word k of lane l is word k·L + l; then what is left over."""
+    width = 8 * word_dtype(bits).itemsize
+    lanes = len(values) // width
+    numbers = [sum(values[j * lanes + lane] << (j * bits) for j in range(width)) for lane in range(lanes)]
+    words = [number >> (k * width) & ((1 << width) - 1) for k in range(bits) for number in numbers]
+    left_over = values[lanes * width :]
+    number = sum(value << (i * bits) for i, value in enumerate(left_over))
+    packed = b"".join(word.to_bytes(width // 8, "little") for word in words)
+    return packed + number.to_bytes(packed_size(len(left_over), bits), "little")
 
 
 @pytest.mark.parametrize("bits", range(1, 65))
@@ -32,7 +38,17 @@ def test_packing_is_its_definition_and_comes_back(bits: int) -> None:
         back = unpack(packed, count, bits)
         assert back.dtype == values.dtype
         assert np.array_equal(back, values)
-        assert np.array_equal(unpack(memoryview(packed), count, bits), values)
+        assert np.array_equal(unpack(memoryview(b"-" + packed)[1:], count, bits), values)  # not aligned
+
+
+@pytest.mark.parametrize("bits", range(1, 65))
+def test_adding_what_is_packed_is_adding_the_values_mod_two_to_the_width(bits: int) -> None:
+    for count in (5, 65, 1000):
+        one, other = random_values(bits, count), random_values(bits, count)[::-1].copy()
+        total = one.copy()
+        add_packed(total, pack(other, bits), bits)
+        ring = one.dtype.type((1 << bits) - 1)
+        assert np.array_equal(total & ring, (one + other) & ring)
 
 
 @pytest.mark.parametrize("bits", [1, 5, 8, 13, 31, 32, 47])

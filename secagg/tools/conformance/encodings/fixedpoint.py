@@ -115,7 +115,7 @@ def _decoding() -> Iterator[Document]:
 
 def _packing() -> Iterator[Document]:
     for bits in WIDTHS:
-        for count in (1, 3, 8, 21):
+        for count in (1, 3, 8, 21, 140):
             stream = fixtures.rng(f"packing {bits} {count}")
             values = [int.from_bytes(stream.token(8), "big") >> (64 - bits) for _ in range(count)]
             packed = pack(np.array(values, word_dtype(bits)), bits)

@@ -86,9 +86,9 @@ def first_residue(value: int | None) -> Edit:
 
     def edit(packed: bytes, script: Script) -> bytes:
         profile = script.replay.profile
-        head = unpack(packed[: profile.prime_bits * 8], 64, profile.prime_bits).copy()
-        head[0] = profile.primes[0] if value is None else value
-        return pack(head, profile.prime_bits) + packed[profile.prime_bits * 8 :]
+        residues = unpack(packed, len(packed) * 8 // profile.prime_bits, profile.prime_bits)
+        residues[0] = profile.primes[0] if value is None else value
+        return pack(residues, profile.prime_bits)
 
     return edit
 

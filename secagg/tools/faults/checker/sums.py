@@ -32,10 +32,14 @@ class Shape:
     bits: int
 
     @property
+    def word(self) -> int:
+        """Bits of the word that a coordinate takes."""
+        return next(width for width in (8, 16, 32, 64) if self.bits <= width)
+
+    @property
     def lengths(self) -> list[int]:
         """Coordinates in each chunk."""
-        word = next(width for width in (8, 16, 32, 64) if self.bits <= width)
-        stride = max(_BLOCK, _CHUNK_BITS // (4 * word))
+        stride = max(_BLOCK, _CHUNK_BITS // (4 * self.word))
         each = _CHUNK_BITS // (stride * self.bits) * stride
         return [min(each, self.count - first) for first in range(0, self.count, each)]
 
@@ -97,7 +101,12 @@ def unpack(payloads: Sequence[bytes], form: Shape) -> Words | None:
         bits = np.unpackbits(np.frombuffer(payload, np.uint8), bitorder="little")
         if bits[count * form.bits :].any():
             return None
-        chunks.append(bits[: count * form.bits].reshape(count, form.bits).astype(np.uint64) @ powers)
+        lanes = count // form.word
+        laid = bits[: lanes * form.word * form.bits].reshape(form.bits, lanes, form.word)  # word by word
+        by_lane = laid.transpose(1, 0, 2).reshape(lanes, form.word, form.bits)  # value by value
+        rest = bits[laid.size : count * form.bits].reshape(-1, form.bits)
+        values = np.concatenate([by_lane.transpose(1, 0, 2).reshape(-1, form.bits), rest])
+        chunks.append(values.astype(np.uint64) @ powers)
     return np.concatenate(chunks)
 
 
@@ -107,7 +116,11 @@ def pack(values: Words, form: Shape) -> list[bytes]:
     for count in form.lengths:
         part = values[first : first + count, np.newaxis]
         bits = ((part >> shifts) & np.uint64(1)).astype(np.uint8)
-        chunks.append(np.packbits(bits.reshape(-1), bitorder="little").tobytes())
+        lanes = count // form.word
+        by_lane = bits[: lanes * form.word].reshape(form.word, lanes, form.bits).transpose(1, 0, 2)
+        laid = by_lane.reshape(lanes, form.bits, form.word).transpose(1, 0, 2)
+        whole = np.concatenate([laid.reshape(-1), bits[lanes * form.word :].reshape(-1)])
+        chunks.append(np.packbits(whole, bitorder="little").tobytes())
         first += count
     return chunks
 
