@@ -1,0 +1,118 @@
+"""Whether a ring is safe: the three events that would show more than the sum, counted in whole numbers (`check`).
+
+Which members collude was settled before the ring was drawn, and every ring is as likely as any other. So each event has a
+probability that can be counted: in how many of all draws it happens. proto/PROTOCOL.md, "The sparse graph", says why
+nothing is shown unless one of the three events happens.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import comb
+from typing import Final
+
+from secagg.errors import ConfigError
+from secagg.sparse.ring import Ring
+
+PRIVACY_BITS: Final = 40
+"""σ: more than the sum is shown with a probability of at most 2^−σ."""
+
+GRINDING_BITS: Final = 60
+"""g: an active coordinator may try 2^g lists of members, and take the one whose ring it likes best."""
+
+
+@lru_cache(maxsize=256)
+def check(ring: Ring, *, threshold: int, max_participants: int, max_colluding: int, active: bool) -> None:
+    """Raise `ConfigError` where a ring of some allowed size would show more than the sum too often. It takes a few
+    milliseconds; the parties of one process share what it found.
+
+    Args:
+        ring: what is checked, for every number of members from its `min_participants` on.
+        threshold: t, fewest survivors of the cohort.
+        max_participants: n_max.
+        max_colluding: n_C, below `threshold`.
+        active: whether the coordinator may lie. It then chooses who drops out, knowing the ring, and may have tried
+            2^60 of them. Else dropouts do not depend on the ring, and there was one.
+    """
+    spare = GRINDING_BITS if active else 0
+    found = weakness(ring, threshold, max_participants, max_colluding, active=active, bits=PRIVACY_BITS + spare)
+    if found:
+        raise ConfigError(
+            f"with {max_colluding} colluders among {ring.min_participants} participants it is not rare enough that {found}; "
+            "secagg.find_ring finds parameters that are safe, or take the complete graph"
+        )
+
+
+def weakness(
+    ring: Ring, threshold: int, max_participants: int, max_colluding: int, *, active: bool, bits: int
+) -> str | None:
+    """Which of the events is more frequent than 2^−`bits`, all taken together; None where all are rare enough. Arguments
+    as of `check`.
+    """
+    n, c, k, half = ring.min_participants, max_colluding, ring.degree, ring.degree // 2
+    t, s = ring.neighbour_threshold, ring.committee
+    if not active:
+        if not _Event(n - 1, c, k, t, (n, n + 1)).rare(bits + 1):  # check: C101-owner-semi-honest
+            return "colluders can open both secrets of a neighbour; raise neighbour_threshold or degree"
+        # More members than the least only add some who may be lost, so the largest cohort is the worst.
+        lost = c + max_participants - threshold
+        pairs = max_participants * (max_participants - k - 1)
+        if pairs * comb(lost, k) << bits > comb(max_participants, k):  # check: C101-cut-semi-honest
+            return "dropouts and colluders cut the ring in two; raise degree or threshold"
+        return None
+    if not _Event(n - 1, c, k, 2 * t - k - 1, (n, n + 1)).rare(bits + 2):  # check: C101-owner
+        return "colluders can open both secrets of a neighbour; raise neighbour_threshold or degree"
+    pairs = (n * (n - k - 1), (n + 1) * (n - k))
+    if not _Event(n, c, half, t - 1 - half, pairs, twice=True).rare(bits + 1):  # check: C101-cut
+        return "colluders cut the ring in two; raise neighbour_threshold or degree"
+    if not _Event(n, c, s, 2 * ring.committee_threshold - s, (1, 1)).rare(bits + 2):  # check: C101-two-texts
+        return "colluders in the committee sign two lists of survivors; raise committee_threshold or committee"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """At least `least` of the `draws` are among the `marked` of the population. With `twice`, a second draw beside the
+    first has as many.
+
+    Attributes:
+        places: where it can happen: how many places there are, and how many with one member more.
+    """
+
+    population: int
+    marked: int
+    draws: int
+    least: int
+    places: tuple[int, int]
+    twice: bool = False
+
+    def rare(self, bits: int) -> bool:
+        """Whether it happens anywhere with a probability of at most 2^−`bits`, with so many members or with more."""
+        power = 2 if self.twice else 1
+        if self._grows(power):  # check: C101-larger-cohorts
+            return False
+        ways, of = upper_tail(self.population, self.marked, self.draws, self.least)
+        return self.places[0] * ways**power << bits <= of**power
+
+    def _grows(self, power: int) -> bool:
+        """Whether one member more could make it more frequent. If not, no number of further members does, and what is
+        true of the lowest count is true of the tail (proto/PROTOCOL.md, "The three tails").
+        """
+        larger = self.population + 1
+        before = larger * (larger - self.draws - self.marked + self.least)
+        after = (larger - self.draws) * (larger - self.marked)
+        return self.places[1] * after**power > self.places[0] * before**power
+
+
+def upper_tail(population: int, marked: int, draws: int, least: int) -> tuple[int, int]:
+    """How many sets of `draws` members have at least `least` marked ones, and how many sets there are: a hypergeometric
+    tail as a fraction.
+    """
+    first, last = max(least, 0, draws - population + marked), min(draws, marked)
+    if first > last:
+        return 0, comb(population, draws)
+    term = comb(marked, first) * comb(population - marked, draws - first)
+    total = term
+    for i in range(first, last):
+        term = term * (marked - i) * (draws - i) // ((i + 1) * (population - marked - draws + i + 1))
+        total += term
+    return total, comb(population, draws)
