@@ -6,6 +6,7 @@ nothing is shown unless one of the three events happens.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from math import comb
 from typing import Final
@@ -51,56 +52,67 @@ def weakness(
     n, c, k, half = ring.min_participants, max_colluding, ring.degree, ring.degree // 2
     t, s = ring.neighbour_threshold, ring.committee
     if not active:
-        if not _Event(n - 1, c, k, t, (n, n + 1)).rare(bits + 1):  # check: C101-owner-semi-honest
+        if not _owner(n, c, k, t).rare(bits + 1):  # check: C101-owner-semi-honest
             return "colluders can open both secrets of a neighbour; raise neighbour_threshold or degree"
-        # More members than the least only add some who may be lost, so the largest cohort is the worst.
-        lost = c + max_participants - threshold
-        pairs = max_participants * (max_participants - k - 1)
+        # Of a larger cohort more may be lost, so the largest is the worst.
+        lost, pairs = c + max_participants - threshold, max_participants * (max_participants - k - 1)
         if pairs * comb(lost, k) << bits > comb(max_participants, k):  # check: C101-cut-semi-honest
             return "dropouts and colluders cut the ring in two; raise degree or threshold"
         return None
-    if not _Event(n - 1, c, k, 2 * t - k - 1, (n, n + 1)).rare(bits + 2):  # check: C101-owner
+    if not _owner(n, c, k, 2 * t - k - 1).rare(bits + 2):  # check: C101-owner
         return "colluders can open both secrets of a neighbour; raise neighbour_threshold or degree"
-    pairs = (n * (n - k - 1), (n + 1) * (n - k))
-    if not _Event(n, c, half, t - 1 - half, pairs, twice=True).rare(bits + 1):  # check: C101-cut
+    if not _cut(n, c, half, t - 1 - half).rare(bits + 2):  # check: C101-cut
         return "colluders cut the ring in two; raise neighbour_threshold or degree"
-    if not _Event(n, c, s, 2 * ring.committee_threshold - s, (1, 1)).rare(bits + 2):  # check: C101-two-texts
+    if not _two_texts(n, c, s, 2 * ring.committee_threshold - s).rare(bits + 2):  # check: C101-two-texts
         return "colluders in the committee sign two lists of survivors; raise committee_threshold or committee"
     return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
-    """At least `least` of the `draws` are among the `marked` of the population. With `twice`, a second draw beside the
-    first has as many.
+class Event:
+    """Something that must be rare on every ring of n members or more.
 
     Attributes:
-        places: where it can happen: how many places there are, and how many with one member more.
+        places: where it can happen.
+        ways: in how many draws it happens at one place.
+        draws: how many there are.
+        falls: whether places · ways / draws is at most as large with one member more, and so with any number more
+            (proto/PROTOCOL.md, "The three tails").
     """
 
-    population: int
-    marked: int
+    places: Fraction
+    ways: int
     draws: int
-    least: int
-    places: tuple[int, int]
-    twice: bool = False
+    falls: bool
 
     def rare(self, bits: int) -> bool:
-        """Whether it happens anywhere with a probability of at most 2^−`bits`, with so many members or with more."""
-        power = 2 if self.twice else 1
-        if self._grows(power):  # check: C101-larger-cohorts
+        """Whether its probability is at most 2^−`bits`."""
+        if self.ways == 0:
+            return True
+        if not self.falls:  # check: C101-larger-cohorts
             return False
-        ways, of = upper_tail(self.population, self.marked, self.draws, self.least)
-        return self.places[0] * ways**power << bits <= of**power
+        return self.places.numerator * self.ways << bits <= self.places.denominator * self.draws
 
-    def _grows(self, power: int) -> bool:
-        """Whether one member more could make it more frequent. If not, no number of further members does, and what is
-        true of the lowest count is true of the tail (proto/PROTOCOL.md, "The three tails").
-        """
-        larger = self.population + 1
-        before = larger * (larger - self.draws - self.marked + self.least)
-        after = (larger - self.draws) * (larger - self.marked)
-        return self.places[1] * after**power > self.places[0] * before**power
+
+def _owner(n: int, colluding: int, degree: int, least: int) -> Event:
+    """Of the neighbours of one of n owners, at least so many collude."""
+    ways, draws = upper_tail(n - 1, colluding, degree, least)
+    return Event(Fraction(n), ways, draws, (least - 1) * n >= degree * colluding)
+
+
+def _cut(n: int, colluding: int, half: int, least: int) -> Event:
+    """In two stretches of the ring that do not meet, at least so many of half a degree collude."""
+    ways, draws = upper_tail(n, colluding, half, least)
+    beyond = n - 2 * half - 1
+    rises = (n - half) * (n + 1 - half) * (n + 1 - colluding)
+    falls = (least * (n + 1) - half * colluding) * n * beyond >= rises
+    return Event(Fraction(n * beyond, 2), ways**2, draws**2, falls)
+
+
+def _two_texts(n: int, colluding: int, committee: int, least: int) -> Event:
+    """In the committee, at least so many collude."""
+    ways, draws = upper_tail(n, colluding, committee, least)
+    return Event(Fraction(1), ways, draws, least * n >= committee * colluding)
 
 
 def upper_tail(population: int, marked: int, draws: int, least: int) -> tuple[int, int]:

@@ -186,21 +186,19 @@ def test_an_active_coordinator_may_have_tried_2_to_the_60_rings_and_another_one(
         check(weaker, **asked, active=False)
 
 
-def three_events(n: int, k: int, c: int, shares: int, size: int) -> list[tails._Event]:
+def three_events(n: int, k: int, c: int, shares: int, size: int) -> list[tails.Event]:
     """Owner, cut and committee in a cohort of n."""
-    half, pairs = k // 2, (n * (n - k - 1), (n + 1) * (n - k))
+    half = k // 2
     return [
-        tails._Event(n - 1, c, k, 2 * shares - k - 1, (n, n + 1)),
-        tails._Event(n, c, half, shares - 1 - half, pairs, twice=True),
-        tails._Event(n, c, size, size // 3, (1, 1)),
+        tails._owner(n, c, k, 2 * shares - k - 1),
+        tails._cut(n, c, half, shares - 1 - half),
+        tails._two_texts(n, c, size, size // 3),
     ]
 
 
-def bound(event: tails._Event) -> Fraction:
+def bound(event: tails.Event) -> Fraction:
     """How frequent an event is at most, in a cohort of just this size."""
-    return event.places[0] * Fraction(*upper_tail(event.population, event.marked, event.draws, event.least)) ** (
-        1 + event.twice
-    )
+    return event.places * Fraction(event.ways, event.draws)
 
 
 @settings(max_examples=200)
@@ -216,12 +214,21 @@ def test_what_is_rare_in_a_cohort_is_rarer_in_every_larger_one(data: st.DataObje
 
 
 def test_colluders_may_cut_a_ring_more_often_if_one_more_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    # With 28 members, 26 of them neighbours, there are few places for two runs without neighbours; with 29, twice as many.
+    # 26 of 28 members are neighbours. With 29, two stretches can stand apart at twice as many places.
     smaller, larger = (three_events(n, 26, 8, 22, 3)[1] for n in (28, 29))
-    assert bound(smaller) < bound(larger) < 2**-17
+    assert bound(smaller) < bound(larger) < Fraction(1, 2**17)
     assert not smaller.rare(17)
-    without_check(monkeypatch, tails._Event, "rare", "C101-larger-cohorts")
+    without_check(monkeypatch, tails.Event, "rare", "C101-larger-cohorts")
     assert smaller.rare(17)
+
+
+def test_what_cannot_happen_is_rare_on_the_smallest_ring() -> None:
+    # With one colluder, no owner has two, no stretch has two, and no two texts have two signers in common.
+    small = Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8)
+    check(small, threshold=5, max_participants=12, max_colluding=1, active=True)
+    for changed in ({"neighbour_threshold": 5}, {"committee_threshold": 3}):
+        with pytest.raises(ConfigError):
+            check(replace(small, **changed), threshold=5, max_participants=12, max_colluding=1, active=True)
 
 
 def test_a_ring_is_chosen_where_it_halves_the_peers() -> None:
