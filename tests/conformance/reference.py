@@ -6,6 +6,7 @@ Slow and short on purpose. It holds the vectors to the specification rather than
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -63,6 +64,82 @@ def roster_digest(members: Iterable[Keys]) -> bytes:
     for index, name, channel, mask, certificates in members:
         fields += [index.to_bytes(4, "big"), name.encode(), channel, mask, b"", frame(b"", *certificates)]
     return digest(*fields)
+
+
+def entry_digest(index: int, name: str, channel: bytes, mask: bytes, certificates: Sequence[bytes]) -> bytes:
+    fields = (index.to_bytes(4, "big"), name.encode(), channel, mask, b"", frame(b"", *certificates))
+    return digest(b"secagg/v1/roster-entry", *fields)
+
+
+def sparse_roster_digest(members: Iterable[Keys]) -> bytes:
+    fields = [b"secagg/v1/sparse-roster"]
+    for index, name, *keys in members:
+        fields += [index.to_bytes(4, "big"), name.encode(), entry_digest(index, name, *keys)]
+    return digest(*fields)
+
+
+def graph_context(bound: bytes, roster: bytes) -> bytes:
+    """`bound`: the context for seals, the input context for masks."""
+    return digest(b"secagg/v1/graph-context", bound, roster)
+
+
+def graph_seed(bound: bytes, roster: bytes) -> bytes:
+    return digest(b"secagg/v1/graph-seed", bound, roster)
+
+
+def on_ring(seed: bytes, members: int) -> list[int]:
+    """Indices in the order in which they stand."""
+    return sorted(range(1, members + 1), key=lambda i: digest(b"secagg/v1/graph-place", seed, i.to_bytes(4, "big")))
+
+
+def neighbours(seed: bytes, members: int, degree: int, index: int) -> list[int]:
+    """Ascending, without `index`."""
+    ring = on_ring(seed, members)
+    at = ring.index(index)
+    return sorted(ring[(at + step) % members] for step in range(-degree // 2, degree // 2 + 1) if step)
+
+
+def committee(seed: bytes, members: int, size: int) -> list[int]:
+    """Ascending."""
+    by_mark = sorted(
+        range(1, members + 1), key=lambda i: digest(b"secagg/v1/graph-committee", seed, i.to_bytes(4, "big"))
+    )
+    return sorted(by_mark[:size])
+
+
+def _tail(population: int, marked: int, draws: int, least: int) -> Fraction:
+    ways = sum(
+        math.comb(marked, x) * math.comb(population - marked, draws - x) for x in range(max(0, least), draws + 1)
+    )
+    return Fraction(ways, math.comb(population, draws))
+
+
+def ring_is_safe(
+    ring: Mapping[str, int], *, threshold: int, max_participants: int, max_colluding: int, active: bool
+) -> bool:
+    """The table of the three tails. `ring` has the field names of config.proto."""
+    n, c, k, h = ring["min_participants"], max_colluding, ring["degree"], ring["degree"] // 2
+    t_k, s, t_c = ring["neighbour_threshold"], ring["committee"], ring["committee_threshold"]
+    if k % 2 or not 2 <= k <= n - 2 or not 2 <= t_k <= k or not threshold <= n <= max_participants:
+        return False
+    if not (s // 2 < t_c <= s <= n if active else s == t_c == 0):
+        return False
+    i = 2 * t_k - k - 1 if active else t_k
+    bound = Fraction(1, 2**102 if active else 2**41)
+    owner = _tail(n - 1, c, k, i)
+    if n * owner > bound or (owner and (i - 1) * n < k * c):
+        return False
+    if not active:
+        pairs = Fraction(max_participants * (max_participants - k - 1), 2)
+        lost = c + max_participants - threshold
+        return pairs * math.comb(lost, k) / math.comb(max_participants, k) <= bound
+    j, least = t_k - 1 - h, 2 * t_c - s
+    cut, texts = _tail(n, c, h, j), _tail(n, c, s, least)
+    if Fraction(n * (n - k - 1), 2) * cut**2 > bound or texts > bound:
+        return False
+    if cut and (j * (n + 1) - h * c) * n * (n - k - 1) < (n - h) * (n + 1 - h) * (n + 1 - c):
+        return False
+    return not texts or least * n >= s * c
 
 
 def advertisement_signed(bound: bytes, name: str, channel: bytes, mask: bytes) -> bytes:
