@@ -41,6 +41,7 @@ __all__, __getattr__, __dir__ = exports(
         "secagg.receipts": "Agreement Receipt ReceiptComparison compare_receipts",
         "secagg.robust.combining": "Anomaly",
         "secagg.robust.grouping": "Combine Groups",
+        "secagg.sparse.finder": "find_ring",
         "secagg.sparse.ring": "Ring",
         "secagg.wire.ledgers": "TaskLedger",
         "secagg.wire.progress": "InGroup ResultReady WatchedEvent",

@@ -78,6 +78,7 @@ from secagg.receipts import (
 )
 from secagg.robust.combining import Anomaly as Anomaly
 from secagg.robust.grouping import Combine as Combine, Groups as Groups
+from secagg.sparse.finder import find_ring as find_ring
 from secagg.sparse.ring import Ring as Ring
 from secagg.wire.ledgers import TaskLedger as TaskLedger
 from secagg.wire.progress import InGroup as InGroup, ResultReady as ResultReady, WatchedEvent as WatchedEvent

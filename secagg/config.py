@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from secagg.errors import ConfigError, LocalError
 from secagg.lattice.parameters import Custody, Profile
 from secagg.robust.grouping import Combine, Groups
 from secagg.scalars import settle, utf8
+from secagg.sparse.finder import choose
 from secagg.sparse.ring import Ring
+from secagg.sparse.tails import check
 
 MIN_COHORT: Final = 3
 """A sum of two shows each of the two the other's update."""
@@ -169,7 +171,8 @@ class RoundConfig:
         threat_model: what the coordinator may do.
         suite: the cryptographic primitives.
         graph: which participants share masks: every one with every other, or in a large cohort those who stand near
-            each other on a `Ring`. A ring is for masked rounds.
+            each other on a `Ring`, which `find_ring` finds. A ring is for masked rounds. With "auto" it is a ring where
+            each then has at most half as many peers, and else the complete graph.
         model_digest: 32 bytes, SHA-256 over the model that the update belongs to, from `digest_model`. Participants
             compare it with that of their own model. With `model_later` it is 32 zero bytes.
         release_to_participants: whether participants get the aggregate, or a receipt only.
@@ -198,7 +201,7 @@ class RoundConfig:
     max_colluding: int = -1
     threat_model: ThreatModel = ThreatModel.ACTIVE
     suite: Suite = Suite.X25519_SHA256_AES128
-    graph: Graph | Ring = Graph.COMPLETE
+    graph: Graph | Ring | Literal["auto"] = Graph.COMPLETE
     release_to_participants: bool = True
     release_to_coordinator: bool | None = None
     homomorphic: Profile | None = None
@@ -218,6 +221,7 @@ class RoundConfig:
         check_purpose(self.purpose)
         self._fill_defaults()
         self._check_thresholds()
+        self._check_graph()
         self._check_groups()
         self._check_central_noise()
         cohort = Cohort(self.max_participants, self.guaranteed_honest)
@@ -266,13 +270,31 @@ class RoundConfig:
                 f"of others, and they can compute what these add up to; lower max_colluding to {t - MIN_HONEST} or less"
                 + (f", or raise threshold to {colluding + MIN_HONEST} or more" if colluding + MIN_HONEST <= n else "")
             )
+
+    def _check_graph(self) -> None:
+        if self.graph == "auto":
+            object.__setattr__(self, "graph", self._best_ring() or Graph.COMPLETE)
+        n, t, colluding = self.max_participants, self.threshold, self.max_colluding
         if self.ring is not None:
             self._check_ring(self.ring)
+        elif not isinstance(self.graph, Graph):
+            raise ConfigError(f'graph must be Graph.COMPLETE, a Ring or "auto", not {self.graph!r:.80}')
         elif self.threat_model is ThreatModel.ACTIVE and 2 * t <= n + colluding:  # check: two-majorities
             raise ConfigError(
                 f"against an active coordinator with {colluding} colluding participants, 2t > n + n_C must hold: "
                 f"raise threshold from {t} to {(n + colluding) // 2 + 1} or more, or lower max_participants"
             )
+
+    def _best_ring(self) -> Ring | None:
+        active = self.threat_model is ThreatModel.ACTIVE
+        if self.homomorphic is not None or (active and self.deadlines.advertise_keys_s > MAX_GRINDING_S):
+            return None
+        return choose(
+            max_participants=self.max_participants,
+            max_colluding=self.max_colluding,
+            threshold=self.threshold,
+            active=active,
+        )
 
     def _check_ring(self, ring: Ring) -> None:
         if self.homomorphic is not None:  # check: ring-homomorphic
@@ -294,6 +316,13 @@ class RoundConfig:
                 f"likes; advertise_keys_s must be at most {MAX_GRINDING_S:g} seconds, not "
                 f"{self.deadlines.advertise_keys_s:g}"
             )
+        check(
+            ring,
+            threshold=self.threshold,
+            max_participants=self.max_participants,
+            max_colluding=self.max_colluding,
+            active=active,
+        )  # check: C101
 
     def _check_groups(self) -> None:
         per_group = isinstance(self.encoding, Pipeline) and self.encoding.per_group

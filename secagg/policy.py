@@ -50,6 +50,9 @@ class Policy:
         max_epsilon: the most that one round may cost: ε at `delta`, for a whole participant, in the eyes of whoever
             sees least noise. None demands nothing. Rounds add up; the coordinator's ledger does that.
         delta: δ of `max_epsilon`, in (0, 1); below 1/n to mean something.
+        require_complete_graph: refuse rounds in which participants stand on a ring and share secrets with their
+            neighbours alone. There, a coordinator that can corrupt participants once it has seen the list of members
+            needs far fewer of them (PROTOCOL, T16).
         allow_groups: whether to take part in rounds in groups. The coordinator then learns a sum per group; every
             demand here is of our own group.
     """
@@ -69,6 +72,7 @@ class Policy:
     min_noise_multiplier: float = 0.0
     max_epsilon: float | None = None
     delta: float = DEFAULT_DELTA
+    require_complete_graph: bool = False
     allow_groups: bool = True
 
     def __post_init__(self) -> None:
@@ -99,6 +103,8 @@ class Policy:
         if config.suite not in self.suites:
             self._refuse(f"suite {config.suite.name} is not allowed")
         self._check_scheme(config)
+        if config.ring is not None and self.require_complete_graph:  # check: complete-graph
+            self._refuse(f"participants share secrets with {config.ring.degree} neighbours on a ring, not with all")
         # The threshold is the smallest cohort that can be released.
         if config.threshold < self.min_cohort:  # check: min-cohort
             self._refuse(f"threshold {config.threshold} is below the minimum cohort {self.min_cohort}")

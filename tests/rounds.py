@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import Graph, RoundConfig, ThreatModel
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.messages import ParticipantId
 from secagg.policy import Policy
+from secagg.sparse.ring import Ring
 from secagg.tools.redteam.adversary import Integers, session_of, true_sum, truth
 from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
 from secagg.tools.simulation.network import Hook, Run, pass_on
@@ -46,6 +47,7 @@ def make_config(
     task: str = "digits",
     certify: bool = False,
     model_later: bool = False,
+    graph: Graph | Ring | Literal["auto"] = Graph.COMPLETE,
 ) -> RoundConfig:
     return RoundConfig(
         task=task,
@@ -58,6 +60,7 @@ def make_config(
         threat_model=threat_model,
         certify=certify,
         model_later=model_later,
+        graph=graph,
     )
 
 

@@ -44,6 +44,13 @@ class CustodyName(StrEnum):
     THRESHOLD = "threshold"
 
 
+class GraphName(StrEnum):
+    """Who shares masks with whom, on the command line."""
+
+    COMPLETE = "complete"
+    AUTO = "auto"
+
+
 Scheme = Annotated[SchemeName, typer.Option(help="How updates are protected.")]
 Custody = Annotated[
     CustodyName,

@@ -3,7 +3,7 @@
 import json
 import sys
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secagg.cli.configfiles import read_config
-from secagg.cli.names import Custody, CustodyName, Scheme, SchemeName, ThreatModelOfScheme, parse_round_id
+from secagg.cli.names import Custody, CustodyName, GraphName, Scheme, SchemeName, ThreatModelOfScheme, parse_round_id
 from secagg.cli.options import SOCKET, AsJson, Control
 from secagg.cli.precision import precision
 from secagg.cli.receipts import compare
@@ -96,6 +96,20 @@ def open_round(
         int, typer.Option(help="The fewest participants in a released sum; 0 takes the default of the threat model.")
     ] = 0,
     threat_model: ThreatModelOfScheme = None,
+    colluding: Annotated[
+        int,
+        typer.Option(
+            help="Participants that may collude with the coordinator; -1 stands for just under a third. With "
+            "--graph auto, a smaller number makes a ring cheaper."
+        ),
+    ] = -1,
+    graph: Annotated[
+        GraphName,
+        typer.Option(
+            help="Who shares masks with whom. complete: everyone with everyone. auto: in a large cohort, participants "
+            "on a ring share with their neighbours alone, where that halves how many each has to verify."
+        ),
+    ] = GraphName.COMPLETE,
     groups: Annotated[
         int,
         typer.Option(
@@ -148,7 +162,7 @@ def open_round(
 
     Example: secagg round open --task digits --model m.npz -n 10 --clip 0.5 --max-weight 200 --save-config r.config
     """
-    from secagg.config import Deadlines, RoundConfig, ThreatModel
+    from secagg.config import Deadlines, Graph, RoundConfig, ThreatModel
     from secagg.context import digest_model
     from secagg.programs.arrayfiles import read_arrays
     from secagg.robust.grouping import Groups
@@ -163,6 +177,8 @@ def open_round(
         encoding=_encoding(clip, value_bits, max_weight, pipeline, integers),
         max_participants=participants,
         threshold=threshold or variant.default_threshold(participants, believed),
+        max_colluding=colluding,
+        graph="auto" if graph is GraphName.AUTO and variant.scheme is None else Graph.COMPLETE,
         model_digest=digest_model(arrays),
         threat_model=believed,
         release_to_participants=not receipt_only,
@@ -374,6 +390,8 @@ def _facts(config: "RoundConfig") -> dict[str, Any]:
         "scheme": config.scheme,
         "threshold": config.threshold,
         "max_colluding": config.max_colluding,
+        "graph": "complete" if config.ring is None else "ring",
+        **({} if config.ring is None else asdict(config.ring)),
         "vector_len": config.vector_len,
         "ring_bits": config.ring_bits,
         "model_digest": config.model_digest.hex(),

@@ -11,7 +11,6 @@ from functools import lru_cache
 from heapq import nsmallest
 from typing import Protocol
 
-from secagg.config import Graph
 from secagg.context import Round
 from secagg.crypto import labels
 from secagg.crypto.transcript import digest, frame
@@ -73,11 +72,8 @@ class RingGraph:
 
 def neighbourhoods(round_: Round, members: int) -> Neighbourhoods:
     """The graph of a round with so many members, whose list is fixed."""
-    match round_.config.graph:
-        case Graph.COMPLETE:
-            return CompleteGraph(members)
-        case Ring() as ring:
-            return ring_of(ring, graph_seed(round_), members)
+    ring = round_.config.ring
+    return CompleteGraph(members) if ring is None else ring_of(ring, graph_seed(round_), members)
 
 
 def graph_seed(round_: Round) -> bytes:

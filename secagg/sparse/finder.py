@@ -1,6 +1,5 @@
 """Finds the parameters of a ring (`find_ring`), and says whether a ring is worth it (`choose`)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -56,11 +55,13 @@ def find_ring(
         raise ConfigError(f"dropouts must be a share from 0 to 1, not {dropouts}")
     if not 0 <= max_colluding < threshold <= least <= n:
         raise ConfigError(
-            f"max_colluding ({max_colluding}), threshold ({threshold}), min_participants ({least}) and max_participants "
-            f"({n}) must ascend, and at least one survivor must not collude"
+            f"max_colluding ({max_colluding}) must be below threshold ({threshold}), and that at most min_participants "
+            f"({least}), and that at most max_participants ({n})"
         )
     bits = privacy_bits + (grinding_bits if active else 0)
-    search = _Search(n, least, threshold, max_colluding, int(share * n), active, bits, availability_bits * log(2), 2 * n)
+    search = _Search(
+        n, least, threshold, max_colluding, int(share * n), active, bits, availability_bits * log(2), 2 * n
+    )
     if found := search.ring():
         return found
     raise ConfigError(

@@ -1,7 +1,7 @@
 """Whether a ring is safe: the three events that would show more than the sum, counted in whole numbers (`check`).
 
-Which members collude was settled before the ring was drawn, and every ring is as likely as any other. So each event has a
-probability that can be counted: in how many of all draws it happens. proto/PROTOCOL.md, "The sparse graph", says why
+Which members collude was settled before the ring was drawn, and every ring is as likely as any other. So each event has
+a probability that can be counted: in how many of all draws it happens. proto/PROTOCOL.md, "The sparse graph", says why
 nothing is shown unless one of the three events happens.
 """
 
@@ -38,34 +38,48 @@ def check(ring: Ring, *, threshold: int, max_participants: int, max_colluding: i
     found = weakness(ring, threshold, max_participants, max_colluding, active=active, bits=PRIVACY_BITS + spare)
     if found:
         raise ConfigError(
-            f"with {max_colluding} colluders among {ring.min_participants} participants it is not rare enough that {found}; "
-            "secagg.find_ring finds parameters that are safe, or take the complete graph"
+            f"with {max_colluding} colluders among {ring.min_participants} participants it is not rare enough that "
+            f"{found}; secagg.find_ring finds parameters that are safe, or take the complete graph"
         )
 
 
 def weakness(
     ring: Ring, threshold: int, max_participants: int, max_colluding: int, *, active: bool, bits: int
 ) -> str | None:
-    """Which of the events is more frequent than 2^−`bits`, all taken together; None where all are rare enough. Arguments
-    as of `check`.
+    """Which event is too frequent for all of them together to be as rare as 2^−`bits`; None where none is. Arguments as
+    of `check`.
     """
-    n, c, k, half = ring.min_participants, max_colluding, ring.degree, ring.degree // 2
-    t, s = ring.neighbour_threshold, ring.committee
-    if not active:
-        if not _owner(n, c, k, t).rare(bits + 1):  # check: C101-owner-semi-honest
-            return "colluders can open both secrets of a neighbour; raise neighbour_threshold or degree"
-        # Of a larger cohort more may be lost, so the largest is the worst.
-        lost, pairs = c + max_participants - threshold, max_participants * (max_participants - k - 1)
-        if pairs * comb(lost, k) << bits > comb(max_participants, k):  # check: C101-cut-semi-honest
-            return "dropouts and colluders cut the ring in two; raise degree or threshold"
-        return None
-    if not _owner(n, c, k, 2 * t - k - 1).rare(bits + 2):  # check: C101-owner
-        return "colluders can open both secrets of a neighbour; raise neighbour_threshold or degree"
-    if not _cut(n, c, half, t - 1 - half).rare(bits + 2):  # check: C101-cut
+    if active:
+        return active_weakness(ring, max_colluding, bits + 2)
+    return semi_honest_weakness(ring, threshold, max_participants, max_colluding, bits + 1)
+
+
+def active_weakness(ring: Ring, colluding: int, bits: int) -> str | None:
+    """Which of three events is more frequent than 2^−`bits` on a ring that was drawn once."""
+    n, k, t, s = ring.min_participants, ring.degree, ring.neighbour_threshold, ring.committee
+    if not _owner(n, colluding, k, 2 * t - k - 1).rare(bits):  # check: C101-owner
+        return _SURROUNDED
+    if not _cut(n, colluding, k // 2, t - 1 - k // 2).rare(bits):  # check: C101-cut
         return "colluders cut the ring in two; raise neighbour_threshold or degree"
-    if not _two_texts(n, c, s, 2 * ring.committee_threshold - s).rare(bits + 2):  # check: C101-two-texts
+    if not _two_texts(n, colluding, s, 2 * ring.committee_threshold - s).rare(bits):  # check: C101-two-texts
         return "colluders in the committee sign two lists of survivors; raise committee_threshold or committee"
     return None
+
+
+def semi_honest_weakness(ring: Ring, threshold: int, members: int, colluding: int, bits: int) -> str | None:
+    """The same of two events, where dropouts do not depend on the ring. Of a larger cohort more may be lost while t
+    survive, so `members` is the most that there may be.
+    """
+    k = ring.degree
+    if not _owner(ring.min_participants, colluding, k, ring.neighbour_threshold).rare(bits):  # check: C101-owner
+        return _SURROUNDED
+    lost, pairs = colluding + members - threshold, members * (members - k - 1)
+    if pairs * comb(lost, k) << bits > 2 * comb(members, k):  # check: C101-cut
+        return "dropouts and colluders cut the ring in two; raise degree or threshold"
+    return None
+
+
+_SURROUNDED: Final = "colluders can open both secrets of a neighbour; raise neighbour_threshold or degree"
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,9 @@ def entry_digest(index: int, name: str, channel: bytes, mask: bytes, certificate
 
 def sparse_roster_digest(members: Iterable[Keys]) -> bytes:
     fields = [b"secagg/v1/sparse-roster"]
-    for index, name, *keys in members:
-        fields += [index.to_bytes(4, "big"), name.encode(), entry_digest(index, name, *keys)]
+    for index, name, channel, mask, certificates in members:
+        entry = entry_digest(index, name, channel, mask, certificates)
+        fields += [index.to_bytes(4, "big"), name.encode(), entry]
     return digest(*fields)
 
 
@@ -117,29 +118,24 @@ def _tail(population: int, marked: int, draws: int, least: int) -> Fraction:
 def ring_is_safe(
     ring: Mapping[str, int], *, threshold: int, max_participants: int, max_colluding: int, active: bool
 ) -> bool:
-    """The table of the three tails. `ring` has the field names of config.proto."""
+    """What the table of parameters and the three tails demand. `ring` has the field names of config.proto."""
     n, c, k, h = ring["min_participants"], max_colluding, ring["degree"], ring["degree"] // 2
     t_k, s, t_c = ring["neighbour_threshold"], ring["committee"], ring["committee_threshold"]
-    if k % 2 or not 2 <= k <= n - 2 or not 2 <= t_k <= k or not threshold <= n <= max_participants:
-        return False
-    if not (s // 2 < t_c <= s <= n if active else s == t_c == 0):
+    in_range = k % 2 == 0 and 2 <= k <= n - 2 and 2 <= t_k <= k and threshold <= n <= max_participants
+    if not in_range or not (s // 2 < t_c <= s <= n if active else s == t_c == 0):
         return False
     i = 2 * t_k - k - 1 if active else t_k
-    bound = Fraction(1, 2**102 if active else 2**41)
-    owner = _tail(n - 1, c, k, i)
-    if n * owner > bound or (owner and (i - 1) * n < k * c):
-        return False
+    owner, bound = _tail(n - 1, c, k, i), Fraction(1, 2 ** (102 if active else 41))
+    holds = [n * owner <= bound, not owner or (i - 1) * n >= k * c]
     if not active:
         pairs = Fraction(max_participants * (max_participants - k - 1), 2)
-        lost = c + max_participants - threshold
-        return pairs * math.comb(lost, k) / math.comb(max_participants, k) <= bound
+        gone = Fraction(math.comb(c + max_participants - threshold, k), math.comb(max_participants, k))
+        return all([*holds, pairs * gone <= bound])
     j, least = t_k - 1 - h, 2 * t_c - s
     cut, texts = _tail(n, c, h, j), _tail(n, c, s, least)
-    if Fraction(n * (n - k - 1), 2) * cut**2 > bound or texts > bound:
-        return False
-    if cut and (j * (n + 1) - h * c) * n * (n - k - 1) < (n - h) * (n + 1 - h) * (n + 1 - c):
-        return False
-    return not texts or least * n >= s * c
+    holds += [Fraction(n * (n - k - 1), 2) * cut**2 <= bound, texts <= bound, not texts or least * n >= s * c]
+    holds.append(not cut or (j * (n + 1) - h * c) * n * (n - k - 1) >= (n - h) * (n + 1 - h) * (n + 1 - c))
+    return all(holds)
 
 
 def advertisement_signed(bound: bytes, name: str, channel: bytes, mask: bytes) -> bytes:

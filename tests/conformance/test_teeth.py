@@ -33,7 +33,7 @@ from tests.conformance.against_code import READERS
 
 # The vector, and the check: owner, function and the name that marks it there.
 CHECKS: list[tuple[str, Any, str, str]] = [
-    ("unsafe-threshold-too-low", RoundConfig, "_check_thresholds", "two-majorities"),
+    ("unsafe-threshold-too-low", RoundConfig, "_check_graph", "two-majorities"),
     ("unsafe-honest-single", RoundConfig, "_check_thresholds", "honest-updates"),
     ("unsafe-clip-infinite", FixedPoint, "__post_init__", "clip"),
     ("unsafe-values-too-wide", FixedPoint, "__post_init__", "value-bits"),

@@ -4,7 +4,9 @@ import pytest
 
 from secagg.errors import ConfigError, PolicyViolation
 from secagg.policy import Policy
+from secagg.sparse.ring import Ring
 from secagg.tools.redteam.adversary import Adversary
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start
 from tests.security.refusals import holds_nothing, refusal
@@ -47,6 +49,19 @@ def test_a_refusal_ends_the_round_for_us() -> None:
     refusal(lambda: adversary.ask(SEVEN[2], adversary.roster))
     assert holds_nothing(run, SEVEN[2])
     assert "not expected now" in str(refusal(lambda: adversary.ask(SEVEN[2], Adversary(start(make_config(7))).roster)))
+
+
+def test_a_participant_may_demand_the_complete_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members who are corrupted once the ring is known can be few, and a ring's parameters do not count them (T16)."""
+    ring = Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8)
+    config = make_config(12, ACTIVE, threshold=6, max_colluding=1, graph=ring)
+    lax, strict = Policy(min_colluding_share=0), Policy(min_colluding_share=0, require_complete_graph=True)
+    start(config, policy=lax)
+    start(make_config(12, ACTIVE), policy=strict)
+    with pytest.raises(PolicyViolation, match="share secrets with 6 neighbours on a ring, not with all"):
+        start(config, policy=strict)
+    without_check(monkeypatch, Policy, "check", "complete-graph")
+    start(config, policy=strict)
 
 
 def test_a_coordinator_cannot_talk_collusion_down() -> None:

@@ -82,6 +82,19 @@ def test_floats_with_ranges_of_their_own(command: Command) -> None:
     assert [(spec.name, spec.range) for spec in config.schema.arrays] == [("n", 1e6), ("w", None)]
 
 
+def test_a_graph_that_is_chosen(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    of = ("open", "--task", "t", "--model", "floats.npz", "--clip", "1", "--json", "--graph", "auto")
+    config = command(*of, "-n", "1000", "--colluding", "50")
+    assert config.max_colluding == 50
+    told = json.loads(capsys.readouterr().out)
+    assert (told["graph"], told["degree"]) == ("ring", config.ring.degree)
+    assert command(*of, "-n", "1000", "--colluding", "0", "--scheme", "bfv").ring is None
+    capsys.readouterr()
+    assert command(*of, "-n", "10").ring is None
+    assert json.loads(capsys.readouterr().out)["graph"] == "complete"
+    assert command(*of[:-2], "-n", "1000", "--colluding", "50").ring is None
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

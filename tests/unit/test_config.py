@@ -9,6 +9,7 @@ import pytest
 from secagg.aggregates import Aggregate
 from secagg.config import (
     Deadlines,
+    Graph,
     RoundConfig,
     ThreatModel,
     default_max_colluding,
@@ -19,6 +20,9 @@ from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import ConfigError, DecodeError, ProtocolViolation
 from secagg.lattice.parameters import Custody, Profile, Scheme, find_profile
 from secagg.policy import Policy
+from secagg.sparse.finder import find_ring
+from secagg.sparse.ring import Ring
+from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire import configuration
 from secagg.wire.configuration import decode_config, encode_config
 from tests.rounds import ACTIVE, SEMI_HONEST, flat_schema, make_config
@@ -205,7 +209,7 @@ def test_a_config_comes_back_from_its_bytes(config: RoundConfig) -> None:
 
 def test_unsafe_configs_of_a_coordinator_are_its_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(RoundConfig, "_check_thresholds", lambda _: None)
+        patch.setattr(RoundConfig, "_check_graph", lambda _: None)
         data = encode_config(make_config(9, threshold=4))
     with pytest.raises(ProtocolViolation, match="unsafe configuration: against an active coordinator") as caught:
         decode_config(data)
@@ -248,3 +252,54 @@ def test_an_aggregate_decodes_by_its_config() -> None:
     mean = aggregate.mean(config)
     assert mean.arrays["values"].tolist() == [-1.0, 1.0]
     assert mean.weight == 3
+
+
+SAFE = Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8)
+"""For one colluder: no event takes fewer than two."""
+
+
+def large(n: int = 1000, **given: Any) -> RoundConfig:
+    return make_config(n, ACTIVE, **{"threshold": 2 * n // 3 + 1, "max_colluding": n // 20, "graph": "auto", **given})
+
+
+def test_auto_is_a_ring_where_that_halves_the_peers() -> None:
+    chosen = large()
+    assert chosen.ring == find_ring(max_participants=1000, max_colluding=50, threshold=667)
+    assert decode_config(encode_config(chosen)) == chosen
+    assert replace(chosen).ring == chosen.ring
+    semi_honest = make_config(1000, SEMI_HONEST, threshold=900, max_colluding=100, graph="auto")
+    assert semi_honest.ring is not None
+    assert semi_honest.ring.committee == 0
+
+
+def test_auto_is_the_complete_graph_elsewhere() -> None:
+    assert large().ring is not None
+    assert make_config(9, ACTIVE, graph="auto").graph is large(100).graph is Graph.COMPLETE
+    profile = find_profile(Scheme.BFV, Custody.PARTICIPANTS, 1000, 16)
+    assert homomorphic_config(1000, profile, threshold=900, graph="auto").graph is Graph.COMPLETE
+
+
+def test_auto_is_the_complete_graph_where_a_coordinator_has_longer_to_try_rings() -> None:
+    slow = Deadlines(advertise_keys_s=601)
+    assert replace(make_config(1000, ACTIVE, max_colluding=50), graph="auto").ring is not None
+    assert replace(make_config(1000, ACTIVE, max_colluding=50), graph="auto", deadlines=slow).graph is Graph.COMPLETE
+    semi_honest = make_config(1000, SEMI_HONEST, threshold=900, max_colluding=100)
+    assert replace(semi_honest, graph="auto", deadlines=slow).ring is not None
+    with pytest.raises(ConfigError, match="advertise_keys_s must be at most 600 seconds, not 601"):
+        replace(make_config(12, ACTIVE, threshold=7, max_colluding=1), graph=SAFE, deadlines=slow)
+
+
+def test_a_graph_of_no_kind() -> None:
+    with pytest.raises(ConfigError, match=r'graph must be Graph\.COMPLETE, a Ring or "auto"'):
+        replace(make_config(9, ACTIVE), graph="ring")  # type: ignore[arg-type]
+
+
+def test_a_ring_that_is_not_safe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_config(12, ACTIVE, threshold=6, max_colluding=1, graph=SAFE)
+    for weaker in (replace(SAFE, neighbour_threshold=5), replace(SAFE, committee_threshold=3)):
+        with pytest.raises(ConfigError, match=r"not rare enough .* secagg\.find_ring"):
+            make_config(12, ACTIVE, threshold=6, max_colluding=1, graph=weaker)
+    with pytest.raises(ConfigError, match="2 colluders"):
+        make_config(12, ACTIVE, threshold=6, max_colluding=2, graph=SAFE)
+    without_check(monkeypatch, RoundConfig, "_check_ring", "C101")
+    make_config(12, ACTIVE, threshold=6, max_colluding=2, graph=SAFE)

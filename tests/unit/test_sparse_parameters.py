@@ -1,4 +1,4 @@
-"""The parameters of a ring: found as the published tables say, and refused where one of the three events is too frequent."""
+"""The parameters of a ring: found as published tables say, and refused where one of three events is too frequent."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +30,8 @@ FOUND = """
 1000  0.2  0.2  | 110/58 | 384/264  | 448/315  | 474/336  | 366/256
 10000 0.2  0.2  | 136/71 | 618/420  | 758/525  | 822/573  | 598/419
 """
-"""n, γ, δ | degree/threshold where the coordinator is semi-honest | where it is active and may try 1 | 2^40 | 2^60 rings |
-committee for 2^60. σ = 40, η = 30, every participant comes.
+"""n, γ, δ | degree/threshold where the coordinator is semi-honest | where it is active and may try 1 | 2^40 | 2^60
+rings | committee for 2^60. σ = 40, η = 30, every participant comes.
 """
 
 PUBLISHED = """
@@ -41,8 +41,8 @@ PUBLISHED = """
 0.2  0.2  | 42/21 112/59  136/71  160/83  | 62/42 340/229 566/381 696/468
 0.33 0.33 | 68/34 310/159 480/246 576/294 |
 """
-"""γ, δ | semi-honest | active; for 100, 10³, 10⁴ and 10⁶ participants. By the conditions of Bell et al. 2020: thresholds
-without the owner's own share, and dropouts at random also where the coordinator is active.
+"""γ, δ | semi-honest | active; for 100, 10³, 10⁴ and 10⁶ participants. By the conditions of Bell et al. 2020:
+thresholds without the owner's own share, and dropouts at random also where the coordinator is active.
 """
 
 
@@ -63,7 +63,7 @@ def weak(judged: Ring, *, colluding: int = 100, threshold: int = 900, most: int 
 
 
 def case(row: str) -> str:
-    return " ".join(row.split("|")[0].split())
+    return " ".join(row.split("|", maxsplit=1)[0].split())
 
 
 @pytest.mark.parametrize("row", FOUND.strip().splitlines(), ids=case)
@@ -120,7 +120,7 @@ def test_where_no_ring_is_both_safe_and_available_the_finder_says_so(row: str) -
 
 
 def test_the_finder_refuses_what_is_no_cohort() -> None:
-    with pytest.raises(ConfigError, match="must ascend"):
+    with pytest.raises(ConfigError, match="must be below threshold"):
         find_ring(max_participants=300, max_colluding=15, threshold=200, min_participants=199)
     with pytest.raises(ConfigError, match="a share from 0 to 1"):
         find_ring(max_participants=300, max_colluding=15, threshold=200, dropouts=1.5)
@@ -139,25 +139,30 @@ def test_a_ring_of_the_table_is_safe_for_every_size_from_its_least_on() -> None:
 
 
 REFUSED = [
-    ("C101-cut", "cut the ring", partial(weak, ring(neighbour_threshold=121))),
-    ("C101-cut", "cut the ring", partial(weak, ring(min_participants=900))),
-    ("C101-cut", "cut the ring", partial(weak, ring(), colluding=110)),
-    ("C101-two-texts", "two lists", partial(weak, ring(committee_threshold=91))),
-    ("C101-owner-semi-honest", "both secrets", partial(weak, replace(PLAIN, neighbour_threshold=24), active=False)),
-    ("C101-cut-semi-honest", "dropouts and colluders", partial(weak, PLAIN, threshold=500, active=False)),
+    ("active_weakness", "C101-cut", "cut the ring", partial(weak, ring(neighbour_threshold=121))),
+    ("active_weakness", "C101-cut", "cut the ring", partial(weak, ring(min_participants=900))),
+    ("active_weakness", "C101-cut", "cut the ring", partial(weak, ring(), colluding=110)),
+    ("active_weakness", "C101-two-texts", "two lists", partial(weak, ring(committee_threshold=91))),
+    (
+        "semi_honest_weakness",
+        "C101-owner",
+        "both secrets",
+        partial(weak, replace(PLAIN, neighbour_threshold=24), active=False),
+    ),
+    ("semi_honest_weakness", "C101-cut", "dropouts and colluders", partial(weak, PLAIN, threshold=500, active=False)),
     # 900 survivors are nearly all of 1000 members, and less than half of 2000: the others may have dropped out.
-    ("C101-cut-semi-honest", "dropouts and colluders", partial(weak, PLAIN, most=2000, active=False)),
+    ("semi_honest_weakness", "C101-cut", "dropouts and colluders", partial(weak, PLAIN, most=2000, active=False)),
 ]
 
 
-@pytest.mark.parametrize(("marker", "reason", "judged"), REFUSED)
+@pytest.mark.parametrize(("function", "marker", "reason", "judged"), REFUSED)
 def test_a_ring_that_is_a_little_weaker_is_refused(
-    marker: str, reason: str, judged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    function: str, marker: str, reason: str, judged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not weak(ring())
     assert not weak(PLAIN, active=False)
     assert reason in judged()
-    without_check(monkeypatch, tails, "weakness", marker)
+    without_check(monkeypatch, tails, function, marker)
     assert reason not in judged()
 
 
@@ -165,7 +170,7 @@ def test_colluders_around_an_owner_are_counted_too(monkeypatch: pytest.MonkeyPat
     # In all rings that were tried, those who surround an owner are rarer than those who cut the ring.
     judged = partial(weak, ring(neighbour_threshold=105))
     assert "both secrets" in judged()
-    without_check(monkeypatch, tails, "weakness", "C101-owner")
+    without_check(monkeypatch, tails, "active_weakness", "C101-owner")
     assert "cut the ring" in judged()
     assert "cut the ring" in weak(ring(neighbour_threshold=115))
 

@@ -132,7 +132,7 @@ COLLUDER_GAMES: Final = (
     Game(
         "two-majorities", "A threshold that two disjoint views reach", "malicious coordinator with colluders",
         "[B17] §6.2", True, "such a configuration is refused", partial(vote_twice, threshold=4), Kind.COLLUDING,
-        defences=(Check(RoundConfig, "_check_thresholds", "two-majorities"),), refused=_CONFIGURATION,
+        defences=(Check(RoundConfig, "_check_graph", "two-majorities"),), refused=_CONFIGURATION,
     ),
     Game(
         "small-cohort", "A sum of fewer than the participant wants to be among", "coordinator, 2 of 5 collude",
