@@ -167,7 +167,6 @@ ADVERTISE: Final = PhaseCall(
     phase=Phase.ADVERTISE_KEYS,
     brings=keys.ADVERTISE_KEYS,
     answers=keys.ROSTER,
-    shared=True,
     max_request=limits.MAX_ADVERTISE_BYTES,
     max_answer=limits.roster_bytes,
 )

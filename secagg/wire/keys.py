@@ -86,6 +86,43 @@ def encode_listing(listing: Listing) -> Iterator[pb.RosterPart]:
         yield pb.RosterPart(listed=listing.ids[start:stop], entry_digests=digests)
 
 
+class RosterEncoder:
+    """Writes the roster of one round for each of its members. What several of them are shown is encoded once."""
+
+    def __init__(self) -> None:
+        self._listed: list[bytes] = []
+        self._entries: dict[Index, bytes] = {}
+        self._whole: list[bytes] = []
+
+    def parts(self, roster: Roster) -> Iterable[bytes]:
+        """The message in parts of at most 1 MiB, serialised."""
+        if roster.listing is not None:
+            return self._of_neighbours(roster, roster.listing)
+        if not self._whole:
+            self._whole = [part.SerializeToString() for part in encode_roster(roster)]
+        return self._whole
+
+    def _of_neighbours(self, roster: Roster, listing: Listing) -> Iterator[bytes]:
+        if not self._listed:
+            self._listed = [part.SerializeToString() for part in encode_listing(listing)]
+        yield from self._listed
+        some, size = list[bytes](), 0
+        for member in roster.members:
+            entry = self._entry(member)
+            if some and size + len(entry) > PART_BYTES:
+                yield b"".join(some)  # serialised messages one behind the other are their union
+                some, size = [], 0
+            some.append(entry)
+            size += len(entry)
+        yield b"".join(some)
+
+    def _entry(self, member: Member) -> bytes:
+        if member.index not in self._entries:
+            (part,) = encode_roster(Roster((member,)))
+            self._entries[member.index] = part.SerializeToString()
+        return self._entries[member.index]
+
+
 def decode_roster(parts: Iterable[pb.RosterPart]) -> Roster:
     """Order, distinctness and our own entry are checked by the protocol."""
     listed: list[ParticipantId] = []

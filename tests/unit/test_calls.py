@@ -15,7 +15,6 @@ from secagg.wire.agreement import CONSISTENCY_PROOF
 from secagg.wire.calls import CALL_OF, CODECS, CONTROL_CALLS, DATA_CALLS, PHASE_CALLS, Call, PhaseCall, Transfer
 from secagg.wire.codecs import Codec
 from secagg.wire.fields import MAX_SIGNATURE_BYTES
-from secagg.wire.keys import ROSTER
 from secagg.wire.v1 import control_plane_pb2, data_plane_pb2
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +69,7 @@ def test_every_message_of_the_protocol_has_a_codec() -> None:
 
 @pytest.mark.parametrize("call", PHASE_CALLS, ids=lambda call: call.name)
 def test_what_is_the_same_for_everyone_is_encoded_once(call: PhaseCall[Any]) -> None:
-    assert call.shared == (call.answers in {ROSTER, CONSISTENCY_PROOF})
+    assert call.shared == (call.answers is CONSISTENCY_PROOF)
 
 
 def test_every_request_has_a_bound_and_only_a_vector_is_endless() -> None:

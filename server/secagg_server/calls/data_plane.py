@@ -11,7 +11,7 @@ import structlog
 
 from secagg.config import TRAIN
 from secagg.errors import DecodeError, ProtocolViolation, RoundAborted
-from secagg.messages import ParticipantId, Phase
+from secagg.messages import ParticipantId, Phase, Roster
 from secagg.schemes import Chunk
 from secagg.wire.agreement import decode_leave, encode_proof
 from secagg.wire.calls import FIND_ROUND, PHASE_CALLS, ROUND_METADATA, PhaseCall, Transfer
@@ -86,7 +86,9 @@ class DataPlane:
             yield await _receipt(hosted)
             return
         parts: Iterable[bytes]
-        if not row.shared:
+        if isinstance(answer, Roster):
+            parts = hosted.rosters.parts(answer)
+        elif not row.shared:
             parts = (part.SerializeToString() for part in row.answers.parts(answer))
         elif row.phase in hosted.encoded:
             parts = hosted.encoded[row.phase]

@@ -60,6 +60,7 @@ from secagg.robust.combining import Anomaly
 from secagg.rounds.engine import Engine, check_expected
 from secagg.rounds.finished import FinishedRound
 from secagg.schemes import Chunk
+from secagg.wire.keys import RosterEncoder
 from secagg.wire.progress import CohortEvent, InGroup, watched
 from secagg_server.audit.rounds import RoundAudit
 from secagg_server.limits.quota import Quota, no_quota
@@ -109,6 +110,7 @@ class HostedRound:
         certifying: the survivors' signatures under the result.
         events: what happened, with times in seconds since 1970.
         encoded: answers that are the same for every participant, by phase.
+        rosters: writes what closes the first phase, for one member after the other.
         expected: who will come, as the FL server says; empty if it does not say.
     """
 
@@ -160,6 +162,7 @@ class HostedRound:
             tuple[float, CohortEvent]
         ] = []  # those that happen again, whatever becomes of this process
         self.encoded: dict[Phase, Sequence[bytes]] = {}
+        self.rosters = RosterEncoder()
         self.expected: frozenset[ParticipantId] = frozenset()
         self._engine = cast("Engine", engine)  # a finished round answers as an engine
         self._journalled = JournalledEngine(engine, journal, audit, spool or RoundSpool(journal.spool, writes=True))
@@ -692,6 +695,7 @@ class HostedRound:
 
     def _over(self) -> None:
         self.encoded.clear()
+        self.rosters = RosterEncoder()
         if self.certifying.certification is not None:
             time_limit = self.config.deadlines.consistency_check_s
             asyncio.get_running_loop().call_later(time_limit, self.certifying.close)
