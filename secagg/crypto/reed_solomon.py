@@ -27,14 +27,15 @@ class Located:
 class Code:
     """The polynomials of degree < `dimension`, by their values at fixed points."""
 
-    def __init__(self, xs: Sequence[int], dimension: int) -> None:
+    def __init__(self, xs: Sequence[int], dimension: int, weights: Sequence[int] | None = None) -> None:
         """Args:
         xs: distinct, not 0, at least `dimension`.
         dimension: t ≥ 1.
+        weights: the `barycentric_weights` of xs, if they are known.
         """
         self._xs = tuple(xs)
         self._dimension = dimension
-        self.weights = polynomial.barycentric_weights(self._xs)
+        self.weights = polynomial.barycentric_weights(self._xs) if weights is None else weights
         self._zero_weights = polynomial.lagrange_from(self._xs, self.weights, 0)
 
     def locate(self, values: Sequence[int]) -> Located | None:

@@ -6,6 +6,8 @@ A share is the polynomial's value at x = holder's index (1, 2, …), 33 bytes bi
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import mul
 from typing import Final
 
 from secagg.crypto import polynomial
@@ -30,13 +32,31 @@ def share(secret: Secret, threshold: int, holders: Iterable[int], rng: Rng) -> d
         holders: distinct indices ≥ 1.
         rng: gives 48 bytes for each of the t − 1 coefficients, lowest degree first, read big-endian mod the prime.
     """
+    coefficients = _polynomial(secret, threshold, rng)
+    return {x: _encoded(polynomial.evaluate(coefficients, x)) for x in holders}
+
+
+def share_both(
+    first: Secret, second: Secret, threshold: int, holders: Sequence[int], rng: Rng
+) -> dict[int, tuple[Secret, Secret]]:
+    """The shares of two secrets, as of `share` for the first and then for the second; in less time than both take."""
+    one, other = _polynomial(first, threshold, rng), _polynomial(second, threshold, rng)
+    values = polynomial.evaluate_both(one, other, holders)
+    return {x: (_encoded(a), _encoded(b)) for x, (a, b) in zip(holders, values, strict=True)}
+
+
+def _polynomial(secret: Secret, threshold: int, rng: Rng) -> list[int]:
     noise = rng.token(_COEFFICIENT_BYTES * (threshold - 1))
     coefficients = [int.from_bytes(secret.expose(), "big")]
     coefficients += [
         int.from_bytes(noise[i : i + _COEFFICIENT_BYTES], "big") % PRIME
         for i in range(0, len(noise), _COEFFICIENT_BYTES)
     ]
-    return {x: Secret(polynomial.evaluate(coefficients, x).to_bytes(SHARE_SIZE, "big")) for x in holders}
+    return coefficients
+
+
+def _encoded(value: int) -> Secret:
+    return Secret(value.to_bytes(SHARE_SIZE, "big"))
 
 
 def decode_share(data: bytes) -> int:
@@ -66,30 +86,96 @@ class Recovered:
     wrong: tuple[int, ...] = ()
 
 
+class Checks:
+    """What all decoders of a round share: what they need of single numbers, and the secret of their check.
+
+    The check of m shares is h with Σ h_j·f(x_j) = 0 for every f of degree < t: a wrong share shows, but for a chance of
+    about 2^-240. h_j = g(x_j) / Π_{i≠j}(x_j − x_i) with g of degree < m − t (the dual of a Reed–Solomon code), and
+    g(x) = Σ (r·x)^i. r comes from a hash: a dealer who knew h could choose errors that cancel in the sum, and the salt
+    keeps it from that.
+    """
+
+    def __init__(self, salt: bytes = b"") -> None:
+        """Args: salt: what a dealer could not foresee when it chose its shares, such as a digest of all shares."""
+        self._r = int.from_bytes(hashlib.sha512(salt).digest(), "big") % PRIME
+        self._inverses = [0, 1]
+        self._below: dict[int, int] = {}  # 1 / (r·x − 1)
+        self._values: dict[tuple[int, int], int] = {}
+
+    def inverse(self, difference: int) -> int:
+        """1 / d for a difference of two indices, not 0."""
+        known = self._inverses
+        for i in range(len(known), abs(difference) + 1):
+            known.append(-(PRIME // i) * known[PRIME % i] % PRIME)
+        return known[difference] if difference > 0 else -known[-difference]
+
+    def value(self, spare: int, x: int) -> int:
+        """g(x) where g has `spare` coefficients."""
+        if (spare, x) not in self._values:
+            base = self._r * x % PRIME
+            if x not in self._below:
+                self._below[x] = pow(base - 1, -1, PRIME)
+            self._values[spare, x] = (pow(base, spare, PRIME) - 1) * self._below[x] % PRIME
+        return self._values[spare, x]
+
+
 class Decoder:
     """Reconstruction from one fixed set of holders; what depends on the holders alone is computed once."""
 
-    def __init__(self, holders: Sequence[int], threshold: int, salt: bytes = b"") -> None:
+    def __init__(
+        self,
+        holders: Sequence[int],
+        threshold: int,
+        checks: Checks | None = None,
+        *,
+        near: "Decoder | None" = None,
+    ) -> None:
         """Args:
         holders: at least `threshold` distinct indices.
-        salt: what a dealer could not foresee when it chose its shares, such as a digest of all shares.
+        threshold: t ≥ 1.
+        checks: of the round; without a salt if None.
+        near: of the same round, for other holders. The more of them are the same, the less is left to compute.
         """
         self.holders = tuple(holders)
         self.threshold = threshold
-        self._at_zero = polynomial.lagrange_at_zero(self.holders[:threshold])
-        self._code = Code(self.holders, threshold)
-        self._check = self._dual_codeword(salt)
+        self._checks = checks or Checks()
+        self._weights = self._of(near) if near is not None else self._anew()
+        at = self._weights
+        everything = polynomial.differences(0, self.holders)
+        # Over all shares, not t of them: these weights serve for the check too.
+        self._at_zero = [-at[x] * self._checks.inverse(x) % PRIME for x in self.holders]
+        self._everything = everything
+        spare = len(self.holders) - threshold
+        self._check = [at[x] * self._checks.value(spare, x) % PRIME for x in self.holders]
 
-    def _dual_codeword(self, salt: bytes) -> list[int]:
-        """h with Σ h_j·f(x_j) = 0 for every f of degree < t: a wrong share shows, but for a chance of about 2^-250.
+    def _anew(self) -> dict[int, int]:
+        """1 / Π_{i≠j}(x_j − x_i), by holder."""
+        return dict(zip(self.holders, polynomial.barycentric_weights(self.holders), strict=True))
 
-        h_j = g(x_j) / Π_{i≠j}(x_j − x_i) with g of degree < m − t (the dual of a Reed–Solomon code). g comes from
-        a hash: a dealer who knew h could choose errors that cancel in the sum, and the salt keeps it from that.
-        """
-        spare = len(self.holders) - self.threshold
-        seed = ",".join(map(str, self.holders)).encode() + b";" + salt
-        g = [int.from_bytes(hashlib.sha512(b"%d:" % i + seed).digest(), "big") % PRIME for i in range(spare)]
-        return [w * polynomial.evaluate(g, x) % PRIME for x, w in zip(self.holders, self._code.weights, strict=True)]
+    @cached_property
+    def _first_at_zero(self) -> list[int]:
+        """What joins the first t shares. It is needed only where the shares of an owner do not fit together."""
+        return polynomial.lagrange_at_zero(self.holders[: self.threshold])
+
+    def _of(self, near: "Decoder") -> dict[int, int]:
+        """The same, from those of a decoder for much the same holders: a factor for each holder that is another."""
+        now, before = set(self.holders), set(near.holders)
+        gone, come = sorted(before - now), sorted(now - before)
+        if len(gone) + len(come) > len(now) // 8:
+            return self._anew()
+        inverse = self._checks.inverse
+        weights = {}
+        for x in self.holders:
+            weight = near._weights.get(x)
+            if weight is None:
+                weight = pow(polynomial.differences(x, self.holders), -1, PRIME)
+            else:
+                for other in gone:
+                    weight *= x - other
+                for other in come:
+                    weight = weight * inverse(x - other) % PRIME
+            weights[x] = weight % PRIME
+        return weights
 
     def recover(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
         """The secret that `accepts` confirms, corrected if need be; None if there is none within reach.
@@ -101,17 +187,24 @@ class Decoder:
         return self.joined(shares, accepts) or self.corrected(shares, accepts)
 
     def joined(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
-        """The secret that the first t shares give, if `accepts` confirms it. Cheap: one product for each share."""
+        """The secret that all shares give or, if they do not fit together, the first t; if `accepts` confirms it.
+        Cheap: two products for each share.
+        """
         values = [shares[x] for x in self.holders]
-        secret = _as_secret(_combined(self._at_zero, values))
-        return Recovered(secret, self._consistent(values)) if secret is not None and accepts(secret) else None
+        consistent = self._consistent(values)
+        if consistent:
+            secret = _as_secret(_combined(self._at_zero, values) * self._everything % PRIME)
+        else:
+            secret = _as_secret(_combined(self._first_at_zero, values))
+        return Recovered(secret, consistent) if secret is not None and accepts(secret) else None
 
     def corrected(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
         """The secret by one decoding, which stands ⌊(m − t)/2⌋ wrong shares of the m."""
         values = [shares[x] for x in self.holders]
         if self._consistent(values):
             return None  # all agree on a secret that is not the right one
-        located = self._code.locate(values)
+        weights = [self._weights[x] for x in self.holders]
+        located = Code(self.holders, self.threshold, weights).locate(values)
         secret = None if located is None else _as_secret(located.at_zero)
         if located is None or secret is None or not accepts(secret):
             return None
@@ -123,7 +216,8 @@ class Decoder:
 
 def _combined(coefficients: Sequence[int], values: Sequence[int]) -> int:
     """Σ a_j·y_j, over as many values as there are coefficients."""
-    return sum(a * y for a, y in zip(coefficients, values, strict=False)) % PRIME
+    total: int = sum(map(mul, coefficients, values))
+    return total % PRIME
 
 
 def _as_secret(value: int) -> Secret | None:

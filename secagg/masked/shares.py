@@ -31,10 +31,8 @@ def commit(round_: Round, owner: ParticipantId, self_mask_seed: Secret) -> bytes
 
 def split(mask_key: Secret, seed: Secret, threshold: int, holders: Iterable[Index], rng: Rng) -> dict[Index, SharePair]:
     """Split both secrets: a pair of shares for every holder, the owner among them."""
-    indices = list(holders)
-    keys = shamir.share(mask_key, threshold, indices, rng)
-    seeds = shamir.share(seed, threshold, indices, rng)
-    return {i: SharePair(keys[i], seeds[i]) for i in indices}
+    both = shamir.share_both(mask_key, seed, threshold, list(holders), rng)
+    return {Index(i): SharePair(*pair) for i, pair in both.items()}
 
 
 def seal(round_: Round, channel: KeyPair, sender: ParticipantId, receiver: Member, pair: SharePair) -> bytes:

@@ -183,12 +183,16 @@ class Unmasking:
         return chain(own, chain.from_iterable(pairwise)), len(sets.survivors) + sum(map(len, masked.values()))
 
     def _wanted(self, sets: SurvivorSet) -> Iterable[Wanted]:
-        """The seed of each survivor, and the mask key of each who dropped."""
-        for owner in sets.survivors:
-            yield Wanted(owner, self._shares_of(owner), partial(self._is_seed, owner))
-        for owner in sets.dropped:
-            public = self._members[owner].keys.mask_public_key
-            yield Wanted(owner, self._shares_of(owner), partial(check_mask_key, public_key=public))
+        """The seed of each survivor, and the mask key of each who dropped. Owners whose shares the same members
+        hold follow one another.
+        """
+        survivors, dropped = set(sets.survivors), set(sets.dropped)
+        for owner in self._state.graph.order:
+            if owner in survivors:
+                yield Wanted(owner, self._shares_of(owner), partial(self._is_seed, owner))
+            elif owner in dropped:
+                public = self._members[owner].keys.mask_public_key
+                yield Wanted(owner, self._shares_of(owner), partial(check_mask_key, public_key=public))
 
     def _is_seed(self, owner: Index, candidate: Secret) -> bool:
         committed = self._state.shared[owner].commitment

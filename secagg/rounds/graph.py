@@ -26,6 +26,11 @@ class Neighbourhoods(Protocol):
         """Who signs, where members sign who survived."""
         ...
 
+    @property
+    def order(self) -> Sequence[Index]:
+        """All members; those next to each other have most neighbours in common."""
+        ...
+
     def of(self, index: Index) -> tuple[Index, ...]:
         """The neighbours of `index`, ascending, without itself."""
         ...
@@ -40,7 +45,12 @@ class CompleteGraph:
     @property
     def committee(self) -> frozenset[Index]:
         """All indices."""
-        return frozenset(map(Index, range(1, self.members + 1)))
+        return frozenset(self.order)
+
+    @property
+    def order(self) -> Sequence[Index]:
+        """By index."""
+        return [Index(i) for i in range(1, self.members + 1)]
 
     def of(self, index: Index) -> tuple[Index, ...]:
         """All indices but `index`."""

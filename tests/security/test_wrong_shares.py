@@ -192,16 +192,14 @@ def test_a_dealer_who_knows_the_check_is_named_all_the_same(monkeypatch: pytest.
             round_, channel, sender, receiver, shares.SharePair(pair.mask_key, Secret(value.to_bytes(33, "big")))
         )
 
-    def play() -> Run:
-        run = start(make_config(7, SEMI_HONEST, threshold=4))
-        assert_right(run)
-        return run
-
     monkeypatch.setattr(shares, "seal", sealing)
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch:  # Twin: all shares seem to fit together, and give another secret
         patch.setattr(unmask, "salt_from", lambda _: b"")
-        assert culprits(play()) == set()
-    assert culprits(play()) == {NAMES[2]}
+        fooled = start(make_config(7, SEMI_HONEST, threshold=4))
+        assert fooled.play().failure is not None
+    run = start(make_config(7, SEMI_HONEST, threshold=4))
+    assert_right(run)
+    assert culprits(run) == {NAMES[2]}
 
 
 def test_dealers_beyond_correction_end_the_round_and_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Shamir sharing over GF(2^256 + 297): reconstruction, correction, and that t − 1 shares say nothing."""
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations
 
 import pytest
@@ -142,7 +143,7 @@ def test_errors_chosen_to_cancel_in_the_check_show_once_it_is_salted() -> None:
     dealt[1], dealt[2] = (dealt[1] + h[1]) % PRIME, (dealt[2] - h[0]) % PRIME
     assert sum(a * dealt[x] for a, x in zip(h, range(1, 8), strict=True)) % PRIME == 0
     assert decoder.recover(dealt, is_secret) is None
-    salted = shamir.Decoder(range(1, 8), 4, b"not known when they were dealt")
+    salted = shamir.Decoder(range(1, 8), 4, shamir.Checks(b"not known when they were dealt"))
     assert sum(a * dealt[x] for a, x in zip(salted._check, range(1, 8), strict=True)) % PRIME != 0
 
 
@@ -185,3 +186,79 @@ def test_a_locator_without_roots_locates_nothing() -> None:
     dealt = values(3, 5)
     assert code.locate(spoiled_by(dealt, {2: 7})) == reed_solomon.Located((1,), int.from_bytes(SECRET.expose(), "big"))
     assert code.locate(spoiled_by(dealt, {2: 7, 4: 9})) is None
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 16, 17, 33, 67])
+def test_two_secrets_are_split_as_each_alone(threshold: int) -> None:
+    """Also with the largest coefficients and indices there are: what grows for one secret does not reach the other."""
+    holders = [1, 2, 77, 9_999, 10_000]
+    other = Secret(bytes(range(32, 64)))
+
+    class Largest:
+        def token(self, size: int) -> bytes:
+            return (PRIME - 1).to_bytes(48, "big") * (size // 48)
+
+    for one, again in ((SeededRng(bytes(32)), SeededRng(bytes(32))), (Largest(), Largest())):
+        first = shamir.share(SECRET, threshold, holders, one)
+        second = shamir.share(other, threshold, holders, one)
+        both = shamir.share_both(SECRET, other, threshold, holders, again)
+        assert both == {x: (first[x], second[x]) for x in holders}
+
+
+def test_inverses_are_inverses() -> None:
+    numbers = [1, -1, 2, 10_000, PRIME - 1, -77]
+    assert [v * i % PRIME for v, i in zip(numbers, polynomial.inverses(numbers), strict=True)] == [1] * len(numbers)
+    checks = shamir.Checks()
+    assert all(checks.inverse(d) * d % PRIME == 1 for d in (3, -3, 1, -1, 9_999, -10_000, 5))
+
+
+@pytest.mark.parametrize(
+    "holders",
+    [
+        range(2, 42),  # one has gone
+        range(1, 45),  # some came
+        [*range(2, 30), *range(33, 44)],  # both
+        range(1, 42),  # the same
+        range(60, 90),  # all others
+        range(1, 8),
+    ],
+    ids=str,
+)
+def test_a_decoder_made_of_another_is_as_one_made_anew(holders: Sequence[int]) -> None:
+    checks, threshold = shamir.Checks(b"salt"), 7
+    anew = shamir.Decoder(holders, threshold, checks)
+    made = shamir.Decoder(holders, threshold, checks, near=shamir.Decoder(range(1, 42), threshold, checks))
+    assert (made._weights, made._at_zero, made._check) == (anew._weights, anew._at_zero, anew._check)
+    dealt = {
+        x: int.from_bytes(s.expose(), "big") for x, s in shamir.share(SECRET, 7, holders, SeededRng(bytes(32))).items()
+    }
+    assert made.recover(dealt, is_secret) == shamir.Recovered(SECRET, consistent=True)
+    if len(holders) > threshold + 1:
+        last = list(holders)[-1]
+        dealt[last] ^= 1
+        assert made.recover(dealt, is_secret) == shamir.Recovered(SECRET, consistent=False)
+        dealt[last] ^= 1
+        first = next(iter(holders))
+        dealt[first] ^= 1
+        assert made.recover(dealt, is_secret) == shamir.Recovered(SECRET, consistent=False, wrong=(first,))
+
+
+def test_near_decoders_cost_a_factor_for_each_other_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights anew take m² products; of much the same holders they take m for each that is another."""
+    near = shamir.Decoder(range(1, 101), 60)
+    monkeypatch.setattr(shamir.Decoder, "_anew", lambda _: pytest.fail("made anew"))
+    shamir.Decoder(range(3, 103), 60, near=near)
+
+
+def test_every_wrong_share_shows_in_the_check() -> None:
+    """Whoever's it is, whatever is spare: one, several, all but enough."""
+    for holders in range(5, 12):
+        checks = shamir.Checks(b"salt")
+        dealt = values(4, holders)
+        decoder = shamir.Decoder(range(1, holders + 1), 4, checks)
+        for x in range(1, holders + 1):
+            spoilt = dealt | {x: (dealt[x] + 1) % PRIME}
+            assert not decoder._consistent([spoilt[i] for i in decoder.holders])
+        f = [dealt[x] + x**4 for x in decoder.holders]  # a polynomial of one degree more
+        assert not decoder._consistent([y % PRIME for y in f])
+        assert decoder._consistent([dealt[x] for x in decoder.holders])
