@@ -52,9 +52,10 @@ from secagg.crypto.certificates import (
     public_key_of,
     show_name,
 )
+from secagg.crypto.kdf import derive
 from secagg.crypto.revocation import RevocationList, check_current
 from secagg.crypto.secret import Secret
-from secagg.crypto.transcript import digest
+from secagg.crypto.transcript import digest, frame
 from secagg.crypto.verified_chains import VerifiedChain, VerifiedChains
 from secagg.errors import AuthenticationError, IdentityError, printable
 
@@ -452,9 +453,20 @@ class CoordinatorIdentity:
         """When the first certificate of the chain expires."""
         return min(x509.load_der_x509_certificate(der).not_valid_after_utc for der in self.chain)
 
+    @property
+    def host(self) -> str:
+        """One of the names of hosts in the certificate, by which a TLS client knows it."""
+        host = sorted(host_names_of(x509.load_der_x509_certificate(self.chain[0])))[0]
+        return host.replace("*", "any", 1)
+
     def sign(self, message: bytes) -> bytes:
         """An ECDSA P-256 signature of the message, DER, by the key of this identity."""
         return signing.sign(self._key, message)
+
+    def derived(self, label: bytes) -> Secret:
+        """32 bytes that only who has this private key can derive, for the one purpose that `label` names."""
+        scalar = self._key.private_numbers().private_value.to_bytes(32, "big")
+        return derive(Secret(scalar), salt=b"", info=frame(label), size=32)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("private keys are not pickled")

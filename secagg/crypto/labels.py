@@ -70,6 +70,9 @@ STORE_SEALING: Final = b"secagg/v1/store-sealing"
 JOURNAL_ENTRY: Final = b"secagg/v1/journal-entry"
 NOISE_SEED: Final = b"secagg/v1/kept-noise-seed"
 
+# Between the coordinator and its ingress workers
+LINK_TOKEN: Final = b"secagg/v1/link-token"
+
 # Audit log
 AUDIT_ENTRY: Final = b"secagg/v1/audit-entry"
 AUDIT_CHECKPOINT: Final = b"secagg/v1/audit-checkpoint-signature"

@@ -14,17 +14,26 @@ is another door.
 """
 
 from collections.abc import Callable
-from typing import NewType
+from typing import Final, NewType
 
 from secagg.crypto.prg import Words
-from secagg.errors import ProtocolViolation
+from secagg.errors import DecodeError, ProtocolViolation
 from secagg.messages import Index, ParticipantId
 
 Door = NewType("Door", bytes)
 """Which worker, in which of its lives: 16 bytes that it drew when that life began."""
 
+DOOR_SIZE: Final = 16
+
 HandOver = Callable[[Door, frozenset[Index]], Words | None]
 """Asks a door for the sum of the vectors of exactly these members, words[vector_len]; None if the door is lost."""
+
+
+def checked_door(door: bytes) -> Door:
+    """Raise `DecodeError` unless that can be the name of a door."""
+    if len(door) != DOOR_SIZE:  # check: door-size
+        raise DecodeError(f"a door is named by {DOOR_SIZE} bytes, not {len(door)}")
+    return Door(door)
 
 
 def no_doors(door: Door, members: frozenset[Index]) -> Words | None:

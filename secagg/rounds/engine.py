@@ -203,8 +203,7 @@ class Engine(OpeningAndClosing):
         if self.failure is not None:
             raise self.failure
         unit, held = self._holding(sender)
-        owner = self._members.index.get(sender)
-        if owner is not None and held.doors.get(owner) == door:
+        if self.held_at(sender) == door:
             return []
         self._check_turn(sender, unit.phase)
         owner = self._members.index_of(sender)
@@ -223,6 +222,16 @@ class Engine(OpeningAndClosing):
             return []
         lost = held.lose(door)
         return [*self._return(lost), *self._close_if_complete(now)] if lost else []
+
+    def held_at(self, participant: ParticipantId) -> Door | None:
+        """The door that holds the participant's vector of the open phase; None if there is none."""
+        index = self._members.index.get(participant)
+        found = [unit.held.doors[index] for unit in self._uploading if unit.held and index in unit.held.doors]
+        return found[0] if found and index is not None else None
+
+    def index_of(self, participant: ParticipantId) -> Index:
+        """Its number in the roster. Raise `NotInRoundError` if it is not on it."""
+        return self._members.index_of(participant)
 
     @property
     def doors(self) -> frozenset[Door]:

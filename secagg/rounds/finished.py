@@ -109,6 +109,25 @@ class FinishedRound:
             raise ValueError("the round did not end with a sum")
         return self._last
 
+    def held_at(self, participant: ParticipantId) -> Door | None:
+        """No door holds anything of the round."""
+        del participant
+        return None
+
+    def index_of(self, participant: ParticipantId) -> Index:
+        """Nobody needs it to bring anything: the round is over."""
+        raise NotInRoundError(f"the round is over: {participant} comes too late")
+
+    def hold(self, sender: ParticipantId, door: Door, now: float) -> list[Event]:
+        """No vector counts any more: the round is over."""
+        del door, now
+        raise NotInRoundError(f"the round is over: {sender} comes too late")
+
+    def lose(self, door: Door, now: float) -> list[Event]:
+        """Nothing of the round is lost with a door."""
+        del door, now
+        return []
+
     def ready(self, participant: ParticipantId, phase: Phase) -> bool:
         """Every phase is over."""
         del participant, phase

@@ -85,7 +85,24 @@ def server_credentials(
         first: in force when the server starts.
         changed: asked by a thread of gRPC before each handshake; None where nothing has changed since it last asked.
     """
+    return _server_credentials(first, changed, mutual=True)
+
+
+def server_only_credentials(
+    first: "grpc.ServerCertificateConfiguration",
+    changed: "Callable[[], grpc.ServerCertificateConfiguration | None]",
+) -> "grpc.ServerCredentials":
+    """As `server_credentials`, but clients need no certificate: their calls say who they are."""
+    return _server_credentials(first, changed, mutual=False)
+
+
+def _server_credentials(
+    first: "grpc.ServerCertificateConfiguration",
+    changed: "Callable[[], grpc.ServerCertificateConfiguration | None]",
+    *,
+    mutual: bool,
+) -> "grpc.ServerCredentials":
     import grpc  # noqa: PLC0415
 
     # The stubs do not know that None stands for no change.
-    return grpc.dynamic_ssl_server_credentials(first, changed, True)  # type: ignore[arg-type]
+    return grpc.dynamic_ssl_server_credentials(first, changed, mutual)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ from secagg_server.calls.statuses import Context
 from secagg_server.calls.streaming import streamed
 from secagg_server.calls.tasks import until
 from secagg_server.calls.turns import Turns
-from secagg_server.certificates.callers import Callers
+from secagg_server.certificates.callers import Callers, shown_by
 from secagg_server.rounds.hosted import Clock, HostedRound
 from secagg_server.rounds.registry import Rounds
 from secagg_server.storage.store import Store
@@ -63,7 +63,11 @@ class DataPlane:
 
     def who(self, context: Context) -> str:
         """Whose call it is. A certificate that was not seen before is logged."""
-        caller, fresh = self._callers.of(context)
+        return self.who_showed(shown_by(context))
+
+    def who_showed(self, pem: bytes) -> str:
+        """Whose call it is that came on a connection on which these certificates were shown."""
+        caller, fresh = self._callers.of_shown(pem)
         first = fresh and self._store.see_identity(caller.participant, caller.fingerprint)
         if fresh:
             self._rounds.audit.see(caller.participant, caller.organisation, caller.fingerprint, fresh=first)

@@ -13,6 +13,7 @@ from secagg.wire.parsing import parse
 from secagg_server.calls.statuses import CallProgress, Context
 from secagg_server.calls.tasks import Ending
 from secagg_server.calls.turns import Turns
+from secagg_server.certificates.callers import shown_by
 from secagg_server.limits.call_limiter import Slot
 
 MAX_PARTS: Final = 1000
@@ -118,6 +119,21 @@ class IncomingCall:
                 del raw  # not held beside the message
                 yield message
                 del message
+
+    async def raw(self) -> AsyncGenerator[bytes, None]:
+        """The messages one after the other, unread: for who passes them on. Flow control holds the sender back."""
+        while (raw := await self._read()) is not None:
+            yield raw
+
+    @property
+    def shown(self) -> bytes:
+        """The certificates that the other end of the connection showed, as of `shown_by`."""
+        return shown_by(self._context)
+
+    @property
+    def traceparent(self) -> str:
+        """Which trace the call belongs to, as its caller says."""
+        return self._progress.traceparent
 
     async def _all(self, kind: type[MessageT], max_bytes: int) -> list[MessageT]:
         found: list[MessageT] = []

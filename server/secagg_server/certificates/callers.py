@@ -78,9 +78,11 @@ class Callers:
         Raises:
             AuthenticationError: no participant's certificate, or one that is not valid at this time.
         """
-        shown = context.auth_context() or {}
-        pem = (*shown.get("x509_pem_cert", ()), *shown.get("x509_pem_cert_chain", ()))  # leaf; then the others, as one
-        key = sha256(b"".join(pem)).digest()
+        return self.of_shown(shown_by(context))
+
+    def of_shown(self, pem: bytes) -> tuple[Caller, bool]:
+        """As `of`, for who showed this chain on another connection, as an ingress worker says."""
+        key = sha256(pem).digest()
         known = self._known.get(key)
         now = self._clock()
         if known is not None and known.begin <= now <= known.end:
@@ -110,11 +112,17 @@ class _Known:
     end: float
 
 
-def _chain_of(pem: tuple[bytes, ...]) -> CertificateChain:
+def shown_by(context: Context) -> bytes:
+    """The certificates that the other end of the connection showed, PEM, its own first; empty if it showed none."""
+    shown = context.auth_context() or {}
+    return b"".join((*shown.get("x509_pem_cert", ()), *shown.get("x509_pem_cert_chain", ())))  # the others come as one
+
+
+def _chain_of(pem: bytes) -> CertificateChain:
     if not pem:  # check: client-certificate
         raise AuthenticationError("the connection has no client certificate")
     try:
-        certificates = x509.load_pem_x509_certificates(b"".join(pem))
+        certificates = x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise AuthenticationError("the client certificate is unreadable") from None
     return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)

@@ -48,21 +48,24 @@ from secagg.messages import (
     AdvertiseKeys,
     ConsistencyProof,
     CoordinatorMessage,
+    Index,
     Leave,
     ParticipantId,
     ParticipantMessage,
     Phase,
 )
-from secagg.phases import phases
+from secagg.phases import input_phase, phases
 from secagg.programs.ledgers.budgets import OPENED_IN, Charge
 from secagg.receipts import Receipt
 from secagg.robust.combining import Anomaly
+from secagg.rounds.doors import Door
 from secagg.rounds.engine import Engine, check_expected
 from secagg.rounds.finished import FinishedRound
 from secagg.schemes import Chunk
 from secagg.wire.keys import RosterEncoder
 from secagg.wire.progress import CohortEvent, InGroup, watched
 from secagg_server.audit.rounds import RoundAudit
+from secagg_server.ingress.keeper import DoorKeeper, NoDoors
 from secagg_server.limits.quota import Quota, no_quota
 from secagg_server.notifier import Notifier
 from secagg_server.observability.facts import RoundBroken, RoundEvent, RoundLost, RoundName, RoundOpened, RoundResumed
@@ -132,6 +135,7 @@ class HostedRound:
         spool: RoundSpool | None = None,
         unmasking: Unmasking | None = None,
         quota: Quota | None = None,
+        doors: DoorKeeper | None = None,
     ) -> None:
         """What is made needs one of `start`, `recover`, `restore` and `lose` before anything else.
 
@@ -151,6 +155,7 @@ class HostedRound:
         spool: that of the journal, as it was given to the engine of a round that is to be recovered.
         unmasking: as it was given to the engine; None for one that makes no threads, or is over.
         quota: of organisations in a cohort; no limit if None.
+        doors: other doors of the coordinator; none if None.
         """
         self.record = record
         self.config = engine.round.config
@@ -183,6 +188,8 @@ class HostedRound:
         self._processes = Processes(on_room)
         self._uploads = Uploads()
         self._unmasking = unmasking or Unmasking(one_after_the_other)
+        self._doors = doors or NoDoors()
+        self._inputs_open = True
         self._steps: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._observer = observer
@@ -266,7 +273,9 @@ class HostedRound:
             journalled.catch_up(at)
             journalled.go_on()
             at = self._clock()
-            events = journalled.resume(at)
+            events = [event for door in sorted(engine.doors) for event in journalled.lose_door(door, at)]
+            if engine.phase is not None:
+                events += journalled.resume(at)
             journalled.flush()
         for time_s, event in told:
             self._remember(time_s, self._watched_event(event, None))
@@ -515,6 +524,32 @@ class HostedRound:
         """Take a chunk of the upload with the number `claim`. Raises as `receive`."""
         await self._carry_out(partial(self._receive_chunk, sender, claim, chunk))
 
+    async def terms_at_door(self, sender: ParticipantId) -> tuple[Index, int, bool]:
+        """What a door needs to take the sender's vector: its index, the number of this upload, and whether its vector
+        counts already, at whichever door; then it is no new upload, and the numbers say nothing.
+
+        Raises:
+            RoundAborted: the round ended without a sum.
+            NotInRoundError: the sender is not on the roster, or was declared dropped; or the round is over.
+        """
+        await self.check_member(sender)
+        async with self._state:
+            self._check_running()
+            if self.delivered(sender, Phase.MASKED_INPUT):
+                return Index(0), 0, True
+            return self._engine.index_of(sender), self.claim_upload(sender), False
+
+    async def hold(self, sender: ParticipantId, claim: int, door: Door) -> None:
+        """Confirm that the vector of the upload with the number `claim`, which is whole at that door, counts there.
+        Raises as `receive`.
+        """
+        await self._carry_out(partial(self._hold, sender, claim, door))
+
+    async def lose_door(self, door: Door) -> None:
+        """That door is gone, with all that it held of this round."""
+        if self.outcome is None:
+            await self._carry_out(partial(self._journalled.lose_door, door))
+
     async def upload_progress(self, sender: ParticipantId) -> int:
         """Chunks that arrived. An upload that seems to be under way is over: its connection broke."""
         await self.check_member(sender)
@@ -559,6 +594,14 @@ class HostedRound:
     def _receive_chunk(self, sender: ParticipantId, claim: int, chunk: Chunk, now: float) -> list[Event]:
         self._uploads.check_newest(sender, claim)
         return self._receive(sender, chunk, now)
+
+    def _hold(self, sender: ParticipantId, claim: int, door: Door, now: float) -> list[Event]:
+        if not self._doors.attends(door):  # check: attending-door
+            raise NotInRoundError("this door is lost: its participants go on at another one")
+        if self._engine.held_at(sender) != door:  # else it asks again: it did not hear the answer
+            self._uploads.check_newest(sender, claim)
+        self._processes.check_there(sender)
+        return self._journalled.hold(sender, door, now)
 
     def _perform(self, step: Step) -> tuple[float, list[Event], Outcome | None]:
         self._check_running()
@@ -673,6 +716,7 @@ class HostedRound:
     def _publish(self, now: float, events: list[Event]) -> None:
         """Tell everyone who waits, and set the timer for the phase that is open now."""
         self._phase = self._engine.phase
+        self._delivered -= {(Phase.MASKED_INPUT, name) for name in self._engine.lost}
         for event in events:
             self._remember(now, self._watched_event(event, self.outcome))
             self._observer.tell(RoundEvent(self._name, now, event))
@@ -682,10 +726,19 @@ class HostedRound:
             return
         self._news.notify()
         if any(isinstance(event, PhaseStarted | SumReady | SumDelivered | RoundFailed) for event in events):
+            self._close_doors()
             self._turned.notify()
             self._set_timer()
         if self.outcome is not None:
             self._over()
+
+    def _close_doors(self) -> None:
+        """Nobody brings inputs any more: let the doors forget what they have of the round."""
+        order = phases(self.config)
+        after = self.phase is None or order.index(self.phase) > order.index(input_phase(self.config))
+        if self._inputs_open and after:
+            self._inputs_open = False
+            self._doors.forget(self.record.round_id)
 
     def _tell_safe(self) -> None:
         """Everything that happened may be told."""

@@ -28,6 +28,7 @@ from secagg.messages import (
 )
 from secagg.receipts import Statement
 from secagg.rounds.certification import Certification, Result
+from secagg.rounds.doors import Door
 from secagg.rounds.engine import Engine
 from secagg.rounds.finished import FinishedRound, LastAnswers
 from secagg.rounds.uploads import Spool
@@ -37,10 +38,12 @@ from secagg_server.storage.records import (
     Assigned,
     Certified,
     DeadlinePassed,
+    DoorLost,
     Ended,
     Entry,
     Excluded,
     Expected,
+    InputHeld,
     Outcome,
     Received,
     Rejoined,
@@ -57,7 +60,7 @@ from secagg_server.storage.store import Journal
 
 def waits(entry: Entry, events: Iterable[Event]) -> bool:
     """Whether nothing follows from what was taken, for anybody, before its phase is closed."""
-    message = isinstance(entry, Received | UploadCompleted | SeedReceived)
+    message = isinstance(entry, Received | UploadCompleted | SeedReceived | InputHeld)
     leaves = isinstance(entry, Received) and isinstance(entry.message, Leave)
     return message and not leaves and all(isinstance(event, MessageAccepted) for event in events)
 
@@ -65,7 +68,7 @@ def waits(entry: Entry, events: Iterable[Event]) -> bool:
 def _may_be_silent(entry: Entry) -> bool:
     """Whether the step may have been written down although no event came of it."""
     leaves = isinstance(entry, Received) and isinstance(entry.message, Leave)
-    return leaves or isinstance(entry, SeedReceived | Excluded | WrongShareRefused | Resumed)
+    return leaves or isinstance(entry, SeedReceived | Excluded | WrongShareRefused | Resumed | DoorLost)
 
 
 class RoundSpool:
@@ -138,6 +141,21 @@ class JournalledEngine:
             self._append(entry_of(now, sender, message), events)
         return events
 
+    def hold(self, sender: ParticipantId, door: Door, now: float) -> list[Event]:
+        """Take it that the sender's whole vector is at that door."""
+        events = self._engine.hold(sender, door, now)
+        if events:
+            self._append(InputHeld(now, sender, door), events)
+        return events
+
+    def lose_door(self, door: Door, now: float) -> list[Event]:
+        """Do without what that door holds."""
+        if door not in self._engine.doors:
+            return []
+        events = self._engine.lose(door, now)
+        self._append(DoorLost(now, door), events)
+        return events
+
     def expect(self, participants: frozenset[ParticipantId], now: float) -> list[Event]:
         """Take from the FL server who will come."""
         events = self._engine.expect(participants, now)
@@ -187,7 +205,7 @@ class JournalledEngine:
         self._audit.took(entry, events)
         return events
 
-    def _replayed(self, entry: Entry) -> list[Event]:  # noqa: PLR0911, one for each kind
+    def _replayed(self, entry: Entry) -> list[Event]:  # noqa: PLR0911, PLR0912, one for each kind
         engine = self._engine
         match entry:
             case Received(at, sender, message):
@@ -197,6 +215,10 @@ class JournalledEngine:
                 return []
             case UploadCompleted(at, sender, phase):
                 return self._take_again(at, sender, phase)
+            case InputHeld(at, sender, door):
+                return engine.hold(sender, door, at)
+            case DoorLost(at, door):
+                return engine.lose(door, at)
             case DeadlinePassed(at):
                 return engine.tick(at)
             case Rejoined(at, sender, keys):

@@ -8,12 +8,14 @@ from typing import Final
 from secagg.config import RoundConfig
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
+from secagg.crypto.prg import Words
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.errors import ConfigError, LimitError, ProtocolViolation, RoundAborted
+from secagg.errors import ConfigError, LimitError, ProtocolViolation, RoundAborted, StoreError
 from secagg.masked.ranges import Workers
-from secagg.messages import ParticipantId
+from secagg.messages import Index, ParticipantId
 from secagg.programs.ledgers.budgets import Budgets, Charge
+from secagg.rounds.doors import Door, HandOver
 from secagg.rounds.engine import Engine
 from secagg.rounds.finished import FinishedRound
 from secagg.rounds.uploads import Spool
@@ -22,6 +24,7 @@ from secagg.wire.configuration import decode_config
 from secagg.wire.grouping import GroupedRoundId
 from secagg_server.audit.coordinator import CoordinatorAudit
 from secagg_server.audit.rounds import RoundAudit
+from secagg_server.ingress.keeper import DoorKeeper
 from secagg_server.limits.capacity import Capacity, Demand
 from secagg_server.limits.quota import Quota
 from secagg_server.observability.observer import Observer
@@ -60,6 +63,7 @@ class RoundOpener:
         capacity: Capacity,
         quota: Quota,
         audit: CoordinatorAudit,
+        doors: DoorKeeper,
     ) -> None:
         """Args:
         store: what must not be forgotten.
@@ -76,6 +80,7 @@ class RoundOpener:
         capacity: memory and disk for sums and vectors.
         quota: of organisations in a cohort.
         audit: writes into the audit log.
+        doors: other doors of the coordinator.
         """
         self.budgets = budgets
         self.trust = trust
@@ -91,6 +96,7 @@ class RoundOpener:
         self._capacity = capacity
         self._quota = quota
         self._audit = audit
+        self._doors = doors
 
     @staticmethod
     def read(config_bytes: bytes) -> RoundConfig:
@@ -178,7 +184,8 @@ class RoundOpener:
             LimitError: there is no memory for its sum.
         """
         unmasking = Unmasking(self._workers)
-        engine = self._engine(record, config, journal.spool, audit, unmasking)
+        hand_over = partial(self._doors.hand_over, record.round_id)
+        engine = self._engine(record, config, journal.spool, audit, unmasking, hand_over)
 
         def start() -> HostedRound:
             hosted = self._hosted(record, engine, journal, audit, charge=charge, unmasking=unmasking)
@@ -198,7 +205,13 @@ class RoundOpener:
         """
         spool, unmasking = RoundSpool(journal.spool, writes=False), Unmasking(self._workers)
         audit = self._audit.round(record, config, charge=charge)
-        engine = self._engine(record, config, spool, audit, unmasking)
+
+        def hand_over(door: Door, members: frozenset[Index]) -> Words | None:
+            if not spool.writes:  # check: sums-of-another-life
+                raise StoreError("its inputs were with ingress workers, whose sums ended with the process before")
+            return self._doors.hand_over(record.round_id, door, members)
+
+        engine = self._engine(record, config, spool, audit, unmasking, hand_over)
         return lambda: self._hosted(record, engine, journal, audit, charge=charge, spool=spool, unmasking=unmasking)
 
     def over(self, record: RoundRecord, config: RoundConfig, journal: Journal, ended: Ended | None) -> HostedRound:
@@ -217,7 +230,13 @@ class RoundOpener:
         return Round(record.round_id, config, bind(record.round_id, record.config_bytes, config.model_digest))
 
     def _engine(
-        self, record: RoundRecord, config: RoundConfig, spool: Spool, audit: RoundAudit, unmasking: Unmasking
+        self,
+        record: RoundRecord,
+        config: RoundConfig,
+        spool: Spool,
+        audit: RoundAudit,
+        unmasking: Unmasking,
+        hand_over: HandOver,
     ) -> Engine:
         try:
             return coordinate(
@@ -228,6 +247,7 @@ class RoundOpener:
                 workers=unmasking,
                 claim=audit.claiming(partial(self._store.claim_release, record.round_id)),
                 noise_seed=record.noise_seed,
+                hand_over=hand_over,
             )
         except MemoryError:
             raise LimitError(f"no memory for a sum of {config.vector_len} coordinates") from None
@@ -259,6 +279,7 @@ class RoundOpener:
             spool=spool,
             unmasking=unmasking,
             quota=self._quota,
+            doors=self._doors,
         )
 
     def in_groups(

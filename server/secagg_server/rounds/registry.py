@@ -24,8 +24,10 @@ from secagg.errors import (
 from secagg.masked.ranges import Workers
 from secagg.messages import ParticipantId, Phase
 from secagg.programs.ledgers.budgets import Budgets
+from secagg.rounds.doors import Door
 from secagg.wire.results import PackedGroups
 from secagg_server.audit.coordinator import CoordinatorAudit
+from secagg_server.ingress.keeper import DoorKeeper, NoDoors
 from secagg_server.limits.capacity import Capacity
 from secagg_server.limits.memory import GIVE_BACK_AFTER_S, give_back
 from secagg_server.limits.quota import Quota, no_quota
@@ -72,6 +74,7 @@ class Rounds:
         audit: CoordinatorAudit | None = None,
         quarantine: Quarantine | None = None,
         quota: Quota | None = None,
+        doors: DoorKeeper | None = None,
     ) -> None:
         """Args:
         settings: limits.
@@ -86,6 +89,7 @@ class Rounds:
         audit: writes into the audit log; nothing is written if None.
         quarantine: who is kept out; nobody if None.
         quota: of organisations in a cohort; there is no limit if None.
+        doors: other doors of the coordinator; none if None.
         """
         self._settings = settings
         self.audit = audit or CoordinatorAudit(None, clock)
@@ -107,6 +111,7 @@ class Rounds:
             on_room=self._wake,
             capacity=capacity,
             quota=quota or no_quota(),
+            doors=doors or NoDoors(),
         )
         self._capacity = capacity
         self._known: dict[RoundId, OpenedRound] = {}  # by the ids that were given out, oldest first
@@ -329,6 +334,13 @@ class Rounds:
                 # It ended meanwhile, or too few are left; or the process cannot go on with it. The others are next.
                 with suppress(RoundAborted, Suspended):
                     await hosted.exclude(members)
+
+    async def lose_door(self, door: Door) -> None:
+        """Do without what that door held of open rounds."""
+        for hosted in list(self._rounds.values()):
+            # It ended meanwhile, or too few are left; or the process cannot go on with it. The others are next.
+            with suppress(RoundAborted, Suspended):
+                await hosted.lose_door(door)
 
     async def forgive(self, participant: ParticipantId) -> int:
         """Let a participant in again whose fault was proven; how many strikes it had.

@@ -4,5 +4,7 @@
 class Suspended(Exception):
     """The call can be made again, with the same bytes, when the coordinator is there again."""
 
-    def __init__(self) -> None:
-        super().__init__("the coordinator stops and goes on with this round when it is there again: try again")
+    def __init__(
+        self, why: str = "the coordinator stops and goes on with this round when it is there again: try again"
+    ) -> None:
+        super().__init__(why)

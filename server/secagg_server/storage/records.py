@@ -21,6 +21,7 @@ from secagg.messages import (
     SumChunk,
 )
 from secagg.receipts import Receipt
+from secagg.rounds.doors import Door
 from secagg.rounds.finished import LastAnswers
 from secagg.wire.progress import WatchedEvent
 from secagg.wire.results import PackedAggregate
@@ -72,6 +73,23 @@ class SeedReceived:
     time_s: float
     sender: ParticipantId
     seed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InputHeld:
+    """The sender's whole vector was confirmed at a door beside the coordinator, which alone has it."""
+
+    time_s: float
+    sender: ParticipantId
+    door: Door
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLost:
+    """What this door held, and had not handed over, was delivered by nobody."""
+
+    time_s: float
+    door: Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +172,8 @@ Entry = (
     Received
     | UploadCompleted
     | SeedReceived
+    | InputHeld
+    | DoorLost
     | DeadlinePassed
     | Rejoined
     | Expected

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, assert_never
 from secagg.crypto import labels
 from secagg.errors import AbortReason, AuthenticationError, DecodeError, StoreError
 from secagg.messages import AdvertiseKeys, ParticipantId, ParticipantMessage, Phase
+from secagg.rounds.doors import checked_door
 from secagg.wire.agreement import CONSISTENCY_PROOF
 from secagg.wire.calls import DATA_CALLS
 from secagg.wire.codecs import Codec
@@ -24,9 +25,11 @@ from secagg_server.storage.records import (
     Assigned,
     Certified,
     DeadlinePassed,
+    DoorLost,
     Entry,
     Excluded,
     Expected,
+    InputHeld,
     Received,
     Rejoined,
     Resumed,
@@ -96,7 +99,7 @@ def _fixed(number: int, kind: str, time_s: float, sender: str, what: str) -> tup
     return struct.pack(">Qd", number, time_s), kind.encode(), sender.encode(), what.encode()
 
 
-def _opened(entry: Entry) -> tuple[str, str, bytes]:  # noqa: PLR0911, one for each kind
+def _opened(entry: Entry) -> tuple[str, str, bytes]:  # noqa: PLR0911, PLR0912, one for each kind
     """Sender, what, and the body in clear."""
     match entry:
         case Received(sender=sender, message=message) | Rejoined(sender=sender, message=message):
@@ -106,6 +109,10 @@ def _opened(entry: Entry) -> tuple[str, str, bytes]:  # noqa: PLR0911, one for e
             return sender, phase.name, b""
         case SeedReceived(sender=sender, seed=seed):
             return sender, "", seed
+        case InputHeld(sender=sender, door=door):
+            return sender, "", door
+        case DoorLost(door=door):
+            return _NONE, "", door
         case DeadlinePassed():
             return _NONE, "", b""
         case Expected(participants=names) | Excluded(participants=names):
@@ -142,6 +149,10 @@ def _read(kept: Columns, body: bytes) -> Entry:  # noqa: PLR0911, PLR0912, one f
             if len(body) != SEED_SIZE:
                 raise DecodeError(f"a seed of {len(body)} bytes")
             return SeedReceived(time_s, _sender(kept), body)
+        case InputHeld.__name__:
+            return InputHeld(time_s, _sender(kept), checked_door(body))
+        case DoorLost.__name__:
+            return DoorLost(time_s, checked_door(body))
         case DeadlinePassed.__name__:
             return DeadlinePassed(time_s)
         case Expected.__name__:
