@@ -281,7 +281,7 @@ class Player:
     async def play(self, *, leave_before: Phase | None = None) -> None:
         """Everything to the receipt, or up to a phase that it leaves the round before sending in."""
         while self.receipt is None:
-            if leave_before is not None and _phase(self.next) is leave_before:
+            if leave_before is not None and phase_of(self.next) is leave_before:
                 return await self.leave()
             await self.say()
         return None
@@ -291,7 +291,7 @@ class Player:
         return {"metadata": ((ROUND_METADATA, self.round.round_id),), "timeout": PATIENCE_S}
 
 
-def _phase(message: AdvertiseKeys | Reply) -> Phase:
+def phase_of(message: AdvertiseKeys | Reply) -> Phase:
     return Phase.MASKED_INPUT if isinstance(message, MaskedVector) else SENT_IN[type(message)]
 
 

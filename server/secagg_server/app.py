@@ -33,6 +33,9 @@ from secagg_server.calls.health import Health
 from secagg_server.certificates.callers import Callers
 from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
+from secagg_server.ingress.attendance import Doors
+from secagg_server.ingress.link_server import link_server
+from secagg_server.ingress.unmasking import SpreadOut
 from secagg_server.limits import open_files
 from secagg_server.limits.call_limiter import LAST_RESORT, MAX_CONTROL_BYTES, MAX_CONTROL_CALLS, CallLimiter
 from secagg_server.limits.capacity import Capacity, free_disk, free_memory
@@ -75,6 +78,7 @@ class RunningServer:
         data_address: HOST:PORT of the data plane, with the port that it got.
         control_address: HOST:PORT or unix:PATH of the control plane; grpc takes either as a target.
         status_address: HOST:PORT of the status port, with the port that it got; None without one.
+        link_address: HOST:PORT for ingress workers, with the port that it got; None without one.
         connections: how many connections of participants fit under the limit of open files.
         proxy: those connections.
         rounds: what it coordinates.
@@ -84,6 +88,7 @@ class RunningServer:
     data_address: str
     control_address: str
     status_address: str | None
+    link_address: str | None
     connections: int
     proxy: ConnectionProxy
     rounds: Rounds
@@ -91,7 +96,7 @@ class RunningServer:
 
 
 @asynccontextmanager
-async def running_server(
+async def running_server(  # noqa: PLR0915, all that a coordinator is made of, in order
     settings: Settings, *, store: Store | None = None, clock: Clock = time.time, trial: bool = False
 ) -> AsyncIterator[RunningServer]:
     """Go on with the rounds that an earlier process left, and serve until the block ends. Then suspend open rounds, or
@@ -166,12 +171,13 @@ async def running_server(
         _status(settings) as status,
     ):
         callers = Callers(loaded.trust, loaded.denied, clock)
+        doors = None if settings.link is None else Doors(lambda round_id: rounds.find(round_id).config)
         rounds = Rounds(
             settings,
             loaded.trust,
             keeper,
             lambda: renewal.loaded.identity,
-            workers=Threads(pool, threads),
+            workers=Threads(pool, threads) if doors is None else SpreadOut(doors, Threads(pool, threads)),
             clock=clock,
             rng=SystemRng(),
             observer=observer,
@@ -179,6 +185,7 @@ async def running_server(
             audit=audit,
             quarantine=quarantine,
             quota=Quota(settings.max_per_organisation, audit.people.organisation_of),
+            doors=doors,
         )
         data_plane = DataPlane(rounds, callers, keeper, clock)
 
@@ -187,6 +194,11 @@ async def running_server(
         control = _control_server(
             settings, ControlPlane(rounds, clock), checks[1], limiter=limiters["control"], observer=observer
         )
+        link = None
+        if doors is not None:
+            link = link_server(
+                settings, data_plane, rounds, doors=doors, renewal=renewal, limiter=limiters["data"], observer=observer
+            )
         behind = listen_tcp(
             TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()), "listen"
         )
@@ -199,20 +211,22 @@ async def running_server(
             str(proxy.listens),
             str(control_address),
             None if status is None else str(status.listens),
+            None if link is None else str(link.listens),
             connections,
             proxy,
             rounds,
             renewal,
         )
+        servers = [data, control, *([] if link is None else [link.server])]
         if trial:
             yield running
-            await asyncio.gather(data.stop(None), control.stop(None))
+            await asyncio.gather(*(server.stop(None) for server in servers))
             return
         tell_news(keeper, audit)  # written with the start
         await audit.start(settings, loaded.identity, loaded.trust)
         await asyncio.to_thread(rounds.opener.budgets.look)
         await rounds.recover()
-        await asyncio.gather(data.start(), control.start())
+        await asyncio.gather(*(server.start() for server in servers))
         proxy.start(behind.port)
         renewing = asyncio.create_task(renewal.run())
         readiness.state = SERVING
@@ -223,7 +237,7 @@ async def running_server(
             renewing.cancel()
             for check in checks:
                 check.shut_down()
-            await _shut_down(rounds, audit, settings.shutdown_grace_s, data, control)
+            await _shut_down(rounds, audit, settings.shutdown_grace_s, *servers)
 
 
 async def _shut_down(rounds: Rounds, audit: CoordinatorAudit, grace_s: float, *planes: grpc.aio.Server) -> None:

@@ -130,6 +130,7 @@ async def _serve(settings: Settings, grpc_log: GrpcLog) -> None:
             data_plane=server.data_address,
             control_plane=server.control_address,
             status=server.status_address,
+            link=server.link_address,
             connections=server.connections,
             version=__version__,
         )

@@ -85,6 +85,15 @@ class Settings(BaseSettings):
         description="Who may use a control socket: its owner alone (mode 0600), or its group too (0660), which is the "
         "folder's if the folder is setgid.",
     )
+    link: str | None = Field(
+        None,
+        description="Link: HOST:PORT for ingress workers, which take participants' connections and inputs beside this "
+        "process; none if it is not set. Only who has the coordinator's key is let in.",
+    )
+    ingress_listen: str = Field(
+        "127.0.0.1:0",
+        description="HOST:PORT where each ingress worker listens for participants; port 0 picks a free one.",
+    )
     status: str | None = Field(
         None, description="Status port: HOST:PORT for metrics, health and the status page over HTTP; customary is 9464."
     )
@@ -241,7 +250,7 @@ class Settings(BaseSettings):
     def _has_a_port_for_each(self) -> Self:
         """The second to listen would be told of another program. What is no address is refused when it is used."""
         places: list[tuple[str, TcpAddress]] = []
-        for name in ("listen", "control", "status"):
+        for name in ("listen", "control", "status", "link"):
             with suppress(ConfigError):  # a socket, or none
                 places.append((name, parse_tcp(getattr(self, name) or "")))
         for (one, first), (other, second) in combinations(places, 2):

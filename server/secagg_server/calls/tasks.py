@@ -64,6 +64,13 @@ class Ending:
             self._limit.reschedule(asyncio.get_running_loop().time())
 
 
+async def ended(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel the tasks, and wait until they are over: what they used may be closed then."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
 async def until(work: Coroutine[None, None, None], *ends: Coroutine[None, None, None]) -> None:
     """Do `work` until it is done or one of `ends` is: whoever sends slowly, or nothing, is cut off with its phase."""
     tasks = [started(one) for one in (work, *ends)]

@@ -14,7 +14,7 @@ from secagg.crypto.prg import Words
 from secagg.errors import ProtocolViolation
 from secagg.messages import Index, MaskedInputChunk
 from secagg.rounds.doors import Door
-from secagg_server.calls.tasks import started
+from secagg_server.calls.tasks import ended, started
 from secagg_server.ingress.door import DoorRound
 from secagg_server.limits.capacity import Capacity, Demand
 from secagg_server.rounds.suspension import Suspended
@@ -147,5 +147,4 @@ class Life:
                 raise Suspended(LOST)
             return doing.result()
         finally:
-            doing.cancel()
-            ending.cancel()
+            await ended(doing, ending)

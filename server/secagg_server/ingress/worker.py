@@ -16,8 +16,8 @@ import grpc
 import structlog
 
 from secagg.context import RoundId
-from secagg.errors import RemoteError, SecAggError, StoreError
 from secagg.crypto.prg import Words
+from secagg.errors import RemoteError, SecAggError, StoreError
 from secagg.masked.ranges import MaskRange
 from secagg.rounds.doors import DOOR_SIZE, Door
 from secagg.transport.addresses import TcpAddress, parse_tcp
@@ -145,9 +145,9 @@ class Worker:
 
 def _parts(life: Life, number: int, members: bytes, words: Words) -> Iterator[pb.HandPart]:
     """A sum in parts, of which the first names whose it is."""
-    data = memoryview(words.astype(words.dtype.newbyteorder("<"), copy=False)).cast("B")
-    for start in range(0, len(data), PART_BYTES):
-        piece = bytes(data[start : start + PART_BYTES])
+    step = PART_BYTES // words.dtype.itemsize
+    for start in range(0, len(words), step):
+        piece = words[start : start + step].astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
         yield pb.HandPart(door=life.door, number=number, members=b"" if start else members, words=piece)
 
 
@@ -198,7 +198,9 @@ async def running_worker(
     link = Head(head, loaded)
     worker = Worker(link, str(proxy.listens), capacity)
     data = _data_server(settings, WorkerPlane(link, lambda: worker.life), callers, proxy, observer)
-    behind = listen_tcp(TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()), "listen")
+    behind = listen_tcp(
+        TcpAddress("127.0.0.1", 0), lambda at: data.add_secure_port(at, renewal.credentials()), "listen"
+    )
     await data.start()
     proxy.start(behind.port)
     running = [asyncio.create_task(work) for work in (renewal.run(), worker.run())]

@@ -18,7 +18,7 @@ from secagg.wire.v1 import data_plane_pb2 as data
 from secagg.wire.v1 import link_pb2 as pb
 from secagg_server.calls.handlers import Answer
 from secagg_server.calls.incoming import IncomingCall
-from secagg_server.calls.tasks import started
+from secagg_server.calls.tasks import ended, started
 from secagg_server.calls.turns import Turns
 from secagg_server.ingress.head import AWAY, Head, Metadata, only
 from secagg_server.ingress.life import LOST, Life, RoundHere
@@ -77,7 +77,7 @@ class WorkerPlane:
                 call.taken()
                 reply: pb.BeginReply | None = await life.until(_settled(closed))
             finally:
-                closed.cancel()
+                await ended(closed)
             while reply is not None:
                 yield reply.answer
                 reply = await anext(replies, None)
@@ -99,7 +99,7 @@ class WorkerPlane:
             if taking.done():
                 taking.result()
         finally:
-            taking.cancel()
+            await ended(taking)
 
     async def _take(
         self, life: Life, here: RoundHere, round_id: RoundId, terms: pb.UploadTerms, call: IncomingCall

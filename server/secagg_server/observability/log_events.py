@@ -41,6 +41,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "culprits": "ids of participants whose fault is proven",
     "data_plane": "address that participants use",
     "detail": "the error's message, or the words of whoever wrote it",
+    "door": "name of one life of an ingress worker, 32 hex digits",
     "error": "class of the error",
     "exception": "traceback, without the values of variables",
     "expected": "number of participants that may deliver in the phase",
@@ -53,6 +54,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "head": "number and digest of the ledger's latest entry, as `ledger verify --head` takes it; in `audit_checkpoint` "
     "those of the audit log's last checkpoint",
     "hours": "until it expires; negative once it has",
+    "link": "address that ingress workers use",
+    "listens": "address of an ingress worker that participants use",
     "logger": "name of the library's logger",
     "lost": "how many lines before this one were lost, because whoever reads the log had stopped to read it",
     "made": "when the backup was made; UTC, ISO 8601",
@@ -108,7 +111,36 @@ PROCESS: Final[Mapping[str, LogEvent]] = {
     "ready": LogEvent(
         level="info",
         meaning="Both planes serve. It is logged at every `log_level`.",
-        fields=("data_plane", "control_plane", "status", "connections", "version"),
+        fields=("data_plane", "control_plane", "status", "link", "connections", "version"),
+    ),
+    "door_opened": LogEvent(
+        level="info",
+        meaning="An ingress worker is there. `door` names this life of it; when it starts anew, that is another door.",
+        fields=("door", "listens"),
+    ),
+    "door_lost": LogEvent(
+        level="warning",
+        meaning="An ingress worker is gone, or does not answer. Participants whose inputs it held go on at another "
+        "door, or count as dropped.",
+        to_do="If it happens while nobody stops workers, look at the worker's log, its memory and its network.",
+        fields=("door", "listens"),
+    ),
+    "door_disagrees": LogEvent(
+        level="error",
+        meaning="An ingress worker handed in something else than it was asked for. It counts as lost.",
+        to_do="Report it, with both logs: it is an error of secagg, or somebody else has the coordinator's key.",
+        fields=("door", "detail"),
+    ),
+    "head_attended": LogEvent(
+        level="info",
+        meaning="This ingress worker reached the coordinator, and takes calls of participants from now on.",
+        fields=("door",),
+    ),
+    "head_lost": LogEvent(
+        level="warning",
+        meaning="This ingress worker lost the coordinator. It has forgotten all inputs that it held, and tries again.",
+        to_do="If it lasts, see whether the coordinator runs, and whether its `link` can be reached from here.",
+        fields=("door",),
     ),
     "few_open_files": LogEvent(
         level="warning",

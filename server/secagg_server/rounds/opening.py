@@ -185,7 +185,7 @@ class RoundOpener:
         """
         unmasking = Unmasking(self._workers)
         hand_over = partial(self._doors.hand_over, record.round_id)
-        engine = self._engine(record, config, journal.spool, audit, unmasking, hand_over)
+        engine = self._engine(record, config, journal.spool, audit, unmasking=unmasking, hand_over=hand_over)
 
         def start() -> HostedRound:
             hosted = self._hosted(record, engine, journal, audit, charge=charge, unmasking=unmasking)
@@ -211,7 +211,7 @@ class RoundOpener:
                 raise StoreError("its inputs were with ingress workers, whose sums ended with the process before")
             return self._doors.hand_over(record.round_id, door, members)
 
-        engine = self._engine(record, config, spool, audit, unmasking, hand_over)
+        engine = self._engine(record, config, spool, audit, unmasking=unmasking, hand_over=hand_over)
         return lambda: self._hosted(record, engine, journal, audit, charge=charge, spool=spool, unmasking=unmasking)
 
     def over(self, record: RoundRecord, config: RoundConfig, journal: Journal, ended: Ended | None) -> HostedRound:
@@ -235,6 +235,7 @@ class RoundOpener:
         config: RoundConfig,
         spool: Spool,
         audit: RoundAudit,
+        *,
         unmasking: Unmasking,
         hand_over: HandOver,
     ) -> Engine:

@@ -9,9 +9,11 @@ from secagg_server.storage.records import (
     Assigned,
     Certified,
     DeadlinePassed,
+    DoorLost,
     Entry,
     Excluded,
     Expected,
+    InputHeld,
     Received,
     Rejoined,
     Resumed,
@@ -43,6 +45,7 @@ from secagg.messages import (
     SumReport,
     Unmask,
 )
+from secagg.rounds.doors import Door
 from tests.properties.decoders import messages
 
 ROUND = RoundId(bytes(range(16)))
@@ -69,6 +72,8 @@ ENTRIES: list[Entry] = [
     *(Received(1.25 + number, SITE, message) for number, message in enumerate(sent())),
     UploadCompleted(2.5, SITE, Phase.MASKED_INPUT),
     SeedReceived(3.0, SITE, b"s" * 16),
+    InputHeld(3.5, SITE, Door(b"d" * 16)),
+    DoorLost(4.0, Door(b"d" * 16)),
     DeadlinePassed(1e9 + 1 / 3),
     Rejoined(5.0, SITE, KEYS),
     Expected(6.0, NAMES),
