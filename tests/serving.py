@@ -182,7 +182,11 @@ class Director:
     async def watch(self, round_id: RoundId) -> list[WatchedEvent]:
         """Every event until the end."""
         request = control_pb.WatchRoundRequest(round_id=round_id)
-        return [decode_event(e)[1] async for e in self.stub.WatchRound(request, timeout=PATIENCE_S)]
+        return [
+            decode_event(event)[1]
+            async for together in self.stub.WatchRound(request, timeout=PATIENCE_S)
+            for event in together.events
+        ]
 
     async def aggregate(self, round_id: RoundId, config: RoundConfig) -> Aggregate:
         call = self.stub.FetchAggregate(control_pb.FetchRequest(round_id=round_id), timeout=PATIENCE_S)

@@ -1,5 +1,6 @@
 """Round events on the wire, as the control plane's `WatchRound` streams them."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -21,7 +22,7 @@ from secagg.events import (
 from secagg.messages import ParticipantId, Phase
 from secagg.robust.combining import Anomaly
 from secagg.wire.failures import decode_failure, encode_failure
-from secagg.wire.fields import told_by_coordinator
+from secagg.wire.fields import split, told_by_coordinator
 from secagg.wire.v1 import control_plane_pb2 as pb
 from secagg.wire.v1 import data_plane_pb2
 
@@ -124,6 +125,11 @@ def encode_event(event: WatchedEvent, time_s: float) -> pb.RoundEvent:
         case _:
             assert_never(event)
     return message
+
+
+def encode_events(happened: Iterable[tuple[float, WatchedEvent]]) -> Iterator[pb.RoundEvents]:
+    """Events that are told together, each with its time in seconds since 1970; messages of at most 1 MiB."""
+    return split((encode_event(event, at) for at, event in happened), lambda some: pb.RoundEvents(events=some))
 
 
 def decode_event(message: pb.RoundEvent) -> tuple[float, WatchedEvent]:

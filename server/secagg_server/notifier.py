@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
+
+MOST_TOGETHER: Final = 1000
+"""Items that are given at once."""
 
 ItemT = TypeVar("ItemT")
 
@@ -24,10 +27,28 @@ class Notifier:
 
     async def each(self, items: Sequence[ItemT], over: Callable[[], bool], seen: int = 0) -> AsyncIterator[ItemT]:
         """Items behind the first `seen`, also those that are added later, until it is over."""
+        async for some in self.several(items, over, seen):
+            for item in some:
+                yield item
+
+    async def several(
+        self, items: Sequence[ItemT], over: Callable[[], bool], seen: int = 0, pause_s: float = 0.0
+    ) -> AsyncIterator[Sequence[ItemT]]:
+        """As `each`, but what is there already is given together.
+
+        Args:
+            items: what is told.
+            over: whether no more will come.
+            seen: items that are not given.
+            pause_s: seconds for others to come with the first one, unless it is over.
+        """
         while True:
-            while seen < len(items):
-                yield items[seen]
-                seen += 1
+            if some := items[seen : seen + MOST_TOGETHER]:
+                seen += len(some)
+                yield some
+                continue
             if over():
                 return
             await self.wait()
+            if pause_s and not over():
+                await asyncio.sleep(pause_s)

@@ -193,7 +193,7 @@ async def test_out_of_time_amid_a_round(tmp_path: Path, synchronous: bool) -> No
 async def joined(s: Stage, round_id: bytes) -> None:
     """Wait until our keys have been accepted."""
     hosted = s.server.rounds.find(round_id)
-    async for _, event in hosted.watch():
+    async for _, event in hosted.follow():
         if isinstance(event, MessageAccepted):
             return
 

@@ -124,7 +124,7 @@ async def test_a_sum_may_be_forgotten_once_the_fl_server_has_it(tmp_path: Path) 
 async def started_twice(s: Stage, synchronous: bool) -> None:
     round_id = await s.director.open(CONFIG)
     first = asyncio.create_task(take_part(s.server.data_address, NAMES[0], CONFIG, round_id=round_id))
-    async for _, event in s.server.rounds.find(round_id).watch():
+    async for _, event in s.server.rounds.find(round_id).follow():
         if isinstance(event, MessageAccepted):
             break
     with pytest.raises(ProtocolViolation, match="another process with its certificate takes part"):
@@ -178,7 +178,7 @@ async def test_who_waits_for_a_round_is_given_the_place_of_its_earlier_process(t
     async with stage(tmp_path) as s:
         round_id, (first, *_) = await s.open(CONFIG)
         joined = asyncio.create_task(first.say())
-        async for _, event in s.server.rounds.find(round_id).watch():
+        async for _, event in s.server.rounds.find(round_id).follow():
             if isinstance(event, MessageAccepted):
                 break
         waiting = asyncio.create_task(s.server.rounds.next_offer(CONFIG.task, NAMES[0], ()))
@@ -255,7 +255,7 @@ async def test_an_interrupted_program_is_not_waited_for(
             + program.format(address=s.server.data_address, round_id=round_id.hex(), more=more)
         )
         with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE) as child:
-            async for _, event in s.server.rounds.find(round_id).watch():
+            async for _, event in s.server.rounds.find(round_id).follow():
                 if isinstance(event, MessageAccepted):
                     break
             child.send_signal(number)

@@ -77,9 +77,9 @@ class WatchRound(PreparedCall[None]):
         parts.clear()
 
     @staticmethod
-    def event(part: bytes) -> tuple[float, WatchedEvent]:
-        """When it happened, in seconds since 1970, and what."""
-        return decode_event(parse(pb.RoundEvent, part))
+    def events(part: bytes) -> Iterator[tuple[bytes, tuple[float, WatchedEvent]]]:
+        """Each event in bytes, by which it is known again, and when it happened, in seconds since 1970, and what."""
+        return ((event.SerializeToString(), decode_event(event)) for event in parse(pb.RoundEvents, part).events)
 
 
 @dataclass(frozen=True)

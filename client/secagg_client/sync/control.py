@@ -119,12 +119,13 @@ class ControlClient:
                     with closing(self._connection.stream(call, scope)) as parts:
                         repeated = told.copy()
                         for part in parts:
-                            if repeated[part]:
-                                repeated[part] -= 1
-                                continue
-                            told[part] += 1
-                            attempts.progressed()
-                            yield call.event(part)
+                            for known_by, event in call.events(part):
+                                if repeated[known_by]:
+                                    repeated[known_by] -= 1
+                                    continue
+                                told[known_by] += 1
+                                attempts.progressed()
+                                yield event
                     return
                 except RETRYABLE as error:
                     scope.wait(attempts.delay_after(error, monotonic()))

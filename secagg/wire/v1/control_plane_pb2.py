@@ -26,19 +26,19 @@ from secagg.wire.v1 import errors_pb2 as secagg_dot_wire_dot_v1_dot_errors__pb2
 from secagg.wire.v1 import data_plane_pb2 as secagg_dot_wire_dot_v1_dot_data__plane__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"secagg/wire/v1/control_plane.proto\x12\x0esecagg.wire.v1\x1a\x1bsecagg/wire/v1/errors.proto\x1a\x1fsecagg/wire/v1/data_plane.proto\"1\n\rOpenRoundPart\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\x12\x10\n\x08round_id\x18\x02 \x01(\x0c\"\"\n\x0eOpenRoundReply\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"%\n\x11WatchRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"[\n\x0cPhaseStarted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x65xpected\x18\x03 \x01(\r\"O\n\x0fMessageAccepted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\"~\n\x12ParticipantDropped\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.DropReason\"P\n\x0bWrongShares\x12\x0f\n\x07\x63ulprit\x18\x01 \x01(\t\x12\x30\n\tconflicts\x18\x02 \x03(\x0b\x32\x1d.secagg.wire.v1.ShareConflict\".\n\rShareConflict\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"2\n\x08SumReady\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\"9\n\x0bRoundFailed\x12*\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1b.secagg.wire.v1.ErrorDetail\"<\n\x0cGroupAnomaly\x12\r\n\x05group\x18\x01 \x01(\r\x12\x0c\n\x04norm\x18\x02 \x01(\x01\x12\x0f\n\x07typical\x18\x03 \x01(\x01\"U\n\x07\x41\x63\x63used\x12\x0f\n\x07\x61\x63\x63used\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63user\x18\x02 \x01(\t\x12(\n\x07verdict\x18\x03 \x01(\x0e\x32\x17.secagg.wire.v1.Verdict\"+\n\x0cMasksRemoved\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"\x9f\x04\n\nRoundEvent\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x35\n\rphase_started\x18\x02 \x01(\x0b\x32\x1c.secagg.wire.v1.PhaseStartedH\x00\x12;\n\x10message_accepted\x18\x03 \x01(\x0b\x32\x1f.secagg.wire.v1.MessageAcceptedH\x00\x12\x41\n\x13participant_dropped\x18\x04 \x01(\x0b\x32\".secagg.wire.v1.ParticipantDroppedH\x00\x12\x33\n\x0cwrong_shares\x18\x05 \x01(\x0b\x32\x1b.secagg.wire.v1.WrongSharesH\x00\x12-\n\tsum_ready\x18\x06 \x01(\x0b\x32\x18.secagg.wire.v1.SumReadyH\x00\x12\x33\n\x0cround_failed\x18\x07 \x01(\x0b\x32\x1b.secagg.wire.v1.RoundFailedH\x00\x12\x35\n\rgroup_anomaly\x18\t \x01(\x0b\x32\x1c.secagg.wire.v1.GroupAnomalyH\x00\x12*\n\x07\x61\x63\x63used\x18\n \x01(\x0b\x32\x17.secagg.wire.v1.AccusedH\x00\x12\x35\n\rmasks_removed\x18\x0b \x01(\x0b\x32\x1c.secagg.wire.v1.MasksRemovedH\x00\x12\r\n\x05group\x18\x08 \x01(\rB\x07\n\x05\x65vent\" \n\x0c\x46\x65tchRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"5\n\x11\x41\x62ortRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"\x14\n\x12ListStrikesRequest\"_\n\x07Strikes\x12\x16\n\x0eparticipant_id\x18\x01 \x01(\t\x12\x13\n\x0bquarantined\x18\x02 \x01(\x08\x12\'\n\x07strikes\x18\x03 \x03(\x0b\x32\x16.secagg.wire.v1.Strike\"8\n\x06Strike\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0f\n\x07time_ms\x18\x02 \x01(\x04\x12\x0b\n\x03why\x18\x03 \x01(\t\"/\n\x15\x46orgiveStrikesRequest\x12\x16\n\x0eparticipant_id\x18\x01 \x01(\t\"\'\n\x13\x46orgiveStrikesReply\x12\x10\n\x08\x66orgiven\x18\x01 \x01(\r\"=\n\x10ParticipantsPart\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x17\n\x0fparticipant_ids\x18\x02 \x03(\t\"\x13\n\x11ParticipantsReply\"!\n\x11ListRoundsRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"\x92\x01\n\x0cRoundSummary\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.RoundState\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x11\n\topened_ms\x18\x05 \x01(\x04\" \n\x10GetLedgerRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"r\n\nLedgerHead\x12\x16\n\x0e\x62udget_epsilon\x18\x01 \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x02 \x01(\x01\x12\x15\n\rspent_epsilon\x18\x03 \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\"G\n\nLedgerPart\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x1a.secagg.wire.v1.LedgerHead\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c*\xc2\x01\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ROP_REASON_DEADLINE\x10\x01\x12\x19\n\x15\x44ROP_REASON_CANCELLED\x10\x02\x12\x17\n\x13\x44ROP_REASON_REFUSED\x10\x03\x12\x16\n\x12\x44ROP_REASON_FAILED\x10\x04\x12\x18\n\x14\x44ROP_REASON_EXCLUDED\x10\x05\x12\x17\n\x13\x44ROP_REASON_EXPIRED\x10\x06*b\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_HEARSAY\x10\x01\x12\x12\n\x0eVERDICT_PROVEN\x10\x02\x12\x15\n\x11VERDICT_UNFOUNDED\x10\x03*p\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUND_STATE_RUNNING\x10\x01\x12\x14\n\x10ROUND_STATE_DONE\x10\x02\x12\x16\n\x12ROUND_STATE_FAILED\x10\x03\x32\x85\x07\n\x0c\x43ontrolPlane\x12L\n\tOpenRound\x12\x1d.secagg.wire.v1.OpenRoundPart\x1a\x1e.secagg.wire.v1.OpenRoundReply(\x01\x12M\n\nWatchRound\x12!.secagg.wire.v1.WatchRoundRequest\x1a\x1a.secagg.wire.v1.RoundEvent0\x01\x12O\n\x0e\x46\x65tchAggregate\x12\x1c.secagg.wire.v1.FetchRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12O\n\x06\x45xpect\x12 .secagg.wire.v1.ParticipantsPart\x1a!.secagg.wire.v1.ParticipantsReply(\x01\x12P\n\x07\x45xclude\x12 .secagg.wire.v1.ParticipantsPart\x1a!.secagg.wire.v1.ParticipantsReply(\x01\x12P\n\nAbortRound\x12!.secagg.wire.v1.AbortRoundRequest\x1a\x1f.secagg.wire.v1.AbortRoundReply\x12O\n\nListRounds\x12!.secagg.wire.v1.ListRoundsRequest\x1a\x1c.secagg.wire.v1.RoundSummary0\x01\x12K\n\tGetLedger\x12 .secagg.wire.v1.GetLedgerRequest\x1a\x1a.secagg.wire.v1.LedgerPart0\x01\x12L\n\x0bListStrikes\x12\".secagg.wire.v1.ListStrikesRequest\x1a\x17.secagg.wire.v1.Strikes0\x01\x12\\\n\x0e\x46orgiveStrikes\x12%.secagg.wire.v1.ForgiveStrikesRequest\x1a#.secagg.wire.v1.ForgiveStrikesReply\x12H\n\x08\x44\x65scribe\x12\x1f.secagg.wire.v1.DescribeRequest\x1a\x1b.secagg.wire.v1.Descriptionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"secagg/wire/v1/control_plane.proto\x12\x0esecagg.wire.v1\x1a\x1bsecagg/wire/v1/errors.proto\x1a\x1fsecagg/wire/v1/data_plane.proto\"1\n\rOpenRoundPart\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\x12\x10\n\x08round_id\x18\x02 \x01(\x0c\"\"\n\x0eOpenRoundReply\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"%\n\x11WatchRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"[\n\x0cPhaseStarted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x65xpected\x18\x03 \x01(\r\"O\n\x0fMessageAccepted\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\"~\n\x12ParticipantDropped\x12$\n\x05phase\x18\x01 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.DropReason\"P\n\x0bWrongShares\x12\x0f\n\x07\x63ulprit\x18\x01 \x01(\t\x12\x30\n\tconflicts\x18\x02 \x03(\x0b\x32\x1d.secagg.wire.v1.ShareConflict\".\n\rShareConflict\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"2\n\x08SumReady\x12\x11\n\tsurvivors\x18\x01 \x01(\r\x12\x13\n\x0bsums_digest\x18\x02 \x01(\x0c\"9\n\x0bRoundFailed\x12*\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1b.secagg.wire.v1.ErrorDetail\"<\n\x0cGroupAnomaly\x12\r\n\x05group\x18\x01 \x01(\r\x12\x0c\n\x04norm\x18\x02 \x01(\x01\x12\x0f\n\x07typical\x18\x03 \x01(\x01\"U\n\x07\x41\x63\x63used\x12\x0f\n\x07\x61\x63\x63used\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63user\x18\x02 \x01(\t\x12(\n\x07verdict\x18\x03 \x01(\x0e\x32\x17.secagg.wire.v1.Verdict\"+\n\x0cMasksRemoved\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"\x9f\x04\n\nRoundEvent\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x35\n\rphase_started\x18\x02 \x01(\x0b\x32\x1c.secagg.wire.v1.PhaseStartedH\x00\x12;\n\x10message_accepted\x18\x03 \x01(\x0b\x32\x1f.secagg.wire.v1.MessageAcceptedH\x00\x12\x41\n\x13participant_dropped\x18\x04 \x01(\x0b\x32\".secagg.wire.v1.ParticipantDroppedH\x00\x12\x33\n\x0cwrong_shares\x18\x05 \x01(\x0b\x32\x1b.secagg.wire.v1.WrongSharesH\x00\x12-\n\tsum_ready\x18\x06 \x01(\x0b\x32\x18.secagg.wire.v1.SumReadyH\x00\x12\x33\n\x0cround_failed\x18\x07 \x01(\x0b\x32\x1b.secagg.wire.v1.RoundFailedH\x00\x12\x35\n\rgroup_anomaly\x18\t \x01(\x0b\x32\x1c.secagg.wire.v1.GroupAnomalyH\x00\x12*\n\x07\x61\x63\x63used\x18\n \x01(\x0b\x32\x17.secagg.wire.v1.AccusedH\x00\x12\x35\n\rmasks_removed\x18\x0b \x01(\x0b\x32\x1c.secagg.wire.v1.MasksRemovedH\x00\x12\r\n\x05group\x18\x08 \x01(\rB\x07\n\x05\x65vent\"9\n\x0bRoundEvents\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.secagg.wire.v1.RoundEvent\" \n\x0c\x46\x65tchRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"5\n\x11\x41\x62ortRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"\x14\n\x12ListStrikesRequest\"_\n\x07Strikes\x12\x16\n\x0eparticipant_id\x18\x01 \x01(\t\x12\x13\n\x0bquarantined\x18\x02 \x01(\x08\x12\'\n\x07strikes\x18\x03 \x03(\x0b\x32\x16.secagg.wire.v1.Strike\"8\n\x06Strike\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0f\n\x07time_ms\x18\x02 \x01(\x04\x12\x0b\n\x03why\x18\x03 \x01(\t\"/\n\x15\x46orgiveStrikesRequest\x12\x16\n\x0eparticipant_id\x18\x01 \x01(\t\"\'\n\x13\x46orgiveStrikesReply\x12\x10\n\x08\x66orgiven\x18\x01 \x01(\r\"=\n\x10ParticipantsPart\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x17\n\x0fparticipant_ids\x18\x02 \x03(\t\"\x13\n\x11ParticipantsReply\"!\n\x11ListRoundsRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"\x92\x01\n\x0cRoundSummary\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\x0c\n\x04task\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.secagg.wire.v1.RoundState\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.secagg.wire.v1.Phase\x12\x11\n\topened_ms\x18\x05 \x01(\x04\" \n\x10GetLedgerRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"r\n\nLedgerHead\x12\x16\n\x0e\x62udget_epsilon\x18\x01 \x01(\x01\x12\x14\n\x0c\x62udget_delta\x18\x02 \x01(\x01\x12\x15\n\rspent_epsilon\x18\x03 \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\"G\n\nLedgerPart\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x1a.secagg.wire.v1.LedgerHead\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c*\xc2\x01\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ROP_REASON_DEADLINE\x10\x01\x12\x19\n\x15\x44ROP_REASON_CANCELLED\x10\x02\x12\x17\n\x13\x44ROP_REASON_REFUSED\x10\x03\x12\x16\n\x12\x44ROP_REASON_FAILED\x10\x04\x12\x18\n\x14\x44ROP_REASON_EXCLUDED\x10\x05\x12\x17\n\x13\x44ROP_REASON_EXPIRED\x10\x06*b\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_HEARSAY\x10\x01\x12\x12\n\x0eVERDICT_PROVEN\x10\x02\x12\x15\n\x11VERDICT_UNFOUNDED\x10\x03*p\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUND_STATE_RUNNING\x10\x01\x12\x14\n\x10ROUND_STATE_DONE\x10\x02\x12\x16\n\x12ROUND_STATE_FAILED\x10\x03\x32\x86\x07\n\x0c\x43ontrolPlane\x12L\n\tOpenRound\x12\x1d.secagg.wire.v1.OpenRoundPart\x1a\x1e.secagg.wire.v1.OpenRoundReply(\x01\x12N\n\nWatchRound\x12!.secagg.wire.v1.WatchRoundRequest\x1a\x1b.secagg.wire.v1.RoundEvents0\x01\x12O\n\x0e\x46\x65tchAggregate\x12\x1c.secagg.wire.v1.FetchRequest\x1a\x1d.secagg.wire.v1.AggregatePart0\x01\x12O\n\x06\x45xpect\x12 .secagg.wire.v1.ParticipantsPart\x1a!.secagg.wire.v1.ParticipantsReply(\x01\x12P\n\x07\x45xclude\x12 .secagg.wire.v1.ParticipantsPart\x1a!.secagg.wire.v1.ParticipantsReply(\x01\x12P\n\nAbortRound\x12!.secagg.wire.v1.AbortRoundRequest\x1a\x1f.secagg.wire.v1.AbortRoundReply\x12O\n\nListRounds\x12!.secagg.wire.v1.ListRoundsRequest\x1a\x1c.secagg.wire.v1.RoundSummary0\x01\x12K\n\tGetLedger\x12 .secagg.wire.v1.GetLedgerRequest\x1a\x1a.secagg.wire.v1.LedgerPart0\x01\x12L\n\x0bListStrikes\x12\".secagg.wire.v1.ListStrikesRequest\x1a\x17.secagg.wire.v1.Strikes0\x01\x12\\\n\x0e\x46orgiveStrikes\x12%.secagg.wire.v1.ForgiveStrikesRequest\x1a#.secagg.wire.v1.ForgiveStrikesReply\x12H\n\x08\x44\x65scribe\x12\x1f.secagg.wire.v1.DescribeRequest\x1a\x1b.secagg.wire.v1.Descriptionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'secagg.wire.v1.control_plane_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DROPREASON']._serialized_start=2392
-  _globals['_DROPREASON']._serialized_end=2586
-  _globals['_VERDICT']._serialized_start=2588
-  _globals['_VERDICT']._serialized_end=2686
-  _globals['_ROUNDSTATE']._serialized_start=2688
-  _globals['_ROUNDSTATE']._serialized_end=2800
+  _globals['_DROPREASON']._serialized_start=2451
+  _globals['_DROPREASON']._serialized_end=2645
+  _globals['_VERDICT']._serialized_start=2647
+  _globals['_VERDICT']._serialized_end=2745
+  _globals['_ROUNDSTATE']._serialized_start=2747
+  _globals['_ROUNDSTATE']._serialized_end=2859
   _globals['_OPENROUNDPART']._serialized_start=116
   _globals['_OPENROUNDPART']._serialized_end=165
   _globals['_OPENROUNDREPLY']._serialized_start=167
@@ -67,36 +67,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MASKSREMOVED']._serialized_end=977
   _globals['_ROUNDEVENT']._serialized_start=980
   _globals['_ROUNDEVENT']._serialized_end=1523
-  _globals['_FETCHREQUEST']._serialized_start=1525
-  _globals['_FETCHREQUEST']._serialized_end=1557
-  _globals['_ABORTROUNDREQUEST']._serialized_start=1559
-  _globals['_ABORTROUNDREQUEST']._serialized_end=1612
-  _globals['_ABORTROUNDREPLY']._serialized_start=1614
-  _globals['_ABORTROUNDREPLY']._serialized_end=1631
-  _globals['_LISTSTRIKESREQUEST']._serialized_start=1633
-  _globals['_LISTSTRIKESREQUEST']._serialized_end=1653
-  _globals['_STRIKES']._serialized_start=1655
-  _globals['_STRIKES']._serialized_end=1750
-  _globals['_STRIKE']._serialized_start=1752
-  _globals['_STRIKE']._serialized_end=1808
-  _globals['_FORGIVESTRIKESREQUEST']._serialized_start=1810
-  _globals['_FORGIVESTRIKESREQUEST']._serialized_end=1857
-  _globals['_FORGIVESTRIKESREPLY']._serialized_start=1859
-  _globals['_FORGIVESTRIKESREPLY']._serialized_end=1898
-  _globals['_PARTICIPANTSPART']._serialized_start=1900
-  _globals['_PARTICIPANTSPART']._serialized_end=1961
-  _globals['_PARTICIPANTSREPLY']._serialized_start=1963
-  _globals['_PARTICIPANTSREPLY']._serialized_end=1982
-  _globals['_LISTROUNDSREQUEST']._serialized_start=1984
-  _globals['_LISTROUNDSREQUEST']._serialized_end=2017
-  _globals['_ROUNDSUMMARY']._serialized_start=2020
-  _globals['_ROUNDSUMMARY']._serialized_end=2166
-  _globals['_GETLEDGERREQUEST']._serialized_start=2168
-  _globals['_GETLEDGERREQUEST']._serialized_end=2200
-  _globals['_LEDGERHEAD']._serialized_start=2202
-  _globals['_LEDGERHEAD']._serialized_end=2316
-  _globals['_LEDGERPART']._serialized_start=2318
-  _globals['_LEDGERPART']._serialized_end=2389
-  _globals['_CONTROLPLANE']._serialized_start=2803
-  _globals['_CONTROLPLANE']._serialized_end=3704
+  _globals['_ROUNDEVENTS']._serialized_start=1525
+  _globals['_ROUNDEVENTS']._serialized_end=1582
+  _globals['_FETCHREQUEST']._serialized_start=1584
+  _globals['_FETCHREQUEST']._serialized_end=1616
+  _globals['_ABORTROUNDREQUEST']._serialized_start=1618
+  _globals['_ABORTROUNDREQUEST']._serialized_end=1671
+  _globals['_ABORTROUNDREPLY']._serialized_start=1673
+  _globals['_ABORTROUNDREPLY']._serialized_end=1690
+  _globals['_LISTSTRIKESREQUEST']._serialized_start=1692
+  _globals['_LISTSTRIKESREQUEST']._serialized_end=1712
+  _globals['_STRIKES']._serialized_start=1714
+  _globals['_STRIKES']._serialized_end=1809
+  _globals['_STRIKE']._serialized_start=1811
+  _globals['_STRIKE']._serialized_end=1867
+  _globals['_FORGIVESTRIKESREQUEST']._serialized_start=1869
+  _globals['_FORGIVESTRIKESREQUEST']._serialized_end=1916
+  _globals['_FORGIVESTRIKESREPLY']._serialized_start=1918
+  _globals['_FORGIVESTRIKESREPLY']._serialized_end=1957
+  _globals['_PARTICIPANTSPART']._serialized_start=1959
+  _globals['_PARTICIPANTSPART']._serialized_end=2020
+  _globals['_PARTICIPANTSREPLY']._serialized_start=2022
+  _globals['_PARTICIPANTSREPLY']._serialized_end=2041
+  _globals['_LISTROUNDSREQUEST']._serialized_start=2043
+  _globals['_LISTROUNDSREQUEST']._serialized_end=2076
+  _globals['_ROUNDSUMMARY']._serialized_start=2079
+  _globals['_ROUNDSUMMARY']._serialized_end=2225
+  _globals['_GETLEDGERREQUEST']._serialized_start=2227
+  _globals['_GETLEDGERREQUEST']._serialized_end=2259
+  _globals['_LEDGERHEAD']._serialized_start=2261
+  _globals['_LEDGERHEAD']._serialized_end=2375
+  _globals['_LEDGERPART']._serialized_start=2377
+  _globals['_LEDGERPART']._serialized_end=2448
+  _globals['_CONTROLPLANE']._serialized_start=2862
+  _globals['_CONTROLPLANE']._serialized_end=3764
 # @@protoc_insertion_point(module_scope)

@@ -180,6 +180,12 @@ class RoundEvent(_message.Message):
     group: int
     def __init__(self, time_ms: _Optional[int] = ..., phase_started: _Optional[_Union[PhaseStarted, _Mapping]] = ..., message_accepted: _Optional[_Union[MessageAccepted, _Mapping]] = ..., participant_dropped: _Optional[_Union[ParticipantDropped, _Mapping]] = ..., wrong_shares: _Optional[_Union[WrongShares, _Mapping]] = ..., sum_ready: _Optional[_Union[SumReady, _Mapping]] = ..., round_failed: _Optional[_Union[RoundFailed, _Mapping]] = ..., group_anomaly: _Optional[_Union[GroupAnomaly, _Mapping]] = ..., accused: _Optional[_Union[Accused, _Mapping]] = ..., masks_removed: _Optional[_Union[MasksRemoved, _Mapping]] = ..., group: _Optional[int] = ...) -> None: ...
 
+class RoundEvents(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[RoundEvent]
+    def __init__(self, events: _Optional[_Iterable[_Union[RoundEvent, _Mapping]]] = ...) -> None: ...
+
 class FetchRequest(_message.Message):
     __slots__ = ("round_id",)
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]

@@ -11,7 +11,7 @@ from secagg.wire.calls import ABORT_ROUND, EXPECT, OPEN_ROUND
 from secagg.wire.fields import decode_participant_id
 from secagg.wire.ledgers import encode_ledger
 from secagg.wire.limits import MAX_REASON_BYTES
-from secagg.wire.progress import encode_event
+from secagg.wire.progress import encode_events
 from secagg.wire.rounds import RoundState, RoundSummary, encode_summary
 from secagg.wire.strikes import encode_record
 from secagg.wire.v1 import control_plane_pb2 as pb
@@ -61,8 +61,9 @@ class ControlPlane:
     async def _watch_round(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.WatchRoundRequest)
         call.belongs_to(request.round_id)
-        async for time_s, event in self._rounds.find_opened(request.round_id).watch():
-            yield encode_event(event, time_s).SerializeToString()
+        async for happened in self._rounds.find_opened(request.round_id).watch():
+            for part in encode_events(happened):
+                yield part.SerializeToString()
 
     async def _fetch_aggregate(self, call: IncomingCall) -> AsyncIterator[bytes]:
         request = await call.one(pb.FetchRequest)

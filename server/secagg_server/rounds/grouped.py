@@ -33,7 +33,7 @@ from secagg_server.observability.facts import (
 )
 from secagg_server.observability.logs import plain_traceback
 from secagg_server.observability.observer import Observer
-from secagg_server.rounds.hosted import INTERNAL, Clock, HostedRound, lost_round, name_of
+from secagg_server.rounds.hosted import INTERNAL, TOLD_EVERY_S, Clock, HostedRound, lost_round, name_of
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.storage.records import Aborted, Assigned, Combined, Ended, Entry, Released, RoundRecord
 from secagg_server.storage.store import Journal
@@ -260,9 +260,9 @@ class GroupedRound:
             raise RoundAborted(ended.reason, str(ended), culprits=ended.culprits).accusing(ended.accused)
         return self.outcome
 
-    def watch(self) -> AsyncIterator[tuple[float, WatchedEvent]]:
-        """All events, from the first to the last."""
-        return self._news.each(self.events, self._watched)
+    def watch(self) -> AsyncIterator[Sequence[tuple[float, WatchedEvent]]]:
+        """All events, from the first to the last; those that come shortly one after the other together."""
+        return self._news.several(self.events, self._watched, pause_s=TOLD_EVERY_S)
 
     def _watched(self) -> bool:
         """Whether nothing more will happen."""

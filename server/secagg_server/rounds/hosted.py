@@ -28,7 +28,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from secagg.config import RoundConfig
 from secagg.context import RoundId
@@ -100,6 +100,9 @@ Settle = Callable[..., None]
 
 Step = Callable[[float], list[Event]]
 """What to do with the engine at a time; runs in a thread."""
+
+TOLD_EVERY_S: Final = 0.05
+"""Seconds for which events wait for others: a message each would cost as much as the calls that they tell of."""
 
 INTERNAL = "internal error of the coordinator; its log says more"
 
@@ -411,11 +414,12 @@ class HostedRound:
         """Whether somebody may know the sum of a round that was aborted."""
         return self._engine.may_be_open
 
-    def watch(self, known: int = 0) -> AsyncIterator[tuple[float, CohortEvent]]:
-        """All events, from the first to the last, without the first `known`. Each is told once it is safe: where rounds
-        outlive the process, a message that merely waits is told when its phase turns.
+    def watch(self, known: int = 0) -> AsyncIterator[Sequence[tuple[float, CohortEvent]]]:
+        """All events, from the first to the last, without the first `known`; those that come shortly one after the
+        other together. Each is told once it is safe: where rounds outlive the process, a message that merely waits is
+        told when its phase turns.
         """
-        return self._news.each(self._tellable, self._watched, known)
+        return self._news.several(self._tellable, self._watched, known, TOLD_EVERY_S)
 
     def follow(self, known: int = 0) -> AsyncIterator[tuple[float, CohortEvent]]:
         """As `watch`, but each event as it happens, safe or not."""

@@ -19,7 +19,7 @@ from secagg.errors import AbortReason, RoundAborted, RoundTimeoutError
 from secagg.events import MessageAccepted, PhaseStarted, RoundFailed
 from secagg.messages import ParticipantId, Phase
 from secagg.robust.grouping import Groups
-from secagg.wire.progress import ResultReady, WatchedEvent, encode_event
+from secagg.wire.progress import ResultReady, WatchedEvent, encode_events
 from tests.rounds import make_config
 
 ROUND = RoundId(bytes(16))
@@ -31,7 +31,8 @@ FAILED = RoundFailed(RoundAborted(AbortReason.BELOW_THRESHOLD, "too few"))
 
 
 def part(time_s: float, event: WatchedEvent) -> bytes:
-    return encode_event(event, time_s).SerializeToString()
+    (only,) = encode_events([(time_s, event)])
+    return only.SerializeToString()
 
 
 BEFORE = [part(1.0, OPENED), part(2.0, FIRST), part(3.0, SECOND)]

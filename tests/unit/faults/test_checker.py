@@ -185,7 +185,7 @@ class Written:
 
     def watch(self, *events: control_plane_pb2.RoundEvent, **more: Any) -> None:
         request = control_plane_pb2.WatchRoundRequest(round_id=ROUND)
-        self.call(FL_SERVER, "WatchRound", request, answers=events, **more)
+        self.call(FL_SERVER, "WatchRound", request, answers=[control_plane_pb2.RoundEvents(events=events)], **more)
 
     def list_rounds(self, *states: tuple[bytes, int]) -> None:
         summaries = [control_plane_pb2.RoundSummary(round_id=one, state=state) for one, state in states]  # type: ignore[arg-type]

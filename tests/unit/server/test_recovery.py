@@ -256,7 +256,7 @@ class Watched:
                 if not asked.done():
                     asked.cancel()
                     break
-                now.append(asked.result())
+                now += asked.result()
         common = min(len(now), len(self.told))
         self.changed = self.changed or now[:common] != self.told[:common]
         self.told = max(now, self.told, key=len)
@@ -300,7 +300,7 @@ async def test_what_is_told_before_it_is_safe_may_not_happen_again(
 
 
 async def all_events(opened: OpenedRound) -> object:
-    return [event async for event in opened.watch()]
+    return [event async for together in opened.watch() for event in together]
 
 
 @pytest.mark.parametrize("breaks_off", [True, False])

@@ -249,7 +249,7 @@ async def test_who_watches_sees_how_far_it_is(durable: bool, monkeypatch: pytest
     first = asyncio.Event()
 
     async def watch() -> None:
-        async for _, event in scene.hosted.watch():
+        async for _, event in scene.hosted.follow():
             seen.append(event)
             if isinstance(event, MasksRemoved):
                 first.set()

@@ -511,8 +511,10 @@ def _opened(seen: Seen, known: Round | None, answer: _Answer) -> None:
 def _events(seen: Seen, known: Round | None, answer: _Answer) -> None:
     if known is None:
         return
-    known.watched.append(answer.shows(tuple(zip(answer.times, answer.messages, strict=True))))
-    for at, event in zip(answer.times, answer.messages, strict=True):
+    told = zip(answer.times, answer.messages, strict=True)
+    happened = tuple((at, event) for at, together in told for event in together.events)
+    known.watched.append(answer.shows(happened))
+    for at, event in happened:
         of = seen.round(group_id(known.round_id, event.group)) if event.group else known
         which = event.WhichOneof("event")
         if which == "sum_ready":
