@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from secagg.crypto.mask_stream import MaskCipher
 from secagg.crypto.prg import word_dtype
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import Code, code_for
@@ -65,11 +66,24 @@ class Suite(Enum):
 
     X25519_SHA256_AES128 = 1
     """Key agreement X25519, hashes and key derivation SHA-256, masks and encryption AES-128."""
+    X25519_SHA256_AEGIS128X4 = 2
+    """The same, but for the masks: AEGIS-128X4, which is faster on processors that have VAES. Coordinator and
+    participants need the extra `fast`.
+    """
 
     @property
     def key_size(self) -> int:
-        """Size of an AES key, in bytes."""
+        """Size of a key of masks and of encryption, in bytes."""
         return 16
+
+    @property
+    def mask_cipher(self) -> MaskCipher:
+        """What makes the masks."""
+        match self:
+            case Suite.X25519_SHA256_AES128:
+                return MaskCipher.AES_128
+            case Suite.X25519_SHA256_AEGIS128X4:
+                return MaskCipher.AEGIS_128X4
 
 
 class Graph(Enum):
@@ -230,6 +244,7 @@ class RoundConfig:
         object.__setattr__(self, "code", code)
         self._check_widths()
         self._check_scheme()
+        self._check_suite()
         self._check_certify()
 
     def _check_model_later(self) -> None:
@@ -400,6 +415,13 @@ class RoundConfig:
         if dealt and not self.release_to_participants:
             raise ConfigError("participants hold the key and decrypt the sum; set release_to_participants")
         profile.blocks(self.vector_len)
+
+    def _check_suite(self) -> None:
+        if self.homomorphic is not None and self.suite is not Suite.X25519_SHA256_AES128:  # check: suite-without-masks
+            raise ConfigError(
+                f"a homomorphic round has no masks, and suite {self.suite.name} differs in nothing else; "
+                "leave suite out, or use the masked scheme"
+            )
 
     def _check_certify(self) -> None:
         if not self.certify:

@@ -78,7 +78,7 @@ def take_part(membership: Membership, vector: IntegerVector | None, backend: Cal
 
     Raises:
         PolicyViolation: the round is below our policy.
-        MissingExtraError: the round is homomorphic and TenSEAL is not installed.
+        MissingExtraError: the round is homomorphic and TenSEAL is not installed, or what makes the masks of its suite.
     """
     return _participant(membership, vector, backend, None)
 
@@ -164,7 +164,7 @@ def restore(
             cannot be read or destroyed.
         PolicyViolation: the round is below our policy.
         ConfigError: `membership_of` gives the membership of somebody else, or lacks the credentials of a signed round.
-        MissingExtraError: the round is homomorphic and TenSEAL is not installed.
+        MissingExtraError: the round is homomorphic and TenSEAL is not installed, or what makes the masks of its suite.
     """
     name = StateName(round_id, participant_id, step_of(sealed))
     saved = unseal(sealed, name, keys.read(name))

@@ -15,7 +15,7 @@ import numpy as np
 
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream, Words, word_dtype
+from secagg.crypto.prg import KeyStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.arrays import FloatArray
@@ -150,7 +150,7 @@ class FixedPointUpdate:
     def read(self, start: int, stop: int, dtype: np.dtype[np.unsignedinteger] | None = None) -> Words:
         """Integers in [0, 2^v) of the coordinates [start, stop), as `dtype`. `start` is a multiple of 64."""
         out = np.empty(stop - start, dtype or self.dtype)
-        uniform = MaskStream(self._rounding_key, _UNIFORM_DTYPE, start, bytearray(_STRIDE * _UNIFORM_DTYPE.itemsize))
+        uniform = KeyStream(self._rounding_key, _UNIFORM_DTYPE, start, bytearray(_STRIDE * _UNIFORM_DTYPE.itemsize))
         last = min(stop, self._source.size)
         for low in range(start, last, _STRIDE):
             high = min(low + _STRIDE, last)

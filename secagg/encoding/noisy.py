@@ -9,7 +9,7 @@ import numpy as np
 
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream, Words, word_dtype
+from secagg.crypto.prg import KeyStream, Words, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.arrays import FloatArray
@@ -105,7 +105,7 @@ class NoisyUpdate:
         values = self._source.read(start, start + self.block)
         values *= self._calibration.scale
         buffer = bytearray(self.block * _UNIFORM.itemsize)
-        values += MaskStream(key, _UNIFORM, start, buffer).next(self.block) * 2.0**-32
+        values += KeyStream(key, _UNIFORM, start, buffer).next(self.block) * 2.0**-32
         return np.floor(values, out=values).astype(np.int64)
 
     def rounded(self) -> Values:

@@ -57,7 +57,7 @@ class AwaitingShares:
         held = {checked.own_index: self.own_pair}
         for i, entry in delivery.sealed.items():
             held[i] = shares.receive(checked, self.channel, i, entry)
-        masked = MaskedVector(turn.vector, config.ring_bits, replace(self, checked=checked)._masks(delivery))
+        masked = MaskedVector(turn.vector, config, replace(self, checked=checked)._masks(delivery))
         return turn.after(self, checked, held), masked
 
     def _masks(self, delivery: ShareDelivery) -> tuple[Mask, ...]:

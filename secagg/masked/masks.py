@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from secagg.config import Suite
 from secagg.context import Round
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import STRIDE_BYTES, MaskStream, Words, stride
+from secagg.crypto.mask_stream import MaskStream, StrideMemory, stride_words
+from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.messages import ParticipantId
@@ -38,23 +40,32 @@ def _mask_key(round_: Round, label: bytes, key_material: Secret, *ids: Participa
     return derive(key_material, salt=round_.round_id, info=info, size=suite.key_size)
 
 
-def add_masks(vector: Words, start: int, masks: Iterable[Mask]) -> None:
+def add_masks(vector: Words, start: int, masks: Iterable[Mask], suite: Suite) -> None:
     """Add the masks' elements from `start` on to `vector`, in place, mod 2^word.
 
     Args:
         vector: contiguous words; element i is coordinate `start` + i.
-        start: a multiple of 64.
+        start: 0 or more. At the beginning of a stride, a multiple of 256 KiB of words, nothing is made in vain.
         masks: each element of a stream is one word, so masks cancel mod 2^word and hence mod 2^b.
+        suite: of the round.
+
+    Raises:
+        MissingExtraError: what makes the suite's masks is not installed.
     """
-    buffer = bytearray(min(STRIDE_BYTES, vector.nbytes))
+    step = stride_words(vector.dtype)
+    memory = StrideMemory(min(step, start % step + len(vector)), vector.dtype)
     streams = [
-        (MaskStream(mask.key, vector.dtype, start, buffer), np.subtract if mask.negative else np.add) for mask in masks
+        (MaskStream(suite.mask_cipher, mask.key, memory).stride, np.subtract if mask.negative else np.add)
+        for mask in masks
     ]
-    step = stride(vector.dtype)
-    for low in range(0, len(vector), step):
-        block = vector[low : low + step]  # stays in the cache while every stream passes over it
-        for stream, combine in streams:
-            combine(block, stream.next(len(block)), out=block)
+    low = 0
+    while low < len(vector):
+        number, before = divmod(start + low, step)
+        block = vector[low : low + step - before]
+        end = before + len(block)
+        for stride, combine in streams:  # the block stays in the cache while every stream passes over it
+            combine(block, stride(number, end)[before:], out=block)
+        low += len(block)
 
 
 def opposite(masks: Sequence[Mask]) -> list[Mask]:

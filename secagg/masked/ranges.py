@@ -57,7 +57,7 @@ class MaskRange:
     def sum(self) -> Words:
         """Σ ± streams over the range, mod 2^word: words[stop − start]."""
         total: Words = np.zeros(self.stop - self.start, word_dtype(self.bits))
-        add_masks(total, self.start, self.masks)
+        add_masks(total, self.start, self.masks, self.suite)
         return total
 
     def encode(self) -> bytes:

@@ -51,7 +51,9 @@ class Participant(Session[Reply]):
 
         Raises:
             PolicyViolation: the round is below our policy.
+            MissingExtraError: what makes the masks of the round's suite is not installed.
         """
+        membership.round.config.suite.mask_cipher.require()  # check: suite-installed
         order = STATES[membership.round.config.threat_model]
         state, keys = restored or join(membership)
         super().__init__(membership, state, keys, vector, order=order)
@@ -89,7 +91,9 @@ def coordinator(
 
     Raises:
         ConfigError: an active round without `trust`, or noise without its seed.
+        MissingExtraError: what makes the masks of the round's suite is not installed.
     """
+    round_.config.suite.mask_cipher.require()  # check: suite-installed-at-coordinator
     active = round_.config.threat_model is ThreatModel.ACTIVE
     if active and trust is None:
         raise ConfigError("the active threat model needs the CA's certificate at the coordinator")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import ClassVar
 
-from secagg.crypto.prg import word_dtype
+from secagg.config import RoundConfig
 from secagg.encoding.packing import chunk_values, pack
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import InputError
@@ -15,16 +15,16 @@ from secagg.messages import MaskedInputChunk, Phase
 class MaskedVector:
     """y_u = x_u + PRG(b_u) + Σ ±PRG(s_uv) mod 2^b. Holds mask keys; needs memory for one chunk."""
 
-    __slots__ = ("_bits", "_digests", "_masks", "_vector", "chunks")
+    __slots__ = ("_config", "_digests", "_masks", "_vector", "chunks")
 
     phase: ClassVar = Phase.MASKED_INPUT
 
-    def __init__(self, vector: IntegerVector, ring_bits: int, masks: tuple[Mask, ...]) -> None:
+    def __init__(self, vector: IntegerVector, config: RoundConfig, masks: tuple[Mask, ...]) -> None:
         self._vector = vector
-        self._bits = ring_bits
+        self._config = config
         self._masks = masks
         self._digests: dict[int, bytes] = {}  # of the chunks that were made
-        self.chunks = -(-vector.vector_len // chunk_values(ring_bits))
+        self.chunks = -(-vector.vector_len // chunk_values(config.ring_bits))
 
     def chunk(self, number: int) -> MaskedInputChunk:
         """Chunk `number`, 0 to `chunks` − 1. Asking again gives the same bytes: a retry shows nothing new.
@@ -34,11 +34,12 @@ class MaskedVector:
                 update of arrays does not get there, since its blocks are held against what they were at first; this
                 guards every other vector.
         """
-        size = chunk_values(self._bits)
+        config = self._config
+        size = chunk_values(config.ring_bits)
         start, stop = number * size, min((number + 1) * size, self._vector.vector_len)
-        values = self._vector.read(start, stop, word_dtype(self._bits))
-        add_masks(values, start, self._masks)
-        payload = pack(values, self._bits)
+        values = self._vector.read(start, stop, config.ring_dtype)
+        add_masks(values, start, self._masks, config.suite)
+        payload = pack(values, config.ring_bits)
         digest = hashlib.sha256(payload).digest()
         if self._digests.setdefault(number, digest) != digest:  # check: same-chunk-again
             raise InputError("the update was changed while it was being sent; hand in one that stays as it is")

@@ -6,7 +6,7 @@ import numpy as np
 
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import ALIGNMENT, MaskStream
+from secagg.crypto.prg import ALIGNMENT, KeyStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.noise.table import NoiseTable
@@ -32,7 +32,7 @@ class NoiseStream:
     def add_to(self, values: Integers, start: int) -> None:
         """Add samples start, start + 1, … to `values`. `start` is a multiple of 64."""
         buffer = bytearray(min(STRIDE, len(values)) * _WORD.itemsize)
-        words = MaskStream(self._key, _WORD, start, buffer)
+        words = KeyStream(self._key, _WORD, start, buffer)
         for low in range(0, len(values), STRIDE):
             part = values[low : low + STRIDE]
             part += self._samples(words.next(len(part)).view(np.int64), start + low)
@@ -52,5 +52,5 @@ class NoiseStream:
     def _fine_word(self, index: int) -> int:
         """64 more uniform bits for sample `index`; needed once in 2^46 samples."""
         first = index - index % ALIGNMENT
-        words = MaskStream(self._fine_key, _WORD, first, bytearray(ALIGNMENT * _WORD.itemsize))
+        words = KeyStream(self._fine_key, _WORD, first, bytearray(ALIGNMENT * _WORD.itemsize))
         return int(words.next(ALIGNMENT)[index - first])

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from secagg_client.participation.terms import Contribution, Terms
 
 from secagg import roster as rosters
 from secagg.aggregates import Aggregate
+from secagg.config import Suite
 from secagg.context import Context, Round, RoundId, bind, bind_model, digest_model
 from secagg.crypto import shamir, signing
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream, Words
+from secagg.crypto.mask_stream import MaskCipher
+from secagg.crypto.prg import Words
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.sealing import seal
 from secagg.crypto.secret import Secret
@@ -100,6 +103,18 @@ def aes_gcm(vector: Vector) -> None:
         assert AESGCM(key).encrypt(nonce, text, ad).hex() == e["ciphertext"] + e["tag"]
         if nonce == bytes(12):
             assert seal(Secret(key), text, ad).hex() == e["ciphertext"] + e["tag"]
+
+
+def aegis(vector: Vector) -> None:
+    """The package that makes the masks of a suite."""
+    MaskCipher.AEGIS_128X4.require()
+    cipher = import_module("aeg.aegis128x4")
+    for e in vector["encryptions"]:
+        key, nonce, text, ad = (unhex(e[k]) for k in ("key", "nonce", "plaintext", "associated_data"))
+        ciphertext, tag = cipher.encrypt_detached(key, nonce, text, ad)
+        assert (ciphertext.hex(), tag.hex()) == (e["ciphertext"], e["tag"])
+        zeros, _ = cipher.encrypt_detached(key, nonce, bytes(1000))
+        assert cipher.stream(key, nonce, 1000) == zeros
 
 
 def ecdsa(vector: Vector) -> None:
@@ -218,9 +233,11 @@ def mask_keys(vector: Vector) -> None:
 
 
 def mask_stream(vector: Vector) -> None:
+    key = Secret(unhex(vector["key"]))
     for case in vector["cases"]:
         dtype = np.dtype(f"<u{case['word_bits'] // 8}")
-        words = MaskStream(Secret(unhex(vector["key"])), dtype, case["start"]).next(len(case["words"]))
+        words: Words = np.zeros(len(case["words"]), dtype)
+        masks.add_masks(words, case["start"], [masks.Mask(key, negative=False)], Suite[vector["suite"]])
         assert words.tolist() == case["words"]
 
 
@@ -569,6 +586,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "hkdf": hkdf,
     "aes-ctr": aes_ctr,
     "aes-gcm": aes_gcm,
+    "aegis-128x4": aegis,
     "ecdsa": ecdsa,
     "framing": framing,
     "model-digest": model_digest,

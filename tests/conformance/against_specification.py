@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from secagg.tools.conformance import vectors
 from secagg.wire.v1 import config_pb2, data_plane_pb2
+from tests.conformance import aegis
 from tests.conformance import pipeline_reference as pipelines
 from tests.conformance import reference as ref
 
@@ -149,10 +150,19 @@ def mask_keys(vector: Vector) -> None:
     assert ref.self_mask_key(unhex(own["seed"]), round_id, bound, own["participant_id"]).hex() == own["key"]
 
 
+def published_aegis(vector: Vector) -> None:
+    """The second implementation is held to the published values, too."""
+    for e in vector["encryptions"]:
+        key, nonce, text, ad = (unhex(e[k]) for k in ("key", "nonce", "plaintext", "associated_data"))
+        assert aegis.encrypt(key, nonce, text, ad).hex() == e["ciphertext"]
+
+
 def mask_stream(vector: Vector) -> None:
     key = unhex(vector["key"])
     for case in vector["cases"]:
-        found = ref.words(key, case["word_bits"], case["start"], len(case["words"]))
+        suite, start, count = vector["suite"].encode(), case["start"], len(case["words"])
+        found = ref.mask_words(suite, key, case["word_bits"], start, count)
+        assert start * case["word_bits"] // 8 // ref.STRIDE == case["stride"]
         assert found == case["words"]
         assert b"".join(w.to_bytes(case["word_bits"] // 8, "little") for w in found).hex() == case["bytes"]
 
@@ -422,6 +432,7 @@ class Rebuilt:
         later, model = self.config.model_later, unhex(vector["model_digest"])
         self.bound = ref.context(self.round_id, unhex(vector["config"]), bytes(32) if later else model)
         self.input_bound = ref.input_context(self.bound, model) if later else self.bound
+        self.suite = config_pb2.Suite.Name(self.config.suite).removeprefix("SUITE_").encode()
         self.people = vector["participants"]
         gone = vector["drops"]["ADVERTISE_KEYS"]
         self.index = {name: i for i, name in enumerate(sorted(set(self.people) - {gone}, key=str.encode), start=1)}
@@ -481,7 +492,7 @@ class Rebuilt:
 
     def sealed(self, sender: str, receiver: str) -> bytes:
         shared = ref.agree(self.random(sender, "channel_private_key"), self.public(receiver, "channel"))
-        key = ref.sealing_key(shared, self.round_id, self.bound, sender, receiver)
+        key = ref.sealing_key(shared, self.round_id, self.bound, sender, receiver, suite=self.suite)
         at = self.index[receiver]
         plaintext = self.shares(sender, "mask_key")[at] + self.shares(sender, "self_mask")[at]
         seal = ref.seal(key, plaintext, ref.share_associated_data(self.bound, sender, receiver))
@@ -520,14 +531,16 @@ class Rebuilt:
         )
 
     def mask(self, key: bytes) -> list[int]:
-        return ref.words(key, ref.word_bits(self.bits), 0, len(self.encoded(self.shared[0])))
+        return ref.mask_words(self.suite, key, ref.word_bits(self.bits), 0, len(self.encoded(self.shared[0])))
 
     def pairwise_key(self, one: str, other: str) -> bytes:
         shared = ref.agree(self.random(one, "mask_private_key"), self.public(other, "mask"))
-        return ref.pairwise_key(shared, self.round_id, self.input_bound, one, other)
+        return ref.pairwise_key(shared, self.round_id, self.input_bound, one, other, suite=self.suite)
 
     def masked(self, name: str) -> list[int]:
-        own = ref.self_mask_key(self.random(name, "self_mask_seed"), self.round_id, self.input_bound, name)
+        own = ref.self_mask_key(
+            self.random(name, "self_mask_seed"), self.round_id, self.input_bound, name, suite=self.suite
+        )
         total = [x + m for x, m in zip(self.encoded(name), self.mask(own), strict=True)]
         for peer in self.shared:
             if peer != name:
@@ -608,14 +621,14 @@ def _check_outcome(vector: Vector, made: Rebuilt) -> None:
     total = [sum(column) for column in zip(*(made.masked(name) for name in made.survivors), strict=True)]
     for name in made.survivors:
         seed = _joined(told["self_mask_seeds"][name]["shares"], made.config.threshold)
-        mask = made.mask(ref.self_mask_key(seed, made.round_id, made.input_bound, name))
+        mask = made.mask(ref.self_mask_key(seed, made.round_id, made.input_bound, name, suite=made.suite))
         total = [x - m for x, m in zip(total, mask, strict=True)]
     for name in made.dropped:
         private = _joined(told["mask_keys"][name]["shares"], made.config.threshold)
         assert ref.public_key(private) == made.public(name, "mask")
         for peer in made.survivors:
             shared = ref.agree(private, made.public(peer, "mask"))
-            key = ref.pairwise_key(shared, made.round_id, made.input_bound, name, peer)
+            key = ref.pairwise_key(shared, made.round_id, made.input_bound, name, peer, suite=made.suite)
             sign_of = -1 if made.index[peer] > made.index[name] else 1
             total = [x + sign_of * m for x, m in zip(total, made.mask(key), strict=True)]
     sums = [x % 2**made.bits for x in total]
@@ -657,6 +670,7 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "commitment": commitment,
     "sealing": sealing,
     "mask-keys": mask_keys,
+    "aegis-128x4": published_aegis,
     "mask-stream": mask_stream,
     "secret-sharing": secret_sharing,
     "share-correction": share_correction,

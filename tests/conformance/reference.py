@@ -6,6 +6,7 @@ Slow and short on purpose. It holds the vectors to the specification rather than
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from fractions import Fraction
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -14,8 +15,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from tests.conformance import aegis
+
 PRIME = 2**256 + 297
-SUITE = b"X25519_SHA256_AES128"
+SUITE, AEGIS_SUITE = b"X25519_SHA256_AES128", b"X25519_SHA256_AEGIS128X4"
+STRIDE = 2**18
 
 
 def frame(*parts: bytes) -> bytes:
@@ -161,8 +165,10 @@ def dealing_signed(bound: bytes, members: bytes, sender: str, receiver: str, uns
     return frame(b"secagg/v1/dealing-signature", bound, members, sender.encode(), receiver.encode(), unsigned)
 
 
-def sealing_key(shared: bytes, round_id: bytes, bound: bytes, sender: str, receiver: str) -> bytes:
-    return hkdf(shared, round_id, frame(b"secagg/v1/share-sealing", SUITE, bound, sender.encode(), receiver.encode()))
+def sealing_key(
+    shared: bytes, round_id: bytes, bound: bytes, sender: str, receiver: str, *, suite: bytes = SUITE
+) -> bytes:
+    return hkdf(shared, round_id, frame(b"secagg/v1/share-sealing", suite, bound, sender.encode(), receiver.encode()))
 
 
 def share_associated_data(bound: bytes, sender: str, receiver: str) -> bytes:
@@ -173,21 +179,40 @@ def seal(key: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
     return AESGCM(key).encrypt(bytes(12), plaintext, associated_data)
 
 
-def pairwise_key(shared: bytes, round_id: bytes, bound: bytes, one: str, other: str) -> bytes:
+def pairwise_key(shared: bytes, round_id: bytes, bound: bytes, one: str, other: str, *, suite: bytes = SUITE) -> bytes:
     low, high = sorted((one.encode(), other.encode()))
-    return hkdf(shared, round_id, frame(b"secagg/v1/pairwise-mask", SUITE, bound, low, high))
+    return hkdf(shared, round_id, frame(b"secagg/v1/pairwise-mask", suite, bound, low, high))
 
 
-def self_mask_key(seed: bytes, round_id: bytes, bound: bytes, name: str) -> bytes:
-    return hkdf(seed, round_id, frame(b"secagg/v1/self-mask", SUITE, bound, name.encode()))
+def self_mask_key(seed: bytes, round_id: bytes, bound: bytes, name: str, *, suite: bytes = SUITE) -> bytes:
+    return hkdf(seed, round_id, frame(b"secagg/v1/self-mask", suite, bound, name.encode()))
 
 
 def words(key: bytes, word_bits: int, start: int, count: int) -> list[int]:
-    """Words [start, start + count) of the mask stream; `start` on an AES block."""
+    """Words [start, start + count) of AES-CTR from counter zero; `start` on an AES block."""
     counter = (start * word_bits // 128).to_bytes(16, "big")
     stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(count * word_bits // 8))
     size = word_bits // 8
     return [int.from_bytes(stream[i : i + size], "little") for i in range(0, len(stream), size)]
+
+
+def mask_words(suite: bytes, key: bytes, word_bits: int, start: int, count: int) -> list[int]:
+    """Words [start, start + count) of a mask stream."""
+    size = word_bits // 8
+    first, last = start * size, (start + count) * size
+    strides = range(first // STRIDE, (last - 1) // STRIDE + 1)
+    stream = b"".join(mask_stride(suite, key, number, min(last - number * STRIDE, STRIDE)) for number in strides)
+    first -= strides[0] * STRIDE
+    return [int.from_bytes(stream[i : i + size], "little") for i in range(first, first + count * size, size)]
+
+
+@lru_cache(16)
+def mask_stride(suite: bytes, key: bytes, number: int, size: int) -> bytes:
+    """The first `size` bytes of a stride."""
+    if suite == AEGIS_SUITE:
+        return aegis.encrypt(key, number.to_bytes(16), bytes(size))
+    counter = number.to_bytes(12) + (2).to_bytes(4)
+    return Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(size))
 
 
 def word_bits(ring_bits: int) -> int:

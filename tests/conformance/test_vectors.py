@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from secagg.config import ThreatModel
-from secagg.errors import DecodeError, LocalError, SecAggError
+from secagg.errors import DecodeError, LocalError, MissingExtraError, SecAggError
 from secagg.lattice.parameters import Custody, Scheme
 from secagg.phases import phases
 from secagg.tools.conformance import generate, vectors
@@ -32,7 +32,10 @@ MAX_BYTES = 5_500_000
 @pytest.mark.parametrize("name", vectors.names())
 def test_the_code_does_what_the_vector_says(name: str) -> None:
     vector = vectors.load(name)
-    against_code.READERS[vector["kind"]](vector)
+    try:
+        against_code.READERS[vector["kind"]](vector)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
 
 
 SPECIFICATION_READERS = (
@@ -122,12 +125,14 @@ SPOILABLE = {
     "sealing": ["round_id", "context"],
     "mask-keys": ["round_id", "context"],
     "mask-stream": ["key"],
+    "mask-stream-aegis": ["key"],
     "endings": ["round_id", "context", "task", "model_digest", "sums_digest", "survivors"],
     "published-ecdsa-p256": ["private_scalar", "public_x"],
     "published-x25519": ["agreement"],
     "published-hkdf-sha256": ["derivations"],
     "published-aes-128-ctr": ["encryptions"],
     "published-aes-128-gcm": ["encryptions"],
+    "published-aegis-128x4": ["encryptions"],
     "framing": ["cases"],
     "packing": ["cases"],
     "residue-stream": ["seed", "context", "participant_id", "cases"],

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from secagg.crypto import prg
+from secagg.crypto.mask_stream import MaskStream
 from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.encoding.fixedpoint import FixedPoint
@@ -60,8 +60,8 @@ def with_the_top_bit_stuck(words: Words) -> Words:
 @pytest.mark.parametrize("weaken", [of_24_bits, modulo_no_power_of_two, with_the_top_bit_stuck])
 def test_weak_masks_are_caught(monkeypatch: pytest.MonkeyPatch, weaken: Callable[[Words], Words]) -> None:
     """One weak stream alone covers each input, as in a round whose other masks the adversary knows."""
-    expand, masks = prg.MaskStream.next, AwaitingShares._masks
-    monkeypatch.setattr(prg.MaskStream, "next", lambda self, count: weaken(expand(self, count)))
+    stride, masks = MaskStream.stride, AwaitingShares._masks
+    monkeypatch.setattr(MaskStream, "stride", lambda self, *which: weaken(stride(self, *which)))
     monkeypatch.setattr(AwaitingShares, "_masks", lambda self, delivery: masks(self, delivery)[:1])
     inputs, bits = masked_inputs(29)
     assert bits == 32

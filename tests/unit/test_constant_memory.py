@@ -85,7 +85,7 @@ def sent(update: Any, config: RoundConfig) -> None:
     mine = Contribution(update=update, weight=1, model_digest=bytes(32))
     vector = config.code.encode(config.schema.check(mine.update), 1, Secret(bytes(32)), CONTEXT)
     masks = tuple(Mask(Secret(bytes([i] * 16)), negative=i % 2 == 1) for i in range(3))
-    for _ in MaskedVector(vector, config.ring_bits, masks):
+    for _ in MaskedVector(vector, config, masks):
         pass
 
 

@@ -35,7 +35,7 @@ def accumulator(workers: Workers, length: int = LENGTH - 1) -> Accumulator:
 
 def directly(masks: list[Mask], bits: int, length: int = LENGTH) -> Words:
     whole: Words = np.zeros(length, word_dtype(bits))
-    add_masks(whole, 0, masks)
+    add_masks(whole, 0, masks, SUITE)
     return whole
 
 

@@ -25,13 +25,13 @@ def test_chunks_in_any_order_are_the_whole_vector_under_whole_streams() -> None:
     update = np.random.default_rng(5).uniform(-1, 1, SIZE).astype(np.float32)
     vector = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
     masks = tuple(Mask(Secret(bytes([i] * 16)), negative=i % 2 == 1) for i in range(4))
-    masked, bits = MaskedVector(vector, config.ring_bits, masks), config.ring_bits
+    masked, bits = MaskedVector(vector, config, masks), config.ring_bits
     assert masked.chunks > 20
     payloads = {number: masked.chunk(number).payload for number in (*range(7, masked.chunks), *range(7))}
     assert [masked.chunk(number).payload for number in range(masked.chunks)] == [payloads[n] for n in sorted(payloads)]
     size = packing.chunk_values(bits)
     parts = [unpack(payloads[n], min(size, SIZE + 1 - n * size), bits) for n in sorted(payloads)]
     whole: Any = np.ascontiguousarray(np.concatenate(parts), config.ring_dtype)
-    add_masks(whole, 0, opposite(masks))
+    add_masks(whole, 0, opposite(masks), config.suite)
     whole &= np.array((1 << bits) - 1, config.ring_dtype)
     assert np.array_equal(whole, vector.read(0, SIZE + 1, config.ring_dtype))

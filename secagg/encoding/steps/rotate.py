@@ -11,7 +11,7 @@ import numpy as np
 
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream
+from secagg.crypto.prg import KeyStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.arrays import FloatArray
@@ -72,7 +72,7 @@ class Rotation:
     def _signs(self, number: int) -> FloatArray:
         """float64[block] of ±1/√block: bit i of the stream, least significant first, 1 for a negative sign."""
         size = self.block // 8
-        packed = MaskStream(self._key, _BYTE, number * size, bytearray(size)).next(size)
+        packed = KeyStream(self._key, _BYTE, number * size, bytearray(size)).next(size)
         signs = np.unpackbits(packed.view(np.uint8), bitorder="little").astype(np.float64)
         signs *= -2 / np.sqrt(self.block)
         signs += 1 / np.sqrt(self.block)

@@ -11,7 +11,7 @@ import numpy as np
 
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream
+from secagg.crypto.prg import KeyStream
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.arrays import FloatArray
@@ -78,7 +78,7 @@ class Selection:
         first = number * BLOCK
         count = min(BLOCK, self.size - first)
         low, high = self.bounds(number)
-        keys = MaskStream(self._key, _KEY, first, bytearray(count * _KEY.itemsize)).next(count).astype(np.uint64)
+        keys = KeyStream(self._key, _KEY, first, bytearray(count * _KEY.itemsize)).next(count).astype(np.uint64)
         keys <<= np.uint64(_INDEX_BITS)
         keys |= np.arange(count, dtype=np.uint64)
         keys.partition(high - low - 1)

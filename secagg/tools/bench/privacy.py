@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from secagg.config import Suite
 from secagg.crypto.prg import word_dtype
 from secagg.crypto.rng import SystemRng
 from secagg.crypto.secret import Secret
@@ -36,6 +37,7 @@ SIGMAS: Final = (10, 100, 1000, 8000)
 SAMPLES: Final = 1 << 22
 ERROR_BITS: Final = (12, 14, 16)
 _CONTEXT: Final = bytes(range(32))
+_SUITE: Final = Suite.X25519_SHA256_AES128
 _GAUSSIAN_ERROR: Final = Z / sqrt(HONEST * PARTICIPANTS)
 
 
@@ -100,13 +102,13 @@ def _steps(law: Law, values: int, repeat: int) -> tuple[Figure, ...]:
 
     def mask() -> None:
         for start, stop in ranges:
-            add_masks(vector[start:stop], start, masks)
+            add_masks(vector[start:stop], start, masks, _SUITE)
 
     def everything() -> None:
         made = encoder()
         for start, stop in ranges:
             part = made.read(start, stop, dtype)
-            add_masks(part, start, masks)
+            add_masks(part, start, masks, _SUITE)
             pack(part, BITS)
 
     works = {"clip": lambda: code.steps.clipped(flat), "rotate": rotate, "noise": add_noise, "mask": mask}
@@ -130,7 +132,7 @@ def _unmasks(law: Law) -> bool:
     made = code.encode(schema.check(update), 1, Secret(SystemRng().token(32)), _CONTEXT)
     first, second = (made.read(0, code.vector_len, word_dtype(BITS)) for _ in range(2))
     masks = [Mask(Secret(SystemRng().token(16)), negative=False) for _ in range(3)]
-    add_masks(first, 0, [*masks, *opposite(masks)])
+    add_masks(first, 0, [*masks, *opposite(masks)], _SUITE)
     return bool(np.array_equal(first, second))
 
 

@@ -7,7 +7,9 @@ from typing import Final
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from secagg.crypto.prg import STRIDE_BYTES, MaskStream, Words, stride
+from secagg.config import Suite
+from secagg.crypto.mask_stream import STRIDE_BYTES, MaskCipher, MaskStream, StrideMemory, stride_words
+from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.masked.masks import Mask, add_masks
 from secagg.tools.bench.measure import Turns, Work, take_turns, wall_clock
@@ -93,14 +95,15 @@ def _raw_aes(total: int) -> None:
 
 
 def _expand(total: int) -> None:
-    stream = MaskStream(Secret(bytes(KEY_SIZE)), _WORD)
-    for _ in range(total // STRIDE_BYTES):
-        stream.next(stride(_WORD))
+    count = stride_words(_WORD)
+    stream = MaskStream(MaskCipher.AES_128, Secret(bytes(KEY_SIZE)), StrideMemory(count, _WORD))
+    for number in range(total // STRIDE_BYTES):
+        stream.stride(number, count)
 
 
 def _only_add(total: int) -> None:
-    block: Words = np.zeros(stride(_WORD), _WORD)
-    mask: Words = np.ones(stride(_WORD), _WORD)
+    block: Words = np.zeros(stride_words(_WORD), _WORD)
+    mask: Words = np.ones(stride_words(_WORD), _WORD)
     for _ in range(total // STRIDE_BYTES):
         np.add(block, mask, out=block)
 
@@ -108,4 +111,4 @@ def _only_add(total: int) -> None:
 def _add_masks(total: int) -> None:
     vector: Words = np.zeros(_VECTOR_BYTES // _WORD.itemsize, _WORD)
     masks = [Mask(Secret(i.to_bytes(KEY_SIZE, "big")), negative=i % 2 == 1) for i in range(total // _VECTOR_BYTES)]
-    add_masks(vector, 0, masks)
+    add_masks(vector, 0, masks, Suite.X25519_SHA256_AES128)

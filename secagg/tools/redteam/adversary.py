@@ -281,7 +281,7 @@ class Adversary:
         """`vector` plus `masks` in the ring: uint64[vector_len]."""
         config = self.round.config
         words = vector.astype(config.ring_dtype)
-        add_masks(words, 0, masks)
+        add_masks(words, 0, masks, config.suite)
         return words.astype(np.uint64) & np.uint64((1 << config.ring_bits) - 1)
 
     def recover(self, held: Mapping[Index, int]) -> Secret | None:

@@ -8,7 +8,7 @@ import numpy as np
 from secagg.config import RoundConfig
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.agreement import KeyPair
-from secagg.crypto.prg import MaskStream
+from secagg.crypto.mask_stream import MaskStream, StrideMemory
 from secagg.crypto.secret import Secret
 from secagg.masked.masked_input import AwaitingShares
 from secagg.masked.shares import SharePair
@@ -144,7 +144,8 @@ def _stream_heads(round_: Round, members: Mapping[Index, Member], index: int, pa
     checked = CheckedRoster(membership, Roster(tuple(members.values())), members, own.index, {})
     state = AwaitingShares(checked, pair, pair, Secret(rng.token(32)), SharePair(Secret(bytes(33)), Secret(bytes(33))))
     made = state._masks(ShareDelivery({i: b"" for i in members if i > index}))
-    return [MaskStream(mask.key, np.dtype("<u4"), 0, bytearray(256)).next(4).tobytes() for mask in made]
+    cipher, memory = round_.config.suite.mask_cipher, StrideMemory(4, np.dtype("<u4"))
+    return [MaskStream(cipher, mask.key, memory).stride(0, 4).tobytes() for mask in made]
 
 
 def two_rounds(seed: int = 0, values: int = SECOND_ROUND, mode: Mode = MASKED_SEMI_HONEST) -> list[str]:

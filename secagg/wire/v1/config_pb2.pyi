@@ -17,6 +17,7 @@ class Suite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SUITE_UNSPECIFIED: _ClassVar[Suite]
     SUITE_X25519_SHA256_AES128: _ClassVar[Suite]
+    SUITE_X25519_SHA256_AEGIS128X4: _ClassVar[Suite]
 
 class Graph(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -61,6 +62,7 @@ THREAT_MODEL_SEMI_HONEST: ThreatModel
 THREAT_MODEL_ACTIVE: ThreatModel
 SUITE_UNSPECIFIED: Suite
 SUITE_X25519_SHA256_AES128: Suite
+SUITE_X25519_SHA256_AEGIS128X4: Suite
 GRAPH_UNSPECIFIED: Graph
 GRAPH_COMPLETE: Graph
 GRAPH_RING: Graph

@@ -60,7 +60,7 @@ def upload(update: np.ndarray[tuple[int], np.dtype[np.float32]]) -> UploadCall[S
     config = make_config(5, SEMI_HONEST, schema=flat_schema(len(update)))
     encoder = config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
     masks = tuple(Mask(Secret(bytes([i] * 16)), negative=i % 2 == 1) for i in range(4))
-    return UploadCall(ROUND_ID, config, SEND_INPUT, MaskedVector(encoder, config.ring_bits, masks))
+    return UploadCall(ROUND_ID, config, SEND_INPUT, MaskedVector(encoder, config, masks))
 
 
 def random_values(size: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -94,7 +94,7 @@ def test_quantisation_is_unbiased(text: str) -> None:
 def test_rounding_to_nearest_is_biased(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: without its random bits one-bit quantisation says +c or −c for ever."""
     code, values = code_of("quantise(bits=1, range=0.5)", 64), np.full(64, 0.1)
-    monkeypatch.setattr("secagg.encoding.fixedpoint.MaskStream.next", lambda _s, n: np.full(n, 1 << 31, np.uint32))
+    monkeypatch.setattr("secagg.encoding.fixedpoint.KeyStream.next", lambda _s, n: np.full(n, 1 << 31, np.uint32))
     mean = np.mean([summed(code, [encode(code, values, tag)]).arrays["v"] for tag in range(100)], axis=0)
     assert np.abs(mean - values).min() > 0.3
 

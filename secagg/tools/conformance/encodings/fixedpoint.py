@@ -8,7 +8,7 @@ import numpy as np
 from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.crypto import labels
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream, word_dtype
+from secagg.crypto.prg import KeyStream, word_dtype
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.arrays import FloatArray
@@ -81,7 +81,7 @@ def _encoded(code: FixedPoint, values: np.ndarray[Any, np.dtype[np.floating[Any]
         "rounding_seed": seed,
         "rounding_info": info,
         "rounding_key": key.expose(),
-        "uniform_words": MaskStream(key, np.dtype("<u4")).next(len(values)),
+        "uniform_words": KeyStream(key, np.dtype("<u4"), 0, bytearray(4 * len(values))).next(len(values)),
         "coordinate_bits": code.coordinate_bits,
         "encoded": encoder.read(0, encoder.vector_len, np.dtype("<u8")),
     }

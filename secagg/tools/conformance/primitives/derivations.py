@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from secagg.config import Suite
 from secagg.context import RoundId, bind, bind_model, digest_model
 from secagg.crypto import labels, polynomial, sealing, shamir
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import ALIGNMENT, MaskStream
+from secagg.crypto.mask_stream import stride_words
+from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import digest, frame
+from secagg.masked.masks import Mask, add_masks
 from secagg.messages import ParticipantId
 from secagg.rounds import dealing
 from secagg.tools.conformance import fixtures
@@ -161,18 +164,19 @@ def _mask_keys() -> Document:
     }
 
 
-def _mask_stream() -> Iterator[Document]:
+def _mask_stream(suite: Suite) -> Document:
+    cases = []
     for word_bits in (8, 16, 32, 64):
-        for start in (0, ALIGNMENT, 3 * ALIGNMENT, 2**20, 2**32 - ALIGNMENT):
-            dtype = np.dtype(f"<u{word_bits // 8}")
-            words = MaskStream(Secret(STREAM_KEY), dtype, start).next(5)
-            yield {
-                "word_bits": word_bits,
-                "start": start,
-                "counter": (start * word_bits // 128).to_bytes(16, "big"),
-                "bytes": words.tobytes(),
-                "words": words,
-            }
+        dtype = np.dtype(f"<u{word_bits // 8}")
+        stride = stride_words(dtype)
+        for start in (0, 64, stride - 5, stride, 3 * stride + 64, 2**32):
+            words: Words = np.zeros(5, dtype)
+            add_masks(words, start, [Mask(Secret(STREAM_KEY), negative=False)], suite)
+            cases.append(
+                {"word_bits": word_bits, "start": start, "stride": start // stride}
+                | {"bytes": words.tobytes(), "words": words}
+            )
+    return {"suite": suite.name, "key": STREAM_KEY, "cases": cases}
 
 
 def _secret_sharing() -> Iterator[Document]:
@@ -231,7 +235,9 @@ VECTORS: Contents = {
         lambda: {"round_id": ROUND_ID, "context": CONTEXT, "suite": SUITE.decode(), "directions": _sealing()}),
     "mask-keys": ("Keys of the two kinds of mask streams", "Mask keys", _mask_keys),
     "mask-stream": ("Words of one stream at several places", "Mask stream",
-        lambda: {"key": STREAM_KEY, "cases": _mask_stream()}),
+        lambda: _mask_stream(Suite.X25519_SHA256_AES128)),
+    "mask-stream-aegis": ("Words of one stream of AEGIS-128X4 at several places", "Mask stream",
+        lambda: {"kind": "mask-stream", **_mask_stream(Suite.X25519_SHA256_AEGIS128X4)}),
     "secret-sharing": ("Shares of a secret, and the secret from as many as the threshold", "Secret sharing",
         lambda: {"prime": PRIME, "not_a_share": [PRIME, b"\xff" * 33, bytes(32), bytes(34)],
                  "cases": _secret_sharing()}),

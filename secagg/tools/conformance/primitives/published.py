@@ -104,6 +104,30 @@ def _aes_gcm() -> Document:
     }
 
 
+def _aegis() -> Document:
+    """The draft's other cases have no message. Its ciphertext of zeros is what masks are made of."""
+    return {
+        "kind": "aegis-128x4",
+        "provenance": "draft-irtf-cfrg-aegis-aead, AEGIS-128X4, test vector 2",
+        "encryptions": _rows(
+            "key nonce associated_data plaintext ciphertext tag",
+            (
+                "000102030405060708090a0b0c0d0e0f",
+                "101112131415161718191a1b1c1d1e1f",
+                "0102030401020304",
+                "04050607" * 30,
+                (
+                    "e836118562f4479c9d35c17356a833114c21f9aa39e4dda5e5c87f4152a00fce"
+                    "9a7c38f832eafe8b1c12f8a7cf12a81a1ad8a9c24ba9dedfbdaa586ffea67ddc"
+                    "801ea97d9ab4a872f42d0e352e2713dacd609f9442c17517c5a29daf3e2a3fac"
+                    "4ff6b1380c4e46df7b086af6ce6bc1ed594b8dd64aed2a7e"
+                ),
+                "0e56ab94e2e85db80f9d54010caabfb4",
+            ),
+        ),
+    }
+
+
 def _ecdsa() -> Document:
     return {
         "kind": "ecdsa",
@@ -132,5 +156,6 @@ VECTORS: Contents = {
     "published-hkdf-sha256": ("HKDF with SHA-256", SECTION, _hkdf),
     "published-aes-128-ctr": ("AES-128 in counter mode", SECTION, _aes_ctr),
     "published-aes-128-gcm": ("AES-128-GCM with a 96-bit nonce", SECTION, _aes_gcm),
+    "published-aegis-128x4": ("AEGIS-128X4", SECTION, _aegis),
     "published-ecdsa-p256": ("ECDSA over P-256 with SHA-256 and deterministic nonces", SECTION, _ecdsa),
 }

@@ -1,10 +1,10 @@
 """Whole masked rounds, with a dropout in every phase: one for each threat model, with the model named at once and named
-later, and one with noise.
+later, one with noise, and one whose masks are made by AEGIS-128X4.
 """
 
 from collections.abc import Iterator
 
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
 from secagg.tools.conformance.document import Document, document, plain
@@ -70,6 +70,16 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Attendance]]:
         max_colluding=1,
         threat_model=ThreatModel.SEMI_HONEST,
     )
+    aegis = round_config(
+        "aegis",
+        encoding=FixedPoint(1.0, 8, 1),
+        max_participants=8,
+        threshold=4,
+        max_colluding=1,
+        threat_model=ThreatModel.SEMI_HONEST,
+        suite=Suite.X25519_SHA256_AEGIS128X4,
+    )
+    yield "aegis", aegis, Attendance.without("hazel", "iris", "juniper", "amber-9", **drops)
     yield "noise", noise, Attendance.without("hazel", "iris", "juniper", "amber-9", **drops)
 
 

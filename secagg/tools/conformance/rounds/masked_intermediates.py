@@ -10,12 +10,12 @@ from secagg.config import ThreatModel
 from secagg.crypto import labels
 from secagg.crypto.agreement import KeyPair
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream, Words
+from secagg.crypto.prg import Words
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
 from secagg.encoding.packing import pack
 from secagg.masked import shares
-from secagg.masked.masks import pairwise_mask_key, self_mask_key
+from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
 from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing
 from secagg.tools.conformance import wire
@@ -91,7 +91,9 @@ class Insider:
 
     def _words(self, key: Secret) -> Words:
         config = self.replay.config
-        return MaskStream(key, config.ring_dtype).next(config.vector_len).copy()
+        words: Words = np.zeros(config.vector_len, config.ring_dtype)
+        add_masks(words, 0, [Mask(key, negative=False)], config.suite)
+        return words
 
 
 def intermediates(vector: Document, replay: Replay) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.config import RoundConfig
+from secagg.config import RoundConfig, Suite
 from secagg.context import Round
 from secagg.crypto.kdf import derive
-from secagg.crypto.prg import MaskStream, Words
+from secagg.crypto.mask_stream import MaskCipher, MaskStream, StrideMemory, stride_words
+from secagg.crypto.prg import Words
 from secagg.crypto.rng import Rng, SeededRng
 from secagg.crypto.secret import Secret
 from secagg.crypto.transcript import frame
@@ -67,7 +68,7 @@ def _instead(owner: object, name: str, other: object) -> tuple[Measure, ...]:
 
 def _words(change: Callable[[Words], Words]) -> tuple[Measure, ...]:
     """Every mask word is changed alike wherever a stream is read."""
-    return (Measure(MaskStream, "next", lambda expand: lambda self, count: change(expand(self, count))),)
+    return (Measure(MaskStream, "stride", lambda made: lambda self, number, count: change(made(self, number, count))),)
 
 
 def _gaussian(words: Words) -> Words:
@@ -82,28 +83,29 @@ def _gaussian(words: Words) -> Words:
 class _Twister(MaskStream):
     """A stream of the Mersenne Twister, seeded with the key."""
 
-    __slots__ = ("_state",)
+    __slots__ = ("_seed",)
 
-    def __init__(self, key: Secret, dtype: Any, start: int = 0, buffer: bytearray | None = None) -> None:
-        super().__init__(key, dtype, start, buffer)
-        self._state = np.random.RandomState(np.frombuffer(key.expose(), np.uint32))
-        self._state.randint(0, 1 << 32, start, np.uint32)
+    def __init__(self, cipher: MaskCipher, key: Secret, memory: StrideMemory) -> None:
+        super().__init__(cipher, key, memory)
+        self._seed = np.frombuffer(key.expose(), np.uint32)
 
-    def next(self, count: int) -> Words:
-        return self._state.randint(0, 1 << 32, count, np.uint32).astype(self._words.dtype)
+    def stride(self, number: int, count: int) -> Words:
+        dtype = self._memory.words.dtype
+        drawn = np.random.RandomState(self._seed).randint(0, 1 << 32, number * stride_words(dtype) + count, np.uint32)
+        return drawn[-count:].astype(dtype)
 
 
-def _from_the_start(made: Callable[..., None]) -> Callable[..., None]:
-    return lambda self, key, dtype, _start=0, buffer=None: made(self, key, dtype, 0, buffer)
+def _from_the_start(made: Callable[..., Words]) -> Callable[..., Words]:
+    return lambda self, _number, count: made(self, 0, count)
 
 
 def _uncovered(keep: Callable[[Words, Words], Words]) -> tuple[Measure, ...]:
     """Part of each upload is in clear: `keep(covered, clear)` is what leaves."""
 
     def uncovering(add: Callable[..., None]) -> Callable[..., None]:
-        def partly(values: Words, start: int, made: tuple[Mask, ...]) -> None:
+        def partly(values: Words, start: int, made: tuple[Mask, ...], suite: Suite) -> None:
             clear = values.copy()
-            add(values, start, made)
+            add(values, start, made, suite)
             values[:] = keep(values.copy(), clear)
 
         return partly
@@ -253,7 +255,7 @@ MUTANTS: Final = (
     Mutant("modulo-mersenne", "masks modulo 2³¹ − 1", _words(lambda w: w % w.dtype.type(2**31 - 1)), "masks"),
     Mutant("gaussian-masks", "float Gaussian masks", _words(_gaussian), "masks"),
     Mutant("stream-reused", "each chunk is masked from the start of the stream",
-           (Measure(MaskStream, "__init__", _from_the_start),), "mask-chunks"),
+           (Measure(MaskStream, "stride", _from_the_start),), "mask-chunks"),
     Mutant("layer-in-clear", "one layer in clear", _uncovered(_last_layer), "masks"),
     Mutant("every-second", "every second coordinate in clear", _uncovered(_every_second), "masks"),
     Mutant("low-byte", "low byte in clear", _uncovered(_bits_in_clear(0xFF)), "masks"),

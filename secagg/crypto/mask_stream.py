@@ -1,0 +1,131 @@
+"""Mask streams: the pseudo-random words that a key stands for, made in strides of 256 KiB (proto/PROTOCOL.md, "Mask
+stream").
+
+A stride is made from the key and the number of the stride, and from nothing else. So strides can be made in any order,
+in any process, and a vector can be masked and unmasked in ranges. A stream is not entered within a stride.
+"""
+
+import importlib
+from enum import Enum
+from typing import Any, Final, Protocol
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from secagg.crypto.prg import Words
+from secagg.crypto.secret import Secret
+from secagg.errors import MissingExtraError
+
+STRIDE_BYTES: Final = 1 << 18
+"""Bytes of a stride. The words of a stride and the part of the vector that they are added to stay in the L2 cache
+together, and a call of the cipher is long enough that its own cost does not count.
+"""
+
+_TAG_BYTES: Final = 16
+_ZEROS: Final = memoryview(bytes(STRIDE_BYTES))
+
+Dtype = np.dtype[np.unsignedinteger[Any]]
+
+
+class MaskCipher(Enum):
+    """What makes the strides of mask streams. The value is its name in the literature."""
+
+    AES_128 = "AES-128"
+    AEGIS_128X4 = "AEGIS-128X4"
+
+    def require(self) -> None:
+        """Refuse a cipher that is not installed here.
+
+        Raises:
+            MissingExtraError: it is AEGIS-128X4, and the package `aeg` is missing or cannot be loaded.
+        """
+        if self is MaskCipher.AEGIS_128X4:
+            _aegis()
+
+
+class StrideMemory:
+    """Memory for the words of one stride. Streams that are read in turn share it, so that it stays in the cache.
+
+    Attributes:
+        raw: the bytes, and behind them as many as the tag has that AES-128-GCM writes.
+        words: the same memory as words.
+    """
+
+    __slots__ = ("raw", "words")
+
+    def __init__(self, count: int, dtype: Dtype) -> None:
+        """Args:
+        count: words, at most a stride of them.
+        dtype: of the words.
+        """
+        size = count * dtype.itemsize
+        self.raw = memoryview(bytearray(size + _TAG_BYTES))
+        self.words: Words = np.frombuffer(self.raw[:size], dtype)
+
+
+class _Expand(Protocol):
+    def __call__(self, number: int, out: memoryview) -> None:
+        """Write stride `number`, as much of it as there is room for before the last 16 bytes of `out`."""
+        ...
+
+
+class MaskStream:
+    """The stream of one key, by stride. A key has one stream, so no other nonce is ever used under it."""
+
+    __slots__ = ("_expand", "_memory")
+
+    def __init__(self, cipher: MaskCipher, key: Secret, memory: StrideMemory) -> None:
+        """Args:
+        cipher: of the round's suite.
+        key: 16 bytes, for this stream alone.
+        memory: where `stride` writes to.
+
+        Raises:
+            MissingExtraError: as `MaskCipher.require`.
+        """
+        self._expand: _Expand = _aes(key) if cipher is MaskCipher.AES_128 else _aegis_under(key)
+        self._memory = memory
+
+    def stride(self, number: int, count: int) -> Words:
+        """The first `count` words of stride `number`, 0 or more. The next call on the same memory overwrites them."""
+        words = self._memory.words
+        if count == len(words):
+            self._expand(number, self._memory.raw)
+            return words
+        self._expand(number, self._memory.raw[: count * words.itemsize + _TAG_BYTES])
+        return words[:count]
+
+
+def stride_words(dtype: Dtype) -> int:
+    """Words in a stride."""
+    return STRIDE_BYTES // dtype.itemsize
+
+
+def _aes(key: Secret) -> _Expand:
+    """AES-128 in counter mode, by way of GCM: on processors with VAES, GCM is the faster of the two in OpenSSL.
+
+    A ciphertext of zeros is the key stream. The tag is overwritten with the next stride and never leaves.
+    """
+    cipher = AESGCM(key.expose())
+
+    def expand(number: int, out: memoryview) -> None:
+        cipher.encrypt_into(number.to_bytes(12, "big"), _ZEROS[: len(out) - _TAG_BYTES], None, out)
+
+    return expand
+
+
+def _aegis_under(key: Secret) -> _Expand:
+    stream, exposed = _aegis().stream, key.expose()
+
+    def expand(number: int, out: memoryview) -> None:
+        stream(exposed, number.to_bytes(16, "big"), into=out[:-_TAG_BYTES])
+
+    return expand
+
+
+def _aegis() -> Any:
+    """The binding of libaegis."""
+    try:
+        return importlib.import_module("aeg.aegis128x4")
+    except ImportError:
+        raise MissingExtraError("the suite X25519_SHA256_AEGIS128X4", "fast") from None
