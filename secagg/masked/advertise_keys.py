@@ -17,8 +17,10 @@ def join(membership: Membership) -> tuple[AwaitingRoster, AdvertiseKeys]:
 
     Raises:
         PolicyViolation: the round is below our policy.
+        MissingExtraError: what makes the masks of the round's suite is not installed.
     """
     membership.policy.check(membership.round.config)  # check: C3
+    membership.round.config.suite.mask_cipher.require()  # check: suite-installed
     channel, mask = KeyPair.generate(membership.rng), KeyPair.generate(membership.rng)
     keys = AdvertiseKeys(channel.public, mask.public)
     if membership.active:

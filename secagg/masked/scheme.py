@@ -53,7 +53,6 @@ class Participant(Session[Reply]):
             PolicyViolation: the round is below our policy.
             MissingExtraError: what makes the masks of the round's suite is not installed.
         """
-        membership.round.config.suite.mask_cipher.require()  # check: suite-installed
         order = STATES[membership.round.config.threat_model]
         state, keys = restored or join(membership)
         super().__init__(membership, state, keys, vector, order=order)

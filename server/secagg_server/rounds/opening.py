@@ -11,7 +11,7 @@ from secagg.crypto.identity import CoordinatorIdentity, TrustAnchors
 from secagg.crypto.prg import Words
 from secagg.crypto.rng import Rng
 from secagg.crypto.secret import Secret
-from secagg.errors import ConfigError, LimitError, ProtocolViolation, RoundAborted, StoreError
+from secagg.errors import ConfigError, LimitError, MissingExtraError, ProtocolViolation, RoundAborted, StoreError
 from secagg.masked.ranges import Workers
 from secagg.messages import Index, ParticipantId
 from secagg.programs.ledgers.budgets import Budgets, Charge
@@ -103,7 +103,8 @@ class RoundOpener:
         """The configuration in these bytes.
 
         Raises:
-            ConfigError: it is unsafe, names what the coordinator alone may name, or leaves the model for later.
+            ConfigError: it is unsafe, names what the coordinator alone may name, or leaves the model for later; or its
+                suite needs what is not installed here.
             DecodeError: it is no configuration.
         """
         try:
@@ -117,6 +118,10 @@ class RoundOpener:
                 "this coordinator has no call by which a model could be named later: put the model's digest into "
                 "model_digest and leave model_later out"
             )
+        try:
+            config.suite.mask_cipher.require()  # check: suite-to-open
+        except MissingExtraError as error:
+            raise ConfigError(f"this coordinator cannot open the round: {error}") from None
         return config
 
     def prepare(self, round_id: RoundId, config: RoundConfig, config_bytes: bytes) -> Callable[[], OpenedRound]:
