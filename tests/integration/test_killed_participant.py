@@ -45,7 +45,7 @@ async def test_killed_in_three_phases_it_is_in_the_sum(tmp_path: Path) -> None:
             return await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, *given, stdout=-1, stderr=-1)
 
         process, hosted = await started(), s.server.rounds.find(round_id)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(4 * PATIENCE_S):  # four programs start, one after the other
             for phase in phases(config):
                 while not hosted.delivered(CROWD[0], phase):
                     await asyncio.sleep(0.02)
