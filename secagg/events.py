@@ -78,6 +78,13 @@ class DropReason(Enum):
     Cure:
         Renew the certificate of the participant.
     """
+    ISOLATED = 7
+    """Too few of its neighbours on the ring shared keys, so nobody could have taken its masks off the sum.
+
+    Cure:
+        Look at why its neighbours dropped out. Where more drop out than the ring was made for, take a ring with a lower
+        `neighbour_threshold`, or with a larger degree.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,10 +157,12 @@ def survivors_to_sign(input_context: Context, members_digest: bytes, survivors: 
     return frame(labels.CONSISTENCY_SIGNATURE, input_context, members_digest, *sets)
 
 
-def result_to_sign(input_context: Context, roster: Roster, survivors: Iterable[Index], sums_digest: bytes) -> bytes:
-    """What a survivor's signature of the result covers."""
+def result_to_sign(
+    input_context: Context, members_digest: bytes, survivors: Iterable[Index], sums_digest: bytes
+) -> bytes:
+    """What a survivor's signature of the result covers; `members_digest` is that of the roster."""
     indices = b"".join(i.to_bytes(4, "big") for i in survivors)
-    return frame(labels.RESULT_SIGNATURE, input_context, roster_digest(roster), indices, sums_digest)
+    return frame(labels.RESULT_SIGNATURE, input_context, members_digest, indices, sums_digest)
 
 
 def verify_member(round_: Round, trust: TrustAnchors, member: Member, at: datetime) -> VerifiedIdentity:

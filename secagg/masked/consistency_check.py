@@ -64,7 +64,12 @@ class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
         return ConsistencyProof({i: m.signature for i, m in self.accepted.items() if m.signature})
 
     def close(self, alive: set[Index]) -> list[Event]:
-        """Nobody would reveal anything on fewer signatures than are needed."""
+        """Nobody would reveal anything on fewer signatures than are needed, or for too few holders of shares.
+
+        Raises:
+            RoundAborted: BELOW_THRESHOLD.
+        """
+        self.state.check_shares(alive)
         signed, needed = len(alive & self.state.graph.committee), self.state.round.config.signatures_needed
         if signed < needed:  # check: C109-signatures
             raise RoundAborted(

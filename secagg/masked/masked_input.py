@@ -100,7 +100,12 @@ class MaskedInputPhase(UploadPhase[MaskedInputChunk]):
         return MaskedInputChunk(number, payload)
 
     def close(self, alive: set[Index]) -> list[Event]:
-        """U3, and U2 without U3. A vector that came in part is forgotten."""
+        """U3, and U2 without U3. A vector that came in part is forgotten.
+
+        Raises:
+            RoundAborted: BELOW_THRESHOLD if somebody's secret could not be recovered any more.
+        """
+        self.state.check_shares(alive)
         self.fix_survivors(self.state.shared, alive)
         return []
 

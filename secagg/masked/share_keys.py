@@ -20,6 +20,7 @@ from secagg.messages import AdvertiseKeys, Index, ParticipantId, Phase, Roster, 
 from secagg.rounds import dealing
 from secagg.rounds.checked_roster import CheckedRoster
 from secagg.rounds.coordinator_phase import DealingPhase
+from secagg.rounds.graph import isolated
 from secagg.rounds.membership import Membership
 from secagg.rounds.session import Turn, Waiting
 
@@ -71,13 +72,24 @@ class ShareKeysPhase(DealingPhase):
         for entry in message.sealed.values():
             self.kind.check_size(entry, signed=bool(members.identities), sender=name)  # check: C93
 
+    def isolated(self, alive: set[Index]) -> set[Index]:
+        """On a ring, those whose secrets could not be recovered: too few of their neighbours are left."""
+        state = self.state
+        if state.round.config.ring is None:
+            return set()  # t members are left, or the round ends
+        gone = state.members.at.keys() - alive
+        alone = isolated(state.graph, alive, gone, state.round.config.share_threshold)  # check: C109-isolated
+        for index in alone:
+            del self.accepted[index]
+        return alone
+
     def answer(self, index: Index) -> ShareDelivery:
         """What the member's neighbours in U2 sealed to it and, where it is named later, the model.
 
         Raises:
             LocalError: the model is named later, and was not named yet.
         """
-        round_ = self.state.round
-        found = ((i, m.sealed.get(index)) for i, m in self.accepted.items())
+        round_, accepted = self.state.round, self.accepted
+        found = ((i, accepted[i].sealed.get(index)) for i in self.state.graph.of(index) if i in accepted)
         sealed = {i: entry for i, entry in found if entry is not None}
         return ShareDelivery(sealed, model_digest=round_.model_digest if round_.config.model_later else b"")

@@ -110,10 +110,11 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
     def check(self, index: Index, message: Unmask, name: ParticipantId) -> None:
         """For each neighbour that shared keys one share, of the kind that the survivor set asks for."""
         state = self.state
-        if set(message.shares) != {index, *state.graph.of(index)} & set(state.shared):  # check: C44
+        if message.shares.keys() != {i for i in (index, *state.graph.of(index)) if i in state.shared}:  # check: C44
             raise ProtocolViolation(f"{name} must reveal one share for each neighbour that shared keys", culprit=name)
+        dropped = set(state.sets.dropped)
         for owner, revealed in message.shares.items():
-            wanted = MaskKeyShare if owner in state.sets.dropped else SelfMaskShare
+            wanted = MaskKeyShare if owner in dropped else SelfMaskShare
             if not isinstance(revealed, wanted):  # check: C45
                 raise ProtocolViolation(f"{name} revealed the wrong kind of share", culprit=name)
             try:
@@ -130,6 +131,15 @@ class UnmaskPhase(OneMessagePhase[Unmask]):
         name, member = members.name(owner), members.at[holder]
         if not fits_digest(self.state.round.context, name, member, revealed, self.state.shared[owner].sealed[holder]):
             raise self.state.refuse_wrong_share(name, member.participant_id)
+
+    def close(self, alive: set[Index]) -> list[Event]:
+        """Too few shares of one secret, and there is no sum.
+
+        Raises:
+            RoundAborted: BELOW_THRESHOLD.
+        """
+        self.state.check_shares(alive)
+        return []
 
     def finish(self) -> tuple[list[Event], Aggregate]:
         """Recover the secrets, take the masks out of the sum, and add noise where that is the coordinator's task."""

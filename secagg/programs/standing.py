@@ -193,4 +193,5 @@ _DROPS = {
     DropReason.FAILED: "left: something failed on its side",
     DropReason.EXCLUDED: "the FL server excluded it",
     DropReason.EXPIRED: "its certificate expires too soon",
+    DropReason.ISOLATED: "too few of its neighbours shared keys",
 }

@@ -2,10 +2,10 @@
 
 Without it each participant has the coordinator's word alone on the sum. With it, a participant that holds the
 signatures of t survivors under its own digest knows that no other member can hold as many under another one: an honest
-survivor signs once, and 2t > n + n_C.
+survivor signs once, and 2t > n + n_C. With a sparse graph the committee signs, and t_c of its signatures say the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,7 +15,8 @@ from secagg.crypto import signing
 from secagg.crypto.certificates import parse_der_chain, public_key_of
 from secagg.errors import AuthenticationError, NotInRoundError, ProtocolViolation
 from secagg.messages import ConsistencyProof, Index, ParticipantId, Roster
-from secagg.roster import COORDINATOR, result_to_sign
+from secagg.roster import COORDINATOR, names_of, result_to_sign, roster_digest
+from secagg.rounds.graph import neighbourhoods
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,15 @@ class Result:
 
     Attributes:
         to_sign: what a survivor's signature covers.
-        signers: the survivors by index: id and key. Their certificates were verified with the roster.
-        threshold: t.
+        signers: those survivors who sign, by index: id and key. Their certificates were verified with the roster.
+        threshold: signatures that certify it: t, or t_c.
+        others: the survivors who do not sign: with a sparse graph, all but the committee.
     """
 
     to_sign: bytes
     signers: Mapping[Index, tuple[ParticipantId, ec.EllipticCurvePublicKey]]
     threshold: int
+    others: frozenset[ParticipantId] = frozenset()
 
     @classmethod
     def of(cls, round_: Round, roster: Roster, survivors: Iterable[str], sums_digest: bytes) -> "Result":
@@ -38,18 +41,26 @@ class Result:
 
         Args:
             round_: the round.
-            roster: with certificates, verified.
+            roster: with certificates of all who sign, verified.
             survivors: ids of the participants whose updates are in the sum.
             sums_digest: 32 bytes, SHA-256 over the packed sum.
         """
-        names = set(survivors)
-        members = [member for member in roster.members if member.participant_id in names]
-        message = result_to_sign(round_.input_context, roster, [m.index for m in members], sums_digest)
-        keys = {m.index: public_key_of(parse_der_chain(m.keys.certificates)[0]) for m in members}
-        return cls(message, {m.index: (m.participant_id, keys[m.index]) for m in members}, round_.config.threshold)
+        names, digest = set(survivors), roster_digest(roster)
+        everyone = {Index(i): name for i, name in enumerate(names_of(roster), start=1)}
+        alive = {index: name for index, name in everyone.items() if name in names}
+        message = result_to_sign(round_.input_context, digest, alive, sums_digest)
+        sign = neighbourhoods(round_.of_members(digest), len(everyone)).committee & alive.keys()  # check: C108-signers
+        chains = {m.index: m.keys.certificates for m in roster.members if m.index in sign}
+        signers = {i: (alive[i], public_key_of(parse_der_chain(chain)[0])) for i, chain in chains.items()}
+        others = frozenset(name for index, name in alive.items() if index not in sign)
+        return cls(message, signers, round_.config.signatures_needed, others)
+
+    def signature(self, own: ParticipantId, sign: Callable[[bytes], bytes]) -> bytes:
+        """Our signature, made by `sign`; empty where others sign for us."""
+        return b"" if own in self.others else sign(self.to_sign)
 
     def is_certified(self, proof: ConsistencyProof) -> bool:
-        """Whether at least t survivors signed this very result.
+        """Whether as many as are needed signed this very result.
 
         Raises:
             ProtocolViolation: somebody signed who is no survivor.
@@ -93,8 +104,13 @@ class Certification:
 
         Raises:
             NotInRoundError: the sender is no survivor.
+            ProtocolViolation: it signed, and others sign for it.
             AuthenticationError: the signature is under something else.
         """
+        if sender in self._result.others:
+            if signature:  # check: C110-result
+                raise ProtocolViolation(f"{sender} signed the result, and is not in the committee", culprit=sender)
+            return
         index = self._index.get(sender)
         if index is None:
             raise NotInRoundError(f"{sender} is not in the sum of this round, so it does not sign the result")

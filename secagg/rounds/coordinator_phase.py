@@ -105,6 +105,12 @@ class CoordinatorPhase(ABC, Generic[MessageT]):
         """
         return []
 
+    def isolated(self, alive: set[Index]) -> set[Index]:
+        """Who of those that delivered cannot take part any further, because too few of their neighbours did. The phase
+        forgets what they delivered.
+        """
+        return set()
+
     def going_on(self, alive: set[Index]) -> set[Index]:
         """Who of those that delivered may be asked in a phase where one is enough, and waits for the result."""
         return alive

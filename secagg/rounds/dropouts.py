@@ -19,6 +19,7 @@ _WHY: Final = {
     DropReason.FAILED: "it left because it failed",
     DropReason.EXCLUDED: "its FL server says that it is gone",
     DropReason.EXPIRED: "its certificate expired, or was about to, when the list of members was closed",
+    DropReason.ISOLATED: "too few of its neighbours shared keys",
 }
 
 

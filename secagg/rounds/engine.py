@@ -75,6 +75,7 @@ from secagg.rounds.coordinator_phase import UploadPhase
 from secagg.rounds.doors import Door, HeldVectors
 from secagg.rounds.dropouts import DROP_REASONS
 from secagg.rounds.finished import LastAnswers
+from secagg.rounds.members import shown_to
 from secagg.rounds.opening_and_closing import OpeningAndClosing
 
 
@@ -129,7 +130,7 @@ class Engine(OpeningAndClosing):
         if index is None:
             raise self._too_late(participant, Phase.ADVERTISE_KEYS)
         if phase is Phase.ADVERTISE_KEYS:
-            return self._members.shown_to(index, self._state.graph)
+            return shown_to(index, self._state.graph, self.roster)
         unit = self._units[phase]
         if not unit.delivered(index):
             raise self._too_late(participant, phase)

@@ -22,7 +22,10 @@ from secagg.messages import (
     Phase,
     Roster,
 )
+from secagg.roster import names_of, roster_digest
 from secagg.rounds.doors import Door
+from secagg.rounds.graph import neighbourhoods
+from secagg.rounds.members import shown_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class FinishedRound:
         events: what happened in it.
         failure: why it has no sum.
         """
-        self.round = round_
+        self.round = round_ if last is None else round_.of_members(roster_digest(last.roster))
         self.failure = failure
         self._last = last
         known = list(events)
@@ -91,7 +94,7 @@ class FinishedRound:
             elif isinstance(event, ParticipantDropped):  # what it had delivered may have gone with a door
                 self._delivered.discard((event.participant, event.phase))
         self._dropped = {e.participant: e for e in known if isinstance(e, ParticipantDropped)}
-        self._members = frozenset(m.participant_id for m in last.roster.members) if last else frozenset()
+        self._members = frozenset(names_of(last.roster)) if last else frozenset()
 
     @property
     def roster(self) -> Roster:
@@ -141,6 +144,9 @@ class FinishedRound:
             NotInRoundError: the participant did not deliver in that phase, or comes too late for its answer.
         """
         last = self._check_delivered(participant, phase)
+        if phase is Phase.ADVERTISE_KEYS:
+            index = Index(names_of(last.roster).index(participant) + 1)
+            return shown_to(index, neighbourhoods(self.round, len(self._members)), last.roster)
         if phase not in last.answers:
             raise NotInRoundError(f"the round is over: {participant} comes too late for what closed {phase}")
         return last.answers[phase]

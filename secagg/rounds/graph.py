@@ -5,7 +5,8 @@ fresh keys (proto/PROTOCOL.md, "The sparse graph").
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import nsmallest
@@ -20,6 +21,11 @@ from secagg.sparse.ring import Ring
 
 class Neighbourhoods(Protocol):
     """A symmetric graph on the roster. All thresholds of shares count a participant's neighbours and itself."""
+
+    @property
+    def degree(self) -> int:
+        """How many neighbours each member has."""
+        ...
 
     @property
     def committee(self) -> frozenset[Index]:
@@ -41,6 +47,11 @@ class CompleteGraph:
     """Everyone with everyone (Bonawitz et al. 2017). Everyone signs."""
 
     members: int
+
+    @property
+    def degree(self) -> int:
+        """All but one."""
+        return self.members - 1
 
     @property
     def committee(self) -> frozenset[Index]:
@@ -73,6 +84,11 @@ class RingGraph:
     places: Sequence[int]
     committee: frozenset[Index]
 
+    @property
+    def degree(self) -> int:
+        """k."""
+        return 2 * self.half
+
     def of(self, index: Index) -> tuple[Index, ...]:
         """The nearest on either side. There are more members than neighbours, so nobody stands on both."""
         place, members = self.places[index - 1], len(self.order)
@@ -84,6 +100,26 @@ def neighbourhoods(round_: Round, members: int) -> Neighbourhoods:
     """The graph of a round with so many members, whose list is fixed."""
     ring = round_.config.ring
     return CompleteGraph(members) if ring is None else ring_of(ring, graph_seed(round_), members)
+
+
+def isolated(graph: Neighbourhoods, alive: set[Index], gone: Iterable[Index], threshold: int) -> set[Index]:
+    """Those of `alive` who have fewer than `threshold` of their closed neighbourhood left, themselves included.
+
+    Args:
+        graph: of all members.
+        alive: who is left.
+        gone: the members who are not. Whoever is isolated counts as gone for the others, too.
+        threshold: how many each needs.
+    """
+    missing, found, waiting = Counter[Index](), set[Index](), list(gone)
+    most = graph.degree + 1 - threshold
+    while waiting:
+        for neighbour in graph.of(waiting.pop()):
+            missing[neighbour] += 1
+            if missing[neighbour] > most and neighbour in alive and neighbour not in found:
+                found.add(neighbour)
+                waiting.append(neighbour)
+    return found
 
 
 def graph_seed(round_: Round) -> bytes:

@@ -176,6 +176,9 @@ class OpeningAndClosing:
             events += [told for _, told in sorted(self._state.wrong_holders.items())]
         late = [self._members.name(i) for i in sorted(self._expected - alive)]
         events += [self._dropouts.drop(phase, name, DropReason.DEADLINE) for name in late]
+        alone = unit.isolated(alive)
+        events += [self._dropouts.drop(phase, self._members.name(i), DropReason.ISOLATED) for i in sorted(alone)]
+        alive -= alone
         if len(alive) < self.round.config.threshold:  # check: C47
             return events + self._fail(self._below_threshold(phase, len(alive), "delivered"))
         self._expected = alive

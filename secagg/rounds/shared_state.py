@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from secagg.context import Round
-from secagg.errors import AuthenticationError
+from secagg.errors import AbortReason, AuthenticationError, RoundAborted
 from secagg.events import WrongShares
 from secagg.messages import Index, ParticipantId, ShareKeys, SurvivorSet
 from secagg.rounds.graph import Neighbourhoods, neighbourhoods
@@ -37,6 +37,26 @@ class SharedState:
     def survivors(self) -> tuple[ParticipantId, ...]:
         """The names of those whose updates are in the sum."""
         return tuple(self.members.name(i) for i in self.sets.survivors)
+
+    def check_shares(self, alive: set[Index]) -> None:
+        """Give the round up once `alive` hold too few shares of somebody's secret: the sum cannot be unmasked any more.
+
+        Raises:
+            RoundAborted: BELOW_THRESHOLD; the error says how many members' secrets that are.
+        """
+        config, graph = self.round.config, self.graph
+        if config.ring is None:
+            return  # all hold shares of all, and are enough
+        held = {owner: sum(i in alive for i in (owner, *graph.of(owner))) for owner in self.shared}
+        lacking = {owner: count for owner, count in held.items() if count < config.share_threshold}
+        if lacking:  # check: C109-shares
+            owner, count = min(lacking.items(), key=lambda item: item[1])
+            raise RoundAborted(
+                AbortReason.BELOW_THRESHOLD,
+                f"too few hold shares of the secrets of {len(lacking)} participants: {count} of {graph.degree + 1} do "
+                f"for {self.members.name(owner)}, and {config.share_threshold} are needed. More neighbours on the ring "
+                "dropped out than it was made for",
+            )
 
     def refuse_wrong_share(self, owner: ParticipantId, holder: ParticipantId) -> AuthenticationError:
         """The error for a holder that revealed another share than the owner dealt to it.

@@ -544,7 +544,7 @@ def endings(vector: Vector) -> None:
     )
     assert statement.to_sign(vector["signed_ms"]).hex() == receipt["signed"]
     bound, digest = statement.context, statement.sums_digest
-    signed = rosters.result_to_sign(bound, roster, map(Index, vector["indices"]), digest)
+    signed = rosters.result_to_sign(bound, rosters.roster_digest(roster), map(Index, vector["indices"]), digest)
     assert signed.hex() == vector["result"]["signed"]
     told = {"round": vector["round"], "receipt": receipt["message"], "proof": vector["result"]["signatures"]}
     assert _believed(told) == digest

@@ -43,7 +43,7 @@ from secagg.messages import (
     SurvivorSet,
 )
 from secagg.receipts import Receipt, Statement
-from secagg.roster import COORDINATOR, refusal
+from secagg.roster import COORDINATOR, names_of, refusal
 from secagg.rounds.certification import Result
 from secagg.rounds.membership import Membership
 from secagg.schemes import Participant, Upload, contents, rebuild, take_part
@@ -440,7 +440,9 @@ class Participation:
         """Sign the result that we were given, once; whether t survivors signed the same."""
         self._keep_result(receipt.sums_digest)
         result = Result.of(membership.round, roster, receipt.statement.survivors, receipt.sums_digest)
-        proof = yield from ask(Certify(offer.round_id, offer.config, membership.sign(result.to_sign)))
+        proof = yield from ask(
+            Certify(offer.round_id, offer.config, result.signature(membership.participant_id, membership.sign))
+        )
         return result.is_certified(proof)
 
     def _conclude(
@@ -495,8 +497,8 @@ _CALL_OF_MESSAGE: Final = {call.brings.value: call for call in PHASE_CALLS}
 
 
 def _names(roster: Roster, survivors: SurvivorSet | None) -> tuple[ParticipantId, ...]:
-    indices = set(survivors.survivors) if survivors else set()
-    return tuple(m.participant_id for m in roster.members if m.index in indices)
+    names = names_of(roster)
+    return tuple(names[index - 1] for index in survivors.survivors) if survivors else ()
 
 
 def _own_sum(groups: GroupedAggregate, config: RoundConfig) -> Aggregate:

@@ -155,7 +155,7 @@ def _dropped_for_first(survivors: tuple[str, ...], _: Script) -> tuple[str, ...]
 
 def _on_another_sum(script: Script) -> list[bytes]:
     lie = fixtures.seed("the sum that others were told")
-    signed = result_to_sign(script.context, script.roster, script.sets.survivors, lie)
+    signed = result_to_sign(script.context, roster_digest(script.roster), script.sets.survivors, lie)
     return proof(script, script.survivors, signed)
 
 
