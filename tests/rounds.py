@@ -20,7 +20,7 @@ from secagg.tools.simulation.network import Hook, Run, pass_on
 
 ACTIVE, SEMI_HONEST = ThreatModel.ACTIVE, ThreatModel.SEMI_HONEST
 NOW = 1_700_000_000.0
-MOST_PEOPLE = 12
+MOST_PEOPLE = 24
 
 __all__ = ["Integers", "session_of", "true_sum", "truth"]
 

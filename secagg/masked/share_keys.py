@@ -41,8 +41,8 @@ class AwaitingRoster:
 
     def receive(self, roster: Roster, turn: Turn) -> tuple[Waiting, ShareKeys]:
         """Check the roster; split our secrets among our neighbours."""
-        membership = self.membership
-        checked = CheckedRoster.check(membership, roster, self.keys, turn.now, signed=membership.active)
+        checked = CheckedRoster.check(self.membership, roster, self.keys, turn.now, signed=self.membership.active)
+        membership = checked.membership  # its round knows the members
         neighbours = checked.neighbours
         seed = Secret(membership.rng.token(SELF_MASK_SEED_SIZE))
         holders = (*neighbours, checked.own_index)

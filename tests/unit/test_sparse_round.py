@@ -1,0 +1,286 @@
+"""Rounds on a ring, in both threat models: who drops out, what is left, and how a round ends that lost too many."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from secagg import roster as rosters
+from secagg.config import RoundConfig, ThreatModel
+from secagg.crypto.rng import SeededRng
+from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation
+from secagg.events import DropReason, ParticipantDropped
+from secagg.messages import MASKED_PHASES, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys, Unmask
+from secagg.rounds.finished import FinishedRound
+from secagg.rounds.graph import CompleteGraph, RingGraph, isolated, ring_of
+from secagg.rounds.shared_state import SharedState
+from secagg.sparse.ring import Ring
+from secagg.tools.redteam.self_test.patches import without_check
+from secagg.tools.simulation.cohort import participant_names
+from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
+from tests.conversing import Conversation
+from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start, true_sum
+from tests.saving import Rebirths
+
+PEOPLE = 20
+NAMES = participant_names(PEOPLE)
+ORDER = MASKED_PHASES[ACTIVE]
+INPUT = ORDER.index(Phase.MASKED_INPUT)
+RINGS = {
+    ACTIVE: Ring(degree=8, neighbour_threshold=6, committee=9, committee_threshold=5, min_participants=14),
+    SEMI_HONEST: Ring(degree=8, neighbour_threshold=4, min_participants=14),
+}
+BOTH = pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
+
+
+def sparse(threat_model: ThreatModel = ACTIVE, *, threshold: int = 13) -> RoundConfig:
+    return make_config(PEOPLE, threat_model, threshold=threshold, max_colluding=0, graph=RINGS[threat_model])
+
+
+def stopping(stops: dict[ParticipantId, Phase]) -> Hook:
+    """Each named participant sends nothing from its phase on."""
+
+    def hook(envelope: Envelope) -> Iterable[Envelope]:
+        stop = stops.get(envelope.participant)
+        gone = stop is not None and isinstance(envelope, Up) and ORDER.index(envelope.phase) >= ORDER.index(stop)
+        return () if gone else (envelope,)
+
+    return hook
+
+
+def graph_of(config: RoundConfig) -> RingGraph:
+    """The ring of an undisturbed round of seed 0: the same names and keys give the same ring."""
+    found = start(config).play()._state.graph
+    assert isinstance(found, RingGraph)
+    return found
+
+
+def assert_sum(run: Run, survivors: Iterable[ParticipantId]) -> None:
+    made = run.coordinator.aggregate
+    assert made is not None, run.coordinator.failure
+    names = list(survivors)
+    assert list(made.survivors) == names
+    assert np.array_equal(made.sums, true_sum(run, names))
+
+
+@BOTH
+def test_a_round_with_everyone(threat_model: ThreatModel) -> None:
+    run = start(sparse(threat_model))
+    run.play()
+    assert_sum(run, NAMES)
+    assert not run.errors
+    assert not run.refused
+
+
+@BOTH
+def test_the_round_is_that_of_the_neighbours(threat_model: ThreatModel) -> None:
+    """Everyone gets the entries of its neighbours and of the committee, and deals and reveals to neighbours alone."""
+    seen: list[Envelope] = []
+
+    def look(envelope: Envelope) -> Iterable[Envelope]:
+        seen.append(envelope)
+        return (envelope,)
+
+    run = start(sparse(threat_model), hook=look)
+    run.play()
+    graph = run.coordinator._state.graph
+    assert len(graph.committee) == RINGS[threat_model].committee
+    for envelope in seen:
+        index = Index(NAMES.index(envelope.participant) + 1)
+        around = graph.of(index)
+        assert len(around) == 8
+        match envelope.message:
+            case Roster() as shown:
+                assert {m.index for m in shown.members} == {index, *around, *graph.committee}
+                assert rosters.names_of(shown) == tuple(NAMES)
+            case ShareKeys() | ShareDelivery() as dealt:
+                assert tuple(sorted(dealt.sealed)) == around
+            case Unmask() as revealed:
+                assert set(revealed.shares) == {index, *around}
+            case _:
+                pass
+
+
+@BOTH
+@pytest.mark.parametrize("phase", ORDER)
+def test_some_may_drop_in_any_phase(phase: Phase, threat_model: ThreatModel) -> None:
+    """Two who are neighbours at worst: 7 of 9 are left in every neighbourhood, and in the committee."""
+    if phase not in MASKED_PHASES[threat_model]:
+        return
+    gone = [NAMES[0], NAMES[4]]
+    run = start(sparse(threat_model), hook=stopping(dict.fromkeys(gone, phase)))
+    run.play()
+    assert_sum(run, NAMES if ORDER.index(phase) > INPUT else [name for name in NAMES if name not in gone])
+
+
+@BOTH
+def test_one_drops_in_each_phase_of_one_round(threat_model: ThreatModel) -> None:
+    order = MASKED_PHASES[threat_model]
+    gone = {NAMES[4 * i]: phase for i, phase in enumerate(order)}
+    run = start(sparse(threat_model), hook=stopping(gone))
+    run.play()
+    late = [name for name, phase in gone.items() if order.index(phase) > order.index(Phase.MASKED_INPUT)]
+    assert_sum(run, [name for name in NAMES if name in late or name not in gone])
+
+
+@BOTH
+def test_everybody_may_be_saved_and_restored_before_every_message(threat_model: ThreatModel) -> None:
+    run = start(replace(sparse(threat_model), model_later=True), hook=stopping({NAMES[3]: Phase.MASKED_INPUT}))
+    reborn = Rebirths(run)
+    run.play()
+    assert_sum(run, [name for name in NAMES if name != NAMES[3]])
+    assert min(len(each) for each in reborn.sealed.values()) >= 2
+
+
+def test_a_result_is_certified_by_the_committee() -> None:
+    round_ = Conversation(replace(sparse(), certify=True))
+    round_.play()
+    assert set(round_.results) == set(NAMES)
+    assert all(result.certified for result in round_.results.values())
+
+
+# --- who is isolated --------------------------------------------------------------------------------------------------
+
+
+def ring_in_order(members: int, degree: int) -> RingGraph:
+    everyone = tuple(map(Index, range(1, members + 1)))
+    return RingGraph(degree // 2, everyone, range(members), frozenset())
+
+
+def test_neighbours_are_the_nearest_on_both_sides() -> None:
+    graph = ring_in_order(9, 4)
+    assert graph.of(Index(1)) == (2, 3, 8, 9)
+    assert graph.of(Index(5)) == (3, 4, 6, 7)
+
+
+def test_a_ring_is_symmetric_and_drawn_again_for_every_seed() -> None:
+    ring = Ring(degree=6, neighbour_threshold=5, committee=7, committee_threshold=5, min_participants=12)
+    graphs = [ring_of(ring, bytes([seed]) * 32, 15) for seed in range(8)]
+    for graph in graphs:
+        assert sorted(graph.order) == list(range(1, 16))
+        assert [graph.order[place] for place in graph.places] == list(range(1, 16))
+        assert len(graph.committee) == 7
+        for index in graph.order:
+            assert len(graph.of(index)) == graph.degree == 6
+            assert all(index in graph.of(other) for other in graph.of(index))
+    assert all(one.order != other.order and one.committee != other.committee for one, other in pairwise(graphs))
+
+
+def test_who_lost_too_many_neighbours_is_isolated_and_counts_as_gone_for_the_rest() -> None:
+    graph = ring_in_order(12, 4)
+    everyone = set(graph.order)
+
+    def left(gone: set[int], threshold: int) -> set[Index]:
+        return isolated(graph, everyone - gone, map(Index, gone), threshold)
+
+    assert left({1, 3}, 3) == set()
+    assert left({1, 3, 4}, 3) == {2}
+    assert left({1, 3, 4, 10}, 3) == {2, 11, 12}, "12 lost 1, 10 and then 2; 11 lost 1, 10 and then 12"
+    complete = CompleteGraph(5)
+    assert isolated(complete, {Index(1), Index(2)}, map(Index, (3, 4, 5)), 3) == {1, 2}
+
+
+def one_alone() -> tuple[Run, ParticipantId, list[ParticipantId]]:
+    """A round in which 3 of 9 are left about one member, and its name, and who dropped around it."""
+    config = sparse(SEMI_HONEST)
+    graph = graph_of(config)
+    gone = [NAMES[graph.order[place] - 1] for place in (6, 7, 8, 9, 11, 12)]
+    run = start(config, hook=stopping(dict.fromkeys(gone, Phase.SHARE_KEYS)))
+    return run, NAMES[graph.order[10] - 1], gone
+
+
+def test_who_is_isolated_drops_out_before_shares_are_delivered() -> None:
+    run, alone, gone = one_alone()
+    run.play()
+    told = [e for e in run.events if isinstance(e, ParticipantDropped) and e.reason is DropReason.ISOLATED]
+    assert told == [ParticipantDropped(Phase.SHARE_KEYS, alone, DropReason.ISOLATED)]
+    assert_sum(run, [name for name in NAMES if name not in {alone, *gone}])
+    with pytest.raises(NotInRoundError, match="too few of its neighbours shared keys"):
+        run.coordinator.answer(alone, Phase.SHARE_KEYS)
+
+
+def test_without_it_they_would_refuse_what_they_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secagg.masked.share_keys.isolated", lambda *_: set())
+    run, alone, _ = one_alone()
+    run.play()
+    refusal = run.errors[alone]
+    assert isinstance(refusal, ProtocolViolation)
+    assert "below threshold 4" in str(refusal)
+
+
+# --- how it ends otherwise --------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("phase", ORDER[INPUT:])
+def test_a_round_ends_that_lost_too_many_shares(threat_model: ThreatModel, phase: Phase) -> None:
+    """Enough for t are left, but not about one owner. The error says of how many the shares are missing."""
+    if phase not in MASKED_PHASES[threat_model]:
+        return
+    config = sparse(threat_model)
+    graph, lost = graph_of(config), 10 - config.share_threshold
+    gone = [NAMES[graph.order[place] - 1] for place in range(6, 6 + lost)]
+    run = start(config, hook=stopping(dict.fromkeys(gone, phase)))
+    run.play()
+    failure = run.coordinator.failure
+    assert failure is not None
+    assert failure.reason is AbortReason.BELOW_THRESHOLD
+    alive = {i for i, name in enumerate(NAMES, start=1) if name not in gone}
+    few = [i for i in graph.order if len(alive & {i, *graph.of(i)}) < config.share_threshold]
+    assert f"shares of the secrets of {len(few)} participants" in str(failure)
+
+
+def test_without_the_check_recovery_fails_at_the_first_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = sparse()
+    graph = graph_of(config)
+    without_check(monkeypatch, SharedState, "check_shares", "C109-shares")
+    gone = [NAMES[graph.order[place] - 1] for place in range(6, 10)]
+    run = start(config, hook=stopping(dict.fromkeys(gone, Phase.UNMASK)))
+    run.play()
+    assert "'s secret are below threshold 6" in str(run.coordinator.failure)
+
+
+def test_a_round_ends_when_too_few_of_the_committee_signed() -> None:
+    few = Ring(degree=8, neighbour_threshold=6, committee=5, committee_threshold=3, min_participants=14)
+    config = replace(sparse(), graph=few)
+    gone = sorted(graph_of(config).committee)[:3]
+    run = start(config, hook=stopping({NAMES[i - 1]: Phase.CONSISTENCY_CHECK for i in gone}))
+    run.play()
+    assert "2 members of the committee signed who survived, fewer than the 3" in str(run.coordinator.failure)
+
+
+@pytest.mark.parametrize("people", [13, 14])
+def test_a_round_needs_as_many_members_as_the_ring_is_made_for(people: int) -> None:
+    run = start(sparse(), people=people)
+    run.play()
+    assert (run.coordinator.failure is None) is (people >= 14)
+    if people < 14:
+        assert "13 participants delivered in AdvertiseKeys, fewer than the threshold 14" in str(run.coordinator.failure)
+
+
+# --- what is kept of it -----------------------------------------------------------------------------------------------
+
+
+def test_a_finished_round_still_shows_everyone_their_own_part_of_the_roster() -> None:
+    shown: dict[ParticipantId, Roster] = {}
+
+    def look(envelope: Envelope) -> Iterable[Envelope]:
+        if isinstance(envelope, Down) and isinstance(envelope.message, Roster):
+            shown[envelope.participant] = envelope.message
+        return (envelope,)
+
+    run = start(sparse(), hook=look)
+    engine = run.play()
+    for round_ in (engine.round, replace(engine.round, roster_digest=b"")):
+        kept = FinishedRound(round_, engine.last_answers(), run.events, None)
+        for name in NAMES:
+            assert kept.answer(name, Phase.ADVERTISE_KEYS) == shown[name]
+
+
+def test_the_same_keys_give_the_same_ring_and_others_another() -> None:
+    first, again = start(sparse()), start(sparse())
+    other = start(sparse(), rng=SeededRng(b"x" * 32))
+    orders = [run.play()._state.graph for run in (first, again, other)]
+    assert orders[0] == orders[1] != orders[2]
