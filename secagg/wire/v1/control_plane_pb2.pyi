@@ -18,6 +18,7 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_FAILED: _ClassVar[DropReason]
     DROP_REASON_EXCLUDED: _ClassVar[DropReason]
     DROP_REASON_EXPIRED: _ClassVar[DropReason]
+    DROP_REASON_ISOLATED: _ClassVar[DropReason]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +40,7 @@ DROP_REASON_REFUSED: DropReason
 DROP_REASON_FAILED: DropReason
 DROP_REASON_EXCLUDED: DropReason
 DROP_REASON_EXPIRED: DropReason
+DROP_REASON_ISOLATED: DropReason
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_HEARSAY: Verdict
 VERDICT_PROVEN: Verdict
