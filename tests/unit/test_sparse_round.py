@@ -29,7 +29,7 @@ NAMES = participant_names(PEOPLE)
 ORDER = MASKED_PHASES[ACTIVE]
 INPUT = ORDER.index(Phase.MASKED_INPUT)
 RINGS = {
-    ACTIVE: Ring(degree=8, neighbour_threshold=6, committee=9, committee_threshold=5, min_participants=14),
+    ACTIVE: Ring(degree=12, neighbour_threshold=8, committee=9, committee_threshold=5, min_participants=14),
     SEMI_HONEST: Ring(degree=8, neighbour_threshold=4, min_participants=14),
 }
 BOTH = pytest.mark.parametrize("threat_model", [ACTIVE, SEMI_HONEST])
@@ -90,7 +90,7 @@ def test_the_round_is_that_of_the_neighbours(threat_model: ThreatModel) -> None:
     for envelope in seen:
         index = Index(NAMES.index(envelope.participant) + 1)
         around = graph.of(index)
-        assert len(around) == 8
+        assert len(around) == RINGS[threat_model].degree
         match envelope.message:
             case Roster() as shown:
                 assert {m.index for m in shown.members} == {index, *around, *graph.committee}
@@ -106,7 +106,7 @@ def test_the_round_is_that_of_the_neighbours(threat_model: ThreatModel) -> None:
 @BOTH
 @pytest.mark.parametrize("phase", ORDER)
 def test_some_may_drop_in_any_phase(phase: Phase, threat_model: ThreatModel) -> None:
-    """Two who are neighbours at worst: 7 of 9 are left in every neighbourhood, and in the committee."""
+    """Two who are neighbours at worst."""
     if phase not in MASKED_PHASES[threat_model]:
         return
     gone = [NAMES[0], NAMES[4]]
@@ -220,7 +220,8 @@ def test_a_round_ends_that_lost_too_many_shares(threat_model: ThreatModel, phase
     if phase not in MASKED_PHASES[threat_model]:
         return
     config = sparse(threat_model)
-    graph, lost = graph_of(config), 10 - config.share_threshold
+    graph = graph_of(config)
+    lost = graph.degree + 2 - config.share_threshold
     gone = [NAMES[graph.order[place] - 1] for place in range(6, 6 + lost)]
     run = start(config, hook=stopping(dict.fromkeys(gone, phase)))
     run.play()
@@ -236,14 +237,14 @@ def test_without_the_check_recovery_fails_at_the_first_owner(monkeypatch: pytest
     config = sparse()
     graph = graph_of(config)
     without_check(monkeypatch, SharedState, "check_shares", "C109-shares")
-    gone = [NAMES[graph.order[place] - 1] for place in range(6, 10)]
+    gone = [NAMES[graph.order[place] - 1] for place in range(6, 12)]
     run = start(config, hook=stopping(dict.fromkeys(gone, Phase.UNMASK)))
     run.play()
-    assert "'s secret are below threshold 6" in str(run.coordinator.failure)
+    assert "'s secret are below threshold 8" in str(run.coordinator.failure)
 
 
 def test_a_round_ends_when_too_few_of_the_committee_signed() -> None:
-    few = Ring(degree=8, neighbour_threshold=6, committee=5, committee_threshold=3, min_participants=14)
+    few = Ring(degree=12, neighbour_threshold=8, committee=5, committee_threshold=3, min_participants=14)
     config = replace(sparse(), graph=few)
     gone = sorted(graph_of(config).committee)[:3]
     run = start(config, hook=stopping({NAMES[i - 1]: Phase.CONSISTENCY_CHECK for i in gone}))
