@@ -20,6 +20,7 @@ from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.noisy import add_noise
 from secagg.encoding.packed import WordChunks
+from secagg.encoding.packing import chunk_values
 from secagg.encoding.pipeline import Pipeline
 from secagg.masked.vector import MaskedVector
 from secagg.messages import ParticipantId, Phase, ShareKeys, Unmask
@@ -72,11 +73,10 @@ def peak_of(config: RoundConfig, *, dropouts: int = 0) -> int:
             assert isinstance(message, ShareKeys)
             engine.receive(name, message, NOW)
         vectors = listen(run, engine, Phase.SHARE_KEYS, names)
-        for number in range(-(-SIZE // 400_000)):
+        for number in range(-(-config.vector_len // chunk_values(config.ring_bits))):
             for name, vector in list(vectors.items())[dropouts if number else 0 :]:
                 assert isinstance(vector, MaskedVector)
-                if number < vector.chunks:
-                    engine.receive(name, vector.chunk(number), NOW)
+                engine.receive(name, vector.chunk(number), NOW)
         if dropouts:
             engine.tick(engine.deadline)
         alive = names[dropouts:]
