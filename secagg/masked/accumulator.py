@@ -6,7 +6,7 @@ import numpy as np
 
 from secagg.config import RoundConfig
 from secagg.crypto.prg import Words
-from secagg.encoding.packing import chunk_values, packed_size, unpack
+from secagg.encoding.packing import add_packed, chunk_values, packed_size
 from secagg.errors import DecodeError
 from secagg.masked.masks import Mask
 from secagg.masked.ranges import MaskRange, Workers, cut, one_after_the_other
@@ -15,7 +15,7 @@ from secagg.rounds.uploads import Spool, Uploads
 
 
 class Accumulator:
-    """Σ y_u over the inputs that came in whole, mod 2^word.
+    """Σ y_u over the inputs that came in whole, mod 2^b. Higher bits of its words mean nothing.
 
     Attributes:
         uploads: the vectors under way; a whole one is added to the sum.
@@ -43,8 +43,7 @@ class Accumulator:
             raise DecodeError(f"chunk {number} has bits set behind the last value")
 
     def _fold(self, number: int, payload: bytes) -> None:
-        part = self._sum[number * self._size : (number + 1) * self._size]
-        np.add(part, unpack(payload, len(part), self._bits), out=part)
+        add_packed(self._sum[number * self._size : (number + 1) * self._size], payload, self._bits)
 
     def take(self, members: Iterable[Index], partial: Words) -> None:
         """Add the sum of the members' whole vectors, words[vector_len], which were added up elsewhere."""
