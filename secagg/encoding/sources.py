@@ -6,12 +6,12 @@ two updates, or one mask would cover two inputs. So the first pass takes a diges
 of a block is held against it.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from secagg.crypto.checksum import checksum
 from secagg.encoding.arrays import FLOATS, INTEGERS, NumberArray, check_array, described_type, instead
 from secagg.errors import InputError
 
@@ -259,4 +259,4 @@ def index_of(at: int, shape: tuple[int, ...] | None) -> tuple[int, ...]:
 
 
 def _digest(values: NumberArray) -> bytes:
-    return hashlib.sha256(values.data).digest()
+    return checksum(values.view(np.uint8).data)

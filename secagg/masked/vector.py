@@ -1,10 +1,10 @@
 """The masked input of a participant, computed chunk by chunk. A chunk is the same whenever it is asked for."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import ClassVar
 
 from secagg.config import RoundConfig
+from secagg.crypto.checksum import checksum
 from secagg.encoding.packing import chunk_values, pack
 from secagg.encoding.vector import IntegerVector
 from secagg.errors import InputError
@@ -40,7 +40,7 @@ class MaskedVector:
         values = self._vector.read(start, stop, config.ring_dtype)
         add_masks(values, start, self._masks, config.suite)
         payload = pack(values, config.ring_bits)
-        digest = hashlib.sha256(payload).digest()
+        digest = checksum(payload)
         if self._digests.setdefault(number, digest) != digest:  # check: same-chunk-again
             raise InputError("the update was changed while it was being sent; hand in one that stays as it is")
         return MaskedInputChunk(number, payload)

@@ -6,7 +6,7 @@ A piece stands behind a head of 48 bytes, big-endian:
     bytes 8 to 11   length of the piece
     bytes 12 to 23  tag: what the piece is
     bytes 24 to 31  the first 8 bytes of SHA-256 over the name of the file, a zero byte, and the 24 bytes before
-    bytes 32 to 47  the first 16 bytes of SHA-256 over the same and the piece
+    bytes 32 to 47  the checksum of the piece (`secagg.crypto.checksum`), tagged with the first 12 bytes of that SHA-256
 
 So the heads alone say which pieces there are, and each piece is checked whenever it is read. A file that has the name
 of another one is none: the vectors of one round are never added up in another.
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from secagg.crypto.checksum import CHECKSUM_SIZE, CHECKSUM_TAG_SIZE, checksum
 from secagg.errors import StoreError
 from secagg.programs.disk import File
 from secagg.wire.homomorphic import MAX_CIPHERTEXT_CHUNK_BYTES
@@ -25,8 +26,7 @@ from secagg.wire.homomorphic import MAX_CIPHERTEXT_CHUNK_BYTES
 TAG_SIZE: Final = 12
 _FIXED: Final = struct.Struct(f">QI{TAG_SIZE}s")
 _HEAD_CHECKSUM_SIZE: Final = 8
-_CHECKSUM_SIZE: Final = 16
-HEAD_SIZE: Final = _FIXED.size + _HEAD_CHECKSUM_SIZE + _CHECKSUM_SIZE
+HEAD_SIZE: Final = _FIXED.size + _HEAD_CHECKSUM_SIZE + CHECKSUM_SIZE
 
 
 class Head(NamedTuple):
@@ -53,8 +53,8 @@ class Head(NamedTuple):
 def framed(path: Path, number: int, tag: bytes, piece: bytes) -> bytes:
     """The piece behind its head, for the file of this name."""
     fixed = _FIXED.pack(number, len(piece), tag)
-    own, checksum = _digest(path, fixed, _HEAD_CHECKSUM_SIZE), _digest(path, fixed, _CHECKSUM_SIZE, piece)
-    return b"".join((fixed, own, checksum, piece))
+    digest = _digest(path, fixed)
+    return b"".join((fixed, digest[:_HEAD_CHECKSUM_SIZE], checksum(piece, digest[:CHECKSUM_TAG_SIZE]), piece))
 
 
 def heads(file: File, path: Path, size: int) -> Iterator[tuple[int, Head]]:
@@ -87,15 +87,15 @@ def read_piece(file: File, path: Path, offset: int, number: int) -> bytes:
     head = _read_head(file, path, offset, number)
     piece = file.read_at(offset + HEAD_SIZE, head.length)
     fixed = _FIXED.pack(number, head.length, head.tag)
-    if head.checksum != _digest(path, fixed, _CHECKSUM_SIZE, piece):  # check: piece
+    if head.checksum != checksum(piece, _digest(path, fixed)[:CHECKSUM_TAG_SIZE]):  # check: piece
         raise _changed(path, number)
     return piece
 
 
 def _read_head(file: File, path: Path, offset: int, number: int) -> Head:
     read = file.read_at(offset, HEAD_SIZE)
-    fixed, own, checksum = read[: _FIXED.size], read[_FIXED.size : -_CHECKSUM_SIZE], read[-_CHECKSUM_SIZE:]
-    if len(read) < HEAD_SIZE or own != _digest(path, fixed, _HEAD_CHECKSUM_SIZE):
+    fixed, own, checksum = read[: _FIXED.size], read[_FIXED.size : -CHECKSUM_SIZE], read[-CHECKSUM_SIZE:]
+    if len(read) < HEAD_SIZE or own != _digest(path, fixed)[:_HEAD_CHECKSUM_SIZE]:
         raise _changed(path, number)
     found, length, tag = _FIXED.unpack(fixed)
     if found != number or length > MAX_CIPHERTEXT_CHUNK_BYTES:
@@ -107,7 +107,5 @@ def _changed(path: Path, number: int) -> StoreError:
     return StoreError(f"{path.name}: piece {number} was changed on the disk")
 
 
-def _digest(path: Path, fixed: bytes, size: int, piece: bytes = b"") -> bytes:
-    state = hashlib.sha256(path.name.encode() + b"\0" + fixed)
-    state.update(piece)
-    return state.digest()[:size]
+def _digest(path: Path, fixed: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + b"\0" + fixed).digest()
