@@ -28,7 +28,7 @@ from secagg.scalars import as_integer, settle
 MIN_VALUE_BITS: Final = 1
 MAX_VALUE_BITS: Final = 32
 MAX_WEIGHT: Final = 2**32 - 1
-_STRIDE: Final = 1 << 14  # values encoded together, so that float64 temporaries stay in the cache
+_STRIDE: Final = 1 << 15  # values encoded together, so that float64 temporaries stay in the cache
 _UNIFORM_DTYPE: Final = np.dtype("<u4")
 _ARITHMETIC: Final = 1 + 2.0**-20
 """More than what float64 adds to the magnitude of a mean on the way."""
@@ -158,21 +158,27 @@ class FixedPointUpdate:
             for part in _cut(self._spans, low, high):
                 here = slice(part.start - low, part.stop - low)
                 self._encode(part.code, values[here], words[here])
-            out[low - start : high - start] = values
+            _truncate(values, self._spans[0].code.levels, out[low - start : high - start])
         if stop > self._source.size:
             out[self._source.size - start] = self._weight
         return out
 
     def _encode(self, code: FixedPoint, values: FloatArray, uniform: Words) -> None:
-        """Overwrite `values` by rounded numbers, as float64."""
+        """Overwrite `values` by numbers in [0, 2^q), of which the integer part counts, as float64."""
         np.clip(values, -code.clip, code.clip, out=values)
-        values *= self._factor
+        if self._factor != 1:
+            values *= self._factor
         values += code.clip
         values *= 1 / code.step
         values += uniform * 2.0**-32
-        np.floor(values, out=values)
         # (c + c)/step can exceed 2^q − 1 by a rounding error of float64; the code has no such number.
         np.minimum(values, code.levels, out=values)
+
+
+def _truncate(values: FloatArray, largest: int, out: Words) -> None:
+    """The integer parts of float64 values from 0 to `largest`."""
+    signed = out.view(np.int32) if out.itemsize == 4 and largest < 2**31 else out
+    np.copyto(signed, values, casting="unsafe")  # to signed words of 32 bits this is twice as fast
 
 
 @dataclass(frozen=True, slots=True)
