@@ -74,7 +74,7 @@ def _count(data: bytes, plan: Plan, left: int, at: int, end: int) -> int:
         tag = data[at]
         at += 1
         if tag >= _LONG:
-            tag, at = _varint(data, at - 1)
+            tag, at = varint(data, at - 1)
         kind, left = tag & 7, left - 1
         if kind == 0:
             while data[at] >= _LONG:
@@ -84,7 +84,7 @@ def _count(data: bytes, plan: Plan, left: int, at: int, end: int) -> int:
             size = data[at]
             at += 1
             if size >= _LONG:
-                size, at = _varint(data, at - 1)
+                size, at = varint(data, at - 1)
             inner = plan.get(tag >> 3)
             if inner is PACKED:
                 left -= size
@@ -98,7 +98,7 @@ def _count(data: bytes, plan: Plan, left: int, at: int, end: int) -> int:
     return left
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
     """The number that begins at `at`, and where the next thing begins."""
     value = shift = 0
     while shift <= _MAX_SHIFT:

@@ -1,6 +1,7 @@
 """The messages of masked rounds alone: MaskedInputChunk, SurvivorSet (also a part of EncryptedSum) and Unmask."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -9,6 +10,7 @@ from secagg.encoding.packing import CHUNK_BYTES
 from secagg.errors import DecodeError
 from secagg.messages import Index, MaskedInputChunk, MaskKeyShare, RevealedShare, SelfMaskShare, SurvivorSet, Unmask
 from secagg.wire.codecs import Codec, flat
+from secagg.wire.counting import varint
 from secagg.wire.fields import SHARE_BYTES, ascending, at_most, bounded, exactly, fresh_index, limited, split
 from secagg.wire.v1 import data_plane_pb2 as pb
 
@@ -42,6 +44,52 @@ def _encode_revealed(owner: Index, share: RevealedShare) -> pb.RevealedShare:
             return pb.RevealedShare(owner=owner, self_mask_share=secret.expose())
 
 
-MASKED_INPUT_CHUNK: Final = flat(MaskedInputChunk, pb.MaskedInputChunk, payload=partial(at_most, size=CHUNK_BYTES))
+_NUMBER: Final = b"\x08"
+"""The tag of field 1, a number."""
+_PAYLOAD: Final = b"\x12"
+"""The tag of field 2, bytes."""
+_LONG: Final = 0x80
+"""A byte of a length from here on has another one behind it."""
+_LENGTH_BYTES: Final = 5
+"""No length on the wire has more."""
+_NUMBERS: Final = 1 << 32
+"""No number of a chunk is as large."""
+
+
+def write_chunk(chunk: MaskedInputChunk) -> bytes:
+    """What protobuf makes of the chunk, with one copy of the payload instead of three."""
+    number, size = pb.MaskedInputChunk(number=chunk.number).SerializeToString(), len(chunk.payload)
+    length = bytearray()
+    while size >= _LONG:
+        length.append(size % _LONG | _LONG)
+        size //= _LONG
+    length.append(size)
+    return b"".join((number, _PAYLOAD, length, chunk.payload))
+
+
+def read_chunk(data: bytes) -> MaskedInputChunk | None:
+    """The chunk in bytes that hold its two fields in order and nothing else, as every writer makes them; its payload is
+    copied once. None for other bytes.
+
+    Raises:
+        DecodeError: the payload is longer than 1 MiB.
+    """
+    try:
+        number, at = varint(data, 1) if data.startswith(_NUMBER) else (0, 0)
+        if not data.startswith(_PAYLOAD, at):
+            return None
+        size, begin = varint(data, at + 1)
+    except IndexError:  # cut off
+        return None
+    if begin + size != len(data) or begin - at - 1 > _LENGTH_BYTES or number >= _NUMBERS:
+        return None
+    return MaskedInputChunk(number, at_most(data[begin:], CHUNK_BYTES, "payload"))
+
+
+MASKED_INPUT_CHUNK: Final = replace(
+    flat(MaskedInputChunk, pb.MaskedInputChunk, payload=partial(at_most, size=CHUNK_BYTES)),
+    writes=write_chunk,
+    reads=read_chunk,
+)
 SURVIVOR_SET: Final = flat(SurvivorSet, pb.SurvivorSet, survivors=ascending, dropped=ascending)
 UNMASK: Final = Codec(Unmask, pb.UnmaskPart, encode_unmask, decode_unmask, in_parts=True)

@@ -144,8 +144,7 @@ class UploadCall(RoundCall[ResponseT_co]):
 
     def requests(self) -> Iterator[bytes]:
         """The chunks, each computed when it is asked for."""
-        for number in range(self.start, self.vector.chunks):
-            yield from in_bytes(self.row.requests(self._chunk(number), self.round_id))
+        return (self.row.brings.to_bytes(self._chunk(number)) for number in range(self.start, self.vector.chunks))
 
     def _chunk(self, number: int) -> Chunk:
         with self.turn:

@@ -2,7 +2,7 @@
 over, and answers with the message that closes it.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Any, Final, assert_never
@@ -131,7 +131,7 @@ class DataPlane:
             case Transfer.CHUNKS:
                 hosted = await self._member_of(call, caller)
                 call.enter(hosted.record.round_id)
-                await _upload(hosted, caller, row.phase, call.each(row.request, self._turns), row.brings.decode)
+                await _upload(hosted, caller, row.phase, call.each(row.brings.from_bytes, self._turns))
             case _:
                 assert_never(row.transfer)
         return hosted
@@ -238,16 +238,15 @@ async def _upload(
     hosted: HostedRound,
     caller: ParticipantId,
     phase: Phase,
-    messages: AsyncGenerator[Any, None],
-    decode: Callable[[Any], Chunk],
+    chunks: AsyncGenerator[Chunk, None],
 ) -> None:
     """Take the caller's chunks until its vector is whole, or the phase is over. Only one of them is in memory."""
     claim = hosted.claim_upload(caller)
 
     async def take() -> None:
-        async with aclosing(messages):
-            async for message in messages:
-                await hosted.receive_chunk(caller, claim, decode(message))
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                await hosted.receive_chunk(caller, claim, chunk)
         if not hosted.delivered(caller, phase):
             raise ProtocolViolation(
                 "the upload ended before its last chunk; ask for InputProgress and go on", culprit=caller

@@ -103,11 +103,11 @@ class IncomingCall:
             "try again"
         )
 
-    async def each(self, kind: type[MessageT], turns: Turns) -> AsyncGenerator[MessageT, None]:
+    async def each(self, read: Callable[[bytes], ValueT], turns: Turns) -> AsyncGenerator[ValueT, None]:
         """The messages one after the other. One is in memory at a time, and flow control holds the sender back.
 
         Args:
-            kind: of each message.
+            read: makes a message of its bytes, or raises `DecodeError`.
             turns: a message is read, and used by whoever gets it, when it is our turn.
         """
         while True:
@@ -115,7 +115,7 @@ class IncomingCall:
                 raw = await self._read()
                 if raw is None:
                     return
-                message = parse(kind, raw)
+                message = read(raw)
                 del raw  # not held beside the message
                 yield message
                 del message

@@ -107,9 +107,8 @@ class WorkerPlane:
         owner, whole = Index(terms.index), False
         hold = pb.HoldRequest(round_id=round_id, door=life.door, claim=terms.claim).SerializeToString()
         speaking = self._head.speaking_for(call)
-        async with aclosing(call.each(data.MaskedInputChunk, self._turns)) as messages:
-            async for message in messages:
-                chunk = SEND_INPUT.brings.decode(message)
+        async with aclosing(call.each(SEND_INPUT.brings.from_bytes, self._turns)) as chunks:
+            async for chunk in chunks:
                 whole = await here.take(owner, chunk, call.caller, terms.claim)
                 if whole:  # not given up half way, even if the caller hangs up now
                     await asyncio.shield(started(self._confirm(life, here, terms, hold, speaking)))
