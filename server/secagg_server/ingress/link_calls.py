@@ -1,11 +1,13 @@
 """What answers workers on the link, at the head."""
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Final
 
 from secagg.messages import ParticipantId
 from secagg.rounds.doors import checked_door
 from secagg.wire.calls import SEND_INPUT
+from secagg.wire.parsing import parse
 from secagg.wire.rounds import encode_offer
 from secagg.wire.v1 import link_pb2 as pb
 from secagg_server.calls.handlers import Answer
@@ -49,7 +51,7 @@ class LinkCalls:
                 yield order.SerializeToString()
 
     async def _hand(self, call: IncomingCall) -> AsyncIterator[bytes]:
-        async for part in call.each(pb.HandPart, self._turns):
+        async for part in call.each(partial(parse, pb.HandPart), self._turns):
             self._doors.take(part)
         yield pb.HandReply().SerializeToString()
 
