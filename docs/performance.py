@@ -284,18 +284,7 @@ _HOW: Final = {
         "coordinator together; a participant's time is the mean; certificates are checked once for all.",
     ),
 }
-_COLUMNS: Final = (
-    "n",
-    "m",
-    "graph",
-    "threat model",
-    "at once",
-    "a participant",
-    "coordinator",
-    "unmask",
-    "MiB",
-    "sent",
-)
+_COLUMNS: Final = ("n", "m", "k", "graph", "threat model", "at once", "client", "coordinator", "unmask", "MiB", "sent")
 
 
 def _rounds(lines: Lines) -> Iterator[str]:
@@ -311,6 +300,7 @@ def _cells(one: Point) -> tuple[str, ...]:
     return (
         f"{one.participants:,}",
         f"{one.values:,}",
+        f"{one.neighbours:,}",
         one.graph,
         one.threat_model.replace("_", "-"),
         str(one.in_flight),

@@ -21,6 +21,7 @@ from secagg.tools.bench.lines import Beside, Busy, Growth, Line, Number, Point, 
 from secagg.tools.bench.report import Figure, Report, Section, at_most
 from secagg.tools.bench.scale import curves, rounds
 from secagg.tools.bench.scale.curves import ScaleSetting, measure
+from secagg.tools.bench.scale.graphs import Cohort, GraphKind
 from secagg.tools.bench.scale.rounds import Heard, RoundsSetting, play
 from secagg.tools.bench.scale.simulated import SimulatedSetting, simulate
 from secagg.tools.commands.bench import app
@@ -31,6 +32,7 @@ POINT = Point(
     values=100,
     threat_model="active",
     graph="complete",
+    neighbours=9,
     exact=True,
     errors={},
     participant_cpu_s=0.01,
@@ -117,6 +119,7 @@ def test_curves_cross_in_the_first_size_of_each() -> None:
         simulated_values=(4,),
         dropped=0.25,
         threat_models=(ThreatModel.ACTIVE,),
+        graphs=(GraphKind.COMPLETE,),
     )
     found = [
         (each.participants, each.values, getattr(each, "in_flight", 0), getattr(each, "dropped", 0))
@@ -129,7 +132,9 @@ def test_a_run_says_its_machine_its_points_their_growth_and_how_busy_it_was(monk
     monkeypatch.setattr(limits, "measure", lambda _: iter([Number(section="limit", name="aes_gb_per_s", value=1.0)]))
     monkeypatch.setattr(curves, "simulate", lambda setting, _: replace(POINT, participants=setting.participants))
     seen: list[tuple[float, int, str]] = []
-    setting = ScaleSetting(participants=(), simulated=(5, 10), threat_models=(ThreatModel.ACTIVE,))
+    setting = ScaleSetting(
+        participants=(), simulated=(5, 10), threat_models=(ThreatModel.ACTIVE,), graphs=(GraphKind.COMPLETE,)
+    )
     found = list(measure(setting, "secagg bench scale", lambda *told: seen.append(told)))
     kinds = [line.kind for line in found]
     assert kinds[:4] == ["run", "figure", "point", "point"]
@@ -145,8 +150,26 @@ def test_sizes_that_no_round_can_have_are_left_out_or_refused() -> None:
     setting = ScaleSetting(participants=(2,), values=(10,), in_flight=(1,), simulated=(), limit_bytes=0)
     with pytest.raises(ConfigError, match="no round has these sizes"):
         list(measure(setting, "it", refuse=refused.append))
-    assert len(refused) == 2
-    assert "left out n = 2" in refused[0]
+    assert len(refused) == 1
+    assert refused[0].startswith("left out (and 3 more): n = 2, m = 10, active, complete, over gRPC: ")
+
+
+def test_a_ring_is_made_for_all_that_come_and_for_those_that_drop_out() -> None:
+    def cohort(participants: int, dropouts: float = 0.0) -> Cohort:
+        kind = GraphKind.SPARSE
+        return Cohort(participants=participants, threat_model=ThreatModel.ACTIVE, kind=kind, dropouts=dropouts)
+
+    assert cohort(1000).neighbours == cohort(1000, 0.05).neighbours < cohort(1000, 0.3).neighbours
+    assert (cohort(1000).max_colluding, cohort(1000).threshold) == (100, 667)
+    assert replace(cohort(1000), kind=GraphKind.COMPLETE).neighbours == 999
+    with pytest.raises(ConfigError, match="no ring is safe"):
+        _ = cohort(4).graph
+
+
+def test_a_round_on_a_ring_in_memory() -> None:
+    point = simulate(SimulatedSetting(participants=40, values=20, dropped=2, graph=GraphKind.SPARSE))
+    assert point.exact
+    assert (point.graph, point.neighbours, point.dropped) == ("sparse", 18, 2)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.1])

@@ -252,7 +252,20 @@ def _growth_table(lines: Sequence[Line]) -> Markup:
 
 
 def _point_table(points: Sequence[Point]) -> Markup:
-    head = ("way", "threat model", "graph", "n", "m", "at once", "participant", "coordinator", "unmask", _MIB, "sent")
+    head = (
+        "way",
+        "threat model",
+        "graph",
+        "n",
+        "m",
+        "k",
+        "at once",
+        "participant",
+        "coordinator",
+        "unmask",
+        _MIB,
+        "sent",
+    )
     rows = [
         (
             _WAYS[p.way],
@@ -260,6 +273,7 @@ def _point_table(points: Sequence[Point]) -> Markup:
             p.graph,
             f"{p.participants:,}",
             f"{p.values:,}",
+            f"{p.neighbours:,}",
             str(p.in_flight),
             seconds(p.participant_cpu_s),
             seconds(p.coordinator_cpu_s),
@@ -269,7 +283,7 @@ def _point_table(points: Sequence[Point]) -> Markup:
         )
         for p in points
     ]
-    return _table(head, rows, 8)
+    return _table(head, rows, 9)
 
 
 def _number_table(lines: Sequence[Line]) -> Markup:

@@ -79,6 +79,7 @@ class Point:
         values: m.
         threat_model: `active` or `semi_honest`.
         graph: `complete` or `sparse`.
+        neighbours: k, of each participant.
         in_flight: rounds at once.
         durable: whether the coordinator's state is in a folder.
         dropped: participants that dropped out before their masked input.
@@ -104,6 +105,7 @@ class Point:
     values: int
     threat_model: str
     graph: str
+    neighbours: int
     in_flight: int = 1
     durable: bool = False
     dropped: int = 0

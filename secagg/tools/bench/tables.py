@@ -82,7 +82,9 @@ def _points(lines: Iterable[Line]) -> Table:
 
 def described(point: Point) -> str:
     """What was played, in a few words."""
-    words = [f"n = {point.participants:,}", f"m = {point.values:,}", point.threat_model.replace("_", "-"), point.graph]
+    sizes = (("n", point.participants), ("m", point.values), ("k", point.neighbours))
+    words = [f"{letter} = {size:,}" for letter, size in sizes]
+    words += [point.threat_model.replace("_", "-"), point.graph]
     words += [f"{point.in_flight} at once"] if point.in_flight > 1 else []
     words += [f"{point.dropped:,} dropped"] if point.dropped else []
     return ", ".join([*words, point.way])

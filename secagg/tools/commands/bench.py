@@ -51,6 +51,13 @@ class WayName(StrEnum):
     SIDECAR = "sidecar"
 
 
+class GraphName(StrEnum):
+    """The graph of a measured round."""
+
+    COMPLETE = "complete"
+    SPARSE = "sparse"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 AsLines = Annotated[bool, typer.Option("--json", help="Print a JSON object a line, each when it is known.")]
 Drawn = Annotated[Path | None, typer.Option(help="Draw an HTML page of what was found in this file.")]
@@ -172,6 +179,9 @@ def scale(
     threat_model: Annotated[
         list[ThreatModelName] | None, typer.Option(help="What the coordinator may do; both without.")
     ] = None,
+    graph: Annotated[
+        list[GraphName] | None, typer.Option(help="Who shares masks with whom; both without, where a ring is safe.")
+    ] = None,
     limits: Annotated[bool, typer.Option(help="Measure what the machine can do at best, too.")] = True,
     report: Drawn = None,
     as_json: AsLines = False,
@@ -191,6 +201,7 @@ def scale(
     Example: secagg bench scale --simulated 1000 --simulated 10000 --threat-model active --json
     """
     from secagg.tools.bench.scale.curves import ScaleSetting, measure
+    from secagg.tools.bench.scale.graphs import GraphKind
 
     over_grpc = any((participants, values, in_flight))
     default = ScaleSetting()
@@ -205,6 +216,7 @@ def scale(
         simulated_values=_given(simulated_values, default.simulated_values),
         dropped=dropped,
         threat_models=tuple(name.threat_model() for name in threat_model or ThreatModelName),
+        graphs=tuple(GraphKind(name.value) for name in graph or GraphName),
         limit_bytes=default.limit_bytes if limits else 0,
     )
     check_writable(report)

@@ -17,6 +17,7 @@ from secagg.errors import ConfigError, RoundAborted
 from secagg.events import ParticipantDropped, WrongShares
 from secagg.messages import ParticipantId, Phase
 from secagg.phases import phases
+from secagg.sparse.ring import Ring
 from secagg.tools.simulation import faults
 from secagg.tools.simulation.cohort import Contribution, Deployment, participant_names, set_up
 from secagg.tools.simulation.network import Hook, Run, pass_on
@@ -38,6 +39,7 @@ class Scenario:
         values: length of each update ≥ 1.
         threshold: t; 0 stands for the threat model's default.
         threat_model: what the coordinator may do.
+        max_colluding: n_C; −1 stands for the default of n.
         graph: who is whose neighbour.
         value_bits: q.
         dropouts: participants that drop out, by phase.
@@ -48,7 +50,8 @@ class Scenario:
     values: int
     threshold: int = 0
     threat_model: ThreatModel = ThreatModel.ACTIVE
-    graph: Graph = Graph.COMPLETE
+    max_colluding: int = -1
+    graph: Graph | Ring = Graph.COMPLETE
     value_bits: int = 16
     dropouts: Mapping[Phase, int] = field(default_factory=dict)
     wrong_shares: int = 0
@@ -66,6 +69,7 @@ class Scenario:
             max_participants=self.participants,
             threshold=self.threshold,
             threat_model=self.threat_model,
+            max_colluding=self.max_colluding,
             graph=self.graph,
             model_digest=bytes(32),
         )

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from secagg.config import Graph, ThreatModel
+from secagg.config import ThreatModel
 from secagg.errors import ConfigError
 from secagg.tools.bench import limits
 from secagg.tools.bench.busy import Account, processors
 from secagg.tools.bench.growth import grown
 from secagg.tools.bench.lines import Line, Point, Run, See
+from secagg.tools.bench.scale.graphs import GraphKind
 from secagg.tools.bench.scale.rounds import RoundsSetting, play
 from secagg.tools.bench.scale.simulated import SimulatedSetting, simulate
 
@@ -45,7 +46,7 @@ class ScaleSetting:
     simulated_values: tuple[int, ...] = (1_000,)
     dropped: float = 0.05
     threat_models: tuple[ThreatModel, ...] = (ThreatModel.ACTIVE, ThreatModel.SEMI_HONEST)
-    graphs: tuple[Graph, ...] = (Graph.COMPLETE,)
+    graphs: tuple[GraphKind, ...] = tuple(GraphKind)
     limit_bytes: int = 64 << 20
 
     def settings(self) -> Iterator[Setting]:
@@ -93,7 +94,7 @@ def measure(
         setting: what is played.
         command: what makes the lines again.
         see: progress.
-        refuse: told of a size that a round cannot have, which is left out.
+        refuse: told of sizes that a round cannot have, which are left out.
 
     Raises:
         ConfigError: no size is possible.
@@ -124,18 +125,22 @@ def measure(
 
 
 def _possible(settings: Iterator[Setting], refuse: Callable[[str], None]) -> Iterator[Setting]:
+    left_out = []
     for setting in settings:
         try:
             _ = setting.config() if isinstance(setting, RoundsSetting) else setting.scenario().config()
         except ConfigError as error:
-            refuse(f"left out {_words(setting)}: {error}")
+            left_out.append(f"{_words(setting)}: {error}")
         else:
             yield setting
+    if left_out:
+        others = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        refuse(f"left out{others}: {left_out[0]}")
 
 
 def _words(setting: Setting) -> str:
     way = "over gRPC" if isinstance(setting, RoundsSetting) else "in memory"
     at_once = setting.in_flight if isinstance(setting, RoundsSetting) else 1
     several = f", {at_once} rounds at once" if at_once > 1 else ""
-    model, graph = setting.threat_model.name.lower().replace("_", "-"), setting.graph.name.lower()
+    model, graph = setting.threat_model.name.lower().replace("_", "-"), setting.graph.value
     return f"n = {setting.participants:,}, m = {setting.values:,}{several}, {model}, {graph}, {way}"

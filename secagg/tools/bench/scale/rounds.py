@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from secagg_client import AsyncControlClient
 
-from secagg.config import Deadlines, Graph, RoundConfig, ThreatModel
+from secagg.config import Deadlines, RoundConfig, ThreatModel
 from secagg.encoding.schema import ArraySpec, Schema
 from secagg.errors import SecAggError
 from secagg.tools.bench.lines import Point
@@ -25,6 +25,7 @@ from secagg.tools.bench.memory import memory_of
 from secagg.tools.bench.processor import cpu_seconds
 from secagg.tools.bench.round import heard
 from secagg.tools.bench.round_figures import phase_seconds
+from secagg.tools.bench.scale.graphs import Cohort, GraphKind
 from secagg.tools.bench.scale.worker import model_of, name_of, task_of
 from secagg.tools.deployment.crew import Crew
 from secagg.tools.deployment.identities import Identities, create_identities
@@ -54,7 +55,7 @@ class RoundsSetting:
         in_flight: tasks, whose rounds are open at once.
         workers: processes that share all participants but one.
         threat_model: ACTIVE or SEMI_HONEST.
-        graph: who is whose neighbour.
+        graph: complete or sparse.
         durable: whether the coordinator has a folder for its state.
         limit_s: of each phase, in seconds; None takes the defaults of a task.
     """
@@ -65,9 +66,14 @@ class RoundsSetting:
     in_flight: int = 1
     workers: int = 2
     threat_model: ThreatModel = ThreatModel.ACTIVE
-    graph: Graph = Graph.COMPLETE
+    graph: GraphKind = GraphKind.COMPLETE
     durable: bool = True
     limit_s: float | None = None
+
+    @property
+    def cohort(self) -> Cohort:
+        """Who takes part."""
+        return Cohort(participants=self.participants, threat_model=self.threat_model, kind=self.graph)
 
     def config(self) -> RoundConfig:
         """The configuration of a round, but for task and model.
@@ -76,6 +82,7 @@ class RoundsSetting:
             ConfigError: sizes that a round cannot have.
         """
         limit = self.limit_s
+        cohort = self.cohort
         return RoundConfig(
             task=task_of(0),
             schema=Schema((ArraySpec("values", (self.values,)),)),
@@ -83,7 +90,9 @@ class RoundsSetting:
             max_participants=self.participants,
             model_digest=model_of(0, 0),
             threat_model=self.threat_model,
-            graph=self.graph,
+            threshold=cohort.threshold,
+            max_colluding=cohort.max_colluding,
+            graph=cohort.graph,
             deadlines=Deadlines() if limit is None else Deadlines(limit, limit, limit, limit, limit, 0.0),
         )
 
@@ -193,7 +202,8 @@ def _point(
         participants=setting.participants,
         values=setting.values,
         threat_model=setting.threat_model.name.lower(),
-        graph=setting.graph.name.lower(),
+        graph=setting.graph.value,
+        neighbours=setting.cohort.neighbours,
         in_flight=setting.in_flight,
         durable=setting.durable,
         rounds=count,

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from secagg.config import Graph, ThreatModel
+from secagg.config import ThreatModel
 from secagg.crypto.rng import SeededRng
 from secagg.errors import LocalError, SecAggError
 from secagg.messages import MaskedInputChunk, Phase
@@ -22,6 +22,7 @@ from secagg.tools.bench.cohort import SEED
 from secagg.tools.bench.lines import Point
 from secagg.tools.bench.measure import cpu_clock
 from secagg.tools.bench.memory import memory_of
+from secagg.tools.bench.scale.graphs import Cohort, GraphKind
 from secagg.tools.deployment.crew import Crew, tell
 from secagg.tools.simulation.network import Envelope, Up
 from secagg.tools.simulation.scenario import Scenario, ScenarioResult, play
@@ -43,22 +44,39 @@ class SimulatedSetting:
         values: length of each update.
         dropped: participants that drop out before their masked input.
         threat_model: ACTIVE or SEMI_HONEST.
-        graph: who is whose neighbour.
+        graph: complete or sparse.
     """
 
     participants: int
     values: int
     dropped: int = 0
     threat_model: ThreatModel = ThreatModel.ACTIVE
-    graph: Graph = Graph.COMPLETE
+    graph: GraphKind = GraphKind.COMPLETE
+
+    @property
+    def cohort(self) -> Cohort:
+        """Who takes part."""
+        return Cohort(
+            participants=self.participants,
+            threat_model=self.threat_model,
+            kind=self.graph,
+            dropouts=self.dropped / self.participants,
+        )
 
     def scenario(self) -> Scenario:
-        """What the simulator plays."""
+        """What the simulator plays.
+
+        Raises:
+            ConfigError: no ring is safe for so few.
+        """
+        cohort = self.cohort
         return Scenario(
             participants=self.participants,
             values=self.values,
             threat_model=self.threat_model,
-            graph=self.graph,
+            threshold=cohort.threshold,
+            max_colluding=cohort.max_colluding,
+            graph=cohort.graph,
             dropouts={Phase.MASKED_INPUT: self.dropped},
         )
 
@@ -102,7 +120,8 @@ def _point(setting: SimulatedSetting, said: dict[str, Any]) -> Point:
         participants=setting.participants,
         values=setting.values,
         threat_model=setting.threat_model.name.lower(),
-        graph=setting.graph.name.lower(),
+        graph=setting.graph.value,
+        neighbours=setting.cohort.neighbours,
         dropped=setting.dropped,
         exact=said["exact"],
         errors={said["aborted"]: 1} if said["aborted"] else {},
@@ -153,7 +172,7 @@ def _described(setting: SimulatedSetting, found: ScenarioResult) -> dict[str, An
 def main() -> None:
     """Play what one line of standard input says."""
     given = json.loads(sys.stdin.readline())
-    given |= {"threat_model": ThreatModel[given["threat_model"]], "graph": Graph[given["graph"]]}
+    given |= {"threat_model": ThreatModel[given["threat_model"]], "graph": GraphKind[given["graph"]]}
     setting = SimulatedSetting(**given)
     try:
         scenario = setting.scenario()
