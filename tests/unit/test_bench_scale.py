@@ -83,8 +83,11 @@ def test_one_client_has_a_process_of_its_own() -> None:
 def test_errors_make_a_point_inexact_and_memory_grows_between_quarters() -> None:
     heard = Heard(errors=Counter({"RoundAborted: no": 2}), memory=[1 << 20, 1 << 20, 3 << 20, 5 << 20])
     told = {"cpu_s": 1.0, "bytes_up": 8, "bytes_down": 8}
-    point = rounds._point(RoundsSetting(participants=3, values=8), heard, told, 1.0, (1 << 20, 2 << 20))
+    setting = RoundsSetting(participants=3, values=8, rounds=2, in_flight=2)
+    point = rounds._point(setting, heard, told, 1.0, (1 << 20, 2 << 20))
     assert not point.exact
+    assert (point.rounds, point.participant_cpu_s, point.coordinator_cpu_s, point.bytes_up) == (4, 0.25, 1.0, 2.0)
+    assert (point.rest_mib, point.peak_mib) == (1.0, 2.0)
     assert point.errors == {"RoundAborted: no": 2}
     assert point.growth_mib == 4.0
     assert rounds._point(RoundsSetting(), Heard(), told, 1.0, (0, 0)).growth_mib is None
@@ -300,9 +303,32 @@ def test_the_commands_print_lines_or_tables_and_draw(tmp_path: Path, monkeypatch
     assert CliRunner().invoke(app, ["draw", str(kept), "--report", str(again)]).exit_code == 0
     assert "masked input" in again.read_text()
     found[1] = replace(POINT, exact=False, errors={"RoundAborted: no": 1})
+    found[-1] = replace(QUIET, warnings=("Other programs used 40% of the processors during the run.",))
     failed = CliRunner().invoke(app, ["scale"])
     assert failed.exit_code == 1
     assert "RoundAborted: no (1)" in failed.stdout
+    assert "used 40% of the processors during the run. Figures of a busy machine mean less." in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("secagg bench scale -n 10 --report page.html --json", "secagg bench scale -n 10"),
+        ("secagg bench scale --report=page.html -m 5", "secagg bench scale -m 5"),
+        ("pytest tests", "secagg bench scale"),
+    ],
+)
+def test_a_run_names_its_command_without_files(typed: str, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", typed.split())
+    asked: list[str] = []
+
+    def remember(_: object, command: str, *__: object) -> Any:
+        asked.append(command)
+        return iter([RUN, POINT])
+
+    monkeypatch.setattr(curves, "measure", remember)
+    assert CliRunner().invoke(app, ["scale"]).exit_code == 0
+    assert asked == [kept]
 
 
 @pytest.mark.parametrize(
