@@ -97,9 +97,10 @@ def megabytes(found: Callable[[Lines], float | None]) -> Callable[[Lines], float
 
 
 def overhead(lines: Lines) -> float | None:
-    """The largest ratio of CPU time of a whole round in the active threat model to that in the semi-honest one."""
-    ratios = [whole for _, whole, _, _ in threat_models([p for p in of_kind(Point, lines) if p.exact])]
-    return max(ratios, default=None)
+    """CPU time of the largest round over gRPC in the active threat model, over that in the semi-honest one."""
+    known = threat_models([p for p in of_kind(Point, lines) if p.exact and p.way == "grpc"])
+    ratios = {(p.participants, p.values): whole for p, whole, _, _ in known}
+    return ratios[max(ratios)] if ratios else None
 
 
 def growth(figure_name: str, curve: str) -> Callable[[Lines], float | None]:
@@ -197,7 +198,7 @@ AIMS: Final = (
         point("expansion", participants=1024, values=1 << 20, graph="sparse", threat_model="active"),
         _ratio,
     ),
-    Aim("CPU time of a round, active over semi-honest, at most", 1.5, False, overhead, _ratio),
+    Aim("CPU time of the largest round over gRPC, active over semi-honest", 1.5, False, overhead, _ratio),
 )
 
 
