@@ -120,11 +120,10 @@ _UNMASK: Final = {"way": "memory", "participants": 1000, "values": 100_000, "thr
 _HUGE: Final = {"way": "memory", "participants": 10_000, "values": 1000, "threat_model": "active", "graph": "sparse"}
 
 AIMS: Final = (
-    Aim(
-        "Masked input, AES, against Flower (m = 1,000,000, k = 100)", 8, True, beside("masked input", "AES-CTR"), _ratio
-    ),
+    Aim("Masked input, AES, against Flower (m = 1,000,000, k = 100)", 8, True, beside("masked input", "AES"), _ratio),
     Aim("Masked input, AEGIS, against Flower", 15, True, beside("masked input", "AEGIS"), _ratio),
     Aim("Masks added, against 1/(1/stream + 1/add)", 0.9, True, figure(LIMIT, "add_masks_to_limit_ratio"), _ratio),
+    Aim("the same, AEGIS", 0.9, True, figure(LIMIT, "add_aegis_masks_to_limit_ratio"), _ratio),
     Aim("Share keys, against Flower (k = 100)", 100, True, beside("share keys", "semi-honest"), _ratio),
     Aim(
         "CPU time of a client, n = 1,000, m = 100,000, complete graph",

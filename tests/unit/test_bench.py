@@ -76,6 +76,8 @@ def test_core_reports_every_figure() -> None:
     assert len(said) == 5
     assert {name: {k: v for k, v in t.items() if k != "met"} for name, t in document["targets"].items()} == {
         "mask_stream_to_aes_ratio": {"at_least": 0.85},
+        "add_masks_to_limit_ratio": {"at_least": 0.9},
+        "add_aegis_masks_to_limit_ratio": {"at_least": 0.9},
         "mask_stream_2_threads_speedup": {"at_least": 1.7},
         **{f"{way}_{bits}_bit_gb_per_s": {"at_least": 0.5} for way in WAYS for bits in (8, 12, 16)},
         "share_both_secrets_s": {"at_most": 0.02},

@@ -44,7 +44,7 @@ BESIDE = Beside(
     work="masked input",
     size="m = 100",
     peer="Flower 1.42.0",
-    ours="AES-CTR",
+    ours="AES",
     ours_cpu_s=0.01,
     peer_cpu_s=0.1,
     ratio=10.0,

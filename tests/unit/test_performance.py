@@ -26,7 +26,7 @@ MASKED = Beside(
     work="masked input",
     size="m = 1,000,000",
     peer="Flower 1.42.0",
-    ours="AES-CTR",
+    ours="AES",
     ours_cpu_s=0.1,
     peer_cpu_s=0.7,
     ratio=7.0,
@@ -76,8 +76,8 @@ def test_every_kind_of_line_is_on_the_page() -> None:
     page = text(lines)
     for part in (
         "used up to 40% of its",
-        "| masked input: m = 1,000,000 (AES-CTR) | Flower 1.42.0 | 700 ms | 100 ms | 7× |",
-        "- masked input (AES-CTR): a note.",
+        "| masked input: m = 1,000,000 (AES) | Flower 1.42.0 | 700 ms | 100 ms | 7× |",
+        "- masked input (AES): a note.",
         "| 1,000 | 10,000 | 166 | sparse | active | 1 | 70 ms | 7.5 s |",
         "| over gRPC | sparse | 1,000 | 10,000 | 1× | 1× | 1× |",
         "| grpc, active, sparse | peak mib | participants | 0.90 | 1.10 | 10 – 1,000 |",

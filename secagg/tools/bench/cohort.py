@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from secagg import roster as rosters
-from secagg.config import RoundConfig, ThreatModel
+from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.context import Round, RoundId, bind
 from secagg.crypto.rng import SeededRng
 from secagg.encoding.fixedpoint import FixedPoint
@@ -27,7 +27,13 @@ SEED: Final = b"secagg benchmark, not a secret. "
 
 
 def bench_config(
-    participants: int, values: int, *, threat_model: ThreatModel, threshold: int = 0, value_bits: int = 16
+    participants: int,
+    values: int,
+    *,
+    threat_model: ThreatModel,
+    threshold: int = 0,
+    value_bits: int = 16,
+    suite: Suite = Suite.X25519_SHA256_AES128,
 ) -> RoundConfig:
     """A round of one float32 array; the threshold is the threat model's default if 0."""
     return RoundConfig(
@@ -38,6 +44,7 @@ def bench_config(
         threshold=threshold,
         model_digest=bytes(32),
         threat_model=threat_model,
+        suite=suite,
     )
 
 

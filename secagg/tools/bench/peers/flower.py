@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from secagg.config import ThreatModel
+from secagg.config import Suite, ThreatModel
 from secagg.crypto.rng import SeededRng
 from secagg.crypto.secret import Secret
 from secagg.encoding.arrays import FloatArray
@@ -25,6 +25,7 @@ from secagg.tools.bench.cohort import SEED, Cohort, bench_config
 from secagg.tools.bench.encoding import sample_update
 from secagg.tools.bench.measure import cpu_clock
 from secagg.tools.bench.peers.works import Side, Work, timed
+from secagg.tools.bench.stream import installed
 from secagg.tools.simulation import stopwatch
 from secagg.tools.simulation.scenario import Scenario, play
 
@@ -38,6 +39,7 @@ AIM_NEIGHBOURS: Final = 100
 AIM_VALUES: Final = 1_000_000
 _SHARED_AIM: Final = 100.0
 _MASKED_AIM: Final = 8.0
+_AEGIS_AIM: Final = 15.0
 """Ratios that are aimed at with so many neighbours and values."""
 
 
@@ -79,20 +81,12 @@ def _masked_input(peer: str, neighbours: int, values: int) -> Work:
     flowers, update = Flowers.gather(neighbours + 1, neighbours + 1), sample_update(values)
     flowers.share_keys(1)
     incoming = flowers.incoming(1)
-    config = bench_config(neighbours + 1, values, threat_model=ThreatModel.SEMI_HONEST)
-    cohort = Cohort.gather(config)
+    usual = (neighbours, values) == (AIM_NEIGHBOURS, AIM_VALUES)
 
-    def encoder() -> EncodedUpdate:
-        return config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
+    def ours(suite: Suite, aim: float) -> Side:
+        masked = _our_masked_input(neighbours, update, suite)
+        return Side(run=timed(masked), sent_bytes=masked(), at_least=aim if usual else None)
 
-    state, delivery = cohort.share_keys(encoder()), cohort.delivery()
-
-    def ours() -> int:
-        masked: MaskedVector
-        _, masked = state.receive(delivery, cohort.turn(encoder()))
-        return sum(len(chunk.payload) for chunk in masked)
-
-    aim = _MASKED_AIM if (neighbours, values) == (AIM_NEIGHBOURS, AIM_VALUES) else None
     return Work(
         name="masked input",
         size=f"m = {values:,}, k = {neighbours}",
@@ -101,8 +95,32 @@ def _masked_input(peer: str, neighbours: int, values: int) -> Work:
             run=timed(lambda: flowers.masked(1, incoming, update)),
             sent_bytes=sum(map(len, flowers.masked(1, incoming, update))),
         ),
-        ours={"AES-CTR": Side(run=timed(ours), sent_bytes=ours(), at_least=aim)},
+        ours={title: ours(suite, aim) for title, (suite, aim) in _suites().items()},
     )
+
+
+def _our_masked_input(neighbours: int, update: FloatArray, suite: Suite) -> Callable[[], int]:
+    """From the delivery of sealed shares to the last chunk; gives the bytes of all chunks."""
+    config = bench_config(neighbours + 1, len(update), threat_model=ThreatModel.SEMI_HONEST, suite=suite)
+    cohort = Cohort.gather(config)
+
+    def encoder() -> EncodedUpdate:
+        return config.code.encode(config.schema.check(update), 1, Secret(bytes(32)))
+
+    state, delivery = cohort.share_keys(encoder()), cohort.delivery()
+
+    def send() -> int:
+        masked: MaskedVector
+        _, masked = state.receive(delivery, cohort.turn(encoder()))
+        return sum(len(chunk.payload) for chunk in masked)
+
+    return send
+
+
+def _suites() -> dict[str, tuple[Suite, float]]:
+    """The suites that are installed here, by the cipher of their masks, each with the ratio that is aimed at."""
+    known = {"AES": (Suite.X25519_SHA256_AES128, _MASKED_AIM), "AEGIS": (Suite.X25519_SHA256_AEGIS128X4, _AEGIS_AIM)}
+    return {title: chosen for title, chosen in known.items() if installed(chosen[0].mask_cipher)}
 
 
 def _unmask(peer: str, participants: int, dropped: int, values: int) -> Work:
@@ -125,7 +143,7 @@ def _unmask(peer: str, participants: int, dropped: int, values: int) -> Work:
         size=f"m = {values:,}, n = {participants}, {dropped} dropped",
         peer=peer,
         theirs=Side(run=Flowers.gather(participants, participants).unmasking(dropped, values)),
-        ours={"AES-CTR": Side(run=ours)},
+        ours={"AES": Side(run=ours)},
     )
 
 
