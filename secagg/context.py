@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NewType
 
 import numpy as np
@@ -46,6 +46,8 @@ class Round:
         context: what binds this party's keys, shares and their signatures to the round.
         named: the digest of the model, 32 bytes, where it is named later and is known by now; else empty.
         roster_digest: 32 bytes over the list of members, once it is fixed; empty before.
+        seal_context: what binds what members seal for each other: `context` and, with a sparse graph, the list of
+            members. It is computed from the rest, once, since each pair of members asks for it.
     """
 
     round_id: RoundId
@@ -53,6 +55,13 @@ class Round:
     context: Context
     named: bytes = b""
     roster_digest: bytes = b""
+    seal_context: Context = field(init=False, repr=False, compare=False)
+    _mask_context: Context = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seal_context", self._among_members(self.context))
+        known = not self.config.model_later or self.named
+        object.__setattr__(self, "_mask_context", self._among_members(self.input_context) if known else b"")
 
     @property
     def model_digest(self) -> bytes:
@@ -83,14 +92,9 @@ class Round:
         return bind_model(self.context, self.model_digest)
 
     @property
-    def seal_context(self) -> Context:
-        """What binds what members seal for each other: `context` and, with a sparse graph, the list of members."""
-        return self._among_members(self.context)
-
-    @property
     def mask_context(self) -> Context:
         """What binds masks: `input_context` and, with a sparse graph, the list of members. Errors as there."""
-        return self._among_members(self.input_context)
+        return self._mask_context or self.input_context
 
     def _among_members(self, context: Context) -> Context:
         """Members who were shown different lists stand on different rings: nothing that they share may fit."""

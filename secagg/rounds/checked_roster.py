@@ -103,7 +103,8 @@ class CheckedRoster:
             LocalError: our memory cannot be read or written.
         """
         round_, config = self.membership.round, self.membership.round.config
-        names = frozenset(self.names[i - 1] for i in alive)
+        ids = self.names
+        names = frozenset(ids[i - 1] for i in alive)
         if exposed := self.membership.claim(
             Release(round_.model_digest, names, config.threshold, config.purpose)
         ):  # check: C86
