@@ -23,6 +23,7 @@ class KeyPair:
     public: bytes
     # The library's form of the private key: making it costs as much as an agreement.
     _handle: X25519PrivateKey = field(init=False, repr=False, compare=False)
+    _agreed: dict[bytes, Secret] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_handle", X25519PrivateKey.from_private_bytes(self.private.expose()))
@@ -48,6 +49,13 @@ class KeyPair:
             return Secret(self._handle.exchange(X25519PublicKey.from_public_bytes(peer_public)))
         except ValueError:
             raise AuthenticationError(f"public key of {peer} gives no secret (low order)", culprit=peer) from None
+
+    def agree_both_ways(self, peer_public: bytes, *, peer: str) -> Secret:
+        """As `agree`, for a secret that is asked for twice, once in each direction. It is kept until then."""
+        known = self._agreed.pop(peer_public, None)
+        if known is None:
+            known = self._agreed[peer_public] = self.agree(peer_public, peer=peer)
+        return known
 
 
 def is_reduced(public: bytes) -> bool:

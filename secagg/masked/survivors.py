@@ -37,7 +37,7 @@ class AwaitingSurvivors:
             raise ProtocolViolation(
                 f"{sorted(alive & gone)} are called both survivors and dropped", culprit=COORDINATOR
             )
-        if not all(1 <= index <= len(checked.names) for index in alive | gone):  # check: C22-roster
+        if not alive | gone <= set(range(1, len(checked.names) + 1)):  # check: C22-roster
             raise ProtocolViolation("survivors or dropped are not on the roster", culprit=COORDINATOR)
         if (alive | gone) & {checked.own_index, *checked.neighbours} != set(self.held):  # check: C22-shared, C107
             raise ProtocolViolation("survivors and dropped are not those who shared keys", culprit=COORDINATOR)

@@ -37,7 +37,7 @@ def _direction(
     round_: Round, label: bytes, own: KeyPair, ends: tuple[ParticipantId, ParticipantId], peer: Member
 ) -> tuple[Secret, bytes]:
     """The key and the associated data for messages from the first of `ends` to the second."""
-    shared = own.agree(peer.keys.channel_public_key, peer=peer.participant_id)
+    shared = own.agree_both_ways(peer.keys.channel_public_key, peer=peer.participant_id)
     bound = (round_.seal_context, *(end.encode() for end in ends))
     info = frame(label, round_.config.suite.name.encode(), *bound)
     key = derive(shared, salt=round_.round_id, info=info, size=round_.config.suite.key_size)
