@@ -272,6 +272,28 @@ def status(
 
 
 @app.command()
+def large(
+    *,
+    participants: Annotated[int, typer.Option("--participants", "-n", min=20, help="The size of the cohort.")] = 1000,
+    values: Values = 100_000,
+    dropped: Annotated[int, typer.Option(min=0, help="How many drop out after their shares.")] = 300,
+    colluding: Annotated[int, typer.Option(min=0, help="How many may collude. The ring is found for them.")] = 50,
+    threads: Annotated[int, typer.Option(min=1, help="The number of threads that unmask.")] = 2,
+    repeat: Annotated[int, typer.Option(min=1, help="The number of repeats. The fastest one counts.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """One participant of a large cohort, and the coordinator's unmasking: complete graph and ring, no network.
+
+    With the default sizes it takes some minutes, and figures have targets.
+
+    Example: secagg bench large -n 1000
+    """
+    from secagg.tools.bench.large import LargeSetting, measure
+
+    _print(measure(LargeSetting(participants, values, dropped, colluding, threads, repeat), _say), as_json)
+
+
+@app.command()
 def homomorphic(
     *,
     values: Values = 1_000_000,
