@@ -192,10 +192,15 @@ class Connection:
 
 
 class _Requests:
-    """The requests of a call, counted. gRPC reads them beside us, and would drop an error there: `error` keeps it."""
+    """The requests of a call, counted. gRPC reads them beside us, and would drop an error there: `error` keeps it.
+
+    A chunk of a vector is computed when it is sent. Any other request is there already and is sent at once: in a
+    process of many participants it would else wait until all of them have computed theirs, and all would be late.
+    """
 
     def __init__(self, call: PreparedCall[Any], scope: Scope) -> None:
         self.error: Exception | None = None
+        self._computes = isinstance(call, UploadCall)
         self._requests: Iterator[bytes] = call.requests()
         self._scope = scope
 
@@ -204,7 +209,10 @@ class _Requests:
 
     def __next__(self) -> bytes:
         try:
-            data: bytes | None = compute(next, self._requests, None)
+            if self._computes:
+                data: bytes | None = compute(next, self._requests, None)
+            else:
+                data = next(self._requests, None)
         except Exception as error:  # raised again here, and where the answer is awaited
             self.error = error
             raise
