@@ -46,6 +46,9 @@ async def test_the_end_waits_for_nobody() -> None:
     items.append(1)
     over[0] = True
     news.notify()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert collecting.done()
     assert await collecting == [[1]]
 
 
