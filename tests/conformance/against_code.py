@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -36,7 +37,7 @@ from secagg.crypto.transcript import digest, frame
 from secagg.encoding.fixedpoint import FixedPoint, FixedPointUpdate, decode_mean
 from secagg.encoding.packing import chunk_values, pack, packed_size, unpack
 from secagg.encoding.schema import ArraySpec, Schema
-from secagg.errors import DecodeError, ProtocolViolation, RemoteError, SecAggError
+from secagg.errors import ConfigError, DecodeError, ProtocolViolation, RemoteError, SecAggError
 from secagg.lattice.jobs import Job
 from secagg.masked import masks, shares
 from secagg.masked.shares import SharePair
@@ -45,7 +46,10 @@ from secagg.receipts import Receipt, Statement
 from secagg.robust.combining import combined
 from secagg.robust.grouping import Combine, Groups
 from secagg.rounds.certification import Result
+from secagg.rounds.graph import ring_of
 from secagg.rounds.releases import Release, ReleaseMemory
+from secagg.sparse.ring import Ring
+from secagg.sparse.tails import check as check_ring
 from secagg.tools.conformance import fixtures, vectors, wire
 from secagg.tools.conformance.replay import archive
 from secagg.tools.conformance.replay.round import Draws, Replay, read_arrays, read_policy, refusal
@@ -178,6 +182,39 @@ def _roster(vector: Vector) -> Roster:
 
 def roster_digest(vector: Vector) -> None:
     assert rosters.roster_digest(_roster(vector)).hex() == vector["digest"]
+
+
+def sparse_roster(vector: Vector) -> None:
+    members = _roster(vector).members
+    assert [rosters.entry_digest(m).hex() for m in members] == [told["entry_digest"] for told in vector["members"]]
+    assert rosters.roster_digest(Roster((), rosters.listing_of(members))).hex() == vector["digest"]
+
+
+def sparse_graph(vector: Vector) -> None:
+    for case in vector["cases"]:
+        ring = Ring(
+            degree=case["degree"],
+            neighbour_threshold=2,
+            committee=case["committee_size"],
+            committee_threshold=case["committee_size"],
+            min_participants=case["members"],
+        )
+        graph = ring_of(ring, unhex(case["seed"]), case["members"])
+        assert list(graph.order) == case["ring"]
+        assert sorted(graph.committee) == case["committee"]
+        for index, known in case["neighbours"].items():
+            assert list(graph.of(Index(int(index)))) == known
+
+
+def sparse_parameters(vector: Vector) -> None:
+    for case in vector["cases"]:
+        cohort = {name: case[name] for name in ("threshold", "max_participants", "max_colluding")}
+        judged = partial(check_ring, Ring(**case["ring"]), **cohort, active=case["threat_model"] == "ACTIVE")
+        if case["safe"]:
+            judged()
+        else:
+            with pytest.raises(ConfigError):
+                judged()
 
 
 def signed_bytes(vector: Vector) -> None:
@@ -593,6 +630,9 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "context": context,
     "input-context": input_context,
     "roster-digest": roster_digest,
+    "sparse-roster": sparse_roster,
+    "sparse-graph": sparse_graph,
+    "sparse-parameters": sparse_parameters,
     "signed-bytes": signed_bytes,
     "commitment": commitment,
     "sealing": sealing,

@@ -4,6 +4,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -62,6 +63,31 @@ def _members(vector: Vector) -> list[ref.Keys]:
 def roster_digest(vector: Vector) -> None:
     assert ref.roster_digest(_members(vector)).hex() == vector["digest"]
     assert hashlib.sha256(unhex(vector["frame"])).hexdigest() == vector["digest"]
+
+
+def sparse_roster(vector: Vector) -> None:
+    members = _members(vector)
+    assert [ref.entry_digest(*m).hex() for m in members] == [told["entry_digest"] for told in vector["members"]]
+    assert ref.sparse_roster_digest(members).hex() == vector["digest"]
+    assert hashlib.sha256(unhex(vector["frame"])).hexdigest() == vector["digest"]
+
+
+def sparse_graph(vector: Vector) -> None:
+    for case in vector["cases"]:
+        bound, roster, n = unhex(case["context"]), unhex(case["roster_digest"]), case["members"]
+        seed = ref.graph_seed(bound, roster)
+        assert (seed.hex(), ref.graph_context(bound, roster).hex()) == (case["seed"], case["graph_context"])
+        assert ref.on_ring(seed, n) == case["ring"]
+        assert ref.committee(seed, n, case["committee_size"]) == case["committee"]
+        for index, known in case["neighbours"].items():
+            assert ref.neighbours(seed, n, case["degree"], int(index)) == known
+
+
+def sparse_parameters(vector: Vector) -> None:
+    for case in vector["cases"]:
+        cohort = {name: case[name] for name in ("threshold", "max_participants", "max_colluding")}
+        active = case["threat_model"] == "ACTIVE"
+        assert ref.ring_is_safe(case["ring"], **cohort, active=active) is case["safe"]
 
 
 def signed_bytes(vector: Vector) -> None:
@@ -441,9 +467,40 @@ class Rebuilt:
         summed = ref.coordinate_bits(code.value_bits, code.max_weight) + (self.config.max_participants - 1).bit_length()
         self.bits = self.task.ring_bits if self.task else summed
         self._encoded: dict[str, list[int]] = {}
+        self.sparse = self.config.HasField("ring")
+        self.least = self.config.ring.neighbour_threshold if self.sparse else self.config.threshold
         self.shared = [name for name in self.index if name != vector["drops"]["SHARE_KEYS"]]
         self.survivors = [name for name in self.shared if name != vector["drops"].get("MASKED_INPUT")]
         self.dropped = [name for name in self.shared if name not in self.survivors]
+
+    @cached_property
+    def roster(self) -> bytes:
+        return self.roster_digest()
+
+    @cached_property
+    def seal_bound(self) -> bytes:
+        return ref.graph_context(self.bound, self.roster) if self.sparse else self.bound
+
+    @cached_property
+    def mask_bound(self) -> bytes:
+        return ref.graph_context(self.input_bound, self.roster) if self.sparse else self.input_bound
+
+    @cached_property
+    def neighbours(self) -> dict[str, list[str]]:
+        names = list(self.index)
+        if not self.sparse:
+            return {name: [peer for peer in names if peer != name] for name in names}
+        seed, degree = ref.graph_seed(self.bound, self.roster), self.config.ring.degree
+        found = {name: ref.neighbours(seed, len(names), degree, i) for name, i in self.index.items()}
+        return {name: [names[i - 1] for i in indices] for name, indices in found.items()}
+
+    @cached_property
+    def signers(self) -> list[str]:
+        names = list(self.index)
+        if not self.sparse:
+            return names
+        seed = ref.graph_seed(self.bound, self.roster)
+        return [names[i - 1] for i in ref.committee(seed, len(names), self.config.ring.committee)]
 
     def _task(self) -> pipelines.Task:
         kinds = {config_pb2.DTYPE_FLOAT32: "float32", config_pb2.DTYPE_FLOAT64: "float64"}
@@ -481,21 +538,24 @@ class Rebuilt:
         )
 
     def roster_digest(self) -> bytes:
-        return ref.roster_digest(
-            (i, n, self.public(n, "channel"), self.public(n, "mask"), self.certificates(n))
-            for n, i in self.index.items()
-        )
+        listed = ref.sparse_roster_digest if self.sparse else ref.roster_digest
+        return listed(map(self.listed, self.index))
+
+    def listed(self, name: str) -> ref.Keys:
+        keys = self.public(name, "channel"), self.public(name, "mask"), self.certificates(name)
+        return self.index[name], name, *keys
 
     def shares(self, name: str, kind: str) -> dict[int, bytes]:
         secret = "mask_private_key" if kind == "mask_key" else "self_mask_seed"
-        return ref.split(self.random(name, secret), self.random(name, f"{kind}_coefficients"), self.index.values())
+        holders = [self.index[peer] for peer in (*self.neighbours[name], name)]
+        return ref.split(self.random(name, secret), self.random(name, f"{kind}_coefficients"), holders)
 
     def sealed(self, sender: str, receiver: str) -> bytes:
         shared = ref.agree(self.random(sender, "channel_private_key"), self.public(receiver, "channel"))
-        key = ref.sealing_key(shared, self.round_id, self.bound, sender, receiver, suite=self.suite)
+        key = ref.sealing_key(shared, self.round_id, self.seal_bound, sender, receiver, suite=self.suite)
         at = self.index[receiver]
         plaintext = self.shares(sender, "mask_key")[at] + self.shares(sender, "self_mask")[at]
-        seal = ref.seal(key, plaintext, ref.share_associated_data(self.bound, sender, receiver))
+        seal = ref.seal(key, plaintext, ref.share_associated_data(self.seal_bound, sender, receiver))
         shares = {"mask-key": plaintext[:33], "self-mask": plaintext[33:]}
         digests = [ref.share_digest(kind, self.bound, sender, receiver, share) for kind, share in shares.items()]
         return self.dealt_entry(sender, receiver, seal + b"".join(digests))
@@ -504,7 +564,7 @@ class Rebuilt:
         """What a member deals to another, with its signature where members sign."""
         if not self.active:
             return unsigned
-        covered = ref.dealing_signed(self.bound, self.roster_digest(), sender, receiver, unsigned)
+        covered = ref.dealing_signed(self.bound, self.roster, sender, receiver, unsigned)
         return unsigned + self.sign(sender, covered)
 
     def encoded(self, name: str) -> list[int]:
@@ -535,15 +595,15 @@ class Rebuilt:
 
     def pairwise_key(self, one: str, other: str) -> bytes:
         shared = ref.agree(self.random(one, "mask_private_key"), self.public(other, "mask"))
-        return ref.pairwise_key(shared, self.round_id, self.input_bound, one, other, suite=self.suite)
+        return ref.pairwise_key(shared, self.round_id, self.mask_bound, one, other, suite=self.suite)
 
     def masked(self, name: str) -> list[int]:
         own = ref.self_mask_key(
-            self.random(name, "self_mask_seed"), self.round_id, self.input_bound, name, suite=self.suite
+            self.random(name, "self_mask_seed"), self.round_id, self.mask_bound, name, suite=self.suite
         )
         total = [x + m for x, m in zip(self.encoded(name), self.mask(own), strict=True)]
         for peer in self.shared:
-            if peer != name:
+            if peer in self.neighbours[name]:
                 sign_of = 1 if self.index[name] > self.index[peer] else -1
                 mask = self.mask(self.pairwise_key(name, peer))
                 total = [x + sign_of * m for x, m in zip(total, mask, strict=True)]
@@ -565,10 +625,9 @@ def whole_round(vector: Vector) -> None:
     assert made.input_bound.hex() == vector.get("input_context", vector["context"])
     for name in vector["participants"]:
         assert made.keys(name) == data_plane_pb2.AdvertiseKeys.FromString(_bytes(vector, f"{name}/advertise-keys"))
-    roster = data_plane_pb2.RosterPart.FromString(_bytes(vector, "roster"))
-    assert [(m.index, m.participant_id) for m in roster.members] == [(i, n) for n, i in made.index.items()]
-    assert made.roster_digest().hex() == vector["intermediates"]["roster_digest"]
+    assert made.roster.hex() == vector["intermediates"]["roster_digest"]
     for name in made.index:
+        _check_roster(vector, made, name)
         _check_shares(vector, made, name)
     sets = data_plane_pb2.SurvivorSet.FromString(_bytes(vector, "survivors"))
     assert (list(sets.survivors), list(sets.dropped)) == (made.indices(made.survivors), made.indices(made.dropped))
@@ -582,10 +641,21 @@ def whole_round(vector: Vector) -> None:
     _check_outcome(vector, made)
 
 
+def _check_roster(vector: Vector, made: Rebuilt, name: str) -> None:
+    """Everyone's entry, or the entries of neighbours and committee beside a list of everyone."""
+    roster = data_plane_pb2.RosterPart.FromString(_bytes(vector, f"{name}/roster" if made.sparse else "roster"))
+    shown = {name, *made.neighbours[name], *made.signers} if made.sparse else set(made.index)
+    entries = [(i, who) for who, i in made.index.items() if who in shown]
+    assert [(m.index, m.participant_id) for m in roster.members] == entries
+    assert list(roster.listed) == (list(made.index) if made.sparse else [])
+    digests = [ref.entry_digest(*made.listed(who)) for who in made.index] if made.sparse else []
+    assert roster.entry_digests == b"".join(digests)
+
+
 def _check_shares(vector: Vector, made: Rebuilt, name: str) -> None:
     message = data_plane_pb2.ShareKeysPart.FromString(_bytes(vector, f"{name}/share-keys"))
     assert message.commitment == ref.commitment(made.bound, name, made.random(name, "self_mask_seed"))
-    peers = {made.index[peer]: made.sealed(name, peer) for peer in made.index if peer != name}
+    peers = {made.index[peer]: made.sealed(name, peer) for peer in made.neighbours[name]}
     assert {s.peer: s.sealed for s in message.shares} == peers
 
 
@@ -593,7 +663,7 @@ def _check_delivery(vector: Vector, made: Rebuilt, name: str) -> None:
     """What the others who shared keys sealed to it and, where it is named now, the model."""
     message = data_plane_pb2.ShareDeliveryPart.FromString(_bytes(vector, f"{name}/share-delivery"))
     assert {s.peer: s.sealed for s in message.shares} == {
-        made.index[peer]: made.sealed(peer, name) for peer in made.shared if peer != name
+        made.index[peer]: made.sealed(peer, name) for peer in made.shared if peer in made.neighbours[name]
     }
     assert message.model_digest == (unhex(vector["model_digest"]) if made.config.model_later else b"")
 
@@ -602,16 +672,16 @@ def _check_last_messages(vector: Vector, made: Rebuilt, name: str) -> None:
     if made.active:
         check = data_plane_pb2.ConsistencyCheck.FromString(_bytes(vector, f"{name}/consistency-check"))
         survivors, dropped = made.indices(made.survivors), made.indices(made.dropped)
-        assert check.signature == made.sign(
-            name, ref.sets_signed(made.input_bound, made.roster_digest(), survivors, dropped)
-        )
+        covered = ref.sets_signed(made.input_bound, made.roster, survivors, dropped)
+        assert check.signature == (made.sign(name, covered) if name in made.signers else b"")
     if name == vector["drops"].get("CONSISTENCY_CHECK"):
         return
     unmask = data_plane_pb2.UnmaskPart.FromString(_bytes(vector, f"{name}/unmask"))
     found = {s.owner: (s.WhichOneof("share"), s.self_mask_share or s.mask_key_share) for s in unmask.shares}
     at = made.index[name]
-    wanted = {made.index[o]: ("self_mask_share", made.shares(o, "self_mask")[at]) for o in made.survivors}
-    wanted |= {made.index[o]: ("mask_key_share", made.shares(o, "mask_key")[at]) for o in made.dropped}
+    around = {name, *made.neighbours[name]}
+    wanted = {made.index[o]: ("self_mask_share", made.shares(o, "self_mask")[at]) for o in around & {*made.survivors}}
+    wanted |= {made.index[o]: ("mask_key_share", made.shares(o, "mask_key")[at]) for o in around & {*made.dropped}}
     assert found == wanted
 
 
@@ -620,15 +690,17 @@ def _check_outcome(vector: Vector, made: Rebuilt) -> None:
     told = vector["intermediates"]["unmasking"]
     total = [sum(column) for column in zip(*(made.masked(name) for name in made.survivors), strict=True)]
     for name in made.survivors:
-        seed = _joined(told["self_mask_seeds"][name]["shares"], made.config.threshold)
-        mask = made.mask(ref.self_mask_key(seed, made.round_id, made.input_bound, name, suite=made.suite))
+        seed = _joined(told["self_mask_seeds"][name]["shares"], made.least)
+        mask = made.mask(ref.self_mask_key(seed, made.round_id, made.mask_bound, name, suite=made.suite))
         total = [x - m for x, m in zip(total, mask, strict=True)]
     for name in made.dropped:
-        private = _joined(told["mask_keys"][name]["shares"], made.config.threshold)
+        private = _joined(told["mask_keys"][name]["shares"], made.least)
         assert ref.public_key(private) == made.public(name, "mask")
         for peer in made.survivors:
+            if peer not in made.neighbours[name]:
+                continue
             shared = ref.agree(private, made.public(peer, "mask"))
-            key = ref.pairwise_key(shared, made.round_id, made.input_bound, name, peer, suite=made.suite)
+            key = ref.pairwise_key(shared, made.round_id, made.mask_bound, name, peer, suite=made.suite)
             sign_of = -1 if made.index[peer] > made.index[name] else 1
             total = [x + sign_of * m for x, m in zip(total, made.mask(key), strict=True)]
     sums = [x % 2**made.bits for x in total]
@@ -665,6 +737,9 @@ READERS: dict[str, Callable[[Vector], None]] = {
     "context": context,
     "input-context": input_context,
     "roster-digest": roster_digest,
+    "sparse-roster": sparse_roster,
+    "sparse-graph": sparse_graph,
+    "sparse-parameters": sparse_parameters,
     "signed-bytes": signed_bytes,
     "endings": endings,
     "commitment": commitment,

@@ -19,17 +19,26 @@ from secagg.tools.conformance.failures import (
     masked_participant,
     offers,
 )
+from secagg.tools.conformance.failures import sparse as on_a_ring
 from secagg.tools.conformance.failures.script import ACTIVE, Failure, Script
-from secagg.tools.conformance.primitives import bindings, derivations, lattice, published, rings, signatures
+from secagg.tools.conformance.primitives import bindings, derivations, lattice, published, rings, signatures, sparse
 from secagg.tools.conformance.replay import archive
 from secagg.tools.conformance.rounds import encrypted, masked
 from secagg.tools.conformance.vectors import check, directory, load
 
 WITHOUT_ROUND = (
-    (published, derivations, signatures, rings, lattice, bindings),
+    (published, derivations, signatures, sparse, rings, lattice, bindings),
     (fixedpoint, integers, groups, pipelines, noise, ledger, audit, releases),
 )
-FAILURES = (offers, masked_participant, masked_coordinator, homomorphic_participant, homomorphic_coordinator, endings)
+FAILURES = (
+    offers,
+    masked_participant,
+    masked_coordinator,
+    on_a_ring,
+    homomorphic_participant,
+    homomorphic_coordinator,
+    endings,
+)
 
 
 def generate() -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What a participant refuses before a round: offers (checks C1 to C4, C87 and C98 of proto/PROTOCOL.md)."""
+"""What a participant refuses before a round: offers (checks C1 to C4, C87, C98 and C101 of proto/PROTOCOL.md)."""
 
 from typing import Any
 
@@ -6,7 +6,18 @@ from secagg.lattice.primes import ntt_primes
 from secagg.tools.conformance import fixtures
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.failures.changes import Edit, changed, same
-from secagg.tools.conformance.failures.script import ACTIVE, BFV, JOINT, Failure, Play, Row, Script, Table, refused
+from secagg.tools.conformance.failures.script import (
+    ACTIVE,
+    BFV,
+    JOINT,
+    SPARSE,
+    Failure,
+    Play,
+    Row,
+    Script,
+    Table,
+    refused,
+)
 from secagg.wire.v1 import config_pb2
 
 VIOLATION, POLICY, MALFORMED = refused("ProtocolViolation"), refused("PolicyViolation"), refused("DecodeError", None)
@@ -87,6 +98,19 @@ UNSAFE: Table = {
         _unsafe("model-named-twice", "A model that is named at once and later", "model_later is set", model_later=True),
         _unsafe("digest-missing", "No model digest", "model_digest is empty", model_digest=b""),
     ],
+    SPARSE: [
+        ("unsafe-ring-cut", "C101", "A ring that a colluder cuts", "t_k is 6",
+         offer(fields(ring__neighbour_threshold=6)),
+         VIOLATION),
+        ("unsafe-ring-colluder", "C101", "A ring that is safe for no colluder, and not for one", "max_colluding is 1",
+         offer(fields(max_colluding=1)), VIOLATION),
+        ("unsafe-ring-committee", "C101", "A committee of whom two halves sign", "t_c is 3 of 7",
+         offer(fields(ring__committee_threshold=3)), VIOLATION),
+        ("unsafe-ring-slow", "C101", "Longer than ten minutes to try lists of members", "advertise_keys_ms is 600,001",
+         offer(fields(deadlines__advertise_keys_ms=600_001)), VIOLATION),
+        ("unsafe-ring-small", "C101", "A ring of fewer members than a sum needs", "min_participants is 8, t is 9",
+         offer(fields(ring__min_participants=8, ring__degree=6, ring__neighbour_threshold=5)), VIOLATION),
+    ],
     BFV: [
         _unsafe("profile-insecure", "A profile below 128 bits", "two primes of 60 bits, and h",
                 homomorphic__primes=_WIDE, homomorphic__plain_modulus=_WIDEST),
@@ -129,6 +153,11 @@ AGAINST_POLICY: Table = {
         ("model-mismatch", "C4", "A round about another model",
          "the participant holds another model than the configuration names",
          offer(model_digest=fixtures.seed("another model")), refused("ModelMismatch")),
+    ],
+    SPARSE: [
+        ("below-policy-graph", "C3", "A ring where the participant demands the complete graph",
+         "the participant demands it, the configuration has a ring", offer(policy={"require_complete_graph": True}),
+         POLICY),
     ],
     BFV: [
         ("below-policy-scheme", "C3", "A scheme that the policy rules out", "the participant's policy",

@@ -16,13 +16,14 @@ from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document, document
 from secagg.tools.conformance.replay.archive import Pieces, abridged
 from secagg.tools.conformance.replay.round import Replay
-from secagg.tools.conformance.rounds.masked_intermediates import Insider
+from secagg.tools.conformance.rounds.masked_intermediates import Insider, shown_to_all
 
 SEMI_HONEST, ACTIVE = "round-semi-honest", "round-active"
 LATER = "round-active-model-later"
+SPARSE = "round-active-sparse"
 BFV, CKKS, JOINT = "round-bfv-participants", "round-ckks-participants", "round-bfv-threshold"
-"""The rounds that failures depart from: masked, with the model named at once and later; then homomorphic, with a dealt
-key and with a joint key.
+"""The rounds that failures depart from: masked, with the model named at once and later, and with a sparse graph; then
+homomorphic, with a dealt key and with a joint key.
 """
 
 COORDINATOR = "coordinator"
@@ -52,9 +53,8 @@ class Script:
 
     @property
     def roster(self) -> Roster:
-        """The roster that everybody was shown."""
-        roster: Roster = wire.decode(self.vector["messages"]["roster"])
-        return roster
+        """The roster that everybody was shown; with a sparse graph, all that they were shown together."""
+        return shown_to_all(self.vector)
 
     @property
     def sets(self) -> SurvivorSet:
@@ -104,7 +104,7 @@ class Script:
 
     def insider(self, name: str) -> Insider:
         """Everything that a participant of a masked round knows."""
-        return Insider(self.replay, self.members[name], [m.index for m in self.members.values()])
+        return Insider(self.replay, self.members[name], self.roster)
 
     def seal(self, label: bytes, sender: str, receiver: str, plaintext: bytes) -> bytes:
         """What `sender` seals to `receiver`."""

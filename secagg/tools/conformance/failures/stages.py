@@ -14,9 +14,9 @@ def _play(depart: Depart) -> Play:
     return lambda script, failure: depart(script).played(script, failure)
 
 
-def _slug(kind: str) -> str:
-    """What a message that ME receives is called: one message for everybody, but for the shares."""
-    return f"{ME}/{kind}" if kind == "share-delivery" else kind
+def _slug(script: Script, kind: str) -> str:
+    """What a message that ME receives is called: one for everybody, or ME's own, as shares and neighbours' entries."""
+    return mine if (mine := f"{ME}/{kind}") in script.vector["messages"] else kind
 
 
 def _changed(script: Script, slug: str, edit: Edit) -> Document:
@@ -29,9 +29,9 @@ def shown(kind: str, edit: Edit, *, policy: Document | None = None) -> Play:
     """ME receives a changed message."""
 
     def depart(script: Script) -> Departure:
-        at = script.find(at=ME, do="receive", message=_slug(kind))
+        at = script.find(at=ME, do="receive", message=_slug(script, kind))
         step = script.vector["steps"][at] | {"message": "altered"}
-        return Departure(at, [step], {"altered": _changed(script, _slug(kind), edit)}, policy)
+        return Departure(at, [step], {"altered": _changed(script, _slug(script, kind), edit)}, policy)
 
     return _play(depart)
 
@@ -40,7 +40,7 @@ def shown_in_turn(edits: Mapping[str, Edit | None]) -> Play:
     """ME receives several messages, some of them changed; only the last must be refused."""
 
     def depart(script: Script) -> Departure:
-        places = {kind: script.find(at=ME, do="receive", message=_slug(kind)) for kind in edits}
+        places = {kind: script.find(at=ME, do="receive", message=_slug(script, kind)) for kind in edits}
         names = {kind: f"altered/{kind}" for kind, edit in edits.items() if edit is not None}
         if len(names) == 1:
             names = dict.fromkeys(names, "altered")
@@ -48,7 +48,9 @@ def shown_in_turn(edits: Mapping[str, Edit | None]) -> Play:
             script.vector["steps"][at] | ({"message": names[kind]} if kind in names else {})
             for kind, at in places.items()
         ]
-        altered = {names[kind]: _changed(script, _slug(kind), edit) for kind, edit in edits.items() if edit is not None}
+        altered = {
+            names[kind]: _changed(script, _slug(script, kind), edit) for kind, edit in edits.items() if edit is not None
+        }
         return Departure(min(places.values()), steps, altered)
 
     return _play(depart)

@@ -41,7 +41,7 @@ REFUSALS = (RemoteError, NotInRoundError, RoundAborted)
 
 def draw_sizes(config: RoundConfig) -> dict[str, int]:
     """Bytes of a participant's random values, by name, in the order in which it draws them."""
-    polynomial = 48 * (config.threshold - 1)
+    polynomial = 48 * (config.share_threshold - 1)
     if config.homomorphic is None:
         keys = dict.fromkeys(("channel_private_key", "mask_private_key", "self_mask_seed"), 32)
         return keys | dict.fromkeys(("mask_key_coefficients", "self_mask_coefficients"), polynomial)
@@ -237,6 +237,7 @@ def read_policy(policy: Document) -> Policy:
         suites=frozenset(Suite[name] for name in policy.get("suites", Suite.__members__)),
         tasks=None if policy.get("tasks") is None else frozenset(policy["tasks"]),
         require_distributed_noise=policy.get("require_distributed_noise", False),
+        require_complete_graph=policy.get("require_complete_graph", False),
     )
 
 

@@ -1,12 +1,14 @@
 """Whole masked rounds, with a dropout in every phase: one for each threat model, with the model named at once and named
-later, one with noise, and one whose masks are made by AEGIS-128X4.
+later, and on a ring; one with noise, and one whose masks are made by AEGIS-128X4.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from secagg.config import RoundConfig, Suite, ThreatModel
 from secagg.encoding.fixedpoint import FixedPoint
 from secagg.encoding.pipeline import Pipeline
+from secagg.sparse.ring import Ring
 from secagg.tools.conformance.document import Document, document, plain
 from secagg.tools.conformance.rounds.inputs import NOTE, Attendance, round_config, round_inputs
 from secagg.tools.conformance.rounds.masked_intermediates import intermediates
@@ -14,6 +16,11 @@ from secagg.tools.conformance.rounds.recorder import finished
 
 PIPELINE = "feedback | clip(linf=1.0) | clip(l2=1.0) | sample(rate=0.75) | rotate | quantise(bits=12)"
 """Every step but weights and noise."""
+
+
+def said(model: ThreatModel) -> str:
+    """A threat model in names and titles."""
+    return model.name.lower().replace("_", "-")
 
 
 def vectors() -> Iterator[tuple[str, Document]]:
@@ -82,11 +89,30 @@ def _rounds() -> Iterator[tuple[str, RoundConfig, Attendance]]:
     yield "aegis", aegis, Attendance.without("hazel", "iris", "juniper", "amber-9", **drops)
     yield "noise", noise, Attendance.without("hazel", "iris", "juniper", "amber-9", **drops)
 
+    sparse = ("linden", "maple", "oak", "pine")
+    ring = Ring(degree=10, neighbour_threshold=7, committee=7, committee_threshold=4, min_participants=13)
+    for model, graph, signing in (
+        (ThreatModel.ACTIVE, ring, {"CONSISTENCY_CHECK": "hazel"}),
+        (ThreatModel.SEMI_HONEST, replace(ring, neighbour_threshold=6, committee=0, committee_threshold=0), {}),
+    ):
+        config = round_config(
+            "sparse",
+            encoding=FixedPoint(0.5, 16, 1),
+            max_participants=16,
+            threshold=9,
+            max_colluding=0,
+            threat_model=model,
+            graph=graph,
+        )
+        attendance = Attendance.without(**drops, **signing)
+        yield f"{said(model)}-sparse", config, replace(attendance, everyone=attendance.everyone + sparse)
+
 
 def _round(name: str, config: RoundConfig, attendance: Attendance) -> Document:
-    model = config.threat_model.name.lower().replace("_", "-")
+    model = said(config.threat_model)
     named = ", whose model is named with the shares" if config.model_later else ""
-    title = f"A round, {model}{named}, with a dropout in each phase"
+    sparse = "" if config.ring is None else ", on a ring"
+    title = f"A round, {model}{named}{sparse}, with a dropout in each phase"
     vector = document("round", title, "The round", note=NOTE, **round_inputs(name, config, attendance))
     vector["intermediates"] = plain(intermediates(vector, finished(vector, attendance)))
     return vector

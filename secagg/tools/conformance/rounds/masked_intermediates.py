@@ -18,6 +18,7 @@ from secagg.masked import shares
 from secagg.masked.masks import Mask, add_masks, pairwise_mask_key, self_mask_key
 from secagg.messages import Index, Member, ParticipantId, Roster, SurvivorSet
 from secagg.rounds import dealing
+from secagg.rounds.graph import neighbourhoods
 from secagg.tools.conformance import wire
 from secagg.tools.conformance.document import Document
 from secagg.tools.conformance.replay.round import Replay
@@ -26,14 +27,15 @@ from secagg.tools.conformance.replay.round import Replay
 class Insider:
     """Knows every secret of one participant of the roster."""
 
-    def __init__(self, replay: Replay, member: Member, everyone: Iterable[Index]) -> None:
+    def __init__(self, replay: Replay, member: Member, roster: Roster) -> None:
         draws = replay.draws(member.participant_id)
-        self.replay, self.round, self.member = replay, replay.named, member
+        self.replay, self.round, self.member = replay, replay.named.of_members(rosters.roster_digest(roster)), member
+        self.neighbours = neighbourhoods(self.round, len(rosters.names_of(roster))).of(member.index)
         self.name = member.participant_id
         self.channel, self.mask = KeyPair.generate(draws), KeyPair.generate(draws)
         self.seed = Secret(draws.token(32))
-        holders = (*(i for i in everyone if i != member.index), member.index)
-        self.pairs = shares.split(self.mask.private, self.seed, replay.config.threshold, holders, draws)
+        holders = (*self.neighbours, member.index)
+        self.pairs = shares.split(self.mask.private, self.seed, replay.config.share_threshold, holders, draws)
 
     def secrets(self, members: Mapping[Index, Member]) -> dict[str, Any]:
         """Keys, commitment, shares and seals."""
@@ -46,12 +48,12 @@ class Insider:
                 i: {"mask_key": pair.mask_key.expose(), "self_mask_seed": pair.self_mask_seed.expose()}
                 for i, pair in sorted(self.pairs.items())
             },
-            "seals": {i: self._seal(peer) for i, peer in members.items() if i != self.member.index},
+            "seals": {i: self._seal(members[i]) for i in self.neighbours},
         }
 
     def _seal(self, receiver: Member) -> dict[str, Any]:
         shared = self.channel.agree(receiver.keys.channel_public_key, peer=receiver.participant_id)
-        ends = (self.round.context, self.name.encode(), receiver.participant_id.encode())
+        ends = (self.round.seal_context, self.name.encode(), receiver.participant_id.encode())
         info = frame(labels.SHARE_SEALING, self.replay.config.suite.name.encode(), *ends)
         entry = shares.seal(self.round, self.channel, self.name, receiver, self.pairs[receiver.index])
         return {
@@ -96,15 +98,26 @@ class Insider:
         return words
 
 
+def shown_to_all(vector: Document) -> Roster:
+    """The roster of a round. With a sparse graph each member was shown some of the entries."""
+    known = vector["messages"]
+    if "roster" in known:
+        roster: Roster = wire.decode(known["roster"])
+        return roster
+    rosters_shown: list[Roster] = [wire.decode(message) for slug, message in known.items() if slug.endswith("/roster")]
+    members = {m.index: m for shown in rosters_shown for m in shown.members}
+    return Roster(tuple(members[i] for i in sorted(members)), rosters_shown[0].listing)
+
+
 def intermediates(vector: Document, replay: Replay) -> dict[str, Any]:
     """By participant what it computes, and what the coordinator reconstructs."""
-    roster: Roster = wire.decode(vector["messages"]["roster"])
+    roster = shown_to_all(vector)
     sets: SurvivorSet = wire.decode(vector["messages"]["survivors"])
     members = {m.index: m for m in roster.members}
-    insiders = {i: Insider(replay, m, members) for i, m in members.items()}
+    insiders = {i: Insider(replay, m, roster) for i, m in members.items()}
     shared = sorted({*sets.survivors, *sets.dropped})  # U2
     by_name = {insider.name: insider.secrets(members) for insider in insiders.values()}
-    inputs = {i: insiders[i].input(members[j] for j in shared if j != i) for i in shared}
+    inputs = {i: insiders[i].input(members[j] for j in shared if j in insiders[i].neighbours) for i in shared}
     for i in shared:
         by_name[insiders[i].name]["input"] = inputs[i]
     mask = replay.config.ring_dtype.type((1 << replay.config.ring_bits) - 1)
@@ -134,7 +147,11 @@ def _unmasking(
     return {
         "self_mask_seeds": {
             insiders[owner].name: {
-                "shares": {h: insiders[owner].pairs[h].self_mask_seed.expose() for h in sorted(answered)},
+                "shares": {
+                    h: insiders[owner].pairs[h].self_mask_seed.expose()
+                    for h in sorted(answered)
+                    if h in insiders[owner].pairs
+                },
                 "secret": insiders[owner].seed.expose(),
                 "key": self_mask_key(replay.named, insiders[owner].name, insiders[owner].seed).expose(),
             }
@@ -142,9 +159,17 @@ def _unmasking(
         },
         "mask_keys": {
             insiders[owner].name: {
-                "shares": {h: insiders[owner].pairs[h].mask_key.expose() for h in sorted(answered)},
+                "shares": {
+                    h: insiders[owner].pairs[h].mask_key.expose()
+                    for h in sorted(answered)
+                    if h in insiders[owner].pairs
+                },
                 "secret": insiders[owner].mask.private.expose(),
-                "pairwise_keys": {i: insiders[owner].pairwise(insiders[i].member)["key"] for i in sets.survivors},
+                "pairwise_keys": {
+                    i: insiders[owner].pairwise(insiders[i].member)["key"]
+                    for i in sets.survivors
+                    if i in insiders[owner].neighbours
+                },
             }
             for owner in sets.dropped
         },

@@ -6,7 +6,7 @@ from typing import Any
 
 from secagg.aggregates import Aggregate
 from secagg.context import Round
-from secagg.messages import ConsistencyProof, Leave, LeaveReason, Phase, ReleaseOrder, ShareDelivery
+from secagg.messages import ConsistencyProof, Leave, LeaveReason, Listing, Phase, ReleaseOrder, Roster, ShareDelivery
 from secagg.phases import phases
 from secagg.tools.conformance import fixtures, wire
 from secagg.tools.conformance.document import Document, named_hexes, plain
@@ -109,6 +109,8 @@ class Recorder:
                 slug = _PROOFS[phase]
             case ShareDelivery():
                 slug = f"{name}/share-delivery"
+            case Roster(listing=Listing()):
+                slug = f"{name}/roster"
             case ReleaseOrder(upload=True):
                 slug = "order"
             case _:
