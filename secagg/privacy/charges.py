@@ -7,10 +7,12 @@ from math import inf
 from typing import Any
 
 from secagg.config import RoundConfig
+from secagg.encoding.calibration import Calibration
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError
 from secagg.privacy.accountant import epsilon_of, sampler_distance
 from secagg.privacy.divergence import ORDERS, Curve, composed, epsilon_bound, release_curve
+from secagg.sparse.tails import PRIVACY_BITS
 
 
 class View(Enum):
@@ -35,7 +37,7 @@ class Charge:
         colluding: n_C; where it is 0 and the view is a participant's, that one's own noise is not counted.
         survivors: participants in the released sum; 0 while it is only planned.
         curve: ε(α) at `ORDERS`.
-        distance: of the samplers from their law.
+        distance: of the samplers from their law; on a ring also the probability of its failure.
     """
 
     pipeline: str
@@ -56,7 +58,6 @@ def charge_of(config: RoundConfig, survivors: int = 0) -> Charge:
     calibration, encoding = config.code.calibration, config.encoding
     if calibration is None or not isinstance(encoding, Pipeline):
         raise ConfigError(f"task {config.task!r} has a privacy budget; give its rounds a pipeline with noise")
-    distance = sampler_distance(calibration, 1 if calibration.central else config.max_participants)
     return Charge(
         encoding.text,
         view_of(config),
@@ -64,8 +65,18 @@ def charge_of(config: RoundConfig, survivors: int = 0) -> Charge:
         0 if calibration.central else config.max_colluding,
         survivors,
         curve_of(config, survivors),
-        distance,
+        _distance(config, calibration),
     )
+
+
+def _distance(config: RoundConfig, calibration: Calibration) -> float:
+    """How far the view of a sum is from what the curve is about: the samplers' distance from their law and, on a ring,
+    the probability with which somebody sees more than the sum. Whoever sees the released sum alone sees no more.
+    """
+    if calibration.central:
+        return sampler_distance(calibration, 1)
+    exception = 0.0 if config.ring is None else 2.0**-PRIVACY_BITS
+    return sampler_distance(calibration, config.max_participants) + exception
 
 
 def view_of(config: RoundConfig) -> View:
@@ -82,8 +93,7 @@ def cost_of(config: RoundConfig, delta: float) -> float:
     calibration = config.code.calibration
     if calibration is None:
         return inf
-    distance = sampler_distance(calibration, 1 if calibration.central else config.max_participants)
-    return epsilon_bound(curve_of(config), delta, distance)
+    return epsilon_bound(curve_of(config), delta, _distance(config, calibration))
 
 
 def curve_of(config: RoundConfig, survivors: int = 0) -> Curve:
