@@ -7,6 +7,7 @@ victim's update from nothing but that view.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ from secagg.messages import (
     Unmask,
 )
 from secagg.phases import phases
+from secagg.rounds.graph import Neighbourhoods, RingGraph, neighbourhoods
 from secagg.tools.simulation.network import Envelope, Run, Up
 
 Integers = np.ndarray[Any, np.dtype[np.uint64]]
@@ -113,9 +115,39 @@ class Adversary:
         self.channel_keys[name], self.mask_keys[name] = state.channel, state.mask
 
     def reassign(self) -> None:
-        """Make the roster anew from `advertised`."""
+        """Make the roster anew from `advertised`; on a ring everybody stands elsewhere then."""
         self.roster = rosters.assign(self.advertised)
         self.members = {m.participant_id: m for m in self.roster.members}
+        if self.round.config.ring is not None:
+            self.roster = Roster(self.roster.members, rosters.listing_of(self.roster.members))
+        self.round = self.round.of_members(rosters.roster_digest(self.roster))
+
+    @property
+    def graph(self) -> Neighbourhoods:
+        """Who are neighbours."""
+        return neighbourhoods(self.round, len(self.members))
+
+    def neighbours(self, name: ParticipantId) -> set[ParticipantId]:
+        """With whom `name` shares secrets."""
+        return {self.roster.members[i - 1].participant_id for i in self.graph.of(self.index(name))}
+
+    def around(self) -> list[ParticipantId]:
+        """Everybody in the order in which they stand on the ring.
+
+        Raises:
+            LocalError: the graph is no ring.
+        """
+        if not isinstance(self.graph, RingGraph):
+            raise LocalError("only a ring has an order")
+        return [self.roster.members[i - 1].participant_id for i in self.graph.order]
+
+    def shown_to(self, name: ParticipantId) -> Roster:
+        """What closes AdvertiseKeys for `name`: on a ring, the entries that it needs."""
+        if self.roster.listing is None:
+            return self.roster
+        own = self.index(name)
+        needed = {own, *self.graph.of(own), *self.graph.committee}
+        return replace(self.roster, members=tuple(m for m in self.roster.members if m.index in needed))
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -169,11 +201,12 @@ class Adversary:
     def collect_shares(self, rosters_for: Callable[[ParticipantId], Roster] | None = None) -> None:
         """Close AdvertiseKeys for everyone: with the honest roster, or what `rosters_for` shows each."""
         for name in self.people:
-            self.ask(name, rosters_for(name) if rosters_for else self.roster)
+            self.ask(name, rosters_for(name) if rosters_for else self.shown_to(name))
 
     def deliver(self, name: ParticipantId, senders: Collection[ParticipantId]) -> Reply:
         """Close ShareKeys for `name`: with the sealed shares of `senders`."""
-        sealed = {self.index(s): self.shared[s].sealed[self.index(name)] for s in sorted(senders) if s != name}
+        known = self.neighbours(name) & set(senders)
+        sealed = {self.index(s): self.shared[s].sealed[self.index(name)] for s in sorted(known)}
         return self.ask(name, ShareDelivery(sealed, model_digest=self.round.named))
 
     def collect_inputs(self) -> None:
@@ -213,7 +246,7 @@ class Adversary:
 
     def prove(self, name: ParticipantId, sets: SurvivorSet) -> Reply:
         """Round 4 with `name` in the active model: every signature on `sets` that there is."""
-        known = {self.index(n): s for (n, signed), s in self.signatures.items() if signed == sets}
+        known = {self.index(n): s for (n, signed), s in self.signatures.items() if s and signed == sets}
         return self.ask(name, ConsistencyProof(known))
 
     def unmask(self, sets_for: Mapping[ParticipantId, SurvivorSet]) -> None:
@@ -247,7 +280,7 @@ class Adversary:
             LocalError: the victim's input never came in, so that there is nothing to attack.
         """
         masked = self._input_of(victim)
-        known = [self.pairwise(victim, peer) for peer in peers if peer != victim]
+        known = [self.pairwise(victim, peer) for peer in self.neighbours(victim) & set(peers)]
         if self_mask:
             known.append(self.self_mask(victim))
         return None if not all(known) else self.strip(masked, [mask for masks in known for mask in masks])
@@ -273,7 +306,7 @@ class Adversary:
     def sum_over(self, kept: Collection[ParticipantId], dropped: Collection[ParticipantId]) -> Integers | None:
         """Σ of the updates of `kept`, who all masked against `dropped`; None if the view does not suffice."""
         known = [self.self_mask(name) for name in kept]
-        known += [self.pairwise(name, gone) for name in kept for gone in dropped]
+        known += [self.pairwise(name, gone) for name in kept for gone in self.neighbours(name) & set(dropped)]
         total = np.stack([self._input_of(name) for name in kept]).sum(axis=0, dtype=np.uint64)
         return None if not all(known) else self.strip(total, [mask for masks in known for mask in masks])
 
@@ -286,7 +319,7 @@ class Adversary:
 
     def recover(self, held: Mapping[Index, int]) -> Secret | None:
         """A shared secret from t shares; None with fewer."""
-        threshold = self.round.config.threshold
+        threshold = self.round.config.share_threshold
         if len(held) < threshold:
             return None
         xs, ys = zip(*sorted(held.items())[:threshold], strict=True)

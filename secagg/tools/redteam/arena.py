@@ -18,7 +18,7 @@ from secagg.tools.redteam.modes import MASKED_ACTIVE, Mode
 from secagg.tools.simulation.cohort import START, Contribution, Deployment, participant_names, set_up
 from secagg.tools.simulation.network import Run
 
-MOST_PEOPLE: Final = 12  # of a game
+MOST_PEOPLE: Final = 12  # of most games
 WIDE: Final = FixedPoint(1.0, 30)
 """Four summands of 30 bits fill a ring of 32 bits: every bit of a mask word shows."""
 
@@ -70,7 +70,7 @@ def start(
     """A round of `config.max_participants`, ready to play or to be played with; see `set_up`."""
     names = participant_names(config.max_participants)
     brought = {name: Contribution(update) for name, update in random_updates(config.schema, names, seed).items()}
-    made = deployment() if config.signed else None
+    made = deployment(max(MOST_PEOPLE, config.max_participants)) if config.signed else None
     rng = rng or rng_of(seed, "arena")
     return set_up(config, brought, rng=rng, deployment=made, policy=policy, claim=claim, recall=recall)
 

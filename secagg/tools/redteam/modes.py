@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from secagg.config import MIN_HONEST, RoundConfig, ThreatModel, default_max_colluding
+from secagg.config import MIN_HONEST, Graph, RoundConfig, ThreatModel, default_max_colluding
 from secagg.encoding.calibration import Cohort
 from secagg.encoding.code import code_for
 from secagg.encoding.fixedpoint import FixedPoint
@@ -12,6 +12,7 @@ from secagg.encoding.schema import Schema
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.lattice import tenseal_backend
 from secagg.lattice.parameters import Custody
+from secagg.sparse.ring import Ring
 from secagg.variants import EVERY_VARIANT, MASKED, Variant
 
 TASK: Final = "red team"
@@ -53,6 +54,7 @@ class Mode:
         threshold: int = 0,
         max_colluding: int = -1,
         model_digest: bytes = bytes(32),
+        graph: Graph | Ring = Graph.COMPLETE,
     ) -> RoundConfig:
         """A round of this mode.
 
@@ -73,6 +75,7 @@ class Mode:
             max_colluding=colluding,
             threat_model=self.threat_model,
             model_digest=model_digest,
+            graph=graph,
             release_to_coordinator=True,
             homomorphic=self.variant.profile(participants, _value_bits(code, schema, participants, limit - colluding)),
         )

@@ -18,6 +18,7 @@ from secagg.tools.redteam.attacks.protocol.malicious_models import MODEL_GAMES
 from secagg.tools.redteam.attacks.protocol.releases import RELEASE_GAMES
 from secagg.tools.redteam.attacks.protocol.saved_states import STATE_GAMES
 from secagg.tools.redteam.attacks.protocol.shares import SHARE_GAMES
+from secagg.tools.redteam.attacks.protocol.sparse import SPARSE_GAMES
 from secagg.tools.redteam.attacks.protocol.unmasking import UNMASKING_GAMES
 
 EVERY_GAME: Final = (
@@ -26,6 +27,7 @@ EVERY_GAME: Final = (
     *UNMASKING_GAMES,
     *STATE_GAMES,
     *COLLUDER_GAMES,
+    *SPARSE_GAMES,
     *INPUT_GAMES,
     *RELEASE_GAMES,
     *COHORT_GAMES,
