@@ -643,7 +643,9 @@ def whole_round(vector: Vector) -> None:
 
 def _check_roster(vector: Vector, made: Rebuilt, name: str) -> None:
     """Everyone's entry, or the entries of neighbours and committee beside a list of everyone."""
-    roster = data_plane_pb2.RosterPart.FromString(_bytes(vector, f"{name}/roster" if made.sparse else "roster"))
+    roster = data_plane_pb2.RosterPart()
+    for part in vector["messages"][f"{name}/roster" if made.sparse else "roster"]["parts"]:
+        roster.MergeFromString(unhex(part))
     shown = {name, *made.neighbours[name], *made.signers} if made.sparse else set(made.index)
     entries = [(i, who) for who, i in made.index.items() if who in shown]
     assert [(m.index, m.participant_id) for m in roster.members] == entries
