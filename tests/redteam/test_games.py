@@ -100,7 +100,7 @@ def test_every_refusal_says_where_it_comes_from() -> None:
 
 WITHOUT_MESSAGES = {
     "downgrade", "threshold-of-colluders", "all-but-one-collude", "two-majorities", "small-cohort", "two-of-us",
-    "changed-update", "different-models-masked-active",
+    "changed-update", "different-models-masked-active", "ring-ground", "ring-cut", "ring-foreseen",
 }  # fmt: skip
 """Games that end before the coordinator says anything to a participant."""
 

@@ -78,7 +78,7 @@ def foreseen_ring() -> Outcome:
 
 
 def cut_ring() -> Outcome:
-    """The coordinator sees the ring, and keeps shares back between seven members and the others: the sum falls apart."""
+    """The coordinator sees the ring, and keeps shares back between seven members and the others: the sum splits."""
     people = 18
     ring = Ring(degree=4, neighbour_threshold=3, committee=3, committee_threshold=2, min_participants=people)
 
