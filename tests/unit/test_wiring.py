@@ -27,11 +27,13 @@ from secagg_server.observability.observer import Observer
 from secagg_server.rounds import opening
 from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.registry import Rounds
-from secagg_server.storage.memory import MemoryStore
+from secagg_server.rounds.unmasking import Interrupted
+from secagg_server.storage.memory import MemoryJournal, MemoryStore
 
 from secagg.context import RoundId
 from secagg.crypto.identity import TrustAnchors
 from secagg.crypto.rng import SystemRng
+from secagg.crypto.secret import Secret
 from secagg.encoding.pipeline import Pipeline
 from secagg.errors import (
     AbortReason,
@@ -44,7 +46,9 @@ from secagg.errors import (
     PolicyViolation,
     RoundAborted,
 )
+from secagg.masked.masks import Mask
 from secagg.masked.ranges import one_after_the_other
+from secagg.messages import Phase
 from secagg.policy import Policy
 from secagg.programs.ledgers.budgets import Charge
 from secagg.robust.grouping import Groups
@@ -95,6 +99,22 @@ async def test_rounds_under_way_are_limited_also_while_they_open(tmp_path: Path)
     assert [isinstance(one, LimitError) for one in made].count(True) == 2
     with pytest.raises(LimitError, match="2 of 2 rounds"):
         await rounds.open(os.urandom(16), config)
+    await rounds.shut_down()
+
+
+@pytest.mark.parametrize("taken_up", [False, True])
+async def test_what_stops_a_round_stops_the_workers_that_its_engine_calls(tmp_path: Path, taken_up: bool) -> None:
+    """Of a new round, and of one that an earlier process left."""
+    rounds = registry(tmp_path)
+    hosted = await opened(rounds)
+    if taken_up:
+        hosted = rounds.opener.again(hosted.record, PLAIN, MemoryJournal(hosted.record), None)()
+    unit: Any = hosted._engine._units[Phase.UNMASK]
+    mask = Mask(Secret(bytes(PLAIN.suite.key_size)), negative=False)
+    assert len(unit._accumulator.unmasked([mask], 1)) == PLAIN.vector_len
+    hosted._unmasking.stop()
+    with pytest.raises(Interrupted):
+        unit._accumulator.unmasked([mask], 1)
     await rounds.shut_down()
 
 
