@@ -86,6 +86,10 @@ class Recovered:
     wrong: tuple[int, ...] = ()
 
 
+_COMING: Final = 7
+"""A holder that is not among those of another decoder takes as long as so many that are gone."""
+
+
 class Checks:
     """What all decoders of a round share: what they need of single numbers, and the secret of their check.
 
@@ -134,7 +138,7 @@ class Decoder:
         holders: at least `threshold` distinct indices.
         threshold: t ≥ 1.
         checks: of the round; without a salt if None.
-        near: of the same round, for other holders. The more of them are the same, the less is left to compute.
+        near: of the same round, for other holders. The more of these are among ours, the less is left to compute.
         """
         self.holders = tuple(holders)
         self.threshold = threshold
@@ -153,15 +157,15 @@ class Decoder:
         return dict(zip(self.holders, polynomial.barycentric_weights(self.holders), strict=True))
 
     @cached_property
-    def _first_at_zero(self) -> list[int]:
-        """What joins the first t shares. It is needed only where the shares of an owner do not fit together."""
-        return polynomial.lagrange_at_zero(self.holders[: self.threshold])
+    def _of_first(self) -> "Decoder":
+        """For the first t holders alone. It is needed only where the shares of an owner do not fit together."""
+        return Decoder(self.holders[: self.threshold], self.threshold, self._checks, near=self)
 
     def _of(self, near: "Decoder") -> dict[int, int]:
         """The same, from those of a decoder for much the same holders: a factor for each holder that is another."""
         now, before = set(self.holders), set(near.holders)
         gone, come = sorted(before - now), sorted(now - before)
-        if len(gone) + len(come) > len(now) // 8:
+        if len(gone) + _COMING * len(come) > len(now):
             return self._anew()
         inverse = self._checks.inverse
         weights = {}
@@ -170,11 +174,10 @@ class Decoder:
             if weight is None:
                 weight = pow(polynomial.differences(x, self.holders), -1, PRIME)
             else:
-                for other in gone:
-                    weight *= x - other
+                weight = weight * polynomial.differences(x, gone) % PRIME
                 for other in come:
                     weight = weight * inverse(x - other) % PRIME
-            weights[x] = weight % PRIME
+            weights[x] = weight
         return weights
 
     def recover(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
@@ -192,10 +195,7 @@ class Decoder:
         """
         values = [shares[x] for x in self.holders]
         consistent = self._consistent(values)
-        if consistent:
-            secret = _as_secret(_combined(self._at_zero, values) * self._everything % PRIME)
-        else:
-            secret = _as_secret(_combined(self._first_at_zero, values))
+        secret = _as_secret((self if consistent else self._of_first)._joined(values))
         return Recovered(secret, consistent) if secret is not None and accepts(secret) else None
 
     def corrected(self, shares: Mapping[int, int], accepts: Callable[[Secret], bool]) -> Recovered | None:
@@ -209,6 +209,9 @@ class Decoder:
         if located is None or secret is None or not accepts(secret):
             return None
         return Recovered(secret, consistent=False, wrong=tuple(self.holders[i] for i in located.wrong))
+
+    def _joined(self, values: Sequence[int]) -> int:
+        return _combined(self._at_zero, values[: len(self.holders)]) * self._everything % PRIME
 
     def _consistent(self, values: Sequence[int]) -> bool:
         return _combined(self._check, values) == 0

@@ -250,6 +250,17 @@ def test_near_decoders_cost_a_factor_for_each_other_holder(monkeypatch: pytest.M
     shamir.Decoder(range(3, 103), 60, near=near)
 
 
+def test_shares_that_do_not_fit_together_are_joined_without_weights_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are to spare: whoever deals such shares must not cost much more than others."""
+    for holders in (41, 60, 79):
+        dealt = values(40, holders)
+        decoder = shamir.Decoder(range(1, holders + 1), 40)
+        dealt[holders] ^= 1
+        with monkeypatch.context() as patch:
+            patch.setattr(shamir.Decoder, "_anew", lambda _: pytest.fail("made anew"))
+            assert decoder.joined(dealt, is_secret) == shamir.Recovered(SECRET, consistent=False)
+
+
 def test_every_wrong_share_shows_in_the_check() -> None:
     """Whoever's it is, whatever is spare: one, several, all but enough."""
     for holders in range(5, 12):
