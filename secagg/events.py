@@ -172,8 +172,8 @@ class MasksRemoved:
     """A long unmasking goes on. It is told at each twentieth of the work, and not kept.
 
     Attributes:
-        done: mask values that are expanded, one for each mask and coordinate of the update.
-        total: how many there are.
+        done: of the work, in mask values: one for each mask and coordinate of the update, and 65,536 for each key.
+        total: how much there is.
     """
 
     done: int

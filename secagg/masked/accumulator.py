@@ -9,7 +9,7 @@ from secagg.crypto.prg import Words
 from secagg.encoding.packing import add_packed, chunk_values, packed_size
 from secagg.errors import DecodeError
 from secagg.masked.masks import Mask
-from secagg.masked.ranges import MaskRange, Workers, cut, one_after_the_other
+from secagg.masked.ranges import KEY_WORK, MaskRange, Workers, cut, one_after_the_other
 from secagg.messages import Index, Phase
 from secagg.rounds.uploads import Spool, Uploads
 
@@ -70,7 +70,7 @@ class Accumulator:
                 outstanding.add(piece)
                 yield piece
 
-        for piece, words in self._workers(handed_out(), count * self._len):
+        for piece, words in self._workers(handed_out(), count * (self._len + KEY_WORK)):
             part = self._sum[piece.start : piece.stop]
             if piece not in outstanding or words.shape != part.shape or words.dtype != part.dtype:  # check: piece-once
                 raise ValueError("a worker handed in a piece of unmasking that nobody waits for")

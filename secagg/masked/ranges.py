@@ -22,6 +22,9 @@ from secagg.masked.masks import Mask, add_masks
 RANGE: Final = 1 << 18
 """Values of a range: a whole number of strides of every stream, whatever the width of a word."""
 
+KEY_WORK: Final = 1 << 16
+"""To agree and derive a key takes as long as so many mask values, about."""
+
 MAX_KEYS: Final = 4096
 """Streams of a piece at most."""
 
@@ -50,9 +53,9 @@ class MaskRange:
     masks: tuple[Mask, ...]
 
     @property
-    def values(self) -> int:
-        """Mask values to expand: streams times values of the range."""
-        return len(self.masks) * (self.stop - self.start)
+    def work(self) -> int:
+        """How much it is, in mask values: one for each stream and value. With its first range a stream's key counts."""
+        return len(self.masks) * (self.stop - self.start + (KEY_WORK if self.start == 0 else 0))
 
     def sum(self) -> Words:
         """Σ ± streams over the range, mod 2^word: words[stop − start]."""
@@ -95,7 +98,7 @@ class MaskRange:
 
 Workers = Callable[[Iterable[MaskRange], int], Iterator[tuple[MaskRange, Words]]]
 """Makes the sum of every piece and gives each with its sum, in any order. It takes the next piece only when it has
-room for it. The number is Σ `MaskRange.values` over all pieces, by which a caller tells how far the work is.
+room for it. The number is Σ `MaskRange.work` over all pieces, by which a caller tells how far the work is.
 """
 
 

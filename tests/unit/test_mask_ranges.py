@@ -45,7 +45,7 @@ def test_the_pieces_together_are_all_masks(bits: int, monkeypatch: pytest.Monkey
     masks = some_masks(7)
     pieces = list(cut(SUITE, bits, LENGTH, masks))
     assert [len(piece.masks) for piece in pieces[::3]] == [3, 3, 1]
-    assert sum(piece.values for piece in pieces) == len(masks) * LENGTH
+    assert sum(piece.work for piece in pieces) == len(masks) * (LENGTH + ranges.KEY_WORK)
     total: Words = np.zeros(LENGTH, word_dtype(bits))
     for piece in reversed(pieces):
         total[piece.start : piece.stop] += MaskRange.decode(piece.encode()).sum()
@@ -147,7 +147,7 @@ def test_workers_are_told_how_much_there_is() -> None:
 
     def workers(pieces: Iterable[MaskRange], total: int) -> Iterator[tuple[MaskRange, Words]]:
         made = list(one_after_the_other(pieces, total))
-        told.append((total, sum(piece.values for piece, _ in made)))
+        told.append((total, sum(piece.work for piece, _ in made)))
         yield from made
 
     accumulator(workers).unmasked(some_masks(4), 4)

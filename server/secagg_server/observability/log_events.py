@@ -410,7 +410,7 @@ ROUNDS: Final[Mapping[str, LogEvent]] = {
     ),
     "masks_removed": LogEvent(
         level="info",
-        meaning="A long unmasking goes on: so many mask values of all are expanded. It is told at each twentieth.",
+        meaning="A long unmasking goes on: so much of the work is done, in mask values. It is told at each twentieth.",
         fields=("done", "total"),
         of_round=True,
     ),

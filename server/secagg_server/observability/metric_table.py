@@ -73,7 +73,7 @@ ROUNDS: Final[Mapping[str, Metric]] = {
     ),
     "secagg_mask_values_removed_total": Metric(
         "counter",
-        "Mask values that long unmaskings took out of sums: one for each mask and coordinate, told at each twentieth.",
+        "Work of long unmaskings, in mask values: one for each mask and coordinate, 65,536 for each key of a mask.",
     ),
     "secagg_last_round_timestamp_seconds": Metric(
         "gauge",

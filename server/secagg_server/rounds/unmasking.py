@@ -18,7 +18,7 @@ STEPS: Final = 20
 """So often at most is it told how far an unmasking is."""
 
 LONG: Final = 1 << 31
-"""Mask values from which on it is told: about a second of one core."""
+"""Work from which on it is told, in mask values (`MaskRange.work`): about a second of one core."""
 
 Made = tuple[MaskRange, Words]
 
@@ -66,7 +66,7 @@ class Unmasking:
         self._tell: Callable[[int, int], None] = _nobody
 
     def tells(self, listener: Callable[[int, int], None]) -> None:
-        """From now on call `listener` with how many mask values are expanded, and of how many, at each twentieth of a
+        """From now on call `listener` with how much work is done, and of how much, at each twentieth of a
         long unmasking; in the thread of the step.
         """
         self._tell = listener
@@ -85,7 +85,7 @@ class Unmasking:
         for piece, words in self._workers(self._until_stopped(pieces), total):
             self._check()
             yield piece, words
-            before, done = done, done + piece.values
+            before, done = done, done + piece.work
             if total >= LONG and done * STEPS // total > before * STEPS // total:
                 self._tell(done, total)
         self._check()
