@@ -57,6 +57,7 @@ _CLIENT, _SERVER = "client/secagg_client", "server/secagg_server"
 _FLOW, _TERMS = f"{_CLIENT}/participation/session.py", f"{_CLIENT}/participation/terms.py"
 _INPUTS = f"{_CLIENT}/participation/inputs.py"
 _SUMS, _CHANNELS = f"{_CLIENT}/released_sums/memory.py", f"{_CLIENT}/transport/channels.py"
+_OPEN = "tests/unit/server/test_callers.py"
 _CHAINS = "tests/unit/test_verified_chains.py"
 _REVOCATION, _EXPELLED = "tests/unit/test_revocation.py", "tests/integration/test_revocation.py"
 _LET_IN, _STRIKES = "tests/integration/test_who_is_let_in.py", "tests/unit/server/test_quarantine.py"
@@ -246,6 +247,9 @@ MUTANTS: Final = (
            "            pass  # (", "tests/unit/test_roster_encoder.py"),
     Mutant("the-end-told-late", f"{_SERVER}/notifier.py", "if pause_s and not over():", "if pause_s:",
            "tests/unit/server/test_notifier.py"),
+    Mutant("caller-of-another-connection", _CALLERS, "key = sha256(pem).digest()", "key = sha256().digest()", _OPEN),
+    Mutant("callers-of-the-old-trust", _CALLERS, "        self._known.clear()\n", "", _OPEN),
+    Mutant("callers-of-the-old-deny-list", _CALLERS, "        self._denied.check(", "        DenyList().check(", _OPEN),
     Mutant("chain-of-any-ca", "secagg/crypto/identity.py", "digest(labels.VERIFIED_CHAIN, self._digest, *chain)",
            "digest(labels.VERIFIED_CHAIN, *chain)", _CHAINS),
     Mutant("chain-by-its-leaf", "secagg/crypto/identity.py", "digest(labels.VERIFIED_CHAIN, self._digest, *chain)",
