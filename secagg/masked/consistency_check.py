@@ -50,7 +50,7 @@ class ConsistencyCheckPhase(SignaturePhase[ConsistencyCheck]):
     def check(self, index: Index, message: ConsistencyCheck, name: ParticipantId) -> None:
         """A signature of everyone; or, where a committee signs, of its members, and nothing of others."""
         if index in self.state.graph.committee:
-            super().check(index, message, name)
+            SignaturePhase.check(self, index, message, name)
         elif message.signature:  # check: C110
             raise ProtocolViolation(f"{name} signed, and is not in the committee", culprit=name)
 

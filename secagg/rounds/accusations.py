@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Final
 
+from secagg.config import RoundConfig, ThreatModel
 from secagg.errors import AbortReason, RoundAborted
 from secagg.events import Accused, Verdict
 from secagg.messages import Leave, ParticipantId
@@ -61,7 +62,19 @@ class Accusations:
         return RoundAborted(error.reason, str(error), culprits=culprits).accusing(accused)
 
     def _accused_by_many(self) -> list[ParticipantId]:
-        """Those whom more members accuse than may be liars: more than n_C, and two at least. No proof."""
-        enough = max(self._state.round.config.max_colluding, 1) + 1
+        """Those whom more members accuse than may be liars, and two at least. No proof."""
+        enough = max(most_liars(self._state.round.config), 1) + 1
         heard = Counter(told.accused for told in self._by_accuser.values() if told.verdict is Verdict.HEARSAY)
         return sorted(name for name, count in heard.items() if count >= enough)
+
+
+def most_liars(config: RoundConfig) -> int:
+    """The most participants that may accuse one falsely: n_C. On a ring only its neighbours can accuse it, and fewer of
+    them collude than would learn its secrets.
+    """
+    ring, colluding = config.ring, config.max_colluding
+    if ring is None:
+        return colluding
+    active = config.threat_model is ThreatModel.ACTIVE
+    about_one = 2 * ring.neighbour_threshold - ring.degree - 2 if active else ring.neighbour_threshold - 1
+    return min(colluding, about_one)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -39,8 +40,8 @@ class Scenario:
         values: length of each update ≥ 1.
         threshold: t; 0 stands for the threat model's default.
         threat_model: what the coordinator may do.
-        max_colluding: n_C; −1 stands for the default of n.
-        graph: who is whose neighbour.
+        graph: who is whose neighbour; "auto" takes a ring where it is worth it.
+        max_colluding: n_C; −1 stands for the default.
         value_bits: q.
         dropouts: participants that drop out, by phase.
         wrong_shares: holders that lie when shares are revealed.
@@ -50,8 +51,8 @@ class Scenario:
     values: int
     threshold: int = 0
     threat_model: ThreatModel = ThreatModel.ACTIVE
+    graph: Graph | Ring | Literal["auto"] = Graph.COMPLETE
     max_colluding: int = -1
-    graph: Graph | Ring = Graph.COMPLETE
     value_bits: int = 16
     dropouts: Mapping[Phase, int] = field(default_factory=dict)
     wrong_shares: int = 0
@@ -68,8 +69,8 @@ class Scenario:
             encoding=FixedPoint(_CLIP, self.value_bits),
             max_participants=self.participants,
             threshold=self.threshold,
-            threat_model=self.threat_model,
             max_colluding=self.max_colluding,
+            threat_model=self.threat_model,
             graph=self.graph,
             model_digest=bytes(32),
         )

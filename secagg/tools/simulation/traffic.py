@@ -1,10 +1,10 @@
 """How many bytes the messages of a simulated round are on the wire (without the transport's own framing)."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from secagg.messages import CoordinatorMessage, ParticipantId, ParticipantMessage, Roster
+from secagg.messages import CoordinatorMessage, ParticipantId, ParticipantMessage, Roster, SurvivorSet
 from secagg.tools.simulation.network import Envelope, Up
 from secagg.wire.calls import CODECS
 
@@ -20,7 +20,9 @@ class Traffic:
 
     up: defaultdict[ParticipantId, int] = field(default_factory=lambda: defaultdict(int))
     down: defaultdict[ParticipantId, int] = field(default_factory=lambda: defaultdict(int))
-    _roster: tuple[Roster, int] | None = None  # everyone gets the same one, and it is long
+    _shared: dict[type[object], tuple[object, int]] = field(
+        default_factory=dict
+    )  # what everyone gets, and how long it is
 
     def __call__(self, envelope: Envelope) -> Iterable[Envelope]:
         """Count the message, and pass it on."""
@@ -29,8 +31,17 @@ class Traffic:
         return (envelope,)
 
     def _size(self, message: ParticipantMessage | CoordinatorMessage) -> int:
-        if not isinstance(message, Roster):
-            return wire_size(message)
-        if self._roster is None or self._roster[0] is not message:
-            self._roster = message, wire_size(message)
-        return self._roster[1]
+        if isinstance(message, Roster) and message.listing is not None:
+            listing = self._once(message.listing, lambda: wire_size(Roster((), message.listing)))
+            return listing + wire_size(Roster(message.members))
+        return self._once(message, lambda: wire_size(message)) if isinstance(message, _FOR_ALL) else wire_size(message)
+
+    def _once(self, value: object, measure: Callable[[], int]) -> int:
+        """The size of what everyone gets, measured when the first one gets it."""
+        known = self._shared.get(type(value))
+        if known is None or known[0] is not value:
+            known = self._shared[type(value)] = (value, measure())
+        return known[1]
+
+
+_FOR_ALL = (Roster, SurvivorSet)
