@@ -181,12 +181,12 @@ def test_a_renewed_secret_is_in_force_without_a_restart(pod: Pod) -> None:
         log.wait_for("credentials_renewed")
 
 
-def test_a_second_pod_finds_the_ledger_taken(pod: Pod) -> None:
+def test_a_second_pod_finds_the_state_taken(pod: Pod) -> None:
     with pod.sidecar() as log:
         log.wait_for("ready")
         code, said = pod.run("serve", "--control", f"unix:{pod.control}/another.sock")
     assert code == 1
-    assert "belongs to a coordinator or job that is running" in said
+    assert "belongs to a coordinator that is running" in said
 
 
 def test_a_pod_that_comes_again_takes_its_ledger(pod: Pod) -> None:
