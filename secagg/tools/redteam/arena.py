@@ -38,6 +38,11 @@ def deployment(people: int = MOST_PEOPLE) -> Deployment:
     return Deployment.create({name: ("north", "south")[2 * i // people] for i, name in enumerate(names)}, START)
 
 
+def _enrolled(people: int) -> Deployment:
+    """The deployment of most games, or a larger one."""
+    return deployment() if people <= MOST_PEOPLE else deployment(people)
+
+
 def rng_of(seed: int, purpose: str = "") -> Rng:
     """A stream of its own for each purpose."""
     return SeededRng((purpose.encode()[:24]).ljust(24, b"\0") + seed.to_bytes(8, "big"))
@@ -70,7 +75,7 @@ def start(
     """A round of `config.max_participants`, ready to play or to be played with; see `set_up`."""
     names = participant_names(config.max_participants)
     brought = {name: Contribution(update) for name, update in random_updates(config.schema, names, seed).items()}
-    made = deployment(max(MOST_PEOPLE, config.max_participants)) if config.signed else None
+    made = _enrolled(config.max_participants) if config.signed else None
     rng = rng or rng_of(seed, "arena")
     return set_up(config, brought, rng=rng, deployment=made, policy=policy, claim=claim, recall=recall)
 

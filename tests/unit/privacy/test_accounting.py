@@ -14,10 +14,12 @@ from dp_accounting.rdp import rdp_privacy_accountant
 from scipy.special import ive
 
 from secagg.encoding.calibration import Calibration, Cohort, calibrate
+from secagg.encoding.pipeline import Pipeline
 from secagg.errors import ConfigError, MissingExtraError
 from secagg.noise.laws import Law
-from secagg.privacy import finder
+from secagg.privacy import charges, finder
 from secagg.privacy.accountant import epsilon_of, sampler_distance
+from secagg.privacy.charges import charge_of, cost_of
 from secagg.privacy.divergence import (
     ORDERS,
     Sensitivity,
@@ -29,6 +31,8 @@ from secagg.privacy.divergence import (
 )
 from secagg.privacy.finder import Task, describe, epsilon_for, find
 from secagg.privacy.gaussian import delta_of, noise_multiplier
+from secagg.sparse.ring import Ring
+from tests.rounds import make_config
 
 COHORT = Cohort(100, 40)
 
@@ -242,3 +246,16 @@ def test_a_plan_can_be_had_for_any_noise() -> None:
     assert [plan.error for plan in plans] == sorted(plan.error for plan in plans)
     assert finder.DEFAULT_EPSILON == 2.5
     assert Fraction(plans[0].calibration.variance) > 0
+
+
+def test_a_ring_costs_its_exception_and_the_complete_graph_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Ring(degree=6, neighbour_threshold=6, committee=5, committee_threshold=4, min_participants=8)
+    noisy = Pipeline.parse("clip(l2=1.0) | rotate | quantise(bits=16) | noise(law=skellam, z=1.0)")
+    complete = make_config(12, encoding=noisy, threshold=7, max_colluding=1)
+    on_ring = replace(complete, graph=ring)
+    assert charge_of(on_ring).distance == charge_of(complete).distance + 2**-40
+    delta = 2**-28
+    assert math.isfinite(cost_of(complete, delta))
+    assert cost_of(on_ring, delta) == math.inf
+    monkeypatch.setattr(charges, "PRIVACY_BITS", 80)
+    assert math.isfinite(cost_of(on_ring, delta))
