@@ -123,12 +123,7 @@ class Engine(OpeningAndClosing):
             NotInRoundError: the participant did not deliver in that phase.
             LocalError: the answer names the model, and the model is not named yet (`name_model`).
         """
-        if self.failure is not None:
-            raise self.failure
-        self._dropouts.check_not_excluded(participant)
-        index = self._members.index.get(participant)
-        if index is None:
-            raise self._too_late(participant, Phase.ADVERTISE_KEYS)
+        index = self.check_member(participant)
         if phase is Phase.ADVERTISE_KEYS:
             return shown_to(index, self._state.graph, self.roster)
         unit = self._units[phase]
@@ -137,6 +132,21 @@ class Engine(OpeningAndClosing):
         if self._forgotten and unit.answer_is_large:
             raise NotInRoundError(f"the round is over: {participant} comes too late for what closed {phase}")
         return unit.answer(index)
+
+    def check_member(self, participant: ParticipantId) -> Index:
+        """The place of `participant` on the list of members.
+
+        Raises:
+            RoundAborted: the round is over without a sum.
+            NotInRoundError: it has none, or was excluded.
+        """
+        if self.failure is not None:
+            raise self.failure
+        self._dropouts.check_not_excluded(participant)
+        index = self._members.index.get(participant)
+        if index is None:
+            raise self._too_late(participant, Phase.ADVERTISE_KEYS)
+        return index
 
     def replaces(self, sender: ParticipantId, keys: AdvertiseKeys) -> bool:
         """Whether `keys` are others than those that the sender advertised in the open phase."""

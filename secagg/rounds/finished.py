@@ -145,11 +145,16 @@ class FinishedRound:
         """
         last = self._check_delivered(participant, phase)
         if phase is Phase.ADVERTISE_KEYS:
-            index = Index(names_of(last.roster).index(participant) + 1)
+            index = self.check_member(participant)
             return shown_to(index, neighbourhoods(self.round, len(self._members)), last.roster)
         if phase not in last.answers:
             raise NotInRoundError(f"the round is over: {participant} comes too late for what closed {phase}")
         return last.answers[phase]
+
+    def check_member(self, participant: ParticipantId) -> Index:
+        """The place of `participant` on the list of members; errors as of `answer`."""
+        last = self._check_delivered(participant, Phase.ADVERTISE_KEYS)
+        return Index(names_of(last.roster).index(participant) + 1)
 
     def received_chunks(self, participant: ParticipantId) -> int:
         """Chunks of the latest vector that the participant delivered."""

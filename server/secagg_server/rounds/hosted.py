@@ -407,7 +407,7 @@ class HostedRound:
         """
         async with self._state:
             self._check_running()
-            self._engine.answer(participant, Phase.ADVERTISE_KEYS)
+            self._engine.check_member(participant)
 
     @property
     def may_be_open(self) -> bool:
