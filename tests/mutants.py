@@ -68,6 +68,9 @@ _JOURNALLED = f"{_SERVER}/rounds/journalled.py"
 _TLS, _ADDRESSES = "secagg/transport/tls.py", "secagg/transport/addresses.py"
 _SOURCES, _SCHEMA = "secagg/encoding/sources.py", "secagg/encoding/schema.py"
 _SOURCE_TESTS, _OUTPUT_TESTS = "tests/unit/test_sources.py", "tests/unit/client/test_outputs.py"
+_INGRESS, _DOORS = f"{_SERVER}/ingress", "secagg/rounds/doors.py"
+_DOOR_TESTS, _HEAD_TESTS = "tests/unit/server/test_door.py", "tests/unit/server/test_attendance.py"
+_DOORS_OPEN = "tests/integration/test_ingress.py"
 _MASKED, _CHUNK_TESTS = "secagg/masked/vector.py", "tests/unit/test_masked_vector.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
@@ -224,7 +227,7 @@ MUTANTS: Final = (
     Mutant("opened-twice", f"{_SERVER}/rounds/registry.py",
            "opened = self._known.get(own) or self._rounds.get(own)", "opened = None", "tests/unit/test_wiring.py"),
     # --- who calls, and how often
-    Mutant("no-client-certificate", _TLS, "first, changed, True)", "first, changed, False)", _WIRING),
+    Mutant("no-client-certificate", _TLS, "first, changed, mutual=True)", "first, changed, mutual=False)", _WIRING),
     Mutant("server-any-ca", _TLS, "pairs, root_certificates=trust.pem", "pairs, root_certificates=None", _WIRING),
     Mutant("expired-goes-on", _CALLERS, "if known is not None and known.begin <= now <= known.end:",
            "if known is not None:", _WIRING),
@@ -899,6 +902,23 @@ MUTANTS: Final = (
            "call_later(1e9, leave)", "tests/unit/server/test_turns.py"),
     Mutant("norm-of-a-bad-sum", "secagg/aggregates.py", "    except ProtocolViolation:\n        return inf\n",
            "    except ProtocolViolation:\n        return 0.0\n", "tests/unit/server/test_memory_of_a_round.py"),
+    # ingress workers
+    _unchecked("held-twice", _DOORS, "held-once", _DOOR_TESTS),
+    _unchecked("held-then-sent", "secagg/rounds/coordinator_phase.py", "held-then-sent", _DOOR_TESTS),
+    _unchecked("sum-of-others-given", f"{_INGRESS}/door.py", "given-set", _DOOR_TESTS),
+    _unchecked("sum-of-others-taken", f"{_INGRESS}/attendance.py", "handed-set", _HEAD_TESTS),
+    _unchecked("sum-of-an-old-life", f"{_INGRESS}/attendance.py", "old-life", _HEAD_TESTS),
+    _unchecked("anybody-attends", f"{_INGRESS}/credentials.py", "link-token", _DOORS_OPEN),
+    _unchecked("lost-door-confirms", _HOSTED, "attending-door", _DOORS_OPEN),
+    _unchecked("sums-of-another-life", _OPENING, "sums-of-another-life", _DOORS_OPEN),
+    Mutant("added-up-unasked", f"{_INGRESS}/worker_plane.py",
+           'await only(pb.HoldReply, self._head.call("Hold", [hold], speaking))', "pass", _DOORS_OPEN),
+    Mutant("loss-not-told", f"{_INGRESS}/link_server.py", "doors.on_loss = rounds.lose_door", "pass", _DOORS_OPEN),
+    Mutant("lost-input-still-counts", "secagg/rounds/opening_and_closing.py",
+           "                self._missing.add(index)\n        return events", "                pass\n        return events",
+           _DOOR_TESTS),
+    Mutant("unmasked-at-the-head-alone", f"{_SERVER}/app.py",
+           "SpreadOut(doors, Threads(pool, threads))", "Threads(pool, threads)", _DOORS_OPEN),
 )  # fmt: skip
 
 

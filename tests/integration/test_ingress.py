@@ -16,13 +16,16 @@ from secagg_server.ingress.credentials import CALLER, LINK, LinkGuard
 from secagg_server.ingress.head import only
 from secagg_server.ingress.link_calls import SERVICE
 from secagg_server.ingress.worker import RunningWorker, running_worker
+from secagg_server.rounds.hosted import HostedRound
+from secagg_server.rounds.opening import RoundOpener
 
 from secagg.config import RoundConfig
 from secagg.crypto.prg import Words
-from secagg.errors import AuthenticationError, UnknownRoundError
+from secagg.errors import AuthenticationError, NotInRoundError, RoundAborted, UnknownRoundError
 from secagg.masked.ranges import MaskRange
 from secagg.masked.vector import MaskedVector
 from secagg.messages import CoordinatorMessage, Phase
+from secagg.rounds.doors import Door
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.wire.v1 import link_pb2 as pb
 from tests import stubs
@@ -299,3 +302,71 @@ async def test_a_worker_cannot_speak_for_somebody_without_a_certificate(tmp_path
         metadata = (*link._own, (CALLER, stranger))
         with pytest.raises(AuthenticationError):
             await only(pb.HoldReply, link.call("Hold", [pb.HoldRequest().SerializeToString()], metadata))
+
+
+# --- the head is started again ----------------------------------------------------------------------------------------
+
+
+async def test_inputs_that_workers_held_come_again_after_a_restart_of_the_head(tmp_path: Path) -> None:
+    (state := tmp_path / "state").mkdir(mode=0o700)
+    async with crew(tmp_path, 1, state_dir=state) as before:
+        people = await before.open(make_config(5))
+        await up_to(Phase.MASKED_INPUT, people)
+        waiting = await before.upload_at(0, *people[:3])
+    await asyncio.gather(*waiting, return_exceptions=True)
+    async with crew(tmp_path, 1, state_dir=state) as after:
+        for player in people:
+            after.lead(player, 0)
+        assert await people[0].progress() == 0
+        await asyncio.gather(*(p.play() for p in people))
+        await check_sum(after, people, people)
+
+
+async def test_a_round_whose_partial_sums_ended_with_the_head_is_lost_by_name(tmp_path: Path) -> None:
+    (state := tmp_path / "state").mkdir(mode=0o700)
+    async with crew(tmp_path, 1, state_dir=state) as before:
+        people = await before.open(make_config(5))
+        await up_to(Phase.CONSISTENCY_CHECK, people)
+    async with crew(tmp_path, 1, state_dir=state) as after:
+        after.lead(people[0], 0)
+        with pytest.raises(grpc.aio.AioRpcError) as lost:
+            await people[0].say()
+        failure = failure_of(lost.value)
+        assert isinstance(failure, RoundAborted)
+        assert "ingress workers" in str(failure)
+
+
+async def test_without_the_check_survivors_would_change_that_participants_were_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The phase of inputs is open again, after everybody was told who survived."""
+    without_check(monkeypatch, RoundOpener, "again", "sums-of-another-life")
+    (state := tmp_path / "state").mkdir(mode=0o700)
+    async with crew(tmp_path, 1, state_dir=state) as before:
+        people = await before.open(make_config(5))
+        await up_to(Phase.CONSISTENCY_CHECK, people)
+    async with crew(tmp_path, 1, state_dir=state) as after:
+        assert after.stage.server.rounds.find(people[0].round.round_id).phase is Phase.MASKED_INPUT
+
+
+async def test_a_lost_door_confirms_nothing(tmp_path: Path) -> None:
+    async with crew(tmp_path, 1) as one:
+        people = await one.open(make_config(5))
+        await up_to(Phase.MASKED_INPUT, people)
+        hosted = one.stage.server.rounds.find(people[0].round.round_id)
+        _, claim, _ = await hosted.terms_at_door(people[0].name)
+        with pytest.raises(NotInRoundError, match="lost"):
+            await hosted.hold(people[0].name, claim, Door(b"x" * 16))
+
+
+async def test_without_the_check_a_lost_door_confirms_what_nobody_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_check(monkeypatch, HostedRound, "_hold", "attending-door")
+    async with crew(tmp_path, 1) as one:
+        people = await one.open(make_config(5))
+        await up_to(Phase.MASKED_INPUT, people)
+        hosted = one.stage.server.rounds.find(people[0].round.round_id)
+        _, claim, _ = await hosted.terms_at_door(people[0].name)
+        await hosted.hold(people[0].name, claim, Door(b"x" * 16))
+        assert hosted.delivered(people[0].name, Phase.MASKED_INPUT)  # and nothing will ever say that it is lost

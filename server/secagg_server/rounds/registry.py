@@ -339,7 +339,7 @@ class Rounds:
         """Do without what that door held of open rounds."""
         for hosted in list(self._rounds.values()):
             # It ended meanwhile, or too few are left; or the process cannot go on with it. The others are next.
-            with suppress(RoundAborted, Suspended):
+            with suppress(Suspended, RoundAborted):
                 await hosted.lose_door(door)
 
     async def forgive(self, participant: ParticipantId) -> int:
