@@ -229,6 +229,37 @@ def _given(sizes: list[int] | None, default: tuple[int, ...], used: bool = True)
 
 
 @app.command()
+def doors(
+    participants: Annotated[int, typer.Option("--participants", "-n", min=3, help="Of each round.")] = 20,
+    values: Annotated[int, typer.Option("--values", "-m", min=1, help="Length of each update.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Played each way.")] = 3,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Ingress workers.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Compare a coordinator that has ingress workers with one that does all of it.
+
+    Processor seconds a round, of all processes of the coordinator. Inputs are taken and added up by the workers; small
+    messages pass two processes, so they cost more: short updates show that most.
+
+    Example: secagg bench doors -n 20 -m 1000000 --workers 4
+    """
+    from dataclasses import asdict
+
+    from secagg.tools.bench.doors.rounds import DoorsSetting, play
+
+    found = play(DoorsSetting(participants=participants, values=values, rounds=rounds, doors=workers))
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), "overhead": found.overhead}))
+    else:
+        typer.echo(f"one process            {found.alone_cpu_s:8.3f} CPU s a round")
+        typer.echo(f"head                   {found.head_cpu_s:8.3f} CPU s a round")
+        typer.echo(f"{workers} workers together     {found.doors_cpu_s:8.3f} CPU s a round")
+        typer.echo(f"more with workers      {found.overhead:8.1%}")
+    if not found.exact:
+        raise typer.Exit(1)
+
+
+@app.command()
 def draw(
     files: Annotated[
         list[Path],

@@ -32,7 +32,14 @@ class Sidecar:
     """
 
     def __init__(
-        self, identity: Path, folder: Path, *, status: bool = False, state: Path | None = None, program: str = SIDECAR
+        self,
+        identity: Path,
+        folder: Path,
+        *,
+        status: bool = False,
+        state: Path | None = None,
+        program: str = SIDECAR,
+        link: bool = False,
     ) -> None:
         """Start it.
 
@@ -42,6 +49,7 @@ class Sidecar:
             status: whether it has a status port, on loopback.
             state: folder of what survives a restart; without one it keeps everything in memory.
             program: Python that runs it.
+            link: whether ingress workers can join it, on loopback.
 
         Raises:
             MissingExtraError: the server's packages are not installed.
@@ -59,6 +67,7 @@ class Sidecar:
             "--log-format": "json",
             **({"--status": "127.0.0.1:0"} if status else {}),
             **({} if state is None else {"--state-dir": state}),
+            **({"--link": "127.0.0.1:0"} if link else {}),
         }
         flags = [str(word) for pair in arguments.items() for word in pair]
         with self.log.open("wb") as log:
@@ -70,6 +79,7 @@ class Sidecar:
         self.data_plane: str = ready["data_plane"]
         self.control_plane: str = ready["control_plane"]
         self.status: str | None = ready["status"]
+        self.link: str | None = ready["link"]
 
     def __enter__(self) -> Self:
         return self

@@ -136,7 +136,7 @@ def play(setting: RoundsSetting, progress: Callable[[float], None] = lambda _: N
         for worker in commands:
             crew.order(worker, "begin")
         cpu = cpu_seconds(sidecar.pid)
-        asyncio.run(_drive(setting, config, sidecar, heard_of, progress))
+        asyncio.run(drive(setting, config, sidecar, heard_of, progress))
         cpu = cpu_seconds(sidecar.pid) - cpu
         told = heard(crew, commands, "finished")
         peak = memory_of(sidecar.pid)
@@ -155,9 +155,10 @@ def commands_of(setting: RoundsSetting, identities: Identities, sidecar: Sidecar
     return {name: (*shared, *some) for name, some in {ALONE: [alone], **dealt}.items() if some}
 
 
-async def _drive(
+async def drive(
     setting: RoundsSetting, config: RoundConfig, sidecar: Sidecar, heard_of: Heard, progress: Callable[[float], None]
 ) -> None:
+    """Open all rounds as the FL server, and note what comes of them. Args: progress: as of `play`."""
     count = setting.rounds * setting.in_flight
     done, every = 0, max(1, count // SAMPLES)
 
