@@ -66,7 +66,7 @@ lock: $(UV) ## Resolve the lock files anew from pyproject.toml (every Python >= 
 		$(COMPILE) $$(printf -- '--extra %s ' $$(echo $$extras | tr - ' ')) --output-file deploy/image/$$extras.lock pyproject.toml || exit 1; done
 	$(COMPILE) --group build --output-file deploy/image/build.lock
 	$(COMPILE) --group digits --no-deps --output-file deploy/image/digits.lock
-	$(COMPILE) $(addprefix --extra ,server ckks dp flower nvflare) --group frameworks \
+	$(COMPILE) $(addprefix --extra ,server ckks cluster dp flower nvflare) --group frameworks \
 		--output-file requirements-frameworks.lock pyproject.toml
 
 proto: $(PROTOC) ## Generate secagg/wire/v1 from proto/

@@ -915,8 +915,8 @@ MUTANTS: Final = (
            'await only(pb.HoldReply, self._head.call("Hold", [hold], speaking))', "pass", _DOORS_OPEN),
     Mutant("loss-not-told", f"{_INGRESS}/link_server.py", "doors.on_loss = rounds.lose_door", "pass", _DOORS_OPEN),
     Mutant("lost-input-still-counts", "secagg/rounds/opening_and_closing.py",
-           "                self._missing.add(index)\n        return events", "                pass\n        return events",
-           _DOOR_TESTS),
+           "                self._missing.add(index)\n        return events",
+           "                pass\n        return events", _DOOR_TESTS),
     Mutant("unmasked-at-the-head-alone", f"{_SERVER}/app.py",
            "SpreadOut(doors, Threads(pool, threads))", "Threads(pool, threads)", _DOORS_OPEN),
 )  # fmt: skip

@@ -181,7 +181,7 @@ async def running_server(  # noqa: PLR0915, all that a coordinator is made of, i
             clock=clock,
             rng=SystemRng(),
             observer=observer,
-            capacity=_capacity(folder),
+            capacity=capacity_of(folder),
             audit=audit,
             quarantine=quarantine,
             quota=Quota(settings.max_per_organisation, audit.people.organisation_of),
@@ -312,7 +312,7 @@ def _status(settings: Settings) -> Iterator[StatusPort | None]:
         port.stop()
 
 
-def _capacity(state: StateFolder | None) -> Capacity:
+def capacity_of(state: StateFolder | None) -> Capacity:
     """What is free for rounds. Vectors wait in the state folder, or else in memory and in temporary files."""
     if state is not None:
         return Capacity(free_memory, free_disk(state.path), str(state.path))

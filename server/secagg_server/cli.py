@@ -7,6 +7,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -26,6 +28,7 @@ from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.observability.python_log import python_told
 from secagg_server.observability.standard_error import standard_error_to
 from secagg_server.observability.traces import traces
+from secagg_server.placing import joined, placed
 from secagg_server.settings import ENV_PREFIX, Settings, load_settings
 from secagg_server.state_commands import backup, migrate_state, restore_backup
 from secagg_server.supervisor import READY, STOPPING, tell_supervisor
@@ -65,8 +68,13 @@ def serve(settings: Settings) -> None:
     keep_few_arenas()
     configure_logs(settings)
     grpc_log = GrpcLog()
-    with python_told(), standard_error_to(grpc_log.take):
-        asyncio.run(_serve(settings, grpc_log))
+    if settings.engine == "local":
+        with python_told(), standard_error_to(grpc_log.take):
+            asyncio.run(_serve(settings, grpc_log))
+        return
+    settings = settings.model_copy(update={"link": settings.link or "127.0.0.1:0"})
+    with joined(settings) as ray, python_told(), standard_error_to(grpc_log.take):
+        asyncio.run(_serve(settings, grpc_log, partial(placed, ray, settings)))
 
 
 def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None:
@@ -98,6 +106,16 @@ def check_config(settings: Settings, *, files_only: bool, as_json: bool) -> None
         typer.echo(f"{name} = {_toml(value)}")
 
 
+Place = Callable[[str], AbstractAsyncContextManager[object]]
+"""Keeps ingress workers running for the coordinator whose link has that address."""
+
+
+def _nowhere(link: str) -> AbstractAsyncContextManager[object]:
+    """There are no workers, or somebody else starts them."""
+    del link
+    return nullcontext()
+
+
 async def _start_and_stop(settings: Settings) -> None:
     async with running_server(settings, trial=True):
         return
@@ -109,7 +127,7 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-async def _serve(settings: Settings, grpc_log: GrpcLog) -> None:
+async def _serve(settings: Settings, grpc_log: GrpcLog, place: Place = _nowhere) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -122,7 +140,7 @@ async def _serve(settings: Settings, grpc_log: GrpcLog) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    async with running_server(settings) as server:
+    async with running_server(settings) as server, place(server.link_address or ""):
         loop.add_signal_handler(signal.SIGHUP, server.renewal.wake)
         grpc_log.connections = server.proxy
         announce(

@@ -85,10 +85,24 @@ class Settings(BaseSettings):
         description="Who may use a control socket: its owner alone (mode 0600), or its group too (0660), which is the "
         "folder's if the folder is setgid.",
     )
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="Where inputs are taken and sums are unmasked: in this process, or also by ingress workers that "
+        "Ray places on the nodes of a cluster (extra `cluster`).",
+    )
+    ray_address: str | None = Field(
+        None, description="Ray cluster of the engine `ray`: HOST:PORT of its head node, or `auto` for this machine's."
+    )
+    ingress_workers: Count = Field(
+        1,
+        description="Ingress workers that the engine `ray` keeps running.",
+        json_schema_extra=_limit("workers", "No more are started."),
+    )
     link: str | None = Field(
         None,
         description="Link: HOST:PORT for ingress workers, which take participants' connections and inputs beside this "
-        "process; none if it is not set. Only who has the coordinator's key is let in.",
+        "process; none if it is not set, and a free port of loopback with the engine `ray`. Only who has the "
+        "coordinator's key is let in.",
     )
     ingress_listen: str = Field(
         "127.0.0.1:0",
@@ -234,6 +248,13 @@ class Settings(BaseSettings):
                 f"keep_finished_rounds ({self.keep_finished_rounds}) must be at least max_open_rounds "
                 f"({self.max_open_rounds}): raise the one or lower the other"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_cluster(self) -> Self:
+        """Ray would start a cluster of its own on this machine."""
+        if (self.engine == "ray") != (self.ray_address is not None):
+            raise ValueError("the engine ray and ray_address go together: name the cluster, or leave both out")
         return self
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ from secagg.wire.v1 import link_pb2 as pb
 from secagg_server.calls import health
 from secagg_server.calls.handlers import Plane, ServiceHandler
 from secagg_server.calls.health import Health
-from secagg_server.calls.tasks import started
+from secagg_server.calls.tasks import ended, started
 from secagg_server.certificates.callers import Callers
 from secagg_server.certificates.files import Loaded, load
 from secagg_server.certificates.renewal import Renewal
@@ -158,10 +158,12 @@ class RunningWorker:
     Attributes:
         data_address: HOST:PORT for participants, with the port that it got.
         worker: its side of the link.
+        ended: waits until the worker cannot go on, and raises why.
     """
 
     data_address: str
     worker: Worker
+    ended: "asyncio.Task[None]"
 
 
 @asynccontextmanager
@@ -203,12 +205,11 @@ async def running_worker(
     )
     await data.start()
     proxy.start(behind.port)
-    running = [asyncio.create_task(work) for work in (renewal.run(), worker.run())]
+    renewing, attending = started(renewal.run()), started(worker.run())
     try:
-        yield RunningWorker(str(proxy.listens), worker)
+        yield RunningWorker(str(proxy.listens), worker, attending)
     finally:
-        for task in running:
-            task.cancel()
+        await ended(renewing, attending)
         proxy.stop()
         await data.stop(settings.shutdown_grace_s)
         await link.close()
