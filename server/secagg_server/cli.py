@@ -22,7 +22,7 @@ from secagg.transport.addresses import parse_control, parse_tcp
 from secagg_server.app import check_accounting, running_server
 from secagg_server.certificates.files import load
 from secagg_server.health import health
-from secagg_server.limits.memory import keep_few_arenas
+from secagg_server.limits.memory import settle_allocator
 from secagg_server.observability.grpc_log import GrpcLog
 from secagg_server.observability.logs import announce, configure_logs
 from secagg_server.observability.python_log import python_told
@@ -65,7 +65,7 @@ def serve(settings: Settings) -> None:
 
     Example: secagg-server serve --certificate cert.pem --key key.pem --participant-ca ca.pem --listen 0.0.0.0:7443
     """
-    keep_few_arenas()
+    settle_allocator()
     configure_logs(settings)
     grpc_log = GrpcLog()
     if settings.engine == "local":

@@ -8,18 +8,27 @@ from typing import Final
 ARENAS: Final = 2
 _M_ARENA_MAX: Final = -8
 
+KEPT_BYTES: Final = 32 << 20
+"""Of freed memory that each group of threads keeps for what it allocates next, until `give_back`."""
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+
 GIVE_BACK_AFTER_S: Final = 1.0
 """From the end of a round: time for its participants to fetch the sum."""
 
 
-def keep_few_arenas() -> None:
-    """Let glibc keep freed memory for two groups of threads, not for eight a processor: every group keeps its own.
+def settle_allocator() -> None:
+    """Let glibc keep freed memory for two groups of threads, not for eight a processor: every group keeps its own. And
+    let it keep as much as a few chunks of vectors take: else each chunk is memory that the kernel has to fill with
+    zeros first, which takes longer than to read, check and add the chunk.
 
     Call it before there are threads. Elsewhere than on glibc nothing happens.
     """
     settle = getattr(ctypes.CDLL(None), "mallopt", None)
     if settle is not None:
         settle(_M_ARENA_MAX, ARENAS)
+        settle(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        settle(_M_MMAP_THRESHOLD, KEPT_BYTES // 4)
 
 
 def give_back() -> None:
