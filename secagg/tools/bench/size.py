@@ -49,6 +49,7 @@ PARTICIPANT_MIB: Final = 96.0
 TIMEOUT_S: Final = 1200.0
 FL_SERVER: Final = "the FL server"
 
+_WORKER: Final = "secagg.tools.bench.size_worker"
 _MIB: Final = 1 << 20
 _BLOCK: Final = 1 << 20  # values drawn together
 
@@ -145,15 +146,18 @@ def measure(setting: SizeSetting, progress: Callable[[str], None] = lambda _: No
 
 def commands_of(identities: Identities, sidecar: Sidecar, folder: Path) -> dict[str, tuple[str, ...]]:
     """How each participant is started, and who fetches the sum for the FL server."""
-    module = "secagg.tools.bench.size_worker"
-    taking_part = ("participate", "--target", sidecar.data_plane, "--timeout-s", str(TIMEOUT_S))
     mean = str(folder / "mean.npy")
     fetching = ("fetch", "--target", sidecar.control_plane, "--timeout-s", str(TIMEOUT_S), "--out", mean)
-    commands: dict[str, tuple[str, ...]] = {
-        name: (module, *taking_part, "--identity", str(identity), "--update", str(folder / f"{name}.npy"))
+    return participating(identities, sidecar, folder) | {FL_SERVER: (_WORKER, *fetching)}
+
+
+def participating(identities: Identities, sidecar: Sidecar, folder: Path) -> dict[str, tuple[str, ...]]:
+    """How each participant is started, whose update is in the folder under its name."""
+    taking_part = ("participate", "--target", sidecar.data_plane, "--timeout-s", str(TIMEOUT_S))
+    return {
+        name: (_WORKER, *taking_part, "--identity", str(identity), "--update", str(folder / f"{name}.npy"))
         for name, identity in identities.participants.items()
     }
-    return commands | {FL_SERVER: (module, *fetching)}
 
 
 def play(setting: SizeSetting, config: RoundConfig, crew: Crew, sidecar: Sidecar, names: list[str]) -> Played:

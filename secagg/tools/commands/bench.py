@@ -152,6 +152,30 @@ def size(
 
 
 @app.command()
+def upload(
+    *,
+    values: FloatValues = 10_000_000,
+    participants: Processes = 3,
+    durable: Durable = False,
+    repeats: Annotated[int, typer.Option(min=1, help="The number of turns of the plain stream.")] = 3,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where updates, means and state go: 12 bytes of the disk for each value.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What sending and taking updates costs in processor time, beside a plain gRPC stream over the same TLS.
+
+    A round is played by real processes. Exit code 1 if the sum was not exact.
+
+    Example: secagg bench upload --values 100000000 --folder /var/tmp --json
+    """
+    from secagg.tools.bench.upload import UploadSetting, measure
+
+    setting = UploadSetting(values=values, participants=participants, durable=durable, repeats=repeats, folder=folder)
+    _print(measure(setting, _say), as_json)
+
+
+@app.command()
 def scale(
     *,
     participants: Annotated[

@@ -76,6 +76,10 @@ class Crew:
         stdin.write(line + "\n")
         stdin.flush()
 
+    def pid(self, name: str) -> int:
+        """The process of a participant."""
+        return self._processes[name].pid
+
     def kill(self, names: Iterable[str]) -> None:
         """End processes, if they are there."""
         for name in names:
