@@ -46,6 +46,7 @@ from secagg.messages import (
     ParticipantMessage,
     Phase,
     ReleaseOrder,
+    Roster,
     ShareDelivery,
     Unmask,
 )
@@ -478,7 +479,7 @@ class Player:
         assert self.receipt is not None
         statement = self.receipt.statement
         result = Result.of(self.round, roster, statement.survivors, statement.sums_digest)
-        return await hosted.certify(self.name, deployment().identities[self.name].sign(result.to_sign))
+        return await hosted.certify(self.name, result.signature(self.name, deployment().identities[self.name].sign))
 
 
 class World:
@@ -520,7 +521,8 @@ class World:
         """Nobody is ever told something else than before."""
         if isinstance(answer, ReleaseOrder):
             return  # whose turn it is changes
-        place = (round_id, phase, name) if isinstance(answer, ShareDelivery) else (round_id, phase)
+        own = isinstance(answer, ShareDelivery) or (isinstance(answer, Roster) and answer.listing is not None)
+        place = (round_id, phase, name) if own else (round_id, phase)
         assert self.told.setdefault(place, answer) == answer, f"two answers for {phase}"
 
     async def live(self, until: int = 0, death: Death = Death.BEFORE) -> bool:

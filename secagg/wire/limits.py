@@ -72,6 +72,9 @@ ENTRY_BYTES: Final = 256
 MEMBER_BYTES: Final = 512 + MAX_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
 """A member of the roster, with its certificates."""
 
+LISTED_BYTES: Final = 128
+"""A member in the list of all: an id and a digest."""
+
 MAX_OFFER_BYTES: Final = 2 * MAX_CONFIG_BYTES
 """FindRound: a configuration, whose parts may be small."""
 
@@ -88,8 +91,14 @@ def entries_bytes(config: RoundConfig) -> int:
 
 
 def roster_bytes(config: RoundConfig) -> int:
-    """Longest roster: a line with certificates for each participant."""
-    return SLACK_BYTES + config.max_participants * (MEMBER_BYTES + PART_COST)
+    """Longest roster: an entry with certificates for each participant. With a ring, for each of a neighbourhood and of
+    the committee, and a short line for everyone.
+    """
+    ring = config.ring
+    if ring is None:
+        return SLACK_BYTES + config.max_participants * (MEMBER_BYTES + PART_COST)
+    entries = ring.degree + 1 + ring.committee
+    return SLACK_BYTES + entries * (MEMBER_BYTES + PART_COST) + config.max_participants * LISTED_BYTES
 
 
 def delivery_bytes(config: RoundConfig) -> int:

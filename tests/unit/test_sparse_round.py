@@ -9,10 +9,23 @@ import pytest
 
 from secagg import roster as rosters
 from secagg.config import RoundConfig, ThreatModel
+from secagg.crypto.certificates import MAX_CERTIFICATE_BYTES, MAX_CHAIN_LENGTH
 from secagg.crypto.rng import SeededRng
-from secagg.errors import AbortReason, NotInRoundError, ProtocolViolation
+from secagg.errors import AbortReason, DecodeError, NotInRoundError, ProtocolViolation
 from secagg.events import DropReason, ParticipantDropped
-from secagg.messages import MASKED_PHASES, Index, ParticipantId, Phase, Roster, ShareDelivery, ShareKeys, Unmask
+from secagg.messages import (
+    MASKED_PHASES,
+    AdvertiseKeys,
+    Index,
+    Listing,
+    Member,
+    ParticipantId,
+    Phase,
+    Roster,
+    ShareDelivery,
+    ShareKeys,
+    Unmask,
+)
 from secagg.rounds.finished import FinishedRound
 from secagg.rounds.graph import CompleteGraph, RingGraph, isolated, ring_of
 from secagg.rounds.shared_state import SharedState
@@ -20,6 +33,9 @@ from secagg.sparse.ring import Ring
 from secagg.tools.redteam.self_test.patches import without_check
 from secagg.tools.simulation.cohort import participant_names
 from secagg.tools.simulation.network import Down, Envelope, Hook, Run, Up
+from secagg.wire.keys import decode_roster, encode_roster
+from secagg.wire.limits import PART_COST, roster_bytes
+from secagg.wire.v1 import data_plane_pb2 as pb
 from tests.conversing import Conversation
 from tests.rounds import ACTIVE, SEMI_HONEST, make_config, start, true_sum
 from tests.saving import Rebirths
@@ -285,3 +301,37 @@ def test_the_same_keys_give_the_same_ring_and_others_another() -> None:
     other = start(sparse(), rng=SeededRng(b"x" * 32))
     orders = [run.play()._state.graph for run in (first, again, other)]
     assert orders[0] == orders[1] != orders[2]
+
+
+# --- on the wire ------------------------------------------------------------------------------------------------------
+
+
+def longest_roster(config: RoundConfig, entries: int) -> Roster:
+    """Of as many members as there may be, with names and certificates as long as they may be."""
+    names = tuple(ParticipantId(f"{i:064d}") for i in range(1, config.max_participants + 1))
+    chain = (bytes(MAX_CERTIFICATE_BYTES),) * MAX_CHAIN_LENGTH
+    keys = AdvertiseKeys(bytes(32), bytes(32), bytes(72), chain)
+    members = tuple(Member(Index(i), name, keys) for i, name in enumerate(names[:entries], start=1))
+    return Roster(members, Listing(names, bytes(32 * len(names))))
+
+
+@pytest.mark.parametrize("spare", [0, 6])
+def test_the_bound_of_a_roster_is_that_of_the_ring(spare: int) -> None:
+    """A coordinator that sends the entries of everyone is not read to the end."""
+    config = make_config(1000, threshold=13, max_colluding=0, graph=RINGS[ACTIVE])
+    made = longest_roster(config, 13 + 9 + spare)
+    size = sum(part.ByteSize() + PART_COST for part in encode_roster(made))
+    assert (size <= roster_bytes(config)) is (spare == 0)
+    assert decode_roster(encode_roster(made)) == made
+
+
+def test_a_list_of_members_is_decoded_within_bounds() -> None:
+    too_many = [pb.RosterPart(listed=["a"] * 10_001, entry_digests=bytes(32 * 10_001))]
+    with pytest.raises(DecodeError, match="more than 10000 members"):
+        decode_roster(too_many)
+    with pytest.raises(DecodeError, match="entry_digests has 31 bytes, not 32"):
+        decode_roster([pb.RosterPart(listed=["a"], entry_digests=bytes(31))])
+    with pytest.raises(DecodeError, match="is no participant id"):
+        decode_roster([pb.RosterPart(listed=[" "], entry_digests=bytes(32))])
+    with pytest.raises(DecodeError, match="entry_digests"):
+        decode_roster([pb.RosterPart(entry_digests=bytes(32))])

@@ -22,6 +22,7 @@ from secagg.events import WrongShares
 from secagg.messages import Phase
 from secagg.robust.grouping import Groups
 from secagg.rounds.releases import Release, ReleaseMemory
+from secagg.sparse.ring import Ring
 from secagg.tools.simulation.cohort import participant_names
 from tests.encrypted_rounds import BFV, CKKS, DEALT, JOINT, encrypted_config, short_chunks
 from tests.restarting import ROUND, Death, Player, SafeRound, Scenario, World
@@ -59,6 +60,19 @@ GROUPED = Scenario(
     replace(make_config(3, SEMI_HONEST, threshold=3, max_colluding=0), groups=Groups.parse(3, "mean")),
     tuple(participant_names(9)),
 )
+RING = Scenario(
+    "ring",
+    make_config(
+        7,
+        ACTIVE,
+        threshold=5,
+        max_colluding=0,
+        certify=True,
+        graph=Ring(degree=4, neighbour_threshold=4, committee=5, committee_threshold=3, min_participants=7),
+    ),
+    tuple(participant_names(7)),
+    silent=(participant_names(7)[1], Phase.MASKED_INPUT),
+)
 ENCRYPTED = [
     Scenario("bfv-dealt", encrypted_config(BFV, DEALT, 4), PEOPLE, silent=(SECOND, Phase.ENCRYPTED_INPUT)),
     Scenario("bfv-joint", encrypted_config(BFV, JOINT, 4), PEOPLE, silent=(SECOND, Phase.PARTIAL_DECRYPTION)),
@@ -91,12 +105,12 @@ async def test_a_process_that_ends_anywhere_is_continued(
     await every_death(scenario, death, tmp_path)
 
 
-@pytest.mark.parametrize("scenario", [GROUPED, *ENCRYPTED], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [GROUPED, RING, *ENCRYPTED], ids=lambda scenario: scenario.name)
 async def test_every_scheme_and_groups_are_continued(
     monkeypatch: pytest.MonkeyPatch, scenario: Scenario, tmp_path: Path
 ) -> None:
-    if scenario is GROUPED:
-        await every_death(scenario, Death.BEFORE, tmp_path)
+    if scenario in {GROUPED, RING}:
+        await every_death(scenario, Death.BEFORE, tmp_path, stride=1 if scenario is GROUPED else STRIDE)
         return
     short_chunks(monkeypatch)
     await every_death(scenario, Death.BEFORE, tmp_path, stride=STRIDE)
