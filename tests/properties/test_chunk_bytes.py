@@ -2,7 +2,7 @@
 
 import pytest
 from google.protobuf.message import DecodeError as ProtobufError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from secagg.encoding.packing import CHUNK_BYTES
@@ -33,7 +33,15 @@ def test_a_chunk_is_written_as_protobuf_writes_it_and_read_without_protobuf(numb
     assert read_chunk(written) == chunk
 
 
+def test_the_call_reads_and_writes_chunks_without_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secagg.wire.codecs.parse", None)
+    chunk = MaskedInputChunk(3, b"payload")
+    assert CODEC.from_bytes(CODEC.to_bytes(chunk)) == chunk
+    assert CODEC.writes is write_chunk
+
+
 @given(st.lists(FIELDS, max_size=4).map(b"".join))
+@example(b"\x08\x80\x80\x80\x80\x10\x12\x01x")  # a number of 33 bits, of which protobuf keeps 32
 def test_any_bytes_are_read_as_protobuf_reads_them(data: bytes) -> None:
     message = pb.MaskedInputChunk()
     try:

@@ -53,8 +53,9 @@ def test_adding_what_is_packed_is_adding_the_values_mod_two_to_the_width(bits: i
 
 @pytest.mark.parametrize("bits", [1, 5, 8, 13, 31, 32, 47])
 def test_bits_above_the_width_are_cut_off(bits: int) -> None:
-    values = np.full(11, np.iinfo(np.uint64).max, np.uint64)
-    assert pack(values, bits) == by_hand([(1 << bits) - 1] * 11, bits)
+    for count in (11, 300):
+        values = np.full(count, np.iinfo(np.uint64).max, np.uint64)
+        assert pack(values, bits) == by_hand([(1 << bits) - 1] * count, bits)
 
 
 @pytest.mark.parametrize("bits", [1, 3, 17, 33, 63, 64])
