@@ -62,7 +62,7 @@ def test_all_masks_are_taken_out(ring: bool) -> None:
 
 
 def small(threat_model: ThreatModel, *, ring: bool) -> RoundConfig:
-    return large.config_of(LargeSetting(SIZE, 50, 9, colluding=1), threat_model, ring=ring)
+    return large.config_of(LargeSetting(SIZE, 50, 9, colluding=1), threat_model, 9 if ring else None)
 
 
 def test_a_ring_is_found_for_the_dropouts() -> None:
@@ -84,7 +84,7 @@ def test_a_participant_plays_its_whole_round(threat_model: ThreatModel) -> None:
 
 
 def test_targets_are_those_of_the_sizes_that_they_speak_of() -> None:
-    report = large.measure(LargeSetting(SIZE, 50, 9, colluding=1, repeats=1))
+    report = large.measure(LargeSetting(SIZE, 50, 9, expected=4, colluding=1, repeats=1))
     names = [section.name for section in report.sections]
     assert (names[0], names[3], len(names)) == ("participant_ring_semi_honest", "unmasking_ring_active", 8)
     assert not any(figure.target for figure in report.figures())

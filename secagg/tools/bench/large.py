@@ -217,7 +217,8 @@ class LargeSetting:
         participants: of the cohort.
         values: of an update.
         dropped: how many sent keys and no input.
-        colluding: n_C; the ring is found for it.
+        expected: dropouts that the ring of the participant is found for; that of the unmasking is for `dropped`.
+        colluding: n_C; rings are found for it.
         threads: that unmask.
         repeats: rounds of the participant; the fastest counts.
     """
@@ -225,6 +226,7 @@ class LargeSetting:
     participants: int = 1000
     values: int = 100_000
     dropped: int = 300
+    expected: int = 50
     colluding: int = 50
     threads: int = 2
     repeats: int = 3
@@ -232,7 +234,7 @@ class LargeSetting:
 
 _CLIENT_AIMS: Final = {"complete": 0.400, "ring": 0.080}
 _UNMASK_AIMS: Final = {"complete": 30.0, "ring": 4.0}
-"""Seconds that are aimed at with 1000 participants, 100,000 values and 300 who drop out."""
+"""Seconds that are aimed at with 1000 participants, 100,000 values, and 300 who drop out before the unmasking."""
 
 
 def measure(setting: LargeSetting, progress: Callable[[str], None] = lambda _: None) -> Report:
@@ -242,30 +244,31 @@ def measure(setting: LargeSetting, progress: Callable[[str], None] = lambda _: N
     sections = []
     for graph in ("ring", "complete"):
         for threat_model in (ThreatModel.SEMI_HONEST, ThreatModel.ACTIVE):
-            config = config_of(setting, threat_model, ring=graph == "ring")
             named = f"{graph}, {threat_model.name.lower().replace('_', '-')}"
             progress(f"a participant ({named})")
+            config = config_of(setting, threat_model, setting.expected if graph == "ring" else None)
             sections.append(_client(config, setting, named, _CLIENT_AIMS[graph] if aimed else None))
             progress(f"unmasking ({named})")
+            config = config_of(setting, threat_model, setting.dropped if graph == "ring" else None)
             sections.append(_unmasking(config, setting, named, _UNMASK_AIMS[graph] if aimed else None))
     return Report("large", machine, asdict(setting), tuple(sections))
 
 
-def config_of(setting: LargeSetting, threat_model: ThreatModel, *, ring: bool) -> RoundConfig:
-    """A round of these sizes, whose ring bears so many dropouts.
+def config_of(setting: LargeSetting, threat_model: ThreatModel, dropouts: int | None) -> RoundConfig:
+    """A round of these sizes, on a ring that bears so many dropouts; on the complete graph if None.
 
     Raises:
         ConfigError: there is no such ring.
     """
     plain = bench_config(setting.participants, setting.values, threat_model=threat_model)
-    if not ring:
+    if dropouts is None:
         return plain
     found = find_ring(
         max_participants=setting.participants,
         max_colluding=setting.colluding,
         threshold=plain.threshold,
         min_participants=setting.participants,
-        dropouts=setting.dropped / setting.participants,
+        dropouts=dropouts / setting.participants,
         active=threat_model is ThreatModel.ACTIVE,
     )
     return replace(plain, graph=found, max_colluding=setting.colluding)
@@ -295,7 +298,8 @@ def _unmasking(config: RoundConfig, setting: LargeSetting, named: str, aim: floa
         ),
         Figure("unmask_cpu_s", cpu, note="of all threads together"),
     )
-    return Section(f"unmasking_{_word(named)}", f"Unmasking ({named}, {setting.dropped} dropped)", figures)
+    title = f"Unmasking ({named}, {_ring(config)}, {setting.dropped} dropped)"
+    return Section(f"unmasking_{_word(named)}", title, figures)
 
 
 def _word(named: str) -> str:

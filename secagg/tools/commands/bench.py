@@ -332,7 +332,8 @@ def large(
     participants: Annotated[int, typer.Option("--participants", "-n", min=20, help="The size of the cohort.")] = 1000,
     values: Values = 100_000,
     dropped: Annotated[int, typer.Option(min=0, help="How many drop out after their shares.")] = 300,
-    colluding: Annotated[int, typer.Option(min=0, help="How many may collude. The ring is found for them.")] = 50,
+    expected: Annotated[int, typer.Option(min=0, help="Dropouts that the participant's ring is found for.")] = 50,
+    colluding: Annotated[int, typer.Option(min=0, help="How many may collude. Rings are found for them.")] = 50,
     threads: Annotated[int, typer.Option(min=1, help="The number of threads that unmask.")] = 2,
     repeat: Annotated[int, typer.Option(min=1, help="The number of repeats. The fastest one counts.")] = 3,
     as_json: AsJson = False,
@@ -345,7 +346,7 @@ def large(
     """
     from secagg.tools.bench.large import LargeSetting, measure
 
-    _print(measure(LargeSetting(participants, values, dropped, colluding, threads, repeat), _say), as_json)
+    _print(measure(LargeSetting(participants, values, dropped, expected, colluding, threads, repeat), _say), as_json)
 
 
 @app.command()
