@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from secagg_server.rounds import unmasking
+from secagg_server.rounds.hosted import HostedRound
 from secagg_server.rounds.suspension import Suspended
 from secagg_server.rounds.unmasking import LONG, STEPS, Interrupted, Threads, Unmasking
 from secagg_server.storage.records import Aborted, DeadlinePassed, Received, Released
@@ -202,6 +203,19 @@ async def test_a_suspended_round_unmasks_again_later() -> None:
     assert engine.aggregate is not None
     expected = sum(v.read(0, 500_001, np.dtype(np.uint64)) for v in scene.run.vectors.values())
     np.testing.assert_array_equal(engine.aggregate.sums, expected)
+
+
+async def test_a_round_that_is_taken_up_is_not_broken_by_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coordinator stops while it makes the steps of an earlier process again, and among them the unmasking."""
+
+    def stopped(self: HostedRound, entries: object) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(HostedRound, "_recover", stopped)
+    scene = Scene(durable=True)
+    await scene.hosted.recover(list)
+    await scene.hosted.suspend()
+    assert (scene.hosted.outcome, scene.journal.broken_off) == (None, False)
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------
