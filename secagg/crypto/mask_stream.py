@@ -22,6 +22,7 @@ together, and a call of the cipher is long enough that its own cost does not cou
 """
 
 _TAG_BYTES: Final = 16
+_LINE_BYTES: Final = 64
 _ZEROS: Final = memoryview(bytes(STRIDE_BYTES))
 
 Dtype = np.dtype[np.unsignedinteger[Any]]
@@ -59,7 +60,9 @@ class StrideMemory:
         dtype: of the words.
         """
         size = count * dtype.itemsize
-        self.raw = memoryview(bytearray(size + _TAG_BYTES))
+        room: np.ndarray[Any, np.dtype[np.uint8]] = np.empty(size + _TAG_BYTES + _LINE_BYTES, np.uint8)
+        begin = -room.ctypes.data % _LINE_BYTES  # adding is faster where words do not straddle lines of the cache
+        self.raw = room.data[begin : begin + size + _TAG_BYTES]
         self.words: Words = np.frombuffer(self.raw[:size], dtype)
 
 

@@ -98,7 +98,7 @@ def test_nothing_is_wrong_with_a_start_that_would_succeed(start: Start, monkeypa
     assert troubles(findings) == []
     assert [one.check for one in findings] == [
         *("settings", "user", "CA", "certificate", "chain", "names", "clock", "control", "data plane", "open files"),
-        *("state", "ledger", "disk", "extra", "memory"),
+        *("state", "ledger", "disk", "extra", "memory", "suite"),
     ]
     assert sorted(path.relative_to(start.folder) for path in start.folder.rglob("*")) == before
 
@@ -443,7 +443,7 @@ async def test_a_connection_that_works(tmp_path: Path, one: Participant) -> None
         found = await seen(one, running.server.data_address.replace("127.0.0.1", "localhost"))
     assert troubles(found) == []
     assert [each.check for each in found] == [
-        *("certificate", "CA", "chain", "name", "port", "TLS", "clock", "health", "versions", "clocks")
+        *("suite", "certificate", "CA", "chain", "name", "port", "TLS", "clock", "health", "versions", "clocks")
     ]
 
 

@@ -1,6 +1,8 @@
 """What a doctor makes of what it saw: certificates and clock, both ends' versions and times, and how it is shown."""
 
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from secagg.cli.doctor.findings import (
     worst,
 )
 from secagg.cli.doctor.participant import answers, difference, versions
+from secagg.cli.doctor.suites import suites
 from secagg.errors import ConfigError, ProtocolViolation, TransportError
 from secagg.wire.describing import Description
 
@@ -180,6 +183,30 @@ def test_what_the_other_end_answers(other: Other, found: list[str]) -> None:
 
 
 # --- this machine -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("vaes", "said"), [(True, "made faster here"), (False, "AES-128 may be faster"), (None, "which")]
+)
+def test_the_suites_of_a_machine(vaes: bool | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "has_vaes", lambda: vaes)
+    found = suites()
+    assert (found.level, said in found.text, "AEGIS128X4" in found.text) == (Level.OK, True, True)
+    monkeypatch.setitem(sys.modules, "aeg.aegis128x4", None)  # importing it fails
+    found = suites()
+    assert (found.level, said in found.text, "pip install" in found.text) == (Level.OK, False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "vaes"),
+    [("flags\t\t: aes vaes\nflags\t\t: vaes aes\n", True), ("flags\t: aes vaes\nflags\t: aes\n", False), ("", None)],
+)
+def test_what_the_processor_has(text: str, vaes: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(machine, "Path", lambda _: tmp_path / "cpuinfo")
+    assert machine.has_vaes() is vaes
+    (tmp_path / "cpuinfo").unlink()
+    assert machine.has_vaes() is None
 
 
 @pytest.mark.parametrize(("free", "level"), [(None, Level.OK), (300 << 20, Level.OK), ((256 << 20) - 1, Level.WARNING)])

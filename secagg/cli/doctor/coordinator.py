@@ -29,6 +29,7 @@ from secagg.cli.doctor.findings import (
     refused,
 )
 from secagg.cli.doctor.participant import answers, authorities, summaries
+from secagg.cli.doctor.suites import suites
 from secagg.errors import ConfigError, LedgerError, MissingExtraError, SecAggError
 from secagg.transport.addresses import TcpAddress, UnixAddress, parse_control, parse_tcp
 
@@ -80,6 +81,7 @@ def examine(config: Path | None, address: TcpAddress | None, now: float | None =
     yield from _ledger(settings, now, running=running)
     yield _accounting(settings)
     yield _memory()
+    yield suites()
 
 
 def _user(settings: "Settings", config: Path | None) -> Finding:

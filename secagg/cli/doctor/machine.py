@@ -1,4 +1,6 @@
-"""What the machine says of itself: who has a port, and how much memory is left. Linux; elsewhere nothing is known."""
+"""What the machine says of itself: who has a port, how much memory is left, what its processor has. Linux; elsewhere
+nothing is known.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +48,16 @@ def free_memory() -> int | None:
     except OSError:
         pass  # no cgroup, or one of the first version
     return min(found, default=None)
+
+
+def has_vaes() -> bool | None:
+    """Whether the processor encrypts several blocks of AES with one instruction (VAES); None if that is not known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    flags = [line.partition(":")[2].split() for line in lines if line.startswith("flags")]
+    return all("vaes" in each for each in flags) if flags else None
 
 
 def nearest(folder: Path) -> Path:

@@ -26,6 +26,7 @@ from secagg.cli.doctor.findings import (
     refused,
     tried,
 )
+from secagg.cli.doctor.suites import suites
 from secagg.errors import ProtocolViolation, SecAggError, printable
 from secagg.transport.addresses import TcpAddress
 
@@ -92,6 +93,7 @@ class Describing(Protocol):
 
 def examine(one: Participant) -> Iterator[Finding]:
     """Look at one thing after the other. What makes no sense after an error is left out."""
+    yield suites()
     own, findings = _files(one)
     yield from findings
     addresses, found = _resolved(one)

@@ -64,6 +64,7 @@ def _aegis_rates(one: Turns, gigabytes: float) -> tuple[Figure, ...]:
     return (
         Figure("aegis_stream_gb_per_s", stream, note="mask streams of the suite with AEGIS-128X4"),
         Figure("add_aegis_masks_gb_per_s", masks, note="the same as add_masks_gb_per_s, with AEGIS-128X4"),
+        Figure("aegis_masks_speedup", one.ratio("masks", "aegis_masks"), note="over AES-128; above 1, choose it here"),
         Figure("add_aegis_masks_to_limit_ratio", masks / bound, at_least(0.9), "limit: 1/(1/stream + 1/add)"),
     )
 

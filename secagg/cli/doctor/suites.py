@@ -1,0 +1,23 @@
+"""Which suites rounds can have on this machine, and which of them masks faster."""
+
+from secagg.cli.doctor import machine
+from secagg.cli.doctor.findings import Finding, fine
+from secagg.config import Suite
+from secagg.crypto.mask_stream import MaskCipher
+from secagg.errors import MissingExtraError
+
+_FASTER: dict[bool | None, str] = {
+    True: "its masks are made faster here, since the processor has VAES",
+    False: "AES-128 may be faster here, since the processor has no VAES; `secagg bench core` measures both",
+    None: "`secagg bench core` measures which is faster here",
+}
+
+
+def suites() -> Finding:
+    """Nothing is wrong where the extra is missing: rounds of the default suite need none."""
+    other = Suite.X25519_SHA256_AEGIS128X4.name
+    try:
+        MaskCipher.AEGIS_128X4.require()
+    except MissingExtraError as error:
+        return fine("suite", f"{Suite.X25519_SHA256_AES128.name}, the default; {error}")
+    return fine("suite", f"{Suite.X25519_SHA256_AES128.name}, the default, and {other}: {_FASTER[machine.has_vaes()]}")
