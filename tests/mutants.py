@@ -72,6 +72,8 @@ _INGRESS, _DOORS = f"{_SERVER}/ingress", "secagg/rounds/doors.py"
 _DOOR_TESTS, _HEAD_TESTS = "tests/unit/server/test_door.py", "tests/unit/server/test_attendance.py"
 _DOORS_OPEN = "tests/integration/test_ingress.py"
 _MASKED, _CHUNK_TESTS = "secagg/masked/vector.py", "tests/unit/test_masked_vector.py"
+_MASKS, _MASK_STREAM = "secagg/masked/masks.py", "secagg/crypto/mask_stream.py"
+_STRIDE_TESTS = "tests/unit/test_mask_stream.py"
 _RANDOM, _WIRING = "tests/security/test_randomness.py", "tests/unit/test_wiring.py"
 _SESSION, _HOSTING = "tests/unit/client/test_session.py", "tests/unit/server/test_hosted.py"
 _STATE_KEYS, _SCHEMES = "secagg/programs/state_keys.py", "secagg/schemes.py"
@@ -344,6 +346,19 @@ MUTANTS: Final = (
     Mutant("every-chunk-at-the-streams-beginning", _MASKED,
            "add_masks(values, start, self._masks, config.suite)", "add_masks(values, 0, self._masks, config.suite)",
            _CHUNK_TESTS),
+    Mutant("stride-number-that-stands-still", _MASKS, "stride(number, end)", "stride(0, end)", _STRIDE_TESTS),
+    Mutant("strides-of-one-nonce-under-aes", _MASK_STREAM, 'number.to_bytes(12, "big")', "bytes(12)", _STRIDE_TESTS),
+    Mutant("strides-of-one-nonce-under-aegis", _MASK_STREAM, 'number.to_bytes(16, "big")', "bytes(16)", _STRIDE_TESTS),
+    Mutant("stride-from-its-middle", _MASKS, "stride(number, end)[before:]", "stride(number, len(block))",
+           _STRIDE_TESTS),
+    Mutant("aes-whatever-the-suite", _MASK_STREAM, "if cipher is MaskCipher.AES_128 else", "if True else",
+           "tests/conformance/test_vectors.py"),
+    Mutant("suite-missing-in-mask-keys", _MASKS, "frame(label, suite.name.encode(), ", "frame(label, ",
+           "tests/unit/test_suites.py"),
+    _unchecked("join-without-the-extra", "secagg/masked/advertise_keys.py", "suite-installed",
+               "tests/unit/test_suites.py"),
+    _unchecked("open-without-the-extra", _OPENING, "suite-to-open", "tests/unit/test_suites.py"),
+    _unchecked("suite-of-no-masks", "secagg/config.py", "suite-without-masks", "tests/unit/test_suites.py"),
     Mutant("chunk-that-ends-early", _MASKED,
            "min((number + 1) * size, self._vector.vector_len)",
            "min((number + 1) * size - 64, self._vector.vector_len)", _CHUNK_TESTS),

@@ -66,7 +66,7 @@ def doctor(
     From the coordinator's machine: settings, certificate, key and CA, names, clock, socket, ports, open files, ledger,
     disk, memory, suites. Beside a running sidecar, it is asked how it is.
 
-    From a participant's machine: the suites that it has, its files, the name, the port, TLS 1.3 with both certificates, a
+    From a participant's machine: its suites, its files, the name, the port, TLS 1.3 with both certificates, a
     call of its own, the versions of both ends, and how far their clocks are apart.
 
     Examples: secagg doctor --config /etc/secagg/secagg-server.toml --address aggregator.example.org:7443
