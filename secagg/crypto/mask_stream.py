@@ -6,6 +6,7 @@ in any process, and a vector can be masked and unmasked in ranges. A stream is n
 """
 
 import importlib
+import sys
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -23,6 +24,7 @@ together, and a call of the cipher is long enough that its own cost does not cou
 
 _TAG_BYTES: Final = 16
 _LINE_BYTES: Final = 64
+_AEGIS: Final = "aeg.aegis128x4"
 _ZEROS: Final = memoryview(bytes(STRIDE_BYTES))
 
 Dtype = np.dtype[np.unsignedinteger[Any]]
@@ -129,6 +131,7 @@ def _aegis_under(key: Secret) -> _Expand:
 def _aegis() -> Any:
     """The binding of libaegis."""
     try:
-        return importlib.import_module("aeg.aegis128x4")
+        # Looked up first: import_module takes longer than a short stream.
+        return sys.modules.get(_AEGIS) or importlib.import_module(_AEGIS)
     except ImportError:
         raise MissingExtraError("the suite X25519_SHA256_AEGIS128X4", "fast") from None
