@@ -91,6 +91,11 @@ def point(name: str, **fixed: object) -> Callable[[Lines], float | None]:
     return found
 
 
+def large(section: str) -> Callable[[Lines], float | None]:
+    """What `secagg bench large` says of a participant or of the unmasking."""
+    return figure(section, "participant_cpu_s" if section.startswith("participant") else "unmask_s")
+
+
 def megabytes(found: Callable[[Lines], float | None]) -> Callable[[Lines], float | None]:
     """Of a figure in MiB."""
     return lambda lines: None if (value := found(lines)) is None else value * _MIB / 1e6
@@ -116,8 +121,9 @@ def growth(figure_name: str, curve: str) -> Callable[[Lines], float | None]:
 
 
 _ROUND: Final = {"way": "grpc", "participants": 1000, "threat_model": "active", "in_flight": 1}
-_UNMASK: Final = {"way": "memory", "participants": 1000, "values": 100_000, "threat_model": "active", "dropped": 300}
 _HUGE: Final = {"way": "memory", "participants": 10_000, "values": 1000, "threat_model": "active", "graph": "sparse"}
+
+_LARGE: Final = "n = 1,000, m = 100,000"
 
 AIMS: Final = (
     Aim("Masked input, AES, against Flower (m = 1,000,000, k = 100)", 8, True, beside("masked input", "AES"), _ratio),
@@ -125,28 +131,17 @@ AIMS: Final = (
     Aim("Masks added, against 1/(1/stream + 1/add)", 0.9, True, figure(LIMIT, "add_masks_to_limit_ratio"), _ratio),
     Aim("the same, AEGIS", 0.9, True, figure(LIMIT, "add_aegis_masks_to_limit_ratio"), _ratio),
     Aim("Share keys, against Flower (k = 100)", 100, True, beside("share keys", "semi-honest"), _ratio),
+    Aim(f"CPU time of a client, {_LARGE}, complete graph", 0.4, False, large("participant_complete_active"), seconds),
+    Aim("the same, ring", 0.08, False, large("participant_ring_active"), seconds),
     Aim(
-        "CPU time of a client, n = 1,000, m = 100,000, complete graph",
-        0.4,
+        f"Unmasking on two cores, {_LARGE}, 300 drop out, complete",
+        30,
         False,
-        point("participant_cpu_s", **_ROUND, values=100_000, graph="complete"),
+        large("unmasking_complete_active"),
         seconds,
     ),
-    Aim(
-        "the same, sparse graph",
-        0.08,
-        False,
-        point("participant_cpu_s", **_ROUND, values=100_000, graph="sparse"),
-        seconds,
-    ),
-    Aim(
-        "CPU time of unmasking, n = 1,000, m = 100,000, 300 dropped, complete graph, on two cores",
-        60,
-        False,
-        point("unmask_cpu_s", **_UNMASK, graph="complete"),
-        seconds,
-    ),
-    Aim("the same, sparse graph", 8, False, point("unmask_cpu_s", **_UNMASK, graph="sparse"), seconds),
+    Aim("the same, ring", 4, False, large("unmasking_ring_active"), seconds),
+    Aim("the same, ring, semi-honest", 4, False, large("unmasking_ring_semi_honest"), seconds),
     Aim(
         "CPU time of the coordinator, n = 1,000, m = 10,000, gRPC, sparse graph",
         8,
