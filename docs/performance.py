@@ -15,7 +15,7 @@ from typing import Final
 
 from secagg.tools.bench.drawing import threat_models
 from secagg.tools.bench.lines import LIMIT, Beside, Busy, Growth, Line, Number, Point, Run, of_kind, read, written
-from secagg.tools.bench.tables import seconds
+from secagg.tools.bench.tables import described, seconds
 
 HERE: Final = Path(__file__).parent
 DATA: Final = HERE / "performance.jsonl"
@@ -252,11 +252,10 @@ def _besides(lines: Lines) -> Iterator[str]:
         return
     yield "## The same work beside others\n"
     yield "CPU time of one process, the median of turns that both sides take in one run. Both results are checked.\n"
-    head = ("Work", "Peer", "the peer's", "ours", "ratio", "bytes sent, peer and ours")
+    head = ("Work", "the peer's", "ours", "ratio", "bytes sent, peer and ours")
     rows = [
         (
-            f"{b.work}: {b.size} ({b.ours})",
-            b.peer,
+            f"{b.work}: {b.size} ({b.ours}), against {b.peer}",
             seconds(b.peer_cpu_s),
             seconds(b.ours_cpu_s),
             _ratio(b.ratio),
@@ -279,7 +278,7 @@ _HOW: Final = {
         "coordinator together; a participant's time is the mean; certificates are checked once for all.",
     ),
 }
-_COLUMNS: Final = ("n", "m", "k", "graph", "threat model", "at once", "client", "coordinator", "unmask", "MiB", "sent")
+_COLUMNS: Final = ("Round", "CPU of a client", "of the coordinator", "MiB", "bytes sent")
 
 
 def _rounds(lines: Lines) -> Iterator[str]:
@@ -292,18 +291,13 @@ def _rounds(lines: Lines) -> Iterator[str]:
 
 
 def _cells(one: Point) -> tuple[str, ...]:
+    unmask = f", {seconds(one.unmask_cpu_s)} of it to unmask" if one.unmask_cpu_s else ""
     return (
-        f"{one.participants:,}",
-        f"{one.values:,}",
-        f"{one.neighbours:,}",
-        one.graph,
-        one.threat_model.replace("_", "-"),
-        str(one.in_flight),
+        described(one).rpartition(",")[0],
         seconds(one.participant_cpu_s) if one.exact else "failed",
-        seconds(one.coordinator_cpu_s),
-        seconds(one.unmask_cpu_s) + (f", {one.dropped:,} dropped" if one.dropped else ""),
+        seconds(one.coordinator_cpu_s) + unmask,
         f"{one.peak_mib:,.0f}",
-        "" if one.bytes_up is None else f"{one.bytes_up:,.0f} B",
+        "" if one.bytes_up is None else f"{one.bytes_up:,.0f}",
     )
 
 
@@ -320,17 +314,8 @@ def _models(lines: Lines) -> Iterator[str]:
         "CPU time in the active threat model over that in the semi-honest one: what certificates, signatures and the",
         "agreement on survivors cost.",
     )
-    rows = [
-        (
-            _WAYS[p.way],
-            p.graph,
-            f"{p.participants:,}",
-            f"{p.values:,}",
-            *map(_ratio, (whole, participant, coordinator)),
-        )
-        for p, whole, participant, coordinator in found
-    ]
-    yield from _table(("way", "graph", "n", "m", "whole round", "a participant", "coordinator"), rows)
+    rows = [(described(p), *map(_ratio, (whole, client, server))) for p, whole, client, server in found]
+    yield from _table(("Round", "all", "client", "coordinator"), rows)
 
 
 def _growths(lines: Lines) -> Iterator[str]:
@@ -346,14 +331,13 @@ def _growths(lines: Lines) -> Iterator[str]:
         (
             g.curve.replace("_", "-"),
             g.figure.replace("_", " "),
-            g.over,
+            f"{g.over}, {g.sizes[0]:,} – {g.sizes[-1]:,}",
             f"{g.exponent:.2f}",
             f"{g.last_exponent:.2f}",
-            f"{g.sizes[0]:,} – {g.sizes[-1]:,}",
         )
         for g in found
     ]
-    yield from _table(("curve", "figure", "over", "exponent", "last two", "sizes"), rows)
+    yield from _table(("curve", "figure", "over", "exponent", "last two"), rows)
 
 
 def _limits(lines: Lines) -> Iterator[str]:
@@ -372,23 +356,23 @@ def _others(lines: Lines) -> Iterator[str]:
 
 
 def _again(lines: Lines) -> Iterator[str]:
-    runs = of_kind(Run, lines)
     yield "## Make these figures again\n"
-    yield from _table(
-        ("Command", "Date", "Commit", "Machine"),
-        [
-            (
-                f"`{run.command}`",
-                run.date,
-                run.commit,
-                f"{run.machine.get('cpu', '')}, {run.machine.get('cores', '')} cores",
-            )
-            for run in runs
-        ],
+    yield _told(
+        "Each of these commands takes `--json`. What it printed, with date, commit and machine, is in the data of this",
+        "page.",
     )
-    yield "Each of them takes `--json`. Draw what they print, and the figures of your machine, as one page:\n"
+    commands = dict.fromkeys(run.command for run in of_kind(Run, lines))
+    yield "\n".join(["```text", *commands, "```\n"])
+    yield "Draw the figures of your machine as one page:\n"
     yield "```text\nsecagg bench scale --json > scale.jsonl\nsecagg bench peers --json > peers.jsonl"
-    yield "secagg bench draw scale.jsonl peers.jsonl --report bench.html\n```"
+    yield "secagg bench draw scale.jsonl peers.jsonl --report bench.html\n```\n"
+    yield from (f"- {words}" for words in dict.fromkeys(map(_machine, of_kind(Run, lines))))
+
+
+def _machine(run: Run) -> str:
+    told = run.machine
+    words = f"{told.get('cpu', 'a processor')}, {told.get('cores', 'some')} cores, Python {told.get('python', '3')}"
+    return f"{words}{f', {run.date}' if run.date else ''}{f', commit {run.commit}' if run.commit else ''}"
 
 
 def text(lines: Lines) -> str:

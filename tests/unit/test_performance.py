@@ -76,14 +76,15 @@ def test_every_kind_of_line_is_on_the_page() -> None:
     page = text(lines)
     for part in (
         "used up to 40% of its",
-        "| masked input: m = 1,000,000 (AES) | Flower 1.42.0 | 700 ms | 100 ms | 7× |",
+        "| masked input: m = 1,000,000 (AES), against Flower 1.42.0 | 700 ms | 100 ms | 7× |",
         "- masked input (AES): a note.",
-        "| 1,000 | 10,000 | 166 | sparse | active | 1 | 70 ms | 7.5 s |",
-        "| over gRPC | sparse | 1,000 | 10,000 | 1× | 1× | 1× |",
-        "| grpc, active, sparse | peak mib | participants | 0.90 | 1.10 | 10 – 1,000 |",
+        "| n = 1,000, m = 10,000, k = 166, active, sparse | 70 ms | 7.5 s | 300 |",
+        "| n = 1,000, m = 10,000, k = 166, active, sparse, grpc | 1× | 1× | 1× |",
+        "| grpc, active, sparse | peak mib | participants, 10 – 1,000 | 0.90 | 1.10 |",
         "| `aes_ctr_gb_per_s` | 11.5 | one core |",
         "## Other figures: transport",
-        "| `secagg bench scale -n 1000` |  | abc | a CPU, 2 cores |",
+        "```text\nsecagg bench scale -n 1000\n```",
+        "- a CPU, 2 cores, Python 3, commit abc",
     ):
         assert part in page
 
