@@ -181,10 +181,10 @@ AIMS: Final = (
         "Server, uploads of 100,000,000 values, against a plain gRPC stream",
         2,
         False,
-        figure("transport", "server_to_plain_ratio"),
+        figure("upload", "coordinator_to_plain_ratio"),
         _ratio,
     ),
-    Aim("Client, the same, masks included", 4, False, figure("transport", "client_to_plain_ratio"), _ratio),
+    Aim("Client, the same, masks included", 4, False, figure("upload", "participant_to_plain_ratio"), _ratio),
     Aim(
         "Bytes sent over bytes of the update, n = 1,024, m = 1,048,576, 16 bits, sparse graph",
         1.65,
