@@ -1,10 +1,13 @@
 """Writes `docs/performance.md` from `docs/performance.jsonl`: the lines that benchmarks printed on one machine.
 
-`python -m docs.performance FILE…` takes what `secagg bench scale`, `peers` and other benchmarks printed with `--json`
-into the data, in the place of what was there, and writes the page. Without files it writes the page alone. A test
-compares the page with the data.
+`python -m docs.performance --measure FOLDER --frameworks PYTHON` runs the benchmarks of `RUNS` one after the other, and
+keeps what each prints in a file of the folder; a file that is there is not measured again. It takes about an hour of a
+quiet machine. `python -m docs.performance FILE…` takes such files into the data, in the place of what was there, and
+writes the page. Without files it writes the page alone. A test compares the page with the data.
 """
 
+import argparse
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +26,21 @@ PAGE: Final = HERE / "performance.md"
 
 _WAYS: Final = {"grpc": "over gRPC", "memory": "in memory"}
 _MIB: Final = 1 << 20
+
+RUNS: Final = {
+    "peers": "peers",
+    "curves": "scale -n 10 -n 40 -n 100 -n 300 -m 10000 -m 1000000 --in-flight 1 --in-flight 8 --simulated 40 "
+    "--simulated 100 --simulated 300",
+    "thousand": "scale -n 1000 -m 10000 --graph sparse --rounds 1 --no-limits",
+    "two-thousand": "scale -n 2000 -m 10000 --graph sparse --threat-model active --rounds 1 --no-limits",
+    "large": "large",
+    "expansion": "scale --simulated 1024 --simulated-values 1048576 --graph sparse --threat-model active --dropped 0 "
+    "--no-limits",
+    "ten-thousand": "scale --simulated 1000 --simulated 3000 --simulated 10000 --graph sparse --threat-model active "
+    "--no-limits",
+    "upload": "upload --values 100000000",
+}
+"""What is measured for the page, in this order."""
 
 Lines = Sequence[Line]
 
@@ -109,13 +127,14 @@ def overhead(lines: Lines) -> float | None:
 
 
 def growth(figure_name: str, curve: str) -> Callable[[Lines], float | None]:
-    """The exponent over participants of a curve."""
+    """The exponent over participants of a curve, between the last two of the largest sizes."""
 
     def found(lines: Lines) -> float | None:
         known = (
             g for g in of_kind(Growth, lines) if (g.figure, g.over, g.curve) == (figure_name, "participants", curve)
         )
-        return next((g.last_exponent for g in known), None)
+        largest = max(known, key=lambda g: g.sizes[-1], default=None)
+        return largest.last_exponent if largest else None
 
     return found
 
@@ -380,10 +399,32 @@ def text(lines: Lines) -> str:
     return "\n".join(page(lines)).rstrip() + "\n"
 
 
-def main(files: Sequence[str]) -> None:
-    """Take files into the data, if there are any, and write the page."""
-    if files:
-        found = [line for name in files for line in read(Path(name).read_text(encoding="utf-8"), name)]
+def measure(folder: Path, frameworks: str, run: Callable[..., object] = subprocess.run) -> None:
+    """Run what is not in the folder yet. Args: frameworks: a Python with Flower, FLARE and secagg, for the peers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, arguments in RUNS.items():
+        kept, part = folder / f"{name}.json", folder / f"{name}.part"
+        if kept.exists():
+            continue
+        python = frameworks if arguments.startswith("peers") else sys.executable
+        with part.open("w", encoding="utf-8") as out:
+            # A size that fails is told in its line, and the exit code says it again: the other lines are good.
+            run([python, "-m", "secagg", "bench", *arguments.split(), "--json"], stdout=out, check=False)
+        part.rename(kept)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure, or take files into the data if there are any, and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m docs.performance")
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--measure", type=Path)
+    parser.add_argument("--frameworks", default=sys.executable)
+    given = parser.parse_args(arguments)
+    if given.measure:
+        measure(given.measure, given.frameworks)
+        return
+    if given.files:
+        found = [line for path in given.files for line in read(path.read_text(encoding="utf-8"), path.name)]
         DATA.write_text("".join(f"{written(line)}\n" for line in found), encoding="utf-8")
     PAGE.write_text(text(read(DATA.read_text(encoding="utf-8"), DATA.name)), encoding="utf-8")
 

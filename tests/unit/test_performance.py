@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from docs import performance
-from docs.performance import AIMS, DATA, PAGE, Aim, main, text
+from docs.performance import AIMS, DATA, PAGE, RUNS, Aim, main, measure, text
 from secagg.tools.bench.lines import Beside, Busy, Growth, Line, Number, Point, Run, read, written
+from secagg.tools.commands.bench import app
 
 POINT = Point(
     way="grpc",
@@ -100,3 +103,44 @@ def test_files_take_the_place_of_the_data(tmp_path: Path, monkeypatch: pytest.Mo
     performance.PAGE.unlink()
     main([])
     assert performance.PAGE.read_text() == text([POINT])
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], *, stdout: Any, check: bool) -> None:
+        asked.append(command)
+        stdout.write(written(POINT))
+
+    measure(tmp_path, "a-python", run)
+    assert {path.stem for path in tmp_path.iterdir()} == set(RUNS)
+    assert read((tmp_path / "thousand.json").read_text(), "it") == [POINT]
+    by_peers = [command for command in asked if command[0] == "a-python"]
+    assert by_peers == [["a-python", "-m", "secagg", "bench", "peers", "--json"]]
+    (tmp_path / "large.json").unlink()
+    asked.clear()
+    measure(tmp_path, "a-python", run)
+    assert [command[4] for command in asked] == ["large"]
+
+
+@pytest.mark.parametrize("arguments", RUNS.values())
+def test_every_run_is_a_command_that_exists(arguments: str) -> None:
+    name, *rest = arguments.split()
+    command = typer.main.get_command(app)
+    found = command.commands[name]  # type: ignore[attr-defined]
+    found.make_context(name, [*rest, "--json"])
+
+
+def test_an_exponent_is_that_of_the_largest_sizes() -> None:
+    lines = [
+        Growth(
+            curve="memory, active, sparse",
+            figure="coordinator_cpu_s",
+            over="participants",
+            exponent=1.0,
+            last_exponent=last,
+            sizes=(10, size),
+        )
+        for size, last in ((10_000, 1.1), (300, 2.0))
+    ]
+    assert row(lines, "Exponent of the coordinator")[1] == "1.1"
