@@ -144,3 +144,15 @@ def test_an_exponent_is_that_of_the_largest_sizes() -> None:
         for size, last in ((10_000, 1.1), (300, 2.0))
     ]
     assert row(lines, "Exponent of the coordinator")[1] == "1.1"
+
+
+def test_the_threat_models_are_compared_in_the_largest_round_over_grpc() -> None:
+    def pair(participants: int, ratio: float, way: str = "grpc") -> list[Line]:
+        known = {name: getattr(POINT, name) for name in POINT.__slots__}
+        known |= {"participants": participants, "way": way, "participant_cpu_s": 0.01}
+        cost = 0.01 * participants
+        other = Point(**known | {"threat_model": "semi_honest", "coordinator_cpu_s": cost})
+        return [other, Point(**known | {"coordinator_cpu_s": (2 * ratio - 1) * cost})]
+
+    lines = [*pair(10, 3.0), *pair(300, 1.25), *pair(1000, 4.0, "memory")]
+    assert row(lines, "CPU time of the largest round")[1:] == ("1.25×", "≤ 1.5×", "reached")
