@@ -64,7 +64,7 @@ def test_a_peer_that_is_absent_is_told_where_another_is_here(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("known", "asked"), [({"here": HERE, "absent": ABSENT}, ("absent",)), ({"absent": ABSENT}, ())]
+    ("known", "asked"), [({"here": HERE, "absent": ABSENT}, ("here", "absent")), ({"absent": ABSENT}, ())]
 )
 def test_a_peer_that_was_asked_for_must_be_there(
     known: dict[str, Peer], asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
