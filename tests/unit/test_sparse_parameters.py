@@ -168,11 +168,11 @@ def test_a_ring_that_is_a_little_weaker_is_refused(
 
 def test_colluders_around_an_owner_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     # In all rings that were tried, those who surround an owner are rarer than those who cut the ring.
-    judged = partial(weak, ring(neighbour_threshold=105))
+    judged = partial(weak, ring(neighbour_threshold=117))
     assert "both secrets" in judged()
     without_check(monkeypatch, tails, "active_weakness", "C101-owner")
     assert "cut the ring" in judged()
-    assert "cut the ring" in weak(ring(neighbour_threshold=115))
+    assert "cut the ring" in weak(ring(neighbour_threshold=118))
 
 
 def test_a_ring_that_is_refused_says_what_to_do() -> None:

@@ -96,7 +96,7 @@ def plan(
         draw.write_text(
             render(task, found, _command(task, threshold, found.z, receipt_only=receipt_only)), encoding="utf-8"
         )
-    facts = _facts(task, found)
+    facts = _facts(task, found) | {"peers_with_auto_graph": _peers(participants, threshold, colluding)}
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -138,6 +138,14 @@ def _facts(task: "Task", found: "Plan") -> dict[str, Any]:
     }
 
 
+def _peers(participants: int, threshold: int, colluding: int) -> int:
+    """Neighbours on a ring and its committee, or all others where the complete graph is chosen."""
+    from secagg.sparse.finder import choose
+
+    ring = choose(max_participants=participants, max_colluding=colluding, threshold=threshold, active=True)
+    return participants - 1 if ring is None else ring.degree + ring.committee
+
+
 _MEANING: Final = {
     "z": "noise of the certainly honest together, in units of the clip",
     "epsilon": "of all rounds together, for a whole participant",
@@ -155,6 +163,7 @@ _MEANING: Final = {
     "z_after_rounding": "what the sum really has of z: for a policy's min_noise_multiplier",
     "central_z": "what the coordinator's own noise would need for this ε",
     "upload_bytes": "of one update in a masked round, without seals and signatures",
+    "peers_with_auto_graph": "whom each has to verify in an active round with graph=auto, in the place of all others",
 }
 
 

@@ -86,3 +86,10 @@ def test_the_impossible_is_one_line(capsys: pytest.CaptureFixture[str], argument
     assert code == 1
     assert err.count("\n") == 1
     assert words in err
+
+
+def test_a_plan_says_how_many_peers_a_ring_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    of = ("-m", "650", "--json", "-n")
+    assert json.loads(run(capsys, *of, "100")[1])["peers_with_auto_graph"] == 99
+    facts = json.loads(run(capsys, *of, "2000", "--threshold", "1600", "--colluding", "100")[1])
+    assert facts["peers_with_auto_graph"] == 154 + 113
