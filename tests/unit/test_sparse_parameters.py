@@ -143,13 +143,14 @@ REFUSED = [
     ("active_weakness", "C101-cut", "cut the ring", partial(weak, ring(min_participants=900))),
     ("active_weakness", "C101-cut", "cut the ring", partial(weak, ring(), colluding=110)),
     ("active_weakness", "C101-two-texts", "two lists", partial(weak, ring(committee_threshold=91))),
+    ("active_weakness", "C101-two-texts", "two lists", partial(weak, ring(committee=127))),
     (
         "semi_honest_weakness",
         "C101-owner",
         "both secrets",
         partial(weak, replace(PLAIN, neighbour_threshold=24), active=False),
     ),
-    ("semi_honest_weakness", "C101-cut", "dropouts and colluders", partial(weak, PLAIN, threshold=500, active=False)),
+    ("semi_honest_weakness", "C101-cut", "dropouts and colluders", partial(weak, PLAIN, threshold=620, active=False)),
     # 900 survivors are nearly all of 1000 members, and less than half of 2000: the others may have dropped out.
     ("semi_honest_weakness", "C101-cut", "dropouts and colluders", partial(weak, PLAIN, most=2000, active=False)),
 ]
